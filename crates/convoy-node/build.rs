@@ -1,0 +1,5 @@
+//! Tells the linker what N-API addons need.
+
+fn main() {
+    napi_build::setup();
+}

@@ -1,0 +1,133 @@
+//! JavaScript as a host of functions: calls go out through one thread-safe
+//! function, and come back by call id.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome};
+use convoy::{Code, Failure};
+use napi::bindgen_prelude::{FnArgs, Function};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Result, Status};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// `(kind, callId, index, text, request)`.
+pub type Delivery = FnArgs<(u32, i64, u32, String, Option<String>)>;
+
+/// The JavaScript function every delivery goes to.
+pub type Deliver = ThreadsafeFunction<Delivery, (), Delivery, Status, false, false>;
+
+/// Run a function.
+const CALL: u32 = 0;
+/// The results of a batch.
+const RESULTS: u32 = 1;
+/// The engine gave a call up.
+const ABANDON: u32 = 2;
+
+/// The calls in progress, by id. JavaScript answers by id, so the table belongs
+/// to the engine, not to one version of the code.
+#[derive(Default)]
+pub struct Calls(Mutex<HashMap<u64, CallLink>>);
+
+impl Calls {
+    fn insert(&self, call: CallId, link: CallLink) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call.0, link);
+    }
+
+    /// Takes a call out, as it ends.
+    pub fn take(&self, call: i64) -> Option<CallLink> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&u64::try_from(call).ok()?)
+    }
+
+    /// Sends a batch. `false`: too many wait already.
+    pub fn operate(&self, call: i64, batch: u32, ops: String) -> bool {
+        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = u64::try_from(call).ok().and_then(|call| calls.get(&call));
+        // A call that is over was told so, and what it still sends is ignored.
+        !matches!(link.map(|link| link.operate(batch, ops)), Some(Err(convoy::dispatch::LinkError::Full)))
+    }
+}
+
+/// One version of the code, in one JavaScript thread.
+pub struct JsHost {
+    deliver: Deliver,
+    calls: Arc<Calls>,
+}
+
+impl JsHost {
+    /// Takes the function deliveries go to.
+    pub fn new(deliver: &Function<'_, Delivery, ()>, calls: Arc<Calls>) -> Result<JsHost> {
+        let deliver = deliver.build_threadsafe_function::<Delivery>().build_callback(|context| Ok(context.value))?;
+        Ok(JsHost { deliver, calls })
+    }
+
+    fn deliver(&self, delivery: (u32, i64, u32, String, Option<String>)) -> Status {
+        // The JavaScript side is total; were it ever to throw, the error must
+        // not end the process, so it is received here.
+        self.deliver.call_with_return_value(
+            delivery.into(),
+            ThreadsafeFunctionCallMode::NonBlocking,
+            |result: Result<()>, _| {
+                if let Err(error) = result {
+                    tracing::error!(cause = %error, "the function host threw; this is a defect of Convoy");
+                }
+                Ok(())
+            },
+        )
+    }
+}
+
+impl FunctionHost for JsHost {
+    fn start(&self, invocation: Invocation, link: CallLink) {
+        let Invocation { call, function, input, request } = invocation;
+        self.calls.insert(call, link);
+        let request = request.map(|request| request.to_string());
+        let status = self.deliver((CALL, call.0 as i64, function, input.to_string(), request));
+        if status != Status::Ok {
+            // The thread is gone; dropping the link tells the engine.
+            drop(self.calls.take(call.0 as i64));
+        }
+    }
+
+    fn results(&self, call: CallId, batch: u32, results: String) {
+        if self.deliver((RESULTS, call.0 as i64, batch, results, None)) != Status::Ok {
+            drop(self.calls.take(call.0 as i64));
+        }
+    }
+
+    fn abandon(&self, call: CallId, why: &Failure) {
+        drop(self.calls.take(call.0 as i64));
+        // A thread that is gone needs no telling.
+        self.deliver((ABANDON, call.0 as i64, 0, why.to_json(), None));
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Refusal {
+    Thrown { thrown: Thrown },
+    Refused { code: String, message: String, details: Option<Box<RawValue>>, status: Option<u16> },
+}
+
+#[derive(Deserialize)]
+struct Thrown {
+    message: String,
+    #[serde(default)]
+    stack: String,
+}
+
+/// How JavaScript says a function ended.
+pub fn outcome(ok: bool, text: String) -> Outcome {
+    if ok {
+        return Outcome::Returned(text);
+    }
+    match serde_json::from_str::<Refusal>(&text) {
+        Ok(Refusal::Refused { code, message, details, status }) => match Code::parse(&code) {
+            Some(code) => Outcome::Refused(Failure { code, message, details, status, error_id: None }),
+            None => Outcome::Threw { message: format!("unknown error code {code}: {message}"), stack: String::new() },
+        },
+        Ok(Refusal::Thrown { thrown: Thrown { message, stack } }) => Outcome::Threw { message, stack },
+        Err(error) => Outcome::Threw { message: format!("{text} ({error})"), stack: String::new() },
+    }
+}

@@ -1,0 +1,40 @@
+//! Futures of the engine as JavaScript promises.
+
+use std::panic::AssertUnwindSafe;
+
+use convoy::{Code, Failure};
+use futures_util::FutureExt;
+use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::{Env, Error, Result};
+
+use crate::runtime;
+
+/// Runs `future` on the engine's threads; the promise settles with what it gives.
+/// A failure, a panic included, rejects it with the failure's JSON as message.
+pub fn promise<T, F>(env: &Env, future: F) -> Result<Object<'_>>
+where
+    T: ToNapiValue + Send + 'static,
+    F: Future<Output = std::result::Result<T, Failure>> + Send + 'static,
+{
+    let (deferred, promise) = env.create_deferred()?;
+    runtime().spawn(async move {
+        let result = AssertUnwindSafe(future).catch_unwind().await;
+        match result.unwrap_or_else(|_| Err(Failure::internal("native call", &"it panicked"))) {
+            Ok(value) => deferred.resolve(Box::new(move |_| Ok(value)) as Resolver<T>),
+            Err(failure) => deferred.reject(rejection(&failure)),
+        }
+    });
+    Ok(promise)
+}
+
+type Resolver<T> = Box<dyn FnOnce(Env) -> Result<T> + Send>;
+
+/// A failure as an error for JavaScript, which knows it by its JSON message.
+pub fn rejection(failure: &Failure) -> Error {
+    Error::from_reason(failure.to_json())
+}
+
+/// Text that should have been JSON of a certain shape.
+pub fn malformed(what: &str, error: &serde_json::Error) -> Failure {
+    Failure::new(Code::InvalidArgs, format!("the {what} handed to the engine cannot be read: {error}"))
+}

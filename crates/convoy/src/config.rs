@@ -1,0 +1,101 @@
+//! What an engine is opened with: where the database is, and the limits.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Options of one engine. All but `database_url` have defaults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// A `postgres://` URL. `sslmode`, `sslrootcert` and a `host=/socket/dir`
+    /// parameter are honoured.
+    pub database_url: String,
+    /// Create the database the URL names when the server does not have it.
+    #[serde(default)]
+    pub create_database: bool,
+    /// Connections for queries, and as many again for mutations.
+    #[serde(default = "default_pool_size")]
+    pub pool_size: usize,
+    /// Development: causes travel to the client, `Host` is checked.
+    #[serde(default)]
+    pub dev: bool,
+    /// Where our paths begin.
+    #[serde(default = "default_base_path")]
+    pub base_path: String,
+    /// Published limits.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The published limits; every one has a named error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Bytes of a request body (`PAYLOAD_TOO_LARGE`).
+    pub body_bytes: usize,
+    /// Bytes of a function's result (`PAYLOAD_TOO_LARGE`).
+    pub result_bytes: usize,
+    /// Milliseconds a query may take (`TIMEOUT`).
+    pub query_ms: u64,
+    /// Milliseconds a mutation may take, retries included (`TIMEOUT`).
+    pub mutation_ms: u64,
+    /// How often a mutation is run again after a serialization failure (`CONFLICT`).
+    pub retries: u32,
+    /// Calls that may wait for the host at once (`UNAVAILABLE`).
+    pub waiting_calls: usize,
+    /// Live streams of this process (`UNAVAILABLE`).
+    pub streams: usize,
+    /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
+    pub documents_read: usize,
+    /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
+    pub documents_written: usize,
+    /// Milliseconds between comments on a quiet stream.
+    pub heartbeat_ms: u64,
+    /// Milliseconds for a client to send a body.
+    pub body_ms: u64,
+    /// Milliseconds for a client to send its headers.
+    pub header_ms: u64,
+    /// Milliseconds between two readings of the change log while anything is live.
+    pub poll_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body_bytes: 1 << 20,
+            result_bytes: 16 << 20,
+            query_ms: 10_000,
+            mutation_ms: 15_000,
+            retries: 4,
+            waiting_calls: 1_024,
+            streams: 20_000,
+            documents_read: 32_000,
+            documents_written: 16_000,
+            heartbeat_ms: 15_000,
+            body_ms: 30_000,
+            header_ms: 10_000,
+            poll_ms: 100,
+        }
+    }
+}
+
+impl Limits {
+    /// How long one query run may take.
+    pub fn query_time(&self) -> Duration {
+        Duration::from_millis(self.query_ms)
+    }
+
+    /// How long one mutation may take, its retries included.
+    pub fn mutation_time(&self) -> Duration {
+        Duration::from_millis(self.mutation_ms)
+    }
+}
+
+fn default_pool_size() -> usize {
+    10
+}
+
+fn default_base_path() -> String {
+    "/api".to_owned()
+}

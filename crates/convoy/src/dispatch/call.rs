@@ -1,0 +1,84 @@
+//! One run of one function, from the engine's side: starts it, hears it, and
+//! gives it up when it takes too long or its caller goes away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::host::{CallLink, FromHost};
+use super::{CallId, Dispatcher, FunctionHost, Invocation, Program, Request};
+use crate::error::{Code, Failure};
+
+/// A started run. Dropped before its function answered, it tells the host to
+/// forget it.
+pub(super) struct Call {
+    id: CallId,
+    host: Arc<dyn FunctionHost>,
+    messages: mpsc::Receiver<FromHost>,
+    deadline: Instant,
+    over: bool,
+}
+
+impl Call {
+    /// Starts the function of `request`.
+    pub fn start(dispatcher: &Dispatcher, program: &Program, request: &Request, deadline: Instant) -> Call {
+        let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
+        let (link, messages) = CallLink::new();
+        let invocation = Invocation {
+            call: id,
+            function: request.function.index,
+            input: request.input.clone(),
+            request: request.caller.clone(),
+        };
+        let host = program.host.clone();
+        host.start(invocation, link);
+        Call { id, host, messages, deadline, over: false }
+    }
+
+    /// The next thing the function wants.
+    pub async fn next(&mut self) -> Result<FromHost, Failure> {
+        match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
+            Ok(Some(message)) => {
+                self.over = matches!(message, FromHost::Respond { .. });
+                Ok(message)
+            }
+            Ok(None) => {
+                self.over = true;
+                Err(Failure::new(Code::Unavailable, "the function's process went away; try again shortly"))
+            }
+            Err(_elapsed) => Err(self.give_up(time_is_up())),
+        }
+    }
+
+    /// Answers one batch.
+    pub fn answer(&self, batch: u32, results: String) {
+        self.host.results(self.id, batch, results);
+    }
+
+    /// Gives the run up and gives `why` back.
+    pub fn give_up(&mut self, why: Failure) -> Failure {
+        if !std::mem::replace(&mut self.over, true) {
+            self.host.abandon(self.id, &why);
+        }
+        why
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.over {
+            self.host.abandon(self.id, &Failure::new(Code::Unavailable, "the caller went away"));
+        }
+    }
+}
+
+pub(super) fn time_is_up() -> Failure {
+    Failure::new(Code::Timeout, "the function took longer than its time limit")
+}
+
+/// The host broke the protocol: a defect of ours, not of the user's.
+pub(super) fn broken_protocol(error: &dyn std::fmt::Display) -> Failure {
+    Failure::internal("operations from the host", error)
+}

@@ -1,0 +1,106 @@
+//! The seam where the user's functions stand. The engine asks for something
+//! that can run a function and answer its operations; it never learns what.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use crate::error::Failure;
+
+/// Something that runs the user's functions.
+///
+/// Implementations are total: whatever a function does, its call ends in
+/// exactly one [`CallLink::respond`], or the link is dropped, which counts as
+/// the host having gone away. No method may block.
+pub trait FunctionHost: Send + Sync + 'static {
+    /// Starts a function. Its operations and its outcome go through `link`.
+    fn start(&self, invocation: Invocation, link: CallLink);
+
+    /// The answers to one batch of operations, a JSON array.
+    fn results(&self, call: CallId, batch: u32, results: String);
+
+    /// The engine has given a call up; what its function still does is ignored.
+    fn abandon(&self, call: CallId, why: &Failure);
+}
+
+/// Names one run of one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(pub u64);
+
+/// One run to start.
+pub struct Invocation {
+    /// Its name from now on.
+    pub call: CallId,
+    /// The function's place in the program description.
+    pub function: u32,
+    /// The input, JSON text.
+    pub input: Arc<str>,
+    /// Who asks, JSON text; only where the program has a context to make of it.
+    pub request: Option<Arc<str>>,
+}
+
+/// How a function ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It returned; the result as JSON text.
+    Returned(String),
+    /// It refused, in words meant for the caller.
+    Refused(Failure),
+    /// It broke. The cause is for the log only.
+    Threw {
+        /// The error's message.
+        message: String,
+        /// Its stack, if any.
+        stack: String,
+    },
+}
+
+/// What a running function sends to its call.
+pub(super) enum FromHost {
+    Operate { batch: u32, ops: String },
+    Respond { outcome: Outcome, held: Vec<Box<RawValue>> },
+}
+
+/// A running function's line to its call.
+pub struct CallLink {
+    sender: mpsc::Sender<FromHost>,
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The call is over.
+    #[error("the function's call is over")]
+    Over,
+    /// Too many batches wait; await some first.
+    #[error("more than {BATCHES} batches of operations are waiting; await some before starting more")]
+    Full,
+}
+
+/// How many messages of one call may wait.
+pub(super) const BATCHES: usize = 256;
+
+impl CallLink {
+    pub(super) fn new() -> (CallLink, mpsc::Receiver<FromHost>) {
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        (CallLink { sender }, receiver)
+    }
+
+    /// Sends one batch of operations, a JSON array.
+    pub fn operate(&self, batch: u32, ops: String) -> Result<(), LinkError> {
+        self.send(FromHost::Operate { batch, ops })
+    }
+
+    /// Ends the call. `held` are the inserts not sent before, in order.
+    pub fn respond(self, outcome: Outcome, held: Vec<Box<RawValue>>) -> Result<(), LinkError> {
+        self.send(FromHost::Respond { outcome, held })
+    }
+
+    fn send(&self, message: FromHost) -> Result<(), LinkError> {
+        self.sender.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LinkError::Full,
+            mpsc::error::TrySendError::Closed(_) => LinkError::Over,
+        })
+    }
+}

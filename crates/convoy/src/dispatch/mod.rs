@@ -1,0 +1,145 @@
+//! Turns a function's name and input into one run: begins what it needs, calls
+//! the host, answers its operations, commits, and runs it again where another
+//! writer won.
+
+mod call;
+mod host;
+mod mutation;
+mod program;
+mod query;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome};
+pub use program::{Function, FunctionKind, Program, ProgramDescription};
+pub use query::QueryRun;
+
+use crate::change::ChangeSink;
+use crate::config::{Config, Limits};
+use crate::error::{Code, Failure};
+use crate::postgres::Postgres;
+
+/// One call: a function with its input, and who asks.
+#[derive(Clone)]
+pub struct Request {
+    /// The function.
+    pub function: Arc<Function>,
+    /// Its input, JSON text.
+    pub input: Arc<str>,
+    /// Who asks, JSON text, where the program has a context to make of it.
+    pub caller: Option<Arc<str>>,
+}
+
+/// Runs functions. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    postgres: Postgres,
+    limits: Limits,
+    dev: bool,
+    /// Signs our rows in the change log.
+    node: Uuid,
+    sink: Weak<dyn ChangeSink>,
+    next_call: AtomicU64,
+    /// Calls handed to the host and not over yet.
+    running: AtomicUsize,
+    handler_runs: AtomicU64,
+    /// Owns the tasks of mutations, which a caller hanging up must not cut short.
+    mutations: TaskTracker,
+}
+
+impl Dispatcher {
+    /// Runs functions on `postgres` and reports what they committed to `sink`.
+    pub fn new(postgres: Postgres, config: &Config, node: Uuid, sink: Weak<dyn ChangeSink>) -> Dispatcher {
+        Dispatcher {
+            inner: Arc::new(Inner {
+                postgres,
+                limits: config.limits.clone(),
+                dev: config.dev,
+                node,
+                sink,
+                next_call: AtomicU64::new(1),
+                running: AtomicUsize::new(0),
+                handler_runs: AtomicU64::new(0),
+                mutations: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// How many function runs were started.
+    pub fn handler_runs(&self) -> u64 {
+        self.inner.handler_runs.load(Ordering::Relaxed)
+    }
+
+    /// How many function runs are not over.
+    pub fn running(&self) -> usize {
+        self.inner.running.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every mutation has ended. Later ones are still run, but
+    /// nobody waits for them.
+    pub async fn drain(&self) {
+        self.inner.mutations.close();
+        self.inner.mutations.wait().await;
+    }
+
+    /// Takes a place among the running calls; it is freed on drop.
+    fn enter(&self) -> Result<Running<'_>, Failure> {
+        let before = self.inner.running.fetch_add(1, Ordering::Relaxed);
+        let running = Running(&self.inner.running);
+        if before >= self.inner.limits.waiting_calls {
+            return Err(Failure::new(
+                Code::Unavailable,
+                format!("{before} calls are already waiting; the server is overloaded, try again shortly"),
+            ));
+        }
+        self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
+        Ok(running)
+    }
+
+    /// What an outcome means for the caller.
+    fn conclude(&self, function: &Function, outcome: Outcome) -> Result<String, Failure> {
+        match outcome {
+            Outcome::Returned(result) if result.len() > self.inner.limits.result_bytes => Err(Failure::new(
+                Code::PayloadTooLarge,
+                format!(
+                    "the result of `{}` has {} bytes; the limit is {}",
+                    function.name,
+                    result.len(),
+                    self.inner.limits.result_bytes
+                ),
+            )),
+            Outcome::Returned(result) => Ok(result),
+            Outcome::Refused(refused) if refused.code == Code::Internal => {
+                let failure = Failure::internal(&function.name, &refused);
+                Err(if self.inner.dev { Failure { error_id: failure.error_id, ..refused } } else { failure })
+            }
+            Outcome::Refused(failure) => Err(failure),
+            Outcome::Threw { message, stack } => {
+                let cause = if stack.is_empty() { &message } else { &stack };
+                let mut failure = Failure::internal(&function.name, cause);
+                if self.inner.dev {
+                    failure.message = format!("`{}` threw: {message}", function.name);
+                    failure = failure.with_details(&serde_json::json!({ "stack": stack }));
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// A place among the running calls.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

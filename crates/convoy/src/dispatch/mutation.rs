@@ -1,0 +1,291 @@
+//! Runs mutations: one serializable transaction each, begun by the first
+//! operation, run again from the start when another writer won.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::{Call, broken_protocol, time_is_up};
+use super::host::{FromHost, Outcome};
+use super::{Dispatcher, Program, Request};
+use crate::change::{Change, Changes};
+use crate::db::{Access, Executor};
+use crate::error::{Code, Failure};
+use crate::op::Op;
+use crate::postgres::{self, CommitOutcome, DbError, Isolation, Transaction};
+use crate::sql::document;
+
+/// How one attempt ended.
+enum Attempt {
+    Done(Result<String, Failure>),
+    /// Another writer won; nothing of this attempt is left.
+    Lost(DbError),
+}
+
+impl Dispatcher {
+    /// Runs a mutation to its end on a task of its own: a caller who stops
+    /// waiting does not stop the mutation.
+    pub async fn mutate(&self, program: std::sync::Arc<Program>, request: Request) -> Result<String, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let dispatcher = self.clone();
+        self.inner.mutations.spawn(async move {
+            let result = dispatcher.attempts(&program, &request).await;
+            if answer.send(result).is_err() {
+                tracing::debug!(function = request.function.name, "a mutation's caller did not wait for its end");
+            }
+        });
+        match answered.await {
+            Ok(result) => result,
+            Err(_dropped) => Err(Failure::internal("mutation", &"its task ended without an answer (it panicked)")),
+        }
+    }
+
+    async fn attempts(&self, program: &Program, request: &Request) -> Result<String, Failure> {
+        let deadline = Instant::now() + self.inner.limits.mutation_time();
+        let mut attempt = 0;
+        loop {
+            let _running = self.enter()?;
+            let lost = match self.attempt(program, request, deadline).await {
+                Attempt::Done(result) => return result,
+                Attempt::Lost(error) => error,
+            };
+            if attempt >= self.inner.limits.retries || Instant::now() >= deadline {
+                return Err(lost.to_failure(&request.function.name));
+            }
+            attempt += 1;
+            // Full jitter over a growing span, so that losers do not meet again.
+            let most = 5u64 << attempt;
+            let pause = Duration::from_millis(rand::rng().random_range(0..=most));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, program: &Program, request: &Request, deadline: Instant) -> Attempt {
+        let limits = &self.inner.limits;
+        let mut executor = Executor::new(self.inner.node, limits.documents_read, limits.documents_written);
+        let mut call = Call::start(self, program, request, deadline);
+        let mut transaction: Option<Transaction> = None;
+        // Set by the first error in the database. Postgres refuses everything
+        // after it, so whatever the function makes of it, nothing is committed.
+        let mut broken: Option<Failure> = None;
+        let name = &request.function.name;
+        loop {
+            let (batch, text) = match call.next().await {
+                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
+                Ok(FromHost::Respond { outcome, held }) => {
+                    let outcome = match broken {
+                        Some(failure) if matches!(outcome, Outcome::Returned(_)) => Outcome::Refused(failure),
+                        _ => outcome,
+                    };
+                    return self.finish(program, request, executor, transaction, outcome, held, deadline).await;
+                }
+                Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
+            };
+            let ops = match Op::parse_batch(&text, &program.schema) {
+                Ok(ops) => ops,
+                Err(error) => {
+                    let failure = call.give_up(broken_protocol(&error));
+                    return abort(transaction, Attempt::Done(Err(failure))).await;
+                }
+            };
+            if let Some(failure) = &broken {
+                call.answer(batch, every_op_fails(ops.len(), failure));
+                continue;
+            }
+            let open = match &mut transaction {
+                Some(open) => open,
+                none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
+                    Ok(begun) => none.insert(begun),
+                    Err(error) => return Attempt::Done(Err(call.give_up(error.to_failure(name)))),
+                },
+            };
+            let mut results = String::with_capacity(512);
+            let mut access = Access::Within(open);
+            let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
+            match ran {
+                Ok(Ok(())) => call.answer(batch, results),
+                Ok(Err(error @ DbError::Retry(_))) => {
+                    call.give_up(Failure::new(Code::Unavailable, "this run starts again: another writer won"));
+                    return abort(transaction, Attempt::Lost(error)).await;
+                }
+                Ok(Err(error)) => {
+                    let failure = error.to_failure(name);
+                    call.answer(batch, every_op_fails(ops.len(), &failure));
+                    broken = Some(failure);
+                }
+                Err(_elapsed) => return Attempt::Done(Err(call.give_up(time_is_up()))),
+            }
+        }
+    }
+
+    /// Commits what the function did, or rolls it back.
+    #[allow(clippy::too_many_arguments, reason = "the state of one attempt, taken apart where it ends")]
+    async fn finish(
+        &self,
+        program: &Program,
+        request: &Request,
+        mut executor: Executor,
+        mut transaction: Option<Transaction>,
+        outcome: Outcome,
+        held: Vec<Box<RawValue>>,
+        deadline: Instant,
+    ) -> Attempt {
+        let result = match self.conclude(&request.function, outcome) {
+            Ok(result) => result,
+            Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
+        };
+        let name = &request.function.name;
+        let held = match parse_held(&held, program) {
+            Ok(held) => held,
+            Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
+        };
+        if held.len() > self.inner.limits.documents_written {
+            let failure = Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows");
+            return abort(transaction, Attempt::Done(Err(failure))).await;
+        }
+        if transaction.is_none() && held.len() == 1 {
+            let mut held = held;
+            return self.insert_alone(executor, held.remove(0), result, name, deadline).await;
+        }
+        for insert in held {
+            let open = match &mut transaction {
+                Some(open) => open,
+                none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
+                    Ok(begun) => none.insert(begun),
+                    Err(error) => return Attempt::Done(Err(error.to_failure(name))),
+                },
+            };
+            let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
+            let written = open.run(statement).await.and_then(|rows| executor.inserted(&insert.table, &rows));
+            match written {
+                Ok(()) => {}
+                Err(error @ DbError::Retry(_)) => return abort(transaction, Attempt::Lost(error)).await,
+                Err(error) => return abort(transaction, Attempt::Done(Err(error.to_failure(name)))).await,
+            }
+        }
+        let Some(transaction) = transaction else {
+            return Attempt::Done(Ok(result));
+        };
+        let changes = executor.take_changes();
+        match transaction.commit().await {
+            CommitOutcome::Committed => {
+                self.tell(changes);
+                Attempt::Done(Ok(result))
+            }
+            CommitOutcome::RolledBack(error @ DbError::Retry(_)) => Attempt::Lost(error),
+            CommitOutcome::RolledBack(error) => Attempt::Done(Err(error.to_failure(name))),
+            CommitOutcome::Unknown(error) => {
+                self.tell(changes);
+                Attempt::Done(Err(outcome_unknown(&error)))
+            }
+        }
+    }
+
+    /// A mutation that only inserted into one table: one statement, its own
+    /// transaction, SERIALIZABLE by the session's default.
+    async fn insert_alone(
+        &self,
+        mut executor: Executor,
+        insert: HeldInsert,
+        result: String,
+        name: &str,
+        deadline: Instant,
+    ) -> Attempt {
+        let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
+        let mut lease = match self.inner.postgres.writers.acquire().await {
+            Ok(lease) => lease,
+            Err(error) => return Attempt::Done(Err(error.to_failure(name))),
+        };
+        let ran = tokio::time::timeout_at(deadline, postgres::run(&mut lease, statement)).await;
+        let written = match ran {
+            Ok(Ok(rows)) => executor.inserted(&insert.table, &rows),
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => {
+                drop(lease);
+                self.tell(insert.whole_table());
+                return Attempt::Done(Err(time_is_up()));
+            }
+        };
+        match written {
+            Ok(()) => {
+                self.tell(executor.take_changes());
+                Attempt::Done(Ok(result))
+            }
+            Err(error @ DbError::Retry(_)) => Attempt::Lost(error),
+            Err(error) if error.connection_lost() => {
+                // The statement was its own commit, so it may have happened.
+                self.inner.postgres.writers.forget_idle();
+                self.tell(insert.whole_table());
+                Attempt::Done(Err(outcome_unknown(&error)))
+            }
+            Err(error) => Attempt::Done(Err(error.to_failure(name))),
+        }
+    }
+
+    fn tell(&self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            // An engine that is gone has no live queries left to tell.
+            if let Some(sink) = self.inner.sink.upgrade() {
+                sink.committed(Changes::Some(changes.into()));
+            }
+        }
+    }
+}
+
+/// Inserts of one table that the host held back, as one statement.
+struct HeldInsert {
+    table: std::sync::Arc<crate::schema::Table>,
+    rows: Vec<(uuid::Uuid, Box<RawValue>)>,
+}
+
+impl HeldInsert {
+    /// What to tell when it is not known which rows were written.
+    fn whole_table(&self) -> Vec<Change> {
+        let table = std::sync::Arc::from(self.table.physical.as_str());
+        vec![Change { table, kind: crate::change::ChangeKind::Whole }]
+    }
+}
+
+/// Groups held inserts by table, in the order tables first appear: plain
+/// inserts into different tables do not depend on each other.
+fn parse_held(held: &[Box<RawValue>], program: &Program) -> Result<Vec<HeldInsert>, Failure> {
+    let mut inserts: Vec<HeldInsert> = Vec::new();
+    for op in held {
+        let parsed = Op::parse_batch(&format!("[{}]", op.get()), &program.schema);
+        let op = parsed.map_err(|error| broken_protocol(&error))?.into_iter().next();
+        match op {
+            Some(Ok(Op::Insert { table, id, doc })) => {
+                match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
+                    Some(known) => known.rows.push((id, doc)),
+                    None => inserts.push(HeldInsert { table, rows: vec![(id, doc)] }),
+                }
+            }
+            Some(Err(failure)) => return Err(failure),
+            _ => return Err(broken_protocol(&"only inserts can be held")),
+        }
+    }
+    Ok(inserts)
+}
+
+async fn abort(transaction: Option<Transaction>, attempt: Attempt) -> Attempt {
+    if let Some(transaction) = transaction {
+        transaction.rollback().await;
+    }
+    attempt
+}
+
+fn every_op_fails(ops: usize, failure: &Failure) -> String {
+    let one = format!(r#"{{"error":{}}}"#, failure.to_json());
+    format!("[{}]", vec![one; ops].join(","))
+}
+
+fn outcome_unknown(error: &DbError) -> Failure {
+    tracing::warn!(cause = %error, "a commit was not answered");
+    Failure::new(
+        Code::Unavailable,
+        "the connection to the database was lost while committing; whether this mutation took effect is unknown",
+    )
+}

@@ -1,0 +1,131 @@
+//! What the host has loaded: the schema, the functions by name, and the host
+//! itself. Swapped as a whole, so that a call runs on one version throughout.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Deserialize;
+
+use super::FunctionHost;
+use crate::error::{Code, Failure};
+use crate::schema::{Schema, SchemaDescription, SchemaError};
+
+/// One version of the user's code.
+pub struct Program {
+    /// Its tables.
+    pub schema: Schema,
+    /// Whether each call's context depends on who calls. Then no result is
+    /// shared between callers.
+    pub has_context: bool,
+    functions: HashMap<String, Arc<Function>>,
+    /// Where its functions run.
+    pub host: Arc<dyn FunctionHost>,
+}
+
+/// One function.
+pub struct Function {
+    /// Its name, such as `messages.list`.
+    pub name: String,
+    /// What kind it is.
+    pub kind: FunctionKind,
+    /// What the host knows it by.
+    pub index: u32,
+    /// Whether the network may call it.
+    pub internal: bool,
+    /// Whether its results may be shared between callers at all.
+    pub share: bool,
+    /// It once issued more than one statement, so it starts in a snapshot.
+    needs_snapshot: AtomicBool,
+}
+
+/// The kinds of functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionKind {
+    /// Reads; may run again at any time.
+    Query,
+    /// One serializable transaction.
+    Mutation,
+}
+
+impl FunctionKind {
+    /// The word in paths and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FunctionKind::Query => "query",
+            FunctionKind::Mutation => "mutation",
+        }
+    }
+}
+
+/// A program as the host describes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramDescription {
+    schema: SchemaDescription,
+    functions: Vec<FunctionDescription>,
+    has_context: bool,
+    /// Whether loading it may change the database's layout.
+    pub sync: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionDescription {
+    name: String,
+    kind: FunctionKind,
+    #[serde(default)]
+    internal: bool,
+    #[serde(default = "yes")]
+    share: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Program {
+    /// Checks a description; `host` will run its functions.
+    pub fn new(description: ProgramDescription, host: Arc<dyn FunctionHost>) -> Result<Program, SchemaError> {
+        let schema = Schema::parse(description.schema)?;
+        let functions = description
+            .functions
+            .into_iter()
+            .zip(0..)
+            .map(|(function, index)| {
+                let needs_snapshot = AtomicBool::new(false);
+                let FunctionDescription { name, kind, internal, share } = function;
+                (name.clone(), Arc::new(Function { name, kind, index, internal, share, needs_snapshot }))
+            })
+            .collect();
+        Ok(Program { schema, has_context: description.has_context, functions, host })
+    }
+
+    /// The function someone on the network asks for. Unknown, internal and
+    /// wrong-kind names are answered alike, so that nobody can probe for them.
+    pub fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
+        match self.functions.get(name) {
+            Some(function) if function.kind == kind && !function.internal => Ok(function.clone()),
+            _ => {
+                let shown: String = name.chars().take(100).collect();
+                let kind = kind.as_str();
+                Err(Failure::new(
+                    Code::NotFound,
+                    format!("no public {kind} is called `{shown}`; is it exported from a file in convoy/functions?"),
+                ))
+            }
+        }
+    }
+}
+
+impl Function {
+    /// Whether a run should begin in a snapshot transaction.
+    pub fn needs_snapshot(&self) -> bool {
+        self.needs_snapshot.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that one statement was not enough.
+    pub fn wants_snapshot(&self) {
+        self.needs_snapshot.store(true, Ordering::Relaxed);
+    }
+}

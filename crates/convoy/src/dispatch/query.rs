@@ -1,0 +1,103 @@
+//! Runs queries: one statement by itself where that is enough, one snapshot
+//! where it is not.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::call::{Call, broken_protocol};
+use super::host::FromHost;
+use super::{Dispatcher, Program, Request};
+use crate::db::{Access, Executor, ReadSet};
+use crate::error::{Code, Failure};
+use crate::op::Op;
+use crate::postgres::{Isolation, Transaction};
+
+/// What one run of a query gave.
+pub struct QueryRun {
+    /// The result as JSON text, or why there is none.
+    pub result: Result<Bytes, Failure>,
+    /// What it depends on; complete also where the run failed.
+    pub reads: ReadSet,
+}
+
+/// How a run ended.
+enum Ended {
+    With(Result<String, Failure>),
+    /// It wanted a second statement, and the first was not in a snapshot.
+    NeedsSnapshot,
+}
+
+impl Dispatcher {
+    /// Runs a query once, or twice where it turns out to need a snapshot.
+    pub async fn query(&self, program: &Program, request: &Request) -> QueryRun {
+        let deadline = Instant::now() + self.inner.limits.query_time();
+        loop {
+            let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0);
+            let ended = match self.enter() {
+                Ok(_running) => self.run_query(program, request, deadline, &mut executor).await,
+                Err(failure) => Ended::With(Err(failure)),
+            };
+            match ended {
+                Ended::With(result) => {
+                    return QueryRun { result: result.map(Bytes::from), reads: executor.take_reads() };
+                }
+                Ended::NeedsSnapshot => request.function.wants_snapshot(),
+            }
+        }
+    }
+
+    async fn run_query(
+        &self,
+        program: &Program,
+        request: &Request,
+        deadline: Instant,
+        executor: &mut Executor,
+    ) -> Ended {
+        let snapshot = request.function.needs_snapshot();
+        let mut call = Call::start(self, program, request, deadline);
+        let mut transaction: Option<Transaction> = None;
+        let mut statements = 0;
+        let result = loop {
+            let (batch, text) = match call.next().await {
+                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
+                Ok(FromHost::Respond { outcome, .. }) => break self.conclude(&request.function, outcome),
+                Err(failure) => break Err(failure),
+            };
+            let mut ops = match Op::parse_batch(&text, &program.schema) {
+                Ok(ops) => ops,
+                Err(error) => break Err(call.give_up(broken_protocol(&error))),
+            };
+            for op in &mut ops {
+                if op.as_ref().is_ok_and(Op::writes) {
+                    *op = Err(Failure::new(Code::Internal, "a query cannot write; make this function a mutation"));
+                }
+            }
+            statements += Executor::statements(&ops);
+            if statements > 1 && !snapshot {
+                call.give_up(Failure::new(Code::Unavailable, "this run starts again in a snapshot"));
+                return Ended::NeedsSnapshot;
+            }
+            if snapshot && transaction.is_none() && statements > 0 {
+                match Transaction::begin(&self.inner.postgres.readers, Isolation::Snapshot).await {
+                    Ok(begun) => transaction = Some(begun),
+                    Err(error) => break Err(call.give_up(error.to_failure(&request.function.name))),
+                }
+            }
+            let mut access = match &mut transaction {
+                Some(transaction) => Access::Within(transaction),
+                None => Access::Single(&self.inner.postgres),
+            };
+            let mut results = String::with_capacity(1_024);
+            let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
+            match ran {
+                Ok(Ok(())) => call.answer(batch, results),
+                Ok(Err(error)) => break Err(call.give_up(error.to_failure(&request.function.name))),
+                Err(_elapsed) => break Err(call.give_up(super::call::time_is_up())),
+            }
+        };
+        if let Some(transaction) = transaction {
+            transaction.rollback().await;
+        }
+        Ended::With(result)
+    }
+}

@@ -1,0 +1,221 @@
+//! Puts the parts together: opens, loads code, serves, and closes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::change::ChangeSink;
+use crate::config::Config;
+use crate::dispatch::{Dispatcher, FunctionHost, FunctionKind, Program, ProgramDescription, Request};
+use crate::error::{Code, Failure};
+use crate::feed::Feed;
+use crate::http::Server;
+use crate::live::Live;
+use crate::postgres::{DbError, LayoutReport, Postgres};
+use crate::schema::{Schema, SchemaDescription, SchemaError};
+
+/// How long a closing engine waits for what is in flight.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// One running engine. Everything it started ends with [`Engine::close`].
+pub struct Engine {
+    config: Config,
+    postgres: Postgres,
+    dispatcher: Dispatcher,
+    live: Arc<Live>,
+    program: Arc<ArcSwapOption<Program>>,
+    servers: Mutex<Vec<Arc<Server>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Why an engine could not be opened, or code not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database did not do its part.
+    #[error("{}", .0.to_failure("opening").message)]
+    Database(#[from] DbError),
+    /// The schema was refused.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+impl OpenError {
+    /// What to tell. A developer opens engines, so causes are included.
+    pub fn to_failure(&self) -> Failure {
+        match self {
+            OpenError::Database(error) => {
+                let failure = error.to_failure("opening");
+                let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+                let mut message = failure.message.clone();
+                while let Some(error) = cause {
+                    message.push_str(&format!(": {error}"));
+                    cause = error.source();
+                }
+                Failure { message, ..failure }
+            }
+            OpenError::Schema(error) => Failure::new(Code::InvalidArgs, error.to_string()),
+        }
+    }
+}
+
+/// Counters for people and tests.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    /// Function runs started, re-runs of live queries included.
+    pub handler_runs: u64,
+    /// Function runs not over yet.
+    pub running: usize,
+    /// Live queries.
+    pub live_queries: usize,
+    /// Their subscribers.
+    pub subscribers: usize,
+}
+
+impl Engine {
+    /// Connects, prepares the `_convoy` schema, and begins to follow changes.
+    pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
+        let postgres = Postgres::new(&config)?;
+        if config.create_database && postgres.create_database().await? {
+            tracing::info!("created the database");
+        }
+        // An empty schema: only what is ours.
+        let ours = Schema::parse(SchemaDescription::default())?;
+        postgres.lay_out(&ours, true).await?;
+        let node = Uuid::now_v7();
+        let program = Arc::new(ArcSwapOption::empty());
+        let live = Arc::new_cyclic(|this: &Weak<Live>| {
+            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, this.clone());
+            // A quarter of the readers stays free for calls.
+            let runs = config.pool_size - config.pool_size / 4;
+            Live::new(this.clone(), dispatcher, program.clone(), &config.limits, runs)
+        });
+        let sink: Arc<dyn ChangeSink> = live.clone();
+        let interval = Duration::from_millis(config.limits.poll_ms);
+        let feed = Feed::open(postgres.clone(), node, sink, interval).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let run = AssertUnwindSafe(feed.run(live.watched(), stop.clone())).catch_unwind();
+        tasks.spawn(async move {
+            if run.await.is_err() {
+                tracing::error!("the change feed panicked; writes made elsewhere will not be seen until a restart");
+            }
+        });
+        let dispatcher = live.dispatcher().clone();
+        Ok(Arc::new(Engine {
+            config,
+            postgres,
+            dispatcher,
+            live,
+            program,
+            servers: Mutex::new(Vec::new()),
+            stop,
+            tasks,
+        }))
+    }
+
+    /// What the engine was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The live queries.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Whether calls need to say who asks.
+    pub fn wants_caller(&self) -> bool {
+        self.program.load().as_ref().is_some_and(|program| program.has_context)
+    }
+
+    /// Lays the database out for a program, then swaps it in: later calls run
+    /// on it, calls in flight end on the old one, live queries run again.
+    pub async fn load(
+        &self,
+        description: ProgramDescription,
+        host: Arc<dyn FunctionHost>,
+    ) -> Result<LayoutReport, OpenError> {
+        let sync = description.sync;
+        let program = Program::new(description, host)?;
+        let report = self.postgres.lay_out(&program.schema, sync).await?;
+        let has_context = program.has_context;
+        let before = self.program.swap(Some(Arc::new(program)));
+        let context_changed = before.is_some_and(|before| before.has_context != has_context);
+        self.live.reloaded(context_changed);
+        Ok(report)
+    }
+
+    /// Calls a public function. `input` is JSON text, as is the result.
+    pub async fn call(
+        &self,
+        kind: FunctionKind,
+        name: &str,
+        input: String,
+        caller: Option<Arc<str>>,
+    ) -> Result<Bytes, Failure> {
+        if self.stop.is_cancelled() {
+            return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+        }
+        let program = self.program.load_full();
+        let program =
+            program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))?;
+        let function = program.public(kind, name)?;
+        crate::value::check(&input).map_err(|error| Failure::new(Code::InvalidArgs, error.to_string()))?;
+        let request = Request { function, input: input.into(), caller };
+        match kind {
+            FunctionKind::Query => self.dispatcher.query(&program, &request).await.result,
+            FunctionKind::Mutation => self.dispatcher.mutate(program, request).await.map(Bytes::from),
+        }
+    }
+
+    /// Serves HTTP on an address; port 0 takes a free one.
+    pub async fn listen(self: &Arc<Self>, host: &str, port: u16) -> std::io::Result<Arc<Server>> {
+        let server = Arc::new(Server::start(self.clone(), host, port).await?);
+        self.servers.lock().push(server.clone());
+        Ok(server)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let (live_queries, subscribers) = self.live.counts();
+        Stats {
+            handler_runs: self.dispatcher.handler_runs(),
+            running: self.dispatcher.running(),
+            live_queries,
+            subscribers,
+        }
+    }
+
+    /// Refuses new calls, ends streams, waits up to ten seconds for what is in
+    /// flight, and closes every connection. May be called more than once.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let servers = std::mem::take(&mut *self.servers.lock());
+        let drained = tokio::time::timeout(DRAIN, async {
+            self.live.close().await;
+            for server in &servers {
+                server.close().await;
+            }
+            self.dispatcher.drain().await;
+            self.tasks.close();
+            self.tasks.wait().await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                "closed while calls were still running: they took longer than the ten seconds given to them"
+            );
+        }
+        self.postgres.close().await;
+        self.program.store(None);
+    }
+}

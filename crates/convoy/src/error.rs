@@ -1,0 +1,195 @@
+//! What the engine tells the outside when something did not work.
+//!
+//! A [`Failure`] is the part of an error that may leave the process: a code from
+//! a closed list, a sentence that says what to do next, and details meant for the
+//! caller. Causes (SQL text, connection strings, stack traces) never become part
+//! of it; they are logged where they happen, under the same `error_id`.
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// The closed list of error codes, each with its HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The input does not fit; the caller must change it (400).
+    InvalidArgs,
+    /// The caller must say who they are (401).
+    Unauthorized,
+    /// The caller may not do this (403).
+    Forbidden,
+    /// Nothing has this name or path (404).
+    NotFound,
+    /// The path exists, with another method (405).
+    MethodNotAllowed,
+    /// Another write won, or a unique index refused (409).
+    Conflict,
+    /// A published size limit was passed (413).
+    PayloadTooLarge,
+    /// Too many requests (429).
+    RateLimited,
+    /// A defect, in the function or in the engine (500).
+    Internal,
+    /// Not now: database away, draining, overloaded. Retrying helps (503).
+    Unavailable,
+    /// A published time limit was passed (504).
+    Timeout,
+}
+
+impl Code {
+    const ALL: [Code; 11] = [
+        Code::InvalidArgs,
+        Code::Unauthorized,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::MethodNotAllowed,
+        Code::Conflict,
+        Code::PayloadTooLarge,
+        Code::RateLimited,
+        Code::Internal,
+        Code::Unavailable,
+        Code::Timeout,
+    ];
+
+    /// The name that travels on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidArgs => "INVALID_ARGS",
+            Code::Unauthorized => "UNAUTHORIZED",
+            Code::Forbidden => "FORBIDDEN",
+            Code::NotFound => "NOT_FOUND",
+            Code::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Code::Conflict => "CONFLICT",
+            Code::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Code::RateLimited => "RATE_LIMITED",
+            Code::Internal => "INTERNAL",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::Timeout => "TIMEOUT",
+        }
+    }
+
+    /// The HTTP status that belongs to the code.
+    pub fn status(self) -> u16 {
+        match self {
+            Code::InvalidArgs => 400,
+            Code::Unauthorized => 401,
+            Code::Forbidden => 403,
+            Code::NotFound => 404,
+            Code::MethodNotAllowed => 405,
+            Code::Conflict => 409,
+            Code::PayloadTooLarge => 413,
+            Code::RateLimited => 429,
+            Code::Internal => 500,
+            Code::Unavailable => 503,
+            Code::Timeout => 504,
+        }
+    }
+
+    /// The code a wire name stands for, if it is one of ours.
+    pub fn parse(name: &str) -> Option<Code> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+}
+
+/// An error as its receiver sees it. Serializes to
+/// `{"code","message","details"?,"errorId"?}`.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What kind of error, for the program.
+    pub code: Code,
+    /// What happened and what to do, for the developer.
+    pub message: String,
+    /// JSON meant for the caller (`details.issues`, `details.table`, …).
+    pub details: Option<Box<RawValue>>,
+    /// The id under which the cause stands in the log, for `INTERNAL`.
+    pub error_id: Option<String>,
+    /// An HTTP status that overrides the code's own.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure with a code and a sentence, nothing else.
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), details: None, error_id: None, status: None }
+    }
+
+    /// Adds details for the caller.
+    #[must_use]
+    pub fn with_details(mut self, details: &impl Serialize) -> Failure {
+        // Plain data cannot fail to serialize; if it ever did, the failure is
+        // still told, without its details.
+        self.details = serde_json::value::to_raw_value(details).ok();
+        self
+    }
+
+    /// A defect: the cause goes to the log, the caller gets an id to quote.
+    pub fn internal(context: &str, cause: &dyn std::fmt::Display) -> Failure {
+        let error_id = Uuid::now_v7().simple().to_string();
+        tracing::error!(error_id, context, %cause, "internal error");
+        Failure {
+            error_id: Some(error_id),
+            ..Failure::new(
+                Code::Internal,
+                "something went wrong on the server; its log has the cause under this errorId",
+            )
+        }
+    }
+
+    /// The HTTP status to answer with.
+    pub fn http_status(&self) -> u16 {
+        self.status.unwrap_or_else(|| self.code.status())
+    }
+
+    /// The failure as JSON text.
+    pub fn to_json(&self) -> String {
+        // A struct of strings and already valid JSON always serializes.
+        serde_json::to_string(self)
+            .unwrap_or_else(|_| format!(r#"{{"code":"{}","message":"unprintable error"}}"#, self.code.as_str()))
+    }
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = 2 + usize::from(self.details.is_some()) + usize::from(self.error_id.is_some());
+        let mut out = serializer.serialize_struct("Failure", fields)?;
+        out.serialize_field("code", self.code.as_str())?;
+        out.serialize_field("message", &self.message)?;
+        if let Some(details) = &self.details {
+            out.serialize_field("details", details)?;
+        }
+        if let Some(error_id) = &self.error_id {
+            out.serialize_field("errorId", error_id)?;
+        }
+        out.end()
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_parses_back_from_its_name() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::parse("constructor"), None);
+    }
+
+    #[test]
+    fn an_internal_failure_keeps_its_cause_to_itself() {
+        let failure = Failure::internal("reading", &"password=hunter2");
+        let json = failure.to_json();
+        assert!(!json.contains("hunter2"));
+        assert!(json.contains("errorId"));
+    }
+}

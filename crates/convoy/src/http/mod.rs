@@ -1,0 +1,169 @@
+//! Bytes into requests, results and errors into bytes: the native server. The
+//! only place that names hyper.
+
+mod guard;
+mod respond;
+mod route;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Engine;
+use crate::error::{Code, Failure};
+use respond::{Answer, failure, success};
+use route::Route;
+
+/// A call's result as the body an HTTP client would get.
+pub fn envelope_of(result: &Result<Bytes, Failure>) -> String {
+    match result {
+        Ok(data) => String::from_utf8_lossy(&respond::envelope(data)).into_owned(),
+        Err(failure) => respond::failure_envelope(failure),
+    }
+}
+
+/// Bytes all headers of a request may have together.
+const HEADERS: usize = 64 << 10;
+
+/// A listening server. Dropping it does not stop it; [`Server::close`] does.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Binds and begins to serve.
+    pub async fn start(engine: Arc<Engine>, host: &str, port: u16) -> std::io::Result<Server> {
+        let listener = TcpListener::bind((host, port)).await?;
+        let address = listener.local_addr()?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(accept(listener, engine, stop.clone(), tasks.clone()));
+        Ok(Server { address, stop, tasks })
+    }
+
+    /// Stops accepting, lets requests in flight end, and closes what is idle.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                tasks.spawn(serve(socket, peer, engine.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: wait for some to come free.
+                tracing::warn!(cause = %error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: CancellationToken) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(cause = %error, "TCP_NODELAY could not be set");
+    }
+    let header_time = Duration::from_millis(engine.config().limits.header_ms);
+    let closing = stop.clone();
+    let service = service_fn(move |request| {
+        let (engine, stop) = (engine.clone(), stop.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, stop).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time)
+        .max_buf_size(HEADERS)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(cause = %error, "a connection ended with an error");
+    }
+}
+
+type Request = hyper::Request<Incoming>;
+
+/// Answers one request, whatever happens inside.
+async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, stop: CancellationToken) -> Answer {
+    let handled = std::panic::AssertUnwindSafe(handle(engine, request, peer, stop)).catch_unwind().await;
+    match handled {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(refused)) => failure(&refused),
+        Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
+    }
+}
+
+async fn handle(
+    engine: &Arc<Engine>,
+    request: Request,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) -> Result<Answer, Failure> {
+    let config = engine.config();
+    guard::check(&request, config.dev)?;
+    match Route::parse(request.method(), request.uri(), &config.base_path)? {
+        Route::Health => Ok(success(Bytes::from_static(br#"{"status":"up"}"#))),
+        Route::Call { kind, name } => {
+            guard::check_content_type(&request)?;
+            let caller = engine.wants_caller().then(|| guard::caller(&request, peer));
+            let body = read_body(engine, request.into_body()).await?;
+            let result = engine.call(kind, &name, body, caller).await?;
+            Ok(success(result))
+        }
+        Route::Subscribe { name, input } => {
+            let caller = engine.wants_caller().then(|| guard::caller(&request, peer));
+            let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+            stream::open(engine, &name, &input, caller, last, stop).await
+        }
+    }
+}
+
+/// The whole body as text, within its limits.
+async fn read_body(engine: &Engine, body: Incoming) -> Result<String, Failure> {
+    let limits = &engine.config().limits;
+    let reading = Limited::new(body, limits.body_bytes).collect();
+    let collected = tokio::time::timeout(Duration::from_millis(limits.body_ms), reading)
+        .await
+        .map_err(|_elapsed| Failure::new(Code::Timeout, "the request's body took too long to arrive"))?
+        .map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                let limit = limits.body_bytes;
+                Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"))
+            } else {
+                Failure::new(Code::InvalidArgs, "the request's body did not arrive whole")
+            }
+        })?;
+    let bytes = Vec::from(collected.to_bytes());
+    if bytes.is_empty() {
+        return Ok("{}".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::new(Code::InvalidArgs, "the request's body is not UTF-8"))
+}

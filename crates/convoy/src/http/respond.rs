@@ -1,0 +1,58 @@
+//! Results and failures as HTTP answers.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use crate::error::{Code, Failure};
+
+/// Any answer of ours.
+pub type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
+
+/// `200 {"ok":true,"data":…}`; `data` is JSON text.
+pub fn success(data: Bytes) -> Answer {
+    json(StatusCode::OK, envelope(&data))
+}
+
+/// The envelope around a result.
+pub fn envelope(data: &[u8]) -> Bytes {
+    const BEFORE: &[u8] = br#"{"ok":true,"data":"#;
+    let mut body = BytesMut::with_capacity(BEFORE.len() + data.len() + 1);
+    body.put_slice(BEFORE);
+    body.put_slice(data);
+    body.put_u8(b'}');
+    body.freeze()
+}
+
+/// The envelope around an error, with the error's status.
+pub fn failure(failure: &Failure) -> Answer {
+    let body = failure_envelope(failure);
+    let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = json(status, body.into());
+    match failure.code {
+        Code::Unavailable => {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Code::MethodNotAllowed => {
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+        }
+        _ => {}
+    }
+    answer
+}
+
+/// `{"ok":false,"error":{…}}`.
+pub fn failure_envelope(failure: &Failure) -> String {
+    format!(r#"{{"ok":false,"error":{}}}"#, failure.to_json())
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body).boxed_unsync());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,110 @@
+//! Which of our paths a request means.
+
+use hyper::{Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use crate::dispatch::FunctionKind;
+use crate::error::{Code, Failure};
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /api/health`
+    Health,
+    /// `POST /api/query/<name>`, `POST /api/mutation/<name>`
+    Call {
+        /// Which of the two.
+        kind: FunctionKind,
+        /// The function's name.
+        name: String,
+    },
+    /// `GET /api/subscribe?name=…&args=…`
+    Subscribe {
+        /// The query's name.
+        name: String,
+        /// Its input, JSON text.
+        input: String,
+    },
+}
+
+impl Route {
+    /// Reads method and URI; anything else than the paths above is refused.
+    pub fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, Failure> {
+        let unknown =
+            || Failure::new(Code::NotFound, format!("nothing is served at this path; ours begin with {base}/"));
+        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(unknown)?;
+        match path.split_once('/') {
+            None if path == "health" => only(method, &Method::GET).map(|()| Route::Health),
+            None if path == "subscribe" => {
+                only(method, &Method::GET)?;
+                let query = uri.query().unwrap_or_default();
+                let name = parameter(query, "name")?
+                    .ok_or_else(|| Failure::new(Code::InvalidArgs, "the parameter `name` is missing"))?;
+                let input = parameter(query, "args")?.unwrap_or_else(|| "{}".to_owned());
+                Ok(Route::Subscribe { name, input })
+            }
+            Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
+                let kind = match kind {
+                    "query" => FunctionKind::Query,
+                    "mutation" => FunctionKind::Mutation,
+                    _ => return Err(unknown()),
+                };
+                only(method, &Method::POST)?;
+                Ok(Route::Call { kind, name: decode(name)? })
+            }
+            _ => Err(unknown()),
+        }
+    }
+}
+
+fn only(method: &Method, wanted: &Method) -> Result<(), Failure> {
+    if method == wanted {
+        return Ok(());
+    }
+    Err(Failure::new(Code::MethodNotAllowed, format!("this path takes {wanted}, not {method}")))
+}
+
+/// The first value of a query parameter.
+fn parameter(query: &str, name: &str) -> Result<Option<String>, Failure> {
+    for pair in query.split('&') {
+        if let Some((key, value)) = pair.split_once('=')
+            && key == name
+        {
+            return decode(&value.replace('+', " ")).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn decode(text: &str) -> Result<String, Failure> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(|text| text.into_owned()).map_err(|_| Failure::new(Code::InvalidArgs, "the URL is not valid UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: Method, uri: &str) -> Result<Route, Code> {
+        Route::parse(&method, &uri.parse().expect("a URI"), "/api").map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn our_paths_are_exactly_these() {
+        let call = |kind, name: &str| Ok(Route::Call { kind, name: name.into() });
+        assert_eq!(parse(Method::GET, "/api/health"), Ok(Route::Health));
+        assert_eq!(parse(Method::POST, "/api/query/a.b"), call(FunctionKind::Query, "a.b"));
+        assert_eq!(parse(Method::POST, "/api/mutation/a%2Eb?x=1"), call(FunctionKind::Mutation, "a.b"));
+        assert_eq!(
+            parse(Method::GET, "/api/subscribe?args=%7B%22a%22:+1%7D&name=x"),
+            Ok(Route::Subscribe { name: "x".into(), input: r#"{"a": 1}"#.into() })
+        );
+        for uri in ["/", "/api", "/api/", "/apix/health", "/api/auth/login", "/api/query/", "/api/query/a/b", "/health"]
+        {
+            assert_eq!(parse(Method::POST, uri), Err(Code::NotFound), "{uri}");
+        }
+        assert_eq!(parse(Method::GET, "/api/query/a"), Err(Code::MethodNotAllowed));
+        assert_eq!(parse(Method::POST, "/api/health"), Err(Code::MethodNotAllowed));
+        assert_eq!(parse(Method::GET, "/api/subscribe"), Err(Code::InvalidArgs));
+    }
+}

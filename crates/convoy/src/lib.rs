@@ -1,0 +1,32 @@
+//! The engine of Convoy: a reactive backend on the user's own Postgres.
+//!
+//! A request comes in at [`http`], becomes one run of a function in
+//! [`dispatch`], whose operations [`db`] turns into statements made by [`sql`]
+//! and run by [`postgres`]. What was committed, by us or by anyone, arrives
+//! through [`feed`] as [`change`]s, from which [`live`] finds the queries to run
+//! again and hands their new results to whoever watches them.
+//!
+//! The engine never learns what a function is written in: [`FunctionHost`] is
+//! the seam where its host stands. [`Engine`] puts the parts together.
+
+pub mod change;
+pub mod config;
+pub mod db;
+pub mod dispatch;
+mod engine;
+pub mod error;
+pub mod feed;
+pub mod http;
+pub mod id;
+pub mod key;
+pub mod live;
+pub mod op;
+pub mod postgres;
+pub mod schema;
+pub mod sql;
+pub mod value;
+
+pub use config::{Config, Limits};
+pub use dispatch::FunctionHost;
+pub use engine::{Engine, OpenError, Stats};
+pub use error::{Code, Failure};

@@ -1,0 +1,220 @@
+//! Intervals of keys, found by what they overlap: O(log n + hits).
+//!
+//! A treap ordered by where intervals begin, each node knowing the furthest end
+//! in its subtree, so that whole subtrees that end too early are passed over.
+
+use std::cmp::Ordering;
+
+use crate::key::Span;
+
+/// A set of intervals, each with an owner. One owner may hold several.
+#[derive(Debug, Default)]
+pub struct Intervals {
+    root: Link,
+    len: usize,
+    state: u64,
+}
+
+type Link = Option<Box<Node>>;
+
+#[derive(Debug)]
+struct Node {
+    span: Span,
+    owner: u64,
+    priority: u64,
+    /// The furthest end in this subtree; `None` means no end.
+    furthest: Option<Vec<u8>>,
+    left: Link,
+    right: Link,
+}
+
+impl Intervals {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds an interval.
+    pub fn insert(&mut self, span: Span, owner: u64) {
+        let priority = self.next_priority();
+        let furthest = span.hi.clone();
+        let node = Box::new(Node { span, owner, priority, furthest, left: None, right: None });
+        let (before, after) = split(self.root.take(), &node.span, node.owner);
+        self.root = join(join(before, Some(node)), after);
+        self.len += 1;
+    }
+
+    /// Removes one interval that was added with the same span and owner.
+    pub fn remove(&mut self, span: &Span, owner: u64) -> bool {
+        let removed = remove(&mut self.root, span, owner);
+        self.len -= usize::from(removed);
+        removed
+    }
+
+    /// Calls `hit` with the owner of every interval that overlaps `span`.
+    pub fn overlapping(&self, span: &Span, hit: &mut impl FnMut(u64)) {
+        visit(&self.root, span, hit);
+    }
+
+    /// xorshift: balance needs spread, not secrecy.
+    fn next_priority(&mut self) -> u64 {
+        let mut x = self.state | 0x9e37_79b9_7f4a_7c15;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.state = x.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(1);
+        x
+    }
+}
+
+fn order(a: (&Span, u64), b: (&Span, u64)) -> Ordering {
+    a.0.lo.cmp(&b.0.lo).then_with(|| ends(&a.0.hi, &b.0.hi)).then_with(|| a.1.cmp(&b.1))
+}
+
+/// Compares ends; no end is the furthest.
+fn ends(a: &Option<Vec<u8>>, b: &Option<Vec<u8>>) -> Ordering {
+    match (a, b) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(a), Some(b)) => a.cmp(b),
+    }
+}
+
+impl Node {
+    fn refresh(&mut self) {
+        let mut furthest = &self.span.hi;
+        for child in [&self.left, &self.right].into_iter().flatten() {
+            if ends(&child.furthest, furthest) == Ordering::Greater {
+                furthest = &child.furthest;
+            }
+        }
+        if *furthest != self.furthest {
+            self.furthest = furthest.clone();
+        }
+    }
+}
+
+/// Everything before `(span, owner)`, and everything not before it.
+fn split(link: Link, span: &Span, owner: u64) -> (Link, Link) {
+    let Some(mut node) = link else { return (None, None) };
+    if order((&node.span, node.owner), (span, owner)) == Ordering::Less {
+        let (before, after) = split(node.right.take(), span, owner);
+        node.right = before;
+        node.refresh();
+        (Some(node), after)
+    } else {
+        let (before, after) = split(node.left.take(), span, owner);
+        node.left = after;
+        node.refresh();
+        (before, Some(node))
+    }
+}
+
+/// One tree of two, where everything in `a` comes before everything in `b`.
+fn join(a: Link, b: Link) -> Link {
+    match (a, b) {
+        (None, only) | (only, None) => only,
+        (Some(mut a), Some(mut b)) => Some(if a.priority >= b.priority {
+            a.right = join(a.right.take(), Some(b));
+            a.refresh();
+            a
+        } else {
+            b.left = join(Some(a), b.left.take());
+            b.refresh();
+            b
+        }),
+    }
+}
+
+fn remove(link: &mut Link, span: &Span, owner: u64) -> bool {
+    let Some(node) = link else { return false };
+    let removed = match order((span, owner), (&node.span, node.owner)) {
+        Ordering::Less => remove(&mut node.left, span, owner),
+        Ordering::Greater => remove(&mut node.right, span, owner),
+        Ordering::Equal => {
+            let (left, right) = (node.left.take(), node.right.take());
+            *link = join(left, right);
+            return true;
+        }
+    };
+    if removed {
+        node.refresh();
+    }
+    removed
+}
+
+fn visit(link: &Link, span: &Span, hit: &mut impl FnMut(u64)) {
+    let Some(node) = link else { return };
+    let ends_too_early = node.furthest.as_deref().is_some_and(|furthest| furthest <= span.lo.as_slice());
+    if ends_too_early {
+        return;
+    }
+    visit(&node.left, span, hit);
+    if node.span.overlaps(span) {
+        hit(node.owner);
+    }
+    // Everything to the right begins no earlier than this node.
+    let begins_too_late = span.hi.as_deref().is_some_and(|hi| node.span.lo.as_slice() >= hi);
+    if !begins_too_late {
+        visit(&node.right, span, hit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn span() -> impl Strategy<Value = Span> {
+        let key = || proptest::collection::vec(0u8..4, 0..4);
+        (key(), proptest::option::of(key())).prop_map(|(lo, hi)| Span { lo, hi })
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_look_at_every_interval_finds(
+            steps in proptest::collection::vec((any::<bool>(), span(), 0u64..5), 0..200),
+            probes in proptest::collection::vec(span(), 1..20),
+        ) {
+            let mut tree = Intervals::default();
+            let mut naive: Vec<(Span, u64)> = Vec::new();
+            for (add, span, owner) in steps {
+                if add {
+                    tree.insert(span.clone(), owner);
+                    naive.push((span, owner));
+                } else {
+                    let at = naive.iter().position(|known| known.0 == span && known.1 == owner);
+                    prop_assert_eq!(tree.remove(&span, owner), at.is_some());
+                    if let Some(at) = at {
+                        naive.swap_remove(at);
+                    }
+                }
+            }
+            prop_assert_eq!(tree.len, naive.len());
+            for probe in probes {
+                let mut found = Vec::new();
+                tree.overlapping(&probe, &mut |owner| found.push(owner));
+                let mut expected: Vec<u64> =
+                    naive.iter().filter(|(span, _)| span.overlaps(&probe)).map(|(_, owner)| *owner).collect();
+                found.sort_unstable();
+                expected.sort_unstable();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_stay_shallow() {
+        let mut tree = Intervals::default();
+        for n in 0u32..100_000 {
+            let lo = n.to_be_bytes().to_vec();
+            let hi = Some((n + 1).to_be_bytes().to_vec());
+            tree.insert(Span { lo, hi }, u64::from(n));
+        }
+        fn depth(link: &Link) -> usize {
+            link.as_ref().map_or(0, |node| 1 + depth(&node.left).max(depth(&node.right)))
+        }
+        assert!(depth(&tree.root) < 80, "depth {}", depth(&tree.root));
+    }
+}

@@ -1,0 +1,204 @@
+//! Turns one committed change into the set of live queries to run again.
+//!
+//! Invariant: it may name a query whose answer stayed the same; it must never
+//! miss one whose answer moved. No clock and no I/O, so tests need neither.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::intervals::Intervals;
+use crate::change::{Change, ChangeKind};
+use crate::db::{ReadSet, TableRead};
+use crate::key::{RowKeys, row_span};
+use crate::schema::Table;
+
+/// Names a live query.
+pub type QueryId = u64;
+
+/// What all live queries have read, arranged to be found by a change.
+#[derive(Debug, Default)]
+pub struct ReadIndex {
+    points: HashMap<(Arc<str>, Uuid), Vec<QueryId>>,
+    tables: HashMap<String, TableIndex>,
+}
+
+#[derive(Debug)]
+struct TableIndex {
+    table: Arc<Table>,
+    /// One set of intervals per index of the table.
+    intervals: Vec<Intervals>,
+}
+
+impl ReadIndex {
+    /// Adds what a query has read.
+    pub fn insert(&mut self, query: QueryId, reads: &ReadSet) {
+        for point in &reads.points {
+            self.points.entry(point.clone()).or_default().push(query);
+        }
+        for range in &reads.ranges {
+            let entry = self.tables.entry(range.table.physical.clone()).or_insert_with(|| TableIndex {
+                table: range.table.clone(),
+                intervals: range.table.indexes.iter().map(|_| Intervals::default()).collect(),
+            });
+            entry.intervals[range.index].insert(range.span.clone(), query);
+        }
+    }
+
+    /// Removes what [`ReadIndex::insert`] added.
+    pub fn remove(&mut self, query: QueryId, reads: &ReadSet) {
+        for point in &reads.points {
+            if let Some(queries) = self.points.get_mut(point) {
+                if let Some(at) = queries.iter().position(|known| *known == query) {
+                    queries.swap_remove(at);
+                }
+                if queries.is_empty() {
+                    self.points.remove(point);
+                }
+            }
+        }
+        for range in &reads.ranges {
+            if let Some(entry) = self.tables.get_mut(&range.table.physical) {
+                entry.intervals[range.index].remove(&range.span, query);
+                if entry.intervals.iter().all(Intervals::is_empty) {
+                    self.tables.remove(&range.table.physical);
+                }
+            }
+        }
+    }
+
+    /// The queries a change concerns.
+    pub fn hits(&self, change: &Change, hits: &mut HashSet<QueryId>) {
+        let mut hit = |query: QueryId| {
+            hits.insert(query);
+        };
+        match &change.kind {
+            ChangeKind::Row { id, old, new } => {
+                if let Some(queries) = self.points.get(&(change.table.clone(), *id)) {
+                    queries.iter().copied().for_each(&mut hit);
+                }
+                let Some(entry) = self.tables.get(&*change.table) else { return };
+                for row in [old, new].into_iter().flatten() {
+                    for (index, intervals) in entry.table.indexes.iter().zip(&entry.intervals) {
+                        if !intervals.is_empty() {
+                            intervals.overlapping(&row_span(index, row), &mut hit);
+                        }
+                    }
+                }
+            }
+            ChangeKind::Whole => {
+                for ((table, _), queries) in &self.points {
+                    if *table == change.table {
+                        queries.iter().copied().for_each(&mut hit);
+                    }
+                }
+                if let Some(entry) = self.tables.get(&*change.table) {
+                    for intervals in &entry.intervals {
+                        intervals.overlapping(&crate::key::Span::everything(), &mut hit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a change could have changed what was read: the same answer as the
+/// index gives, for one read set that is not in it yet.
+pub fn touches(reads: &ReadSet, change: &Change) -> bool {
+    let in_table = |range: &&TableRead| *range.table.physical == *change.table;
+    match &change.kind {
+        ChangeKind::Whole => {
+            reads.points.iter().any(|(table, _)| *table == change.table) || reads.ranges.iter().any(|r| in_table(&r))
+        }
+        ChangeKind::Row { id, old, new } => {
+            let in_range = |row: &RowKeys| {
+                reads
+                    .ranges
+                    .iter()
+                    .filter(in_table)
+                    .any(|range| row_span(&range.table.indexes[range.index], row).overlaps(&range.span))
+            };
+            reads.points.contains(&(change.table.clone(), *id))
+                || old.as_ref().is_some_and(in_range)
+                || new.as_ref().is_some_and(in_range)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{KeyFields, KeyValue, scan_span};
+    use crate::schema::Schema;
+    use proptest::prelude::*;
+
+    fn table() -> Arc<Table> {
+        let schema = Schema::parse(
+            serde_json::from_str(
+                r#"{"tables":[{"name":"m","physicalName":"m","managed":true,"indexes":[
+                    {"name":"by_c","unique":false,"fields":[{"path":"c","kind":"text"},{"path":"n","kind":"number"}]}]}]}"#,
+            )
+            .expect("a description"),
+        );
+        schema.expect("a schema").table("m").expect("the table").clone()
+    }
+
+    fn row(table: &Table, id: u128, c: u8, n: i8) -> RowKeys {
+        let data = format!(r#"{{"c":"{}","n":{n}}}"#, (b'a' + c) as char);
+        let fields = KeyFields::of_document(&table.key_paths, &data).expect("json");
+        RowKeys { id: Uuid::from_u128(id), created: id as i64, fields }
+    }
+
+    prop_compose! {
+        fn reads()(points in proptest::collection::vec(0u128..6, 0..3),
+                   ranges in proptest::collection::vec((0u8..3, proptest::option::of(-3i8..3)), 0..3)) -> ReadSet {
+            let table = table();
+            let mut reads = ReadSet::default();
+            for id in points {
+                reads.point(&table, Uuid::from_u128(id));
+            }
+            for (c, n) in ranges {
+                let mut eq = vec![KeyValue::Text(((b'a' + c) as char).to_string())];
+                eq.extend(n.map(|n| KeyValue::Number(n.to_string())));
+                let span = scan_span(&eq, None, None);
+                reads.ranges.push(TableRead { table: table.clone(), index: 1, span });
+            }
+            reads
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_asking_every_query_finds(
+            all in proptest::collection::vec(reads(), 0..12),
+            gone in proptest::collection::vec(any::<bool>(), 12),
+            (id, old, new) in (0u128..6, proptest::option::of((0u8..3, -3i8..3)), proptest::option::of((0u8..3, -3i8..3))),
+            whole in any::<bool>(),
+        ) {
+            let mut index = ReadIndex::default();
+            for (query, reads) in (0..).zip(&all) {
+                index.insert(query, reads);
+            }
+            for (query, reads) in (0..).zip(&all).filter(|(query, _)| gone[*query as usize]) {
+                index.remove(query, reads);
+            }
+            let table = table();
+            let keys = |at: Option<(u8, i8)>| at.map(|(c, n)| row(&table, id, c, n));
+            let kind = if whole {
+                ChangeKind::Whole
+            } else {
+                ChangeKind::Row { id: Uuid::from_u128(id), old: keys(old), new: keys(new) }
+            };
+            let change = Change { table: "m".into(), kind };
+            let mut hits = HashSet::new();
+            index.hits(&change, &mut hits);
+            let naive: HashSet<QueryId> = (0..)
+                .zip(&all)
+                .filter(|(query, reads)| !gone[*query as usize] && touches(reads, &change))
+                .map(|(query, _)| query)
+                .collect();
+            prop_assert_eq!(hits, naive);
+        }
+    }
+}

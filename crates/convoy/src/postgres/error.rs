@@ -1,0 +1,119 @@
+//! Driver errors, sorted by what the caller should do about them.
+
+use crate::error::{Code, Failure};
+
+/// Why a statement or a connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Lost against another transaction; running the whole call again may help.
+    #[error("lost against a concurrent transaction")]
+    Retry(#[source] sqlx::Error),
+    /// The database cannot be reached, or not now. Nothing was decided.
+    #[error("the database is not reachable")]
+    Unavailable(#[source] sqlx::Error),
+    /// No connection came free in time.
+    #[error("no database connection came free within {0:?}")]
+    PoolExhausted(std::time::Duration),
+    /// A unique index or another constraint refused a row.
+    #[error("the constraint `{constraint}` refuses this")]
+    Constraint {
+        /// The constraint or index, as Postgres names it.
+        constraint: String,
+        /// Whether it is about uniqueness.
+        unique: bool,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Postgres cannot take a value it was given.
+    #[error("Postgres refuses a value: {message}")]
+    Value {
+        /// Postgres' own sentence, which names the value's flaw, not its content.
+        message: &'static str,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The statement ran into its time limit or was cancelled.
+    #[error("the statement was cancelled")]
+    Cancelled(#[source] sqlx::Error),
+    /// Anything else: a defect of ours, or of the database's set-up.
+    #[error("unexpected database error")]
+    Other(#[source] sqlx::Error),
+    /// A row that is not laid out as it should be.
+    #[error("a row is not as expected: {0}")]
+    Row(String),
+}
+
+impl DbError {
+    /// Whether the connection is gone, so that another one may do better.
+    pub fn connection_lost(&self) -> bool {
+        matches!(self, DbError::Unavailable(_))
+    }
+
+    /// What the outside is told. Anything without a sentence of its own is
+    /// logged in full and answered as `INTERNAL`.
+    pub fn to_failure(&self, context: &str) -> Failure {
+        match self {
+            DbError::Retry(_) => {
+                Failure::new(Code::Conflict, "this call kept losing against concurrent writes; try again")
+            }
+            DbError::Unavailable(source) => {
+                tracing::warn!(context, cause = %source, "the database is not reachable");
+                Failure::new(Code::Unavailable, "the database is not reachable at the moment; try again shortly")
+            }
+            DbError::PoolExhausted(_) => {
+                tracing::warn!(context, "no database connection came free in time");
+                Failure::new(Code::Unavailable, "the server has no free database connection; try again shortly")
+            }
+            DbError::Constraint { constraint, unique: true, .. } => Failure::new(
+                Code::Conflict,
+                format!("another document already has this value (unique index `{constraint}`)"),
+            ),
+            DbError::Constraint { constraint, .. } => {
+                Failure::new(Code::Conflict, format!("the database constraint `{constraint}` refuses this"))
+            }
+            DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
+            DbError::Cancelled(_) => Failure::new(Code::Timeout, "the database took too long to answer"),
+            DbError::Other(source) => Failure::internal(context, source),
+            DbError::Row(_) => Failure::internal(context, self),
+        }
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> DbError {
+        let sqlx::Error::Database(database) = &error else {
+            return match error {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::WorkerCrashed => DbError::Unavailable(error),
+                _ => DbError::Other(error),
+            };
+        };
+        let state = database.code().unwrap_or_default();
+        match state.as_ref() {
+            "40001" | "40P01" => DbError::Retry(error),
+            "57014" => DbError::Cancelled(error),
+            "22P05" | "22021" => {
+                DbError::Value { message: "text may not contain the character \\u0000", source: error }
+            }
+            "22P02" => DbError::Value { message: "a value is not valid for its type in Postgres", source: error },
+            "54000" => DbError::Value { message: "an indexed value is too large for its index", source: error },
+            "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
+            // Connection exceptions, and what an administrator shuts down.
+            state if state.starts_with("08") => DbError::Unavailable(error),
+            // Wrong password or role: not a defect of the call, and it may heal.
+            state if state.starts_with("28") => DbError::Unavailable(error),
+            state if state.starts_with("23") => DbError::Constraint {
+                constraint: database.constraint().unwrap_or("unnamed").to_owned(),
+                unique: state == "23505",
+                source: error,
+            },
+            _ => DbError::Other(error),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Rows out of Postgres for statements in: connections, transactions, errors by
+//! what to do about them, and the layout of the database. The only place that
+//! names sqlx.
+
+mod error;
+mod layout;
+mod pool;
+mod row;
+mod transaction;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+
+pub use error::DbError;
+pub use layout::{LayoutReport, TableReport};
+pub use pool::{Lease, Pool};
+pub use row::Row;
+pub use transaction::{CommitOutcome, Isolation, Transaction};
+
+use crate::config::Config;
+use crate::sql::Statement;
+
+/// Statements a connection keeps prepared.
+const PREPARED: usize = 512;
+
+/// The database: connections for reading and connections for writing.
+#[derive(Clone)]
+pub struct Postgres {
+    /// Read-only sessions.
+    pub readers: Pool,
+    /// Sessions whose statements are SERIALIZABLE by themselves, so that a
+    /// mutation of one statement needs no BEGIN.
+    pub writers: Pool,
+    options: PgConnectOptions,
+}
+
+impl Postgres {
+    /// Parses the URL. Nothing is connected yet.
+    pub fn new(config: &Config) -> Result<Postgres, DbError> {
+        let options: PgConnectOptions = config.database_url.parse()?;
+        let options = options.application_name("convoy").statement_cache_capacity(PREPARED).disable_statement_logging();
+        let readers = options.clone().options([("default_transaction_read_only", "on")]);
+        let writers = options.clone().options([("default_transaction_isolation", "serializable")]);
+        Ok(Postgres {
+            readers: Pool::new(readers, config.pool_size),
+            writers: Pool::new(writers, config.pool_size),
+            options,
+        })
+    }
+
+    /// A connection of its own, outside the pools.
+    pub async fn connect(&self) -> Result<PgConnection, DbError> {
+        Ok(self.options.connect().await?)
+    }
+
+    /// Creates the database the URL names, if the server lacks it.
+    pub async fn create_database(&self) -> Result<bool, DbError> {
+        let Some(name) = self.options.get_database() else { return Ok(false) };
+        let missing = match self.options.connect().await {
+            Ok(connection) => {
+                connection.close().await?;
+                return Ok(false);
+            }
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => name,
+            Err(error) => return Err(error.into()),
+        };
+        let mut server = self.options.clone().database("postgres").connect().await?;
+        let (text, _) = crate::sql::layout::create_database(missing).into_parts();
+        server.execute(AssertSqlSafe(text)).await?;
+        server.close().await?;
+        Ok(true)
+    }
+
+    /// Runs one read-only statement by itself. A stale idle connection is
+    /// replaced and the statement tried again: reading twice harms nobody.
+    pub async fn read(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        loop {
+            let mut lease = self.readers.acquire().await?;
+            match run(&mut lease, statement.clone()).await {
+                Err(error) if error.connection_lost() && !lease.is_fresh() => self.readers.forget_idle(),
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs one statement of ours (never a user's) by itself on a writer.
+    pub async fn write(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        let mut lease = self.writers.acquire().await?;
+        run(&mut lease, statement.clone()).await
+    }
+
+    /// Closes both pools.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+/// Runs one statement on a lease that is outside any transaction.
+pub async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
+    let result = fetch(lease.enter(), statement).await;
+    // After an error of the database's the session is fine; after any other it
+    // is not to be trusted, and the lease stays marked.
+    let sound = match &result {
+        Ok(_) => true,
+        Err(error) => !error.connection_lost(),
+    };
+    if sound {
+        lease.leave();
+    }
+    result
+}
+
+async fn fetch(connection: &mut PgConnection, statement: Statement) -> Result<Vec<Row>, DbError> {
+    let (text, binds) = statement.into_parts();
+    let mut arguments = PgArguments::default();
+    for bind in binds {
+        row::add(&mut arguments, bind)?;
+    }
+    // The text comes from `sql/`, which admits literals, checked identifiers
+    // and placeholders only.
+    let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+    let rows = connection.fetch_all(query).await?;
+    Ok(rows.into_iter().map(Row::new).collect())
+}
+
+/// Runs a statement that cannot be prepared, or whose rows nobody reads.
+async fn execute(connection: &mut PgConnection, text: &'static str) -> Result<(), DbError> {
+    connection.execute(text).await?;
+    Ok(())
+}

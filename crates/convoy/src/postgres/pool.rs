@@ -1,0 +1,122 @@
+//! A pool of connections whose leases say by themselves whether they are clean.
+//!
+//! sqlx's own pool asks each returned connection for a sign of life, which is a
+//! round trip per call; ours instead marks a lease busy before each exchange and
+//! clean after it. A lease dropped while busy (its caller was cancelled, or a
+//! transaction is open) closes its connection, and Postgres rolls back. So no
+//! path, however cut short, gives back a connection that is inside something.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::DbError;
+
+/// How long a call waits for a connection, and a connection for its server.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// A bounded set of connections with the same options.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    /// Clean connections, the last used on top. Never locked across an await.
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Pool {
+    /// A pool of at most `size` connections, none of them open yet.
+    pub fn new(options: PgConnectOptions, size: usize) -> Pool {
+        let permits = Arc::new(Semaphore::new(size));
+        Pool { inner: Arc::new(Inner { options, permits, idle: Mutex::new(Vec::with_capacity(size)) }) }
+    }
+
+    /// Takes an idle connection, or opens one. Waits when all are taken.
+    pub async fn acquire(&self) -> Result<Lease, DbError> {
+        let waiting = tokio::time::timeout(ACQUIRE, self.inner.permits.clone().acquire_owned());
+        let permit = match waiting.await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
+            Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE)),
+        };
+        let idle = self.inner.idle.lock().pop();
+        let (connection, fresh) = match idle {
+            Some(connection) => (connection, false),
+            None => (self.connect().await?, true),
+        };
+        Ok(Lease { connection: Some(connection), busy: false, fresh, pool: self.clone(), _permit: permit })
+    }
+
+    async fn connect(&self) -> Result<PgConnection, DbError> {
+        match tokio::time::timeout(ACQUIRE, self.inner.options.connect()).await {
+            Ok(connected) => Ok(connected?),
+            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut.into()),
+        }
+    }
+
+    /// Closes the idle connections; the server went away, so none is of use.
+    pub fn forget_idle(&self) {
+        let stale = std::mem::take(&mut *self.inner.idle.lock());
+        drop(stale);
+    }
+
+    /// Refuses further leases and closes the idle connections politely.
+    pub async fn close(&self) {
+        self.inner.permits.close();
+        let idle = std::mem::take(&mut *self.inner.idle.lock());
+        for connection in idle {
+            if let Err(error) = connection.close().await {
+                tracing::debug!(cause = %error, "a connection did not close cleanly");
+            }
+        }
+    }
+}
+
+/// A connection on loan. See the module for what happens when it is dropped.
+pub struct Lease {
+    connection: Option<PgConnection>,
+    busy: bool,
+    fresh: bool,
+    pool: Pool,
+    /// Freed after the connection went back, so that a waiter finds it idle.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// The connection, from now on counted as inside an exchange.
+    pub(super) fn enter(&mut self) -> &mut PgConnection {
+        self.busy = true;
+        self.connection.as_mut().expect("a lease holds its connection until it is dropped")
+    }
+
+    /// The exchange is over: the connection is outside any transaction, with
+    /// nothing unread.
+    pub(super) fn leave(&mut self) {
+        self.busy = false;
+    }
+
+    /// Whether this connection was opened for this lease: if it fails, an idle
+    /// one gone stale is not the reason.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && !self.busy
+            && !self.pool.inner.permits.is_closed()
+        {
+            self.pool.inner.idle.lock().push(connection);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Values in and out of the driver, without a parse where text will do.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::{Arguments, Encode, Postgres, Row as _, Type, ValueRef};
+use uuid::Uuid;
+
+use super::DbError;
+use crate::sql::Bind;
+
+/// Microseconds from 1970 to 2000, where Postgres' timestamps begin.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
+const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
+
+/// One row of a result; columns are read by place.
+pub struct Row(PgRow);
+
+impl Row {
+    pub(super) fn new(row: PgRow) -> Row {
+        Row(row)
+    }
+
+    /// The bytes of a column as Postgres sent them; `None` for null.
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, DbError> {
+        let value = self.0.try_get_raw(at)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        value.as_bytes().map(Some).map_err(|error| DbError::Row(error.to_string()))
+    }
+
+    fn present(&self, at: usize) -> Result<&[u8], DbError> {
+        self.bytes(at)?.ok_or_else(|| DbError::Row(format!("column {at} is null")))
+    }
+
+    /// A `uuid`.
+    pub fn uuid(&self, at: usize) -> Result<Uuid, DbError> {
+        Uuid::from_slice(self.present(at)?).map_err(|error| DbError::Row(error.to_string()))
+    }
+
+    /// A `uuid`, or null.
+    pub fn uuid_or_null(&self, at: usize) -> Result<Option<Uuid>, DbError> {
+        self.bytes(at)?.map(|_| self.uuid(at)).transpose()
+    }
+
+    /// A `timestamptz`, in microseconds since 1970.
+    pub fn micros(&self, at: usize) -> Result<i64, DbError> {
+        let bytes = self.present(at)?;
+        let bytes: [u8; 8] = bytes.try_into().map_err(|_| DbError::Row(format!("column {at} is no timestamp")))?;
+        i64::from_be_bytes(bytes)
+            .checked_add(POSTGRES_EPOCH)
+            .ok_or_else(|| DbError::Row(format!("column {at} is an infinite timestamp")))
+    }
+
+    /// A `timestamptz`, or null.
+    pub fn micros_or_null(&self, at: usize) -> Result<Option<i64>, DbError> {
+        self.bytes(at)?.map(|_| self.micros(at)).transpose()
+    }
+
+    /// The JSON text of a `jsonb`: on the wire a version byte and the text.
+    pub fn json(&self, at: usize) -> Result<&str, DbError> {
+        match self.present(at)?.split_first() {
+            Some((1, text)) => std::str::from_utf8(text).map_err(|error| DbError::Row(error.to_string())),
+            _ => Err(DbError::Row(format!("column {at} is no jsonb of version 1"))),
+        }
+    }
+
+    /// A `jsonb`'s text, or null.
+    pub fn json_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
+        self.bytes(at)?.map(|_| self.json(at)).transpose()
+    }
+
+    /// A `text`.
+    pub fn text(&self, at: usize) -> Result<&str, DbError> {
+        std::str::from_utf8(self.present(at)?).map_err(|error| DbError::Row(error.to_string()))
+    }
+
+    /// A `text`, or null.
+    pub fn text_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
+        self.bytes(at)?.map(|_| self.text(at)).transpose()
+    }
+
+    /// A `text[]`.
+    pub fn texts(&self, at: usize) -> Result<Vec<String>, DbError> {
+        Ok(self.0.try_get(at)?)
+    }
+
+    /// A `bool`.
+    pub fn bool(&self, at: usize) -> Result<bool, DbError> {
+        Ok(self.0.try_get(at)?)
+    }
+}
+
+/// JSON text on its way into a `jsonb`, without being parsed here.
+struct JsonText(String);
+
+impl Type<Postgres> for JsonText {
+    fn type_info() -> PgTypeInfo {
+        JSONB
+    }
+}
+
+impl PgHasArrayType for JsonText {
+    fn array_type_info() -> PgTypeInfo {
+        JSONB_ARRAY
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&[1]);
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+pub(super) fn add(arguments: &mut PgArguments, bind: Bind) -> Result<(), DbError> {
+    let added = match bind {
+        Bind::Uuid(id) => arguments.add(id),
+        Bind::Uuids(ids) => arguments.add(ids),
+        Bind::Json(text) => arguments.add(JsonText(text)),
+        Bind::Jsons(texts) => arguments.add(texts.into_iter().map(JsonText).collect::<Vec<_>>()),
+        Bind::Text(text) => arguments.add(text),
+        Bind::Texts(texts) => arguments.add(texts),
+        Bind::Bool(value) => arguments.add(value),
+        Bind::Int(value) => arguments.add(value),
+    };
+    added.map_err(|error| DbError::Row(error.to_string()))
+}

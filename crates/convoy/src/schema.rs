@@ -1,0 +1,265 @@
+//! The shape of the user's tables, as the engine needs it: names, and which
+//! fields are indexed in what order.
+//!
+//! Parsed once from the description the host sends; every name in it is checked
+//! here, so that the rest of the engine can trust it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// Postgres' limit for identifiers, in bytes.
+pub const MAX_NAME: usize = 63;
+
+/// All tables of one program, by their name in code.
+#[derive(Debug, Default)]
+pub struct Schema {
+    tables: HashMap<String, Arc<Table>>,
+    by_physical: HashMap<String, Arc<Table>>,
+}
+
+/// One table.
+#[derive(Debug)]
+pub struct Table {
+    /// The name in code, and the prefix of its ids.
+    pub name: String,
+    /// The name in Postgres.
+    pub physical: String,
+    /// Whether we may create, index and watch it with triggers.
+    pub managed: bool,
+    /// Its indexes; `by_creation_time`, which every table has, comes first.
+    pub indexes: Vec<Index>,
+    /// Every indexed stored field, without repeats: what change records carry.
+    pub key_paths: Vec<FieldPath>,
+}
+
+/// One index: fields in order, then creation time, then id.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The name in code.
+    pub name: String,
+    /// The indexed fields.
+    pub fields: Vec<IndexField>,
+    /// Whether two documents may not share all the fields' values.
+    pub unique: bool,
+}
+
+/// One field of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexField {
+    /// Where the value lies.
+    pub path: FieldPath,
+    /// How values compare.
+    pub kind: KeyKind,
+}
+
+/// Where an indexed value lies in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FieldPath {
+    /// `_creationTime`: the `created_at` column.
+    CreationTime,
+    /// `id`: the primary key.
+    Id,
+    /// A key of the stored document, at most three levels deep.
+    Stored(Vec<String>),
+}
+
+/// How the values of an indexed field compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    /// By code point.
+    Text,
+    /// By numeric value.
+    Number,
+    /// `false` before `true`.
+    Boolean,
+    /// By jsonb's own order; change tracking treats every value as possible.
+    Json,
+}
+
+/// The name of the index every table has: creation time, then id.
+pub const BY_CREATION: &str = "by_creation_time";
+
+/// Why a schema description was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A table or index name that cannot be an identifier.
+    #[error("`{0}` cannot be a name: use 1 to {MAX_NAME} bytes, without a NUL")]
+    Name(String),
+    /// Two tables of one name.
+    #[error("two tables are called `{0}`; give one of them another name")]
+    Twice(String),
+    /// A field path that is empty or too deep.
+    #[error("index `{index}` of `{table}` has the field `{path}`; a path has one to three parts")]
+    Path {
+        /// Table name in code.
+        table: String,
+        /// Index name in code.
+        index: String,
+        /// The path as it was given.
+        path: String,
+    },
+}
+
+/// The description as the host sends it.
+#[derive(Debug, Default, Deserialize)]
+pub struct SchemaDescription {
+    tables: Vec<TableDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableDescription {
+    name: String,
+    physical_name: String,
+    managed: bool,
+    indexes: Vec<IndexDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+struct IndexDescription {
+    name: String,
+    unique: bool,
+    fields: Vec<FieldDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FieldDescription {
+    path: String,
+    kind: KeyKind,
+}
+
+impl Schema {
+    /// Checks a description and gives the schema it describes.
+    pub fn parse(description: SchemaDescription) -> Result<Schema, SchemaError> {
+        let mut schema = Schema::default();
+        for table in description.tables {
+            let table = Arc::new(Table::parse(table)?);
+            if schema.by_physical.insert(table.physical.clone(), table.clone()).is_some() {
+                return Err(SchemaError::Twice(table.physical.clone()));
+            }
+            if let Some(first) = schema.tables.insert(table.name.clone(), table) {
+                return Err(SchemaError::Twice(first.name.clone()));
+            }
+        }
+        Ok(schema)
+    }
+
+    /// The table with this name in code.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.get(name)
+    }
+
+    /// The table with this name in Postgres.
+    pub fn table_by_physical(&self, name: &str) -> Option<&Arc<Table>> {
+        self.by_physical.get(name)
+    }
+
+    /// All tables, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+}
+
+impl Table {
+    fn parse(description: TableDescription) -> Result<Table, SchemaError> {
+        check_name(&description.name)?;
+        check_name(&description.physical_name)?;
+        let mut indexes = vec![Index { name: BY_CREATION.to_owned(), fields: vec![], unique: false }];
+        let mut key_paths: Vec<FieldPath> = Vec::new();
+        for index in description.indexes {
+            check_name(&index.name)?;
+            let mut fields = Vec::with_capacity(index.fields.len());
+            for field in index.fields {
+                let path = FieldPath::parse(&field.path).ok_or_else(|| SchemaError::Path {
+                    table: description.name.clone(),
+                    index: index.name.clone(),
+                    path: field.path.clone(),
+                })?;
+                if matches!(path, FieldPath::Stored(_)) && !key_paths.contains(&path) {
+                    key_paths.push(path.clone());
+                }
+                fields.push(IndexField { path, kind: field.kind });
+            }
+            indexes.push(Index { name: index.name, fields, unique: index.unique });
+        }
+        Ok(Table {
+            name: description.name,
+            physical: description.physical_name,
+            managed: description.managed,
+            indexes,
+            key_paths,
+        })
+    }
+
+    /// The index with this name, and its place in [`Table::indexes`].
+    pub fn index(&self, name: &str) -> Option<(usize, &Index)> {
+        self.indexes.iter().enumerate().find(|(_, index)| index.name == name)
+    }
+}
+
+impl FieldPath {
+    /// Parses `a`, `a.b`, `a.b.c`, `id` or `_creationTime`.
+    pub fn parse(path: &str) -> Option<FieldPath> {
+        match path {
+            "_creationTime" => Some(FieldPath::CreationTime),
+            "id" => Some(FieldPath::Id),
+            _ => {
+                let parts: Vec<String> = path.split('.').map(str::to_owned).collect();
+                let fine = parts.len() <= 3 && parts.iter().all(|part| !part.is_empty() && !part.contains('\0'));
+                fine.then_some(FieldPath::Stored(parts))
+            }
+        }
+    }
+
+    /// The path as it is written in code.
+    pub fn dotted(&self) -> String {
+        match self {
+            FieldPath::CreationTime => "_creationTime".to_owned(),
+            FieldPath::Id => "id".to_owned(),
+            FieldPath::Stored(parts) => parts.join("."),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), SchemaError> {
+    if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+        return Err(SchemaError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Schema, SchemaError> {
+        Schema::parse(serde_json::from_str(json).expect("a description"))
+    }
+
+    #[test]
+    fn every_table_has_the_creation_index_and_knows_its_indexed_fields() {
+        let schema = parse(
+            r#"{"tables":[{"name":"messages","physicalName":"msgs","managed":true,"indexes":[
+                {"name":"by_channel","unique":false,"fields":[{"path":"channelId","kind":"text"},{"path":"_creationTime","kind":"number"}]},
+                {"name":"by_city","unique":false,"fields":[{"path":"address.city","kind":"text"},{"path":"channelId","kind":"text"}]}]}]}"#,
+        )
+        .expect("fine");
+        let table = schema.table("messages").expect("there");
+        assert_eq!(table.indexes[0].name, BY_CREATION);
+        let paths: Vec<String> = table.key_paths.iter().map(FieldPath::dotted).collect();
+        assert_eq!(paths, ["channelId", "address.city"]);
+        assert!(schema.table_by_physical("msgs").is_some());
+    }
+
+    #[test]
+    fn names_postgres_could_not_carry_are_refused() {
+        let long = "x".repeat(64);
+        let json = format!(r#"{{"tables":[{{"name":"{long}","physicalName":"a","managed":true,"indexes":[]}}]}}"#);
+        assert!(matches!(parse(&json), Err(SchemaError::Name(_))));
+        assert_eq!(FieldPath::parse("a..b"), None);
+        assert_eq!(FieldPath::parse("a.b.c.d"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! One statement per document operation. Every write logs itself: the rows it
+//! returned, not the rows it was asked to write, go to `_convoy.changes` in the
+//! same statement, since a user's trigger may have changed or dropped them.
+//!
+//! The writes mark their transaction as ours (`convoy.writer`), which keeps the
+//! triggers quiet that log everyone else's. The mark is a materialized CTE that
+//! the write selects from, so it is always set before the write.
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Bind, Statement};
+use crate::key::KeyValue;
+use crate::op::{Order, Scan};
+use crate::schema::{FieldPath, IndexField, Table};
+
+const MARK: &str = "with mark as materialized (
+  select set_config('convoy.writer', pg_current_xact_id()::text, true)
+), ";
+
+/// Documents by id: `id, created_at, data`.
+pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("select id, created_at, data\nfrom ").ident(&table.physical).push("\nwhere id = ");
+    match ids {
+        [id] => sql.bind(Bind::Uuid(*id)),
+        _ => sql.push("any(").bind(Bind::Uuids(ids.to_vec())).push(")"),
+    };
+    sql
+}
+
+/// Documents in index order: `id, created_at, data`.
+pub fn scan(scan: &Scan) -> Statement {
+    let index = &scan.table.indexes[scan.index];
+    let mut sql = Statement::new();
+    sql.push("select id, created_at, data\nfrom ").ident(&scan.table.physical);
+    let mut joiner = "\nwhere ";
+    for (field, value) in index.fields.iter().zip(&scan.eq) {
+        sql.push(joiner).key(&field.path, field.kind);
+        compare(&mut sql, " = ", value);
+        joiner = "\n  and ";
+    }
+    let bounds = [(&scan.lower, " > ", " >= "), (&scan.upper, " < ", " <= ")];
+    for (bound, exclusive, inclusive) in bounds {
+        if let Some(bound) = bound {
+            let field = &index.fields[scan.eq.len()];
+            sql.push(joiner).key(&field.path, field.kind);
+            compare(&mut sql, if bound.inclusive { inclusive } else { exclusive }, &bound.value);
+            joiner = "\n  and ";
+        }
+    }
+    order_by(&mut sql, &index.fields[scan.eq.len()..], scan.order);
+    if let Some(limit) = scan.limit {
+        // Part of the text: a bound limit lets the planner assume a tenth of
+        // the table, and it may sort where it should walk the index.
+        sql.push("\nlimit ").number(u64::from(limit));
+    }
+    sql
+}
+
+fn order_by(sql: &mut Statement, fields: &[IndexField], order: Order) {
+    let direction = match order {
+        Order::Asc => "",
+        Order::Desc => " desc",
+    };
+    sql.push("\norder by ");
+    for field in fields {
+        sql.key(&field.path, field.kind).push(direction).push(", ");
+    }
+    sql.push("created_at").push(direction).push(", id").push(direction);
+}
+
+fn compare(sql: &mut Statement, operator: &'static str, value: &KeyValue) {
+    match value {
+        // A comparison with null never holds; equality with it means absence.
+        KeyValue::Null if operator == " = " => sql.push(" is null"),
+        KeyValue::Null => sql.push(operator).push("null"),
+        KeyValue::Text(text) => sql.push(operator).bind(Bind::Text(text.clone())),
+        KeyValue::Number(text) => sql.push(operator).push("(").bind(Bind::Text(text.clone())).push("::text)::numeric"),
+        KeyValue::Boolean(value) => sql.push(operator).bind(Bind::Bool(*value)),
+        KeyValue::Json(text) => sql.push(operator).bind(Bind::Json(text.clone())),
+        KeyValue::Time(micros) => sql
+            .push(operator)
+            .push("timestamptz 'epoch' + ")
+            .bind(Bind::Int(*micros))
+            .push(" * interval '1 microsecond'"),
+        KeyValue::Id(id) => sql.push(operator).bind(Bind::Uuid(*id)),
+    };
+}
+
+/// New documents of one table: `id, created_at, keys` of what was written.
+pub fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(MARK).push("written as (\n  insert into ").ident(&table.physical).push(" (id, data)\n  select ");
+    match rows {
+        [(id, doc)] => {
+            sql.bind(Bind::Uuid(*id)).push("::uuid, ").bind(Bind::Json(doc.get().to_owned()));
+            sql.push("::jsonb\n  from mark");
+        }
+        _ => {
+            let ids = rows.iter().map(|(id, _)| *id).collect();
+            let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
+            sql.push("input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids)).push("::uuid[], ");
+            sql.bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)");
+        }
+    }
+    sql.push("\n  returning id, created_at, ").keys_object("", &table.key_paths).push(" as keys\n), ");
+    sql.push("logged as (\n  insert into _convoy.changes (node, tab, id, new_at, new_keys)\n  select ");
+    sql.bind(Bind::Uuid(node)).push("::uuid, ").literal(&table.physical);
+    sql.push(", id, created_at, keys\n  from written\n)\nselect id, created_at, keys\nfrom written");
+    sql
+}
+
+/// Sets and removes keys of one document:
+/// `id, created_at, data, keys, old_created_at, old_keys`.
+///
+/// The row as it was comes from a locking self-join: `returning old.…` exists
+/// only from Postgres 18 on.
+pub fn patch(table: &Table, node: Uuid, id: Uuid, set: &RawValue, unset: &[String]) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(MARK).push("before as materialized (\n  select id, created_at, ");
+    sql.keys_object("", &table.key_paths).push(" as keys\n  from ").ident(&table.physical);
+    sql.push("\n  where id = ").bind(Bind::Uuid(id)).push("\n  for update\n), written as (\n  update ");
+    sql.ident(&table.physical).push(" as t\n  set data = (t.data - ").bind(Bind::Texts(unset.to_vec()));
+    sql.push("::text[]) || ").bind(Bind::Json(set.get().to_owned())).push("::jsonb, updated_at = now()");
+    sql.push("\n  from before, mark\n  where t.id = before.id\n  returning t.id, t.created_at, t.data, ");
+    sql.keys_object("t.", &table.key_paths);
+    sql.push(" as keys, before.created_at as old_at, before.keys as old_keys\n), ");
+    sql.push(
+        "logged as (\n  insert into _convoy.changes (node, tab, id, old_at, old_keys, new_at, new_keys)\n  select ",
+    );
+    sql.bind(Bind::Uuid(node)).push("::uuid, ").literal(&table.physical);
+    sql.push(", id, old_at, old_keys, created_at, keys\n  from written\n)");
+    sql.push("\nselect id, created_at, data, keys, old_at, old_keys\nfrom written");
+    sql
+}
+
+/// Removes one document: `id, created_at, keys` of what was removed.
+pub fn delete(table: &Table, node: Uuid, id: Uuid) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(MARK).push("written as (\n  delete from ").ident(&table.physical).push("\n  using mark\n  where id = ");
+    sql.bind(Bind::Uuid(id)).push("\n  returning id, created_at, ").keys_object("", &table.key_paths);
+    sql.push(" as keys\n), logged as (\n  insert into _convoy.changes (node, tab, id, old_at, old_keys)\n  select ");
+    sql.bind(Bind::Uuid(node)).push("::uuid, ").literal(&table.physical);
+    sql.push(", id, created_at, keys\n  from written\n)\nselect id, created_at, keys\nfrom written");
+    sql
+}
+
+/// The paths a trigger on the table must log, in the spelling it takes them.
+pub fn logged_paths(table: &Table) -> Vec<String> {
+    table.key_paths.iter().filter(|path| matches!(path, FieldPath::Stored(_))).map(FieldPath::dotted).collect()
+}

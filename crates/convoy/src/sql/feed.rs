@@ -1,0 +1,70 @@
+//! Statements of the change feed: reading the log by snapshot, and trimming it.
+
+use uuid::Uuid;
+
+use super::{Bind, Statement};
+
+/// The most log rows one reading takes; where there are more, everything counts
+/// as changed.
+pub const READ_AT_MOST: i64 = 10_000;
+
+/// The newest snapshot and the log's epoch, without its rows:
+/// `snapshot, epoch, trimmed_below`.
+pub fn position() -> Statement {
+    Statement::fixed(
+        "select pg_current_snapshot()::text, e.id, e.trimmed_below::text
+from (values (1)) as one
+left join _convoy.epoch as e on true",
+    )
+}
+
+/// What other writers logged that the snapshot `(xmax, xip)` did not see, read
+/// together with the next snapshot. At least one row, its change columns null
+/// when nothing changed:
+/// `snapshot, epoch, trimmed_below, tab, id, old_at, old_keys, new_at, new_keys`.
+///
+/// Two index scans: everything begun since, and what was still running then.
+/// Reading from `xmin` instead would repeat all that came behind one long
+/// transaction.
+pub fn read(xmax: u64, xip: &[u64], node: Uuid) -> Statement {
+    let mut sql = Statement::new();
+    let columns = "select tab, id, old_at, old_keys, new_at, new_keys
+    from _convoy.changes
+    where ";
+    sql.push(
+        "select
+  pg_current_snapshot()::text, e.id, e.trimmed_below::text,
+  c.tab, c.id, c.old_at, c.old_keys, c.new_at, c.new_keys
+from (values (1)) as one
+left join _convoy.epoch as e on true
+left join (
+  (
+    ",
+    );
+    sql.push(columns)
+        .push("xid >= ")
+        .bind(Bind::Text(xmax.to_string()))
+        .push("::text::xid8 and node is distinct from ");
+    sql.bind(Bind::Uuid(node))
+        .push("\n    limit ")
+        .number(READ_AT_MOST as u64 + 1)
+        .push("\n  )\n  union all\n  (\n    ");
+    sql.push(columns).push("xid = any(").bind(Bind::Texts(xip.iter().map(u64::to_string).collect()));
+    sql.push("::text[]::xid8[]) and node is distinct from ").bind(Bind::Uuid(node));
+    sql.push("\n    limit ").number(READ_AT_MOST as u64 + 1).push("\n  )\n) as c on true");
+    sql
+}
+
+/// Makes the epoch row anew after a crash emptied the unlogged tables.
+pub fn renew_epoch() -> Statement {
+    Statement::fixed("insert into _convoy.epoch default values on conflict do nothing")
+}
+
+/// Forgets what every reader has long read, and says so in the same transaction.
+pub fn trim(below: u64) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("with trimmed as (\n  delete from _convoy.changes where xid < ").bind(Bind::Text(below.to_string()));
+    sql.push("::text::xid8\n)\nupdate _convoy.epoch set trimmed_below = greatest(trimmed_below, ");
+    sql.bind(Bind::Text(below.to_string())).push("::text::xid8)");
+    sql
+}

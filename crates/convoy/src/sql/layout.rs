@@ -1,0 +1,251 @@
+//! Statements that lay out the database: the user's tables and indexes, our
+//! `_convoy` schema, and the triggers that log strangers' writes.
+//!
+//! Everything here creates or replaces what is ours; nothing drops.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Bind, Statement};
+use crate::schema::{BY_CREATION, Index, MAX_NAME, Table};
+
+/// What every managed table's log triggers are called.
+pub const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
+
+/// Makes one layout change wait for another's end, for this session.
+pub fn lock() -> Statement {
+    Statement::fixed("select pg_advisory_lock(hashtext('convoy.layout'))")
+}
+
+/// Ends [`lock`].
+pub fn unlock() -> Statement {
+    Statement::fixed("select pg_advisory_unlock(hashtext('convoy.layout'))")
+}
+
+/// The `_convoy` schema, its tables and functions; each may run any number of times.
+pub fn prelude() -> Vec<Statement> {
+    [
+        "create schema if not exists _convoy",
+        "create unlogged table if not exists _convoy.changes (
+  xid xid8 not null default pg_current_xact_id(),
+  node uuid,
+  tab text not null,
+  id uuid,
+  old_at timestamptz,
+  old_keys jsonb,
+  new_at timestamptz,
+  new_keys jsonb
+)",
+        "create index if not exists changes_xid on _convoy.changes (xid)",
+        "create unlogged table if not exists _convoy.epoch (
+  only boolean primary key default true check (only),
+  id uuid not null default gen_random_uuid(),
+  trimmed_below xid8 not null default '0'
+)",
+        "insert into _convoy.epoch default values on conflict do nothing",
+        "create or replace function _convoy.keys_of(data jsonb, paths text[]) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_object_agg(path, data #> string_to_array(path, '.')), '{}')
+  from unnest(paths) as path
+$$",
+        "create or replace function _convoy.log_insert() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select count(*) from (select 1 from new_rows limit 1001) as few) > 1000 then
+    insert into _convoy.changes (tab) values (tg_table_name);
+  else
+    insert into _convoy.changes (tab, id, new_at, new_keys)
+    select tg_table_name, id, created_at, _convoy.keys_of(data, tg_argv)
+    from new_rows;
+  end if;
+  return null;
+end
+$$",
+        "create or replace function _convoy.log_update() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select count(*) from (select 1 from new_rows limit 1001) as few) > 1000 then
+    insert into _convoy.changes (tab) values (tg_table_name);
+  else
+    insert into _convoy.changes (tab, id, old_at, old_keys, new_at, new_keys)
+    select
+      tg_table_name,
+      id,
+      o.created_at,
+      case when o.data is not null then _convoy.keys_of(o.data, tg_argv) end,
+      n.created_at,
+      case when n.data is not null then _convoy.keys_of(n.data, tg_argv) end
+    from old_rows as o
+    full join new_rows as n using (id);
+  end if;
+  return null;
+end
+$$",
+        "create or replace function _convoy.log_delete() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select count(*) from (select 1 from old_rows limit 1001) as few) > 1000 then
+    insert into _convoy.changes (tab) values (tg_table_name);
+  else
+    insert into _convoy.changes (tab, id, old_at, old_keys)
+    select tg_table_name, id, created_at, _convoy.keys_of(data, tg_argv)
+    from old_rows;
+  end if;
+  return null;
+end
+$$",
+        "create or replace function _convoy.log_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into _convoy.changes (tab) values (tg_table_name);
+  return null;
+end
+$$",
+    ]
+    .map(Statement::fixed)
+    .into()
+}
+
+/// What is there of the named tables, one row each:
+/// `name, columns, indexes, constrained, unique_indexes, triggers, filled`.
+pub fn catalog(tables: &[&str]) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(
+        "select
+  c.relname::text as name,
+  array(
+    select a.attname::text from pg_attribute as a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  ) as columns,
+  array(
+    select i.relname::text from pg_index as x
+    join pg_class as i on i.oid = x.indexrelid
+    where x.indrelid = c.oid and x.indisvalid
+  ) as indexes,
+  exists (
+    select from pg_constraint as k
+    where k.conrelid = c.oid and k.contype not in ('p', 'n')
+  ) as constrained,
+  exists (
+    select from pg_index as x
+    where x.indrelid = c.oid and x.indisunique and not x.indisprimary
+  ) as unique_indexes,
+  (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'name', t.tgname, 'enabled', t.tgenabled <> 'D', 'args', encode(t.tgargs, 'hex')
+    )), '[]') from pg_trigger as t
+    where t.tgrelid = c.oid and not t.tgisinternal
+  )::text as triggers,
+  c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as filled
+from pg_class as c
+where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+  and c.relkind in ('r', 'p')
+  and c.relname = any(",
+    );
+    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(")");
+    sql
+}
+
+/// A managed table, as Convoy has laid them out since 0.0.1.
+pub fn create_table(table: &Table) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("create table if not exists ").ident(&table.physical);
+    sql.push(
+        " (
+  id uuid primary key default gen_random_uuid(),
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  data jsonb not null default '{}'
+)",
+    );
+    sql
+}
+
+/// The name of an index in Postgres. The hash covers what it is built from, so
+/// a changed index gets a name of its own, and long names do not collide.
+pub fn index_name(table: &Table, index: &Index) -> String {
+    let definition = index_definition(table, index);
+    let name = format!("convoy_{}_{}", table.physical, index.name);
+    let hash = format!("_{:016x}", xxh3_64(definition.text().as_bytes()));
+    let room = MAX_NAME - hash.len();
+    let mut end = room.min(name.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{hash}", &name[..end])
+}
+
+/// `on "t" (…)`: what an index is built from.
+fn index_definition(table: &Table, index: &Index) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(if index.unique { "unique on " } else { "on " }).ident(&table.physical).push(" (");
+    let mut separator = "";
+    for field in &index.fields {
+        sql.push(separator).key(&field.path, field.kind);
+        separator = ", ";
+    }
+    if !index.unique {
+        sql.push(separator).push("created_at, id");
+    }
+    sql.push(")");
+    sql
+}
+
+/// Whether the index needs a structure of its own in Postgres.
+pub fn needs_building(index: &Index) -> bool {
+    index.name == BY_CREATION || !index.fields.is_empty()
+}
+
+/// Builds an index; `concurrently` where the table has rows to keep writable.
+pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Statement {
+    let mut sql = Statement::new();
+    sql.push(if index.unique { "create unique index " } else { "create index " });
+    if concurrently {
+        sql.push("concurrently ");
+    }
+    sql.push("if not exists ").ident(&index_name(table, index)).push(" ");
+    let definition = index_definition(table, index);
+    sql.text.push_str(definition.text.strip_prefix("unique ").unwrap_or(&definition.text));
+    sql
+}
+
+/// The four triggers that log what others write to the table. `paths` are the
+/// indexed fields to log. They stay quiet for a transaction that carries its own
+/// mark, but not for what users' triggers and cascades do inside it.
+pub fn create_triggers(table: &Table, paths: &[String]) -> Vec<Statement> {
+    let parts = [
+        (" after insert on ", "\nreferencing new table as new_rows", "_convoy.log_insert("),
+        (" after update on ", "\nreferencing old table as old_rows new table as new_rows", "_convoy.log_update("),
+        (" after delete on ", "\nreferencing old table as old_rows", "_convoy.log_delete("),
+        (" after truncate on ", "", "_convoy.log_truncate("),
+    ];
+    let mut statements = Vec::with_capacity(parts.len());
+    for (name, (event, referencing, function)) in TRIGGERS.into_iter().zip(parts) {
+        let mut sql = Statement::new();
+        sql.push("create or replace trigger ").ident(name).push(event).ident(&table.physical).push(referencing);
+        sql.push(
+            "
+for each statement
+when (
+  current_setting('convoy.writer', true) is distinct from pg_current_xact_id_if_assigned()::text
+  or pg_trigger_depth() > 0
+)
+execute function ",
+        );
+        sql.push(function);
+        let mut separator = "";
+        for path in paths {
+            sql.push(separator).literal(path);
+            separator = ", ";
+        }
+        sql.push(")");
+        statements.push(sql);
+    }
+    statements
+}
+
+/// The database a URL names.
+pub fn create_database(name: &str) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("create database ").ident(name);
+    sql
+}
