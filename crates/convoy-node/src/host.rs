@@ -103,11 +103,16 @@ impl FunctionHost for JsHost {
     }
 }
 
+/// How a function failed: with words for its caller, or `thrown`. One struct,
+/// since serde cannot keep raw JSON inside an untagged enum.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Refusal {
-    Thrown { thrown: Thrown },
-    Refused { code: String, message: String, details: Option<Box<RawValue>>, status: Option<u16> },
+struct Refusal {
+    thrown: Option<Thrown>,
+    code: Option<String>,
+    #[serde(default)]
+    message: String,
+    details: Option<Box<RawValue>>,
+    status: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -122,12 +127,15 @@ pub fn outcome(ok: bool, text: String) -> Outcome {
     if ok {
         return Outcome::Returned(text);
     }
-    match serde_json::from_str::<Refusal>(&text) {
-        Ok(Refusal::Refused { code, message, details, status }) => match Code::parse(&code) {
-            Some(code) => Outcome::Refused(Failure { code, message, details, status, error_id: None }),
-            None => Outcome::Threw { message: format!("unknown error code {code}: {message}"), stack: String::new() },
-        },
-        Ok(Refusal::Thrown { thrown: Thrown { message, stack } }) => Outcome::Threw { message, stack },
-        Err(error) => Outcome::Threw { message: format!("{text} ({error})"), stack: String::new() },
+    let broke = |message: String| Outcome::Threw { message, stack: String::new() };
+    let refusal: Refusal = match serde_json::from_str(&text) {
+        Ok(refusal) => refusal,
+        Err(error) => return broke(format!("{text} ({error})")),
+    };
+    let Refusal { thrown, code, message, details, status } = refusal;
+    match (thrown, code.as_deref().map(Code::parse)) {
+        (Some(Thrown { message, stack }), _) => Outcome::Threw { message, stack },
+        (None, Some(Some(code))) => Outcome::Refused(Failure { code, message, details, status, error_id: None }),
+        (None, _) => broke(format!("unknown error code {}: {message}", code.unwrap_or_default())),
     }
 }

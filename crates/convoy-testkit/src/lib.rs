@@ -1,1 +1,26 @@
+//! Development only: a database per test, a scripted function host, and a client
+//! that speaks the wire.
+//!
+//! Tests run against a real Postgres named by `CONVOY_TEST_DATABASE_URL`, which
+//! `npm test` starts. Waiting is for events; a deadline only turns a hang into a
+//! failure.
 
+mod app;
+mod client;
+mod database;
+mod host;
+
+use std::time::Duration;
+
+pub use app::{App, IndexSpec, table};
+pub use client::{Client, Reply, Watch};
+pub use database::TestDb;
+pub use host::{Ctx, Functions, Thrown};
+
+/// How long a test waits for an event before it calls it missing.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for an event of the test's own, no longer than [`PATIENCE`].
+pub async fn within<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, event).await.expect("the awaited event comes")
+}

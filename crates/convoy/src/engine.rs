@@ -19,7 +19,7 @@ use crate::dispatch::{Dispatcher, FunctionHost, FunctionKind, Program, ProgramDe
 use crate::error::{Code, Failure};
 use crate::feed::Feed;
 use crate::http::Server;
-use crate::live::Live;
+use crate::live::{Counts, Live};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
@@ -78,7 +78,9 @@ pub struct Stats {
     pub running: usize,
     /// Live queries.
     pub live_queries: usize,
-    /// Their subscribers.
+    /// Live queries that wait for a run or are in one.
+    pub busy: usize,
+    /// Subscribers of live queries.
     pub subscribers: usize,
 }
 
@@ -187,11 +189,12 @@ impl Engine {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        let (live_queries, subscribers) = self.live.counts();
+        let Counts { queries, busy, subscribers } = self.live.counts();
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
             running: self.dispatcher.running(),
-            live_queries,
+            live_queries: queries,
+            busy,
             subscribers,
         }
     }

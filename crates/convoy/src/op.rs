@@ -98,42 +98,28 @@ impl Op {
     }
 }
 
+/// An operation as it is spelled, with the fields of all of them: serde cannot
+/// keep raw JSON inside a tagged enum.
 #[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Wire<'a> {
-    Get {
-        table: String,
-        id: String,
-    },
-    Insert {
-        table: String,
-        id: String,
-        #[serde(borrow)]
-        doc: &'a RawValue,
-    },
-    Patch {
-        table: String,
-        id: String,
-        #[serde(borrow)]
-        set: &'a RawValue,
-        unset: Vec<String>,
-    },
-    Delete {
-        table: String,
-        id: String,
-    },
-    Scan {
-        table: String,
-        index: Option<String>,
-        #[serde(borrow, default)]
-        eq: Vec<&'a RawValue>,
-        #[serde(borrow, default)]
-        lower: Option<WireBound<'a>>,
-        #[serde(borrow, default)]
-        upper: Option<WireBound<'a>>,
-        order: Order,
-        limit: Option<u32>,
-    },
+struct Wire<'a> {
+    op: &'a str,
+    table: String,
+    id: Option<String>,
+    #[serde(borrow)]
+    doc: Option<&'a RawValue>,
+    #[serde(borrow)]
+    set: Option<&'a RawValue>,
+    #[serde(default)]
+    unset: Vec<String>,
+    index: Option<String>,
+    #[serde(borrow, default)]
+    eq: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    lower: Option<WireBound<'a>>,
+    #[serde(borrow)]
+    upper: Option<WireBound<'a>>,
+    order: Option<Order>,
+    limit: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -143,61 +129,64 @@ struct WireBound<'a> {
     inclusive: bool,
 }
 
-impl Wire<'_> {
+impl<'a> Wire<'a> {
     fn resolve(self, schema: &Schema) -> Result<Op, Failure> {
-        match self {
-            Wire::Get { table, id } => Ok(Op::Get { table: find(schema, &table)?, id: parse_id(&id)? }),
-            Wire::Insert { table, id, doc } => {
-                Ok(Op::Insert { table: find(schema, &table)?, id: parse_id(&id)?, doc: doc.to_owned() })
+        let table = find(schema, &self.table)?;
+        match self.op {
+            "get" => Ok(Op::Get { table, id: self.id()? }),
+            "insert" => Ok(Op::Insert { table, id: self.id()?, doc: needed(self.doc, "doc")?.to_owned() }),
+            "patch" => {
+                let (id, set) = (self.id()?, needed(self.set, "set")?.to_owned());
+                Ok(Op::Patch { table, id, set, unset: self.unset })
             }
-            Wire::Patch { table, id, set, unset } => {
-                Ok(Op::Patch { table: find(schema, &table)?, id: parse_id(&id)?, set: set.to_owned(), unset })
-            }
-            Wire::Delete { table, id } => Ok(Op::Delete { table: find(schema, &table)?, id: parse_id(&id)? }),
-            Wire::Scan { table, index, eq, lower, upper, order, limit } => {
-                let table = find(schema, &table)?;
-                let name = index.as_deref().unwrap_or(BY_CREATION);
-                let (place, index) = table.index(name).ok_or_else(|| {
-                    invalid(format!("table `{}` has no index `{name}`; it has {}", table.name, index_names(&table)))
-                })?;
-                let compared = eq.len() + usize::from(lower.is_some() || upper.is_some());
-                if compared > index.fields.len() {
-                    return Err(invalid(format!(
-                        "index `{name}` of `{}` has {} field(s), but {compared} are compared",
-                        table.name,
-                        index.fields.len()
-                    )));
-                }
-                let value = |at: usize, json: &RawValue| {
-                    let field = &index.fields[at];
-                    KeyValue::parse(field, json).ok_or_else(|| {
-                        invalid(format!(
-                            "`{}` of `{}` cannot be compared with {}: it is of another type",
-                            field.path.dotted(),
-                            table.name,
-                            shorten(json.get())
-                        ))
-                    })
-                };
-                let bound = |bound: Option<WireBound<'_>>| {
-                    let Some(WireBound { value: json, inclusive }) = bound else { return Ok(None) };
-                    Ok(Some(Bound { value: value(eq.len(), json)?, inclusive }))
-                };
-                let lower = bound(lower)?;
-                let upper = bound(upper)?;
-                let eq = eq.iter().enumerate().map(|(at, json)| value(at, json)).collect::<Result<_, _>>()?;
-                Ok(Op::Scan(Scan { index: place, eq, lower, upper, order, limit, table: table.clone() }))
-            }
+            "delete" => Ok(Op::Delete { table, id: self.id()? }),
+            "scan" => self.scan(table).map(Op::Scan),
+            other => Err(invalid(format!("there is no operation `{}`", shorten(other)))),
         }
     }
+
+    fn id(&self) -> Result<Uuid, Failure> {
+        let text = needed(self.id.as_deref(), "id")?;
+        crate::id::parse(text).ok_or_else(|| invalid(format!("`{}` is not an id", shorten(text))))
+    }
+
+    fn scan(self, table: Arc<Table>) -> Result<Scan, Failure> {
+        let name = self.index.as_deref().unwrap_or(BY_CREATION);
+        let (place, index) = table.index(name).ok_or_else(|| {
+            invalid(format!("table `{}` has no index `{name}`; it has {}", table.name, index_names(&table)))
+        })?;
+        let compared = self.eq.len() + usize::from(self.lower.is_some() || self.upper.is_some());
+        if compared > index.fields.len() {
+            let fields = index.fields.len();
+            let table = &table.name;
+            return Err(invalid(format!(
+                "index `{name}` of `{table}` has {fields} field(s), but {compared} are compared"
+            )));
+        }
+        let value = |at: usize, json: &RawValue| {
+            let field = &index.fields[at];
+            KeyValue::parse(field, json).ok_or_else(|| {
+                let (path, table, value) = (field.path.dotted(), &table.name, shorten(json.get()));
+                invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type"))
+            })
+        };
+        let bound = |bound: Option<WireBound<'a>>| {
+            let Some(WireBound { value: json, inclusive }) = bound else { return Ok(None) };
+            Ok(Some(Bound { value: value(self.eq.len(), json)?, inclusive }))
+        };
+        let (lower, upper) = (bound(self.lower)?, bound(self.upper)?);
+        let eq = self.eq.iter().enumerate().map(|(at, json)| value(at, json)).collect::<Result<_, _>>()?;
+        let order = self.order.unwrap_or(Order::Asc);
+        Ok(Scan { index: place, eq, lower, upper, order, limit: self.limit, table: table.clone() })
+    }
+}
+
+fn needed<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| invalid(format!("the operation lacks `{name}`")))
 }
 
 fn find(schema: &Schema, name: &str) -> Result<Arc<Table>, Failure> {
     schema.table(name).cloned().ok_or_else(|| invalid(format!("the schema has no table `{}`", shorten(name))))
-}
-
-fn parse_id(text: &str) -> Result<Uuid, Failure> {
-    crate::id::parse(text).ok_or_else(|| invalid(format!("`{}` is not an id", shorten(text))))
 }
 
 fn index_names(table: &Table) -> String {
@@ -215,4 +204,51 @@ fn shorten(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(ops: &str) -> Vec<Result<Op, String>> {
+        let schema = r#"{"tables":[{"name":"m","physicalName":"m","managed":true,"indexes":[
+            {"name":"by_c","unique":false,"fields":[{"path":"c","kind":"text"},{"path":"n","kind":"number"}]}]}]}"#;
+        let schema = Schema::parse(serde_json::from_str(schema).expect("a description")).expect("a schema");
+        let ops = Op::parse_batch(ops, &schema).expect("the protocol is kept");
+        ops.into_iter().map(|op| op.map_err(|failure| failure.message)).collect()
+    }
+
+    #[test]
+    fn documents_stay_the_text_they_came_as() {
+        let ops =
+            parse(r#"[{"op":"insert","table":"m","id":"00000000-0000-4000-8000-000000000001","doc":{"a": 1.50}}]"#);
+        assert!(matches!(&ops[0], Ok(Op::Insert { doc, .. }) if doc.get() == r#"{"a": 1.50}"#), "{ops:?}");
+    }
+
+    #[test]
+    fn names_and_values_that_do_not_fit_are_told_what_would() {
+        let ops = parse(
+            r#"[
+            {"op":"get","table":"constructor","id":"x"},
+            {"op":"get","table":"m","id":"1; drop table m"},
+            {"op":"scan","table":"m","index":"by_x","order":"asc"},
+            {"op":"scan","table":"m","index":"by_c","eq":[5]},
+            {"op":"scan","table":"m","index":"by_c","eq":["a"],"lower":{"value":"b","inclusive":true}},
+            {"op":"scan","table":"m","index":"by_c","eq":["a",1,2]},
+            {"op":"drop","table":"m"},
+            {"op":"insert","table":"m","id":"00000000-0000-4000-8000-000000000001"}
+        ]"#,
+        );
+        let messages: Vec<String> = ops.into_iter().map(|op| op.expect_err("refused")).collect();
+        insta::assert_snapshot!(messages.join("\n"), @r##"
+        the schema has no table `constructor`
+        `1; drop table m` is not an id
+        table `m` has no index `by_x`; it has `by_creation_time`, `by_id`, `by_c`
+        `c` of `m` cannot be compared with 5: it is of another type
+        `n` of `m` cannot be compared with "b": it is of another type
+        index `by_c` of `m` has 2 field(s), but 3 are compared
+        there is no operation `drop`
+        the operation lacks `doc`
+        "##);
+    }
 }

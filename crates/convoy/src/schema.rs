@@ -28,7 +28,7 @@ pub struct Table {
     pub physical: String,
     /// Whether we may create, index and watch it with triggers.
     pub managed: bool,
-    /// Its indexes; `by_creation_time`, which every table has, comes first.
+    /// Its indexes; those every table has come first.
     pub indexes: Vec<Index>,
     /// Every indexed stored field, without repeats: what change records carry.
     pub key_paths: Vec<FieldPath>,
@@ -79,8 +79,10 @@ pub enum KeyKind {
     Json,
 }
 
-/// The name of the index every table has: creation time, then id.
+/// The index every table has: creation time, then id.
 pub const BY_CREATION: &str = "by_creation_time";
+/// The other index every table has: its primary key.
+pub const BY_ID: &str = "by_id";
 
 /// Why a schema description was refused.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +169,15 @@ impl Table {
     fn parse(description: TableDescription) -> Result<Table, SchemaError> {
         check_name(&description.name)?;
         check_name(&description.physical_name)?;
-        let mut indexes = vec![Index { name: BY_CREATION.to_owned(), fields: vec![], unique: false }];
+        let built_in = |name: &str, path, kind| Index {
+            name: name.to_owned(),
+            fields: vec![IndexField { path, kind }],
+            unique: false,
+        };
+        let mut indexes = vec![
+            built_in(BY_CREATION, FieldPath::CreationTime, KeyKind::Number),
+            built_in(BY_ID, FieldPath::Id, KeyKind::Text),
+        ];
         let mut key_paths: Vec<FieldPath> = Vec::new();
         for index in description.indexes {
             check_name(&index.name)?;
@@ -197,6 +207,24 @@ impl Table {
     /// The index with this name, and its place in [`Table::indexes`].
     pub fn index(&self, name: &str) -> Option<(usize, &Index)> {
         self.indexes.iter().enumerate().find(|(_, index)| index.name == name)
+    }
+}
+
+impl Index {
+    /// What rows that are equal in the last fields, from `first` on, are ordered
+    /// by: those fields, then creation time and id, each only once. Nothing
+    /// comes after an id, which no two rows share.
+    pub fn order_from(&self, first: usize) -> Vec<IndexField> {
+        let tail = [(FieldPath::CreationTime, KeyKind::Number), (FieldPath::Id, KeyKind::Text)];
+        let tail = tail.map(|(path, kind)| IndexField { path, kind });
+        let mut order: Vec<IndexField> = Vec::with_capacity(self.fields.len() + tail.len());
+        for field in self.fields[first..].iter().cloned().chain(tail) {
+            let settled = order.iter().any(|known| known.path == field.path || known.path == FieldPath::Id);
+            if !settled {
+                order.push(field);
+            }
+        }
+        order
     }
 }
 

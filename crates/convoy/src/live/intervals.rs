@@ -56,14 +56,13 @@ impl Intervals {
         visit(&self.root, span, hit);
     }
 
-    /// xorshift: balance needs spread, not secrecy.
+    /// SplitMix64 (Steele, Lea and Flood, 2014): balance needs spread, not secrecy.
     fn next_priority(&mut self) -> u64 {
-        let mut x = self.state | 0x9e37_79b9_7f4a_7c15;
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.state = x.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(1);
-        x
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, FunctionKind, Program, QueryRun, Request};
 use crate::error::{Code, Failure};
+pub use registry::Counts;
 use registry::{Key, Next, Registry, Ticket};
 
 /// The pauses between runs of a query that cannot be run at the moment.
@@ -125,10 +126,9 @@ impl Live {
         start.into_iter().for_each(|id| self.run(id));
     }
 
-    /// How many queries are live, and how many subscribers they have.
-    pub fn counts(&self) -> (usize, usize) {
-        let registry = self.registry.lock();
-        (registry.len(), registry.subscribers())
+    /// How much there is to keep current.
+    pub fn counts(&self) -> Counts {
+        self.registry.lock().counts()
     }
 
     /// Ends every stream and waits for the runs in flight.

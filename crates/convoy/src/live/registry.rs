@@ -42,6 +42,17 @@ pub struct Key {
     pub private: Option<u64>,
 }
 
+/// How much there is to keep current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Live queries.
+    pub queries: usize,
+    /// Those of them that wait for a run or are in one.
+    pub busy: usize,
+    /// Subscribers of all of them.
+    pub subscribers: usize,
+}
+
 /// What a run needs to know.
 #[derive(Debug, Clone)]
 pub struct Ticket {
@@ -241,9 +252,10 @@ impl Registry {
         }
     }
 
-    /// How many queries are live.
-    pub fn len(&self) -> usize {
-        self.queries.len()
+    /// How much there is to keep current.
+    pub fn counts(&self) -> Counts {
+        let busy = self.queries.values().filter(|query| !matches!(query.phase, Phase::Idle)).count();
+        Counts { queries: self.queries.len(), busy, subscribers: self.subscribers }
     }
 
     /// Whether none is.

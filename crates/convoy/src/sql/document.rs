@@ -49,7 +49,7 @@ pub fn scan(scan: &Scan) -> Statement {
             joiner = "\n  and ";
         }
     }
-    order_by(&mut sql, &index.fields[scan.eq.len()..], scan.order);
+    order_by(&mut sql, &index.order_from(scan.eq.len()), scan.order);
     if let Some(limit) = scan.limit {
         // Part of the text: a bound limit lets the planner assume a tenth of
         // the table, and it may sort where it should walk the index.
@@ -63,11 +63,11 @@ fn order_by(sql: &mut Statement, fields: &[IndexField], order: Order) {
         Order::Asc => "",
         Order::Desc => " desc",
     };
-    sql.push("\norder by ");
+    let mut separator = "\norder by ";
     for field in fields {
-        sql.key(&field.path, field.kind).push(direction).push(", ");
+        sql.push(separator).key(&field.path, field.kind).push(direction);
+        separator = ", ";
     }
-    sql.push("created_at").push(direction).push(", id").push(direction);
 }
 
 fn compare(sql: &mut Statement, operator: &'static str, value: &KeyValue) {

@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Bind, Statement};
-use crate::schema::{BY_CREATION, Index, MAX_NAME, Table};
+use crate::schema::{BY_ID, Index, MAX_NAME, Table};
 
 /// What every managed table's log triggers are called.
 pub const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
@@ -37,7 +37,7 @@ pub fn prelude() -> Vec<Statement> {
 )",
         "create index if not exists changes_xid on _convoy.changes (xid)",
         "create unlogged table if not exists _convoy.epoch (
-  only boolean primary key default true check (only),
+  one boolean primary key default true check (one),
   id uuid not null default gen_random_uuid(),
   trimmed_below xid8 not null default '0'
 )",
@@ -178,21 +178,20 @@ pub fn index_name(table: &Table, index: &Index) -> String {
 fn index_definition(table: &Table, index: &Index) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "unique on " } else { "on " }).ident(&table.physical).push(" (");
+    let ordered = if index.unique { index.fields.clone() } else { index.order_from(0) };
     let mut separator = "";
-    for field in &index.fields {
+    for field in &ordered {
         sql.push(separator).key(&field.path, field.kind);
         separator = ", ";
-    }
-    if !index.unique {
-        sql.push(separator).push("created_at, id");
     }
     sql.push(")");
     sql
 }
 
-/// Whether the index needs a structure of its own in Postgres.
+/// Whether the index needs a structure of its own in Postgres; the primary key
+/// is there anyway.
 pub fn needs_building(index: &Index) -> bool {
-    index.name == BY_CREATION || !index.fields.is_empty()
+    index.name != BY_ID
 }
 
 /// Builds an index; `concurrently` where the table has rows to keep writable.

@@ -1,0 +1,85 @@
+//! An engine with scripted functions, served over HTTP on a free port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use convoy::{Config, Engine};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::{Functions, PATIENCE, TestDb};
+
+/// A served engine. Speaks to it through its [`Client`]'s methods.
+pub struct App {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    tables: Value,
+}
+
+/// An index as `(name, unique, [(path, kind)])`.
+pub type IndexSpec<'a> = (&'a str, bool, &'a [(&'a str, &'a str)]);
+
+/// One table of a schema description.
+pub fn table(name: &str, indexes: &[IndexSpec<'_>]) -> Value {
+    let indexes: Vec<Value> = indexes
+        .iter()
+        .map(|(index, unique, fields)| {
+            let fields: Vec<Value> = fields.iter().map(|(path, kind)| json!({ "path": path, "kind": kind })).collect();
+            json!({ "name": index, "unique": unique, "fields": fields })
+        })
+        .collect();
+    json!({ "name": name, "physicalName": name, "managed": true, "indexes": indexes })
+}
+
+impl TestDb {
+    /// Opens an engine on this database, loads the program, and serves it.
+    pub async fn app(&self, tables: Value, functions: Functions) -> App {
+        self.app_with(json!({}), tables, functions).await
+    }
+
+    /// The same with options of the engine's.
+    pub async fn app_with(&self, options: Value, tables: Value, functions: Functions) -> App {
+        let mut config = json!({ "databaseUrl": self.url(), "poolSize": 4 });
+        for (key, value) in options.as_object().expect("options are an object") {
+            config[key] = value.clone();
+        }
+        let config: Config = serde_json::from_value(config).expect("options the engine knows");
+        let engine = Engine::open(config).await.expect("the engine opens");
+        let server = engine.listen("127.0.0.1", 0).await.expect("a port is free");
+        let app = App { address: server.address, engine, tables };
+        app.load(functions, false).await;
+        app
+    }
+}
+
+impl App {
+    /// Loads other functions over the same tables.
+    pub async fn load(&self, functions: Functions, has_context: bool) {
+        let program = json!({
+            "schema": { "tables": self.tables },
+            "functions": functions.described,
+            "hasContext": has_context,
+            "sync": true,
+        });
+        let program = serde_json::from_value(program).expect("a program description");
+        let report = self.engine.load(program, functions.host()).await.expect("the program loads");
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    }
+
+    /// A client of its own, with its own connections.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// Waits until no live query is queued or running.
+    pub async fn rest(&self) {
+        let resting = async {
+            while self.engine.stats().busy > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, resting).await.expect("live queries come to rest");
+    }
+}

@@ -1,0 +1,161 @@
+//! A client that speaks the wire: calls, and server-sent events.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::PATIENCE;
+
+/// Sends requests, each on a connection of its own.
+#[derive(Clone)]
+pub struct Client {
+    address: SocketAddr,
+    headers: Vec<(String, String)>,
+}
+
+/// An answer: status and JSON body.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The envelope.
+    pub body: Value,
+}
+
+impl Reply {
+    /// The result; panics where the call failed.
+    pub fn data(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body["data"].clone()
+    }
+
+    /// The error's code, if it is an error.
+    pub fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or("none")
+    }
+}
+
+impl Client {
+    pub(crate) fn new(address: SocketAddr) -> Client {
+        Client { address, headers: Vec::new() }
+    }
+
+    /// The same client with one more header on everything it sends.
+    #[must_use]
+    pub fn with_header(&self, name: &str, value: &str) -> Client {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    /// Calls a query.
+    pub async fn query(&self, name: &str, args: Value) -> Reply {
+        self.send(Method::POST, &format!("/api/query/{name}"), args.to_string()).await
+    }
+
+    /// Calls a mutation.
+    pub async fn mutate(&self, name: &str, args: Value) -> Reply {
+        self.send(Method::POST, &format!("/api/mutation/{name}"), args.to_string()).await
+    }
+
+    /// Sends anything; reads the whole answer.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
+        let exchange = async {
+            let response = self.request(method, path, body.into()).await;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.expect("the answer arrives whole").to_bytes();
+            Reply { status, body: serde_json::from_slice(&body).expect("answers are JSON") }
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.expect("the server answers")
+    }
+
+    /// Watches a query by server-sent events.
+    pub async fn watch(&self, name: &str, args: Value) -> Watch {
+        let args = args.to_string();
+        let args = utf8_percent_encode(&args, NON_ALPHANUMERIC);
+        let path = format!("/api/subscribe?name={name}&args={args}");
+        let response = self.request(Method::GET, &path, Bytes::new()).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        Watch { body: response.into_body(), buffer: String::new() }
+    }
+
+    async fn request(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {
+        let socket = TcpStream::connect(self.address).await.expect("the server listens");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("the server speaks HTTP");
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body)).expect("a request");
+        sender.send_request(request).await.expect("the server answers")
+    }
+}
+
+/// An open stream of one query.
+pub struct Watch {
+    body: Incoming,
+    buffer: String,
+}
+
+impl Watch {
+    /// The next message, comments left out; `None` when the stream ended.
+    pub async fn message(&mut self) -> Option<Value> {
+        loop {
+            let event = self.event().await?;
+            if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return Some(serde_json::from_str(data).expect("frames are JSON"));
+            }
+        }
+    }
+
+    /// The data of the next result; panics on an error frame.
+    pub async fn next(&mut self) -> Value {
+        let message = self.message().await.expect("the stream is open");
+        assert_eq!(message["type"], "result", "{message}");
+        message["data"].clone()
+    }
+
+    /// Reads results until one satisfies `wanted`.
+    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.message().await.expect("the stream is open");
+            if message["type"] == "result" && wanted(&message["data"]) {
+                return message["data"].clone();
+            }
+        }
+    }
+
+    /// The next event as it came, comments included.
+    pub async fn event(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let event = event.to_owned();
+                self.buffer = rest.to_owned();
+                return Some(event);
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("the next event comes");
+            let data = frame?.ok()?.into_data().ok()?;
+            self.buffer.push_str(std::str::from_utf8(&data).expect("events are text"));
+        }
+    }
+
+    /// Whether nothing more has arrived. Ask only once the server is at rest.
+    pub fn is_quiet(&mut self) -> bool {
+        use futures_util::FutureExt;
+        while let Some(Some(Ok(frame))) = self.body.frame().now_or_never() {
+            if let Ok(data) = frame.into_data() {
+                self.buffer.push_str(&String::from_utf8_lossy(&data));
+            }
+        }
+        self.buffer.is_empty()
+    }
+}

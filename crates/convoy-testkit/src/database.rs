@@ -1,0 +1,86 @@
+//! A database of its own for each test.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
+use uuid::Uuid;
+
+/// A fresh database, dropped with this value.
+pub struct TestDb {
+    server: PgConnectOptions,
+    server_url: String,
+    name: String,
+}
+
+impl TestDb {
+    /// Creates it on the server of `CONVOY_TEST_DATABASE_URL`.
+    pub async fn new() -> TestDb {
+        let server_url = std::env::var("CONVOY_TEST_DATABASE_URL").expect(
+            "CONVOY_TEST_DATABASE_URL names no Postgres; `npm test` starts one, or set it to a server whose role may create databases",
+        );
+        let server: PgConnectOptions = server_url.parse().expect("CONVOY_TEST_DATABASE_URL is a Postgres URL");
+        let name = format!("convoy_test_{}", Uuid::now_v7().simple());
+        let mut connection = server.connect().await.expect("the test server answers");
+        let create = format!("create database \"{name}\" template template0");
+        connection.execute(AssertSqlSafe(create)).await.expect("the test role may create databases");
+        connection.close().await.expect("the connection closes");
+        TestDb { server, server_url, name }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        let (base, parameters) = match self.server_url.split_once('?') {
+            Some((base, parameters)) => (base, format!("?{parameters}")),
+            None => (self.server_url.as_str(), String::new()),
+        };
+        let authority = base.split_once("://").map_or(base, |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        format!("postgres://{authority}/{}{parameters}", self.name)
+    }
+
+    /// A connection like anyone's, such as psql's.
+    pub async fn psql(&self) -> Psql {
+        let connection = self.server.clone().database(&self.name).connect().await.expect("the database answers");
+        Psql(connection)
+    }
+}
+
+/// A plain connection.
+pub struct Psql(PgConnection);
+
+impl Psql {
+    /// Runs SQL of any number of statements.
+    pub async fn run(&mut self, sql: &str) {
+        if let Err(error) = self.0.execute(AssertSqlSafe(sql)).await {
+            panic!("{sql}: {error}");
+        }
+    }
+
+    /// Runs SQL that is expected to fail; gives Postgres' message.
+    pub async fn refused(&mut self, sql: &str) -> String {
+        self.0.execute(AssertSqlSafe(sql)).await.expect_err("it was expected to fail").to_string()
+    }
+
+    /// The first column of every row, as text.
+    pub async fn column(&mut self, sql: &str) -> Vec<String> {
+        let rows = self.0.fetch_all(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.iter().map(|row| row.try_get::<Option<String>, _>(0).expect("text").unwrap_or_default()).collect()
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
+        // A thread with its own runtime: the test's may be ending around us.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut connection = server.connect().await.map_err(std::io::Error::other)?;
+                let drop = format!("drop database if exists \"{name}\" with (force)");
+                connection.execute(AssertSqlSafe(drop)).await.map_err(std::io::Error::other)
+            })
+        });
+        if let Ok(Err(error)) = dropping.join() {
+            eprintln!("a test database was left behind: {error}");
+        }
+    }
+}

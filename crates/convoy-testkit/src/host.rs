@@ -1,0 +1,190 @@
+//! A function host whose functions are Rust closures: what JavaScript is to the
+//! engine in production, without JavaScript.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome};
+use convoy::{Code, Failure};
+use parking_lot::Mutex;
+use serde_json::{Value, json, value::RawValue};
+use tokio::sync::oneshot;
+
+/// What a function gives back: a result, or how it failed.
+pub type Returns = Result<Value, Thrown>;
+type Running = Pin<Box<dyn Future<Output = Returns> + Send>>;
+type Body = Arc<dyn Fn(Ctx, Value) -> Running + Send + Sync>;
+
+/// How a scripted function fails.
+#[derive(Debug)]
+pub enum Thrown {
+    /// A `ConvoyError`, by its code and message.
+    Refused(Code, String),
+    /// Any other error.
+    Broke(String),
+}
+
+/// The functions of a test's program.
+#[derive(Default, Clone)]
+pub struct Functions {
+    pub(crate) described: Vec<Value>,
+    bodies: Vec<Body>,
+}
+
+impl Functions {
+    /// No functions yet.
+    pub fn new() -> Functions {
+        Functions::default()
+    }
+
+    /// Adds a query.
+    pub fn query<F>(self, name: &str, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        self.add(json!({ "name": name, "kind": "query" }), body)
+    }
+
+    /// Adds a mutation.
+    pub fn mutation<F>(self, name: &str, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        self.add(json!({ "name": name, "kind": "mutation" }), body)
+    }
+
+    /// Adds a function with a description of its own.
+    pub fn add<F>(mut self, described: Value, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        self.described.push(described);
+        self.bodies.push(Arc::new(move |ctx, input| Box::pin(body(ctx, input))));
+        self
+    }
+
+    pub(crate) fn host(self) -> Arc<ScriptedHost> {
+        Arc::new(ScriptedHost { bodies: self.bodies, calls: Arc::default() })
+    }
+}
+
+/// What a running function reaches the database with.
+#[derive(Clone)]
+pub struct Ctx {
+    call: Arc<RunningCall>,
+}
+
+struct RunningCall {
+    link: Mutex<Option<CallLink>>,
+    caller: Option<Arc<str>>,
+    waiting: Mutex<HashMap<u32, oneshot::Sender<String>>>,
+    next_batch: AtomicU32,
+    held: Mutex<Vec<Box<RawValue>>>,
+}
+
+impl Ctx {
+    /// Runs one operation, as the wire spells it.
+    pub async fn op(&self, op: Value) -> Returns {
+        let mut all = self.ops(json!([op])).await?;
+        all.remove(0)
+    }
+
+    /// Runs a batch of operations in one crossing.
+    pub async fn ops(&self, ops: Value) -> Result<Vec<Returns>, Thrown> {
+        let batch = self.call.next_batch.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.call.waiting.lock().insert(batch, sender);
+        let sent = self.call.link.lock().as_ref().map(|link| link.operate(batch, ops.to_string()));
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(Thrown::Broke(error.to_string())),
+            None => return Err(Thrown::Broke("the call is over".into())),
+        }
+        let results = receiver.await.map_err(|_| Thrown::Broke("the call was given up".into()))?;
+        let results: Vec<Value> = serde_json::from_str(&results).expect("the engine answers JSON");
+        Ok(results.into_iter().map(outcome_of_op).collect())
+    }
+
+    /// Holds an insert until the function ends, as hosts do for plain tables.
+    pub fn hold(&self, table: &str, doc: Value) -> String {
+        let id = convoy::id::mint().to_string();
+        let op = json!({ "op": "insert", "table": table, "id": id, "doc": doc });
+        let op = serde_json::value::to_raw_value(&op).expect("JSON");
+        self.call.held.lock().push(op);
+        id
+    }
+
+    /// Inserts a document and waits for it.
+    pub async fn insert(&self, table: &str, doc: Value) -> Result<String, Thrown> {
+        let id = convoy::id::mint().to_string();
+        self.op(json!({ "op": "insert", "table": table, "id": id, "doc": doc })).await?;
+        Ok(id)
+    }
+
+    /// Who asks, where the program has a context.
+    pub fn caller(&self) -> Option<Value> {
+        self.call.caller.as_deref().map(|caller| serde_json::from_str(caller).expect("the engine sends JSON"))
+    }
+}
+
+fn outcome_of_op(result: Value) -> Returns {
+    match result.get("error") {
+        None => Ok(result["ok"].clone()),
+        Some(error) => {
+            let code = error["code"].as_str().and_then(Code::parse).expect("a known code");
+            Err(Thrown::Refused(code, error["message"].as_str().unwrap_or_default().to_owned()))
+        }
+    }
+}
+
+pub(crate) struct ScriptedHost {
+    bodies: Vec<Body>,
+    calls: Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>,
+}
+
+impl FunctionHost for ScriptedHost {
+    fn start(&self, invocation: Invocation, link: CallLink) {
+        let Invocation { call, function, input, request } = invocation;
+        let running = Arc::new(RunningCall {
+            link: Mutex::new(Some(link)),
+            caller: request,
+            waiting: Mutex::default(),
+            next_batch: AtomicU32::new(0),
+            held: Mutex::default(),
+        });
+        self.calls.lock().insert(call, running.clone());
+        let body = self.bodies[function as usize].clone();
+        let calls = self.calls.clone();
+        let input = serde_json::from_str(&input).expect("the engine sends JSON");
+        tokio::spawn(async move {
+            let outcome = match body(Ctx { call: running.clone() }, input).await {
+                Ok(result) => Outcome::Returned(result.to_string()),
+                Err(Thrown::Refused(code, message)) => Outcome::Refused(Failure::new(code, message)),
+                Err(Thrown::Broke(message)) => Outcome::Threw { message, stack: String::new() },
+            };
+            calls.lock().remove(&call);
+            let held = std::mem::take(&mut *running.held.lock());
+            let link = running.link.lock().take();
+            if let Some(link) = link {
+                // An abandoned call does not hear its answer.
+                drop(link.respond(outcome, held));
+            }
+        });
+    }
+
+    fn results(&self, call: CallId, batch: u32, results: String) {
+        let running = self.calls.lock().get(&call).cloned();
+        if let Some(sender) = running.and_then(|running| running.waiting.lock().remove(&batch)) {
+            drop(sender.send(results));
+        }
+    }
+
+    fn abandon(&self, call: CallId, _why: &Failure) {
+        if let Some(running) = self.calls.lock().remove(&call) {
+            running.link.lock().take();
+            running.waiting.lock().clear();
+        }
+    }
+}

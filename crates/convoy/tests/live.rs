@@ -1,0 +1,190 @@
+//! Live queries over server-sent events: who is woken by what, and how often.
+
+mod shared;
+
+use convoy_testkit::{Functions, TestDb};
+use serde_json::{Value, json};
+use shared::{bodies, chat};
+
+fn message(channel: &str, n: i64, body: &str) -> Value {
+    json!({ "channel": channel, "n": n, "body": body })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_wakes_only_those_watching_what_it_concerns() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut home = app.client().watch("messages.list", json!({ "channel": "home" })).await;
+    let mut work = app.client().watch("messages.list", json!({ "channel": "work" })).await;
+    assert_eq!((home.next().await, work.next().await), (json!([]), json!([])));
+    let before = app.engine.stats().handler_runs;
+    let id = app.client().mutate("messages.send", message("home", 1, "hello")).await.data();
+    assert_eq!(bodies(&home.next().await), ["hello"]);
+    // Moving it wakes where it was and where it is now.
+    let moved = json!({ "id": id, "set": { "channel": "work" }, "unset": [] });
+    app.client().mutate("messages.edit", moved).await.data();
+    assert_eq!(home.next().await, json!([]));
+    assert_eq!(bodies(&work.next().await), ["hello"]);
+    app.client().mutate("messages.remove", json!({ "id": id })).await.data();
+    assert_eq!(work.next().await, json!([]));
+    app.rest().await;
+    assert!(home.is_quiet() && work.is_quiet());
+    // Three mutations, and one re-run per list and change that concerned it.
+    assert_eq!(app.engine.stats().handler_runs - before, 3 + 4);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_past_the_end_of_a_limited_list_wakes_nobody() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    for n in 1..=20 {
+        app.client().mutate("messages.send", message("a", n, "x")).await.data();
+    }
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await.as_array().map(Vec::len), Some(20));
+    let before = app.engine.stats().handler_runs;
+    app.client().mutate("messages.send", message("a", 0, "too old")).await.data();
+    app.rest().await;
+    assert_eq!(app.engine.stats().handler_runs - before, 1, "only the mutation ran");
+    app.client().mutate("messages.send", message("a", 21, "new")).await.data();
+    assert_eq!(list.next().await[0]["body"], "new");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_serves_every_subscriber() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut watches = Vec::new();
+    for spelling in 0..50 {
+        // The same arguments, spelled in two ways.
+        let args =
+            if spelling % 2 == 0 { json!({ "channel": "a", "x": 1 }) } else { json!({ "x": 1, "channel": "a" }) };
+        let mut watch = app.client().watch("messages.list", args).await;
+        assert_eq!(watch.next().await, json!([]));
+        watches.push(watch);
+    }
+    assert_eq!((app.engine.stats().live_queries, app.engine.stats().subscribers), (1, 50));
+    let before = app.engine.stats().handler_runs;
+    app.client().mutate("messages.send", message("a", 1, "for all")).await.data();
+    for watch in &mut watches {
+        assert_eq!(bodies(&watch.next().await), ["for all"]);
+    }
+    assert_eq!(app.engine.stats().handler_runs - before, 2);
+    drop(watches);
+    let gone = async {
+        while app.engine.stats().live_queries > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(convoy_testkit::PATIENCE, gone).await.expect("the last subscriber takes the query along");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_who_come_while_writers_write_end_at_the_truth() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let writer = {
+        let client = app.client();
+        tokio::spawn(async move {
+            for n in 0..150 {
+                client.mutate("messages.send", message(&format!("c{}", n % 5), n, "x")).await.data();
+            }
+        })
+    };
+    let mut watches = Vec::new();
+    for n in 0..100 {
+        let channel = format!("c{}", n % 5);
+        watches.push((channel.clone(), app.client().watch("messages.list", json!({ "channel": channel })).await));
+    }
+    writer.await.expect("all are written");
+    for (channel, mut watch) in watches {
+        let truth = app.client().query("messages.list", json!({ "channel": channel })).await.data();
+        watch.until(|list| *list == truth).await;
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_watched_by_id_is_seen_to_appear_change_and_go() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let id = convoy::id::mint().to_string();
+    let mut watch = app.client().watch("messages.get", json!({ "id": id })).await;
+    assert_eq!(watch.next().await, json!(null));
+    let mut psql = db.psql().await;
+    psql.run(&format!("insert into messages (id, data) values ('{id}', '{{\"body\": \"by hand\"}}')")).await;
+    assert_eq!(watch.next().await["body"], "by hand");
+    app.client().mutate("messages.edit", json!({ "id": id, "set": { "body": "edited" }, "unset": [] })).await.data();
+    assert_eq!(watch.next().await["body"], "edited");
+    psql.run("truncate messages").await;
+    assert_eq!(watch.next().await, json!(null));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_code_reaches_open_streams() {
+    let db = TestDb::new().await;
+    let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!(n)) });
+    let app = db.app(shared::tables(), version(1)).await;
+    let mut watch = app.client().watch("version", json!({})).await;
+    assert_eq!(watch.next().await, 1);
+    app.load(version(2), false).await;
+    assert_eq!(watch.next().await, 2);
+    app.load(Functions::new(), false).await;
+    assert_eq!(watch.message().await.expect("the stream goes on")["error"]["code"], "NOT_FOUND");
+    app.load(version(3), false).await;
+    assert_eq!(watch.next().await, 3);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_context_nobody_gets_a_result_made_for_another() {
+    let db = TestDb::new().await;
+    let whoami = Functions::new().query("whoami", |ctx, _| async move {
+        Ok(ctx.caller().expect("a caller")["headers"]["authorization"].clone())
+    });
+    let app = db.app(shared::tables(), Functions::new()).await;
+    app.load(whoami, true).await;
+    let ann = app.client().with_header("authorization", "ann");
+    let bob = app.client().with_header("authorization", "bob");
+    let (mut a, mut b) = (ann.watch("whoami", json!({})).await, bob.watch("whoami", json!({})).await);
+    assert_eq!((a.next().await, b.next().await), (json!("ann"), json!("bob")));
+    assert_eq!(app.engine.stats().live_queries, 2);
+    assert_eq!(bob.query("whoami", json!({})).await.data(), "bob");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_when_results_stop_being_shareable() {
+    let db = TestDb::new().await;
+    let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!(n)) });
+    let app = db.app(shared::tables(), version(1)).await;
+    let mut watch = app.client().watch("version", json!({})).await;
+    assert_eq!(watch.next().await, 1);
+    app.load(version(2), true).await;
+    assert!(watch.message().await.is_none());
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_holds_the_answer_gets_only_a_comment() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut first = app.client().watch("messages.all", json!({})).await;
+    let event = loop {
+        let event = first.event().await.expect("an event");
+        if event.contains("id: ") {
+            break event;
+        }
+    };
+    let hash = event.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
+    let again = app.client().with_header("last-event-id", hash);
+    let mut second = again.watch("messages.all", json!({})).await;
+    assert!(second.event().await.expect("a comment").starts_with(": current"));
+    app.client().mutate("messages.send", message("a", 1, "news")).await.data();
+    assert_eq!(bodies(&second.next().await), ["news"]);
+    app.engine.close().await;
+}

@@ -1,0 +1,190 @@
+//! Writes made without Convoy: every way there is to write, and every way to be
+//! in our own transaction without being us.
+
+mod shared;
+
+use std::time::{Duration, Instant};
+
+use convoy_testkit::TestDb;
+use serde_json::{Value, json};
+use shared::{bodies, chat};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_statement_is_seen() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    let mut psql = db.psql().await;
+    let steps: [(&str, &[&str]); 7] = [
+        (
+            r#"insert into messages (id, data) values ('00000000-0000-4000-8000-000000000001', '{"channel": "a", "n": 1, "body": "one"}')"#,
+            &["one"],
+        ),
+        (r#"update messages set data = data || '{"body": "uno"}'"#, &["uno"]),
+        (
+            r#"insert into messages (id, data) values ('00000000-0000-4000-8000-000000000001', '{"channel": "a", "n": 1, "body": "upsert"}')
+               on conflict (id) do update set data = excluded.data"#,
+            &["upsert"],
+        ),
+        (
+            r#"begin; insert into messages (data) values ('{"channel": "a", "n": 2, "body": "two"}'); commit"#,
+            &["two", "upsert"],
+        ),
+        (r#"update messages set data = data || '{"channel": "elsewhere"}' where data ->> 'body' = 'two'"#, &["upsert"]),
+        ("delete from messages where data ->> 'body' = 'two'; delete from messages", &[]),
+        (
+            r#"insert into messages (data) select jsonb_build_object('channel', 'a', 'n', n, 'body', 'b') from generate_series(1, 5000) as n"#,
+            &["b"; 20],
+        ),
+    ];
+    for (sql, expected) in steps {
+        psql.run(sql).await;
+        list.until(|list| bodies(list) == expected).await;
+    }
+    psql.run("truncate messages").await;
+    assert_eq!(list.next().await, json!([]));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_touches_no_row_runs_nothing_again() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    let before = app.engine.stats().handler_runs;
+    let mut psql = db.psql().await;
+    psql.run("update messages set data = '{}' where false; delete from messages where false").await;
+    assert_eq!(psql.column("select count(*)::text from _convoy.changes").await, ["0"]);
+    // The next write that does concern the list comes after in the log.
+    psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "x"}')"#).await;
+    assert_eq!(bodies(&list.next().await), ["x"]);
+    assert_eq!(app.engine.stats().handler_runs - before, 1);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_writes_are_logged_once_and_not_read_back() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let before = app.engine.stats().handler_runs;
+    for name in ["messages.send", "messages.sendNow"] {
+        app.client().mutate(name, json!({ "channel": "a", "n": 1, "body": name })).await.data();
+        list.next().await;
+    }
+    let logged = db.psql().await.column("select tab || (node is not null) from _convoy.changes").await;
+    assert_eq!(logged, ["messagestrue", "messagestrue"]);
+    // A stranger's write after them proves that the log was read past ours.
+    db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 9, "body": "stranger"}')"#).await;
+    list.next().await;
+    app.rest().await;
+    assert_eq!(app.engine.stats().handler_runs - before, 2 * 2 + 1);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_users_triggers_write_inside_our_statements_is_seen() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    db.psql()
+        .await
+        .run(
+            "create function echo() returns trigger language plpgsql as $$
+             begin
+               if new.data ->> 'channel' = 'a' then
+                 insert into messages (data) values (new.data || '{\"channel\": \"echo\"}');
+               end if;
+               return new;
+             end $$;
+             create trigger echo after insert on messages for each row execute function echo()",
+        )
+        .await;
+    let mut echo = app.client().watch("messages.list", json!({ "channel": "echo" })).await;
+    assert_eq!(echo.next().await, json!([]));
+    app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    assert_eq!(bodies(&echo.next().await), ["x"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_rights_on_our_schema_can_still_write() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let role = format!("stranger_{}", convoy::id::mint().simple());
+    let mut psql = db.psql().await;
+    psql.run(&format!("create role {role}; grant insert on messages to {role}; set role {role}")).await;
+    psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "by a stranger"}')"#).await;
+    assert_eq!(bodies(&list.next().await), ["by a stranger"]);
+    let refused = psql.refused("select * from _convoy.changes").await;
+    assert!(refused.contains("permission denied"), "{refused}");
+    psql.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_committed_out_of_order_are_not_skipped() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let insert =
+        |body: &str| format!(r#"insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}')"#);
+    let (mut early, mut late) = (db.psql().await, db.psql().await);
+    early.run("begin").await;
+    early.run(&insert("began first")).await;
+    late.run(&insert("committed first")).await;
+    // The reader has gone past the open transaction when this arrives.
+    assert_eq!(bodies(&list.next().await), ["committed first"]);
+    early.run("commit").await;
+    list.until(|list| bodies(list).len() == 2).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_over_one_database_see_each_other() {
+    let db = TestDb::new().await;
+    let (here, there) = (chat(&db).await, chat(&db).await);
+    let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    there.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "from there" })).await.data();
+    assert_eq!(bodies(&list.next().await), ["from there"]);
+    here.engine.close().await;
+    there.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_no_object_is_a_stated_refusal_and_not_a_crash() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.all", json!({})).await;
+    assert_eq!(list.next().await, json!([]));
+    db.psql().await.run("insert into messages (data) values ('[1]')").await;
+    assert_eq!(list.message().await.expect("the stream goes on")["error"]["code"], "INTERNAL");
+    db.psql().await.run("delete from messages").await;
+    assert_eq!(list.next().await, json!([]));
+    app.engine.close().await;
+}
+
+/// Not a timed test: it prints what it saw, and fails only when nothing came.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_by_hand_arrives_with_the_next_reading() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    let mut psql = db.psql().await;
+    let mut slowest = Duration::ZERO;
+    for n in 0..20 {
+        let began = Instant::now();
+        psql.run(&format!(r#"insert into messages (data) values ('{{"channel": "a", "n": {n}, "body": "x"}}')"#)).await;
+        list.until(|list: &Value| list[0]["n"] == n).await;
+        slowest = slowest.max(began.elapsed());
+    }
+    println!("the slowest of 20 inserts by hand was seen after {slowest:?}");
+    app.engine.close().await;
+}

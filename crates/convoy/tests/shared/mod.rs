@@ -1,0 +1,56 @@
+//! What the tests share: the tables and functions of a small chat.
+
+use convoy::Code;
+use convoy_testkit::{App, Functions, TestDb, Thrown, table};
+use serde_json::{Value, json};
+
+pub fn tables() -> Value {
+    json!([
+        table("channels", &[("by_name", true, &[("name", "text")])]),
+        table("messages", &[("by_channel", false, &[("channel", "text"), ("n", "number")])]),
+    ])
+}
+
+pub fn functions() -> Functions {
+    Functions::new()
+        .query("messages.list", |ctx, input| async move {
+            ctx.op(json!({
+                "op": "scan", "table": "messages", "index": "by_channel",
+                "eq": [input["channel"]], "order": "desc", "limit": 20,
+            }))
+            .await
+        })
+        .query("messages.get", |ctx, input| async move {
+            ctx.op(json!({ "op": "get", "table": "messages", "id": input["id"] })).await
+        })
+        .query("messages.all", |ctx, _| async move {
+            ctx.op(json!({ "op": "scan", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null })).await
+        })
+        .mutation("messages.send", |ctx, input| async move { Ok(json!(ctx.hold("messages", input))) })
+        .mutation("messages.sendNow", |ctx, input| async move { Ok(json!(ctx.insert("messages", input).await?)) })
+        .mutation("messages.edit", |ctx, input| async move {
+            ctx.op(json!({ "op": "patch", "table": "messages", "id": input["id"], "set": input["set"], "unset": input["unset"] }))
+                .await
+        })
+        .mutation("messages.remove", |ctx, input| async move {
+            ctx.op(json!({ "op": "delete", "table": "messages", "id": input["id"] })).await
+        })
+        .mutation("channels.create", |ctx, input| async move { Ok(json!(ctx.insert("channels", input).await?)) })
+        .mutation("messages.sendThenThrow", |ctx, input| async move {
+            ctx.insert("messages", input).await?;
+            Err(Thrown::Broke("secret cause".into()))
+        })
+        .mutation("messages.sendThenRefuse", |ctx, input| async move {
+            ctx.insert("messages", input).await?;
+            Err(Thrown::Refused(Code::Forbidden, "not yours".into()))
+        })
+}
+
+pub async fn chat(db: &TestDb) -> App {
+    db.app(tables(), functions()).await
+}
+
+/// The bodies of a list of messages.
+pub fn bodies(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
+}

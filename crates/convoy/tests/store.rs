@@ -1,0 +1,203 @@
+//! Documents over the wire: what is stored, in what order it comes back, and
+//! what a transaction keeps or leaves.
+
+mod shared;
+
+use convoy_testkit::{Functions, TestDb, Thrown, within};
+use serde_json::json;
+use shared::{bodies, chat};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_inserted_comes_back_with_its_id_and_creation_time() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let id =
+        app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "hi \"there\"" })).await.data();
+    let message = app.client().query("messages.get", json!({ "id": id })).await.data();
+    assert_eq!(message["id"], format!("messages:{}", id.as_str().expect("an id")));
+    assert_eq!(message["body"], "hi \"there\"");
+    let stored = db
+        .psql()
+        .await
+        .column("select round(extract(epoch from created_at) * 1000000)::int8::text from messages")
+        .await;
+    let micros: f64 = stored[0].parse().expect("a number");
+    assert_eq!(message["_creationTime"].as_f64(), Some(micros / 1000.0));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_orders_by_value_and_the_newest_come_first() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    for n in [9, 10, -1, 2] {
+        app.client().mutate("messages.send", json!({ "channel": "a", "n": n, "body": n.to_string() })).await.data();
+    }
+    app.client().mutate("messages.send", json!({ "channel": "b", "n": 3, "body": "elsewhere" })).await.data();
+    let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    assert_eq!(bodies(&list), ["10", "9", "2", "-1"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_index_walks_the_index() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut psql = db.psql().await;
+    psql.run(
+        "insert into messages (data)
+         select jsonb_build_object('channel', 'c' || n % 100, 'n', n, 'body', 'x') from generate_series(1, 20000) as n;
+         analyze messages",
+    )
+    .await;
+    let plan = psql
+        .column(
+            "explain select id, created_at, data from messages
+             where ((data ->> 'channel') collate \"C\") = 'c7'
+             order by (case when jsonb_typeof(data -> 'n') = 'number' then (data -> 'n')::numeric end) desc, created_at desc, id desc
+             limit 20",
+        )
+        .await
+        .join("\n");
+    assert!(plan.contains("Index Scan Backward using convoy_messages_by_channel") && !plan.contains("Sort"), "{plan}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_sets_and_removes_only_the_keys_it_names() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let id = client.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x", "old": true })).await.data();
+    let edit = json!({ "id": id, "set": { "body": "y" }, "unset": ["old"] });
+    let edited = client.mutate("messages.edit", edit).await.data();
+    assert_eq!((&edited["body"], &edited["n"], edited.get("old")), (&json!("y"), &json!(1), None));
+    let missing = json!({ "id": convoy::id::mint().to_string(), "set": {}, "unset": [] });
+    assert_eq!(client.mutate("messages.edit", missing).await.data(), json!(null));
+    assert_eq!(client.mutate("messages.remove", json!({ "id": id })).await.data(), json!(true));
+    assert_eq!(client.mutate("messages.remove", json!({ "id": id })).await.data(), json!(false));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_that_throws_leaves_nothing_and_tells_no_cause() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let message = json!({ "channel": "a", "n": 1, "body": "x" });
+    let threw = app.client().mutate("messages.sendThenThrow", message.clone()).await;
+    assert_eq!((threw.status, threw.code()), (500, "INTERNAL"));
+    assert!(threw.body["error"]["errorId"].is_string() && !threw.body.to_string().contains("secret"));
+    let refused = app.client().mutate("messages.sendThenRefuse", message).await;
+    assert_eq!((refused.status, refused.body["error"]["message"].as_str()), (403, Some("not yours")));
+    assert_eq!(app.client().query("messages.all", json!({})).await.data(), json!([]));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swallowed_database_error_still_undoes_the_mutation() {
+    let db = TestDb::new().await;
+    let functions = shared::functions().mutation("swallow", |ctx, _| async move {
+        ctx.insert("channels", json!({ "name": "kept?" })).await?;
+        let twice = ctx.insert("channels", json!({ "name": "general" })).await;
+        assert!(matches!(twice, Err(Thrown::Refused(convoy::Code::Conflict, _))));
+        Ok(json!("fine"))
+    });
+    let app = db.app(shared::tables(), functions).await;
+    app.client().mutate("channels.create", json!({ "name": "general" })).await.data();
+    let reply = app.client().mutate("swallow", json!({})).await;
+    assert_eq!((reply.status, reply.code()), (409, "CONFLICT"));
+    assert_eq!(db.psql().await.column("select data ->> 'name' from channels").await, ["general"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_read_modify_writes_lose_nothing() {
+    let db = TestDb::new().await;
+    let functions = shared::functions().mutation("bump", |ctx, input| async move {
+        let doc = ctx.op(json!({ "op": "get", "table": "messages", "id": input["id"] })).await?;
+        let n = doc["n"].as_i64().expect("a number") + 1;
+        ctx.op(json!({ "op": "patch", "table": "messages", "id": input["id"], "set": { "n": n }, "unset": [] })).await
+    });
+    let app = db.app_with(json!({ "limits": { "retries": 50 } }), shared::tables(), functions).await;
+    let id = app.client().mutate("messages.send", json!({ "channel": "a", "n": 0, "body": "x" })).await.data();
+    let bumps = (0..16).map(|_| {
+        let (client, id) = (app.client(), id.clone());
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                client.mutate("bump", json!({ "id": id })).await.data();
+            }
+        })
+    });
+    for bump in bumps.collect::<Vec<_>>() {
+        bump.await.expect("every bump lands");
+    }
+    assert_eq!(app.client().query("messages.get", json!({ "id": id })).await.data()["n"], 80);
+    assert!(app.engine.stats().handler_runs > 82, "nothing conflicted, so this test shows nothing");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_of_several_statements_sees_one_snapshot() {
+    let db = TestDb::new().await;
+    let (reached, mut at_second) = tokio::sync::mpsc::channel::<()>(1);
+    let (go, may_go) = tokio::sync::watch::channel(false);
+    let functions = shared::functions().query("twice", move |ctx, _| {
+        let (reached, mut may_go) = (reached.clone(), may_go.clone());
+        async move {
+            let scan =
+                json!({ "op": "scan", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null });
+            let first = ctx.op(scan.clone()).await?;
+            // Only the run that got past the restart reports itself.
+            let _ = ctx.op(json!({ "op": "get", "table": "messages", "id": convoy::id::mint().to_string() })).await?;
+            reached.send(()).await.expect("the test listens");
+            may_go.wait_for(|go| *go).await.expect("the test lives");
+            Ok(json!([first, ctx.op(scan).await?]))
+        }
+    });
+    let app = db.app(shared::tables(), functions).await;
+    let client = app.client();
+    let query = tokio::spawn(async move { client.query("twice", json!({})).await.data() });
+    within(at_second.recv()).await.expect("the query runs");
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await.data();
+    go.send(true).expect("the query waits");
+    assert_eq!(query.await.expect("the query ends"), json!([[], []]));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_cannot_write() {
+    let db = TestDb::new().await;
+    let functions = Functions::new()
+        .query("sneaky", |ctx, _| async move { Ok(json!(ctx.insert("messages", json!({ "body": "x" })).await?)) });
+    let app = db.app(shared::tables(), functions).await;
+    assert_eq!(app.client().query("sneaky", json!({})).await.status, 500);
+    assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["0"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
+    let db = TestDb::new().await;
+    let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
+    let (go, may_go) = tokio::sync::watch::channel(false);
+    let functions = shared::functions().mutation("slow", move |ctx, input| {
+        let (started, mut may_go) = (started.clone(), may_go.clone());
+        async move {
+            ctx.insert("messages", input).await?;
+            started.send(()).await.expect("the test listens");
+            may_go.wait_for(|go| *go).await.expect("the test lives");
+            Ok(json!(null))
+        }
+    });
+    let app = db.app(shared::tables(), functions).await;
+    let mut all = app.client().watch("messages.all", json!({})).await;
+    assert_eq!(all.next().await, json!([]));
+    let client = app.client();
+    let caller =
+        tokio::spawn(async move { client.mutate("slow", json!({ "channel": "a", "n": 1, "body": "kept" })).await });
+    within(has_started.recv()).await.expect("the mutation runs");
+    caller.abort();
+    go.send(true).expect("the mutation waits");
+    assert_eq!(bodies(&all.next().await), ["kept"]);
+    app.engine.close().await;
+}
