@@ -1,0 +1,109 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ScriptedServer } from '../../testing/scripted-server.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { isConvoyError } from '../values/errors.js';
+import { createConvoyClient } from './client.js';
+
+const list = makeQueryRef<{ channelId: string; tags?: string[] }, string[]>('messages.list');
+const send = makeMutationRef<{ body: string }, { id: string }>('messages.send');
+const all = makeQueryRef<Record<never, never>, string[]>('channels.list');
+
+let server: ScriptedServer;
+beforeEach(async () => {
+  server = await ScriptedServer.start();
+});
+afterEach(() => server.stop());
+
+test('a call posts its arguments and gives the data', async () => {
+  server.answer = ({ args }) => ({ body: { ok: true, data: [JSON.stringify(args)] } });
+  const client = createConvoyClient({ baseUrl: `${server.baseUrl}/` });
+  expect(client.baseUrl).toBe(server.baseUrl);
+  expect(await client.query(list, { channelId: 'c', tags: ['x'] })).toEqual(['{"channelId":"c","tags":["x"]}']);
+  expect(await client.query(all)).toEqual(['{}']);
+  expect(server.calls[0]).toMatchObject({ kind: 'query', name: 'messages.list' });
+  expect(server.calls[0]?.headers['content-type']).toBe('application/json');
+});
+
+test('each mutation carries a key of its own', async () => {
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  await client.mutation(send, { body: 'a' });
+  await client.mutation(send, { body: 'a' });
+  const keys = server.calls.map(({ headers }) => headers['idempotency-key']);
+  expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
+  expect(keys[1]).not.toBe(keys[0]);
+});
+
+test('headers and the token of the moment travel', async () => {
+  const tokens = ['one', 'two'];
+  const client = createConvoyClient({
+    baseUrl: server.baseUrl,
+    headers: () => ({ 'x-tenant': 'acme' }),
+    auth: async () => tokens.shift() ?? null,
+  });
+  for (const _ of ['one', 'two', 'none']) await client.query(all);
+  expect(server.calls.map(({ headers }) => headers.authorization)).toEqual(['Bearer one', 'Bearer two', undefined]);
+  expect(server.calls[0]?.headers['x-tenant']).toBe('acme');
+});
+
+test('an error of the server arrives whole', async () => {
+  const error = { code: 'INTERNAL', message: 'Something went wrong on the server.', errorId: 'e1' };
+  server.answer = () => ({ status: 500, body: { ok: false, error } });
+  const thrown = await createConvoyClient({ baseUrl: server.baseUrl })
+    .mutation(send, { body: 'a' })
+    .catch((e) => e);
+  expect(isConvoyError(thrown)).toBe(true);
+  expect(thrown).toMatchObject({ ...error, status: 500 });
+});
+
+test('details travel too', async () => {
+  const details = { issues: [{ path: ['body'], message: 'too long' }] };
+  server.answer = () => ({ status: 400, body: { ok: false, error: { code: 'INVALID_ARGS', message: 'no', details } } });
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  await expect(client.mutation(send, { body: 'a' })).rejects.toMatchObject({ code: 'INVALID_ARGS', details });
+});
+
+test('no network is UNAVAILABLE, with its cause', async () => {
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  await server.stop();
+  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause: expect.any(TypeError) });
+  server = await ScriptedServer.start();
+});
+
+test('a token that cannot be had is UNAVAILABLE, with its cause', async () => {
+  const cause = new Error('signed out');
+  const client = createConvoyClient({ baseUrl: server.baseUrl, auth: () => Promise.reject(cause) });
+  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause });
+});
+
+test.each([
+  [502, 'text/html', 'UNAVAILABLE', 'away'],
+  [404, 'text/html', 'NOT_FOUND', 'baseUrl'],
+  [200, 'text/html', 'NOT_FOUND', 'baseUrl'],
+])('a %i page in our place is told from an answer of ours', async (status, type, code, word) => {
+  server.answer = () => ({ status, type, body: '<h1>hello</h1>' });
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  await expect(client.query(all)).rejects.toMatchObject({ code, message: expect.stringContaining(word) });
+});
+
+test('arguments that JSON cannot say never leave', async () => {
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  await expect(client.mutation(send, { body: Number.NaN as unknown as string })).rejects.toMatchObject({
+    code: 'INVALID_ARGS',
+  });
+  expect(server.calls).toEqual([]);
+});
+
+test('closing ends calls in flight, and refuses later ones', async () => {
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  const arrived = new Promise<void>((resolve) => {
+    server.answer = () => {
+      resolve();
+      return new Promise(() => {});
+    };
+  });
+  const call = client.query(all);
+  await arrived;
+  client.close();
+  await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'The client was closed' });
+});

@@ -1,0 +1,32 @@
+/** `@avvos/convoy/client`: references to functions, and the client that calls and watches them. Runs anywhere. */
+export {
+  type ApiRef,
+  type ArgsOfRef,
+  type MutationRef,
+  makeMutationRef,
+  makeQueryRef,
+  type QueryRef,
+  type RefFor,
+  type ResultOfRef,
+} from '../protocol/refs.js';
+export { ConvoyError, type ConvoyErrorCode, type ConvoyErrorPayload, isConvoyError } from '../values/errors.js';
+export {
+  type CallArgs,
+  type CallOptions,
+  type ConvoyClient,
+  type ConvoyClientOptions,
+  createConvoyClient,
+  type LiveQueryOptions,
+} from './client.js';
+export type { AuthSource, HeadersSource } from './endpoint.js';
+export type { Liveness, LiveQuery } from './live-query.js';
+export type { QuerySnapshot } from './snapshot.js';
+export type {
+  CallRequest,
+  ConnectionView,
+  QueryConnectionState,
+  SubscribeRequest,
+  Subscription,
+  SubscriptionSink,
+  Transport,
+} from './transport.js';

@@ -1,0 +1,189 @@
+/**
+ * Live queries of one client, shared: everyone who watches the same function with the same arguments stands on one
+ * subscription, opened for the first and closed a moment after the last.
+ *
+ * The moment (`LINGER_MS`) is there because screens let go and take hold again in one breath: StrictMode, a changed
+ * route, a list drawn anew.
+ */
+import type { ConvoyError } from '../values/errors.js';
+import { askOnce } from './once.js';
+import {
+  type Held,
+  PENDING,
+  PENDING_UNCONNECTED,
+  type QuerySnapshot,
+  withConnection,
+  withFailure,
+  withResult,
+  withSame,
+} from './snapshot.js';
+import type { QueryConnectionState, SubscribeRequest, Subscription, Transport } from './transport.js';
+
+/** How long a subscription outlives its last listener. */
+const LINGER_MS = 1_000;
+
+/** A live query as a framework sees it: made for free, and open only while someone listens. */
+export interface LiveQuery<Data> {
+  /** The latest snapshot; the same object until something changes. Pending while no one listens. */
+  getSnapshot(): QuerySnapshot<Data>;
+  /** Calls `listener` after each change, until the returned function is called. */
+  subscribe(listener: () => void): () => void;
+  /** Asks anew; resolves with the next answer, a failing one too, or when no one listens any more. Never rejects. */
+  refetch(): Promise<void>;
+}
+
+/** Whether a query keeps itself current, or is asked once. */
+export type Liveness = 'live' | 'once';
+
+export interface QueryRequest extends SubscribeRequest {
+  readonly liveness: Liveness;
+}
+
+export class LiveQueries {
+  readonly #transport: Transport;
+  readonly #lingerMs: number;
+  readonly #shared = new Map<string, SharedQuery>();
+  readonly #connectionListeners = new Set<() => void>();
+  #connectionState: QueryConnectionState = 'closed';
+
+  constructor(transport: Transport, lingerMs = LINGER_MS) {
+    this.#transport = transport;
+    this.#lingerMs = lingerMs;
+  }
+
+  /** The state of all live queries together: `open` when all are, `closed` when none is wanted. */
+  readonly connection = {
+    getSnapshot: (): QueryConnectionState => this.#connectionState,
+    subscribe: (listener: () => void): (() => void) => {
+      // Wrapped, so that one function subscribed twice is two listeners.
+      const own = () => listener();
+      this.#connectionListeners.add(own);
+      return () => this.#connectionListeners.delete(own);
+    },
+  };
+
+  query(request: QueryRequest): LiveQuery<unknown> {
+    const key = `${request.liveness} ${request.name} ${request.args}`;
+    const pending = pendingOf(request.liveness);
+    return {
+      getSnapshot: () => this.#shared.get(key)?.held.snapshot ?? pending,
+      subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
+      refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(),
+    };
+  }
+
+  /** Stops them all; those who still listen keep what was known last. */
+  close(): void {
+    for (const shared of this.#shared.values()) shared.stop();
+  }
+
+  #sharedFor(key: string, request: QueryRequest): SharedQuery {
+    const existing = this.#shared.get(key);
+    if (existing) return existing;
+    const shared: SharedQuery = new SharedQuery(this.#transport, request, {
+      lingerMs: this.#lingerMs,
+      changed: () => this.#connectionMayHaveChanged(),
+      ended: () => {
+        this.#shared.delete(key);
+        this.#connectionMayHaveChanged();
+      },
+    });
+    this.#shared.set(key, shared);
+    this.#connectionMayHaveChanged();
+    return shared;
+  }
+
+  #connectionMayHaveChanged(): void {
+    const states = new Set([...this.#shared.values()].map(({ held }) => held.snapshot.connectionState));
+    const together = (['connecting', 'open'] as const).find((state) => states.has(state)) ?? 'closed';
+    if (together === this.#connectionState) return;
+    this.#connectionState = together;
+    notify(this.#connectionListeners);
+  }
+}
+
+/** What is known of a query before its first listener. */
+export function pendingOf(liveness: Liveness): QuerySnapshot<never> {
+  return liveness === 'live' ? PENDING : PENDING_UNCONNECTED;
+}
+
+interface SharedQueryHooks {
+  readonly lingerMs: number;
+  changed(): void;
+  ended(): void;
+}
+
+/** One subscription and everyone who listens to it. */
+class SharedQuery {
+  held: Held;
+  readonly #subscription: Subscription;
+  readonly #hooks: SharedQueryHooks;
+  readonly #listeners = new Set<() => void>();
+  #waitingForAnswer: (() => void)[] = [];
+  #linger: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(transport: Transport, { liveness, name, args }: QueryRequest, hooks: SharedQueryHooks) {
+    this.#hooks = hooks;
+    this.held = { snapshot: pendingOf(liveness), hash: null };
+    const sink = {
+      result: (data: unknown, hash: string | null) => this.#hold(withResult(this.held, data, hash), 'answer'),
+      same: () => this.#hold(withSame(this.held), 'answer'),
+      failed: (error: ConvoyError) => this.#hold(withFailure(this.held, error), 'answer'),
+      connection: (view: Parameters<typeof withConnection>[1]) => this.#hold(withConnection(this.held, view), 'news'),
+    };
+    this.#subscription =
+      liveness === 'live' ? transport.subscribe({ name, args }, sink) : askOnce(transport, { name, args }, sink);
+  }
+
+  listen(listener: () => void): () => void {
+    clearTimeout(this.#linger);
+    // Wrapped, so that one function subscribed twice is two listeners.
+    const own = () => listener();
+    this.#listeners.add(own);
+    return () => {
+      if (!this.#listeners.delete(own) || this.#listeners.size > 0) return;
+      this.#linger = setTimeout(() => {
+        this.stop();
+        this.#hooks.ended();
+      }, this.#hooks.lingerMs);
+    };
+  }
+
+  refetch(): Promise<void> {
+    const answered = new Promise<void>((resolve) => this.#waitingForAnswer.push(resolve));
+    this.#subscription.refresh();
+    return answered;
+  }
+
+  stop(): void {
+    this.#subscription.close();
+    this.#hold(withConnection(this.held, { connectionState: 'closed', isReconnecting: false }), 'answer');
+  }
+
+  #hold(held: Held, what: 'answer' | 'news'): void {
+    const changed = held.snapshot !== this.held.snapshot;
+    this.held = held;
+    if (changed) {
+      this.#hooks.changed();
+      notify(this.#listeners);
+    }
+    if (what === 'answer') {
+      const answered = this.#waitingForAnswer;
+      this.#waitingForAnswer = [];
+      for (const resolve of answered) resolve();
+    }
+  }
+}
+
+/** A listener that throws must not keep the next one, or the stream, from going on; its error surfaces as uncaught. */
+function notify(listeners: ReadonlySet<() => void>): void {
+  for (const listener of [...listeners]) {
+    try {
+      listener();
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * References: how code that cannot import a function (a browser) names it, with the function's types and none of its
+ * code. A reference is a plain frozen object, made once, so it can be compared and used as a dependency of a hook.
+ *
+ * Types are read off the function structurally (see `FunctionShape`), so this file knows nothing of the server.
+ */
+
+declare const types: unique symbol;
+
+/** Carries types that exist for the compiler only. */
+interface Typed<Args, Result> {
+  readonly args: Args;
+  readonly result: Result;
+}
+
+/** The part of a function a reference is made from: its kind, what a caller passes, and what the handler answers. */
+export interface FunctionShape<Kind extends string, Args, Result> {
+  readonly kind: Kind;
+  readonly [types]?: Typed<Args, Result>;
+}
+
+/** The name and types of a query. */
+export interface QueryRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly kind: 'query';
+  readonly name: Name;
+  readonly [types]?: Typed<Args, Result>;
+}
+
+/** The name and types of a mutation. */
+export interface MutationRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly kind: 'mutation';
+  readonly name: Name;
+  readonly [types]?: Typed<Args, Result>;
+}
+
+// `any` so that every reference is one: argument and result types differ, and `unknown` would refuse some of them.
+// biome-ignore lint/suspicious/noExplicitAny: type-level corner, see above.
+export type AnyQueryRef = QueryRef<any, any>;
+// biome-ignore lint/suspicious/noExplicitAny: type-level corner, see above.
+export type AnyMutationRef = MutationRef<any, any>;
+
+/** Any reference of the generated `api`. */
+export type ApiRef = AnyQueryRef | AnyMutationRef;
+
+/** The reference to the function `F` under `Name`; what each leaf of the generated `Api` is. */
+export type RefFor<Name extends string, F> =
+  F extends FunctionShape<'query', infer Args, infer Result>
+    ? QueryRef<Args, Result, Name>
+    : F extends FunctionShape<'mutation', infer Args, infer Result>
+      ? MutationRef<Args, Result, Name>
+      : never;
+
+/** What a caller of the reference passes: the input before parsing (`z.input`). */
+export type ArgsOfRef<Ref> = Ref extends { readonly [types]?: Typed<infer Args, unknown> } ? Args : never;
+
+/** What a caller of the reference gets: the function's result after JSON (`Date` is a string, `void` is `null`). */
+export type ResultOfRef<Ref> = Ref extends { readonly [types]?: Typed<unknown, infer Result> }
+  ? Jsonified<Result>
+  : never;
+
+/** What a function gives that returns nothing; on the way through JSON it becomes `null`. */
+// biome-ignore lint/suspicious/noConfusingVoidType: `void` is what such a function's result type is called.
+type Nothing = void;
+
+/** What JSON makes of a `T`. `any`, `unknown` and branded strings stay what they are. */
+export type Jsonified<T> = 0 extends 1 & T ? T : unknown extends T ? T : [T] extends [Nothing] ? null : JsonValueOf<T>;
+
+type JsonValueOf<T> = 0 extends 1 & T
+  ? T
+  : unknown extends T
+    ? T
+    : T extends string | number | boolean | null
+      ? T
+      : T extends Nothing
+        ? null
+        : T extends Unsayable
+          ? never
+          : T extends { toJSON(): infer Json }
+            ? JsonValueOf<Json>
+            : T extends readonly unknown[]
+              ? { [I in keyof T]: JsonValueOf<T[I]> }
+              : T extends object
+                ? JsonObjectOf<T>
+                : never;
+
+/** What JSON leaves out of an object, and refuses anywhere else. */
+type Unsayable = symbol | bigint | ((...args: never) => unknown);
+
+type JsonObjectOf<T> = Simplify<
+  { [K in keyof T as KeyKind<K, T[K]> extends 'kept' ? K : never]: JsonValueOf<T[K]> } & {
+    [K in keyof T as KeyKind<K, T[K]> extends 'maybe' ? K : never]?: JsonValueOf<Exclude<T[K], undefined>>;
+  }
+>;
+
+/** Whether JSON keeps a key, may leave it out (its value can be `undefined`), or always leaves it out. */
+type KeyKind<K, V> = K extends symbol
+  ? 'dropped'
+  : 0 extends 1 & V
+    ? 'kept'
+    : unknown extends V
+      ? 'maybe'
+      : [V] extends [undefined | Unsayable]
+        ? 'dropped'
+        : undefined extends V
+          ? 'maybe'
+          : 'kept';
+
+type Simplify<T> = { [K in keyof T]: T[K] } & {};
+
+/** A reference to the query `name`, such as `'messages.list'`. */
+export function makeQueryRef<Args, Result, Name extends string = string>(name: Name): QueryRef<Args, Result, Name> {
+  return Object.freeze({ kind: 'query', name });
+}
+
+/** A reference to the mutation `name`, such as `'messages.send'`. */
+export function makeMutationRef<Args, Result, Name extends string = string>(
+  name: Name,
+): MutationRef<Args, Result, Name> {
+  return Object.freeze({ kind: 'mutation', name });
+}

@@ -1,0 +1,75 @@
+import { expectTypeOf, test } from 'vitest';
+import { createConvoyClient } from '../client/client.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import type { ConvoyError } from '../values/errors.js';
+import { skipToken } from './skip.js';
+import { useMutation, useMutationState } from './use-mutation.js';
+import { useQuery } from './use-query.js';
+
+interface Message {
+  id: string;
+  at: Date;
+}
+const list = makeQueryRef<{ channelId: string; limit?: number }, Message[]>('messages.list');
+const channels = makeQueryRef<Record<never, never>, string[]>('channels.list');
+const search = makeQueryRef<{ text?: string }, string[]>('channels.search');
+const send = makeMutationRef<{ body: string }, void>('messages.send');
+const clear = makeMutationRef<Record<never, never>, number>('messages.clear');
+
+test('data is what JSON makes of the result', () => {
+  const { data } = useQuery(list, { channelId: 'c' });
+  expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();
+});
+
+test('the status tells whether there is data', () => {
+  const query = useQuery(channels);
+  if (query.status === 'success') expectTypeOf(query.data).toEqualTypeOf<string[]>();
+  if (query.status === 'pending') expectTypeOf(query.data).toEqualTypeOf<null>();
+  if (query.status === 'error') expectTypeOf(query.error).toEqualTypeOf<ConvoyError>();
+  expectTypeOf(query.refetch).returns.toEqualTypeOf<Promise<void>>();
+});
+
+test('arguments are checked, and may be left out only where an empty object fits', () => {
+  useQuery(list, skipToken);
+  useQuery(list, 'skip');
+  useQuery(channels, {}, { keepPrevious: true });
+  useQuery(search);
+  // @ts-expect-error channelId is missing
+  useQuery(list);
+  // @ts-expect-error channelId is missing
+  useQuery(list, {});
+  // @ts-expect-error limit is a number
+  useQuery(list, { channelId: 'c', limit: 'ten' });
+  // @ts-expect-error not a way to skip
+  useQuery(list, 'later');
+  // @ts-expect-error a mutation is no query
+  useQuery(send, { body: 'a' });
+});
+
+test('mutations are called with their arguments and give their result', () => {
+  const call = useMutation(send);
+  expectTypeOf(call({ body: 'a' })).toEqualTypeOf<Promise<null>>();
+  // @ts-expect-error body is missing
+  call({});
+  // @ts-expect-error body is missing
+  call();
+  expectTypeOf(useMutation(clear)()).toEqualTypeOf<Promise<number>>();
+  const { mutate, error } = useMutationState(send);
+  expectTypeOf(mutate({ body: 'a' })).toEqualTypeOf<Promise<null>>();
+  expectTypeOf(error).toEqualTypeOf<ConvoyError | null>();
+  // @ts-expect-error a query is no mutation
+  useMutation(list);
+});
+
+test('the client is typed the same way', () => {
+  const client = createConvoyClient();
+  expectTypeOf(client.query(channels)).toEqualTypeOf<Promise<string[]>>();
+  expectTypeOf(client.mutation(send, { body: 'a' })).toEqualTypeOf<Promise<null>>();
+  client.watch(list, { channelId: 'c' }, ({ data }) => {
+    expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();
+  });
+  // @ts-expect-error a mutation cannot be watched
+  client.watch(send, { body: 'a' }, () => {});
+  // @ts-expect-error channelId is missing
+  client.query(list);
+});

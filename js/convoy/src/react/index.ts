@@ -1,0 +1,14 @@
+'use client';
+/** `@avvos/convoy/react`: hooks over a client. */
+export type { QueryConnectionState } from '../client/transport.js';
+export { ConvoyProvider, type ConvoyProviderProps, useConvoy } from './context.js';
+export { type SkipToken, skipToken } from './skip.js';
+export { useConnectionState } from './use-connection-state.js';
+export {
+  type MutationFunction,
+  type UseMutationOptions,
+  type UseMutationResult,
+  useMutation,
+  useMutationState,
+} from './use-mutation.js';
+export { type UseQueryArgs, type UseQueryOptions, type UseQueryResult, useQuery } from './use-query.js';

@@ -1,0 +1,65 @@
+// @vitest-environment happy-dom
+import { act } from 'react';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
+import { probe, screen } from '../../testing/screen.js';
+import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { makeMutationRef } from '../protocol/refs.js';
+import { ConvoyError } from '../values/errors.js';
+import { useMutation, useMutationState } from './use-mutation.js';
+
+const send = makeMutationRef<{ body: string }, string>('messages.send');
+
+let transport: HandTransport;
+let client: ConvoyClient;
+beforeEach(() => {
+  transport = new HandTransport();
+  client = createConvoyClient({ transport });
+});
+afterEach(() => client.close());
+
+test('`useMutation` gives one function for all renders, which calls and rejects as the client does', async () => {
+  const form = probe(() => useMutation(send, { client }));
+  const mounted = await screen(form.with({}));
+  await mounted.show(form.with({}));
+  expect(new Set(form.renders).size).toBe(1);
+  transport.answer = () => 'id1';
+  expect(await form.given({ body: 'a' })).toBe('id1');
+  expect(transport.calls[0]).toMatchObject({ kind: 'mutation', name: 'messages.send', args: '{"body":"a"}' });
+  transport.answer = () => Promise.reject(new ConvoyError('CONFLICT', 'taken'));
+  await expect(form.given({ body: 'a' })).rejects.toMatchObject({ code: 'CONFLICT' });
+  await mounted.leave();
+});
+
+test('`useMutationState` shows a call under way, and its failure, which need not be awaited', async () => {
+  const form = probe(() => useMutationState(send, { client }));
+  const mounted = await screen(form.with({}));
+  let fail = (_error: ConvoyError) => {};
+  transport.answer = () =>
+    new Promise((_resolve, reject) => {
+      fail = reject;
+    });
+  await act(async () => void form.given.mutate({ body: 'a' }));
+  expect(form.given).toMatchObject({ isLoading: true, error: null });
+  await act(async () => fail(new ConvoyError('CONFLICT', 'taken')));
+  expect(form.given).toMatchObject({ isLoading: false, error: { code: 'CONFLICT' } });
+  await act(async () => form.given.reset());
+  expect(form.given).toMatchObject({ isLoading: false, error: null });
+  await mounted.leave();
+});
+
+test('only the latest call counts', async () => {
+  const form = probe(() => useMutationState(send, { client }));
+  const mounted = await screen(form.with({}));
+  const settlers: ((answer: string) => void)[] = [];
+  transport.answer = () => new Promise((resolve) => settlers.push(resolve));
+  await act(async () => {
+    void form.given.mutate({ body: 'a' });
+    void form.given.mutate({ body: 'b' });
+  });
+  await act(async () => settlers[0]?.('first'));
+  expect(form.given.isLoading).toBe(true);
+  await act(async () => settlers[1]?.('second'));
+  expect(form.given.isLoading).toBe(false);
+  await mounted.leave();
+});

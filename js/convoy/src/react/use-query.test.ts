@@ -1,0 +1,202 @@
+// @vitest-environment happy-dom
+import { act, createElement } from 'react';
+import { renderToString } from 'react-dom/server';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
+import { probe, type Screen, screen } from '../../testing/screen.js';
+import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { makeQueryRef } from '../protocol/refs.js';
+import { ConvoyError } from '../values/errors.js';
+import { ConvoyProvider } from './context.js';
+import { skipToken } from './skip.js';
+import { useConnectionState } from './use-connection-state.js';
+import { type UseQueryOptions, useQuery } from './use-query.js';
+
+interface Args {
+  channelId: string;
+  tags?: string[];
+}
+const list = makeQueryRef<Args, string[]>('messages.list');
+const channels = makeQueryRef<Record<never, never>, string[]>('channels.list');
+const OPEN = { connectionState: 'open', isReconnecting: false } as const;
+
+let transport: HandTransport;
+let client: ConvoyClient;
+const screens: Screen[] = [];
+beforeEach(() => {
+  transport = new HandTransport();
+  client = createConvoyClient({ transport });
+});
+afterEach(async () => {
+  for (const one of screens.splice(0)) await one.leave();
+  client.close();
+});
+
+interface Props {
+  args: Args | typeof skipToken | 'skip';
+  options?: UseQueryOptions;
+}
+const messages = () => probe(({ args, options }: Props) => useQuery(list, args, { client, ...options }));
+
+async function mount(...[node]: Parameters<typeof screen>): Promise<Screen> {
+  const mounted = await screen(node);
+  screens.push(mounted);
+  return mounted;
+}
+
+async function says(args: unknown, data: unknown, hash: string): Promise<void> {
+  await act(async () => {
+    const { sink } = transport.open(args);
+    sink.connection(OPEN);
+    sink.result(data, hash);
+  });
+}
+
+test('loads, shows, and follows the answer', async () => {
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' } }));
+  expect(view.given).toMatchObject({
+    status: 'pending',
+    data: null,
+    error: null,
+    isLoading: true,
+    isStale: false,
+    isReconnecting: false,
+    connectionState: 'connecting',
+  });
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  expect(view.given).toMatchObject({ status: 'success', data: ['a'], isLoading: false, connectionState: 'open' });
+  await says({ channelId: 'c' }, ['a', 'b'], 'h2');
+  expect(view.given.data).toEqual(['a', 'b']);
+});
+
+test('an answer that stayed the same draws nothing', async () => {
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' } }));
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  const drawn = view.renders.length;
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  expect(view.renders.length).toBe(drawn);
+});
+
+test('arguments are compared by value', async () => {
+  const view = messages();
+  const mounted = await mount(view.with({ args: { channelId: 'c', tags: ['x'] } }));
+  await mounted.show(view.with({ args: { tags: ['x'], channelId: 'c' } }));
+  expect(transport.subscriptions).toHaveLength(1);
+});
+
+test('StrictMode opens one subscription', async () => {
+  const view = messages();
+  await mount(view.strictly({ args: { channelId: 'c' } }));
+  expect(transport.subscriptions.filter(({ closed }) => !closed)).toHaveLength(1);
+  expect(transport.subscriptions).toHaveLength(1);
+});
+
+describe('when the arguments change', () => {
+  test('the data belongs to the new ones at once', async () => {
+    const view = messages();
+    const mounted = await mount(view.with({ args: { channelId: 'c' } }));
+    await says({ channelId: 'c' }, ['a'], 'h1');
+    await mounted.show(view.with({ args: { channelId: 'd' } }));
+    expect(view.given).toMatchObject({ status: 'pending', data: null, isLoading: true });
+    await says({ channelId: 'd' }, ['z'], 'h9');
+    expect(view.given.data).toEqual(['z']);
+  });
+
+  test('`keepPrevious` shows the last answer, marked stale, until there is one', async () => {
+    const view = messages();
+    const options = { keepPrevious: true };
+    const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
+    expect(view.given).toMatchObject({ data: null, isLoading: true });
+    await says({ channelId: 'c' }, ['a'], 'h1');
+    await mounted.show(view.with({ args: { channelId: 'd' }, options }));
+    expect(view.given).toMatchObject({ status: 'success', data: ['a'], isStale: true, isLoading: false });
+    await says({ channelId: 'd' }, ['z'], 'h9');
+    expect(view.given).toMatchObject({ data: ['z'], isStale: false });
+  });
+
+  test('going back within a moment finds the answer still there', async () => {
+    const view = messages();
+    const mounted = await mount(view.with({ args: { channelId: 'c' } }));
+    await says({ channelId: 'c' }, ['a'], 'h1');
+    await mounted.show(view.with({ args: { channelId: 'd' } }));
+    await mounted.show(view.with({ args: { channelId: 'c' } }));
+    expect(view.given).toMatchObject({ data: ['a'], isLoading: false });
+    expect(transport.subscriptions).toHaveLength(2);
+  });
+});
+
+test.each([
+  ['skipToken', { args: skipToken }],
+  ["'skip'", { args: 'skip' }],
+  ['enabled: false', { args: { channelId: 'c' }, options: { enabled: false } }],
+] satisfies [string, Props][])('%s asks nothing until there are arguments', async (_what, props) => {
+  const view = messages();
+  const mounted = await mount(view.with(props));
+  expect(view.given).toMatchObject({
+    status: 'pending',
+    data: null,
+    isLoading: false,
+    connectionState: 'disabled',
+  });
+  await expect(view.given.refetch()).resolves.toBeUndefined();
+  expect(transport.subscriptions).toEqual([]);
+  await mounted.show(view.with({ args: { channelId: 'c' } }));
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  expect(view.given.data).toEqual(['a']);
+});
+
+test('an error is shown beside the last answer; `refetch` waits for the next and never rejects', async () => {
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' } }));
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  const { sink } = transport.open({ channelId: 'c' });
+  await act(async () => sink.failed(new ConvoyError('INTERNAL', 'no')));
+  expect(view.given).toMatchObject({ status: 'error', data: ['a'], isStale: true, error: { code: 'INTERNAL' } });
+  const { refetch } = view.given;
+  const refetched = refetch();
+  expect(transport.open({ channelId: 'c' }).refreshes).toBe(1);
+  await act(async () => sink.failed(new ConvoyError('INTERNAL', 'still no')));
+  await refetched;
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  expect(view.given).toMatchObject({ status: 'success', error: null });
+  expect(view.given.refetch).toBe(refetch);
+});
+
+test('a lost connection is shown, and the data stays', async () => {
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' } }));
+  await says({ channelId: 'c' }, ['a'], 'h1');
+  const { sink } = transport.open({ channelId: 'c' });
+  await act(async () => sink.connection({ connectionState: 'connecting', isReconnecting: true }));
+  expect(view.given).toMatchObject({ data: ['a'], isReconnecting: true, isStale: true, connectionState: 'connecting' });
+});
+
+test('`subscribe: false` asks once, and `refetch` asks again', async () => {
+  const answers = [['a'], ['b']];
+  transport.answer = () => answers.shift();
+  const view = messages();
+  await mount(view.with({ args: { channelId: 'c' }, options: { subscribe: false } }));
+  expect(view.given).toMatchObject({ status: 'success', data: ['a'], connectionState: 'disabled', isStale: false });
+  await act(() => view.given.refetch());
+  expect(view.given.data).toEqual(['b']);
+  expect(transport.subscriptions).toEqual([]);
+});
+
+test('the provider’s client serves, and arguments may be left out where an empty object fits', async () => {
+  const view = probe(() => ({ query: useQuery(channels), connection: useConnectionState() }));
+  await mount(createElement(ConvoyProvider, { client }, view.with({})));
+  expect(view.given.connection).toBe('connecting');
+  await says({}, ['general'], 'h1');
+  expect(view.given.query.data).toEqual(['general']);
+  expect(view.given.connection).toBe('open');
+});
+
+test('a server renders the pending state and asks nothing', () => {
+  const view = messages();
+  renderToString(view.with({ args: { channelId: 'c' } }));
+  expect(view.given).toMatchObject({ status: 'pending', isLoading: true, connectionState: 'connecting' });
+  expect(transport.subscriptions).toEqual([]);
+  expect(transport.calls).toEqual([]);
+});

@@ -1,0 +1,35 @@
+/** From tables written with Zod to a checked schema, its description, and its types. Runs in browsers. */
+export { compileDefaults, type Filler } from './defaults.js';
+export {
+  describeSchema,
+  type IndexDescription,
+  type SchemaDescription,
+  type TableDescription,
+} from './describe.js';
+export { type FieldKind, fieldKind, isSystemField } from './fields.js';
+export type { DataModelOf, FieldsOf, IndexesOf, TableTypes, TableTypesOf } from './model.js';
+export {
+  callersFault,
+  isZodAsyncError,
+  type ParseSubject,
+  parseOrRefuse,
+  parseOrRefuseAsync,
+  type ValueIssue,
+} from './parse.js';
+export type { FieldPath, FieldValue } from './paths.js';
+export { SchemaError, type SchemaProblem } from './problems.js';
+export { defineRef, type RefType, refTarget } from './refs.js';
+export { defineSchema, type SchemaDefinition, type SchemaTables } from './schema.js';
+export {
+  defineTable,
+  type IndexOptions,
+  type InferTableInput,
+  type InferTableRow,
+  isTableDefinition,
+  type SystemFields,
+  type SystemIndexes,
+  TableDefinition,
+  type TableIndexes,
+  type TableInput,
+} from './table.js';
+export { defOf, type InputOf, isZodType, type OutputOf, type ZodType } from './zod.js';

@@ -1,0 +1,37 @@
+/**
+ * The data model: what the types of `ctx.db` are made from. One flat record per table, so that generated code can
+ * state it as interfaces and the compiler need not work it out of Zod again and again. Types only.
+ */
+
+import type { SchemaDefinition } from './schema.js';
+import type { InferTableInput, InferTableRow, SystemIndexes, TableDefinition } from './table.js';
+import type { ZodType } from './zod.js';
+
+/** The types of one table. */
+export interface TableTypes {
+  /** What is read. */
+  document: object;
+  /** What `insert` takes. */
+  input: object;
+  /** Index name → fields, the built-in ones included. */
+  indexes: object;
+}
+
+/** The fields of one index, as a union. */
+export type FieldsOf<Index> = Index extends readonly (infer Field extends string)[] ? Field : never;
+
+/** The data model of a schema: table name → types. */
+export type DataModelOf<Schema> =
+  Schema extends SchemaDefinition<infer Tables>
+    ? { [Name in keyof Tables & string]: TableTypesOf<Tables[Name], Name> }
+    : never;
+
+/** The types of the table `Table`, called `Name`. */
+export interface TableTypesOf<Table, Name extends string> {
+  document: InferTableRow<Table, Name>;
+  input: InferTableInput<Table>;
+  indexes: IndexesOf<Table>;
+}
+
+/** The indexes of a table, the built-in ones included. */
+export type IndexesOf<Table> = Table extends TableDefinition<ZodType, infer Indexes> ? Indexes & SystemIndexes : never;

@@ -1,0 +1,28 @@
+/**
+ * The fields of a document as types: which paths an index may name (`'address.city'`), and what stands there.
+ * Types only.
+ */
+
+/** What has no fields of its own, though TypeScript sees properties on it. */
+type Leaf = string | number | boolean | bigint | symbol | null | undefined | readonly unknown[];
+
+type KeyOf<T> = T extends Leaf ? never : T extends object ? keyof T & string : never;
+
+type At<T, K> = T extends Leaf ? never : K extends keyof T ? T[K] : never;
+
+/** Paths to depth 3 through objects; a union of objects offers the fields of all of them. */
+type OwnFieldPath<T> = {
+  [K in KeyOf<T>]: K | `${K}.${Nested<At<T, K>>}`;
+}[KeyOf<T>];
+
+type Nested<T> = {
+  [K in KeyOf<T>]: K | `${K}.${KeyOf<At<T, K>>}`;
+}[KeyOf<T>];
+
+/** Every field an index of the document may name, `id` and `_creationTime` among them. */
+export type FieldPath<Document> = OwnFieldPath<Document> | 'id' | '_creationTime';
+
+/** The type of the value at `Path`, `undefined` where it may be missing. */
+export type FieldValue<Document, Path extends string> = Path extends `${infer Key}.${infer Rest}`
+  ? FieldValue<At<Document, Key>, Rest>
+  : At<Document, Path>;

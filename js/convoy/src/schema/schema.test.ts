@@ -1,0 +1,171 @@
+import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
+import { defineRef, defineSchema, defineTable, SchemaError, type TableInput } from './index.js';
+
+/** The problems of a schema that must be refused, as `path: message` lines. */
+function problemsOf(define: () => unknown): string[] {
+  try {
+    define();
+  } catch (error) {
+    if (error instanceof SchemaError) return error.problems.map(({ path, message }) => `${path}: ${message}`);
+    throw error;
+  }
+  throw new Error('the schema was accepted');
+}
+
+function oneTable(input: unknown): () => unknown {
+  return () => defineSchema({ things: defineTable(input as TableInput) });
+}
+
+describe('a schema is accepted', () => {
+  it.each<[string, TableInput]>([
+    ['of every JSON type', { a: z.string(), b: z.number().nullable(), c: z.array(z.tuple([z.boolean(), z.null()])) }],
+    ['with records, literals, enums and templates', { r: z.record(z.string(), z.literal([1, 'a'])), e: z.enum(['x']) }],
+    [
+      'with checks and idempotent changes of text',
+      {
+        name: z
+          .string()
+          .trim()
+          .toLowerCase()
+          .min(1)
+          .refine((s) => s !== 'x'),
+      },
+    ],
+    ['with coercion', { n: z.coerce.number() }],
+    ['with z.json() and other recursive schemas', { any: z.json(), tree: recursive() }],
+    ['with a pipe that only checks', { mail: z.string().pipe(z.email()) }],
+    ['of a union of objects', z.union([z.object({ a: z.string() }), z.object({ b: z.number() })])],
+    ['of a refined object', z.object({ a: z.number(), b: z.number() }).refine((v) => v.a < v.b)],
+  ])('%s', (_, input) => {
+    expect(oneTable(input)).not.toThrow();
+  });
+
+  it('gives each table its name, unless it has one', () => {
+    const legacy = defineTable({ a: z.string() });
+    legacy.name = 'old_things';
+    const schema = defineSchema({ things: defineTable({ a: z.string() }), legacy });
+    expect(schema.tables.things.name).toBe('things');
+    expect(schema.tables.legacy.name).toBe('old_things');
+  });
+});
+
+describe('a schema is refused, naming the place', () => {
+  it.each<[string, unknown, RegExp]>([
+    ['Date', z.date(), /^things\.x: Date is not JSON; store a number/],
+    ['bigint', z.bigint(), /^things\.x: bigint is not JSON/],
+    ['a bigint literal', z.literal(1n), /^things\.x: bigint is not JSON/],
+    ['Map', z.map(z.string(), z.string()), /^things\.x: Map is not JSON/],
+    ['Set', z.set(z.string()), /^things\.x: Set is not JSON/],
+    ['NaN', z.nan(), /^things\.x: NaN/],
+    ['a symbol', z.symbol(), /^things\.x: a symbol/],
+    ['a file', z.file(), /^things\.x: a File/],
+    ['a promise', z.promise(z.string()), /^things\.x: a Promise/],
+    ['a class', z.instanceof(URL), /^things\.x: an instance of URL is not JSON/],
+    ['a transform', z.string().transform((s) => s.length), /^things\.x: a transform changes the value/],
+    ['preprocess', z.preprocess(String, z.string()), /^things\.x: z\.preprocess\(\)/],
+    ['a codec', z.codec(z.string(), z.number(), { decode: Number, encode: String }), /^things\.x: a codec/],
+    ['stringbool', z.stringbool(), /^things\.x: a codec/],
+    ['a pipe that changes the value', z.string().pipe(z.coerce.number()), /^things\.x: this pipe may change/],
+    [
+      'a pipe of objects',
+      z.object({ a: z.string() }).pipe(z.object({ a: z.string() })),
+      /^things\.x: this pipe may change/,
+    ],
+    ['an async check', z.string().refine(async () => true), /^things\.x: this check is async/],
+    ['an overwrite that is not idempotent', z.string().overwrite((s) => `${s}!`), /^things\.x: this \.overwrite\(\)/],
+    ['something that is no schema', 'string', /^things\.x: is not a Zod schema/],
+    ['a Zod 3 schema', { _def: { typeName: 'ZodString' }, parse() {} }, /^things\.x: ZodString is a Zod 3 schema/],
+  ])('%s', (_, type, message) => {
+    expect(problemsOf(oneTable({ x: type }))).toEqual([expect.stringMatching(message)]);
+  });
+
+  it.each<[string, unknown, string]>([
+    ['objects', z.object({ in: z.object({ at: z.date() }) }), 'things.in.at'],
+    ['optional, nullable, default', { x: z.date().optional().nullable().default(null) }, 'things.x'],
+    ['arrays', { list: z.array(z.object({ at: z.date() })) }, 'things.list[].at'],
+    ['tuples', { pair: z.tuple([z.string(), z.date()]) }, 'things.pair[1]'],
+    ['records', { map: z.record(z.string(), z.date()) }, 'things.map.*'],
+    ['catchall', z.object({}).catchall(z.date()), 'things.*'],
+    ['unions', { x: z.union([z.string(), z.date()]) }, 'things.x'],
+    ['intersections', { x: z.intersection(z.object({ a: z.date() }), z.object({})) }, 'things.x.a'],
+    ['lazy', { x: z.lazy(() => z.date()) }, 'things.x'],
+    ['unions of tables', z.discriminatedUnion('t', [z.object({ t: z.literal('a'), at: z.date() })]), 'things.at'],
+  ])('inside %s', (_, input, path) => {
+    expect(problemsOf(oneTable(input))).toEqual([expect.stringMatching(/Date is not JSON/)]);
+    expect(problemsOf(oneTable(input))[0]?.startsWith(`${path}: `)).toBe(true);
+  });
+
+  it('reserved names', () => {
+    const input = { id: z.string(), _creationTime: z.number(), inner: z.object({ id: z.string() }) };
+    expect(problemsOf(oneTable(input))).toEqual([
+      'things.id: every document has this field already; give yours another name',
+      'things._creationTime: every document has this field already; give yours another name',
+    ]);
+    const table = defineTable({ a: z.string() }).index('by_id', ['a']).index('by_creation_time', ['a']);
+    expect(problemsOf(() => defineSchema({ things: table }))).toEqual([
+      expect.stringMatching(/^things\.by_id: every table has this index already/),
+      expect.stringMatching(/^things\.by_creation_time: every table has this index already/),
+    ]);
+  });
+
+  it('indexes on fields that are not there, twice there, or too deep', () => {
+    const deep = z.object({ b: z.object({ c: z.object({ d: z.string() }) }) });
+    const table = defineTable({ a: deep, 'x.y': z.string() })
+      // @ts-expect-error the compiler finds this too
+      .index('by_city', ['city'])
+      // @ts-expect-error and this
+      .index('by_depth', ['a.b.c.d'])
+      .index('by_dot', ['x.y'])
+      .index('by_twice', ['a', 'a'])
+      .index('by_none', []);
+    expect(problemsOf(() => defineSchema({ things: table }))).toEqual([
+      "things.by_city: there is no field 'city'; the fields are a, x.y",
+      "things.by_depth: 'a.b.c.d' is nested too deeply; an index reaches 3 names deep",
+      "things.by_dot: 'x.y' has a dot in its name and cannot be indexed",
+      'things.by_twice: names a field twice',
+      'things.by_none: an index names at least one field',
+    ]);
+  });
+
+  it('a reference to a table that is not there', () => {
+    expect(problemsOf(oneTable({ owner: z.array(defineRef('users')).optional() }))).toEqual([
+      "things.owner[]: defineRef('users') names no table of this schema",
+    ]);
+  });
+
+  it('documents that are no objects', () => {
+    expect(problemsOf(oneTable(z.object({}).optional()))).toEqual([
+      expect.stringMatching(/^things: a document is an object/),
+    ]);
+    expect(problemsOf(oneTable(z.union([z.object({}), z.string()])))).toEqual([expect.stringMatching(/^things: /)]);
+  });
+
+  it('names Postgres or an id could not hold, and two tables of one name', () => {
+    expect(problemsOf(() => defineSchema({ 'a:b': defineTable({}) }))).toEqual([
+      expect.stringMatching(/^a:b: a table name/),
+    ]);
+    expect(problemsOf(() => defineSchema({ ['t'.repeat(64)]: defineTable({}) }))).toEqual([
+      expect.stringMatching(/1 to 63 bytes/),
+    ]);
+    const other = defineTable({});
+    other.name = 'one';
+    expect(problemsOf(() => defineSchema({ one: defineTable({}), other }))).toEqual([
+      'other: and one are the same table "one"; keep one of them',
+    ]);
+  });
+
+  it('all at once', () => {
+    expect(problemsOf(oneTable({ a: z.date(), b: z.set(z.string()), id: z.string() }))).toHaveLength(3);
+  });
+});
+
+function recursive(): z.ZodType {
+  const node = z.object({
+    name: z.string(),
+    get children() {
+      return z.array(node);
+    },
+  });
+  return node;
+}

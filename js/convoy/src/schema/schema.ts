@@ -1,0 +1,126 @@
+/**
+ * `defineSchema`: gives every table its name and refuses, all at once, whatever could not be stored or indexed.
+ * A schema that this function returned needs no further checks.
+ */
+
+import { fieldKind, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
+import { SchemaError, type SchemaProblem } from './problems.js';
+import { isTableName } from './refs.js';
+import { inspectStorable } from './storable.js';
+import { isTableDefinition, type TableDefinition, type TableIndexes } from './table.js';
+import { defOf, isZodType, type ZodType } from './zod.js';
+
+/** Table name → table. */
+export type SchemaTables = Readonly<Record<string, TableDefinition<ZodType, TableIndexes>>>;
+
+/** The tables of an application. */
+export interface SchemaDefinition<Tables extends SchemaTables = SchemaTables> {
+  readonly tables: Tables;
+}
+
+/** Postgres cuts names longer than this. */
+const MAX_NAME_BYTES = 63;
+
+const SYSTEM_INDEXES: readonly string[] = ['by_id', 'by_creation_time'];
+
+/** Defines the schema of an application. Throws a `SchemaError` that lists everything to be repaired. */
+export function defineSchema<Tables extends SchemaTables>(tables: Tables): SchemaDefinition<Tables> {
+  const problems: SchemaProblem[] = [];
+  const owners = new Map<string, string>();
+  for (const [key, table] of Object.entries(tables)) {
+    if (!isTableDefinition(table)) {
+      problems.push({ path: key, message: 'is not a table; write defineTable({ … })' });
+      continue;
+    }
+    problems.push(
+      ...nameProblems(key, table, owners),
+      ...documentProblems(key, table, tables),
+      ...indexProblems(key, table),
+    );
+  }
+  if (problems.length > 0) throw new SchemaError(problems);
+  for (const [key, table] of Object.entries(tables)) table.name ??= key;
+  return { tables };
+}
+
+function nameProblems(key: string, table: TableDefinition, owners: Map<string, string>): SchemaProblem[] {
+  const problems: SchemaProblem[] = [];
+  const physical = table.name ?? key;
+  if (!isTableName(key)) {
+    problems.push({ path: key, message: 'a table name has letters, digits and _, and does not begin with a digit' });
+  }
+  if (
+    physical.length === 0 ||
+    new TextEncoder().encode(physical).length > MAX_NAME_BYTES ||
+    physical.includes('\u0000')
+  ) {
+    problems.push({ path: key, message: `the table's name in Postgres must have 1 to ${MAX_NAME_BYTES} bytes` });
+  }
+  const owner = owners.get(physical);
+  if (owner !== undefined) {
+    problems.push({ path: key, message: `and ${owner} are the same table "${physical}"; keep one of them` });
+  }
+  owners.set(physical, key);
+  return problems;
+}
+
+function documentProblems(key: string, table: TableDefinition, tables: SchemaTables): SchemaProblem[] {
+  if (isZodType(table.schema) && !isDocument(table.schema)) {
+    return [{ path: key, message: 'a document is an object; give a shape, z.object(…) or a union of objects' }];
+  }
+  const { problems, refs } = inspectStorable(table.schema, key);
+  for (const object of objectsIn(table.schema)) {
+    const def = defOf(object);
+    for (const name of def.type === 'object' ? Object.keys(def.shape).filter(isSystemField) : []) {
+      problems.push({
+        path: `${key}.${name}`,
+        message: 'every document has this field already; give yours another name',
+      });
+    }
+  }
+  for (const ref of refs) {
+    if (!Object.hasOwn(tables, ref.table)) {
+      problems.push({ path: ref.path, message: `defineRef('${ref.table}') names no table of this schema` });
+    }
+  }
+  return problems;
+}
+
+/** A table holds objects, or unions of them; wrappers around the whole document would say it may be missing. */
+function isDocument(schema: ZodType): boolean {
+  const def = defOf(schema);
+  if (def.type === 'object') return true;
+  return def.type === 'union' && def.options.length > 0 && def.options.every(isDocument);
+}
+
+function indexProblems(key: string, table: TableDefinition): SchemaProblem[] {
+  if (!isZodType(table.schema) || !isDocument(table.schema)) return [];
+  const problems: SchemaProblem[] = [];
+  for (const [name, fields] of Object.entries(table.indexes)) {
+    const path = `${key}.${name}`;
+    if (SYSTEM_INDEXES.includes(name)) {
+      problems.push({ path, message: 'every table has this index already; give yours another name' });
+    } else if (!isTableName(name)) {
+      problems.push({ path, message: 'an index name has letters, digits and _, and does not begin with a digit' });
+    }
+    if (fields.length === 0) problems.push({ path, message: 'an index names at least one field' });
+    if (new Set(fields).size < fields.length) problems.push({ path, message: 'names a field twice' });
+    for (const field of fields) {
+      const message = fieldProblem(table.schema, field);
+      if (message !== null) problems.push({ path, message });
+    }
+  }
+  return problems;
+}
+
+function fieldProblem(schema: ZodType, field: string): string | null {
+  if (field.split('.').length > MAX_FIELD_DEPTH) {
+    return `'${field}' is nested too deeply; an index reaches ${MAX_FIELD_DEPTH} names deep`;
+  }
+  if (fieldKind(schema, field) !== null) return null;
+  const fields = [
+    ...new Set(objectsIn(schema).flatMap((object) => Object.keys((defOf(object) as { shape: object }).shape))),
+  ];
+  if (field.includes('.') && fields.includes(field)) return `'${field}' has a dot in its name and cannot be indexed`;
+  return `there is no field '${field}'; the fields are ${fields.join(', ')}`;
+}

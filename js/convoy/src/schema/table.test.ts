@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
+import { defineRef, defineSchema, defineTable, describeSchema } from './index.js';
+
+const UUID = '01890c5e-9d2b-7cc3-8f11-aa0b6f5c2d10';
+
+describe('defineTable', () => {
+  it('validates documents and says what does not fit', () => {
+    const { things } = defineSchema({ things: defineTable({ name: z.string(), likes: z.number().default(0) }) }).tables;
+    expect(things.validate({ name: 'a', extra: 1 })).toEqual({ name: 'a', likes: 0 });
+    expect(things.isValid({ name: 'a' })).toBe(true);
+    expect(things.isValid({ name: 1 })).toBe(false);
+    expect(() => things.validate({ name: 1 })).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_ARGS',
+        message: expect.stringContaining('things at name'),
+        details: { table: 'things', issues: [{ path: ['name'], message: expect.any(String) }] },
+      }),
+    );
+  });
+
+  it('knows its indexes and refuses one of the same name', () => {
+    const table = defineTable({ a: z.string(), b: z.number() })
+      .index('by_a', ['a', 'b'], { unique: true })
+      .index('by_b', ['b']);
+    expect({ ...table.indexes }).toEqual({ by_a: ['a', 'b'], by_b: ['b'] });
+    expect([table.isUnique('by_a'), table.isUnique('by_b')]).toEqual([true, false]);
+    expect(() => table.index('by_a', ['b'])).toThrow(/index of this name already/);
+  });
+});
+
+describe('defineRef', () => {
+  it('takes ids of its table only', () => {
+    const ref = defineRef('channels');
+    expect(ref.parse(`channels:${UUID}`)).toBe(`channels:${UUID}`);
+    for (const other of [`messages:${UUID}`, `xchannels:${UUID}`, UUID, 'channels:', `channels:${UUID}\n`, 1, null]) {
+      const result = ref.safeParse(other);
+      expect(result.success).toBe(false);
+      expect(result.error?.issues[0]?.message).toBe('Invalid id: expected the id of a document in "channels"');
+    }
+  });
+
+  it('refuses what cannot be the name of a table', () => {
+    expect(() => defineRef('a.*')).toThrow(TypeError);
+  });
+});
+
+describe('describeSchema', () => {
+  it('gives the engine names, indexes and how their fields compare', () => {
+    const city = z.object({ name: z.string().nullable(), zip: z.union([z.string(), z.number()]) });
+    const messages = defineTable({
+      channelId: defineRef('channels'),
+      kind: z.enum(['a', 'b']).default('a'),
+      level: z.literal([1, 2]),
+      pinned: z.boolean().optional(),
+      at: z.iso.datetime().readonly(),
+      tags: z.array(z.string()),
+      city: city.optional(),
+    })
+      .index('by_channel', ['channelId', '_creationTime', 'id'], { unique: true })
+      .index('by_text', ['kind', 'at', 'city.name'])
+      .index('by_value', ['level', 'pinned'])
+      .index('by_rest', ['city.zip', 'tags', 'city']);
+    messages.name = 'msgs';
+    const events = defineTable(
+      z.union([
+        z.object({ at: z.number() }),
+        z.object({ at: z.number(), x: z.string() }),
+        z.object({ x: z.boolean() }),
+      ]),
+    )
+      .index('by_at', ['at', 'x'])
+      .unmanaged();
+
+    expect(describeSchema(defineSchema({ channels: defineTable({}), messages, events }))).toEqual({
+      tables: [
+        { name: 'channels', physicalName: 'channels', managed: true, indexes: [] },
+        {
+          name: 'messages',
+          physicalName: 'msgs',
+          managed: true,
+          indexes: [
+            index('by_channel', true, { channelId: 'text', _creationTime: 'number', id: 'text' }),
+            index('by_text', false, { kind: 'text', at: 'text', 'city.name': 'text' }),
+            index('by_value', false, { level: 'number', pinned: 'boolean' }),
+            index('by_rest', false, { 'city.zip': 'json', tags: 'json', city: 'json' }),
+          ],
+        },
+        {
+          name: 'events',
+          physicalName: 'events',
+          managed: false,
+          indexes: [index('by_at', false, { at: 'number', x: 'json' })],
+        },
+      ],
+    });
+  });
+});
+
+function index(name: string, unique: boolean, fields: Record<string, string>): unknown {
+  return { name, unique, fields: Object.entries(fields).map(([path, kind]) => ({ path, kind })) };
+}

@@ -1,0 +1,34 @@
+/**
+ * Where outcomes of the engine become values and exceptions: the only place that throws what arrived as data.
+ *
+ * A call's outcome is an envelope, `{ok,data}` or `{ok,error}`. Anything else the engine refuses comes as a plain Error
+ * whose message is a payload, because that is all N-API carries.
+ */
+
+import { ConvoyError, errorFromPayload } from '../values/errors.js';
+
+/** The data of an envelope, or its error, thrown. */
+export function outcomeIn(envelope: string): unknown {
+  const said = JSON.parse(envelope) as { readonly ok: boolean; readonly data?: unknown; readonly error?: unknown };
+  if (said.ok) return said.data;
+  throw errorFromPayload(said.error);
+}
+
+/** Waits for the engine; where it refuses, the caller gets a `ConvoyError`. */
+export async function arriving<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    throw refusalIn(error);
+  }
+}
+
+/** The `ConvoyError` whose payload is the message of `error`; any other error as it is. */
+export function refusalIn(error: unknown): unknown {
+  if (!(error instanceof Error) || !error.message.startsWith('{')) return error;
+  try {
+    return errorFromPayload(JSON.parse(error.message));
+  } catch (notJson) {
+    return new ConvoyError('INTERNAL', error.message, { cause: notJson });
+  }
+}

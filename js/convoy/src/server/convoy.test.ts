@@ -1,0 +1,119 @@
+import { describe, expect, it, vi } from 'vitest';
+import * as z from 'zod';
+import { convoyOf, ScriptedEngine } from '../../testing/scripted-engine.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { defineSchema, defineTable } from '../schema/index.js';
+import { ConvoyError, isConvoyError } from '../values/errors.js';
+import { mutation, query } from './functions.js';
+
+const schema = defineSchema({ notes: defineTable({ text: z.string() }).index('by_text', ['text']) });
+const functions = {
+  notes: {
+    echo: query({ input: { text: z.string() }, handler: (_ctx, { text }) => ({ text }) }),
+    who: query({ handler: (ctx) => (ctx as unknown as { user?: string }).user ?? 'nobody' }),
+    fail: mutation({
+      handler: () => {
+        throw new ConvoyError('CONFLICT', 'taken', { details: { by: 'ada' } });
+      },
+    }),
+  },
+};
+const echo = makeQueryRef<{ text: string }, { text: string }>('notes.echo');
+const who = makeQueryRef<Record<string, never>, string>('notes.who');
+const fail = makeMutationRef<Record<string, never>, null>('notes.fail');
+
+describe('createConvoy', () => {
+  it('opens the engine with its options and loads the program', async () => {
+    const engine = new ScriptedEngine();
+    await convoyOf(engine, { schema, functions });
+    expect(engine.opened).toEqual([{ databaseUrl: 'postgres://scripted' }]);
+    expect(engine.loads.map(({ description }) => description)).toEqual([
+      {
+        schema: {
+          tables: [
+            {
+              name: 'notes',
+              physicalName: 'notes',
+              managed: true,
+              indexes: [{ name: 'by_text', unique: false, fields: [{ path: 'text', kind: 'text' }] }],
+            },
+          ],
+        },
+        functions: [
+          { name: 'notes.echo', kind: 'query', internal: false, share: true },
+          { name: 'notes.fail', kind: 'mutation', internal: false, share: true },
+          { name: 'notes.who', kind: 'query', internal: false, share: true },
+        ],
+        hasContext: false,
+        sync: true,
+      },
+    ]);
+  });
+
+  it('calls functions and gives their data', async () => {
+    const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
+    expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'hi' });
+  });
+
+  it('throws what a call ends with, as a ConvoyError', async () => {
+    const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
+    const error: unknown = await convoy.mutation(fail, {}).catch((thrown: unknown) => thrown);
+    expect(isConvoyError(error)).toBe(true);
+    expect(error).toMatchObject({ code: 'CONFLICT', message: 'taken', details: { by: 'ada' }, status: 409 });
+    await expect(convoy.query(makeQueryRef('notes.nope'), {})).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(convoy.query(echo, { text: 1n as never })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+  });
+
+  it('hands a given context to that call alone', async () => {
+    const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
+    const answers = await Promise.all([convoy.query(who, {}, { context: { user: 'ada' } }), convoy.query(who, {})]);
+    expect(answers).toEqual(['ada', 'nobody']);
+  });
+
+  it('swaps the program, and keeps the old one when that fails', async () => {
+    const engine = new ScriptedEngine();
+    const convoy = await convoyOf(engine, { schema, functions });
+    engine.report = { tables: { notes: { holdsInserts: true } }, created: ['table notes'], warnings: [] };
+    const next = { notes: { echo: query({ handler: () => ({ text: 'new code' }) }) } };
+    expect(await convoy.load({ schema, functions: next })).toMatchObject({ created: ['table notes'] });
+    expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'new code' });
+
+    vi.spyOn(engine, 'load').mockRejectedValueOnce(new Error('{"code":"UNAVAILABLE","message":"database away"}'));
+    await expect(convoy.load({ schema, functions })).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: 'database away',
+    });
+    expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'new code' });
+    expect(convoy.loaded.created).toEqual(['table notes']);
+  });
+
+  it('lets inserts wait where the engine says they may', async () => {
+    const engine = new ScriptedEngine();
+    engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [] };
+    const add = mutation({ handler: (ctx) => ctx.db.insert('notes', { text: 'x' }) });
+    const convoy = await convoyOf(engine, { schema, functions: { add } });
+    await convoy.mutation(makeMutationRef('add'), {});
+    expect(engine.batches).toEqual([]);
+    expect(engine.responses[0]?.held).toHaveLength(1);
+  });
+
+  it('listens, says where, and closes', async () => {
+    const engine = new ScriptedEngine();
+    const convoy = await convoyOf(engine, { schema, functions });
+    expect(convoy.address).toBeNull();
+    expect(await convoy.listen({ port: 0 })).toEqual({ host: '127.0.0.1', port: 4321 });
+    expect(convoy.address).toEqual({ host: '127.0.0.1', port: 4321 });
+    await convoy.close();
+    expect(engine.closed).toBe(1);
+  });
+
+  it('says what is wrong with functions before it opens anything, and closes what it opened', async () => {
+    const early = new ScriptedEngine();
+    await expect(convoyOf(early, { schema, functions: { 'a.b': functions.notes.echo } })).rejects.toThrow(/dot/);
+    expect(early.opened).toEqual([]);
+    const late = new ScriptedEngine();
+    vi.spyOn(late, 'load').mockRejectedValueOnce(new Error('{"code":"UNAVAILABLE","message":"away"}'));
+    await expect(convoyOf(late, { schema, functions })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(late.closed).toBe(1);
+  });
+});

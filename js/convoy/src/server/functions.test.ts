@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
+import { createFunctionHelpers, isConvoyFunction, mutation, query } from './functions.js';
+import { describeFunctions } from './program.js';
+
+const anything = () => null;
+
+describe('query and mutation', () => {
+  it('make functions that keep what they were given', () => {
+    const list = query({ args: { n: z.number() }, share: false, handler: anything });
+    expect(list).toMatchObject({ kind: 'query', share: false, handler: anything });
+    expect(Object.isFrozen(list)).toBe(true);
+    expect(isConvoyFunction(list)).toBe(true);
+    expect(mutation({ handler: anything })).toMatchObject({ kind: 'mutation', share: true });
+    expect(createFunctionHelpers().mutation({ handler: anything }).kind).toBe('mutation');
+  });
+
+  it('run by themselves, for tests: parse, call, parse', async () => {
+    const double = query({
+      input: { n: z.coerce.number() },
+      returns: z.number().transform((n) => n * 2),
+      handler: (ctx, { n }) => (ctx as unknown as { plus: number }).plus + n,
+    });
+    expect(await double.run({ plus: 1 }, { n: '2' })).toBe(6);
+    await expect(double.run({ plus: 1 }, { n: 'x' })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ['both input and args', { input: {}, args: {}, handler: anything }, /both `input` and `args`/],
+    ['no handler', { input: {} }, /needs a `handler`/],
+    ['nothing', undefined, /needs a `handler`/],
+    ['an input that is no shape', { input: 'x', handler: anything }, /takes an object of Zod schemas/],
+    ['an input of something else', { input: { n: 'number' }, handler: anything }, /"n" is not a Zod 4 schema/],
+    ['returns that is no schema', { returns: { n: z.number() }, handler: anything }, /takes a Zod 4 schema/],
+  ])('refuse %s when they are loaded', (_, definition, message) => {
+    expect(() => query(definition as never)).toThrow(message);
+  });
+});
+
+describe('describeFunctions', () => {
+  const list = query({ handler: anything });
+  const send = mutation({ handler: anything });
+
+  it('names functions by folder, module and export, in a fixed order', () => {
+    expect(
+      describeFunctions({
+        messages: { send, list, helper: () => 1, limit: 5, nothing: null },
+        admin: { users: { list } },
+        top: send,
+      }),
+    ).toEqual([
+      { name: 'admin.users.list', kind: 'query', internal: false, share: true },
+      { name: 'messages.list', kind: 'query', internal: false, share: true },
+      { name: 'messages.send', kind: 'mutation', internal: false, share: true },
+      { name: 'top', kind: 'mutation', internal: false, share: true },
+    ]);
+  });
+
+  it('looks at own properties only, and survives circles', () => {
+    const tree: Record<string, unknown> = Object.create({ inherited: list });
+    tree.own = list;
+    tree.self = tree;
+    tree.constructed = new (class {
+      list = list;
+    })();
+    expect(describeFunctions(tree).map(({ name }) => name)).toEqual(['own']);
+  });
+
+  it('takes module namespaces, whose plain objects are data', () => {
+    const namespace = Object.freeze({ [Symbol.toStringTag]: 'Module', list, table: { send } });
+    expect(describeFunctions({ messages: namespace }).map(({ name }) => name)).toEqual(['messages.list']);
+  });
+
+  it('refuses a name with a dot', () => {
+    expect(() => describeFunctions({ 'a.b': list })).toThrow(/must not contain a dot/);
+  });
+});

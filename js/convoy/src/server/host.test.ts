@@ -1,0 +1,290 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import * as z from 'zod';
+import { hostOf, uuid } from '../../testing/scripted-engine.js';
+import { defineSchema, defineTable } from '../schema/index.js';
+import { ConvoyError } from '../values/errors.js';
+import type { Id } from '../values/ids.js';
+import type { CreateContext } from './contexts.js';
+import { createFunctionHelpers, mutation, query } from './functions.js';
+
+const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
+const NOTE = `notes:${uuid(1)}` as Id<'notes'>;
+
+// A rejection that escaped would fail the run; here it also fails the test that caused it.
+const unhandled = vi.fn();
+process.on('unhandledRejection', unhandled);
+afterEach(async () => {
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(unhandled).not.toHaveBeenCalled();
+});
+
+describe('a call', () => {
+  it('gives the handler parsed arguments and the engine its result as JSON', async () => {
+    const echo = query({
+      input: { n: z.coerce.number(), at: z.iso.datetime().optional() },
+      handler: (_ctx, args) => ({ args, at: new Date(0), gone: undefined }),
+    });
+    const { call, engine } = hostOf({ schema, functions: { echo } });
+    const response = await call('echo', { n: '7', extra: true });
+    expect(response).toMatchObject({ ok: true, body: { args: { n: 7 }, at: '1970-01-01T00:00:00.000Z' }, held: null });
+    expect(engine.responses).toHaveLength(1);
+  });
+
+  it('of a handler that answers at once is answered within the delivery', () => {
+    const { engine } = hostOf({ schema, functions: { one: query({ handler: () => 1 }) } });
+    engine.start(0);
+    expect(engine.responses).toMatchObject([{ ok: true, body: 1 }]);
+  });
+
+  it('that returns nothing answers null', async () => {
+    const { call } = hostOf({
+      schema,
+      functions: { a: mutation({ handler: () => {} }), b: query({ handler: async () => {} }) },
+    });
+    expect(await call('a')).toMatchObject({ ok: true, body: null });
+    expect(await call('b')).toMatchObject({ ok: true, body: null });
+  });
+
+  it.each([
+    ['wrong types', '{"n":"x","list":[{"a":"y"}]}', [['n'], ['list', 0, 'a']]],
+    ['a missing key', '{"list":[]}', [['n']]],
+    ['no object', '[]', [[]]],
+  ])('with arguments of %s is INVALID_ARGS with every path', async (_, input, paths) => {
+    const handler = vi.fn();
+    const fn = query({ input: { n: z.number(), list: z.array(z.object({ a: z.number() })) }, handler });
+    const { engine } = hostOf({ schema, functions: { fn } });
+    const { ok, body } = await engine.run(0, input);
+    expect(ok).toBe(false);
+    expect(body).toMatchObject({ code: 'INVALID_ARGS', status: 400 });
+    const { issues } = (body as { details: { issues: { path: unknown; message: unknown }[] } }).details;
+    expect(issues.map((issue) => issue.path)).toEqual(paths);
+    expect(issues.every((issue) => typeof issue.message === 'string')).toBe(true);
+    expect(handler).not.toHaveBeenCalled();
+  });
+
+  it('with malformed JSON is INVALID_ARGS', async () => {
+    const { engine } = hostOf({ schema, functions: { fn: query({ handler: () => 1 }) } });
+    expect(await engine.run(0, '{"a":')).toMatchObject({ ok: false, body: { code: 'INVALID_ARGS' } });
+  });
+
+  it('of a function that is not there is an answer, not a throw', async () => {
+    const { engine } = hostOf({ schema, functions: {} });
+    expect(await engine.run(3, '{}')).toMatchObject({ ok: false, body: { code: 'NOT_FOUND' } });
+  });
+
+  it('with async checks in its input waits for them', async () => {
+    const fn = query({ input: { n: z.number().refine(async (n) => n > 0, 'too small') }, handler: (_, { n }) => n });
+    const { call } = hostOf({ schema, functions: { fn } });
+    expect(await call('fn', { n: 1 })).toMatchObject({ ok: true, body: 1 });
+    expect(await call('fn', { n: -1 })).toMatchObject({ ok: false, body: { code: 'INVALID_ARGS' } });
+  });
+});
+
+describe('a failure', () => {
+  const cases: [string, () => unknown][] = [
+    [
+      'at once',
+      () => {
+        throw new Error('boom');
+      },
+    ],
+    [
+      'later',
+      async () => {
+        throw new Error('boom');
+      },
+    ],
+  ];
+  it.each(cases)('thrown %s is for the log: message and stack', async (_, handler) => {
+    const { call, engine } = hostOf({ schema, functions: { fn: query({ handler }) } });
+    expect(await call('fn')).toMatchObject({
+      ok: false,
+      body: { thrown: { message: 'boom', stack: expect.stringMatching(/boom[\s\S]*host\.test\.ts/) } },
+      held: null,
+    });
+    expect(engine.responses).toHaveLength(1);
+  });
+
+  it('that is a ConvoyError goes whole', async () => {
+    const handler = async (): Promise<never> => {
+      throw new ConvoyError('FORBIDDEN', 'not yours', { details: { owner: 'ada' }, status: 418 });
+    };
+    const { call } = hostOf({ schema, functions: { fn: mutation({ handler }) } });
+    expect((await call('fn')).body).toEqual({
+      code: 'FORBIDDEN',
+      message: 'not yours',
+      details: { owner: 'ada' },
+      status: 418,
+    });
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ['null', null, /null was thrown/],
+    ['a string', 'oops', /'oops' was thrown/],
+    [
+      'an error that cannot be looked at',
+      new Proxy(
+        {},
+        {
+          get: () => {
+            throw new Error('no');
+          },
+        },
+      ),
+      /./,
+    ],
+    ['a ConvoyError with details that are not JSON', new ConvoyError('CONFLICT', 'x', { details: 1n }), /BigInt/],
+  ])('of %s is an answer too', async (_, thrown, message) => {
+    const { call } = hostOf({
+      schema,
+      functions: {
+        fn: query({
+          handler: () => {
+            throw thrown;
+          },
+        }),
+      },
+    });
+    expect(await call('fn')).toMatchObject({
+      ok: false,
+      body: { thrown: { message: expect.stringMatching(message) } },
+    });
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ['a bigint', { a: [1n] }, /fn: `a\[0\]` of what it returned is a bigint/],
+    ['a Map', new Map(), /fn: what it returned is a Map/],
+    ['a promise nobody awaited', { a: Promise.resolve() }, /`a`.*Promise.*await/],
+  ])('to return JSON (%s) names the place', async (_, result, message) => {
+    const { call } = hostOf({ schema, functions: { fn: query({ handler: () => result }) } });
+    expect(await call('fn')).toMatchObject({
+      ok: false,
+      body: { thrown: { message: expect.stringMatching(message) } },
+    });
+  });
+
+  it('to fit `returns` is the author’s: for the log, not the caller', async () => {
+    const returns = z.object({ n: z.number() });
+    // @ts-expect-error the compiler finds this too
+    const fn = query({ returns, handler: () => ({ n: 'seven' }) });
+    const { call } = hostOf({ schema, functions: { fn } });
+    expect((await call('fn')).body).toMatchObject({ thrown: { message: expect.stringMatching(/`returns` at n/) } });
+  });
+});
+
+describe('returns', () => {
+  it('parses forward: defaults apply, unknown keys go, codecs run', async () => {
+    const at = z.codec(z.date(), z.iso.datetime(), { decode: (d) => d.toISOString(), encode: (s) => new Date(s) });
+    const returns = z.object({ at, n: z.number().default(3) });
+    const handler = async () => ({ at: new Date(0), secret: 1 });
+    const { call } = hostOf({ schema, functions: { fn: query({ returns, handler }) } });
+    expect((await call('fn')).body).toEqual({ at: '1970-01-01T00:00:00.000Z', n: 3 });
+  });
+});
+
+describe('the engine gives a call up', () => {
+  it('and its open operations fail, and its answer is ignored', async () => {
+    const seen: unknown[] = [];
+    const fn = query({
+      handler: async (ctx) => {
+        await ctx.db.get(NOTE).catch((error: unknown) => seen.push(error));
+        await ctx.db.get(NOTE).catch((error: unknown) => seen.push(error));
+        return 'late';
+      },
+    });
+    const { engine } = hostOf({ schema, functions: { fn } }, null);
+    const callId = engine.start(0);
+    await Promise.resolve();
+    expect(engine.batches).toHaveLength(1);
+    engine.abandon(callId, { code: 'TIMEOUT', message: 'took too long' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(seen).toEqual([
+      expect.objectContaining({ code: 'TIMEOUT', message: 'took too long' }),
+      expect.objectContaining({ code: 'TIMEOUT' }),
+    ]);
+    engine.answer(callId, 0, [{ ok: null }]);
+    expect(engine.responses).toEqual([]);
+    expect(engine.batches).toHaveLength(1);
+  });
+
+  it('and an unknown call is no trouble', () => {
+    const { engine } = hostOf({ schema, functions: {} });
+    engine.abandon(99, { code: 'TIMEOUT', message: 'x' });
+    engine.answer(99, 0, []);
+    expect(engine.responses).toEqual([]);
+  });
+});
+
+describe('createContext', () => {
+  interface Ctx {
+    readonly db: { get(id: string): Promise<unknown> };
+    readonly user: string;
+  }
+  const whoami = createFunctionHelpers<Ctx>().query({ handler: (ctx) => ctx.user });
+  const functions = { whoami };
+  const request = JSON.stringify({ method: 'POST', url: '/api/query/whoami', headers: { cookie: 'ada' }, ip: '::1' });
+  const fromCookie: CreateContext = (req, base) => ({ ...base, user: req.headers.cookie ?? 'nobody' });
+
+  it.each<[string, CreateContext]>([
+    ['at once', fromCookie],
+    ['later', async (req, base) => fromCookie(req, base)],
+  ])('makes the context %s, for every call', async (_, createContext) => {
+    const { call } = hostOf({ schema, functions, createContext });
+    expect((await call('whoami', {}, request)).body).toBe('ada');
+    expect((await call('whoami')).body).toBe('nobody');
+  });
+
+  it('may read the database of the call', async () => {
+    const createContext: CreateContext = async (_req, base) => ({ ...base, user: (await base.db.get(NOTE)).text });
+    const { call, engine } = hostOf({ schema, functions, createContext }, () => ({ ok: { id: NOTE, text: 'eve' } }));
+    expect((await call('whoami', {}, request)).body).toBe('eve');
+    expect(engine.batches).toHaveLength(1);
+  });
+
+  it('refuses the call by throwing, before the handler runs', async () => {
+    const handler = vi.fn();
+    const createContext = (): never => {
+      throw new ConvoyError('UNAUTHORIZED', 'sign in first');
+    };
+    const { call } = hostOf({ schema, functions: { fn: query({ handler }) }, createContext });
+    expect((await call('fn', {}, request)).body).toMatchObject({ code: 'UNAUTHORIZED', message: 'sign in first' });
+    expect(handler).not.toHaveBeenCalled();
+  });
+
+  it('must return an object', async () => {
+    const { call } = hostOf({ schema, functions, createContext: (() => undefined) as never });
+    expect((await call('whoami', {}, request)).body).toMatchObject({
+      thrown: { message: expect.stringMatching(/must return/) },
+    });
+  });
+
+  it('cannot slip a storage of its own past the context', async () => {
+    const storage = new AsyncLocalStorage<string>();
+    const handler = async (): Promise<string> => {
+      const seen = storage.getStore() ?? 'nothing';
+      storage.enterWith('the call before');
+      return seen;
+    };
+    const functions = { leak: query({ handler }) };
+    const createContext: CreateContext = (_req, base) => {
+      storage.enterWith('ada');
+      return base;
+    };
+    const { call } = hostOf({ schema, functions, createContext });
+    expect((await storage.run('caller', () => call('leak', {}, request))).body).toBe('nothing');
+    expect((await call('leak', {}, request)).body).toBe('nothing');
+  });
+
+  it('gives way to the context an in-process call brings, whose db is still the call’s own', async () => {
+    const createContext = vi.fn(fromCookie);
+    const { host, call } = hostOf({ schema, functions, createContext });
+    const { request: token, forget } = host.remember({ user: 'robot', db: 'stale' });
+    expect((await call('whoami', {}, token)).body).toBe('robot');
+    expect(createContext).not.toHaveBeenCalled();
+    forget();
+    expect((await call('whoami', {}, token)).body).toMatchObject({
+      thrown: { message: expect.stringMatching(/gone/) },
+    });
+  });
+});

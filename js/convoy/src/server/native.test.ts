@@ -1,0 +1,46 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { currentPlatform, loadNative, platformTag } from './native.js';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+describe('the addon', () => {
+  it('is looked for under the platform’s name', () => {
+    expect(platformTag({ platform: 'linux', arch: 'x64', libc: 'musl' })).toBe('linux-x64-musl');
+    expect(platformTag({ platform: 'darwin', arch: 'arm64', libc: null })).toBe('darwin-arm64');
+    expect(currentPlatform()).toMatchObject({ platform: process.platform, arch: process.arch });
+  });
+
+  it('that is not there for this platform is a clear error', () => {
+    vi.stubEnv('CONVOY_NATIVE_PATH', '');
+    const load = () => loadNative({ platform: 'plan9', arch: 'mips', libc: null });
+    expect(load).toThrow(
+      /no Convoy engine for plan9-mips.*@avvos\/convoy-plan9-mips is not installed.*CONVOY_NATIVE_PATH/s,
+    );
+  });
+
+  it('comes from CONVOY_NATIVE_PATH where that is set, and says so when it cannot', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'convoy-native-'));
+    const fine = join(folder, 'fine.cjs');
+    writeFileSync(fine, 'module.exports = { open: () => "opened" };');
+    vi.stubEnv('CONVOY_NATIVE_PATH', fine);
+    expect(loadNative()).toMatchObject({ open: expect.any(Function) });
+
+    vi.stubEnv('CONVOY_NATIVE_PATH', join(folder, 'missing.node'));
+    expect(() => loadNative()).toThrow(/CONVOY_NATIVE_PATH is .*missing\.node, and there is no such file/);
+
+    const broken = join(folder, 'broken.node');
+    writeFileSync(broken, 'not a library');
+    vi.stubEnv('CONVOY_NATIVE_PATH', broken);
+    expect(() => loadNative()).toThrow(/engine \(.*broken\.node\) could not be loaded: /);
+
+    const incomplete = join(folder, 'incomplete.cjs');
+    writeFileSync(incomplete, 'require("./not-there.cjs");');
+    vi.stubEnv('CONVOY_NATIVE_PATH', incomplete);
+    expect(() => loadNative()).toThrow(/could not be loaded: Cannot find module '\.\/not-there\.cjs'/);
+  });
+});

@@ -1,0 +1,117 @@
+/**
+ * The engine's addon: what it offers, and where its binary is found. The only file that names either.
+ *
+ * Everything crosses as JSON text, and outcomes as data: neither side ever throws into the other.
+ */
+
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** The addon. */
+export interface NativeModule {
+  /** Connects the pools, prepares `_convoy`, starts the feed. Rejects with an Error whose message is `{code,message}`. */
+  open(options: string): Promise<NativeEngine>;
+}
+
+/** A running engine. */
+export interface NativeEngine {
+  /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
+  load(program: string, deliver: Deliver): Promise<string>;
+  /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
+  listen(options: string): Promise<string>;
+  /** Calls a function in this process; resolves to the HTTP envelope and never rejects for an error of the call. */
+  call(kind: string, name: string, input: string, request: string | null): Promise<string>;
+  /** Sends one batch of a call's operations. Its results come back through `deliver` of kind 1. */
+  operate(callId: number, batch: number, ops: string): void;
+  /** Ends a call: its JSON result, or its error; and the inserts that were held back, or `null`. */
+  respond(callId: number, ok: boolean, text: string, held: string | null): void;
+  /** `n` new UUIDv7, each greater than every one before. */
+  mintIds(n: number): string[];
+  /** Counters, as JSON. */
+  stats(): string;
+  /** Drains for at most 10 s, then stops everything. May be called again. */
+  close(): Promise<void>;
+}
+
+/** What the engine sends to JavaScript; see `DELIVERY`. */
+export type Deliver = (kind: number, callId: number, index: number, text: string, request: string | null) => void;
+
+/** The kinds of `Deliver`. */
+export const DELIVERY = {
+  /** Run function `index` with the input `text`. */
+  call: 0,
+  /** The results of batch `index`: an array of `{ok}` or `{error}`, in the order of its operations. */
+  results: 1,
+  /** The engine has given the call up, for the reason `text`; whatever it answers is ignored. */
+  abandon: 2,
+} as const;
+
+/** What loading a program did. */
+export interface LoadReport {
+  /** By table: whether a plain insert may wait for the next operation. */
+  readonly tables: Readonly<Record<string, { readonly holdsInserts: boolean }>>;
+  /** `table messages`, `index messages.by_channel`, … */
+  readonly created: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** Where the addon would be on a machine. */
+export interface Platform {
+  readonly platform: string;
+  readonly arch: string;
+  /** Linux only: which C library Node was built for. */
+  readonly libc: 'gnu' | 'musl' | null;
+}
+
+/** The platform this process runs on. */
+export function currentPlatform(): Platform {
+  return { platform: process.platform, arch: process.arch, libc: process.platform === 'linux' ? linuxLibc() : null };
+}
+
+/** `linux-x64-gnu`, `darwin-arm64`: the last part of the platform package's name. */
+export function platformTag({ platform, arch, libc }: Platform): string {
+  return libc === null ? `${platform}-${arch}` : `${platform}-${arch}-${libc}`;
+}
+
+/**
+ * Loads the addon: from `CONVOY_NATIVE_PATH`, else from the platform's package, else from this repository. A binary
+ * that is there but cannot be loaded is an error at once; nothing else is tried behind it.
+ */
+export function loadNative(platform: Platform = currentPlatform()): NativeModule {
+  const require = createRequire(import.meta.url);
+  const tag = platformTag(platform);
+  const given = process.env.CONVOY_NATIVE_PATH;
+  const inRepository = fileURLToPath(new URL(`../../../../npm/${tag}/convoy.node`, import.meta.url));
+  const candidates = given ? [given] : [`@avvos/convoy-${tag}`, inRepository];
+  for (const candidate of candidates) {
+    try {
+      return require(candidate) as NativeModule;
+    } catch (error) {
+      if (!isMissing(error, candidate)) {
+        throw new Error(`Convoy's engine (${candidate}) could not be loaded: ${messageOf(error)}`, { cause: error });
+      }
+    }
+  }
+  throw new Error(
+    given
+      ? `CONVOY_NATIVE_PATH is ${given}, and there is no such file.`
+      : `There is no Convoy engine for ${tag}: the package @avvos/convoy-${tag} is not installed. ` +
+          'If your platform is supported, reinstall without --omit=optional (npm install); otherwise build the engine ' +
+          'from source and set CONVOY_NATIVE_PATH to its convoy.node.',
+  );
+}
+
+function isMissing(error: unknown, candidate: string): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  // A package that is there may itself miss a file, which is another error than not being there.
+  return code === 'MODULE_NOT_FOUND' && String(message).includes(`'${candidate}'`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function linuxLibc(): 'gnu' | 'musl' {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  return report?.header?.glibcVersionRuntime === undefined ? 'musl' : 'gnu';
+}

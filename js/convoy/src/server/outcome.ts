@@ -1,0 +1,43 @@
+/** What a call's end looks like on its way to the engine: a result or a failure, as JSON text. Total: never throws. */
+
+import { inspect } from 'node:util';
+import { isConvoyError } from '../values/errors.js';
+import { formatPath, sendingProblem } from '../values/json.js';
+import { ResultError } from './functions.js';
+
+/** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`. */
+export function resultJson(name: string, result: unknown): string {
+  if (result === undefined || result === null) return 'null';
+  const problem = sendingProblem(result);
+  if (problem !== null) {
+    const place =
+      problem.path.length === 0 ? 'what it returned' : `\`${formatPath(problem.path)}\` of what it returned`;
+    throw new ResultError(`${name}: ${place} ${problem.reason}.`);
+  }
+  return JSON.stringify(result);
+}
+
+/** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */
+export function failureJson(error: unknown): string {
+  try {
+    if (!isConvoyError(error)) return thrownJson(error);
+    const { code, message, details, status } = error;
+    return JSON.stringify({ code, message, details, status });
+  } catch (unsayable) {
+    // Details that are not JSON, or an error whose properties throw.
+    return thrownJson(unsayable);
+  }
+}
+
+function thrownJson(error: unknown): string {
+  let message = 'something that cannot be described was thrown';
+  let stack = '';
+  try {
+    message = error instanceof Error ? String(error.message) : `${inspect(error)} was thrown, which is no Error`;
+    // `inspect` also shows causes and the fields of database and system errors.
+    stack = inspect(error);
+  } catch {
+    stack = message;
+  }
+  return JSON.stringify({ thrown: { message, stack } });
+}

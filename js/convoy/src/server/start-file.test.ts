@@ -1,0 +1,80 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import * as z from 'zod';
+import { ScriptedEngine } from '../../testing/scripted-engine.js';
+import { defineSchema, defineTable } from '../schema/index.js';
+import { query } from './functions.js';
+import { defineStartFile } from './start-file.js';
+
+const source = {
+  schema: defineSchema({ notes: defineTable({ text: z.string() }) }),
+  functions: { one: query({ handler: () => 1 }) },
+};
+const url = pathToFileURL(join(tmpdir(), 'not-the-script.ts')).href;
+const global = globalThis as { convoyTestEngine?: ScriptedEngine };
+const argv = [...process.argv];
+
+beforeEach(() => {
+  global.convoyTestEngine = new ScriptedEngine();
+  const addon = join(mkdtempSync(join(tmpdir(), 'convoy-start-')), 'addon.cjs');
+  writeFileSync(addon, 'module.exports = globalThis.convoyTestEngine;');
+  vi.stubEnv('CONVOY_NATIVE_PATH', addon);
+  vi.stubEnv('DATABASE_URL', 'postgres://from-env');
+  vi.stubEnv('HOST', '');
+  vi.stubEnv('PORT', '');
+  vi.spyOn(console, 'log').mockImplementation(() => {});
+});
+
+afterEach(() => {
+  process.argv = [...argv];
+  process.removeAllListeners('SIGTERM');
+  process.removeAllListeners('SIGINT');
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+});
+
+describe('a start file', () => {
+  it('starts nothing when it is imported', () => {
+    defineStartFile(url, source);
+    expect(global.convoyTestEngine?.opened).toEqual([]);
+  });
+
+  it('takes its database from the environment, and says so when there is none', async () => {
+    await defineStartFile(url, source).createConvoyServer({ poolSize: 3 });
+    expect(global.convoyTestEngine?.opened).toEqual([{ databaseUrl: 'postgres://from-env', poolSize: 3 }]);
+    vi.stubEnv('DATABASE_URL', '');
+    await expect(defineStartFile(url, source).createConvoyServer()).rejects.toThrow(/Set DATABASE_URL/);
+  });
+
+  it('listens everywhere on PORT, prints the address, and drains on SIGTERM', async () => {
+    const engine = global.convoyTestEngine as ScriptedEngine;
+    const listen = vi.spyOn(engine, 'listen');
+    vi.stubEnv('PORT', '8080');
+    await defineStartFile(url, source).startConvoyServer();
+    expect(listen).toHaveBeenCalledWith(JSON.stringify({ host: '0.0.0.0', port: 8080 }));
+    expect(console.log).toHaveBeenCalledWith('Convoy listens on http://0.0.0.0:4321');
+
+    const exited = new Promise((resolve) => vi.spyOn(process, 'exit').mockImplementation(resolve as never));
+    process.emit('SIGTERM');
+    expect(await exited).toBe(0);
+    expect(engine.closed).toBe(1);
+  });
+
+  it('refuses a PORT that is no port before it connects', async () => {
+    vi.stubEnv('PORT', 'http');
+    await expect(defineStartFile(url, source).startConvoyServer()).rejects.toThrow(/PORT is "http"/);
+    expect(global.convoyTestEngine?.opened).toEqual([]);
+  });
+
+  it('starts when it is the script Node runs', async () => {
+    const script = join(mkdtempSync(join(tmpdir(), 'convoy-start-')), 'http.ts');
+    writeFileSync(script, '');
+    process.argv = ['node', script];
+    const listening = new Promise((resolve) => vi.spyOn(console, 'log').mockImplementation(resolve));
+    defineStartFile(pathToFileURL(script).href, source);
+    expect(await listening).toMatch(/Convoy listens/);
+  });
+});

@@ -1,0 +1,90 @@
+/**
+ * What the generated `http.ts` does: run as a program it starts a server, imported it only offers to. Settings come
+ * from the environment (`DATABASE_URL`, `HOST`, `PORT`) unless the caller gives them.
+ */
+
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
+import type { ProgramSource } from './program.js';
+
+/** Settings of a server; what is left out comes from the environment. */
+export type StartOptions = Partial<EngineOptions> & Partial<ListenAddress>;
+
+/** What a start file exports. */
+export interface StartFile {
+  /** Connects and loads, without listening. */
+  createConvoyServer(options?: StartOptions): Promise<Convoy>;
+  /** Connects, loads, listens, and closes on SIGTERM and SIGINT. */
+  startConvoyServer(options?: StartOptions): Promise<Convoy>;
+}
+
+/** The exports of the start file at `url` (its `import.meta.url`); starts it where Node was told to run that file. */
+export function defineStartFile(url: string, source: ProgramSource): StartFile {
+  const file: StartFile = {
+    createConvoyServer: (options = {}) => create(source, options),
+    startConvoyServer: (options = {}) => start(source, options),
+  };
+  if (isMain(url)) {
+    file.startConvoyServer().catch((error: unknown) => {
+      console.error(error);
+      process.exitCode = 1;
+    });
+  }
+  return file;
+}
+
+async function create(source: ProgramSource, options: StartOptions): Promise<Convoy> {
+  const { host: _host, port: _port, databaseUrl = process.env.DATABASE_URL, ...engine } = options;
+  if (!databaseUrl) throw new Error('Set DATABASE_URL to the Postgres to use, such as postgres://user@localhost/app.');
+  const { schema, functions, createContext } = source;
+  return createConvoy({ ...engine, databaseUrl, schema, functions, createContext });
+}
+
+async function start(source: ProgramSource, options: StartOptions): Promise<Convoy> {
+  const { host = process.env.HOST || '0.0.0.0', port = portIn(process.env.PORT) } = options;
+  const convoy = await create(source, options);
+  let address: ListenAddress;
+  try {
+    address = await convoy.listen({ host, port });
+  } catch (error) {
+    await convoy.close();
+    throw error;
+  }
+  closeOnSignal(convoy);
+  console.log(
+    `Convoy listens on http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
+  );
+  return convoy;
+}
+
+function portIn(text: string | undefined): number {
+  if (!text) return 3000;
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new Error(`PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
+}
+
+function closeOnSignal(convoy: Convoy): void {
+  const close = (): void => {
+    convoy.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        console.error(error);
+        process.exit(1);
+      },
+    );
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, close);
+}
+
+function isMain(url: string): boolean {
+  const [, script] = process.argv;
+  if (script === undefined || !url.startsWith('file:')) return false;
+  try {
+    return realpathSync(script) === realpathSync(fileURLToPath(url));
+  } catch {
+    // The script is no file (`node -e`, a loader's virtual module), so it is not this one.
+    return false;
+  }
+}

@@ -1,0 +1,15 @@
+/** Words every other folder may use: errors, ids, and what may be stored. Runs in browsers. */
+export {
+  ConvoyError,
+  type ConvoyErrorCode,
+  type ConvoyErrorOptions,
+  type ConvoyErrorPayload,
+  convoyError,
+  errorFromPayload,
+  errorPayloadFrom,
+  isConvoyError,
+  isConvoyErrorCode,
+  statusForCode,
+} from './errors.js';
+export { formatId, type Id, type IdInput, type IdParts, isIdOf, isUuid, parseId } from './ids.js';
+export { assertStorable, formatPath, type JsonProblem, MAX_DEPTH, sendingProblem, storageProblem } from './json.js';

@@ -1,0 +1,140 @@
+/**
+ * Says whether a value survives the way through JSON and Postgres unchanged, and where it would not.
+ *
+ * Two rules: what is *stored* must come back equal (so no `Date`, no `toJSON`, no text Postgres cannot hold); what is
+ * *sent* may be said differently once (a `Date` becomes a string), but never silently emptied or nulled.
+ * Pure; a refusal is the place and the reason, and the caller decides which error that is.
+ */
+
+import { ConvoyError } from './errors.js';
+
+/** How deep objects and arrays may nest, counted from the value itself. */
+export const MAX_DEPTH = 64;
+
+/** One place in a value that JSON cannot carry. */
+export interface JsonProblem {
+  readonly path: readonly (string | number)[];
+  /** Continues a sentence that begins with the place: "is a Map, which …". */
+  readonly reason: string;
+}
+
+type Use = 'store' | 'send';
+
+/** The first thing in `value` that cannot be stored in a document, or `null`. Keys with `undefined` count as absent. */
+export function storageProblem(value: unknown): JsonProblem | null {
+  return problemIn(value, 'store', 0);
+}
+
+/** The first thing in `value` that cannot be sent as JSON, or `null`. `Date` and other `toJSON` values are fine here. */
+export function sendingProblem(value: unknown): JsonProblem | null {
+  return problemIn(value, 'send', 0);
+}
+
+/** Refuses with `INVALID_ARGS` and the path what a document cannot hold. `details` is added to the error's details. */
+export function assertStorable(value: unknown, details: { readonly table?: string } = {}): void {
+  const problem = storageProblem(value);
+  if (problem === null) return;
+  const where = formatPath(problem.path);
+  const place =
+    details.table === undefined ? where || 'The value' : `${details.table}${where === '' ? '' : `: ${where}`}`;
+  throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}`, {
+    details: { ...details, issues: [{ path: problem.path, message: problem.reason }] },
+  });
+}
+
+/** A path as people write it: `items[2].name`. The empty path is the empty string. */
+export function formatPath(path: readonly PropertyKey[]): string {
+  let text = '';
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`;
+    else text += text === '' ? String(step) : `.${String(step)}`;
+  }
+  return text;
+}
+
+function problemIn(value: unknown, use: Use, depth: number): JsonProblem | null {
+  switch (typeof value) {
+    case 'string':
+      return use === 'store' ? textProblem(value) : null;
+    case 'boolean':
+      return null;
+    case 'number':
+      return Number.isFinite(value) ? null : here(`is ${value}, and JSON has no such number`);
+    case 'object':
+      return value === null ? null : structureProblem(value, use, depth);
+    case 'undefined':
+      return here('is undefined, which JSON cannot say; use null, or leave the key out');
+    case 'bigint':
+      return here('is a bigint, which JSON cannot carry; use a string');
+    case 'function':
+      return here('is a function, which JSON cannot carry');
+    default:
+      return here('is a symbol, which JSON cannot carry');
+  }
+}
+
+function structureProblem(value: object, use: Use, depth: number): JsonProblem | null {
+  if (depth >= MAX_DEPTH) return here(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const problem = problemIn(value[index], use, depth + 1);
+      if (problem !== null) return under(index, problem);
+    }
+    return null;
+  }
+  if (!isPlain(value)) return foreignProblem(value, use, depth);
+  if (use === 'send' && typeof (value as { toJSON?: unknown }).toJSON === 'function') {
+    return foreignProblem(value, use, depth);
+  }
+  for (const key of Object.keys(value)) {
+    const inner = (value as Record<string, unknown>)[key];
+    if (inner === undefined) continue;
+    const problem = (use === 'store' ? textProblem(key) : null) ?? problemIn(inner, use, depth + 1);
+    if (problem !== null) return under(key, problem);
+  }
+  return null;
+}
+
+/** Anything but arrays and plain objects. Sending asks it for its own JSON; storing never does. */
+function foreignProblem(value: object, use: Use, depth: number): JsonProblem | null {
+  const name = value.constructor?.name ?? 'object without a class';
+  const said = use === 'send' ? (value as { toJSON?: unknown }).toJSON : undefined;
+  if (typeof said === 'function') {
+    if (value instanceof Date && Number.isNaN(value.getTime())) return here('is an invalid Date');
+    const json: unknown = said.call(value);
+    return json === undefined ? null : problemIn(json, use, depth + 1);
+  }
+  return here(`is a ${name}, which JSON cannot carry; ${REPLACEMENT[name] ?? 'use a plain object'}`);
+}
+
+const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
+  Date: 'store a number (date.getTime()) or a string (date.toISOString())',
+  Map: 'use a plain object',
+  Set: 'use an array',
+  Promise: 'await it first',
+});
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // An Object.prototype of another realm is one whose own prototype is null.
+  return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function textProblem(text: string): JsonProblem | null {
+  if (text.includes('\u0000')) return here('contains the character \\u0000, which Postgres cannot store');
+  if (!isWellFormed(text)) return here('contains half of a surrogate pair, which is not valid Unicode');
+  return null;
+}
+
+/** ES2024's `isWellFormed`, present in every runtime we support but not yet in the library types we compile with. */
+function isWellFormed(text: string): boolean {
+  return (text as string & { isWellFormed(): boolean }).isWellFormed();
+}
+
+function here(reason: string): JsonProblem {
+  return { path: [], reason };
+}
+
+function under(step: string | number, problem: JsonProblem): JsonProblem {
+  return { path: [step, ...problem.path], reason: problem.reason };
+}

@@ -1,0 +1,170 @@
+/**
+ * An engine for tests that plays the other side of the border: it delivers calls, keeps what comes back, and answers
+ * operations by a script. The only thing these tests fake.
+ */
+
+import type { Operation } from '../src/server/call.js';
+import { openConvoy } from '../src/server/convoy.js';
+import { Host } from '../src/server/host.js';
+import { DELIVERY, type Deliver, type NativeEngine, type NativeModule } from '../src/server/native.js';
+import { describeProgram, type Program, type ProgramSource, prepareProgram } from '../src/server/program.js';
+
+/** How a call ended. */
+export interface Response {
+  readonly callId: number;
+  readonly ok: boolean;
+  /** The result or the failure, parsed. */
+  readonly body: unknown;
+  readonly held: Operation[] | null;
+}
+
+/** Answers one operation: `{ ok }` or `{ error }`. */
+export type Script = (op: Operation) => { readonly ok?: unknown; readonly error?: unknown };
+
+export class ScriptedEngine implements NativeEngine, NativeModule {
+  readonly opened: unknown[] = [];
+  readonly loads: { readonly description: Description; readonly deliver: Deliver }[] = [];
+  readonly batches: { readonly callId: number; readonly batch: number; readonly ops: Operation[] }[] = [];
+  readonly responses: Response[] = [];
+  closed = 0;
+  /** `null`: batches wait until `answer` is called by hand. */
+  script: Script | null;
+  report: unknown = { tables: {}, created: [], warnings: [] };
+  readonly #waiting = new Map<number, (response: Response) => void>();
+  #deliver: Deliver | null = null;
+  #nextCall = 1;
+  #minted = 0;
+
+  constructor(script: Script | null = () => ({ ok: null })) {
+    this.script = script;
+  }
+
+  async open(options: string): Promise<NativeEngine> {
+    this.opened.push(JSON.parse(options));
+    return this;
+  }
+
+  async load(program: string, deliver: Deliver): Promise<string> {
+    this.use(JSON.parse(program) as Description, deliver);
+    return JSON.stringify(this.report);
+  }
+
+  use(description: Description, deliver: Deliver): void {
+    this.loads.push({ description, deliver });
+    this.#deliver = deliver;
+  }
+
+  async listen(options: string): Promise<string> {
+    return JSON.stringify({ ...(JSON.parse(options) as object), port: 4321 });
+  }
+
+  async call(kind: string, name: string, input: string, request: string | null): Promise<string> {
+    const { functions } = this.#current();
+    const index = functions.findIndex((fn) => fn.name === name && fn.kind === kind);
+    if (index < 0) return JSON.stringify({ ok: false, error: { code: 'NOT_FOUND', message: `no ${name}` } });
+    const { ok, body } = await this.run(index, input, request);
+    const refused = body as { code?: string };
+    return JSON.stringify(
+      ok ? { ok, data: body } : { ok, error: refused.code ? refused : { code: 'INTERNAL', message: 'failed' } },
+    );
+  }
+
+  /** Delivers a call and resolves to its response. */
+  run(index: number, input: string, request: string | null = null): Promise<Response> {
+    const callId = this.#nextCall++;
+    const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
+    this.#deliver?.(DELIVERY.call, callId, index, input, request);
+    return response;
+  }
+
+  /** Delivers a call and gives its id, for tests that answer by hand. */
+  start(index: number, input = '{}'): number {
+    const callId = this.#nextCall;
+    void this.run(index, input);
+    return callId;
+  }
+
+  operate(callId: number, batch: number, ops: string): void {
+    const parsed = JSON.parse(ops) as Operation[];
+    this.batches.push({ callId, batch, ops: parsed });
+    if (this.script !== null) setImmediate(() => this.answer(callId, batch, parsed.map(this.script as Script)));
+  }
+
+  answer(callId: number, batch: number, results: unknown): void {
+    this.#deliver?.(DELIVERY.results, callId, batch, JSON.stringify(results), null);
+  }
+
+  abandon(callId: number, reason: unknown): void {
+    this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
+  }
+
+  respond(callId: number, ok: boolean, text: string, held: string | null): void {
+    const response = { callId, ok, body: JSON.parse(text) as unknown, held: held === null ? null : JSON.parse(held) };
+    this.responses.push(response);
+    this.#waiting.get(callId)?.(response);
+  }
+
+  mintIds(n: number): string[] {
+    return Array.from({ length: n }, () => uuid(++this.#minted));
+  }
+
+  stats(): string {
+    return JSON.stringify({ handlerRuns: this.responses.length });
+  }
+
+  async close(): Promise<void> {
+    this.closed++;
+  }
+
+  /** The operations of all batches, in order. */
+  get ops(): Operation[] {
+    return this.batches.flatMap(({ ops }) => ops);
+  }
+
+  #current(): Description {
+    const last = this.loads.at(-1);
+    if (last === undefined) throw new Error('nothing is loaded');
+    return last.description;
+  }
+}
+
+/** The `n`th uuid of a test. */
+export function uuid(n: number): string {
+  return `01890c5e-9d2b-7cc3-8f11-${n.toString(16).padStart(12, '0')}`;
+}
+
+/** A host with one program loaded into a scripted engine, and a way to call its functions by name. */
+export function hostOf(source: ProgramSource, script?: Script | null): HostUnderTest {
+  const engine = new ScriptedEngine(script);
+  const program = prepareProgram(source);
+  const host = new Host(engine);
+  const description = JSON.parse(describeProgram(source, { sync: true })) as Description;
+  engine.use(description, host.deliverFor(program));
+  const indexOf = (name: string): number => description.functions.findIndex((fn) => fn.name === name);
+  return {
+    engine,
+    host,
+    program,
+    indexOf,
+    call: (name, input = {}, request = null) => engine.run(indexOf(name), JSON.stringify(input), request),
+  };
+}
+
+export interface HostUnderTest {
+  readonly engine: ScriptedEngine;
+  readonly host: Host;
+  readonly program: Program;
+  indexOf(name: string): number;
+  call(name: string, input?: unknown, request?: string | null): Promise<Response>;
+}
+
+/** `createConvoy` over a scripted engine. */
+export function convoyOf(engine: ScriptedEngine, source: ProgramSource): ReturnType<typeof openConvoy> {
+  return openConvoy(engine, { ...source, databaseUrl: 'postgres://scripted' } as Parameters<typeof openConvoy>[1]);
+}
+
+interface Description {
+  readonly functions: readonly { readonly name: string; readonly kind: string }[];
+  readonly hasContext: boolean;
+  readonly sync: boolean;
+}
