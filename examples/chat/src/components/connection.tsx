@@ -1,0 +1,19 @@
+/** Whether what one sees is live at this moment. */
+import { useConnectionState } from '@avvos/convoy/react';
+
+const WORDS = {
+  open: 'Live',
+  connecting: 'Connecting…',
+  closed: 'Offline',
+  disabled: 'Offline',
+} as const;
+
+export function Connection() {
+  const state = useConnectionState();
+  return (
+    <p className="connection" role="status" data-testid="connection" data-state={state}>
+      <span className="connection-light" aria-hidden="true" />
+      {WORDS[state]}
+    </p>
+  );
+}

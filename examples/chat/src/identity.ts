@@ -1,0 +1,79 @@
+/**
+ * Who this tab is. Kept per tab, so that two windows of one browser can be two people; there is no password, because
+ * this example is about live data, not about accounts.
+ */
+
+export interface Identity {
+  /** Names this tab to the server and is shown to nobody. */
+  readonly session: string;
+  /** `null` until someone chose one. */
+  readonly name: string | null;
+}
+
+/** Somebody who has joined. */
+export interface Me {
+  readonly session: string;
+  readonly name: string;
+}
+
+const NAME = 'convoy-chat:name';
+const SESSION = 'convoy-chat:session';
+
+export function loadIdentity(): Identity {
+  const session = sessionStorage.getItem(SESSION) ?? newSession();
+  sessionStorage.setItem(SESSION, session);
+  return { session, name: sessionStorage.getItem(NAME) };
+}
+
+export function rememberName(name: string): Identity {
+  sessionStorage.setItem(NAME, name);
+  return loadIdentity();
+}
+
+export function forgetName(): Identity {
+  sessionStorage.removeItem(NAME);
+  return loadIdentity();
+}
+
+/** Not `crypto.randomUUID`, which pages served over plain HTTP to another machine do not have. */
+function newSession(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36).padStart(7, '0')).join('');
+}
+
+const FIRST = [
+  'Amber',
+  'Brave',
+  'Calm',
+  'Dapper',
+  'Early',
+  'Gentle',
+  'Jolly',
+  'Lucky',
+  'Mellow',
+  'Nimble',
+  'Quiet',
+  'Sunny',
+];
+const SECOND = [
+  'Badger',
+  'Crane',
+  'Dolphin',
+  'Falcon',
+  'Heron',
+  'Ibex',
+  'Lynx',
+  'Marten',
+  'Otter',
+  'Puffin',
+  'Tern',
+  'Wren',
+];
+
+/** A name to start from, such as “Mellow Puffin”. */
+export function suggestName(): string {
+  return `${pick(FIRST)} ${pick(SECOND)}`;
+}
+
+function pick(words: readonly string[]): string {
+  return words[Math.floor(Math.random() * words.length)] ?? '';
+}
