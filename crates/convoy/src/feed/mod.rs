@@ -77,13 +77,10 @@ impl Feed {
                 changed = watched.changed(), if failures == 0 => if changed.is_err() { return },
             }
             match self.turn().await {
-                Ok(()) if failures > 0 => {
-                    tracing::info!("the database is reachable again; live queries are current");
-                    failures = 0;
-                }
-                Ok(()) => {}
+                Ok(()) => failures = 0,
                 Err(error) => {
-                    if failures == 0 {
+                    // That the database is away is said by its pool.
+                    if failures == 0 && !error.connection_lost() {
                         tracing::warn!(cause = %chain(&error), "the change log cannot be read; live queries are not current until it can");
                     }
                     failures = failures.saturating_add(1);

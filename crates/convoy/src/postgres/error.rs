@@ -58,8 +58,9 @@ impl DbError {
             DbError::Retry(_) => {
                 Failure::new(Code::Conflict, "this call kept losing against concurrent writes; try again")
             }
+            // The pool says once when the database goes and when it is back.
             DbError::Unavailable(source) => {
-                tracing::warn!(context, cause = %source, "the database is not reachable");
+                tracing::debug!(context, cause = %source, "the database is not reachable");
                 Failure::new(Code::Unavailable, "the database is not reachable at the moment; try again shortly")
             }
             DbError::PoolExhausted(_) => {

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 pub use error::DbError;
 pub use layout::{LayoutReport, TableReport};
+use pool::Reach;
 pub use pool::{Lease, Pool};
 pub use row::Row;
 pub use transaction::{CommitOutcome, Isolation, Transaction};
@@ -41,9 +42,10 @@ impl Postgres {
         let options = options.application_name("convoy").statement_cache_capacity(PREPARED).disable_statement_logging();
         let readers = options.clone().options([("default_transaction_read_only", "on")]);
         let writers = options.clone().options([("default_transaction_isolation", "serializable")]);
+        let reach = Reach::new();
         Ok(Postgres {
-            readers: Pool::new(readers, config.pool_size),
-            writers: Pool::new(writers, config.pool_size),
+            readers: Pool::new(readers, config.pool_size, reach.clone()),
+            writers: Pool::new(writers, config.pool_size, reach),
             options,
         })
     }

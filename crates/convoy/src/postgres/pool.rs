@@ -7,6 +7,7 @@
 //! path, however cut short, gives back a connection that is inside something.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ pub struct Pool {
 
 struct Inner {
     options: PgConnectOptions,
+    reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean connections, the last used on top. Never locked across an await.
     idle: Mutex<Vec<PgConnection>>,
@@ -34,9 +36,9 @@ struct Inner {
 
 impl Pool {
     /// A pool of at most `size` connections, none of them open yet.
-    pub fn new(options: PgConnectOptions, size: usize) -> Pool {
+    pub fn new(options: PgConnectOptions, size: usize, reach: Arc<Reach>) -> Pool {
         let permits = Arc::new(Semaphore::new(size));
-        Pool { inner: Arc::new(Inner { options, permits, idle: Mutex::new(Vec::with_capacity(size)) }) }
+        Pool { inner: Arc::new(Inner { options, reach, permits, idle: Mutex::new(Vec::with_capacity(size)) }) }
     }
 
     /// Takes an idle connection, or opens one. Waits when all are taken.
@@ -56,10 +58,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<PgConnection, DbError> {
-        match tokio::time::timeout(ACQUIRE, self.inner.options.connect()).await {
-            Ok(connected) => Ok(connected?),
-            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut.into()),
-        }
+        let connecting = tokio::time::timeout(ACQUIRE, self.inner.options.connect()).await;
+        let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::from);
+        self.inner.reach.note(&connected);
+        connected
     }
 
     /// Closes the idle connections; the server went away, so none is of use.
@@ -75,6 +77,30 @@ impl Pool {
         for connection in idle {
             if let Err(error) = connection.close().await {
                 tracing::debug!(cause = %error, "a connection did not close cleanly");
+            }
+        }
+    }
+}
+
+/// Whether the database can be reached, to say so once each time it changes.
+pub struct Reach(AtomicBool);
+
+impl Reach {
+    /// Reachable until shown otherwise.
+    pub fn new() -> Arc<Reach> {
+        Arc::new(Reach(AtomicBool::new(true)))
+    }
+
+    fn note(&self, connected: &Result<PgConnection, DbError>) {
+        let reachable = connected.is_ok();
+        if self.0.swap(reachable, Ordering::Relaxed) == reachable {
+            return;
+        }
+        match connected {
+            Ok(_) => tracing::info!("the database is reachable again"),
+            Err(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
             }
         }
     }

@@ -4,10 +4,11 @@
  * A uuid is read in any version and written in lower case, which is how Postgres prints it.
  */
 
-declare const idTable: unique symbol;
-
-/** The id of a document of `Table`: the string `<table>:<uuid>`. */
-export type Id<Table extends string = string> = `${Table}:${string}` & { readonly [idTable]: Table };
+/**
+ * The id of a document of `Table`: the string `<table>:<uuid>`. The brand exists in types only; its key is a string, not
+ * a unique symbol, since declaration files of users could not name that.
+ */
+export type Id<Table extends string = string> = `${Table}:${string}` & { readonly '~table': Table };
 
 /** What may be written where an `Id<Table>` is taken in: an id, or a literal that reads like one. */
 export type IdInput<Table extends string = string> = `${Table}:${string}`;

@@ -1,10 +1,8 @@
 //! Live queries over server-sent events: who is woken by what, and how often.
 
-mod shared;
-
+use crate::shared::{bodies, chat};
 use convoy_testkit::{Functions, TestDb};
 use serde_json::{Value, json};
-use shared::{bodies, chat};
 
 fn message(channel: &str, n: i64, body: &str) -> Value {
     json!({ "channel": channel, "n": n, "body": body })
@@ -128,7 +126,7 @@ async fn a_document_watched_by_id_is_seen_to_appear_change_and_go() {
 async fn new_code_reaches_open_streams() {
     let db = TestDb::new().await;
     let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!(n)) });
-    let app = db.app(shared::tables(), version(1)).await;
+    let app = db.app(crate::shared::tables(), version(1)).await;
     let mut watch = app.client().watch("version", json!({})).await;
     assert_eq!(watch.next().await, 1);
     app.load(version(2), false).await;
@@ -146,7 +144,7 @@ async fn with_a_context_nobody_gets_a_result_made_for_another() {
     let whoami = Functions::new().query("whoami", |ctx, _| async move {
         Ok(ctx.caller().expect("a caller")["headers"]["authorization"].clone())
     });
-    let app = db.app(shared::tables(), Functions::new()).await;
+    let app = db.app(crate::shared::tables(), Functions::new()).await;
     app.load(whoami, true).await;
     let ann = app.client().with_header("authorization", "ann");
     let bob = app.client().with_header("authorization", "bob");
@@ -161,7 +159,7 @@ async fn with_a_context_nobody_gets_a_result_made_for_another() {
 async fn streams_end_when_results_stop_being_shareable() {
     let db = TestDb::new().await;
     let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!(n)) });
-    let app = db.app(shared::tables(), version(1)).await;
+    let app = db.app(crate::shared::tables(), version(1)).await;
     let mut watch = app.client().watch("version", json!({})).await;
     assert_eq!(watch.next().await, 1);
     app.load(version(2), true).await;

@@ -1,13 +1,11 @@
 //! Writes made without Convoy: every way there is to write, and every way to be
 //! in our own transaction without being us.
 
-mod shared;
-
 use std::time::{Duration, Instant};
 
+use crate::shared::{bodies, chat};
 use convoy_testkit::TestDb;
 use serde_json::{Value, json};
-use shared::{bodies, chat};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_statement_is_seen() {

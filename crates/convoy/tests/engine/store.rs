@@ -1,11 +1,9 @@
 //! Documents over the wire: what is stored, in what order it comes back, and
 //! what a transaction keeps or leaves.
 
-mod shared;
-
+use crate::shared::{bodies, chat};
 use convoy_testkit::{Functions, TestDb, Thrown, within};
 use serde_json::json;
-use shared::{bodies, chat};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_inserted_comes_back_with_its_id_and_creation_time() {
@@ -96,13 +94,13 @@ async fn a_mutation_that_throws_leaves_nothing_and_tells_no_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swallowed_database_error_still_undoes_the_mutation() {
     let db = TestDb::new().await;
-    let functions = shared::functions().mutation("swallow", |ctx, _| async move {
+    let functions = crate::shared::functions().mutation("swallow", |ctx, _| async move {
         ctx.insert("channels", json!({ "name": "kept?" })).await?;
         let twice = ctx.insert("channels", json!({ "name": "general" })).await;
         assert!(matches!(twice, Err(Thrown::Refused(convoy::Code::Conflict, _))));
         Ok(json!("fine"))
     });
-    let app = db.app(shared::tables(), functions).await;
+    let app = db.app(crate::shared::tables(), functions).await;
     app.client().mutate("channels.create", json!({ "name": "general" })).await.data();
     let reply = app.client().mutate("swallow", json!({})).await;
     assert_eq!((reply.status, reply.code()), (409, "CONFLICT"));
@@ -113,12 +111,12 @@ async fn a_swallowed_database_error_still_undoes_the_mutation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_read_modify_writes_lose_nothing() {
     let db = TestDb::new().await;
-    let functions = shared::functions().mutation("bump", |ctx, input| async move {
+    let functions = crate::shared::functions().mutation("bump", |ctx, input| async move {
         let doc = ctx.op(json!({ "op": "get", "table": "messages", "id": input["id"] })).await?;
         let n = doc["n"].as_i64().expect("a number") + 1;
         ctx.op(json!({ "op": "patch", "table": "messages", "id": input["id"], "set": { "n": n }, "unset": [] })).await
     });
-    let app = db.app_with(json!({ "limits": { "retries": 50 } }), shared::tables(), functions).await;
+    let app = db.app_with(json!({ "limits": { "retries": 50 } }), crate::shared::tables(), functions).await;
     let id = app.client().mutate("messages.send", json!({ "channel": "a", "n": 0, "body": "x" })).await.data();
     let bumps = (0..16).map(|_| {
         let (client, id) = (app.client(), id.clone());
@@ -141,7 +139,7 @@ async fn a_query_of_several_statements_sees_one_snapshot() {
     let db = TestDb::new().await;
     let (reached, mut at_second) = tokio::sync::mpsc::channel::<()>(1);
     let (go, may_go) = tokio::sync::watch::channel(false);
-    let functions = shared::functions().query("twice", move |ctx, _| {
+    let functions = crate::shared::functions().query("twice", move |ctx, _| {
         let (reached, mut may_go) = (reached.clone(), may_go.clone());
         async move {
             let scan =
@@ -154,7 +152,7 @@ async fn a_query_of_several_statements_sees_one_snapshot() {
             Ok(json!([first, ctx.op(scan).await?]))
         }
     });
-    let app = db.app(shared::tables(), functions).await;
+    let app = db.app(crate::shared::tables(), functions).await;
     let client = app.client();
     let query = tokio::spawn(async move { client.query("twice", json!({})).await.data() });
     within(at_second.recv()).await.expect("the query runs");
@@ -169,7 +167,7 @@ async fn a_query_cannot_write() {
     let db = TestDb::new().await;
     let functions = Functions::new()
         .query("sneaky", |ctx, _| async move { Ok(json!(ctx.insert("messages", json!({ "body": "x" })).await?)) });
-    let app = db.app(shared::tables(), functions).await;
+    let app = db.app(crate::shared::tables(), functions).await;
     assert_eq!(app.client().query("sneaky", json!({})).await.status, 500);
     assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["0"]);
     app.engine.close().await;
@@ -180,7 +178,7 @@ async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
     let db = TestDb::new().await;
     let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
     let (go, may_go) = tokio::sync::watch::channel(false);
-    let functions = shared::functions().mutation("slow", move |ctx, input| {
+    let functions = crate::shared::functions().mutation("slow", move |ctx, input| {
         let (started, mut may_go) = (started.clone(), may_go.clone());
         async move {
             ctx.insert("messages", input).await?;
@@ -189,7 +187,7 @@ async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
             Ok(json!(null))
         }
     });
-    let app = db.app(shared::tables(), functions).await;
+    let app = db.app(crate::shared::tables(), functions).await;
     let mut all = app.client().watch("messages.all", json!({})).await;
     assert_eq!(all.next().await, json!([]));
     let client = app.client();

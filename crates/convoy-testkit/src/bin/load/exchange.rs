@@ -1,0 +1,70 @@
+//! Requests and answers over one keep-alive connection, by hand: a client
+//! library would cost as much as the servers it is to measure.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::Failed;
+
+/// A POST with a JSON body, as it goes over the wire.
+pub fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// One connection, with one request on it at a time.
+pub struct Exchange {
+    socket: TcpStream,
+    /// The answer being read.
+    answer: Vec<u8>,
+}
+
+impl Exchange {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Result<Exchange, Failed> {
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        Ok(Exchange { socket, answer: Vec::with_capacity(16 << 10) })
+    }
+
+    /// Sends a request and reads its whole answer, which must be a 200.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<(), Failed> {
+        self.socket.write_all(request).await?;
+        self.answer.clear();
+        loop {
+            if self.socket.read_buf(&mut self.answer).await? == 0 {
+                return Err("the server closed a connection".into());
+            }
+            let Some(end) = head_end(&self.answer) else { continue };
+            let length = content_length(&self.answer[..end])?;
+            while self.answer.len() < end + length {
+                if self.socket.read_buf(&mut self.answer).await? == 0 {
+                    return Err("the server closed a connection within an answer".into());
+                }
+            }
+            if !self.answer.starts_with(b"HTTP/1.1 200 ") {
+                return Err(format!("not a 200: {}", String::from_utf8_lossy(&self.answer)).into());
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Where an answer's body begins, once its head is there.
+fn head_end(answer: &[u8]) -> Option<usize> {
+    answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn content_length(head: &[u8]) -> Result<usize, Failed> {
+    const NAME: &[u8] = b"content-length:";
+    let line = head
+        .split(|byte| *byte == b'\n')
+        .find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
+        .ok_or("an answer has no Content-Length, and chunks are not read here")?;
+    Ok(std::str::from_utf8(&line[NAME.len()..])?.trim().parse()?)
+}

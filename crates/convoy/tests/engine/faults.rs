@@ -1,0 +1,188 @@
+//! Postgres going away under the engine, and coming back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::shared::{bodies, functions, tables};
+use convoy_testkit::{PATIENCE, TestDb, within};
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+
+/// A TCP proxy before Postgres that can be cut.
+struct Cable {
+    port: u16,
+    plugged: Arc<AtomicBool>,
+    cut: broadcast::Sender<()>,
+}
+
+impl Cable {
+    async fn to(target: String) -> Cable {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let port = listener.local_addr().expect("an address").port();
+        let plugged = Arc::new(AtomicBool::new(true));
+        let (cut, _) = broadcast::channel(1);
+        let (open, cutting) = (plugged.clone(), cut.clone());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if !open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let (target, mut cut) = (target.clone(), cutting.subscribe());
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(target).await.expect("Postgres listens");
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.recv() => {}
+                    }
+                });
+            }
+        });
+        Cable { port, plugged, cut }
+    }
+
+    fn pull(&self) {
+        self.plugged.store(false, Ordering::SeqCst);
+        // Nobody listening means that nothing was connected.
+        drop(self.cut.send(()));
+    }
+
+    fn plug_in(&self) {
+        self.plugged.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The database's URL by way of a cable.
+async fn cabled(db: &TestDb) -> (Cable, String) {
+    let url = db.url();
+    let (before, after) = url.rsplit_once('@').expect("a URL with a role");
+    let (authority, database) = after.split_once('/').expect("a URL with a database");
+    let cable = Cable::to(authority.to_owned()).await;
+    let url = format!("{before}@127.0.0.1:{}/{database}", cable.port);
+    (cable, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulled_cable_means_unavailable_and_afterwards_everything_is_right_again() {
+    let db = TestDb::new().await;
+    let (cable, url) = cabled(&db).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
+    let client = app.client();
+    let send = |body: &str| json!({ "channel": "a", "n": 1, "body": body });
+    client.mutate("messages.send", send("before")).await.data();
+    let mut list = client.watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(bodies(&list.next().await), ["before"]);
+
+    cable.pull();
+    for reply in [client.query("messages.all", json!({})).await, client.mutate("messages.sendNow", send("lost")).await]
+    {
+        assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
+    }
+    // Written while nobody could hear of it.
+    let mut psql = db.psql().await;
+    psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 2, "body": "meanwhile"}')"#).await;
+
+    cable.plug_in();
+    list.until(|list| bodies(list) == ["meanwhile", "before"]).await;
+    let again = async { while client.mutate("messages.send", send("after")).await.status != 200 {} };
+    within(again).await;
+    list.until(|list| bodies(list).contains(&"after")).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_opened_while_the_database_is_away_recovers_by_itself() {
+    let db = TestDb::new().await;
+    let (cable, url) = cabled(&db).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
+    cable.pull();
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    let first = list.message().await.expect("the stream is open");
+    assert_eq!(first["error"]["code"], "UNAVAILABLE");
+    cable.plug_in();
+    assert_eq!(list.until(|_| true).await, json!([]));
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    list.until(|list| bodies(list) == ["x"]).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_backends_lose_nothing_that_was_acknowledged() {
+    let db = TestDb::new().await;
+    let app = db.app(tables(), functions()).await;
+    let mut all = app.client().watch("messages.all", json!({})).await;
+    all.next().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (mut psql, done) = (db.psql().await, done.clone());
+        tokio::spawn(async move {
+            while !done.load(Ordering::SeqCst) {
+                psql.run(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                     where application_name = 'convoy' and datname = current_database() and random() < 0.3;
+                     select pg_sleep(0.01)",
+                )
+                .await;
+            }
+        })
+    };
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let client = app.client();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0..40 {
+                    let body = format!("{writer}/{n}");
+                    let name = if n % 2 == 0 { "messages.send" } else { "messages.sendNow" };
+                    let reply = client.mutate(name, json!({ "channel": "a", "n": n, "body": body })).await;
+                    match reply.status {
+                        200 => acknowledged.push(body),
+                        _ => assert_eq!(reply.code(), "UNAVAILABLE", "{reply:?}"),
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.expect("the writer ends"));
+    }
+    done.store(true, Ordering::SeqCst);
+    killer.await.expect("the killer ends");
+    let truth = db.psql().await.column("select data ->> 'body' from messages").await;
+    for body in &acknowledged {
+        assert!(truth.contains(body), "{body} was acknowledged and is gone");
+    }
+    // Outcomes may have been unknown, so there can be more than was acknowledged.
+    println!("{} of 320 acknowledged, {} stored", acknowledged.len(), truth.len());
+    assert!(!acknowledged.is_empty());
+    all.until(|list| list.as_array().map(Vec::len) == Some(truth.len())).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_log_makes_every_live_query_run_again() {
+    let db = TestDb::new().await;
+    let app = db.app(tables(), functions()).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    // What a crash does: the unlogged tables are empty, and rows are there that
+    // no log tells of.
+    db.psql()
+        .await
+        .run(
+            r#"begin;
+            alter table messages disable trigger all;
+            insert into messages (data) values ('{"channel": "a", "n": 1, "body": "unlogged"}');
+            alter table messages enable trigger all;
+            truncate _convoy.changes, _convoy.epoch;
+            commit"#,
+        )
+        .await;
+    let seen = tokio::time::timeout(PATIENCE, list.until(|list: &Value| bodies(list) == ["unlogged"])).await;
+    assert!(seen.is_ok());
+    assert_eq!(db.psql().await.column("select count(*)::text from _convoy.epoch").await, ["1"]);
+    app.engine.close().await;
+}

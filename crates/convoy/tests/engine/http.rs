@@ -1,0 +1,210 @@
+//! The wire at its edges: what is refused and how, and what an ending server does.
+
+use std::time::Duration;
+
+use crate::shared::{bodies, chat};
+use convoy_testkit::{Client, Functions, TestDb, within};
+use hyper::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn post(client: &Client, path: &str, body: &str) -> (u16, String) {
+    let reply = client.send(Method::POST, path, body.to_owned()).await;
+    (reply.status, reply.code().to_owned())
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_internal_and_wrong_kind_names_are_answered_alike() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions()
+        .add(json!({ "name": "secret", "kind": "query", "internal": true }), |_, _| async { Ok(json!("leak")) });
+    let app = db.app(crate::shared::tables(), functions).await;
+    let mut answers = Vec::new();
+    for name in ["nothing", "constructor", "__proto__", "toString", "secret", "messages.send", "messages.list%00"] {
+        let reply = app.client().send(Method::POST, &format!("/api/query/{name}"), "{}").await;
+        let message = reply.body["error"]["message"].as_str().expect("a message").to_owned();
+        let asked = name.replace("%00", "\0");
+        assert_eq!((reply.status, reply.code()), (404, "NOT_FOUND"), "{name}");
+        answers.push(message.replace(&format!("`{asked}`"), "`…`"));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_do_not_fit_are_refused_by_name() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let path = "/api/query/messages.list";
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    assert_eq!(post(&client, path, "{\"channel\": ").await, refused(400, "INVALID_ARGS"));
+    assert_eq!(post(&client, path, &deep).await, refused(400, "INVALID_ARGS"));
+    assert_eq!(post(&client, path, &format!("\"{}\"", "x".repeat(1 << 20))).await, refused(413, "PAYLOAD_TOO_LARGE"));
+    let not_text = client.send(Method::POST, path, vec![b'"', 0xff, b'"']).await;
+    assert_eq!((not_text.status, not_text.code()), (400, "INVALID_ARGS"));
+    let put = client.send(Method::PUT, path, "{}").await;
+    assert_eq!((put.status, put.code()), (405, "METHOD_NOT_ALLOWED"));
+    // A value of another type than the index, and one Postgres cannot hold.
+    assert_eq!(post(&client, path, "{\"channel\": 5}").await, refused(400, "INVALID_ARGS"));
+    assert_eq!(post(&client, path, "{\"channel\": \"\\u0000\"}").await, refused(400, "INVALID_ARGS"));
+    assert_eq!(client.send(Method::GET, "/api/health", "").await.data()["status"], "up");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_sites_cannot_speak_for_a_visitor() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let own = format!("http://{}", app.address);
+    let path = "/api/query/messages.all";
+    let forbidden = refused(403, "FORBIDDEN");
+    assert_eq!(post(&client.with_header("origin", "https://evil.test"), path, "{}").await, forbidden);
+    assert_eq!(post(&client.with_header("origin", "null"), path, "{}").await, forbidden);
+    assert_eq!(post(&client.with_header("sec-fetch-site", "cross-site"), path, "{}").await, forbidden);
+    let ours = client.with_header("origin", &own);
+    let form = ours.with_header("content-type", "text/plain");
+    assert_eq!(post(&form, path, "{}").await, refused(400, "INVALID_ARGS"));
+    let json = ours.with_header("content-type", "application/json; charset=utf-8");
+    assert_eq!(post(&json, path, "{}").await.0, 200);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_development_only_this_machine_is_served_and_causes_are_shown() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({ "dev": true }), crate::shared::tables(), crate::shared::functions()).await;
+    let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+    socket.write_all(b"GET /api/health HTTP/1.1\r\nhost: evil.test\r\nconnection: close\r\n\r\n").await.expect("sent");
+    let mut answer = String::new();
+    within(socket.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let threw = app.client().mutate("messages.sendThenThrow", json!({ "body": "x" })).await;
+    assert!(threw.body["error"]["message"].as_str().is_some_and(|m| m.contains("secret cause")), "{threw:?}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_cannot_work_is_refused_with_its_status() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    for (query, status, code) in [
+        ("name=nothing", 404, "NOT_FOUND"),
+        ("name=messages.send", 404, "NOT_FOUND"),
+        ("name=messages.list&args={", 400, "INVALID_ARGS"),
+        ("name=messages.list&args=%7B%22channel%22:5%7D", 400, "INVALID_ARGS"),
+        ("args=1", 400, "INVALID_ARGS"),
+    ] {
+        let path = format!("/api/subscribe?{}", query.replace('{', "%7B"));
+        let reply = app.client().send(Method::GET, &path, "").await;
+        assert_eq!((reply.status, reply.code()), (status, code), "{query}");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_headers_and_slow_bodies_are_cut_off() {
+    let db = TestDb::new().await;
+    let limits = json!({ "limits": { "headerMs": 200, "bodyMs": 200 } });
+    let app = db.app_with(limits, crate::shared::tables(), crate::shared::functions()).await;
+    for (sent, answer_begins) in [
+        ("POST /api/query/messages.all HTTP/1.1\r\nhost: x\r\n", ""),
+        ("POST /api/query/messages.all HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", "HTTP/1.1 504"),
+    ] {
+        let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+        socket.write_all(sent.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        within(socket.read_to_end(&mut answer)).await.expect("the connection ends");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with(answer_begins), "{answer}");
+    }
+    assert_eq!(app.client().query("messages.all", json!({})).await.status, 200);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_never_ends_is_given_up_and_its_connection_comes_back() {
+    let db = TestDb::new().await;
+    let stuck = crate::shared::functions().mutation("stuck", |ctx, input| async move {
+        ctx.insert("messages", input).await?;
+        std::future::pending().await
+    });
+    let options = json!({ "poolSize": 1, "limits": { "mutationMs": 300 } });
+    let app = db.app_with(options, crate::shared::tables(), stuck).await;
+    let reply = app.client().mutate("stuck", json!({ "channel": "a", "n": 1, "body": "never" })).await;
+    assert_eq!((reply.status, reply.code()), (504, "TIMEOUT"));
+    app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "after" })).await.data();
+    let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    assert_eq!(bodies(&list), ["after"]);
+    let idle = "select count(*)::text from pg_stat_activity
+        where application_name = 'convoy' and state = 'idle in transaction' and datname = current_database()";
+    assert_eq!(db.psql().await.column(idle).await, ["0"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calls_than_may_wait_are_turned_away() {
+    let db = TestDb::new().await;
+    let functions = Functions::new().query("stuck", |_, _| std::future::pending());
+    let limits = json!({ "limits": { "waitingCalls": 2, "queryMs": 2000 } });
+    let app = db.app_with(limits, crate::shared::tables(), functions).await;
+    let stuck: Vec<_> = (0..2)
+        .map(|_| {
+            let client = app.client();
+            tokio::spawn(async move { client.query("stuck", json!({})).await.status })
+        })
+        .collect();
+    within(async {
+        while app.engine.stats().running < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let turned_away = app.client().query("stuck", json!({})).await;
+    assert_eq!((turned_away.status, turned_away.code()), (503, "UNAVAILABLE"));
+    for call in stuck {
+        assert_eq!(call.await.expect("an answer"), 504);
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_ends_streams_and_lets_calls_in_flight_finish() {
+    let db = TestDb::new().await;
+    let (go, may_go) = tokio::sync::watch::channel(false);
+    let functions = crate::shared::functions().mutation("slow", move |ctx, input| {
+        let mut may_go = may_go.clone();
+        async move {
+            may_go.wait_for(|go| *go).await.expect("the test lives");
+            Ok(json!(ctx.insert("messages", input).await?))
+        }
+    });
+    let app = db.app(crate::shared::tables(), functions).await;
+    let mut stream = app.client().watch("messages.all", json!({})).await;
+    stream.next().await;
+    let client = app.client();
+    let call = tokio::spawn(async move { client.mutate("slow", json!({ "channel": "a", "n": 1, "body": "x" })).await });
+    within(async {
+        while app.engine.stats().running < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let engine = app.engine.clone();
+    let closing = tokio::spawn(async move { engine.close().await });
+    assert!(stream.message().await.is_none(), "the stream ends while the call is still in flight");
+    go.send(true).expect("the call waits");
+    assert_eq!(call.await.expect("an answer").status, 200);
+    within(closing).await.expect("it closes");
+    assert_eq!(db.psql().await.column("select data ->> 'body' from messages").await, ["x"]);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(app.address)).await.is_ok_and(|c| c.is_err())
+    );
+}

@@ -1,0 +1,37 @@
+// Measures Convoy beside Fastify + pg; see tests/bench/main.mjs.
+//
+//   node scripts/bench.mjs [--quick]
+//
+// `--quick` only shows, in seconds, that the benchmark works and its promises
+// hold, and so takes the development build that tests have made already.
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildPackage } from './build.mjs';
+import { platform } from './platform.mjs';
+import { root, run } from './run.mjs';
+
+const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const profile = values.quick ? 'dev' : 'release';
+const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+const built = join(target, profile === 'dev' ? 'debug' : profile);
+
+await buildPackage();
+// Two builds, because one would give the engine whatever features of its
+// dependencies the generator needs.
+const cargo = (...what) => ['build', '--locked', '--profile', profile, ...what];
+await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convoy-node'));
+await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bin', 'load'));
+
+// A copy of its own: the addon under npm/ is a development build while one works.
+const folder = join(target, 'bench');
+const addon = join(folder, `convoy-${profile}.node`);
+await mkdir(folder, { recursive: true });
+await copyFile(join(built, platform().library), addon);
+
+const results = join(folder, values.quick ? 'quick.json' : 'results.json');
+const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
+const args = ['--generator', generator, '--results', results, '--engine', profile];
+await run('Measuring', process.execPath, ['tests/bench/main.mjs', ...args, ...(values.quick ? ['--quick'] : [])], {
+  env: { CONVOY_NATIVE_PATH: addon },
+});

@@ -1,0 +1,62 @@
+// Builds everything a clone needs to run: the JavaScript package, and the engine
+// as an addon in the package of this platform under npm/.
+//
+//   node scripts/build.mjs [--profile release|dev] [--js-only]
+import { copyFile, mkdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ensureInstalled } from './install.mjs';
+import { addonFile, platform } from './platform.mjs';
+import { root, run } from './run.mjs';
+
+export async function buildPackage() {
+  await ensureInstalled();
+  await run('Building the TypeScript package', 'npx', ['tsc', '-p', 'js/convoy']);
+}
+
+/** @param {'release' | 'dev'} profile */
+export async function buildEngine(profile) {
+  const { name, os, cpu, libc, library } = platform();
+  await run(`Building the engine (${profile}; the first time takes a few minutes)`, 'cargo', [
+    'build',
+    '--locked',
+    '--package',
+    'convoy-node',
+    '--profile',
+    profile,
+  ]);
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+  const built = join(target, profile === 'dev' ? 'debug' : profile, library);
+  const folder = join(root, 'npm', name);
+  await mkdir(folder, { recursive: true });
+  // A platform nobody published for yet gets its package here.
+  const manifest = {
+    name: `@avvos/convoy-${name}`,
+    version: '0.1.0',
+    license: 'MIT',
+    main: 'convoy.node',
+    os,
+    cpu,
+    libc,
+  };
+  await writeFile(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`, { flag: 'wx' }).catch(
+    (error) => {
+      if (error.code !== 'EEXIST') throw error;
+    },
+  );
+  // Moved into place, since a running process may have the old file mapped.
+  const fresh = `${addonFile()}.new`;
+  await copyFile(built, fresh);
+  await rename(fresh, addonFile());
+}
+
+if (import.meta.main ?? process.argv[1] === new URL(import.meta.url).pathname) {
+  const { values } = parseArgs({
+    options: { profile: { type: 'string', default: 'release' }, 'js-only': { type: 'boolean', default: false } },
+  });
+  if (values.profile !== 'release' && values.profile !== 'dev') {
+    throw new Error(`--profile takes release or dev, not ${values.profile}`);
+  }
+  await buildPackage();
+  if (!values['js-only']) await buildEngine(values.profile);
+}

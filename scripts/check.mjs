@@ -1,0 +1,30 @@
+// Everything that needs no database: formats, lints, types, licences.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildPackage } from './build.mjs';
+import { checkLicences } from './licences.mjs';
+import { root, run } from './run.mjs';
+
+await buildPackage();
+await run('Rust format', 'cargo', ['fmt', '--all', '--check']);
+await run('Rust lints', 'cargo', [
+  'clippy',
+  '--locked',
+  '--workspace',
+  '--lib',
+  '--bins',
+  '--tests',
+  '--quiet',
+  '--',
+  '--deny',
+  'warnings',
+]);
+await run('TypeScript format and lints', 'npx', ['biome', 'check', '--error-on-warnings', '.']);
+await run('Types of the package and its tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
+await run('Types of the example', 'npx', ['tsc', '--noEmit', '-p', 'examples/chat']);
+await run('Types of the tests', 'npx', ['tsc', '--noEmit', '-p', 'tests']);
+console.log('\n▸ Licences');
+const { version } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
+const checked = await checkLicences();
+console.log(`  ${checked} packages may be used with @avvos/convoy ${version}`);
+console.log('\n✓ All checks passed.');

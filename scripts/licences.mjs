@@ -1,0 +1,68 @@
+// Whether every dependency, of Rust and of npm, comes under a licence that lets
+// people use Convoy for anything. Reads what cargo and npm know; nothing is
+// downloaded.
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { root, StepError } from './run.mjs';
+
+const allowed = new Set([
+  '0BSD',
+  'Apache-2.0',
+  'BlueOak-1.0.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'BSL-1.0',
+  'CC0-1.0',
+  'CC-BY-4.0',
+  'CDLA-Permissive-2.0',
+  'ISC',
+  'MIT',
+  'MIT-0',
+  'MPL-2.0',
+  'Python-2.0',
+  'Unicode-3.0',
+  'Unlicense',
+  'Zlib',
+]);
+
+/** Throws naming every package whose licence is not allowed; gives how many were looked at. */
+export async function checkLicences() {
+  const packages = [...(await crates()), ...(await npmPackages())];
+  const refused = packages.filter(({ licence }) => !permits(licence));
+  if (refused.length > 0) {
+    const list = refused.map(({ name, licence }) => `  ${name}: ${licence || 'no licence given'}`).join('\n');
+    throw new StepError(`These packages come under licences not on our list:\n${list}`);
+  }
+  return packages.length;
+}
+
+/** Whether an SPDX expression can be satisfied from the list. `or` needs one side, `and` both. */
+export function permits(expression) {
+  const plain = expression.replaceAll(/[()]/g, ' ').replaceAll('/', ' OR ').trim();
+  // Mixed expressions without regard to brackets: stricter than SPDX, never laxer.
+  return plain
+    .split(/\s+AND\s+/i)
+    .every((part) =>
+      part.split(/\s+OR\s+/i).some((name) => allowed.has(name.trim().replace(/\s+WITH\s+LLVM-exception$/i, ''))),
+    );
+}
+
+async function crates() {
+  const { stdout } = await promisify(execFile)('cargo', ['metadata', '--locked', '--format-version', '1'], {
+    cwd: root,
+    maxBuffer: 64 << 20,
+  });
+  const { packages } = JSON.parse(stdout);
+  return packages.map(({ name, version, license }) => ({ name: `${name}@${version}`, licence: license ?? '' }));
+}
+
+async function npmPackages() {
+  const { packages } = JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8'));
+  const entries = Object.entries(packages).filter(([path, entry]) => path.startsWith('node_modules/') && !entry.link);
+  return entries.map(([path, entry]) => ({
+    name: `${path.replace(/^.*node_modules\//, '')}@${entry.version}`,
+    licence: entry.license ?? '',
+  }));
+}

@@ -1,0 +1,54 @@
+// Runs one step of a script: says what it is, how long it took, and stops the
+// script when it fails.
+import { spawn } from 'node:child_process';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/**
+ * @param {string} title what people read
+ * @param {string} command
+ * @param {string[]} args
+ * @param {{ env?: Record<string, string>, cwd?: string }} [options]
+ */
+export async function run(title, command, args, { env, cwd = root } = {}) {
+  console.log(`\n▸ ${title}`);
+  const started = performance.now();
+  const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
+  const stop = (signal) => child.kill(signal);
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  try {
+    await new Promise((resolve, reject) => {
+      child.once('error', (error) => {
+        const missing = error.code === 'ENOENT';
+        reject(
+          new StepError(missing ? `\`${command}\` is not installed. ${hint(command)}` : `${command}: ${error.message}`),
+        );
+      });
+      child.once('exit', (code, signal) => {
+        if (code === 0) resolve(undefined);
+        else reject(new StepError(`${title}: ${command} ended with ${signal ?? `exit code ${code}`}`));
+      });
+    });
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
+  }
+  console.log(`  done in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+/** A step that failed; its own output has said why, so no stack is shown. */
+export class StepError extends Error {
+  name = 'StepError';
+}
+
+process.on('uncaughtException', (error) => {
+  console.error(error instanceof StepError ? `\n✗ ${error.message}` : error);
+  process.exit(1);
+});
+
+function hint(command) {
+  return command === 'cargo' ? 'Install Rust from https://rustup.rs, then run this again.' : '';
+}

@@ -1,0 +1,135 @@
+/** A served Convoy on a database of its own: a small chat, its client, and a plain connection like psql's. */
+import { randomUUID } from 'node:crypto';
+import {
+  type BaseContext,
+  ConvoyError,
+  createFunctionHelpers,
+  type DataModelOf,
+  defineRef,
+  defineSchema,
+  defineTable,
+} from '@avvos/convoy';
+import { createConvoyClient, makeMutationRef, makeQueryRef, type RefFor } from '@avvos/convoy/client';
+import { type Convoy, type ConvoyOptions, createConvoy } from '@avvos/convoy/node';
+import pg from 'pg';
+import { z } from 'zod';
+
+export const schema = defineSchema({
+  channels: defineTable({ name: z.string() }).index('by_name', ['name'], { unique: true }),
+  messages: defineTable({
+    channelId: defineRef('channels'),
+    body: z.string().max(2_000),
+    likes: z.number().default(0),
+  }).index('by_channel', ['channelId']),
+});
+
+const { query, mutation } = createFunctionHelpers<BaseContext<DataModelOf<typeof schema>>>();
+
+export const functions = {
+  channels: {
+    create: mutation({ input: { name: z.string() }, handler: (ctx, channel) => ctx.db.insert('channels', channel) }),
+  },
+  messages: {
+    list: query({
+      input: { channelId: defineRef('channels') },
+      handler: (ctx, { channelId }) =>
+        ctx.db
+          .query('messages')
+          .withIndex('by_channel', (q) => q.eq('channelId', channelId))
+          .order('desc')
+          .take(50),
+    }),
+    send: mutation({
+      input: { channelId: defineRef('channels'), body: z.string() },
+      handler: (ctx, message) => ctx.db.insert('messages', message),
+    }),
+    like: mutation({
+      input: { id: defineRef('messages') },
+      handler: async (ctx, { id }) => {
+        const message = await ctx.db.get(id);
+        if (message === null) throw new ConvoyError('NOT_FOUND', 'This message is gone.', { details: { id } });
+        return ctx.db.patch(id, { likes: message.likes + 1 });
+      },
+    }),
+  },
+  faults: {
+    throws: mutation({
+      handler: async (ctx) => {
+        await ctx.db.insert('channels', { name: 'never' });
+        throw new Error('postgres://root:hunter2@db/secret');
+      },
+    }),
+    unawaited: mutation({
+      handler: (ctx) => {
+        void ctx.db.insert('channels', { name: 'general' });
+        void ctx.db.insert('channels', { name: 'general' });
+      },
+    }),
+  },
+};
+
+export const api = {
+  channels: {
+    create: makeMutationRef('channels.create') as RefFor<'channels.create', typeof functions.channels.create>,
+  },
+  messages: {
+    list: makeQueryRef('messages.list') as RefFor<'messages.list', typeof functions.messages.list>,
+    send: makeMutationRef('messages.send') as RefFor<'messages.send', typeof functions.messages.send>,
+    like: makeMutationRef('messages.like') as RefFor<'messages.like', typeof functions.messages.like>,
+  },
+  faults: {
+    throws: makeMutationRef('faults.throws') as RefFor<'faults.throws', typeof functions.faults.throws>,
+    unawaited: makeMutationRef('faults.unawaited') as RefFor<'faults.unawaited', typeof functions.faults.unawaited>,
+  },
+};
+
+/** The URL of a database that does not exist yet, on the server the tests were given. */
+export function freshDatabaseUrl(): string {
+  const server = process.env.CONVOY_TEST_DATABASE_URL;
+  if (server === undefined) {
+    throw new Error(
+      'CONVOY_TEST_DATABASE_URL names no Postgres; `npm test` starts one, or set it to a server whose role may create databases.',
+    );
+  }
+  const url = new URL(server);
+  url.pathname = `/convoy_test_${randomUUID().replaceAll('-', '')}`;
+  return url.href;
+}
+
+/** Opens, loads and serves; everything ends with `close`. */
+export async function serve(options: Partial<ConvoyOptions<typeof schema>> = {}) {
+  const databaseUrl = options.databaseUrl ?? freshDatabaseUrl();
+  const convoy: Convoy = await createConvoy({ schema, functions, databaseUrl, createDatabase: true, ...options });
+  const { port } = await convoy.listen({ port: 0 });
+  const baseUrl = `http://127.0.0.1:${port}`;
+  const clients = [createConvoyClient({ baseUrl })];
+  const psql = new pg.Client({ connectionString: databaseUrl });
+  // A server that is killed on purpose must not end the test with it.
+  psql.on('error', () => psql.removeAllListeners('end'));
+  await psql.connect();
+  return {
+    convoy,
+    baseUrl,
+    databaseUrl,
+    psql,
+    client: clients[0] as (typeof clients)[0],
+    /** Another client, closed with the rest. */
+    another: (clientOptions: Parameters<typeof createConvoyClient>[0] = {}) => {
+      const client = createConvoyClient({ baseUrl, ...clientOptions });
+      clients.push(client);
+      return client;
+    },
+    async close() {
+      for (const client of clients) client.close();
+      await psql.end();
+      await convoy.close();
+    },
+  };
+}
+
+/** Sends JSON text as it is; gives status and answer. */
+export async function post(baseUrl: string, path: string, body: string) {
+  const response = await fetch(`${baseUrl}/api/${path}`, { method: 'POST', body });
+  const answer = (await response.json()) as { ok: boolean; data?: unknown; error?: { code: string; message: string } };
+  return { status: response.status, answer };
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+// Real engine, real Postgres, real sockets: `npm test` names the server in CONVOY_TEST_DATABASE_URL. Waiting is for
+// events; the time limits only turn a hang into a failure.
+export default defineConfig({
+  test: {
+    environment: 'node',
+    include: ['**/*.test.ts'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
