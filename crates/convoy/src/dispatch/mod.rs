@@ -21,7 +21,8 @@ pub use query::QueryRun;
 use crate::change::ChangeSink;
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
-use crate::postgres::Postgres;
+use crate::postgres::{DbError, Postgres};
+use crate::sql::layout;
 
 /// One call: a function with its input, and who asks.
 #[derive(Clone)]
@@ -102,6 +103,27 @@ impl Dispatcher {
         }
         self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
         Ok(running)
+    }
+
+    /// What a database error means for the caller, in the words of the schema.
+    fn explain(&self, program: &Program, function: &Function, error: &DbError) -> Failure {
+        if let DbError::Constraint { constraint, unique: true, .. } = error
+            && let Some((table, index)) = program.schema.tables().find_map(|table| {
+                let index = table.indexes.iter().find(|index| layout::index_name(table, index) == *constraint)?;
+                Some((table, index))
+            })
+        {
+            let fields: Vec<String> = index.fields.iter().map(|field| field.path.dotted()).collect();
+            let message = format!(
+                "another document of `{}` already has this {} (unique index `{}`)",
+                table.name,
+                fields.join(", "),
+                index.name
+            );
+            let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
+            return Failure::new(Code::Conflict, message).with_details(&details);
+        }
+        error.to_failure(&function.name)
     }
 
     /// What an outcome means for the caller.

@@ -71,7 +71,7 @@ impl Dispatcher {
         // Set by the first error in the database. Postgres refuses everything
         // after it, so whatever the function makes of it, nothing is committed.
         let mut broken: Option<Failure> = None;
-        let name = &request.function.name;
+        let explain = |error: &DbError| self.explain(program, &request.function, error);
         loop {
             let (batch, text) = match call.next().await {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
@@ -99,7 +99,7 @@ impl Dispatcher {
                 Some(open) => open,
                 none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
                     Ok(begun) => none.insert(begun),
-                    Err(error) => return Attempt::Done(Err(call.give_up(error.to_failure(name)))),
+                    Err(error) => return Attempt::Done(Err(call.give_up(explain(&error)))),
                 },
             };
             let mut results = String::with_capacity(512);
@@ -112,7 +112,7 @@ impl Dispatcher {
                     return abort(transaction, Attempt::Lost(error)).await;
                 }
                 Ok(Err(error)) => {
-                    let failure = error.to_failure(name);
+                    let failure = explain(&error);
                     call.answer(batch, every_op_fails(ops.len(), &failure));
                     broken = Some(failure);
                 }
@@ -137,7 +137,7 @@ impl Dispatcher {
             Ok(result) => result,
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
-        let name = &request.function.name;
+        let explain = |error: &DbError| self.explain(program, &request.function, error);
         let held = match parse_held(&held, program) {
             Ok(held) => held,
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
@@ -148,14 +148,14 @@ impl Dispatcher {
         }
         if transaction.is_none() && held.len() == 1 {
             let mut held = held;
-            return self.insert_alone(executor, held.remove(0), result, name, deadline).await;
+            return self.insert_alone(executor, held.remove(0), result, &explain, deadline).await;
         }
         for insert in held {
             let open = match &mut transaction {
                 Some(open) => open,
                 none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
                     Ok(begun) => none.insert(begun),
-                    Err(error) => return Attempt::Done(Err(error.to_failure(name))),
+                    Err(error) => return Attempt::Done(Err(explain(&error))),
                 },
             };
             let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
@@ -163,7 +163,7 @@ impl Dispatcher {
             match written {
                 Ok(()) => {}
                 Err(error @ DbError::Retry(_)) => return abort(transaction, Attempt::Lost(error)).await,
-                Err(error) => return abort(transaction, Attempt::Done(Err(error.to_failure(name)))).await,
+                Err(error) => return abort(transaction, Attempt::Done(Err(explain(&error)))).await,
             }
         }
         let Some(transaction) = transaction else {
@@ -176,7 +176,7 @@ impl Dispatcher {
                 Attempt::Done(Ok(result))
             }
             CommitOutcome::RolledBack(error @ DbError::Retry(_)) => Attempt::Lost(error),
-            CommitOutcome::RolledBack(error) => Attempt::Done(Err(error.to_failure(name))),
+            CommitOutcome::RolledBack(error) => Attempt::Done(Err(explain(&error))),
             CommitOutcome::Unknown(error) => {
                 self.tell(changes);
                 Attempt::Done(Err(outcome_unknown(&error)))
@@ -191,13 +191,13 @@ impl Dispatcher {
         mut executor: Executor,
         insert: HeldInsert,
         result: String,
-        name: &str,
+        explain: &(dyn Fn(&DbError) -> Failure + Sync),
         deadline: Instant,
     ) -> Attempt {
         let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
         let mut lease = match self.inner.postgres.writers.acquire().await {
             Ok(lease) => lease,
-            Err(error) => return Attempt::Done(Err(error.to_failure(name))),
+            Err(error) => return Attempt::Done(Err(explain(&error))),
         };
         let ran = tokio::time::timeout_at(deadline, postgres::run(&mut lease, statement)).await;
         let written = match ran {
@@ -221,7 +221,7 @@ impl Dispatcher {
                 self.tell(insert.whole_table());
                 Attempt::Done(Err(outcome_unknown(&error)))
             }
-            Err(error) => Attempt::Done(Err(error.to_failure(name))),
+            Err(error) => Attempt::Done(Err(explain(&error))),
         }
     }
 

@@ -32,6 +32,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const KEEP: Duration = Duration::from_secs(300);
 /// How often old rows are removed.
 const TRIM: Duration = Duration::from_secs(60);
+/// How long a reading may go unanswered before another connection is tried.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts while the database is away.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -99,7 +101,7 @@ impl Feed {
 
     async fn read(&mut self) -> Result<Option<Changes>, DbError> {
         let Snapshot { xmax, xip, .. } = &self.position.snapshot;
-        let rows = self.postgres.read(&sql::feed::read(*xmax, xip, self.node)).await?;
+        let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, self.node)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let next = Position::of(row)?;
         let lost = self.position.lost(&next);

@@ -46,6 +46,11 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// The database does not answer any more.
+    pub(super) fn silent() -> DbError {
+        DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+
     /// Whether the connection is gone, so that another one may do better.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))
@@ -98,7 +103,8 @@ impl From<sqlx::Error> for DbError {
         let state = database.code().unwrap_or_default();
         match state.as_ref() {
             "40001" | "40P01" => DbError::Retry(error),
-            "57014" => DbError::Cancelled(error),
+            // A statement's time limit, and an idle transaction's.
+            "57014" | "25P03" => DbError::Cancelled(error),
             "22P05" | "22021" => {
                 DbError::Value { message: "text may not contain the character \\u0000", source: error }
             }

@@ -8,6 +8,8 @@ mod pool;
 mod row;
 mod transaction;
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
@@ -40,8 +42,16 @@ impl Postgres {
     pub fn new(config: &Config) -> Result<Postgres, DbError> {
         let options: PgConnectOptions = config.database_url.parse()?;
         let options = options.application_name("convoy").statement_cache_capacity(PREPARED).disable_statement_logging();
-        let readers = options.clone().options([("default_transaction_read_only", "on")]);
-        let writers = options.clone().options([("default_transaction_isolation", "serializable")]);
+        // What we stop waiting for, Postgres stops doing.
+        let timeouts = |most: Duration| {
+            let most = most.as_millis().to_string();
+            options
+                .clone()
+                .options([("statement_timeout", most.clone()), ("idle_in_transaction_session_timeout", most)])
+        };
+        let readers = timeouts(config.limits.query_time()).options([("default_transaction_read_only", "on")]);
+        let writers =
+            timeouts(config.limits.mutation_time()).options([("default_transaction_isolation", "serializable")]);
         let reach = Reach::new();
         Ok(Postgres {
             readers: Pool::new(readers, config.pool_size, reach.clone()),
@@ -71,6 +81,12 @@ impl Postgres {
         server.execute(AssertSqlSafe(text)).await?;
         server.close().await?;
         Ok(true)
+    }
+
+    /// Runs one read-only statement by itself, within `most`: a connection whose
+    /// other end vanished would otherwise be waited for without end.
+    pub async fn read_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        tokio::time::timeout(most, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
     }
 
     /// Runs one read-only statement by itself. A stale idle connection is

@@ -4,8 +4,18 @@
 //! a transaction dropped at any moment closes its connection, and Postgres rolls
 //! it back.
 
+use std::time::Duration;
+
 use super::{DbError, Lease, Pool, Row, execute, fetch};
 use crate::sql::Statement;
+
+/// How long BEGIN, COMMIT and ROLLBACK may go unanswered. A connection whose
+/// other end vanished without a word would keep its call for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn answered(exchange: impl Future<Output = Result<(), DbError>>) -> Result<(), DbError> {
+    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+}
 
 /// What a transaction sees of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +52,7 @@ impl Transaction {
         };
         loop {
             let mut lease = pool.acquire().await?;
-            match execute(lease.enter(), begin).await {
+            match answered(execute(lease.enter(), begin)).await {
                 Ok(()) => return Ok(Transaction { lease }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
@@ -58,7 +68,7 @@ impl Transaction {
     /// Commits. Any database error in reply is a proven rollback; a lost
     /// connection proves nothing.
     pub async fn commit(mut self) -> CommitOutcome {
-        match execute(self.lease.enter(), "commit").await {
+        match answered(execute(self.lease.enter(), "commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
@@ -73,7 +83,7 @@ impl Transaction {
 
     /// Ends it without effect.
     pub async fn rollback(mut self) {
-        match execute(self.lease.enter(), "rollback").await {
+        match answered(execute(self.lease.enter(), "rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays marked, so the connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),

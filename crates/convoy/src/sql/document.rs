@@ -150,3 +150,55 @@ pub fn delete(table: &Table, node: Uuid, id: Uuid) -> Statement {
 pub fn logged_paths(table: &Table) -> Vec<String> {
     table.key_paths.iter().filter(|path| matches!(path, FieldPath::Stored(_))).map(FieldPath::dotted).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Bound;
+    use crate::schema::Schema;
+    use std::sync::Arc;
+
+    /// A table whose every name tries to leave its place.
+    fn table() -> Arc<Table> {
+        let description = r#"{"tables":[{"name":"m","physicalName":"my \"table\"","managed":true,"indexes":[
+            {"name":"by_c","unique":false,"fields":[{"path":"it's.\\o","kind":"text"},{"path":"n","kind":"number"}]}]}]}"#;
+        let schema = Schema::parse(serde_json::from_str(description).expect("a description")).expect("a schema");
+        schema.table("m").expect("the table").clone()
+    }
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).expect("JSON")
+    }
+
+    #[test]
+    fn reading() {
+        let table = table();
+        insta::assert_snapshot!("get_one", get(&table, &[Uuid::nil()]).text());
+        insta::assert_snapshot!("get_many", get(&table, &[Uuid::nil(), Uuid::max()]).text());
+        let number = |text: &str, inclusive| Some(Bound { value: KeyValue::Number(text.into()), inclusive });
+        let statement = scan(&Scan {
+            table: table.clone(),
+            index: table.index("by_c").expect("an index").0,
+            eq: vec![KeyValue::Text("x".into())],
+            lower: number("1", true),
+            upper: number("2", false),
+            order: Order::Desc,
+            limit: Some(20),
+        });
+        insta::assert_snapshot!("scan_range", statement.text());
+        let everything = Scan { table, index: 0, eq: vec![], lower: None, upper: None, order: Order::Asc, limit: None };
+        insta::assert_snapshot!("scan_all", scan(&everything).text());
+    }
+
+    #[test]
+    fn writing() {
+        let table = table();
+        let one = [(Uuid::nil(), raw("{}"))];
+        insta::assert_snapshot!("insert_one", insert(&table, Uuid::nil(), &one).text());
+        let two = [(Uuid::nil(), raw("{}")), (Uuid::max(), raw("{}"))];
+        insta::assert_snapshot!("insert_two", insert(&table, Uuid::nil(), &two).text());
+        let patched = patch(&table, Uuid::nil(), Uuid::max(), &raw("{}"), &["k".to_owned()]);
+        insta::assert_snapshot!("patch", patched.text());
+        insta::assert_snapshot!("delete", delete(&table, Uuid::nil(), Uuid::max()).text());
+    }
+}

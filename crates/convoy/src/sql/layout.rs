@@ -248,3 +248,42 @@ pub fn create_database(name: &str) -> Statement {
     sql.push("create database ").ident(name);
     sql
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Schema;
+
+    fn schema(table: &str) -> Schema {
+        let description = format!(
+            r#"{{"tables":[{{"name":"m","physicalName":"{table}","managed":true,"indexes":[
+                {{"name":"by_name","unique":true,"fields":[{{"path":"name","kind":"text"}}]}},
+                {{"name":"by_state","unique":false,"fields":[
+                    {{"path":"done","kind":"boolean"}},{{"path":"a.b","kind":"json"}},{{"path":"_creationTime","kind":"number"}}]}}]}}]}}"#
+        );
+        Schema::parse(serde_json::from_str(&description).expect("a description")).expect("a schema")
+    }
+
+    #[test]
+    fn a_table_with_its_indexes_and_triggers() {
+        let schema = schema("m");
+        let table = schema.table("m").expect("the table");
+        let mut statements = vec![create_table(table)];
+        let built = table.indexes.iter().filter(|index| needs_building(index));
+        statements.extend(built.map(|index| create_index(table, index, true)));
+        statements.extend(create_triggers(table, &["name".to_owned(), "it's".to_owned()]));
+        let texts: Vec<&str> = statements.iter().map(Statement::text).collect();
+        insta::assert_snapshot!(texts.join("\n\n"));
+    }
+
+    #[test]
+    fn names_with_one_long_beginning_stay_apart() {
+        let long = "t".repeat(MAX_NAME);
+        let schema = schema(&long);
+        let table = schema.table("m").expect("the table");
+        let names: Vec<String> = table.indexes.iter().map(|index| index_name(table, index)).collect();
+        for (at, name) in names.iter().enumerate() {
+            assert!(name.len() <= MAX_NAME && !names[..at].contains(name), "{names:?}");
+        }
+    }
+}

@@ -14,7 +14,13 @@ use tokio::sync::broadcast;
 struct Cable {
     port: u16,
     plugged: Arc<AtomicBool>,
-    cut: broadcast::Sender<()>,
+    cut: broadcast::Sender<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    Silent,
 }
 
 impl Cable {
@@ -32,9 +38,13 @@ impl Cable {
                 let (target, mut cut) = (target.clone(), cutting.subscribe());
                 tokio::spawn(async move {
                     let mut far = TcpStream::connect(target).await.expect("Postgres listens");
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
-                        _ = cut.recv() => {}
+                    let end = tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => return,
+                        end = cut.recv() => end,
+                    };
+                    if end == Ok(End::Silent) {
+                        // Held open for as long as the test lives, answering nothing.
+                        std::mem::forget((near, far));
                     }
                 });
             }
@@ -43,9 +53,18 @@ impl Cable {
     }
 
     fn pull(&self) {
+        self.end(End::Closed);
+    }
+
+    /// Connections stay open and nothing answers: a router that lost its state.
+    fn freeze(&self) {
+        self.end(End::Silent);
+    }
+
+    fn end(&self, how: End) {
         self.plugged.store(false, Ordering::SeqCst);
         // Nobody listening means that nothing was connected.
-        drop(self.cut.send(()));
+        drop(self.cut.send(how));
     }
 
     fn plug_in(&self) {
@@ -184,5 +203,39 @@ async fn a_lost_log_makes_every_live_query_run_again() {
     let seen = tokio::time::timeout(PATIENCE, list.until(|list: &Value| bodies(list) == ["unlogged"])).await;
     assert!(seen.is_ok());
     assert_eq!(db.psql().await.column("select count(*)::text from _convoy.epoch").await, ["1"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
+    let db = TestDb::new().await;
+    let (cable, url) = cabled(&db).await;
+    let (reached, mut at_end) = tokio::sync::mpsc::channel::<()>(1);
+    let (go, may_go) = tokio::sync::watch::channel(false);
+    let paused = functions().mutation("paused", move |ctx, input| {
+        let (reached, mut may_go) = (reached.clone(), may_go.clone());
+        async move {
+            ctx.insert("messages", input).await?;
+            reached.send(()).await.expect("the test listens");
+            may_go.wait_for(|go| *go).await.expect("the test lives");
+            Ok(json!(null))
+        }
+    });
+    let options = json!({ "databaseUrl": url, "limits": { "queryMs": 500 } });
+    let app = db.app_with(options, tables(), paused).await;
+    let client = app.client();
+    let mutation =
+        tokio::spawn(async move { client.mutate("paused", json!({ "channel": "a", "n": 1, "body": "?" })).await });
+    within(at_end.recv()).await.expect("the mutation runs");
+    app.client().query("messages.all", json!({})).await.data();
+    cable.freeze();
+    let query = app.client().query("messages.all", json!({})).await;
+    assert_eq!((query.status, query.code()), (504, "TIMEOUT"));
+    go.send(true).expect("the mutation waits to commit");
+    let reply = within(mutation).await.expect("an answer");
+    assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
+    assert!(reply.body["error"]["message"].as_str().is_some_and(|message| message.contains("unknown")), "{reply:?}");
+    cable.plug_in();
+    within(async { while app.client().query("messages.all", json!({})).await.status != 200 {} }).await;
     app.engine.close().await;
 }

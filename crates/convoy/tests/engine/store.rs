@@ -104,6 +104,8 @@ async fn a_swallowed_database_error_still_undoes_the_mutation() {
     app.client().mutate("channels.create", json!({ "name": "general" })).await.data();
     let reply = app.client().mutate("swallow", json!({})).await;
     assert_eq!((reply.status, reply.code()), (409, "CONFLICT"));
+    let expected = json!({ "table": "channels", "index": "by_name", "fields": ["name"] });
+    assert_eq!(reply.body["error"]["details"], expected);
     assert_eq!(db.psql().await.column("select data ->> 'name' from channels").await, ["general"]);
     app.engine.close().await;
 }

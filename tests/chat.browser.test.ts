@@ -1,0 +1,130 @@
+/**
+ * The example as people meet it: `convoy dev` and Vite running, two windows open in Chromium, one typing, the other
+ * following. Set CONVOY_TEST_SCREENSHOT to a file to keep a picture of it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { freshDatabaseUrl } from './app.js';
+
+const root = join(import.meta.dirname, '..');
+const chat = join(root, 'examples', 'chat');
+const databaseUrl = freshDatabaseUrl();
+const processes: ChildProcess[] = [];
+const contexts: BrowserContext[] = [];
+const folders: string[] = [];
+let address = '';
+
+async function freePort(): Promise<string> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return String(port);
+}
+
+/** Starts a program; resolves with the text it prints once that contains `ready`. */
+async function start(command: string, args: string[], env: Record<string, string>, ready: RegExp): Promise<string> {
+  const child = spawn(command, args, { cwd: chat, env: { ...process.env, NO_COLOR: '1', ...env } });
+  processes.push(child);
+  let printed = '';
+  return new Promise((resolve, reject) => {
+    const hear = (chunk: Buffer) => {
+      printed += chunk.toString();
+      if (ready.test(printed)) resolve(printed);
+    };
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`${command} ${args.join(' ')} ended with ${code}:\n${printed}`)));
+  });
+}
+
+/** A window of its own: nothing is shared with the others but the server. */
+async function window(name: string): Promise<Page> {
+  const executablePath = process.env.CONVOY_TEST_CHROMIUM;
+  if (executablePath === undefined) throw new Error('CONVOY_TEST_CHROMIUM names no browser; `npm test` finds one.');
+  const profile = await mkdtemp(join(tmpdir(), 'convoy-chromium-'));
+  folders.push(profile);
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath,
+    headless: true,
+    viewport: { width: 1180, height: 760 },
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+  contexts.push(context);
+  const page = context.pages()[0] ?? (await context.newPage());
+  await page.goto(address);
+  await page.getByLabel('Your name').fill(name);
+  await page.getByRole('button', { name: 'Join the chat' }).click();
+  await page.getByTestId('connection').and(page.locator('[data-state=open]')).waitFor();
+  return page;
+}
+
+async function say(page: Page, text: string): Promise<void> {
+  await page.getByRole('textbox', { name: 'Message #general' }).fill(text);
+  await page.getByRole('textbox', { name: 'Message #general' }).press('Enter');
+}
+
+const shows = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text }).waitFor();
+
+beforeAll(async () => {
+  const [port, web] = [await freePort(), await freePort()];
+  const cli = join(root, 'js', 'convoy', 'dist', 'cli', 'main.js');
+  const env = { DATABASE_URL: databaseUrl, PORT: port };
+  await start(process.execPath, [cli, 'dev', '--no-watch'], env, new RegExp(`:${port}`));
+  const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
+  await start(process.execPath, [vite, '--port', web, '--strictPort'], env, new RegExp(`:${web}`));
+  address = `http://127.0.0.1:${web}/`;
+});
+
+afterAll(async () => {
+  for (const context of contexts) await context.close();
+  for (const child of processes) {
+    if (child.exitCode !== null) continue;
+    child.removeAllListeners('exit');
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  }
+  for (const folder of folders) await rm(folder, { recursive: true, force: true });
+});
+
+test('what is typed in one window appears in the other, and what psql inserts in both', async () => {
+  const ada = await window('Ada');
+  const grace = await window('Grace');
+  await ada.getByTestId('people').getByText('Grace').waitFor();
+
+  await say(ada, 'Is anybody here?');
+  await shows(grace, 'Is anybody here?');
+  await say(grace, 'Just opened a second window. It was already there.');
+  await shows(ada, 'It was already there.');
+
+  const psql = new pg.Client({ connectionString: databaseUrl });
+  await psql.connect();
+  await psql.query(
+    `insert into messages (data)
+     select jsonb_build_object('channelId', 'channels:' || id, 'author', 'psql', 'body', 'Inserted by hand, without Convoy.')
+     from channels where data ->> 'name' = 'general'`,
+  );
+  await psql.end();
+  await Promise.all([shows(ada, 'Inserted by hand'), shows(grace, 'Inserted by hand')]);
+  expect(await grace.getByTestId('message').count()).toBe(3);
+
+  const picture = process.env.CONVOY_TEST_SCREENSHOT;
+  if (picture !== undefined) await ada.screenshot({ path: picture });
+});
