@@ -55,13 +55,7 @@ impl OpenError {
         match self {
             OpenError::Database(error) => {
                 let failure = error.to_failure("opening");
-                let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-                let mut message = failure.message.clone();
-                while let Some(error) = cause {
-                    message.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                Failure { message, ..failure }
+                Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
             }
             OpenError::Schema(error) => Failure::new(Code::InvalidArgs, error.to_string()),
         }

@@ -83,7 +83,7 @@ impl Feed {
                 Err(error) => {
                     // That the database is away is said by its pool.
                     if failures == 0 && !error.connection_lost() {
-                        tracing::warn!(cause = %chain(&error), "the change log cannot be read; live queries are not current until it can");
+                        tracing::warn!(cause = %error.cause(), "the change log cannot be read; live queries are not current until it can");
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -156,16 +156,4 @@ fn change(row: &Row) -> Result<Option<Change>, DbError> {
     let (old, new) = (keys(5)?, keys(7)?);
     let kind = if old.is_none() && new.is_none() { ChangeKind::Whole } else { ChangeKind::Row { id, old, new } };
     Ok(Some(Change { table, kind }))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -51,6 +51,16 @@ impl DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
+    /// What lies behind it, in one line, for those who run the server.
+    pub fn cause(&self) -> String {
+        match std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>()) {
+            // Without the line of Postgres' own source that the driver adds.
+            Some(sqlx::Error::Database(error)) => format!("{} ({})", error.message(), error.code().unwrap_or_default()),
+            Some(error) => error.to_string(),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether the connection is gone, so that another one may do better.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))

@@ -99,8 +99,8 @@ impl Reach {
         match connected {
             Ok(_) => tracing::info!("the database is reachable again"),
             Err(error) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
+                let cause = error.cause();
+                tracing::warn!(%cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
             }
         }
     }
