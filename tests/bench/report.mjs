@@ -18,20 +18,22 @@ function describeEnvironment({ cpu, cores, node, postgres, engine, connections, 
 }
 
 function requestsTable(all) {
-  const head = ['', 'requests/s', 'Convoy is', 'p50 ms', 'p99 ms', 'CPU µs/request: server', 'Postgres'];
+  const head = ['', 'requests/s', 'all runs', 'Convoy is', 'p50 ms', 'p99 ms', 'CPU µs/request: server', 'Postgres'];
   const rows = all.flatMap(({ title, ours, theirs }) => [
-    [`**${title}**`, '', '', '', '', '', ''],
+    [`**${title}**`, '', '', '', '', '', '', ''],
     row(ours, ''),
     ...theirs.map((other) => row(other, `${(ours.perSecond / other.perSecond).toFixed(2)}×`)),
   ]);
   return table(head, rows);
 }
 
-function row({ title, perSecond, latency, serverCpu, postgresCpu }, ratio) {
+function row({ title, perSecond, latency, serverCpu, postgresCpu, runs }, ratio) {
+  const speeds = runs.map((run) => run.perSecond);
   const cpu = (micros) => (micros === null ? '–' : micros.toFixed(0));
   return [
     title,
-    Math.round(perSecond).toLocaleString('en-US'),
+    whole(perSecond),
+    `${whole(Math.min(...speeds))}–${whole(Math.max(...speeds))}`,
     ratio,
     ms(latency.p50),
     ms(latency.p99),
@@ -62,6 +64,10 @@ function liveTable(live) {
     ],
   );
   return [intro, times, counts].join('\n\n');
+}
+
+function whole(number) {
+  return Math.round(number).toLocaleString('en-US');
 }
 
 function ms(micros) {

@@ -1,0 +1,176 @@
+import { existsSync } from 'node:fs';
+import { readdir, readFile, stat, utimes } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describeFunctions } from '../../server/program.js';
+import { removeOldBuilds } from './bundle.js';
+import { compileProject } from './compile.js';
+import { CodeProblem } from './problem.js';
+import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './project.test-kit.js';
+
+let project: TestProject;
+beforeEach(async () => {
+  project = await makeProject({
+    'convoy/schema.ts': messagesSchema,
+    'convoy/functions/messages.ts': messagesFunctions,
+  });
+});
+afterEach(() => project.remove());
+
+const compile = () => compileProject(project.layout);
+const names = async () => describeFunctions((await compile()).source.functions).map(({ name }) => name);
+const generated = (name: string) => readFile(path.join(project.layout.generatedFolder, name), 'utf8');
+
+async function problem(): Promise<CodeProblem> {
+  const error = await compile().catch((caught: unknown) => caught);
+  if (error instanceof CodeProblem) return error;
+  throw new Error('a CodeProblem was expected', { cause: error });
+}
+
+describe('compiling a project', () => {
+  it('gives functions by file and export, and writes the generated files', async () => {
+    await project.write({
+      'convoy/functions/index.ts': `import { query } from '../_generated/server';\nexport const ping = query({ handler: () => 1 });`,
+      'convoy/functions/chat/rooms.ts': `import { query } from '../../_generated/server';\nexport const all = query({ handler: () => 1 });\nexport const helper = () => 2;`,
+      'convoy/functions/messages/archive.ts': `import { mutation } from '../../_generated/server';\nexport const old = mutation({ handler: () => 1 });`,
+      'convoy/functions/messages.test.ts': `throw new Error('tests are not functions');`,
+      'convoy/functions/.draft.ts': `throw new Error('dotfiles are not functions');`,
+    });
+    expect(await names()).toEqual(['chat.rooms.all', 'messages.archive.old', 'messages.list', 'messages.send', 'ping']);
+    expect(await generated('api.ts')).toContain(`readonly old: RefFor<'messages.archive.old', typeof`);
+    expect(await generated('dataModel.ts')).toContain('export interface MessagesDocument');
+  });
+
+  it('writes and names nothing new when nothing has changed', async () => {
+    const first = await compile();
+    expect(first.written).toContain('api.ts');
+    const second = await compile();
+    expect(second.written).toEqual([]);
+    expect(second.hash).toBe(first.hash);
+    expect(second.inputs).toContain(path.join(project.root, 'convoy/functions/messages.ts'));
+  });
+
+  it('takes a schema exported by name, and a context', async () => {
+    await project.write({
+      'convoy/schema.ts': messagesSchema.replace('export default', 'export const schema ='),
+      'convoy/server.ts': `export const createContext = (_req: unknown, base: object) => ({ ...base, user: 'ana' });`,
+    });
+    const { source } = await compile();
+    expect(Object.keys(source.schema.tables)).toEqual(['messages']);
+    expect(source.createContext).toBeTypeOf('function');
+    expect(await generated('server.ts')).toContain(`import type { createContext } from '../server.js'`);
+    expect(await generated('dataModel.ts')).toContain(`import type { schema } from '../schema.js'`);
+  });
+
+  it('lets functions use references that are about to be generated', async () => {
+    await compile();
+    await project.write({
+      'convoy/functions/later.ts': `import { api } from '../_generated/api';
+        import { query } from '../_generated/server';
+        const name = api.later.one.name;
+        export const one = query({ handler: () => name });`,
+    });
+    const { source } = await compile();
+    const [one] = describeFunctions(source.functions).filter(({ name }) => name === 'later.one');
+    expect(one).toMatchObject({ name: 'later.one', kind: 'query' });
+    const { later } = source.functions as { later: { one: { run(ctx: object, args: object): Promise<unknown> } } };
+    expect(await later.one.run({}, {})).toBe('later.one');
+  });
+
+  it('bundles TypeScript of the same project and leaves packages to Node', async () => {
+    await project.write({
+      'shared/names.ts': `export const greeting: string = 'hello';`,
+      'tsconfig.json': `{ "compilerOptions": { "paths": { "@shared/*": ["./shared/*"] } } }`,
+      'convoy/functions/hello.ts': `import { greeting } from '@shared/names';
+        import { query } from '../_generated/server';
+        export const hello = query({ handler: () => greeting });`,
+    });
+    const { source, inputs, hash } = await compile();
+    const { hello } = source.functions as { hello: { hello: { run(ctx: object, args: object): Promise<unknown> } } };
+    expect(await hello.hello.run({}, {})).toBe('hello');
+    expect(inputs).toContain(path.join(project.root, 'shared/names.ts'));
+    expect(inputs.join()).not.toContain('node_modules');
+    expect(await readFile(path.join(project.layout.buildFolder, `${hash}.mjs`), 'utf8')).toContain(`from "zod"`);
+  });
+
+  it('deletes builds that nobody can be about to load', async () => {
+    const { hash } = await compile();
+    await project.write({ '.convoy/build/old.mjs': '', '.convoy/build/new.mjs': '' });
+    const anHourAgo = Date.now() / 1000 - 3600;
+    for (const name of ['old.mjs', `${hash}.mjs`]) {
+      await utimes(path.join(project.layout.buildFolder, name), anHourAgo, anHourAgo);
+    }
+    await removeOldBuilds(project.layout.buildFolder, hash);
+    const left = await readdir(project.layout.buildFolder);
+    expect(left).toContain(`${hash}.mjs`);
+    expect(left).toContain('new.mjs');
+    expect(left).not.toContain('old.mjs');
+  });
+});
+
+describe('what is wrong in the code', () => {
+  const broken = (text: string) => project.write({ 'convoy/functions/broken.ts': text });
+
+  it('is told with file, line, column and the line, for syntax', async () => {
+    await broken(`export const a = 1;\nexport const b = (2;\n`);
+    const error = await problem();
+    expect(error.mistakes).toMatchObject([
+      { location: { file: 'convoy/functions/broken.ts', line: 2, column: 19, lineText: 'export const b = (2;' } },
+    ]);
+    expect(error.format({ color: false })).toContain('convoy/functions/broken.ts:2:19:');
+    expect(error.format({ color: false })).toContain('export const b = (2;');
+  });
+
+  it('is told for a package that is not there', async () => {
+    await broken(`\nimport { x } from 'no-such-package';\nexport const y = x;`);
+    const [mistake] = (await problem()).mistakes;
+    expect(mistake).toMatchObject({
+      text: expect.stringContaining('no-such-package'),
+      location: { line: 2 },
+      notes: [],
+    });
+  });
+
+  it('is told for what a module throws while it is loaded, again after another failure', async () => {
+    const text = `const read = (x: { a?: { b: number } }): number => {\n  return x.a!.b;\n};\nexport const n = read({});`;
+    for (const round of [1, 2]) {
+      await broken(text);
+      const [mistake] = (await problem()).mistakes;
+      expect(mistake, `round ${round}`).toMatchObject({
+        text: expect.stringContaining(`reading 'b'`),
+        location: { file: 'convoy/functions/broken.ts', line: 2, lineText: '  return x.a!.b;' },
+      });
+    }
+  });
+
+  it('is told for a schema that is refused, at its definition', async () => {
+    await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
+    const [mistake] = (await problem()).mistakes;
+    expect(mistake).toMatchObject({
+      text: expect.stringContaining('messages.body'),
+      location: { file: 'convoy/schema.ts', line: 4 },
+    });
+  });
+
+  it('is told for a schema that is not exported, and one that is not there', async () => {
+    await project.write({ 'convoy/schema.ts': 'export const tables = 1;' });
+    expect((await problem()).message).toContain('convoy/schema.ts exports no schema');
+    await project.write({ 'convoy/schema.ts': null });
+    await expect(compile()).rejects.toThrow(/no convoy\/schema\.ts/);
+  });
+
+  it('is told for two functions of one name', async () => {
+    await project.write({ 'convoy/functions/messages/index.ts': messagesFunctions.replace("'../_", "'../../_") });
+    expect((await problem()).message).toMatch(/same name: messages\.list/);
+  });
+
+  it('leaves the generated files as they are', async () => {
+    await compile();
+    const file = path.join(project.layout.generatedFolder, 'api.ts');
+    const before = await stat(file);
+    await broken('export const = 1');
+    await problem();
+    expect((await stat(file)).mtimeMs).toBe(before.mtimeMs);
+    expect(existsSync(path.join(project.layout.generatedFolder, 'server.ts'))).toBe(true);
+  });
+});

@@ -1,0 +1,85 @@
+/** Imports a bundle and finds in it what makes a program: the schema, functions by name, and `createContext`. */
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { asImport, type ProjectFunction, segmentsOf } from '../../codegen/index.js';
+import { isTableDefinition, type SchemaDefinition } from '../../schema/index.js';
+import type { CreateContext } from '../../server/contexts.js';
+import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions.js';
+import type { ProjectLayout } from '../options.js';
+import type { Bundle } from './bundle.js';
+import { asPosix, type ProjectFiles } from './files.js';
+import { mistakeIn } from './place.js';
+import { CodeProblem } from './problem.js';
+
+export interface LoadedFunction extends ProjectFunction {
+  readonly definition: AnyConvoyFunction;
+}
+
+export interface LoadedCode {
+  readonly schema: SchemaDefinition;
+  readonly schemaExport: 'default' | 'schema';
+  readonly functions: readonly LoadedFunction[];
+  readonly createContext: CreateContext | undefined;
+}
+
+type Module = Readonly<Record<string, unknown>>;
+
+/** Node keeps a module whose evaluation failed for ever; asking for it under another address evaluates it again. */
+let attempts = 0;
+
+/** Throws a CodeProblem for what goes wrong while the user's modules are evaluated. */
+export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: ProjectLayout): Promise<LoadedCode> {
+  const modules = await importBundle(bundle, layout);
+  const functions = files.functions.flatMap((file, index) =>
+    functionsIn(modules[`functions${index}`] ?? {}, file, layout),
+  );
+  const createContext = modules.server?.createContext;
+  return {
+    ...schemaIn(modules.schema ?? {}, layout),
+    functions,
+    createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
+  };
+}
+
+async function importBundle(bundle: Bundle, { root }: ProjectLayout): Promise<Record<string, Module>> {
+  const address = pathToFileURL(bundle.file);
+  if (attempts > 0) address.search = String(attempts);
+  try {
+    return (await import(address.href)) as Record<string, Module>;
+  } catch (error) {
+    attempts += 1;
+    throw new CodeProblem([mistakeIn(error, bundle, root)], { cause: error });
+  }
+}
+
+function schemaIn(module: Module, { root, schemaFile }: ProjectLayout): Pick<LoadedCode, 'schema' | 'schemaExport'> {
+  for (const schemaExport of ['default', 'schema'] as const) {
+    const schema = module[schemaExport];
+    if (isSchema(schema)) return { schema, schemaExport };
+  }
+  const file = path.relative(root, schemaFile);
+  const text = `${file} exports no schema; write \`export default defineSchema({ … })\``;
+  throw new CodeProblem([{ text, location: null }]);
+}
+
+function isSchema(value: unknown): value is SchemaDefinition {
+  if (typeof value !== 'object' || value === null || !('tables' in value)) return false;
+  const { tables } = value;
+  return typeof tables === 'object' && tables !== null && Object.values(tables).every(isTableDefinition);
+}
+
+function functionsIn(module: Module, file: string, layout: ProjectLayout): LoadedFunction[] {
+  const below = asPosix(path.relative(layout.functionsFolder, file));
+  const segments = segmentsOf(below);
+  return Object.entries(module).flatMap(([exportName, definition]): LoadedFunction[] => {
+    if (!isConvoyFunction(definition)) return [];
+    const name = [...segments, exportName].join('.');
+    const dotted = [...segments, exportName].find((segment) => segment.includes('.'));
+    if (dotted !== undefined) {
+      const text = `The function ${exportName} in functions/${below} cannot be called: "${dotted}" has a dot in it. Rename it.`;
+      throw new CodeProblem([{ text, location: null }]);
+    }
+    const from = asImport(asPosix(path.relative(layout.generatedFolder, file)));
+    return [{ name, kind: definition.kind, internal: false, module: from, exportName, definition }];
+  });
+}

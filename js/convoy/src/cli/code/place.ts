@@ -1,0 +1,76 @@
+/**
+ * Finds the place in the user's source that an error from running the built code points at. The stack may already
+ * speak of source files (where source maps are switched on) or of the built file; both are understood.
+ */
+import { readFileSync } from 'node:fs';
+import { SourceMap } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Bundle } from './bundle.js';
+import type { CodeMistake } from './problem.js';
+
+interface Frame {
+  readonly file: string;
+  /** From 1, both. */
+  readonly line: number;
+  readonly column: number;
+}
+
+export function mistakeIn(error: unknown, bundle: Bundle, root: string): CodeMistake {
+  const text = error instanceof Error ? error.message : String(error);
+  const stack = error instanceof Error ? (error.stack ?? '') : '';
+  const sources = new Set(bundle.inputs);
+  const frame = framesOf(stack)
+    .map((each) => (each.file === bundle.file ? originOf(each, bundle) : each))
+    .find((each) => each !== null && sources.has(each.file));
+  return { text, location: frame ? locationOf(frame, root) : importLocation(text, bundle, root) };
+}
+
+/** The places of a stack, innermost first. */
+export function framesOf(stack: string): Frame[] {
+  return stack.split('\n').flatMap((line) => {
+    const match = /^\s+at (?:.* \()?(.+?):(\d+):(\d+)\)?$/.exec(line);
+    if (!match?.[1] || !/^(?:\/|file:|[A-Za-z]:)/.test(match[1])) return [];
+    const file = match[1].startsWith('file:') ? fileURLToPath(match[1].replace(/\?.*$/, '')) : path.normalize(match[1]);
+    return [{ file: file.replace(/\?.*$/, ''), line: Number(match[2]), column: Number(match[3]) }];
+  });
+}
+
+function originOf({ line, column }: Frame, bundle: Bundle): Frame | null {
+  const entry = new SourceMap(JSON.parse(bundle.sourceMap)).findEntry(line - 1, column - 1);
+  if (!('originalSource' in entry)) return null;
+  const file = path.resolve(path.dirname(bundle.file), entry.originalSource);
+  return { file, line: entry.originalLine + 1, column: entry.originalColumn + 1 };
+}
+
+/** An import that fails has no frame; its message names the package, and perhaps what is missing in it. */
+function importLocation(message: string, bundle: Bundle, root: string): CodeMistake['location'] {
+  const specifier = /(?:requested module|Cannot find (?:package|module)) '([^']+)'/.exec(message)?.[1];
+  if (specifier === undefined) return null;
+  const name = /export named '([^']+)'/.exec(message)?.[1] ?? specifier;
+  for (const input of bundle.importers.get(specifier) ?? []) {
+    const text = readFileSync(path.resolve(root, input), 'utf8');
+    const at = findInImport(text, specifier, name);
+    if (at === null) continue;
+    const before = text.slice(0, at).split('\n');
+    const [line, column] = [before.length, before.at(-1)?.length ?? 0];
+    return { file: input, line, column, length: name.length, lineText: text.split('\n')[line - 1] ?? '' };
+  }
+  return null;
+}
+
+/** Where a name stands in the import of a module, or null. */
+export function findInImport(text: string, specifier: string, name: string): number | null {
+  const quoted = (word: string) => word.replace(/[^\w\s]/g, '\\$&');
+  const imports = new RegExp(`\\b(?:import|export)\\b[^;'"]*['"]${quoted(specifier)}['"]`, 'g');
+  for (const match of text.matchAll(imports)) {
+    const within = new RegExp(`(?<![\\w$])${quoted(name)}(?![\\w$])`).exec(match[0]);
+    if (within) return match.index + within.index;
+  }
+  return null;
+}
+
+function locationOf({ file, line, column }: Frame, root: string): CodeMistake['location'] {
+  const lineText = readFileSync(file, 'utf8').split('\n')[line - 1] ?? '';
+  return { file: path.relative(root, file), line, column: column - 1, lineText };
+}

@@ -1,0 +1,22 @@
+/** `convoy generate`: writes `_generated/`, without a database and without the engine. */
+import path from 'node:path';
+import { compileProject } from '../code/compile.js';
+import { count } from '../count.js';
+import { prepareStateFolder } from '../dev/database.js';
+import { loadEnvFiles } from '../env-files.js';
+import { layoutOf, type ProjectFlags } from '../options.js';
+import type { Terminal } from '../terminal.js';
+
+export async function runGenerate(flags: ProjectFlags, terminal: Terminal, cwd = process.cwd()): Promise<void> {
+  const layout = layoutOf(flags, cwd);
+  loadEnvFiles(layout.root, cwd);
+  await prepareStateFolder(layout);
+  const folder = path.relative(cwd, layout.generatedFolder);
+  await terminal.step(`Generating ${folder}`, async (step) => {
+    const { written, functionCount, source } = await compileProject(layout);
+    const what = `${count(functionCount, 'function')}, ${count(Object.keys(source.schema.tables).length, 'table')}`;
+    step.result(
+      written.length > 0 ? `Wrote ${written.join(', ')} to ${folder} (${what})` : `${folder} is up to date (${what})`,
+    );
+  });
+}

@@ -1,0 +1,193 @@
+/** `convoy dev` as a developer sees it: the real program, engine and Postgres, and files that change. */
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
+import { isAlive } from './postgres/processes.js';
+import { engine, makeProgram, type Program, type RunningProgram } from './program.test-kit.js';
+
+let program: Program;
+let project: TestProject;
+let running: RunningProgram[];
+beforeAll(async () => {
+  program = await makeProgram();
+});
+afterAll(() => program.remove());
+beforeEach(async () => {
+  project = await makeProject({ 'convoy/functions/messages.ts': messagesFunctions });
+  running = [];
+});
+afterEach(async () => {
+  for (const each of running) {
+    each.process.kill('SIGKILL');
+    await each.ended;
+  }
+  await project.remove();
+});
+
+function dev(...flags: string[]): RunningProgram {
+  const each = program.run(['dev', '--port', '0', ...flags], project.root);
+  running.push(each);
+  return each;
+}
+
+const address = async (convoy: RunningProgram) => (await convoy.says(/Server +(\S+)/))[1] ?? '';
+
+async function call(url: string, body: unknown): Promise<unknown> {
+  const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  return (await fetch(url, options)).json();
+}
+
+/** The results that arrive on one stream of one query. */
+async function* watch(api: string, name: string): AsyncGenerator<unknown> {
+  const response = await fetch(`${api}/subscribe?name=${name}&args={}`);
+  let text = '';
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    const frames = text.split('\n\n');
+    text = frames.pop() ?? '';
+    for (const frame of frames) {
+      const data = /^data: ?(.*)$/m.exec(frame)?.[1];
+      if (data) yield (JSON.parse(data) as { data?: unknown; error?: unknown }).data;
+    }
+  }
+}
+
+describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
+  it('needs nothing but functions: it makes schema, database and generated files, serves, and ends with 0', async () => {
+    await project.write({
+      'convoy/functions/messages.ts': `import { query } from '../_generated/server';\nexport const hi = query({ handler: () => 'hi' });`,
+    });
+    const convoy = dev();
+    await convoy.says(/Made convoy\/schema\.ts/);
+    const [, pid] = await convoy.says(/Postgres is ready \(pid (\d+)/);
+    const api = await address(convoy);
+    expect(await call(`${api}/query/messages.hi`, {})).toEqual({ ok: true, data: 'hi' });
+    // One Ctrl-C may arrive twice: from the terminal, and passed on by npm.
+    convoy.process.kill('SIGINT');
+    convoy.process.kill('SIGINT');
+    expect(await convoy.ended).toBe(0);
+    expect(isAlive(Number(pid))).toBe(false);
+  });
+
+  it('puts changed code in place, keeps the last good one over mistakes, and says when they are fixed', async () => {
+    await project.write({ 'convoy/schema.ts': messagesSchema });
+    const convoy = dev();
+    const api = await address(convoy);
+    const hello = (text: string) =>
+      `import { query } from '../_generated/server';\nexport const hello = query({ handler: () => ${text} });\n`;
+    const greeting = () => call(`${api}/query/greet.hello`, {});
+
+    await project.write({ 'convoy/functions/greet.ts': hello(`'one'`) });
+    await convoy.says(/convoy\/functions\/greet\.ts changed: in place in \d+ ms, wrote api\.ts/);
+    expect(await greeting()).toEqual({ ok: true, data: 'one' });
+
+    const stream = watch(api, 'greet.hello');
+    expect((await stream.next()).value).toBe('one');
+
+    await project.write({ 'convoy/functions/greet.ts': hello('(') });
+    await convoy.says(/convoy\/functions\/greet\.ts:2:\d+:/);
+    await convoy.says(/The last good code goes on serving/);
+    expect(await greeting()).toEqual({ ok: true, data: 'one' });
+
+    await project.write({ 'convoy/functions/greet.ts': hello(`'two'`) });
+    await convoy.says(/Fixed/);
+    expect(await greeting()).toEqual({ ok: true, data: 'two' });
+    expect((await stream.next()).value).toBe('two');
+
+    await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
+    await convoy.says(/messages\.body: Date is not JSON/);
+    await convoy.says(/convoy\/schema\.ts:4:\d+:/);
+    await convoy.says(/The last good code goes on serving/);
+
+    const two = `messages: defineTable({ body: z.string() }),\n  rooms: defineTable({ name: z.string() }),`;
+    await project.write({ 'convoy/schema.ts': messagesSchema.replace(/ {2}messages.*/, `  ${two}`) });
+    await convoy.says(/Fixed.*created table rooms/);
+  });
+
+  it('waits for the first good code when there is none', async () => {
+    await project.write({ 'convoy/schema.ts': `${messagesSchema}(` });
+    const convoy = dev();
+    await convoy.says(/Nothing is served yet/);
+    await project.write({ 'convoy/schema.ts': messagesSchema });
+    expect(await call(`${await address(convoy)}/query/messages.list`, {})).toEqual({ ok: true, data: [] });
+  });
+
+  it('says so and starts Postgres again when it is killed, and loses nothing', async () => {
+    await project.write({ 'convoy/schema.ts': messagesSchema });
+    const convoy = dev('--no-watch');
+    const [, pid] = await convoy.says(/Postgres is ready \(pid (\d+)/);
+    const api = await address(convoy);
+    const stream = watch(api, 'messages.list');
+    expect((await stream.next()).value).toEqual([]);
+    expect(await call(`${api}/mutation/messages.send`, { body: 'kept' })).toMatchObject({ ok: true });
+    expect((await stream.next()).value).toMatchObject([{ body: 'kept' }]);
+    process.kill(Number(pid), 'SIGKILL');
+    await convoy.says(/ended unexpectedly: killed by SIGKILL/);
+    await convoy.says(/Postgres is ready/);
+    // Calls fail while it is away, and only in this way; then they work again.
+    const untilDone = async (path: string, args: object) => {
+      for (;;) {
+        const answer = (await call(`${api}/${path}`, args)) as {
+          ok: boolean;
+          data?: unknown;
+          error?: { code: string };
+        };
+        if (answer.ok) return answer.data;
+        expect(answer.error?.code).toBe('UNAVAILABLE');
+      }
+    };
+    expect(await untilDone('query/messages.list', {})).toMatchObject([{ body: 'kept' }]);
+    await untilDone('mutation/messages.send', { body: 'after' });
+    for await (const messages of stream) {
+      if (Array.isArray(messages) && messages.length >= 2) break;
+    }
+  });
+
+  it('brings everything up to date once and ends', async () => {
+    await project.write({ 'convoy/schema.ts': messagesSchema });
+    const convoy = dev('--once');
+    expect(await convoy.ended).toBe(0);
+    expect(convoy.printed).toContain('created table messages');
+    expect(convoy.printed).not.toContain('Server');
+    const again = dev('--once');
+    expect(await again.ended).toBe(0);
+    expect(again.printed).not.toContain('created');
+  });
+
+  it('ends with 1 where nobody watches for a fix', async () => {
+    await project.write({ 'convoy/schema.ts': `${messagesSchema}(` });
+    const convoy = dev('--no-watch');
+    expect(await convoy.ended).toBe(1);
+    expect(convoy.printed).toMatch(/convoy\/schema\.ts:\d+:\d+:/);
+  });
+
+  it('says who has the port before it starts anything', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const convoy = program.run(['dev', '--port', String(port)], project.root);
+    expect(await convoy.ended).toBe(1);
+    expect(convoy.printed).toContain(`Port ${port} is in use by`);
+    expect(convoy.printed).toContain(`(pid ${process.pid})`);
+    expect(convoy.printed).not.toContain('Postgres');
+    server.close();
+  });
+
+  it('ends at once at the second signal', async () => {
+    await project.write({
+      'convoy/schema.ts': messagesSchema,
+      'convoy/functions/slow.ts': `import { query } from '../_generated/server';\nexport const never = query({ handler: () => {\n  console.log('in flight');\n  return new Promise(() => {});\n} });`,
+    });
+    const convoy = dev();
+    const api = await address(convoy);
+    const hanging = call(`${api}/query/slow.never`, {}).catch(() => null);
+    await convoy.says(/in flight/);
+    convoy.process.kill('SIGTERM');
+    await convoy.says(/Stopping/);
+    const pressing = setInterval(() => convoy.process.kill('SIGTERM'), 100);
+    expect(await convoy.ended).toBe(130);
+    clearInterval(pressing);
+    await hanging;
+  });
+});

@@ -1,0 +1,129 @@
+/**
+ * The code that `convoy dev` serves: compiled, loaded into a running Convoy, and replaced when it changes.
+ *
+ * Whatever is wrong with new code, the last good one goes on serving; what was wrong is said once, and that it is fixed
+ * is said too.
+ */
+import path from 'node:path';
+import type { Convoy } from '../../server/convoy.js';
+import type { LoadReport } from '../../server/native.js';
+import type { ProgramSource } from '../../server/program.js';
+import { removeOldBuilds } from '../code/bundle.js';
+import { type CompiledProject, compileProject } from '../code/compile.js';
+import { CodeProblem } from '../code/problem.js';
+import { count } from '../count.js';
+import type { ProjectLayout } from '../options.js';
+import type { Terminal } from '../terminal.js';
+
+export interface DevAppOptions {
+  readonly layout: ProjectLayout;
+  readonly terminal: Terminal;
+  /** Opens a Convoy with this code in it. */
+  readonly open: (source: ProgramSource) => Promise<Convoy>;
+  /** Called with the files a good build was made from. */
+  readonly onInputs: (files: readonly string[]) => void;
+  /** Called once, when the first good code has been loaded. */
+  readonly onOpened: (convoy: Convoy) => Promise<void>;
+}
+
+export class DevApp {
+  readonly #options: DevAppOptions;
+  #convoy: Convoy | null = null;
+  #hash: string | null = null;
+  #failing = false;
+
+  constructor(options: DevAppOptions) {
+    this.#options = options;
+  }
+
+  /** Compiles and opens. Rejects, in words for the developer, when the code or the database does not let it. */
+  async start(): Promise<void> {
+    const { terminal, layout, open, onOpened, onInputs } = this.#options;
+    const compiled = await terminal.step('Compiling', async (step) => {
+      const result = await compileProject(layout);
+      step.result(`Compiled ${count(result.functionCount, 'function')}${writtenIn(result)}`);
+      return result;
+    });
+    onInputs(compiled.inputs);
+    const convoy = await terminal.step('Opening the database', async (step) => {
+      const opened = await open(compiled.source);
+      step.result(`The database is up to date${createdIn(opened.loaded)}`);
+      return opened;
+    });
+    this.#convoy = convoy;
+    this.#warn(convoy.loaded);
+    await this.#keep(compiled);
+    await onOpened(convoy);
+  }
+
+  /** Puts the code as it is now in place. Never rejects: what is wrong is said, and the last good code stays. */
+  async refresh(changed: readonly string[]): Promise<void> {
+    const { terminal } = this.#options;
+    const began = performance.now();
+    try {
+      if (this.#convoy === null) {
+        await this.start();
+        this.#failing = false;
+        return;
+      }
+      const compiled = await compileProject(this.#options.layout);
+      this.#options.onInputs(compiled.inputs);
+      if (compiled.hash !== this.#hash) {
+        const report = await this.#convoy.load(compiled.source);
+        this.#warn(report);
+        const took = `${Math.round(performance.now() - began)} ms`;
+        const what = this.#failing ? 'Fixed: the new code is in place' : `${this.#nameOf(changed)} changed: in place`;
+        terminal.done(`${what} in ${took}${writtenIn(compiled)}${createdIn(report)}`);
+      } else if (this.#failing) {
+        terminal.done('Fixed: the code is again what is being served');
+      }
+      this.#failing = false;
+      await this.#keep(compiled);
+    } catch (error) {
+      this.#failing = true;
+      this.report(error);
+    }
+  }
+
+  /** Says what is wrong and what goes on meanwhile. */
+  report(error: unknown): void {
+    const { terminal } = this.#options;
+    this.#failing = true;
+    if (error instanceof CodeProblem) terminal.problem(error);
+    else terminal.fail(error instanceof Error ? error.message : String(error));
+    if (error instanceof Error && error.stack) terminal.detail(error.stack);
+    terminal.info(
+      this.#convoy === null
+        ? 'Nothing is served yet; it will be as soon as this is fixed and saved'
+        : 'The last good code goes on serving',
+    );
+  }
+
+  /** Lets calls in flight finish. */
+  async close(): Promise<void> {
+    await this.#convoy?.close();
+  }
+
+  async #keep({ hash }: CompiledProject): Promise<void> {
+    this.#hash = hash;
+    await removeOldBuilds(this.#options.layout.buildFolder, hash);
+  }
+
+  #warn(report: LoadReport): void {
+    for (const warning of report.warnings) this.#options.terminal.warn(warning);
+  }
+
+  #nameOf(changed: readonly string[]): string {
+    const [first = this.#options.layout.convoyFolder, ...rest] = changed;
+    const name = path.relative(this.#options.layout.root, first);
+    return rest.length === 0 ? name : `${name} and ${count(rest.length, 'more file')}`;
+  }
+}
+
+function writtenIn({ written }: CompiledProject): string {
+  return written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
+}
+
+function createdIn({ created }: LoadReport): string {
+  return created.length === 0 ? '' : `, created ${created.join(', ')}`;
+}

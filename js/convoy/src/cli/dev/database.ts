@@ -1,0 +1,69 @@
+/** The database of `convoy dev`: the one DATABASE_URL names, or the project's embedded Postgres. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { ProjectLayout } from '../options.js';
+import { describePostgresEvent, type PostgresEvent, startEmbeddedPostgres } from '../postgres/index.js';
+import type { Terminal } from '../terminal.js';
+
+export interface DevDatabase {
+  readonly url: string;
+  /** What may be shown of it. */
+  readonly shown: string;
+  stop(): Promise<void>;
+}
+
+export async function openDatabase(
+  url: string | null,
+  layout: ProjectLayout,
+  terminal: Terminal,
+): Promise<DevDatabase> {
+  if (url !== null) return { url, shown: withoutPassword(url), stop: async () => {} };
+  await prepareStateFolder(layout);
+  // Until Postgres is up, events are the progress of one step; after that, each is news.
+  let tell: (event: PostgresEvent) => void;
+  const postgres = await terminal.step('Starting Postgres', async (step) => {
+    tell = (event) => {
+      if (event.kind === 'ready') step.result(capitalized(describePostgresEvent(event)));
+      else step.now(capitalized(describePostgresEvent(event)));
+    };
+    return startEmbeddedPostgres({ dataRoot: layout.stateFolder, onEvent: (event) => tell(event) });
+  });
+  tell = (event) => announce(event, terminal);
+  return { url: postgres.url, shown: postgres.url, stop: () => postgres.stop() };
+}
+
+/** Local state is nobody else's: it holds data, a password and built code. */
+export async function prepareStateFolder({ stateFolder }: ProjectLayout): Promise<void> {
+  await mkdir(stateFolder, { recursive: true });
+  await writeFile(path.join(stateFolder, '.gitignore'), '*\n');
+}
+
+function announce(event: PostgresEvent, terminal: Terminal): void {
+  const text = capitalized(describePostgresEvent(event));
+  switch (event.kind) {
+    case 'exited':
+    case 'restart failed':
+      terminal.warn(text);
+      break;
+    case 'ready':
+      terminal.done(text);
+      break;
+    case 'stopping':
+    case 'stopped':
+      terminal.detail(text);
+      break;
+    default:
+      terminal.info(text);
+  }
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function withoutPassword(text: string): string {
+  if (!URL.canParse(text)) return 'DATABASE_URL';
+  const url = new URL(text);
+  if (url.password) url.password = '…';
+  return decodeURI(url.href);
+}

@@ -1,0 +1,83 @@
+/** Watches a project's sources and tells of changes in bursts: one call at a time, with everything since the last. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { watch } from 'chokidar';
+import type { ProjectLayout } from '../options.js';
+
+export interface ProjectWatcher {
+  /** Watches these files too, wherever they are. */
+  follow(files: readonly string[]): void;
+  close(): Promise<void>;
+}
+
+/** Editors write a file in several steps, and many files at once. */
+const quietMs = 40;
+
+/** Resolves when changes from now on are seen. `onChange` gets absolute paths and must not reject. */
+export async function watchProject(
+  layout: ProjectLayout,
+  onChange: (files: readonly string[]) => Promise<void>,
+): Promise<ProjectWatcher> {
+  const bursts = new Bursts(onChange);
+  const watcher = watch([layout.convoyFolder, layout.schemaFile], {
+    ignoreInitial: true,
+    ignored: (file) => isNoSource(file, layout),
+  });
+  watcher.on('all', (_event, file) => bursts.add(path.resolve(file)));
+  await new Promise<void>((resolve, reject) => {
+    watcher.once('ready', resolve);
+    watcher.once('error', reject);
+  });
+  return {
+    follow: (files) => {
+      watcher.add(files.filter((file) => !file.startsWith(layout.convoyFolder + path.sep) && existsSync(file)));
+    },
+    close: async () => {
+      bursts.stop();
+      await watcher.close();
+    },
+  };
+}
+
+function isNoSource(file: string, { convoyFolder, generatedFolder }: ProjectLayout): boolean {
+  const below = path.relative(convoyFolder, file);
+  if (below.startsWith('..')) return false;
+  if (file === generatedFolder || file.startsWith(generatedFolder + path.sep)) return true;
+  return below.split(path.sep).some((part) => part.startsWith('.') || part === 'node_modules');
+}
+
+/** Gathers what comes in until it has been quiet for a moment, and never runs two calls at a time. */
+export class Bursts {
+  readonly #run: (files: readonly string[]) => Promise<void>;
+  readonly #files = new Set<string>();
+  #timer: NodeJS.Timeout | null = null;
+  #running = false;
+  #stopped = false;
+
+  constructor(run: (files: readonly string[]) => Promise<void>) {
+    this.#run = run;
+  }
+
+  add(file: string): void {
+    if (this.#stopped) return;
+    this.#files.add(file);
+    if (this.#running) return;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#drain(), quietMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  async #drain(): Promise<void> {
+    this.#running = true;
+    while (this.#files.size > 0 && !this.#stopped) {
+      const files = [...this.#files].sort();
+      this.#files.clear();
+      await this.#run(files);
+    }
+    this.#running = false;
+  }
+}

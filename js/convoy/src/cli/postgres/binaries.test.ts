@@ -1,0 +1,55 @@
+import { execFile } from 'node:child_process';
+import { cp, lstat, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type BinariesPackage, findBinariesPackage, prepareBinaries } from './binaries.js';
+
+const run = promisify(execFile);
+
+describe('the Postgres binaries', () => {
+  let folder: string;
+  let installed: BinariesPackage;
+
+  /** The package as npm unpacks it when no install script may run. */
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), 'convoy-binaries-'));
+    const found = await findBinariesPackage();
+    installed = { ...found, folder: path.join(folder, 'package') };
+    await cp(found.folder, installed.folder, {
+      recursive: true,
+      filter: async (source) => !(await lstat(source)).isSymbolicLink(),
+    });
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  const version = async (program: string) => (await run(program, ['--version'])).stdout;
+
+  it('get their links in place, by several processes at once', async () => {
+    const options = { copyTo: path.join(folder, 'copies'), mustCopy: false };
+    const all = await Promise.all([1, 2, 3].map(() => prepareBinaries(installed, options)));
+    for (const { postgres, initdb } of all) {
+      expect(postgres).toBe(path.join(installed.folder, 'native/bin/postgres'));
+      expect(await version(postgres)).toMatch(/^postgres \(PostgreSQL\) 18/);
+      expect(await version(initdb)).toMatch(/^initdb \(PostgreSQL\) 18/);
+    }
+  });
+
+  it('are copied where they cannot be reached, once, and run from the copy alone', async () => {
+    const copyTo = path.join(folder, 'copies');
+    const copied: string[] = [];
+    const options = { copyTo, mustCopy: true, onCopy: (at: string) => copied.push(at) };
+    const all = await Promise.all([1, 2].map(() => prepareBinaries(installed, options)));
+    await rm(installed.folder, { recursive: true });
+    for (const { postgres } of all) expect(await version(postgres)).toMatch(/PostgreSQL\) 18/);
+    expect(await readdir(copyTo)).toEqual([`${installed.platform}-${installed.version}`]);
+    await prepareBinaries(installed, options);
+    expect(copied.length).toBeLessThanOrEqual(2);
+  });
+
+  it('are refused with the way out on Windows and on unknown machines', async () => {
+    await expect(findBinariesPackage('win32', 'x64')).rejects.toThrow(/Windows.*DATABASE_URL/);
+    await expect(findBinariesPackage('linux', 'mips')).rejects.toThrow(/linux-mips.*DATABASE_URL/);
+  });
+});

@@ -1,0 +1,18 @@
+/** A Postgres for tests: in a temporary folder, without fsync, deleted when it stops or when we are killed. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type EmbeddedPostgres, type EmbeddedPostgresOptions, startIn } from './embedded.js';
+
+export type ThrowAwayPostgresOptions = Omit<EmbeddedPostgresOptions, 'dataRoot' | 'durable'>;
+
+/** `durable` is always off and the data are always new. */
+export async function startThrowAwayPostgres(options: ThrowAwayPostgresOptions = {}): Promise<EmbeddedPostgres> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'convoy-postgres-'));
+  try {
+    return await startIn({ ...options, dataRoot: folder, durable: false }, 'deleted');
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  }
+}

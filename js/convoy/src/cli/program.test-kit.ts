@@ -1,0 +1,90 @@
+/** For tests: the `convoy` program made from these sources, started as a process of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+/** The engine of this machine, where it has been built. */
+export const engine = ((): string | null => {
+  const given = process.env.CONVOY_NATIVE_PATH ?? path.join(here, '../../../../npm/linux-x64-gnu/convoy.node');
+  return existsSync(given) ? given : null;
+})();
+
+export interface Program {
+  /** Starts `convoy` with these arguments. */
+  run(args: readonly string[], cwd: string, env?: Readonly<Record<string, string>>): RunningProgram;
+  remove(): Promise<void>;
+}
+
+/** Bundled into a folder two below the package, from where it finds `package.json` as the published file does. */
+export async function makeProgram(): Promise<Program> {
+  const local = path.join(here, '../../.convoy');
+  await mkdir(local, { recursive: true });
+  const folder = await mkdtemp(path.join(local, 'program-'));
+  const file = path.join(folder, 'main.mjs');
+  await build({
+    entryPoints: [path.join(here, 'main.ts')],
+    outfile: file,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    packages: 'external',
+  });
+  return {
+    run: (args, cwd, env = {}) => {
+      const { DATABASE_URL: _, PORT: __, HOST: ___, ...rest } = process.env;
+      const own = { NO_COLOR: '1', ...(engine ? { CONVOY_NATIVE_PATH: engine } : {}), ...env };
+      return new RunningProgram(spawn(process.execPath, [file, ...args], { cwd, env: { ...rest, ...own } }));
+    },
+    remove: () => rm(folder, { recursive: true }),
+  };
+}
+
+/** A started program: what it has printed, and how it ended. */
+export class RunningProgram {
+  readonly process: ChildProcess;
+  /** Resolves to the exit code, or the signal that killed it. */
+  readonly ended: Promise<number | string | null>;
+  printed = '';
+  #read = 0;
+  #wake = () => {};
+
+  constructor(child: ChildProcess) {
+    this.process = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        this.printed += chunk;
+        this.#wake();
+      });
+    }
+    this.ended = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        resolve(code ?? signal);
+        this.#wake();
+      });
+    });
+  }
+
+  /** Waits until it prints this, after whatever was waited for before; rejects when it ends without. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    let over = false;
+    void this.ended.then(() => {
+      over = true;
+    });
+    for (;;) {
+      const match = pattern.exec(this.printed.slice(this.#read));
+      if (match) {
+        this.#read += match.index + match[0].length;
+        return match;
+      }
+      if (over) throw new Error(`it ended without saying ${pattern}; it said:\n${this.printed}`);
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}

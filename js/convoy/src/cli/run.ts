@@ -1,0 +1,29 @@
+/** Runs one command line and turns how it ended into an exit code. Nothing escapes it. */
+import { CommanderError } from 'commander';
+import { CodeProblem } from './code/problem.js';
+import { defineCommands } from './commands.js';
+import { createTerminal, type Terminal } from './terminal.js';
+
+/** `args` without `node` and the script. Resolves to the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  const verbose = process.env.CONVOY_DEBUG === '1' || args.includes('--verbose') || args.includes('-v');
+  const terminal = createTerminal({ verbose });
+  try {
+    await defineCommands(terminal).parseAsync([...args], { from: 'user' });
+    return 0;
+  } catch (error) {
+    // Commander has printed what was wrong with the command line, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode;
+    report(error, terminal);
+    return 1;
+  }
+}
+
+function report(error: unknown, terminal: Terminal): void {
+  if (error instanceof CodeProblem) {
+    terminal.problem(error);
+    return;
+  }
+  terminal.fail(error instanceof Error ? error.message : String(error));
+  if (error instanceof Error && error.stack) terminal.detail(error.stack);
+}

@@ -1,0 +1,105 @@
+/** What the commands print: steps with a spinner on a terminal and plain lines elsewhere, and results in colour. */
+import ora from 'ora';
+import pc from 'picocolors';
+import type { CodeProblem } from './code/problem.js';
+
+/** A step under way. */
+export interface Step {
+  /** Says what is being done now. */
+  now(text: string): void;
+  /** Says what the line reads once the step has succeeded. */
+  result(text: string): void;
+}
+
+export interface Terminal {
+  /** Shows `text` while `work` runs, then whether it succeeded. */
+  step<T>(text: string, work: (step: Step) => Promise<T>): Promise<T>;
+  done(text: string): void;
+  info(text: string): void;
+  warn(text: string): void;
+  fail(text: string): void;
+  /** What is wrong in the user's code: file, line, column, message and the line itself. */
+  problem(problem: CodeProblem): void;
+  /** Names and values, in two columns. */
+  table(rows: readonly (readonly [string, string])[]): void;
+  /** Printed only with `--verbose` or `CONVOY_DEBUG=1`. */
+  detail(text: string): void;
+}
+
+export interface TerminalOptions {
+  readonly verbose: boolean;
+  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+}
+
+export function createTerminal({ verbose, stream = process.stdout }: TerminalOptions): Terminal {
+  const print = (text: string) => {
+    stream.write(`${text}\n`);
+  };
+  // Some pseudo-terminals have no width, and a spinner would clear infinitely many lines on them.
+  const canSpin = stream.isTTY === true && (stream.columns ?? 0) > 0;
+  const done = (text: string) => print(`${pc.green('✔')} ${text}`);
+  const fail = (text: string) => print(`${pc.red('✖')} ${text}`);
+  return {
+    async step(text, work) {
+      const line = canSpin ? spinnerOn(stream, text) : plainLine(text, { print, done, fail });
+      let result = text;
+      try {
+        const value = await work({
+          now: line.now,
+          result: (words) => {
+            result = words;
+          },
+        });
+        line.done(result);
+        return value;
+      } catch (error) {
+        line.fail();
+        throw error;
+      }
+    },
+    done,
+    fail,
+    info: (text) => print(`${pc.blue('ℹ')} ${text}`),
+    warn: (text) => print(`${pc.yellow('⚠')} ${text}`),
+    problem: (problem) => print(problem.format({ color: pc.isColorSupported })),
+    table: (rows) => {
+      const width = Math.max(...rows.map(([name]) => name.length));
+      print('');
+      for (const [name, value] of rows) print(`  ${pc.bold(name.padEnd(width))}  ${value}`);
+      print('');
+    },
+    detail: (text) => {
+      if (verbose) print(pc.dim(text));
+    },
+  };
+}
+
+/** The line of one step. */
+interface StepLine {
+  now(text: string): void;
+  done(text: string): void;
+  fail(): void;
+}
+
+function spinnerOn(stream: NodeJS.WritableStream, text: string): StepLine {
+  // Ora would read the keyboard to hide what is typed; Ctrl-C must stay the terminal's own.
+  const spinner = ora({ text, stream, discardStdin: false }).start();
+  return {
+    now: (words) => {
+      spinner.text = words;
+    },
+    done: (words) => spinner.succeed(words),
+    fail: () => spinner.fail(),
+  };
+}
+
+/** For logs: what begins and how it ended, a line each. */
+function plainLine(text: string, say: Record<'print' | 'done' | 'fail', (text: string) => void>): StepLine {
+  let current = text;
+  const now = (words: string) => {
+    current = words;
+    say.print(`- ${words}…`);
+  };
+  now(text);
+  return { now, done: say.done, fail: () => say.fail(current) };
+}

@@ -1,0 +1,75 @@
+/**
+ * `api.ts`: references to every function, for clients and for other functions.
+ *
+ * Its types are declared, one `RefFor` per leaf, and never inferred from a value: the compiler looks into a leaf only
+ * when that leaf is used, so functions may refer to `api` and `api` to them. At run time it imports nothing but
+ * `/client`, so it works in browsers.
+ */
+import { arrangeFunctions, type FunctionFolder, FunctionLeaf } from './function-tree.js';
+import { header } from './header.js';
+import { memberOf, moduleNames } from './modules.js';
+import { asKey, quote } from './names.js';
+import type { Project, ProjectFunction } from './project.js';
+
+const ownNames = ['Api', 'Internal', 'RefFor', 'api', 'internal', 'makeMutationRef', 'makeQueryRef'];
+
+export function apiFile({ functions }: Pick<Project, 'functions'>): string {
+  const modules = moduleNames(functions, ownNames);
+  const open = arrangeFunctions(functions.filter((each) => !each.internal));
+  const internal = arrangeFunctions(functions.filter((each) => each.internal));
+  return [
+    header,
+    ...importsOf(functions),
+    ...[...modules].map(([module, name]) => `import type * as ${name} from ${quote(module)};`),
+    ...(functions.length > 0 ? [''] : []),
+    '/** References to the functions clients may call. */',
+    `export interface Api ${typesOf(open, modules)}`,
+    '',
+    '/** References to the functions only other functions may call. */',
+    `export interface Internal ${typesOf(internal, modules)}`,
+    '',
+    `export const api: Api = ${valuesOf(open)};`,
+    '',
+    `export const internal: Internal = ${valuesOf(internal)};`,
+    '',
+  ].join('\n');
+}
+
+function importsOf(functions: readonly ProjectFunction[]): string[] {
+  if (functions.length === 0) return [];
+  const makers = [...new Set(functions.map(makerOf))].sort();
+  return [`import { ${[...makers, 'type RefFor'].join(', ')} } from '@avvos/convoy/client';`];
+}
+
+function typesOf(folder: FunctionFolder<ProjectFunction>, modules: ReadonlyMap<string, string>, indent = ''): string {
+  return block(folder, indent, (key, node, inner) => {
+    if (!(node instanceof FunctionLeaf)) return `readonly ${key}: ${typesOf(node, modules, inner)};`;
+    const member = memberOf(node.value, modules);
+    const type = member.includes('[') ? `(typeof ${member.replace('[', ')[')}` : `typeof ${member}`;
+    return `readonly ${key}: RefFor<${quote(node.value.name)}, ${type}>;`;
+  });
+}
+
+function valuesOf(folder: FunctionFolder<ProjectFunction>, indent = ''): string {
+  return block(folder, indent, (key, node, inner) =>
+    node instanceof FunctionLeaf
+      ? `${key}: ${makerOf(node.value)}(${quote(node.value.name)}),`
+      : `${key}: ${valuesOf(node, inner)},`,
+  );
+}
+
+type Node = FunctionFolder<ProjectFunction> | FunctionLeaf<ProjectFunction>;
+
+function block(
+  folder: FunctionFolder<ProjectFunction>,
+  indent: string,
+  line: (key: string, node: Node, indent: string) => string,
+): string {
+  const inner = `${indent}  `;
+  const lines = Object.entries(folder).map(([segment, node]) => `${inner}${line(asKey(segment), node, inner)}\n`);
+  return lines.length === 0 ? '{}' : `{\n${lines.join('')}${indent}}`;
+}
+
+function makerOf({ kind }: ProjectFunction): 'makeMutationRef' | 'makeQueryRef' {
+  return kind === 'query' ? 'makeQueryRef' : 'makeMutationRef';
+}

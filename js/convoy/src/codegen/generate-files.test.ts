@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { generateFiles } from './generate-files.js';
+import type { Project, ProjectFunction } from './project.js';
+
+const leaf = (name: string, changes: Partial<ProjectFunction> = {}): ProjectFunction => {
+  const segments = name.split('.');
+  const exportName = segments.pop() ?? '';
+  const module = `../functions/${segments.join('/') || 'index'}.js`;
+  return { name, kind: 'query', internal: false, module, exportName, ...changes };
+};
+
+const project: Project = {
+  schema: { module: '../schema.js', exportName: 'default' },
+  tables: [
+    { name: 'messages', isUnion: false },
+    { name: 'audit_log', isUnion: false },
+    { name: 'auditLog', isUnion: true },
+  ],
+  functions: [
+    leaf('messages.list'),
+    leaf('messages.send', { kind: 'mutation' }),
+    leaf('messages.archive.old', { kind: 'mutation' }),
+    leaf('ping'),
+    leaf('delete.default'),
+    leaf('my-file.two words'),
+    leaf('jobs.sweep', { kind: 'mutation', internal: true }),
+  ],
+  contextModule: '../server.js',
+};
+
+describe('the generated files', () => {
+  it('of a whole project', () => {
+    for (const [name, text] of generateFiles(project)) expect(text).toMatchSnapshot(name);
+  });
+
+  it('of a project that has nothing yet', () => {
+    const empty: Project = {
+      schema: { module: '../../other/schema.js', exportName: 'schema' },
+      tables: [],
+      functions: [],
+      contextModule: null,
+    };
+    for (const [name, text] of generateFiles(empty)) expect(text).toMatchSnapshot(name);
+  });
+
+  it('do not depend on the order in which functions were found', () => {
+    const reversed = { ...project, functions: [...project.functions].reverse() };
+    expect(generateFiles(reversed)).toEqual(generateFiles(project));
+  });
+
+  it('are refused where a function and a folder, or two functions, have one name', () => {
+    const of =
+      (...functions: ProjectFunction[]) =>
+      () =>
+        generateFiles({ ...project, functions });
+    expect(of(leaf('a.b'), leaf('a.b.c'))).toThrow(/a\.b \(in .*a\.js\) and a\.b\.c \(in .*a\/b\.js\)/);
+    expect(of(leaf('a.b.c'), leaf('a.b'))).toThrow(/function and a folder/);
+    expect(of(leaf('a.b'), leaf('a.b', { module: '../functions/a/index.js' }))).toThrow(/same name/);
+  });
+});

@@ -1,0 +1,35 @@
+/** What the generated files are made from: a project as plain data, with paths as they are imported. */
+
+/** An exported function, as a leaf of `api`. */
+export interface ProjectFunction {
+  /** `messages.list`: folders, file and export, joined by dots. */
+  readonly name: string;
+  readonly kind: 'query' | 'mutation';
+  /** Never answered to the network: a leaf of `internal`, not of `api`. */
+  readonly internal: boolean;
+  /** The module as the generated files import it: `../functions/messages.js`. */
+  readonly module: string;
+  readonly exportName: string;
+}
+
+export interface ProjectTable {
+  /** The key in the schema. */
+  readonly name: string;
+  /** Its documents are a union of objects, which an interface cannot extend. */
+  readonly isUnion: boolean;
+}
+
+export interface Project {
+  readonly schema: {
+    /** `../schema.js` */
+    readonly module: string;
+    readonly exportName: 'default' | 'schema';
+  };
+  readonly tables: readonly ProjectTable[];
+  readonly functions: readonly ProjectFunction[];
+  /** `convoy/server.ts`, where it exports `createContext`. */
+  readonly contextModule: string | null;
+}
+
+/** A generated file's name in `_generated/`, and its text. */
+export type GeneratedFiles = ReadonlyMap<string, string>;

