@@ -59,6 +59,15 @@ export const functions = {
         throw new Error('postgres://root:hunter2@db/secret');
       },
     }),
+    /** Loses a refused write, or looks at it. */
+    refused: mutation({
+      input: { look: z.boolean() },
+      handler: async (ctx, { look }) => {
+        const refused = ctx.db.insert('channels', { name: 5 } as never);
+        if (look) await refused.catch(() => null);
+        return ctx.db.insert('channels', { name: 'kept' });
+      },
+    }),
     unawaited: mutation({
       handler: (ctx) => {
         void ctx.db.insert('channels', { name: 'general' });
@@ -79,6 +88,7 @@ export const api = {
   },
   faults: {
     throws: makeMutationRef('faults.throws') as RefFor<'faults.throws', typeof functions.faults.throws>,
+    refused: makeMutationRef('faults.refused') as RefFor<'faults.refused', typeof functions.faults.refused>,
     unawaited: makeMutationRef('faults.unawaited') as RefFor<'faults.unawaited', typeof functions.faults.unawaited>,
   },
 };

@@ -89,6 +89,14 @@ describe('calls', () => {
     await expect(client.mutation(api.faults.unawaited, {})).rejects.toMatchObject({ code: 'CONFLICT' });
     expect((await psql.query('select from channels')).rowCount).toBe(0);
   });
+
+  test('a refused write that nobody looked at fails the mutation, and one that was handled does not', async () => {
+    const { client, psql } = await served();
+    await expect(client.mutation(api.faults.refused, { look: false })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+    expect((await psql.query('select from channels')).rowCount).toBe(0);
+    await client.mutation(api.faults.refused, { look: true });
+    expect((await psql.query('select from channels')).rowCount).toBe(1);
+  });
 });
 
 describe('live queries', () => {

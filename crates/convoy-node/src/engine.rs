@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{FunctionKind, ProgramDescription};
+use convoy::dispatch::{Caller, FunctionKind, ProgramDescription};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
@@ -90,7 +90,7 @@ impl NativeEngine {
                 "mutation" => FunctionKind::Mutation,
                 _ => return Err(Failure::new(Code::InvalidArgs, "a call is a query or a mutation")),
             };
-            let result = engine.call(kind, &name, input, request.map(Into::into)).await;
+            let result = engine.call(kind, &name, input, Caller::Inside(request.map(Into::into))).await;
             Ok(convoy::http::envelope_of(&result))
         })
     }

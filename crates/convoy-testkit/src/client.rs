@@ -126,12 +126,17 @@ impl Watch {
 
     /// Reads results until one satisfies `wanted`.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let message = self.message().await.expect("the stream is open");
-            if message["type"] == "result" && wanted(&message["data"]) {
-                return message["data"].clone();
+        let mut latest = Value::Null;
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                latest = self.message().await.expect("the stream is open");
+                if latest["type"] == "result" && wanted(&latest["data"]) {
+                    return latest["data"].clone();
+                }
             }
-        }
+        });
+        // Heartbeats keep a quiet stream alive, so it is the wait that is bounded.
+        found.await.unwrap_or_else(|_| panic!("no result was as wanted; the last message was {latest}"))
     }
 
     /// The next event as it came, comments included.

@@ -65,7 +65,8 @@ impl Functions {
         self
     }
 
-    pub(crate) fn host(self) -> Arc<ScriptedHost> {
+    /// The host that runs them.
+    pub fn host(self) -> Arc<dyn FunctionHost> {
         Arc::new(ScriptedHost { bodies: self.bodies, calls: Arc::default() })
     }
 }

@@ -1,7 +1,9 @@
 //! What a commit did, as the live side needs to know it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::key::RowKeys;
@@ -39,6 +41,43 @@ pub enum Changes {
     /// The log was lost or does not reach back far enough: anything may have
     /// changed.
     Everything,
+}
+
+/// Commits of ours whose outcome is not known, and may yet happen: an answer was
+/// lost, or a statement outlived our patience.
+///
+/// Our own rows of the change log are not read back, because we tell of our
+/// commits ourselves; while there is a doubt, they are. A doubt ends when every
+/// transaction that could be the doubtful one is over: Postgres cancels the
+/// statement after its time limit, and what began before that has then left the
+/// snapshot.
+#[derive(Debug, Clone)]
+pub struct Doubts {
+    until: Arc<Mutex<Option<Instant>>>,
+    /// The longest a statement of ours can run in Postgres.
+    longest: Duration,
+}
+
+impl Doubts {
+    /// No doubts yet; `longest` is the statements' time limit in Postgres.
+    pub fn new(longest: Duration) -> Doubts {
+        Doubts { until: Arc::default(), longest }
+    }
+
+    /// A commit may or may not happen from now on.
+    pub fn raise(&self) {
+        *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
+    }
+
+    /// Whether a doubtful statement may still be running.
+    pub fn any(&self) -> bool {
+        let mut until = self.until.lock();
+        let open = until.is_some_and(|until| Instant::now() < until);
+        if !open {
+            *until = None;
+        }
+        open
+    }
 }
 
 /// Who is told about commits. Called after the commit, never under a lock, and

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// A `postgres://` URL. `sslmode`, `sslrootcert` and a `host=/socket/dir`
     /// parameter are honoured.
@@ -15,13 +15,13 @@ pub struct Config {
     #[serde(default)]
     pub create_database: bool,
     /// Connections for queries, and as many again for mutations.
-    #[serde(default = "default_pool_size")]
+    #[serde(default = "default_pool_size", deserialize_with = "at_least_one")]
     pub pool_size: usize,
     /// Development: causes travel to the client, `Host` is checked.
     #[serde(default)]
     pub dev: bool,
     /// Where our paths begin.
-    #[serde(default = "default_base_path")]
+    #[serde(default = "default_base_path", deserialize_with = "with_one_slash_before")]
     pub base_path: String,
     /// Published limits.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct Config {
 
 /// The published limits; every one has a named error.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a request body (`PAYLOAD_TOO_LARGE`).
     pub body_bytes: usize,
@@ -98,4 +98,35 @@ fn default_pool_size() -> usize {
 
 fn default_base_path() -> String {
     "/api".to_owned()
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let size = usize::deserialize(deserializer)?;
+    if size == 0 { Err(serde::de::Error::custom("poolSize is at least 1")) } else { Ok(size) }
+}
+
+/// `api/`, `/api` and `/api/` mean the same place.
+fn with_one_slash_before<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    let bare = path.trim_matches('/');
+    Ok(if bare.is_empty() { String::new() } else { format!("/{bare}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Config, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn paths_are_brought_into_one_form_and_nonsense_is_refused_by_name() {
+        let with = |path: &str| parse(&format!(r#"{{"databaseUrl":"","basePath":"{path}"}}"#)).expect("fine").base_path;
+        assert_eq!([with("/api/"), with("api"), with("/")], ["/api", "/api", ""]);
+        assert!(parse(r#"{"databaseUrl":"","poolSize":0}"#).expect_err("refused").contains("poolSize"));
+        assert!(
+            parse(r#"{"databaseUrl":"","limits":{"querySeconds":1}}"#).expect_err("refused").contains("querySeconds")
+        );
+    }
 }

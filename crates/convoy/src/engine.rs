@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::change::ChangeSink;
+use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, FunctionHost, FunctionKind, Program, ProgramDescription, Request};
+use crate::dispatch::{Caller, Dispatcher, FunctionHost, FunctionKind, Program, ProgramDescription, Request};
 use crate::error::{Code, Failure};
 use crate::feed::Feed;
 use crate::http::Server;
@@ -89,16 +89,17 @@ impl Engine {
         let ours = Schema::parse(SchemaDescription::default())?;
         postgres.lay_out(&ours, true).await?;
         let node = Uuid::now_v7();
+        let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let live = Arc::new_cyclic(|this: &Weak<Live>| {
-            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, this.clone());
+            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, this.clone(), doubts.clone());
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
             Live::new(this.clone(), dispatcher, program.clone(), &config.limits, runs)
         });
         let sink: Arc<dyn ChangeSink> = live.clone();
         let interval = Duration::from_millis(config.limits.poll_ms);
-        let feed = Feed::open(postgres.clone(), node, sink, interval).await?;
+        let feed = Feed::open(postgres.clone(), node, sink, doubts, interval).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let run = AssertUnwindSafe(feed.run(live.watched(), stop.clone())).catch_unwind();
         tasks.spawn(async move {
@@ -129,11 +130,6 @@ impl Engine {
         &self.live
     }
 
-    /// Whether calls need to say who asks.
-    pub fn wants_caller(&self) -> bool {
-        self.program.load().as_ref().is_some_and(|program| program.has_context)
-    }
-
     /// Lays the database out for a program, then swaps it in: later calls run
     /// on it, calls in flight end on the old one, live queries run again.
     pub async fn load(
@@ -157,7 +153,7 @@ impl Engine {
         kind: FunctionKind,
         name: &str,
         input: String,
-        caller: Option<Arc<str>>,
+        caller: Caller<'_>,
     ) -> Result<Bytes, Failure> {
         if self.stop.is_cancelled() {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
@@ -167,7 +163,7 @@ impl Engine {
             program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))?;
         let function = program.public(kind, name)?;
         crate::value::check(&input).map_err(|error| Failure::new(Code::InvalidArgs, error.to_string()))?;
-        let request = Request { function, input: input.into(), caller };
+        let request = Request { function, input: input.into(), caller: caller.describe(&program) };
         match kind {
             FunctionKind::Query => self.dispatcher.query(&program, &request).await.result,
             FunctionKind::Mutation => self.dispatcher.mutate(program, request).await.map(Bytes::from),

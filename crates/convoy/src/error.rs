@@ -138,7 +138,8 @@ impl Failure {
 
     /// The HTTP status to answer with.
     pub fn http_status(&self) -> u16 {
-        self.status.unwrap_or_else(|| self.code.status())
+        // An error that claimed success would be taken for one.
+        self.status.filter(|status| (400..600).contains(status)).unwrap_or_else(|| self.code.status())
     }
 
     /// The failure as JSON text.

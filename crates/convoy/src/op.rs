@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::{Code, Failure};
 use crate::key::{Bound, KeyValue};
-use crate::schema::{BY_CREATION, Schema, Table};
+use crate::schema::{BY_CREATION, FieldPath, Schema, Table};
 
 /// One operation, with its table looked up and its values checked.
 #[derive(Debug)]
@@ -165,6 +165,13 @@ impl<'a> Wire<'a> {
         }
         let value = |at: usize, json: &RawValue| {
             let field = &index.fields[at];
+            let of_another = field.path == FieldPath::Id
+                && serde_json::from_str::<&str>(json.get())
+                    .is_ok_and(|id| id.rsplit_once(':').is_some_and(|(name, _)| name != table.name));
+            if of_another {
+                let id = shorten(json.get());
+                return Err(invalid(format!("{id} is not the id of a document of `{}`", table.name)));
+            }
             KeyValue::parse(field, json).ok_or_else(|| {
                 let (path, table, value) = (field.path.dotted(), &table.name, shorten(json.get()));
                 invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type"))

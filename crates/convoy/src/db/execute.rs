@@ -41,6 +41,8 @@ pub struct Executor {
     node: Uuid,
     reads: ReadSet,
     changes: Vec<Change>,
+    /// How many documents the whole call may read, and how many are left of it.
+    limit_of_reads: u32,
     may_read: usize,
     may_write: usize,
 }
@@ -48,7 +50,8 @@ pub struct Executor {
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
     pub fn new(node: Uuid, may_read: usize, may_write: usize) -> Executor {
-        Executor { node, reads: ReadSet::default(), changes: Vec::new(), may_read, may_write }
+        let limit_of_reads = u32::try_from(may_read).unwrap_or(u32::MAX);
+        Executor { node, reads: ReadSet::default(), changes: Vec::new(), limit_of_reads, may_read, may_write }
     }
 
     /// How many statements these operations will take.
@@ -195,16 +198,20 @@ impl Executor {
     }
 
     async fn scan(&mut self, access: &mut Access<'_>, scan: &Scan, out: &mut String) -> Result<(), DbError> {
-        let rows = access.run(document::scan(scan)).await?;
-        let limited = scan.limit.is_some_and(|limit| rows.len() >= limit as usize);
-        let last = match rows.last() {
-            Some(row) if limited => Some(LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? }),
-            _ => None,
-        };
-        self.reads.scan(scan, last).map_err(|error| DbError::Row(error.to_string()))?;
+        self.reads.scan(scan);
+        // One more than may be read shows that there are too many, without
+        // fetching them all.
+        let most = self.limit_of_reads.saturating_add(1);
+        let rows = access.run(document::scan(scan, most)).await?;
         if !self.count_reads(rows.len()) {
             push_failure(out, &too_many_reads());
             return Ok(());
+        }
+        if let Some(row) = rows.last()
+            && scan.limit.is_some_and(|limit| rows.len() >= limit as usize)
+        {
+            let last = LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? };
+            self.reads.stopped_at(scan, last).map_err(|error| DbError::Row(error.to_string()))?;
         }
         out.push_str(r#"{"ok":["#);
         for row in &rows {

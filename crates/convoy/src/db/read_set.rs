@@ -35,20 +35,25 @@ impl ReadSet {
         self.points.insert((Arc::from(table.physical.as_str()), id));
     }
 
-    /// Notes a scan. `last` is the data of the last row it gave, when a limit
-    /// stopped it: what lies behind that row cannot have mattered.
-    pub fn scan(&mut self, scan: &Scan, last: Option<LastRow<'_>>) -> Result<(), serde_json::Error> {
-        let index = &scan.table.indexes[scan.index];
-        let mut span = key::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
-        if let Some(LastRow { id, created, data }) = last {
-            let fields = KeyFields::of_document(&scan.table.key_paths, data)?;
-            let end = key::row_span(index, &RowKeys { id, created, fields });
+    /// Notes a scan before it runs, so that a run that fails in it depends on
+    /// what it would have read.
+    pub fn scan(&mut self, scan: &Scan) {
+        let span = key::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
+        self.ranges.push(TableRead { table: scan.table.clone(), index: scan.index, span });
+    }
+
+    /// Narrows the scan noted last: a limit stopped it at this row, and what
+    /// lies behind cannot have mattered.
+    pub fn stopped_at(&mut self, scan: &Scan, last: LastRow<'_>) -> Result<(), serde_json::Error> {
+        let LastRow { id, created, data } = last;
+        let fields = KeyFields::of_document(&scan.table.key_paths, data)?;
+        let end = key::row_span(&scan.table.indexes[scan.index], &RowKeys { id, created, fields });
+        if let Some(TableRead { span, .. }) = self.ranges.last_mut() {
             match scan.order {
                 Order::Asc => span.hi = end.hi,
                 Order::Desc => span.lo = end.lo,
             }
         }
-        self.ranges.push(TableRead { table: scan.table.clone(), index: scan.index, span });
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome};
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
 
-use crate::change::ChangeSink;
+use crate::change::{ChangeSink, Doubts};
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::postgres::{DbError, Postgres};
@@ -35,6 +35,24 @@ pub struct Request {
     pub caller: Option<Arc<str>>,
 }
 
+/// Who makes a call.
+pub enum Caller<'a> {
+    /// This process itself, with what its host wants to know of the call.
+    Inside(Option<Arc<str>>),
+    /// Someone on the network; described only where the program has a context.
+    Network(&'a (dyn Fn() -> Arc<str> + Sync)),
+}
+
+impl Caller<'_> {
+    /// What the host is told of the caller when it runs `program`.
+    pub fn describe(self, program: &Program) -> Option<Arc<str>> {
+        match self {
+            Caller::Inside(request) => request,
+            Caller::Network(describe) => program.has_context.then(describe),
+        }
+    }
+}
+
 /// Runs functions. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -48,6 +66,7 @@ struct Inner {
     /// Signs our rows in the change log.
     node: Uuid,
     sink: Weak<dyn ChangeSink>,
+    doubts: Doubts,
     next_call: AtomicU64,
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
@@ -58,7 +77,13 @@ struct Inner {
 
 impl Dispatcher {
     /// Runs functions on `postgres` and reports what they committed to `sink`.
-    pub fn new(postgres: Postgres, config: &Config, node: Uuid, sink: Weak<dyn ChangeSink>) -> Dispatcher {
+    pub fn new(
+        postgres: Postgres,
+        config: &Config,
+        node: Uuid,
+        sink: Weak<dyn ChangeSink>,
+        doubts: Doubts,
+    ) -> Dispatcher {
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
@@ -66,6 +91,7 @@ impl Dispatcher {
                 dev: config.dev,
                 node,
                 sink,
+                doubts,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
@@ -139,10 +165,6 @@ impl Dispatcher {
                 ),
             )),
             Outcome::Returned(result) => Ok(result),
-            Outcome::Refused(refused) if refused.code == Code::Internal => {
-                let failure = Failure::internal(&function.name, &refused);
-                Err(if self.inner.dev { Failure { error_id: failure.error_id, ..refused } } else { failure })
-            }
             Outcome::Refused(failure) => Err(failure),
             Outcome::Threw { message, stack } => {
                 let cause = if stack.is_empty() { &message } else { &stack };

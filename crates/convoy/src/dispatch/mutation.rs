@@ -177,10 +177,7 @@ impl Dispatcher {
             }
             CommitOutcome::RolledBack(error @ DbError::Retry(_)) => Attempt::Lost(error),
             CommitOutcome::RolledBack(error) => Attempt::Done(Err(explain(&error))),
-            CommitOutcome::Unknown(error) => {
-                self.tell(changes);
-                Attempt::Done(Err(outcome_unknown(&error)))
-            }
+            CommitOutcome::Unknown(error) => Attempt::Done(Err(self.in_doubt(changes, &error))),
         }
     }
 
@@ -204,9 +201,10 @@ impl Dispatcher {
             Ok(Ok(rows)) => executor.inserted(&insert.table, &rows),
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => {
+                // Dropped while busy, the connection closes, but Postgres may
+                // have the statement done before it notices.
                 drop(lease);
-                self.tell(insert.whole_table());
-                return Attempt::Done(Err(time_is_up()));
+                return Attempt::Done(Err(self.in_doubt(insert.changed_table(), &time_is_up())));
             }
         };
         match written {
@@ -218,11 +216,22 @@ impl Dispatcher {
             Err(error) if error.connection_lost() => {
                 // The statement was its own commit, so it may have happened.
                 self.inner.postgres.writers.forget_idle();
-                self.tell(insert.whole_table());
-                Attempt::Done(Err(outcome_unknown(&error)))
+                Attempt::Done(Err(self.in_doubt(insert.changed_table(), &error)))
             }
             Err(error) => Attempt::Done(Err(explain(&error))),
         }
+    }
+
+    /// A commit was not answered: it counts as having happened for those who
+    /// watch, now and for as long as it still may.
+    fn in_doubt(&self, changes: Vec<Change>, cause: &dyn std::fmt::Display) -> Failure {
+        tracing::warn!(%cause, "a commit was not answered");
+        self.inner.doubts.raise();
+        self.tell(changes);
+        Failure::new(
+            Code::Unavailable,
+            "the database did not answer while committing; whether this mutation took effect is unknown",
+        )
     }
 
     fn tell(&self, changes: Vec<Change>) {
@@ -243,7 +252,7 @@ struct HeldInsert {
 
 impl HeldInsert {
     /// What to tell when it is not known which rows were written.
-    fn whole_table(&self) -> Vec<Change> {
+    fn changed_table(&self) -> Vec<Change> {
         let table = std::sync::Arc::from(self.table.physical.as_str());
         vec![Change { table, kind: crate::change::ChangeKind::Whole }]
     }
@@ -280,12 +289,4 @@ async fn abort(transaction: Option<Transaction>, attempt: Attempt) -> Attempt {
 fn every_op_fails(ops: usize, failure: &Failure) -> String {
     let one = format!(r#"{{"error":{}}}"#, failure.to_json());
     format!("[{}]", vec![one; ops].join(","))
-}
-
-fn outcome_unknown(error: &DbError) -> Failure {
-    tracing::warn!(cause = %error, "a commit was not answered");
-    Failure::new(
-        Code::Unavailable,
-        "the connection to the database was lost while committing; whether this mutation took effect is unknown",
-    )
 }

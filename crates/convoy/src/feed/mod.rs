@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::change::{Change, ChangeKind, ChangeSink, Changes};
+use crate::change::{Change, ChangeKind, ChangeSink, Changes, Doubts};
 use crate::key::{KeyFields, RowKeys};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
@@ -43,6 +43,10 @@ pub struct Feed {
     node: Uuid,
     sink: Arc<dyn ChangeSink>,
     interval: Duration,
+    doubts: Doubts,
+    /// Our own rows are read too until this transaction and all before it are
+    /// over: the newest when the last doubt was still open.
+    own_rows_below: u64,
     position: Position,
     /// Positions noted over the last minutes: what may be trimmed.
     noted: VecDeque<(Instant, u64)>,
@@ -55,12 +59,24 @@ impl Feed {
         postgres: Postgres,
         node: Uuid,
         sink: Arc<dyn ChangeSink>,
+        doubts: Doubts,
         interval: Duration,
     ) -> Result<Feed, DbError> {
         let rows = postgres.read(&sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let position = Position::of(row)?;
-        Ok(Feed { postgres, node, sink, interval, position, noted: VecDeque::new(), trimmed_at: Instant::now() })
+        let own_rows_below = 0;
+        Ok(Feed {
+            postgres,
+            node,
+            sink,
+            interval,
+            doubts,
+            own_rows_below,
+            position,
+            noted: VecDeque::new(),
+            trimmed_at: Instant::now(),
+        })
     }
 
     /// Runs until `stop`. Reads each interval while `watched` says that anything
@@ -100,13 +116,19 @@ impl Feed {
     }
 
     async fn read(&mut self) -> Result<Option<Changes>, DbError> {
-        let Snapshot { xmax, xip, .. } = &self.position.snapshot;
-        let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, self.node)).await?;
+        let doubt = self.doubts.any();
+        let Snapshot { xmin, xmax, xip } = &self.position.snapshot;
+        // Nobody signs with nil, so leaving out its rows leaves out none.
+        let unread = if doubt || *xmin < self.own_rows_below { Uuid::nil() } else { self.node };
+        let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, unread)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let next = Position::of(row)?;
         let lost = self.position.lost(&next);
         if next.epoch.is_none() {
             self.postgres.write(&sql::feed::renew_epoch()).await?;
+        }
+        if doubt {
+            self.own_rows_below = next.snapshot.xmax;
         }
         // From here on the rows count as read.
         self.position = next;

@@ -5,21 +5,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::Request;
 use crate::error::{Code, Failure};
 
+/// Bytes all headers of a request may have together.
+pub const MOST_HEADERS: usize = 64 << 10;
+
 /// Refuses what another site's page sends on behalf of its visitor, and, in
 /// development, what reaches us under a name that is not ours (DNS rebinding).
 pub fn check(request: &Request, dev: bool) -> Result<(), Failure> {
     let headers = request.headers();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > MOST_HEADERS {
+        let message = format!("the request's headers have {size} bytes; the limit is {MOST_HEADERS}");
+        return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
+    }
     let host = text(headers, HOST).unwrap_or_default();
-    if dev && !is_loopback(host) {
+    if dev && !is_safe_in_development(host) {
         return Err(Failure::new(
             Code::Forbidden,
-            "in development only localhost is served; this request named another host",
+            "in development only localhost and plain IP addresses are served; this request named another host",
         ));
     }
     if request.method() == Method::POST {
@@ -48,41 +57,65 @@ pub fn check_content_type(request: &Request) -> Result<(), Failure> {
     Err(Failure::new(Code::InvalidArgs, "the request's Content-Type must be application/json"))
 }
 
-/// Who asks, as JSON text for the user's context: method, URL, headers, peer.
-pub fn caller(request: &Request, peer: SocketAddr) -> Arc<str> {
+/// Who asks, as JSON text for the user's context: method, URL, headers as
+/// Node's own server would give them, and the peer's address.
+pub fn caller(head: &Parts, peer: SocketAddr) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
-    for (name, value) in request.headers() {
-        let value = Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned());
-        match headers.get_mut(name.as_str()) {
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
-            None => {
-                headers.insert(name.as_str(), value);
-            }
-        }
+    for name in head.headers.keys() {
+        let values = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let value = match name.as_str() {
+            "set-cookie" => values.map(|value| Value::from(value.into_owned())).collect::<Vec<_>>().into(),
+            "cookie" => values.collect::<Vec<_>>().join("; ").into(),
+            once if SENT_ONCE.contains(&once) => values.take(1).collect::<String>().into(),
+            _ => values.collect::<Vec<_>>().join(", ").into(),
+        };
+        headers.insert(name.as_str(), value);
     }
     let caller = json!({
-        "method": request.method().as_str(),
-        "url": request.uri().to_string(),
+        "method": head.method.as_str(),
+        "url": head.uri.to_string(),
         "headers": headers,
         "ip": peer.ip().to_string(),
     });
     caller.to_string().into()
 }
 
+/// Headers of which Node keeps the first and ignores the rest.
+const SENT_ONCE: [&str; 18] = [
+    "age",
+    "authorization",
+    "content-length",
+    "content-type",
+    "etag",
+    "expires",
+    "from",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "referer",
+    "retry-after",
+    "server",
+    "user-agent",
+];
+
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Whether a `Host` header, with or without a port, names this machine.
-fn is_loopback(host: &str) -> bool {
+/// Whether a `Host` header, with or without a port, is one that no stranger's
+/// page can send: rebinding needs a name, so addresses are safe.
+fn is_safe_in_development(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
     name.eq_ignore_ascii_case("localhost")
         || name.to_ascii_lowercase().ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -90,12 +123,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_has_many_names_and_no_lookalikes() {
-        for host in ["localhost", "LOCALHOST:3000", "127.0.0.1:3000", "127.1.2.3", "[::1]:3000", "app.localhost:1"] {
-            assert!(is_loopback(host), "{host}");
+    fn names_are_refused_unless_they_are_this_machines() {
+        for host in [
+            "localhost",
+            "LOCALHOST:3000",
+            "127.0.0.1:3000",
+            "127.1.2.3",
+            "[::1]:3000",
+            "app.localhost:1",
+            "10.0.0.7:3000",
+        ] {
+            assert!(is_safe_in_development(host), "{host}");
         }
-        for host in ["", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", "evil.test:3000", "[::2]"] {
-            assert!(!is_loopback(host), "{host}");
+        for host in ["", "localhost.evil.test", "127.0.0.1.evil.test", "evil.test:3000", "localhost."] {
+            assert!(!is_safe_in_development(host), "{host}");
         }
     }
 }

@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Engine;
+use crate::dispatch::Caller;
 use crate::error::{Code, Failure};
-use respond::{Answer, failure, success};
-use route::Route;
+use respond::{Answer, failure, method_not_allowed, success};
+use route::{Route, RouteError};
 
 /// A call's result as the body an HTTP client would get.
 pub fn envelope_of(result: &Result<Bytes, Failure>) -> String {
@@ -33,8 +34,9 @@ pub fn envelope_of(result: &Result<Bytes, Failure>) -> String {
     }
 }
 
-/// Bytes all headers of a request may have together.
-const HEADERS: usize = 64 << 10;
+/// Bytes of a connection's read buffer: room for the headers that are allowed
+/// and for the first line.
+const BUFFER: usize = guard::MOST_HEADERS + (16 << 10);
 
 /// A listening server. Dropping it does not stop it; [`Server::close`] does.
 pub struct Server {
@@ -94,7 +96,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
-        .max_buf_size(HEADERS)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -129,19 +131,26 @@ async fn handle(
 ) -> Result<Answer, Failure> {
     let config = engine.config();
     guard::check(&request, config.dev)?;
-    match Route::parse(request.method(), request.uri(), &config.base_path)? {
+    let route = match Route::parse(request.method(), request.uri(), &config.base_path) {
+        Ok(route) => route,
+        Err(RouteError::Refused(refused)) => return Err(refused),
+        Err(RouteError::Method { allowed }) => return Ok(method_not_allowed(request.method(), allowed)),
+    };
+    match route {
         Route::Health => Ok(success(Bytes::from_static(br#"{"status":"up"}"#))),
         Route::Call { kind, name } => {
             guard::check_content_type(&request)?;
-            let caller = engine.wants_caller().then(|| guard::caller(&request, peer));
-            let body = read_body(engine, request.into_body()).await?;
-            let result = engine.call(kind, &name, body, caller).await?;
+            let (head, body) = request.into_parts();
+            let body = read_body(engine, body).await?;
+            let caller = || guard::caller(&head, peer);
+            let result = engine.call(kind, &name, body, Caller::Network(&caller)).await?;
             Ok(success(result))
         }
         Route::Subscribe { name, input } => {
-            let caller = engine.wants_caller().then(|| guard::caller(&request, peer));
-            let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-            stream::open(engine, &name, &input, caller, last, stop).await
+            let (head, _body) = request.into_parts();
+            let last = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let subscribed = engine.live().subscribe(&name, &input, || guard::caller(&head, peer));
+            stream::open(engine, &name, subscribed, last, stop).await
         }
     }
 }

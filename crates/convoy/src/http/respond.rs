@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use crate::error::{Code, Failure};
 
@@ -31,15 +31,17 @@ pub fn failure(failure: &Failure) -> Answer {
     let body = failure_envelope(failure);
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(status, body.into());
-    match failure.code {
-        Code::Unavailable => {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        Code::MethodNotAllowed => {
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-        }
-        _ => {}
+    if failure.code == Code::Unavailable {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    answer
+}
+
+/// A path of ours was asked with a method it does not take.
+pub fn method_not_allowed(method: &Method, allowed: &'static str) -> Answer {
+    let message = format!("this path takes {allowed}, not {method}");
+    let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 

@@ -27,16 +27,34 @@ pub enum Route {
     },
 }
 
+/// Why a request means none of our paths.
+#[derive(Debug)]
+pub enum RouteError {
+    /// Nothing is served there, or a parameter does not fit.
+    Refused(Failure),
+    /// The path is ours, with another method.
+    Method {
+        /// The one it takes.
+        allowed: &'static str,
+    },
+}
+
+impl From<Failure> for RouteError {
+    fn from(failure: Failure) -> RouteError {
+        RouteError::Refused(failure)
+    }
+}
+
 impl Route {
     /// Reads method and URI; anything else than the paths above is refused.
-    pub fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, Failure> {
+    pub fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
         let unknown =
             || Failure::new(Code::NotFound, format!("nothing is served at this path; ours begin with {base}/"));
         let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(unknown)?;
         match path.split_once('/') {
-            None if path == "health" => only(method, &Method::GET).map(|()| Route::Health),
+            None if path == "health" => only(method, "GET").map(|()| Route::Health),
             None if path == "subscribe" => {
-                only(method, &Method::GET)?;
+                only(method, "GET")?;
                 let query = uri.query().unwrap_or_default();
                 let name = parameter(query, "name")?
                     .ok_or_else(|| Failure::new(Code::InvalidArgs, "the parameter `name` is missing"))?;
@@ -47,21 +65,18 @@ impl Route {
                 let kind = match kind {
                     "query" => FunctionKind::Query,
                     "mutation" => FunctionKind::Mutation,
-                    _ => return Err(unknown()),
+                    _ => return Err(unknown().into()),
                 };
-                only(method, &Method::POST)?;
+                only(method, "POST")?;
                 Ok(Route::Call { kind, name: decode(name)? })
             }
-            _ => Err(unknown()),
+            _ => Err(unknown().into()),
         }
     }
 }
 
-fn only(method: &Method, wanted: &Method) -> Result<(), Failure> {
-    if method == wanted {
-        return Ok(());
-    }
-    Err(Failure::new(Code::MethodNotAllowed, format!("this path takes {wanted}, not {method}")))
+fn only(method: &Method, allowed: &'static str) -> Result<(), RouteError> {
+    if method.as_str() == allowed { Ok(()) } else { Err(RouteError::Method { allowed }) }
 }
 
 /// The first value of a query parameter.
@@ -86,7 +101,10 @@ mod tests {
     use super::*;
 
     fn parse(method: Method, uri: &str) -> Result<Route, Code> {
-        Route::parse(&method, &uri.parse().expect("a URI"), "/api").map_err(|failure| failure.code)
+        Route::parse(&method, &uri.parse().expect("a URI"), "/api").map_err(|error| match error {
+            RouteError::Refused(failure) => failure.code,
+            RouteError::Method { .. } => Code::MethodNotAllowed,
+        })
     }
 
     #[test]

@@ -20,18 +20,17 @@ use crate::live::{Frame, Subscription};
 const RETRY_MS: u32 = 1_000;
 
 /// Opens the stream once the first answer is there. What can never become
-/// right by waiting (an unknown name, arguments that do not fit, a caller who is
-/// not known) is refused with its status; `UNAVAILABLE` is a frame of an open
+/// right by waiting (an unknown name, arguments that do not fit, a caller who may
+/// not ask) is refused with its status; `UNAVAILABLE` is a frame of an open
 /// stream instead, because an `EventSource` never tries again after a 503.
 pub async fn open(
     engine: &Arc<Engine>,
     name: &str,
-    input: &str,
-    caller: Option<Arc<str>>,
+    subscribed: Result<Subscription, Failure>,
     last_seen: Option<String>,
     stop: CancellationToken,
 ) -> Result<Answer, Failure> {
-    let (subscription, first) = match engine.live().subscribe(name, input, caller) {
+    let (subscription, first) = match subscribed {
         Ok(mut subscription) => {
             let first = subscription.next().await;
             (Some(subscription), first)
@@ -45,7 +44,7 @@ pub async fn open(
         return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
     };
     if let Some(failure) = first.failure()
-        && matches!(failure.code, Code::InvalidArgs | Code::Unauthorized)
+        && matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden)
     {
         return Err(failure.clone());
     }

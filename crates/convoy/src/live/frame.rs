@@ -38,7 +38,8 @@ impl Frame {
             }
             Err(failure) => {
                 // Not the whole error: its `errorId` differs each time.
-                let same = format!("{}\0{}", failure.code.as_str(), failure.message);
+                let details = failure.details.as_ref().map_or("", |details| details.get());
+                let same = format!("{}\0{}\0{details}", failure.code.as_str(), failure.message);
                 let event = encode(&Message::Error { name, ts, error: &failure }, &same);
                 Frame { hash: xxh3_128(same.as_bytes()), failure: Some(failure), event }
             }

@@ -31,7 +31,7 @@ use registry::{Key, Next, Registry, Ticket};
 
 /// The pauses between runs of a query that cannot be run at the moment.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MOST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(2);
 
 /// The live queries of one engine.
 pub struct Live {
@@ -86,7 +86,14 @@ impl Live {
 
     /// Watches a query. The first frame comes when its first run has ended, or
     /// at once where others watch it already.
-    pub fn subscribe(&self, name: &str, input: &str, caller: Option<Arc<str>>) -> Result<Subscription, Failure> {
+    ///
+    /// `caller` says who asks; it is called only where that matters.
+    pub fn subscribe(
+        &self,
+        name: &str,
+        input: &str,
+        caller: impl FnOnce() -> Arc<str>,
+    ) -> Result<Subscription, Failure> {
         let program = self.program.load_full().ok_or_else(not_loaded)?;
         let function = program.public(FunctionKind::Query, name)?;
         let input = crate::value::canonical(input)
@@ -94,7 +101,8 @@ impl Live {
         if self.stop.is_cancelled() {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
         }
-        let shared = function.share && !program.has_context;
+        let caller = program.has_context.then(caller);
+        let shared = function.share && caller.is_none();
         let mut registry = self.registry.lock();
         if registry.subscribers() >= self.streams {
             return Err(Failure::new(
@@ -161,13 +169,13 @@ impl Live {
             let Ok(permit) = self.runs.acquire().await else { return };
             let Some(ticket) = self.registry.lock().begin(id) else { return };
             let QueryRun { result, reads } = self.run_once(&ticket).await;
-            let unavailable = matches!(&result, Err(failure) if failure.code == Code::Unavailable);
+            let passing = matches!(&result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout));
             drop(permit);
             let frame = Frame::new(&ticket.key.function, result, now());
             let next = self.registry.lock().finish(id, reads, frame);
-            if unavailable {
-                // What it would have read is not known, so no change can wake
-                // it: it asks again by itself.
+            if passing {
+                // The run ended before it had read everything, and what made it
+                // end is no change: it asks again by itself.
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MOST);
                 if next == Next::Rest && !self.registry.lock().requeue(id) {
@@ -201,6 +209,12 @@ impl Live {
             .ok_or_else(not_loaded)
             .and_then(|program| Ok((program.public(FunctionKind::Query, &ticket.key.function)?, program)));
         match found {
+            // Loaded since: results of this key were shared, and may not be any
+            // more. Its subscribers are about to be sent away.
+            Ok((_, program)) if program.has_context && ticket.caller.is_none() => {
+                let failure = Failure::new(Code::Unavailable, "new code was loaded; connect again");
+                QueryRun { result: Err(failure), reads: ReadSet::default() }
+            }
             Ok((function, program)) => {
                 let request = Request { function, input: ticket.key.input.clone(), caller: ticket.caller.clone() };
                 self.dispatcher.query(&program, &request).await

@@ -38,6 +38,8 @@ pub struct TableReport {
 struct Standing {
     columns: Vec<String>,
     indexes: Vec<String>,
+    /// Left behind by builds that failed.
+    broken_indexes: Vec<String>,
     constrained: bool,
     unique_indexes: bool,
     triggers: Vec<Trigger>,
@@ -57,10 +59,11 @@ impl Standing {
         Ok(Standing {
             columns: row.texts(1)?,
             indexes: row.texts(2)?,
-            constrained: row.bool(3)?,
-            unique_indexes: row.bool(4)?,
-            triggers: serde_json::from_str(row.text(5)?).map_err(|error| DbError::Row(error.to_string()))?,
-            filled: row.bool(6)?,
+            broken_indexes: row.texts(3)?,
+            constrained: row.bool(4)?,
+            unique_indexes: row.bool(5)?,
+            triggers: serde_json::from_str(row.text(6)?).map_err(|error| DbError::Row(error.to_string()))?,
+            filled: row.bool(7)?,
         })
     }
 
@@ -147,6 +150,9 @@ async fn lay_out_table(
         let name = layout::index_name(table, index);
         if found.is_some_and(|found| found.indexes.contains(&name)) {
             continue;
+        }
+        if found.is_some_and(|found| found.broken_indexes.contains(&name)) {
+            run(connection, layout::drop_broken_index(&name)).await?;
         }
         let filled = found.is_some_and(|found| found.filled);
         run(connection, layout::create_index(table, index, filled)).await?;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
@@ -19,6 +19,11 @@ use super::DbError;
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// How long a connection may rest before it is asked for a sign of life, and how
+/// long it may take to give one.
+const RESTED: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_secs(2);
 
 /// A bounded set of connections with the same options.
 #[derive(Clone)]
@@ -31,7 +36,7 @@ struct Inner {
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean connections, the last used on top. Never locked across an await.
-    idle: Mutex<Vec<PgConnection>>,
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
 impl Pool {
@@ -49,12 +54,26 @@ impl Pool {
             Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
             Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE)),
         };
-        let idle = self.inner.idle.lock().pop();
-        let (connection, fresh) = match idle {
+        let (connection, fresh) = match self.idle().await {
             Some(connection) => (connection, false),
             None => (self.connect().await?, true),
         };
         Ok(Lease { connection: Some(connection), busy: false, fresh, pool: self.clone(), _permit: permit })
+    }
+
+    /// An idle connection that is still good. One that has rested a while may
+    /// have lost its server meanwhile, and a mutation sent into the void has an
+    /// unknown outcome, so it is asked first; under load none rests that long.
+    async fn idle(&self) -> Option<PgConnection> {
+        loop {
+            let (mut connection, since) = self.inner.idle.lock().pop()?;
+            if since.elapsed() < RESTED {
+                return Some(connection);
+            }
+            if let Ok(Ok(())) = tokio::time::timeout(PING, connection.ping()).await {
+                return Some(connection);
+            }
+        }
     }
 
     async fn connect(&self) -> Result<PgConnection, DbError> {
@@ -74,7 +93,7 @@ impl Pool {
     pub async fn close(&self) {
         self.inner.permits.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock());
-        for connection in idle {
+        for (connection, _) in idle {
             if let Err(error) = connection.close().await {
                 tracing::debug!(cause = %error, "a connection did not close cleanly");
             }
@@ -142,7 +161,7 @@ impl Drop for Lease {
             && !self.busy
             && !self.pool.inner.permits.is_closed()
         {
-            self.pool.inner.idle.lock().push(connection);
+            self.pool.inner.idle.lock().push((connection, Instant::now()));
         }
     }
 }

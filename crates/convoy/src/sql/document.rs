@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Bind, Statement};
 use crate::key::KeyValue;
 use crate::op::{Order, Scan};
-use crate::schema::{FieldPath, IndexField, Table};
+use crate::schema::{FieldPath, IndexField, KeyKind, Table};
 
 const MARK: &str = "with mark as materialized (
   select set_config('convoy.writer', pg_current_xact_id()::text, true)
@@ -29,15 +29,15 @@ pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
     sql
 }
 
-/// Documents in index order: `id, created_at, data`.
-pub fn scan(scan: &Scan) -> Statement {
+/// Documents in index order, at most `most`: `id, created_at, data`.
+pub fn scan(scan: &Scan, most: u32) -> Statement {
     let index = &scan.table.indexes[scan.index];
     let mut sql = Statement::new();
     sql.push("select id, created_at, data\nfrom ").ident(&scan.table.physical);
     let mut joiner = "\nwhere ";
     for (field, value) in index.fields.iter().zip(&scan.eq) {
-        sql.push(joiner).key(&field.path, field.kind);
-        compare(&mut sql, " = ", value);
+        sql.push(joiner);
+        equal(&mut sql, field, value);
         joiner = "\n  and ";
     }
     let bounds = [(&scan.lower, " > ", " >= "), (&scan.upper, " < ", " <= ")];
@@ -50,11 +50,10 @@ pub fn scan(scan: &Scan) -> Statement {
         }
     }
     order_by(&mut sql, &index.order_from(scan.eq.len()), scan.order);
-    if let Some(limit) = scan.limit {
-        // Part of the text: a bound limit lets the planner assume a tenth of
-        // the table, and it may sort where it should walk the index.
-        sql.push("\nlimit ").number(u64::from(limit));
-    }
+    // Part of the text: a bound limit lets the planner assume a tenth of the
+    // table, and it may sort where it should walk the index.
+    let limit = scan.limit.map_or(most, |limit| limit.min(most));
+    sql.push("\nlimit ").number(u64::from(limit));
     sql
 }
 
@@ -70,10 +69,27 @@ fn order_by(sql: &mut Statement, fields: &[IndexField], order: Order) {
     }
 }
 
+fn equal(sql: &mut Statement, field: &IndexField, value: &KeyValue) {
+    match (value, field.kind) {
+        // A stored `null` is a jsonb value where the key is jsonb itself.
+        (KeyValue::Null, KeyKind::Json) => {
+            sql.push("(").key(&field.path, field.kind).push(" is null or ");
+            sql.key(&field.path, field.kind).push(" = 'null')");
+        }
+        // Equality with null means absence.
+        (KeyValue::Null, _) => {
+            sql.key(&field.path, field.kind).push(" is null");
+        }
+        _ => {
+            sql.key(&field.path, field.kind);
+            compare(sql, " = ", value);
+        }
+    }
+}
+
 fn compare(sql: &mut Statement, operator: &'static str, value: &KeyValue) {
     match value {
-        // A comparison with null never holds; equality with it means absence.
-        KeyValue::Null if operator == " = " => sql.push(" is null"),
+        // A comparison with null never holds.
         KeyValue::Null => sql.push(operator).push("null"),
         KeyValue::Text(text) => sql.push(operator).bind(Bind::Text(text.clone())),
         KeyValue::Number(text) => sql.push(operator).push("(").bind(Bind::Text(text.clone())).push("::text)::numeric"),
@@ -122,7 +138,11 @@ pub fn patch(table: &Table, node: Uuid, id: Uuid, set: &RawValue, unset: &[Strin
     sql.keys_object("", &table.key_paths).push(" as keys\n  from ").ident(&table.physical);
     sql.push("\n  where id = ").bind(Bind::Uuid(id)).push("\n  for update\n), written as (\n  update ");
     sql.ident(&table.physical).push(" as t\n  set data = (t.data - ").bind(Bind::Texts(unset.to_vec()));
-    sql.push("::text[]) || ").bind(Bind::Json(set.get().to_owned())).push("::jsonb, updated_at = now()");
+    sql.push("::text[]) || ").bind(Bind::Json(set.get().to_owned())).push("::jsonb");
+    if table.managed {
+        // A table of the user's own need not have the column.
+        sql.push(", updated_at = now()");
+    }
     sql.push("\n  from before, mark\n  where t.id = before.id\n  returning t.id, t.created_at, t.data, ");
     sql.keys_object("t.", &table.key_paths);
     sql.push(" as keys, before.created_at as old_at, before.keys as old_keys\n), ");
@@ -176,7 +196,7 @@ mod tests {
         insta::assert_snapshot!("get_one", get(&table, &[Uuid::nil()]).text());
         insta::assert_snapshot!("get_many", get(&table, &[Uuid::nil(), Uuid::max()]).text());
         let number = |text: &str, inclusive| Some(Bound { value: KeyValue::Number(text.into()), inclusive });
-        let statement = scan(&Scan {
+        let range = Scan {
             table: table.clone(),
             index: table.index("by_c").expect("an index").0,
             eq: vec![KeyValue::Text("x".into())],
@@ -184,10 +204,11 @@ mod tests {
             upper: number("2", false),
             order: Order::Desc,
             limit: Some(20),
-        });
+        };
+        let statement = scan(&range, 32_001);
         insta::assert_snapshot!("scan_range", statement.text());
         let everything = Scan { table, index: 0, eq: vec![], lower: None, upper: None, order: Order::Asc, limit: None };
-        insta::assert_snapshot!("scan_all", scan(&everything).text());
+        insta::assert_snapshot!("scan_all", scan(&everything, 32_001).text());
     }
 
     #[test]

@@ -106,7 +106,7 @@ $$",
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, constrained, unique_indexes, triggers, filled`.
+/// `name, columns, indexes, broken_indexes, constrained, unique_indexes, triggers, filled`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
@@ -121,6 +121,11 @@ pub fn catalog(tables: &[&str]) -> Statement {
     join pg_class as i on i.oid = x.indexrelid
     where x.indrelid = c.oid and x.indisvalid
   ) as indexes,
+  array(
+    select i.relname::text from pg_index as x
+    join pg_class as i on i.oid = x.indexrelid
+    where x.indrelid = c.oid and not x.indisvalid
+  ) as broken_indexes,
   exists (
     select from pg_constraint as k
     where k.conrelid = c.oid and k.contype not in ('p', 'n')
@@ -204,6 +209,14 @@ pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Stateme
     sql.push("if not exists ").ident(&index_name(table, index)).push(" ");
     let definition = index_definition(table, index);
     sql.text.push_str(definition.text.strip_prefix("unique ").unwrap_or(&definition.text));
+    sql
+}
+
+/// Removes what is left of a build of ours that failed: Postgres keeps such an
+/// index, marked invalid and of no use.
+pub fn drop_broken_index(name: &str) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("drop index if exists ").ident(name);
     sql
 }
 

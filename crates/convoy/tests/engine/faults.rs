@@ -239,3 +239,50 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
     within(async { while app.client().query("messages.all", json!({})).await.status != 200 {} }).await;
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_happens_after_its_caller_was_told_it_may_not_is_still_seen() {
+    let db = TestDb::new().await;
+    let (cable, url) = cabled(&db).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    // Prepares the statement, which would otherwise wait for the lock unsent.
+    app.client().mutate("messages.send", json!({ "channel": "b", "n": 1, "body": "first" })).await.data();
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in exclusive mode").await;
+    let client = app.client();
+    let mutation =
+        tokio::spawn(
+            async move { client.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await },
+        );
+    let mut psql = db.psql().await;
+    let waiting = "select count(*)::text from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    cable.pull();
+    let reply = within(mutation).await.expect("an answer");
+    assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
+    cable.plug_in();
+    // The list has recovered and knows of no row, when Postgres goes on.
+    list.until(|list| *list == json!([])).await;
+    app.rest().await;
+    locker.run("commit").await;
+    list.until(|list| bodies(list) == ["late"]).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_query_that_ran_out_of_time_tries_again_by_itself() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({ "limits": { "queryMs": 200 } }), tables(), functions()).await;
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in access exclusive mode").await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.message().await.expect("the stream is open")["error"]["code"], "TIMEOUT");
+    locker.run("commit").await;
+    list.until(|list| *list == json!([])).await;
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    list.until(|list| bodies(list) == ["x"]).await;
+    app.engine.close().await;
+}

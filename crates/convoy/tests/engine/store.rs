@@ -201,3 +201,47 @@ async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
     assert_eq!(bodies(&all.next().await), ["kept"]);
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_for_built() {
+    let db = TestDb::new().await;
+    let plain = json!([convoy_testkit::table("channels", &[])]);
+    let app = db.app(plain, Functions::new()).await;
+    let mut psql = db.psql().await;
+    psql.run(r#"insert into channels (data) values ('{"name": "twice"}'), ('{"name": "twice"}')"#).await;
+    let unique = convoy_testkit::table("channels", &[("by_name", true, &[("name", "text")])]);
+    let load = |app: convoy_testkit::App| async {
+        let program = json!({ "schema": { "tables": [unique] }, "functions": [], "hasContext": false, "sync": true });
+        let host = Functions::new().host();
+        let loaded = app.engine.load(serde_json::from_value(program).expect("a program"), host).await;
+        (app, loaded.map_err(|error| error.to_failure()))
+    };
+    let (app, refused) = load(app).await;
+    let refused = refused.expect_err("there are duplicates");
+    assert!(refused.message.contains("by_name"), "{refused}");
+    let (app, again) = load(app).await;
+    assert!(again.is_err(), "the half-built index must not pass for built");
+    psql.run("delete from channels where ctid = (select min(ctid) from channels)").await;
+    let (app, built) = load(app).await;
+    assert_eq!(built.expect("it can be built now").created, ["index channels.by_name"]);
+    let valid = "select indisvalid::text from pg_index where indrelid = 'channels'::regclass and indisunique and not indisprimary";
+    assert_eq!(psql.column(valid).await, ["true"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_more_than_a_call_may_is_refused_without_reading_it_all() {
+    let db = TestDb::new().await;
+    let app = db
+        .app_with(json!({ "limits": { "documentsRead": 10 } }), crate::shared::tables(), crate::shared::functions())
+        .await;
+    let mut psql = db.psql().await;
+    let fill =
+        |n: u32| format!("insert into messages (data) select '{{\"channel\": \"a\"}}' from generate_series(1, {n})");
+    psql.run(&fill(10)).await;
+    assert_eq!(app.client().query("messages.all", json!({})).await.data().as_array().map(Vec::len), Some(10));
+    psql.run(&fill(1)).await;
+    let refused = app.client().query("messages.all", json!({})).await;
+    assert_eq!((refused.status, refused.code()), (413, "PAYLOAD_TOO_LARGE"));
+    app.engine.close().await;
+}

@@ -67,6 +67,7 @@ export class Call {
   #held: Operation[] = [];
   #batches: Map<number, Batch> | null = null;
   #nextBatch = 0;
+  readonly #refusals: Refusal[] = [];
   /** Operations given out and not yet settled. */
   #open = 0;
   #closing: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null;
@@ -99,11 +100,11 @@ export class Call {
     this.#held.push(op);
   }
 
-  /** A promise that fails with `error`. */
+  /** A promise that fails with `error`. A run in which nobody looked at it has lost a write, and fails too. */
   refuse(error: unknown): Promise<never> {
-    const refused = Promise.reject(error);
-    refused.catch(ignore);
-    return refused;
+    const refusal = new Refusal((_, reject) => reject(error), error);
+    this.#refusals.push(refusal);
+    return refusal;
   }
 
   /** Counts `work` among the operations the run waits for, and lets it fail unawaited. */
@@ -130,8 +131,10 @@ export class Call {
     });
   }
 
-  /** Resolves when no operation is open; `null` when none is. Fails with the first of them that does. */
+  /** Resolves when no operation is open; `null` when none is. Fails with the first that failed unseen. */
   whenIdle(): Promise<void> | null {
+    const unseen = this.#refusals.find((refusal) => !refusal.seen);
+    if (unseen !== undefined) return Promise.reject(unseen.why);
     if (this.#open === 0) return null;
     return new Promise((resolve, reject) => {
       this.#closing = { resolve, reject };
@@ -188,6 +191,36 @@ const RETURNED = new ConvoyError(
   'INTERNAL',
   'ctx.db was used after its function had returned. Await every ctx.db call before returning.',
 );
+
+/**
+ * A refused operation, which knows whether anyone has asked how it ended. `await` asks: it goes through `then` for
+ * every promise that is not plainly a `Promise`.
+ */
+class Refusal extends Promise<never> {
+  readonly why: unknown;
+  seen = false;
+
+  constructor(executor: (resolve: (value: never) => void, reject: (error: unknown) => void) => void, why: unknown) {
+    super(executor);
+    this.why = why;
+    // Not through our own `then`, which would count as someone asking.
+    Promise.prototype.then.call(this, undefined, ignore);
+  }
+
+  /** What is chained to a refusal is an ordinary promise. */
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: overriding it is how a refusal learns that it was seen.
+  override then<A = never, B = never>(
+    fulfilled?: ((value: never) => A | PromiseLike<A>) | null,
+    rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.seen = true;
+    return super.then(fulfilled, rejected);
+  }
+}
 
 /** The handler that keeps an unawaited refusal from ending the process; whoever awaits it is still told. */
 function ignore(): void {}
