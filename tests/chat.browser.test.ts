@@ -126,5 +126,8 @@ test('what is typed in one window appears in the other, and what psql inserts in
   expect(await grace.getByTestId('message').count()).toBe(3);
 
   const picture = process.env.CONVOY_TEST_SCREENSHOT;
-  if (picture !== undefined) await ada.screenshot({ path: picture });
+  if (picture !== undefined) {
+    await ada.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+    await ada.screenshot({ path: picture });
+  }
 });

@@ -9,8 +9,10 @@ export function describe({ environment, requests, live, broken }) {
 
 function describeEnvironment({ cpu, cores, node, postgres, engine, connections, rounds, measureMs }) {
   const runs = rounds === 1 ? 'one run each' : `medians of ${rounds} alternating runs`;
+  const warning = engine === 'release' ? [] : ['This engine is a development build: its speeds say nothing.'];
   return [
-    `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}, engine built for ${engine}.`,
+    ...warning,
+    `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}.`,
     `Postgres ${postgres.server_version}: fsync ${postgres.fsync} (${postgres.wal_sync_method}), synchronous_commit ` +
       `${postgres.synchronous_commit}, the same for both.`,
     `${connections} connections, ${runs} of ${measureMs / 1000} s after a warm-up.`,

@@ -263,6 +263,7 @@ async fn a_commit_that_happens_after_its_caller_was_told_it_may_not_is_still_see
     cable.pull();
     let reply = within(mutation).await.expect("an answer");
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
+    assert_eq!(list.message().await.expect("the stream is open")["error"]["code"], "UNAVAILABLE");
     cable.plug_in();
     // The list has recovered and knows of no row, when Postgres goes on.
     list.until(|list| *list == json!([])).await;
