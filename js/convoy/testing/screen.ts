@@ -27,7 +27,6 @@ export async function screen(node: ReactNode): Promise<Screen> {
 /** A component that keeps what its hook gave at every render. */
 export function probe<Props extends object, Given>(use: (props: Props) => Given) {
   const renders: Given[] = [];
-  // biome-ignore lint/correctness/noComponentHookFactories: one component for each test is what is wanted here.
   const Probe: FunctionComponent<Props> = (props) => {
     renders.push(use(props));
     return null;
