@@ -4,6 +4,7 @@
 
 mod call;
 mod host;
+mod insert_lane;
 mod mutation;
 mod program;
 mod query;
@@ -17,6 +18,8 @@ use uuid::Uuid;
 pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome};
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
+
+use insert_lane::InsertLanes;
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::{Config, Limits};
@@ -71,7 +74,8 @@ struct Inner {
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
     handler_runs: AtomicU64,
-    /// Owns the tasks of mutations, which a caller hanging up must not cut short.
+    inserts: InsertLanes,
+    /// Owns the tasks of mutations and of the lanes they insert through, which a caller hanging up must not cut short.
     mutations: TaskTracker,
 }
 
@@ -95,6 +99,7 @@ impl Dispatcher {
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
+                inserts: InsertLanes::default(),
                 mutations: TaskTracker::new(),
             }),
         }

@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::call::{Call, broken_protocol, time_is_up};
 use super::host::{FromHost, Outcome};
+use super::insert_lane::{Insert, InsertError};
 use super::{Dispatcher, Program, Request};
 use crate::change::{Change, Changes};
 use crate::db::{Access, Executor};
 use crate::error::{Code, Failure};
 use crate::op::Op;
-use crate::postgres::{self, CommitOutcome, DbError, Isolation, Transaction};
+use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
 use crate::sql::document;
 
 /// How one attempt ended.
@@ -138,7 +139,7 @@ impl Dispatcher {
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
         let explain = |error: &DbError| self.explain(program, &request.function, error);
-        let held = match parse_held(&held, program) {
+        let mut held = match parse_held(&held, program) {
             Ok(held) => held,
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
@@ -146,9 +147,17 @@ impl Dispatcher {
             let failure = Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows");
             return abort(transaction, Attempt::Done(Err(failure))).await;
         }
-        if transaction.is_none() && held.len() == 1 {
-            let mut held = held;
-            return self.insert_alone(executor, held.remove(0), result, &explain, deadline).await;
+        if transaction.is_none()
+            && held.len() == 1
+            && let Some(insert) = held.pop()
+        {
+            // No BEGIN, and perhaps not even a statement of its own.
+            return match self.insert(insert, deadline).await {
+                Ok(()) => Attempt::Done(Ok(result)),
+                Err(InsertError::Lost(error)) => Attempt::Lost(error),
+                Err(InsertError::Refused(error)) => Attempt::Done(Err(explain(&error))),
+                Err(InsertError::Told(failure)) => Attempt::Done(Err(failure)),
+            };
         }
         for insert in held {
             let open = match &mut transaction {
@@ -181,50 +190,9 @@ impl Dispatcher {
         }
     }
 
-    /// A mutation that only inserted into one table: one statement, its own
-    /// transaction, SERIALIZABLE by the session's default.
-    async fn insert_alone(
-        &self,
-        mut executor: Executor,
-        insert: HeldInsert,
-        result: String,
-        explain: &(dyn Fn(&DbError) -> Failure + Sync),
-        deadline: Instant,
-    ) -> Attempt {
-        let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
-        let mut lease = match self.inner.postgres.writers.acquire().await {
-            Ok(lease) => lease,
-            Err(error) => return Attempt::Done(Err(explain(&error))),
-        };
-        let ran = tokio::time::timeout_at(deadline, postgres::run(&mut lease, statement)).await;
-        let written = match ran {
-            Ok(Ok(rows)) => executor.inserted(&insert.table, &rows),
-            Ok(Err(error)) => Err(error),
-            Err(_elapsed) => {
-                // Dropped while busy, the connection closes, but Postgres may
-                // have the statement done before it notices.
-                drop(lease);
-                return Attempt::Done(Err(self.in_doubt(insert.changed_table(), &time_is_up())));
-            }
-        };
-        match written {
-            Ok(()) => {
-                self.tell(executor.take_changes());
-                Attempt::Done(Ok(result))
-            }
-            Err(error @ DbError::Retry(_)) => Attempt::Lost(error),
-            Err(error) if error.connection_lost() => {
-                // The statement was its own commit, so it may have happened.
-                self.inner.postgres.writers.forget_idle();
-                Attempt::Done(Err(self.in_doubt(insert.changed_table(), &error)))
-            }
-            Err(error) => Attempt::Done(Err(explain(&error))),
-        }
-    }
-
     /// A commit was not answered: it counts as having happened for those who
     /// watch, now and for as long as it still may.
-    fn in_doubt(&self, changes: Vec<Change>, cause: &dyn std::fmt::Display) -> Failure {
+    pub(super) fn in_doubt(&self, changes: Vec<Change>, cause: &dyn std::fmt::Display) -> Failure {
         tracing::warn!(%cause, "a commit was not answered");
         self.inner.doubts.raise();
         self.tell(changes);
@@ -234,7 +202,7 @@ impl Dispatcher {
         )
     }
 
-    fn tell(&self, changes: Vec<Change>) {
+    pub(super) fn tell(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             // An engine that is gone has no live queries left to tell.
             if let Some(sink) = self.inner.sink.upgrade() {
@@ -244,24 +212,10 @@ impl Dispatcher {
     }
 }
 
-/// Inserts of one table that the host held back, as one statement.
-struct HeldInsert {
-    table: std::sync::Arc<crate::schema::Table>,
-    rows: Vec<(uuid::Uuid, Box<RawValue>)>,
-}
-
-impl HeldInsert {
-    /// What to tell when it is not known which rows were written.
-    fn changed_table(&self) -> Vec<Change> {
-        let table = std::sync::Arc::from(self.table.physical.as_str());
-        vec![Change { table, kind: crate::change::ChangeKind::Whole }]
-    }
-}
-
 /// Groups held inserts by table, in the order tables first appear: plain
 /// inserts into different tables do not depend on each other.
-fn parse_held(held: &[Box<RawValue>], program: &Program) -> Result<Vec<HeldInsert>, Failure> {
-    let mut inserts: Vec<HeldInsert> = Vec::new();
+fn parse_held(held: &[Box<RawValue>], program: &Program) -> Result<Vec<Insert>, Failure> {
+    let mut inserts: Vec<Insert> = Vec::new();
     for op in held {
         let parsed = Op::parse_batch(&format!("[{}]", op.get()), &program.schema);
         let op = parsed.map_err(|error| broken_protocol(&error))?.into_iter().next();
@@ -269,7 +223,7 @@ fn parse_held(held: &[Box<RawValue>], program: &Program) -> Result<Vec<HeldInser
             Some(Ok(Op::Insert { table, id, doc })) => {
                 match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
                     Some(known) => known.rows.push((id, doc)),
-                    None => inserts.push(HeldInsert { table, rows: vec![(id, doc)] }),
+                    None => inserts.push(Insert { table, rows: vec![(id, doc)] }),
                 }
             }
             Some(Err(failure)) => return Err(failure),

@@ -3,6 +3,7 @@
 
 mod faults;
 mod http;
+mod insert_lane;
 mod live;
 mod outside;
 mod shared;

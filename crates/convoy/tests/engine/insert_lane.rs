@@ -1,0 +1,117 @@
+//! Inserts written together: all of them land, each with its own outcome.
+
+use convoy_testkit::{App, Reply, TestDb, within};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::shared::{bodies, chat, functions, tables};
+
+fn send(app: &App, message: Value) -> JoinHandle<Reply> {
+    let client = app.client();
+    tokio::spawn(async move { client.mutate("messages.send", message).await })
+}
+
+/// Sends `first` while the table is locked, then the others once it waits; they
+/// have no choice but to queue behind it. Gives the calls with the table free again.
+async fn queued(db: &TestDb, app: &App, first: Value, others: Vec<Value>) -> Vec<JoinHandle<Reply>> {
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in exclusive mode").await;
+    let mut calls = vec![send(app, first)];
+    let mut psql = db.psql().await;
+    let waiting = "select count(*)::text from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    let count = others.len() + 1;
+    calls.extend(others.into_iter().map(|message| send(app, message)));
+    within(async {
+        while app.engine.stats().running < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    locker.run("commit").await;
+    calls
+}
+
+fn message(n: i64) -> Value {
+    json!({ "channel": "a", "n": n, "body": n.to_string() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_wait_go_out_in_one_statement_and_wake_their_watchers_once() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.next().await;
+    for call in queued(&db, &app, message(0), (1..=12).map(message).collect()).await {
+        call.await.expect("an answer").data();
+    }
+    list.until(|list| bodies(list).len() == 13).await;
+    // The scripted host answers at once, but its last calls may reach the lane
+    // a moment late; one more statement takes them.
+    let statements = db.psql().await.column("select count(distinct xid)::text from _convoy.changes").await;
+    let statements: u32 = statements[0].parse().expect("a number");
+    assert!((2..=4).contains(&statements), "13 inserts took {statements} statements");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_postgres_refuses_fails_alone() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let poison = json!({ "channel": "a", "n": 2, "body": "a\u{0}b" });
+    let calls = queued(&db, &app, message(0), vec![message(1), poison, message(3)]).await;
+    let mut statuses = Vec::new();
+    for call in calls {
+        let reply = call.await.expect("an answer");
+        statuses.push((reply.status, reply.code().to_owned()));
+    }
+    let fine = (200, "none".to_owned());
+    assert_eq!(statuses, [fine.clone(), fine.clone(), (400, "INVALID_ARGS".to_owned()), fine]);
+    let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    assert_eq!(bodies(&list), ["3", "1", "0"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_told_its_time_is_up_was_not_written() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({ "limits": { "mutationMs": 400 } }), tables(), functions()).await;
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in exclusive mode").await;
+    let first = send(&app, message(0));
+    let mut psql = db.psql().await;
+    let waiting = "select count(*)::text from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    // Queued behind a statement that Postgres will cancel; those that are then
+    // under way themselves when their time is up have an unknown outcome.
+    let mut calls = vec![(0, first)];
+    calls.extend((1..10).map(|n| (n, send(&app, message(n)))));
+    let mut certain = Vec::new();
+    for (n, call) in calls {
+        let reply = call.await.expect("an answer");
+        assert!(["TIMEOUT", "UNAVAILABLE"].contains(&reply.code()), "{reply:?}");
+        if reply.code() == "TIMEOUT" {
+            certain.push(n.to_string());
+        }
+    }
+    locker.run("commit").await;
+    app.client().mutate("messages.sendNow", message(10)).await.data();
+    let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    assert!(certain.iter().all(|body| !bodies(&list).contains(&body.as_str())), "{certain:?} in {list}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_writers_lose_nothing() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let calls: Vec<_> = (0..400).map(|n| send(&app, message(n))).collect();
+    for call in calls {
+        call.await.expect("an answer").data();
+    }
+    let stored = db.psql().await.column("select count(distinct data ->> 'body')::text from messages").await;
+    assert_eq!(stored, ["400"]);
+    app.engine.close().await;
+}
