@@ -16,7 +16,11 @@ export async function run(title, command, args, { env, cwd = root } = {}) {
   console.log(`\n▸ ${title}`);
   const started = performance.now();
   const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
-  const stop = (signal) => child.kill(signal);
+  let stopped = false;
+  const stop = (signal) => {
+    stopped = true;
+    child.kill(signal);
+  };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   try {
@@ -29,6 +33,8 @@ export async function run(title, command, args, { env, cwd = root } = {}) {
       });
       child.once('exit', (code, signal) => {
         if (code === 0) resolve(undefined);
+        // Whoever pressed Ctrl-C knows why this ends.
+        else if (stopped) process.exit(130);
         else reject(new StepError(`${title}: ${command} ended with ${signal ?? `exit code ${code}`}`));
       });
     });
