@@ -43,6 +43,18 @@ export const functions = {
       input: { channelId: defineRef('channels'), body: z.string() },
       handler: (ctx, message) => ctx.db.insert('messages', message),
     }),
+    sendMany: mutation({
+      input: { channelId: defineRef('channels'), bodies: z.array(z.string()) },
+      handler: async (ctx, { channelId, bodies }) =>
+        ctx.db.insertMany(
+          'messages',
+          bodies.map((body) => ({ channelId, body })),
+        ),
+    }),
+    getMany: query({
+      input: { ids: z.array(z.union([defineRef('messages'), defineRef('channels')])) },
+      handler: (ctx, { ids }) => ctx.db.getMany(ids),
+    }),
     like: mutation({
       input: { id: defineRef('messages') },
       handler: async (ctx, { id }) => {
@@ -84,6 +96,8 @@ export const api = {
   messages: {
     list: makeQueryRef('messages.list') as RefFor<'messages.list', typeof functions.messages.list>,
     send: makeMutationRef('messages.send') as RefFor<'messages.send', typeof functions.messages.send>,
+    sendMany: makeMutationRef('messages.sendMany') as RefFor<'messages.sendMany', typeof functions.messages.sendMany>,
+    getMany: makeQueryRef('messages.getMany') as RefFor<'messages.getMany', typeof functions.messages.getMany>,
     like: makeMutationRef('messages.like') as RefFor<'messages.like', typeof functions.messages.like>,
   },
   faults: {

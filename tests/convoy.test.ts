@@ -46,6 +46,27 @@ describe('calls', () => {
     expect(await convoy.mutation(api.messages.like, { id })).toMatchObject({ likes: 1 });
   });
 
+  test('many documents go in together or not at all, and come back in the order they are asked for', async () => {
+    const { convoy, client, psql } = await served();
+    const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
+    const ids = await client.mutation(api.messages.sendMany, { channelId, bodies: ['one', 'two', 'three'] });
+    expect([...ids].sort()).toEqual(ids);
+    const gone = 'messages:00000000-0000-7000-8000-000000000000' as const;
+    const [last, missing, channel, first] = await client.query(api.messages.getMany, {
+      ids: [ids[2] ?? gone, gone, channelId, ids[0] ?? gone],
+    });
+    expect([last, missing, channel, first]).toMatchObject([
+      { body: 'three' },
+      null,
+      { name: 'general' },
+      { body: 'one' },
+    ]);
+    const oneTooLong = client.mutation(api.messages.sendMany, { channelId, bodies: ['four', 'x'.repeat(2_001)] });
+    await expect(oneTooLong).rejects.toMatchObject({ code: 'INVALID_ARGS', details: { table: 'messages' } });
+    expect((await psql.query('select from messages')).rowCount).toBe(3);
+    expect(await client.mutation(api.messages.sendMany, { channelId, bodies: [] })).toEqual([]);
+  });
+
   test('wrong input names the field, and an id of another table is wrong input', async () => {
     const { convoy, baseUrl } = await served();
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });

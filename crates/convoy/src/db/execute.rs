@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::ReadSet;
@@ -70,8 +71,8 @@ impl Executor {
 
     /// Runs a batch and appends its answers to `out`, a JSON array.
     ///
-    /// Reads of one table by id become one statement, as long as no write
-    /// stands between them; everything else keeps its order.
+    /// Neighbouring reads by id become one statement per table, and so do
+    /// neighbouring inserts into one table; everything else keeps its order.
     pub async fn run(
         &mut self,
         access: &mut Access<'_>,
@@ -89,6 +90,12 @@ impl Executor {
             }
             match &ops[at] {
                 Err(failure) => push_failure(out, failure),
+                Ok(Op::Insert { table, .. }) => {
+                    let rows = inserts_into(table, &ops[at..]);
+                    at += rows.len();
+                    self.inserts(access, table, rows, out).await?;
+                    continue;
+                }
                 Ok(op) => self.one(access, op, out).await?,
             }
             at += 1;
@@ -150,26 +157,36 @@ impl Executor {
         Ok(())
     }
 
-    async fn one(&mut self, access: &mut Access<'_>, op: &Op, out: &mut String) -> Result<(), DbError> {
-        if op.writes() {
-            if self.may_write == 0 {
-                push_failure(
-                    out,
-                    &Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows"),
-                );
-                return Ok(());
+    async fn inserts(
+        &mut self,
+        access: &mut Access<'_>,
+        table: &Arc<Table>,
+        rows: Vec<(Uuid, Box<RawValue>)>,
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        let fits = self.count_writes(rows.len());
+        if fits {
+            let written = access.run(document::insert(table, self.node, &rows)).await?;
+            self.inserted(table, &written)?;
+        }
+        for _ in rows {
+            if fits {
+                out.push_str(r#"{"ok":null},"#);
+            } else {
+                push_failure(out, &too_many_writes());
             }
-            self.may_write -= 1;
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, access: &mut Access<'_>, op: &Op, out: &mut String) -> Result<(), DbError> {
+        if op.writes() && !self.count_writes(1) {
+            push_failure(out, &too_many_writes());
+            return Ok(());
         }
         match op {
-            Op::Get { .. } => unreachable!("reads by id were taken as a group"),
+            Op::Get { .. } | Op::Insert { .. } => unreachable!("these were taken as a group"),
             Op::Scan(scan) => self.scan(access, scan, out).await,
-            Op::Insert { table, id, doc } => {
-                let rows = access.run(document::insert(table, self.node, &[(*id, doc.clone())])).await?;
-                self.inserted(table, &rows)?;
-                out.push_str(r#"{"ok":null},"#);
-                Ok(())
-            }
             Op::Patch { table, id, set, unset } => {
                 let rows = access.run(document::patch(table, self.node, *id, set, unset)).await?;
                 out.push_str(r#"{"ok":"#);
@@ -240,11 +257,31 @@ impl Executor {
         self.changes.push(Change { table, kind: ChangeKind::Row { id, old, new } });
     }
 
+    fn count_writes(&mut self, documents: usize) -> bool {
+        let left = self.may_write.checked_sub(documents);
+        self.may_write = left.unwrap_or(0);
+        left.is_some()
+    }
+
     fn count_reads(&mut self, documents: usize) -> bool {
         let left = self.may_read.checked_sub(documents);
         self.may_read = left.unwrap_or(0);
         left.is_some()
     }
+}
+
+/// The rows of the inserts into `table` that `ops` begins with.
+fn inserts_into(table: &Table, ops: &[Result<Op, Failure>]) -> Vec<(Uuid, Box<RawValue>)> {
+    ops.iter()
+        .map_while(|op| match op {
+            Ok(Op::Insert { table: into, id, doc }) if into.physical == table.physical => Some((*id, doc.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn too_many_writes() -> Failure {
+    Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
 }
 
 fn too_many_reads() -> Failure {

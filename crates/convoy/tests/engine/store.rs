@@ -3,7 +3,7 @@
 
 use crate::shared::{bodies, chat};
 use convoy_testkit::{Functions, TestDb, Thrown, within};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_inserted_comes_back_with_its_id_and_creation_time() {
@@ -161,6 +161,37 @@ async fn a_query_of_several_statements_sees_one_snapshot() {
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await.data();
     go.send(true).expect("the query waits");
     assert_eq!(query.await.expect("the query ends"), json!([[], []]));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neighbouring_inserts_of_a_batch_are_one_statement() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions().mutation("fill", |ctx, _| async move {
+        let insert = |table: &str, n: i64| {
+            let doc = json!({ "name": n.to_string(), "channel": "a", "n": n, "body": n.to_string() });
+            json!({ "op": "insert", "table": table, "id": convoy::id::mint().to_string(), "doc": doc })
+        };
+        let mut ops: Vec<Value> = (0..50).map(|n| insert("messages", n)).collect();
+        ops.extend((0..50).map(|n| insert("channels", n)));
+        let results = ctx.ops(json!(ops)).await?;
+        Ok(json!(results.into_iter().filter(Result::is_ok).count()))
+    });
+    let app = db.app(crate::shared::tables(), functions).await;
+    let mut psql = db.psql().await;
+    // Counts statements by what a statement trigger sees.
+    psql.run(
+        "create table statements (tab text);
+         create function count_statement() returns trigger language plpgsql as $$
+         begin insert into statements values (tg_table_name); return null; end $$;
+         create trigger counted after insert on messages for each statement execute function count_statement();
+         create trigger counted after insert on channels for each statement execute function count_statement()",
+    )
+    .await;
+    assert_eq!(app.client().mutate("fill", json!({})).await.data(), 100);
+    assert_eq!(psql.column("select tab from statements order by tab").await, ["channels", "messages"]);
+    let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    assert_eq!(bodies(&list)[..3], ["49", "48", "47"]);
     app.engine.close().await;
 }
 

@@ -40,6 +40,14 @@ export class CallDatabase implements ScanSource {
     return this.#attempt(() => this.#read(this.#target(args)));
   }
 
+  getMany(ids: unknown): Promise<(Document | null)[]> {
+    return this.#attempt(() => {
+      // All of them are looked at before the first is read.
+      const targets = list('getMany', ids).map((id) => this.#target([id]));
+      return Promise.all(targets.map((target) => this.#read(target)));
+    });
+  }
+
   query(table: string): TableScan {
     return new TableScan(this, this.#table(table));
   }
@@ -48,15 +56,18 @@ export class CallDatabase implements ScanSource {
     return this.#attempt(() => {
       this.#mustWrite('insert');
       const table = this.#table(tableName);
-      const doc = this.#parse(table, withoutSystemFields(input, null));
-      assertStorable(doc, { table: table.name });
-      const [uuid] = this.call.engine.mintIds(1);
-      if (uuid === undefined) throw new Error('The engine made no id.');
-      const id = formatId(table.name, uuid);
-      const operation = { op: 'insert', table: table.name, id: uuid, doc } as const;
-      if (this.call.over || !this.#program.holdsInserts.has(table.name)) return this.call.issue(operation, () => id);
-      this.call.hold(operation);
-      return Promise.resolve(id);
+      const [stored] = this.#store(table, [this.#storable(table, input)]);
+      return stored as Promise<string>;
+    });
+  }
+
+  insertMany(tableName: string, inputs: unknown): Promise<string[]> {
+    return this.#attempt(() => {
+      this.#mustWrite('insertMany');
+      const table = this.#table(tableName);
+      // A document that does not fit keeps all of them out.
+      const documents = list('insertMany', inputs).map((input) => this.#storable(table, input));
+      return Promise.all(this.#store(table, documents));
     });
   }
 
@@ -84,6 +95,27 @@ export class CallDatabase implements ScanSource {
     const found = documents as Document[];
     for (const document of found) this.#arrived(table, document);
     return found;
+  }
+
+  /** What is stored of a new document. */
+  #storable(table: Table, input: unknown): object {
+    const doc = this.#parse(table, withoutSystemFields(input, null));
+    assertStorable(doc, { table: table.name });
+    return doc;
+  }
+
+  #store(table: Table, documents: readonly object[]): Promise<string>[] {
+    const uuids = this.call.engine.mintIds(documents.length);
+    const holds = !this.call.over && this.#program.holdsInserts.has(table.name);
+    return documents.map((doc, place) => {
+      const uuid = uuids[place];
+      if (uuid === undefined) throw new Error('The engine made too few ids.');
+      const id = formatId(table.name, uuid);
+      const operation = { op: 'insert', table: table.name, id: uuid, doc } as const;
+      if (!holds) return this.call.issue(operation, () => id);
+      this.call.hold(operation);
+      return Promise.resolve(id);
+    });
   }
 
   #read(target: Target): Promise<Document | null> {
@@ -197,6 +229,11 @@ export class CallDatabase implements ScanSource {
       return this.call.refuse(error);
     }
   }
+}
+
+function list(method: string, value: unknown): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw invalid(`${method}() takes an array`);
 }
 
 /** The document without `id` and `_creationTime`, which may be written back unchanged but not changed. */

@@ -31,6 +31,9 @@ export interface DatabaseReader<Model> {
   get<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<DocumentIn<Model, Table> | null>;
   get<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<DocumentIn<Model, Table> | null>;
 
+  /** The documents in the order of their ids, `null` where there is none; one statement for each table among them. */
+  getMany<Table extends TableNameIn<Model>>(ids: readonly Id<Table>[]): Promise<(DocumentIn<Model, Table> | null)[]>;
+
   /** Begins a query over a table; nothing is sent before `collect`, `take` or `first`. */
   query<Table extends TableNameIn<Model>>(table: Table): TableQuery<TypesIn<Model, Table>>;
 }
@@ -39,6 +42,12 @@ export interface DatabaseReader<Model> {
 export interface Database<Model> extends DatabaseReader<Model> {
   /** Stores the parsed document under a new id. */
   insert<Table extends TableNameIn<Model>>(table: Table, document: InputIn<Model, Table>): Promise<Id<Table>>;
+
+  /** Stores the parsed documents, all or none, in one statement; gives their ids in the same order. */
+  insertMany<Table extends TableNameIn<Model>>(
+    table: Table,
+    documents: readonly InputIn<Model, Table>[],
+  ): Promise<Id<Table>[]>;
 
   /** Writes the named keys only and gives the new document, or `null` where it is gone. `undefined` removes a key. */
   patch<Table extends TableNameIn<Model>>(
