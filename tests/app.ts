@@ -80,6 +80,15 @@ export const functions = {
         return ctx.db.insert('channels', { name: 'kept' });
       },
     }),
+    /** Inserts one by one, and reads in between or not. */
+    many: mutation({
+      input: { channelId: defineRef('channels'), before: z.number(), after: z.number(), reads: z.boolean() },
+      handler: async (ctx, { channelId, before, after, reads }) => {
+        for (let n = 0; n < before; n++) await ctx.db.insert('messages', { channelId, body: 'x' });
+        if (reads) await ctx.db.query('messages').first();
+        for (let n = 0; n < after; n++) await ctx.db.insert('messages', { channelId, body: 'x' });
+      },
+    }),
     unawaited: mutation({
       handler: (ctx) => {
         void ctx.db.insert('channels', { name: 'general' });
@@ -102,6 +111,7 @@ export const api = {
   },
   faults: {
     throws: makeMutationRef('faults.throws') as RefFor<'faults.throws', typeof functions.faults.throws>,
+    many: makeMutationRef('faults.many') as RefFor<'faults.many', typeof functions.faults.many>,
     refused: makeMutationRef('faults.refused') as RefFor<'faults.refused', typeof functions.faults.refused>,
     unawaited: makeMutationRef('faults.unawaited') as RefFor<'faults.unawaited', typeof functions.faults.unawaited>,
   },

@@ -111,6 +111,22 @@ describe('calls', () => {
     expect((await psql.query('select from channels')).rowCount).toBe(0);
   });
 
+  test('a mutation over its limit of writes stores nothing, however its inserts traveled', async () => {
+    const { client, convoy, psql } = await served({ limits: { documentsWritten: 10 } });
+    const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
+    for (const [before, after, reads] of [
+      [11, 0, false],
+      [11, 0, true],
+      [3, 8, true],
+    ] as const) {
+      const over = client.mutation(api.faults.many, { channelId, before, after, reads });
+      await expect(over).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    }
+    expect((await psql.query('select from messages')).rowCount).toBe(0);
+    await client.mutation(api.faults.many, { channelId, before: 3, after: 7, reads: true });
+    expect((await psql.query('select from messages')).rowCount).toBe(10);
+  });
+
   test('a refused write that nobody looked at fails the mutation, and one that was handled does not', async () => {
     const { client, psql } = await served();
     await expect(client.mutation(api.faults.refused, { look: false })).rejects.toMatchObject({ code: 'INVALID_ARGS' });

@@ -55,6 +55,12 @@ impl OpenError {
         match self {
             OpenError::Database(error) => {
                 let failure = error.to_failure("opening");
+                if matches!(error, DbError::Duplicates { .. } | DbError::Address(_)) {
+                    return failure;
+                }
+                if error.refused_login() {
+                    return Failure { message: format!("Postgres refused the login: {}", error.cause()), ..failure };
+                }
                 Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
             }
             OpenError::Schema(error) => Failure::new(Code::InvalidArgs, error.to_string()),

@@ -46,13 +46,23 @@ pub struct Executor {
     limit_of_reads: u32,
     may_read: usize,
     may_write: usize,
+    /// The first write refused for its number; the call has lost it for good.
+    refused: Option<Failure>,
 }
 
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
     pub fn new(node: Uuid, may_read: usize, may_write: usize) -> Executor {
         let limit_of_reads = u32::try_from(may_read).unwrap_or(u32::MAX);
-        Executor { node, reads: ReadSet::default(), changes: Vec::new(), limit_of_reads, may_read, may_write }
+        Executor {
+            node,
+            reads: ReadSet::default(),
+            changes: Vec::new(),
+            limit_of_reads,
+            may_read,
+            may_write,
+            refused: None,
+        }
     }
 
     /// How many statements these operations will take.
@@ -105,6 +115,12 @@ impl Executor {
         }
         out.push(']');
         Ok(())
+    }
+
+    /// The write that was refused, if any: a call that lost one must not commit,
+    /// whether its function looked at that or not.
+    pub fn refused_write(&self) -> Option<&Failure> {
+        self.refused.as_ref()
     }
 
     /// Takes what was read.
@@ -257,9 +273,13 @@ impl Executor {
         self.changes.push(Change { table, kind: ChangeKind::Row { id, old, new } });
     }
 
-    fn count_writes(&mut self, documents: usize) -> bool {
+    /// Counts writes that are about to be made. `false`: they are too many.
+    pub fn count_writes(&mut self, documents: usize) -> bool {
         let left = self.may_write.checked_sub(documents);
         self.may_write = left.unwrap_or(0);
+        if left.is_none() {
+            self.refused = Some(too_many_writes());
+        }
         left.is_some()
     }
 

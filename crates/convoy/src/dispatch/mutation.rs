@@ -107,7 +107,10 @@ impl Dispatcher {
             let mut access = Access::Within(open);
             let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
             match ran {
-                Ok(Ok(())) => call.answer(batch, results),
+                Ok(Ok(())) => {
+                    call.answer(batch, results);
+                    broken = executor.refused_write().cloned();
+                }
                 Ok(Err(error @ DbError::Retry(_))) => {
                     call.give_up(Failure::new(Code::Unavailable, "this run starts again: another writer won"));
                     return abort(transaction, Attempt::Lost(error)).await;
@@ -143,9 +146,11 @@ impl Dispatcher {
             Ok(held) => held,
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
-        if held.len() > self.inner.limits.documents_written {
-            let failure = Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows");
-            return abort(transaction, Attempt::Done(Err(failure))).await;
+        let rows = held.iter().map(|insert| insert.rows.len()).sum();
+        if !executor.count_writes(rows)
+            && let Some(refused) = executor.refused_write().cloned()
+        {
+            return abort(transaction, Attempt::Done(Err(refused))).await;
         }
         if transaction.is_none()
             && held.len() == 1

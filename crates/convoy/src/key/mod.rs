@@ -100,6 +100,11 @@ fn descend<'a>(json: &'a str, parts: &[String]) -> Result<Option<&'a RawValue>, 
     }
 }
 
+/// The earliest and the latest time that Postgres and JavaScript both can say,
+/// in milliseconds since 1970.
+const FIRST_MS: f64 = -2.1e14;
+const LAST_MS: f64 = 8.64e15;
+
 /// A value someone compares an indexed field with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyValue {
@@ -130,7 +135,8 @@ impl KeyValue {
         match (&field.path, field.kind) {
             (FieldPath::CreationTime, _) => {
                 let ms: f64 = serde_json::from_str(text).ok()?;
-                Some(KeyValue::Time((ms * 1_000.0).round() as i64))
+                // What no row can have compares like the furthest it could.
+                Some(KeyValue::Time((ms.clamp(FIRST_MS, LAST_MS) * 1_000.0).round() as i64))
             }
             (FieldPath::Id, _) => {
                 let id: String = serde_json::from_str(text).ok()?;

@@ -25,6 +25,24 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
+    /// A unique index cannot be built over what the table holds.
+    #[error("index `{index}` of `{table}` cannot be unique: some documents have the same {fields}")]
+    Duplicates {
+        /// The table's name in code.
+        table: String,
+        /// The index's name in code.
+        index: String,
+        /// Its fields.
+        fields: String,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The URL does not name a Postgres database.
+    #[error(
+        "the database URL (DATABASE_URL) is not usable: {0}; it looks like postgres://user:password@host:5432/database"
+    )]
+    Address(String),
     /// Postgres cannot take a value it was given.
     #[error("Postgres refuses a value: {message}")]
     Value {
@@ -61,6 +79,12 @@ impl DbError {
         }
     }
 
+    /// Whether Postgres knows this role, or its password, not.
+    pub fn refused_login(&self) -> bool {
+        let DbError::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code.starts_with("28"))
+    }
+
     /// Whether the connection is gone, so that another one may do better.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))
@@ -89,6 +113,10 @@ impl DbError {
             DbError::Constraint { constraint, .. } => {
                 Failure::new(Code::Conflict, format!("the database constraint `{constraint}` refuses this"))
             }
+            DbError::Duplicates { .. } => {
+                Failure::new(Code::Conflict, format!("{self}; change those documents, or leave `unique` out"))
+            }
+            DbError::Address(_) => Failure::new(Code::InvalidArgs, self.to_string()),
             DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
             DbError::Cancelled(_) => Failure::new(Code::Timeout, "the database took too long to answer"),
             DbError::Other(source) => Failure::internal(context, source),

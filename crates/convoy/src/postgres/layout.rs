@@ -41,7 +41,7 @@ struct Standing {
     /// Left behind by builds that failed.
     broken_indexes: Vec<String>,
     constrained: bool,
-    unique_indexes: bool,
+    unique_indexes: Vec<String>,
     triggers: Vec<Trigger>,
     filled: bool,
 }
@@ -60,8 +60,8 @@ impl Standing {
             columns: row.texts(1)?,
             indexes: row.texts(2)?,
             broken_indexes: row.texts(3)?,
-            constrained: row.bool(4)?,
-            unique_indexes: row.bool(5)?,
+            unique_indexes: row.texts(4)?,
+            constrained: row.bool(5)?,
             triggers: serde_json::from_str(row.text(6)?).map_err(|error| DbError::Row(error.to_string()))?,
             filled: row.bool(7)?,
         })
@@ -120,14 +120,19 @@ async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -
                 if let Some(missing) = missing_columns(table, found) {
                     report.warnings.push(missing);
                 }
+                if table.managed {
+                    report.warnings.extend(left_over_unique(table, found));
+                }
                 if table.managed && !found.logs(&layout_paths(table)) {
                     report.warnings.push(format!(
                         "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
                         table.name
                     ));
                 }
-                let holds_inserts =
-                    table.managed && !found.constrained && !found.unique_indexes && !found.has_foreign_triggers();
+                let holds_inserts = table.managed
+                    && !found.constrained
+                    && found.unique_indexes.is_empty()
+                    && !found.has_foreign_triggers();
                 report.tables.insert(table.name.clone(), TableReport { holds_inserts });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
@@ -155,7 +160,16 @@ async fn lay_out_table(
             run(connection, layout::drop_broken_index(&name)).await?;
         }
         let filled = found.is_some_and(|found| found.filled);
-        run(connection, layout::create_index(table, index, filled)).await?;
+        let built = run(connection, layout::create_index(table, index, filled)).await;
+        built.map_err(|error| match error {
+            DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
+                table: table.name.clone(),
+                index: index.name.clone(),
+                fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
+                source,
+            },
+            other => other,
+        })?;
         if index.name != BY_CREATION {
             report.created.push(format!("index {}.{}", table.name, index.name));
         }
@@ -171,6 +185,22 @@ async fn lay_out_table(
 
 fn layout_paths(table: &Table) -> Vec<String> {
     crate::sql::document::logged_paths(table)
+}
+
+/// Unique indexes of ours that the schema no longer has: nothing is dropped
+/// unasked, so they go on refusing documents until someone does.
+fn left_over_unique(table: &Table, found: &Standing) -> Vec<String> {
+    let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
+    let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !wanted.contains(name));
+    left_over
+        .map(|name| {
+            format!(
+                "table {} still has the unique index {name} of an earlier schema, which goes on refusing documents; \
+                 to be rid of it: drop index \"{name}\"",
+                table.name
+            )
+        })
+        .collect()
 }
 
 fn missing_columns(table: &Table, found: &Standing) -> Option<String> {

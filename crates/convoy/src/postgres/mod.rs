@@ -40,7 +40,12 @@ pub struct Postgres {
 impl Postgres {
     /// Parses the URL. Nothing is connected yet.
     pub fn new(config: &Config) -> Result<Postgres, DbError> {
-        let options: PgConnectOptions = config.database_url.parse()?;
+        let url = config.database_url.as_str();
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(DbError::Address("it does not begin with postgres://".into()));
+        }
+        let options: PgConnectOptions =
+            url.parse().map_err(|error: sqlx::Error| DbError::Address(error.to_string()))?;
         let options = options.application_name("convoy").statement_cache_capacity(PREPARED).disable_statement_logging();
         // What we stop waiting for, Postgres stops doing.
         let timeouts = |most: Duration| {

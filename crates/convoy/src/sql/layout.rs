@@ -106,7 +106,7 @@ $$",
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, broken_indexes, constrained, unique_indexes, triggers, filled`.
+/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
@@ -126,14 +126,15 @@ pub fn catalog(tables: &[&str]) -> Statement {
     join pg_class as i on i.oid = x.indexrelid
     where x.indrelid = c.oid and not x.indisvalid
   ) as broken_indexes,
+  array(
+    select i.relname::text from pg_index as x
+    join pg_class as i on i.oid = x.indexrelid
+    where x.indrelid = c.oid and x.indisunique and not x.indisprimary
+  ) as unique_indexes,
   exists (
     select from pg_constraint as k
     where k.conrelid = c.oid and k.contype not in ('p', 'n')
   ) as constrained,
-  exists (
-    select from pg_index as x
-    where x.indrelid = c.oid and x.indisunique and not x.indisprimary
-  ) as unique_indexes,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
       'name', t.tgname, 'enabled', t.tgenabled <> 'D', 'args', encode(t.tgargs, 'hex')

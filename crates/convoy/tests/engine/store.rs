@@ -249,7 +249,7 @@ async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_f
     };
     let (app, refused) = load(app).await;
     let refused = refused.expect_err("there are duplicates");
-    assert!(refused.message.contains("by_name"), "{refused}");
+    assert!(refused.message.contains("`by_name` of `channels` cannot be unique"), "{refused}");
     let (app, again) = load(app).await;
     assert!(again.is_err(), "the half-built index must not pass for built");
     psql.run("delete from channels where ctid = (select min(ctid) from channels)").await;
@@ -274,5 +274,83 @@ async fn reading_more_than_a_call_may_is_refused_without_reading_it_all() {
     psql.run(&fill(1)).await;
     let refused = app.client().query("messages.all", json!({})).await;
     assert_eq!((refused.status, refused.code()), (413, "PAYLOAD_TOO_LARGE"));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_that_writes_more_than_it_may_writes_nothing() {
+    let db = TestDb::new().await;
+    let held = |ctx: &convoy_testkit::Ctx, table: &str, count: i64| {
+        for n in 0..count {
+            ctx.hold(table, json!({ "channel": "a", "n": n, "body": "x", "name": n.to_string() }));
+        }
+    };
+    let functions = crate::shared::functions()
+        .mutation("held", move |ctx, input| async move {
+            held(&ctx, "messages", input["first"].as_i64().expect("a number"));
+            held(&ctx, "others", input["second"].as_i64().expect("a number"));
+            Ok(json!("fine"))
+        })
+        .mutation("sent", move |ctx, input| async move {
+            // What a host does with held inserts when an operation follows: they
+            // go in front of it, and nobody looks at what becomes of them.
+            let insert = |n: i64| {
+                let id = convoy::id::mint().to_string();
+                json!({ "op": "insert", "table": "messages", "id": id, "doc": { "channel": "a", "n": n, "body": "x" } })
+            };
+            let mut ops: Vec<Value> = (0..input["first"].as_i64().expect("a number")).map(insert).collect();
+            ops.push(json!({ "op": "get", "table": "messages", "id": convoy::id::mint().to_string() }));
+            let ignored = ctx.ops(json!(ops)).await?;
+            drop(ignored);
+            held(&ctx, "messages", input["second"].as_i64().expect("a number"));
+            Ok(json!("fine"))
+        });
+    let mut tables = crate::shared::tables();
+    tables.as_array_mut().expect("a list").push(convoy_testkit::table("others", &[]));
+    let app = db.app_with(json!({ "limits": { "documentsWritten": 10 } }), tables, functions).await;
+    let client = app.client();
+    for (name, first, second) in [("held", 11, 0), ("held", 6, 5), ("sent", 11, 0), ("sent", 6, 5)] {
+        let reply = client.mutate(name, json!({ "first": first, "second": second })).await;
+        assert_eq!((reply.status, reply.code()), (413, "PAYLOAD_TOO_LARGE"), "{name} {first} {second}");
+    }
+    let mut psql = db.psql().await;
+    let count = "select ((select count(*) from messages) + (select count(*) from others))::text";
+    assert_eq!(psql.column(count).await, ["0"]);
+    for (name, first, second) in [("held", 10, 0), ("held", 6, 4), ("sent", 10, 0), ("sent", 6, 4)] {
+        client.mutate(name, json!({ "first": first, "second": second })).await.data();
+    }
+    assert_eq!(psql.column(count).await, ["40"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_index_that_the_schema_dropped_is_warned_of() {
+    let db = TestDb::new().await;
+    let of = |unique: bool| json!([convoy_testkit::table("channels", &[("by_name", unique, &[("name", "text")])])]);
+    let app = db.app(of(true), Functions::new()).await;
+    let program = json!({ "schema": { "tables": of(false) }, "functions": [], "hasContext": false, "sync": true });
+    let loaded = app.engine.load(serde_json::from_value(program).expect("a program"), Functions::new().host()).await;
+    let warnings = loaded.expect("it loads").warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("drop index \"convoy_channels_by_name_"), "{warnings:?}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_beyond_all_time_compare_like_its_ends() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions().query("between", |ctx, input| async move {
+        let bound = |name: &str| json!({ "value": input[name], "inclusive": false });
+        ctx.op(json!({
+            "op": "scan", "table": "messages", "index": "by_creation_time", "eq": [],
+            "lower": bound("after"), "upper": bound("before"), "order": "asc", "limit": null,
+        }))
+        .await
+    });
+    let app = db.app(crate::shared::tables(), functions).await;
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "now" })).await.data();
+    for (after, before, found) in [(-1e300, 1e300, 1), (1e300, 1e301, 0), (-1e300, -1e18, 0), (0.0, 1e18, 1)] {
+        let list = app.client().query("between", json!({ "after": after, "before": before })).await.data();
+        assert_eq!(list.as_array().map(Vec::len), Some(found), "{after} {before}");
+    }
     app.engine.close().await;
 }

@@ -123,6 +123,9 @@ export class Call {
     if (sent === undefined) return;
     this.#batches?.delete(batch);
     const results = JSON.parse(text) as { readonly ok?: unknown; readonly error?: unknown }[];
+    // Whoever awaited a held insert was told that it is fine; if it is not, the run as a whole is not.
+    const lost = results.slice(0, sent.held).find((result) => result.error !== undefined);
+    if (lost !== undefined) void this.refuse(errorFromPayload(lost.error));
     sent.waiters.forEach((waiter, place) => {
       const result = results[sent.held + place];
       if (result === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
