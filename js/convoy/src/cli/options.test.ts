@@ -30,12 +30,12 @@ describe('the options of convoy dev', () => {
 
 describe('the layout of a project', () => {
   it('hangs from the root, with the schema where the flag says', () => {
-    const layout = layoutOf({ root: 'app', schema: '../shared/schema.ts' }, '/work');
+    const layout = layoutOf({ root: 'app', schema: '../shared/schema.ts' }, '/projects');
     expect(layout).toMatchObject({
-      root: '/work/app',
-      schemaFile: '/work/shared/schema.ts',
-      functionsFolder: '/work/app/convoy/functions',
-      stateFolder: '/work/app/.convoy',
+      root: '/projects/app',
+      schemaFile: '/projects/shared/schema.ts',
+      functionsFolder: '/projects/app/convoy/functions',
+      stateFolder: '/projects/app/.convoy',
     });
   });
 });
