@@ -8,7 +8,6 @@ use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::host::{Calls, Delivery, JsHost, outcome};
 use crate::promise::{malformed, promise, rejection};
@@ -112,10 +111,6 @@ impl NativeEngine {
     pub fn respond(&self, call: i64, ok: bool, text: String, held: Option<String>) -> Result<()> {
         // A call the engine gave up is not in the table any more.
         let Some(link) = self.calls.take(call) else { return Ok(()) };
-        let held: Vec<Box<RawValue>> = match held.as_deref().map(serde_json::from_str).transpose() {
-            Ok(held) => held.unwrap_or_default(),
-            Err(error) => return Err(rejection(&malformed("held operations", &error))),
-        };
         if let Err(error) = link.respond(outcome(ok, text), held) {
             tracing::debug!(cause = %error, "a function answered a call that is over");
         }

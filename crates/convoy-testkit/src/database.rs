@@ -60,6 +60,13 @@ impl Psql {
         self.0.execute(AssertSqlSafe(sql)).await.expect_err("it was expected to fail").to_string()
     }
 
+    /// Waits until exactly one session of this database waits for a lock.
+    pub async fn someone_waits_for_a_lock(&mut self) {
+        let waiting = "select count(*)::text from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        crate::within(async { while self.column(waiting).await != ["1"] {} }).await;
+    }
+
     /// The first column of every row, as text.
     pub async fn column(&mut self, sql: &str) -> Vec<String> {
         let rows = self.0.fetch_all(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));

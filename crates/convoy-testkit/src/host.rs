@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 /// What a function gives back: a result, or how it failed.
@@ -82,7 +82,7 @@ struct RunningCall {
     caller: Option<Arc<str>>,
     waiting: Mutex<HashMap<u32, oneshot::Sender<String>>>,
     next_batch: AtomicU32,
-    held: Mutex<Vec<Box<RawValue>>>,
+    held: Mutex<Vec<Value>>,
 }
 
 impl Ctx {
@@ -112,7 +112,6 @@ impl Ctx {
     pub fn hold(&self, table: &str, doc: Value) -> String {
         let id = convoy::id::mint().to_string();
         let op = json!({ "op": "insert", "table": table, "id": id, "doc": doc });
-        let op = serde_json::value::to_raw_value(&op).expect("JSON");
         self.call.held.lock().push(op);
         id
     }
@@ -170,7 +169,7 @@ impl FunctionHost for ScriptedHost {
             let link = running.link.lock().take();
             if let Some(link) = link {
                 // An abandoned call does not hear its answer.
-                drop(link.respond(outcome, held));
+                drop(link.respond(outcome, (!held.is_empty()).then(|| Value::from(held).to_string())));
             }
         });
     }

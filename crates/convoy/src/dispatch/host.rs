@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
@@ -59,7 +58,7 @@ pub enum Outcome {
 /// What a running function sends to its call.
 pub(super) enum FromHost {
     Operate { batch: u32, ops: String },
-    Respond { outcome: Outcome, held: Vec<Box<RawValue>> },
+    Respond { outcome: Outcome, held: Option<String> },
 }
 
 /// A running function's line to its call.
@@ -92,8 +91,9 @@ impl CallLink {
         self.send(FromHost::Operate { batch, ops })
     }
 
-    /// Ends the call. `held` are the inserts not sent before, in order.
-    pub fn respond(self, outcome: Outcome, held: Vec<Box<RawValue>>) -> Result<(), LinkError> {
+    /// Ends the call. `held` are the inserts not sent before, in order: a JSON
+    /// array of operations, where there are any.
+    pub fn respond(self, outcome: Outcome, held: Option<String>) -> Result<(), LinkError> {
         self.send(FromHost::Respond { outcome, held })
     }
 

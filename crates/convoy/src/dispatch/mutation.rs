@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -96,12 +95,9 @@ impl Dispatcher {
                 call.answer(batch, every_op_fails(ops.len(), failure));
                 continue;
             }
-            let open = match &mut transaction {
-                Some(open) => open,
-                none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
-                    Ok(begun) => none.insert(begun),
-                    Err(error) => return Attempt::Done(Err(call.give_up(explain(&error)))),
-                },
+            let open = match self.opened(&mut transaction).await {
+                Ok(open) => open,
+                Err(error) => return Attempt::Done(Err(call.give_up(explain(&error)))),
             };
             let mut results = String::with_capacity(512);
             let mut access = Access::Within(open);
@@ -134,7 +130,7 @@ impl Dispatcher {
         mut executor: Executor,
         mut transaction: Option<Transaction>,
         outcome: Outcome,
-        held: Vec<Box<RawValue>>,
+        held: Option<String>,
         deadline: Instant,
     ) -> Attempt {
         let result = match self.conclude(&request.function, outcome) {
@@ -142,7 +138,7 @@ impl Dispatcher {
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
         let explain = |error: &DbError| self.explain(program, &request.function, error);
-        let mut held = match parse_held(&held, program) {
+        let mut held = match parse_held(held.as_deref(), program) {
             Ok(held) => held,
             Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
         };
@@ -165,16 +161,15 @@ impl Dispatcher {
             };
         }
         for insert in held {
-            let open = match &mut transaction {
-                Some(open) => open,
-                none => match Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await {
-                    Ok(begun) => none.insert(begun),
-                    Err(error) => return Attempt::Done(Err(explain(&error))),
-                },
+            let open = match self.opened(&mut transaction).await {
+                Ok(open) => open,
+                Err(error) => return Attempt::Done(Err(explain(&error))),
             };
             let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
-            let written = open.run(statement).await.and_then(|rows| executor.inserted(&insert.table, &rows));
-            match written {
+            let Ok(written) = tokio::time::timeout_at(deadline, open.run(statement)).await else {
+                return Attempt::Done(Err(time_is_up()));
+            };
+            match written.and_then(|rows| executor.inserted(&insert.table, &rows)) {
                 Ok(()) => {}
                 Err(error @ DbError::Retry(_)) => return abort(transaction, Attempt::Lost(error)).await,
                 Err(error) => return abort(transaction, Attempt::Done(Err(explain(&error)))).await,
@@ -192,6 +187,17 @@ impl Dispatcher {
             CommitOutcome::RolledBack(error @ DbError::Retry(_)) => Attempt::Lost(error),
             CommitOutcome::RolledBack(error) => Attempt::Done(Err(explain(&error))),
             CommitOutcome::Unknown(error) => Attempt::Done(Err(self.in_doubt(changes, &error))),
+        }
+    }
+
+    /// The attempt's transaction, begun where it has none yet.
+    async fn opened<'a>(&self, transaction: &'a mut Option<Transaction>) -> Result<&'a mut Transaction, DbError> {
+        match transaction {
+            Some(open) => Ok(open),
+            none => {
+                let begun = Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await?;
+                Ok(none.insert(begun))
+            }
         }
     }
 
@@ -219,20 +225,17 @@ impl Dispatcher {
 
 /// Groups held inserts by table, in the order tables first appear: plain
 /// inserts into different tables do not depend on each other.
-fn parse_held(held: &[Box<RawValue>], program: &Program) -> Result<Vec<Insert>, Failure> {
+fn parse_held(held: Option<&str>, program: &Program) -> Result<Vec<Insert>, Failure> {
+    let Some(held) = held else { return Ok(Vec::new()) };
+    let ops = Op::parse_batch(held, &program.schema).map_err(|error| broken_protocol(&error))?;
     let mut inserts: Vec<Insert> = Vec::new();
-    for op in held {
-        let parsed = Op::parse_batch(&format!("[{}]", op.get()), &program.schema);
-        let op = parsed.map_err(|error| broken_protocol(&error))?.into_iter().next();
-        match op {
-            Some(Ok(Op::Insert { table, id, doc })) => {
-                match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
-                    Some(known) => known.rows.push((id, doc)),
-                    None => inserts.push(Insert { table, rows: vec![(id, doc)] }),
-                }
-            }
-            Some(Err(failure)) => return Err(failure),
-            _ => return Err(broken_protocol(&"only inserts can be held")),
+    for op in ops {
+        let Op::Insert { table, id, doc } = op? else {
+            return Err(broken_protocol(&"only inserts can be held"));
+        };
+        match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
+            Some(known) => known.rows.push((id, doc)),
+            None => inserts.push(Insert { table, rows: vec![(id, doc)] }),
         }
     }
     Ok(inserts)

@@ -256,10 +256,7 @@ async fn a_commit_that_happens_after_its_caller_was_told_it_may_not_is_still_see
         tokio::spawn(
             async move { client.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await },
         );
-    let mut psql = db.psql().await;
-    let waiting = "select count(*)::text from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    db.psql().await.someone_waits_for_a_lock().await;
     cable.pull();
     let reply = within(mutation).await.expect("an answer");
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));

@@ -17,10 +17,7 @@ async fn queued(db: &TestDb, app: &App, first: Value, others: Vec<Value>) -> Vec
     let mut locker = db.psql().await;
     locker.run("begin; lock table messages in exclusive mode").await;
     let mut calls = vec![send(app, first)];
-    let mut psql = db.psql().await;
-    let waiting = "select count(*)::text from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    db.psql().await.someone_waits_for_a_lock().await;
     let count = others.len() + 1;
     calls.extend(others.into_iter().map(|message| send(app, message)));
     within(async {
@@ -80,10 +77,7 @@ async fn one_that_was_told_its_time_is_up_was_not_written() {
     let mut locker = db.psql().await;
     locker.run("begin; lock table messages in exclusive mode").await;
     let first = send(&app, message(0));
-    let mut psql = db.psql().await;
-    let waiting = "select count(*)::text from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    within(async { while psql.column(waiting).await != ["1"] {} }).await;
+    db.psql().await.someone_waits_for_a_lock().await;
     // Queued behind a statement that Postgres will cancel; those that are then
     // under way themselves when their time is up have an unknown outcome.
     let mut calls = vec![(0, first)];

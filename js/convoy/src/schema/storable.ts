@@ -9,7 +9,7 @@
 import type * as z from 'zod';
 import type { SchemaProblem } from './problems.js';
 import { refTarget } from './refs.js';
-import { defOf, isZodType, lazyTarget, type ZodDef, type ZodType, zod3TypeName } from './zod.js';
+import { defOf, isZodType, wrappedIn, type ZodDef, type ZodType, zod3TypeName } from './zod.js';
 
 /** What a walk has learned: problems, and every table a `defineRef` points to. */
 export interface Findings {
@@ -105,23 +105,16 @@ class Walk {
       case 'literal':
         if (def.values.some((value) => typeof value === 'bigint')) this.#refuse(path, NO_JSON.bigint as string);
         return;
-      case 'lazy':
-        this.visit(lazyTarget(schema), path);
-        return;
       case 'pipe':
         this.#visitPipe(def, path);
         return;
       case 'custom':
         this.#visitCustom(schema, path);
         return;
-      case 'optional':
-      case 'nullable':
-      case 'nonoptional':
-      case 'readonly':
-      case 'default':
-      case 'prefault':
-      case 'catch':
-        this.visit(def.innerType, path);
+      default: {
+        const inner = wrappedIn(schema);
+        if (inner !== null) this.visit(inner, path);
+      }
     }
   }
 

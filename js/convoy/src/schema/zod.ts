@@ -44,27 +44,30 @@ export function unwrap(schema: ZodType): ZodType {
   let current = schema;
   for (let depth = 0; depth < MAX_WRAPPERS; depth++) {
     const def = defOf(current);
-    switch (def.type) {
-      case 'optional':
-      case 'nullable':
-      case 'nonoptional':
-      case 'readonly':
-      case 'default':
-      case 'prefault':
-      case 'catch':
-        current = def.innerType;
-        break;
-      case 'lazy':
-        current = lazyTarget(current);
-        break;
-      case 'pipe':
-        current = def.in;
-        break;
-      default:
-        return current;
-    }
+    const inner = def.type === 'pipe' ? def.in : wrappedIn(current);
+    if (inner === null) return current;
+    current = inner;
   }
   return current;
+}
+
+/** What a wrapper wraps, or a lazy schema makes; `null` for every other schema. */
+export function wrappedIn(schema: ZodType): ZodType | null {
+  const def = defOf(schema);
+  switch (def.type) {
+    case 'optional':
+    case 'nullable':
+    case 'nonoptional':
+    case 'readonly':
+    case 'default':
+    case 'prefault':
+    case 'catch':
+      return def.innerType;
+    case 'lazy':
+      return lazyTarget(schema);
+    default:
+      return null;
+  }
 }
 
 /** A lazy schema may wrap itself; nobody wraps a value this often on purpose. */
