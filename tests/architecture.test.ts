@@ -25,7 +25,7 @@ test('every source names only what its place may name', async () => {
 test('no part of the sources has slipped out of sight', async () => {
   const places = new Set((await sources()).map(({ path }) => placeOf(path)));
   const engine = ['http', 'live', 'dispatch', 'db', 'feed', 'postgres', 'sql', 'engine', 'lib'];
-  const written = ['cli', 'codegen', 'server', 'react', 'client', 'protocol', 'schema', 'values', 'index'];
+  const written = ['cli', 'codegen', 'server', 'react', 'client', 'protocol', 'schema', 'sql', 'values', 'index'];
   expect([...engine, ...written].filter((place) => !places.has(place))).toEqual([]);
 });
 

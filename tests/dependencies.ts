@@ -30,7 +30,8 @@ const PACKAGE: Directions = {
   cli: ['codegen', 'server'],
   codegen: ['schema'],
   // Of `protocol` only the types of references, which a function's own types are read by.
-  server: ['schema', 'protocol'],
+  server: ['schema', 'protocol', 'sql'],
+  sql: ['values'],
   react: ['client'],
   client: ['protocol'],
   protocol: ['values'],
@@ -68,7 +69,7 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
 const NODE = ['server', 'codegen', 'cli'];
 
 /** What browsers load: nothing reached from here may import a module of Node. */
-const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts'];
+const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts', 'sql/index.ts'];
 
 const CRATE_SOURCES = 'crates/convoy/src/';
 const PACKAGE_SOURCES = 'js/convoy/src/';

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{Caller, FunctionKind, ProgramDescription};
+use convoy::dispatch::{CallOf, Caller, FunctionKind, ProgramDescription};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
 
-use crate::host::{Calls, Delivery, JsHost, outcome};
+use crate::host::{Calls, Delivery, JsHost, outcome, rest};
 use crate::promise::{malformed, promise, rejection};
 use crate::{logging, runtime};
 
@@ -84,12 +84,10 @@ impl NativeEngine {
     ) -> Result<Object<'env>> {
         let engine = self.engine.clone();
         promise(env, async move {
-            let kind = match kind.as_str() {
-                "query" => FunctionKind::Query,
-                "mutation" => FunctionKind::Mutation,
-                _ => return Err(Failure::new(Code::InvalidArgs, "a call is a query or a mutation")),
-            };
-            let result = engine.call(kind, &name, input, Caller::Inside(request.map(Into::into))).await;
+            let kind = FunctionKind::parse(&kind)
+                .ok_or_else(|| Failure::new(Code::InvalidArgs, "a call is one of a query, a mutation or an action"))?;
+            let caller = Caller::Inside(request.map(Into::into));
+            let result = engine.call(CallOf { kind, name: &name, input, caller, key: None }).await;
             Ok(convoy::http::envelope_of(&result))
         })
     }
@@ -108,10 +106,11 @@ impl NativeEngine {
 
     /// Ends a call.
     #[napi(catch_unwind)]
-    pub fn respond(&self, call: i64, ok: bool, text: String, held: Option<String>) -> Result<()> {
+    pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
         // A call the engine gave up is not in the table any more.
         let Some(link) = self.calls.take(call) else { return Ok(()) };
-        if let Err(error) = link.respond(outcome(ok, text), held) {
+        let more = rest(more).map_err(|error| rejection(&malformed("an answer", &error)))?;
+        if let Err(error) = link.respond(outcome(ok, text), more) {
             tracing::debug!(cause = %error, "a function answered a call that is over");
         }
         Ok(())

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -120,6 +120,11 @@ struct Thrown {
     message: String,
     #[serde(default)]
     stack: String,
+}
+
+/// What JavaScript says beside the outcome.
+pub fn rest(text: Option<String>) -> serde_json::Result<Rest> {
+    text.map_or_else(|| Ok(Rest::default()), |text| serde_json::from_str(&text))
 }
 
 /// How JavaScript says a function ended.

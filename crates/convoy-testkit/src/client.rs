@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -27,6 +27,7 @@ pub struct Reply {
     pub status: u16,
     /// The envelope.
     pub body: Value,
+    headers: HeaderMap,
 }
 
 impl Reply {
@@ -34,6 +35,11 @@ impl Reply {
     pub fn data(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body["data"].clone()
+    }
+
+    /// One of its headers.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// The error's code, if it is an error.
@@ -70,8 +76,9 @@ impl Client {
         let exchange = async {
             let response = self.request(method, path, body.into()).await;
             let status = response.status().as_u16();
+            let headers = response.headers().clone();
             let body = response.into_body().collect().await.expect("the answer arrives whole").to_bytes();
-            Reply { status, body: serde_json::from_slice(&body).expect("answers are JSON") }
+            Reply { status, body: serde_json::from_slice(&body).expect("answers are JSON"), headers }
         };
         tokio::time::timeout(PATIENCE, exchange).await.expect("the server answers")
     }

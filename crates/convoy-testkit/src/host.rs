@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -55,6 +55,14 @@ impl Functions {
         self.add(json!({ "name": name, "kind": "mutation" }), body)
     }
 
+    /// Adds an action.
+    pub fn action<F>(self, name: &str, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        self.add(json!({ "name": name, "kind": "action" }), body)
+    }
+
     /// Adds a function with a description of its own.
     pub fn add<F>(mut self, described: Value, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
     where
@@ -83,6 +91,8 @@ struct RunningCall {
     waiting: Mutex<HashMap<u32, oneshot::Sender<String>>>,
     next_batch: AtomicU32,
     held: Mutex<Vec<Value>>,
+    identity: Mutex<Option<String>>,
+    refresh_ms: Mutex<Option<u64>>,
 }
 
 impl Ctx {
@@ -114,6 +124,16 @@ impl Ctx {
         let op = json!({ "op": "insert", "table": table, "id": id, "doc": doc });
         self.call.held.lock().push(op);
         id
+    }
+
+    /// Says who calls, as a host does once it has made the call's context.
+    pub fn identify(&self, identity: &str) {
+        *self.call.identity.lock() = Some(identity.to_owned());
+    }
+
+    /// Says that the result grows old by itself.
+    pub fn refresh_after(&self, ms: u64) {
+        *self.call.refresh_ms.lock() = Some(ms);
     }
 
     /// Inserts a document and waits for it.
@@ -153,6 +173,8 @@ impl FunctionHost for ScriptedHost {
             waiting: Mutex::default(),
             next_batch: AtomicU32::new(0),
             held: Mutex::default(),
+            identity: Mutex::default(),
+            refresh_ms: Mutex::default(),
         });
         self.calls.lock().insert(call, running.clone());
         let body = self.bodies[function as usize].clone();
@@ -166,10 +188,12 @@ impl FunctionHost for ScriptedHost {
             };
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());
+            let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
+            let rest = Rest { held, identity: running.identity.lock().take(), refresh_ms: *running.refresh_ms.lock() };
             let link = running.link.lock().take();
             if let Some(link) = link {
                 // An abandoned call does not hear its answer.
-                drop(link.respond(outcome, (!held.is_empty()).then(|| Value::from(held).to_string())));
+                drop(link.respond(outcome, rest));
             }
         });
     }

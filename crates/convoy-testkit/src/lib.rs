@@ -9,6 +9,7 @@ mod app;
 mod client;
 mod database;
 mod host;
+mod wire;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use app::{App, IndexSpec, table};
 pub use client::{Client, Reply, Watch};
 pub use database::TestDb;
 pub use host::{Ctx, Functions, Thrown};
+pub use wire::{Cut, Wire};
 
 /// How long a test waits for an event before it calls it missing.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -40,6 +40,8 @@ pub struct Limits {
     pub query_ms: u64,
     /// Milliseconds a mutation may take, retries included (`TIMEOUT`).
     pub mutation_ms: u64,
+    /// Milliseconds an action may take (`TIMEOUT`).
+    pub action_ms: u64,
     /// How often a mutation is run again after a serialization failure (`CONFLICT`).
     pub retries: u32,
     /// Calls that may wait for the host at once (`UNAVAILABLE`).
@@ -67,6 +69,7 @@ impl Default for Limits {
             result_bytes: 16 << 20,
             query_ms: 10_000,
             mutation_ms: 15_000,
+            action_ms: 600_000,
             retries: 4,
             waiting_calls: 1_024,
             streams: 20_000,
@@ -89,6 +92,11 @@ impl Limits {
     /// How long one mutation may take, its retries included.
     pub fn mutation_time(&self) -> Duration {
         Duration::from_millis(self.mutation_ms)
+    }
+
+    /// How long one action may take.
+    pub fn action_time(&self) -> Duration {
+        Duration::from_millis(self.action_ms)
     }
 }
 

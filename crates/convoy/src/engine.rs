@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -15,16 +14,19 @@ use uuid::Uuid;
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
-use crate::dispatch::{Caller, Dispatcher, FunctionHost, FunctionKind, Program, ProgramDescription, Request};
+use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription};
 use crate::error::{Code, Failure};
 use crate::feed::Feed;
 use crate::http::Server;
 use crate::live::{Counts, Live};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
+use crate::sql;
 
 /// How long a closing engine waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often answers past their day are removed.
+const FORGET: Duration = Duration::from_secs(600);
 
 /// One running engine. Everything it started ends with [`Engine::close`].
 pub struct Engine {
@@ -74,6 +76,8 @@ impl OpenError {
 pub struct Stats {
     /// Function runs started, re-runs of live queries included.
     pub handler_runs: u64,
+    /// Calls that ended in a serial lane.
+    pub in_lanes: u64,
     /// Function runs not over yet.
     pub running: usize,
     /// Live queries.
@@ -94,6 +98,7 @@ impl Engine {
         // An empty schema: only what is ours.
         let ours = Schema::parse(SchemaDescription::default())?;
         postgres.lay_out(&ours, true).await?;
+        postgres.note_history().await;
         let node = Uuid::now_v7();
         let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
@@ -114,6 +119,7 @@ impl Engine {
             }
         });
         let dispatcher = live.dispatcher().clone();
+        tasks.spawn(forget_old_answers(postgres.clone(), stop.clone()));
         Ok(Arc::new(Engine {
             config,
             postgres,
@@ -153,27 +159,16 @@ impl Engine {
         Ok(report)
     }
 
-    /// Calls a public function. `input` is JSON text, as is the result.
-    pub async fn call(
-        &self,
-        kind: FunctionKind,
-        name: &str,
-        input: String,
-        caller: Caller<'_>,
-    ) -> Result<Bytes, Failure> {
-        if self.stop.is_cancelled() {
+    /// Makes one call.
+    pub async fn call(&self, call: CallOf<'_>) -> Result<Answer, Failure> {
+        // What still runs may call on, or it could not end.
+        if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
         }
         let program = self.program.load_full();
         let program =
             program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))?;
-        let function = program.public(kind, name)?;
-        crate::value::check(&input).map_err(|error| Failure::new(Code::InvalidArgs, error.to_string()))?;
-        let request = Request { function, input: input.into(), caller: caller.describe(&program) };
-        match kind {
-            FunctionKind::Query => self.dispatcher.query(&program, &request).await.result,
-            FunctionKind::Mutation => self.dispatcher.mutate(program, request).await.map(Bytes::from),
-        }
+        self.dispatcher.call(program, call).await
     }
 
     /// Serves HTTP on an address; port 0 takes a free one.
@@ -188,6 +183,7 @@ impl Engine {
         let Counts { queries, busy, subscribers } = self.live.counts();
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
+            in_lanes: self.dispatcher.in_lanes(),
             running: self.dispatcher.running(),
             live_queries: queries,
             busy,
@@ -216,5 +212,18 @@ impl Engine {
         }
         self.postgres.close().await;
         self.program.store(None);
+    }
+}
+
+/// Removes the kept answers of keyed mutations that nobody will ask for again.
+async fn forget_old_answers(postgres: Postgres, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(FORGET) => {}
+        }
+        if let Err(error) = postgres.write(&sql::idempotency::trim()).await {
+            tracing::debug!(cause = %error, "old answers could not be removed; they stay until the next time");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! here, so that the rest of the engine can trust it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
@@ -26,12 +26,26 @@ pub struct Table {
     pub name: String,
     /// The name in Postgres.
     pub physical: String,
+    /// The same, to be shared: what changes and reads name the table by.
+    pub key: Arc<str>,
     /// Whether we may create, index and watch it with triggers.
     pub managed: bool,
     /// Its indexes; those every table has come first.
     pub indexes: Vec<Index>,
     /// Every indexed stored field, without repeats: what change records carry.
     pub key_paths: Vec<FieldPath>,
+    facts: OnceLock<Facts>,
+}
+
+/// What the database says about a table that its schema does not.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// It has the column `created_at`; a table of the user's own need not.
+    pub created_at: bool,
+    /// It has the column `updated_at`.
+    pub updated_at: bool,
+    /// No trigger but ours: a write changes what it says and nothing else.
+    pub quiet: bool,
 }
 
 /// One index: fields in order, then creation time, then id.
@@ -197,11 +211,26 @@ impl Table {
         }
         Ok(Table {
             name: description.name,
+            key: Arc::from(description.physical_name.as_str()),
             physical: description.physical_name,
             managed: description.managed,
             indexes,
             key_paths,
+            facts: OnceLock::new(),
         })
+    }
+
+    /// What the database says; before it was asked, what holds for every table
+    /// of ours.
+    pub fn facts(&self) -> Facts {
+        let before = Facts { created_at: true, updated_at: self.managed, quiet: false };
+        self.facts.get().copied().unwrap_or(before)
+    }
+
+    /// Notes what the database says, once, before the table is used.
+    pub fn learn(&self, facts: Facts) {
+        // A second answer would come too late for statements made of the first.
+        self.facts.get_or_init(|| facts);
     }
 
     /// The index with this name, and its place in [`Table::indexes`].

@@ -18,12 +18,16 @@ export {
   type TableInput,
   type TableTypes,
 } from './schema/index.js';
+export { type BaseContextParts, createBaseContext } from './server/base-context.js';
 export type {
   BaseContext,
+  CalleeOf,
   ConvoyContext,
   ConvoyRequest,
   CreateContext,
+  MutationContext,
   QueryContext,
+  RunFunction,
 } from './server/contexts.js';
 export type {
   Database,
@@ -33,10 +37,16 @@ export type {
   TableQuery,
 } from './server/database.js';
 export {
+  type ActionBuilder,
+  action,
   type ConvoyFunction,
   type ConvoyFunctionDefinition,
   createFunctionHelpers,
   type FunctionHelpers,
+  type FunctionKind,
+  internalAction,
+  internalMutation,
+  internalQuery,
   type MutationBuilder,
   mutation,
   type QueryBuilder,

@@ -7,7 +7,13 @@ import type { Operation } from '../src/server/call.js';
 import { openConvoy } from '../src/server/convoy.js';
 import { Host } from '../src/server/host.js';
 import { DELIVERY, type Deliver, type NativeEngine, type NativeModule } from '../src/server/native.js';
-import { describeProgram, type Program, type ProgramSource, prepareProgram } from '../src/server/program.js';
+import {
+  describeProgram,
+  type Program,
+  type ProgramOptions,
+  type ProgramSource,
+  prepareProgram,
+} from '../src/server/program.js';
 
 /** How a call ended. */
 export interface Response {
@@ -16,6 +22,9 @@ export interface Response {
   /** The result or the failure, parsed. */
   readonly body: unknown;
   readonly held: Operation[] | null;
+  /** What else the answer said. */
+  readonly identity: string | null;
+  readonly refreshMs: number | null;
 }
 
 /** Answers one operation: `{ ok }` or `{ error }`. */
@@ -69,7 +78,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     );
   }
 
-  /** Delivers a call and resolves to its response. */
+  /** Delivers a call and resolves to its response; never, where the call is abandoned. */
   run(index: number, input: string, request: string | null = null): Promise<Response> {
     const callId = this.#nextCall++;
     const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
@@ -98,8 +107,13 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
   }
 
-  respond(callId: number, ok: boolean, text: string, held: string | null): void {
-    const response = { callId, ok, body: JSON.parse(text) as unknown, held: held === null ? null : JSON.parse(held) };
+  respond(callId: number, ok: boolean, text: string, rest: string | null): void {
+    const {
+      held = null,
+      identity = null,
+      refreshMs = null,
+    } = (rest === null ? {} : JSON.parse(rest)) as Partial<Response>;
+    const response = { callId, ok, body: JSON.parse(text) as unknown, held, identity, refreshMs };
     this.responses.push(response);
     this.#waiting.get(callId)?.(response);
   }
@@ -134,9 +148,9 @@ export function uuid(n: number): string {
 }
 
 /** A host with one program loaded into a scripted engine, and a way to call its functions by name. */
-export function hostOf(source: ProgramSource, script?: Script | null): HostUnderTest {
+export function hostOf(source: ProgramSource, script?: Script | null, options?: ProgramOptions): HostUnderTest {
   const engine = new ScriptedEngine(script);
-  const program = prepareProgram(source);
+  const program = prepareProgram(source, options);
   const host = new Host(engine);
   const description = JSON.parse(describeProgram(source, { sync: true })) as Description;
   engine.use(description, host.deliverFor(program));

@@ -1,67 +1,88 @@
-//! Runs the operations of one call and writes their answers as JSON text.
-//!
-//! Rows are not parsed on their way out: Postgres' text of a document and its
-//! two own fields are joined into one buffer.
+//! Runs the operations of one call and writes their answers.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::ReadSet;
-use super::read_set::LastRow;
-use crate::change::{Change, ChangeKind};
+use super::Memory;
+use super::answer::push_failure;
+use super::read_set::ReadSet;
+use crate::change::Change;
 use crate::error::{Code, Failure};
-use crate::key::{KeyFields, RowKeys};
-use crate::op::{Op, Scan};
+use crate::op::{Edit, Op, Raw};
 use crate::postgres::{DbError, Postgres, Row, Transaction};
 use crate::schema::Table;
-use crate::sql::{Statement, document};
+use crate::sql::Statement;
 
 /// How a call reaches the database at the moment.
 pub enum Access<'a> {
     /// One read-only statement by itself.
-    Single(&'a Postgres),
+    Reading(&'a Postgres),
+    /// One statement by itself, which may write.
+    Writing(&'a Postgres),
     /// Inside the call's transaction.
     Within(&'a mut Transaction),
 }
 
 impl Access<'_> {
-    async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    pub(super) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         match self {
-            Access::Single(postgres) => postgres.read(&statement).await,
+            Access::Reading(postgres) => postgres.read(&statement).await,
+            Access::Writing(postgres) => postgres.write(&statement).await,
             Access::Within(transaction) => transaction.run(statement).await,
+        }
+    }
+
+    pub(super) async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+        match self {
+            Access::Reading(postgres) => postgres.readers.raw(raw).await,
+            Access::Writing(postgres) => postgres.writers.raw(raw).await,
+            Access::Within(transaction) => transaction.raw(raw).await,
         }
     }
 }
 
+/// What a call has written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Row by row.
+    pub changes: Vec<Change>,
+    /// The transaction's id, once it is known.
+    pub xid: Option<String>,
+}
+
 /// What a call has read and written so far, within its limits.
 pub struct Executor {
-    node: Uuid,
-    reads: ReadSet,
-    changes: Vec<Change>,
+    pub(super) node: Uuid,
+    pub(super) reads: ReadSet,
+    pub(super) written: Written,
+    /// What the transaction knows already.
+    pub memory: Memory,
     /// How many documents the whole call may read, and how many are left of it.
-    limit_of_reads: u32,
+    pub(super) limit_of_reads: u32,
     may_read: usize,
     may_write: usize,
     /// The first write refused for its number; the call has lost it for good.
     refused: Option<Failure>,
+    /// Something was written, or may have been.
+    pub(super) dirty: bool,
 }
 
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
-    pub fn new(node: Uuid, may_read: usize, may_write: usize) -> Executor {
+    pub fn new(node: Uuid, may_read: usize, may_write: usize, memory: Memory) -> Executor {
         let limit_of_reads = u32::try_from(may_read).unwrap_or(u32::MAX);
         Executor {
             node,
             reads: ReadSet::default(),
-            changes: Vec::new(),
+            written: Written::default(),
+            memory,
             limit_of_reads,
             may_read,
             may_write,
             refused: None,
+            dirty: false,
         }
     }
 
@@ -79,41 +100,49 @@ impl Executor {
         gets.len() + others
     }
 
-    /// Runs a batch and appends its answers to `out`, a JSON array.
+    /// Runs operations and appends their answers to `out`, each followed by a
+    /// comma. [`Op::Control`] is not for here.
     ///
     /// Neighbouring reads by id become one statement per table, and so do
-    /// neighbouring inserts into one table; everything else keeps its order.
+    /// neighbouring writes of one kind to different documents of one table;
+    /// everything else keeps its order.
     pub async fn run(
         &mut self,
         access: &mut Access<'_>,
         ops: &[Result<Op, Failure>],
         out: &mut String,
     ) -> Result<(), DbError> {
-        out.push('[');
-        let mut at = 0;
-        while at < ops.len() {
-            let gets = ops[at..].iter().take_while(|op| matches!(op, Ok(Op::Get { .. }))).count();
-            if gets > 0 {
-                self.gets(access, &ops[at..at + gets], out).await?;
-                at += gets;
-                continue;
-            }
-            match &ops[at] {
-                Err(failure) => push_failure(out, failure),
-                Ok(Op::Insert { table, .. }) => {
-                    let rows = inserts_into(table, &ops[at..]);
-                    at += rows.len();
-                    self.inserts(access, table, rows, out).await?;
+        let mut rest = ops;
+        while let Some(first) = rest.first() {
+            let op = match first {
+                Ok(op) => op,
+                Err(failure) => {
+                    push_failure(out, failure);
+                    rest = &rest[1..];
                     continue;
                 }
-                Ok(op) => self.one(access, op, out).await?,
+            };
+            let together = together(op, rest);
+            let (group, after) = rest.split_at(together);
+            rest = after;
+            let ops: Vec<&Op> = group.iter().flatten().collect();
+            if op.writes() && !self.count_writes(ops.len()) {
+                ops.iter().for_each(|_| push_failure(out, &too_many_writes()));
+                continue;
             }
-            at += 1;
+            self.dirty |= op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only);
+            match op {
+                Op::Get { .. } => self.gets(access, &ops, out).await?,
+                Op::Insert { table, .. } => self.inserts(access, table, &ops, out).await?,
+                Op::Edit { table, .. } => self.edits(access, table, &ops, out).await?,
+                Op::Delete { table, .. } => self.deletes(access, table, &ops, out).await?,
+                Op::Scan(scan) => self.scan(access, scan, out).await?,
+                Op::Count(scan) => self.count(access, scan, out).await?,
+                Op::Page(page) => self.page(access, page, out).await?,
+                Op::Raw(raw) => self.raw(access, raw, out).await?,
+                Op::Control(_) => push_failure(out, &out_of_place()),
+            }
         }
-        if out.ends_with(',') {
-            out.pop();
-        }
-        out.push(']');
         Ok(())
     }
 
@@ -123,154 +152,40 @@ impl Executor {
         self.refused.as_ref()
     }
 
+    /// Notes that the answer grows old by itself.
+    pub fn refresh(&mut self, after_ms: Option<u64>) {
+        self.reads.refresh = after_ms.map(std::time::Duration::from_millis);
+    }
+
+    /// What was read so far.
+    pub fn reads(&self) -> &ReadSet {
+        &self.reads
+    }
+
     /// Takes what was read.
     pub fn take_reads(&mut self) -> ReadSet {
         std::mem::take(&mut self.reads)
     }
 
+    /// Whether anything was written, or may have been.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+
     /// Takes what was written.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
+    pub fn take_written(&mut self) -> Written {
+        std::mem::take(&mut self.written)
     }
 
-    async fn gets(
-        &mut self,
-        access: &mut Access<'_>,
-        ops: &[Result<Op, Failure>],
-        out: &mut String,
-    ) -> Result<(), DbError> {
-        let mut by_table: Vec<(&Arc<Table>, Vec<Uuid>)> = Vec::new();
-        for op in ops.iter().flatten() {
-            let Op::Get { table, id } = op else { continue };
-            match by_table.iter_mut().find(|(known, _)| known.physical == table.physical) {
-                Some((_, ids)) if ids.contains(id) => {}
-                Some((_, ids)) => ids.push(*id),
-                None => by_table.push((table, vec![*id])),
-            }
-            self.reads.point(table, *id);
-        }
-        let mut found: HashMap<(&str, Uuid), Row> = HashMap::with_capacity(ops.len());
-        for (table, ids) in &by_table {
-            if !self.count_reads(ids.len()) {
-                for _ in ops {
-                    push_failure(out, &too_many_reads());
-                }
-                return Ok(());
-            }
-            for row in access.run(document::get(table, ids)).await? {
-                found.insert((table.physical.as_str(), row.uuid(0)?), row);
-            }
-        }
-        for op in ops.iter().flatten() {
-            let Op::Get { table, id } = op else { continue };
-            out.push_str(r#"{"ok":"#);
-            match found.get(&(table.physical.as_str(), *id)) {
-                Some(row) => push_document(out, table, row)?,
-                None => out.push_str("null"),
-            }
-            out.push_str("},");
-        }
-        Ok(())
-    }
-
-    async fn inserts(
-        &mut self,
-        access: &mut Access<'_>,
-        table: &Arc<Table>,
-        rows: Vec<(Uuid, Box<RawValue>)>,
-        out: &mut String,
-    ) -> Result<(), DbError> {
-        let fits = self.count_writes(rows.len());
-        if fits {
-            let written = access.run(document::insert(table, self.node, &rows)).await?;
-            self.inserted(table, &written)?;
-        }
-        for _ in rows {
-            if fits {
-                out.push_str(r#"{"ok":null},"#);
-            } else {
-                push_failure(out, &too_many_writes());
-            }
-        }
-        Ok(())
-    }
-
-    async fn one(&mut self, access: &mut Access<'_>, op: &Op, out: &mut String) -> Result<(), DbError> {
-        if op.writes() && !self.count_writes(1) {
-            push_failure(out, &too_many_writes());
-            return Ok(());
-        }
-        match op {
-            Op::Get { .. } | Op::Insert { .. } => unreachable!("these were taken as a group"),
-            Op::Scan(scan) => self.scan(access, scan, out).await,
-            Op::Patch { table, id, set, unset } => {
-                let rows = access.run(document::patch(table, self.node, *id, set, unset)).await?;
-                out.push_str(r#"{"ok":"#);
-                match rows.first() {
-                    Some(row) => {
-                        let old = row_keys(row.uuid(0)?, row.micros(4)?, row.json(5)?)?;
-                        let new = row_keys(row.uuid(0)?, row.micros(1)?, row.json(3)?)?;
-                        self.changed(table, *id, Some(old), Some(new));
-                        push_document(out, table, row)?;
-                    }
-                    None => out.push_str("null"),
-                }
-                out.push_str("},");
-                Ok(())
-            }
-            Op::Delete { table, id } => {
-                let rows = access.run(document::delete(table, self.node, *id)).await?;
-                for row in &rows {
-                    let old = row_keys(row.uuid(0)?, row.micros(1)?, row.json(2)?)?;
-                    self.changed(table, *id, Some(old), None);
-                }
-                let _ = write!(out, r#"{{"ok":{}}},"#, !rows.is_empty());
-                Ok(())
-            }
-        }
-    }
-
-    async fn scan(&mut self, access: &mut Access<'_>, scan: &Scan, out: &mut String) -> Result<(), DbError> {
-        self.reads.scan(scan);
-        // One more than may be read shows that there are too many, without
-        // fetching them all.
-        let most = self.limit_of_reads.saturating_add(1);
-        let rows = access.run(document::scan(scan, most)).await?;
-        if !self.count_reads(rows.len()) {
-            push_failure(out, &too_many_reads());
-            return Ok(());
-        }
-        if let Some(row) = rows.last()
-            && scan.limit.is_some_and(|limit| rows.len() >= limit as usize)
-        {
-            let last = LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? };
-            self.reads.stopped_at(scan, last).map_err(|error| DbError::Row(error.to_string()))?;
-        }
-        out.push_str(r#"{"ok":["#);
-        for row in &rows {
-            push_document(out, &scan.table, row)?;
-            out.push(',');
-        }
-        if !rows.is_empty() {
-            out.pop();
-        }
-        out.push_str("]},");
-        Ok(())
-    }
-
-    /// Notes inserted rows from what the statement returned.
-    pub fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
-        for row in rows {
-            let id = row.uuid(0)?;
-            let new = row_keys(id, row.micros(1)?, row.json(2)?)?;
-            self.changed(table, id, None, Some(new));
-        }
-        Ok(())
-    }
-
-    fn changed(&mut self, table: &Table, id: Uuid, old: Option<RowKeys>, new: Option<RowKeys>) {
-        let table = Arc::from(table.physical.as_str());
-        self.changes.push(Change { table, kind: ChangeKind::Row { id, old, new } });
+    /// Forgets what was written since there were this many changes: it was undone.
+    pub fn undo_to(&mut self, changes: usize) {
+        self.written.changes.truncate(changes);
+        self.memory.clear();
     }
 
     /// Counts writes that are about to be made. `false`: they are too many.
@@ -283,81 +198,38 @@ impl Executor {
         left.is_some()
     }
 
-    fn count_reads(&mut self, documents: usize) -> bool {
+    pub(super) fn count_reads(&mut self, documents: usize) -> bool {
         let left = self.may_read.checked_sub(documents);
         self.may_read = left.unwrap_or(0);
         left.is_some()
     }
 }
-
-/// The rows of the inserts into `table` that `ops` begins with.
-fn inserts_into(table: &Table, ops: &[Result<Op, Failure>]) -> Vec<(Uuid, Box<RawValue>)> {
-    ops.iter()
-        .map_while(|op| match op {
-            Ok(Op::Insert { table: into, id, doc }) if into.physical == table.physical => Some((*id, doc.clone())),
-            _ => None,
+/// How many of the operations that begin with `first` are one statement with it
+/// (or, of reads by id, one for each table).
+fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
+    let only_sets = |op: &Op| matches!(op, Op::Edit { edit: Edit::Patch { unset, .. }, .. } if unset.is_empty());
+    let mut written: HashSet<Uuid> = HashSet::new();
+    let mut another =
+        |table: &Arc<Table>, of: &Arc<Table>, id: &Uuid| table.physical == of.physical && written.insert(*id);
+    let count = ops
+        .iter()
+        .take_while(|op| match (first, op) {
+            (Op::Get { .. }, Ok(Op::Get { .. })) => true,
+            (Op::Insert { table, .. }, Ok(Op::Insert { table: of, id, .. }))
+            | (Op::Delete { table, .. }, Ok(Op::Delete { table: of, id })) => another(table, of, id),
+            (Op::Edit { table, .. }, Ok(op @ Op::Edit { table: of, id, .. })) => {
+                only_sets(first) && only_sets(op) && another(table, of, id)
+            }
+            _ => false,
         })
-        .collect()
+        .count();
+    count.max(1)
 }
 
 fn too_many_writes() -> Failure {
     Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
 }
 
-fn too_many_reads() -> Failure {
-    Failure::new(
-        Code::PayloadTooLarge,
-        "this call reads more documents than its limit allows; use an index and a limit",
-    )
-}
-
-fn row_keys(id: Uuid, created: i64, keys: &str) -> Result<RowKeys, DbError> {
-    let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
-    Ok(RowKeys { id, created, fields })
-}
-
-fn push_failure(out: &mut String, failure: &Failure) {
-    out.push_str(r#"{"error":"#);
-    out.push_str(&failure.to_json());
-    out.push_str("},");
-}
-
-/// `{…stored, "id":…, "_creationTime":…}`: our two fields come last, so that
-/// they win over fields of those names someone may have stored by hand.
-fn push_document(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
-    let (id, created, data) = (row.uuid(0)?, row.micros(1)?, row.json(2)?);
-    let stored = data
-        .strip_suffix('}')
-        .filter(|stored| stored.starts_with('{'))
-        .ok_or_else(|| DbError::Row(format!("the row {}:{id} holds no JSON object in `data`", table.name)))?;
-    out.reserve(data.len() + table.name.len() + 90);
-    out.push_str(stored);
-    if stored.len() > 1 {
-        out.push(',');
-    }
-    out.push_str(r#""id":""#);
-    push_escaped(out, &table.name);
-    let (ms, rest) = (created.div_euclid(1_000), created.rem_euclid(1_000));
-    // Milliseconds, with the microseconds as their fraction.
-    let written = if rest == 0 {
-        write!(out, r#":{id}","_creationTime":{ms}}}"#)
-    } else if ms >= 0 {
-        write!(out, r#":{id}","_creationTime":{ms}.{rest:03}}}"#)
-    } else {
-        write!(out, r#":{id}","_creationTime":{}}}"#, created as f64 / 1_000.0)
-    };
-    written.map_err(|error| DbError::Row(error.to_string()))
-}
-
-/// A table's name inside a JSON string.
-fn push_escaped(out: &mut String, name: &str) {
-    for c in name.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
+fn out_of_place() -> Failure {
+    Failure::new(Code::InvalidArgs, "this call's transaction cannot be begun or ended here")
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::key::{self, KeyFields, RowKeys, Span};
-use crate::op::{Order, Scan};
+use crate::op::{Cursor, Order, Scan};
 use crate::schema::Table;
 
 /// Everything one run has read. Reading more only ever adds to it.
@@ -16,6 +17,12 @@ pub struct ReadSet {
     pub points: HashSet<(Arc<str>, Uuid)>,
     /// Parts of indexes.
     pub ranges: Vec<TableRead>,
+    /// Whole tables, by their names in Postgres.
+    pub tables: HashSet<Arc<str>>,
+    /// Nobody knows what: any change may matter.
+    pub everything: bool,
+    /// The answer depends on the time: it is to be asked for again after this.
+    pub refresh: Option<Duration>,
 }
 
 /// A part of one index of one table.
@@ -32,7 +39,12 @@ pub struct TableRead {
 impl ReadSet {
     /// Notes a read by id. That nothing was found is an answer too.
     pub fn point(&mut self, table: &Table, id: Uuid) {
-        self.points.insert((Arc::from(table.physical.as_str()), id));
+        self.points.insert((table.key.clone(), id));
+    }
+
+    /// Notes that anything in a table may have been read.
+    pub fn table(&mut self, physical: &str) {
+        self.tables.insert(Arc::from(physical));
     }
 
     /// Notes a scan before it runs, so that a run that fails in it depends on
@@ -43,18 +55,41 @@ impl ReadSet {
     }
 
     /// Narrows the scan noted last: a limit stopped it at this row, and what
-    /// lies behind cannot have mattered.
+    /// lies behind cannot have mattered. Only an index's own order says what
+    /// lies behind.
     pub fn stopped_at(&mut self, scan: &Scan, last: LastRow<'_>) -> Result<(), serde_json::Error> {
+        if scan.by.is_some() {
+            return Ok(());
+        }
         let LastRow { id, created, data } = last;
         let fields = KeyFields::of_document(&scan.table.key_paths, data)?;
-        let end = key::row_span(&scan.table.indexes[scan.index], &RowKeys { id, created, fields });
-        if let Some(TableRead { span, .. }) = self.ranges.last_mut() {
-            match scan.order {
-                Order::Asc => span.hi = end.hi,
-                Order::Desc => span.lo = end.lo,
-            }
-        }
+        let end = key::row_span(scan.index(), &RowKeys { id, created, fields });
+        self.narrow(scan, None, Some(end));
         Ok(())
+    }
+
+    /// Narrows the scan noted last: it began behind this place.
+    pub fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
+        self.narrow(scan, key::place_span(scan, place), None);
+    }
+
+    /// Narrows the scan noted last: it ended with this place.
+    pub fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
+        self.narrow(scan, None, key::place_span(scan, place));
+    }
+
+    fn narrow(&mut self, scan: &Scan, begin: Option<Span>, end: Option<Span>) {
+        let Some(TableRead { span, .. }) = self.ranges.last_mut() else { return };
+        let (low, high) = match scan.order {
+            Order::Asc => (begin, end),
+            Order::Desc => (end, begin),
+        };
+        if let Some(low) = low {
+            span.lo = low.lo;
+        }
+        if let Some(high) = high {
+            span.hi = high.hi;
+        }
     }
 }
 

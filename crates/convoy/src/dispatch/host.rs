@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
@@ -58,7 +60,20 @@ pub enum Outcome {
 /// What a running function sends to its call.
 pub(super) enum FromHost {
     Operate { batch: u32, ops: String },
-    Respond { outcome: Outcome, held: Option<String> },
+    Respond { outcome: Outcome, rest: Rest },
+}
+
+/// What a function's end says beside its outcome.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rest {
+    /// Inserts not sent before, in order: a JSON array of operations.
+    pub held: Option<Box<RawValue>>,
+    /// Who called, as far as the program's context tells; absent where there is
+    /// no context, or none could be made.
+    pub identity: Option<String>,
+    /// A query's result grows old by itself after so many milliseconds.
+    pub refresh_ms: Option<u64>,
 }
 
 /// A running function's line to its call.
@@ -91,10 +106,9 @@ impl CallLink {
         self.send(FromHost::Operate { batch, ops })
     }
 
-    /// Ends the call. `held` are the inserts not sent before, in order: a JSON
-    /// array of operations, where there are any.
-    pub fn respond(self, outcome: Outcome, held: Option<String>) -> Result<(), LinkError> {
-        self.send(FromHost::Respond { outcome, held })
+    /// Ends the call.
+    pub fn respond(self, outcome: Outcome, rest: Rest) -> Result<(), LinkError> {
+        self.send(FromHost::Respond { outcome, rest })
     }
 
     fn send(&self, message: FromHost) -> Result<(), LinkError> {

@@ -22,11 +22,12 @@ use uuid::Uuid;
 use super::Dispatcher;
 use super::call::time_is_up;
 use crate::change::{Change, ChangeKind};
-use crate::db::Executor;
+use crate::db::{Executor, Memory};
 use crate::error::Failure;
 use crate::postgres::{self, DbError};
 use crate::schema::Table;
 use crate::sql::document;
+use crate::sql::idempotency::Entry;
 
 /// The most rows one statement takes of those that wait.
 const MOST_ROWS: usize = 256;
@@ -58,19 +59,26 @@ pub(super) struct InsertLanes {
 struct Waiting {
     id: Uuid,
     insert: Insert,
+    /// What its call is answered with, where that is kept.
+    keep: Option<(Entry, String)>,
     answer: oneshot::Sender<Result<(), InsertError>>,
 }
 
 impl Dispatcher {
     /// Inserts in one statement of its own or in one with others.
-    pub(super) async fn insert(&self, insert: Insert, deadline: Instant) -> Result<(), InsertError> {
+    pub(super) async fn insert(
+        &self,
+        insert: Insert,
+        keep: Option<(Entry, String)>,
+        deadline: Instant,
+    ) -> Result<(), InsertError> {
         let (answer, answered) = oneshot::channel();
         let (id, table) = (insert.rows[0].0, insert.table.clone());
         let idle = {
             let mut lanes = self.inner.inserts.lanes.lock();
             let idle = !lanes.contains_key(&table.physical);
             let lane = lanes.entry(table.physical.clone()).or_default();
-            lane.push_back(Waiting { id, insert, answer });
+            lane.push_back(Waiting { id, insert, keep, answer });
             idle
         };
         if idle {
@@ -129,8 +137,12 @@ impl Dispatcher {
     async fn write(&self, batch: &[Waiting]) -> Result<(), InsertError> {
         let table = &batch[0].insert.table;
         let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
-        let mut executor = Executor::new(self.inner.node, 0, rows.len());
-        let statement = document::insert(table, self.inner.node, &rows);
+        let kept: Vec<(&Entry, &str)> = batch
+            .iter()
+            .filter_map(|waiting| waiting.keep.as_ref().map(|(entry, result)| (entry, result.as_str())))
+            .collect();
+        let mut executor = Executor::new(self.inner.node, 0, rows.len(), Memory::none());
+        let statement = document::insert_and_keep(table, self.inner.node, &rows, &kept);
         let acquired = self.inner.postgres.writers.acquire().await;
         // Without a connection none of them has a chance alone either.
         let mut lease = acquired.map_err(|error| InsertError::Told(error.to_failure("insert")))?;
@@ -147,7 +159,7 @@ impl Dispatcher {
         };
         match written {
             Ok(()) => {
-                self.tell(executor.take_changes());
+                self.tell(executor.take_written().changes);
                 Ok(())
             }
             Err(error @ DbError::Retry(_)) => Err(InsertError::Lost(error)),
@@ -201,8 +213,8 @@ impl Drop for Lane<'_> {
 }
 
 /// What to tell when it is not known which rows were written.
-fn changed(table: &Table) -> Vec<Change> {
-    vec![Change { table: Arc::from(table.physical.as_str()), kind: ChangeKind::Whole }]
+pub(super) fn changed(table: &Table) -> Vec<Change> {
+    vec![Change { table: table.key.clone(), kind: ChangeKind::Whole }]
 }
 
 fn give(answer: oneshot::Sender<Result<(), InsertError>>, result: Result<(), InsertError>) {

@@ -3,23 +3,33 @@
 //! writer won.
 
 mod call;
+mod heat;
 mod host;
+mod idempotency;
 mod insert_lane;
 mod mutation;
 mod program;
 mod query;
+mod run;
+mod serial_lane;
+mod unbound;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome};
+pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest};
+pub use idempotency::Key;
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
 
+use heat::Heat;
+use idempotency::Keys;
 use insert_lane::InsertLanes;
+use serial_lane::SerialLanes;
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::{Config, Limits};
@@ -36,6 +46,37 @@ pub struct Request {
     pub input: Arc<str>,
     /// Who asks, JSON text, where the program has a context to make of it.
     pub caller: Option<Arc<str>>,
+    /// What names the call, however often it is made; of mutations only.
+    pub key: Option<Key>,
+}
+
+/// What a call is answered with.
+#[derive(Debug)]
+pub struct Answer {
+    /// The result, JSON text.
+    pub result: Bytes,
+    /// An earlier call with the same key has had the effect, and this answer.
+    pub replayed: bool,
+}
+
+impl Answer {
+    fn fresh(result: impl Into<Bytes>) -> Answer {
+        Answer { result: result.into(), replayed: false }
+    }
+}
+
+/// A call as it comes from outside the engine.
+pub struct CallOf<'a> {
+    /// The kind of function.
+    pub kind: FunctionKind,
+    /// Its name.
+    pub name: &'a str,
+    /// Its input, JSON text.
+    pub input: String,
+    /// Who makes it.
+    pub caller: Caller<'a>,
+    /// Its `Idempotency-Key`, if it has one.
+    pub key: Option<Key>,
 }
 
 /// Who makes a call.
@@ -43,15 +84,24 @@ pub enum Caller<'a> {
     /// This process itself, with what its host wants to know of the call.
     Inside(Option<Arc<str>>),
     /// Someone on the network; described only where the program has a context.
-    Network(&'a (dyn Fn() -> Arc<str> + Sync)),
+    /// The question is whether the call has a key.
+    Network(&'a (dyn Fn(bool) -> Arc<str> + Sync)),
 }
 
 impl Caller<'_> {
+    /// The function that is meant: this process may call internal ones.
+    fn find(&self, program: &Program, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
+        match self {
+            Caller::Inside(_) => program.any(kind, name),
+            Caller::Network(_) => program.public(kind, name),
+        }
+    }
+
     /// What the host is told of the caller when it runs `program`.
-    pub fn describe(self, program: &Program) -> Option<Arc<str>> {
+    fn describe(self, program: &Program, keyed: bool) -> Option<Arc<str>> {
         match self {
             Caller::Inside(request) => request,
-            Caller::Network(describe) => program.has_context.then(describe),
+            Caller::Network(describe) => program.has_context.then(|| describe(keyed)),
         }
     }
 }
@@ -75,6 +125,9 @@ struct Inner {
     running: AtomicUsize,
     handler_runs: AtomicU64,
     inserts: InsertLanes,
+    heat: Heat,
+    serial: SerialLanes,
+    keys: Keys,
     /// Owns the tasks of mutations and of the lanes they insert through, which a caller hanging up must not cut short.
     mutations: TaskTracker,
 }
@@ -100,14 +153,37 @@ impl Dispatcher {
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
                 inserts: InsertLanes::default(),
+                heat: Heat::default(),
+                serial: SerialLanes::default(),
+                keys: Keys::default(),
                 mutations: TaskTracker::new(),
             }),
+        }
+    }
+
+    /// Makes one call.
+    pub async fn call(&self, program: Arc<Program>, call: CallOf<'_>) -> Result<Answer, Failure> {
+        let CallOf { kind, name, input, caller, key } = call;
+        let function = caller.find(&program, kind, name)?;
+        crate::value::check(&input).map_err(|error| Failure::new(Code::InvalidArgs, error.to_string()))?;
+        let key = key.filter(|_| kind == FunctionKind::Mutation && function.transactional);
+        let caller = caller.describe(&program, key.is_some());
+        let request = Request { function, input: input.into(), caller, key };
+        match kind {
+            FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
+            FunctionKind::Mutation => self.mutate(program, request).await,
+            FunctionKind::Action => self.act(program, request).await,
         }
     }
 
     /// How many function runs were started.
     pub fn handler_runs(&self) -> u64 {
         self.inner.handler_runs.load(Ordering::Relaxed)
+    }
+
+    /// How many calls ended in a serial lane.
+    pub fn in_lanes(&self) -> u64 {
+        self.inner.serial.ended()
     }
 
     /// How many function runs are not over.
@@ -127,16 +203,14 @@ impl Dispatcher {
         let before = self.inner.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(&self.inner.running);
         if before >= self.inner.limits.waiting_calls {
-            return Err(Failure::new(
-                Code::Unavailable,
-                format!("{before} calls are already waiting; the server is overloaded, try again shortly"),
-            ));
+            return Err(overloaded(before));
         }
         self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
         Ok(running)
     }
 
-    /// What a database error means for the caller, in the words of the schema.
+    /// What a database error means for the caller, in the words of the schema; of
+    /// an unexpected one, the developer is told the cause.
     fn explain(&self, program: &Program, function: &Function, error: &DbError) -> Failure {
         if let DbError::Constraint { constraint, unique: true, .. } = error
             && let Some((table, index)) = program.schema.tables().find_map(|table| {
@@ -154,7 +228,11 @@ impl Dispatcher {
             let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
             return Failure::new(Code::Conflict, message).with_details(&details);
         }
-        error.to_failure(&function.name)
+        let mut failure = error.to_failure(&function.name);
+        if self.inner.dev && matches!(error, DbError::Other(_)) {
+            failure.message = format!("`{}`: {}", function.name, error.cause());
+        }
+        failure
     }
 
     /// What an outcome means for the caller.
@@ -182,6 +260,13 @@ impl Dispatcher {
             }
         }
     }
+}
+
+fn overloaded(waiting: usize) -> Failure {
+    Failure::new(
+        Code::Unavailable,
+        format!("{waiting} calls are already waiting; the server is overloaded, try again shortly"),
+    )
 }
 
 /// A place among the running calls.

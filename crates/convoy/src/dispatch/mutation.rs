@@ -1,40 +1,68 @@
 //! Runs mutations: one serializable transaction each, begun by the first
-//! operation, run again from the start when another writer won.
+//! operation, run again from the start when another writer won. Where others win
+//! again and again, it goes on in a [serial lane](super::serial_lane).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::{Call, broken_protocol, time_is_up};
-use super::host::{FromHost, Outcome};
+use super::host::FromHost;
+use super::idempotency::Keyed;
 use super::insert_lane::{Insert, InsertError};
-use super::{Dispatcher, Program, Request};
+use super::run::{Over, Run};
+use super::serial_lane::Ended;
+use super::{Answer, Dispatcher, Program, Request};
 use crate::change::{Change, Changes};
-use crate::db::{Access, Executor};
+use crate::db::{ReadSet, Written};
 use crate::error::{Code, Failure};
-use crate::op::Op;
 use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
-use crate::sql::document;
 
 /// How one attempt ended.
-enum Attempt {
-    Done(Result<String, Failure>),
+pub(super) enum Attempt {
+    Done(Result<Answer, Failure>),
     /// Another writer won; nothing of this attempt is left.
-    Lost(DbError),
+    Lost(DbError, Touched),
+    /// It failed, but an earlier call with its key may have succeeded.
+    Failed(Failure, Option<Keyed>),
+}
+
+/// What an attempt that lost has read and written: some of it is contended.
+#[derive(Default)]
+pub(super) struct Touched {
+    pub reads: ReadSet,
+    pub written: Vec<Change>,
+}
+
+/// A function that has returned, and what is left to do.
+struct Ending<'a> {
+    program: &'a Program,
+    request: &'a Request,
+    deadline: Instant,
+    result: String,
+    held: Vec<Insert>,
+    keyed: Option<Keyed>,
 }
 
 impl Dispatcher {
     /// Runs a mutation to its end on a task of its own: a caller who stops
     /// waiting does not stop the mutation.
-    pub async fn mutate(&self, program: std::sync::Arc<Program>, request: Request) -> Result<String, Failure> {
+    pub async fn mutate(&self, program: Arc<Program>, request: Request) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let dispatcher = self.clone();
         self.inner.mutations.spawn(async move {
-            let result = dispatcher.attempts(&program, &request).await;
+            let function = request.function.clone();
+            let result = match function.transactional {
+                true => dispatcher.one_at_a_time(program, request).await,
+                false => {
+                    let limit = dispatcher.inner.limits.mutation_time();
+                    dispatcher.unbound(&program, &request, limit).await
+                }
+            };
             if answer.send(result).is_err() {
-                tracing::debug!(function = request.function.name, "a mutation's caller did not wait for its end");
+                tracing::debug!(function = function.name, "a mutation's caller did not wait for its end");
             }
         });
         match answered.await {
@@ -43,14 +71,37 @@ impl Dispatcher {
         }
     }
 
-    async fn attempts(&self, program: &Program, request: &Request) -> Result<String, Failure> {
+    /// Waits until no other call with this key runs here, and then runs it.
+    async fn one_at_a_time(&self, program: Arc<Program>, request: Request) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.inner.limits.mutation_time();
+        let _turn = match &request.key {
+            Some(key) => {
+                let most = self.inner.limits.waiting_calls;
+                Some(self.inner.keys.turn(&request.function, key, most, deadline).await?)
+            }
+            None => None,
+        };
+        self.attempts(&program, &request, deadline).await
+    }
+
+    async fn attempts(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Result<Answer, Failure> {
         let mut attempt = 0;
         loop {
             let _running = self.enter()?;
-            let lost = match self.attempt(program, request, deadline).await {
+            let ended = match self.inner.heat.lane(&request.function, &request.input) {
+                Some(place) => match self.in_lane(place, program, request, deadline).await {
+                    Ended::With(attempt) => *attempt,
+                    Ended::Alone => self.attempt(program, request, deadline).await,
+                },
+                None => self.attempt(program, request, deadline).await,
+            };
+            let lost = match ended {
                 Attempt::Done(result) => return result,
-                Attempt::Lost(error) => error,
+                Attempt::Failed(failure, keyed) => return self.failed(failure, keyed).await,
+                Attempt::Lost(error, touched) => {
+                    self.inner.heat.lost(&request.function, &request.input, &touched);
+                    error
+                }
             };
             if attempt >= self.inner.limits.retries || Instant::now() >= deadline {
                 return Err(lost.to_failure(&request.function.name));
@@ -63,135 +114,102 @@ impl Dispatcher {
         }
     }
 
-    async fn attempt(&self, program: &Program, request: &Request, deadline: Instant) -> Attempt {
-        let limits = &self.inner.limits;
-        let mut executor = Executor::new(self.inner.node, limits.documents_read, limits.documents_written);
-        let mut call = Call::start(self, program, request, deadline);
+    async fn attempt(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Attempt {
+        let mut run = Run::start(self, program, request, deadline);
         let mut transaction: Option<Transaction> = None;
-        // Set by the first error in the database. Postgres refuses everything
-        // after it, so whatever the function makes of it, nothing is committed.
-        let mut broken: Option<Failure> = None;
-        let explain = |error: &DbError| self.explain(program, &request.function, error);
         loop {
-            let (batch, text) = match call.next().await {
+            let (batch, text) = match run.call.next().await {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, held }) => {
-                    let outcome = match broken {
-                        Some(failure) if matches!(outcome, Outcome::Returned(_)) => Outcome::Refused(failure),
-                        _ => outcome,
+                Ok(FromHost::Respond { outcome, rest }) => {
+                    let keyed = Keyed::of(program, request, rest.identity.as_deref());
+                    let done = run.conclude(outcome).and_then(|result| Ok((result, run.held(&rest)?)));
+                    return match done {
+                        Ok((result, held)) => {
+                            let ending = Ending { program, request, deadline, result, held, keyed };
+                            self.finish(run, transaction, ending).await
+                        }
+                        Err(failure) => abort(transaction, Attempt::Failed(failure, keyed)).await,
                     };
-                    return self.finish(program, request, executor, transaction, outcome, held, deadline).await;
                 }
                 Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
             };
-            let ops = match Op::parse_batch(&text, &program.schema) {
-                Ok(ops) => ops,
-                Err(error) => {
-                    let failure = call.give_up(broken_protocol(&error));
-                    return abort(transaction, Attempt::Done(Err(failure))).await;
-                }
-            };
-            if let Some(failure) = &broken {
-                call.answer(batch, every_op_fails(ops.len(), failure));
-                continue;
-            }
             let open = match self.opened(&mut transaction).await {
                 Ok(open) => open,
-                Err(error) => return Attempt::Done(Err(call.give_up(explain(&error)))),
+                Err(error) => {
+                    let failure = self.explain(program, &request.function, &error);
+                    return Attempt::Done(Err(run.call.give_up(failure)));
+                }
             };
-            let mut results = String::with_capacity(512);
-            let mut access = Access::Within(open);
-            let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
-            match ran {
-                Ok(Ok(())) => {
-                    call.answer(batch, results);
-                    broken = executor.refused_write().cloned();
-                }
-                Ok(Err(error @ DbError::Retry(_))) => {
-                    call.give_up(Failure::new(Code::Unavailable, "this run starts again: another writer won"));
-                    return abort(transaction, Attempt::Lost(error)).await;
-                }
-                Ok(Err(error)) => {
-                    let failure = explain(&error);
-                    call.answer(batch, every_op_fails(ops.len(), &failure));
-                    broken = Some(failure);
-                }
-                Err(_elapsed) => return Attempt::Done(Err(call.give_up(time_is_up()))),
+            match run.batch(open, batch, &text).await {
+                Ok(()) => {}
+                Err(Over::Lost(error)) => return abort(transaction, lost(&mut run, error)).await,
+                // Its connection is busy or gone; dropping it rolls back.
+                Err(Over::Failed(failure)) => return Attempt::Done(Err(failure)),
             }
         }
     }
 
-    /// Commits what the function did, or rolls it back.
-    #[allow(clippy::too_many_arguments, reason = "the state of one attempt, taken apart where it ends")]
-    async fn finish(
-        &self,
-        program: &Program,
-        request: &Request,
-        mut executor: Executor,
-        mut transaction: Option<Transaction>,
-        outcome: Outcome,
-        held: Option<String>,
-        deadline: Instant,
-    ) -> Attempt {
-        let result = match self.conclude(&request.function, outcome) {
-            Ok(result) => result,
-            Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
-        };
-        let explain = |error: &DbError| self.explain(program, &request.function, error);
-        let mut held = match parse_held(held.as_deref(), program) {
-            Ok(held) => held,
-            Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
-        };
-        let rows = held.iter().map(|insert| insert.rows.len()).sum();
-        if !executor.count_writes(rows)
-            && let Some(refused) = executor.refused_write().cloned()
-        {
-            return abort(transaction, Attempt::Done(Err(refused))).await;
-        }
+    /// Commits what the function did.
+    async fn finish(&self, mut run: Run, mut transaction: Option<Transaction>, ending: Ending<'_>) -> Attempt {
+        let Ending { program, request, deadline, result, mut held, keyed } = ending;
+        let function = &request.function;
         if transaction.is_none()
             && held.len() == 1
             && let Some(insert) = held.pop()
         {
             // No BEGIN, and perhaps not even a statement of its own.
-            return match self.insert(insert, deadline).await {
-                Ok(()) => Attempt::Done(Ok(result)),
-                Err(InsertError::Lost(error)) => Attempt::Lost(error),
-                Err(InsertError::Refused(error)) => Attempt::Done(Err(explain(&error))),
-                Err(InsertError::Told(failure)) => Attempt::Done(Err(failure)),
+            let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
+            return match self.insert(insert, keep, deadline).await {
+                Ok(()) => Attempt::Done(Ok(Answer::fresh(result))),
+                Err(InsertError::Lost(error)) => Attempt::Lost(error, Touched::default()),
+                Err(InsertError::Refused(error)) => Attempt::Failed(self.explain(program, function, &error), keyed),
+                Err(InsertError::Told(failure)) => Attempt::Failed(failure, keyed),
             };
         }
-        for insert in held {
-            let open = match self.opened(&mut transaction).await {
-                Ok(open) => open,
-                Err(error) => return Attempt::Done(Err(explain(&error))),
-            };
-            let statement = document::insert(&insert.table, self.inner.node, &insert.rows);
-            let Ok(written) = tokio::time::timeout_at(deadline, open.run(statement)).await else {
-                return Attempt::Done(Err(time_is_up()));
-            };
-            match written.and_then(|rows| executor.inserted(&insert.table, &rows)) {
-                Ok(()) => {}
-                Err(error @ DbError::Retry(_)) => return abort(transaction, Attempt::Lost(error)).await,
-                Err(error) => return abort(transaction, Attempt::Done(Err(explain(&error)))).await,
+        if !held.is_empty() || (keyed.is_some() && transaction.is_none()) {
+            match self.opened(&mut transaction).await {
+                Ok(_) => {}
+                Err(error) => return Attempt::Done(Err(self.explain(program, function, &error))),
             }
         }
-        let Some(transaction) = transaction else {
-            return Attempt::Done(Ok(result));
+        let Some(mut transaction) = transaction else {
+            return Attempt::Done(Ok(Answer::fresh(result)));
         };
-        let changes = executor.take_changes();
+        match run.flush(&mut transaction, held).await {
+            Ok(()) => {}
+            Err(Over::Lost(error)) => return abort(Some(transaction), lost(&mut run, error)).await,
+            Err(Over::Failed(failure)) => return Attempt::Failed(failure, keyed),
+        }
+        if let Some(keyed) = &keyed {
+            match self.keep(&mut transaction, &[(&keyed.entry, result.as_str())]).await {
+                Ok(()) => {}
+                Err(error @ DbError::Retry(_)) => return abort(Some(transaction), lost(&mut run, error)).await,
+                Err(error) => {
+                    let failure = self.explain(program, function, &error);
+                    return abort(Some(transaction), Attempt::Failed(failure, Some(keyed.clone()))).await;
+                }
+            }
+        }
+        let written = run.executor.take_written();
         match transaction.commit().await {
             CommitOutcome::Committed => {
-                self.tell(changes);
-                Attempt::Done(Ok(result))
+                self.tell(written.changes);
+                Attempt::Done(Ok(Answer::fresh(result)))
             }
-            CommitOutcome::RolledBack(error @ DbError::Retry(_)) => Attempt::Lost(error),
-            CommitOutcome::RolledBack(error) => Attempt::Done(Err(explain(&error))),
-            CommitOutcome::Unknown(error) => Attempt::Done(Err(self.in_doubt(changes, &error))),
+            CommitOutcome::RolledBack(error @ DbError::Retry(_)) => {
+                let reads = run.executor.take_reads();
+                Attempt::Lost(error, Touched { reads, written: written.changes })
+            }
+            CommitOutcome::RolledBack(error) => Attempt::Failed(self.explain(program, function, &error), keyed),
+            CommitOutcome::Unknown(error) => self.judge(written, result, keyed, &error, deadline).await,
         }
     }
 
-    /// The attempt's transaction, begun where it has none yet.
-    async fn opened<'a>(&self, transaction: &'a mut Option<Transaction>) -> Result<&'a mut Transaction, DbError> {
+    /// The transaction, begun where there is none yet.
+    pub(super) async fn opened<'a>(
+        &self,
+        transaction: &'a mut Option<Transaction>,
+    ) -> Result<&'a mut Transaction, DbError> {
         match transaction {
             Some(open) => Ok(open),
             none => {
@@ -213,6 +231,29 @@ impl Dispatcher {
         )
     }
 
+    /// Finds out what became of a commit that was not answered.
+    pub(super) async fn judge(
+        &self,
+        written: Written,
+        result: String,
+        keyed: Option<Keyed>,
+        cause: &DbError,
+        deadline: Instant,
+    ) -> Attempt {
+        let Written { changes, xid } = written;
+        let unknown = self.in_doubt(changes, cause);
+        let committed = match (&keyed, xid) {
+            (Some(keyed), _) => self.was_kept(keyed, deadline).await,
+            (None, Some(xid)) => self.inner.postgres.was_committed(&xid, deadline).await,
+            (None, None) => None,
+        };
+        match committed {
+            Some(true) => Attempt::Done(Ok(Answer::fresh(result))),
+            Some(false) => Attempt::Lost(DbError::undone(), Touched::default()),
+            None => Attempt::Done(Err(unknown)),
+        }
+    }
+
     pub(super) fn tell(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
             // An engine that is gone has no live queries left to tell.
@@ -223,22 +264,10 @@ impl Dispatcher {
     }
 }
 
-/// Groups held inserts by table, in the order tables first appear: plain
-/// inserts into different tables do not depend on each other.
-fn parse_held(held: Option<&str>, program: &Program) -> Result<Vec<Insert>, Failure> {
-    let Some(held) = held else { return Ok(Vec::new()) };
-    let ops = Op::parse_batch(held, &program.schema).map_err(|error| broken_protocol(&error))?;
-    let mut inserts: Vec<Insert> = Vec::new();
-    for op in ops {
-        let Op::Insert { table, id, doc } = op? else {
-            return Err(broken_protocol(&"only inserts can be held"));
-        };
-        match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
-            Some(known) => known.rows.push((id, doc)),
-            None => inserts.push(Insert { table, rows: vec![(id, doc)] }),
-        }
-    }
-    Ok(inserts)
+/// What a run that lost has touched.
+fn lost(run: &mut Run, error: DbError) -> Attempt {
+    let (reads, written) = (run.executor.take_reads(), run.executor.take_written().changes);
+    Attempt::Lost(error, Touched { reads, written })
 }
 
 async fn abort(transaction: Option<Transaction>, attempt: Attempt) -> Attempt {
@@ -246,9 +275,4 @@ async fn abort(transaction: Option<Transaction>, attempt: Attempt) -> Attempt {
         transaction.rollback().await;
     }
     attempt
-}
-
-fn every_op_fails(ops: usize, failure: &Failure) -> String {
-    let one = format!(r#"{{"error":{}}}"#, failure.to_json());
-    format!("[{}]", vec![one; ops].join(","))
 }

@@ -35,8 +35,12 @@ pub struct Function {
     pub internal: bool,
     /// Whether its results may be shared between callers at all.
     pub share: bool,
+    /// Whether all it does is one transaction.
+    pub transactional: bool,
     /// It once issued more than one statement, so it starts in a snapshot.
     needs_snapshot: AtomicBool,
+    /// It once failed after it had written, so among others it gets a savepoint.
+    fails_late: AtomicBool,
 }
 
 /// The kinds of functions.
@@ -45,8 +49,10 @@ pub struct Function {
 pub enum FunctionKind {
     /// Reads; may run again at any time.
     Query,
-    /// One serializable transaction.
+    /// One serializable transaction, if it has not opted out.
     Mutation,
+    /// For the outside world; no transaction of its own.
+    Action,
 }
 
 impl FunctionKind {
@@ -55,7 +61,15 @@ impl FunctionKind {
         match self {
             FunctionKind::Query => "query",
             FunctionKind::Mutation => "mutation",
+            FunctionKind::Action => "action",
         }
+    }
+
+    /// The kind a word in a path stands for.
+    pub fn parse(word: &str) -> Option<FunctionKind> {
+        [FunctionKind::Query, FunctionKind::Mutation, FunctionKind::Action]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -78,6 +92,8 @@ struct FunctionDescription {
     internal: bool,
     #[serde(default = "yes")]
     share: bool,
+    #[serde(default = "yes")]
+    transaction: bool,
 }
 
 fn yes() -> bool {
@@ -93,12 +109,33 @@ impl Program {
             .into_iter()
             .zip(0..)
             .map(|(function, index)| {
-                let needs_snapshot = AtomicBool::new(false);
-                let FunctionDescription { name, kind, internal, share } = function;
-                (name.clone(), Arc::new(Function { name, kind, index, internal, share, needs_snapshot }))
+                let FunctionDescription { name, kind, internal, share, transaction } = function;
+                let function = Function {
+                    name: name.clone(),
+                    kind,
+                    index,
+                    internal,
+                    share,
+                    transactional: transaction && kind != FunctionKind::Action,
+                    needs_snapshot: AtomicBool::new(false),
+                    fails_late: AtomicBool::new(false),
+                };
+                (name, Arc::new(function))
             })
             .collect();
         Ok(Program { schema, has_context: description.has_context, functions, host })
+    }
+
+    /// The function this process itself asks for, internal ones too.
+    pub fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
+        match self.functions.get(name) {
+            Some(function) if function.kind == kind => Ok(function.clone()),
+            Some(function) => {
+                let (is, kind) = (function.kind.as_str(), kind.as_str());
+                Err(Failure::new(Code::NotFound, format!("`{name}` is a function of the kind {is}, not {kind}")))
+            }
+            None => self.public(kind, name),
+        }
     }
 
     /// The function someone on the network asks for. Unknown, internal and
@@ -127,5 +164,34 @@ impl Function {
     /// Remembers that one statement was not enough.
     pub fn wants_snapshot(&self) {
         self.needs_snapshot.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has failed after writing.
+    pub fn fails_late(&self) -> bool {
+        self.fails_late.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that it failed after writing.
+    pub fn failed_late(&self) {
+        self.fails_late.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A mutation that nobody runs.
+    pub fn function(name: &str) -> Function {
+        Function {
+            name: name.to_owned(),
+            kind: FunctionKind::Mutation,
+            index: 0,
+            internal: false,
+            share: true,
+            transactional: true,
+            needs_snapshot: AtomicBool::new(false),
+            fails_late: AtomicBool::new(false),
+        }
     }
 }

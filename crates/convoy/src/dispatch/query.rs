@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::call::{Call, broken_protocol};
 use super::host::FromHost;
+use super::run::close_list;
 use super::{Dispatcher, Program, Request};
-use crate::db::{Access, Executor, ReadSet};
+use crate::db::{Access, Executor, Memory, ReadSet};
 use crate::error::{Code, Failure};
 use crate::op::Op;
 use crate::postgres::{Isolation, Transaction};
@@ -32,7 +33,9 @@ impl Dispatcher {
     pub async fn query(&self, program: &Program, request: &Request) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
         loop {
-            let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0);
+            // Only what is read in one snapshot stays true.
+            let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
+            let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0, memory);
             let ended = match self.enter() {
                 Ok(_running) => self.run_query(program, request, deadline, &mut executor).await,
                 Err(failure) => Ended::With(Err(failure)),
@@ -60,7 +63,10 @@ impl Dispatcher {
         let result = loop {
             let (batch, text) = match call.next().await {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, .. }) => break self.conclude(&request.function, outcome),
+                Ok(FromHost::Respond { outcome, rest }) => {
+                    executor.refresh(rest.refresh_ms);
+                    break self.conclude(&request.function, outcome);
+                }
                 Err(failure) => break Err(failure),
             };
             let mut ops = match Op::parse_batch(&text, &program.schema) {
@@ -85,12 +91,16 @@ impl Dispatcher {
             }
             let mut access = match &mut transaction {
                 Some(transaction) => Access::Within(transaction),
-                None => Access::Single(&self.inner.postgres),
+                None => Access::Reading(&self.inner.postgres),
             };
             let mut results = String::with_capacity(1_024);
+            results.push('[');
             let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
             match ran {
-                Ok(Ok(())) => call.answer(batch, results),
+                Ok(Ok(())) => {
+                    close_list(&mut results);
+                    call.answer(batch, results);
+                }
                 Ok(Err(error)) => break Err(call.give_up(error.to_failure(&request.function.name))),
                 Err(_elapsed) => break Err(call.give_up(super::call::time_is_up())),
             }

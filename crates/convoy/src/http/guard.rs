@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::Request;
+use crate::dispatch::Key;
 use crate::error::{Code, Failure};
 
 /// Bytes all headers of a request may have together.
@@ -59,7 +60,9 @@ pub fn check_content_type(request: &Request) -> Result<(), Failure> {
 
 /// Who asks, as JSON text for the user's context: method, URL, headers as
 /// Node's own server would give them, and the peer's address.
-pub fn caller(head: &Parts, peer: SocketAddr) -> Arc<str> {
+///
+/// A call with a key says so, for its context then has to tell identities apart.
+pub fn caller(head: &Parts, peer: SocketAddr, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
         let values = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -71,13 +74,23 @@ pub fn caller(head: &Parts, peer: SocketAddr) -> Arc<str> {
         };
         headers.insert(name.as_str(), value);
     }
-    let caller = json!({
+    let mut caller = json!({
         "method": head.method.as_str(),
         "url": head.uri.to_string(),
         "headers": headers,
         "ip": peer.ip().to_string(),
     });
+    if keyed && let Some(caller) = caller.as_object_mut() {
+        caller.insert("keyed".to_owned(), Value::from(true));
+    }
     caller.to_string().into()
+}
+
+/// The call's key, if it has one.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    // What is no ASCII is refused with the rest.
+    Key::parse(value.to_str().unwrap_or_default()).map(Some)
 }
 
 /// Headers of which Node keeps the first and ignores the rest.

@@ -21,15 +21,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Engine;
-use crate::dispatch::Caller;
+use crate::dispatch::{Answer, CallOf, Caller};
 use crate::error::{Code, Failure};
-use respond::{Answer, failure, method_not_allowed, success};
+use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 
 /// A call's result as the body an HTTP client would get.
-pub fn envelope_of(result: &Result<Bytes, Failure>) -> String {
+pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     match result {
-        Ok(data) => String::from_utf8_lossy(&respond::envelope(data)).into_owned(),
+        Ok(answer) => String::from_utf8_lossy(&respond::envelope(&answer.result)).into_owned(),
         Err(failure) => respond::failure_envelope(failure),
     }
 }
@@ -114,7 +114,7 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
 type Request = hyper::Request<Incoming>;
 
 /// Answers one request, whatever happens inside.
-async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, stop: CancellationToken) -> Answer {
+async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, stop: CancellationToken) -> HttpAnswer {
     let handled = std::panic::AssertUnwindSafe(handle(engine, request, peer, stop)).catch_unwind().await;
     match handled {
         Ok(Ok(answer)) => answer,
@@ -128,7 +128,7 @@ async fn handle(
     request: Request,
     peer: SocketAddr,
     stop: CancellationToken,
-) -> Result<Answer, Failure> {
+) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&request, config.dev)?;
     let route = match Route::parse(request.method(), request.uri(), &config.base_path) {
@@ -142,14 +142,21 @@ async fn handle(
             guard::check_content_type(&request)?;
             let (head, body) = request.into_parts();
             let body = read_body(engine, body).await?;
-            let caller = || guard::caller(&head, peer);
-            let result = engine.call(kind, &name, body, Caller::Network(&caller)).await?;
-            Ok(success(result))
+            let key = guard::idempotency_key(&head.headers)?;
+            let caller = |keyed| guard::caller(&head, peer, keyed);
+            let caller = Caller::Network(&caller);
+            let Answer { result, replayed } =
+                engine.call(CallOf { kind, name: &name, input: body, caller, key }).await?;
+            let mut answer = success(result);
+            if replayed {
+                respond::mark_replayed(&mut answer);
+            }
+            Ok(answer)
         }
         Route::Subscribe { name, input } => {
             let (head, _body) = request.into_parts();
             let last = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let subscribed = engine.live().subscribe(&name, &input, || guard::caller(&head, peer));
+            let subscribed = engine.live().subscribe(&name, &input, || guard::caller(&head, peer, false));
             stream::open(engine, &name, subscribed, last, stop).await
         }
     }

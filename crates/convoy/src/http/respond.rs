@@ -9,11 +9,16 @@ use hyper::{Method, Response, StatusCode};
 use crate::error::{Code, Failure};
 
 /// Any answer of ours.
-pub type Answer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
+pub type HttpAnswer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 
 /// `200 {"ok":true,"data":…}`; `data` is JSON text.
-pub fn success(data: Bytes) -> Answer {
+pub fn success(data: Bytes) -> HttpAnswer {
     json(StatusCode::OK, envelope(&data))
+}
+
+/// Says that the effect is an earlier call's.
+pub fn mark_replayed(answer: &mut HttpAnswer) {
+    answer.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
 }
 
 /// The envelope around a result.
@@ -27,7 +32,7 @@ pub fn envelope(data: &[u8]) -> Bytes {
 }
 
 /// The envelope around an error, with the error's status.
-pub fn failure(failure: &Failure) -> Answer {
+pub fn failure(failure: &Failure) -> HttpAnswer {
     let body = failure_envelope(failure);
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(status, body.into());
@@ -38,7 +43,7 @@ pub fn failure(failure: &Failure) -> Answer {
 }
 
 /// A path of ours was asked with a method it does not take.
-pub fn method_not_allowed(method: &Method, allowed: &'static str) -> Answer {
+pub fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
     let message = format!("this path takes {allowed}, not {method}");
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -50,7 +55,7 @@ pub fn failure_envelope(failure: &Failure) -> String {
     format!(r#"{{"ok":false,"error":{}}}"#, failure.to_json())
 }
 
-fn json(status: StatusCode, body: Bytes) -> Answer {
+fn json(status: StatusCode, body: Bytes) -> HttpAnswer {
     let mut answer = Response::new(Full::new(body).boxed_unsync());
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -11,9 +11,9 @@ use crate::error::{Code, Failure};
 pub enum Route {
     /// `GET /api/health`
     Health,
-    /// `POST /api/query/<name>`, `POST /api/mutation/<name>`
+    /// `POST /api/query/<name>`, `POST /api/mutation/<name>`, `POST /api/action/<name>`
     Call {
-        /// Which of the two.
+        /// Which of them.
         kind: FunctionKind,
         /// The function's name.
         name: String,
@@ -62,11 +62,7 @@ impl Route {
                 Ok(Route::Subscribe { name, input })
             }
             Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
-                let kind = match kind {
-                    "query" => FunctionKind::Query,
-                    "mutation" => FunctionKind::Mutation,
-                    _ => return Err(unknown().into()),
-                };
+                let kind = FunctionKind::parse(kind).ok_or_else(unknown)?;
                 only(method, "POST")?;
                 Ok(Route::Call { kind, name: decode(name)? })
             }

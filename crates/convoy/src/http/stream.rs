@@ -11,7 +11,7 @@ use hyper::body::Frame as BodyFrame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
-use super::respond::Answer;
+use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::live::{Frame, Subscription};
@@ -29,7 +29,7 @@ pub async fn open(
     subscribed: Result<Subscription, Failure>,
     last_seen: Option<String>,
     stop: CancellationToken,
-) -> Result<Answer, Failure> {
+) -> Result<HttpAnswer, Failure> {
     let (subscription, first) = match subscribed {
         Ok(mut subscription) => {
             let first = subscription.next().await;

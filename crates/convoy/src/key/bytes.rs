@@ -62,7 +62,7 @@ pub(super) enum Component {
 pub(super) fn value_component(value: &KeyValue) -> Component {
     match value {
         KeyValue::Null => Component::Exact(vec![NULL]),
-        KeyValue::Text(text) => Component::Exact(text_bytes(text)),
+        KeyValue::Text(text) => text_component(text),
         // Callers send doubles, but stored numbers may be finer: a bound on a
         // number also covers what rounds to it.
         KeyValue::Number(text) => match number_component(text) {
@@ -81,12 +81,13 @@ pub(super) fn value_component(value: &KeyValue) -> Component {
 pub(super) fn stored_component(kind: KeyKind, json: &str) -> Component {
     let json = json.trim();
     match kind {
-        KeyKind::Text if json == "null" => Component::Exact(vec![NULL]),
         KeyKind::Text => match serde_json::from_str::<Cow<'_, str>>(json) {
-            Ok(text) => Component::Exact(text_bytes(&text)),
-            // `->>` gives the JSON text of anything that is no string.
-            Err(_) => Component::Exact(text_bytes(json)),
+            Ok(text) => text_component(&text),
+            // No string, so nothing to the index.
+            Err(_) => Component::Exact(vec![NULL]),
         },
+        // Digits beyond measure count as no number; both are possible here.
+        KeyKind::Number if json.len() > 300 => Component::Unknown,
         KeyKind::Number if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => number_component(json),
         KeyKind::Boolean if json == "true" => Component::Exact(vec![VALUE, 1]),
         KeyKind::Boolean if json == "false" => Component::Exact(vec![VALUE, 0]),
@@ -94,6 +95,34 @@ pub(super) fn stored_component(kind: KeyKind, json: &str) -> Component {
         KeyKind::Json => Component::Unknown,
     }
 }
+
+/// The component of an index's own value for a field, in Postgres' spelling.
+pub(super) fn ordered_component(kind: KeyKind, key: Option<&str>) -> Component {
+    match (kind, key) {
+        (KeyKind::Json, _) => Component::Unknown,
+        (_, None) => Component::Exact(vec![NULL]),
+        (KeyKind::Text, Some(text)) => text_component(text),
+        (KeyKind::Number, Some(text)) => number_component(text),
+        (KeyKind::Boolean, Some(text)) => Component::Exact(vec![VALUE, u8::from(text == "true")]),
+    }
+}
+
+/// Characters of a text that every index orders by. What comes after them, an
+/// index may have replaced by a hash.
+const ORDERED: usize = 64;
+
+fn text_component(text: &str) -> Component {
+    let Some((past, _)) = text.char_indices().nth(ORDERED) else {
+        return Component::Exact(text_bytes(text));
+    };
+    // Without its end, it covers all that begin so.
+    let mut bytes = text_bytes(&text[..past]);
+    bytes.truncate(bytes.len() - TEXT_END.len());
+    Component::Near(bytes)
+}
+
+/// Ends a text; less than any character that could come instead.
+const TEXT_END: [u8; 2] = [0, 1];
 
 fn text_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + 3);
@@ -104,7 +133,7 @@ fn text_bytes(text: &str) -> Vec<u8> {
             bytes.push(0xff);
         }
     }
-    bytes.extend_from_slice(&[0, 1]);
+    bytes.extend_from_slice(&TEXT_END);
     bytes
 }
 

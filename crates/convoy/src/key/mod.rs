@@ -17,8 +17,9 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::op::{Cursor, Scan};
 use crate::schema::{FieldPath, Index, IndexField, KeyKind};
-use bytes::{Component, KeyBuilder, VALUE, id_bytes, stored_component, time_bytes, value_component};
+use bytes::{Component, KeyBuilder, VALUE, id_bytes, ordered_component, stored_component, time_bytes, value_component};
 
 /// A half-open interval of keys: `lo <= key < hi`; no `hi` means no end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +153,17 @@ impl KeyValue {
             (_, KeyKind::Json) => Some(KeyValue::Json(text.to_owned())),
         }
     }
+
+    /// The value of a stored field as JSON text.
+    pub fn to_json(&self) -> String {
+        match self {
+            KeyValue::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+            KeyValue::Number(text) | KeyValue::Json(text) => text.clone(),
+            KeyValue::Boolean(value) => value.to_string(),
+            // No stored field holds the other two.
+            KeyValue::Null | KeyValue::Time(_) | KeyValue::Id(_) => "null".to_owned(),
+        }
+    }
 }
 
 /// Where a row lies in an index.
@@ -172,7 +184,28 @@ pub fn row_span(index: &Index, row: &RowKeys) -> Span {
     key.finish()
 }
 
-/// Which side of a range a bound is.
+/// Where a place in a scan's order lies in its index; `None` where the order is
+/// not the index's.
+pub fn place_span(scan: &Scan, place: &Cursor) -> Option<Span> {
+    if scan.by.is_some() {
+        return None;
+    }
+    let mut key = KeyBuilder::new();
+    let mut keys = place.keys.iter();
+    for (at, field) in scan.index().fields.iter().enumerate() {
+        key.push(match (&field.path, scan.eq.get(at)) {
+            (_, Some(value)) => value_component(value),
+            (FieldPath::CreationTime, None) => Component::Exact(time_bytes(place.created)),
+            (FieldPath::Id, None) => Component::Exact(id_bytes(place.id)),
+            (FieldPath::Stored(_), None) => ordered_component(field.kind, keys.next()?.as_deref()),
+        });
+    }
+    key.push(Component::Exact(time_bytes(place.created)));
+    key.push(Component::Exact(id_bytes(place.id)));
+    Some(key.finish())
+}
+
+/// One end of a range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
     /// The value compared with.

@@ -22,6 +22,10 @@ pub type QueryId = u64;
 pub struct ReadIndex {
     points: HashMap<(Arc<str>, Uuid), Vec<QueryId>>,
     tables: HashMap<String, TableIndex>,
+    /// Those that may have read anything in a table, by its name.
+    whole: HashMap<Arc<str>, Vec<QueryId>>,
+    /// Those that may have read anything at all.
+    everything: Vec<QueryId>,
 }
 
 #[derive(Debug)]
@@ -37,6 +41,12 @@ impl ReadIndex {
         for point in &reads.points {
             self.points.entry(point.clone()).or_default().push(query);
         }
+        for table in &reads.tables {
+            self.whole.entry(table.clone()).or_default().push(query);
+        }
+        if reads.everything {
+            self.everything.push(query);
+        }
         for range in &reads.ranges {
             let entry = self.tables.entry(range.table.physical.clone()).or_insert_with(|| TableIndex {
                 table: range.table.clone(),
@@ -50,13 +60,22 @@ impl ReadIndex {
     pub fn remove(&mut self, query: QueryId, reads: &ReadSet) {
         for point in &reads.points {
             if let Some(queries) = self.points.get_mut(point) {
-                if let Some(at) = queries.iter().position(|known| *known == query) {
-                    queries.swap_remove(at);
-                }
+                forget(queries, query);
                 if queries.is_empty() {
                     self.points.remove(point);
                 }
             }
+        }
+        for table in &reads.tables {
+            if let Some(queries) = self.whole.get_mut(table) {
+                forget(queries, query);
+                if queries.is_empty() {
+                    self.whole.remove(table);
+                }
+            }
+        }
+        if reads.everything {
+            forget(&mut self.everything, query);
         }
         for range in &reads.ranges {
             if let Some(entry) = self.tables.get_mut(&range.table.physical) {
@@ -73,6 +92,10 @@ impl ReadIndex {
         let mut hit = |query: QueryId| {
             hits.insert(query);
         };
+        self.everything.iter().copied().for_each(&mut hit);
+        if let Some(queries) = self.whole.get(&change.table) {
+            queries.iter().copied().for_each(&mut hit);
+        }
         match &change.kind {
             ChangeKind::Row { id, old, new } => {
                 if let Some(queries) = self.points.get(&(change.table.clone(), *id)) {
@@ -103,9 +126,18 @@ impl ReadIndex {
     }
 }
 
+fn forget(queries: &mut Vec<QueryId>, query: QueryId) {
+    if let Some(at) = queries.iter().position(|known| *known == query) {
+        queries.swap_remove(at);
+    }
+}
+
 /// Whether a change could have changed what was read: the same answer as the
 /// index gives, for one read set that is not in it yet.
 pub fn touches(reads: &ReadSet, change: &Change) -> bool {
+    if reads.everything || reads.tables.contains(&change.table) {
+        return true;
+    }
     let in_table = |range: &&TableRead| *range.table.physical == *change.table;
     match &change.kind {
         ChangeKind::Whole => {
@@ -152,9 +184,14 @@ mod tests {
 
     prop_compose! {
         fn reads()(points in proptest::collection::vec(0u128..6, 0..3),
-                   ranges in proptest::collection::vec((0u8..3, proptest::option::of(-3i8..3)), 0..3)) -> ReadSet {
+                   ranges in proptest::collection::vec((0u8..3, proptest::option::of(-3i8..3)), 0..3),
+                   whole in proptest::option::weighted(0.1, 0u8..2),
+                   everything in proptest::bool::weighted(0.05)) -> ReadSet {
             let table = table();
-            let mut reads = ReadSet::default();
+            let mut reads = ReadSet { everything, ..ReadSet::default() };
+            if let Some(whole) = whole {
+                reads.table(if whole == 0 { "m" } else { "other" });
+            }
             for id in points {
                 reads.point(&table, Uuid::from_u128(id));
             }

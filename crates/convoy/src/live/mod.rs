@@ -172,6 +172,7 @@ impl Live {
             let passing = matches!(&result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout));
             drop(permit);
             let frame = Frame::new(&ticket.key.function, result, now());
+            let refresh = reads.refresh;
             let next = self.registry.lock().finish(id, reads, frame);
             if passing {
                 // The run ended before it had read everything, and what made it
@@ -185,9 +186,32 @@ impl Live {
             }
             pause = RETRY_FIRST;
             if next == Next::Rest {
+                self.run_after(id, refresh);
                 return;
             }
         }
+    }
+
+    /// Runs a query again when its answer has grown old, unless something else
+    /// has made it run by then: that run sets its own time.
+    fn run_after(&self, id: QueryId, refresh: Option<Duration>) {
+        let Some(refresh) = refresh else { return };
+        let (this, stop) = (self.this.clone(), self.stop.clone());
+        let runs = self.registry.lock().runs(id);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(refresh) => {}
+            }
+            let Some(live) = this.upgrade() else { return };
+            let due = {
+                let mut registry = live.registry.lock();
+                registry.runs(id) == runs && registry.requeue(id)
+            };
+            if due {
+                live.run(id);
+            }
+        });
     }
 
     /// A run panicked, which is a defect of ours: its watchers are told, and the
@@ -216,7 +240,8 @@ impl Live {
                 QueryRun { result: Err(failure), reads: ReadSet::default() }
             }
             Ok((function, program)) => {
-                let request = Request { function, input: ticket.key.input.clone(), caller: ticket.caller.clone() };
+                let request =
+                    Request { function, input: ticket.key.input.clone(), caller: ticket.caller.clone(), key: None };
                 self.dispatcher.query(&program, &request).await
             }
             Err(failure) => QueryRun { result: Err(failure), reads: ReadSet::default() },

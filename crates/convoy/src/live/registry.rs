@@ -82,6 +82,8 @@ enum Phase {
 struct Query {
     ticket: Ticket,
     phase: Phase,
+    /// How many runs have begun.
+    runs: u64,
     subscribers: usize,
     reads: ReadSet,
     latest: watch::Sender<Option<Arc<Frame>>>,
@@ -127,8 +129,10 @@ impl Registry {
         self.next_id += 1;
         let (latest, receiver) = watch::channel(None);
         self.by_key.insert(ticket.key.clone(), id);
-        self.queries
-            .insert(id, Query { ticket, phase: Phase::Queued, subscribers: 1, reads: ReadSet::default(), latest });
+        self.queries.insert(
+            id,
+            Query { ticket, phase: Phase::Queued, runs: 0, subscribers: 1, reads: ReadSet::default(), latest },
+        );
         (id, receiver, true)
     }
 
@@ -156,6 +160,7 @@ impl Registry {
     pub fn begin(&mut self, id: QueryId) -> Option<Ticket> {
         let query = self.queries.get_mut(&id)?;
         query.phase = Phase::Running { since: self.place, generation: self.generation };
+        query.runs += 1;
         *self.in_flight.entry(self.place).or_default() += 1;
         Some(query.ticket.clone())
     }
@@ -188,6 +193,11 @@ impl Registry {
         query.phase = if stale { Phase::Queued } else { Phase::Idle };
         self.landed(since);
         if stale { Next::Again } else { Next::Rest }
+    }
+
+    /// How many runs of a query have begun; none of one that is gone.
+    pub fn runs(&self, id: QueryId) -> Option<u64> {
+        self.queries.get(&id).map(|query| query.runs)
     }
 
     /// Queues a query that rests. `false`: it is gone, or someone else runs it.

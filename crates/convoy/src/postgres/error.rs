@@ -52,6 +52,9 @@ pub enum DbError {
         #[source]
         source: sqlx::Error,
     },
+    /// A statement of the user's own writes where it may only read.
+    #[error("this statement writes, and only reading is possible here")]
+    ReadOnly(#[source] sqlx::Error),
     /// The statement ran into its time limit or was cancelled.
     #[error("the statement was cancelled")]
     Cancelled(#[source] sqlx::Error),
@@ -67,6 +70,22 @@ impl DbError {
     /// The database does not answer any more.
     pub(super) fn silent() -> DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The same error, of a statement that may have been meant to write: then a
+    /// refusal to write says nothing of the database.
+    pub(super) fn of_raw(self) -> DbError {
+        match self {
+            DbError::Unavailable(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25006") => {
+                DbError::ReadOnly(sqlx::Error::Database(error))
+            }
+            other => other,
+        }
+    }
+
+    /// A commit that was not answered, and turned out not to have happened.
+    pub fn undone() -> DbError {
+        DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
     }
 
     /// What lies behind it, in one line, for those who run the server.
@@ -118,6 +137,10 @@ impl DbError {
             }
             DbError::Address(_) => Failure::new(Code::InvalidArgs, self.to_string()),
             DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
+            DbError::ReadOnly(_) => Failure::new(
+                Code::InvalidArgs,
+                "this statement writes, and a query only reads; make the function a mutation",
+            ),
             DbError::Cancelled(_) => Failure::new(Code::Timeout, "the database took too long to answer"),
             DbError::Other(source) => Failure::internal(context, source),
             DbError::Row(_) => Failure::internal(context, self),
@@ -141,8 +164,8 @@ impl From<sqlx::Error> for DbError {
         let state = database.code().unwrap_or_default();
         match state.as_ref() {
             "40001" | "40P01" => DbError::Retry(error),
-            // A statement's time limit, and an idle transaction's.
-            "57014" | "25P03" => DbError::Cancelled(error),
+            // A statement's time limit, an idle transaction's, a lock's.
+            "57014" | "25P03" | "55P03" => DbError::Cancelled(error),
             "22P05" | "22021" => {
                 DbError::Value { message: "text may not contain the character \\u0000", source: error }
             }

@@ -5,16 +5,21 @@
 //! process killed half-way leaves nothing the next start would stumble over.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection};
 
 use super::{DbError, Postgres, Row, fetch};
-use crate::schema::{BY_CREATION, Schema, Table};
+use crate::schema::{BY_CREATION, Facts, Index, Schema, Table};
 use crate::sql::{Statement, layout};
+
+/// How often a long build says how far it is.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// What a layout run did, for people to read.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LayoutReport {
     /// What the engine may do with each table, by its name in code.
     pub tables: HashMap<String, TableReport>,
@@ -22,6 +27,9 @@ pub struct LayoutReport {
     pub created: Vec<String>,
     /// What someone should look at.
     pub warnings: Vec<String>,
+    /// What the schema does not have any more, and what Convoy has no use for:
+    /// nothing is dropped unasked.
+    pub left_over: Vec<String>,
 }
 
 /// What the engine may do with one table.
@@ -36,7 +44,8 @@ pub struct TableReport {
 
 /// One table as it stands in the database.
 struct Standing {
-    columns: Vec<String>,
+    /// Its columns and their types.
+    kinds: Vec<(String, String)>,
     indexes: Vec<String>,
     /// Left behind by builds that failed.
     broken_indexes: Vec<String>,
@@ -44,6 +53,8 @@ struct Standing {
     unique_indexes: Vec<String>,
     triggers: Vec<Trigger>,
     filled: bool,
+    /// A write may do more than it says, by a rule or a foreign key.
+    reacts: bool,
 }
 
 #[derive(Deserialize)]
@@ -57,13 +68,19 @@ struct Trigger {
 impl Standing {
     fn of(row: &Row) -> Result<Standing, DbError> {
         Ok(Standing {
-            columns: row.texts(1)?,
+            kinds: row
+                .texts(1)?
+                .iter()
+                .filter_map(|column| column.rsplit_once(' '))
+                .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+                .collect(),
             indexes: row.texts(2)?,
             broken_indexes: row.texts(3)?,
             unique_indexes: row.texts(4)?,
             constrained: row.bool(5)?,
             triggers: serde_json::from_str(row.text(6)?).map_err(|error| DbError::Row(error.to_string()))?,
             filled: row.bool(7)?,
+            reacts: row.bool(8)?,
         })
     }
 
@@ -87,7 +104,7 @@ impl Postgres {
     pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
         let mut connection = self.connect().await?;
         run(&mut connection, layout::lock()).await?;
-        let result = lay_out(&mut connection, schema, change).await;
+        let result = lay_out(self, &mut connection, schema, change).await;
         // Closing the session frees the lock too, should this not be answered.
         if result.is_ok() {
             run(&mut connection, layout::unlock()).await?;
@@ -97,7 +114,12 @@ impl Postgres {
     }
 }
 
-async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
+async fn lay_out(
+    postgres: &Postgres,
+    connection: &mut PgConnection,
+    schema: &Schema,
+    change: bool,
+) -> Result<LayoutReport, DbError> {
     let mut report = LayoutReport::default();
     if change {
         for statement in layout::prelude() {
@@ -109,9 +131,11 @@ async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -
     let standing = standing(connection, &tables).await?;
     for table in &tables {
         if table.managed && change {
-            lay_out_table(connection, table, standing.get(&table.physical), &mut report).await?;
+            let builder = Builder { postgres, connection: &mut *connection, table };
+            builder.lay_out(standing.get(&table.physical), &mut report).await?;
         }
     }
+    report.left_over = left_over_tables(connection, &tables).await?;
     // Read again, since what may be held depends on what is there now.
     let standing = self::standing(connection, &tables).await?;
     for table in &tables {
@@ -122,6 +146,9 @@ async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -
                 }
                 if table.managed {
                     report.warnings.extend(left_over_unique(table, found));
+                    report.left_over.extend(left_over_indexes(table, found));
+                } else {
+                    report.warnings.extend(unfit_columns(table, found));
                 }
                 if table.managed && !found.logs(&layout_paths(table)) {
                     report.warnings.push(format!(
@@ -133,6 +160,12 @@ async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -
                     && !found.constrained
                     && found.unique_indexes.is_empty()
                     && !found.has_foreign_triggers();
+                let has = |name: &str| found.kinds.iter().any(|(column, _)| column == name);
+                table.learn(Facts {
+                    created_at: has("created_at"),
+                    updated_at: has("updated_at"),
+                    quiet: !found.reacts && !found.has_foreign_triggers(),
+                });
                 report.tables.insert(table.name.clone(), TableReport { holds_inserts });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
@@ -141,46 +174,79 @@ async fn lay_out(connection: &mut PgConnection, schema: &Schema, change: bool) -
     Ok(report)
 }
 
-async fn lay_out_table(
-    connection: &mut PgConnection,
-    table: &Table,
-    found: Option<&Standing>,
-    report: &mut LayoutReport,
-) -> Result<(), DbError> {
-    if found.is_none() {
-        run(connection, layout::create_table(table)).await?;
-        report.created.push(format!("table {}", table.name));
+/// Lays out one table.
+struct Builder<'a> {
+    postgres: &'a Postgres,
+    connection: &'a mut PgConnection,
+    table: &'a Table,
+}
+
+impl Builder<'_> {
+    async fn lay_out(mut self, found: Option<&Standing>, report: &mut LayoutReport) -> Result<(), DbError> {
+        let table = self.table;
+        if found.is_none() {
+            run(self.connection, layout::create_table(table)).await?;
+            report.created.push(format!("table {}", table.name));
+        }
+        for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
+            let name = layout::index_name(table, index);
+            if found.is_some_and(|found| found.indexes.contains(&name)) {
+                continue;
+            }
+            if found.is_some_and(|found| found.broken_indexes.contains(&name)) {
+                run(self.connection, layout::drop_broken_index(&name)).await?;
+            }
+            let built = match found.is_some_and(|found| found.filled) {
+                true => self.build_slowly(index).await,
+                false => run(self.connection, layout::create_index(table, index, false)).await.map(|_| ()),
+            };
+            built.map_err(|error| match error {
+                DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
+                    table: table.name.clone(),
+                    index: index.name.clone(),
+                    fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
+                    source,
+                },
+                other => other,
+            })?;
+            if index.name != BY_CREATION {
+                report.created.push(format!("index {}.{}", table.name, index.name));
+            }
+        }
+        let paths = layout_paths(table);
+        if !found.is_some_and(|found| found.logs(&paths)) {
+            for statement in layout::create_triggers(table, &paths) {
+                run(self.connection, statement).await?;
+            }
+        }
+        Ok(())
     }
-    for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
-        let name = layout::index_name(table, index);
-        if found.is_some_and(|found| found.indexes.contains(&name)) {
-            continue;
-        }
-        if found.is_some_and(|found| found.broken_indexes.contains(&name)) {
-            run(connection, layout::drop_broken_index(&name)).await?;
-        }
-        let filled = found.is_some_and(|found| found.filled);
-        let built = run(connection, layout::create_index(table, index, filled)).await;
-        built.map_err(|error| match error {
-            DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
-                table: table.name.clone(),
-                index: index.name.clone(),
-                fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
-                source,
-            },
-            other => other,
-        })?;
-        if index.name != BY_CREATION {
-            report.created.push(format!("index {}.{}", table.name, index.name));
-        }
-    }
-    let paths = layout_paths(table);
-    if !found.is_some_and(|found| found.logs(&paths)) {
-        for statement in layout::create_triggers(table, &paths) {
-            run(connection, statement).await?;
+
+    /// Builds an index over rows that stay writable meanwhile, and says how far it
+    /// is as long as that takes.
+    async fn build_slowly(&mut self, index: &Index) -> Result<(), DbError> {
+        let rows = run(self.connection, layout::session()).await?;
+        let pid = rows.first().map_or(Ok(0), |row| row.int8(0))?;
+        let name = format!("{}.{}", self.table.name, index.name);
+        let building = run(self.connection, layout::create_index(self.table, index, true));
+        let mut building = std::pin::pin!(building);
+        loop {
+            tokio::select! {
+                built = &mut building => return built.map(|_| ()),
+                () = tokio::time::sleep(REPORT) => {}
+            }
+            // Only of interest to whoever waits; the build goes on without.
+            match self.postgres.read_within(REPORT, &layout::progress(pid)).await {
+                Ok(rows) => {
+                    if let Some(row) = rows.first() {
+                        let done = row.int8_or_null(1)?.map_or_else(String::new, |percent| format!(", {percent} %"));
+                        tracing::info!("building index {name}: {}{done}", row.text(0)?);
+                    }
+                }
+                Err(error) => tracing::debug!(cause = %error, "the progress of an index cannot be read"),
+            }
         }
     }
-    Ok(())
 }
 
 fn layout_paths(table: &Table) -> Vec<String> {
@@ -203,9 +269,54 @@ fn left_over_unique(table: &Table, found: &Standing) -> Vec<String> {
         .collect()
 }
 
+/// Other indexes of the table's that Convoy has made and does not use (any more).
+/// Those of Convoy 0.0.1 order everything as text.
+fn left_over_indexes(table: &Table, found: &Standing) -> Vec<String> {
+    let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
+    let mut left_over = Vec::new();
+    for name in &found.indexes {
+        let unused = name.starts_with("convoy_") && !wanted.contains(name) && !found.unique_indexes.contains(name);
+        let replaced = table.indexes.iter().find(|index| *name == format!("{}_{}", table.physical, index.name));
+        if unused {
+            left_over.push(format!("index {name} of table {} is not in the schema any more", table.name));
+        } else if let Some(index) = replaced {
+            left_over.push(format!(
+                "index {name} of table {}, made by Convoy 0.0.1, is superseded by {}",
+                table.name,
+                layout::index_name(table, index)
+            ));
+        }
+    }
+    left_over
+}
+
+async fn left_over_tables(connection: &mut PgConnection, tables: &[&Table]) -> Result<Vec<String>, DbError> {
+    let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
+    // An engine that is only being opened knows no schema yet.
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = run(connection, layout::left_over_tables(&names)).await?;
+    rows.iter().map(|row| Ok(format!("table {} is not in the schema any more", row.text(0)?))).collect()
+}
+
+/// What keeps a table of the user's own from being used.
+fn unfit_columns(table: &Table, found: &Standing) -> Vec<String> {
+    let unfit = [("id", "uuid"), ("data", "jsonb")].into_iter().filter_map(|(column, needed)| {
+        let (_, kind) = found.kinds.iter().find(|(name, _)| name == column)?;
+        let message = format!("column {column} of table {} is {kind}; Convoy needs {needed}", table.name);
+        (kind != needed).then_some(message)
+    });
+    unfit.collect()
+}
+
 fn missing_columns(table: &Table, found: &Standing) -> Option<String> {
-    let lacking: Vec<&str> =
-        ["id", "created_at", "data"].into_iter().filter(|name| !found.columns.iter().any(|c| c == name)).collect();
+    let lacking: Vec<&str> = ["id", "created_at", "data"]
+        .into_iter()
+        // A table of the user's own needs no creation times.
+        .filter(|name| table.managed || *name != "created_at")
+        .filter(|name| !found.kinds.iter().any(|(column, _)| column == name))
+        .collect();
     (!lacking.is_empty()).then(|| format!("table {} has no column {}", table.name, lacking.join(", ")))
 }
 

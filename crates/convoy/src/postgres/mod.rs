@@ -4,27 +4,35 @@
 
 mod error;
 mod layout;
+mod outcome;
 mod pool;
 mod row;
+mod session;
 mod transaction;
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr};
 
 pub use error::DbError;
 pub use layout::{LayoutReport, TableReport};
 use pool::Reach;
 pub use pool::{Lease, Pool};
 pub use row::Row;
+use session::Session;
 pub use transaction::{CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
-use crate::sql::Statement;
+use crate::op::Raw;
+use crate::sql::{self, Statement};
 
 /// Statements a connection keeps prepared.
 const PREPARED: usize = 512;
+/// How long a lane waits for a lock, in milliseconds: longer than another node's
+/// group takes, much shorter than a node that hangs.
+const LANE_WAITS: &str = "2000";
 
 /// The database: connections for reading and connections for writing.
 #[derive(Clone)]
@@ -34,7 +42,11 @@ pub struct Postgres {
     /// Sessions whose statements are SERIALIZABLE by themselves, so that a
     /// mutation of one statement needs no BEGIN.
     pub writers: Pool,
+    /// Such sessions too, for serial lanes, which must not wait for calls.
+    pub lanes: Pool,
     options: PgConnectOptions,
+    /// Which history of which cluster transaction ids belong to, once known.
+    history: Arc<OnceLock<String>>,
 }
 
 impl Postgres {
@@ -57,11 +69,14 @@ impl Postgres {
         let readers = timeouts(config.limits.query_time()).options([("default_transaction_read_only", "on")]);
         let writers =
             timeouts(config.limits.mutation_time()).options([("default_transaction_isolation", "serializable")]);
+        let lanes = writers.clone().options([("lock_timeout", LANE_WAITS)]);
         let reach = Reach::new();
         Ok(Postgres {
             readers: Pool::new(readers, config.pool_size, reach.clone()),
-            writers: Pool::new(writers, config.pool_size, reach),
+            writers: Pool::new(writers, config.pool_size, reach.clone()),
+            lanes: Pool::new(lanes, sql::lane::LOCKS as usize, reach),
             options,
+            history: Arc::default(),
         })
     }
 
@@ -82,7 +97,7 @@ impl Postgres {
             Err(error) => return Err(error.into()),
         };
         let mut server = self.options.clone().database("postgres").connect().await?;
-        let (text, _) = crate::sql::layout::create_database(missing).into_parts();
+        let (text, _) = sql::layout::create_database(missing).into_parts();
         server.execute(AssertSqlSafe(text)).await?;
         server.close().await?;
         Ok(true)
@@ -116,22 +131,37 @@ impl Postgres {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
+        self.lanes.close().await;
     }
 }
 
 /// Runs one statement on a lease that is outside any transaction.
 pub async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
-    let result = fetch(lease.enter(), statement).await;
-    // After an error of the database's the session is fine; after any other it
-    // is not to be trusted, and the lease stays marked.
-    let sound = match &result {
+    let result = fetch(&mut lease.enter().connection, statement).await;
+    leave_if_sound(lease, &result);
+    result
+}
+
+/// After an error of the database's the session is fine; after any other it is
+/// not to be trusted, and the lease stays marked.
+fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
+    let sound = match result {
         Ok(_) => true,
         Err(error) => !error.connection_lost(),
     };
     if sound {
         lease.leave();
     }
-    result
+}
+
+impl Pool {
+    /// Runs a statement of the user's own by itself. Each row is a JSON object.
+    pub async fn raw(&self, raw: &Raw) -> Result<Vec<String>, DbError> {
+        let mut lease = self.acquire().await?;
+        let result = lease.enter().raw(raw).await;
+        leave_if_sound(&mut lease, &result);
+        result
+    }
 }
 
 async fn fetch(connection: &mut PgConnection, statement: Statement) -> Result<Vec<Row>, DbError> {
@@ -148,7 +178,7 @@ async fn fetch(connection: &mut PgConnection, statement: Statement) -> Result<Ve
 }
 
 /// Runs a statement that cannot be prepared, or whose rows nobody reads.
-async fn execute(connection: &mut PgConnection, text: &'static str) -> Result<(), DbError> {
-    connection.execute(text).await?;
+async fn execute(connection: &mut PgConnection, text: impl SqlSafeStr) -> Result<(), DbError> {
+    connection.execute(sqlx::raw_sql(text)).await?;
     Ok(())
 }

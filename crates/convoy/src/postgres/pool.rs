@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::DbError;
+use super::{DbError, Session};
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -35,8 +35,8 @@ struct Inner {
     options: PgConnectOptions,
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
-    /// Clean connections, the last used on top. Never locked across an await.
-    idle: Mutex<Vec<(PgConnection, Instant)>>,
+    /// Clean sessions, the last used on top. Never locked across an await.
+    idle: Mutex<Vec<(Session, Instant)>>,
 }
 
 impl Pool {
@@ -54,24 +54,24 @@ impl Pool {
             Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
             Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE)),
         };
-        let (connection, fresh) = match self.idle().await {
-            Some(connection) => (connection, false),
-            None => (self.connect().await?, true),
+        let (session, fresh) = match self.idle().await {
+            Some(session) => (session, false),
+            None => (Session::new(self.connect().await?), true),
         };
-        Ok(Lease { connection: Some(connection), busy: false, fresh, pool: self.clone(), _permit: permit })
+        Ok(Lease { session: Some(session), busy: false, fresh, pool: self.clone(), _permit: permit })
     }
 
     /// An idle connection that is still good. One that has rested a while may
     /// have lost its server meanwhile, and a mutation sent into the void has an
     /// unknown outcome, so it is asked first; under load none rests that long.
-    async fn idle(&self) -> Option<PgConnection> {
+    async fn idle(&self) -> Option<Session> {
         loop {
-            let (mut connection, since) = self.inner.idle.lock().pop()?;
+            let (mut session, since) = self.inner.idle.lock().pop()?;
             if since.elapsed() < RESTED {
-                return Some(connection);
+                return Some(session);
             }
-            if let Ok(Ok(())) = tokio::time::timeout(PING, connection.ping()).await {
-                return Some(connection);
+            if let Ok(Ok(())) = tokio::time::timeout(PING, session.connection.ping()).await {
+                return Some(session);
             }
         }
     }
@@ -93,8 +93,8 @@ impl Pool {
     pub async fn close(&self) {
         self.inner.permits.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock());
-        for (connection, _) in idle {
-            if let Err(error) = connection.close().await {
+        for (session, _) in idle {
+            if let Err(error) = session.connection.close().await {
                 tracing::debug!(cause = %error, "a connection did not close cleanly");
             }
         }
@@ -127,7 +127,7 @@ impl Reach {
 
 /// A connection on loan. See the module for what happens when it is dropped.
 pub struct Lease {
-    connection: Option<PgConnection>,
+    session: Option<Session>,
     busy: bool,
     fresh: bool,
     pool: Pool,
@@ -136,10 +136,10 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The connection, from now on counted as inside an exchange.
-    pub(super) fn enter(&mut self) -> &mut PgConnection {
+    /// The session, from now on counted as inside an exchange.
+    pub(super) fn enter(&mut self) -> &mut Session {
         self.busy = true;
-        self.connection.as_mut().expect("a lease holds its connection until it is dropped")
+        self.session.as_mut().expect("a lease holds its session until it is dropped")
     }
 
     /// The exchange is over: the connection is outside any transaction, with
@@ -157,11 +157,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
+        if let Some(session) = self.session.take()
             && !self.busy
+            && !session.tainted
             && !self.pool.inner.permits.is_closed()
         {
-            self.pool.inner.idle.lock().push((connection, Instant::now()));
+            self.pool.inner.idle.lock().push((session, Instant::now()));
         }
     }
 }

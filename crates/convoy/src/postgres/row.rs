@@ -89,6 +89,16 @@ impl Row {
         Ok(self.0.try_get(at)?)
     }
 
+    /// An `int8`.
+    pub fn int8(&self, at: usize) -> Result<i64, DbError> {
+        Ok(self.0.try_get(at)?)
+    }
+
+    /// An `int8`, or null.
+    pub fn int8_or_null(&self, at: usize) -> Result<Option<i64>, DbError> {
+        Ok(self.0.try_get(at)?)
+    }
+
     /// A `bool`.
     pub fn bool(&self, at: usize) -> Result<bool, DbError> {
         Ok(self.0.try_get(at)?)

@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
+
 use super::{DbError, Lease, Pool, Row, execute, fetch};
-use crate::sql::Statement;
+use crate::op::Raw;
+use crate::sql::{self, Statement};
 
 /// How long BEGIN, COMMIT and ROLLBACK may go unanswered. A connection whose
 /// other end vanished without a word would keep its call for ever.
@@ -52,7 +55,7 @@ impl Transaction {
         };
         loop {
             let mut lease = pool.acquire().await?;
-            match answered(execute(lease.enter(), begin)).await {
+            match answered(execute(&mut lease.enter().connection, begin)).await {
                 Ok(()) => return Ok(Transaction { lease }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
@@ -62,13 +65,55 @@ impl Transaction {
 
     /// Runs one statement inside.
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        fetch(self.lease.enter(), statement).await
+        fetch(&mut self.lease.enter().connection, statement).await
+    }
+
+    /// Runs a statement of the user's own inside. What it writes is logged by the
+    /// triggers, like a stranger's. Each row is a JSON object.
+    pub async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+        if raw.read_only {
+            return self.raw_read_only(raw).await;
+        }
+        let session = self.lease.enter();
+        fetch(&mut session.connection, sql::raw::unmark()).await?;
+        session.raw(raw).await
+    }
+
+    /// A transaction that was made read-only stays so, except by going back.
+    async fn raw_read_only(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+        let session = self.lease.enter();
+        execute(&mut session.connection, "savepoint convoy_read_only; set local transaction_read_only = on").await?;
+        let rows = session.raw(raw).await?;
+        execute(&mut session.connection, "rollback to savepoint convoy_read_only").await?;
+        Ok(rows)
+    }
+
+    /// Makes a place to return to.
+    pub async fn savepoint(&mut self, name: u32) -> Result<(), DbError> {
+        self.tell(sql::savepoint(name)).await
+    }
+
+    /// Undoes everything since a savepoint, which stays.
+    pub async fn rollback_to(&mut self, name: u32) -> Result<(), DbError> {
+        self.tell(sql::rollback_to(name)).await
+    }
+
+    /// Waits for its turn among all lanes of this name. Must come first: a
+    /// snapshot taken before the lock would not see what its last holder did.
+    pub async fn lock_lane(&mut self, lane: u32) -> Result<(), DbError> {
+        self.tell(sql::lane::lock(lane)).await
+    }
+
+    /// Runs a statement without values or rows.
+    async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
+        let (text, _) = statement.into_parts();
+        execute(&mut self.lease.enter().connection, AssertSqlSafe(text)).await
     }
 
     /// Commits. Any database error in reply is a proven rollback; a lost
     /// connection proves nothing.
     pub async fn commit(mut self) -> CommitOutcome {
-        match answered(execute(self.lease.enter(), "commit")).await {
+        match answered(execute(&mut self.lease.enter().connection, "commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
@@ -83,7 +128,7 @@ impl Transaction {
 
     /// Ends it without effect.
     pub async fn rollback(mut self) {
-        match answered(execute(self.lease.enter(), "rollback")).await {
+        match answered(execute(&mut self.lease.enter().connection, "rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays marked, so the connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),

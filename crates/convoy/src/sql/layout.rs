@@ -5,8 +5,9 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::key::{Longest, parts_of};
 use super::{Bind, Statement};
-use crate::schema::{BY_ID, Index, MAX_NAME, Table};
+use crate::schema::{BY_ID, FieldPath, Index, KeyKind, MAX_NAME, Table};
 
 /// What every managed table's log triggers are called.
 pub const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
@@ -42,6 +43,20 @@ pub fn prelude() -> Vec<Statement> {
   trimmed_below xid8 not null default '0'
 )",
         "insert into _convoy.epoch default values on conflict do nothing",
+        "create table if not exists _convoy.idempotency (
+  function text not null,
+  identity text not null,
+  key text not null,
+  body uuid not null,
+  result text not null,
+  at timestamptz not null default now(),
+  constraint idempotency_key primary key (key, function, identity)
+)",
+        "create index if not exists idempotency_at on _convoy.idempotency (at)",
+        "create table if not exists _convoy.lane_0 ()",
+        "create table if not exists _convoy.lane_1 ()",
+        "create table if not exists _convoy.lane_2 ()",
+        "create table if not exists _convoy.lane_3 ()",
         "create or replace function _convoy.keys_of(data jsonb, paths text[]) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select coalesce(jsonb_object_agg(path, data #> string_to_array(path, '.')), '{}')
@@ -106,14 +121,15 @@ $$",
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled`.
+/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
         "select
   c.relname::text as name,
   array(
-    select a.attname::text from pg_attribute as a
+    select a.attname::text || ' ' || t.typname::text from pg_attribute as a
+    join pg_type as t on t.oid = a.atttypid
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   ) as columns,
   array(
@@ -141,7 +157,11 @@ pub fn catalog(tables: &[&str]) -> Statement {
     )), '[]') from pg_trigger as t
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
-  c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as filled
+  c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as filled,
+  c.relhasrules or exists (
+    select from pg_constraint as k
+    where k.confrelid = c.oid
+  ) as reacts
 from pg_class as c
 where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
   and c.relkind in ('r', 'p')
@@ -184,14 +204,34 @@ pub fn index_name(table: &Table, index: &Index) -> String {
 fn index_definition(table: &Table, index: &Index) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "unique on " } else { "on " }).ident(&table.physical).push(" (");
+    let longest = Longest::of(index);
     let ordered = if index.unique { index.fields.clone() } else { index.order_from(0) };
     let mut separator = "";
     for field in &ordered {
-        sql.push(separator).key(&field.path, field.kind);
-        separator = ", ";
+        match &field.path {
+            FieldPath::Stored(path) if index.unique && field.kind == KeyKind::Json => {
+                sql.push(separator).hashed(path, "0").push(", ").hashed(path, "1");
+                separator = ", ";
+            }
+            _ => {
+                for part in parts_of(field, longest) {
+                    sql.push(separator).part(part);
+                    separator = ", ";
+                }
+            }
+        }
     }
     sql.push(")");
     sql
+}
+
+impl Statement {
+    /// Alike for equal values of any type, and null for none: what is unique where
+    /// a field has no type of its own, since nulls never count as equal.
+    fn hashed(&mut self, path: &[String], seed: &'static str) -> &mut Statement {
+        self.push("(case when ").type_at(path).push(" <> 'null' then jsonb_hash_extended(").json_at("", path);
+        self.push(", ").push(seed).push(") end)")
+    }
 }
 
 /// Whether the index needs a structure of its own in Postgres; the primary key
@@ -210,6 +250,40 @@ pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Stateme
     sql.push("if not exists ").ident(&index_name(table, index)).push(" ");
     let definition = index_definition(table, index);
     sql.text.push_str(definition.text.strip_prefix("unique ").unwrap_or(&definition.text));
+    sql
+}
+
+/// How far the session `pid` is with an index: `phase`, and how much of it is done
+/// in per cent, where that can be told.
+pub fn progress(pid: i64) -> Statement {
+    let mut sql = Statement::fixed(
+        "select phase, coalesce(
+  100 * blocks_done / nullif(blocks_total, 0),
+  100 * tuples_done / nullif(tuples_total, 0)
+)::int8
+from pg_stat_progress_create_index
+where pid = ",
+    );
+    sql.bind(Bind::Int(pid));
+    sql
+}
+
+/// This session's `pid`.
+pub fn session() -> Statement {
+    Statement::fixed("select pg_backend_pid()::int8")
+}
+
+/// Tables that log to us and are not among these: left over from another schema.
+pub fn left_over_tables(tables: &[&str]) -> Statement {
+    let mut sql = Statement::fixed(
+        "select distinct c.relname::text
+from pg_trigger as t
+join pg_class as c on c.oid = t.tgrelid
+where t.tgname = '_convoy_insert'
+  and c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+  and c.relname <> all(",
+    );
+    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(")\norder by 1");
     sql
 }
 

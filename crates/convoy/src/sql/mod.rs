@@ -3,9 +3,15 @@
 
 pub mod document;
 pub mod feed;
+pub mod idempotency;
+mod key;
+pub mod lane;
 pub mod layout;
+pub mod outcome;
+pub mod raw;
+pub mod scan;
 
-use crate::schema::{FieldPath, KeyKind};
+use crate::schema::{FieldPath, Table};
 use uuid::Uuid;
 
 /// One statement and the values bound to its `$1`, `$2`, ….
@@ -13,6 +19,10 @@ use uuid::Uuid;
 pub struct Statement {
     text: String,
     binds: Vec<Bind>,
+    /// What comes before the next condition.
+    joiner: &'static str,
+    /// The table is the user's own and has no `created_at`.
+    timeless: bool,
 }
 
 /// A bound value; it never becomes text of the statement.
@@ -36,19 +46,50 @@ pub enum Bind {
     Int(i64),
 }
 
+/// Makes a place in a transaction to return to.
+pub fn savepoint(name: u32) -> Statement {
+    let mut sql = Statement::fixed("savepoint convoy_");
+    sql.number(u64::from(name));
+    sql
+}
+
+/// Undoes everything since a savepoint, which stays.
+pub fn rollback_to(name: u32) -> Statement {
+    let mut sql = Statement::fixed("rollback to savepoint convoy_");
+    sql.number(u64::from(name));
+    sql
+}
+
 impl Statement {
     /// A statement of fixed text.
     pub fn fixed(text: &'static str) -> Statement {
-        Statement { text: text.to_owned(), binds: Vec::new() }
+        Statement { text: text.to_owned(), ..Statement::default() }
     }
 
     fn new() -> Statement {
-        Statement { text: String::with_capacity(512), binds: Vec::new() }
+        Statement { text: String::with_capacity(512), ..Statement::default() }
+    }
+
+    /// A statement about rows of this table.
+    fn of(table: &Table) -> Statement {
+        Statement { timeless: !table.facts().created_at, ..Statement::new() }
+    }
+
+    /// A row's creation time; for those that have none, one they have in common.
+    fn created(&mut self, source: &'static str) -> &mut Statement {
+        if self.timeless { self.push("timestamptz 'epoch'") } else { self.push(source).push("created_at") }
     }
 
     /// The text with its placeholders.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Asks for its plan instead of running it, one line a row.
+    #[must_use]
+    pub fn explained(mut self) -> Statement {
+        self.text.insert_str(0, "explain ");
+        self
     }
 
     /// Text and binds, for the driver.
@@ -103,52 +144,31 @@ impl Statement {
         self.number(place as u64)
     }
 
-    /// The stored value at `path`, as jsonb: `t.data -> 'a' -> 'b'`.
-    fn json_at(&mut self, source: &'static str, parts: &[String]) -> &mut Statement {
-        self.push(source).push("data");
-        for part in parts {
-            self.push(" -> ").literal(part);
+    /// The object of a row's indexed values that change records carry.
+    fn keys_object(&mut self, source: &'static str, paths: &[FieldPath]) -> &mut Statement {
+        let stored: Vec<(&FieldPath, &Vec<String>)> = paths
+            .iter()
+            .filter_map(|path| match path {
+                FieldPath::Stored(parts) => Some((path, parts)),
+                FieldPath::CreationTime | FieldPath::Id => None,
+            })
+            .collect();
+        if stored.is_empty() {
+            return self.push("'{}'::jsonb");
+        }
+        // A function takes 100 arguments.
+        for (at, some) in stored.chunks(50).enumerate() {
+            self.push(if at == 0 { "jsonb_build_object(" } else { " || jsonb_build_object(" });
+            let mut separator = "";
+            for (path, parts) in some {
+                self.push(separator).literal(&path.dotted()).push(", ").json_at(source, parts);
+                separator = ", ";
+            }
+            self.push(")");
         }
         self
     }
-
-    /// What an indexed field is ordered by. The same text builds the index and
-    /// asks for it, or Postgres would not use it.
-    fn key(&mut self, path: &FieldPath, kind: KeyKind) -> &mut Statement {
-        let parts = match path {
-            FieldPath::CreationTime => return self.push("created_at"),
-            FieldPath::Id => return self.push("id"),
-            FieldPath::Stored(parts) => parts,
-        };
-        match kind {
-            KeyKind::Text => {
-                let (last, first) = parts.split_last().expect("a path has a part");
-                self.push("((").json_at("", first).push(" ->> ").literal(last).push(") collate \"C\")")
-            }
-            // Guarded, so that no foreign value can make an insert fail.
-            KeyKind::Number => self.guarded(parts, "'number'", "::numeric"),
-            KeyKind::Boolean => self.guarded(parts, "'boolean'", "::boolean"),
-            KeyKind::Json => self.push("(").json_at("", parts).push(")"),
-        }
-    }
-
-    fn guarded(&mut self, parts: &[String], kind: &'static str, cast: &'static str) -> &mut Statement {
-        self.push("(case when jsonb_typeof(").json_at("", parts).push(") = ").push(kind);
-        self.push(" then (").json_at("", parts).push(")").push(cast).push(" end)")
-    }
-
-    /// The object of a row's indexed values that change records carry.
-    fn keys_object(&mut self, source: &'static str, paths: &[FieldPath]) -> &mut Statement {
-        self.push("jsonb_build_object(");
-        let mut first = true;
-        for path in paths {
-            if let FieldPath::Stored(parts) = path {
-                if !std::mem::take(&mut first) {
-                    self.push(", ");
-                }
-                self.literal(&path.dotted()).push(", ").json_at(source, parts);
-            }
-        }
-        self.push(")")
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,30 +38,6 @@ async fn an_index_orders_by_value_and_the_newest_come_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_by_index_walks_the_index() {
-    let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut psql = db.psql().await;
-    psql.run(
-        "insert into messages (data)
-         select jsonb_build_object('channel', 'c' || n % 100, 'n', n, 'body', 'x') from generate_series(1, 20000) as n;
-         analyze messages",
-    )
-    .await;
-    let plan = psql
-        .column(
-            "explain select id, created_at, data from messages
-             where ((data ->> 'channel') collate \"C\") = 'c7'
-             order by (case when jsonb_typeof(data -> 'n') = 'number' then (data -> 'n')::numeric end) desc, created_at desc, id desc
-             limit 20",
-        )
-        .await
-        .join("\n");
-    assert!(plan.contains("Index Scan Backward using convoy_messages_by_channel") && !plan.contains("Sort"), "{plan}");
-    app.engine.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_patch_sets_and_removes_only_the_keys_it_names() {
     let db = TestDb::new().await;
     let app = chat(&db).await;

@@ -10,4 +10,5 @@ export interface ServerContext extends BaseContext<DataModel> {}
 /** What handlers get as `ctx`; export `createContext` from `convoy/server.ts` to add to it. */
 export type AppContext = ServerContext;
 
-export const { query, mutation }: FunctionHelpers<AppContext> = createFunctionHelpers<AppContext>();
+export const { query, mutation, action, internalQuery, internalMutation, internalAction }: FunctionHelpers<AppContext> =
+  createFunctionHelpers<AppContext>();

@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
-import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { isConvoyError } from '../values/errors.js';
 import { createConvoyClient } from './client.js';
 
 const list = makeQueryRef<{ channelId: string; tags?: string[] }, string[]>('messages.list');
 const send = makeMutationRef<{ body: string }, { id: string }>('messages.send');
+const invite = makeActionRef<{ to: string }, string>('mail.invite');
 const all = makeQueryRef<Record<never, never>, string[]>('channels.list');
 
 let server: ScriptedServer;
@@ -31,6 +32,14 @@ test('each mutation carries a key of its own', async () => {
   const keys = server.calls.map(({ headers }) => headers['idempotency-key']);
   expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
   expect(keys[1]).not.toBe(keys[0]);
+});
+
+test('an action is posted to its own path, without a key: it may not be repeated', async () => {
+  server.answer = () => ({ body: { ok: true, data: 'sent' } });
+  const client = createConvoyClient({ baseUrl: server.baseUrl });
+  expect(await client.action(invite, { to: 'ada' })).toBe('sent');
+  expect(server.calls).toMatchObject([{ kind: 'action', name: 'mail.invite', args: { to: 'ada' } }]);
+  expect(server.calls[0]?.headers).not.toHaveProperty('idempotency-key');
 });
 
 test('headers and the token of the moment travel', async () => {

@@ -2,7 +2,7 @@
  * The client: calls functions by reference, and watches queries. Everything it knows lives in the instance; making one
  * opens nothing, its first watch connects, and a moment after the last it is quiet again.
  */
-import type { AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { type Liveness, LiveQueries, type LiveQuery } from './live-query.js';
@@ -43,6 +43,8 @@ export interface ConvoyClient {
   /** Asks once. Rejects with a `ConvoyError`, as every call here does. */
   query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  /** Runs an action. Where its answer is lost on the way, it may have run all the same; it is never sent twice. */
+  action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
    * Calls `listener` with what is known of the query, at the next microtask where something is, and after every
    * change, until the returned function is called. It survives lost connections by itself.
@@ -63,7 +65,7 @@ export interface ConvoyClient {
     getSnapshot(): QueryConnectionState;
     subscribe(listener: () => void): () => void;
   };
-  /** Ends streams and calls in flight. Final; a mutation cut off here may have happened. */
+  /** Ends streams and calls in flight. Final; a mutation or action cut off here may have happened. */
   close(): void;
 }
 
@@ -95,6 +97,10 @@ class TransportClient implements ConvoyClient {
 
   mutation<Ref extends AnyMutationRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
     return this.#call('mutation', ref, args, options);
+  }
+
+  action<Ref extends AnyActionRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
+    return this.#call('action', ref, args, options);
   }
 
   watch<Ref extends AnyQueryRef>(
@@ -130,8 +136,8 @@ class TransportClient implements ConvoyClient {
     this.#transport.close();
   }
 
-  async #call<Ref extends AnyQueryRef | AnyMutationRef>(
-    kind: 'query' | 'mutation',
+  async #call<Ref extends ApiRef>(
+    kind: ApiRef['kind'],
     { name }: Ref,
     args: unknown,
     options: CallOptions | undefined,

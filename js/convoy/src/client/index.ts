@@ -1,8 +1,10 @@
 /** `@avvos/convoy/client`: references to functions, and the client that calls and watches them. Runs anywhere. */
 export {
+  type ActionRef,
   type ApiRef,
   type ArgsOfRef,
   type MutationRef,
+  makeActionRef,
   makeMutationRef,
   makeQueryRef,
   type QueryRef,

@@ -5,6 +5,7 @@
  * Today's is one `text/event-stream` per live query (`sse-transport.ts`); one stream for all of them, or a WebSocket,
  * takes its place without anyone above noticing.
  */
+import type { ApiRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 
 export interface Transport {
@@ -17,7 +18,7 @@ export interface Transport {
 }
 
 export interface CallRequest {
-  readonly kind: 'query' | 'mutation';
+  readonly kind: ApiRef['kind'];
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;

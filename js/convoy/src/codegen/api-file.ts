@@ -11,7 +11,9 @@ import { memberOf, moduleNames } from './modules.js';
 import { asKey, quote } from './names.js';
 import type { Project, ProjectFunction } from './project.js';
 
-const ownNames = ['Api', 'Internal', 'RefFor', 'api', 'internal', 'makeMutationRef', 'makeQueryRef'];
+const makers = { query: 'makeQueryRef', mutation: 'makeMutationRef', action: 'makeActionRef' } as const;
+
+const ownNames = ['Api', 'Internal', 'RefFor', 'api', 'internal', ...Object.values(makers)];
 
 export function apiFile({ functions }: Pick<Project, 'functions'>): string {
   const modules = moduleNames(functions, ownNames);
@@ -37,8 +39,8 @@ export function apiFile({ functions }: Pick<Project, 'functions'>): string {
 
 function importsOf(functions: readonly ProjectFunction[]): string[] {
   if (functions.length === 0) return [];
-  const makers = [...new Set(functions.map(makerOf))].sort();
-  return [`import { ${[...makers, 'type RefFor'].join(', ')} } from '@avvos/convoy/client';`];
+  const used = [...new Set(functions.map(({ kind }) => makers[kind]))].sort();
+  return [`import { ${[...used, 'type RefFor'].join(', ')} } from '@avvos/convoy/client';`];
 }
 
 function typesOf(folder: FunctionFolder<ProjectFunction>, modules: ReadonlyMap<string, string>, indent = ''): string {
@@ -53,7 +55,7 @@ function typesOf(folder: FunctionFolder<ProjectFunction>, modules: ReadonlyMap<s
 function valuesOf(folder: FunctionFolder<ProjectFunction>, indent = ''): string {
   return block(folder, indent, (key, node, inner) =>
     node instanceof FunctionLeaf
-      ? `${key}: ${makerOf(node.value)}(${quote(node.value.name)}),`
+      ? `${key}: ${makers[node.value.kind]}(${quote(node.value.name)}),`
       : `${key}: ${valuesOf(node, inner)},`,
   );
 }
@@ -68,8 +70,4 @@ function block(
   const inner = `${indent}  `;
   const lines = Object.entries(folder).map(([segment, node]) => `${inner}${line(asKey(segment), node, inner)}\n`);
   return lines.length === 0 ? '{}' : `{\n${lines.join('')}${indent}}`;
-}
-
-function makerOf({ kind }: ProjectFunction): 'makeMutationRef' | 'makeQueryRef' {
-  return kind === 'query' ? 'makeQueryRef' : 'makeMutationRef';
 }

@@ -23,7 +23,10 @@ const project: Project = {
     leaf('ping'),
     leaf('delete.default'),
     leaf('my-file.two words'),
+    leaf('mail.send', { kind: 'action' }),
     leaf('jobs.sweep', { kind: 'mutation', internal: true }),
+    leaf('jobs.due', { internal: true }),
+    leaf('mail.deliver', { kind: 'action', internal: true }),
   ],
   contextModule: '../server.js',
 };

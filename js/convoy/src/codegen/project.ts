@@ -4,7 +4,7 @@
 export interface ProjectFunction {
   /** `messages.list`: folders, file and export, joined by dots. */
   readonly name: string;
-  readonly kind: 'query' | 'mutation';
+  readonly kind: 'query' | 'mutation' | 'action';
   /** Never answered to the network: a leaf of `internal`, not of `api`. */
   readonly internal: boolean;
   /** The module as the generated files import it: `../functions/messages.js`. */

@@ -1,4 +1,4 @@
-/** `server.ts`: `query` and `mutation` typed to the project's schema and context. */
+/** `server.ts`: the builders of functions, typed to the project's schema and context. */
 import { header } from './header.js';
 import { quote } from './names.js';
 import type { Project } from './project.js';
@@ -24,7 +24,8 @@ export function serverFile({ contextModule }: Pick<Project, 'contextModule'>): s
           'export type AppContext = ServerContext;',
         ]),
     '',
-    'export const { query, mutation }: FunctionHelpers<AppContext> = createFunctionHelpers<AppContext>();',
+    'export const { query, mutation, action, internalQuery, internalMutation, internalAction }: FunctionHelpers<AppContext> =',
+    '  createFunctionHelpers<AppContext>();',
     '',
   ].join('\n');
 }

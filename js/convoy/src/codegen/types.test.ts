@@ -6,11 +6,16 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateFiles } from './generate-files.js';
-import type { Project } from './project.js';
+import type { Project, ProjectFunction } from './project.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const packageFolder = path.join(here, '../..');
 const compiler = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+
+function leaf(name: string, kind: ProjectFunction['kind'], changes: Partial<ProjectFunction> = {}): ProjectFunction {
+  const [folder = '', exportName = ''] = name.split('.');
+  return { name, kind, internal: false, module: `../functions/${folder}.js`, exportName, ...changes };
+}
 
 const project: Project = {
   schema: { module: '../schema.js', exportName: 'default' },
@@ -20,16 +25,14 @@ const project: Project = {
     { name: 'events', isUnion: true },
   ],
   functions: [
-    { name: 'messages.list', kind: 'query', internal: false, module: '../functions/messages.js', exportName: 'list' },
-    {
-      name: 'messages.send',
-      kind: 'mutation',
-      internal: false,
-      module: '../functions/messages.js',
-      exportName: 'send',
-    },
-    { name: 'admin.names', kind: 'query', internal: false, module: '../functions/admin/index.js', exportName: 'names' },
-    { name: 'admin.first', kind: 'query', internal: false, module: '../functions/admin/index.js', exportName: 'first' },
+    leaf('messages.list', 'query'),
+    leaf('messages.send', 'mutation'),
+    leaf('messages.overview', 'query'),
+    leaf('messages.publish', 'action'),
+    leaf('messages.mark', 'mutation', { internal: true }),
+    leaf('messages.post', 'action', { internal: true }),
+    leaf('admin.names', 'query', { module: '../functions/admin/index.js' }),
+    leaf('admin.first', 'query', { module: '../functions/admin/index.js' }),
   ],
   contextModule: '../server.js',
 };
@@ -55,8 +58,8 @@ const written: Readonly<Record<string, string>> = {
   'convoy/functions/messages.ts': `
     import { defineRef } from '@avvos/convoy';
     import { z } from 'zod';
-    import { api } from '../_generated/apiE';
-    import { mutation, query } from '../_generated/serverE';
+    import { api, internal } from '../_generated/apiE';
+    import { action, internalAction, internalMutation, mutation, query } from '../_generated/serverE';
     export const list = query({
       input: { channelId: defineRef('channels') },
       handler: async (ctx, { channelId }) =>
@@ -66,22 +69,52 @@ const written: Readonly<Record<string, string>> = {
       input: { channelId: defineRef('channels'), body: z.string() },
       handler: async (ctx, message) => {
         const id = await ctx.db.insert('messages', message);
-        return { id, by: ctx.user, next: api.messages.list, names: api.admin.names.name };
+        const names = await ctx.runQuery(api.admin.names);
+        await ctx.runMutation(internal.messages.mark, { id });
+        return { id, by: ctx.user, next: api.messages.list, names: names.length };
       },
+    });
+    export const mark = internalMutation({
+      input: { id: defineRef('messages') },
+      handler: async (ctx, { id }) => (await ctx.db.patch(id, { likes: 1 })) !== null,
+    });
+    // Asks for others by reference and by value, and is one of \`api\` itself: none of it needs an annotation.
+    export const overview = query({
+      handler: async (ctx) => ({
+        names: await ctx.runQuery(api.admin.names),
+        first: await ctx.runQuery(api.admin.first, {}),
+        newest: await ctx.runQuery(list, { channelId: 'channels:1' }),
+        at: ctx.now(1_000),
+      }),
+    });
+    export const publish = action({
+      input: { channelId: defineRef('channels'), body: z.string() },
+      handler: async (ctx, message) => {
+        const { id, by } = await ctx.runMutation(api.messages.send, message);
+        return { by, posts: await ctx.runAction(internal.messages.post, { id, times: 3 }) };
+      },
+    });
+    // One that calls itself needs its result said.
+    export const post = internalAction({
+      input: { id: defineRef('messages'), times: z.number() },
+      handler: async (ctx, { id, times }): Promise<number> =>
+        times === 0 ? 0 : 1 + (await ctx.runAction(internal.messages.post, { id, times: times - 1 })),
     });`,
   'convoy/functions/admin/index.ts': `
-    import { type ResultOfRef } from '@avvos/convoy/client';
     import { api } from '../../_generated/apiE';
     import { query } from '../../_generated/serverE';
     export const names = query({
       handler: async (ctx) => (await ctx.db.query('channels').collect()).map((channel) => channel.name),
     });
     export const first = query({
-      handler: async (): Promise<ResultOfRef<typeof api.messages.list>[number] | null> => null,
+      handler: async (ctx) => {
+        const messages = await ctx.runQuery(api.messages.list, { channelId: 'channels:1' });
+        return messages[0] ?? null;
+      },
     });`,
   'check.ts': `
     import type { ArgsOfRef, ResultOfRef } from '@avvos/convoy/client';
-    import { api } from './convoy/_generated/apiE';
+    import { api, internal } from './convoy/_generated/apiE';
     import type { DataModel, Doc, Id, TableName } from './convoy/_generated/dataModelE';
     import type { AppContext, ServerContext } from './convoy/_generated/serverE';
 
@@ -102,6 +135,13 @@ const written: Readonly<Record<string, string>> = {
     yes<Same<ResultOfRef<typeof api.admin.names>, string[]>>();
     yes<Same<NonNullable<ResultOfRef<typeof api.admin.first>>['body'], string>>();
     yes<Same<(typeof api.messages.send)['kind'], 'mutation'>>();
+    yes<Same<(typeof api.messages.publish)['kind'], 'action'>>();
+    yes<Same<ResultOfRef<typeof api.messages.publish>, { by: string | null; posts: number }>>();
+    yes<Same<ResultOfRef<typeof api.messages.overview>['names'], string[]>>();
+    yes<Same<ResultOfRef<typeof api.messages.overview>['newest'], ResultOfRef<typeof api.messages.list>>>();
+    yes<Same<ResultOfRef<typeof internal.messages.mark>, boolean>>();
+    // @ts-expect-error internal functions are none of the clients'
+    api.messages.mark;
     // @ts-expect-error there is no such function
     api.messages.remove;`,
 };

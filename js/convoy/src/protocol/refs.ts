@@ -33,14 +33,23 @@ export interface MutationRef<Args = unknown, Result = unknown, Name extends stri
   readonly [types]?: Typed<Args, Result>;
 }
 
+/** The name and types of an action. */
+export interface ActionRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly kind: 'action';
+  readonly name: Name;
+  readonly [types]?: Typed<Args, Result>;
+}
+
 // `any` so that every reference is one: argument and result types differ, and `unknown` would refuse some of them.
 // biome-ignore lint/suspicious/noExplicitAny: type-level corner, see above.
 export type AnyQueryRef = QueryRef<any, any>;
 // biome-ignore lint/suspicious/noExplicitAny: type-level corner, see above.
 export type AnyMutationRef = MutationRef<any, any>;
+// biome-ignore lint/suspicious/noExplicitAny: type-level corner, see above.
+export type AnyActionRef = ActionRef<any, any>;
 
-/** Any reference of the generated `api`. */
-export type ApiRef = AnyQueryRef | AnyMutationRef;
+/** Any reference of the generated `api` and `internal`. */
+export type ApiRef = AnyQueryRef | AnyMutationRef | AnyActionRef;
 
 /** The reference to the function `F` under `Name`; what each leaf of the generated `Api` is. */
 export type RefFor<Name extends string, F> =
@@ -48,10 +57,16 @@ export type RefFor<Name extends string, F> =
     ? QueryRef<Args, Result, Name>
     : F extends FunctionShape<'mutation', infer Args, infer Result>
       ? MutationRef<Args, Result, Name>
-      : never;
+      : F extends FunctionShape<'action', infer Args, infer Result>
+        ? ActionRef<Args, Result, Name>
+        : never;
 
 /** What a caller of the reference passes: the input before parsing (`z.input`). */
 export type ArgsOfRef<Ref> = Ref extends { readonly [types]?: Typed<infer Args, unknown> } ? Args : never;
+
+/** The arguments of a call to the reference, as rest parameters: they may be left out where `{}` fits. */
+export type RestArgsOfRef<Ref> =
+  Record<never, never> extends ArgsOfRef<Ref> ? [args?: ArgsOfRef<Ref>] : [args: ArgsOfRef<Ref>];
 
 /** What a caller of the reference gets: the function's result after JSON (`Date` is a string, `void` is `null`). */
 export type ResultOfRef<Ref> = Ref extends { readonly [types]?: Typed<unknown, infer Result> }
@@ -117,4 +132,9 @@ export function makeMutationRef<Args, Result, Name extends string = string>(
   name: Name,
 ): MutationRef<Args, Result, Name> {
   return Object.freeze({ kind: 'mutation', name });
+}
+
+/** A reference to the action `name`, such as `'mail.send'`. */
+export function makeActionRef<Args, Result, Name extends string = string>(name: Name): ActionRef<Args, Result, Name> {
+  return Object.freeze({ kind: 'action', name });
 }

@@ -1,8 +1,9 @@
 import { expectTypeOf, test } from 'vitest';
 import { createConvoyClient } from '../client/client.js';
-import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 import { skipToken } from './skip.js';
+import { useAction } from './use-action.js';
 import { useMutation, useMutationState } from './use-mutation.js';
 import { useQuery } from './use-query.js';
 
@@ -14,6 +15,7 @@ const list = makeQueryRef<{ channelId: string; limit?: number }, Message[]>('mes
 const channels = makeQueryRef<Record<never, never>, string[]>('channels.list');
 const search = makeQueryRef<{ text?: string }, string[]>('channels.search');
 const send = makeMutationRef<{ body: string }, void>('messages.send');
+const invite = makeActionRef<{ to: string }, Date>('mail.invite');
 const clear = makeMutationRef<Record<never, never>, number>('messages.clear');
 
 test('data is what JSON makes of the result', () => {
@@ -61,10 +63,21 @@ test('mutations are called with their arguments and give their result', () => {
   useMutation(list);
 });
 
+test('actions are too', () => {
+  expectTypeOf(useAction(invite)({ to: 'ada' })).toEqualTypeOf<Promise<string>>();
+  // @ts-expect-error to is missing
+  useAction(invite)();
+  // @ts-expect-error a mutation is no action
+  useAction(send);
+});
+
 test('the client is typed the same way', () => {
   const client = createConvoyClient();
   expectTypeOf(client.query(channels)).toEqualTypeOf<Promise<string[]>>();
   expectTypeOf(client.mutation(send, { body: 'a' })).toEqualTypeOf<Promise<null>>();
+  expectTypeOf(client.action(invite, { to: 'ada' })).toEqualTypeOf<Promise<string>>();
+  // @ts-expect-error an action is no mutation
+  client.mutation(invite, { to: 'ada' });
   client.watch(list, { channelId: 'c' }, ({ data }) => {
     expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();
   });

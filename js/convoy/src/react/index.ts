@@ -3,6 +3,7 @@
 export type { QueryConnectionState } from '../client/transport.js';
 export { ConvoyProvider, type ConvoyProviderProps, useConvoy } from './context.js';
 export { type SkipToken, skipToken } from './skip.js';
+export { type ActionFunction, type UseActionOptions, useAction } from './use-action.js';
 export { useConnectionState } from './use-connection-state.js';
 export {
   type MutationFunction,

@@ -25,14 +25,27 @@ export function isSystemField(name: string): name is keyof typeof SYSTEM_FIELDS 
 /** The kind of the field at `path`, or `null` where the schema has no such field. */
 export function fieldKind(schema: ZodType, path: string): FieldKind | null {
   if (isSystemField(path)) return SYSTEM_FIELDS[path];
-  let reached = [schema];
-  for (const key of path.split('.')) {
-    reached = reached.flatMap((parent) => objectsIn(parent)).flatMap((object) => propertyOf(object, key));
-  }
+  const keys = path.split('.');
+  const last = keys.pop() ?? '';
+  const reached = objectsAt(schema, keys).flatMap((object) => propertyOf(object, last));
   const kinds = new Set(reached.flatMap((found) => [...kindsOf(found, 0)]));
   if (reached.length === 0) return null;
   const [kind] = kinds;
   return kinds.size === 1 && kind !== undefined ? kind : 'json';
+}
+
+/** The names of a document's own fields, those of every option of a union. */
+export function fieldNames(schema: ZodType): string[] {
+  const shapes = objectsIn(schema).map((object) => (defOf(object) as { readonly shape: object }).shape);
+  return [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
+}
+
+/** The object schemas that may stand at a path, `[]` being the document itself. */
+export function objectsAt(schema: ZodType, keys: readonly string[]): ZodType[] {
+  let reached = objectsIn(schema);
+  for (const key of keys)
+    reached = reached.flatMap((object) => propertyOf(object, key)).flatMap((each) => objectsIn(each));
+  return reached;
 }
 
 /** The object schemas a value of `schema` may be parsed by: itself, or the options of a union. */

@@ -6,7 +6,7 @@ export {
   type SchemaDescription,
   type TableDescription,
 } from './describe.js';
-export { type FieldKind, fieldKind, isSystemField } from './fields.js';
+export { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from './fields.js';
 export type { DataModelOf, FieldsOf, IndexesOf, TableTypes, TableTypesOf } from './model.js';
 export {
   callersFault,

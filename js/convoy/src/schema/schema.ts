@@ -3,7 +3,7 @@
  * A schema that this function returned needs no further checks.
  */
 
-import { fieldKind, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
+import { fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
 import { SchemaError, type SchemaProblem } from './problems.js';
 import { isTableName } from './refs.js';
 import { inspectStorable } from './storable.js';
@@ -118,9 +118,7 @@ function fieldProblem(schema: ZodType, field: string): string | null {
     return `'${field}' is nested too deeply; an index reaches ${MAX_FIELD_DEPTH} names deep`;
   }
   if (fieldKind(schema, field) !== null) return null;
-  const fields = [
-    ...new Set(objectsIn(schema).flatMap((object) => Object.keys((defOf(object) as { shape: object }).shape))),
-  ];
+  const fields = fieldNames(schema);
   if (field.includes('.') && fields.includes(field)) return `'${field}' has a dot in its name and cannot be indexed`;
   return `there is no field '${field}'; the fields are ${fields.join(', ')}`;
 }

@@ -1,263 +1,339 @@
 /**
- * `ctx.db` of one call: checks names, ids and documents, and turns each method into an operation.
+ * `ctx.db` of one call: checks names, ids and documents, and turns each method into operations.
  *
- * Writes to one document keep their order even where they are not awaited, and a patch is checked as the whole
- * document it makes.
+ * Writes to one document keep their order even where they are not awaited, reads of it come behind the writes issued
+ * before, and a patch is checked as the whole document it makes.
  */
 
-import { isZodAsyncError, parseOrRefuse } from '../schema/index.js';
-import { ConvoyError } from '../values/errors.js';
-import { formatId, isUuid, parseId } from '../values/ids.js';
-import { assertStorable } from '../values/json.js';
+import { bindStatement } from '../sql/statement.js';
+import { formatId } from '../values/ids.js';
 import type { Call } from './call.js';
+import { DevWarnings } from './dev-warnings.js';
+import type { Document } from './documents.js';
+import { assertNumberField, incrementBase, numberAt } from './fields.js';
+import type { FunctionKind } from './functions.js';
+import type { InsertOperation, ReadOperation, WriteOperation } from './operations.js';
 import type { Program, Table } from './program.js';
-import { type ScanSource, TableScan } from './scan.js';
+import { invalid, say } from './refusals.js';
+import { type Receive, type ScanSource, TableScan } from './scan.js';
+import type { Scope } from './scope.js';
+import { assertFits, storedChanges, storedDocument } from './stored-form.js';
+import { type Target, tableNamed, targetAnd, targetOf } from './targets.js';
 
-type Document = Record<string, unknown>;
-
-/** A document's place: its table and bare uuid, and the id they make. */
-interface Target {
-  readonly table: Table;
-  readonly uuid: string;
-  readonly id: string;
+/** What a database may be told beside its call. */
+export interface CallDatabaseOptions {
+  /** What its operations are kept or undone with; the call as a whole unless given. */
+  readonly scope?: Scope;
+  /** What the function is that it is given to: a query must not write, also where a mutation has called it. */
+  readonly kind?: FunctionKind;
+  /** What that function is called, for warnings. */
+  readonly functionName?: string | null;
 }
+
+/**
+ * How an operation is issued. `plain`: nothing is lost where it fails unseen. `write`: a failure nobody looks at is the
+ * scope's. `whole`: a write of several operations, which in a call without a transaction need one of their own.
+ */
+type Manner = 'plain' | 'write' | 'whole';
 
 /** The running form of `Database`; the types are checked where `ctx.db` is typed. */
 export class CallDatabase implements ScanSource {
   readonly call: Call;
+  /** `null` outside of development. */
+  readonly warnings: DevWarnings | null;
   readonly #program: Program;
-  /** Documents a mutation has read and not written since, by id; what a patch is merged with. */
-  readonly #known = new Map<string, Document>();
-  /** The last write to a document that has not settled, by id. */
-  readonly #writing = new Map<string, Promise<unknown>>();
+  readonly #scope: Scope;
+  readonly #kind: FunctionKind;
+  readonly #functionName: string | null;
 
-  constructor(call: Call, program: Program) {
+  constructor(call: Call, program: Program, options: CallDatabaseOptions = {}) {
     this.call = call;
     this.#program = program;
+    this.#scope = options.scope ?? call.root;
+    this.#kind = options.kind ?? call.kind;
+    this.#functionName = options.functionName ?? null;
+    this.warnings = program.dev ? new DevWarnings(program, call, this.#functionName) : null;
   }
 
   get(...args: unknown[]): Promise<Document | null> {
-    return this.#attempt(() => this.#read(this.#target(args)));
+    return this.#issue('plain', () => {
+      const target = targetOf(this.#program, args);
+      return (scope) => this.#read(scope, target);
+    });
   }
 
   getMany(ids: unknown): Promise<(Document | null)[]> {
-    return this.#attempt(() => {
+    return this.#issue('plain', () => {
       // All of them are looked at before the first is read.
-      const targets = list('getMany', ids).map((id) => this.#target([id]));
-      return Promise.all(targets.map((target) => this.#read(target)));
+      const targets = list('getMany', ids).map((id) => targetOf(this.#program, [id]));
+      return (scope) => Promise.all(targets.map((target) => this.#read(scope, target)));
     });
   }
 
   query(table: string): TableScan {
-    return new TableScan(this, this.#table(table));
+    return new TableScan(this, tableNamed(this.#program, table));
+  }
+
+  raw(query: unknown, options: unknown = {}): Promise<unknown[]> {
+    const reads = this.#kind === 'query';
+    // The session of a query does not write anyway.
+    const readOnly = reads && this.call.kind !== 'query' ? ({ readOnly: true } as const) : {};
+    return this.#issue(reads ? 'plain' : 'write', () => {
+      const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
+      return (scope) => {
+        // A statement of the user's own may write whatever it likes.
+        if (!reads) this.call.documents.forgetAll();
+        return this.call.issue(scope, operation, (rows) => {
+          if (!reads) this.call.documents.forgetAll();
+          return rows as unknown[];
+        });
+      };
+    });
+  }
+
+  transaction(fn: unknown): Promise<unknown> {
+    if (typeof fn !== 'function') {
+      return this.call.refuse(this.#scope, invalid('transaction() takes a function: transaction(async (tx) => { … })'));
+    }
+    const options = { kind: this.#kind, functionName: this.#functionName };
+    return this.call.transaction((scope) => {
+      return fn(new CallDatabase(this.call, this.#program, { ...options, scope })) as unknown;
+    }, this.#scope);
   }
 
   insert(tableName: string, input: unknown): Promise<string> {
-    return this.#attempt(() => {
+    return this.#issue(this.#holds(tableName) ? 'plain' : 'write', () => {
       this.#mustWrite('insert');
-      const table = this.#table(tableName);
-      const [stored] = this.#store(table, [this.#storable(table, input)]);
-      return stored as Promise<string>;
+      const table = tableNamed(this.#program, tableName);
+      const doc = storedDocument(table, input, null);
+      return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
     });
   }
 
   insertMany(tableName: string, inputs: unknown): Promise<string[]> {
-    return this.#attempt(() => {
+    return this.#issue(this.#holds(tableName) ? 'plain' : 'whole', () => {
       this.#mustWrite('insertMany');
-      const table = this.#table(tableName);
+      const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
-      const documents = list('insertMany', inputs).map((input) => this.#storable(table, input));
-      return Promise.all(this.#store(table, documents));
+      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null));
+      return (scope) => Promise.all(this.#store(scope, table, documents));
     });
   }
 
   patch(...args: unknown[]): Promise<Document | null> {
-    return this.#attempt(() => {
+    return this.#issue('whole', () => {
       this.#mustWrite('patch');
-      const target = this.#target(args.slice(0, -1));
-      const changes = args.at(-1);
-      return this.#inOrder(target, () => this.#patch(target, changes));
+      const [target, changes] = targetAnd(this.#program, 'patch', args, 'the keys to change');
+      if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) {
+        throw invalid(`patch() takes an object of the keys to change, not ${say(changes)}`);
+      }
+      return (scope) => this.#inOrder([target], () => this.#patch(scope, target, changes));
+    });
+  }
+
+  replace(...args: unknown[]): Promise<Document | null> {
+    return this.#issue('whole', () => {
+      this.#mustWrite('replace');
+      const [target, input] = targetAnd(this.#program, 'replace', args, 'the new document');
+      return (scope) => this.#inOrder([target], () => this.#replace(scope, target, input));
+    });
+  }
+
+  increment(...args: unknown[]): Promise<Document | null> {
+    return this.#issue('whole', () => {
+      this.#mustWrite('increment');
+      if (args.length < 3) throw invalid('increment() takes an id, a field and a number');
+      const target = targetOf(this.#program, args.slice(0, -2));
+      const [field, by] = args.slice(-2);
+      assertNumberField(target.table, field);
+      if (typeof by !== 'number' || !Number.isFinite(by)) {
+        throw invalid(`increment() adds a finite number, not ${say(by)}: increment(id, '${field}', 1)`);
+      }
+      return (scope) => this.#inOrder([target], () => this.#increment(scope, target, field, by));
     });
   }
 
   delete(...args: unknown[]): Promise<boolean> {
-    return this.#attempt(() => {
+    return this.#issue('write', () => {
       this.#mustWrite('delete');
-      const target = this.#target(args);
-      return this.#inOrder(target, () => {
-        this.#known.delete(target.id);
-        return this.call.issue({ op: 'delete', table: target.table.name, id: target.uuid }, (gone) => gone === true);
-      });
+      const target = targetOf(this.#program, args);
+      return (scope) => this.#inOrder([target], () => this.#delete(scope, target));
     });
   }
 
-  receive(table: Table, documents: unknown): Document[] {
-    const found = documents as Document[];
-    for (const document of found) this.#arrived(table, document);
-    return found;
+  deleteMany(tableName: string, ids: unknown): Promise<number> {
+    return this.#issue('whole', () => {
+      this.#mustWrite('deleteMany');
+      const table = tableNamed(this.#program, tableName);
+      // All of them are looked at before the first is deleted, and each is deleted once.
+      const found = list('deleteMany', ids).map((id) => targetOf(this.#program, [table.name, id]));
+      const targets = [...new Map(found.map((target) => [target.id, target])).values()];
+      return async (scope) => {
+        const deleting = this.#inOrder(targets, () => Promise.all(targets.map((each) => this.#delete(scope, each))));
+        return (await deleting).filter((deleted) => deleted).length;
+      };
+    });
   }
 
-  /** What is stored of a new document. */
-  #storable(table: Table, input: unknown): object {
-    const doc = this.#parse(table, withoutSystemFields(input, null));
-    assertStorable(doc, { table: table.name });
-    return doc;
+  read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T> {
+    return this.#issue('plain', () => (scope) => {
+      const receive: Receive = (documents) => {
+        const found = documents as Document[];
+        for (const document of found) this.#arrived(scope, table, document);
+        return found;
+      };
+      return this.call.issue(scope, operation, (answer) => finish(answer, receive));
+    });
   }
 
-  #store(table: Table, documents: readonly object[]): Promise<string>[] {
+  /** Whether an insert into the table waits for the next operation, and so cannot fail by itself. */
+  #holds(tableName: string): boolean {
+    return this.call.transactional && this.#program.holdsInserts.has(tableName);
+  }
+
+  #store(scope: Scope, table: Table, documents: readonly object[]): Promise<string>[] {
+    if (documents.length === 0) return [];
     const uuids = this.call.engine.mintIds(documents.length);
-    const holds = !this.call.over && this.#program.holdsInserts.has(table.name);
+    const holds = !this.call.over && this.#holds(table.name);
     return documents.map((doc, place) => {
       const uuid = uuids[place];
       if (uuid === undefined) throw new Error('The engine made too few ids.');
       const id = formatId(table.name, uuid);
-      const operation = { op: 'insert', table: table.name, id: uuid, doc } as const;
-      if (!holds) return this.call.issue(operation, () => id);
-      this.call.hold(operation);
+      const operation: InsertOperation = { op: 'insert', table: table.name, id: uuid, doc };
+      if (!holds) return this.call.issue(scope, operation, () => id);
+      this.call.hold(scope, operation);
       return Promise.resolve(id);
     });
   }
 
-  #read(target: Target): Promise<Document | null> {
-    return this.call.issue({ op: 'get', table: target.table.name, id: target.uuid }, (document) =>
-      document === null ? null : this.#arrived(target.table, document as Document),
+  /** Reads a document behind the writes to it that were issued before. */
+  #read(scope: Scope, target: Target): Promise<Document | null> {
+    const { documents } = this.call;
+    if (!documents.areWritten) return this.#readNow(scope, target);
+    return scope.track(documents.afterWrites([target.id], () => this.#readNow(scope, target)));
+  }
+
+  #readNow(scope: Scope, { table, uuid }: Target): Promise<Document | null> {
+    return this.call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
+      document === null ? null : this.#arrived(scope, table, document as Document),
     );
   }
 
-  #arrived(table: Table, document: Document): Document {
-    table.fill?.(document);
-    // A shallow copy, because the caller may change theirs; only the check of a later patch looks at it.
-    if (this.call.kind === 'mutation') this.#known.set(String(document.id), { ...document });
+  /** The document as this call knows it; read where it does not. Waits for nothing where it does. */
+  #current(scope: Scope, target: Target): Document | Promise<Document | null> {
+    return this.call.documents.known(target.id) ?? this.#readNow(scope, target);
+  }
+
+  async #patch(scope: Scope, target: Target, changes: object): Promise<Document | null> {
+    const known = this.#current(scope, target);
+    const current = known instanceof Promise ? await known : known;
+    if (current === null) return null;
+    const { set, unset } = storedChanges(target.table, current, changes);
+    if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
+    return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
+  }
+
+  async #replace(scope: Scope, target: Target, input: unknown): Promise<Document | null> {
+    let identity: Document | null = { id: target.id };
+    if (typeof input === 'object' && input !== null && '_creationTime' in input) {
+      // Only the document itself says whether this is its time.
+      const known = this.#current(scope, target);
+      identity = known instanceof Promise ? await known : known;
+    }
+    if (identity === null) return null;
+    const doc = storedDocument(target.table, input, identity);
+    return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
+  }
+
+  async #increment(scope: Scope, target: Target, field: string, by: number): Promise<Document | null> {
+    let base = incrementBase(target.table, field);
+    if (base === null) {
+      const current = await this.#current(scope, target);
+      if (current === null) return null;
+      base = numberAt(current, field);
+    }
+    const operation = { op: 'increment', table: target.table.name, id: target.uuid, field, by, base } as const;
+    const document = await this.#write(scope, target, operation);
+    if (document === null) return null;
+    try {
+      assertFits(target.table, document);
+    } catch (error) {
+      // It is written already; only the transaction can take it back.
+      scope.break(error);
+      throw error;
+    }
     return document;
   }
 
-  async #patch(target: Target, changes: unknown): Promise<Document | null> {
-    if (typeof changes !== 'object' || changes === null) throw invalid('patch() takes an object of the keys to change');
-    const current = this.#known.get(target.id) ?? (await this.#read(target));
-    if (current === null) return null;
-    const { set, unset } = this.#merge(target.table, current, changes);
-    if (Object.keys(set).length === 0 && unset.length === 0) return this.#read(target);
-    this.#known.delete(target.id);
-    const operation = { op: 'patch', table: target.table.name, id: target.uuid, set, unset } as const;
-    return this.call.issue(operation, (document) =>
-      document === null ? null : this.#arrived(target.table, document as Document),
+  #write(scope: Scope, target: Target, operation: WriteOperation): Promise<Document | null> {
+    this.call.documents.forget(target.id);
+    return this.call.issue(scope, operation, (document) =>
+      document === null ? null : this.#arrived(scope, target.table, document as Document),
     );
   }
 
-  /** Checks the document the changes would make, and gives the named keys with their parsed values. */
-  #merge(table: Table, current: Document, changes: object): { set: Document; unset: string[] } {
-    const named = withoutSystemFields(changes, current) as Document;
-    const merged: Document = {};
-    for (const [key, value] of Object.entries(current)) {
-      if (key === 'id' || key === '_creationTime') continue;
-      if (table.strictKeys === null || table.strictKeys.has(key)) define(merged, key, value);
-    }
-    for (const [key, value] of Object.entries(named)) {
-      if (value === undefined) delete merged[key];
-      else define(merged, key, value);
-    }
-    const parsed = this.#parse(table, merged) as Document;
-    const set: Document = {};
-    const unset: string[] = [];
-    for (const [key, value] of Object.entries(named)) {
-      if (value === undefined) unset.push(key);
-      else if (Object.hasOwn(parsed, key) && parsed[key] !== undefined) define(set, key, parsed[key]);
-    }
-    assertStorable(set, { table: table.name });
-    return { set, unset };
+  #delete(scope: Scope, { table, uuid, id }: Target): Promise<boolean> {
+    return this.call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (gone) => {
+      this.call.documents.forget(id);
+      return gone === true;
+    });
   }
 
-  #parse(table: Table, document: unknown): object {
+  /** A document just read: filled, and remembered where later reads of this call will give the same. */
+  #arrived(scope: Scope, table: Table, document: Document): Document {
+    table.fill?.(document);
+    const lasts = this.call.kind !== 'query' && !scope.ended && (this.call.transactional || scope.parent !== null);
+    if (lasts) this.call.documents.remember(document);
+    return document;
+  }
+
+  /** Runs `write` when no earlier write to the same documents is under way. */
+  #inOrder<T>(targets: readonly Target[], write: () => Promise<T>): Promise<T> {
+    return this.call.documents.inOrder(
+      targets.map(({ id }) => id),
+      write,
+    );
+  }
+
+  /**
+   * Issues an operation in the scope it was asked for in, when that has its turn. `check` looks at what was asked at
+   * once, so that mistakes have the caller's stack. Every refusal comes as a promise, and one that may go unawaited.
+   */
+  #issue<T>(manner: Manner, check: () => (scope: Scope) => Promise<T>): Promise<T> {
+    let scope = this.#scope;
     try {
-      return parseOrRefuse(table.definition.schema, document, table.subject) as object;
+      scope = this.call.scopeOf(scope);
+      const operation = check();
+      if (manner === 'whole' && !this.call.transactional && scope.parent === null) {
+        return this.call.transaction(operation, scope);
+      }
+      const work = this.#inTurn(scope, operation);
+      return manner === 'plain' ? work : scope.watch(scope.track(work));
     } catch (error) {
-      if (!isZodAsyncError(error)) throw error;
-      throw new Error(`The schema of ${table.name} has an async check; check it in the mutation, before writing.`);
+      return this.call.refuse(scope, error);
     }
   }
 
-  /** Runs `write` when no earlier write to the same document is under way. */
-  #inOrder<T>(target: Target, write: () => Promise<T>): Promise<T> {
-    const before = this.#writing.get(target.id);
-    const result = this.call.track(before === undefined ? write() : before.then(write, write));
-    this.#writing.set(target.id, result);
-    const done = (): void => {
-      if (this.#writing.get(target.id) === result) this.#writing.delete(target.id);
-    };
-    result.then(done, done);
-    return result;
-  }
-
-  /** What `get`, `patch` and `delete` name: `(id)` or `(table, id)`, told apart by how many arguments there are. */
-  #target(args: readonly unknown[]): Target {
-    const id = args.at(-1);
-    if (args.length >= 2) {
-      const table = this.#table(args[0]);
-      const uuid = isUuid(id) ? id.toLowerCase() : this.#uuidIn(table, id);
-      return { table, uuid, id: formatId(table.name, uuid) };
-    }
-    const parts = parseId(id);
-    if (parts === null) throw invalid(`${say(id)} is not an id; ids look like messages:01890c5e-…`);
-    const table = this.#table(parts.table);
-    return { table, uuid: parts.uuid, id: formatId(table.name, parts.uuid) };
-  }
-
-  #uuidIn(table: Table, id: unknown): string {
-    const parts = parseId(id);
-    if (parts?.table === table.name) return parts.uuid;
-    const what = parts === null ? 'not an id' : `an id of ${parts.table}`;
-    throw invalid(`${say(id)} is ${what}; an id of ${table.name} is needed`);
-  }
-
-  #table(name: unknown): Table {
-    const table = this.#program.tables.get(name as string);
-    if (table !== undefined) return table;
-    throw invalid(`There is no table ${say(name)}; the tables are ${[...this.#program.tables.keys()].join(', ')}`);
+  #inTurn<T>(scope: Scope, operation: (scope: Scope) => Promise<T>): Promise<T> {
+    return this.call.within(scope, () => operation(scope));
   }
 
   #mustWrite(method: string): void {
-    if (this.call.kind === 'query') {
+    if (this.#kind === 'query') {
       throw new TypeError(`ctx.db.${method}: a query only reads. Make this function a mutation.`);
-    }
-  }
-
-  /** Every refusal comes as a promise, and one that may go unawaited. */
-  #attempt<T>(operation: () => Promise<T>): Promise<T> {
-    try {
-      return operation();
-    } catch (error) {
-      return this.call.refuse(error);
     }
   }
 }
 
 function list(method: string, value: unknown): readonly unknown[] {
-  if (Array.isArray(value)) return value;
-  throw invalid(`${method}() takes an array`);
+  // Not the array itself, in which `map` would step over holes.
+  if (Array.isArray(value)) return Array.from(value);
+  throw invalid(`${method}() takes an array, not ${say(value)}`);
 }
 
-/** The document without `id` and `_creationTime`, which may be written back unchanged but not changed. */
-function withoutSystemFields(input: unknown, current: Document | null): unknown {
-  if (typeof input !== 'object' || input === null || !('id' in input || '_creationTime' in input)) return input;
-  const { id, _creationTime, ...rest } = input as Document;
-  for (const [name, value] of Object.entries({ id, _creationTime })) {
-    if (value === undefined || value === current?.[name]) continue;
-    throw invalid(`'${name}' is given to a document when it is made, and cannot be written; leave it out`);
-  }
-  return rest;
-}
-
-/** Sets an own property whatever its name is; `target['__proto__'] = …` would not. */
-function define(target: Document, key: string, value: unknown): void {
-  if (key === '__proto__') Object.defineProperty(target, key, { value, enumerable: true, configurable: true });
-  else target[key] = value;
-}
-
-function say(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
-function invalid(message: string): ConvoyError {
-  return new ConvoyError('INVALID_ARGS', `${message}.`);
+function tablesIn(options: unknown): readonly string[] | null {
+  const tables = (options as { readonly tables?: unknown } | null | undefined)?.tables;
+  if (tables === undefined) return null;
+  if (Array.isArray(tables) && tables.every((name) => typeof name === 'string' && name !== '')) return tables;
+  throw invalid("raw(…, { tables }) takes the names of the tables the statement reads: { tables: ['messages'] }");
 }

@@ -1,58 +1,29 @@
 /**
- * One run of one function, seen from its operations: gathers those issued in one microtask into one crossing, hands
- * each its result, and knows when the run is over.
+ * One run of one function, seen from its operations: which of them travel together, which are kept or undone together,
+ * and when the run is over.
  *
  * Every promise given out has a handler of its own, so that one nobody awaits can fail without ending the process;
  * awaiting it still throws. A mutation ends only when all its operations have, so one that was not awaited is part of
  * the transaction all the same, and its failure is the mutation's.
  */
 
-import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { refusalIn } from './arrival.js';
+import { ConvoyError } from '../values/errors.js';
+import { Batches } from './batches.js';
+import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { NativeEngine } from './native.js';
+import type { InsertOperation, Operation } from './operations.js';
+import { untilItWins } from './retries.js';
+import { SCOPE_OVER, Scope } from './scope.js';
+import { Transactions } from './transactions.js';
+import { failed, ignore } from './watched.js';
 
-/** An operation as the engine reads it. */
-export type Operation =
-  | { readonly op: 'get'; readonly table: string; readonly id: string }
-  | { readonly op: 'insert'; readonly table: string; readonly id: string; readonly doc: object }
-  | {
-      readonly op: 'patch';
-      readonly table: string;
-      readonly id: string;
-      readonly set: object;
-      readonly unset: readonly string[];
-    }
-  | { readonly op: 'delete'; readonly table: string; readonly id: string }
-  | ScanOperation;
+export type { Operation, ScanOperation } from './operations.js';
 
-/** Documents in index order. */
-export interface ScanOperation {
-  readonly op: 'scan';
-  readonly table: string;
-  readonly index: string | null;
-  readonly eq: readonly unknown[];
-  readonly lower?: ScanBound;
-  readonly upper?: ScanBound;
-  readonly order: 'asc' | 'desc';
-  readonly limit: number | null;
-}
-
-/** One end of a range. */
-export interface ScanBound {
-  readonly value: unknown;
-  readonly inclusive: boolean;
-}
-
-interface Waiter {
-  resolve(value: unknown): void;
-  reject(error: unknown): void;
-}
-
-interface Batch {
-  /** Held inserts in front, whose results nobody waits for. */
-  readonly held: number;
-  readonly waiters: readonly Waiter[];
+/** What a call may be told beside its kind. */
+export interface CallOptions {
+  /** Whether the engine runs all of it in one transaction. It does, unless this is an action or a mutation without one. */
+  readonly transactional?: boolean;
 }
 
 /** The operations of one run. */
@@ -60,133 +31,142 @@ export class Call {
   readonly id: number;
   readonly kind: FunctionKind;
   readonly engine: NativeEngine;
-  /** Why no operation can be issued any more, or `null` while the function runs. */
-  #over: ConvoyError | null = null;
-  #ops: Operation[] = [];
-  #waiters: Waiter[] = [];
-  #held: Operation[] = [];
-  #batches: Map<number, Batch> | null = null;
-  #nextBatch = 0;
-  readonly #refusals: Refusal[] = [];
-  /** Operations given out and not yet settled. */
-  #open = 0;
-  #closing: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null;
+  readonly transactional: boolean;
+  /** What is kept or undone with the run as a whole. */
+  readonly root = new Scope(null);
+  /** The shortest period `ctx.now` was given; how often a live query runs again by itself. */
+  refreshMs: number | null = null;
+  readonly #batches: Batches;
+  #documents: Documents | null = null;
+  /** `null` before the first `transaction`: until then every operation is the root's. */
+  #transactions: Transactions | null = null;
+  #endings: (() => void)[] | null = null;
 
-  constructor(id: number, kind: FunctionKind, engine: NativeEngine) {
+  constructor(id: number, kind: FunctionKind, engine: NativeEngine, options: CallOptions = {}) {
     this.id = id;
     this.kind = kind;
     this.engine = engine;
+    this.transactional = options.transactional ?? true;
+    this.#batches = new Batches(engine, id, this.root);
   }
 
   /** True once the run has ended or the engine has given it up. */
   get over(): boolean {
-    return this.#over !== null;
+    return this.#batches.why !== null;
   }
 
-  /** Sends `op` with everything else of this microtask; resolves to what `finish` makes of its result. */
-  issue<T>(op: Operation, finish: (value: unknown) => T): Promise<T> {
-    if (this.#over !== null) return this.refuse(this.#over);
-    if (this.#ops.length === 0) queueMicrotask(() => this.#flush());
-    this.#ops.push(op);
-    return this.track(
-      new Promise<T>((resolve, reject) => {
-        this.#waiters.push({ resolve: (value) => resolve(finish(value)), reject });
-      }),
-    );
+  /** What the run knows of documents. */
+  get documents(): Documents {
+    this.#documents ??= new Documents();
+    return this.#documents;
+  }
+
+  /** Whether what is issued from here is part of a transaction: the call's, or one this async context is inside of. */
+  get inTransaction(): boolean {
+    return this.transactional || (this.#transactions?.current(this.root) ?? this.root) !== this.root;
+  }
+
+  /** Notes that the answer becomes old after `ms`; of several periods the shortest counts. */
+  refreshEvery(ms: number): void {
+    this.refreshMs = this.refreshMs === null ? ms : Math.min(this.refreshMs, ms);
+  }
+
+  /**
+   * Runs `fn` as a part that is undone where it throws, and rethrows. In a call that is no transaction the outermost of
+   * these is one: begun with its first operation, committed when `fn` is done, run again where it lost to another
+   * write. A query has nothing to undo and just runs it. `handle` is the scope asked, this async context's unless given.
+   */
+  transaction<T>(fn: (scope: Scope) => T | PromiseLike<T>, handle: Scope = this.root): Promise<T> {
+    if (this.kind === 'query') {
+      const result = new Promise<T>((resolve) => resolve(fn(handle)));
+      result.catch(ignore);
+      return result;
+    }
+    this.#transactions ??= new Transactions(this, this.#batches);
+    try {
+      return this.#transactions.run(this.scopeOf(handle), fn);
+    } catch (error) {
+      return this.refuse(handle, error);
+    }
+  }
+
+  /** The scope an operation issued from here belongs to, asked of `handle`. Throws where that has ended. */
+  scopeOf(handle: Scope): Scope {
+    const scope = this.#transactions?.current(handle) ?? handle;
+    if (scope.ended) throw SCOPE_OVER;
+    return scope;
+  }
+
+  /** Runs `work`, which issues operations in `scope`: at once, or when the transaction that is open inside it is over. */
+  within<T>(scope: Scope, work: () => Promise<T>): Promise<T> {
+    return scope.gate === null ? work() : scope.track(scope.gate.then(work, work));
+  }
+
+  /** Sends `operation` with everything else of this microtask; resolves to what `finish` makes of its answer. */
+  issue<T>(scope: Scope, operation: Operation, finish: (answer: unknown) => T): Promise<T> {
+    if (!this.transactional && scope === this.root) {
+      // A transaction by itself, which nobody else would run again.
+      return scope.track(untilItWins(() => this.#send(scope, operation, finish)));
+    }
+    const begun = this.#transactions?.begun(scope) ?? null;
+    if (begun === null) return scope.track(this.#send(scope, operation, finish));
+    return scope.track(begun.then(() => this.#send(scope, operation, finish)));
   }
 
   /** Keeps an insert back until the next batch or the end of the run; it cannot fail before then. */
-  hold(op: Operation): void {
-    this.#held.push(op);
+  hold(scope: Scope, operation: InsertOperation): void {
+    this.#transactions?.mark(scope, operation, 'held');
+    this.#batches.hold(operation);
   }
 
-  /** A promise that fails with `error`. A run in which nobody looked at it has lost a write, and fails too. */
-  refuse(error: unknown): Promise<never> {
-    const refusal = new Refusal((_, reject) => reject(error), error);
-    this.#refusals.push(refusal);
-    return refusal;
+  /** A promise that fails with `error`. A scope in which nobody looked at it has lost a write, and fails too. */
+  refuse(scope: Scope, error: unknown): Promise<never> {
+    let open = scope;
+    while (open.ended && open.parent !== null) open = open.parent;
+    return open.refuse(error);
   }
 
-  /** Counts `work` among the operations the run waits for, and lets it fail unawaited. */
-  track<T>(work: Promise<T>): Promise<T> {
-    this.#open++;
-    work.then(
-      () => this.#closed(null),
-      (error) => this.#closed({ error }),
-    );
-    return work;
-  }
-
-  /** The results of a batch: a JSON array, in the order of its operations. */
+  /** The answers of a batch: a JSON array, in the order of its operations. */
   settle(batch: number, text: string): void {
-    const sent = this.#batches?.get(batch);
-    if (sent === undefined) return;
-    this.#batches?.delete(batch);
-    const results = JSON.parse(text) as { readonly ok?: unknown; readonly error?: unknown }[];
-    // Whoever awaited a held insert was told that it is fine; if it is not, the run as a whole is not.
-    const lost = results.slice(0, sent.held).find((result) => result.error !== undefined);
-    if (lost !== undefined) void this.refuse(errorFromPayload(lost.error));
-    sent.waiters.forEach((waiter, place) => {
-      const result = results[sent.held + place];
-      if (result === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
-      else if (result.error !== undefined) waiter.reject(errorFromPayload(result.error));
-      else waiter.resolve(result.ok);
-    });
+    this.#batches.settle(batch, text);
   }
 
   /** Resolves when no operation is open; `null` when none is. Fails with the first that failed unseen. */
   whenIdle(): Promise<void> | null {
-    const unseen = this.#refusals.find((refusal) => !refusal.seen);
-    if (unseen !== undefined) return Promise.reject(unseen.why);
-    if (this.#open === 0) return null;
-    return new Promise((resolve, reject) => {
-      this.#closing = { resolve, reject };
-    });
+    return this.root.whenIdle();
+  }
+
+  /** Calls `done` when the run ends, however it does. */
+  atEnd(done: () => void): void {
+    this.#endings ??= [];
+    this.#endings.push(done);
   }
 
   /** Ends the run. Operations from here on fail with `why`, and so do those still open. */
   end(why: ConvoyError = RETURNED): void {
-    if (this.#over !== null) return;
-    this.#over = why;
-    const open = [...(this.#batches?.values() ?? [])].flatMap((batch) => batch.waiters).concat(this.#waiters);
-    this.#batches = null;
-    this.#ops = [];
-    this.#waiters = [];
-    for (const waiter of open) waiter.reject(why);
+    if (this.over) return;
+    this.#batches.end(why);
+    for (const done of this.#endings ?? []) done();
   }
 
   /** The inserts that were never sent, as JSON; `null` where there are none. */
   takeHeld(): string | null {
-    if (this.#held.length === 0) return null;
-    const held = JSON.stringify(this.#held);
-    this.#held = [];
-    return held;
+    return this.#batches.takeHeld();
   }
 
-  #flush(): void {
-    if (this.#over !== null || this.#ops.length === 0) return;
-    const batch: Batch = { held: this.#held.length, waiters: this.#waiters };
-    const ops = this.#held.length === 0 ? this.#ops : [...this.#held, ...this.#ops];
-    this.#ops = [];
-    this.#waiters = [];
-    this.#held = [];
-    const number = this.#nextBatch++;
-    this.#batches ??= new Map();
-    this.#batches.set(number, batch);
-    try {
-      this.engine.operate(this.id, number, JSON.stringify(ops));
-    } catch (error) {
-      this.#batches.delete(number);
-      const refusal = refusalIn(error);
-      for (const waiter of batch.waiters) waiter.reject(refusal);
-    }
-  }
-
-  #closed(failure: { readonly error: unknown } | null): void {
-    this.#open--;
-    if (this.#closing === null) return;
-    if (failure !== null) this.#closing.reject(failure.error);
-    else if (this.#open === 0) this.#closing.resolve();
+  #send<T>(scope: Scope, operation: Operation, finish: (answer: unknown) => T): Promise<T> {
+    const why = this.#batches.why ?? (scope.ended ? SCOPE_OVER : null);
+    if (why !== null) return failed(why);
+    this.#transactions?.mark(scope, operation, 'sent');
+    return new Promise<T>((resolve, reject) => {
+      this.#batches.add(operation, {
+        resolve: (answer) => settle(() => finish(answer), resolve, reject),
+        reject: (error) => {
+          this.#transactions?.failed(scope, error);
+          reject(error);
+        },
+      });
+    });
   }
 }
 
@@ -195,35 +175,11 @@ const RETURNED = new ConvoyError(
   'ctx.db was used after its function had returned. Await every ctx.db call before returning.',
 );
 
-/**
- * A refused operation, which knows whether anyone has asked how it ended. `await` asks: it goes through `then` for
- * every promise that is not plainly a `Promise`.
- */
-class Refusal extends Promise<never> {
-  readonly why: unknown;
-  seen = false;
-
-  constructor(executor: (resolve: (value: never) => void, reject: (error: unknown) => void) => void, why: unknown) {
-    super(executor);
-    this.why = why;
-    // Not through our own `then`, which would count as someone asking.
-    Promise.prototype.then.call(this, undefined, ignore);
-  }
-
-  /** What is chained to a refusal is an ordinary promise. */
-  static override get [Symbol.species](): PromiseConstructor {
-    return Promise;
-  }
-
-  // biome-ignore lint/suspicious/noThenProperty: overriding it is how a refusal learns that it was seen.
-  override then<A = never, B = never>(
-    fulfilled?: ((value: never) => A | PromiseLike<A>) | null,
-    rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    this.seen = true;
-    return super.then(fulfilled, rejected);
+/** Settles a promise with what `make` gives or throws. */
+function settle<T>(make: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): void {
+  try {
+    resolve(make());
+  } catch (error) {
+    reject(error);
   }
 }
-
-/** The handler that keeps an unawaited refusal from ending the process; whoever awaits it is still told. */
-function ignore(): void {}

@@ -1,5 +1,6 @@
 /** The types of what a handler is given as `ctx`, and of what `createContext` may make of it. Types only. */
 
+import type { FunctionShape, RestArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { Database, WriteMethod } from './database.js';
 
 /** A document of a table nobody told us the types of. */
@@ -26,18 +27,54 @@ export interface UntypedModel {
 /** What every handler is given, typed by a data model. The generated `ServerContext` is one of these. */
 export interface BaseContext<Model = UntypedModel> {
   readonly db: Database<Model>;
+  /**
+   * The time, in milliseconds since 1970. In a query, `everyMs` (at least 100) also says how old an answer may become:
+   * a live query runs again that often, and of several periods the shortest counts. Elsewhere it says nothing.
+   */
+  readonly now: (everyMs?: number) => number;
+  /** Runs a query on what this function sees: its snapshot, its transaction, or the newest data. */
+  readonly runQuery: RunFunction<'query'>;
+  /**
+   * Runs a mutation as part of this one; where it throws, nothing of it remains. Outside of a transaction it is one of
+   * its own, committed when this resolves.
+   */
+  readonly runMutation: RunFunction<'mutation'>;
+  /** Runs an action. Only actions may: everything else may run more than once, and the world cannot be rolled back. */
+  readonly runAction: RunFunction<'action'>;
 }
+
+/**
+ * Calls another function, internal ones too, by reference or by the function itself, with the caller's context.
+ * Arguments and result are what JSON makes of them, as for every other caller; an error is thrown as it was there.
+ */
+export type RunFunction<Kind extends string> = <Callee extends CalleeOf<Kind>>(
+  callee: Callee,
+  ...args: RestArgsOfRef<Callee>
+) => Promise<ResultOfRef<Callee>>;
+
+/** A reference to a function of a kind, or such a function. Of any types, so `any`. */
+// biome-ignore lint/suspicious/noExplicitAny: `unknown` would refuse every callee whose arguments are not.
+export type CalleeOf<Kind extends string> = FunctionShape<Kind, any, any>;
 
 /** What handlers of the untyped `query` and `mutation` are given. */
 export type ConvoyContext = BaseContext;
 
 /**
- * The context of a query: the full one, whose writing methods cannot be called. A helper typed for the full context
- * still takes it.
+ * The context of a query: the full one, of which everything that writes cannot be called. A helper typed for the full
+ * context still takes it.
  */
 export type QueryContext<Context> = Context extends { readonly db: infer Db }
-  ? Context & { readonly db: { readonly [Method in WriteMethod & keyof Db]: never } }
-  : Context;
+  ? Context &
+      Refused<Context, 'runMutation' | 'runAction'> & {
+        readonly db: { readonly [Method in WriteMethod & keyof Db]: never };
+      }
+  : Context & Refused<Context, 'runMutation' | 'runAction'>;
+
+/** The context of a mutation: the full one, in which actions cannot be run. */
+export type MutationContext<Context> = Context & Refused<Context, 'runAction'>;
+
+/** What a context has of `Names`, as what cannot be called. */
+type Refused<Context, Names> = { readonly [Name in Names & keyof Context]: never };
 
 /** The request a context is made from, with Node's names, so that a parameter annotated `IncomingMessage` compiles. */
 export interface ConvoyRequest {
@@ -51,7 +88,8 @@ export interface ConvoyRequest {
 
 /**
  * Makes the context of a call from its request, as `convoy/server.ts` exports it. Return `{ ...base, … }`. It runs for
- * every call and every subscription; a `ConvoyError` thrown here is the call's answer.
+ * every call and every subscription; a `ConvoyError` thrown here is the call's answer. A function called by another gets
+ * the members of its caller's context, with a base of its own in place of the caller's.
  */
 // A method's parameters are compared both ways, which is what lets people annotate `req` as `IncomingMessage`.
 // biome-ignore lint/suspicious/noExplicitAny: `base` is the user's own ServerContext; only they know its model.

@@ -1,15 +1,17 @@
 import { describe, expect, it, vi } from 'vitest';
 import * as z from 'zod';
 import { convoyOf, ScriptedEngine } from '../../testing/scripted-engine.js';
-import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { defineSchema, defineTable } from '../schema/index.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { mutation, query } from './functions.js';
+import { openConvoy } from './convoy.js';
+import { internalAction, mutation, query } from './functions.js';
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }).index('by_text', ['text']) });
 const functions = {
   notes: {
     echo: query({ input: { text: z.string() }, handler: (_ctx, { text }) => ({ text }) }),
+    post: internalAction({ input: { to: z.string() }, handler: async (_ctx, { to }) => `sent to ${to}` }),
     who: query({ handler: (ctx) => (ctx as unknown as { user?: string }).user ?? 'nobody' }),
     fail: mutation({
       handler: () => {
@@ -20,7 +22,10 @@ const functions = {
 };
 const echo = makeQueryRef<{ text: string }, { text: string }>('notes.echo');
 const who = makeQueryRef<Record<string, never>, string>('notes.who');
+const post = makeActionRef<{ to: string }, string>('notes.post');
 const fail = makeMutationRef<Record<string, never>, null>('notes.fail');
+
+const common = { schema, databaseUrl: 'postgres://scripted' };
 
 describe('createConvoy', () => {
   it('opens the engine with its options and loads the program', async () => {
@@ -40,9 +45,10 @@ describe('createConvoy', () => {
           ],
         },
         functions: [
-          { name: 'notes.echo', kind: 'query', internal: false, share: true },
-          { name: 'notes.fail', kind: 'mutation', internal: false, share: true },
-          { name: 'notes.who', kind: 'query', internal: false, share: true },
+          { name: 'notes.echo', kind: 'query', internal: false, share: true, transaction: true },
+          { name: 'notes.fail', kind: 'mutation', internal: false, share: true, transaction: true },
+          { name: 'notes.post', kind: 'action', internal: true, share: true, transaction: true },
+          { name: 'notes.who', kind: 'query', internal: false, share: true, transaction: true },
         ],
         hasContext: false,
         sync: true,
@@ -53,6 +59,28 @@ describe('createConvoy', () => {
   it('calls functions and gives their data', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'hi' });
+  });
+
+  it('runs actions, and reaches internal functions', async () => {
+    const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
+    expect(await convoy.action(post, { to: 'ada' })).toBe('sent to ada');
+  });
+
+  it('warns of queries that ask the clock in development, and puts the clock back when it closes', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const { now } = Date;
+    const clock = query({ handler: (ctx) => [Date.now(), ctx.now(500)] });
+    const convoy = await openConvoy(new ScriptedEngine(), { ...common, functions: { clock }, dev: true });
+    for (let n = 0; n < 2; n++) await convoy.query(makeQueryRef('clock'), {});
+    expect(warn.mock.calls).toEqual([[expect.stringMatching(/query clock calls Date\.now\(\).*ctx\.now/)]]);
+    await convoy.close();
+    expect(Date.now).toBe(now);
+
+    const quiet = await openConvoy(new ScriptedEngine(), { ...common, functions: { clock } });
+    await quiet.query(makeQueryRef('clock'), {});
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(Date.now).toBe(now);
+    warn.mockRestore();
   });
 
   it('throws what a call ends with, as a ConvoyError', async () => {

@@ -3,15 +3,16 @@
  * loads programs into it one at a time, and closes it.
  */
 
-import type { AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
-import { ConvoyError } from '../values/errors.js';
-import { formatPath, sendingProblem } from '../values/json.js';
+import { argumentsJson } from './arguments.js';
 import { arriving, outcomeIn } from './arrival.js';
 import type { BaseContext, CreateContext } from './contexts.js';
+import type { FunctionKind } from './functions.js';
 import { Host } from './host.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import { describeProgram, type FunctionTree, type ProgramSource, prepareProgram } from './program.js';
+import { QueryWatch } from './query-watch.js';
 
 /** Published limits; what is left out keeps its default. Each has an error of its own. */
 export interface ConvoyLimits {
@@ -19,6 +20,8 @@ export interface ConvoyLimits {
   readonly queryMs?: number;
   /** How long a mutation may take, retries included, in milliseconds (15,000); `TIMEOUT`. */
   readonly mutationMs?: number;
+  /** How long an action may take, in milliseconds (600,000); `TIMEOUT`. */
+  readonly actionMs?: number;
   /** How often a mutation runs again after losing to another write (4); `CONFLICT`. */
   readonly retries?: number;
   /** The largest request body, in bytes (1 MiB); `PAYLOAD_TOO_LARGE`. */
@@ -52,7 +55,7 @@ export interface EngineOptions {
   readonly poolSize?: number;
   /** Where our paths begin (`/api`). */
   readonly basePath?: string;
-  /** Development: messages and stacks of unexpected errors reach the client. */
+  /** Development: messages and stacks of unexpected errors reach the client, and likely mistakes are warned of. */
   readonly dev?: boolean;
   /** Whether loading creates missing tables and indexes (it does, and never drops anything). */
   readonly sync?: boolean;
@@ -68,7 +71,7 @@ export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOp
 
 /** What a call from inside the program may say beside its arguments. */
 export interface CallOptions {
-  /** Stands in for what `createContext` would have made; `db` is added. */
+  /** Stands in for what `createContext` would have made; `db` and all else of the base is added. */
   readonly context?: object;
 }
 
@@ -78,7 +81,7 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** A running Convoy. */
+/** A running Convoy. Its calls are trusted: they reach internal functions too. */
 export interface Convoy {
   /** Runs a query; throws the `ConvoyError` it ends with. */
   query<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
@@ -88,6 +91,8 @@ export interface Convoy {
     args: ArgsOfRef<Ref>,
     options?: CallOptions,
   ): Promise<ResultOfRef<Ref>>;
+  /** Runs an action. */
+  action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
   /** Starts the HTTP server; port 0 takes any that is free. */
   listen(options?: Partial<ListenAddress>): Promise<ListenAddress>;
   /** Where the server listens, or `null` before `listen`. */
@@ -119,12 +124,12 @@ export async function openConvoy(native: NativeModule, options: ConvoyOptions<Sc
   // Whatever is wrong with the functions is said before a connection is made.
   describeProgram(source, { sync });
   const engine = await arriving(native.open(JSON.stringify(engineOptions)));
+  const convoy = new RunningConvoy(engine, { sync, dev: options.dev === true });
   try {
-    const convoy = new RunningConvoy(engine, sync);
     await convoy.load(source);
     return convoy;
   } catch (error) {
-    await engine.close();
+    await convoy.close();
     throw error;
   }
 }
@@ -133,15 +138,18 @@ class RunningConvoy implements Convoy {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #sync: boolean;
+  /** Watches queries in development. */
+  readonly #watch: QueryWatch | null;
   #address: ListenAddress | null = null;
   #loaded: LoadReport = { tables: {}, created: [], warnings: [] };
   /** The load under way; loads never overlap. */
   #loading: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: NativeEngine, sync: boolean) {
+  constructor(engine: NativeEngine, { sync, dev }: { readonly sync: boolean; readonly dev: boolean }) {
     this.#engine = engine;
     this.#host = new Host(engine);
     this.#sync = sync;
+    this.#watch = dev ? new QueryWatch() : null;
   }
 
   get address(): ListenAddress | null {
@@ -160,6 +168,10 @@ class RunningConvoy implements Convoy {
     return (await this.#call('mutation', ref.name, args, options)) as ResultOfRef<Ref>;
   }
 
+  async action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
+    return (await this.#call('action', ref.name, args, options)) as ResultOfRef<Ref>;
+  }
+
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
     const address = JSON.parse(await arriving(this.#engine.listen(JSON.stringify({ host, port })))) as ListenAddress;
     this.#address = address;
@@ -168,12 +180,13 @@ class RunningConvoy implements Convoy {
 
   load(source: ProgramSource): Promise<LoadReport> {
     const swap = async (): Promise<LoadReport> => {
-      const program = prepareProgram(source);
+      const program = prepareProgram(source, { dev: this.#watch !== null, watch: this.#watch });
       const description = describeProgram(source, { sync: this.#sync });
       const text = await arriving(this.#engine.load(description, this.#host.deliverFor(program)));
       const report = JSON.parse(text) as LoadReport;
       program.holdsInserts = new Set(Object.keys(report.tables).filter((name) => report.tables[name]?.holdsInserts));
       this.#loaded = report;
+      this.#watch?.renew();
       return report;
     };
     const result = this.#loading.then(swap, swap);
@@ -187,11 +200,15 @@ class RunningConvoy implements Convoy {
 
   async close(): Promise<void> {
     this.#address = null;
-    await this.#engine.close();
+    try {
+      await this.#engine.close();
+    } finally {
+      this.#watch?.close();
+    }
   }
 
-  async #call(kind: 'query' | 'mutation', name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
-    const input = argumentsJson(args ?? {});
+  async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
+    const input = argumentsJson(args);
     if (options.context === undefined) return outcomeIn(await this.#engine.call(kind, name, input, null));
     const { request, forget } = this.#host.remember(options.context);
     try {
@@ -200,13 +217,4 @@ class RunningConvoy implements Convoy {
       forget();
     }
   }
-}
-
-function argumentsJson(args: unknown): string {
-  const problem = sendingProblem(args);
-  if (problem === null) return JSON.stringify(args);
-  const place = formatPath(problem.path) || 'The arguments';
-  throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
-    details: { issues: [{ path: problem.path, message: problem.reason }] },
-  });
 }

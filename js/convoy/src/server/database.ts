@@ -3,8 +3,22 @@
  * Types only; `call-database.ts` is what runs.
  */
 
-import type { DataModelOf, FieldsOf, FieldValue, TableTypes } from '../schema/index.js';
+import type { DataModelOf, FieldPath, FieldValue, TableTypes } from '../schema/index.js';
+import type { RawQuery } from '../sql/index.js';
 import type { Id } from '../values/ids.js';
+import type { TableQuery } from './table-query.js';
+
+export type {
+  Comparable,
+  Condition,
+  Direction,
+  FieldReference,
+  FilterBuilder,
+  Page,
+  PageOptions,
+  RangeBuilder,
+  TableQuery,
+} from './table-query.js';
 
 /** Table name → types, as an interface of the generated code or as `DataModelOf<typeof schema>`. */
 export type DataModel = { readonly [Table in string]: TableTypes };
@@ -20,12 +34,39 @@ export type DocumentIn<Model, Table extends keyof Model> = Model[Table] extends 
   ? Document
   : never;
 
+/** What `insert` and `replace` take. */
+export type InputIn<Model, Table extends keyof Model> = Model[Table] extends { input: infer Input } ? Input : never;
+
 /** What may be patched: some of the fields. A key set to `undefined` is removed. */
 export type PatchOf<Input> = Input extends unknown ? { [Key in keyof Input]?: Input[Key] | undefined } : never;
 
-type InputIn<Model, Table extends keyof Model> = Model[Table] extends { input: infer Input } ? Input : never;
+/** What may replace a document: a new one, or the old one changed, whose id and time stay what they are. */
+export type ReplacementOf<Input> = Input extends unknown
+  ? Input & { readonly id?: unknown; readonly _creationTime?: unknown }
+  : never;
 
-/** Reads of `ctx.db`; a query has these only. */
+/** The fields of a document that hold numbers, also those inside objects; they can be incremented. */
+export type NumberFieldOf<Document> = Exclude<
+  { [Path in FieldPath<Document>]: HoldsNumber<FieldValue<Document, Path>, Path> }[FieldPath<Document>],
+  '_creationTime'
+>;
+
+type HoldsNumber<Value, Path> = [NonNullable<Value>] extends [never]
+  ? never
+  : [NonNullable<Value>] extends [number]
+    ? Path
+    : never;
+
+/** What `raw` may be told beside its statement. */
+export interface RawOptions {
+  /**
+   * The tables the statement reads, by their names in code or in Postgres. A live query runs again when one of them
+   * changes; without this, when anything does.
+   */
+  readonly tables?: readonly string[] | undefined;
+}
+
+/** Reads of `ctx.db`; a query has these only. Operations issued in the same microtask travel together. */
 export interface DatabaseReader<Model> {
   /** The document, or `null` where there is none. An id of another table than the one named is `INVALID_ARGS`. */
   get<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<DocumentIn<Model, Table> | null>;
@@ -34,11 +75,26 @@ export interface DatabaseReader<Model> {
   /** The documents in the order of their ids, `null` where there is none; one statement for each table among them. */
   getMany<Table extends TableNameIn<Model>>(ids: readonly Id<Table>[]): Promise<(DocumentIn<Model, Table> | null)[]>;
 
-  /** Begins a query over a table; nothing is sent before `collect`, `take` or `first`. */
+  /** Begins a query over a table; nothing is sent before it is executed. */
   query<Table extends TableNameIn<Model>>(table: Table): TableQuery<TypesIn<Model, Table>>;
+
+  /**
+   * Runs a statement of your own: `` raw<{ n: string }>(sql`select count(*) as n from messages`) ``. 64-bit integers,
+   * `numeric` and times come as strings, JSON parsed, uuids bare. In a query it runs read-only.
+   */
+  raw<Row = Record<string, unknown>>(query: RawQuery, options?: RawOptions): Promise<Row[]>;
+
+  /**
+   * Runs `fn` as a part that is kept or undone as a whole: where it throws, nothing of it remains, and the error is
+   * thrown on. In a mutation this is a savepoint. In an action, or a mutation without a transaction, it is a
+   * SERIALIZABLE transaction; `fn` may then run more than once, where it lost to another write (at most five times,
+   * then `CONFLICT`). In a query it just runs. `ctx.db` inside of `fn` means the same as `tx`; what is issued outside
+   * meanwhile waits.
+   */
+  transaction<Result>(fn: (tx: this) => Result | PromiseLike<Result>): Promise<Result>;
 }
 
-/** All of `ctx.db`. Operations issued in the same microtask travel together. */
+/** All of `ctx.db`. */
 export interface Database<Model> extends DatabaseReader<Model> {
   /** Stores the parsed document under a new id. */
   insert<Table extends TableNameIn<Model>>(table: Table, document: InputIn<Model, Table>): Promise<Id<Table>>;
@@ -60,9 +116,40 @@ export interface Database<Model> extends DatabaseReader<Model> {
     changes: PatchOf<InputIn<Model, Table>>,
   ): Promise<DocumentIn<Model, Table> | null>;
 
+  /** Stores the parsed document in place of the old one and gives it, or `null` where that is gone. */
+  replace<Table extends TableNameIn<Model>>(
+    id: Id<Table>,
+    document: ReplacementOf<InputIn<Model, Table>>,
+  ): Promise<DocumentIn<Model, Table> | null>;
+  replace<Table extends TableNameIn<Model>>(
+    table: Table,
+    id: Id<NoInfer<Table>>,
+    document: ReplacementOf<InputIn<Model, Table>>,
+  ): Promise<DocumentIn<Model, Table> | null>;
+
+  /**
+   * Adds `by`, which may be negative, to a number and gives the new document, or `null` where it is gone. One statement,
+   * which others cannot come between. What is missing counts as its constant default, or 0. A result that does not fit
+   * the schema is `INVALID_ARGS`, and the transaction cannot be committed any more.
+   */
+  increment<Table extends TableNameIn<Model>>(
+    id: Id<Table>,
+    field: NumberFieldOf<DocumentIn<Model, Table>>,
+    by: number,
+  ): Promise<DocumentIn<Model, Table> | null>;
+  increment<Table extends TableNameIn<Model>>(
+    table: Table,
+    id: Id<NoInfer<Table>>,
+    field: NumberFieldOf<DocumentIn<Model, Table>>,
+    by: number,
+  ): Promise<DocumentIn<Model, Table> | null>;
+
   /** Whether there was a document to delete. */
   delete<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<boolean>;
   delete<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<boolean>;
+
+  /** Deletes the documents in one statement; gives how many there were. */
+  deleteMany<Table extends TableNameIn<Model>>(table: Table, ids: readonly Id<NoInfer<Table>>[]): Promise<number>;
 }
 
 /** The names a query must not call. */
@@ -70,42 +157,3 @@ export type WriteMethod = Exclude<keyof Database<DataModel>, keyof DatabaseReade
 
 /** A table's types, for `TableQuery`. */
 export type TypesIn<Model, Table extends keyof Model> = Model[Table] extends TableTypes ? Model[Table] : never;
-
-/** `'asc'` is the smallest first. */
-export type Direction = 'asc' | 'desc';
-
-/** A query being put together. Each step gives a new one of the same type, so `q = q.limit(10)` compiles. */
-export interface TableQuery<Types extends TableTypes> {
-  /** Reads by an index: in its order, and only the range the callback names. */
-  withIndex<Index extends keyof Types['indexes'] & string>(
-    index: Index,
-    range?: (q: RangeBuilder<Types['document'], FieldsOf<Types['indexes'][Index]>>) => unknown,
-  ): TableQuery<Types>;
-  /** By the index's fields, else by creation; ties by creation time, then id. `'asc'` unless said. */
-  order(direction: Direction): TableQuery<Types>;
-  /** At most `count` documents; 0 is none. */
-  limit(count: number): TableQuery<Types>;
-  /** The first `count` documents. */
-  take(count: number): Promise<Types['document'][]>;
-  /** All documents of the range, within the limit. */
-  collect(): Promise<Types['document'][]>;
-  /** The first document, or `null`. */
-  first(): Promise<Types['document'] | null>;
-}
-
-/** A value a field of an index may be compared with. */
-export type Comparable<Document, Field extends string> = Document extends unknown
-  ? Exclude<FieldValue<Document, Field>, undefined>
-  : never;
-
-/**
- * Names the range of an index: equality on its first fields, then bounds on the next one. Records on itself and
- * returns itself, so a callback may chain or use statements.
- */
-export interface RangeBuilder<Document, Field extends string> {
-  eq<F extends Field>(field: F, value: Comparable<Document, F>): this;
-  gt<F extends Field>(field: F, value: Comparable<Document, F>): this;
-  gte<F extends Field>(field: F, value: Comparable<Document, F>): this;
-  lt<F extends Field>(field: F, value: Comparable<Document, F>): this;
-  lte<F extends Field>(field: F, value: Comparable<Document, F>): this;
-}

@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
-import { createFunctionHelpers, isConvoyFunction, mutation, query } from './functions.js';
+import {
+  action,
+  createFunctionHelpers,
+  internalAction,
+  internalMutation,
+  internalQuery,
+  isConvoyFunction,
+  mutation,
+  query,
+} from './functions.js';
 import { describeFunctions } from './program.js';
 
 const anything = () => null;
@@ -13,6 +22,29 @@ describe('query and mutation', () => {
     expect(isConvoyFunction(list)).toBe(true);
     expect(mutation({ handler: anything })).toMatchObject({ kind: 'mutation', share: true });
     expect(createFunctionHelpers().mutation({ handler: anything }).kind).toBe('mutation');
+  });
+
+  it('have siblings: actions, and internal functions of each kind', () => {
+    const made = [query, mutation, action, internalQuery, internalMutation, internalAction].map((of) =>
+      of({ handler: anything }),
+    );
+    expect(made.map(({ kind, internal }) => `${internal ? 'internal ' : ''}${kind}`)).toEqual([
+      'query',
+      'mutation',
+      'action',
+      'internal query',
+      'internal mutation',
+      'internal action',
+    ]);
+    expect(made.every(isConvoyFunction)).toBe(true);
+    expect(Object.keys(createFunctionHelpers())).toHaveLength(6);
+    expect(() => internalAction({} as never)).toThrow(/^internalAction\(/);
+  });
+
+  it('know which mutations make their own transactions', () => {
+    expect(mutation({ handler: anything }).transaction).toBe(true);
+    expect(mutation({ transaction: false, handler: anything }).transaction).toBe(false);
+    expect(internalMutation({ transaction: false, handler: anything }).transaction).toBe(false);
   });
 
   it('run by themselves, for tests: parse, call, parse', async () => {
@@ -45,14 +77,16 @@ describe('describeFunctions', () => {
     expect(
       describeFunctions({
         messages: { send, list, helper: () => 1, limit: 5, nothing: null },
+        mail: { deliver: internalAction({ handler: anything }) },
         admin: { users: { list } },
-        top: send,
+        top: mutation({ transaction: false, handler: anything }),
       }),
     ).toEqual([
-      { name: 'admin.users.list', kind: 'query', internal: false, share: true },
-      { name: 'messages.list', kind: 'query', internal: false, share: true },
-      { name: 'messages.send', kind: 'mutation', internal: false, share: true },
-      { name: 'top', kind: 'mutation', internal: false, share: true },
+      { name: 'admin.users.list', kind: 'query', internal: false, share: true, transaction: true },
+      { name: 'mail.deliver', kind: 'action', internal: true, share: true, transaction: true },
+      { name: 'messages.list', kind: 'query', internal: false, share: true, transaction: true },
+      { name: 'messages.send', kind: 'mutation', internal: false, share: true, transaction: true },
+      { name: 'top', kind: 'mutation', internal: false, share: true, transaction: false },
     ]);
   });
 

@@ -6,7 +6,7 @@ import { defineSchema, defineTable } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import type { Id } from '../values/ids.js';
 import type { CreateContext } from './contexts.js';
-import { createFunctionHelpers, mutation, query } from './functions.js';
+import { action, createFunctionHelpers, mutation, query } from './functions.js';
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 const NOTE = `notes:${uuid(1)}` as Id<'notes'>;
@@ -286,5 +286,70 @@ describe('createContext', () => {
     expect((await call('whoami', {}, token)).body).toMatchObject({
       thrown: { message: expect.stringMatching(/gone/) },
     });
+  });
+});
+
+describe('a keyed call', () => {
+  const request = (more: object) =>
+    JSON.stringify({ method: 'POST', url: '/', headers: { cookie: 'ada' }, ip: '::1', keyed: true, ...more });
+  const fn = mutation({ input: { fail: z.boolean().default(false) }, handler: (_ctx, { fail }) => fail && boom() });
+  const boom = (): never => {
+    throw new ConvoyError('CONFLICT', 'boom');
+  };
+  const seen: unknown[] = [];
+  const createContext: CreateContext = (req, base) => {
+    seen.push(req);
+    if (req.headers.cookie === undefined) throw new ConvoyError('UNAUTHORIZED', 'who are you?');
+    return { ...base, user: { id: req.headers.cookie, at: Math.random() } };
+  };
+  const { call } = hostOf({ schema, functions: { fn }, createContext });
+
+  it('is answered with who asked, also where it fails', async () => {
+    const { identity } = await call('fn', {}, request({}));
+    expect(identity).toMatch(/./);
+    expect(await call('fn', { fail: true }, request({}))).toMatchObject({ ok: false, identity });
+    const eve = await call('fn', {}, request({ headers: { cookie: 'eve' } }));
+    expect(eve.identity).toMatch(/./);
+    expect(eve.identity).not.toBe(identity);
+    expect(seen[0]).toEqual({ method: 'POST', url: '/', headers: { cookie: 'ada' }, ip: '::1' });
+  });
+
+  it('is answered without where nobody knows', async () => {
+    expect(await call('fn', {}, request({ headers: {} }))).toMatchObject({
+      body: { code: 'UNAUTHORIZED' },
+      identity: null,
+    });
+    expect(await call('fn', { fail: 'x' }, request({}))).toMatchObject({
+      body: { code: 'INVALID_ARGS' },
+      identity: null,
+    });
+  });
+
+  it('is the only one that says it', async () => {
+    expect(await call('fn', {}, request({ keyed: false }))).toMatchObject({ ok: true, identity: null });
+  });
+});
+
+describe('what belongs to no transaction', () => {
+  const add = {
+    input: {},
+    handler: (ctx: { db: { insert(table: 'notes', note: object): unknown } }) => {
+      void ctx.db.insert('notes', { text: 'x' });
+    },
+  };
+
+  it('sends its inserts at once, and waits for what it did not await', async () => {
+    const functions = {
+      inside: mutation(add),
+      outside: mutation({ ...add, transaction: false }),
+      acting: action(add),
+    };
+    const { call, engine, program } = hostOf({ schema, functions });
+    program.holdsInserts = new Set(['notes']);
+    expect(await call('inside')).toMatchObject({ ok: true, held: [{ op: 'insert' }] });
+    for (const name of ['outside', 'acting']) {
+      expect(await call(name)).toMatchObject({ ok: true, held: null });
+      expect(engine.batches.splice(0)).toMatchObject([{ ops: [{ op: 'insert' }] }]);
+    }
   });
 });

@@ -2,25 +2,29 @@
  * Runs functions for the engine. Total: whatever a function does, nothing is thrown back, and every call is answered
  * exactly once, unless the engine gave it up first.
  *
- * The path of a handler that answers at once takes no promise, no closure and one `JSON.parse` and `stringify` each.
+ * The path of a handler that answers at once takes no promise and one `JSON.parse` and `stringify` each.
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import { outcomeIn } from './arrival.js';
 import { Call } from './call.js';
-import { CallDatabase } from './call-database.js';
+import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson } from './called-run.js';
 import type { ConvoyRequest } from './contexts.js';
+import { baseOf } from './function-calls.js';
 import { ARGUMENTS, parseEarliest, RESULT } from './functions.js';
+import { identityOf } from './identity.js';
 import { DELIVERY, type Deliver, type NativeEngine } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
-import type { NamedFunction, Program } from './program.js';
+import { callHandler, type NamedFunction, type Program } from './program.js';
+import type { Run } from './run.js';
 
 /** The calls of one engine, over all programs it loads. */
 export class Host {
   readonly #engine: NativeEngine;
   /** Runs that have not ended; a handler that answers at once never gets here. */
-  readonly #calls = new Map<number, Call>();
-  /** Contexts given to calls made in this process, by the token their request carries. */
-  readonly #contexts = new Map<number, object>();
+  readonly #runs = new Map<number, CalledRun>();
+  /** What calls made in this process bring, by the token their request carries. */
+  readonly #brought = new Map<number, Brought>();
   #nextToken = 1;
 
   constructor(engine: NativeEngine) {
@@ -36,55 +40,72 @@ export class Host {
     };
   }
 
-  /** Keeps `context` for calls whose request is the returned text, until `forget` is called with it. */
-  remember(context: object): { readonly request: string; readonly forget: () => void } {
+  /**
+   * Keeps `context` for calls whose request is the returned text, until `forget` is called with it. `depth` is how many
+   * functions called one another to make such a call.
+   */
+  remember(context: object, depth = 0): { readonly request: string; readonly forget: () => void } {
     const token = this.#nextToken++;
-    this.#contexts.set(token, context);
-    return { request: JSON.stringify({ contextToken: token }), forget: () => this.#contexts.delete(token) };
+    this.#brought.set(token, { context, depth });
+    return { request: JSON.stringify({ contextToken: token }), forget: () => this.#brought.delete(token) };
   }
 
   #run(program: Program, callId: number, index: number, text: string, request: string | null): void {
-    let run: Run | undefined;
+    let run: CalledRun | undefined;
     try {
       const fn = program.functions[index];
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', `There is no function number ${index}.`);
-      const call = new Call(callId, fn.definition.kind, this.#engine);
-      run = { program, fn, call };
-      const args = parseEarliest(fn.definition.input, readInput(text), ARGUMENTS);
-      if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as Run, parsed, request));
-      else this.#enter(run, args, request);
+      const { kind, transaction, input } = fn.definition;
+      const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
+      const asking = request === null ? NOBODY : this.#askingIn(request);
+      run = new CalledRun(program, fn, call, asking);
+      const args = parseEarliest(input, readInput(text), ARGUMENTS);
+      if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as CalledRun, parsed));
+      else this.#enter(run, args);
     } catch (error) {
-      this.#fail(run?.call ?? new Call(callId, 'query', this.#engine), error);
+      if (run === undefined) this.#respond(callId, false, failureJson(error), null);
+      else this.#fail(run, error);
     }
   }
 
   /** With parsed arguments: makes the context. */
-  #enter(run: Run, args: unknown, request: string | null): void {
-    const base = { db: new CallDatabase(run.call, run.program) };
-    if (request === null && run.program.createContext === undefined) {
-      this.#handle(run, base, args);
-      return;
+  #enter(run: CalledRun, args: unknown): void {
+    const { program, asking } = run;
+    const base = baseOf(run, this.#callElsewhere);
+    // What is of the base is always this run's own, also where someone passes the `ctx` of another call on.
+    if (asking.brought !== null) this.#handle(run, { ...asking.brought.context, ...base }, args);
+    else if (program.createContext === undefined) this.#handle(run, base, args);
+    else {
+      const request = asking.request ?? insideRequest(run.fn);
+      const made: unknown = program.inOwnContext(program.createContext, request, base);
+      if (isAwaited(made)) this.#continue(run, made, (context) => this.#made(run, { context, base, request }, args));
+      else this.#made(run, { context: made, base, request }, args);
     }
-    const context = this.#contextFor(run, base, request);
-    if (isAwaited(context)) this.#continue(run, context, (made) => this.#handle(run, checkContext(made), args));
-    else this.#handle(run, checkContext(context), args);
+  }
+
+  /** With what createContext made: says who asks, where someone wants to know. */
+  #made(run: CalledRun, { context, base, request }: Made, args: unknown): void {
+    const checked = checkContext(context);
+    if (run.asking.keyed) run.identity = identityOf(checked, base, request);
+    this.#handle(run, checked, args);
   }
 
   /** With its context: calls the handler. */
-  #handle(run: Run, context: object, args: unknown): void {
-    const result = run.program.inOwnContext(run.fn.definition.handler, context, args);
+  #handle(run: CalledRun, context: object, args: unknown): void {
+    run.context = context;
+    const result = run.program.inOwnContext(callHandler, run.program, run.fn, context, args);
     if (isAwaited(result)) this.#continue(run, result, (value) => this.#returned(run, value));
     else this.#returned(run, result);
   }
 
   /** With what the handler returned: waits for what it did not await, and parses it. */
-  #returned(run: Run, result: unknown): void {
-    const unfinished = run.call.kind === 'mutation' ? run.call.whenIdle() : null;
+  #returned(run: CalledRun, result: unknown): void {
+    const { kind, returns } = run.fn.definition;
+    const unfinished = kind === 'query' ? null : run.whenIdle();
     if (unfinished !== null) {
       this.#continue(run, unfinished, () => this.#returned(run, result));
       return;
     }
-    const { returns } = run.fn.definition;
     if (returns === undefined) {
       this.#answer(run, result);
       return;
@@ -94,24 +115,26 @@ export class Host {
     else this.#answer(run, parsed);
   }
 
-  #answer({ call, fn }: Run, result: unknown): void {
-    const text = resultJson(fn.name, result);
-    if (call.over) return;
-    call.end();
-    this.#calls.delete(call.id);
-    this.#respond(call.id, true, text, call.takeHeld());
+  #answer(run: CalledRun, result: unknown): void {
+    const text = resultJson(run.fn.name, result);
+    if (this.#leave(run)) this.#respond(run.call.id, true, text, run.rest(run.call.takeHeld()));
   }
 
-  #fail(call: Call, error: unknown): void {
-    if (call.over) return;
-    call.end();
-    this.#calls.delete(call.id);
-    this.#respond(call.id, false, failureJson(error), null);
+  #fail(run: CalledRun, error: unknown): void {
+    if (this.#leave(run)) this.#respond(run.call.id, false, failureJson(error), run.rest(null));
   }
 
-  #respond(callId: number, ok: boolean, text: string, held: string | null): void {
+  /** Ends a run whose handler has. False where it was over before, and nobody waits for its answer. */
+  #leave(run: CalledRun): boolean {
+    if (run.why !== null) return false;
+    run.end();
+    this.#runs.delete(run.call.id);
+    return true;
+  }
+
+  #respond(callId: number, ok: boolean, text: string, rest: string | null): void {
     try {
-      this.#engine.respond(callId, ok, text, held);
+      this.#engine.respond(callId, ok, text, rest);
     } catch (error) {
       // The engine has forgotten the call or is gone; there is nobody left to tell but the log.
       console.error(`convoy: the engine did not take the answer of call ${callId}:`, error);
@@ -119,59 +142,70 @@ export class Host {
   }
 
   /** Goes on with `next` when `promise` has a value; whatever fails on the way is the call's failure. */
-  #continue<T>(run: Run, promise: PromiseLike<T>, next: (value: T) => void): void {
-    this.#calls.set(run.call.id, run.call);
+  #continue<T>(run: CalledRun, promise: PromiseLike<T>, next: (value: T) => void): void {
+    this.#runs.set(run.call.id, run);
     promise.then(
       (value) => {
-        if (run.call.over) return;
+        if (run.why !== null) return;
         try {
           next(value);
         } catch (error) {
-          this.#fail(run.call, error);
+          this.#fail(run, error);
         }
       },
-      (error) => this.#fail(run.call, error),
+      (error) => this.#fail(run, error),
     );
   }
 
   #settle(callId: number, batch: number, text: string): void {
-    const call = this.#calls.get(callId);
-    if (call === undefined) return;
+    const run = this.#runs.get(callId);
+    if (run === undefined) return;
     try {
-      call.settle(batch, text);
+      run.call.settle(batch, text);
     } catch (error) {
-      this.#fail(call, error);
+      this.#fail(run, error);
     }
   }
 
   #abandon(callId: number, text: string): void {
-    const call = this.#calls.get(callId);
-    if (call === undefined) return;
-    this.#calls.delete(callId);
-    call.end(reasonIn(text));
+    const run = this.#runs.get(callId);
+    if (run === undefined) return;
+    this.#runs.delete(callId);
+    run.end(reasonIn(text));
   }
 
-  #contextFor(run: Run, base: object, request: string | null): unknown {
-    const asked = request === null ? null : (JSON.parse(request) as ConvoyRequest & { contextToken?: number });
-    if (asked?.contextToken !== undefined) {
-      const given = this.#contexts.get(asked.contextToken);
-      if (given === undefined) throw new Error('The context of this call is gone.');
-      // `db` is always this call's own, also where someone passes the `ctx` of another call on.
-      return { ...given, ...base };
+  /** Calls a function for another one, as a call of its own under the same context. */
+  readonly #callElsewhere = async (
+    { name, definition }: NamedFunction,
+    input: string,
+    caller: Run,
+  ): Promise<unknown> => {
+    const { request, forget } = this.remember(caller.context ?? {}, caller.depth + 1);
+    try {
+      return outcomeIn(await this.#engine.call(definition.kind, name, input, request));
+    } finally {
+      forget();
     }
-    const { createContext } = run.program;
-    if (createContext === undefined) return base;
-    const { kind } = run.call;
-    const inside: ConvoyRequest = { method: 'POST', url: `/api/${kind}/${run.fn.name}`, headers: {}, ip: undefined };
-    return run.program.inOwnContext(createContext, asked ?? inside, base);
+  };
+
+  #askingIn(text: string): Asking {
+    const { contextToken, keyed = false, ...request } = JSON.parse(text) as RequestJson;
+    if (contextToken === undefined) return { request, brought: null, keyed };
+    const brought = this.#brought.get(contextToken);
+    if (brought === undefined) throw new Error('The context of this call is gone.');
+    return { request: null, brought, keyed: false };
   }
 }
 
-/** One run on its way. */
-interface Run {
-  readonly program: Program;
-  readonly fn: NamedFunction;
-  readonly call: Call;
+interface Made {
+  readonly context: unknown;
+  readonly base: object;
+  readonly request: ConvoyRequest;
+}
+
+/** The request of a call from inside the program, which stands for nobody. */
+function insideRequest({ name, definition }: NamedFunction): ConvoyRequest {
+  return { method: 'POST', url: `/api/${definition.kind}/${name}`, headers: {}, ip: undefined };
 }
 
 function readInput(text: string): unknown {

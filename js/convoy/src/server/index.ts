@@ -1,5 +1,13 @@
 /** `@avvos/convoy/node`: Convoy inside a Node program. */
-export type { BaseContext, ConvoyContext, ConvoyRequest, CreateContext, QueryContext } from './contexts.js';
+export type {
+  BaseContext,
+  ConvoyContext,
+  ConvoyRequest,
+  CreateContext,
+  MutationContext,
+  QueryContext,
+  RunFunction,
+} from './contexts.js';
 export {
   type CallOptions,
   type Convoy,
@@ -9,6 +17,6 @@ export {
   type EngineOptions,
   type ListenAddress,
 } from './convoy.js';
-export type { LoadReport } from './native.js';
-export { describeFunctions, type FunctionDescription, type FunctionTree, type ProgramSource } from './program.js';
+export type { FunctionDescription, LoadReport } from './native.js';
+export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export { defineStartFile, type StartFile, type StartOptions } from './start-file.js';

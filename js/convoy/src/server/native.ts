@@ -6,6 +6,8 @@
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { FunctionKind } from './functions.js';
+import type { InsertOperation } from './operations.js';
 
 /** The addon. */
 export interface NativeModule {
@@ -19,12 +21,15 @@ export interface NativeEngine {
   load(program: string, deliver: Deliver): Promise<string>;
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
-  /** Calls a function in this process; resolves to the HTTP envelope and never rejects for an error of the call. */
+  /**
+   * Calls a function of a `FunctionKind` in this process; resolves to the HTTP envelope and never rejects for an error of
+   * the call. Trusted: it reaches internal functions.
+   */
   call(kind: string, name: string, input: string, request: string | null): Promise<string>;
   /** Sends one batch of a call's operations. Its results come back through `deliver` of kind 1. */
   operate(callId: number, batch: number, ops: string): void;
-  /** Ends a call: its JSON result, or its error; and the inserts that were held back, or `null`. */
-  respond(callId: number, ok: boolean, text: string, held: string | null): void;
+  /** Ends a call: its JSON result, or its error; and an `AnswerRest` as JSON, or `null`. */
+  respond(callId: number, ok: boolean, text: string, rest: string | null): void;
   /** `n` new UUIDv7, each greater than every one before. */
   mintIds(n: number): string[];
   /** Counters, as JSON. */
@@ -33,7 +38,33 @@ export interface NativeEngine {
   close(): Promise<void>;
 }
 
-/** What the engine sends to JavaScript; see `DELIVERY`. */
+/** What an answer says beside its result. */
+export interface AnswerRest {
+  /** Inserts that were held back, to be made before the commit. Only with a result. */
+  readonly held?: readonly InsertOperation[];
+  /** Who asked, where the request was `keyed` and a context could be made. */
+  readonly identity?: string;
+  /** A query's: after how many milliseconds its answer is too old. */
+  readonly refreshMs?: number;
+}
+
+/** A function, as `load` is told of it. */
+export interface FunctionDescription {
+  /** `messages.list`. */
+  readonly name: string;
+  readonly kind: FunctionKind;
+  /** Never answered to the network, which hears the same as of an unknown name. */
+  readonly internal: boolean;
+  /** Whether one run may serve several subscribers. */
+  readonly share: boolean;
+  /** False for a mutation that makes its own transactions, if any. An action's is true and says nothing. */
+  readonly transaction: boolean;
+}
+
+/**
+ * What the engine sends to JavaScript; see `DELIVERY`. `request` is JSON of who asks: a `ConvoyRequest`, which may also
+ * say `keyed` (then the answer names an `identity`), or what this side gave to `call`.
+ */
 export type Deliver = (kind: number, callId: number, index: number, text: string, request: string | null) => void;
 
 /** The kinds of `Deliver`. */

@@ -15,7 +15,9 @@ import {
   type TableDefinition,
 } from '../schema/index.js';
 import type { CreateContext } from './contexts.js';
-import { type AnyConvoyFunction, type FunctionKind, isConvoyFunction } from './functions.js';
+import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
+import type { FunctionDescription } from './native.js';
+import type { QueryWatch } from './query-watch.js';
 
 /**
  * Functions by module: `{ messages: { list, send } }` is `messages.list` and `messages.send`. Folders nest; a module
@@ -30,17 +32,6 @@ export interface ProgramSource {
   readonly schema: SchemaDefinition;
   readonly functions: FunctionTree;
   readonly createContext?: CreateContext | undefined;
-}
-
-/** A function as the engine and the code generator know it. */
-export interface FunctionDescription {
-  /** `messages.list`. */
-  readonly name: string;
-  readonly kind: FunctionKind;
-  /** Never answered to the network. */
-  readonly internal: boolean;
-  /** Whether one run may serve several subscribers. */
-  readonly share: boolean;
 }
 
 /** A function with its name. */
@@ -64,23 +55,50 @@ export interface Table {
 /** One version of the user's code, ready to run. */
 export interface Program {
   readonly functions: readonly NamedFunction[];
+  /** By name, as a reference has it, and by the function itself. */
+  readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
   readonly tables: ReadonlyMap<string, Table>;
   readonly createContext: CreateContext | undefined;
+  /** Development: what is probably a mistake is warned of. */
+  readonly dev: boolean;
   /** Tables whose inserts may wait for the next operation; known once the engine has loaded the program. */
   holdsInserts: ReadonlySet<string>;
+  /** Watches the handlers of queries, in development. */
+  readonly watch: QueryWatch | null;
   /** Runs a callback in a copy of the async context the program was loaded in; no storage of another call reaches it. */
   readonly inOwnContext: <Args extends unknown[], Result>(callback: (...args: Args) => Result, ...args: Args) => Result;
 }
 
+/** What a program is told beside its source. */
+export interface ProgramOptions {
+  readonly dev?: boolean;
+  readonly watch?: QueryWatch | null;
+}
+
 /** Makes a program ready. Throws for a name that cannot be one. */
-export function prepareProgram(source: ProgramSource): Program {
+export function prepareProgram(source: ProgramSource, { dev = false, watch = null }: ProgramOptions = {}): Program {
+  const functions = listFunctions(source.functions);
   return {
-    functions: listFunctions(source.functions),
+    functions,
+    named: byNameAndValue(functions),
     tables: new Map(Object.entries(source.schema.tables).map(([name, table]) => [name, prepareTable(name, table)])),
     createContext: source.createContext,
+    dev,
+    watch,
     holdsInserts: new Set(),
     inOwnContext: ownContext(),
   };
+}
+
+/** Calls the handler of `fn`, watched where it is to be. What it throws is thrown. */
+export function callHandler(
+  { watch }: Program,
+  { name, definition }: NamedFunction,
+  context: object,
+  args: unknown,
+): unknown {
+  if (watch === null || definition.kind !== 'query') return definition.handler(context, args);
+  return watch.run(name, () => definition.handler(context, args));
 }
 
 /** The description the engine loads; functions are in the program's order. */
@@ -98,8 +116,9 @@ export function describeFunctions(tree: FunctionTree): FunctionDescription[] {
   return listFunctions(tree).map(({ name, definition }) => ({
     name,
     kind: definition.kind,
-    internal: false,
+    internal: definition.internal,
     share: definition.share,
+    transaction: definition.transaction,
   }));
 }
 
@@ -108,6 +127,16 @@ export function listFunctions(tree: FunctionTree): NamedFunction[] {
   const found: NamedFunction[] = [];
   collect(tree, '', found, new Set());
   return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** A function exported twice goes by the first of its names. */
+function byNameAndValue(functions: readonly NamedFunction[]): Map<string | AnyConvoyFunction, NamedFunction> {
+  const named = new Map<string | AnyConvoyFunction, NamedFunction>();
+  for (const each of functions) {
+    named.set(each.name, each);
+    if (!named.has(each.definition)) named.set(each.definition, each);
+  }
+  return named;
 }
 
 function collect(node: object, prefix: string, found: NamedFunction[], above: Set<object>): void {

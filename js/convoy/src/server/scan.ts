@@ -1,181 +1,216 @@
 /**
- * `ctx.db.query(table)`: a scan put together step by step. Each step gives a new builder, and only `collect`, `take`
- * and `first` send anything. The range is checked against the index here, so that mistakes have the caller's stack.
+ * `ctx.db.query(table)`: a scan put together step by step. Each step gives a new builder, and only what executes sends
+ * anything. Ranges, filters and names are checked as they are said, so that mistakes have the caller's stack.
  */
 
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
-import { storageProblem } from '../values/json.js';
-import type { Call, ScanBound, ScanOperation } from './call.js';
-import type { Direction, RangeBuilder, TableQuery } from './database.js';
+import type { DevWarnings, Step, Steps } from './dev-warnings.js';
+import type { Document } from './documents.js';
+import { knownField } from './fields.js';
+import { filterOf } from './filter.js';
+import type { Filter, OrderField, Plan, ReadOperation } from './operations.js';
 import type { Table } from './program.js';
+import { type IndexRange, rangeOf, WHOLE_TABLE } from './range.js';
+import { invalid, say } from './refusals.js';
+import type {
+  Condition,
+  Direction,
+  FilterBuilder,
+  Page,
+  PageOptions,
+  RangeBuilder,
+  TableQuery,
+} from './table-query.js';
 
-/** What a scan needs of the call it belongs to. */
+/** Makes documents of rows just read: fills defaults into them, in place. */
+export type Receive = (documents: unknown) => Document[];
+
+/** What a scan needs of the database it belongs to. */
 export interface ScanSource {
-  readonly call: Call;
-  /** Fills defaults into the documents just read, in place. */
-  receive(table: Table, documents: unknown): Record<string, unknown>[];
+  /** Sends `operation` and resolves to what `finish` makes of its answer. */
+  read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T>;
+  /** `null` outside of development. */
+  readonly warnings: DevWarnings | null;
 }
 
-type Plan = Omit<ScanOperation, 'op' | 'table'>;
+/** What has been said of a scan so far. */
+interface Said {
+  readonly range: IndexRange;
+  readonly filters: readonly Filter[];
+  readonly by: OrderField | null;
+  readonly order: Direction;
+  readonly offset: number;
+  readonly limit: number | null;
+}
 
-const WHOLE_TABLE: Plan = { index: null, eq: [], order: 'asc', limit: null };
+const NOTHING_SAID: Said = { range: WHOLE_TABLE, filters: [], by: null, order: 'asc', offset: 0, limit: null };
 
-const SYSTEM_INDEXES: ReadonlyMap<string, readonly string[]> = new Map([
-  ['by_id', ['id']],
-  ['by_creation_time', ['_creationTime']],
-]);
+/** The engine counts documents in 32 bits. */
+const MAX_COUNT = 4_294_967_295;
+/** A page is read as a whole, and a call may not read more. */
+const MAX_PAGE = 32_000;
+/** How many documents `for await` reads at a time. */
+const PORTION = 200;
 
 /** The running form of `TableQuery`; the types are checked where `ctx.db` is typed. */
 export class TableScan implements TableQuery<TableTypes> {
   readonly #source: ScanSource;
   readonly #table: Table;
-  readonly #plan: Plan;
+  readonly #said: Said;
+  /** In development: the builders of this query, and this one among them. */
+  readonly #steps: Steps | null;
+  readonly #step: Step | null;
 
-  constructor(source: ScanSource, table: Table, plan: Plan = WHOLE_TABLE) {
+  constructor(source: ScanSource, table: Table, said: Said = NOTHING_SAID, steps?: Steps | null, name = 'query') {
     this.#source = source;
     this.#table = table;
-    this.#plan = plan;
+    this.#said = said;
+    this.#steps = steps === undefined ? (source.warnings?.watchSteps(table.name) ?? null) : steps;
+    this.#step = this.#steps?.add(name) ?? null;
   }
 
   withIndex(index: string, range?: (q: RangeBuilder<object, never>) => unknown): TableScan {
-    const fields = indexFields(this.#table, index);
-    const recorder = new RangeRecorder(this.#table.name, index, fields);
-    range?.(recorder as unknown as RangeBuilder<object, never>);
-    const { order, limit } = this.#plan;
-    return this.#with({ index, ...recorder.bounds(), order, limit });
+    const said = rangeOf(this.#table, index, range);
+    for (const equality of said.beside) this.#warnBeside(index, said, equality);
+    return this.#with('withIndex', { range: said });
   }
 
-  order(direction: Direction): TableScan {
-    if (direction !== 'asc' && direction !== 'desc') throw invalid("order() takes 'asc' or 'desc'");
-    return this.#with({ ...this.#plan, order: direction });
+  filter(condition: (q: FilterBuilder<object>) => Condition): TableScan {
+    return this.#with('filter', { filters: [...this.#said.filters, filterOf(this.#table, condition)] });
+  }
+
+  order(direction: Direction, field?: string): TableScan {
+    if (direction !== 'asc' && direction !== 'desc') {
+      throw invalid(`${this.#table.name}: order() takes 'asc' or 'desc', and then, if at all, a field`);
+    }
+    const by = field === undefined ? null : { field, kind: knownField(this.#table, field, 'order()') };
+    return this.#with('order', { order: direction, by });
   }
 
   limit(count: number): TableScan {
-    if (!Number.isInteger(count) || count < 0 || count > MAX_LIMIT) {
-      throw invalid(`limit() takes a whole number from 0 to ${MAX_LIMIT}, not ${String(count)}`);
-    }
-    return this.#with({ ...this.#plan, limit: count });
+    return this.#with('limit', { limit: wholeNumber('limit', count, 0, MAX_COUNT) });
   }
 
-  take(count: number): Promise<object[]> {
-    const { limit } = this.limit(count).#plan;
-    const before = this.#plan.limit;
-    return this.#with({ ...this.#plan, limit: before === null ? limit : Math.min(before, count) }).collect();
+  offset(count: number): TableScan {
+    return this.#with('offset', { offset: wholeNumber('offset', count, 0, MAX_COUNT) });
   }
 
-  collect(): Promise<object[]> {
-    return this.#run((documents) => documents);
+  first(): Promise<Document | null> {
+    return this.#scan(1, ([first]) => first ?? null);
   }
 
-  first(): Promise<object | null> {
-    return this.#with({ ...this.#plan, limit: this.#plan.limit === 0 ? 0 : 1 }).#run(([first]) => first ?? null);
-  }
-
-  #with(plan: Plan): TableScan {
-    return new TableScan(this.#source, this.#table, plan);
-  }
-
-  #run<T>(finish: (documents: Record<string, unknown>[]) => T): Promise<T> {
-    const operation: ScanOperation = { op: 'scan', table: this.#table.name, ...this.#plan };
-    return this.#source.call.issue(operation, (found) => finish(this.#source.receive(this.#table, found)));
-  }
-}
-
-/** The engine counts documents in 32 bits. */
-const MAX_LIMIT = 4_294_967_295;
-
-type Comparison = 'gt' | 'gte' | 'lt' | 'lte';
-
-/** Records what a range callback says, in any order, and then makes of it a prefix and bounds on the next field. */
-class RangeRecorder {
-  readonly #place: string;
-  readonly #fields: readonly string[];
-  readonly #equal = new Map<string, unknown>();
-  #lower: ({ readonly field: string } & ScanBound) | undefined;
-  #upper: ({ readonly field: string } & ScanBound) | undefined;
-
-  constructor(table: string, index: string, fields: readonly string[]) {
-    this.#place = `${table}.${index}`;
-    this.#fields = fields;
-  }
-
-  eq(field: string, value: unknown): this {
-    this.#check(field, value);
-    if (this.#equal.has(field)) throw invalid(`${this.#place}: eq('${field}') is said twice`);
-    this.#equal.set(field, value);
-    return this;
-  }
-
-  gt(field: string, value: unknown): this {
-    return this.#bound('gt', field, value);
-  }
-
-  gte(field: string, value: unknown): this {
-    return this.#bound('gte', field, value);
-  }
-
-  lt(field: string, value: unknown): this {
-    return this.#bound('lt', field, value);
-  }
-
-  lte(field: string, value: unknown): this {
-    return this.#bound('lte', field, value);
-  }
-
-  /** The recorded range as the engine takes it. */
-  bounds(): Pick<Plan, 'eq' | 'lower' | 'upper'> {
-    const prefix = this.#fields.slice(0, this.#equal.size);
-    for (const field of this.#equal.keys()) {
-      if (prefix.includes(field)) continue;
-      const missing = prefix.find((before) => !this.#equal.has(before));
-      throw invalid(`${this.#place}: eq('${field}') also needs eq('${missing}'), which comes before it in the index`);
-    }
-    const next = this.#fields[this.#equal.size];
-    for (const bound of [this.#lower, this.#upper]) {
-      if (bound === undefined || bound.field === next) continue;
-      throw invalid(
-        this.#equal.has(bound.field)
-          ? `${this.#place}: '${bound.field}' has both an equality and a bound`
-          : `${this.#place}: a bound on '${bound.field}' also needs eq('${next}'), which comes before it in the index`,
+  unique(): Promise<Document | null> {
+    return this.#scan(2, ([only, second]) => {
+      if (second === undefined) return only ?? null;
+      throw new ConvoyError(
+        'CONFLICT',
+        `unique() found more than one document of ${this.#table.name}; use first() where one of several will do.`,
       );
-    }
-    return {
-      eq: prefix.map((field) => this.#equal.get(field)),
-      ...(this.#lower && { lower: { value: this.#lower.value, inclusive: this.#lower.inclusive } }),
-      ...(this.#upper && { upper: { value: this.#upper.value, inclusive: this.#upper.inclusive } }),
-    };
+    });
   }
 
-  #bound(comparison: Comparison, field: string, value: unknown): this {
-    this.#check(field, value);
-    const bound = { field, value, inclusive: comparison === 'gte' || comparison === 'lte' };
-    const lower = comparison === 'gt' || comparison === 'gte';
-    if ((lower ? this.#lower : this.#upper) !== undefined) {
-      throw invalid(`${this.#place}: there are two ${lower ? 'lower' : 'upper'} bounds; keep one`);
-    }
-    if (lower) this.#lower = bound;
-    else this.#upper = bound;
-    return this;
+  count(): Promise<number> {
+    this.#executed();
+    const operation = { op: 'count', table: this.#table.name, ...planOf(this.#said) } as const;
+    return this.#source.read(this.#table, operation, (answer) => answer as number);
   }
 
-  #check(field: string, value: unknown): void {
-    if (!this.#fields.includes(field)) {
-      throw invalid(`${this.#place} has no field '${field}'; its fields are ${this.#fields.join(', ')}`);
+  take(count: number): Promise<Document[]> {
+    return this.#scan(wholeNumber('take', count, 0, MAX_COUNT), (documents) => documents);
+  }
+
+  collect(): Promise<Document[]> {
+    return this.#scan(null, (documents) => documents);
+  }
+
+  paginate(options: PageOptions): Promise<Page<Document>> {
+    const { cursor, numItems, endCursor } = (options ?? {}) as Partial<PageOptions>;
+    const size = wholeNumber('paginate({ numItems })', numItems, 1, MAX_PAGE);
+    if (this.#said.limit !== null || this.#said.offset > 0) {
+      const step = this.#said.limit === null ? 'offset' : 'limit';
+      throw invalid(`${this.#table.name}: paginate() has no place for ${step}(); numItems is the size of a page`);
     }
-    const problem = storageProblem(value);
-    if (problem !== null) throw invalid(`${this.#place}: the value for '${field}' ${problem.reason}`);
+    return this.#page(cursorIn('cursor', cursor), cursorIn('endCursor', endCursor), size);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterator<Document> {
+    let left = this.#said.limit ?? Number.POSITIVE_INFINITY;
+    let cursor: string | null = null;
+    while (left > 0) {
+      const next: Page<Document> = await this.#page(cursor, null, Math.min(left, PORTION));
+      yield* next.page;
+      if (next.isDone) return;
+      left -= next.page.length;
+      cursor = next.continueCursor;
+    }
+  }
+
+  #with(name: string, said: Partial<Said>): TableScan {
+    if (this.#step !== null) this.#step.used = true;
+    return new TableScan(this.#source, this.#table, { ...this.#said, ...said }, this.#steps, name);
+  }
+
+  /** At most `most` documents, and no more than the limit. */
+  #scan<T>(most: number | null, finish: (documents: Document[]) => T): Promise<T> {
+    this.#executed();
+    const { limit } = this.#said;
+    const plan = planOf({
+      ...this.#said,
+      limit: limit === null || most === null ? (limit ?? most) : Math.min(limit, most),
+    });
+    const operation = { op: 'scan', table: this.#table.name, ...plan } as const;
+    return this.#source.read(this.#table, operation, (answer, receive) => finish(receive(answer)));
+  }
+
+  #page(cursor: string | null, end: string | null, size: number): Promise<Page<Document>> {
+    this.#executed();
+    // A cursor is behind what the offset leaves out.
+    const plan = planOf({ ...this.#said, limit: null, offset: cursor === null ? this.#said.offset : 0 });
+    const operation = { op: 'page', table: this.#table.name, ...plan, cursor, end, size } as const;
+    return this.#source.read(this.#table, operation, (answer, receive) => {
+      const { page, isDone, continueCursor } = answer as Page<Document>;
+      return { page: receive(page), isDone, continueCursor };
+    });
+  }
+
+  #executed(): void {
+    if (this.#step !== null) this.#steps?.executed(this.#step);
+  }
+
+  #warnBeside(index: string, range: IndexRange, equality: Filter): void {
+    if (this.#source.warnings === null || equality.is !== 'eq') return;
+    const { indexes } = this.#table.definition;
+    const missing = indexes[index]?.[range.eq.length];
+    this.#source.warnings.warn(
+      `${this.#table.name}.${index}: eq('${equality.field}') has no eq('${missing}') before it, so it does not narrow ` +
+        'what is read from the index; every document of the range is read and then filtered.',
+    );
   }
 }
 
-function indexFields(table: Table, index: string): readonly string[] {
-  const { indexes } = table.definition;
-  const fields = Object.hasOwn(indexes, index) ? indexes[index] : SYSTEM_INDEXES.get(index);
-  if (fields !== undefined) return fields;
-  const known = [...Object.keys(indexes), ...SYSTEM_INDEXES.keys()].join(', ');
-  throw invalid(`${table.name} has no index '${String(index)}'; its indexes are ${known}`);
+function planOf({ range, filters, by, order, offset, limit }: Said): Plan {
+  const { beside, ...named } = range;
+  const all = [...beside, ...filters];
+  const [only] = all;
+  return {
+    ...named,
+    ...(only !== undefined && { filter: all.length === 1 ? only : { is: 'and', of: all } }),
+    ...(by !== null && { by }),
+    order,
+    ...(offset > 0 && { offset }),
+    limit,
+  };
 }
 
-function invalid(message: string): ConvoyError {
-  return new ConvoyError('INVALID_ARGS', `${message}.`);
+function wholeNumber(place: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
+  const name = place.endsWith(')') ? place : `${place}()`;
+  throw invalid(`${name} takes a whole number from ${least} to ${most}, not ${say(value)}`);
+}
+
+function cursorIn(name: string, value: unknown): string | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === 'string') return value;
+  throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${say(value)}`);
 }

@@ -4,12 +4,14 @@ import type { IncomingMessage } from 'node:http';
 import { expectTypeOf } from 'vitest';
 import * as z from 'zod';
 import type { ArgsOfRef, RefFor, ResultOfRef } from '../protocol/refs.js';
-import { defineRef, defineSchema, defineTable, type IndexesOf } from '../schema/index.js';
+import { type DataModelOf, defineRef, defineSchema, defineTable, type IndexesOf } from '../schema/index.js';
+import { sql } from '../sql/index.js';
 import type { Id } from '../values/ids.js';
-import type { BaseContext, CreateContext } from './contexts.js';
+import { createBaseContext } from './base-context.js';
+import type { BaseContext, ConvoyContext, CreateContext, QueryContext } from './contexts.js';
 import { type Convoy, createConvoy } from './convoy.js';
 import type { DbFromSchema } from './database.js';
-import { createFunctionHelpers, query as untypedQuery } from './functions.js';
+import { createFunctionHelpers, mutation as untypedMutation, query as untypedQuery } from './functions.js';
 
 const schema = defineSchema({
   channels: defineTable({ name: z.string() }).index('by_name', ['name'], { unique: true }),
@@ -142,6 +144,15 @@ mutation({
     ctx.db.patch('channels:1' as Id<'channels'>, { nmae: 'general' });
     // @ts-expect-error a value of another type
     ctx.db.patch('channels:1' as Id<'channels'>, { name: 7 });
+    // @ts-expect-error no number
+    ctx.db.increment('channels:1' as Id<'channels'>, 'name', 1);
+  },
+});
+untypedMutation({
+  handler: async ({ db }) => {
+    await db.increment('anything', 'anything:1' as Id<'anything'>, 'a.b', 1);
+    await db.replace('anything:1' as Id<'anything'>, { x: 1 });
+    await db.transaction((tx) => tx.insert('anything', { y: 2 }));
   },
 });
 // @ts-expect-error the result does not fit `returns`
@@ -168,6 +179,117 @@ query({
   },
 });
 
+// Filters, orders and pages are typed by the fields they name.
+query({
+  handler: async (ctx) => {
+    const q = ctx.db
+      .query('messages')
+      .filter((f) =>
+        f.and(f.eq(f.field('channelId'), 'channels:1' as Id<'channels'>), f.not(f.gt(f.field('likes'), 3))),
+      )
+      .filter((f) => f.or(f.in(f.field('body'), ['a', null]), f.neq(f.field('pinned'), null)))
+      .filter((f) => f.lt(f.field('_creationTime'), 5))
+      .order('desc', 'createdAt')
+      .offset(2);
+    expectTypeOf(await q.unique()).toExtend<{ body: string } | null>();
+    expectTypeOf(await q.count()).toEqualTypeOf<number>();
+    const { page, isDone, continueCursor } = await q.paginate({ cursor: null, numItems: 10 });
+    expectTypeOf(page[0]?.likes).toEqualTypeOf<number | undefined>();
+    expectTypeOf(isDone).toEqualTypeOf<boolean>();
+    await q.paginate({ cursor: continueCursor, numItems: 10, endCursor: undefined });
+    for await (const message of q) expectTypeOf(message.body).toEqualTypeOf<string>();
+    // @ts-expect-error a comparison of JavaScript
+    q.filter((f) => f.field('likes') === 3);
+    // @ts-expect-error no such field
+    q.filter((f) => f.eq(f.field('author'), 'x'));
+    // @ts-expect-error a value of another type
+    q.filter((f) => f.eq(f.field('likes'), 'many'));
+    // @ts-expect-error an id of another table
+    q.filter((f) => f.eq(f.field('channelId'), 'messages:1' as Id<'messages'>));
+    // @ts-expect-error nothing is greater than null
+    q.filter((f) => f.gt(f.field('likes'), null));
+    // @ts-expect-error two fields
+    q.filter((f) => f.eq(f.field('likes'), f.field('createdAt')));
+    // @ts-expect-error the value comes second
+    q.filter((f) => f.eq(3, f.field('likes')));
+    // @ts-expect-error no such field
+    q.order('asc', 'author');
+    // @ts-expect-error a page has a size
+    q.paginate({ cursor: null });
+  },
+});
+
+// Whole documents, numbers, statements and transactions.
+const nested = defineSchema({
+  carts: defineTable({
+    title: z.string(),
+    total: z.number().default(0),
+    count: z.number().optional(),
+    stats: z.object({ views: z.number(), deep: z.object({ n: z.number().nullable() }) }),
+  }),
+});
+const onNested = createFunctionHelpers<BaseContext<DataModelOf<typeof nested>>>();
+onNested.mutation({
+  input: { id: defineRef('carts') },
+  handler: async ({ db }, { id }) => {
+    const cart = await db.get(id);
+    if (cart === null) return;
+    expectTypeOf(await db.replace(id, { ...cart, title: 'x' })).toEqualTypeOf<typeof cart | null>();
+    await db.replace('carts', id, { title: 'x', stats: { views: 1, deep: { n: null } } });
+    expectTypeOf(await db.increment(id, 'total', 1)).toEqualTypeOf<typeof cart | null>();
+    await db.increment('carts', id, 'count', -1);
+    await db.increment(id, 'stats.views', 1);
+    await db.increment(id, 'stats.deep.n', 0.5);
+    expectTypeOf(await db.deleteMany('carts', [id])).toEqualTypeOf<number>();
+    expectTypeOf(await db.insertMany('carts', [])).toEqualTypeOf<Id<'carts'>[]>();
+    expectTypeOf(await db.raw<{ n: string }>(sql`select 1 as n`)).toEqualTypeOf<{ n: string }[]>();
+    await db.raw({ text: 'select $1', values: [1] }, { tables: ['carts'] });
+    await db.raw({ queryChunks: [] });
+    expectTypeOf(
+      await db.transaction(async (tx) => {
+        await tx.patch(id, { title: 'y' });
+        return tx.transaction((inner) => inner.delete(id));
+      }),
+    ).toEqualTypeOf<boolean>();
+    await db
+      .query('carts')
+      .filter((q) => q.gte(q.field('stats.deep.n'), 1))
+      .order('asc', 'stats.views')
+      .first();
+    // @ts-expect-error no number
+    db.increment(id, 'title', 1);
+    // @ts-expect-error nor is this
+    db.increment(id, 'stats', 1);
+    // @ts-expect-error the time a document was made is not ours to change
+    db.increment(id, '_creationTime', 1);
+    // @ts-expect-error by a number
+    db.increment(id, 'total', '1');
+    // @ts-expect-error a field is missing
+    db.replace(id, { title: 'x' });
+    // @ts-expect-error ids of one table
+    db.deleteMany('carts', ['users:1' as Id<'users'>]);
+    // @ts-expect-error never a bare string
+    db.raw('select 1');
+  },
+});
+onNested.query({
+  handler: async ({ db }) => {
+    await db.raw(sql`select 1`);
+    const count = await db.transaction((tx) => tx.query('carts').count());
+    expectTypeOf(count).toEqualTypeOf<number>();
+    // @ts-expect-error a query writes nothing, in a transaction neither
+    db.transaction((tx) => tx.delete('carts:1' as Id<'carts'>));
+    // @ts-expect-error nor this
+    db.replace('carts:1' as Id<'carts'>, { title: 'x', stats: { views: 1, deep: { n: 1 } } });
+    // @ts-expect-error nor this
+    db.increment('carts:1' as Id<'carts'>, 'total', 1);
+    // @ts-expect-error nor these
+    db.insertMany('carts', []);
+    // @ts-expect-error nor these
+    db.deleteMany('carts', []);
+  },
+});
+
 // Without generated types: any table, any field.
 untypedQuery({
   input: { id: z.string() },
@@ -177,6 +299,11 @@ untypedQuery({
       .withIndex('by_x', (q) => q.eq('x', 1))
       .collect();
     const row = await ctx.db.get('anything', id as Id<'anything'>);
+    await ctx.db
+      .query('anything')
+      .filter((q) => q.and(q.eq(q.field('a.b'), 1), q.gt(q.field('c'), 'x'), q.in(q.field('d'), [true, null])))
+      .order('desc', 'x')
+      .paginate({ cursor: null, numItems: 5 });
     return [rows[0]?.title, row?.name, row?.id];
   },
 });
@@ -234,3 +361,71 @@ createConvoy({
     return { ...base, user: req.headers.authorization };
   },
 });
+
+// Functions call functions: by reference or by value, of the kind that was asked for, with what JSON makes of results.
+const full = createFunctionHelpers<BaseContext<GeneratedModel> & { readonly user: string }>();
+type Full = BaseContext<GeneratedModel> & { readonly user: string };
+declare const internal: { readonly stats: Stats; readonly touch: Touch; readonly mail: RefFor<'mail', typeof mail> };
+declare function takesAll(ctx: Full): Promise<string>;
+const mail = full.internalAction({ input: { to: z.string() }, handler: async () => new Date() });
+
+full.query({
+  handler: async (ctx) => {
+    expectTypeOf(await ctx.runQuery(api.messages.list, { channelId: 'channels:1' })).toEqualTypeOf<ResultOfRef<List>>();
+    expectTypeOf(await ctx.runQuery(internal.stats)).toEqualTypeOf<{ at: string }>();
+    expectTypeOf(await ctx.runQuery(stats, { day: '2020-01-01' })).toEqualTypeOf<{ at: string }>();
+    expectTypeOf(ctx.now(1_000)).toEqualTypeOf<number>();
+    // @ts-expect-error an argument is missing
+    ctx.runQuery(api.messages.list);
+    // @ts-expect-error an argument of another type
+    ctx.runQuery(list, { channelId: 7 });
+    // @ts-expect-error a mutation is no query
+    ctx.runQuery(api.messages.send, { channelId: 'channels:1', body: 'x' });
+    // @ts-expect-error a query only reads
+    ctx.runMutation(touch);
+    // @ts-expect-error and runs no actions
+    ctx.runAction(mail, { to: 'ada' });
+    return takesAll(ctx);
+  },
+});
+full.mutation({
+  transaction: false,
+  handler: async (ctx) => {
+    expectTypeOf(await ctx.runMutation(touch)).toEqualTypeOf<null>();
+    expectTypeOf(await ctx.runMutation(internal.touch, {})).toEqualTypeOf<null>();
+    await ctx.runQuery(stats);
+    // @ts-expect-error a mutation may run again, an action may not
+    ctx.runAction(internal.mail, { to: 'ada' });
+    return takesAll(ctx);
+  },
+});
+full.action({
+  handler: async (ctx) => {
+    expectTypeOf(await ctx.runAction(internal.mail, { to: 'ada' })).toEqualTypeOf<string>();
+    expectTypeOf(await ctx.runAction(mail, { to: 'ada' })).toEqualTypeOf<string>();
+    expectTypeOf((await ctx.runMutation(send, { channelId: 'channels:1', body: 'x' }))?.likes).toEqualTypeOf<
+      number | undefined
+    >();
+    // @ts-expect-error an argument is missing
+    ctx.runAction(mail);
+    return takesAll(ctx);
+  },
+});
+// @ts-expect-error only mutations have that choice
+full.query({ transaction: false, handler: () => 1 });
+// @ts-expect-error only queries have that choice
+full.action({ share: false, handler: () => 1 });
+
+// A context of one's own is not told of what it does not have.
+type Narrow = QueryContext<{ readonly user: string }>;
+expectTypeOf<keyof Narrow>().toEqualTypeOf<'user'>();
+
+// A base context for tests fits wherever the full one does.
+expectTypeOf(createBaseContext<GeneratedModel>).returns.toEqualTypeOf<BaseContext<GeneratedModel>>();
+expectTypeOf<BaseContext>().toEqualTypeOf<ConvoyContext>();
+
+// In-process calls reach actions and internal functions.
+expectTypeOf(convoy.action(internal.mail, { to: 'ada' })).resolves.toEqualTypeOf<string>();
+expectTypeOf(convoy.query(internal.stats, {})).resolves.toEqualTypeOf<{ at: string }>();
+// @ts-expect-error an action is no mutation
+convoy.mutation(internal.mail, { to: 'ada' });

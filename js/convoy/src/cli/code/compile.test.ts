@@ -77,6 +77,26 @@ describe('compiling a project', () => {
     expect(await later.one.run({}, {})).toBe('later.one');
   });
 
+  it('keeps internal functions out of what clients see, also while the generated files are yet to be made', async () => {
+    await project.write({
+      'convoy/functions/mail.ts': `import { api, internal } from '../_generated/api';
+        import { action, internalAction } from '../_generated/server';
+        export const invite = action({ handler: (ctx) => ctx.runAction(internal.mail.deliver) });
+        export const deliver = internalAction({ handler: () => api.mail.invite.name });`,
+    });
+    const { source } = await compile();
+    expect(describeFunctions(source.functions)).toMatchObject([
+      { name: 'mail.deliver', kind: 'action', internal: true },
+      { name: 'mail.invite', kind: 'action', internal: false },
+      { name: 'messages.list' },
+      { name: 'messages.send' },
+    ]);
+    const [api, internal] = (await generated('api.ts')).split('export interface Internal');
+    expect(api).toContain(`readonly invite: RefFor<'mail.invite'`);
+    expect(api).not.toContain('mail.deliver');
+    expect(internal).toContain(`deliver: makeActionRef('mail.deliver')`);
+  });
+
   it('bundles TypeScript of the same project and leaves packages to Node', async () => {
     await project.write({
       'shared/names.ts': `export const greeting: string = 'hello';`,

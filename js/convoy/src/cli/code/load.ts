@@ -80,6 +80,7 @@ function functionsIn(module: Module, file: string, layout: ProjectLayout): Loade
       throw new CodeProblem([{ text, location: null }]);
     }
     const from = asImport(asPosix(path.relative(layout.generatedFolder, file)));
-    return [{ name, kind: definition.kind, internal: false, module: from, exportName, definition }];
+    const { kind, internal } = definition;
+    return [{ name, kind, internal, module: from, exportName, definition }];
   });
 }

@@ -14,7 +14,8 @@ export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin
         });
       export const api = reference('');
       export const internal = reference('');`,
-    server: `export { query, mutation } from '@avvos/convoy';`,
+    server: `
+      export { query, mutation, action, internalQuery, internalMutation, internalAction } from '@avvos/convoy';`,
     dataModel: 'export {};',
   };
   return {

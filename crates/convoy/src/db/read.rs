@@ -1,0 +1,174 @@
+//! The operations that read, run for [`Executor`].
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::answer::{push_documents, push_failure, push_ok, push_ok_document};
+use super::execute::{Access, Executor};
+use super::read_set::LastRow;
+use crate::error::{Code, Failure};
+use crate::op::{Cursor, Op, Page, Raw, Scan};
+use crate::postgres::{DbError, Row};
+use crate::schema::Table;
+use crate::sql::{document, scan};
+
+impl Executor {
+    pub(super) async fn gets(&mut self, access: &mut Access<'_>, ops: &[&Op], out: &mut String) -> Result<(), DbError> {
+        let mut by_table: Vec<(&Arc<Table>, Vec<Uuid>)> = Vec::new();
+        let mut documents = 0;
+        for op in ops {
+            let Op::Get { table, id } = op else { continue };
+            self.reads.point(table, *id);
+            if self.memory.get(table, *id).is_some() {
+                continue;
+            }
+            documents += 1;
+            match by_table.iter_mut().find(|(known, _)| known.physical == table.physical) {
+                Some((_, ids)) if ids.contains(id) => documents -= 1,
+                Some((_, ids)) => ids.push(*id),
+                None => by_table.push((table, vec![*id])),
+            }
+        }
+        if !self.count_reads(documents) {
+            ops.iter().for_each(|_| push_failure(out, &too_many_reads()));
+            return Ok(());
+        }
+        let mut found: Vec<(&Arc<Table>, Uuid, Arc<Row>)> = Vec::with_capacity(documents);
+        for (table, ids) in &by_table {
+            for row in access.run(document::get(table, ids)).await? {
+                found.push((table, row.uuid(0)?, Arc::new(row)));
+            }
+        }
+        if found.len() > 8 {
+            found.sort_by_key(|(_, id, _)| *id);
+        }
+        let sorted = found.len() > 8;
+        for op in ops {
+            let Op::Get { table, id } = op else { continue };
+            if let Some(known) = self.memory.get(table, *id) {
+                push_ok_document(out, table, known.as_deref())?;
+                continue;
+            }
+            let of_table = |at: &(&Arc<Table>, Uuid, Arc<Row>)| at.1 == *id && at.0.physical == table.physical;
+            let row = if sorted {
+                let first = found.partition_point(|(_, known, _)| known < id);
+                found[first..].iter().take_while(|(_, known, _)| known == id).find(|at| of_table(at))
+            } else {
+                found.iter().find(|at| of_table(at))
+            };
+            push_ok_document(out, table, row.map(|(_, _, row)| &**row))?;
+        }
+        for (table, ids) in by_table {
+            for id in ids {
+                let row = found.iter().find(|(of, known, _)| *known == id && of.physical == table.physical);
+                self.memory.note(table, id, row.map(|(_, _, row)| row.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn scan(&mut self, access: &mut Access<'_>, scan: &Scan, out: &mut String) -> Result<(), DbError> {
+        self.reads.scan(scan);
+        // One more than may be read shows that there are too many, without
+        // fetching them all.
+        let most = self.limit_of_reads.saturating_add(1);
+        let rows = access.run(scan::scan(scan, most)).await?;
+        if !self.count_reads(rows.len()) {
+            push_failure(out, &too_many_reads());
+            return Ok(());
+        }
+        if let Some(row) = rows.last()
+            && scan.limit.is_some_and(|limit| rows.len() >= limit as usize)
+        {
+            self.stopped_at(scan, row)?;
+        }
+        out.push_str(r#"{"ok":"#);
+        push_documents(out, &scan.table, &rows)?;
+        out.push_str("},");
+        Ok(())
+    }
+
+    pub(super) async fn count(
+        &mut self,
+        access: &mut Access<'_>,
+        scan: &Scan,
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        self.reads.scan(scan);
+        let rows = access.run(scan::count(scan)).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.int8(0))?;
+        push_ok(out, &count.to_string());
+        Ok(())
+    }
+
+    pub(super) async fn page(&mut self, access: &mut Access<'_>, page: &Page, out: &mut String) -> Result<(), DbError> {
+        let scan = &page.scan;
+        self.reads.scan(scan);
+        if let Some(after) = &page.after {
+            self.reads.begins_behind(scan, after);
+        }
+        // One more than asked for shows whether there are more.
+        let most = if page.until.is_some() { self.limit_of_reads } else { page.size };
+        let mut rows = access.run(scan::page(page, most.saturating_add(1))).await?;
+        if !self.count_reads(rows.len().min(most as usize)) || page.until.is_some() && rows.len() > most as usize {
+            push_failure(out, &too_many_reads());
+            return Ok(());
+        }
+        let more = rows.len() > most as usize;
+        rows.truncate(most as usize);
+        if more && let Some(row) = rows.last() {
+            self.stopped_at(scan, row)?;
+        }
+        let keys = scan.key_columns();
+        let place = |row: &Row| -> Result<Cursor, DbError> {
+            let key = |at| Ok(row.text_or_null(3 + at)?.map(str::to_owned));
+            let keys = (0..keys).map(key).collect::<Result<_, DbError>>()?;
+            Ok(Cursor { keys, created: row.micros(1)?, id: row.uuid(0)? })
+        };
+        let last = match (&page.until, rows.last()) {
+            (Some(until), _) => {
+                self.reads.ends_at(scan, until);
+                Some(until.clone())
+            }
+            (None, Some(row)) => Some(place(row)?),
+            (None, None) => page.after.clone(),
+        };
+        let next = last.map(|last| last.encode(page.fingerprint)).unwrap_or_default();
+        out.push_str(r#"{"ok":{"page":"#);
+        push_documents(out, &scan.table, &rows)?;
+        let done = !more && page.until.is_none();
+        let _ = write!(out, r#","isDone":{done},"continueCursor":"{next}"}}}},"#);
+        Ok(())
+    }
+
+    pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
+        match &raw.tables {
+            Some(tables) => tables.iter().for_each(|table| self.reads.table(table)),
+            None => self.reads.everything = true,
+        }
+        if !raw.read_only {
+            self.memory.stop();
+        }
+        let rows = access.raw(raw).await?;
+        if self.count_reads(rows.len()) {
+            push_ok(out, &format!("[{}]", rows.join(",")));
+        } else {
+            push_failure(out, &too_many_reads());
+        }
+        Ok(())
+    }
+
+    fn stopped_at(&mut self, scan: &Scan, row: &Row) -> Result<(), DbError> {
+        let last = LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? };
+        self.reads.stopped_at(scan, last).map_err(|error| DbError::Row(error.to_string()))
+    }
+}
+
+fn too_many_reads() -> Failure {
+    Failure::new(
+        Code::PayloadTooLarge,
+        "this call reads more documents than its limit allows; use an index and a limit",
+    )
+}

@@ -1,0 +1,148 @@
+//! The operations that write, run for [`Executor`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::answer::{push_failure, push_ok, push_ok_document};
+use super::execute::{Access, Executor};
+use crate::change::{Change, ChangeKind};
+use crate::error::{Code, Failure};
+use crate::key::{KeyFields, RowKeys};
+use crate::op::{Edit, Op};
+use crate::postgres::{DbError, Row};
+use crate::schema::Table;
+use crate::sql::document;
+
+impl Executor {
+    pub(super) async fn inserts(
+        &mut self,
+        access: &mut Access<'_>,
+        table: &Arc<Table>,
+        ops: &[&Op],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        let rows: Vec<(Uuid, Box<RawValue>)> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Insert { id, doc, .. } => Some((*id, doc.clone())),
+                _ => None,
+            })
+            .collect();
+        let written = access.run(document::insert(table, self.node, &rows)).await?;
+        self.inserted(table, &written)?;
+        rows.iter().for_each(|_| push_ok(out, "null"));
+        Ok(())
+    }
+
+    pub(super) async fn edits(
+        &mut self,
+        access: &mut Access<'_>,
+        table: &Arc<Table>,
+        ops: &[&Op],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        let mut edits: Vec<(Uuid, &Edit)> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Edit { id, edit, .. } => Some((*id, edit)),
+                _ => None,
+            })
+            .collect();
+        edits.sort_by_key(|(id, _)| *id);
+        self.memory.wrote(table);
+        let mut rows: Vec<(Uuid, Arc<Row>)> = Vec::with_capacity(edits.len());
+        for row in access.run(document::edit(table, self.node, &edits)).await? {
+            let id = row.uuid(0)?;
+            let old = row_keys(id, row.micros(4)?, row.json(5)?)?;
+            let new = row_keys(id, row.micros(1)?, row.json(3)?)?;
+            self.changed(table, id, Some(old), Some(new));
+            self.wrote(row.text(6)?);
+            let row = Arc::new(row);
+            self.memory.note(table, id, Some(row.clone()));
+            rows.push((id, row));
+        }
+        for op in ops {
+            let Op::Edit { id, edit, .. } = op else { continue };
+            let row = rows.iter().find(|(of, _)| of == id).map(|(_, row)| &**row);
+            match edit {
+                Edit::Increment { path, .. } if row.is_none() => {
+                    self.reads.point(table, *id);
+                    let there = access.run(document::get(table, &[*id])).await?;
+                    if there.is_empty() { push_ok(out, "null") } else { push_failure(out, &no_number(table, path)) }
+                }
+                _ => push_ok_document(out, table, row)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn deletes(
+        &mut self,
+        access: &mut Access<'_>,
+        table: &Arc<Table>,
+        ops: &[&Op],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        let mut ids: Vec<Uuid> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Delete { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        self.memory.wrote(table);
+        let mut gone = HashSet::with_capacity(ids.len());
+        for row in access.run(document::delete(table, self.node, &ids)).await? {
+            let id = row.uuid(0)?;
+            let old = row_keys(id, row.micros(1)?, row.json(2)?)?;
+            self.changed(table, id, Some(old), None);
+            self.wrote(row.text(3)?);
+            gone.insert(id);
+        }
+        for id in ids.drain(..) {
+            self.memory.note(table, id, None);
+            push_ok(out, if gone.contains(&id) { "true" } else { "false" });
+        }
+        Ok(())
+    }
+
+    /// Notes inserted rows from what the statement returned.
+    pub fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
+        self.dirty = true;
+        self.memory.wrote(table);
+        for row in rows {
+            let id = row.uuid(0)?;
+            let new = row_keys(id, row.micros(1)?, row.json(2)?)?;
+            self.changed(table, id, None, Some(new));
+            self.memory.forget(table, id);
+            self.wrote(row.text(3)?);
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, xid: &str) {
+        if self.written.xid.is_none() {
+            self.written.xid = Some(xid.to_owned());
+        }
+    }
+
+    fn changed(&mut self, table: &Table, id: Uuid, old: Option<RowKeys>, new: Option<RowKeys>) {
+        self.written.changes.push(Change { table: table.key.clone(), kind: ChangeKind::Row { id, old, new } });
+    }
+}
+
+fn no_number(table: &Table, path: &[String]) -> Failure {
+    let (field, table) = (path.join("."), &table.name);
+    Failure::new(
+        Code::InvalidArgs,
+        format!("`{field}` of this document of `{table}` is no number (or has no object around it); set it with patch"),
+    )
+}
+
+fn row_keys(id: Uuid, created: i64, keys: &str) -> Result<RowKeys, DbError> {
+    let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
+    Ok(RowKeys { id, created, fields })
+}

@@ -1,0 +1,219 @@
+//! Which calls meet over the same documents again and again. Those are sent
+//! through a [serial lane](super::serial_lane); all others never pay for it.
+//!
+//! A call is known by its function and by the documents its input names. A
+//! document (or, where the input names none that matter, the function itself)
+//! becomes hot when several calls have lost over it within a second, and cools
+//! down when for two seconds no two calls have met over it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::mutation::Touched;
+use super::program::Function;
+use crate::change::ChangeKind;
+
+/// This many losses within this time make a place hot.
+const LOSSES: u32 = 3;
+const WINDOW: Duration = Duration::from_secs(1);
+/// It stays so for this long after two calls have last met there.
+const COOLING: Duration = Duration::from_secs(2);
+/// How long a function that was slow in a lane runs outside.
+const SLOW: Duration = Duration::from_secs(10);
+/// The most places that are remembered.
+const PLACES: usize = 10_000;
+
+/// What calls meet over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub function: Arc<str>,
+    /// Table and id; none where it is the function itself.
+    pub document: Option<(Arc<str>, Uuid)>,
+}
+
+impl Place {
+    /// The lane that calls of this place go through: one for each table.
+    pub fn lane(&self) -> Arc<str> {
+        match &self.document {
+            Some((table, _)) => table.clone(),
+            None => self.function.clone(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Warmth {
+    losses: u32,
+    since: Instant,
+    hot_until: Option<Instant>,
+}
+
+/// The places that are hot, or may become so.
+#[derive(Default)]
+pub(super) struct Heat {
+    places: Mutex<HashMap<Place, Warmth>>,
+    slow: Mutex<HashMap<Arc<str>, Instant>>,
+    /// How many places are known: while there are none, nobody looks.
+    known: AtomicUsize,
+}
+
+impl Heat {
+    /// The hot place this call goes to, if any.
+    pub fn lane(&self, function: &Function, input: &str) -> Option<Place> {
+        if self.known.load(Ordering::Relaxed) == 0 || self.is_slow(&function.name) {
+            return None;
+        }
+        let now = Instant::now();
+        let name: Arc<str> = function.name.as_str().into();
+        let mut places = self.places.lock();
+        let documents = named(input).map(Some).chain([None]);
+        let mut hot = None;
+        for document in documents {
+            let place = Place { function: name.clone(), document };
+            let Some(warmth) = places.get(&place) else { continue };
+            match warmth.hot_until {
+                Some(until) if until > now => {
+                    hot = Some(place);
+                    break;
+                }
+                None if now < warmth.since + WINDOW => {}
+                // It has cooled down.
+                _ => {
+                    places.remove(&place);
+                }
+            }
+        }
+        self.known.store(places.len(), Ordering::Relaxed);
+        hot
+    }
+
+    /// A call lost against another over something it has touched.
+    pub fn lost(&self, function: &Function, input: &str, touched: &Touched) {
+        let now = Instant::now();
+        let name: Arc<str> = function.name.as_str().into();
+        let mut documents: Vec<Option<(Arc<str>, Uuid)>> = named(input)
+            .filter(|(_, id)| {
+                let written = |change: &crate::change::Change| match &change.kind {
+                    ChangeKind::Row { id: written, .. } => written == id,
+                    ChangeKind::Whole => true,
+                };
+                touched.reads.points.iter().any(|(_, read)| read == id) || touched.written.iter().any(written)
+            })
+            .map(Some)
+            .collect();
+        if documents.is_empty() {
+            documents.push(None);
+        }
+        let mut places = self.places.lock();
+        if places.len() >= PLACES {
+            places.retain(|_, warmth| warmth.hot_until.is_some_and(|until| until > now));
+        }
+        for document in documents {
+            let warmth = places.entry(Place { function: name.clone(), document }).or_insert(Warmth {
+                losses: 0,
+                since: now,
+                hot_until: None,
+            });
+            if warmth.hot_until.is_none() && now > warmth.since + WINDOW {
+                (warmth.losses, warmth.since) = (0, now);
+            }
+            warmth.losses += 1;
+            if warmth.losses >= LOSSES {
+                warmth.hot_until = Some(now + COOLING);
+            }
+        }
+        self.known.store(places.len(), Ordering::Relaxed);
+    }
+
+    /// Two calls have met at a place.
+    pub fn met(&self, place: &Place) {
+        if let Some(warmth) = self.places.lock().get_mut(place) {
+            warmth.hot_until = Some(Instant::now() + COOLING);
+        }
+    }
+
+    /// A function kept a lane waiting.
+    pub fn slow(&self, function: &str) {
+        self.slow.lock().insert(function.into(), Instant::now() + SLOW);
+    }
+
+    fn is_slow(&self, function: &str) -> bool {
+        let mut slow = self.slow.lock();
+        let Some(until) = slow.get(function) else { return false };
+        let still = *until > Instant::now();
+        if !still {
+            slow.remove(function);
+        }
+        still
+    }
+}
+
+/// The ids in an input, `"table:uuid"`, by their table's name in code.
+fn named(input: &str) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+    input.split('"').filter_map(|text| {
+        let (table, id) = text.rsplit_once(':')?;
+        Some((Arc::from(table), crate::id::parse(id)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::ReadSet;
+    use crate::dispatch::program::tests::function;
+
+    fn touched(id: Uuid) -> Touched {
+        let mut reads = ReadSet::default();
+        reads.points.insert(("accounts".into(), id));
+        Touched { reads, written: Vec::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_becomes_hot_by_losses_and_cools_down_alone() {
+        let (heat, transfer) = (Heat::default(), function("bank.transfer"));
+        let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}","amount":5}}"#);
+        for _ in 0..LOSSES {
+            assert_eq!(heat.lane(&transfer, &input(hot)), None);
+            heat.lost(&transfer, &input(hot), &touched(hot));
+        }
+        let place = heat.lane(&transfer, &input(hot)).expect("it is hot");
+        assert_eq!(place.document, Some(("accounts".into(), hot)));
+        assert_eq!(heat.lane(&transfer, &input(cold)), None);
+        assert_eq!(heat.lane(&function("bank.audit"), &input(hot)), None);
+        tokio::time::advance(COOLING / 2).await;
+        heat.met(&place);
+        tokio::time::advance(COOLING - Duration::from_millis(1)).await;
+        assert!(heat.lane(&transfer, &input(hot)).is_some());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert_eq!(heat.lane(&transfer, &input(hot)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_far_apart_heat_nothing() {
+        let (heat, transfer, id) = (Heat::default(), function("bank.transfer"), Uuid::from_u128(1));
+        let input = format!(r#"{{"from":"accounts:{id}"}}"#);
+        for _ in 0..LOSSES * 3 {
+            heat.lost(&transfer, &input, &touched(id));
+            tokio::time::advance(WINDOW).await;
+        }
+        assert_eq!(heat.lane(&transfer, &input), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_documents_the_function_itself_is_hot_and_a_slow_one_stays_outside() {
+        let (heat, tick) = (Heat::default(), function("counter.tick"));
+        for _ in 0..LOSSES {
+            heat.lost(&tick, "{}", &Touched::default());
+        }
+        assert_eq!(heat.lane(&tick, "{}").map(|place| place.document), Some(None));
+        heat.slow("counter.tick");
+        assert_eq!(heat.lane(&tick, "{}"), None);
+    }
+}

@@ -1,0 +1,347 @@
+//! The task of a lane: starts its functions, plays them one after another inside
+//! one transaction, commits for all of them, and then answers them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Ended, Waiting};
+use crate::db::{Memory, Written};
+use crate::dispatch::host::FromHost;
+use crate::dispatch::idempotency::Keyed;
+use crate::dispatch::mutation::{Attempt, Touched};
+use crate::dispatch::run::{Over, Run};
+use crate::dispatch::{Answer, Dispatcher};
+use crate::error::{Code, Failure};
+use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
+use crate::sql::idempotency::Entry;
+
+/// The most calls of one group, and the longest it takes new ones.
+const MOST: usize = 64;
+const LONGEST: Duration = Duration::from_millis(20);
+/// How many functions are started before it is their turn: while one waits for
+/// Postgres, the next ones get as far as their first operation.
+const AHEAD: usize = 4;
+/// How long a function may do nothing while it is its turn.
+const IDLE: Duration = Duration::from_millis(20);
+/// A call whose group was undone so often is a group of its own.
+const UNDONE: u32 = 2;
+
+/// A call whose function runs.
+struct Member {
+    waiting: Waiting,
+    run: Run,
+}
+
+/// A call whose function has ended; it is answered when its group has committed.
+struct Finished {
+    waiting: Waiting,
+    result: Result<String, Failure>,
+    keyed: Option<Keyed>,
+    written: Written,
+}
+
+/// How a member's turn ended.
+enum Played {
+    Finished {
+        result: Result<String, Failure>,
+        keyed: Option<Keyed>,
+    },
+    /// It failed, and what it had written is still in the transaction.
+    Spoiled {
+        failure: Failure,
+        keyed: Option<Keyed>,
+    },
+    /// It did nothing for too long.
+    Idle,
+    Lost(DbError),
+    /// The connection is of no use any more.
+    Broken(Failure),
+}
+
+/// Why a group is undone.
+enum Undone {
+    Lost(DbError),
+    Spoiled,
+}
+
+/// The task of one lane.
+pub(super) struct Worker {
+    dispatcher: Dispatcher,
+    name: Arc<str>,
+    lock: u32,
+    /// Started, in the order of their turns.
+    ahead: VecDeque<Member>,
+    closed: bool,
+}
+
+impl Worker {
+    pub fn new(dispatcher: Dispatcher, name: Arc<str>) -> Worker {
+        let lock = xxh3_64(name.as_bytes()) as u32;
+        Worker { dispatcher, name, lock, ahead: VecDeque::new(), closed: false }
+    }
+
+    pub async fn work(mut self) {
+        loop {
+            self.start_some(true);
+            if self.ahead.is_empty() {
+                return;
+            }
+            self.group().await;
+        }
+    }
+
+    /// Starts functions that wait for their turn. With `close`, the lane ends if
+    /// there are none.
+    fn start_some(&mut self, close: bool) {
+        while self.ahead.len() < AHEAD {
+            let next = {
+                let mut lanes = self.dispatcher.inner.serial.lanes.lock();
+                let next = lanes.get_mut(&self.name).and_then(|lane| lane.waiting.pop_front());
+                if next.is_none() && close && self.ahead.is_empty() {
+                    lanes.remove(&self.name);
+                    self.closed = true;
+                }
+                next
+            };
+            let Some(waiting) = next else { return };
+            let run = Run::start(&self.dispatcher, &waiting.program, &waiting.request, waiting.deadline);
+            self.ahead.push_back(Member { waiting, run });
+        }
+    }
+
+    async fn group(&mut self) {
+        let mut transaction = match self.begin().await {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                tracing::debug!(cause = %error, lane = &*self.name, "a lane has no connection; its calls run by themselves");
+                while let Some(member) = self.ahead.pop_front() {
+                    self.end(member.waiting, Ended::Alone);
+                }
+                return;
+            }
+        };
+        let began = Instant::now();
+        let mut finished: Vec<Finished> = Vec::new();
+        let mut memory = Memory::default();
+        while finished.len() < MOST && began.elapsed() < LONGEST {
+            self.start_some(false);
+            // Whoever has been undone too often shares with nobody.
+            let single = |undone: u32| undone >= UNDONE;
+            let joins = self.ahead.front().is_some_and(|next| {
+                finished.is_empty() || !(single(next.waiting.undone) || single(finished[0].waiting.undone))
+            });
+            let Some(mut member) = self.ahead.pop_front_if(|_| joins) else { break };
+            std::mem::swap(&mut member.run.executor.memory, &mut memory);
+            let played = member.run.play(&mut transaction, &member.waiting).await;
+            std::mem::swap(&mut member.run.executor.memory, &mut memory);
+            let Member { waiting, mut run } = member;
+            match played {
+                Played::Finished { result, keyed } => {
+                    let written = run.executor.take_written();
+                    finished.push(Finished { waiting, result, keyed, written });
+                }
+                Played::Spoiled { failure, keyed } if finished.is_empty() => {
+                    transaction.rollback().await;
+                    return self.end(waiting, Ended::with(Attempt::Failed(failure, keyed)));
+                }
+                Played::Spoiled { .. } => {
+                    waiting.request.function.failed_late();
+                    transaction.rollback().await;
+                    return self.undo(finished, Some(waiting), Undone::Spoiled);
+                }
+                Played::Idle => {
+                    self.dispatcher.inner.heat.slow(&waiting.request.function.name);
+                    self.end(waiting, Ended::Alone);
+                    if run.executor.is_dirty() {
+                        transaction.rollback().await;
+                        return self.undo(finished, None, Undone::Spoiled);
+                    }
+                }
+                Played::Lost(error) => {
+                    transaction.rollback().await;
+                    return self.undo(finished, Some(waiting), Undone::Lost(error));
+                }
+                // Dropping the transaction closes its connection.
+                Played::Broken(failure) => {
+                    self.end(waiting, Ended::with(Attempt::Done(Err(failure))));
+                    return self.undo(finished, None, Undone::Spoiled);
+                }
+            }
+        }
+        // They come as far as they can while the commit is under way.
+        self.start_some(false);
+        self.commit(transaction, finished).await;
+    }
+
+    async fn begin(&self) -> Result<Transaction, DbError> {
+        let lanes = &self.dispatcher.inner.postgres.lanes;
+        let mut transaction = Transaction::begin(lanes, Isolation::Serializable).await?;
+        transaction.lock_lane(self.lock).await?;
+        Ok(transaction)
+    }
+
+    async fn commit(&mut self, mut transaction: Transaction, mut finished: Vec<Finished>) {
+        let answers: Vec<(&Entry, &str)> = finished
+            .iter()
+            .filter_map(|one| Some((&one.keyed.as_ref()?.entry, one.result.as_ref().ok()?.as_str())))
+            .collect();
+        if !answers.is_empty() {
+            match self.dispatcher.keep(&mut transaction, &answers).await {
+                Ok(()) => {}
+                Err(error @ DbError::Retry(_)) => {
+                    transaction.rollback().await;
+                    return self.undo(finished, None, Undone::Lost(error));
+                }
+                Err(error) if finished.len() == 1 => {
+                    transaction.rollback().await;
+                    let Some(Finished { waiting, keyed, .. }) = finished.pop() else { return };
+                    let failure = self.dispatcher.explain(&waiting.program, &waiting.request.function, &error);
+                    return self.end(waiting, Ended::with(Attempt::Failed(failure, keyed)));
+                }
+                // One of them is a repeated call. By themselves they find out which.
+                Err(_) => {
+                    transaction.rollback().await;
+                    finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
+                    return self.undo(finished, None, Undone::Spoiled);
+                }
+            }
+        }
+        match transaction.commit().await {
+            CommitOutcome::Committed => {
+                let changes = finished.iter_mut().flat_map(|one| std::mem::take(&mut one.written.changes)).collect();
+                self.dispatcher.tell(changes);
+                for Finished { waiting, result, keyed, .. } in finished {
+                    let attempt = match result {
+                        Ok(result) => Attempt::Done(Ok(Answer::fresh(result))),
+                        Err(failure) => Attempt::Failed(failure, keyed),
+                    };
+                    self.end(waiting, Ended::with(attempt));
+                }
+            }
+            CommitOutcome::RolledBack(error) => self.undo(finished, None, Undone::Lost(error)),
+            CommitOutcome::Unknown(error) => {
+                for Finished { waiting, result, keyed, written } in finished {
+                    let attempt = match result {
+                        Ok(result) => {
+                            let deadline = waiting.deadline;
+                            self.dispatcher.judge(written, result, keyed, &error, deadline).await
+                        }
+                        Err(failure) => Attempt::Failed(failure, keyed),
+                    };
+                    self.end(waiting, Ended::with(attempt));
+                }
+            }
+        }
+    }
+
+    /// Nothing of the group is left. Its calls start again, those it ended with
+    /// last; one that loses by itself is told so.
+    fn undo(&mut self, finished: Vec<Finished>, last: Option<Waiting>, why: Undone) {
+        let single = finished.len() + usize::from(last.is_some()) == 1;
+        let mut again: VecDeque<Waiting> = finished.into_iter().map(|one| one.waiting).chain(last).collect();
+        if let Undone::Lost(error) = why {
+            again.iter_mut().for_each(|waiting| waiting.undone += 1);
+            if single
+                && again[0].undone > UNDONE
+                && let Some(waiting) = again.pop_front()
+            {
+                return self.end(waiting, Ended::with(Attempt::Lost(error, Touched::default())));
+            }
+        }
+        for waiting in again.into_iter().rev() {
+            let run = Run::start(&self.dispatcher, &waiting.program, &waiting.request, waiting.deadline);
+            self.ahead.push_front(Member { waiting, run });
+        }
+    }
+
+    fn end(&self, waiting: Waiting, ended: Ended) {
+        if matches!(ended, Ended::With(_)) {
+            self.dispatcher.inner.serial.ended.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(lane) = self.dispatcher.inner.serial.lanes.lock().get_mut(&self.name) {
+            lane.left(&waiting.place);
+        }
+        if waiting.answer.send(ended).is_err() {
+            tracing::debug!("a call ended in its lane after it had been answered");
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.closed {
+            // The task ends early, by a panic: those who wait are told by their
+            // answers being dropped, and the next call opens the lane anew.
+            self.dispatcher.inner.serial.lanes.lock().remove(&self.name);
+        }
+    }
+}
+
+impl Run {
+    /// Plays one call's turn in a group.
+    async fn play(&mut self, transaction: &mut Transaction, waiting: &Waiting) -> Played {
+        let function = waiting.request.function.clone();
+        // Above all names the function may use itself.
+        let savepoint = function.fails_late().then_some(u32::MAX);
+        if let Some(name) = savepoint
+            && let Err(error) = transaction.savepoint(name).await
+        {
+            return Played::Broken(error.to_failure(&function.name));
+        }
+        let (outcome, rest) = loop {
+            let message = match tokio::time::timeout(IDLE, self.call.next()).await {
+                Ok(Ok(message)) => message,
+                Ok(Err(failure)) => return self.failed(transaction, savepoint, failure, None).await,
+                Err(_elapsed) => {
+                    self.call.give_up(Failure::new(Code::Unavailable, "this run starts again outside its lane"));
+                    return Played::Idle;
+                }
+            };
+            match message {
+                FromHost::Respond { outcome, rest } => break (outcome, rest),
+                FromHost::Operate { batch, ops } => match self.batch(transaction, batch, &ops).await {
+                    Ok(()) => {}
+                    Err(Over::Lost(error)) => return Played::Lost(error),
+                    Err(Over::Failed(failure)) => return Played::Broken(failure),
+                },
+            }
+        };
+        let keyed = Keyed::of(&waiting.program, &waiting.request, rest.identity.as_deref());
+        let concluded = self.conclude(outcome).and_then(|result| Ok((result, self.held(&rest)?)));
+        let (result, held) = match concluded {
+            Ok(concluded) => concluded,
+            Err(failure) => return self.failed(transaction, savepoint, failure, keyed).await,
+        };
+        match self.flush(transaction, held).await {
+            Ok(()) => Played::Finished { result: Ok(result), keyed },
+            Err(Over::Lost(error)) => Played::Lost(error),
+            Err(Over::Failed(failure)) => self.failed(transaction, savepoint, failure, keyed).await,
+        }
+    }
+
+    /// The function failed: what it has done is undone, if that is possible.
+    async fn failed(
+        &mut self,
+        transaction: &mut Transaction,
+        savepoint: Option<u32>,
+        failure: Failure,
+        keyed: Option<Keyed>,
+    ) -> Played {
+        if !self.executor.is_dirty() && !self.is_broken() {
+            return Played::Finished { result: Err(failure), keyed };
+        }
+        let Some(name) = savepoint else { return Played::Spoiled { failure, keyed } };
+        match transaction.rollback_to(name).await {
+            Ok(()) => {
+                self.executor.undo_to(0);
+                Played::Finished { result: Err(failure), keyed }
+            }
+            Err(error) => Played::Broken(error.to_failure("lane")),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs what has no transaction of its own: actions, and mutations that opted out.
+//! Each operation is a transaction by itself, except between the `begin` and the
+//! `commit` the function sends. A lost race there is the function's to repeat, for
+//! only it knows what else it has done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::{Call, broken_protocol, time_is_up};
+use super::host::FromHost;
+use super::run::{close_list, every_op_fails};
+use super::{Answer, Dispatcher, Program, Request};
+use crate::db::{Access, Executor, Memory};
+use crate::error::{Code, Failure};
+use crate::op::{Control, Op};
+use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
+
+/// The transaction a function has begun.
+struct Open {
+    transaction: Transaction,
+    /// The savepoints that stand, each with the number of changes before it.
+    savepoints: Vec<(u32, usize)>,
+    /// Set by the first error, until it is undone.
+    broken: Option<Failure>,
+}
+
+impl Dispatcher {
+    /// Runs an action to its end on a task of its own.
+    pub async fn act(&self, program: Arc<Program>, request: Request) -> Result<Answer, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let dispatcher = self.clone();
+        self.inner.mutations.spawn(async move {
+            let limit = dispatcher.inner.limits.action_time();
+            let result = dispatcher.unbound(&program, &request, limit).await;
+            if answer.send(result).is_err() {
+                tracing::debug!(function = request.function.name, "an action's caller did not wait for its end");
+            }
+        });
+        match answered.await {
+            Ok(result) => result,
+            Err(_dropped) => Err(Failure::internal("action", &"its task ended without an answer (it panicked)")),
+        }
+    }
+
+    pub(super) async fn unbound(
+        &self,
+        program: &Program,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + limit;
+        let _running = self.enter()?;
+        let mut call = Call::start(self, program, request, deadline);
+        let limits = &self.inner.limits;
+        let mut executor =
+            Executor::new(self.inner.node, limits.documents_read, limits.documents_written, Memory::none());
+        let mut open: Option<Open> = None;
+        let result = loop {
+            let (batch, text) = match call.next().await {
+                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
+                Ok(FromHost::Respond { outcome, rest }) => {
+                    break match rest.held {
+                        None => self.conclude(&request.function, outcome),
+                        Some(_) => Err(broken_protocol(&"only a mutation in a transaction can hold inserts")),
+                    };
+                }
+                Err(failure) => break Err(failure),
+            };
+            let ops = match Op::parse_batch(&text, &program.schema) {
+                Ok(ops) => ops,
+                Err(error) => break Err(call.give_up(broken_protocol(&error))),
+            };
+            let mut results = String::from("[");
+            let ran = async {
+                for op in ops {
+                    self.operate_unbound(program, request, &mut executor, &mut open, op, &mut results).await;
+                }
+            };
+            if tokio::time::timeout_at(deadline, ran).await.is_err() {
+                break Err(call.give_up(time_is_up()));
+            }
+            close_list(&mut results);
+            call.answer(batch, results);
+        };
+        if let Some(Open { transaction, .. }) = open {
+            transaction.rollback().await;
+        }
+        result.map(Answer::fresh)
+    }
+
+    async fn operate_unbound(
+        &self,
+        program: &Program,
+        request: &Request,
+        executor: &mut Executor,
+        open: &mut Option<Open>,
+        op: Result<Op, Failure>,
+        out: &mut String,
+    ) {
+        let control = match &op {
+            Ok(Op::Control(control)) => Some(*control),
+            _ => None,
+        };
+        let answer = match control {
+            Some(control) => self.control(executor, open, control).await.map(|()| r#"{"ok":null},"#.to_owned()),
+            None => self.one_operation(executor, open, op).await,
+        };
+        match answer {
+            Ok(answer) => out.push_str(&answer),
+            Err(Stopped::Told(failure)) => push(out, &failure),
+            Err(Stopped::By(error)) => {
+                let mut failure = self.explain(program, &request.function, &error);
+                if matches!(error, DbError::Retry(_)) {
+                    failure = failure.with_details(&serde_json::json!({ "retry": true }));
+                }
+                if let Some(Open { broken, .. }) = open {
+                    *broken = Some(failure.clone());
+                }
+                push(out, &failure);
+            }
+        }
+    }
+
+    async fn one_operation(
+        &self,
+        executor: &mut Executor,
+        open: &mut Option<Open>,
+        op: Result<Op, Failure>,
+    ) -> Result<String, Stopped> {
+        let mut answer = String::with_capacity(256);
+        let ops = [op];
+        match open {
+            Some(Open { broken: Some(failure), .. }) => Err(Stopped::Told(failure.clone())),
+            Some(Open { transaction, .. }) => {
+                executor.run(&mut Access::Within(transaction), &ops, &mut answer).await.map_err(Stopped::By)?;
+                Ok(answer)
+            }
+            None => {
+                let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
+                let postgres = &self.inner.postgres;
+                let mut access = if writes { Access::Writing(postgres) } else { Access::Reading(postgres) };
+                let ran = executor.run(&mut access, &ops, &mut answer).await;
+                let written = executor.take_written();
+                match ran {
+                    Ok(()) => {
+                        self.tell(written.changes);
+                        Ok(answer)
+                    }
+                    // It may have been done all the same.
+                    Err(error) if writes && error.connection_lost() => {
+                        let tables = ops.iter().flatten().filter_map(Op::table);
+                        let changes = tables.map(|table| super::insert_lane::changed(table)).collect::<Vec<_>>();
+                        Err(Stopped::Told(self.in_doubt(changes.concat(), &error)))
+                    }
+                    Err(error) => Err(Stopped::By(error)),
+                }
+            }
+        }
+    }
+
+    async fn control(&self, executor: &mut Executor, open: &mut Option<Open>, control: Control) -> Result<(), Stopped> {
+        let misplaced = || {
+            let message = "there is no transaction here to go back in or to end; use the `tx` of ctx.db.transaction";
+            Stopped::Told(Failure::new(Code::InvalidArgs, message))
+        };
+        match (control, open.as_mut()) {
+            (Control::Begin, None) => {
+                let writers = &self.inner.postgres.writers;
+                let transaction = Transaction::begin(writers, Isolation::Serializable).await.map_err(Stopped::By)?;
+                executor.memory = Memory::default();
+                *open = Some(Open { transaction, savepoints: Vec::new(), broken: None });
+                Ok(())
+            }
+            (Control::Savepoint(name), Some(open)) => {
+                if let Some(failure) = &open.broken {
+                    return Err(Stopped::Told(failure.clone()));
+                }
+                open.transaction.savepoint(name).await.map_err(Stopped::By)?;
+                open.savepoints.push((name, executor.written().changes.len()));
+                Ok(())
+            }
+            (Control::RollbackTo(name), Some(open)) => {
+                open.transaction.rollback_to(name).await.map_err(Stopped::By)?;
+                if let Some(at) = open.savepoints.iter().rposition(|(known, _)| *known == name) {
+                    executor.undo_to(open.savepoints[at].1);
+                    open.savepoints.truncate(at + 1);
+                }
+                open.broken = None;
+                Ok(())
+            }
+            (Control::Rollback, Some(_)) => {
+                if let Some(Open { transaction, .. }) = open.take() {
+                    transaction.rollback().await;
+                }
+                executor.undo_to(0);
+                executor.memory = Memory::none();
+                Ok(())
+            }
+            (Control::Commit, Some(_)) => {
+                let Some(Open { transaction, broken, .. }) = open.take() else { return Ok(()) };
+                let written = executor.take_written();
+                executor.memory = Memory::none();
+                if let Some(failure) = broken.or_else(|| executor.refused_write().cloned()) {
+                    transaction.rollback().await;
+                    return Err(Stopped::Told(failure));
+                }
+                match transaction.commit().await {
+                    CommitOutcome::Committed => {
+                        self.tell(written.changes);
+                        Ok(())
+                    }
+                    CommitOutcome::RolledBack(error) => Err(Stopped::By(error)),
+                    CommitOutcome::Unknown(error) => Err(Stopped::Told(self.in_doubt(written.changes, &error))),
+                }
+            }
+            (Control::Begin, Some(_)) => {
+                let message = "a transaction is open already; use its `tx` for a part that can fail by itself";
+                Err(Stopped::Told(Failure::new(Code::InvalidArgs, message)))
+            }
+            (_, None) => Err(misplaced()),
+        }
+    }
+}
+
+/// Why an operation has no answer.
+enum Stopped {
+    By(DbError),
+    Told(Failure),
+}
+
+fn push(out: &mut String, failure: &Failure) {
+    // One answer, without the list's brackets.
+    let list = every_op_fails(1, failure);
+    out.push_str(&list[1..list.len() - 1]);
+    out.push(',');
+}

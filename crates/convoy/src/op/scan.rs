@@ -1,0 +1,297 @@
+//! Scans: which documents of a table, in which order.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::cursor::Cursor;
+use super::{Wire, invalid, needed, shorten};
+use crate::error::Failure;
+use crate::key::{Bound, KeyValue};
+use crate::schema::{BY_CREATION, FieldPath, Index, IndexField, KeyKind, Table};
+
+/// Documents of one table, from a range of one index.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The table.
+    pub table: Arc<Table>,
+    /// The index: its place in [`Table::indexes`].
+    pub index: usize,
+    /// Values of the index's first fields.
+    pub eq: Vec<KeyValue>,
+    /// Lower bound of the next field.
+    pub lower: Option<Bound>,
+    /// Upper bound of the next field.
+    pub upper: Option<Bound>,
+    /// What else must hold.
+    pub filter: Option<Filter>,
+    /// What to order by, where that is not the index.
+    pub by: Option<IndexField>,
+    /// Direction.
+    pub order: Order,
+    /// How many documents to leave out first.
+    pub offset: u32,
+    /// The most documents to give.
+    pub limit: Option<u32>,
+}
+
+/// One page of a scan.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The scan; its limit is not used.
+    pub scan: Scan,
+    /// Names the query in its cursors.
+    pub fingerprint: u64,
+    /// The page begins behind this place.
+    pub after: Option<Cursor>,
+    /// It ends with this place, however many documents that are.
+    pub until: Option<Cursor>,
+    /// The most documents to give.
+    pub size: u32,
+}
+
+/// The direction of a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Smallest first.
+    Asc,
+    /// Greatest first.
+    Desc,
+}
+
+/// A condition on a document. Each is true or false, never unknown.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Filter {
+    /// The field has this value; null also means that it is missing.
+    Equal(FieldPath, KeyValue),
+    /// The field has one of these values.
+    In(FieldPath, Vec<KeyValue>),
+    /// The field is of the bound's type and not below it.
+    Above(FieldPath, Bound),
+    /// The field is of the bound's type and not above it.
+    Below(FieldPath, Bound),
+    /// All of them.
+    All(Vec<Filter>),
+    /// At least one of them.
+    Any(Vec<Filter>),
+    /// Not this.
+    Not(Box<Filter>),
+}
+
+#[derive(Deserialize)]
+pub(super) struct WireBound<'a> {
+    #[serde(borrow)]
+    value: &'a RawValue,
+    inclusive: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct WireOrderField<'a> {
+    field: &'a str,
+    kind: KeyKind,
+}
+
+#[derive(Deserialize)]
+struct WireFilter<'a> {
+    is: &'a str,
+    field: Option<String>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    values: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    of: Option<&'a RawValue>,
+}
+
+impl<'a> Wire<'a> {
+    pub(super) fn scan(self, table: Arc<Table>) -> Result<Scan, Failure> {
+        let name = self.index.as_deref().unwrap_or(BY_CREATION);
+        let (place, index) = table.index(name).ok_or_else(|| {
+            invalid(format!("table `{}` has no index `{name}`; it has {}", table.name, index_names(&table)))
+        })?;
+        let compared = self.eq.len() + usize::from(self.lower.is_some() || self.upper.is_some());
+        if compared > index.fields.len() {
+            let fields = index.fields.len();
+            let table = &table.name;
+            return Err(invalid(format!(
+                "index `{name}` of `{table}` has {fields} field(s), but {compared} are compared"
+            )));
+        }
+        let by = match self.order_field()? {
+            Some(WireOrderField { field, kind }) => Some(IndexField { path: path_of(field)?, kind }),
+            None => None,
+        };
+        let filter = self.filter.map(|json| Filter::parse(json, &table)).transpose()?;
+        let bound = |bound: Option<WireBound<'a>>| {
+            let Some(WireBound { value: json, inclusive }) = bound else { return Ok(None) };
+            let value = index_value(&table, index, self.eq.len(), json)?;
+            ordered(json, &value).map(|()| Some(Bound { value, inclusive }))
+        };
+        let (lower, upper) = (bound(self.lower)?, bound(self.upper)?);
+        let eq = self.eq.iter().enumerate();
+        let eq = eq.map(|(at, json)| index_value(&table, index, at, json)).collect::<Result<_, _>>()?;
+        let order = self.order.unwrap_or(Order::Asc);
+        let (offset, limit) = (self.offset, self.limit);
+        Ok(Scan { index: place, eq, lower, upper, filter, by, order, offset, limit, table: table.clone() })
+    }
+
+    pub(super) fn page(self, table: Arc<Table>) -> Result<Page, Failure> {
+        let fingerprint = self.fingerprint(&table);
+        let size = needed(self.size, "size")?;
+        let (cursor, end) = (self.cursor.clone(), self.end.clone());
+        let scan = self.scan(table)?;
+        let keys = scan.key_columns();
+        let place = |text: Option<String>| {
+            let Some(text) = text else { return Ok(None) };
+            let cursor = Cursor::decode(&text, fingerprint).filter(|cursor| cursor.keys.len() == keys);
+            cursor.map(Some).ok_or_else(|| {
+                invalid(
+                    "this cursor belongs to another query; begin with `cursor: null`, and keep the query unchanged \
+                     from page to page"
+                        .to_owned(),
+                )
+            })
+        };
+        let (after, until) = (place(cursor)?, place(end)?);
+        Ok(Page { scan, fingerprint, after, until, size })
+    }
+
+    /// What a cursor is bound to: all that decides the order and the range.
+    fn fingerprint(&self, table: &Table) -> u64 {
+        let raw = |json: Option<&'a RawValue>| json.map_or("", RawValue::get);
+        let bound =
+            |bound: &Option<WireBound<'a>>| bound.as_ref().map(|bound| (bound.value.get().to_owned(), bound.inclusive));
+        let index = self.index.as_deref().and_then(|name| table.index(name)).map(|(_, index)| &index.fields);
+        let eq: Vec<&str> = self.eq.iter().map(|json| json.get()).collect();
+        let bounds = (bound(&self.lower), bound(&self.upper));
+        let parts = (&table.physical, index, eq, bounds, raw(self.filter), raw(self.by), self.order);
+        xxh3_64(format!("{parts:?}").as_bytes())
+    }
+}
+
+impl Scan {
+    /// The index that is read.
+    pub fn index(&self) -> &Index {
+        &self.table.indexes[self.index]
+    }
+
+    /// What the documents are ordered by, after the fields that are equal in all
+    /// of them. Ends with creation time and id, or with the id alone.
+    pub fn order_fields(&self) -> Vec<IndexField> {
+        match &self.by {
+            Some(field) => {
+                let alone = Index { name: String::new(), fields: vec![field.clone()], unique: false };
+                alone.order_from(0)
+            }
+            None => self.index().order_from(self.eq.len()),
+        }
+    }
+
+    /// How many texts a place in this order has, besides creation time and id.
+    pub fn key_columns(&self) -> usize {
+        let of_field = |field: &IndexField| match (&field.path, field.kind) {
+            (FieldPath::Stored(_), KeyKind::Json) => 3,
+            (FieldPath::Stored(_), _) => 1,
+            _ => 0,
+        };
+        self.order_fields().iter().map(of_field).sum()
+    }
+}
+
+impl Filter {
+    fn parse(json: &RawValue, table: &Table) -> Result<Filter, Failure> {
+        let broken = |error: serde_json::Error| invalid(format!("the filter is not understood: {error}"));
+        let wire: WireFilter<'_> = serde_json::from_str(json.get()).map_err(broken)?;
+        let of = || needed(wire.of, "of");
+        let list = || -> Result<Vec<Filter>, Failure> {
+            let inner: Vec<&RawValue> = serde_json::from_str(of()?.get()).map_err(broken)?;
+            inner.into_iter().map(|json| Filter::parse(json, table)).collect()
+        };
+        match wire.is {
+            "and" => return Ok(Filter::All(list()?)),
+            "or" => return Ok(Filter::Any(list()?)),
+            "not" => return Ok(Filter::Not(Box::new(Filter::parse(of()?, table)?))),
+            _ => {}
+        }
+        let path = path_of(needed(wire.field.as_deref(), "field")?)?;
+        if wire.is == "in" {
+            let values = needed(wire.values, "values")?;
+            let values = values.into_iter().map(|json| filter_value(table, &path, json)).collect::<Result<_, _>>()?;
+            return Ok(Filter::In(path, values));
+        }
+        let json = needed(wire.value, "value")?;
+        let value = filter_value(table, &path, json)?;
+        if wire.is == "eq" {
+            return Ok(Filter::Equal(path, value));
+        }
+        let inclusive = matches!(wire.is, "gte" | "lte");
+        match wire.is {
+            "gt" | "gte" => ordered(json, &value).map(|()| Filter::Above(path, Bound { value, inclusive })),
+            "lt" | "lte" => ordered(json, &value).map(|()| Filter::Below(path, Bound { value, inclusive })),
+            other => Err(invalid(format!("there is no comparison `{}`", shorten(other)))),
+        }
+    }
+}
+
+/// The value an index's field is compared with.
+fn index_value(table: &Table, index: &Index, at: usize, json: &RawValue) -> Result<KeyValue, Failure> {
+    let field = &index.fields[at];
+    of_this_table(table, &field.path, json)?;
+    KeyValue::parse(field, json).ok_or_else(|| another_type(table, &field.path, json))
+}
+
+/// The value any field is compared with: of its own type, for a filter looks at
+/// what is stored.
+fn filter_value(table: &Table, path: &FieldPath, json: &RawValue) -> Result<KeyValue, Failure> {
+    of_this_table(table, path, json)?;
+    let kind = match json.get().as_bytes().first() {
+        Some(b'"') => KeyKind::Text,
+        Some(b't' | b'f') => KeyKind::Boolean,
+        Some(b'[' | b'{') => KeyKind::Json,
+        _ => KeyKind::Number,
+    };
+    let field = IndexField { path: path.clone(), kind };
+    KeyValue::parse(&field, json).ok_or_else(|| another_type(table, path, json))
+}
+
+fn of_this_table(table: &Table, path: &FieldPath, json: &RawValue) -> Result<(), Failure> {
+    let of_another = *path == FieldPath::Id
+        && serde_json::from_str::<&str>(json.get())
+            .is_ok_and(|id| id.rsplit_once(':').is_some_and(|(name, _)| name != table.name));
+    if of_another {
+        let id = shorten(json.get());
+        return Err(invalid(format!("{id} is not the id of a document of `{}`", table.name)));
+    }
+    Ok(())
+}
+
+fn another_type(table: &Table, path: &FieldPath, json: &RawValue) -> Failure {
+    let (path, table, value) = (path.dotted(), &table.name, shorten(json.get()));
+    invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type"))
+}
+
+/// Refuses bounds on what has no order.
+fn ordered(json: &RawValue, value: &KeyValue) -> Result<(), Failure> {
+    let unordered = match value {
+        KeyValue::Null => true,
+        KeyValue::Json(_) => json.get().starts_with(['[', '{']),
+        _ => false,
+    };
+    if unordered {
+        let value = shorten(json.get());
+        return Err(invalid(format!("nothing is greater or less than {value}; give text, a number or a boolean")));
+    }
+    Ok(())
+}
+
+fn path_of(field: &str) -> Result<FieldPath, Failure> {
+    FieldPath::parse(field)
+        .ok_or_else(|| invalid(format!("`{}` is no path of a field: it has one to three names", shorten(field))))
+}
+
+fn index_names(table: &Table) -> String {
+    table.indexes.iter().map(|index| format!("`{}`", index.name)).collect::<Vec<_>>().join(", ")
+}

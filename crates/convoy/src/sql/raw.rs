@@ -1,0 +1,57 @@
+//! Statements of the user's own, by PREPARE and EXECUTE: so Postgres itself finds
+//! out what type each value has, from its text, whatever types there are.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::Statement;
+use crate::op::Raw;
+
+/// What a session knows the statement by.
+pub fn name(raw: &Raw) -> String {
+    format!("convoy_{:032x}", xxh3_128(body(raw).as_bytes()))
+}
+
+/// Prepares it. What is no single query is refused by Postgres.
+pub fn prepare(raw: &Raw) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("prepare ").ident(&name(raw)).push(" as ");
+    // The user's own code, as they wrote it: that is what this operation is for.
+    sql.text.push_str(body(raw));
+    sql
+}
+
+/// Runs it with its values.
+pub fn execute(raw: &Raw) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("execute ").ident(&name(raw));
+    let mut separator = " (";
+    for value in &raw.values {
+        sql.push(separator);
+        match value {
+            Some(text) => sql.literal(text),
+            None => sql.push("null"),
+        };
+        separator = ", ";
+    }
+    if !raw.values.is_empty() {
+        sql.push(")");
+    }
+    sql
+}
+
+/// Forgets a prepared statement.
+pub fn deallocate(name: &str) -> Statement {
+    let mut sql = Statement::new();
+    sql.push("deallocate ").ident(name);
+    sql
+}
+
+/// Counts this transaction as a stranger's again, so that the triggers log what
+/// the user's statement does.
+pub fn unmark() -> Statement {
+    Statement::fixed("select set_config('convoy.writer', '', true)")
+}
+
+fn body(raw: &Raw) -> &str {
+    raw.text.trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+}

@@ -1,0 +1,176 @@
+//! A snapshot of every statement about documents, over names that try to leave
+//! their places.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{document, raw, scan};
+use crate::key::{Bound, KeyValue};
+use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan};
+use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
+
+fn table() -> Arc<Table> {
+    let description = r#"{"tables":[{"name":"m","physicalName":"my \"table\"","managed":true,"indexes":[
+        {"name":"by_c","unique":false,"fields":[{"path":"it's.\\o","kind":"text"},{"path":"n","kind":"number"}]},
+        {"name":"by_any","unique":false,"fields":[{"path":"any","kind":"json"},{"path":"on","kind":"boolean"}]}]}]}"#;
+    let schema = Schema::parse(serde_json::from_str(description).expect("a description")).expect("a schema");
+    schema.table("m").expect("the table").clone()
+}
+
+fn quiet_table() -> Arc<Table> {
+    let table = table();
+    table.learn(Facts { created_at: true, updated_at: true, quiet: true });
+    table
+}
+
+fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("JSON")
+}
+
+fn whole(table: &Arc<Table>, index: &str) -> Scan {
+    Scan {
+        table: table.clone(),
+        index: table.index(index).expect("an index").0,
+        eq: vec![],
+        lower: None,
+        upper: None,
+        filter: None,
+        by: None,
+        order: Order::Asc,
+        offset: 0,
+        limit: None,
+    }
+}
+
+fn number(text: &str, inclusive: bool) -> Option<Bound> {
+    Some(Bound { value: KeyValue::Number(text.into()), inclusive })
+}
+
+fn path(text: &str) -> FieldPath {
+    FieldPath::parse(text).expect("a path")
+}
+
+#[test]
+fn reading_by_id() {
+    let table = table();
+    insta::assert_snapshot!("get_one", document::get(&table, &[Uuid::nil()]).text());
+    insta::assert_snapshot!("get_many", document::get(&table, &[Uuid::nil(), Uuid::max()]).text());
+}
+
+#[test]
+fn scanning() {
+    let table = table();
+    let range = Scan {
+        eq: vec![KeyValue::Text("x".into())],
+        lower: number("1", true),
+        upper: number("2", false),
+        order: Order::Desc,
+        limit: Some(20),
+        ..whole(&table, "by_c")
+    };
+    insta::assert_snapshot!("scan_range", scan::scan(&range, 32_001).text());
+    insta::assert_snapshot!("count_range", scan::count(&Scan { limit: None, ..range.clone() }).text());
+    insta::assert_snapshot!("count_some", scan::count(&Scan { offset: 3, ..range }).text());
+    insta::assert_snapshot!("scan_all", scan::scan(&whole(&table, "by_creation_time"), 32_001).text());
+    let mixed = Scan { eq: vec![KeyValue::Json(r#""x""#.into()), KeyValue::Null], ..whole(&table, "by_any") };
+    insta::assert_snapshot!("scan_mixed_text", scan::scan(&mixed, 10).text());
+    let long = KeyValue::Text("x".repeat(600));
+    let long = Scan { eq: vec![long.clone()], ..whole(&table, "by_c") };
+    insta::assert_snapshot!("scan_long_text", scan::scan(&long, 10).text());
+    let long = Bound { value: KeyValue::Text("x".repeat(600)), inclusive: false };
+    let above = Scan { lower: Some(long.clone()), upper: Some(long), ..whole(&table, "by_c") };
+    insta::assert_snapshot!("scan_long_bounds", scan::scan(&above, 10).text());
+    let by = Some(IndexField { path: path("any.\"thing"), kind: KeyKind::Text });
+    let ordered = Scan { by, order: Order::Desc, offset: 5, limit: Some(3), ..whole(&table, "by_id") };
+    insta::assert_snapshot!("scan_by_field", scan::scan(&ordered, 10).text());
+}
+
+#[test]
+fn filtering() {
+    let text = |text: &str| KeyValue::Text(text.into());
+    let bound = |value| Bound { value, inclusive: true };
+    let filter = Filter::All(vec![
+        Filter::Any(vec![
+            Filter::Equal(path("it's"), text("'; drop table m; --")),
+            Filter::Equal(path("a.b"), KeyValue::Null),
+            Filter::Not(Box::new(Filter::In(path("n"), vec![KeyValue::Number("1".into()), KeyValue::Null]))),
+        ]),
+        Filter::Above(path("s"), bound(text("a"))),
+        Filter::Below(path("n"), bound(KeyValue::Number("3".into()))),
+        Filter::Below(path("on"), bound(KeyValue::Boolean(true))),
+        Filter::Above(path("_creationTime"), bound(KeyValue::Time(5))),
+        Filter::In(path("id"), vec![KeyValue::Id(Uuid::nil())]),
+        Filter::Any(vec![]),
+    ]);
+    let scan = Scan { filter: Some(filter), ..whole(&table(), "by_creation_time") };
+    insta::assert_snapshot!("scan_filtered", scan::scan(&scan, 10).text());
+}
+
+#[test]
+fn paging() {
+    let table = table();
+    let place = |key: Option<&str>, created| Cursor { keys: vec![key.map(str::to_owned)], created, id: Uuid::nil() };
+    let eq = vec![KeyValue::Text("x".into())];
+    let page = |order, after, until| Page {
+        scan: Scan { eq: eq.clone(), order, ..whole(&table, "by_c") },
+        fingerprint: 1,
+        after,
+        until,
+        size: 2,
+    };
+    let text = |page: Page| scan::page(&page, 3).text().to_owned();
+    insta::assert_snapshot!("page_first", text(page(Order::Asc, None, None)));
+    insta::assert_snapshot!("page_after", text(page(Order::Asc, Some(place(Some("1"), 5)), None)));
+    insta::assert_snapshot!("page_after_null", text(page(Order::Asc, Some(place(None, 5)), None)));
+    insta::assert_snapshot!("page_after_desc", text(page(Order::Desc, Some(place(Some("1"), 5)), None)));
+    insta::assert_snapshot!(
+        "page_between",
+        text(page(Order::Asc, Some(place(Some("1"), 5)), Some(place(Some("2"), 7))))
+    );
+    insta::assert_snapshot!(
+        "page_between_equal",
+        text(page(Order::Asc, Some(place(Some("1"), 5)), Some(place(Some("1"), 7))))
+    );
+    insta::assert_snapshot!("page_until", text(page(Order::Desc, None, Some(place(None, 7)))));
+}
+
+#[test]
+fn writing() {
+    let table = table();
+    let node = Uuid::nil();
+    let one = [(Uuid::nil(), json("{}"))];
+    insta::assert_snapshot!("insert_one", document::insert(&table, node, &one).text());
+    let two = [(Uuid::nil(), json("{}")), (Uuid::max(), json("{}"))];
+    insta::assert_snapshot!("insert_two", document::insert(&table, node, &two).text());
+    let patch = |unset: &[&str]| Edit::Patch {
+        set: json(r#"{"body":"b"}"#),
+        unset: unset.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    let edit = |table: &Table, edit: &Edit| document::edit(table, node, &[(Uuid::max(), edit)]).text().to_owned();
+    insta::assert_snapshot!("patch", edit(&table, &patch(&["k"])));
+    insta::assert_snapshot!("patch_still", edit(&quiet_table(), &patch(&["k"])));
+    let moving = Edit::Patch { set: json(r#"{"n":5}"#), unset: vec![] };
+    insta::assert_snapshot!("patch_moving", edit(&quiet_table(), &moving));
+    let both = [(Uuid::nil(), &patch(&[])), (Uuid::max(), &moving)];
+    insta::assert_snapshot!("patch_two", document::edit(&quiet_table(), node, &both).text());
+    insta::assert_snapshot!("patch_two_still", document::edit(&quiet_table(), node, &[both[0], both[0]]).text());
+    insta::assert_snapshot!("replace", edit(&quiet_table(), &Edit::Replace { doc: json("{}") }));
+    let increment = Edit::Increment { path: vec!["stats".into(), "it's".into()], by: "1".into(), base: "0".into() };
+    insta::assert_snapshot!("increment", edit(&quiet_table(), &increment));
+    insta::assert_snapshot!("delete", document::delete(&table, node, &[Uuid::max()]).text());
+    insta::assert_snapshot!("delete_two", document::delete(&table, node, &[Uuid::nil(), Uuid::max()]).text());
+}
+
+#[test]
+fn the_users_own() {
+    let statement = Raw {
+        text: "select $1::int, $2;\n".into(),
+        values: vec![Some("5'; drop table m; --\\".into()), None],
+        tables: None,
+        read_only: false,
+    };
+    let texts = [raw::prepare(&statement), raw::execute(&statement), raw::deallocate(&raw::name(&statement))];
+    insta::assert_snapshot!("raw", texts.map(|statement| statement.text().to_owned()).join("\n\n"));
+}

@@ -1,0 +1,109 @@
+//! What the tests of contention share: accounts, and functions that move money.
+
+use std::time::Duration;
+
+use convoy::Code;
+use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
+use serde_json::{Value, json};
+
+pub fn accounts() -> Value {
+    json!([
+        table("accounts", &[]),
+        table("slips", &[("by_number", true, &[("number", "number")]), ("by_from", false, &[("from", "text")])]),
+    ])
+}
+
+pub fn get(id: &Value) -> Value {
+    json!({ "op": "get", "table": "accounts", "id": bare(id) })
+}
+
+pub fn set(id: &Value, balance: i64) -> Value {
+    json!({ "op": "patch", "table": "accounts", "id": bare(id), "set": { "balance": balance }, "unset": [] })
+}
+
+/// The uuid of an id.
+fn bare(id: &Value) -> &str {
+    id.as_str().and_then(|id| id.rsplit(':').next()).expect("an id")
+}
+
+/// Moves money as people write it: read two, write two.
+async fn transfer(ctx: &Ctx, input: &Value) -> Result<(), Thrown> {
+    let (from, to) = (&input["from"], &input["to"]);
+    let read = ctx.ops(json!([get(from), get(to)])).await?;
+    let balances: Vec<i64> = read
+        .into_iter()
+        .map(|document| document.map(|document| document["balance"].as_i64().expect("a balance")))
+        .collect::<Result<_, _>>()?;
+    let amount = input["amount"].as_i64().expect("an amount");
+    if balances[0] < amount {
+        return Err(Thrown::Refused(Code::Forbidden, "not enough money".into()));
+    }
+    for written in ctx.ops(json!([set(from, balances[0] - amount), set(to, balances[1] + amount)])).await? {
+        written?;
+    }
+    Ok(())
+}
+
+pub fn functions() -> Functions {
+    Functions::new()
+        .mutation("bank.open", |ctx, input| async move {
+            Ok(json!(format!("accounts:{}", ctx.insert("accounts", input).await?)))
+        })
+        .mutation("bank.transfer", |ctx, input| async move {
+            ctx.identify("someone");
+            transfer(&ctx, &input).await?;
+            Ok(Value::Null)
+        })
+        // Fails after it has written, if it is told to.
+        .mutation("bank.transferThenThrow", |ctx, input| async move {
+            transfer(&ctx, &input).await?;
+            if input["throw"] == true {
+                return Err(Thrown::Refused(Code::Forbidden, "changed my mind".into()));
+            }
+            Ok(Value::Null)
+        })
+        // Writes a slip that must not have a number twice.
+        .mutation("bank.transferWithSlip", |ctx, input| async move {
+            transfer(&ctx, &input).await?;
+            ctx.insert("slips", json!({ "number": input["number"], "from": input["from"] })).await?;
+            Ok(Value::Null)
+        })
+        // Thinks between reading and writing.
+        .mutation("bank.slowTransfer", |ctx, input| async move {
+            ctx.op(get(&input["from"])).await?;
+            tokio::time::sleep(Duration::from_millis(input["ms"].as_u64().expect("milliseconds"))).await;
+            transfer(&ctx, &input).await?;
+            Ok(Value::Null)
+        })
+        .mutation("bank.stuck", |ctx, input| async move {
+            ctx.op(set(&input["from"], -1_000)).await?;
+            std::future::pending::<()>().await;
+            Ok(Value::Null)
+        })
+        .mutation("counter.tick", |ctx, _| async move {
+            let all = json!({ "op": "scan", "table": "accounts", "index": null, "eq": [], "order": "asc", "limit": 1 });
+            let first = ctx.op(all).await?[0].clone();
+            ctx.op(set(&first["id"], first["balance"].as_i64().expect("a balance") + 1)).await
+        })
+        .query("bank.total", |ctx, _| async move {
+            let all =
+                json!({ "op": "scan", "table": "accounts", "index": null, "eq": [], "order": "asc", "limit": null });
+            let all = ctx.op(all).await?;
+            let balances =
+                all.as_array().expect("a list").iter().map(|account| account["balance"].as_i64().expect("a balance"));
+            Ok(json!({ "total": balances.clone().sum::<i64>(), "least": balances.min() }))
+        })
+}
+
+/// A bank with `count` accounts of 1,000 each.
+pub async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
+    // A stuck function is given up soon.
+    let options = json!({ "poolSize": 8, "limits": { "mutationMs": 5_000 } });
+    let app = db.app_with(options, accounts(), functions()).await;
+    let client = app.client();
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        ids.push(client.mutate("bank.open", json!({ "balance": 1_000 })).await.data());
+    }
+    (app, ids)
+}

@@ -1,0 +1,193 @@
+//! Keyed mutations happen once, whatever is lost on the way.
+
+use std::sync::Arc;
+
+use convoy_testkit::{App, Client, Cut, Functions, TestDb, Thrown, Wire, table, within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+fn tables() -> Value {
+    json!([table("notes", &[]), table("names", &[("by_name", true, &[("name", "text")])])])
+}
+
+fn functions(gate: Arc<Semaphore>) -> Functions {
+    Functions::new()
+        .mutation("notes.add", |ctx, input| async move {
+            if let Some(caller) = ctx.caller() {
+                ctx.identify(caller["headers"]["x-user"].as_str().unwrap_or("nobody"));
+            }
+            Ok(json!(ctx.hold("notes", input)))
+        })
+        .mutation("notes.addTwo", |ctx, input| async move {
+            let first = ctx.insert("notes", input.clone()).await?;
+            ctx.insert("notes", input).await?;
+            Ok(json!(first))
+        })
+        .mutation("names.take", |ctx, input| async move {
+            let free = json!({ "op": "count", "table": "names", "index": "by_name", "eq": [input["name"]],
+                               "order": "asc", "limit": null });
+            if ctx.op(free).await? != json!(0) {
+                return Err(Thrown::Refused(convoy::Code::Conflict, "taken".into()));
+            }
+            Ok(json!(ctx.insert("names", input).await?))
+        })
+        .mutation("notes.addSlowly", move |ctx, input| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.expect("the gate stays").forget();
+                Ok(json!(ctx.insert("notes", input).await?))
+            }
+        })
+        .query("notes.count", |ctx, _| async move {
+            ctx.op(json!({ "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null }))
+                .await
+        })
+}
+
+async fn notes(db: &TestDb) -> (App, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    (db.app(tables(), functions(gate.clone())).await, gate)
+}
+
+fn keyed(app: &App, key: &str) -> Client {
+    app.client().with_header("idempotency-key", key)
+}
+
+async fn count(app: &App) -> i64 {
+    app.client().query("notes.count", json!({})).await.data().as_i64().expect("a count")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_call_is_answered_like_the_first_and_does_nothing() {
+    let db = TestDb::new().await;
+    let (app, _) = notes(&db).await;
+    for (name, rows) in [("notes.add", 1), ("notes.addTwo", 2)] {
+        let before = count(&app).await;
+        let first = keyed(&app, "k1").mutate(name, json!({ "text": "a" })).await;
+        assert_eq!(first.header("idempotency-replayed"), None);
+        // Another spelling of the same input would be another body; ours are bytes.
+        let again = keyed(&app, "k1").mutate(name, json!({ "text": "a" })).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(first.data(), again.data());
+        assert_eq!(count(&app).await, before + rows);
+        let other = keyed(&app, "k1").mutate(name, json!({ "text": "b" })).await;
+        assert_eq!(other.code(), "CONFLICT");
+        keyed(&app, "k2").mutate(name, json!({ "text": "b" })).await.data();
+        assert_eq!(count(&app).await, before + 2 * rows);
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_call_that_would_now_be_refused_is_answered_like_the_first() {
+    let db = TestDb::new().await;
+    let (app, _) = notes(&db).await;
+    let first = keyed(&app, "k").mutate("names.take", json!({ "name": "ada" })).await.data();
+    assert_eq!(keyed(&app, "k").mutate("names.take", json!({ "name": "ada" })).await.data(), first);
+    assert_eq!(keyed(&app, "l").mutate("names.take", json!({ "name": "ada" })).await.code(), "CONFLICT");
+    // What was refused is not kept: it may succeed later, under the same key.
+    db.psql().await.run("delete from names").await;
+    keyed(&app, "l").mutate("names.take", json!({ "name": "ada" })).await.data();
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_belongs_to_one_function_and_one_caller() {
+    let db = TestDb::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let app = db.app(tables(), functions(gate.clone())).await;
+    app.load(functions(gate), true).await;
+    let ada = keyed(&app, "k").with_header("x-user", "ada");
+    let bob = keyed(&app, "k").with_header("x-user", "bob");
+    let note = json!({ "text": "a" });
+    let of_ada = ada.mutate("notes.add", note.clone()).await.data();
+    let of_bob = bob.mutate("notes.add", note.clone()).await;
+    assert_eq!(of_bob.header("idempotency-replayed"), None);
+    assert_ne!(of_ada, of_bob.data());
+    assert_eq!(ada.mutate("notes.add", note.clone()).await.data(), of_ada);
+    assert_eq!(count(&app).await, 2);
+    // Of a caller nobody could name, nothing is kept and nothing answered.
+    let nameless = ada.mutate("notes.addTwo", note.clone()).await;
+    assert_eq!(nameless.header("idempotency-replayed"), None);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_in_flight_waits_for_the_first() {
+    let db = TestDb::new().await;
+    let (app, gate) = notes(&db).await;
+    let other = db.app(tables(), functions(gate.clone())).await;
+    let calls: Vec<_> = [&app, &app, &other]
+        .map(|node| {
+            let client = keyed(node, "k");
+            tokio::spawn(async move { client.mutate("notes.addSlowly", json!({ "text": "a" })).await })
+        })
+        .into();
+    within(async {
+        while app.engine.stats().running + other.engine.stats().running < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // One waits for its turn on this node, so only two functions run.
+    gate.add_permits(8);
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(within(call).await.expect("an answer").data());
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(count(&app).await, 1);
+    app.engine.close().await;
+    other.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_printable_and_not_long() {
+    let db = TestDb::new().await;
+    let (app, _) = notes(&db).await;
+    for key in ["", &"k".repeat(129), "k\u{e9}y", "a\tb"] {
+        let reply = keyed(&app, key).mutate("notes.add", json!({})).await;
+        assert_eq!(reply.code(), "INVALID_ARGS", "{key:?}");
+    }
+    keyed(&app, &"k".repeat(128)).mutate("notes.add", json!({})).await.data();
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wherever_the_line_is_cut_the_effect_happens_once() {
+    let db = TestDb::new().await;
+    let (direct, gate) = notes(&db).await;
+    let (wire, url) = Wire::before(&db.url()).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions(gate)).await;
+    let mut expected = 0;
+    // Without a key, the transaction's own id is asked for.
+    for key in [Some("cut"), None] {
+        for cut in [Cut::After("commit"), Cut::Before("commit")] {
+            wire.cut(cut);
+            let client = match key {
+                Some(key) => keyed(&app, &format!("{key} {cut:?}")),
+                None => app.client(),
+            };
+            let reply = within(client.mutate("notes.addTwo", json!({ "text": "a" }))).await;
+            assert!(!wire.is_to_cut());
+            reply.data();
+            expected += 2;
+            assert_eq!(count(&direct).await, expected, "{key:?} {cut:?}");
+            if key.is_some() {
+                let again = client.mutate("notes.addTwo", json!({ "text": "a" })).await;
+                assert_eq!(again.header("idempotency-replayed"), Some("true"));
+                assert_eq!(count(&direct).await, expected);
+            }
+        }
+    }
+    // A single insert has no commit to ask about; its caller repeats it.
+    wire.cut(Cut::After("execute"));
+    let lost = keyed(&app, "single").mutate("notes.add", json!({ "text": "b" })).await;
+    if lost.status != 200 {
+        assert_eq!(lost.code(), "UNAVAILABLE");
+    }
+    keyed(&app, "single").mutate("notes.add", json!({ "text": "b" })).await.data();
+    assert_eq!(count(&direct).await, expected + 1);
+    app.engine.close().await;
+    direct.engine.close().await;
+}

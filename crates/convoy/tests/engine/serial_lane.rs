@@ -1,0 +1,274 @@
+//! Mutations that meet over the same documents: none is lost, none waits for ever,
+//! and what one does wrong is not another's loss.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+use convoy_testkit::{App, Cut, Reply, TestDb, Wire, within};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::bank::{accounts, bank, functions};
+
+fn send(app: &App, name: &'static str, args: Value) -> JoinHandle<Reply> {
+    let client = app.client();
+    tokio::spawn(async move { client.mutate(name, args).await })
+}
+
+fn transfer(from: &Value, to: &Value) -> Value {
+    json!({ "from": from, "to": to, "amount": 1 })
+}
+
+/// Keeps two accounts busy until told to stop, and then says how many transfers
+/// succeeded.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<u32>>,
+}
+
+impl Traffic {
+    fn over(app: &App, ids: &[Value], clients: usize) -> Traffic {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = (0..clients)
+            .map(|at| {
+                let (client, stop) = (app.client(), stop.clone());
+                // Both ways, so that money does not run out.
+                let (from, to) = if at % 2 == 0 { (&ids[0], &ids[1]) } else { (&ids[1], &ids[0]) };
+                let args = transfer(from, to);
+                tokio::spawn(async move {
+                    let mut done = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let reply = client.mutate("bank.transfer", args.clone()).await;
+                        assert_eq!(reply.status, 200, "{:?}", reply.body);
+                        done += 1;
+                    }
+                    done
+                })
+            })
+            .collect();
+        Traffic { stop, clients }
+    }
+
+    async fn end(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut done = 0;
+        for client in self.clients {
+            done += within(client).await.expect("no transfer failed");
+        }
+        done
+    }
+}
+
+async fn until_in_lanes(app: &App, calls: u64) {
+    let goal = app.engine.stats().in_lanes + calls;
+    within(async {
+        while app.engine.stats().in_lanes < goal {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+async fn books_balance(app: &App, accounts: i64) {
+    let books = app.client().query("bank.total", json!({})).await.data();
+    assert_eq!(books["total"], json!(1_000 * accounts));
+    assert!(books["least"].as_i64() >= Some(0), "{books}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_over_one_document_move_into_a_lane_and_leave_it_again() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 4).await;
+    // Alone, nobody needs a lane.
+    for _ in 0..20 {
+        app.client().mutate("bank.transfer", transfer(&ids[0], &ids[1])).await.data();
+    }
+    assert_eq!(app.engine.stats().in_lanes, 0);
+    let traffic = Traffic::over(&app, &ids, 16);
+    until_in_lanes(&app, 200).await;
+    // Others are not drawn in.
+    let before = app.engine.stats().in_lanes;
+    app.client().mutate("bank.transfer", transfer(&ids[2], &ids[3])).await.data();
+    let runs = traffic.end().await;
+    assert!(runs > 200 && app.engine.stats().in_lanes > before);
+    books_balance(&app, 4).await;
+    // Once no two meet there any more, the place cools down.
+    within(async {
+        loop {
+            let before = app.engine.stats().in_lanes;
+            app.client().mutate("bank.transfer", transfer(&ids[0], &ids[1])).await.data();
+            if app.engine.stats().in_lanes == before {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lane_wrote_wakes_those_who_watch() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 2).await;
+    let mut total = app.client().watch("bank.total", json!({})).await;
+    total.next().await;
+    let traffic = Traffic::over(&app, &ids, 8);
+    until_in_lanes(&app, 100).await;
+    traffic.end().await;
+    app.client().mutate("bank.open", json!({ "balance": 5 })).await.data();
+    total.until(|books| books["total"] == json!(2_005)).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_throws_after_it_has_written_leaves_nothing_and_costs_nobody_anything() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 2).await;
+    let traffic = Traffic::over(&app, &ids, 8);
+    // The throwing function is drawn into the lane by its own losses.
+    let refused = AtomicU32::new(0);
+    within(async {
+        let mut args = transfer(&ids[0], &ids[1]);
+        for round in 0.. {
+            args["throw"] = json!(round % 3 == 0);
+            let replies: Vec<_> = (0..8).map(|_| send(&app, "bank.transferThenThrow", args.clone())).collect();
+            for reply in replies {
+                let reply = reply.await.expect("an answer");
+                match args["throw"].as_bool() {
+                    Some(true) if reply.status == 403 && reply.code() == "FORBIDDEN" => {
+                        assert!(reply.body["error"]["message"].as_str().is_some_and(|text| !text.is_empty()));
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // An account may be empty for a moment.
+                    _ => assert!(reply.status == 200 || reply.code() == "FORBIDDEN", "{:?}", reply.body),
+                }
+            }
+            if round >= 30 && app.engine.stats().in_lanes > 300 {
+                return;
+            }
+        }
+    })
+    .await;
+    traffic.end().await;
+    assert!(refused.load(Ordering::Relaxed) > 0);
+    books_balance(&app, 2).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_index_refuses_one_call_of_a_group_and_no_other() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 2).await;
+    let traffic = Traffic::over(&app, &ids, 8);
+    until_in_lanes(&app, 50).await;
+    let mut conflicts = 0;
+    for number in 0..20 {
+        let mut args = transfer(&ids[number % 2], &ids[1 - number % 2]);
+        args["number"] = json!(number / 2);
+        let same: Vec<_> = (0..2).map(|_| send(&app, "bank.transferWithSlip", args.clone())).collect();
+        for reply in same {
+            let reply = within(reply).await.expect("an answer");
+            if reply.status != 200 {
+                assert_eq!(reply.code(), "CONFLICT");
+                assert!(reply.body["error"]["message"].as_str().is_some_and(|text| text.contains("by_number")));
+                conflicts += 1;
+            }
+        }
+    }
+    traffic.end().await;
+    // Ten numbers, asked for four times each.
+    assert_eq!(conflicts, 30);
+    assert_eq!(db.psql().await.column("select count(*)::text from slips").await, ["10"]);
+    books_balance(&app, 2).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_or_stuck_function_is_put_out_and_blocks_nobody() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 3).await;
+    let traffic = Traffic::over(&app, &ids, 8);
+    until_in_lanes(&app, 50).await;
+    // Made hot themselves, so that they are sent through the lane.
+    let mut slow = transfer(&ids[0], &ids[1]);
+    slow["ms"] = json!(40);
+    let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.slowTransfer", slow.clone())).collect();
+    let stuck: Vec<_> = (0..4).map(|_| send(&app, "bank.stuck", json!({ "from": ids[2] }))).collect();
+    let began = Instant::now();
+    until_in_lanes(&app, 500).await;
+    assert!(began.elapsed().as_secs() < 15, "the lane went on beside them");
+    for call in calls {
+        // Slow ones may lose for good against the fast, but are told so.
+        let reply = within(call).await.expect("an answer");
+        assert!(reply.status == 200 || reply.code() == "CONFLICT", "{:?}", reply.body);
+    }
+    for call in &stuck {
+        call.abort();
+    }
+    traffic.end().await;
+    books_balance(&app, 3).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_document_in_the_input_the_function_itself_is_the_place() {
+    let db = TestDb::new().await;
+    let (app, _ids) = bank(&db, 1).await;
+    let mut ticks = 0;
+    within(async {
+        while app.engine.stats().in_lanes < 100 {
+            let calls: Vec<_> = (0..8).map(|_| send(&app, "counter.tick", json!({}))).collect();
+            for call in calls {
+                call.await.expect("an answer").data();
+                ticks += 1;
+            }
+        }
+    })
+    .await;
+    let books = app.client().query("bank.total", json!({})).await.data();
+    assert_eq!(books["total"], json!(1_000 + ticks));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_take_turns() {
+    let db = TestDb::new().await;
+    let (one, ids) = bank(&db, 2).await;
+    let two = db.app_with(json!({ "poolSize": 8 }), accounts(), functions()).await;
+    let (here, there) = (Traffic::over(&one, &ids, 8), Traffic::over(&two, &ids, 8));
+    until_in_lanes(&one, 200).await;
+    until_in_lanes(&two, 200).await;
+    here.end().await;
+    there.end().await;
+    books_balance(&one, 2).await;
+    one.engine.close().await;
+    two.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_commit_was_not_answered_is_judged_by_what_happened() {
+    let db = TestDb::new().await;
+    let (direct, ids) = bank(&db, 2).await;
+    let (wire, url) = Wire::before(&db.url()).await;
+    let app = db.app_with(json!({ "databaseUrl": url, "poolSize": 8 }), accounts(), functions()).await;
+    let traffic = Traffic::over(&app, &ids, 8);
+    until_in_lanes(&app, 50).await;
+    for cut in [Cut::After("commit"), Cut::Before("commit"), Cut::After("commit")] {
+        wire.cut(cut);
+        within(async {
+            while wire.is_to_cut() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        until_in_lanes(&app, 50).await;
+    }
+    // Each of its transfers was answered with success, and each happened once:
+    // both ways alike, so only the sum can tell; a slip would be one too many.
+    traffic.end().await;
+    books_balance(&direct, 2).await;
+    app.engine.close().await;
+    direct.engine.close().await;
+}

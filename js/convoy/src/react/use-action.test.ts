@@ -1,0 +1,33 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
+import { probe, screen } from '../../testing/screen.js';
+import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { makeActionRef } from '../protocol/refs.js';
+import { ConvoyError } from '../values/errors.js';
+import { useAction } from './use-action.js';
+
+const invite = makeActionRef<{ to: string }, string>('mail.invite');
+
+let transport: HandTransport;
+let client: ConvoyClient;
+beforeEach(() => {
+  transport = new HandTransport();
+  client = createConvoyClient({ transport });
+});
+afterEach(() => client.close());
+
+test('`useAction` gives one function for all renders, which calls and rejects as the client does', async () => {
+  const form = probe(() => useAction(invite, { client }));
+  const mounted = await screen(form.with({}));
+  await mounted.show(form.with({}));
+  expect(new Set(form.renders).size).toBe(1);
+  transport.answer = () => 'sent';
+  expect(await form.given({ to: 'ada' })).toBe('sent');
+  expect(transport.calls).toEqual([
+    { kind: 'action', name: 'mail.invite', args: '{"to":"ada"}', keepalive: undefined },
+  ]);
+  transport.answer = () => Promise.reject(new ConvoyError('UNAVAILABLE', 'no mail today'));
+  await expect(form.given({ to: 'ada' })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await mounted.leave();
+});

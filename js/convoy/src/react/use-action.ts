@@ -1,0 +1,18 @@
+/** `useAction`: an action as a function that stays the same object from render to render. */
+import { useCallback } from 'react';
+import type { CallArgs, ConvoyClient } from '../client/client.js';
+import type { AnyActionRef, ResultOfRef } from '../protocol/refs.js';
+import { useConvoy } from './context.js';
+
+export interface UseActionOptions {
+  readonly client?: ConvoyClient;
+}
+
+/** Runs the action. Rejects with a `ConvoyError`. */
+export type ActionFunction<Ref> = (...args: CallArgs<Ref>) => Promise<ResultOfRef<Ref>>;
+
+/** A function that runs `ref`; the same one on every render. */
+export function useAction<Ref extends AnyActionRef>(ref: Ref, options: UseActionOptions = {}): ActionFunction<Ref> {
+  const client = useConvoy(options.client);
+  return useCallback((...args: CallArgs<Ref>) => client.action(ref, ...args), [client, ref]);
+}

@@ -1,0 +1,54 @@
+/** A run the engine called for: who asks, and what its answer says beside the result. */
+
+import type { Call } from './call.js';
+import type { ConvoyRequest } from './contexts.js';
+import type { NamedFunction, Program } from './program.js';
+import { Run } from './run.js';
+
+/** What the JSON of a request may say. */
+export interface RequestJson extends ConvoyRequest {
+  /** Names what a call from inside the program has brought. */
+  readonly contextToken?: number;
+  readonly keyed?: boolean;
+}
+
+/** Who asks for a run, and what for. */
+export interface Asking {
+  /** `null` for a call from inside the program. */
+  readonly request: ConvoyRequest | null;
+  readonly brought: Brought | null;
+  /** Whether the answer has to say who asked. */
+  readonly keyed: boolean;
+}
+
+/** What a call made in this process brings with it. */
+export interface Brought {
+  /** Stands in for what `createContext` would have made. */
+  readonly context: object;
+  /** How many functions called one another to make this call. */
+  readonly depth: number;
+}
+
+/** A call from inside the program that brings nothing. */
+export const NOBODY: Asking = { request: null, brought: null, keyed: false };
+
+export class CalledRun extends Run {
+  readonly asking: Asking;
+  /** Who asked, once that is known. */
+  identity: string | null = null;
+
+  constructor(program: Program, fn: NamedFunction, call: Call, asking: Asking) {
+    super(program, fn, call, asking.brought === null ? {} : { depth: asking.brought.depth });
+    this.asking = asking;
+  }
+
+  /** What its answer says beside the result: an `AnswerRest` as JSON, or `null` where that is nothing. */
+  rest(held: string | null): string | null {
+    const { call, fn, identity } = this;
+    const refreshMs = fn.definition.kind === 'query' ? call.refreshMs : null;
+    if (held === null && identity === null && refreshMs === null) return null;
+    const said = JSON.stringify({ identity: identity ?? undefined, refreshMs: refreshMs ?? undefined });
+    if (held === null) return said;
+    return said === '{}' ? `{"held":${held}}` : `{"held":${held},${said.slice(1)}`;
+  }
+}

@@ -1,0 +1,170 @@
+/** `filter((q) => …)`: a condition put together from fields and values, checked as it is said, and run by the database. */
+
+import { fieldNames } from '../schema/index.js';
+import { formatId, isUuid, parseId } from '../values/ids.js';
+import { formatPath, MAX_DEPTH, storageProblem } from '../values/json.js';
+import { knownField } from './fields.js';
+import type { Filter } from './operations.js';
+import type { Table } from './program.js';
+import { invalid, say } from './refusals.js';
+
+/** What `callback` says of `table`. */
+export function filterOf(table: Table, callback: unknown): Filter {
+  if (typeof callback !== 'function') {
+    throw invalid(`filter() takes a callback, as in filter((q) => q.eq(q.field('${firstField(table)}'), …))`);
+  }
+  const condition: unknown = callback(new FilterRecorder(table));
+  if (condition instanceof SaidCondition && condition.table === table) return condition.filter;
+  throw invalid(
+    `${table.name}: the callback of filter() must return a condition made with q, not ${say(condition)}. ` +
+      'JavaScript cannot compare here, because the documents are still in the database: write ' +
+      `(q) => q.eq(q.field('${firstField(table)}'), value), and combine conditions with q.and(…), q.or(…) and q.not(…)`,
+  );
+}
+
+type Comparison = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte';
+
+/** A field of a table; a class of ours, so that no value someone sends can pretend to be one. */
+class SaidField {
+  constructor(
+    readonly table: Table,
+    readonly path: string,
+  ) {}
+}
+
+/** A condition on documents of a table. */
+class SaidCondition {
+  constructor(
+    readonly table: Table,
+    readonly filter: Filter,
+    readonly depth: number,
+  ) {}
+}
+
+/** The `q` of a filter callback. */
+class FilterRecorder {
+  readonly #table: Table;
+
+  constructor(table: Table) {
+    this.#table = table;
+  }
+
+  field(path: unknown): SaidField {
+    knownField(this.#table, path, 'q.field()');
+    return new SaidField(this.#table, path as string);
+  }
+
+  eq(field: unknown, value: unknown): SaidCondition {
+    return this.#compare('eq', field, value);
+  }
+
+  neq(field: unknown, value: unknown): SaidCondition {
+    return this.not(this.#compare('neq', field, value));
+  }
+
+  gt(field: unknown, value: unknown): SaidCondition {
+    return this.#compare('gt', field, value);
+  }
+
+  gte(field: unknown, value: unknown): SaidCondition {
+    return this.#compare('gte', field, value);
+  }
+
+  lt(field: unknown, value: unknown): SaidCondition {
+    return this.#compare('lt', field, value);
+  }
+
+  lte(field: unknown, value: unknown): SaidCondition {
+    return this.#compare('lte', field, value);
+  }
+
+  in(field: unknown, values: unknown): SaidCondition {
+    const { path } = this.#field('in', field);
+    if (!Array.isArray(values))
+      throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${say(values)}`);
+    // Not `map`, which would step over holes.
+    const checked = Array.from(values, (value) => this.#value('in', path, value));
+    return new SaidCondition(this.#table, { is: 'in', field: path, values: checked }, 1);
+  }
+
+  and(...conditions: readonly unknown[]): SaidCondition {
+    return this.#combine('and', conditions);
+  }
+
+  or(...conditions: readonly unknown[]): SaidCondition {
+    return this.#combine('or', conditions);
+  }
+
+  not(condition: unknown): SaidCondition {
+    const { filter, depth } = this.#condition('not', condition);
+    return this.#nested({ is: 'not', of: filter }, depth);
+  }
+
+  #compare(comparison: Comparison, field: unknown, value: unknown): SaidCondition {
+    const { path } = this.#field(comparison, field);
+    const checked = this.#value(comparison, path, value);
+    const unordered = comparison !== 'eq' && comparison !== 'neq' && (checked === null || typeof checked === 'object');
+    if (unordered) {
+      throw invalid(
+        `${this.#table.name}: nothing is greater or less than ${say(checked)}; give q.${comparison}() a text, a number or a boolean`,
+      );
+    }
+    return new SaidCondition(
+      this.#table,
+      { is: comparison === 'neq' ? 'eq' : comparison, field: path, value: checked },
+      1,
+    );
+  }
+
+  #combine(is: 'and' | 'or', conditions: readonly unknown[]): SaidCondition {
+    const said = conditions.map((condition) => this.#condition(is, condition));
+    return this.#nested({ is, of: said.map(({ filter }) => filter) }, Math.max(0, ...said.map(({ depth }) => depth)));
+  }
+
+  #nested(filter: Filter, depth: number): SaidCondition {
+    if (depth >= MAX_DEPTH) throw invalid(`${this.#table.name}: a condition is nested deeper than ${MAX_DEPTH} levels`);
+    return new SaidCondition(this.#table, filter, depth + 1);
+  }
+
+  #condition(method: string, value: unknown): SaidCondition {
+    if (value instanceof SaidCondition && value.table === this.#table) return value;
+    throw invalid(
+      `${this.#table.name}: q.${method}() takes conditions made with q, not ${say(value)}; write ` +
+        `q.${method}(q.eq(q.field('${firstField(this.#table)}'), value))`,
+    );
+  }
+
+  #field(method: string, value: unknown): SaidField {
+    if (value instanceof SaidField && value.table === this.#table) return value;
+    const example = typeof value === 'string' ? value : firstField(this.#table);
+    throw invalid(
+      `${this.#table.name}: q.${method}() takes a field first and then a value: q.${method}(q.field('${example}'), …)`,
+    );
+  }
+
+  #value(method: string, path: string, value: unknown): unknown {
+    const place = `${this.#table.name}: q.${method}(q.field('${path}'), …)`;
+    if (value instanceof SaidField)
+      throw invalid(`${place} compares two fields, which is not possible; give it a value`);
+    const problem = storageProblem(value);
+    if (problem !== null) {
+      const where = problem.path.length === 0 ? 'the value' : `\`${formatPath(problem.path)}\` of the value`;
+      throw invalid(`${place}: ${where} ${problem.reason}`);
+    }
+    return path === 'id' ? this.#id(place, value) : value;
+  }
+
+  /** An id of another table would never match, which is hardly what was meant. */
+  #id(place: string, value: unknown): string {
+    const { name } = this.#table;
+    if (isUuid(value)) return formatId(name, value);
+    const parts = parseId(value);
+    if (parts?.table === name) return formatId(name, parts.uuid);
+    const what = parts === null ? 'is not an id' : `is an id of ${parts.table}`;
+    throw invalid(`${place}: ${say(value)} ${what}; an id of ${name} is needed`);
+  }
+}
+
+function firstField({ definition }: Table): string {
+  return fieldNames(definition.schema)[0] ?? 'id';
+}

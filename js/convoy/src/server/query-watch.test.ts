@@ -1,0 +1,87 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { QueryWatch, unwatchedNow } from './query-watch.js';
+
+const untouched = { Date: globalThis.Date, now: Date.now, random: Math.random, fetch: globalThis.fetch };
+const globals = () => ({ Date: globalThis.Date, now: Date.now, random: Math.random, fetch: globalThis.fetch });
+
+const warnings: string[] = [];
+let watch: QueryWatch;
+beforeEach(() => {
+  warnings.length = 0;
+  watch = new QueryWatch((message) => warnings.push(message));
+});
+afterEach(() => {
+  watch.close();
+  expect(globals()).toEqual(untouched);
+  expect(new Date(0).constructor).toBe(untouched.Date);
+});
+
+describe('a watched query', () => {
+  it.each<[string, () => unknown, string]>([
+    ['the time', () => Date.now(), 'ctx.now'],
+    ['a date of now', () => new Date(), 'ctx.now'],
+    ['the time as text', () => Date(), 'ctx.now'],
+    ['chance', () => Math.random(), 'mutation'],
+    ['the network', () => fetch('data:,hello'), 'action'],
+  ])('that asks for %s is told what to do instead, and where it asked', (_, ask, instead) => {
+    watch.run('messages.list', ask);
+    expect(warnings).toEqual([expect.stringContaining('the query messages.list calls')]);
+    expect(warnings[0]).toContain(instead);
+    expect(warnings[0]).toContain('query-watch.test.ts');
+  });
+
+  it('is told once, also when it asks later, until its code is another', async () => {
+    const ask = async () => {
+      await null;
+      return [Date.now(), Date.now()];
+    };
+    await watch.run('messages.list', ask);
+    await watch.run('messages.list', ask);
+    expect(warnings).toHaveLength(1);
+    await watch.run('messages.other', ask);
+    expect(warnings).toHaveLength(2);
+    watch.renew();
+    await watch.run('messages.list', ask);
+    expect(warnings).toHaveLength(3);
+  });
+
+  it('may make dates of what it has read, and ask ctx.now', () => {
+    watch.run('messages.list', () => [new Date(0), new Date('2020-01-01'), Date.parse('2020-01-01'), unwatchedNow()]);
+    expect(warnings).toEqual([]);
+  });
+});
+
+describe('everyone else', () => {
+  it('hears nothing, and finds the globals as they were', async () => {
+    const before = untouched.now.call(Date);
+    expect(Date.now()).toBeGreaterThanOrEqual(before);
+    expect(new Date()).toBeInstanceOf(Date);
+    expect(new Date()).toBeInstanceOf(untouched.Date);
+    expect(new Date(0).constructor).toBe(Date);
+    expect(new (class extends Date {})(5).getTime()).toBe(5);
+    expect(Date.UTC(1970, 0)).toBe(0);
+    expect(Math.random()).toBeLessThan(1);
+    expect(await (await fetch('data:,hello')).text()).toBe('hello');
+    expect(warnings).toEqual([]);
+  });
+
+  it('may replace a global meanwhile, and keeps it', () => {
+    const now = vi.spyOn(Date, 'now').mockReturnValue(7);
+    watch.run('messages.list', () => expect(unwatchedNow()).toBe(7));
+    now.mockRestore();
+    const mine = () => 0.5;
+    Math.random = mine;
+    watch.close();
+    expect(Math.random).toBe(mine);
+    Math.random = untouched.random;
+  });
+
+  it('gets the globals back with the last of several watches', () => {
+    const other = new QueryWatch();
+    watch.close();
+    watch.close();
+    expect(Date.now).not.toBe(untouched.now);
+    other.close();
+    expect(globals()).toEqual(untouched);
+  });
+});

@@ -1,0 +1,48 @@
+/** What a method of `ctx.db` is about: a table by name, or a document by `(id)` or `(table, id)`. */
+
+import { formatId, isUuid, parseId } from '../values/ids.js';
+import type { Program, Table } from './program.js';
+import { invalid, say } from './refusals.js';
+
+/** A document's place: its table and bare uuid, and the id they make. */
+export interface Target {
+  readonly table: Table;
+  readonly uuid: string;
+  readonly id: string;
+}
+
+/** The table called `name`. */
+export function tableNamed({ tables }: Program, name: unknown): Table {
+  const table = tables.get(name as string);
+  if (table !== undefined) return table;
+  throw invalid(`There is no table ${say(name)}; the tables are ${[...tables.keys()].join(', ')}`);
+}
+
+/** The document `args` names. Which form it is, the number of arguments decides; with a table, a bare uuid will do. */
+export function targetOf(program: Program, args: readonly unknown[]): Target {
+  const [first, second] = args;
+  if (args.length < 2) return targetById(program, first);
+  const table = tableNamed(program, first);
+  const uuid = isUuid(second) ? second.toLowerCase() : uuidIn(table, second);
+  return { table, uuid, id: formatId(table.name, uuid) };
+}
+
+/** The same with one argument behind it, which is `what`. */
+export function targetAnd(program: Program, method: string, args: readonly unknown[], what: string): [Target, unknown] {
+  if (args.length < 2) throw invalid(`${method}() takes an id and ${what}`);
+  return [targetOf(program, args.slice(0, -1)), args.at(-1)];
+}
+
+function targetById(program: Program, id: unknown): Target {
+  const parts = parseId(id);
+  if (parts === null) throw invalid(`${say(id)} is not an id; ids look like messages:01890c5e-…`);
+  const table = tableNamed(program, parts.table);
+  return { table, uuid: parts.uuid, id: formatId(table.name, parts.uuid) };
+}
+
+function uuidIn(table: Table, id: unknown): string {
+  const parts = parseId(id);
+  if (parts?.table === table.name) return parts.uuid;
+  const what = parts === null ? 'not an id' : `an id of ${parts.table}`;
+  throw invalid(`${say(id)} is ${what}; an id of ${table.name} is needed`);
+}

@@ -1,0 +1,576 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import * as z from 'zod';
+import { type Script, uuid } from '../../testing/scripted-engine.js';
+import { defineSchema, defineTable } from '../schema/index.js';
+import { sql } from '../sql/index.js';
+import { ConvoyError } from '../values/errors.js';
+import type { Id } from '../values/ids.js';
+import { caller } from './call.test-kit.js';
+import type { DbFromSchema } from './database.js';
+
+const schema = defineSchema({
+  lists: defineTable({ name: z.string(), size: z.number().default(0) }),
+  notes: defineTable({ text: z.string() }),
+});
+type Db = DbFromSchema<typeof schema>;
+const run = caller(schema);
+
+const LIST = `lists:${uuid(1)}` as Id<'lists'>;
+const OTHER = `lists:${uuid(2)}` as Id<'lists'>;
+
+const stored: Script = (op) => {
+  if (op.op === 'get') return { ok: { id: `lists:${op.id}`, _creationTime: 1, name: 'old', size: 1 } };
+  if (op.op === 'patch') return { ok: { id: `lists:${op.id}`, _creationTime: 1, name: 'old', size: 1, ...op.set } };
+  return { ok: op.op === 'scan' || op.op === 'raw' ? [] : null };
+};
+
+const unhandled = vi.fn();
+process.on('unhandledRejection', unhandled);
+afterEach(async () => {
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(unhandled).not.toHaveBeenCalled();
+});
+
+const no = new Error('no');
+const swallow = (work: Promise<unknown>): Promise<unknown> => work.catch((error: Error) => error.message);
+
+describe('in a mutation a transaction is a savepoint', () => {
+  it('taken by its first write, and never released', async () => {
+    const { names, result, error } = await run(
+      (db) =>
+        db.transaction(async (tx) => {
+          await tx.get(LIST);
+          await tx.patch(LIST, { name: 'a' });
+          await db.delete(OTHER);
+          return 'done';
+        }),
+      { script: stored },
+    );
+    expect({ result, error }).toEqual({ result: 'done', error: undefined });
+    expect(names).toEqual([['get'], ['savepoint 1', 'patch'], ['delete']]);
+  });
+
+  it('that costs nothing where it only reads, does nothing, or fails before it wrote', async () => {
+    const { names, result } = await run(
+      async (db) => {
+        await db.transaction(() => db.get(LIST));
+        await db.transaction(() => {});
+        return swallow(
+          db.transaction(async (tx) => {
+            await tx.query('lists').collect();
+            throw no;
+          }),
+        );
+      },
+      { script: stored },
+    );
+    expect(result).toBe('no');
+    expect(names).toEqual([['get'], ['scan']]);
+  });
+
+  it('returned to where it throws; the error is thrown on, and the next one is another', async () => {
+    const failing = async (db: Db): Promise<never> => {
+      await db.insert('notes', { text: 'x' });
+      throw no;
+    };
+    const { names, result } = await run(async (db) => [
+      await swallow(db.transaction(failing)),
+      await swallow(db.transaction(failing)),
+      await db.insert('notes', { text: 'y' }),
+    ]);
+    expect(result).toEqual(['no', 'no', `notes:${uuid(3)}`]);
+    expect(names).toEqual([
+      ['savepoint 1', 'insert'],
+      ['rollback to 1'],
+      ['savepoint 2', 'insert'],
+      ['rollback to 2'],
+      ['insert'],
+    ]);
+  });
+
+  it('also where it throws before anyone awaits, and for raw statements', async () => {
+    const { names, error } = await run((db) =>
+      db.transaction((tx) => {
+        void tx.raw(sql`delete from notes`);
+        throw no;
+      }),
+    );
+    expect(error).toBe(no);
+    expect(names).toEqual([['savepoint 1', 'raw'], ['rollback to 1']]);
+  });
+
+  it('behind which nothing of it is written any more, also where that was under way', async () => {
+    const { names, result } = await run(
+      async (db) => {
+        const outcome = await swallow(
+          db.transaction((tx) => {
+            void tx.patch(LIST, { name: 'inside' });
+            throw no;
+          }),
+        );
+        return [outcome, (await db.patch(LIST, { name: 'after' }))?.name];
+      },
+      { script: stored },
+    );
+    expect(result).toEqual(['no', 'after']);
+    expect(names).toEqual([['get'], ['get'], ['patch']]);
+  });
+
+  it('which nested ones share until the outer one has written', async () => {
+    const { names } = await run(async (db) => {
+      const inner = (): Promise<unknown> =>
+        swallow(
+          db.transaction(async () => {
+            await db.delete(LIST);
+            throw no;
+          }),
+        );
+      await swallow(
+        db.transaction(async (tx) => {
+          await inner();
+          await tx.delete(OTHER);
+          await inner();
+          throw no;
+        }),
+      );
+    });
+    expect(names).toEqual([
+      ['savepoint 1', 'delete'],
+      ['rollback to 1'],
+      ['delete'],
+      ['savepoint 2', 'delete'],
+      ['rollback to 2'],
+      ['rollback to 1'],
+    ]);
+  });
+
+  it('a rollback of which that fails keeps everything around it from being kept', async () => {
+    const script: Script = (op) =>
+      op.op === 'rollback' ? { error: { code: 'INTERNAL', message: 'gone' } } : stored(op);
+    const { error } = await run(
+      (db) =>
+        swallow(
+          db.transaction(async (tx) => {
+            await tx.delete(LIST);
+            throw no;
+          }),
+        ),
+      { script },
+    );
+    expect(error).toMatchObject({ message: 'gone' });
+  });
+});
+
+describe('what belongs to a transaction', () => {
+  it('is what was issued inside of it, by whichever database; everything else waits', async () => {
+    const order: string[] = [];
+    const { names } = await run(
+      async (db) => {
+        const inside = db.transaction(async (tx) => {
+          await tx.get(LIST);
+          await db.delete(LIST);
+          order.push('inside');
+        });
+        const outside = Promise.all([db.delete(OTHER), db.query('notes').collect()]).then(() => order.push('outside'));
+        await Promise.all([inside, outside]);
+      },
+      { script: stored },
+    );
+    expect(order).toEqual(['inside', 'outside']);
+    expect(names).toEqual([['get'], ['savepoint 1', 'delete'], ['delete', 'scan']]);
+  });
+
+  it('begins when what was issued before is over, also where that takes two steps', async () => {
+    const { names, result } = await run(
+      async (db) => {
+        const before = db.patch(LIST, { name: 'before' });
+        const inside = db.transaction((tx) => tx.patch(LIST, { name: 'inside' }));
+        const after = db.patch(LIST, { name: 'after' });
+        return (await Promise.all([before, inside, after])).map((list) => list?.name);
+      },
+      { script: stored },
+    );
+    expect(result).toEqual(['before', 'inside', 'after']);
+    expect(names).toEqual([['get'], ['patch'], ['savepoint 1', 'patch'], ['patch']]);
+  });
+
+  it('never overlaps with another of the same place', async () => {
+    const open: string[] = [];
+    const one = (db: Db, name: string): Promise<string> =>
+      db.transaction(async (tx) => {
+        open.push(`${name} begins`);
+        await tx.delete(LIST);
+        open.push(`${name} ends`);
+        return name;
+      });
+    const { result, names } = await run((db) =>
+      Promise.all([
+        one(db, 'a'),
+        one(db, 'b'),
+        db.transaction((tx) => Promise.all([one(tx, 'c'), one(db, 'd')])),
+        db.delete(OTHER),
+      ]),
+    );
+    expect(result).toEqual(['a', 'b', ['c', 'd'], false]);
+    expect(open).toEqual(['a', 'b', 'c', 'd'].flatMap((name) => [`${name} begins`, `${name} ends`]));
+    expect(names).toEqual([
+      ['savepoint 1', 'delete'],
+      ['savepoint 2', 'delete'],
+      ['savepoint 3', 'delete'],
+      ['savepoint 4', 'delete'],
+      ['delete'],
+    ]);
+  });
+
+  it('is waited for where nobody awaits it, and its failure is then the one of the mutation', async () => {
+    const fine = await run((db) => {
+      void db.transaction(async (tx) => {
+        await tx.get(LIST);
+        void tx.delete(LIST);
+      });
+    });
+    expect(fine.error).toBeUndefined();
+    expect(fine.names).toEqual([['get'], ['savepoint 1', 'delete']]);
+    const failing = await run(async (db) => {
+      void db.transaction(async (tx) => {
+        await tx.delete(LIST);
+        throw no;
+      });
+      await db.get(OTHER);
+      await db.get(OTHER);
+    });
+    expect(failing.error).toBe(no);
+  });
+
+  it('fails with a write in it that failed and nobody looked at', async () => {
+    const { result, names } = await run((db) =>
+      swallow(
+        db.transaction(async (tx) => {
+          void tx.insert('notes', { text: 7 as never });
+          await tx.delete(LIST);
+          return 'fine';
+        }),
+      ),
+    );
+    expect(result).toMatch(/does not fit notes/);
+    expect(names).toEqual([['savepoint 1', 'delete'], ['rollback to 1']]);
+  });
+
+  it('can be asked nothing once it is over', async () => {
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const { result, error } = await run(async (db) => {
+      const [tx, goesOn] = await db.transaction((tx) => [tx as Db, ended.then(() => swallow(db.get(LIST)))] as const);
+      end();
+      return [await swallow(tx.get(LIST)), await swallow(tx.transaction(() => {})), await goesOn];
+    });
+    expect(error).toBeUndefined();
+    expect(result).toEqual(new Array(3).fill(expect.stringMatching(/used in a transaction that had ended/)));
+  });
+
+  it('is forgotten with it: what was read inside is read again', async () => {
+    const { names } = await run(
+      async (db) => {
+        await swallow(
+          db.transaction(async (tx) => {
+            await tx.patch(LIST, { name: 'inside' });
+            throw no;
+          }),
+        );
+        await db.patch(LIST, { name: 'outside' });
+      },
+      { script: stored },
+    );
+    expect(names).toEqual([['get'], ['savepoint 1', 'patch'], ['rollback to 1'], ['get'], ['patch']]);
+  });
+});
+
+describe('held inserts', () => {
+  const holds = ['notes'];
+  const note = (db: Db, text: string): Promise<Id<'notes'>> => db.insert('notes', { text });
+
+  it('of a transaction are held on, behind its savepoint', async () => {
+    const { batches, names, held } = await run(
+      async (db) => {
+        await note(db, 'before');
+        await db.transaction(async (tx) => {
+          await note(tx as Db, 'inside');
+          await tx.get(LIST);
+          await note(tx as Db, 'later');
+        });
+      },
+      { holds },
+    );
+    expect(names).toEqual([['insert', 'savepoint 1', 'insert', 'get']]);
+    expect(batches[0]?.[0]).toMatchObject({ doc: { text: 'before' } });
+    expect(held).toMatchObject([{ op: 'insert', doc: { text: 'later' } }]);
+  });
+
+  it('go with the mutation where nothing else was needed, without any savepoint', async () => {
+    const { names, held } = await run((db) => db.transaction((tx) => note(tx as Db, 'inside')), { holds });
+    expect(names).toEqual([]);
+    expect(held).toMatchObject([{ op: 'insert', doc: { text: 'inside' } }]);
+  });
+
+  it('of a transaction that failed go nowhere, and those before it stay', async () => {
+    const { names, held } = await run(
+      async (db) => {
+        await note(db, 'before');
+        await db.transaction(async (outer) => {
+          await swallow(
+            db.transaction(async (inner) => {
+              await note(inner as Db, 'inside');
+              throw no;
+            }),
+          );
+          await note(outer as Db, 'after');
+        });
+      },
+      { holds },
+    );
+    expect(names).toEqual([]);
+    expect(held).toMatchObject([{ doc: { text: 'before' } }, { doc: { text: 'after' } }]);
+  });
+
+  it('behind a savepoint that has crossed are dropped, and the engine undoes the rest', async () => {
+    const { names, held } = await run(
+      (db) =>
+        swallow(
+          db.transaction(async (tx) => {
+            await tx.delete(LIST);
+            await note(tx as Db, 'inside');
+            throw no;
+          }),
+        ),
+      { holds },
+    );
+    expect(names).toEqual([['savepoint 1', 'delete'], ['rollback to 1']]);
+    expect(held).toBeNull();
+  });
+});
+
+describe('in a call without a transaction', () => {
+  const action = { kind: 'action' } as const;
+
+  it('operations are on their own, and a transaction begins with its first one', async () => {
+    const { names, result } = await run(
+      async (db, call) => {
+        await db.insert('notes', { text: 'x' });
+        await db.transaction(() => {});
+        const inside = await db.transaction(async (tx) => {
+          await tx.get(LIST);
+          await tx.delete(LIST);
+          return call.inTransaction;
+        });
+        return [inside, call.inTransaction];
+      },
+      { ...action, script: stored, holds: ['notes'] },
+    );
+    expect(result).toEqual([true, false]);
+    expect(names).toEqual([['insert'], ['begin'], ['get'], ['delete'], ['commit']]);
+  });
+
+  it('it is rolled back where it throws, also where an operation of it failed', async () => {
+    const script: Script = (op) =>
+      op.op === 'insert' ? { error: { code: 'CONFLICT', message: 'taken' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.insert('notes', { text: 'x' })), {
+      ...action,
+      script,
+    });
+    expect(error).toMatchObject({ message: 'taken' });
+    expect(names).toEqual([['begin'], ['insert'], ['rollback']]);
+  });
+
+  it('transactions inside of it are savepoints', async () => {
+    const { names } = await run(
+      (db) =>
+        db.transaction(async (tx) => {
+          await tx.delete(LIST);
+          await swallow(
+            db.transaction(async () => {
+              await db.delete(OTHER);
+              throw no;
+            }),
+          );
+        }),
+      action,
+    );
+    expect(names).toEqual([['begin'], ['delete'], ['savepoint 1', 'delete'], ['rollback to 1'], ['commit']]);
+  });
+
+  const lost = { error: { code: 'CONFLICT', message: 'lost', details: { retry: true } } };
+
+  it('it is run again where it lost to another write, whatever its function makes of that', async () => {
+    let commits = 0;
+    const script: Script = (op) => (op.op === 'commit' && ++commits < 3 ? lost : stored(op));
+    let runs = 0;
+    const { names, result } = await run(
+      (db) =>
+        db.transaction(async (tx) => {
+          runs++;
+          await tx.patch(LIST, { name: 'x' });
+          return runs;
+        }),
+      { ...action, script },
+    );
+    expect(result).toBe(3);
+    const once = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([...once, ...once, ...once]);
+
+    let reads = 0;
+    const swallowed = await run((db) => db.transaction((tx) => swallow(tx.delete(LIST))), {
+      ...action,
+      script: (op) => (op.op === 'delete' && ++reads === 1 ? lost : stored(op)),
+    });
+    expect(swallowed.error).toBeUndefined();
+    expect(swallowed.names).toEqual([['begin'], ['delete'], ['begin'], ['delete'], ['commit']]);
+  });
+
+  it('but not for ever', async () => {
+    const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), {
+      ...action,
+      script: (op) => (op.op === 'delete' ? lost : stored(op)),
+    });
+    expect(error).toMatchObject({ code: 'CONFLICT', message: 'This transaction kept losing to other writes.' });
+    expect((error as ConvoyError).details).toBeUndefined();
+    expect(names).toEqual(new Array(5).fill([['begin'], ['delete']]).flat());
+  });
+
+  it('an inner one that lost is not run again by itself', async () => {
+    let deletes = 0;
+    const { names } = await run((db) => db.transaction(async () => swallow(db.transaction((tx) => tx.delete(LIST)))), {
+      ...action,
+      script: (op) => (op.op === 'delete' && ++deletes === 1 ? lost : stored(op)),
+    });
+    expect(names).toEqual([['begin'], ['savepoint 1', 'delete'], ['begin'], ['savepoint 2', 'delete'], ['commit']]);
+  });
+
+  it('a failed commit is rolled back and not tried again', async () => {
+    const script: Script = (op) =>
+      op.op === 'commit' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), { ...action, script });
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(names).toEqual([['begin'], ['delete'], ['commit'], ['rollback']]);
+  });
+
+  it('it cannot be committed where beginning it failed', async () => {
+    const script: Script = (op) =>
+      op.op === 'begin' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.get(LIST)), { ...action, script });
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(names).toEqual([['begin']]);
+    const swallowed = await run((db) => db.transaction((tx) => swallow(tx.delete(LIST))), { ...action, script });
+    expect(swallowed.error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(swallowed.names).toEqual([['begin']]);
+  });
+
+  it('nothing of it crosses before it has begun, and nothing where it fails meanwhile', async () => {
+    const { names, error } = await run(
+      (db) =>
+        db.transaction((tx) => {
+          void tx.delete(LIST);
+          throw no;
+        }),
+      action,
+    );
+    expect(error).toBe(no);
+    expect(names).toEqual([['begin'], ['rollback']]);
+    const together = await run(
+      (db) => db.transaction((tx) => Promise.all([tx.get(LIST), tx.delete(OTHER), db.get(OTHER)])),
+      action,
+    );
+    expect(together.names).toEqual([['begin'], ['get', 'delete'], ['get'], ['commit']]);
+  });
+
+  it('an operation on its own that lost is sent again', async () => {
+    let inserts = 0;
+    const { names, error } = await run((db) => db.insert('notes', { text: 'x' }), {
+      ...action,
+      script: (op) => (op.op === 'insert' && ++inserts < 3 ? lost : stored(op)),
+    });
+    expect(error).toBeUndefined();
+    expect(names).toEqual([['insert'], ['insert'], ['insert']]);
+  });
+
+  it('many at once are kept or not as a whole', async () => {
+    const { names } = await run(async (db) => {
+      await db.insertMany('notes', [{ text: 'a' }, { text: 'b' }]);
+      await db.deleteMany('lists', [LIST, OTHER]);
+    }, action);
+    expect(names).toEqual([['begin'], ['insert', 'insert'], ['commit'], ['begin'], ['delete', 'delete'], ['commit']]);
+  });
+
+  it('what takes two steps is a transaction of its own, one after the other', async () => {
+    const { names, error } = await run(
+      (db) =>
+        Promise.all([
+          db.patch(LIST, { name: 'a' }),
+          db.patch(LIST, { name: 'b' }),
+          db.increment(LIST, 'size', 1),
+          db.delete(OTHER),
+        ]),
+      { ...action, script: (op) => (op.op === 'increment' ? stored({ ...op, op: 'get' }) : stored(op)) },
+    );
+    expect(error).toBeUndefined();
+    const patch = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([...patch, ...patch, ['begin'], ['increment'], ['commit'], ['delete']]);
+  });
+
+  it('what was read before a transaction is read again in it, and after it', async () => {
+    const { names } = await run(
+      async (db) => {
+        await db.get(LIST);
+        await db.transaction(async (tx) => {
+          await tx.patch(LIST, { name: 'a' });
+          await tx.patch(LIST, { name: 'b' });
+        });
+        await db.patch(LIST, { name: 'c' });
+      },
+      { ...action, script: stored },
+    );
+    const patch = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([['get'], ['begin'], ['get'], ['patch'], ['patch'], ['commit'], ...patch]);
+  });
+});
+
+describe('in a query', () => {
+  it('a transaction just runs', async () => {
+    const { result, names } = await run(
+      (db) => db.transaction(async (tx) => [await tx.get(LIST), await db.get(OTHER)]),
+      {
+        kind: 'query',
+      },
+    );
+    expect(result).toEqual([null, null]);
+    expect(names).toEqual([['get'], ['get']]);
+    const { error } = await run(
+      (db) =>
+        db.transaction(() => {
+          throw no;
+        }),
+      { kind: 'query' },
+    );
+    expect(error).toBe(no);
+  });
+});
+
+describe('a transaction', () => {
+  it('takes a function', async () => {
+    const { error } = await run((db) => db.transaction(7 as never));
+    expect(error).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(/takes a function/) });
+  });
+
+  it('that is still open when the call ends fails with the call', async () => {
+    const ended = new ConvoyError('TIMEOUT', 'too late');
+    const { error } = await run((db, call) =>
+      db.transaction(async (tx) => {
+        await tx.delete(LIST);
+        call.end(ended);
+        await tx.delete(OTHER);
+      }),
+    );
+    expect(error).toBe(ended);
+  });
+});

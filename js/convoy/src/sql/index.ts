@@ -1,0 +1,5 @@
+/** `@avvos/convoy/sql`: SQL for `ctx.db.raw`. */
+export type { DrizzleSql } from './drizzle.js';
+export { SqlFragment } from './fragment.js';
+export type { RawQuery, SqlStatement } from './statement.js';
+export { type SqlTag, sql } from './tag.js';

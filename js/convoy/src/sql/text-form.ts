@@ -1,0 +1,94 @@
+/**
+ * Values as the text Postgres reads them from. The type is not said: Postgres takes it from the place the value stands
+ * in, and from `$1::int` where that says nothing.
+ */
+
+import { formatPath, sendingProblem, storageProblem } from '../values/json.js';
+
+/** A value that has no text form, and why. */
+export class NoTextForm extends Error {}
+
+/** Postgres' arrays have no more dimensions. */
+const MAX_DIMENSIONS = 6;
+
+/**
+ * The text of `value`, or `null` for SQL's null. Dates become ISO text, bytes `\x…`, arrays Postgres' own arrays (for a
+ * JSON array, pass `JSON.stringify(…)`), and other plain objects JSON. Throws `NoTextForm`.
+ */
+export function textForm(value: unknown): string | null {
+  if (value === null) return null;
+  if (Array.isArray(value)) return arrayText(value, 1);
+  return scalarText(value);
+}
+
+function scalarText(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return checkedText(value);
+    case 'boolean':
+    case 'bigint':
+      return String(value);
+    case 'number':
+      if (Number.isFinite(value)) return String(value);
+      throw new NoTextForm(`is ${value}, which is hardly meant; pass the text 'NaN' or 'Infinity' where it is`);
+    case 'object':
+      return objectText(value as object);
+    case 'undefined':
+      throw new NoTextForm('is undefined; pass null for a null of SQL');
+    default:
+      throw new NoTextForm(`is a ${typeof value}`);
+  }
+}
+
+function objectText(value: object): string {
+  if (value instanceof Date) {
+    if (Number.isNaN(value.getTime())) throw new NoTextForm('is an invalid Date');
+    return value.toISOString();
+  }
+  if (value instanceof Uint8Array) return bytesText(value);
+  if (!isPlain(value)) throw new NoTextForm(`is a ${className(value)}; pass text, a number, a Date or a plain object`);
+  const problem = sendingProblem(value);
+  if (problem !== null) throw new NoTextForm(`cannot be JSON: ${formatPath(problem.path)} ${problem.reason}`);
+  return checkedText(JSON.stringify(value));
+}
+
+/** Postgres' own notation, `{1,NULL,"a \"b\""}`; elements are quoted wherever they are not numbers or booleans. */
+function arrayText(values: readonly unknown[], depth: number): string {
+  if (depth > MAX_DIMENSIONS) {
+    throw new NoTextForm(`is an array with more than the ${MAX_DIMENSIONS} dimensions Postgres has`);
+  }
+  // Not `map`, which would step over holes.
+  const elements = Array.from(values, (value) => {
+    if (value === null) return 'NULL';
+    if (Array.isArray(value)) return arrayText(value, depth + 1);
+    const text = scalarText(value);
+    return typeof value === 'string' || typeof value === 'object' ? quoted(text) : text;
+  });
+  return `{${elements.join(',')}}`;
+}
+
+function quoted(text: string): string {
+  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+}
+
+function bytesText(bytes: Uint8Array): string {
+  let text = '\\x';
+  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
+  return text;
+}
+
+function checkedText(text: string): string {
+  const problem = storageProblem(text);
+  if (problem !== null) throw new NoTextForm(problem.reason);
+  return text;
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
+}
+
+function className(value: object): string {
+  const made = (value as { constructor?: { name?: unknown } }).constructor?.name;
+  return typeof made === 'string' && made !== '' ? made : 'object of a class';
+}
