@@ -30,10 +30,16 @@ export type {
   RunFunction,
 } from './server/contexts.js';
 export type {
+  Condition,
   Database,
   DatabaseReader,
   DbFromSchema,
+  FieldReference,
+  FilterBuilder,
+  Page,
+  PageOptions,
   RangeBuilder,
+  RawOptions,
   TableQuery,
 } from './server/database.js';
 export {

@@ -75,8 +75,19 @@ impl Dispatcher {
             };
             let mut results = String::from("[");
             let ran = async {
+                // What follows a begin or a commit that failed counted on it.
+                let mut failed: Option<Failure> = None;
                 for op in ops {
-                    self.operate_unbound(program, request, &mut executor, &mut open, op, &mut results).await;
+                    match &failed {
+                        Some(failure) => push(&mut results, failure),
+                        None => {
+                            let is_control = matches!(op, Ok(Op::Control(_)));
+                            let ended = self
+                                .operate_unbound(program, request, &mut executor, &mut open, op, &mut results)
+                                .await;
+                            failed = ended.err().filter(|_| is_control);
+                        }
+                    }
                 }
             };
             if tokio::time::timeout_at(deadline, ran).await.is_err() {
@@ -99,7 +110,7 @@ impl Dispatcher {
         open: &mut Option<Open>,
         op: Result<Op, Failure>,
         out: &mut String,
-    ) {
+    ) -> Result<(), Failure> {
         let control = match &op {
             Ok(Op::Control(control)) => Some(*control),
             _ => None,
@@ -108,9 +119,12 @@ impl Dispatcher {
             Some(control) => self.control(executor, open, control).await.map(|()| r#"{"ok":null},"#.to_owned()),
             None => self.one_operation(executor, open, op).await,
         };
-        match answer {
-            Ok(answer) => out.push_str(&answer),
-            Err(Stopped::Told(failure)) => push(out, &failure),
+        let failure = match answer {
+            Ok(answer) => {
+                out.push_str(&answer);
+                return Ok(());
+            }
+            Err(Stopped::Told(failure)) => failure,
             Err(Stopped::By(error)) => {
                 let mut failure = self.explain(program, &request.function, &error);
                 if matches!(error, DbError::Retry(_)) {
@@ -119,9 +133,11 @@ impl Dispatcher {
                 if let Some(Open { broken, .. }) = open {
                     *broken = Some(failure.clone());
                 }
-                push(out, &failure);
+                failure
             }
-        }
+        };
+        push(out, &failure);
+        Err(failure)
     }
 
     async fn one_operation(

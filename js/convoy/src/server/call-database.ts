@@ -303,19 +303,18 @@ export class CallDatabase implements ScanSource {
     let scope = this.#scope;
     try {
       scope = this.call.scopeOf(scope);
-      const operation = check();
-      if (manner === 'whole' && !this.call.transactional && scope.parent === null) {
-        return this.call.transaction(operation, scope);
-      }
-      const work = this.#inTurn(scope, operation);
-      return manner === 'plain' ? work : scope.watch(scope.track(work));
+      return this.#inTurn(scope, manner, check());
     } catch (error) {
       return this.call.refuse(scope, error);
     }
   }
 
-  #inTurn<T>(scope: Scope, operation: (scope: Scope) => Promise<T>): Promise<T> {
-    return this.call.within(scope, () => operation(scope));
+  #inTurn<T>(scope: Scope, manner: Manner, operation: (scope: Scope) => Promise<T>): Promise<T> {
+    if (manner === 'whole' && !this.call.transactional && scope.parent === null) {
+      return this.call.transaction(operation, scope);
+    }
+    const work = this.call.within(scope, () => operation(scope));
+    return manner === 'plain' ? work : scope.watch(scope.track(work));
   }
 
   #mustWrite(method: string): void {

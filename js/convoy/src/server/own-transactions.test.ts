@@ -1,0 +1,209 @@
+import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
+import { type Script, uuid } from '../../testing/scripted-engine.js';
+import { defineSchema, defineTable } from '../schema/index.js';
+import type { ConvoyError } from '../values/errors.js';
+import type { Id } from '../values/ids.js';
+import { caller } from './call.test-kit.js';
+
+const schema = defineSchema({
+  lists: defineTable({ name: z.string(), size: z.number().default(0) }),
+  notes: defineTable({ text: z.string() }),
+});
+const run = caller(schema);
+
+const LIST = `lists:${uuid(1)}` as Id<'lists'>;
+const OTHER = `lists:${uuid(2)}` as Id<'lists'>;
+
+const stored: Script = (op) => {
+  if (op.op === 'get') return { ok: { id: `lists:${op.id}`, _creationTime: 1, name: 'old', size: 1 } };
+  if (op.op === 'patch') return { ok: { id: `lists:${op.id}`, _creationTime: 1, name: 'old', size: 1, ...op.set } };
+  return { ok: op.op === 'scan' || op.op === 'raw' ? [] : null };
+};
+
+const no = new Error('no');
+const swallow = (work: Promise<unknown>): Promise<unknown> => work.catch((error: Error) => error.message);
+
+describe('in a call without a transaction', () => {
+  const action = { kind: 'action' } as const;
+
+  it('operations are on their own, and a transaction begins with its first one', async () => {
+    const { names, result } = await run(
+      async (db, call) => {
+        await db.insert('notes', { text: 'x' });
+        await db.transaction(() => {});
+        const inside = await db.transaction(async (tx) => {
+          await tx.get(LIST);
+          await tx.delete(LIST);
+          return call.inTransaction;
+        });
+        return [inside, call.inTransaction];
+      },
+      { ...action, script: stored, holds: ['notes'] },
+    );
+    expect(result).toEqual([true, false]);
+    expect(names).toEqual([['insert'], ['begin'], ['get'], ['delete'], ['commit']]);
+  });
+
+  it('it is rolled back where it throws, also where an operation of it failed', async () => {
+    const script: Script = (op) =>
+      op.op === 'insert' ? { error: { code: 'CONFLICT', message: 'taken' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.insert('notes', { text: 'x' })), {
+      ...action,
+      script,
+    });
+    expect(error).toMatchObject({ message: 'taken' });
+    expect(names).toEqual([['begin'], ['insert'], ['rollback']]);
+  });
+
+  it('transactions inside of it are savepoints', async () => {
+    const { names } = await run(
+      (db) =>
+        db.transaction(async (tx) => {
+          await tx.delete(LIST);
+          await swallow(
+            db.transaction(async () => {
+              await db.delete(OTHER);
+              throw no;
+            }),
+          );
+        }),
+      action,
+    );
+    expect(names).toEqual([['begin'], ['delete'], ['savepoint 1', 'delete'], ['rollback to 1'], ['commit']]);
+  });
+
+  const lost = { error: { code: 'CONFLICT', message: 'lost', details: { retry: true } } };
+
+  it('it is run again where it lost to another write, whatever its function makes of that', async () => {
+    let commits = 0;
+    const script: Script = (op) => (op.op === 'commit' && ++commits < 3 ? lost : stored(op));
+    let runs = 0;
+    const { names, result } = await run(
+      (db) =>
+        db.transaction(async (tx) => {
+          runs++;
+          await tx.patch(LIST, { name: 'x' });
+          return runs;
+        }),
+      { ...action, script },
+    );
+    expect(result).toBe(3);
+    const once = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([...once, ...once, ...once]);
+
+    let reads = 0;
+    const swallowed = await run((db) => db.transaction((tx) => swallow(tx.delete(LIST))), {
+      ...action,
+      script: (op) => (op.op === 'delete' && ++reads === 1 ? lost : stored(op)),
+    });
+    expect(swallowed.error).toBeUndefined();
+    expect(swallowed.names).toEqual([['begin'], ['delete'], ['begin'], ['delete'], ['commit']]);
+  });
+
+  it('but not for ever', async () => {
+    const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), {
+      ...action,
+      script: (op) => (op.op === 'delete' ? lost : stored(op)),
+    });
+    expect(error).toMatchObject({ code: 'CONFLICT', message: 'This transaction kept losing to other writes.' });
+    expect((error as ConvoyError).details).toBeUndefined();
+    expect(names).toEqual(new Array(5).fill([['begin'], ['delete']]).flat());
+  });
+
+  it('an inner one that lost is not run again by itself', async () => {
+    let deletes = 0;
+    const { names } = await run((db) => db.transaction(async () => swallow(db.transaction((tx) => tx.delete(LIST)))), {
+      ...action,
+      script: (op) => (op.op === 'delete' && ++deletes === 1 ? lost : stored(op)),
+    });
+    expect(names).toEqual([['begin'], ['savepoint 1', 'delete'], ['begin'], ['savepoint 2', 'delete'], ['commit']]);
+  });
+
+  it('a failed commit is rolled back and not tried again', async () => {
+    const script: Script = (op) =>
+      op.op === 'commit' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), { ...action, script });
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(names).toEqual([['begin'], ['delete'], ['commit'], ['rollback']]);
+  });
+
+  it('it cannot be committed where beginning it failed', async () => {
+    const script: Script = (op) =>
+      op.op === 'begin' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
+    const { names, error } = await run((db) => db.transaction((tx) => tx.get(LIST)), { ...action, script });
+    expect(error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(names).toEqual([['begin']]);
+    const swallowed = await run((db) => db.transaction((tx) => swallow(tx.delete(LIST))), { ...action, script });
+    expect(swallowed.error).toMatchObject({ code: 'UNAVAILABLE' });
+    expect(swallowed.names).toEqual([['begin']]);
+  });
+
+  it('nothing of it crosses before it has begun, and nothing where it fails meanwhile', async () => {
+    const { names, error } = await run(
+      (db) =>
+        db.transaction((tx) => {
+          void tx.delete(LIST);
+          throw no;
+        }),
+      action,
+    );
+    expect(error).toBe(no);
+    expect(names).toEqual([['begin'], ['rollback']]);
+    const together = await run(
+      (db) => db.transaction((tx) => Promise.all([tx.get(LIST), tx.delete(OTHER), db.get(OTHER)])),
+      action,
+    );
+    expect(together.names).toEqual([['begin'], ['get', 'delete'], ['get'], ['commit']]);
+  });
+
+  it('an operation on its own that lost is sent again', async () => {
+    let inserts = 0;
+    const { names, error } = await run((db) => db.insert('notes', { text: 'x' }), {
+      ...action,
+      script: (op) => (op.op === 'insert' && ++inserts < 3 ? lost : stored(op)),
+    });
+    expect(error).toBeUndefined();
+    expect(names).toEqual([['insert'], ['insert'], ['insert']]);
+  });
+
+  it('many at once are kept or not as a whole', async () => {
+    const { names } = await run(async (db) => {
+      await db.insertMany('notes', [{ text: 'a' }, { text: 'b' }]);
+      await db.deleteMany('lists', [LIST, OTHER]);
+    }, action);
+    expect(names).toEqual([['begin'], ['insert', 'insert'], ['commit'], ['begin'], ['delete', 'delete'], ['commit']]);
+  });
+
+  it('what takes two steps is a transaction of its own, one after the other', async () => {
+    const { names, error } = await run(
+      (db) =>
+        Promise.all([
+          db.patch(LIST, { name: 'a' }),
+          db.patch(LIST, { name: 'b' }),
+          db.increment(LIST, 'size', 1),
+          db.delete(OTHER),
+        ]),
+      { ...action, script: (op) => (op.op === 'increment' ? stored({ ...op, op: 'get' }) : stored(op)) },
+    );
+    expect(error).toBeUndefined();
+    const patch = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([...patch, ...patch, ['begin'], ['increment'], ['commit'], ['delete']]);
+  });
+
+  it('what was read before a transaction is read again in it, and after it', async () => {
+    const { names } = await run(
+      async (db) => {
+        await db.get(LIST);
+        await db.transaction(async (tx) => {
+          await tx.patch(LIST, { name: 'a' });
+          await tx.patch(LIST, { name: 'b' });
+        });
+        await db.patch(LIST, { name: 'c' });
+      },
+      { ...action, script: stored },
+    );
+    const patch = [['begin'], ['get'], ['patch'], ['commit']];
+    expect(names).toEqual([['get'], ['begin'], ['get'], ['patch'], ['patch'], ['commit'], ...patch]);
+  });
+});
