@@ -1,9 +1,10 @@
-// Measures Convoy beside Fastify + pg; see tests/bench/main.mjs.
+// Measures Convoy beside Fastify + pg and node:http + postgres.js; see tests/bench/main.mjs.
 //
-//   node scripts/bench.mjs [--quick]
+//   node scripts/bench.mjs [--quick] [--only <regex>]
 //
 // `--quick` only shows, in seconds, that the benchmark works and its promises
-// hold, and so takes the development build that tests have made already.
+// hold, and so takes the development build that tests have made already. `--only`
+// takes the workloads whose names match.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -11,7 +12,9 @@ import { buildPackage } from './build.mjs';
 import { platform } from './platform.mjs';
 import { root, run } from './run.mjs';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
+});
 const profile = values.quick ? 'dev' : 'release';
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 const built = join(target, profile === 'dev' ? 'debug' : profile);
@@ -31,7 +34,8 @@ await copyFile(join(built, platform().library), addon);
 
 const results = join(folder, values.quick ? 'quick.json' : 'results.json');
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
-const args = ['--generator', generator, '--results', results, '--engine', profile];
-await run('Measuring', process.execPath, ['tests/bench/main.mjs', ...args, ...(values.quick ? ['--quick'] : [])], {
+const args = ['--generator', generator, '--results', results, '--engine', profile, '--only', values.only];
+if (values.quick) args.push('--quick');
+await run('Measuring', process.execPath, ['tests/bench/main.mjs', ...args], {
   env: { CONVOY_NATIVE_PATH: addon },
 });

@@ -1,29 +1,44 @@
-// The Postgres both servers share, and what is in it.
-import { readdir, readFile } from 'node:fs/promises';
+// The Postgres all contestants share, and what is in it.
 import pg from 'pg';
 import { startThrowAwayPostgres } from '../../js/convoy/dist/cli/postgres/index.js';
+import { processorTime } from './processor-time.mjs';
 
 export const CHANNELS = 100;
+
+/** What every account begins with: seldom too little, so that most transfers move money. */
+const BALANCE = 10_000;
 
 /** @param {number} n */
 export const channelName = (n) => `channel-${n}`;
 
+/** The n-th row's id as SQL: every table's rows are numbered from 1 on. */
+export const rowId = (n) => `('${ID_PREFIX}' || lpad(to_hex(${n}), 12, '0'))::uuid`;
+const ID_PREFIX = '01900000-0000-7000-8000-';
+
+/** Has no factor in common with the numbers of rows we take, so that it reaches all of them. */
+const STRIDE = 61_803;
+
 /**
  * Commits reach the disk, as they would where data matter; and no checkpoint
- * falls into one measurement and not into another.
+ * falls into one measurement and not into another: neither its own work nor the
+ * first writes to pages after it, which cost more than later ones.
  */
 const settings = {
   fsync: 'on',
   full_page_writes: 'on',
   synchronous_commit: 'on',
-  max_wal_size: '4GB',
+  max_wal_size: '16GB',
   checkpoint_timeout: '1h',
-  shared_buffers: '256MB',
+  shared_buffers: '512MB',
 };
 
 export class Database {
   #postgres;
   #client;
+  #ids = new Map();
+
+  /** Rows each table was filled with. */
+  rows = 0;
 
   static async start() {
     const database = new Database();
@@ -52,67 +67,95 @@ export class Database {
   }
 
   /**
-   * Fills the table Convoy has made, and copies it for Fastify: the same columns,
-   * rows and indexes, and none of Convoy's triggers.
+   * Fills the tables Convoy has made, and copies them into other schemas: the same
+   * columns, rows and indexes, and none of Convoy's triggers.
    *
    * @param {number} rows
+   * @param {string[]} schemas
    */
-  async fill(rows) {
+  async fill(rows, schemas) {
+    this.rows = rows;
     // Whole milliseconds, because JavaScript's Date has no finer ones.
+    const created = "date_trunc('milliseconds', now()) - ($1 - n) * interval '1 second'";
     await this.#client.query(
       `
       insert into messages (id, created_at, data)
-      select
-        uuidv7(),
-        date_trunc('milliseconds', now()) - ($1 - n) * interval '1 second',
-        jsonb_build_object(
-          'channel', 'channel-' || n % $2,
-          'author', 'author-' || n % 1000,
-          'text', 'message ' || n || ': the quick brown fox jumps over the lazy dog, and over this one too'
-        )
+      select ${rowId('n')}, ${created}, jsonb_build_object(
+        'channel', 'channel-' || n % $2,
+        'author', 'author-' || n % 1000,
+        'text', 'message ' || n || ': the quick brown fox jumps over the lazy dog, and over this one too',
+        'likes', 0)
       from generate_series(1, $1::int) as n`,
       [rows, CHANNELS],
     );
-    await this.#client.query('create schema plain');
-    await this.#client.query('create table plain.messages (like messages including all)');
-    await this.#client.query('insert into plain.messages select * from messages order by created_at');
-    for (const table of ['messages', 'plain.messages']) await this.#client.query(`vacuum analyze ${table}`);
-    await this.#client.query('checkpoint');
+    await this.#client.query(
+      `
+      insert into accounts (id, created_at, data)
+      select ${rowId('n')}, ${created}, jsonb_build_object('owner', 'owner-' || n, 'balance', $2::int)
+      from generate_series(1, $1::int) as n`,
+      [rows, BALANCE],
+    );
+    for (const schema of schemas) {
+      await this.#client.query(`create schema ${schema}`);
+      for (const table of ['messages', 'accounts']) {
+        await this.#client.query(`create table ${schema}.${table} (like public.${table} including all)`);
+        await this.#client.query(`insert into ${schema}.${table} select * from public.${table} order by created_at`);
+      }
+    }
+    for (const schema of ['public', ...schemas]) {
+      await this.#client.query(`vacuum analyze ${schema}.messages, ${schema}.accounts`);
+    }
   }
 
-  /** Processor time of all its processes, in microseconds; `null` where /proc is not there to tell. */
-  async cpu() {
-    const postmaster = this.#postgres.pid;
-    const stats = await allProcesses();
-    if (stats === null) return null;
-    const ticks = stats
-      .filter(({ pid, parent }) => pid === postmaster || parent === postmaster)
-      // Of the postmaster also what its ended children used.
-      .map(({ pid, own, ended }) => (pid === postmaster ? own + ended : own))
-      .reduce((sum, each) => sum + each, 0);
-    return (ticks * 1_000_000) / TICKS_PER_SECOND;
+  /**
+   * The ids of a table's first rows, in an order that has nothing to do with where
+   * they are stored: favouring the first of them favours no page.
+   *
+   * @param {'messages' | 'accounts'} table
+   */
+  ids(table) {
+    if (!this.#ids.has(table)) {
+      const id = (place) => (1 + ((place * STRIDE) % this.rows)).toString(16).padStart(12, '0');
+      this.#ids.set(
+        table,
+        Array.from({ length: this.rows }, (_, place) => `${table}:${ID_PREFIX}${id(place)}`),
+      );
+    }
+    return this.#ids.get(table);
+  }
+
+  /** All balances together, the lowest of them, and when the last was written. */
+  async money(schema) {
+    const { rows } = await this.#client.query(`
+      select
+        sum((data ->> 'balance')::numeric)::text as sum,
+        min((data ->> 'balance')::numeric)::float8 as lowest,
+        max(updated_at)::text as "lastWrite"
+      from ${schema}.accounts`);
+    return rows[0];
+  }
+
+  async likes(schema) {
+    const { rows } = await this.#client.query(`
+      select sum((data ->> 'likes')::numeric)::float8 as likes
+      from ${schema}.messages`);
+    return rows[0].likes;
+  }
+
+  /** Processor time of all its processes, in microseconds; `null` where it is not known. */
+  cpu() {
+    return processorTime(this.#postgres.pid);
   }
 }
 
-/** Linux' USER_HZ, fixed for all programs. */
-const TICKS_PER_SECOND = 100;
-
-async function allProcesses() {
-  if (process.platform !== 'linux') return null;
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  // A process may end between the listing and the reading.
-  const texts = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)));
-  return texts.filter((text) => text !== null).map(readStat);
-}
-
-/** Fields of proc(5) `stat`, counted from behind the name, which may hold anything. */
-function readStat(text) {
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [user, system, endedUser, endedSystem] = fields.slice(11, 15).map(Number);
-  return {
-    pid: Number.parseInt(text, 10),
-    parent: Number(fields[1]),
-    own: user + system,
-    ended: endedUser + endedSystem,
-  };
+/**
+ * The same database where `schema` is where tables are looked for, without TLS, so
+ * that a wire can be read.
+ */
+export function urlFor(url, schema) {
+  const there = new URL(url);
+  there.searchParams.set('sslmode', 'disable');
+  if (schema !== 'public') there.searchParams.set('options', `-c search_path=${schema}`);
+  // libpq does not take a plus for a space.
+  return there.href.replaceAll('+', '%20');
 }

@@ -17,7 +17,6 @@ export async function measureLive({ convoy, generator }, { subscribers, queries,
     return { stream, marker, body: JSON.stringify({ channel: channelName(stream), author: 'writer', text: marker }) };
   });
   const plan = {
-    mode: 'live',
     address: convoy.address,
     streams,
     subscribersEach: subscribers / queries,
@@ -27,7 +26,7 @@ export async function measureLive({ convoy, generator }, { subscribers, queries,
     leaveOut: pace.leaveOut,
   };
   let before;
-  const measured = await runLoad(generator, plan, async () => {
+  const measured = await runLoad(generator, { live: plan }, async () => {
     before = await convoy.stats();
   });
   const after = await convoy.stats();

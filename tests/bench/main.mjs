@@ -1,18 +1,29 @@
-// Convoy beside Fastify + pg: one run, one Postgres, one table of results.
+// Convoy beside Fastify + pg and node:http + postgres.js: one run, one Postgres,
+// one table of results.
 //
-//   node tests/bench/main.mjs --generator <path> --results <path> [--quick] [--engine <profile>]
+//   node tests/bench/main.mjs --generator <path> --results <path> [--quick] [--only <regex>] [--engine <profile>]
 //
 // Speeds never fail the run, since they belong to the machine; a broken promise
-// about live queries does. `npm run bench` builds what this needs.
+// does: about live queries, about money, or an error where there must be none.
+// `npm run bench` builds what this needs.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Database } from './database.mjs';
+import { CONTESTANTS, OTHERS, PGBENCH } from './contestants.mjs';
+import { Database, urlFor } from './database.mjs';
 import { brokenInvariants, measureLive } from './live.mjs';
+import { FULL, QUICK } from './pace.mjs';
+import { Pgbench } from './pgbench.mjs';
+import { probe } from './probe.mjs';
 import { describe } from './report.mjs';
-import { compare, WORK } from './requests.mjs';
+import { compare } from './requests.mjs';
+import { checkSame } from './same.mjs';
 import { ServerProcess } from './server-process.mjs';
+import { POOL } from './servers/inputs.mjs';
+import { judge } from './targets.mjs';
+import { Wire } from './wire.mjs';
+import { inGroups, WORKLOADS } from './workloads.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -20,28 +31,20 @@ const { values: options } = parseArgs({
     results: { type: 'string' },
     engine: { type: 'string', default: 'release' },
     quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
   },
 });
 if (options.generator === undefined || options.results === undefined) {
   throw new Error('--generator and --results are needed; `npm run bench` gives them.');
 }
-
-const FULL = {
-  rows: 100_000,
-  // Several short runs rather than a few long ones: what else the machine does
-  // meanwhile then meets all contestants, and the median leaves the worst out.
-  requests: { rounds: 5, warmMs: 500, measureMs: 2_500, connections: 32 },
-  live: { subscribers: 1_000, queries: 100, writes: 100, writesPerSecond: 20, leaveOut: 20 },
-  longestMs: 300_000,
-};
-
-/** Shows that everything works, and says nothing of speed. */
-const QUICK = {
-  rows: 2_000,
-  requests: { rounds: 1, warmMs: 100, measureMs: 300, connections: 8 },
-  live: { subscribers: 100, queries: 10, writes: 20, writesPerSecond: 20, leaveOut: 5 },
-  longestMs: 60_000,
-};
+const only = new RegExp(options.only);
+const workloads = WORKLOADS.filter(({ name }) => only.test(name));
+const withLive = only.test('live');
+if (workloads.length === 0 && !withLive) {
+  throw new Error(
+    `--only ${options.only} leaves none of ${[...WORKLOADS.map(({ name }) => name), 'live'].join(', ')}.`,
+  );
+}
 
 const pace = options.quick ? QUICK : FULL;
 
@@ -61,24 +64,36 @@ try {
   console.log(`All runs are in ${options.results}`);
   if (results.broken.length > 0) process.exitCode = 1;
 } finally {
-  for (const part of started.reverse()) await part.stop();
+  await stopAll();
 }
 
 async function run() {
-  const database = await begin(Database.start());
-  const convoy = await begin(ServerProcess.start('convoy', database.url));
-  say(`filling the table with ${pace.rows} rows`);
-  await database.fill(pace.rows);
-  const fastify = await begin(ServerProcess.start('fastify', database.url));
-  const bench = { database, convoy, fastify, generator: options.generator };
+  const database = await Database.start();
+  started.push(database);
+  const bench = { database, generator: options.generator };
 
-  const requests = [];
-  for (const work of WORK) {
-    say(work.title);
-    requests.push(await compare(bench, work, pace.requests));
+  const wired = await startWired(database);
+  const probed = new Map();
+  for (const work of workloads) await checkSame({ ...bench, ...wired }, work);
+  if (workloads.length > 0) say('counting statements');
+  for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...wired }, work, pace.probe));
+  await stopAll({ except: database });
+
+  bench.servers = {};
+  for (const { name, schema } of CONTESTANTS) {
+    bench.servers[name] = await begin(ServerProcess.start(name, urlFor(database.url, schema)));
   }
-  say(`live queries, ${pace.live.subscribers} subscribers`);
-  const live = await measureLive(bench, pace.live);
+  bench.pgbench = await Pgbench.find(database);
+  const measured = [];
+  for (const group of inGroups(workloads)) {
+    say(group.map(({ title }) => title).join('; '));
+    measured.push(...(await compare(bench, group, pace.requests)));
+  }
+  let live;
+  if (withLive) {
+    say(`live queries, ${pace.live.subscribers} subscribers`);
+    live = await measureLive({ ...bench, convoy: bench.servers.convoy }, pace.live);
+  }
   const environment = {
     at: new Date().toISOString(),
     cpu: cpus()[0]?.model ?? 'unknown processor',
@@ -86,9 +101,40 @@ async function run() {
     node: process.versions.node,
     postgres: await database.describe(),
     engine: options.engine,
+    rows: pace.rows,
+    pool: POOL,
     ...pace.requests,
   };
-  return { environment, requests, live, broken: brokenInvariants(live, pace.live) };
+  const broken = measured.flatMap((work) => work.broken);
+  if (live !== undefined) broken.push(...brokenInvariants(live, pace.live));
+  return { environment, requests: judge(measured).map((work) => withWire(work, probed.get(work.name))), live, broken };
+}
+
+/** All servers behind wires, and the tables full: Convoy has made them when it has started. */
+async function startWired(database) {
+  const wires = {};
+  const servers = {};
+  for (const { name, schema } of CONTESTANTS) {
+    wires[name] = await begin(Wire.start(urlFor(database.url, schema)));
+    servers[name] = await begin(ServerProcess.start(name, wires[name].url));
+    if (servers.convoy === servers[name]) {
+      say(`filling the tables with ${pace.rows} rows each`);
+      await database.fill(
+        pace.rows,
+        [...OTHERS, PGBENCH].map((other) => other.schema),
+      );
+    }
+  }
+  return { wires, servers };
+}
+
+/** What was counted, beside what was measured. */
+function withWire(result, [ours, ...theirs]) {
+  return {
+    ...result,
+    ours: { ...result.ours, wire: ours },
+    theirs: result.theirs.map((other, place) => ({ ...other, wire: theirs[place] })),
+  };
 }
 
 /** Waits for a part to start, and notes that it must be stopped. */
@@ -96,6 +142,14 @@ async function begin(starting) {
   const part = await starting;
   started.push(part);
   return part;
+}
+
+/** The last started first. */
+async function stopAll({ except } = {}) {
+  for (const part of started.splice(0).reverse()) {
+    if (part === except) started.push(part);
+    else await part.stop();
+  }
 }
 
 function say(what) {

@@ -1,47 +1,101 @@
-// Measurements as text for people: Markdown that also reads well unrendered.
+// Measurements as text for people.
+import { ms, table, times, whole } from './table.mjs';
+import { tally } from './targets.mjs';
 
-/** @param {{ environment: object, requests: object[], live: object, broken: string[] }} results */
+/** @param {{ environment: object, requests: object[], live?: object, broken: string[] }} results */
 export function describe({ environment, requests, live, broken }) {
-  const parts = [describeEnvironment(environment), requestsTable(requests), liveTable(live)];
+  const parts = [describeEnvironment(environment)];
+  if (requests.length > 0) parts.push(requestsTable(requests));
+  if (requests.length > 0 && environment.engine === 'release') parts.push(describeTally(tally(requests)));
+  if (live !== undefined) parts.push(liveTable(live));
   if (broken.length > 0) parts.push(broken.map((sentence) => `✗ ${sentence}`).join('\n'));
   return parts.join('\n\n');
 }
 
-function describeEnvironment({ cpu, cores, node, postgres, engine, connections, rounds, measureMs }) {
+function describeEnvironment({ cpu, cores, node, postgres, engine, rows, pool, connections, rounds, measureMs }) {
   const runs = rounds === 1 ? 'one run each' : `medians of ${rounds} alternating runs`;
   const warning = engine === 'release' ? [] : ['This engine is a development build: its speeds say nothing.'];
   return [
     ...warning,
     `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}.`,
     `Postgres ${postgres.server_version}: fsync ${postgres.fsync} (${postgres.wal_sync_method}), synchronous_commit ` +
-      `${postgres.synchronous_commit}, the same for both.`,
-    `${connections} connections, ${runs} of ${measureMs / 1000} s after a warm-up.`,
+      `${postgres.synchronous_commit}, the same for all.`,
+    `${whole(rows)} documents in each table. Everyone has tables of their own, with the same columns, rows and ` +
+      'indexes; only on Convoy’s are the triggers that log what strangers write.',
+    `${connections.usual} connections, ${connections.transfers} for transfers, ${runs} of ${measureMs / 1000} s after ` +
+      `a warm-up. Every server has ${pool} connections to Postgres for queries or for mutations, and so has pgbench.`,
+    'Server CPU is our process or theirs, all of its threads, user and system; that of Postgres’ processes is beside ' +
+      'it, and the load generator’s in neither. Statements and round trips are counted on the wire, in a run of their own.',
   ].join('\n');
 }
 
+const HEAD = [
+  '',
+  'calls/s',
+  'all runs',
+  'Convoy is',
+  'target',
+  'p50 ms',
+  'p99 ms',
+  'CPU µs/call: server',
+  'Postgres',
+  'statements/call: alone',
+  'together',
+  'round trips/call: alone',
+  'together',
+  'errors',
+];
+
 function requestsTable(all) {
-  const head = ['', 'requests/s', 'all runs', 'Convoy is', 'p50 ms', 'p99 ms', 'CPU µs/request: server', 'Postgres'];
-  const rows = all.flatMap(({ title, ours, theirs }) => [
-    [`**${title}**`, '', '', '', '', '', '', ''],
-    row(ours, ''),
-    ...theirs.map((other) => row(other, `${(ours.perSecond / other.perSecond).toFixed(2)}×`)),
+  const rows = all.flatMap(({ title, ours, theirs, ceiling }) => [
+    [`**${title}**`, ...HEAD.slice(1).map(() => '')],
+    row(ours),
+    ...theirs.map(row),
+    ...(ceiling === undefined ? [] : [row(ceiling)]),
   ]);
-  return table(head, rows);
+  const reasons = new Set(all.flatMap(({ ceiling }) => ceiling?.missing ?? []));
+  return [table(HEAD, rows), ...[...reasons].map((reason) => `pgbench has no numbers: ${reason}`)].join('\n\n');
 }
 
-function row({ title, perSecond, latency, serverCpu, postgresCpu, runs }, ratio) {
+function row({ title, missing, ...measured }) {
+  if (missing !== undefined) return [title, ...HEAD.slice(1).map(() => '–')];
+  const { perSecond, runs, ratio, latency, serverCpu, postgresCpu, wire, errors } = measured;
   const speeds = runs.map((run) => run.perSecond);
   const cpu = (micros) => (micros === null ? '–' : micros.toFixed(0));
+  const count = (number) => (number === undefined ? '–' : number.toFixed(1));
   return [
     title,
     whole(perSecond),
     `${whole(Math.min(...speeds))}–${whole(Math.max(...speeds))}`,
-    ratio,
+    ratio === undefined ? '' : times(ratio),
+    verdict(measured),
     ms(latency.p50),
     ms(latency.p99),
     cpu(serverCpu),
     cpu(postgresCpu),
+    count(wire?.alone.statements),
+    count(wire?.together.statements),
+    count(wire?.alone.roundTrips),
+    count(wire?.together.roundTrips),
+    errors === undefined ? '–' : describeErrors(errors),
   ];
+}
+
+function describeErrors(errors) {
+  const counts = Object.entries(errors).map(([status, number]) => `${number} × ${status}`);
+  return counts.length === 0 ? '0' : counts.join(', ');
+}
+
+function verdict({ target, met, share }) {
+  if (target === undefined) return '';
+  const least = `≥ ${times(target)}`;
+  if (met === undefined) return `${least} of uniform, which was not measured`;
+  const outcome = met ? 'met' : 'not met';
+  return share === undefined ? `${least}, ${outcome}` : `${least} of uniform, is ${times(share)}, ${outcome}`;
+}
+
+function describeTally({ met, of }) {
+  return of === 0 ? 'No targets among these.' : `${met} of ${of} targets met.`;
 }
 
 function liveTable(live) {
@@ -49,7 +103,7 @@ function liveTable(live) {
   const intro =
     `**Live**: ${live.subscribers.toLocaleString('en-US')} SSE subscribers of ${live.queries} queries; ` +
     `${live.writes} paced inserts, each of concern to one query, the delays of the last ${live.measured} taken.`;
-  const times = table(
+  const delayTable = table(
     ['delay in ms', 'p50', 'p99', 'max'],
     [
       ['sending a write → its frame at the subscribers', ...delays(live.afterSending)],
@@ -65,22 +119,5 @@ function liveTable(live) {
       ['frames that showed nothing new', String(live.wasted), '0'],
     ],
   );
-  return [intro, times, counts].join('\n\n');
-}
-
-function whole(number) {
-  return Math.round(number).toLocaleString('en-US');
-}
-
-function ms(micros) {
-  return (micros / 1000).toFixed(1);
-}
-
-/** The first column is text, the others are numbers. */
-function table(head, rows) {
-  const widths = head.map((_, place) => Math.max(...[head, ...rows].map((cells) => cells[place].length), 3));
-  const line = (cells) =>
-    `| ${cells.map((cell, place) => (place === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[place]))).join(' | ')} |`;
-  const rule = widths.map((width, place) => (place === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
-  return [line(head), line(rule), ...rows.map(line)].join('\n');
+  return [intro, delayTable, counts].join('\n\n');
 }

@@ -1,93 +1,91 @@
-// Requests per second of both servers, for each kind of work in turn.
-import assert from 'node:assert/strict';
-import { CHANNELS, channelName } from './database.mjs';
+// Requests per second of all contestants, for one kind of work.
+import { CONTESTANTS, CONVOY, PGBENCH } from './contestants.mjs';
+import { brokenAnswers, errorsOf, guarded } from './invariants.mjs';
 import { runLoad } from './load.mjs';
 
-const channels = Array.from({ length: CHANNELS }, (_, n) => channelName(n));
-const text = 'somewhat longer than a greeting, and about as long as what people send each other';
-
-/** Ours, theirs, and the bodies sent to both in turn. `same`: both must give the same answer. */
-export const WORK = [
-  {
-    title: 'echo through Zod and JavaScript',
-    bodies: [{ name: 'a name', count: 42, tags: ['one', 'two', 'three'] }],
-    ours: '/api/query/echo.say',
-    theirs: [{ title: 'Fastify', path: '/echo' }],
-    same: true,
-  },
-  {
-    title: '20 newest of 100 channels by index',
-    bodies: channels.map((channel) => ({ channel })),
-    ours: '/api/query/messages.newest',
-    theirs: [{ title: 'Fastify + pg', path: '/newest' }],
-    same: true,
-  },
-  {
-    title: 'insert one document',
-    bodies: channels.map((channel) => ({ channel, author: 'someone', text })),
-    ours: '/api/mutation/messages.send',
-    theirs: [
-      { title: 'Fastify + pg, autocommit', path: '/send' },
-      { title: 'Fastify + pg, BEGIN/COMMIT', path: '/send-in-transaction' },
-    ],
-    same: false,
-  },
-];
-
-/**
- * Alternates between the servers and gives the median run of each.
- *
- * @param {{ convoy: ServerProcess, fastify: ServerProcess, database: Database, generator: string }} bench
- * @param {typeof WORK[number]} work
- * @param {{ rounds: number, warmMs: number, measureMs: number, connections: number }} pace
- */
-export async function compare(bench, work, pace) {
-  if (work.same) await checkSame(bench, work);
-  const contestants = [
-    { title: 'Convoy', server: bench.convoy, path: work.ours },
-    ...work.theirs.map((theirs) => ({ ...theirs, server: bench.fastify })),
-  ];
-  const runs = contestants.map(() => []);
-  for (let round = 0; round < pace.rounds; round += 1) {
-    for (const [place, contestant] of contestants.entries()) {
-      runs[place].push(await measure(bench, contestant, work.bodies, pace));
-    }
-  }
-  const results = contestants.map(({ title }, place) => ({ title, ...medianRun(runs[place]), runs: runs[place] }));
-  return { title: work.title, ours: results[0], theirs: results.slice(1) };
+/** Who takes part in a workload, Convoy first: where to send what. */
+export function contestantsOf(work) {
+  const theirs = work.theirs.map((each) => {
+    const { schema } = CONTESTANTS.find(({ name }) => name === each.server);
+    return { ...each, schema };
+  });
+  return [{ server: CONVOY.name, title: CONVOY.title, schema: CONVOY.schema, path: work.ours }, ...theirs];
 }
 
-async function measure({ generator, database }, { server, path }, bodies, { warmMs, measureMs, connections }) {
-  const counters = () => Promise.all([server.cpu(), database.cpu()]);
-  const plan = { mode: 'requests', address: server.address, path, connections, warmMs, measureMs };
-  plan.bodies = bodies.map((body) => JSON.stringify(body));
-  let before;
-  const measured = await runLoad(generator, plan, async () => {
-    before = await counters();
+/**
+ * Alternates between the contestants, and between the workloads given together;
+ * gives the median run of each.
+ *
+ * @param {{ servers: Record<string, ServerProcess>, database: Database, pgbench: Pgbench, generator: string }} bench
+ * @param {typeof import('./workloads.mjs').WORKLOADS} works
+ * @param {{ rounds: number, warmMs: number, measureMs: number, connections: Record<string, number> }} pace
+ */
+export async function compare(bench, works, pace) {
+  const entrants = works.map((work) => ({
+    work,
+    contestants: contestantsOf(work).map((contestant) => ({ ...contestant, runs: [] })),
+    ceilingRuns: [],
+  }));
+  for (let round = 0; round < pace.rounds; round += 1) {
+    for (const { work, contestants, ceilingRuns } of entrants) {
+      for (const contestant of contestants) {
+        const run = () => measure(bench, contestant, work, pace, round);
+        contestant.runs.push(await guarded(bench.database, work, contestant, run));
+      }
+      // Its runs are whole seconds; a few of them tell where the ceiling is.
+      if (round % 2 === 0) ceilingRuns.push(...(await bench.pgbench.run(work.pgbench, pace)));
+    }
+  }
+  return entrants.map(({ work, contestants, ceilingRuns }) => {
+    const [ours, ...theirs] = contestants.map(summary);
+    return {
+      name: work.name,
+      title: work.title,
+      ofUniform: work.ofUniform,
+      ours,
+      theirs,
+      ceiling: work.pgbench === undefined ? undefined : ceiling(bench.pgbench, ceilingRuns),
+      broken: contestants.flatMap((each) => [
+        ...each.runs.flatMap((run) => run.broken),
+        ...brokenAnswers(work, each, each.runs),
+      ]),
+    };
   });
-  const after = await counters();
-  const each = (place) => (after[place] === null ? null : (after[place] - before[place]) / measured.requests);
+}
+
+async function measure({ generator, servers, database }, { server, path }, work, pace, round) {
+  const { address } = servers[server];
+  const { warmMs, measureMs } = pace;
+  const plan = {
+    address,
+    path,
+    bodies: work.bodies(database, round),
+    connections: connectionsOf(work, pace),
+    length: { time: { warmMs, measureMs } },
+  };
+  const counters = () => Promise.all([servers[server].cpu(), database.cpu()]);
+  const read = {};
+  const measured = await runLoad(generator, { requests: plan }, async (word) => {
+    read[word] = await counters();
+  });
+  const unknown = (place) => read.measured[place] === null || measured.requests === 0;
+  const each = (place) => (unknown(place) ? null : (read.measured[place] - read.measuring[place]) / measured.requests);
   return { ...measured, serverCpu: each(0), postgresCpu: each(1) };
+}
+
+export function connectionsOf({ crowd = 'usual' }, { connections }) {
+  return connections[crowd];
+}
+
+/** The median run, and the errors of all. */
+function summary({ runs, ...contestant }) {
+  return { ...contestant, ...medianRun(runs), errors: errorsOf(runs), runs };
 }
 
 function medianRun(runs) {
   return runs.toSorted((a, b) => a.perSecond - b.perSecond)[Math.floor(runs.length / 2)];
 }
 
-/** A comparison of different answers would be none. */
-async function checkSame({ convoy, fastify }, { bodies, ours, theirs }) {
-  const [a, b] = await Promise.all([
-    ask(convoy.address, ours, bodies[0]),
-    ...theirs.map(({ path }) => ask(fastify.address, path, bodies[0])),
-  ]);
-  assert.deepEqual(a, b, `${ours} and ${theirs[0].path} answer alike`);
-}
-
-async function ask(address, path, body) {
-  const response = await fetch(`http://${address}${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  return response.json();
+function ceiling({ missing }, runs) {
+  return runs.length === 0 ? { title: PGBENCH.title, missing } : { title: PGBENCH.title, ...medianRun(runs), runs };
 }

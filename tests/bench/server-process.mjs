@@ -22,7 +22,7 @@ export class ServerProcess {
   }
 
   /**
-   * @param {'convoy' | 'fastify'} name
+   * @param {string} name of a contestant
    * @param {string} databaseUrl
    */
   static async start(name, databaseUrl) {

@@ -38,7 +38,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   closed = 0;
   /** `null`: batches wait until `answer` is called by hand. */
   script: Script | null;
-  report: unknown = { tables: {}, created: [], warnings: [] };
+  report: unknown = { tables: {}, created: [], warnings: [], leftOver: [] };
   readonly #waiting = new Map<number, (response: Response) => void>();
   #deliver: Deliver | null = null;
   #nextCall = 1;

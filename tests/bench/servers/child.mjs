@@ -1,5 +1,5 @@
-// One server in a process of its own: `child.mjs <convoy|fastify>`, the database
-// in DATABASE_URL. Answers its parent's questions and ends with it.
+// One server in a process of its own: `child.mjs <contestant>`, the database in
+// DATABASE_URL. Answers its parent's questions and ends with it.
 import process from 'node:process';
 
 const { start } = await import(`./${process.argv[2]}.mjs`);

@@ -2,13 +2,33 @@
 import { defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
 import { z } from 'zod';
-import { channelInput, echoInput, messageInput, PAGE } from './inputs.mjs';
+import {
+  channelInput,
+  echoInput,
+  idInput,
+  idsInput,
+  messageInput,
+  messagesInput,
+  PAGE,
+  POOL,
+  transferInput,
+} from './inputs.mjs';
 
 const schema = defineSchema({
-  messages: defineTable({ channel: z.string(), author: z.string(), text: z.string() }).index('by_channel', ['channel']),
+  messages: defineTable({
+    channel: z.string(),
+    author: z.string(),
+    text: z.string(),
+    likes: z.number().default(0),
+  }).index('by_channel', ['channel']),
+  accounts: defineTable({ owner: z.string(), balance: z.number().nonnegative() }),
 });
 
 const say = query({ input: echoInput, handler: async (_ctx, args) => args });
+
+const get = query({ input: idInput, handler: async (ctx, { id }) => ctx.db.get(id) });
+
+const getMany = query({ input: idsInput, handler: async (ctx, { ids }) => ctx.db.getMany(ids) });
 
 const newest = query({
   input: channelInput,
@@ -25,10 +45,40 @@ const send = mutation({
   handler: async (ctx, message) => ctx.db.insert('messages', message),
 });
 
+const sendMany = mutation({
+  input: messagesInput,
+  handler: async (ctx, { messages }) => ctx.db.insertMany('messages', messages),
+});
+
+const like = mutation({
+  input: idInput,
+  handler: async (ctx, { id }) => {
+    const message = await ctx.db.get(id);
+    return message && ctx.db.patch(id, { likes: message.likes + 1 });
+  },
+});
+
+const transfer = mutation({
+  input: transferInput,
+  handler: async (ctx, { from, to, amount }) => {
+    const [payer, payee] = await Promise.all([ctx.db.get(from), ctx.db.get(to)]);
+    if (payer === null || payee === null || payer.balance < amount) return false;
+    await Promise.all([
+      ctx.db.patch(from, { balance: payer.balance - amount }),
+      ctx.db.patch(to, { balance: payee.balance + amount }),
+    ]);
+    return true;
+  },
+});
+
 /** @param {string} databaseUrl */
 export async function start(databaseUrl) {
-  const functions = { echo: { say }, messages: { newest, send } };
-  const convoy = await createConvoy({ schema, functions, databaseUrl });
+  const functions = {
+    echo: { say },
+    messages: { get, getMany, newest, send, sendMany, like },
+    bench: { transfer },
+  };
+  const convoy = await createConvoy({ schema, functions, databaseUrl, poolSize: POOL });
   const { port } = await convoy.listen({ port: 0 });
   return { port, stats: () => convoy.stats(), close: () => convoy.close() };
 }

@@ -1,64 +1,119 @@
-// The same functions on Fastify and node-postgres, as one would write them for
-// speed: statements prepared by name, as many connections as Convoy has, and the
-// same table and indexes, without Convoy's triggers on them.
+// The same functions on Fastify and node-postgres: statements prepared by name,
+// as many connections as Convoy has, and the same tables and indexes, without
+// Convoy's triggers on them.
 import fastify from 'fastify';
 import pg from 'pg';
-import { channelInput, echoInput, messageInput, PAGE } from './inputs.mjs';
-
-const newest = {
-  name: 'newest',
-  text: `
-    select id, created_at, data
-    from plain.messages
-    where (data ->> 'channel') collate "C" = $1
-    order by created_at desc, id desc
-    limit ${PAGE}`,
-};
-
-// Ids in the order of time, as Convoy makes them: they fill an index page after
-// page, which random ones do not.
-const insert = {
-  name: 'insert',
-  text: `
-    insert into plain.messages (id, data)
-    values (uuidv7(), $1)
-    returning id`,
-};
+import { canPay, document, idOf, stored, uuidOf } from './documents.mjs';
+import {
+  channelInput,
+  echoInput,
+  idInput,
+  idsInput,
+  messageInput,
+  messagesInput,
+  POOL,
+  transferInput,
+} from './inputs.mjs';
+import { whileOthersWin } from './retry.mjs';
+import * as sql from './statements.mjs';
 
 /** @param {string} databaseUrl */
 export async function start(databaseUrl) {
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: 10 });
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: POOL });
   const app = fastify();
+  const call = (path, handler) => app.post(path, async ({ body }) => ({ ok: true, data: await handler(body) }));
 
-  app.post('/echo', async (request) => ({ ok: true, data: echoInput.parse(request.body) }));
+  call('/echo', (body) => echoInput.parse(body));
 
-  app.post('/newest', async (request) => {
-    const { channel } = channelInput.parse(request.body);
-    const { rows } = await pool.query({ ...newest, values: [channel] });
-    return { ok: true, data: rows.map(document) };
+  call('/get', async (body) => {
+    const { id } = idInput.parse(body);
+    const { rows } = await pool.query({ ...sql.get, values: [uuidOf(id)] });
+    return rows.length === 0 ? null : document(rows[0]);
   });
 
-  app.post('/send', async (request) => {
-    const message = messageInput.parse(request.body);
-    const { rows } = await pool.query({ ...insert, values: [message] });
-    return { ok: true, data: idOf(rows[0]) };
-  });
-
-  app.post('/send-in-transaction', async (request) => {
-    const message = messageInput.parse(request.body);
+  call('/get-each', async (body) => {
+    const { ids } = idsInput.parse(body);
     const client = await pool.connect();
     try {
-      await client.query('begin');
-      const { rows } = await client.query({ ...insert, values: [message] });
-      await client.query('commit');
-      return { ok: true, data: idOf(rows[0]) };
-    } catch (error) {
-      await client.query('rollback');
-      throw error;
+      const found = [];
+      for (const id of ids) {
+        const { rows } = await client.query({ ...sql.get, values: [uuidOf(id)] });
+        found.push(rows.length === 0 ? null : document(rows[0]));
+      }
+      return found;
     } finally {
       client.release();
     }
   });
+
+  call('/get-many', async (body) => {
+    const { ids } = idsInput.parse(body);
+    const { rows } = await pool.query({ ...sql.getMany, values: [ids.map(uuidOf)] });
+    const found = new Map(rows.map((row) => [idOf(row), document(row)]));
+    return ids.map((id) => found.get(id) ?? null);
+  });
+
+  call('/newest', async (body) => {
+    const { channel } = channelInput.parse(body);
+    const { rows } = await pool.query({ ...sql.newest, values: [channel] });
+    return rows.map(document);
+  });
+
+  call('/send', async (body) => {
+    const message = messageInput.parse(body);
+    const { rows } = await pool.query({ ...sql.insert, values: [stored(message)] });
+    return idOf(rows[0]);
+  });
+
+  call('/send-in-transaction', async (body) => {
+    const message = messageInput.parse(body);
+    return transaction(pool, sql.BEGIN, async (client) => {
+      const { rows } = await client.query({ ...sql.insert, values: [stored(message)] });
+      return idOf(rows[0]);
+    });
+  });
+
+  call('/send-each', async (body) => {
+    const { messages } = messagesInput.parse(body);
+    return transaction(pool, sql.BEGIN, async (client) => {
+      const ids = [];
+      for (const message of messages) {
+        const { rows } = await client.query({ ...sql.insert, values: [stored(message)] });
+        ids.push(idOf(rows[0]));
+      }
+      return ids;
+    });
+  });
+
+  call('/send-many', async (body) => {
+    const { messages } = messagesInput.parse(body);
+    const { rows } = await pool.query({ ...sql.insertMany, values: [JSON.stringify(messages.map(stored))] });
+    return rows.map(idOf);
+  });
+
+  call('/like', async (body) => {
+    const uuid = uuidOf(idInput.parse(body).id);
+    return transaction(pool, sql.BEGIN, async (client) => {
+      const { rows } = await client.query({ ...sql.lockMessage, values: [uuid] });
+      if (rows.length === 0) return null;
+      const data = { ...rows[0].data, likes: rows[0].data.likes + 1 };
+      await client.query({ ...sql.updateMessage, values: [uuid, data] });
+      return document({ ...rows[0], data });
+    });
+  });
+
+  const transfer = (begin, read, body) => {
+    const { from, to, amount } = transferInput.parse(body);
+    const both = [uuidOf(from), uuidOf(to)];
+    return transaction(pool, begin, async (client) => {
+      const { rows } = await client.query({ ...read, values: both });
+      if (!canPay(rows, both[0], amount)) return false;
+      await client.query({ ...sql.move, values: [...both, amount] });
+      return true;
+    });
+  };
+  call('/transfer', (body) => transfer(sql.BEGIN, sql.lockBalances, body));
+  call('/transfer-serializable', (body) => whileOthersWin(() => transfer(sql.BEGIN_SERIALIZABLE, sql.balances, body)));
 
   await app.listen({ host: '127.0.0.1', port: 0 });
   const close = async () => {
@@ -68,10 +123,17 @@ export async function start(databaseUrl) {
   return { port: app.server.address().port, stats: () => ({}), close };
 }
 
-function document(row) {
-  return { ...row.data, id: idOf(row), _creationTime: row.created_at.getTime() };
-}
-
-function idOf({ id }) {
-  return `messages:${id}`;
+async function transaction(pool, begin, work) {
+  const client = await pool.connect();
+  try {
+    await client.query(begin);
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback');
+    throw error;
+  } finally {
+    client.release();
+  }
 }

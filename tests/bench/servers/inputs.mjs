@@ -1,4 +1,5 @@
-// What both servers take, checked by the same schemas.
+// What all servers take, checked by the same schemas, and what they share beside.
+import { defineRef } from '@avvos/convoy';
 import { z } from 'zod';
 
 export const echoInput = z.object({
@@ -15,5 +16,20 @@ export const messageInput = z.object({
   text: z.string().min(1).max(2000),
 });
 
+export const messagesInput = z.object({ messages: z.array(messageInput).max(1000) });
+
+export const idInput = z.object({ id: defineRef('messages') });
+
+export const idsInput = z.object({ ids: z.array(defineRef('messages')).max(100) });
+
+export const transferInput = z.object({
+  from: defineRef('accounts'),
+  to: defineRef('accounts'),
+  amount: z.number().positive(),
+});
+
 /** Documents in one answer. */
 export const PAGE = 20;
+
+/** Connections a server has for one kind of work. */
+export const POOL = 8;

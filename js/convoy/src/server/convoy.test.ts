@@ -101,7 +101,7 @@ describe('createConvoy', () => {
   it('swaps the program, and keeps the old one when that fails', async () => {
     const engine = new ScriptedEngine();
     const convoy = await convoyOf(engine, { schema, functions });
-    engine.report = { tables: { notes: { holdsInserts: true } }, created: ['table notes'], warnings: [] };
+    engine.report = { tables: { notes: { holdsInserts: true } }, created: ['table notes'], warnings: [], leftOver: [] };
     const next = { notes: { echo: query({ handler: () => ({ text: 'new code' }) }) } };
     expect(await convoy.load({ schema, functions: next })).toMatchObject({ created: ['table notes'] });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'new code' });
@@ -117,7 +117,7 @@ describe('createConvoy', () => {
 
   it('lets inserts wait where the engine says they may', async () => {
     const engine = new ScriptedEngine();
-    engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [] };
+    engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [], leftOver: [] };
     const add = mutation({ handler: (ctx) => ctx.db.insert('notes', { text: 'x' }) });
     const convoy = await convoyOf(engine, { schema, functions: { add } });
     await convoy.mutation(makeMutationRef('add'), {});

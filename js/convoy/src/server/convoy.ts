@@ -141,7 +141,7 @@ class RunningConvoy implements Convoy {
   /** Watches queries in development. */
   readonly #watch: QueryWatch | null;
   #address: ListenAddress | null = null;
-  #loaded: LoadReport = { tables: {}, created: [], warnings: [] };
+  #loaded: LoadReport = { tables: {}, created: [], warnings: [], leftOver: [] };
   /** The load under way; loads never overlap. */
   #loading: Promise<unknown> = Promise.resolve();
 

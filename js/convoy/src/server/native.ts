@@ -84,6 +84,8 @@ export interface LoadReport {
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];
   readonly warnings: readonly string[];
+  /** What the schema does not have any more, or Convoy has no use for. It is never dropped unasked. */
+  readonly leftOver: readonly string[];
 }
 
 /** Where the addon would be on a machine. */

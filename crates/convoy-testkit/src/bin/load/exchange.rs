@@ -32,8 +32,8 @@ impl Exchange {
         Ok(Exchange { socket, answer: Vec::with_capacity(16 << 10) })
     }
 
-    /// Sends a request and reads its whole answer, which must be a 200.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<(), Failed> {
+    /// Sends a request and reads its whole answer; gives the status.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<u16, Failed> {
         self.socket.write_all(request).await?;
         self.answer.clear();
         loop {
@@ -47,17 +47,24 @@ impl Exchange {
                     return Err("the server closed a connection within an answer".into());
                 }
             }
-            if !self.answer.starts_with(b"HTTP/1.1 200 ") {
-                return Err(format!("not a 200: {}", String::from_utf8_lossy(&self.answer)).into());
-            }
-            return Ok(());
+            return status(&self.answer);
         }
+    }
+
+    /// The last answer, for people.
+    pub fn answer(&self) -> String {
+        String::from_utf8_lossy(&self.answer).into_owned()
     }
 }
 
 /// Where an answer's body begins, once its head is there.
 fn head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn status(answer: &[u8]) -> Result<u16, Failed> {
+    let digits = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("an answer is no HTTP/1.1")?;
+    Ok(std::str::from_utf8(digits)?.parse()?)
 }
 
 fn content_length(head: &[u8]) -> Result<usize, Failed> {

@@ -140,7 +140,9 @@ async fn write_all(plan: &Plan) -> Result<Vec<Moments>, Failed> {
         let request = post(plan.address, &plan.write_path, &write.body);
         pace.tick().await;
         let sent = Instant::now();
-        exchange.ask(&request).await?;
+        if exchange.ask(&request).await? != 200 {
+            return Err(format!("a write was refused: {}", exchange.answer()).into());
+        }
         moments.push(Moments { sent, answered: Instant::now() });
     }
     Ok(moments)

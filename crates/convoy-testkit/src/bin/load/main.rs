@@ -5,12 +5,14 @@
 //! servers' counters, say), and at last the measurements as JSON. It knows
 //! nothing of what it asks for: paths, bodies and markers are the caller's.
 //!
-//! One thread, requests encoded beforehand, and no more of HTTP than the answers
-//! of a benchmark need: it shares its cores with what it measures.
+//! One thread, and no more of HTTP than the answers of a benchmark need: it
+//! shares its cores with what it measures.
 
+mod bodies;
 mod exchange;
 mod live;
 mod requests;
+mod spread;
 mod times;
 
 use serde::Deserialize;
@@ -18,8 +20,10 @@ use serde::Deserialize;
 /// Ends the run: numbers with errors among them are worth nothing.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
+/// Tags are outside: serde would read everything twice to find one within, and a
+/// plan may hold many ids.
 #[derive(Deserialize)]
-#[serde(tag = "mode", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 enum Work {
     Requests(requests::Plan),
     Live(live::Plan),

@@ -1,14 +1,19 @@
 //! As many requests as a server answers: each connection asks, waits for the
 //! answer, and asks again.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::task::LocalSet;
 
 use crate::Failed;
-use crate::exchange::{Exchange, post};
+use crate::bodies::{Bodies, Requests, Source};
+use crate::exchange::Exchange;
 use crate::times::Times;
 
 #[derive(Deserialize)]
@@ -16,67 +21,156 @@ use crate::times::Times;
 pub struct Plan {
     address: SocketAddr,
     path: String,
-    /// Sent in turn, beginning anew at the end.
-    bodies: Vec<String>,
+    bodies: Bodies,
     connections: usize,
-    /// Load before the measurement, which leaves it out.
-    warm_ms: u64,
-    measure_ms: u64,
+    length: Length,
 }
 
-#[derive(Serialize)]
+/// When it is enough.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Length {
+    /// `warm_ms` is load before the measurement, which leaves it out.
+    Time { warm_ms: u64, measure_ms: u64 },
+    /// So many requests of all connections together, all measured.
+    Calls(usize),
+}
+
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
+    /// Answered with 200 within the measurement.
     requests: usize,
     per_second: f64,
+    /// Of those.
     latency: Times,
+    /// Answered with 200 at all: before, within and after the measurement.
+    answered: usize,
+    /// Other answers at all, by status.
+    errors: BTreeMap<u16, usize>,
+    /// One of them, for people.
+    an_error: Option<String>,
 }
 
-/// Says `measuring` when the warm-up is over.
+/// Says `measuring` when the warm-up is over and `measured` when the time is up;
+/// ends when every request has its answer.
 pub async fn run(plan: Plan) -> Result<Measured, Failed> {
-    if plan.bodies.is_empty() || plan.connections == 0 {
-        return Err("a plan needs a body and a connection".into());
+    if plan.connections == 0 {
+        return Err("a plan needs a connection".into());
     }
-    let requests: Arc<[Vec<u8>]> = plan.bodies.iter().map(|body| post(plan.address, &plan.path, body)).collect();
-    let began = Instant::now() + Duration::from_millis(plan.warm_ms);
-    let until = began + Duration::from_millis(plan.measure_ms);
-    let mut askers = Vec::with_capacity(plan.connections);
-    for place in 0..plan.connections {
-        let exchange = Exchange::open(plan.address).await?;
-        // Apart from each other, so that not all ask for the same at once.
-        let first = place * requests.len() / plan.connections;
-        askers.push(tokio::spawn(keep_asking(exchange, requests.clone(), first, began, until)));
+    let source = Arc::new(Source::new(plan.address, plan.path, plan.bodies)?);
+    let mut exchanges = Vec::with_capacity(plan.connections);
+    for _ in 0..plan.connections {
+        exchanges.push(Exchange::open(plan.address).await?);
     }
-    tokio::time::sleep_until(began.into()).await;
-    println!("measuring");
-    let mut latencies = Vec::new();
-    for asker in askers {
-        latencies.extend(asker.await??);
-    }
-    let requests = latencies.len();
-    let per_second = requests as f64 * 1_000.0 / plan.measure_ms as f64;
-    Ok(Measured { requests, per_second, latency: Times::of(latencies) })
+    let span = Rc::new(Span::starting_now(&plan.length));
+    LocalSet::new()
+        .run_until(async {
+            let askers: Vec<_> = exchanges
+                .into_iter()
+                .enumerate()
+                .map(|(place, exchange)| {
+                    let requests = source.requests(place, plan.connections);
+                    tokio::task::spawn_local(keep_asking(exchange, requests, span.clone()))
+                })
+                .collect();
+            tokio::time::sleep_until(span.began.into()).await;
+            println!("measuring");
+            if let Some(until) = span.until {
+                tokio::time::sleep_until(until.into()).await;
+                println!("measured");
+            }
+            let mut all = Answers::default();
+            for asker in askers {
+                all.add(asker.await??);
+            }
+            Ok(all.measured(&span))
+        })
+        .await
 }
 
-/// Gives the latencies of what was answered between `began` and `until`.
-async fn keep_asking(
-    mut exchange: Exchange,
-    requests: Arc<[Vec<u8>]>,
-    first: usize,
+/// The part of the run that is measured.
+struct Span {
     began: Instant,
-    until: Instant,
-) -> Result<Vec<i64>, Failed> {
-    let mut latencies = Vec::with_capacity(1 << 14);
-    for request in requests.iter().cycle().skip(first) {
-        let asked = Instant::now();
-        exchange.ask(request).await?;
-        let answered = Instant::now();
-        if answered >= until {
-            break;
-        }
-        if answered >= began {
-            latencies.push((answered - asked).as_micros() as i64);
+    until: Option<Instant>,
+    /// Requests that may still be sent.
+    left: Cell<usize>,
+}
+
+impl Span {
+    fn starting_now(length: &Length) -> Span {
+        let now = Instant::now();
+        match *length {
+            Length::Time { warm_ms, measure_ms } => {
+                let began = now + Duration::from_millis(warm_ms);
+                Span { began, until: Some(began + Duration::from_millis(measure_ms)), left: Cell::new(usize::MAX) }
+            }
+            Length::Calls(calls) => Span { began: now, until: None, left: Cell::new(calls) },
         }
     }
-    Ok(latencies)
+
+    /// Whether another request is to be sent, which it then counts.
+    fn goes_on(&self) -> bool {
+        let left = self.left.get();
+        let goes_on = left > 0 && self.until.is_none_or(|until| Instant::now() < until);
+        self.left.set(left - usize::from(goes_on));
+        goes_on
+    }
+
+    fn holds(&self, moment: Instant) -> bool {
+        moment >= self.began && self.until.is_none_or(|until| moment < until)
+    }
+}
+
+/// What was answered.
+#[derive(Default)]
+struct Answers {
+    /// Latencies within the measurement, in microseconds.
+    latencies: Vec<i64>,
+    answered: usize,
+    errors: BTreeMap<u16, usize>,
+    an_error: Option<String>,
+}
+
+impl Answers {
+    fn add(&mut self, other: Answers) {
+        self.latencies.extend(other.latencies);
+        self.answered += other.answered;
+        for (status, times) in other.errors {
+            *self.errors.entry(status).or_default() += times;
+        }
+        self.an_error = self.an_error.take().or(other.an_error);
+    }
+
+    fn measured(self, span: &Span) -> Measured {
+        let requests = self.latencies.len();
+        let took = span.until.unwrap_or_else(Instant::now) - span.began;
+        Measured {
+            requests,
+            per_second: requests as f64 / took.as_secs_f64(),
+            latency: Times::of(self.latencies),
+            answered: self.answered,
+            errors: self.errors,
+            an_error: self.an_error,
+        }
+    }
+}
+
+async fn keep_asking(mut exchange: Exchange, mut requests: Requests, span: Rc<Span>) -> Result<Answers, Failed> {
+    let mut answers = Answers::default();
+    while span.goes_on() {
+        let asked = Instant::now();
+        let status = exchange.ask(requests.next()).await?;
+        let at = Instant::now();
+        if status != 200 {
+            *answers.errors.entry(status).or_default() += 1;
+            answers.an_error.get_or_insert_with(|| exchange.answer());
+            continue;
+        }
+        answers.answered += 1;
+        if span.holds(at) {
+            answers.latencies.push((at - asked).as_micros() as i64);
+        }
+    }
+    Ok(answers)
 }

@@ -32,6 +32,9 @@ export class DevApp {
   #hash: string | null = null;
   #failing = false;
 
+  /** What was said to be left over: once is enough. */
+  readonly #leftOver = new Set<string>();
+
   constructor(options: DevAppOptions) {
     this.#options = options;
   }
@@ -111,6 +114,11 @@ export class DevApp {
 
   #warn(report: LoadReport): void {
     for (const warning of report.warnings) this.#options.terminal.warn(warning);
+    for (const thing of report.leftOver) {
+      if (this.#leftOver.has(thing)) continue;
+      this.#leftOver.add(thing);
+      this.#options.terminal.info(`Left as it is: ${thing}`);
+    }
   }
 
   #nameOf(changed: readonly string[]): string {

@@ -1,0 +1,148 @@
+//! Which of many ids a request asks for: numbers picked at random, the same for
+//! the same seed.
+
+use serde::Deserialize;
+
+/// How picks spread over the numbers below some count; the low ones are the
+/// favoured ones.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Spread {
+    /// All alike.
+    Uniform,
+    /// A share of the picks goes to the first few, the rest to all.
+    Hot { share: f64, size: usize },
+    /// The n-th is picked in proportion to 1 / n^exponent.
+    Zipf { exponent: f64 },
+}
+
+/// A spread over a given count, ready to be picked from.
+pub enum Picker {
+    Uniform {
+        count: usize,
+    },
+    Hot {
+        share: f64,
+        size: usize,
+        count: usize,
+    },
+    /// The chance of each number or a lower one; the last is 1.
+    Table {
+        cumulative: Vec<f64>,
+    },
+}
+
+impl Picker {
+    pub fn new(spread: &Spread, count: usize) -> Picker {
+        match *spread {
+            Spread::Uniform => Picker::Uniform { count },
+            Spread::Hot { share, size } => Picker::Hot { share, size: size.min(count), count },
+            Spread::Zipf { exponent } => {
+                let mut sum = 0.0;
+                let mut cumulative: Vec<f64> = (1..=count)
+                    .map(|rank| {
+                        sum += (rank as f64).powf(-exponent);
+                        sum
+                    })
+                    .collect();
+                cumulative.iter_mut().for_each(|chance| *chance /= sum);
+                Picker::Table { cumulative }
+            }
+        }
+    }
+
+    pub fn pick(&self, random: &mut Random) -> usize {
+        match self {
+            Picker::Uniform { count } => random.below(*count),
+            Picker::Hot { share, size, count } => {
+                let hot = random.fraction() < *share;
+                random.below(if hot { *size } else { *count })
+            }
+            Picker::Table { cumulative } => {
+                let at = random.fraction();
+                cumulative.partition_point(|chance| *chance <= at).min(cumulative.len() - 1)
+            }
+        }
+    }
+}
+
+/// SplitMix64: good enough for loads, and the same on every machine and release.
+pub struct Random(u64);
+
+impl Random {
+    /// The `stream`-th sequence of a seed; streams are unrelated.
+    pub fn new(seed: u64, stream: u64) -> Random {
+        let mut random = Random(seed);
+        Random(random.next() ^ stream.wrapping_mul(0xd134_2543_de82_ef95))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// At least 0, less than 1.
+    fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        ((u128::from(self.next()) * count as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PICKS: usize = 100_000;
+
+    /// How often each number came.
+    fn tally(spread: &Spread, count: usize) -> Vec<usize> {
+        let picker = Picker::new(spread, count);
+        let mut random = Random::new(7, 0);
+        let mut times = vec![0; count];
+        for _ in 0..PICKS {
+            times[picker.pick(&mut random)] += 1;
+        }
+        times
+    }
+
+    fn share(times: &[usize]) -> f64 {
+        times.iter().sum::<usize>() as f64 / PICKS as f64
+    }
+
+    #[test]
+    fn uniform_picks_favour_nobody() {
+        let times = tally(&Spread::Uniform, 10);
+        assert!(times.iter().all(|times| (9_500..10_500).contains(times)), "{times:?}");
+    }
+
+    #[test]
+    fn the_hot_get_their_share_and_the_rest_something() {
+        let times = tally(&Spread::Hot { share: 0.8, size: 10 }, 1_000);
+        assert!((share(&times[..10]) - 0.802).abs() < 0.01);
+        assert!(times[10..].iter().filter(|times| **times > 0).count() > 900);
+    }
+
+    #[test]
+    fn zipf_falls_by_the_power_of_the_rank() {
+        let times = tally(&Spread::Zipf { exponent: 1.5 }, 100_000);
+        // 1 / ζ(1.5), and a 2^1.5-th of it.
+        assert!((share(&times[..1]) - 0.383).abs() < 0.01);
+        assert!((share(&times[1..2]) - 0.135).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_seed_repeats_itself_and_its_streams_differ() {
+        let some = |seed, stream| {
+            let mut random = Random::new(seed, stream);
+            std::array::from_fn::<_, 4, _>(|_| random.below(1 << 20))
+        };
+        assert_eq!(some(1, 2), some(1, 2));
+        assert_ne!(some(1, 2), some(1, 3));
+        assert_ne!(some(1, 2), some(2, 2));
+    }
+}

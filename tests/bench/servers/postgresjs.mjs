@@ -1,0 +1,151 @@
+// The same functions on node:http and postgres.js, with nothing in between: its
+// statements are prepared once per connection, and it sends several at a time
+// over one connection where it can.
+import { createServer } from 'node:http';
+import postgres from 'postgres';
+import { canPay, document, idOf, stored, uuidOf } from './documents.mjs';
+import {
+  channelInput,
+  echoInput,
+  idInput,
+  idsInput,
+  messageInput,
+  messagesInput,
+  POOL,
+  transferInput,
+} from './inputs.mjs';
+import { whileOthersWin } from './retry.mjs';
+import * as sql from './statements.mjs';
+
+/** @param {string} databaseUrl */
+export async function start(databaseUrl) {
+  const db = postgres(databaseUrl, { max: POOL, onnotice: () => undefined });
+  const handlers = calls(db);
+  const server = createServer((request, response) => void answer(handlers, request, response));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
+  const close = async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    await db.end();
+  };
+  return { port: server.address().port, stats: () => ({}), close };
+}
+
+/** What a tagged template does, for a text that is written elsewhere. */
+const run = (on, { text }, values) => on.unsafe(text, values, { prepare: true });
+
+/** By path. */
+const calls = (db) => ({
+  '/echo': (body) => echoInput.parse(body),
+
+  '/get': async (body) => {
+    const { id } = idInput.parse(body);
+    const [row] = await run(db, sql.get, [uuidOf(id)]);
+    return row === undefined ? null : document(row);
+  },
+
+  '/get-each': async (body) => {
+    const { ids } = idsInput.parse(body);
+    const found = [];
+    for (const id of ids) {
+      const [row] = await run(db, sql.get, [uuidOf(id)]);
+      found.push(row === undefined ? null : document(row));
+    }
+    return found;
+  },
+
+  '/get-many': async (body) => {
+    const { ids } = idsInput.parse(body);
+    const rows = await run(db, sql.getMany, [ids.map(uuidOf)]);
+    const found = new Map(rows.map((row) => [idOf(row), document(row)]));
+    return ids.map((id) => found.get(id) ?? null);
+  },
+
+  '/newest': async (body) => {
+    const { channel } = channelInput.parse(body);
+    return (await run(db, sql.newest, [channel])).map(document);
+  },
+
+  '/send': async (body) => {
+    const message = messageInput.parse(body);
+    const [row] = await run(db, sql.insert, [stored(message)]);
+    return idOf(row);
+  },
+
+  '/send-in-transaction': (body) => {
+    const message = messageInput.parse(body);
+    return db.begin(async (transaction) => {
+      const [row] = await run(transaction, sql.insert, [stored(message)]);
+      return idOf(row);
+    });
+  },
+
+  '/send-each': (body) => {
+    const { messages } = messagesInput.parse(body);
+    return db.begin(async (transaction) => {
+      const ids = [];
+      for (const message of messages) {
+        const [row] = await run(transaction, sql.insert, [stored(message)]);
+        ids.push(idOf(row));
+      }
+      return ids;
+    });
+  },
+
+  '/send-many': async (body) => {
+    const { messages } = messagesInput.parse(body);
+    const rows = await run(db, sql.insertMany, [JSON.stringify(messages.map(stored))]);
+    return rows.map(idOf);
+  },
+
+  '/like': (body) => {
+    const uuid = uuidOf(idInput.parse(body).id);
+    return db.begin(async (transaction) => {
+      const [row] = await run(transaction, sql.lockMessage, [uuid]);
+      if (row === undefined) return null;
+      const data = { ...row.data, likes: row.data.likes + 1 };
+      await run(transaction, sql.updateMessage, [uuid, data]);
+      return document({ ...row, data });
+    });
+  },
+
+  '/transfer': (body) => transfer(db, '', sql.lockBalances, body),
+
+  '/transfer-serializable': (body) =>
+    whileOthersWin(() => transfer(db, 'isolation level serializable', sql.balances, body)),
+});
+
+function transfer(db, mode, read, body) {
+  const { from, to, amount } = transferInput.parse(body);
+  const both = [uuidOf(from), uuidOf(to)];
+  return db.begin(mode, async (transaction) => {
+    const rows = await run(transaction, read, both);
+    if (!canPay(rows, both[0], amount)) return false;
+    await run(transaction, sql.move, [...both, amount]);
+    return true;
+  });
+}
+
+async function answer(handlers, request, response) {
+  try {
+    const body = JSON.parse(await bodyOf(request));
+    send(response, 200, { ok: true, data: await handlers[request.url](body) });
+  } catch (error) {
+    send(response, error.statusCode ?? 500, { ok: false, error: { message: error.message } });
+  }
+}
+
+function bodyOf(request) {
+  return new Promise((resolve, reject) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.once('end', () => resolve(Buffer.concat(chunks).toString()));
+    request.once('error', reject);
+  });
+}
+
+function send(response, status, answer) {
+  const text = JSON.stringify(answer);
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+}

@@ -1,0 +1,97 @@
+// The SQL of those who are not Convoy, as one would write it for speed; pgbench
+// runs the same. Tables are found by each one's own search path.
+import { PAGE } from './inputs.mjs';
+
+export const get = {
+  name: 'get',
+  text: `
+    select id, created_at, data
+    from messages
+    where id = $1::uuid`,
+};
+
+export const getMany = {
+  name: 'get-many',
+  text: `
+    select id, created_at, data
+    from messages
+    where id = any($1::uuid[])`,
+};
+
+export const newest = {
+  name: 'newest',
+  text: `
+    select id, created_at, data
+    from messages
+    where (data ->> 'channel') collate "C" = $1
+    order by created_at desc, id desc
+    limit ${PAGE}`,
+};
+
+// Ids in the order of time, as Convoy makes them: they fill an index page after
+// page, which random ones do not.
+export const insert = {
+  name: 'insert',
+  text: `
+    insert into messages (id, data)
+    values (uuidv7(), $1::jsonb)
+    returning id`,
+};
+
+/** Many documents, as the text of a JSON array. */
+export const insertMany = {
+  name: 'insert-many',
+  text: `
+    insert into messages (id, data)
+    select uuidv7(), value
+    from jsonb_array_elements($1::text::jsonb)
+    returning id`,
+};
+
+export const lockMessage = {
+  name: 'lock-message',
+  text: `
+    select id, created_at, data
+    from messages
+    where id = $1::uuid
+    for update`,
+};
+
+export const updateMessage = {
+  name: 'update-message',
+  text: `
+    update messages
+    set data = $2::jsonb, updated_at = now()
+    where id = $1::uuid`,
+};
+
+export const balances = {
+  name: 'balances',
+  text: `
+    select id, data -> 'balance' as balance
+    from accounts
+    where id in ($1::uuid, $2::uuid)`,
+};
+
+/** In the order of ids, so that no two transfers wait for each other. */
+export const lockBalances = {
+  name: 'lock-balances',
+  text: `${balances.text}
+    order by id
+    for update`,
+};
+
+/** From the first to the second, both in one statement. */
+export const move = {
+  name: 'move',
+  text: `
+    update accounts
+    set
+      data = jsonb_set(data, '{balance}', to_jsonb(
+        (data ->> 'balance')::numeric + case id when $1::uuid then -$3::numeric else $3::numeric end)),
+      updated_at = now()
+    where id in ($1::uuid, $2::uuid)`,
+};
+
+export const BEGIN = 'begin';
+export const BEGIN_SERIALIZABLE = 'begin isolation level serializable';

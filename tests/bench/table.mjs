@@ -1,0 +1,23 @@
+// Numbers and tables as text: Markdown that also reads well unrendered.
+
+/** The first column is text, the others are numbers. */
+export function table(head, rows) {
+  const widths = head.map((_, place) => Math.max(...[head, ...rows].map((cells) => cells[place].length), 3));
+  const line = (cells) =>
+    `| ${cells.map((cell, place) => (place === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[place]))).join(' | ')} |`;
+  const rule = widths.map((width, place) => (place === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+  return [line(head), line(rule), ...rows.map(line)].join('\n');
+}
+
+export function whole(number) {
+  return Math.round(number).toLocaleString('en-US');
+}
+
+/** @param {number} micros */
+export function ms(micros) {
+  return (micros / 1000).toFixed(1);
+}
+
+export function times(ratio) {
+  return `${ratio.toFixed(2)}×`;
+}

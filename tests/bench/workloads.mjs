@@ -1,0 +1,160 @@
+// What is measured: who is asked for what, and what Convoy is to reach.
+
+import { OTHERS } from './contestants.mjs';
+import { CHANNELS, channelName } from './database.mjs';
+
+const channels = Array.from({ length: CHANNELS }, (_, n) => channelName(n));
+const text = 'somewhat longer than a greeting, and about as long as what people send each other';
+const message = (channel) => ({ channel, author: 'someone', text });
+
+const HUNDRED = 100;
+const TWENTY = 20;
+const AMOUNT = 5;
+
+/** Everyone's path and what Convoy is to be, in times of theirs. */
+const both = (path, target, note) =>
+  OTHERS.map(({ name, title }) => ({ server: name, title: note ? `${title}, ${note}` : title, path, target }));
+
+const inTurn = (bodies) => () => ({ inTurn: bodies.map((body) => JSON.stringify(body)) });
+
+/**
+ * Ids the generator picks and puts between these texts.
+ *
+ * @param {'messages' | 'accounts'} table
+ */
+const picked =
+  (table, { picks = 1, spread = 'uniform', before, between = '', after }) =>
+  (database, seed) => ({ picked: { ids: database.ids(table), picks, spread, seed, before, between, after } });
+
+const one = { before: '{"id":"', after: '"}' };
+
+function transfer(name, title, spread, { forUpdate, serializable, ofUniform }) {
+  return {
+    name,
+    title,
+    bodies: picked('accounts', {
+      picks: 2,
+      spread,
+      before: '{"from":"',
+      between: '","to":"',
+      after: `","amount":${AMOUNT}}`,
+    }),
+    ours: '/api/mutation/bench.transfer',
+    theirs: [
+      ...both('/transfer', forUpdate, 'for update'),
+      // Where it gives up, it says so: the one error that is part of a measurement.
+      ...both('/transfer-serializable', serializable, 'SERIALIZABLE').map((each) => ({ ...each, mayFail: true })),
+    ],
+    ofUniform,
+    crowd: 'transfers',
+    keeps: 'money',
+    group: 'transfers',
+  };
+}
+
+/**
+ * `bodies`: what is sent, of a database and a seed. `same`: all must give the same
+ * answer. `keeps`: what must be true of the tables afterwards (invariants.mjs).
+ * `group`: workloads that are measured in turn, since they are compared with each
+ * other; without one, a workload is by itself. `crowd`: which of the pace's numbers of connections. `pgbench`: the name of its
+ * script. `target` and `ofUniform` (the least share of our own uniform transfers):
+ * see targets.mjs. `probes`: calls of which statements are counted, where the
+ * usual number would take long.
+ */
+export const WORKLOADS = [
+  {
+    name: 'echo',
+    title: 'echo through Zod and JavaScript',
+    bodies: inTurn([{ name: 'a name', count: 42, tags: ['one', 'two', 'three'] }]),
+    ours: '/api/query/echo.say',
+    theirs: both('/echo').map((each, place) => ({ ...each, title: ['Fastify', 'node:http'][place] })),
+    same: true,
+  },
+  {
+    name: 'get',
+    title: 'get by id',
+    bodies: picked('messages', one),
+    ours: '/api/query/messages.get',
+    theirs: both('/get', 1.15),
+    same: true,
+    pgbench: 'get',
+  },
+  {
+    name: 'list',
+    title: `20 newest of ${CHANNELS} channels by index`,
+    bodies: inTurn(channels.map((channel) => ({ channel }))),
+    ours: '/api/query/messages.newest',
+    theirs: both('/newest', 1.15),
+    same: true,
+    pgbench: 'list',
+  },
+  {
+    name: 'get-20',
+    title: `${TWENTY} gets by id in one call`,
+    bodies: picked('messages', { picks: TWENTY, before: '{"ids":["', between: '","', after: '"]}' }),
+    ours: '/api/query/messages.getMany',
+    theirs: [...both('/get-each', 4, 'a loop'), ...both('/get-many', undefined, 'one statement')],
+    same: true,
+  },
+  {
+    name: 'insert',
+    title: 'insert one document',
+    bodies: inTurn(channels.map(message)),
+    ours: '/api/mutation/messages.send',
+    theirs: [...both('/send', 0.9, 'autocommit'), ...both('/send-in-transaction', 1.2, 'BEGIN/COMMIT')],
+    pgbench: 'insert',
+  },
+  {
+    name: 'insert-100',
+    title: `insert ${HUNDRED} documents in one call`,
+    bodies: inTurn(
+      channels.map((_, n) => ({
+        messages: Array.from({ length: HUNDRED }, (_, m) => message(channelName((n + m) % CHANNELS))),
+      })),
+    ),
+    ours: '/api/mutation/messages.sendMany',
+    theirs: [...both('/send-each', 4, 'a loop'), ...both('/send-many', undefined, 'one statement')],
+    probes: 64,
+  },
+  {
+    name: 'rmw',
+    title: 'read, change and write one document',
+    bodies: picked('messages', one),
+    ours: '/api/mutation/messages.like',
+    theirs: both('/like', 1.3, 'for update'),
+    pgbench: 'rmw',
+    keeps: 'likes',
+  },
+  {
+    ...transfer('transfer-uniform', 'transfer, all accounts alike', 'uniform', {}),
+    pgbench: 'transfer',
+  },
+  transfer(
+    'transfer-hot',
+    'transfer, 80 % of picks on 100 accounts',
+    { hot: { share: 0.8, size: 100 } },
+    {
+      ofUniform: 2 / 3,
+    },
+  ),
+  transfer(
+    'transfer-zipf',
+    'transfer, Zipf 1.5',
+    { zipf: { exponent: 1.5 } },
+    {
+      forUpdate: 1.3,
+      serializable: 4,
+      ofUniform: 2 / 3,
+    },
+  ),
+];
+
+/** Workloads by what is measured in turn, in their order. */
+export function inGroups(workloads) {
+  const groups = new Map();
+  for (const work of workloads) {
+    const name = work.group ?? work.name;
+    groups.set(name, [...(groups.get(name) ?? []), work]);
+  }
+  return [...groups.values()];
+}
