@@ -222,8 +222,17 @@ async fn forget_old_answers(postgres: Postgres, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FORGET) => {}
         }
-        if let Err(error) = postgres.write(&sql::idempotency::trim()).await {
-            tracing::debug!(cause = %error, "old answers could not be removed; they stay until the next time");
+        // Some at a time, until there are none.
+        loop {
+            match postgres.write(&sql::idempotency::trim()).await {
+                Ok(rows) if rows.is_empty() => break,
+                Ok(_) if stop.is_cancelled() => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(cause = %error, "old answers could not be removed; they stay until the next time");
+                    break;
+                }
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Facts {
     pub updated_at: bool,
     /// No trigger but ours: a write changes what it says and nothing else.
     pub quiet: bool,
+    /// Quiet, and nothing can refuse a write either: no unique index, no constraint.
+    pub plain: bool,
 }
 
 /// One index: fields in order, then creation time, then id.
@@ -89,7 +91,7 @@ pub enum KeyKind {
     Number,
     /// `false` before `true`.
     Boolean,
-    /// By jsonb's own order; change tracking treats every value as possible.
+    /// By type and then by value; change tracking treats every value as possible.
     Json,
 }
 
@@ -223,7 +225,7 @@ impl Table {
     /// What the database says; before it was asked, what holds for every table
     /// of ours.
     pub fn facts(&self) -> Facts {
-        let before = Facts { created_at: true, updated_at: self.managed, quiet: false };
+        let before = Facts { created_at: true, updated_at: self.managed, quiet: false, plain: false };
         self.facts.get().copied().unwrap_or(before)
     }
 

@@ -4,6 +4,9 @@
 //! two own fields are joined into one buffer.
 
 use std::fmt::Write;
+use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::postgres::{DbError, Row};
@@ -23,11 +26,61 @@ pub(super) fn push_failure(out: &mut String, failure: &Failure) {
     out.push_str("},");
 }
 
+/// What a document holds, as Postgres sent it or as it will be stored.
+#[derive(Clone)]
+pub(super) struct Content {
+    /// `created_at`, in microseconds since 1970.
+    created: i64,
+    data: Data,
+}
+
+#[derive(Clone)]
+enum Data {
+    /// A row that begins `id, created_at, data`.
+    Row(Arc<Row>),
+    Text(Arc<str>),
+}
+
+impl Content {
+    pub fn of(row: Arc<Row>) -> Result<Content, DbError> {
+        Ok(Content { created: row.micros(1)?, data: Data::Row(row) })
+    }
+
+    /// The same document with other data.
+    pub fn with(&self, data: String) -> Content {
+        Content { created: self.created, data: Data::Text(data.into()) }
+    }
+
+    /// The stored JSON.
+    pub fn data(&self) -> Result<&str, DbError> {
+        match &self.data {
+            Data::Row(row) => row.json(2),
+            Data::Text(text) => Ok(text),
+        }
+    }
+}
+
 /// `{"ok":{…document…}},`, or null where there is none.
 pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row>) -> Result<(), DbError> {
     out.push_str(r#"{"ok":"#);
     match row {
-        Some(row) => push_document(out, table, row)?,
+        Some(row) => push_row(out, table, row)?,
+        None => out.push_str("null"),
+    }
+    out.push_str("},");
+    Ok(())
+}
+
+/// The same of a document that need not be a row.
+pub(super) fn push_ok_content(
+    out: &mut String,
+    table: &Table,
+    id: Uuid,
+    content: Option<&Content>,
+) -> Result<(), DbError> {
+    out.push_str(r#"{"ok":"#);
+    match content {
+        Some(content) => push_document(out, table, id, content.created, content.data()?)?,
         None => out.push_str("null"),
     }
     out.push_str("},");
@@ -38,7 +91,7 @@ pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row
 pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<(), DbError> {
     out.push('[');
     for row in rows {
-        push_document(out, table, row)?;
+        push_row(out, table, row)?;
         out.push(',');
     }
     if !rows.is_empty() {
@@ -48,10 +101,13 @@ pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> R
     Ok(())
 }
 
+fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
+    push_document(out, table, row.uuid(0)?, row.micros(1)?, row.json(2)?)
+}
+
 /// `{…stored, "id":…, "_creationTime":…}`: our two fields come last, so that
 /// they win over fields of those names someone may have stored by hand.
-fn push_document(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
-    let (id, created, data) = (row.uuid(0)?, row.micros(1)?, row.json(2)?);
+fn push_document(out: &mut String, table: &Table, id: Uuid, created: i64, data: &str) -> Result<(), DbError> {
     let stored = data
         .strip_suffix('}')
         .filter(|stored| stored.starts_with('{'))

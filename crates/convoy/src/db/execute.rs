@@ -3,10 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Memory;
 use super::answer::push_failure;
+use super::draft::{Draft, Outcome, Write};
+use super::read::too_many_reads;
 use super::read_set::ReadSet;
 use crate::change::Change;
 use crate::error::{Code, Failure};
@@ -52,6 +55,14 @@ pub struct Written {
     pub xid: Option<String>,
 }
 
+impl Written {
+    /// Adds what was written later in the same transaction.
+    pub fn join(&mut self, later: Written) {
+        self.changes.extend(later.changes);
+        self.xid = self.xid.take().or(later.xid);
+    }
+}
+
 /// What a call has read and written so far, within its limits.
 pub struct Executor {
     pub(super) node: Uuid,
@@ -67,6 +78,8 @@ pub struct Executor {
     refused: Option<Failure>,
     /// Something was written, or may have been.
     pub(super) dirty: bool,
+    /// How many operations of the batch are answered, and how long that is.
+    progress: (usize, usize),
 }
 
 impl Executor {
@@ -83,6 +96,7 @@ impl Executor {
             may_write,
             refused: None,
             dirty: false,
+            progress: (0, 0),
         }
     }
 
@@ -118,6 +132,7 @@ impl Executor {
                 Ok(op) => op,
                 Err(failure) => {
                     push_failure(out, failure);
+                    self.progressed(1, out.len());
                     rest = &rest[1..];
                     continue;
                 }
@@ -128,6 +143,7 @@ impl Executor {
             let ops: Vec<&Op> = group.iter().flatten().collect();
             if op.writes() && !self.count_writes(ops.len()) {
                 ops.iter().for_each(|_| push_failure(out, &too_many_writes()));
+                self.progressed(ops.len(), out.len());
                 continue;
             }
             self.dirty |= op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only);
@@ -142,8 +158,64 @@ impl Executor {
                 Op::Raw(raw) => self.raw(access, raw, out).await?,
                 Op::Control(_) => push_failure(out, &out_of_place()),
             }
+            self.progressed(ops.len(), out.len());
         }
         Ok(())
+    }
+
+    /// A batch begins, at this place of its answers.
+    pub fn begin_progress(&mut self, at: usize) {
+        self.progress = (0, at);
+    }
+
+    /// Some more of the batch is answered.
+    pub fn progressed(&mut self, ops: usize, length: usize) {
+        self.progress = (self.progress.0 + ops, length);
+    }
+
+    /// How many operations of the batch are answered, and how long that is.
+    pub fn progress(&self) -> (usize, usize) {
+        self.progress
+    }
+
+    /// Counts what a draft is about to do.
+    pub fn count_drafted(&mut self, reads: usize, writes: usize) -> Result<(), Failure> {
+        if !self.count_reads(reads) {
+            return Err(too_many_reads());
+        }
+        if self.count_writes(writes) { Ok(()) } else { Err(too_many_writes()) }
+    }
+
+    /// Notes that something was written.
+    pub fn set_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Writes what is in a draft, and forgets what both know.
+    pub async fn settle(&mut self, access: &mut Access<'_>, draft: &mut Draft) -> Result<(), DbError> {
+        let Outcome { writes, inserts, .. } = draft.take()?;
+        draft.forget();
+        let mut ops: Vec<Result<Op, Failure>> = Vec::with_capacity(writes.len() + inserts.len());
+        for Write { table, id, data, .. } in writes {
+            ops.push(Ok(match data {
+                Some(data) => {
+                    let doc = RawValue::from_string(data).map_err(|error| DbError::Row(error.to_string()))?;
+                    Op::Edit { table, id, edit: Edit::Replace { doc } }
+                }
+                None => Op::Delete { table, id },
+            }));
+        }
+        ops.extend(inserts.into_iter().map(|(table, id, doc)| Ok(Op::Insert { table, id, doc })));
+        if ops.is_empty() {
+            return Ok(());
+        }
+        // They were counted as they were made, by whoever made them.
+        let (left, dirty) = (std::mem::replace(&mut self.may_write, usize::MAX), self.dirty);
+        let mut answers = String::new();
+        let ran = self.run(access, &ops, &mut answers).await;
+        (self.may_write, self.dirty) = (left, dirty);
+        self.memory.clear();
+        ran
     }
 
     /// The write that was refused, if any: a call that lost one must not commit,
@@ -208,6 +280,7 @@ impl Executor {
 /// (or, of reads by id, one for each table).
 fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
     let only_sets = |op: &Op| matches!(op, Op::Edit { edit: Edit::Patch { unset, .. }, .. } if unset.is_empty());
+    let replaces = |op: &Op| matches!(op, Op::Edit { edit: Edit::Replace { .. }, .. });
     let mut written: HashSet<Uuid> = HashSet::new();
     let mut another =
         |table: &Arc<Table>, of: &Arc<Table>, id: &Uuid| table.physical == of.physical && written.insert(*id);
@@ -218,7 +291,8 @@ fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
             (Op::Insert { table, .. }, Ok(Op::Insert { table: of, id, .. }))
             | (Op::Delete { table, .. }, Ok(Op::Delete { table: of, id })) => another(table, of, id),
             (Op::Edit { table, .. }, Ok(op @ Op::Edit { table: of, id, .. })) => {
-                only_sets(first) && only_sets(op) && another(table, of, id)
+                let alike = only_sets(first) && only_sets(op) || replaces(first) && replaces(op);
+                alike && another(table, of, id)
             }
             _ => false,
         })
@@ -226,7 +300,8 @@ fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
     count.max(1)
 }
 
-fn too_many_writes() -> Failure {
+/// A call writes more than its limit.
+pub fn too_many_writes() -> Failure {
     Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
 }
 

@@ -151,7 +151,15 @@ impl Executor {
         if !raw.read_only {
             self.memory.stop();
         }
-        let rows = access.raw(raw).await?;
+        let rows = match access.raw(raw).await {
+            Ok(rows) => rows,
+            // It has left nothing behind, so it is nobody else's failure.
+            Err(error) if raw.read_only && !error.connection_lost() && !matches!(error, DbError::Retry(_)) => {
+                push_failure(out, &error.to_failure("raw"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if self.count_reads(rows.len()) {
             push_ok(out, &format!("[{}]", rows.join(",")));
         } else {
@@ -166,7 +174,8 @@ impl Executor {
     }
 }
 
-fn too_many_reads() -> Failure {
+/// A call reads more than its limit.
+pub fn too_many_reads() -> Failure {
     Failure::new(
         Code::PayloadTooLarge,
         "this call reads more documents than its limit allows; use an index and a limit",

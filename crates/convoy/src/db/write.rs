@@ -52,6 +52,8 @@ impl Executor {
             })
             .collect();
         edits.sort_by_key(|(id, _)| *id);
+        // What a write meets others over is what it is about.
+        edits.iter().for_each(|(id, _)| self.reads.point(table, *id));
         self.memory.wrote(table);
         let mut rows: Vec<(Uuid, Arc<Row>)> = Vec::with_capacity(edits.len());
         for row in access.run(document::edit(table, self.node, &edits)).await? {
@@ -69,7 +71,6 @@ impl Executor {
             let row = rows.iter().find(|(of, _)| of == id).map(|(_, row)| &**row);
             match edit {
                 Edit::Increment { path, .. } if row.is_none() => {
-                    self.reads.point(table, *id);
                     let there = access.run(document::get(table, &[*id])).await?;
                     if there.is_empty() { push_ok(out, "null") } else { push_failure(out, &no_number(table, path)) }
                 }
@@ -93,6 +94,7 @@ impl Executor {
                 _ => None,
             })
             .collect();
+        ids.iter().for_each(|id| self.reads.point(table, *id));
         self.memory.wrote(table);
         let mut gone = HashSet::with_capacity(ids.len());
         for row in access.run(document::delete(table, self.node, &ids)).await? {
@@ -142,7 +144,8 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
     )
 }
 
-fn row_keys(id: Uuid, created: i64, keys: &str) -> Result<RowKeys, DbError> {
+/// Where a row lies, from what a write gave back.
+pub fn row_keys(id: Uuid, created: i64, keys: &str) -> Result<RowKeys, DbError> {
     let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
     Ok(RowKeys { id, created, fields })
 }

@@ -8,6 +8,7 @@ mod host;
 mod idempotency;
 mod insert_lane;
 mod mutation;
+mod optimistic;
 mod program;
 mod query;
 mod run;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::host::FromHost;
 use super::idempotency::Keyed;
 use super::insert_lane::{Insert, InsertError};
+use super::optimistic::Optimistic;
 use super::run::{Over, Run};
 use super::serial_lane::Ended;
 use super::{Answer, Dispatcher, Program, Request};
@@ -19,6 +20,9 @@ use crate::change::{Change, Changes};
 use crate::db::{ReadSet, Written};
 use crate::error::{Code, Failure};
 use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
+
+/// A call that keeps losing goes on for this long, however often that is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How one attempt ended.
 pub(super) enum Attempt {
@@ -85,15 +89,16 @@ impl Dispatcher {
     }
 
     async fn attempts(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Result<Answer, Failure> {
-        let mut attempt = 0;
+        let (mut attempt, began) = (0, Instant::now());
         loop {
             let _running = self.enter()?;
-            let ended = match self.inner.heat.lane(&request.function, &request.input) {
+            // Whoever has lost twice does not wait for the place to become hot.
+            let ended = match self.inner.heat.lane(&request.function, &request.input, attempt >= 2) {
                 Some(place) => match self.in_lane(place, program, request, deadline).await {
                     Ended::With(attempt) => *attempt,
-                    Ended::Alone => self.attempt(program, request, deadline).await,
+                    Ended::Alone => self.attempt_alone(program, request, deadline).await,
                 },
-                None => self.attempt(program, request, deadline).await,
+                None => self.attempt_alone(program, request, deadline).await,
             };
             let lost = match ended {
                 Attempt::Done(result) => return result,
@@ -103,15 +108,27 @@ impl Dispatcher {
                     error
                 }
             };
-            if attempt >= self.inner.limits.retries || Instant::now() >= deadline {
+            let patient = attempt < self.inner.limits.retries || began.elapsed() < PATIENCE;
+            if !patient || Instant::now() >= deadline {
                 return Err(lost.to_failure(&request.function.name));
             }
             attempt += 1;
             // Full jitter over a growing span, so that losers do not meet again.
-            let most = 5u64 << attempt;
+            let most = 5u64 << attempt.min(4);
             let pause = Duration::from_millis(rand::rng().random_range(0..=most));
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Runs it once by itself, in a transaction if it needs one.
+    async fn attempt_alone(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Attempt {
+        if !request.function.needs_transaction() {
+            match self.attempt_optimistic(program, request, deadline).await {
+                Optimistic::With(attempt) => return attempt,
+                Optimistic::Unfit => request.function.wants_transaction(),
+            }
+        }
+        self.attempt(program, request, deadline).await
     }
 
     async fn attempt(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Attempt {
@@ -143,6 +160,9 @@ impl Dispatcher {
             match run.batch(open, batch, &text).await {
                 Ok(()) => {}
                 Err(Over::Lost(error)) => return abort(transaction, lost(&mut run, error)).await,
+                Err(Over::Unfit) => {
+                    return Attempt::Done(Err(Failure::internal("mutation", &"a draft outside a lane")));
+                }
                 // Its connection is busy or gone; dropping it rolls back.
                 Err(Over::Failed(failure)) => return Attempt::Done(Err(failure)),
             }
@@ -157,14 +177,7 @@ impl Dispatcher {
             && held.len() == 1
             && let Some(insert) = held.pop()
         {
-            // No BEGIN, and perhaps not even a statement of its own.
-            let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
-            return match self.insert(insert, keep, deadline).await {
-                Ok(()) => Attempt::Done(Ok(Answer::fresh(result))),
-                Err(InsertError::Lost(error)) => Attempt::Lost(error, Touched::default()),
-                Err(InsertError::Refused(error)) => Attempt::Failed(self.explain(program, function, &error), keyed),
-                Err(InsertError::Told(failure)) => Attempt::Failed(failure, keyed),
-            };
+            return self.finish_insert(program, request, insert, result, keyed, deadline).await;
         }
         if !held.is_empty() || (keyed.is_some() && transaction.is_none()) {
             match self.opened(&mut transaction).await {
@@ -179,6 +192,7 @@ impl Dispatcher {
             Ok(()) => {}
             Err(Over::Lost(error)) => return abort(Some(transaction), lost(&mut run, error)).await,
             Err(Over::Failed(failure)) => return Attempt::Failed(failure, keyed),
+            Err(Over::Unfit) => return Attempt::Done(Err(Failure::internal("mutation", &"a draft outside a lane"))),
         }
         if let Some(keyed) = &keyed {
             match self.keep(&mut transaction, &[(&keyed.entry, result.as_str())]).await {
@@ -202,6 +216,28 @@ impl Dispatcher {
             }
             CommitOutcome::RolledBack(error) => Attempt::Failed(self.explain(program, function, &error), keyed),
             CommitOutcome::Unknown(error) => self.judge(written, result, keyed, &error, deadline).await,
+        }
+    }
+
+    /// Ends a mutation that did nothing but insert into one table: no BEGIN, and
+    /// perhaps not even a statement of its own.
+    pub(super) async fn finish_insert(
+        &self,
+        program: &Program,
+        request: &Request,
+        insert: Insert,
+        result: String,
+        keyed: Option<Keyed>,
+        deadline: Instant,
+    ) -> Attempt {
+        let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
+        match self.insert(insert, keep, deadline).await {
+            Ok(()) => Attempt::Done(Ok(Answer::fresh(result))),
+            Err(InsertError::Lost(error)) => Attempt::Lost(error, Touched::default()),
+            Err(InsertError::Refused(error)) => {
+                Attempt::Failed(self.explain(program, &request.function, &error), keyed)
+            }
+            Err(InsertError::Told(failure)) => Attempt::Failed(failure, keyed),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Function {
     pub transactional: bool,
     /// It once issued more than one statement, so it starts in a snapshot.
     needs_snapshot: AtomicBool,
+    /// It once did what takes a transaction, so it starts in one.
+    needs_transaction: AtomicBool,
     /// It once failed after it had written, so among others it gets a savepoint.
     fails_late: AtomicBool,
 }
@@ -118,6 +120,7 @@ impl Program {
                     share,
                     transactional: transaction && kind != FunctionKind::Action,
                     needs_snapshot: AtomicBool::new(false),
+                    needs_transaction: AtomicBool::new(false),
                     fails_late: AtomicBool::new(false),
                 };
                 (name, Arc::new(function))
@@ -166,6 +169,16 @@ impl Function {
         self.needs_snapshot.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a run of a mutation should begin in a transaction.
+    pub fn needs_transaction(&self) -> bool {
+        self.needs_transaction.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that documents by id were not enough.
+    pub fn wants_transaction(&self) {
+        self.needs_transaction.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it has failed after writing.
     pub fn fails_late(&self) -> bool {
         self.fails_late.load(Ordering::Relaxed)
@@ -191,6 +204,7 @@ pub(super) mod tests {
             share: true,
             transactional: true,
             needs_snapshot: AtomicBool::new(false),
+            needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
         }
     }

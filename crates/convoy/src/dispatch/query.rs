@@ -86,7 +86,7 @@ impl Dispatcher {
             if snapshot && transaction.is_none() && statements > 0 {
                 match Transaction::begin(&self.inner.postgres.readers, Isolation::Snapshot).await {
                     Ok(begun) => transaction = Some(begun),
-                    Err(error) => break Err(call.give_up(error.to_failure(&request.function.name))),
+                    Err(error) => break Err(call.give_up(self.explain(program, &request.function, &error))),
                 }
             }
             let mut access = match &mut transaction {
@@ -101,7 +101,7 @@ impl Dispatcher {
                     close_list(&mut results);
                     call.answer(batch, results);
                 }
-                Ok(Err(error)) => break Err(call.give_up(error.to_failure(&request.function.name))),
+                Ok(Err(error)) => break Err(call.give_up(self.explain(program, &request.function, &error))),
                 Err(_elapsed) => break Err(call.give_up(super::call::time_is_up())),
             }
         };

@@ -10,11 +10,11 @@ use super::call::{Call, broken_protocol, time_is_up};
 use super::host::{Outcome, Rest};
 use super::insert_lane::Insert;
 use super::{Dispatcher, Program, Request};
-use crate::db::{Access, Executor, Memory};
+use crate::db::{Access, Draft, Executor, Memory};
 use crate::error::Failure;
 use crate::op::{Control, Op};
 use crate::postgres::{DbError, Transaction};
-use crate::sql::document;
+use crate::sql::{document, optimistic};
 
 /// A run and what it has done so far.
 pub(super) struct Run {
@@ -25,6 +25,10 @@ pub(super) struct Run {
     pub call: Call,
     /// What it has read and written.
     pub executor: Executor,
+    /// Reads and writes it shares with others in its transaction, where it may.
+    pub draft: Option<Draft>,
+    /// How long the draft's journal was when it began.
+    pub mark: usize,
     deadline: Instant,
     /// The savepoints that stand, each with the number of changes before it.
     savepoints: Vec<(u32, usize)>,
@@ -40,6 +44,8 @@ pub(super) enum Over {
     Lost(DbError),
     /// It ends with this.
     Failed(Failure),
+    /// It asks for what cannot be done beside others.
+    Unfit,
 }
 
 impl Run {
@@ -55,6 +61,8 @@ impl Run {
             request: request.clone(),
             call,
             executor,
+            draft: None,
+            mark: 0,
             deadline,
             savepoints: Vec::new(),
             broken: None,
@@ -72,9 +80,18 @@ impl Run {
             self.call.answer(batch, every_op_fails(ops.len(), failure));
             return Ok(());
         }
+        if self.draft.as_ref().is_some_and(|draft| !draft.takes(&ops)) {
+            self.settle(transaction).await?;
+        }
         let mut results = String::with_capacity(512);
         results.push('[');
-        let ran = tokio::time::timeout_at(self.deadline, self.operate(transaction, &ops, &mut results)).await;
+        let ran = tokio::time::timeout_at(self.deadline, async {
+            match self.draft.as_ref().is_some_and(|draft| draft.takes(&ops)) {
+                true => self.draft_ops(transaction, &ops, &mut results).await,
+                false => self.operate(transaction, &ops, &mut results).await,
+            }
+        })
+        .await;
         match ran {
             Ok(Ok(())) => {
                 close_list(&mut results);
@@ -92,11 +109,67 @@ impl Run {
                 if error.connection_lost() {
                     return Err(Over::Failed(self.call.give_up(failure)));
                 }
-                self.call.answer(batch, every_op_fails(ops.len(), &failure));
+                // What came before it in the batch was done.
+                let (done, length) = self.executor.progress();
+                results.truncate(length);
+                let rest = every_op_fails(ops.len() - done, &failure);
+                results.push_str(&rest[1..]);
+                self.call.answer(batch, results);
                 self.broken = Some(failure);
                 Ok(())
             }
             Err(_elapsed) => Err(Over::Failed(self.call.give_up(time_is_up()))),
+        }
+    }
+
+    /// Answers from the draft, reading what it does not know.
+    async fn draft_ops(
+        &mut self,
+        transaction: &mut Transaction,
+        ops: &[Result<Op, Failure>],
+        results: &mut String,
+    ) -> Result<(), DbError> {
+        self.executor.begin_progress(results.len());
+        let Some(draft) = &mut self.draft else { return Ok(()) };
+        let unknown = draft.unknown(ops);
+        let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
+        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
+        if let Err(failure) = self.executor.count_drafted(documents, writes) {
+            ops.iter().for_each(|_| results.push_str(&format!(r#"{{"error":{}}},"#, failure.to_json())));
+            return Ok(());
+        }
+        for (table, ids) in unknown {
+            let rows = transaction.run(optimistic::get(&table, &ids)).await?;
+            draft.learn(&table, &ids, rows)?;
+        }
+        draft.answer(ops, results)
+    }
+
+    /// Writes what is in the draft, others' writes too, and forgets it: what comes
+    /// next is Postgres' to answer.
+    async fn settle(&mut self, transaction: &mut Transaction) -> Result<(), Over> {
+        let Some(draft) = &mut self.draft else { return Ok(()) };
+        if draft.has_savepoints() {
+            self.call.give_up(Failure::new(crate::error::Code::Unavailable, "this run starts again outside its lane"));
+            return Err(Over::Unfit);
+        }
+        let own = draft.mark() > self.mark;
+        match self.executor.settle(&mut Access::Within(transaction), draft).await {
+            Ok(()) => {
+                if own {
+                    self.executor.set_dirty();
+                }
+                self.mark = 0;
+                Ok(())
+            }
+            Err(error @ DbError::Retry(_)) => {
+                self.call.give_up(lost_to_another());
+                Err(Over::Lost(error))
+            }
+            Err(error) => {
+                let failure = self.dispatcher.explain(&self.program, &self.request.function, &error);
+                Err(Over::Failed(self.call.give_up(failure)))
+            }
         }
     }
 
@@ -106,6 +179,7 @@ impl Run {
         mut ops: &[Result<Op, Failure>],
         out: &mut String,
     ) -> Result<(), DbError> {
+        self.executor.begin_progress(out.len());
         while !ops.is_empty() {
             let plain = ops.iter().take_while(|op| !matches!(op, Ok(Op::Control(_)))).count();
             let (now, rest) = ops.split_at(plain);
@@ -118,11 +192,13 @@ impl Run {
                     transaction.savepoint(*name).await?;
                     self.savepoints.push((*name, self.executor.written().changes.len()));
                     out.push_str(r#"{"ok":null},"#);
+                    self.executor.progressed(1, out.len());
                 }
                 Control::RollbackTo(name) => {
                     transaction.rollback_to(*name).await?;
                     self.undo_to(*name);
                     out.push_str(r#"{"ok":null},"#);
+                    self.executor.progressed(1, out.len());
                 }
                 // Said by the executor in its own words.
                 Control::Begin | Control::Commit | Control::Rollback => {
@@ -190,7 +266,7 @@ impl Run {
 
 /// Groups held inserts by table, in the order tables first appear: plain
 /// inserts into different tables do not depend on each other.
-fn parse_held(held: Option<&str>, program: &Program) -> Result<Vec<Insert>, Failure> {
+pub(super) fn parse_held(held: Option<&str>, program: &Program) -> Result<Vec<Insert>, Failure> {
     let Some(held) = held else { return Ok(Vec::new()) };
     let ops = Op::parse_batch(held, &program.schema).map_err(|error| broken_protocol(&error))?;
     let mut inserts: Vec<Insert> = Vec::new();

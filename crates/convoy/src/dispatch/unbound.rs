@@ -77,13 +77,16 @@ impl Dispatcher {
             let ran = async {
                 // What follows a begin or a commit that failed counted on it.
                 let mut failed: Option<Failure> = None;
-                for op in ops {
+                let mut rest = ops.as_slice();
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(together(rest, open.is_some()));
+                    rest = later;
                     match &failed {
-                        Some(failure) => push(&mut results, failure),
+                        Some(failure) => now.iter().for_each(|_| push(&mut results, failure)),
                         None => {
-                            let is_control = matches!(op, Ok(Op::Control(_)));
+                            let is_control = matches!(now, [Ok(Op::Control(_))]);
                             let ended = self
-                                .operate_unbound(program, request, &mut executor, &mut open, op, &mut results)
+                                .operate_unbound(program, request, &mut executor, &mut open, now, &mut results)
                                 .await;
                             failed = ended.err().filter(|_| is_control);
                         }
@@ -108,22 +111,19 @@ impl Dispatcher {
         request: &Request,
         executor: &mut Executor,
         open: &mut Option<Open>,
-        op: Result<Op, Failure>,
+        ops: &[Result<Op, Failure>],
         out: &mut String,
     ) -> Result<(), Failure> {
-        let control = match &op {
-            Ok(Op::Control(control)) => Some(*control),
-            _ => None,
-        };
-        let answer = match control {
-            Some(control) => self.control(executor, open, control).await.map(|()| r#"{"ok":null},"#.to_owned()),
-            None => self.one_operation(executor, open, op).await,
-        };
-        let failure = match answer {
-            Ok(answer) => {
-                out.push_str(&answer);
-                return Ok(());
+        executor.begin_progress(out.len());
+        let ended = match ops {
+            [Ok(Op::Control(control))] => {
+                let done = self.control(executor, open, *control).await;
+                done.map(|()| out.push_str(r#"{"ok":null},"#))
             }
+            _ => self.operations(executor, open, ops, out).await,
+        };
+        let failure = match ended {
+            Ok(()) => return Ok(()),
             Err(Stopped::Told(failure)) => failure,
             Err(Stopped::By(error)) => {
                 let mut failure = self.explain(program, &request.function, &error);
@@ -136,34 +136,35 @@ impl Dispatcher {
                 failure
             }
         };
-        push(out, &failure);
+        // What came before it was done.
+        let (done, length) = executor.progress();
+        out.truncate(length);
+        ops[done..].iter().for_each(|_| push(out, &failure));
         Err(failure)
     }
 
-    async fn one_operation(
+    async fn operations(
         &self,
         executor: &mut Executor,
         open: &mut Option<Open>,
-        op: Result<Op, Failure>,
-    ) -> Result<String, Stopped> {
-        let mut answer = String::with_capacity(256);
-        let ops = [op];
+        ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), Stopped> {
         match open {
             Some(Open { broken: Some(failure), .. }) => Err(Stopped::Told(failure.clone())),
             Some(Open { transaction, .. }) => {
-                executor.run(&mut Access::Within(transaction), &ops, &mut answer).await.map_err(Stopped::By)?;
-                Ok(answer)
+                executor.run(&mut Access::Within(transaction), ops, out).await.map_err(Stopped::By)
             }
             None => {
                 let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
                 let postgres = &self.inner.postgres;
                 let mut access = if writes { Access::Writing(postgres) } else { Access::Reading(postgres) };
-                let ran = executor.run(&mut access, &ops, &mut answer).await;
+                let ran = executor.run(&mut access, ops, out).await;
                 let written = executor.take_written();
                 match ran {
                     Ok(()) => {
                         self.tell(written.changes);
-                        Ok(answer)
+                        Ok(())
                     }
                     // It may have been done all the same.
                     Err(error) if writes && error.connection_lost() => {
@@ -239,6 +240,17 @@ impl Dispatcher {
             (_, None) => Err(misplaced()),
         }
     }
+}
+
+/// How many of these run together: in a transaction all up to the next word about
+/// it; without one each is a transaction by itself, but reads by id.
+fn together(ops: &[Result<Op, Failure>], in_transaction: bool) -> usize {
+    let joins = |op: &Result<Op, Failure>| match op {
+        Ok(Op::Control(_)) => false,
+        Ok(Op::Get { .. }) => true,
+        _ => in_transaction,
+    };
+    ops.iter().take_while(|op| joins(op)).count().max(1)
 }
 
 /// Why an operation has no answer.

@@ -71,6 +71,11 @@ impl KeyFields {
         serde_json::from_str(json).map(KeyFields)
     }
 
+    /// The object a change record carries.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.0)
+    }
+
     /// Takes the indexed fields out of a stored document.
     pub fn of_document(paths: &[FieldPath], data: &str) -> Result<KeyFields, serde_json::Error> {
         let mut fields = HashMap::with_capacity(paths.len());

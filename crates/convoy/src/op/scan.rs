@@ -98,12 +98,17 @@ pub(super) struct WireOrderField<'a> {
 struct WireFilter<'a> {
     is: &'a str,
     field: Option<String>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
+    /// Null where it is left out; the host always says it.
+    #[serde(borrow, default = "absent")]
+    value: &'a RawValue,
     #[serde(borrow)]
     values: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     of: Option<&'a RawValue>,
+}
+
+fn absent<'a>() -> &'a RawValue {
+    RawValue::NULL
 }
 
 impl<'a> Wire<'a> {
@@ -145,7 +150,8 @@ impl<'a> Wire<'a> {
         let scan = self.scan(table)?;
         let keys = scan.key_columns();
         let place = |text: Option<String>| {
-            let Some(text) = text else { return Ok(None) };
+            // Before the first document there is no place, and its text is empty.
+            let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
             let cursor = Cursor::decode(&text, fingerprint).filter(|cursor| cursor.keys.len() == keys);
             cursor.map(Some).ok_or_else(|| {
                 invalid(
@@ -222,7 +228,7 @@ impl Filter {
             let values = values.into_iter().map(|json| filter_value(table, &path, json)).collect::<Result<_, _>>()?;
             return Ok(Filter::In(path, values));
         }
-        let json = needed(wire.value, "value")?;
+        let json = wire.value;
         let value = filter_value(table, &path, json)?;
         if wire.is == "eq" {
             return Ok(Filter::Equal(path, value));

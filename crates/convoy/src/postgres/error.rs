@@ -83,6 +83,12 @@ impl DbError {
         }
     }
 
+    /// Whether the database's own message contains this.
+    pub fn says(&self, words: &str) -> bool {
+        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        matches!(source, Some(sqlx::Error::Database(error)) if error.message().contains(words))
+    }
+
     /// A commit that was not answered, and turned out not to have happened.
     pub fn undone() -> DbError {
         DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
@@ -170,6 +176,7 @@ impl From<sqlx::Error> for DbError {
                 DbError::Value { message: "text may not contain the character \\u0000", source: error }
             }
             "22P02" => DbError::Value { message: "a value is not valid for its type in Postgres", source: error },
+            "22003" => DbError::Value { message: "a number is too large", source: error },
             "54000" => DbError::Value { message: "an indexed value is too large for its index", source: error },
             "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
             // Connection exceptions, and what an administrator shuts down.

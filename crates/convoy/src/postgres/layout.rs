@@ -161,10 +161,12 @@ async fn lay_out(
                     && found.unique_indexes.is_empty()
                     && !found.has_foreign_triggers();
                 let has = |name: &str| found.kinds.iter().any(|(column, _)| column == name);
+                let quiet = !found.reacts && !found.has_foreign_triggers();
                 table.learn(Facts {
                     created_at: has("created_at"),
                     updated_at: has("updated_at"),
-                    quiet: !found.reacts && !found.has_foreign_triggers(),
+                    quiet,
+                    plain: quiet && !found.constrained && found.unique_indexes.is_empty(),
                 });
                 report.tables.insert(table.name.clone(), TableReport { holds_inserts });
             }

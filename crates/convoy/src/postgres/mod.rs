@@ -30,6 +30,8 @@ use crate::sql::{self, Statement};
 
 /// Statements a connection keeps prepared.
 const PREPARED: usize = 512;
+/// The plans of our own statements; the user's are left to Postgres.
+const PLANNED_ONCE: &str = "force_generic_plan";
 /// How long a lane waits for a lock, in milliseconds: longer than another node's
 /// group takes, much shorter than a node that hangs.
 const LANE_WAITS: &str = "2000";
@@ -62,9 +64,14 @@ impl Postgres {
         // What we stop waiting for, Postgres stops doing.
         let timeouts = |most: Duration| {
             let most = most.as_millis().to_string();
-            options
-                .clone()
-                .options([("statement_timeout", most.clone()), ("idle_in_transaction_session_timeout", most)])
+            options.clone().options([
+                ("statement_timeout", most.as_str()),
+                ("idle_in_transaction_session_timeout", most.as_str()),
+                // Ours ask for what an index gives, so one plan is right for all values.
+                // Left to itself, Postgres plans anew wherever an array is bound, because
+                // it expects ten elements, and that costs more than the statement.
+                ("plan_cache_mode", PLANNED_ONCE),
+            ])
         };
         let readers = timeouts(config.limits.query_time()).options([("default_transaction_read_only", "on")]);
         let writers =
@@ -116,6 +123,17 @@ impl Postgres {
             let mut lease = self.readers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
                 Err(error) if error.connection_lost() && !lease.is_fresh() => self.readers.forget_idle(),
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads as a mutation does: serializable, and not from a replica.
+    pub async fn read_as_writer(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        loop {
+            let mut lease = self.writers.acquire().await?;
+            match run(&mut lease, statement.clone()).await {
+                Err(error) if error.connection_lost() && !lease.is_fresh() => self.writers.forget_idle(),
                 result => return result,
             }
         }

@@ -83,9 +83,12 @@ impl Transaction {
     async fn raw_read_only(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
         let session = self.lease.enter();
         execute(&mut session.connection, "savepoint convoy_read_only; set local transaction_read_only = on").await?;
-        let rows = session.raw(raw).await?;
-        execute(&mut session.connection, "rollback to savepoint convoy_read_only").await?;
-        Ok(rows)
+        let rows = session.raw(raw).await;
+        // Also after an error, which then is that statement's and nobody else's.
+        if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
+            execute(&mut session.connection, "rollback to savepoint convoy_read_only").await?;
+        }
+        rows
     }
 
     /// Makes a place to return to.

@@ -65,7 +65,8 @@ pub fn insert_and_keep(
     sql
 }
 
-/// Changes documents of one table, each its own way, no document twice:
+/// Changes documents of one table, all by patches that only set keys or all by
+/// replacements where there are several, no document twice:
 /// `id, created_at, data, keys, old_created_at, old_keys, xid`.
 ///
 /// The rows as they were come from a locking self-join: `returning old.…` exists
@@ -85,6 +86,7 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
     sql.push("written as (\n  update ").ident(&table.physical).push(" as t\n  set data = ");
     match edits {
         [(_, edit)] => sql.edited(edit),
+        [(_, Edit::Replace { .. }), ..] => sql.push("input.change"),
         _ => sql.push("t.data || input.change"),
     };
     if table.facts().updated_at {
@@ -102,7 +104,7 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
             sql.push(" = before.id")
         };
     } else {
-        let changes = edits.iter().map(|(_, edit)| patched_keys(edit)).collect();
+        let changes = edits.iter().map(|(_, edit)| changed_json(edit)).collect();
         sql.push(", unnest(").bind(Bind::Uuids(ids)).push("::uuid[], ").bind(Bind::Jsons(changes));
         sql.push("::jsonb[]) as input (id, change)\n  where t.id = input.id");
         if !still {
@@ -136,7 +138,7 @@ pub fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
 
 impl Statement {
     /// ` = $1` or ` = any($1)`.
-    fn is_one_of(&mut self, ids: &[Uuid]) -> &mut Statement {
+    pub(super) fn is_one_of(&mut self, ids: &[Uuid]) -> &mut Statement {
         match ids {
             [id] => self.push(" = ").bind(Bind::Uuid(*id)),
             _ => self.push(" = any(").bind(Bind::Uuids(ids.to_vec())).push(")"),
@@ -162,9 +164,11 @@ impl Statement {
             }
             Edit::Replace { doc } => self.bind(Bind::Json(doc.get().to_owned())).push("::jsonb"),
             Edit::Increment { path, by, base } => {
-                self.push("jsonb_set(t.data, ").bind(Bind::Texts(path.clone())).push("::text[], to_jsonb(coalesce((");
+                self.push("jsonb_set(t.data, ").bind(Bind::Texts(path.clone())).push("::text[], to_jsonb((coalesce((");
                 self.json_at("t.", path).push(")::numeric, (").bind(Bind::Text(base.clone()));
-                self.push("::text)::numeric) + (").bind(Bind::Text(by.clone())).push("::text)::numeric))")
+                self.push("::text)::numeric) + (").bind(Bind::Text(by.clone()));
+                // A sum in decimals, and then a number that JavaScript can say.
+                self.push("::text)::numeric)::float8))")
             }
         }
     }
@@ -181,11 +185,11 @@ impl Statement {
     }
 }
 
-/// What a patch that only sets keys is made of.
-fn patched_keys(edit: &Edit) -> String {
+/// What a replacement, or a patch that only sets keys, is made of.
+fn changed_json(edit: &Edit) -> String {
     match edit {
-        Edit::Patch { set, .. } => set.get().to_owned(),
-        Edit::Replace { .. } | Edit::Increment { .. } => unreachable!("only patches are made together"),
+        Edit::Patch { set: json, .. } | Edit::Replace { doc: json } => json.get().to_owned(),
+        Edit::Increment { .. } => unreachable!("increments are made one by one"),
     }
 }
 

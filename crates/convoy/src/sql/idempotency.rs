@@ -49,14 +49,19 @@ pub fn find(entry: &Entry) -> Statement {
     sql
 }
 
-/// Forgets answers older than a day, some at a time.
+/// Forgets answers older than a day, some at a time: a row if there were any.
 pub fn trim() -> Statement {
     Statement::fixed(
-        "delete from _convoy.idempotency
-where ctid in (
-  select ctid from _convoy.idempotency
-  where at < now() - interval '24 hours'
-  limit 10000
-)",
+        "with old as (
+  delete from _convoy.idempotency
+  where ctid = any(array(
+    select ctid from _convoy.idempotency
+    where at < now() - interval '24 hours'
+    limit 10000
+  ))
+  returning 1
+)
+select 1 from old
+limit 1",
     )
 }

@@ -142,7 +142,8 @@ impl Statement {
             Part::Amount { path } => {
                 self.push("(case ").type_at(path).push(" when 'number' then ");
                 self.amount(path).push(" when 'boolean' then (");
-                self.json_at("", path).push(")::boolean::int::numeric when 'null' then null else 0 end)")
+                self.json_at("", path).push(")::boolean::int::numeric");
+                self.push(" when 'string' then 0 when 'array' then 0 when 'object' then 0 end)")
             }
             Part::Words { path, longest } => {
                 self.push("(case when ").type_at(path).push(" in ('string', 'array', 'object') then ");

@@ -20,10 +20,11 @@ pub fn prepare(raw: &Raw) -> Statement {
     sql
 }
 
-/// Runs it with its values.
+/// Runs it with its values. Our sessions plan a statement once, for values
+/// unknown; what the user's is best planned for, nobody knows but Postgres.
 pub fn execute(raw: &Raw) -> Statement {
     let mut sql = Statement::new();
-    sql.push("execute ").ident(&name(raw));
+    sql.push("set plan_cache_mode = auto; execute ").ident(&name(raw));
     let mut separator = " (";
     for value in &raw.values {
         sql.push(separator);
@@ -36,6 +37,7 @@ pub fn execute(raw: &Raw) -> Statement {
     if !raw.values.is_empty() {
         sql.push(")");
     }
+    sql.push("; set plan_cache_mode = force_generic_plan");
     sql
 }
 

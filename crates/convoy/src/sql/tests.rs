@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{document, raw, scan};
+use super::idempotency::Entry;
+use super::{document, optimistic, raw, scan};
+use crate::db::{Outcome, Write};
 use crate::key::{Bound, KeyValue};
 use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan};
 use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
@@ -21,7 +23,7 @@ fn table() -> Arc<Table> {
 
 fn quiet_table() -> Arc<Table> {
     let table = table();
-    table.learn(Facts { created_at: true, updated_at: true, quiet: true });
+    table.learn(Facts { created_at: true, updated_at: true, quiet: true, plain: true });
     table
 }
 
@@ -173,4 +175,27 @@ fn the_users_own() {
     };
     let texts = [raw::prepare(&statement), raw::execute(&statement), raw::deallocate(&raw::name(&statement))];
     insta::assert_snapshot!("raw", texts.map(|statement| statement.text().to_owned()).join("\n\n"));
+}
+
+#[test]
+fn a_mutation_in_one_statement() {
+    let (table, node) = (quiet_table(), Uuid::nil());
+    let write = |id: Uuid, data: Option<&str>| Write {
+        table: table.clone(),
+        id,
+        version: "7".into(),
+        data: data.map(str::to_owned),
+        old_keys: "{}".into(),
+    };
+    insta::assert_snapshot!("optimistic_get", optimistic::get(&table, &[Uuid::nil()]).text());
+    let one = Outcome { writes: vec![write(Uuid::nil(), Some("{}"))], ..Outcome::default() };
+    insta::assert_snapshot!("optimistic_one", optimistic::apply(&one, node, None).text());
+    let everything = Outcome {
+        reads: vec![(table.clone(), Uuid::nil(), Some("5".into())), (table.clone(), Uuid::max(), None)],
+        writes: vec![write(Uuid::nil(), Some("{}")), write(Uuid::max(), Some("{}")), write(Uuid::max(), None)],
+        inserts: vec![(table.clone(), Uuid::max(), json("{}"))],
+    };
+    let entry = Entry { function: "f".into(), identity: String::new(), key: "k".into(), body: Uuid::nil() };
+    let statement = optimistic::apply(&everything, node, Some((&entry, "null")));
+    insta::assert_snapshot!("optimistic_everything", statement.text());
 }

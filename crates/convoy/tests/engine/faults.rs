@@ -196,7 +196,7 @@ async fn a_lost_log_makes_every_live_query_run_again() {
             alter table messages disable trigger all;
             insert into messages (data) values ('{"channel": "a", "n": 1, "body": "unlogged"}');
             alter table messages enable trigger all;
-            truncate _convoy.changes, _convoy.epoch;
+            truncate _convoy.epoch, _convoy.changes;
             commit"#,
         )
         .await;

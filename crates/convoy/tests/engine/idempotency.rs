@@ -23,6 +23,13 @@ fn functions(gate: Arc<Semaphore>) -> Functions {
             ctx.insert("notes", input).await?;
             Ok(json!(first))
         })
+        // The same in a transaction, for it asks what documents by id do not tell.
+        .mutation("notes.countAndAddTwo", |ctx, input| async move {
+            ctx.op(json!({ "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null }))
+                .await?;
+            ctx.insert("notes", input.clone()).await?;
+            Ok(json!(ctx.insert("notes", input).await?))
+        })
         .mutation("names.take", |ctx, input| async move {
             let free = json!({ "op": "count", "table": "names", "index": "by_name", "eq": [input["name"]],
                                "order": "asc", "limit": null });
@@ -159,22 +166,27 @@ async fn wherever_the_line_is_cut_the_effect_happens_once() {
     let (direct, gate) = notes(&db).await;
     let (wire, url) = Wire::before(&db.url()).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions(gate)).await;
+    let note = json!({ "text": "a" });
     let mut expected = 0;
     // Without a key, the transaction's own id is asked for.
-    for key in [Some("cut"), None] {
-        for cut in [Cut::After("commit"), Cut::Before("commit")] {
+    for (name, statement, has_key) in [
+        ("notes.countAndAddTwo", "commit", true),
+        ("notes.countAndAddTwo", "commit", false),
+        ("notes.addTwo", "execute", true),
+    ] {
+        // Known to need a transaction, or not; and nothing left to prepare.
+        app.client().mutate(name, note.clone()).await.data();
+        expected += 2;
+        for cut in [Cut::After(statement), Cut::Before(statement)] {
+            let client = if has_key { keyed(&app, &format!("{name} {cut:?}")) } else { app.client() };
             wire.cut(cut);
-            let client = match key {
-                Some(key) => keyed(&app, &format!("{key} {cut:?}")),
-                None => app.client(),
-            };
-            let reply = within(client.mutate("notes.addTwo", json!({ "text": "a" }))).await;
+            let reply = within(client.mutate(name, note.clone())).await;
             assert!(!wire.is_to_cut());
             reply.data();
             expected += 2;
-            assert_eq!(count(&direct).await, expected, "{key:?} {cut:?}");
-            if key.is_some() {
-                let again = client.mutate("notes.addTwo", json!({ "text": "a" })).await;
+            assert_eq!(count(&direct).await, expected, "{name} {cut:?}");
+            if has_key {
+                let again = client.mutate(name, note.clone()).await;
                 assert_eq!(again.header("idempotency-replayed"), Some("true"));
                 assert_eq!(count(&direct).await, expected);
             }

@@ -43,6 +43,15 @@ fn functions() -> Functions {
         })
         .mutation("touch", |ctx, input| async move { ctx.op(set(&input["a"], &json!(3))).await })
         .mutation("nothing", |_, _| async move { Ok(Value::Null) })
+        .mutation("scan", |ctx, input| async move {
+            ctx.op(
+                json!({ "op": "count", "table": "accounts", "index": null, "eq": [], "order": "asc", "limit": null }),
+            )
+            .await?;
+            ctx.ops(json!([get(&input["from"]), get(&input["to"])])).await?;
+            let both = json!([set(&input["from"], &json!(1)), set(&input["to"], &json!(2))]);
+            Ok(json!(ctx.ops(both).await?.len()))
+        })
 }
 
 async fn counted() -> (TestDb, App, Wire) {
@@ -68,9 +77,11 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
         ("query", "all", "execute"),
         ("mutation", "add", "execute"),
         ("mutation", "nothing", ""),
-        ("mutation", "touch", "begin execute commit"),
-        ("mutation", "transfer", "begin execute execute commit"),
-        ("mutation", "slowTransfer", "begin execute execute execute execute commit"),
+        ("mutation", "touch", "execute execute"),
+        ("mutation", "transfer", "execute execute"),
+        ("mutation", "slowTransfer", "execute execute execute"),
+        // Where a document could refuse a write, writes are not kept back.
+        ("mutation", "scan", "begin execute execute execute commit"),
         ("query", "twice", "begin execute execute rollback"),
         ("query", "again", "begin execute execute rollback"),
     ] {
@@ -93,7 +104,7 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_costs_no_statement_where_there_is_one_already_and_one_where_there_are_several() {
+async fn a_key_costs_a_statement_only_in_a_transaction() {
     let (_db, app, wire) = counted().await;
     let mut ids = Vec::new();
     for key in ["a", "b", "c"] {
@@ -107,6 +118,11 @@ async fn a_key_costs_no_statement_where_there_is_one_already_and_one_where_there
         wire.take_statements();
         app.client().with_header("idempotency-key", key).mutate("transfer", both.clone()).await.data();
     }
-    assert_eq!(wire.take_statements().len(), 5);
+    assert_eq!(wire.take_statements(), ["execute", "execute"]);
+    for key in ["c", "d"] {
+        wire.take_statements();
+        app.client().with_header("idempotency-key", key).mutate("scan", both.clone()).await.data();
+    }
+    assert_eq!(wire.take_statements().len(), 6);
     app.engine.close().await;
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Ended, Waiting};
-use crate::db::{Memory, Written};
+use crate::db::{Access, Draft, Executor, Memory, Written};
 use crate::dispatch::host::FromHost;
 use crate::dispatch::idempotency::Keyed;
 use crate::dispatch::mutation::{Attempt, Touched};
@@ -56,8 +56,8 @@ enum Played {
         failure: Failure,
         keyed: Option<Keyed>,
     },
-    /// It did nothing for too long.
-    Idle,
+    /// It did nothing for too long, or what cannot be done beside others.
+    Unfit,
     Lost(DbError),
     /// The connection is of no use any more.
     Broken(Failure),
@@ -128,6 +128,8 @@ impl Worker {
         let began = Instant::now();
         let mut finished: Vec<Finished> = Vec::new();
         let mut memory = Memory::default();
+        let mut draft = Some(Draft::default());
+        let mut drafted = Written::default();
         while finished.len() < MOST && began.elapsed() < LONGEST {
             self.start_some(false);
             // Whoever has been undone too often shares with nobody.
@@ -136,8 +138,29 @@ impl Worker {
                 finished.is_empty() || !(single(next.waiting.undone) || single(finished[0].waiting.undone))
             });
             let Some(mut member) = self.ahead.pop_front_if(|_| joins) else { break };
+            if single(member.waiting.undone) {
+                // What was drafted may be why; now each write is its own.
+                draft = None;
+            }
             std::mem::swap(&mut member.run.executor.memory, &mut memory);
+            if member.waiting.request.function.fails_late()
+                && let Some(before) = &mut draft
+            {
+                // It gets a savepoint, which must not undo what came before it.
+                match self.settle(&mut transaction, before).await {
+                    Ok(written) => drafted.join(written),
+                    Err(error) => {
+                        transaction.rollback().await;
+                        return self.undo(finished, Some(member.waiting), Undone::Lost(error));
+                    }
+                }
+            } else {
+                std::mem::swap(&mut member.run.draft, &mut draft);
+            }
             let played = member.run.play(&mut transaction, &member.waiting).await;
+            if member.run.draft.is_some() {
+                std::mem::swap(&mut member.run.draft, &mut draft);
+            }
             std::mem::swap(&mut member.run.executor.memory, &mut memory);
             let Member { waiting, mut run } = member;
             match played {
@@ -154,7 +177,7 @@ impl Worker {
                     transaction.rollback().await;
                     return self.undo(finished, Some(waiting), Undone::Spoiled);
                 }
-                Played::Idle => {
+                Played::Unfit => {
                     self.dispatcher.inner.heat.slow(&waiting.request.function.name);
                     self.end(waiting, Ended::Alone);
                     if run.executor.is_dirty() {
@@ -175,7 +198,23 @@ impl Worker {
         }
         // They come as far as they can while the commit is under way.
         self.start_some(false);
-        self.commit(transaction, finished).await;
+        let written = match &mut draft {
+            Some(draft) => self.settle(&mut transaction, draft).await,
+            None => Ok(Written::default()),
+        };
+        match written {
+            Ok(written) => {
+                drafted.join(written);
+                self.commit(transaction, finished, drafted).await;
+            }
+            Err(error) => {
+                transaction.rollback().await;
+                if !matches!(error, DbError::Retry(_)) {
+                    finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
+                }
+                self.undo(finished, None, Undone::Lost(error));
+            }
+        }
     }
 
     async fn begin(&self) -> Result<Transaction, DbError> {
@@ -185,7 +224,14 @@ impl Worker {
         Ok(transaction)
     }
 
-    async fn commit(&mut self, mut transaction: Transaction, mut finished: Vec<Finished>) {
+    /// Writes what the group has drafted.
+    async fn settle(&self, transaction: &mut Transaction, draft: &mut Draft) -> Result<Written, DbError> {
+        let mut executor = Executor::new(self.dispatcher.inner.node, 0, 0, Memory::none());
+        executor.settle(&mut Access::Within(transaction), draft).await?;
+        Ok(executor.take_written())
+    }
+
+    async fn commit(&mut self, mut transaction: Transaction, mut finished: Vec<Finished>, drafted: Written) {
         let answers: Vec<(&Entry, &str)> = finished
             .iter()
             .filter_map(|one| Some((&one.keyed.as_ref()?.entry, one.result.as_ref().ok()?.as_str())))
@@ -213,7 +259,8 @@ impl Worker {
         }
         match transaction.commit().await {
             CommitOutcome::Committed => {
-                let changes = finished.iter_mut().flat_map(|one| std::mem::take(&mut one.written.changes)).collect();
+                let mut changes = drafted.changes;
+                changes.extend(finished.iter_mut().flat_map(|one| std::mem::take(&mut one.written.changes)));
                 self.dispatcher.tell(changes);
                 for Finished { waiting, result, keyed, .. } in finished {
                     let attempt = match result {
@@ -225,7 +272,10 @@ impl Worker {
             }
             CommitOutcome::RolledBack(error) => self.undo(finished, None, Undone::Lost(error)),
             CommitOutcome::Unknown(error) => {
-                for Finished { waiting, result, keyed, written } in finished {
+                self.dispatcher.tell(drafted.changes);
+                for Finished { waiting, result, keyed, mut written } in finished {
+                    // It is one transaction, whoever of them wrote first.
+                    written.xid = written.xid.or_else(|| drafted.xid.clone());
                     let attempt = match result {
                         Ok(result) => {
                             let deadline = waiting.deadline;
@@ -286,8 +336,10 @@ impl Run {
     /// Plays one call's turn in a group.
     async fn play(&mut self, transaction: &mut Transaction, waiting: &Waiting) -> Played {
         let function = waiting.request.function.clone();
-        // Above all names the function may use itself.
-        let savepoint = function.fails_late().then_some(u32::MAX);
+        self.mark = self.draft.as_mut().map_or(0, Draft::begin);
+        // Above all names the function may use itself. One that only drafts needs
+        // none, for its draft goes back by itself.
+        let savepoint = (function.fails_late() && self.draft.is_none()).then_some(u32::MAX);
         if let Some(name) = savepoint
             && let Err(error) = transaction.savepoint(name).await
         {
@@ -299,7 +351,7 @@ impl Run {
                 Ok(Err(failure)) => return self.failed(transaction, savepoint, failure, None).await,
                 Err(_elapsed) => {
                     self.call.give_up(Failure::new(Code::Unavailable, "this run starts again outside its lane"));
-                    return Played::Idle;
+                    return self.unfit();
                 }
             };
             match message {
@@ -308,6 +360,7 @@ impl Run {
                     Ok(()) => {}
                     Err(Over::Lost(error)) => return Played::Lost(error),
                     Err(Over::Failed(failure)) => return Played::Broken(failure),
+                    Err(Over::Unfit) => return self.unfit(),
                 },
             }
         };
@@ -317,11 +370,26 @@ impl Run {
             Ok(concluded) => concluded,
             Err(failure) => return self.failed(transaction, savepoint, failure, keyed).await,
         };
+        if let Some(draft) = &mut self.draft {
+            for insert in held {
+                draft.insert(insert.table, insert.rows);
+            }
+            return Played::Finished { result: Ok(result), keyed };
+        }
         match self.flush(transaction, held).await {
             Ok(()) => Played::Finished { result: Ok(result), keyed },
             Err(Over::Lost(error)) => Played::Lost(error),
             Err(Over::Failed(failure)) => self.failed(transaction, savepoint, failure, keyed).await,
+            Err(Over::Unfit) => self.unfit(),
         }
+    }
+
+    /// It leaves the lane, and what it has drafted with it.
+    fn unfit(&mut self) -> Played {
+        if let Some(draft) = &mut self.draft {
+            draft.undo_to(self.mark);
+        }
+        Played::Unfit
     }
 
     /// The function failed: what it has done is undone, if that is possible.
@@ -333,6 +401,9 @@ impl Run {
         keyed: Option<Keyed>,
     ) -> Played {
         if !self.executor.is_dirty() && !self.is_broken() {
+            if let Some(draft) = &mut self.draft {
+                draft.undo_to(self.mark);
+            }
             return Played::Finished { result: Err(failure), keyed };
         }
         let Some(name) = savepoint else { return Played::Spoiled { failure, keyed } };

@@ -1,0 +1,326 @@
+//! What a mutation has read, and what it means to write but has not sent yet.
+//!
+//! A function waits for the answer of each write, but where nothing in the
+//! database can refuse or change a write (no constraint, no trigger but ours), the
+//! answer is known without asking. So its writes are kept here, answered from
+//! here, and sent all at once at its end. Whatever a draft cannot answer exactly it
+//! does not take: then the function runs on statements of its own.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::answer::{Content, push_failure, push_ok, push_ok_content};
+use crate::error::Failure;
+use crate::key::KeyFields;
+use crate::op::{Control, Edit, Op};
+use crate::postgres::{DbError, Row};
+use crate::schema::Table;
+
+type Place = (Arc<str>, Uuid);
+
+/// The reads and writes of one run, or of several that share a transaction.
+#[derive(Default)]
+pub struct Draft {
+    documents: HashMap<Place, Drafted>,
+    /// Documents to be inserted, in order.
+    inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
+    /// What the documents were before each change, newest last.
+    journal: Vec<Step>,
+    savepoints: Vec<(u32, usize)>,
+}
+
+/// A document as the run knows it.
+#[derive(Clone)]
+struct Drafted {
+    table: Arc<Table>,
+    /// The version Postgres had, and what was in it; none where there was none.
+    stored: Option<(Arc<str>, Content)>,
+    /// What it is now; none where it is gone.
+    content: Option<Content>,
+    /// It is to be written.
+    changed: bool,
+}
+
+enum Step {
+    Document(Place, Drafted),
+    Insert,
+}
+
+/// A document that changes.
+pub struct Write {
+    /// Its table.
+    pub table: Arc<Table>,
+    /// Its id.
+    pub id: Uuid,
+    /// The version that was read.
+    pub version: Arc<str>,
+    /// What it becomes; none where it is deleted.
+    pub data: Option<String>,
+    /// Its indexed values as they were, a JSON object.
+    pub old_keys: String,
+}
+
+/// What a draft comes to.
+#[derive(Default)]
+pub struct Outcome {
+    /// Documents that were read and stay as they are, with the version that was
+    /// seen; none where there was no document.
+    pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
+    /// Documents that change.
+    pub writes: Vec<Write>,
+    /// New documents.
+    pub inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
+}
+
+impl Outcome {
+    /// Whether there is nothing to check or to write.
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()
+    }
+
+    /// Leaves only the checks.
+    pub fn writes_nothing(&mut self) {
+        let checks = self.writes.drain(..).map(|write| (write.table, write.id, Some(write.version)));
+        self.reads.extend(checks);
+        self.inserts.clear();
+    }
+}
+
+impl Draft {
+    /// Whether all of these can be answered from here, once their documents are
+    /// known.
+    pub fn takes(&self, ops: &[Result<Op, Failure>]) -> bool {
+        let mut new: Vec<Uuid> = self.inserts.iter().map(|(_, id, _)| *id).collect();
+        ops.iter().all(|op| match op {
+            Err(_) => true,
+            // A new document has no creation time yet.
+            Ok(Op::Get { id, .. }) => !new.contains(id),
+            Ok(Op::Edit { table, id, edit: Edit::Patch { .. } | Edit::Replace { .. } } | Op::Delete { table, id }) => {
+                table.facts().plain && !new.contains(id)
+            }
+            Ok(Op::Insert { table, id, .. }) => {
+                new.push(*id);
+                table.facts().plain
+            }
+            Ok(Op::Control(Control::Savepoint(_) | Control::RollbackTo(_))) => true,
+            Ok(_) => false,
+        })
+    }
+
+    /// The documents these operations are about that are not known yet.
+    pub fn unknown(&self, ops: &[Result<Op, Failure>]) -> Vec<(Arc<Table>, Vec<Uuid>)> {
+        let mut unknown: Vec<(Arc<Table>, Vec<Uuid>)> = Vec::new();
+        for op in ops.iter().flatten() {
+            let (Op::Get { table, id } | Op::Edit { table, id, .. } | Op::Delete { table, id }) = op else { continue };
+            if self.documents.contains_key(&(table.key.clone(), *id)) {
+                continue;
+            }
+            match unknown.iter_mut().find(|(known, _)| known.physical == table.physical) {
+                Some((_, ids)) if ids.contains(id) => {}
+                Some((_, ids)) => ids.push(*id),
+                None => unknown.push((table.clone(), vec![*id])),
+            }
+        }
+        unknown
+    }
+
+    /// Takes the answer to [`Draft::unknown`] of one table: rows of
+    /// `id, created_at, data, version`.
+    pub fn learn(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
+        for id in ids {
+            let gone = Drafted { table: table.clone(), stored: None, content: None, changed: false };
+            self.documents.insert((table.key.clone(), *id), gone);
+        }
+        for row in rows {
+            let id = row.uuid(0)?;
+            let version = Arc::from(row.text(3)?);
+            let content = Content::of(Arc::new(row))?;
+            let stored = Some((version, content.clone()));
+            let drafted = Drafted { table: table.clone(), stored, content: Some(content), changed: false };
+            self.documents.insert((table.key.clone(), id), drafted);
+        }
+        Ok(())
+    }
+
+    /// Answers operations whose documents are known, and changes what they change.
+    pub fn answer(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
+        for op in ops {
+            match op {
+                Err(failure) => push_failure(out, failure),
+                Ok(Op::Get { table, id }) => {
+                    let content =
+                        self.documents.get(&(table.key.clone(), *id)).and_then(|known| known.content.as_ref());
+                    push_ok_content(out, table, *id, content)?;
+                }
+                Ok(Op::Edit { table, id, edit }) => {
+                    let content = self.edit(table, *id, edit)?;
+                    push_ok_content(out, table, *id, content.as_ref())?;
+                }
+                Ok(Op::Delete { table, id }) => {
+                    let was_there = self.change(table, *id, |_| Ok(None))?.is_some();
+                    push_ok(out, if was_there { "true" } else { "false" });
+                }
+                Ok(Op::Insert { table, id, doc }) => {
+                    self.journal.push(Step::Insert);
+                    self.inserts.push((table.clone(), *id, doc.clone()));
+                    push_ok(out, "null");
+                }
+                Ok(Op::Control(Control::Savepoint(name))) => {
+                    self.savepoints.push((*name, self.journal.len()));
+                    push_ok(out, "null");
+                }
+                Ok(Op::Control(Control::RollbackTo(name))) => {
+                    if let Some(at) = self.savepoints.iter().rposition(|(known, _)| known == name) {
+                        self.undo_to(self.savepoints[at].1);
+                        self.savepoints.truncate(at + 1);
+                    }
+                    push_ok(out, "null");
+                }
+                Ok(_) => unreachable!("a draft takes no such operation"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds documents a function has held back until its end.
+    pub fn insert(&mut self, table: Arc<Table>, rows: Vec<(Uuid, Box<RawValue>)>) {
+        for (id, doc) in rows {
+            self.journal.push(Step::Insert);
+            self.inserts.push((table.clone(), id, doc));
+        }
+    }
+
+    fn edit(&mut self, table: &Arc<Table>, id: Uuid, edit: &Edit) -> Result<Option<Content>, DbError> {
+        self.change(table, id, |content| {
+            let data = match edit {
+                Edit::Patch { set, unset } => patched(content.data()?, set, unset)?,
+                Edit::Replace { doc } => doc.get().to_owned(),
+                Edit::Increment { .. } => unreachable!("a draft takes no increment"),
+            };
+            Ok(Some(content.with(data)))
+        })?;
+        Ok(self.documents.get(&(table.key.clone(), id)).and_then(|known| known.content.clone()))
+    }
+
+    /// Changes a document that is there; gives what it was.
+    fn change(
+        &mut self,
+        table: &Table,
+        id: Uuid,
+        become_: impl FnOnce(&Content) -> Result<Option<Content>, DbError>,
+    ) -> Result<Option<Content>, DbError> {
+        let place = (table.key.clone(), id);
+        let Some(known) = self.documents.get_mut(&place) else { return Ok(None) };
+        let Some(before) = known.content.clone() else { return Ok(None) };
+        let after = become_(&before)?;
+        self.journal.push(Step::Document(place, known.clone()));
+        known.content = after;
+        known.changed = true;
+        Ok(Some(before))
+    }
+
+    /// The documents it knows of.
+    pub fn places(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+        self.documents.keys().cloned()
+    }
+
+    /// Whether anything is to be written.
+    pub fn writes(&self) -> bool {
+        !self.inserts.is_empty() || self.documents.values().any(|known| known.changed)
+    }
+
+    /// A mark to return to: the changes so far.
+    pub fn mark(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// The next run begins; the savepoints were the last one's.
+    pub fn begin(&mut self) -> usize {
+        self.savepoints.clear();
+        self.mark()
+    }
+
+    /// Whether there is a savepoint to return to.
+    pub fn has_savepoints(&self) -> bool {
+        !self.savepoints.is_empty()
+    }
+
+    /// Undoes the changes since a mark.
+    pub fn undo_to(&mut self, mark: usize) {
+        while self.journal.len() > mark {
+            match self.journal.pop() {
+                Some(Step::Document(place, before)) => {
+                    self.documents.insert(place, before);
+                }
+                Some(Step::Insert) => {
+                    self.inserts.pop();
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Everything there is to check and to write, which is from now on done.
+    pub fn take(&mut self) -> Result<Outcome, DbError> {
+        let mut outcome = Outcome { inserts: std::mem::take(&mut self.inserts), ..Outcome::default() };
+        for ((_, id), known) in &mut self.documents {
+            let changed = std::mem::take(&mut known.changed);
+            match &known.stored {
+                Some((version, before)) if changed => {
+                    let data = known.content.as_ref().map(|content| content.data().map(str::to_owned)).transpose()?;
+                    let keys = KeyFields::of_document(&known.table.key_paths, before.data()?);
+                    let old_keys =
+                        keys.and_then(|keys| keys.to_json()).map_err(|error| DbError::Row(error.to_string()))?;
+                    let (table, version) = (known.table.clone(), version.clone());
+                    outcome.writes.push(Write { table, id: *id, version, data, old_keys });
+                }
+                stored => {
+                    let version = stored.as_ref().map(|(version, _)| version.clone());
+                    outcome.reads.push((known.table.clone(), *id, version));
+                }
+            }
+        }
+        // In one order everywhere, so that two never wait for each other.
+        outcome.reads.sort_by_key(|(_, id, _)| *id);
+        outcome.writes.sort_by_key(|write| write.id);
+        self.journal.clear();
+        self.savepoints.clear();
+        Ok(outcome)
+    }
+
+    /// Forgets what is known; something may have changed it. Nothing may be left
+    /// to write.
+    pub fn forget(&mut self) {
+        self.documents.clear();
+        self.journal.clear();
+        self.savepoints.clear();
+    }
+}
+
+/// A document with keys set and others removed.
+fn patched(data: &str, set: &RawValue, unset: &[String]) -> Result<String, DbError> {
+    let broken = |error: serde_json::Error| DbError::Row(error.to_string());
+    let mut document: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(data).map_err(broken)?;
+    let set: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(set.get()).map_err(broken)?;
+    for key in unset {
+        document.remove(key.as_str());
+    }
+    document.extend(set);
+    serde_json::to_string(&document).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_sets_and_removes_keys_as_they_are_spelled() {
+        let set = RawValue::from_string(r#"{"a":1e2,"\u00e9":[1.50],"__proto__":null}"#.to_owned()).expect("JSON");
+        let after = patched(r#"{"b": "x\u0041", "gone": 1, "a": {}}"#, &set, &["gone".to_owned()]).expect("JSON");
+        assert_eq!(after, r#"{"__proto__":null,"a":1e2,"b":"x\u0041","é":[1.50]}"#);
+    }
+}

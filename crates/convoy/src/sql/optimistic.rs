@@ -1,0 +1,207 @@
+//! A whole mutation as one statement: checks that what was read is still so, and
+//! if it is, writes. Being one statement, it is one transaction, which Postgres
+//! runs as if it were alone; so it is as if the function had run at that moment.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::idempotency::Entry;
+use super::{Bind, Statement};
+use crate::db::{Outcome, Write};
+use crate::schema::Table;
+
+/// Documents by id with their versions: `id, created_at, data, version`.
+pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
+    let mut sql = Statement::of(table);
+    sql.push("select id, ").created("").push(", data, xmin::text\nfrom ").ident(&table.physical).push("\nwhere id");
+    sql.is_one_of(ids);
+    sql
+}
+
+/// Part of what Postgres says when a check did not hold.
+pub const STALE: &str = "documents have changed";
+
+/// Checks and writes, or fails with [`STALE`] and does nothing: for each document
+/// written `place, id, created_at, keys, old_created_at, old_keys, xid`, where
+/// `place` counts the tables of [`places`].
+pub fn apply(outcome: &Outcome, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
+    let mut sql = Statement::new();
+    let places = places(outcome);
+    sql.push(
+        "with mark as materialized (\n  select set_config('convoy.writer', pg_current_xact_id()::text, true) as xid\n)",
+    );
+    let mut written: Vec<(usize, &'static str)> = Vec::new();
+    for (place, table) in places.iter().enumerate() {
+        sql.timeless = !table.facts().created_at;
+        let (edits, deletes): (Vec<&Write>, Vec<&Write>) = outcome
+            .writes
+            .iter()
+            .filter(|write| write.table.physical == table.physical)
+            .partition(|write| write.data.is_some());
+        let inserts: Vec<(Uuid, &RawValue)> = outcome
+            .inserts
+            .iter()
+            .filter(|(of, _, _)| of.physical == table.physical)
+            .map(|(_, id, doc)| (*id, &**doc))
+            .collect();
+        if !edits.is_empty() {
+            sql.edited_rows(table, place, &edits);
+            written.push((place, "edited_"));
+        }
+        if !deletes.is_empty() {
+            sql.deleted_rows(table, place, &deletes);
+            written.push((place, "deleted_"));
+        }
+        if !inserts.is_empty() {
+            sql.inserted_rows(table, place, &inserts);
+            written.push((place, "inserted_"));
+        }
+    }
+    if !written.is_empty() {
+        sql.push(
+            ", logged as (\n  insert into _convoy.changes (node, tab, id, new_at, new_keys, old_at, old_keys)\n  ",
+        );
+        let mut separator = "select ";
+        for (place, kind) in &written {
+            sql.push(separator).bind(Bind::Uuid(node)).push("::uuid, ").literal(&places[*place].physical);
+            sql.push(", id, at, keys, old_at, old_keys from ").push(kind).number(*place as u64);
+            separator = "\n  union all select ";
+        }
+        sql.push("\n)");
+    }
+    if let Some(keep) = keep {
+        sql.push(", kept as (\n").keep(&[keep]).push("\n)");
+    }
+    sql.push("\n");
+    for (place, kind) in &written {
+        sql.push("select ")
+            .number(*place as u64)
+            .push("::int8, id, at, keys, old_at, old_keys, (select xid from mark) from ");
+        sql.push(kind).number(*place as u64).push("\nunion all ");
+    }
+    // An error, so that nothing stays of what was written before it was known.
+    sql.push("select case when ").still_so(outcome, &places, &written);
+    sql.push(
+        " then null else ('documents have changed' || pg_backend_pid())::int8 end, null, null, null, null, null, null",
+    );
+    sql
+}
+
+/// The tables an outcome is about, in the order of their first mention.
+pub fn places(outcome: &Outcome) -> Vec<Arc<Table>> {
+    let mut places: Vec<Arc<Table>> = Vec::new();
+    let reads = outcome.reads.iter().map(|(table, _, _)| table);
+    let writes = outcome.writes.iter().map(|write| &write.table);
+    for table in reads.chain(writes).chain(outcome.inserts.iter().map(|(table, _, _)| table)) {
+        if !places.iter().any(|known| known.physical == table.physical) {
+            places.push(table.clone());
+        }
+    }
+    places
+}
+
+impl Statement {
+    /// Holds if every document is what it was: those written, because the write
+    /// found them so, and those only read.
+    fn still_so(
+        &mut self,
+        outcome: &Outcome,
+        places: &[Arc<Table>],
+        written: &[(usize, &'static str)],
+    ) -> &mut Statement {
+        self.push("true");
+        for (place, kind) in written.iter().filter(|(_, kind)| *kind != "inserted_") {
+            let deletes = *kind == "deleted_";
+            let of_kind =
+                |write: &&Write| write.table.physical == places[*place].physical && write.data.is_none() == deletes;
+            let count = outcome.writes.iter().filter(of_kind).count() as u64;
+            self.push("\n  and (select count(*) from ").push(kind).number(*place as u64).push(") = ").number(count);
+        }
+        for table in places {
+            let mut seen = (Vec::new(), Vec::new());
+            let mut absent = Vec::new();
+            for (_, id, version) in outcome.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
+                match version {
+                    Some(version) => {
+                        seen.0.push(*id);
+                        seen.1.push(version.to_string());
+                    }
+                    None => absent.push(*id),
+                }
+            }
+            if !seen.0.is_empty() {
+                let count = seen.0.len() as u64;
+                self.push("\n  and (select count(*) from unnest(").bind(Bind::Uuids(seen.0)).push("::uuid[], ");
+                self.bind(Bind::Texts(seen.1)).push("::text[]::xid[]) as seen (id, version) join ");
+                self.ident(&table.physical).push(" as t on t.id = seen.id and t.xmin = seen.version) = ").number(count);
+            }
+            if !absent.is_empty() {
+                self.push("\n  and not exists (select from ").ident(&table.physical).push(" where id");
+                self.is_one_of(&absent).push(")");
+            }
+        }
+        self
+    }
+
+    fn edited_rows(&mut self, table: &Table, place: usize, edits: &[&Write]) {
+        self.push(", edited_")
+            .number(place as u64)
+            .push(" as (\n  update ")
+            .ident(&table.physical)
+            .push(" as t\n  set data = ");
+        let data = |write: &Write| write.data.clone().unwrap_or_default();
+        if let [write] = edits {
+            self.bind(Bind::Json(data(write))).push("::jsonb");
+        } else {
+            self.push("input.data");
+        }
+        if table.facts().updated_at {
+            self.push(", updated_at = now()");
+        }
+        self.push("\n  from mark");
+        if let [write] = edits {
+            self.push("\n  where t.id = ").bind(Bind::Uuid(write.id)).push(" and t.xmin = ");
+            self.bind(Bind::Text(write.version.to_string())).push("::text::xid");
+        } else {
+            self.push(", unnest(").bind(Bind::Uuids(edits.iter().map(|write| write.id).collect())).push("::uuid[], ");
+            self.bind(Bind::Jsons(edits.iter().map(|write| data(write)).collect())).push("::jsonb[], ");
+            self.bind(Bind::Texts(edits.iter().map(|write| write.version.to_string()).collect()));
+            self.push("::text[]::xid[], ");
+            self.bind(Bind::Jsons(edits.iter().map(|write| write.old_keys.clone()).collect()));
+            self.push(
+                "::jsonb[]) as input (id, data, version, keys)\n  where t.id = input.id and t.xmin = input.version",
+            );
+        }
+        self.push("\n  returning t.id, ").created("t.").push(" as at, ").keys_object("t.", &table.key_paths);
+        self.push(" as keys, ").created("t.").push(" as old_at, ");
+        if let [write] = edits {
+            self.bind(Bind::Json(write.old_keys.clone())).push("::jsonb");
+        } else {
+            self.push("input.keys");
+        }
+        self.push(" as old_keys\n)");
+    }
+
+    fn deleted_rows(&mut self, table: &Table, place: usize, deletes: &[&Write]) {
+        self.push(", deleted_").number(place as u64).push(" as (\n  delete from ").ident(&table.physical);
+        self.push(" as t\n  using mark, unnest(").bind(Bind::Uuids(deletes.iter().map(|write| write.id).collect()));
+        self.push("::uuid[], ").bind(Bind::Texts(deletes.iter().map(|write| write.version.to_string()).collect()));
+        self.push("::text[]::xid[]) as input (id, version)\n  where t.id = input.id and t.xmin = input.version");
+        self.push("\n  returning t.id, null::timestamptz as at, null::jsonb as keys, ")
+            .created("t.")
+            .push(" as old_at, ");
+        self.keys_object("t.", &table.key_paths).push(" as old_keys\n)");
+    }
+
+    fn inserted_rows(&mut self, table: &Table, place: usize, rows: &[(Uuid, &RawValue)]) {
+        let ids = rows.iter().map(|(id, _)| *id).collect();
+        let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
+        self.push(", inserted_").number(place as u64).push(" as (\n  insert into ").ident(&table.physical);
+        self.push(" (id, data)\n  select input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids));
+        self.push("::uuid[], ").bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)");
+        self.push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);
+        self.push(" as keys, null::timestamptz as old_at, null::jsonb as old_keys\n)");
+    }
+}
