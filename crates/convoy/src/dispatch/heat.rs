@@ -24,6 +24,11 @@ const LOSSES: u32 = 3;
 const WINDOW: Duration = Duration::from_secs(1);
 /// It stays so for this long after two calls have last met there.
 const COOLING: Duration = Duration::from_secs(2);
+/// Where more than this share of a function's calls go to a lane, all of them do:
+/// the few others would only meet those in the lane.
+const MOSTLY: f64 = 0.5;
+/// How much one call counts in that share.
+const ONE_CALL: f64 = 0.01;
 /// How long a function that was slow in a lane runs outside.
 const SLOW: Duration = Duration::from_secs(10);
 /// The most places that are remembered.
@@ -58,6 +63,9 @@ struct Warmth {
 #[derive(Default)]
 pub(super) struct Heat {
     places: Mutex<HashMap<Place, Warmth>>,
+    /// The share of hot calls by function, where there are any. Only looked at
+    /// while a place is known.
+    shares: Mutex<HashMap<Arc<str>, f64>>,
     slow: Mutex<HashMap<Arc<str>, Instant>>,
     /// How many places are known: while there are none, nobody looks.
     known: AtomicUsize,
@@ -92,7 +100,22 @@ impl Heat {
             }
         }
         self.known.store(places.len(), Ordering::Relaxed);
-        hot
+        drop(places);
+        let share = self.share(&name, hot.is_some());
+        hot.or_else(|| (share > MOSTLY).then(|| Place { function: name, document: named(input).next() }))
+    }
+
+    /// The share of hot calls, this one counted.
+    fn share(&self, function: &Arc<str>, hot: bool) -> f64 {
+        let mut shares = self.shares.lock();
+        match shares.get_mut(function) {
+            Some(share) => {
+                *share += ONE_CALL * (f64::from(u8::from(hot)) - *share);
+                *share
+            }
+            None if hot => *shares.entry(function.clone()).or_insert(ONE_CALL),
+            None => 0.0,
+        }
     }
 
     /// A call lost against another over something it has touched.
@@ -199,6 +222,25 @@ mod tests {
         assert!(heat.lane(&transfer, &input(hot), false).is_some());
         tokio::time::advance(Duration::from_millis(2)).await;
         assert_eq!(heat.lane(&transfer, &input(hot), false), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_most_calls_are_hot_the_others_come_along() {
+        let (heat, transfer) = (Heat::default(), function("bank.transfer"));
+        let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}"}}"#);
+        for _ in 0..LOSSES {
+            heat.lost(&transfer, &input(hot), &touched(hot));
+        }
+        assert_eq!(heat.lane(&transfer, &input(cold), false), None);
+        for _ in 0..100 {
+            assert!(heat.lane(&transfer, &input(hot), false).is_some());
+        }
+        assert!(heat.lane(&transfer, &input(cold), false).is_some());
+        for _ in 0..100 {
+            heat.lane(&transfer, &input(cold), false);
+        }
+        assert_eq!(heat.lane(&transfer, &input(cold), false), None);
     }
 
     #[tokio::test(start_paused = true)]
