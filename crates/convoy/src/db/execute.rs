@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::Memory;
 use super::answer::push_failure;
-use super::draft::{Draft, Outcome, Write};
+use super::draft::Draft;
 use super::read::too_many_reads;
 use super::read_set::ReadSet;
 use crate::change::Change;
 use crate::error::{Code, Failure};
-use crate::op::{Edit, Op, Raw};
+use crate::op::{Edit, Op, Outcome, Raw, Write};
 use crate::postgres::{DbError, Postgres, Row, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;

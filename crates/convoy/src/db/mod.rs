@@ -9,7 +9,7 @@ mod read;
 mod read_set;
 mod write;
 
-pub use draft::{Draft, Outcome, Write};
+pub use draft::Draft;
 pub(crate) use execute::too_many_writes;
 pub use execute::{Access, Executor, Written};
 pub use memory::Memory;

@@ -124,7 +124,7 @@ impl Dispatcher {
     async fn attempt_alone(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Attempt {
         if !request.function.needs_transaction() {
             match self.attempt_optimistic(program, request, deadline).await {
-                Optimistic::With(attempt) => return attempt,
+                Optimistic::With(attempt) => return *attempt,
                 Optimistic::Unfit => request.function.wants_transaction(),
             }
         }

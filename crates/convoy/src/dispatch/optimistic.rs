@@ -18,18 +18,24 @@ use super::mutation::{Attempt, Touched};
 use super::run::{close_list, parse_held};
 use super::{Answer, Dispatcher, Program, Request};
 use crate::change::{Change, ChangeKind};
-use crate::db::{Draft, Outcome, ReadSet};
+use crate::db::{Draft, ReadSet};
 use crate::error::{Code, Failure};
 use crate::key::RowKeys;
-use crate::op::Op;
+use crate::op::{Op, Outcome};
 use crate::postgres::{self, DbError, Row};
 use crate::sql::optimistic;
 
 /// How a run ended.
 pub(super) enum Optimistic {
-    With(Attempt),
+    With(Box<Attempt>),
     /// It needs a transaction.
     Unfit,
+}
+
+impl Optimistic {
+    fn with(attempt: Attempt) -> Optimistic {
+        Optimistic::With(Box::new(attempt))
+    }
 }
 
 /// The state of one run.
@@ -77,13 +83,13 @@ impl Drafting<'_> {
             let (batch, text) = match self.call.next().await {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
                 Ok(FromHost::Respond { outcome, rest }) => return self.end(outcome, rest).await,
-                Err(failure) => return Optimistic::With(Attempt::Done(Err(failure))),
+                Err(failure) => return Optimistic::with(Attempt::Done(Err(failure))),
             };
             let ops = match Op::parse_batch(&text, &self.program.schema) {
                 Ok(ops) => ops,
                 Err(error) => {
                     let failure = self.call.give_up(broken_protocol(&error));
-                    return Optimistic::With(Attempt::Done(Err(failure)));
+                    return Optimistic::with(Attempt::Done(Err(failure)));
                 }
             };
             if !self.draft.takes(&ops) {
@@ -100,13 +106,13 @@ impl Drafting<'_> {
                 }
                 Ok(Err(error @ DbError::Retry(_))) => {
                     self.call.give_up(super::run::lost_to_another());
-                    return Optimistic::With(Attempt::Lost(error, self.touched()));
+                    return Optimistic::with(Attempt::Lost(error, self.touched()));
                 }
                 Ok(Err(error)) => {
                     let failure = self.dispatcher.explain(self.program, &self.request.function, &error);
-                    return Optimistic::With(Attempt::Done(Err(self.call.give_up(failure))));
+                    return Optimistic::with(Attempt::Done(Err(self.call.give_up(failure))));
                 }
-                Err(_elapsed) => return Optimistic::With(Attempt::Done(Err(self.call.give_up(time_is_up())))),
+                Err(_elapsed) => return Optimistic::with(Attempt::Done(Err(self.call.give_up(time_is_up())))),
             }
         }
     }
@@ -137,7 +143,7 @@ impl Drafting<'_> {
         let keyed = Keyed::of(self.program, self.request, rest.identity.as_deref());
         let held = match parse_held(rest.held.as_ref().map(|held| held.get()), self.program) {
             Ok(held) => held,
-            Err(failure) => return Optimistic::With(Attempt::Done(Err(failure))),
+            Err(failure) => return Optimistic::with(Attempt::Done(Err(failure))),
         };
         let function = &self.request.function;
         let concluded = match (&self.refused, ending) {
@@ -151,7 +157,7 @@ impl Drafting<'_> {
         let writes = concluded.is_ok() && (self.draft.writes() || rows > 0);
         // What it saw was one moment's, and nothing depends on that any more.
         if !writes && self.readings <= 1 && keyed.is_none() {
-            return Optimistic::With(match concluded {
+            return Optimistic::with(match concluded {
                 Ok(result) => Attempt::Done(Ok(Answer::fresh(result))),
                 Err(failure) => Attempt::Failed(failure, keyed),
             });
@@ -159,15 +165,15 @@ impl Drafting<'_> {
         let touched = self.touched();
         let mut outcome = match self.draft.take() {
             Ok(outcome) => outcome,
-            Err(error) => return Optimistic::With(Attempt::Done(Err(error.to_failure(&function.name)))),
+            Err(error) => return Optimistic::with(Attempt::Done(Err(error.to_failure(&function.name)))),
         };
         let result = match concluded {
             Ok(result) => result,
-            Err(failure) if self.readings <= 1 => return Optimistic::With(Attempt::Failed(failure, keyed)),
+            Err(failure) if self.readings <= 1 => return Optimistic::with(Attempt::Failed(failure, keyed)),
             Err(failure) => {
                 // It may have seen two moments, and failed for what never was.
                 outcome.writes_nothing();
-                return Optimistic::With(match self.apply(&outcome, None).await {
+                return Optimistic::with(match self.apply(&outcome, None).await {
                     Ok(Some(_)) => Attempt::Failed(failure, keyed),
                     Ok(None) => Attempt::Lost(DbError::undone(), touched),
                     Err(error @ DbError::Retry(_)) => Attempt::Lost(error, touched),
@@ -178,7 +184,7 @@ impl Drafting<'_> {
         if outcome.is_empty() && held.len() == 1 {
             // Nothing but inserts into one table: others may join it.
             let Some(insert) = held.into_iter().next() else { return Optimistic::Unfit };
-            return Optimistic::With(
+            return Optimistic::with(
                 self.dispatcher.finish_insert(self.program, self.request, insert, result, keyed, self.deadline).await,
             );
         }
@@ -188,7 +194,7 @@ impl Drafting<'_> {
         let keep = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
         let applied = tokio::time::timeout_at(self.deadline, self.apply(&outcome, keep)).await;
         let lost_sight = |cause: &dyn std::fmt::Display| self.dispatcher.in_doubt(whole_tables(&outcome), cause);
-        Optimistic::With(match applied {
+        Optimistic::with(match applied {
             Ok(Ok(Some(changes))) => {
                 self.dispatcher.tell(changes);
                 Attempt::Done(Ok(Answer::fresh(result)))

@@ -2,6 +2,7 @@
 //! host sends.
 
 mod cursor;
+mod outcome;
 mod scan;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::error::{Code, Failure};
 use crate::schema::{FieldPath, Schema, Table};
 
 pub use cursor::Cursor;
+pub use outcome::{Outcome, Write};
 pub use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
 

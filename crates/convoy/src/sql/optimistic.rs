@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::idempotency::Entry;
 use super::{Bind, Statement};
-use crate::db::{Outcome, Write};
+use crate::op::{Outcome, Write};
 use crate::schema::Table;
 
 /// Documents by id with their versions: `id, created_at, data, version`.

@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use super::idempotency::Entry;
 use super::{document, optimistic, raw, scan};
-use crate::db::{Outcome, Write};
 use crate::key::{Bound, KeyValue};
-use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan};
+use crate::op::{Cursor, Edit, Filter, Order, Outcome, Page, Raw, Scan, Write};
 use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
 
 fn table() -> Arc<Table> {

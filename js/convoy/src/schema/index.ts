@@ -14,6 +14,7 @@ export {
   type ParseSubject,
   parseOrRefuse,
   parseOrRefuseAsync,
+  refuseLostKeys,
   type ValueIssue,
 } from './parse.js';
 export type { FieldPath, FieldValue } from './paths.js';

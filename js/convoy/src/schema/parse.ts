@@ -38,7 +38,7 @@ export function parseOrRefuse<Schema extends ZodType>(
 ): OutputOf<Schema> {
   const parsed = z.safeParse(schema, value);
   if (parsed.success) return parsed.data;
-  throw refusal(parsed.error, subject);
+  throw refusal(parsed.error.issues.map(valueIssue), subject);
 }
 
 /** The same, for schemas with async checks or transforms. */
@@ -49,7 +49,16 @@ export async function parseOrRefuseAsync<Schema extends ZodType>(
 ): Promise<OutputOf<Schema>> {
   const parsed = await z.safeParseAsync(schema, value);
   if (parsed.success) return parsed.data;
-  throw refusal(parsed.error, subject);
+  throw refusal(parsed.error.issues.map(valueIssue), subject);
+}
+
+/**
+ * Refuses what Zod drops without a word: a key called `__proto__` that is in `given`, and not in what was parsed of it.
+ * Looks no further than Zod has copied.
+ */
+export function refuseLostKeys(given: unknown, parsed: unknown, subject: ParseSubject): void {
+  const path = lostKey(given, parsed);
+  if (path !== null) throw refusal([{ path, message: `no key can be called ${PROTO} here` }], subject);
 }
 
 /** True for the error Zod throws when a schema must be awaited. */
@@ -57,8 +66,32 @@ export function isZodAsyncError(error: unknown): boolean {
   return error instanceof z.core.$ZodAsyncError;
 }
 
-function refusal(error: z.core.$ZodError, subject: ParseSubject): Error {
-  const issues = error.issues.map(valueIssue);
+const PROTO = '__proto__';
+
+function lostKey(given: unknown, parsed: unknown): ValueIssue['path'] | null {
+  if (given === parsed || !isObject(given) || !isObject(parsed)) return null;
+  if (Array.isArray(given)) {
+    if (!Array.isArray(parsed)) return null;
+    for (let index = 0; index < given.length; index++) {
+      const path = lostKey(given[index], parsed[index]);
+      if (path !== null) return [index, ...path];
+    }
+    return null;
+  }
+  // As everywhere, a key that is undefined counts as absent.
+  if (Object.hasOwn(given, PROTO) && given[PROTO] !== undefined && !Object.hasOwn(parsed, PROTO)) return [PROTO];
+  for (const key of Object.keys(given)) {
+    const path = Object.hasOwn(parsed, key) ? lostKey(given[key], parsed[key]) : null;
+    if (path !== null) return [key, ...path];
+  }
+  return null;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function refusal(issues: readonly ValueIssue[], subject: ParseSubject): Error {
   const first = issues[0];
   const place = first === undefined || first.path.length === 0 ? '' : ` at ${formatPath(first.path)}`;
   const message = first === undefined ? `${subject.saying}.` : `${subject.saying}${place}: ${first.message}`;

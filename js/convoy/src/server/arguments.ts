@@ -1,7 +1,9 @@
-/** Arguments on their way to a function: checked and said as JSON, as they would be on the wire. */
+/** Arguments on their way to a function: checked and said as JSON, as on the wire, and parsed where they arrive. */
 
+import { refuseLostKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
+import { ARGUMENTS, parseEarliest } from './functions.js';
 
 /** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
 export function argumentsJson(args: unknown): string {
@@ -12,4 +14,25 @@ export function argumentsJson(args: unknown): string {
   throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
     details: { issues: [{ path: problem.path, message: problem.reason }] },
   });
+}
+
+/** What `input` makes of arguments that arrived as JSON, or a promise of it. Fails with `INVALID_ARGS`. */
+export function argumentsIn(text: string, input: ZodType): unknown {
+  const given = readJson(text);
+  const parsed = parseEarliest(input, given, ARGUMENTS);
+  // An escape may stand for any character.
+  if (!text.includes('__proto__') && !text.includes('\\u')) return parsed;
+  const complete = (args: unknown): unknown => {
+    refuseLostKeys(given, args, ARGUMENTS);
+    return args;
+  };
+  return parsed instanceof Promise ? parsed.then(complete) : complete(parsed);
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConvoyError('INVALID_ARGS', `The arguments are not JSON: ${(error as Error).message}.`);
+  }
 }

@@ -8,6 +8,7 @@ import { refusalIn } from './arrival.js';
 import type { NativeEngine } from './native.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
+import { ignore } from './watched.js';
 
 /** Whoever waits for an answer. */
 export interface Waiter {
@@ -15,26 +16,26 @@ export interface Waiter {
   reject(error: unknown): void;
 }
 
+interface Issued {
+  readonly operation: Operation;
+  readonly waiter: Waiter;
+}
+
 /** The crossings of one call. */
 export class Batches {
   readonly #engine: NativeEngine;
   readonly #callId: number;
-  readonly #root: Scope;
   /** Why nothing crosses any more, or `null`. */
   #why: ConvoyError | null = null;
-  /** Kept back until something else crosses; always in front of `#operations`. */
-  #held: Operation[] = [];
-  #operations: Operation[] = [];
-  /** One for each of `#operations`; `null` where nobody waits. */
-  #waiters: (Waiter | null)[] = [];
-  #sent: Map<number, readonly (Waiter | null)[]> | null = null;
+  /** Kept back until something else crosses; always in front of `#issued`. */
+  #held: Issued[] = [];
+  #issued: Issued[] = [];
+  #sent: Map<number, readonly Waiter[]> | null = null;
   #next = 0;
 
-  /** `root` is told of operations that failed although nobody waits for them. */
-  constructor(engine: NativeEngine, callId: number, root: Scope) {
+  constructor(engine: NativeEngine, callId: number) {
     this.#engine = engine;
     this.#callId = callId;
-    this.#root = root;
   }
 
   /** Why nothing crosses any more, or `null`. */
@@ -43,14 +44,13 @@ export class Batches {
   }
 
   /** Sends `operation` with everything else of this microtask. */
-  add(operation: Operation, waiter: Waiter | null): void {
+  add(operation: Operation, waiter: Waiter): void {
     if (this.#why !== null) {
-      waiter?.reject(this.#why);
+      waiter.reject(this.#why);
       return;
     }
-    if (this.#operations.length === 0) queueMicrotask(() => this.#flush());
-    this.#operations.push(operation);
-    this.#waiters.push(waiter);
+    if (this.#issued.length === 0) queueMicrotask(() => this.#flush());
+    this.#issued.push({ operation, waiter });
   }
 
   /** Sends `operation` and resolves to its answer. */
@@ -58,11 +58,15 @@ export class Batches {
     return new Promise((resolve, reject) => this.add(operation, { resolve, reject }));
   }
 
-  /** Keeps `operation` back until something else crosses. */
-  hold(operation: Operation): void {
+  /**
+   * Keeps `operation` back until something else crosses. Whoever awaited it was told that it is fine; if it is not,
+   * `scope` is not.
+   */
+  hold(operation: Operation, scope: Scope): void {
+    const waiter: Waiter = { resolve: ignore, reject: (why) => scope.break(why) };
     // Behind what is about to cross, not in front of it.
-    if (this.#operations.length > 0) this.add(operation, null);
-    else this.#held.push(operation);
+    if (this.#issued.length > 0) this.add(operation, waiter);
+    else this.#held.push({ operation, waiter });
   }
 
   /**
@@ -70,8 +74,8 @@ export class Batches {
    * to: then the scope must be undone by the engine.
    */
   dropHeld(name: number, options: { readonly keepSavepoint: boolean }): boolean {
-    if (this.#operations.length > 0) return false;
-    const place = this.#held.findIndex((held) => held.op === 'savepoint' && held.name === name);
+    if (this.#issued.length > 0) return false;
+    const place = this.#held.findIndex(({ operation }) => operation.op === 'savepoint' && operation.name === name);
     // Since it crossed nobody but the scope could issue anything.
     if (place < 0) this.#held = [];
     else this.#held.length = options.keepSavepoint ? place + 1 : place;
@@ -81,7 +85,7 @@ export class Batches {
   /** The inserts that never crossed, as JSON; `null` where there are none. */
   takeHeld(): string | null {
     // Nothing can return to a savepoint any more.
-    const inserts = this.#held.filter((held) => held.op === 'insert');
+    const inserts = this.#held.map(({ operation }) => operation).filter(({ op }) => op === 'insert');
     this.#held = [];
     return inserts.length === 0 ? null : JSON.stringify(inserts);
   }
@@ -94,44 +98,36 @@ export class Batches {
     const answers = JSON.parse(text) as { readonly ok?: unknown; readonly error?: unknown }[];
     waiters.forEach((waiter, place) => {
       const answer = answers[place];
-      if (answer === undefined) this.#reject(waiter, new ConvoyError('INTERNAL', 'The engine sent too few results.'));
-      else if (answer.error !== undefined) this.#reject(waiter, errorFromPayload(answer.error));
-      else waiter?.resolve(answer.ok);
+      if (answer === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
+      else if (answer.error !== undefined) waiter.reject(errorFromPayload(answer.error));
+      else waiter.resolve(answer.ok);
     });
   }
 
   /** Everything still unanswered fails with `why`, and nothing crosses any more; what is held can still be taken. */
   end(why: ConvoyError): void {
     this.#why = why;
-    const open = [...(this.#sent?.values() ?? [])].flat().concat(this.#waiters);
+    const open = [...(this.#sent?.values() ?? [])].flat().concat(this.#issued.map(({ waiter }) => waiter));
     this.#sent = null;
-    this.#operations = [];
-    this.#waiters = [];
-    for (const waiter of open) waiter?.reject(why);
+    this.#issued = [];
+    for (const waiter of open) waiter.reject(why);
   }
 
   #flush(): void {
-    if (this.#why !== null || this.#operations.length === 0) return;
-    const operations = this.#held.length === 0 ? this.#operations : [...this.#held, ...this.#operations];
-    const waiters = this.#held.length === 0 ? this.#waiters : [...this.#held.map(() => null), ...this.#waiters];
+    if (this.#why !== null || this.#issued.length === 0) return;
+    const crossing = this.#held.length === 0 ? this.#issued : [...this.#held, ...this.#issued];
     this.#held = [];
-    this.#operations = [];
-    this.#waiters = [];
+    this.#issued = [];
     const batch = this.#next++;
+    const waiters = crossing.map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
     try {
-      this.#engine.operate(this.#callId, batch, JSON.stringify(operations));
+      this.#engine.operate(this.#callId, batch, JSON.stringify(crossing.map(({ operation }) => operation)));
     } catch (error) {
       this.#sent.delete(batch);
       const refusal = refusalIn(error);
-      for (const waiter of waiters) this.#reject(waiter, refusal);
+      for (const waiter of waiters) waiter.reject(refusal);
     }
-  }
-
-  /** Whoever awaited a held operation was told that it is fine; if it is not, the run as a whole is not. */
-  #reject(waiter: Waiter | null, error: unknown): void {
-    if (waiter === null) void this.#root.refuse(error);
-    else waiter.reject(error);
   }
 }

@@ -22,6 +22,7 @@ const schema = defineSchema({
       .refine((message) => message.likes >= (message.stars ?? 0), { error: 'more stars than likes' }),
   ),
   settings: defineTable(z.strictObject({ theme: z.string() })),
+  maps: defineTable(z.looseObject({ byName: z.record(z.string(), z.unknown()), any: z.unknown().optional() })),
 });
 
 type Ctx = { readonly db: DbFromSchema<typeof schema> };
@@ -128,7 +129,7 @@ describe('operations', () => {
       expect.stringMatching(/^ctx\.db\.patch: a query only reads/),
       expect.stringMatching(/^ctx\.db\.delete: a query only reads/),
       expect.stringMatching(/"nope:1" is not an id/),
-      expect.stringMatching(/There is no table "constructor"; the tables are channels, messages, settings/),
+      expect.stringMatching(/There is no table "constructor"; the tables are channels, messages, settings, maps/),
     ]);
     expect(engine.batches).toEqual([]);
   });
@@ -323,6 +324,16 @@ describe('patch', () => {
     expect((await unknown).body).toMatchObject({ code: 'INVALID_ARGS' });
   });
 
+  it('refuses to remove a key no document can have, before anything is sent', async () => {
+    for (const key of ['\ud800', 'a\u0000']) {
+      const run = mutate(({ db }) => db.patch(MESSAGE, { body: 'x', [key]: undefined } as object), stored);
+      expect((await run).body).toMatchObject({ code: 'INVALID_ARGS', details: { table: 'messages' } });
+      expect(run.under.engine.batches).toEqual([]);
+    }
+    const named = mutate(({ db }) => db.patch(MESSAGE, { 'a\u0000': undefined } as object), stored);
+    expect((await named).body).toMatchObject({ details: { issues: [{ path: ['a\u0000'] }] } });
+  });
+
   it('never writes defaults', async () => {
     const { likes: _, ...older } = STORED;
     const run = mutate(
@@ -331,6 +342,39 @@ describe('patch', () => {
     );
     await run;
     expect(patchesOf(run.under.engine.ops)).toEqual([{ set: { stars: 0 }, unset: [] }]);
+  });
+});
+
+describe('a key called __proto__', () => {
+  const MAP = `maps:${uuid(1)}` as Id<'maps'>;
+  const proto = (key = '__proto__'): Record<string, unknown> => JSON.parse(`{${JSON.stringify(key)}: {"a": 1}}`);
+  const found: Script = (op) => ({ ok: op.op === 'get' ? { id: MAP, ...proto(), byName: {} } : { id: MAP } });
+
+  it.each<[string, unknown[], (db: Ctx['db']) => unknown]>([
+    ['an insert', ['byName'], (db) => db.insert('maps', { byName: proto() })],
+    ['many of them', [], (db) => db.insertMany('maps', [{ byName: {} }, { byName: {}, ...proto() }])],
+    ['a replacement', ['byName'], (db) => db.replace(MAP, { byName: proto() })],
+    ['a patch', ['byName'], (db) => db.patch(MAP, { byName: proto() })],
+    ['the names of a patch', [], (db) => db.patch(MAP, proto())],
+  ])('is refused in %s, where the schema would lose it', async (_, path, write) => {
+    const run = mutate(({ db }) => write(db), found);
+    expect((await run).body).toMatchObject({
+      code: 'INVALID_ARGS',
+      message: expect.stringMatching(/does not fit maps at .*no key can be called __proto__/),
+      details: { table: 'maps', issues: [{ path: [...path, '__proto__'] }] },
+    });
+    expect(run.under.engine.ops.filter(({ op }) => op !== 'get')).toEqual([]);
+  });
+
+  it('is kept where it is not lost, left where it is, and removed', async () => {
+    const run = mutate(async ({ db }) => {
+      await db.insert('maps', { byName: { x: proto() }, any: [proto()] });
+      await db.patch(MAP, { byName: { x: 1 }, ['__proto__']: undefined });
+    }, found);
+    expect((await run).ok).toBe(true);
+    const [insert, , patch] = run.under.engine.ops;
+    expect(insert).toMatchObject({ doc: { byName: { x: proto() }, any: [proto()] } });
+    expect(patch).toMatchObject({ set: { byName: { x: 1 } }, unset: ['__proto__'] });
   });
 });
 

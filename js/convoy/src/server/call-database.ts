@@ -7,6 +7,7 @@
 
 import { bindStatement } from '../sql/statement.js';
 import { formatId } from '../values/ids.js';
+import { storageProblem } from '../values/json.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';
 import type { Document } from './documents.js';
@@ -17,7 +18,7 @@ import type { Program, Table } from './program.js';
 import { invalid, say } from './refusals.js';
 import { type Receive, type ScanSource, TableScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { assertFits, storedChanges, storedDocument } from './stored-form.js';
+import { assertFits, assertRemovable, storedChanges, storedDocument } from './stored-form.js';
 import { type Target, tableNamed, targetAnd, targetOf } from './targets.js';
 
 /** What a database may be told beside its call. */
@@ -127,6 +128,7 @@ export class CallDatabase implements ScanSource {
       if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) {
         throw invalid(`patch() takes an object of the keys to change, not ${say(changes)}`);
       }
+      assertRemovable(target.table, changes);
       return (scope) => this.#inOrder([target], () => this.#patch(scope, target, changes));
     });
   }
@@ -333,6 +335,10 @@ function list(method: string, value: unknown): readonly unknown[] {
 function tablesIn(options: unknown): readonly string[] | null {
   const tables = (options as { readonly tables?: unknown } | null | undefined)?.tables;
   if (tables === undefined) return null;
-  if (Array.isArray(tables) && tables.every((name) => typeof name === 'string' && name !== '')) return tables;
+  if (Array.isArray(tables) && tables.every(isName)) return tables;
   throw invalid("raw(…, { tables }) takes the names of the tables the statement reads: { tables: ['messages'] }");
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && storageProblem(value) === null;
 }

@@ -47,7 +47,7 @@ export class Call {
     this.kind = kind;
     this.engine = engine;
     this.transactional = options.transactional ?? true;
-    this.#batches = new Batches(engine, id, this.root);
+    this.#batches = new Batches(engine, id);
   }
 
   /** True once the run has ended or the engine has given it up. */
@@ -116,7 +116,7 @@ export class Call {
   /** Keeps an insert back until the next batch or the end of the run; it cannot fail before then. */
   hold(scope: Scope, operation: InsertOperation): void {
     this.#transactions?.mark(scope, operation, 'held');
-    this.#batches.hold(operation);
+    this.#batches.hold(operation, scope);
   }
 
   /** A promise that fails with `error`. A scope in which nobody looked at it has lost a write, and fails too. */

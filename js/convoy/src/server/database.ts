@@ -66,7 +66,10 @@ export interface RawOptions {
   readonly tables?: readonly string[] | undefined;
 }
 
-/** Reads of `ctx.db`; a query has these only. Operations issued in the same microtask travel together. */
+/**
+ * Reads of `ctx.db`; a query has these only. Operations issued in the same microtask travel together, and neighbours of
+ * one kind on one table are one statement where they can be.
+ */
 export interface DatabaseReader<Model> {
   /** The document, or `null` where there is none. An id of another table than the one named is `INVALID_ARGS`. */
   get<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<DocumentIn<Model, Table> | null>;
@@ -99,7 +102,10 @@ export interface Database<Model> extends DatabaseReader<Model> {
   /** Stores the parsed document under a new id. */
   insert<Table extends TableNameIn<Model>>(table: Table, document: InputIn<Model, Table>): Promise<Id<Table>>;
 
-  /** Stores the parsed documents, all or none, in one statement; gives their ids in the same order. */
+  /**
+   * Stores the parsed documents in one statement, all or none, and gives their ids in the same order. In a call without
+   * a transaction this is one of its own.
+   */
   insertMany<Table extends TableNameIn<Model>>(
     table: Table,
     documents: readonly InputIn<Model, Table>[],
@@ -148,7 +154,10 @@ export interface Database<Model> extends DatabaseReader<Model> {
   delete<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<boolean>;
   delete<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<boolean>;
 
-  /** Deletes the documents in one statement; gives how many there were. */
+  /**
+   * Deletes the documents in one statement and gives how many there were. In a call without a transaction this is one of
+   * its own.
+   */
   deleteMany<Table extends TableNameIn<Model>>(table: Table, ids: readonly Id<NoInfer<Table>>[]): Promise<number>;
 }
 

@@ -9,7 +9,7 @@ export function knownField(table: Table, path: unknown, place: string): FieldKin
   const { schema } = table.definition;
   if (typeof path !== 'string') throw invalid(`${place} takes the name of a field of ${table.name}, not ${say(path)}`);
   if (path.split('.').length > MAX_FIELD_DEPTH) {
-    throw invalid(`${place}: '${path}' is nested too deeply; a path reaches ${MAX_FIELD_DEPTH} names deep`);
+    throw invalid(`${place}: ${sayName(path)} is nested too deeply; a path reaches ${MAX_FIELD_DEPTH} names deep`);
   }
   const kind = fieldKind(schema, path);
   if (kind !== null) return kind;

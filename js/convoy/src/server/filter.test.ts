@@ -90,6 +90,7 @@ describe('a condition', () => {
       (q) => q.eq('title', 'x'),
       /takes a field first and then a value: q\.eq\(q\.field\('title'\), …\)/,
     ],
+    ['a condition on a text', (q) => q.eq('x'.repeat(1_000), 1), /q\.field\("x{79}…\), …\)/],
     ['the value first', (q) => q.eq('x', q.field('title')), /takes a field first/],
     ['two fields', (q) => q.lt(q.field('title'), q.field('address.city')), /compares two fields/],
     [
@@ -101,7 +102,8 @@ describe('a condition', () => {
     ['__proto__', (q) => q.eq(q.field('__proto__'), 1), /no field '__proto__'/],
     ['toString of an object', (q) => q.eq(q.field('address.toString'), 1), /no field 'address.toString'/],
     ['a place in an array', (q) => q.eq(q.field('tags.0'), 'x'), /no field 'tags.0'/],
-    ['too deep a field', (q) => q.eq(q.field('address.geo.lat.x'), 1), /nested too deeply/],
+    ['too deep a field', (q) => q.eq(q.field('address.geo.lat.x'), 1), /'address.geo.lat.x' is nested too deeply/],
+    ['far too deep a field', (q) => q.eq(q.field('.'.repeat(1_000)), 1), /: "\.{79}… is nested too deeply/],
     ['no name', (q) => q.eq(q.field(Symbol('x')), 1), /takes the name of a field of tasks, not Symbol\(x\)/],
     ['undefined', (q) => q.eq(q.field('title'), undefined), /q\.eq\(q\.field\('title'\), …\): the value is undefined/],
     ['what JSON cannot carry', (q) => q.eq(q.field('tags'), ['a', 1n]), /`\[1\]` of the value is a bigint/],

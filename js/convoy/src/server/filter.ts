@@ -6,7 +6,7 @@ import { formatPath, MAX_DEPTH, storageProblem } from '../values/json.js';
 import { knownField } from './fields.js';
 import type { Filter } from './operations.js';
 import type { Table } from './program.js';
-import { invalid, say } from './refusals.js';
+import { invalid, say, sayName } from './refusals.js';
 
 /** What `callback` says of `table`. */
 export function filterOf(table: Table, callback: unknown): Filter {
@@ -136,9 +136,9 @@ class FilterRecorder {
 
   #field(method: string, value: unknown): SaidField {
     if (value instanceof SaidField && value.table === this.#table) return value;
-    const example = typeof value === 'string' ? value : firstField(this.#table);
+    const example = sayName(typeof value === 'string' ? value : firstField(this.#table));
     throw invalid(
-      `${this.#table.name}: q.${method}() takes a field first and then a value: q.${method}(q.field('${example}'), …)`,
+      `${this.#table.name}: q.${method}() takes a field first and then a value: q.${method}(q.field(${example}), …)`,
     );
   }
 

@@ -8,9 +8,9 @@
  */
 
 import { isConvoyError } from '../values/errors.js';
-import { argumentsJson } from './arguments.js';
+import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
-import { ARGUMENTS, type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
+import { type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
 import { resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { unwatchedNow } from './query-watch.js';
@@ -99,7 +99,7 @@ function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhe
  */
 async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
   const { name, definition } = run.fn;
-  const args = await parseEarliest(definition.input, JSON.parse(input), ARGUMENTS);
+  const args = await argumentsIn(input, definition.input);
   if (run.why !== null) throw run.why;
   run.context = { ...run.context, ...baseOf(run, elsewhere) };
   const result = await callHandler(run.program, run.fn, run.context, args);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
-import { uuid } from '../../testing/scripted-engine.js';
+import { type Script, uuid } from '../../testing/scripted-engine.js';
 import { defineSchema, defineTable } from '../schema/index.js';
 import type { Id } from '../values/ids.js';
 import { caller } from './call.test-kit.js';
@@ -79,5 +79,71 @@ describe('held inserts', () => {
     );
     expect(names).toEqual([['savepoint 1', 'delete'], ['rollback to 1']]);
     expect(held).toBeNull();
+  });
+
+  /** Refuses a note that is taken and all that follows, until it is undone. */
+  const refusing = (): Script => {
+    let broken = false;
+    return (op) => {
+      if (op.op === 'rollback') broken = false;
+      broken ||= op.op === 'insert' && (op.doc as { text: string }).text === 'taken';
+      return broken ? { error: { code: 'CONFLICT', message: 'taken' } } : { ok: null };
+    };
+  };
+
+  it('that are refused fail the transaction they belong to, which can be undone', async () => {
+    const { names, result, error, held } = await run(
+      async (db) => {
+        await note(db, 'before');
+        const outcome = await swallow(
+          db.transaction(async (tx) => {
+            await note(tx as Db, 'taken');
+            await swallow(tx.get(LIST));
+            return 'kept';
+          }),
+        );
+        await note(db, 'after');
+        return outcome;
+      },
+      { holds, script: refusing() },
+    );
+    expect({ result, error }).toEqual({ result: 'taken', error: undefined });
+    expect(names).toEqual([['insert', 'savepoint 1', 'insert', 'get'], ['rollback to 1']]);
+    expect(held).toMatchObject([{ doc: { text: 'after' } }]);
+  });
+
+  it('that are refused while they are undone are nobody’s loss', async () => {
+    const { names, error } = await run(
+      (db) =>
+        swallow(
+          db.transaction(async (tx) => {
+            await tx.transaction((inner) => note(inner as Db, 'taken'));
+            void tx.get(LIST);
+            throw no;
+          }),
+        ),
+      { holds, script: refusing() },
+    );
+    expect(error).toBeUndefined();
+    expect(names).toEqual([['savepoint 1', 'insert', 'get'], ['rollback to 1']]);
+  });
+
+  it.each<[string, (db: Db) => Promise<unknown>]>([
+    ['of the mutation itself', (db) => note(db, 'taken')],
+    ['of a transaction that was kept', (db) => db.transaction((tx) => note(tx as Db, 'taken'))],
+  ])('%s that are refused fail it, also where something inside of it is undone', async (_, insert) => {
+    const { error } = await run(
+      async (db) => {
+        await insert(db);
+        await swallow(
+          db.transaction(async (tx) => {
+            await tx.delete(LIST);
+            throw no;
+          }),
+        );
+      },
+      { holds, script: refusing() },
+    );
+    expect(error).toMatchObject({ code: 'CONFLICT', message: 'taken' });
   });
 });

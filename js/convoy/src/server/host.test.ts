@@ -73,6 +73,27 @@ describe('a call', () => {
     expect(await engine.run(3, '{}')).toMatchObject({ ok: false, body: { code: 'NOT_FOUND' } });
   });
 
+  it.each([
+    ['as it is', '{"map":{"__proto__":{"a":1}}}', ['map', '__proto__']],
+    ['behind an escape', '{"map":{"a":1},"list":[{},{"\\u005f_proto__":1}]}', ['list', 1, '__proto__']],
+  ])('refuses a key called __proto__ its input would lose: %s', async (_, text, path) => {
+    const map = z.record(z.string(), z.unknown());
+    const input = { map, list: z.array(map).optional() };
+    const slow = z.object(input).refine(async () => true);
+    const functions = { fn: query({ input, handler: () => {} }), slow: query({ input: slow, handler: () => {} }) };
+    const { engine, indexOf } = hostOf({ schema, functions });
+    for (const name of ['fn', 'slow']) {
+      const { body } = await engine.run(indexOf(name), text);
+      expect(body).toMatchObject({ code: 'INVALID_ARGS', details: { issues: [{ path }] } });
+    }
+  });
+
+  it('keeps a key called __proto__ where its input does', async () => {
+    const echo = query({ input: { any: z.unknown() }, handler: (_ctx, { any }) => Object.keys(any as object) });
+    const { engine } = hostOf({ schema, functions: { echo } });
+    expect(await engine.run(0, '{"any":{"__proto__":1}}')).toMatchObject({ ok: true, body: ['__proto__'] });
+  });
+
   it('with async checks in its input waits for them', async () => {
     const fn = query({ input: { n: z.number().refine(async (n) => n > 0, 'too small') }, handler: (_, { n }) => n });
     const { call } = hostOf({ schema, functions: { fn } });

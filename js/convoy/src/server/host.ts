@@ -6,12 +6,13 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import { argumentsIn } from './arguments.js';
 import { outcomeIn } from './arrival.js';
 import { Call } from './call.js';
 import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson } from './called-run.js';
 import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
-import { ARGUMENTS, parseEarliest, RESULT } from './functions.js';
+import { parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
 import { DELIVERY, type Deliver, type NativeEngine } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
@@ -59,7 +60,7 @@ export class Host {
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
       const asking = request === null ? NOBODY : this.#askingIn(request);
       run = new CalledRun(program, fn, call, asking);
-      const args = parseEarliest(input, readInput(text), ARGUMENTS);
+      const args = argumentsIn(text, input);
       if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as CalledRun, parsed));
       else this.#enter(run, args);
     } catch (error) {
@@ -206,14 +207,6 @@ interface Made {
 /** The request of a call from inside the program, which stands for nobody. */
 function insideRequest({ name, definition }: NamedFunction): ConvoyRequest {
   return { method: 'POST', url: `/api/${definition.kind}/${name}`, headers: {}, ip: undefined };
-}
-
-function readInput(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ConvoyError('INVALID_ARGS', `The arguments are not JSON: ${(error as Error).message}.`);
-  }
 }
 
 function checkContext(context: unknown): object {

@@ -22,7 +22,7 @@ export function failureJson(error: unknown): string {
   try {
     if (!isConvoyError(error)) return thrownJson(error);
     const { code, message, details, status } = error;
-    return JSON.stringify({ code, message, details, status });
+    return wellFormedJson({ code, message, details, status });
   } catch (unsayable) {
     // Details that are not JSON, or an error whose properties throw.
     return thrownJson(unsayable);
@@ -39,5 +39,14 @@ function thrownJson(error: unknown): string {
   } catch {
     stack = message;
   }
-  return JSON.stringify({ thrown: { message, stack } });
+  return wellFormedJson({ thrown: { message, stack } });
+}
+
+/** `value` as JSON, U+FFFD for each lone half of a surrogate pair: an error may quote text that nothing else can read. */
+function wellFormedJson(value: object): string {
+  const text = JSON.stringify(value);
+  // Only such a half is said as `\ud…`; other escapes, `\\` among them, are stepped over.
+  return text.includes('\\ud')
+    ? text.replace(/\\(?:(ud[89a-f])..|.)/g, (said, half) => (half ? '\ufffd' : said))
+    : text;
 }

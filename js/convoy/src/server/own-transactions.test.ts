@@ -75,7 +75,7 @@ describe('in a call without a transaction', () => {
 
   const lost = { error: { code: 'CONFLICT', message: 'lost', details: { retry: true } } };
 
-  it('it is run again where it lost to another write, whatever its function makes of that', async () => {
+  it('it is run again where it lost to another write, whatever its function makes of that, once it is ended', async () => {
     let commits = 0;
     const script: Script = (op) => (op.op === 'commit' && ++commits < 3 ? lost : stored(op));
     let runs = 0;
@@ -98,7 +98,7 @@ describe('in a call without a transaction', () => {
       script: (op) => (op.op === 'delete' && ++reads === 1 ? lost : stored(op)),
     });
     expect(swallowed.error).toBeUndefined();
-    expect(swallowed.names).toEqual([['begin'], ['delete'], ['begin'], ['delete'], ['commit']]);
+    expect(swallowed.names).toEqual([['begin'], ['delete'], ['rollback'], ['begin'], ['delete'], ['commit']]);
   });
 
   it('but not for ever', async () => {
@@ -108,7 +108,7 @@ describe('in a call without a transaction', () => {
     });
     expect(error).toMatchObject({ code: 'CONFLICT', message: 'This transaction kept losing to other writes.' });
     expect((error as ConvoyError).details).toBeUndefined();
-    expect(names).toEqual(new Array(5).fill([['begin'], ['delete']]).flat());
+    expect(names).toEqual(new Array(5).fill([['begin'], ['delete'], ['rollback']]).flat());
   });
 
   it('an inner one that lost is not run again by itself', async () => {
@@ -117,15 +117,16 @@ describe('in a call without a transaction', () => {
       ...action,
       script: (op) => (op.op === 'delete' && ++deletes === 1 ? lost : stored(op)),
     });
-    expect(names).toEqual([['begin'], ['savepoint 1', 'delete'], ['begin'], ['savepoint 2', 'delete'], ['commit']]);
+    const lostRun = [['begin'], ['savepoint 1', 'delete'], ['rollback']];
+    expect(names).toEqual([...lostRun, ['begin'], ['savepoint 2', 'delete'], ['commit']]);
   });
 
-  it('a failed commit is rolled back and not tried again', async () => {
+  it('a failed commit has ended it, and is not tried again', async () => {
     const script: Script = (op) =>
       op.op === 'commit' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
     const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), { ...action, script });
     expect(error).toMatchObject({ code: 'UNAVAILABLE' });
-    expect(names).toEqual([['begin'], ['delete'], ['commit'], ['rollback']]);
+    expect(names).toEqual([['begin'], ['delete'], ['commit']]);
   });
 
   it('it cannot be committed where beginning it failed', async () => {

@@ -73,10 +73,22 @@ describe('pages', () => {
       (q) => q.paginate({ cursor: null, numItems: 1, endCursor: {} as never }),
       /endCursor }\)/,
     ],
+    ['half a surrogate pair', (q) => q.paginate({ cursor: '\ud800', numItems: 1 }), /cursor }\) takes null, or/],
+    ['a zero in the end', (q) => q.paginate({ cursor: null, numItems: 1, endCursor: '\0' }), /endCursor }\)/],
   ])('with %s are refused', async (_, run, message) => {
     const { body, ops } = await scan((db) => run(db.query('messages') as never));
     expect(body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
     expect(ops).toEqual([]);
+  });
+
+  it('of nothing continue at the beginning', async () => {
+    const { ops } = await scan(
+      (db) => db.query('messages').paginate({ cursor: '', endCursor: '', numItems: 1 }),
+      () => ({
+        ok: page(1),
+      }),
+    );
+    expect(ops).toMatchObject([{ cursor: null, end: null }]);
   });
 
   const bodies = async (q: AsyncIterable<{ body: string }>): Promise<string[]> => {

@@ -7,7 +7,7 @@ const RETRIES = 4;
 /** The span of the first pause; it doubles each time. */
 const PAUSE_MS = 5;
 
-/** Whether a transaction is gone because another write won, and running it again may help. */
+/** Whether a transaction cannot be kept because another write won, and running it again may help. */
 export function isLostRace(error: unknown): error is ConvoyError {
   if (!isConvoyError(error) || error.code !== 'CONFLICT') return false;
   return (error.details as { readonly retry?: unknown } | undefined)?.retry === true;

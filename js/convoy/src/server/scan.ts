@@ -5,6 +5,7 @@
 
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
+import { storageProblem } from '../values/json.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
 import type { Document } from './documents.js';
 import { knownField } from './fields.js';
@@ -210,7 +211,9 @@ function wholeNumber(place: string, value: unknown, least: number, most: number)
 }
 
 function cursorIn(name: string, value: unknown): string | null {
-  if (value === undefined || value === null) return null;
-  if (typeof value === 'string') return value;
+  // Where there was nothing at all, the next page is the first.
+  if (value === undefined || value === null || value === '') return null;
+  // What no text in Postgres holds is no cursor, and could not cross to the engine.
+  if (typeof value === 'string' && storageProblem(value) === null) return value;
   throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${say(value)}`);
 }

@@ -15,13 +15,15 @@ export class Scope {
   gate: Promise<unknown> | null = null;
   /** True once it was kept or undone; nothing can be issued in it any more. */
   ended = false;
+  /** True once it is being undone: what still fails in it is nobody's loss. */
+  undone = false;
   /** The savepoint to return to; `null` while nothing was written that would have to be undone. */
   savepoint: number | null = null;
   /** The `begin` of a transaction of its own, only in calls that have none; `null` before its first operation. */
   beginning: Promise<void> | null = null;
-  /** Whether that transaction has begun. */
-  begun = false;
-  /** That transaction has lost to another write: it is gone, and running it again may help. */
+  /** Whether that transaction is open: begun, and not yet told to commit or to roll back. */
+  isOpen = false;
+  /** That transaction has lost to another write: it cannot be kept, and running it again may help. */
   lost: ConvoyError | null = null;
   /** Why this scope cannot be kept, whatever its function thinks of it. */
   #broken: { readonly why: unknown } | null = null;
@@ -72,9 +74,10 @@ export class Scope {
     return watched;
   }
 
-  /** From here on this scope can only be undone. The first reason stays. */
+  /** From here on this scope can only be undone, or the one it is part of since it was kept. The first reason stays. */
   break(why: unknown): void {
-    this.#broken ??= { why };
+    if (this.ended && !this.undone && this.parent !== null) this.parent.break(why);
+    else this.#broken ??= { why };
   }
 
   /** Resolves when nothing is under way; `null` when nothing is. Fails with what this scope must not be kept for. */

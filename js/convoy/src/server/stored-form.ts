@@ -3,7 +3,7 @@
  * Pure; every refusal is an `INVALID_ARGS` with the table and the issues.
  */
 
-import { isZodAsyncError, parseOrRefuse } from '../schema/index.js';
+import { isZodAsyncError, parseOrRefuse, refuseLostKeys } from '../schema/index.js';
 import { assertStorable } from '../values/json.js';
 import type { Document } from './documents.js';
 import type { Table } from './program.js';
@@ -20,9 +20,17 @@ export type Identity = { readonly id?: unknown; readonly _creationTime?: unknown
 
 /** The new document as it is stored. `id` and `_creationTime` may be written back, but not changed. */
 export function storedDocument(table: Table, input: unknown, identity: Identity): object {
-  const doc = parsed(table, withoutSystemFields(input, identity));
+  const given = withoutSystemFields(input, identity);
+  const doc = parsed(table, given);
   assertStorable(doc, { table: table.name });
+  refuseLostKeys(given, doc, table.subject);
   return doc;
+}
+
+/** Refuses a patch that removes a key no document can have. */
+export function assertRemovable(table: Table, changes: object): void {
+  const removed = Object.entries(changes).filter(([, value]) => value === undefined);
+  assertStorable(Object.fromEntries(removed.map(([key]) => [key, null])), { table: table.name });
 }
 
 /** Checks the document the changes would make of `current`, and gives the named keys with their parsed values. */
@@ -41,6 +49,7 @@ export function storedChanges(table: Table, current: Document, changes: object):
     else if (Object.hasOwn(result, key) && result[key] !== undefined) define(set, key, result[key]);
   }
   assertStorable(set, { table: table.name });
+  refuseLostKeys(named, set, table.subject);
   return { set, unset };
 }
 

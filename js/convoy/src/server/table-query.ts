@@ -65,7 +65,7 @@ export interface Page<Document> {
   readonly page: Document[];
   /** True when nothing comes after this page. */
   readonly isDone: boolean;
-  /** Where the next page begins. */
+  /** Where the next page begins; empty, which is the beginning, where there was nothing. */
   readonly continueCursor: string;
 }
 

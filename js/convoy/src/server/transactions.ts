@@ -67,7 +67,7 @@ export class Transactions {
     if (this.#call.transactional || scope.parent === null) return null;
     const { outermost } = scope;
     outermost.beginning ??= this.#begin(outermost);
-    return outermost.begun ? null : outermost.beginning;
+    return outermost.isOpen ? null : outermost.beginning;
   }
 
   /** Sends or holds the savepoint that must stand in front of `operation`, which is about to be sent or held. */
@@ -81,7 +81,7 @@ export class Transactions {
     if (unmarked.length === 0) return;
     const savepoint: ControlOperation = { op: 'savepoint', name: this.#nextSavepoint++ };
     for (const each of unmarked) each.savepoint = savepoint.name;
-    if (how === 'held') this.#batches.hold(savepoint);
+    if (how === 'held') this.#batches.hold(savepoint, scope);
     else this.#batches.add(savepoint, { resolve: () => {}, reject: (why) => scope.break(why) });
   }
 
@@ -99,7 +99,7 @@ export class Transactions {
   async #begin(scope: Scope): Promise<void> {
     try {
       await this.#batches.send({ op: 'begin' });
-      scope.begun = true;
+      scope.isOpen = true;
     } catch (error) {
       this.failed(scope, error);
       scope.break(error);
@@ -112,6 +112,7 @@ export class Transactions {
     try {
       return await this.#inside(scope, fn);
     } catch (error) {
+      scope.undone = true;
       await this.#returnToSavepoint(scope, parent);
       throw error;
     }
@@ -125,17 +126,24 @@ export class Transactions {
   async #once<T>(scope: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
     try {
       const result = await this.#inside(scope, fn);
-      if (scope.begun) await this.#batches.send({ op: 'commit' });
+      if (scope.isOpen) await this.#end(scope, 'commit');
       return result;
     } catch (error) {
+      scope.undone = true;
       this.failed(scope, error);
       await scope.beginning?.catch(() => {});
-      // One that lost is gone already. Whether there is still something to roll back is the engine's to know.
-      if (scope.begun && scope.lost === null) await this.#batches.send({ op: 'rollback' }).catch(() => {});
+      // Also where it has lost: the engine keeps it open until it is told, and until then begins no other.
+      if (scope.isOpen) await this.#end(scope, 'rollback').catch(() => {});
       throw this.#batches.why ?? scope.lost ?? error;
     } finally {
       this.#call.documents.forgetAll();
     }
+  }
+
+  /** However this goes, the transaction is over then. */
+  #end(scope: Scope, op: 'commit' | 'rollback'): Promise<unknown> {
+    scope.isOpen = false;
+    return this.#batches.send({ op });
   }
 
   /** Runs `fn`, waits for what it did not await, and ends the scope. */

@@ -215,7 +215,8 @@ describe('increment', () => {
     ['constructor', 1, /posts has no field 'constructor'/],
     ['__proto__', 1, /posts has no field '__proto__'/],
     ['meta.toString', 1, /posts has no field 'meta.toString'/],
-    ['meta.deep.n.x', 1, /nested too deeply/],
+    ['meta.deep.n.x', 1, /'meta.deep.n.x' is nested too deeply/],
+    ['.'.repeat(100), 1, /^increment\(\): "\.{79}… is nested too deeply/],
     [undefined, 1, /takes the name of a field of posts, not undefined/],
     ['likes', Number.NaN, /adds a finite number, not NaN/],
     ['likes', '1', /adds a finite number, not "1"/],
@@ -333,6 +334,9 @@ describe('raw', () => {
     [{ text: 'select $1', values: 'x' }, {}, /takes sql`…`/],
     [{ text: 'select 1' }, { tables: 'posts' }, /takes the names of the tables/],
     [{ text: 'select 1' }, { tables: [1] }, /takes the names of the tables/],
+    [{ text: 'select 1' }, { tables: ['\ud800'] }, /takes the names of the tables/],
+    [{ text: "select '\ud800'" }, {}, /the statement contains half of a surrogate pair/],
+    [{ text: "select '\0'" }, {}, /the statement contains the character \\u0000/],
   ])('refuses %j with %j', async (query, options, message) => {
     const { error, ops } = await run((db) => db.raw(query as never, options as never));
     expect(error).toEqual(refusal(message));

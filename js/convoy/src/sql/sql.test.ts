@@ -104,6 +104,9 @@ describe('the text of a value', () => {
     ['a function', () => 1, /is a function/],
     ['a symbol', Symbol('x'), /is a symbol/],
     ['an object with a bigint', { a: { b: 1n } }, /cannot be JSON: a\.b is a bigint/],
+    ['an object with half a surrogate pair', { a: [{ b: '\udc00' }] }, /cannot be JSON: a\[0\]\.b .*surrogate/],
+    ['an object with a zero character', [{ 'a\u0000': 1 }], /cannot be JSON: a.* \\u0000/],
+    ['an object that is nothing as JSON', { toJSON: () => undefined }, /is undefined/],
     ['seven dimensions', [[[[[[[1]]]]]]], /6 dimensions/],
   ])('refuses %s', (_, value, message) => {
     expect(() => text(value)).toThrow(

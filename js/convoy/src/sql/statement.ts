@@ -1,6 +1,7 @@
 /** From what `ctx.db.raw` takes to a statement and the texts of its values. */
 
 import { ConvoyError } from '../values/errors.js';
+import { storageProblem } from '../values/json.js';
 import { type DrizzleSql, fromDrizzle, isDrizzleSql } from './drizzle.js';
 import { NoTextForm, textForm } from './text-form.js';
 
@@ -23,7 +24,8 @@ export interface BoundStatement {
 export function bindStatement(query: unknown): BoundStatement {
   const { text, values } = statementIn(query);
   if (text.trim() === '') throw invalid('raw() was given an empty statement');
-  if (text.includes('\u0000')) throw invalid('raw(): the statement contains the character \\u0000');
+  const problem = storageProblem(text);
+  if (problem !== null) throw invalid(`raw(): the statement ${problem.reason}`);
   return {
     text,
     // Not `map`, which would step over holes.

@@ -3,7 +3,7 @@
  * in, and from `$1::int` where that says nothing.
  */
 
-import { formatPath, sendingProblem, storageProblem } from '../values/json.js';
+import { formatPath, type JsonProblem, sendingProblem, storageProblem } from '../values/json.js';
 
 /** A value that has no text form, and why. */
 export class NoTextForm extends Error {}
@@ -47,9 +47,17 @@ function objectText(value: object): string {
   }
   if (value instanceof Uint8Array) return bytesText(value);
   if (!isPlain(value)) throw new NoTextForm(`is a ${className(value)}; pass text, a number, a Date or a plain object`);
-  const problem = sendingProblem(value);
-  if (problem !== null) throw new NoTextForm(`cannot be JSON: ${formatPath(problem.path)} ${problem.reason}`);
-  return checkedText(JSON.stringify(value));
+  const unsendable = sendingProblem(value);
+  if (unsendable !== null) throw noJson(unsendable);
+  const text = checkedText(JSON.stringify(value));
+  // Only an escape can stand for what is text in JSON and none in Postgres.
+  const unstorable = text.includes('\\u') ? storageProblem(JSON.parse(text)) : null;
+  if (unstorable !== null) throw noJson(unstorable);
+  return text;
+}
+
+function noJson({ path, reason }: JsonProblem): NoTextForm {
+  return new NoTextForm(`cannot be JSON: ${formatPath(path)} ${reason}`);
 }
 
 /** Postgres' own notation, `{1,NULL,"a \"b\""}`; elements are quoted wherever they are not numbers or booleans. */

@@ -1,0 +1,48 @@
+//! What a mutation comes to: what it has seen, and what it writes.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::schema::Table;
+
+/// A document that changes.
+pub struct Write {
+    /// Its table.
+    pub table: Arc<Table>,
+    /// Its id.
+    pub id: Uuid,
+    /// The version that was read.
+    pub version: Arc<str>,
+    /// What it becomes; none where it is deleted.
+    pub data: Option<String>,
+    /// Its indexed values as they were, a JSON object.
+    pub old_keys: String,
+}
+
+/// What a draft comes to.
+#[derive(Default)]
+pub struct Outcome {
+    /// Documents that were read and stay as they are, with the version that was
+    /// seen; none where there was no document.
+    pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
+    /// Documents that change.
+    pub writes: Vec<Write>,
+    /// New documents.
+    pub inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
+}
+
+impl Outcome {
+    /// Whether there is nothing to check or to write.
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()
+    }
+
+    /// Leaves only the checks.
+    pub fn writes_nothing(&mut self) {
+        let checks = self.writes.drain(..).map(|write| (write.table, write.id, Some(write.version)));
+        self.reads.extend(checks);
+        self.inserts.clear();
+    }
+}

@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { ConvoyError } from '../values/errors.js';
+import { failureJson } from './outcome.js';
+
+describe('a failure', () => {
+  it('is text the engine can read, whatever it quotes', () => {
+    const details = { '\udc00': ['😀', '\ude00\ud83d', 'a\u0000\n"\\ud800\\\ud800'] };
+    const error = new ConvoyError('NOT_FOUND', 'no \ud800 and no 😀', { details });
+    expect(JSON.parse(failureJson(error))).toEqual({
+      code: 'NOT_FOUND',
+      status: 404,
+      message: 'no \ufffd and no 😀',
+      details: { '\ufffd': ['😀', '\ufffd\ufffd', 'a\u0000\n"\\ud800\\\ufffd'] },
+    });
+  });
+
+  it('is so also where it is none of ours', () => {
+    const { thrown } = JSON.parse(failureJson(new Error('half \ud800'))) as { thrown: Record<string, string> };
+    expect(thrown.message).toBe('half \ufffd');
+    expect(thrown.stack).toContain('half ');
+    expect(`${thrown.stack}`).not.toMatch(/\\ud800|\ud800/u);
+  });
+});

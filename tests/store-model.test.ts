@@ -1,0 +1,116 @@
+/**
+ * The documented semantics against the database: random steps on a table, compared with a model of it after each. Once
+ * where Postgres orders text by bytes or the C locale, once where it would order it as English.
+ */
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { freshDatabaseUrl } from './app.js';
+import { serveImprovised } from './improvised.js';
+import { openHarness } from './model/harness.js';
+import type { Rules } from './model/order.js';
+import { LONG, seedOfThisRun } from './model/random.js';
+import { Mismatch } from './model/session.js';
+import { schema } from './model/things.js';
+
+const STEPS = LONG ? 60_000 : 10_000;
+const seed = seedOfThisRun();
+
+async function onServer<T>(use: (psql: pg.Client) => Promise<T>, url = process.env.CONVOY_TEST_DATABASE_URL) {
+  const psql = new pg.Client({ connectionString: url });
+  await psql.connect();
+  try {
+    return await use(psql);
+  } finally {
+    await psql.end();
+  }
+}
+
+/** A database whose own order is that of English words; `null` where the server was built without ICU. */
+async function englishDatabaseUrl(): Promise<string | null> {
+  const databaseUrl = freshDatabaseUrl();
+  const name = new URL(databaseUrl).pathname.slice(1);
+  return onServer(async (psql) => {
+    const known = await psql.query(`select from pg_collation where collprovider = 'i' limit 1`);
+    if (known.rowCount === 0) return null;
+    await psql.query(`create database ${name} locale_provider icu icu_locale 'en-US' template template0`);
+    return databaseUrl;
+  });
+}
+
+async function makeSteps(databaseUrl: string, steps: number): Promise<void> {
+  console.log(`model test: CONVOY_TEST_SEED=${seed} makes these ${steps} steps again`);
+  const harness = await openHarness({ databaseUrl, seed });
+  try {
+    await harness.steps(steps);
+  } finally {
+    await harness.close();
+  }
+}
+
+describe('every step does to the table what it does to the model', () => {
+  test('in a database of the default collation', { timeout: 1_200_000 }, async () => {
+    await makeSteps(freshDatabaseUrl(), STEPS);
+  });
+
+  test('in a database that sorts as English does', { timeout: 1_200_000 }, async ({ skip }) => {
+    const databaseUrl = await englishDatabaseUrl();
+    if (databaseUrl === null) return skip('this Postgres has no ICU, so it cannot have such a database');
+    const sorted = await onServer(
+      (psql) => psql.query(`select array_agg(word order by word) as words from unnest(array['B', 'a', 'b']) as word`),
+      databaseUrl,
+    );
+    expect(sorted.rows[0].words).toEqual(['a', 'b', 'B']);
+    await makeSteps(databaseUrl, STEPS / 2);
+  });
+});
+
+describe('what these steps have found once', () => {
+  test('missing and null are alike in a field of several types, also between pages', async () => {
+    const app = await serveImprovised({ schema: schema as never });
+    await app.mutation(async ({ db }) => {
+      const ids = await db.insertMany('things', [{ any: null }, {}, { any: null }, { any: 'a' }, {}]);
+      const expected = [ids[3], ids[0], ids[1], ids[2], ids[4]];
+      const inOrder = await db.query('things').withIndex('by_any').collect();
+      expect(inOrder.map(({ id }) => id)).toEqual(expected);
+      const paged: unknown[] = [];
+      for (let cursor: string | null = null; paged.length < ids.length; ) {
+        const next: Awaited<ReturnType<ReturnType<typeof db.query>['paginate']>> = await db
+          .query('things')
+          .order('asc', 'any')
+          .paginate({ cursor, numItems: 1 });
+        paged.push(...next.page.map(({ id }) => id));
+        cursor = next.continueCursor;
+      }
+      expect(paged).toEqual(expected);
+    });
+    await app.close();
+  });
+
+  test('a filter tells null from a value, and what is missing is null', async () => {
+    const app = await serveImprovised({ schema: schema as never });
+    await app.mutation(async ({ db }) => {
+      await db.insertMany('things', [{ name: null }, {}, { name: 'a' }]);
+      const things = db.query('things');
+      expect(await things.filter((q) => q.eq(q.field('name'), null)).count()).toBe(2);
+      expect(await things.filter((q) => q.neq(q.field('name'), null)).count()).toBe(1);
+      expect(await things.filter((q) => q.in(q.field('name'), [null, 'a'])).count()).toBe(3);
+    });
+    await app.close();
+  });
+});
+
+const inUtf16 = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0);
+const MISTAKES: [name: string, rules: Partial<Rules>][] = [
+  ['numbers are ordered as text', { number: (one, other) => inUtf16(String(one), String(other)) }],
+  ['text is ordered by UTF-16 units', { text: inUtf16 }],
+  ['text is ordered as English', { text: new Intl.Collator('en').compare }],
+  ['what is missing comes first', { nothing: 'first' }],
+  ['ties are broken by id alone', { tiesByCreation: false }],
+  ['bounds leave out what they name', { inclusive: false }],
+];
+
+test.each(MISTAKES)('a model that believes that %s is found out', async (_, rules) => {
+  const harness = await openHarness({ databaseUrl: freshDatabaseUrl(), seed: 1, rules });
+  await expect(harness.steps(2_000)).rejects.toBeInstanceOf(Mismatch);
+  await harness.close();
+});
