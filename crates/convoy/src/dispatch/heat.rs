@@ -29,7 +29,7 @@ const COOLING: Duration = Duration::from_secs(2);
 const MOSTLY: f64 = 0.5;
 /// How much one call counts in that share.
 const ONE_CALL: f64 = 0.01;
-/// How long a function that was slow in a lane runs outside.
+/// How long a function that was slow in a lane, as often as this, runs outside.
 const SLOW: Duration = Duration::from_secs(10);
 /// The most places that are remembered.
 const PLACES: usize = 10_000;
@@ -59,6 +59,14 @@ struct Warmth {
     hot_until: Option<Instant>,
 }
 
+/// How often a function kept a lane waiting lately.
+#[derive(Debug)]
+struct Strikes {
+    count: u32,
+    since: Instant,
+    out_until: Option<Instant>,
+}
+
 /// The places that are hot, or may become so.
 #[derive(Default)]
 pub(super) struct Heat {
@@ -66,7 +74,7 @@ pub(super) struct Heat {
     /// The share of hot calls by function, where there are any. Only looked at
     /// while a place is known.
     shares: Mutex<HashMap<Arc<str>, f64>>,
-    slow: Mutex<HashMap<Arc<str>, Instant>>,
+    slow: Mutex<HashMap<Arc<str>, Strikes>>,
     /// How many places are known: while there are none, nobody looks.
     known: AtomicUsize,
 }
@@ -163,15 +171,24 @@ impl Heat {
         }
     }
 
-    /// A function kept a lane waiting.
+    /// A function kept a lane waiting. Once may be an accident.
     pub fn slow(&self, function: &str) {
-        self.slow.lock().insert(function.into(), Instant::now() + SLOW);
+        let now = Instant::now();
+        let mut slow = self.slow.lock();
+        let strikes = slow.entry(function.into()).or_insert(Strikes { count: 0, since: now, out_until: None });
+        if now > strikes.since + WINDOW {
+            (strikes.count, strikes.since) = (0, now);
+        }
+        strikes.count += 1;
+        if strikes.count >= LOSSES {
+            strikes.out_until = Some(now + SLOW);
+        }
     }
 
     fn is_slow(&self, function: &str) -> bool {
         let mut slow = self.slow.lock();
-        let Some(until) = slow.get(function) else { return false };
-        let still = *until > Instant::now();
+        let Some(until) = slow.get(function).and_then(|strikes| strikes.out_until) else { return false };
+        let still = until > Instant::now();
         if !still {
             slow.remove(function);
         }
@@ -261,7 +278,10 @@ mod tests {
             heat.lost(&tick, "{}", &Touched::default());
         }
         assert_eq!(heat.lane(&tick, "{}", false).map(|place| place.document), Some(None));
-        heat.slow("counter.tick");
+        for _ in 0..LOSSES {
+            assert!(heat.lane(&tick, "{}", false).is_some());
+            heat.slow("counter.tick");
+        }
         assert_eq!(heat.lane(&tick, "{}", false), None);
     }
 }

@@ -146,6 +146,26 @@ impl Drafting<'_> {
             Err(failure) => return Optimistic::with(Attempt::Done(Err(failure))),
         };
         let function = &self.request.function;
+        if self.readings > 1 && !matches!(ending, Ending::Returned(_)) {
+            // It may have seen two moments, and failed for what never was.
+            let touched = self.touched();
+            let checked = match self.draft.take() {
+                Ok(mut outcome) => {
+                    outcome.writes_nothing();
+                    self.apply(&outcome, None).await
+                }
+                Err(error) => Err(error),
+            };
+            match checked {
+                Ok(Some(_)) => self.readings = 1,
+                Ok(None) => return Optimistic::with(Attempt::Lost(DbError::undone(), touched)),
+                Err(error @ DbError::Retry(_)) => return Optimistic::with(Attempt::Lost(error, touched)),
+                Err(error) => {
+                    let failure = self.dispatcher.explain(self.program, function, &error);
+                    return Optimistic::with(Attempt::Done(Err(failure)));
+                }
+            }
+        }
         let concluded = match (&self.refused, ending) {
             (Some(refused), Ending::Returned(_)) => Err(refused.clone()),
             (_, ending) => self.dispatcher.conclude(function, ending),
@@ -169,17 +189,7 @@ impl Drafting<'_> {
         };
         let result = match concluded {
             Ok(result) => result,
-            Err(failure) if self.readings <= 1 => return Optimistic::with(Attempt::Failed(failure, keyed)),
-            Err(failure) => {
-                // It may have seen two moments, and failed for what never was.
-                outcome.writes_nothing();
-                return Optimistic::with(match self.apply(&outcome, None).await {
-                    Ok(Some(_)) => Attempt::Failed(failure, keyed),
-                    Ok(None) => Attempt::Lost(DbError::undone(), touched),
-                    Err(error @ DbError::Retry(_)) => Attempt::Lost(error, touched),
-                    Err(error) => Attempt::Done(Err(self.dispatcher.explain(self.program, function, &error))),
-                });
-            }
+            Err(failure) => return Optimistic::with(Attempt::Failed(failure, keyed)),
         };
         if outcome.is_empty() && held.len() == 1 {
             // Nothing but inserts into one table: others may join it.

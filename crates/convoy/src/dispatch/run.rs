@@ -27,6 +27,9 @@ pub(super) struct Run {
     pub executor: Executor,
     /// Reads and writes it shares with others in its transaction, where it may.
     pub draft: Option<Draft>,
+    /// It has asked for something a draft cannot answer: from then on it asks
+    /// Postgres, which also keeps its savepoints.
+    undrafted: bool,
     /// How long the draft's journal was when it began.
     pub mark: usize,
     deadline: Instant,
@@ -62,6 +65,7 @@ impl Run {
             call,
             executor,
             draft: None,
+            undrafted: false,
             mark: 0,
             deadline,
             savepoints: Vec::new(),
@@ -80,13 +84,14 @@ impl Run {
             self.call.answer(batch, every_op_fails(ops.len(), failure));
             return Ok(());
         }
-        if self.draft.as_ref().is_some_and(|draft| !draft.takes(&ops)) {
+        if !self.undrafted && self.draft.as_ref().is_some_and(|draft| !draft.takes(&ops)) {
             self.settle(transaction).await?;
+            self.undrafted = true;
         }
         let mut results = String::with_capacity(512);
         results.push('[');
         let ran = tokio::time::timeout_at(self.deadline, async {
-            match self.draft.as_ref().is_some_and(|draft| draft.takes(&ops)) {
+            match self.draft.is_some() && !self.undrafted {
                 true => self.draft_ops(transaction, &ops, &mut results).await,
                 false => self.operate(transaction, &ops, &mut results).await,
             }

@@ -21,6 +21,10 @@ pub fn set(id: &Value, balance: i64) -> Value {
     json!({ "op": "patch", "table": "accounts", "id": bare(id), "set": { "balance": balance }, "unset": [] })
 }
 
+fn count(table: &str) -> Value {
+    json!({ "op": "count", "table": table, "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
 /// The uuid of an id.
 fn bare(id: &Value) -> &str {
     id.as_str().and_then(|id| id.rsplit(':').next()).expect("an id")
@@ -80,6 +84,49 @@ pub fn functions() -> Functions {
             std::future::pending::<()>().await;
             Ok(Value::Null)
         })
+        // Adds one; and if it is told to, looks around and throws.
+        .mutation("bank.bump", |ctx, input| async move {
+            let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
+            ctx.op(set(&input["id"], balance + 1)).await?;
+            if input["throw"] == true {
+                ctx.op(count("accounts")).await?;
+                return Err(Thrown::Refused(Code::Forbidden, "as told".into()));
+            }
+            if let Some(own) = input["own"].as_str() {
+                ctx.op(get(&json!(own))).await?;
+                ctx.op(set(&json!(own), balance + 1)).await?;
+            }
+            Ok(Value::Null)
+        })
+        .mutation("bank.bumpPlainly", |ctx, input| async move {
+            let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
+            ctx.op(set(&input["id"], balance + 1)).await
+        })
+        // Looks around, and keeps everyone waiting.
+        .mutation("bank.ponder", |ctx, input| async move {
+            ctx.op(get(&input["id"])).await?;
+            ctx.op(count("accounts")).await?;
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok(Value::Null)
+        })
+        // Takes back a part that Postgres had to be asked about, before or after one it had not.
+        .mutation("bank.changeOfMind", |ctx, input| async move {
+            let id = &input["id"];
+            let balance = ctx.op(get(id)).await?["balance"].as_i64().expect("a balance");
+            let slip = json!({ "op": "insert", "table": "slips", "id": convoy::id::mint().to_string(),
+                               "doc": { "number": balance, "from": "nobody" } });
+            let savepoint = json!({ "op": "savepoint", "name": 1 });
+            if input["drafted"] == true {
+                ctx.ops(json!([savepoint, set(id, -1)])).await?;
+                ctx.op(slip).await?;
+            } else {
+                ctx.ops(json!([savepoint, slip])).await?;
+                ctx.op(set(id, -1)).await?;
+            }
+            ctx.op(json!({ "op": "rollback", "to": 1 })).await?;
+            ctx.op(set(id, balance + 1)).await
+        })
+        .query("bank.get", |ctx, input| async move { ctx.op(get(&input["id"])).await })
         .mutation("counter.tick", |ctx, _| async move {
             let all = json!({ "op": "scan", "table": "accounts", "index": null, "eq": [], "order": "asc", "limit": 1 });
             let first = ctx.op(all).await?[0].clone();

@@ -233,6 +233,103 @@ async fn without_a_document_in_the_input_the_function_itself_is_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_function_drafts_is_what_another_that_fails_late_reads() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 1).await;
+    let mut bumped = 0;
+    within(async {
+        for round in 0.. {
+            let calls: Vec<_> = (0..24)
+                .map(|at| match at % 3 {
+                    0 => send(&app, "bank.bump", json!({ "id": ids[0], "throw": at == 3 && round % 2 == 0 })),
+                    _ => send(&app, "bank.bumpPlainly", json!({ "id": ids[0] })),
+                })
+                .collect();
+            for call in calls {
+                let reply = call.await.expect("an answer");
+                match reply.status {
+                    200 => bumped += 1,
+                    _ => assert_eq!(reply.code(), "FORBIDDEN", "{:?}", reply.body),
+                }
+            }
+            if app.engine.stats().in_lanes > 600 {
+                return;
+            }
+        }
+    })
+    .await;
+    let books = app.client().query("bank.total", json!({})).await.data();
+    assert_eq!(books["total"], json!(1_000 + bumped));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_put_out_takes_no_news_of_others_with_it() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 25).await;
+    let hot = &ids[0];
+    for name in ["bank.bump", "bank.ponder"] {
+        let before = app.engine.stats().in_lanes;
+        within(async {
+            while app.engine.stats().in_lanes < before + 20 {
+                let calls: Vec<_> = (0..12)
+                    .map(|at| send(&app, if at % 2 == 0 { name } else { "bank.bump" }, json!({ "id": hot })))
+                    .collect();
+                for call in calls {
+                    call.await.expect("an answer");
+                }
+            }
+        })
+        .await;
+    }
+    let mut watches = Vec::new();
+    for id in &ids[1..] {
+        let mut watch = app.client().watch("bank.get", json!({ "id": id })).await;
+        watch.next().await;
+        watches.push((id, watch));
+    }
+    let mut calls = Vec::new();
+    for (at, id) in ids[1..].iter().enumerate() {
+        calls.push(send(&app, "bank.bump", json!({ "id": hot, "own": id })));
+        if at % 4 == 0 {
+            calls.push(send(&app, "bank.ponder", json!({ "id": hot })));
+        }
+    }
+    for call in calls {
+        within(call).await.expect("an answer").data();
+    }
+    for (id, mut watch) in watches {
+        let stored = app.client().query("bank.get", json!({ "id": id })).await.data()["balance"].clone();
+        assert_ne!(stored, json!(1_000));
+        watch.until(|account| account["balance"] == stored).await;
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 1).await;
+    let mut done = 0;
+    within(async {
+        while app.engine.stats().in_lanes < 200 {
+            let calls: Vec<_> = (0..12)
+                .map(|at| send(&app, "bank.changeOfMind", json!({ "id": ids[0], "drafted": at % 2 == 0 })))
+                .collect();
+            for call in calls {
+                call.await.expect("an answer").data();
+                done += 1;
+            }
+        }
+    })
+    .await;
+    let books = app.client().query("bank.total", json!({})).await.data();
+    assert_eq!(books, json!({ "total": 1_000 + done, "least": 1_000 + done }));
+    assert_eq!(db.psql().await.column("select count(*)::text from slips").await, ["0"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_take_turns() {
     let db = TestDb::new().await;
     let (one, ids) = bank(&db, 2).await;

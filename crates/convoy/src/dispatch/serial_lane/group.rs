@@ -56,8 +56,10 @@ enum Played {
         failure: Failure,
         keyed: Option<Keyed>,
     },
-    /// It did nothing for too long, or what cannot be done beside others.
-    Unfit,
+    /// It did nothing for too long.
+    Slow,
+    /// It goes back to a place in its draft that Postgres does not know.
+    Undraftable,
     Lost(DbError),
     /// The connection is of no use any more.
     Broken(Failure),
@@ -148,7 +150,11 @@ impl Worker {
             {
                 // It gets a savepoint, which must not undo what came before it.
                 match self.settle(&mut transaction, before).await {
-                    Ok(written) => drafted.join(written),
+                    Ok(written) => {
+                        drafted.join(written);
+                        // It is older than what was drafted since.
+                        member.run.executor.memory.clear();
+                    }
                     Err(error) => {
                         transaction.rollback().await;
                         return self.undo(finished, Some(member.waiting), Undone::Lost(error));
@@ -177,13 +183,21 @@ impl Worker {
                     transaction.rollback().await;
                     return self.undo(finished, Some(waiting), Undone::Spoiled);
                 }
-                Played::Unfit => {
-                    self.dispatcher.inner.heat.slow(&waiting.request.function.name);
-                    self.end(waiting, Ended::Alone);
+                Played::Slow | Played::Undraftable => {
+                    if matches!(played, Played::Slow) {
+                        self.dispatcher.inner.heat.slow(&waiting.request.function.name);
+                        self.end(waiting, Ended::Alone);
+                    } else {
+                        // From now on without a draft, as one that fails late.
+                        waiting.request.function.failed_late();
+                        self.again(waiting);
+                    }
                     if run.executor.is_dirty() {
                         transaction.rollback().await;
                         return self.undo(finished, None, Undone::Spoiled);
                     }
+                    // It may have written what others had drafted.
+                    drafted.join(run.executor.take_written());
                 }
                 Played::Lost(error) => {
                     transaction.rollback().await;
@@ -303,10 +317,13 @@ impl Worker {
                 return self.end(waiting, Ended::with(Attempt::Lost(error, Touched::default())));
             }
         }
-        for waiting in again.into_iter().rev() {
-            let run = Run::start(&self.dispatcher, &waiting.program, &waiting.request, waiting.deadline);
-            self.ahead.push_front(Member { waiting, run });
-        }
+        again.into_iter().rev().for_each(|waiting| self.again(waiting));
+    }
+
+    /// Starts a call anew; it is the next one.
+    fn again(&mut self, waiting: Waiting) {
+        let run = Run::start(&self.dispatcher, &waiting.program, &waiting.request, waiting.deadline);
+        self.ahead.push_front(Member { waiting, run });
     }
 
     fn end(&self, waiting: Waiting, ended: Ended) {
@@ -351,7 +368,7 @@ impl Run {
                 Ok(Err(failure)) => return self.failed(transaction, savepoint, failure, None).await,
                 Err(_elapsed) => {
                     self.call.give_up(Failure::new(Code::Unavailable, "this run starts again outside its lane"));
-                    return self.unfit();
+                    return self.leaves(Played::Slow);
                 }
             };
             match message {
@@ -360,7 +377,7 @@ impl Run {
                     Ok(()) => {}
                     Err(Over::Lost(error)) => return Played::Lost(error),
                     Err(Over::Failed(failure)) => return Played::Broken(failure),
-                    Err(Over::Unfit) => return self.unfit(),
+                    Err(Over::Unfit) => return self.leaves(Played::Undraftable),
                 },
             }
         };
@@ -380,16 +397,16 @@ impl Run {
             Ok(()) => Played::Finished { result: Ok(result), keyed },
             Err(Over::Lost(error)) => Played::Lost(error),
             Err(Over::Failed(failure)) => self.failed(transaction, savepoint, failure, keyed).await,
-            Err(Over::Unfit) => self.unfit(),
+            Err(Over::Unfit) => self.leaves(Played::Undraftable),
         }
     }
 
-    /// It leaves the lane, and what it has drafted with it.
-    fn unfit(&mut self) -> Played {
+    /// It leaves the group, and what it has drafted with it.
+    fn leaves(&mut self, how: Played) -> Played {
         if let Some(draft) = &mut self.draft {
             draft.undo_to(self.mark);
         }
-        Played::Unfit
+        how
     }
 
     /// The function failed: what it has done is undone, if that is possible.
