@@ -102,12 +102,16 @@ pub fn functions() -> Functions {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
             ctx.op(set(&input["id"], balance + 1)).await
         })
-        // Looks around, and keeps everyone waiting.
+        // Looks around, and keeps everyone waiting if it is told to.
         .mutation("bank.ponder", |ctx, input| async move {
             ctx.op(get(&input["id"])).await?;
             ctx.op(count("accounts")).await?;
-            tokio::time::sleep(Duration::from_millis(60)).await;
-            Ok(Value::Null)
+            if input["wait"] == true {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                return Ok(Value::Null);
+            }
+            let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
+            ctx.op(set(&input["id"], balance + 1)).await
         })
         // Takes back a part that Postgres had to be asked about, before or after one it had not.
         .mutation("bank.changeOfMind", |ctx, input| async move {

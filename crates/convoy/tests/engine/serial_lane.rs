@@ -292,7 +292,7 @@ async fn a_call_that_is_put_out_takes_no_news_of_others_with_it() {
     for (at, id) in ids[1..].iter().enumerate() {
         calls.push(send(&app, "bank.bump", json!({ "id": hot, "own": id })));
         if at % 4 == 0 {
-            calls.push(send(&app, "bank.ponder", json!({ "id": hot })));
+            calls.push(send(&app, "bank.ponder", json!({ "id": hot, "wait": true })));
         }
     }
     for call in calls {
