@@ -2,7 +2,7 @@
 
 /**
  * `schema` holds the tables: Convoy's are where it made them; the others have
- * copies of their own, with the same columns, rows and indexes and without
+ * copies of their own, with the same columns and rows, indexes on the same fields, and without
  * Convoy's triggers, which are no part of what they would pay for.
  */
 export const CONTESTANTS = [
