@@ -20,8 +20,8 @@ function describeEnvironment({ cpu, cores, node, postgres, engine, rows, pool, c
     `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}.`,
     `Postgres ${postgres.server_version}: fsync ${postgres.fsync} (${postgres.wal_sync_method}), synchronous_commit ` +
       `${postgres.synchronous_commit}, the same for all.`,
-    `${whole(rows)} documents in each table. Everyone has tables of their own, with the same columns, rows and ` +
-      'indexes; only on Convoy’s are the triggers that log what strangers write.',
+    `${whole(rows)} documents in each table. Everyone has tables of their own, with the same columns and rows, ` +
+      'and indexes on the same fields; only on Convoy’s are the triggers that log what strangers write.',
     `${connections.usual} connections, ${connections.transfers} for transfers, ${runs} of ${measureMs / 1000} s after ` +
       `a warm-up. Every server has ${pool} connections to Postgres for queries or for mutations, and so has pgbench.`,
     'Server CPU is our process or theirs, all of its threads, user and system; that of Postgres’ processes is beside ' +
