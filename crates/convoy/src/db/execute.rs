@@ -229,11 +229,6 @@ impl Executor {
         self.reads.refresh = after_ms.map(std::time::Duration::from_millis);
     }
 
-    /// What was read so far.
-    pub fn reads(&self) -> &ReadSet {
-        &self.reads
-    }
-
     /// Takes what was read.
     pub fn take_reads(&mut self) -> ReadSet {
         std::mem::take(&mut self.reads)

@@ -22,7 +22,7 @@ use crate::db::{Draft, ReadSet};
 use crate::error::{Code, Failure};
 use crate::key::RowKeys;
 use crate::op::{Op, Outcome};
-use crate::postgres::{self, DbError, Row};
+use crate::postgres::{self, DbError, Lease, Row};
 use crate::sql::optimistic;
 
 /// How a run ended.
@@ -148,18 +148,10 @@ impl Drafting<'_> {
         let function = &self.request.function;
         if self.readings > 1 && !matches!(ending, Ending::Returned(_)) {
             // It may have seen two moments, and failed for what never was.
-            let touched = self.touched();
-            let checked = match self.draft.take() {
-                Ok(mut outcome) => {
-                    outcome.writes_nothing();
-                    self.apply(&outcome, None).await
-                }
-                Err(error) => Err(error),
-            };
-            match checked {
-                Ok(Some(_)) => self.readings = 1,
-                Ok(None) => return Optimistic::with(Attempt::Lost(DbError::undone(), touched)),
-                Err(error @ DbError::Retry(_)) => return Optimistic::with(Attempt::Lost(error, touched)),
+            match self.check().await {
+                Ok(true) => {}
+                Ok(false) => return Optimistic::with(Attempt::Lost(DbError::undone(), self.touched())),
+                Err(error @ DbError::Retry(_)) => return Optimistic::with(Attempt::Lost(error, self.touched())),
                 Err(error) => {
                     let failure = self.dispatcher.explain(self.program, function, &error);
                     return Optimistic::with(Attempt::Done(Err(failure)));
@@ -182,7 +174,6 @@ impl Drafting<'_> {
                 Err(failure) => Attempt::Failed(failure, keyed),
             });
         }
-        let touched = self.touched();
         let mut outcome = match self.draft.take() {
             Ok(outcome) => outcome,
             Err(error) => return Optimistic::with(Attempt::Done(Err(error.to_failure(&function.name)))),
@@ -202,16 +193,26 @@ impl Drafting<'_> {
             outcome.inserts.extend(insert.rows.into_iter().map(|(id, doc)| (insert.table.clone(), id, doc)));
         }
         let keep = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
-        let applied = tokio::time::timeout_at(self.deadline, self.apply(&outcome, keep)).await;
+        let mut lease = match self.dispatcher.inner.postgres.writers.acquire().await {
+            Ok(lease) => lease,
+            // Nothing was sent, so nothing is in doubt.
+            Err(error) => {
+                let failure = self.dispatcher.explain(self.program, function, &error);
+                return Optimistic::with(Attempt::Failed(failure, keyed));
+            }
+        };
+        let applied = tokio::time::timeout_at(self.deadline, self.apply(&mut lease, &outcome, keep)).await;
+        drop(lease);
         let lost_sight = |cause: &dyn std::fmt::Display| self.dispatcher.in_doubt(whole_tables(&outcome), cause);
         Optimistic::with(match applied {
             Ok(Ok(Some(changes))) => {
                 self.dispatcher.tell(changes);
                 Attempt::Done(Ok(Answer::fresh(result)))
             }
-            Ok(Ok(None)) => Attempt::Lost(DbError::undone(), touched),
-            Ok(Err(error @ DbError::Retry(_))) => Attempt::Lost(error, touched),
+            Ok(Ok(None)) => Attempt::Lost(DbError::undone(), self.touched()),
+            Ok(Err(error @ DbError::Retry(_))) => Attempt::Lost(error, self.touched()),
             Ok(Err(error)) if error.connection_lost() => {
+                self.dispatcher.inner.postgres.writers.forget_idle();
                 let unknown = lost_sight(&error);
                 let known = match &keyed {
                     Some(keyed) => self.dispatcher.was_kept(keyed, self.deadline).await,
@@ -219,7 +220,7 @@ impl Drafting<'_> {
                 };
                 match known {
                     Some(true) => Attempt::Done(Ok(Answer::fresh(result))),
-                    Some(false) => Attempt::Lost(DbError::undone(), touched),
+                    Some(false) => Attempt::Lost(DbError::undone(), self.touched()),
                     None => Attempt::Done(Err(unknown)),
                 }
             }
@@ -234,20 +235,27 @@ impl Drafting<'_> {
         })
     }
 
+    /// Whether what was read is still so.
+    async fn check(&mut self) -> Result<bool, DbError> {
+        let mut outcome = self.draft.take()?;
+        outcome.writes_nothing();
+        let mut lease = self.dispatcher.inner.postgres.writers.acquire().await?;
+        Ok(self.apply(&mut lease, &outcome, None).await?.is_some())
+    }
+
     /// Checks and writes; `None` if what was read is no longer so.
     async fn apply(
         &self,
+        lease: &mut Lease,
         outcome: &Outcome,
         keep: Option<(&crate::sql::idempotency::Entry, &str)>,
     ) -> Result<Option<Vec<Change>>, DbError> {
         let statement = optimistic::apply(outcome, self.dispatcher.inner.node, keep);
-        let mut lease = self.dispatcher.inner.postgres.writers.acquire().await?;
-        let rows = match postgres::run(&mut lease, statement).await {
+        let rows = match postgres::run(lease, statement).await {
             Ok(rows) => rows,
             Err(error) if error.says(optimistic::STALE) => return Ok(None),
             Err(error) => return Err(error),
         };
-        drop(lease);
         let places = optimistic::places(outcome);
         let mut changes = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -111,7 +111,9 @@ impl Run {
             }
             Ok(Err(error)) => {
                 let failure = self.dispatcher.explain(&self.program, &self.request.function, &error);
-                if error.connection_lost() {
+                // A draft's own savepoints could not heal what failed in Postgres.
+                let drafting = self.draft.is_some() && !self.undrafted;
+                if error.connection_lost() || drafting {
                     return Err(Over::Failed(self.call.give_up(failure)));
                 }
                 // What came before it in the batch was done.
@@ -167,13 +169,14 @@ impl Run {
                 self.mark = 0;
                 Ok(())
             }
-            Err(error @ DbError::Retry(_)) => {
-                self.call.give_up(lost_to_another());
-                Err(Over::Lost(error))
-            }
-            Err(error) => {
+            Err(error) if error.connection_lost() => {
                 let failure = self.dispatcher.explain(&self.program, &self.request.function, &error);
                 Err(Over::Failed(self.call.give_up(failure)))
+            }
+            // What was refused may be another's, who finds out by itself.
+            Err(error) => {
+                self.call.give_up(lost_to_another());
+                Err(Over::Lost(error))
             }
         }
     }

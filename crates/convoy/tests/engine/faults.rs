@@ -215,6 +215,10 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
     let paused = functions().mutation("paused", move |ctx, input| {
         let (reached, mut may_go) = (reached.clone(), may_go.clone());
         async move {
+            // What takes a transaction, which is then open as the line goes silent.
+            let count =
+                json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null });
+            ctx.op(count).await?;
             ctx.insert("messages", input).await?;
             reached.send(()).await.expect("the test listens");
             may_go.wait_for(|go| *go).await.expect("the test lives");

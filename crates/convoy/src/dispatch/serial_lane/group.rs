@@ -223,10 +223,14 @@ impl Worker {
             }
             Err(error) => {
                 transaction.rollback().await;
-                if !matches!(error, DbError::Retry(_)) {
+                let why = if matches!(error, DbError::Retry(_)) {
+                    Undone::Lost(error)
+                } else {
+                    // By themselves, without a draft, they find out whose it was.
                     finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
-                }
-                self.undo(finished, None, Undone::Lost(error));
+                    Undone::Spoiled
+                };
+                self.undo(finished, None, why);
             }
         }
     }
