@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest, Work};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -24,6 +24,8 @@ const CALL: u32 = 0;
 const RESULTS: u32 = 1;
 /// The engine gave a call up.
 const ABANDON: u32 = 2;
+/// Make a context, to say who asks.
+const CONTEXT: u32 = 3;
 
 /// The calls in progress, by id. JavaScript answers by id, so the table belongs
 /// to the engine, not to one version of the code.
@@ -80,10 +82,14 @@ impl JsHost {
 
 impl FunctionHost for JsHost {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        let Invocation { call, function, input, request } = invocation;
+        let Invocation { call, work, input, request } = invocation;
         self.calls.insert(call, link);
         let request = request.map(|request| request.to_string());
-        let status = self.deliver((CALL, call.0 as i64, function, input.to_string(), request));
+        let (kind, function) = match work {
+            Work::Function(function) => (CALL, function),
+            Work::Context => (CONTEXT, 0),
+        };
+        let status = self.deliver((kind, call.0 as i64, function, input.to_string(), request));
         if status != Status::Ok {
             // The thread is gone; dropping the link tells the engine.
             drop(self.calls.take(call.0 as i64));

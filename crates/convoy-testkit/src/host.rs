@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest, Seen, Work};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ pub enum Thrown {
 pub struct Functions {
     pub(crate) described: Vec<Value>,
     bodies: Vec<Body>,
+    context: Option<Body>,
 }
 
 impl Functions {
@@ -73,9 +74,21 @@ impl Functions {
         self
     }
 
+    /// Makes contexts: says by [`Ctx::saw`] who asks, or refuses. Without one,
+    /// nothing is said of anybody.
+    pub fn context<F>(mut self, body: impl Fn(Ctx) -> F + Send + Sync + 'static) -> Functions
+    where
+        F: Future<Output = Returns> + Send + 'static,
+    {
+        self.context = Some(Arc::new(move |ctx, _| Box::pin(body(ctx))));
+        self
+    }
+
     /// The host that runs them.
     pub fn host(self) -> Arc<dyn FunctionHost> {
-        Arc::new(ScriptedHost { bodies: self.bodies, calls: Arc::default() })
+        let unsaid: Body = Arc::new(|_, _| Box::pin(async { Ok(Value::Null) }));
+        let context = self.context.unwrap_or(unsaid);
+        Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() })
     }
 }
 
@@ -93,6 +106,8 @@ struct RunningCall {
     held: Mutex<Vec<Value>>,
     identity: Mutex<Option<String>>,
     refresh_ms: Mutex<Option<u64>>,
+    seen: Mutex<Option<Seen>>,
+    expires_at: Mutex<Option<f64>>,
 }
 
 impl Ctx {
@@ -136,6 +151,23 @@ impl Ctx {
         *self.call.refresh_ms.lock() = Some(ms);
     }
 
+    /// Says what this run has looked at of its caller, or what a context says of
+    /// them: `(key, canonical JSON)`, nothing for what cannot be compared.
+    pub fn saw(&self, key: &str, value: Option<&Value>) {
+        let mut seen = self.call.seen.lock();
+        seen.get_or_insert_default().insert(key.to_owned(), value.map(Value::to_string));
+    }
+
+    /// Says that this run has looked at nothing of its caller.
+    pub fn saw_nothing(&self) {
+        self.call.seen.lock().get_or_insert_default();
+    }
+
+    /// Says when the context ceases to hold, in milliseconds since 1970.
+    pub fn expires_at(&self, ms: f64) {
+        *self.call.expires_at.lock() = Some(ms);
+    }
+
     /// Inserts a document and waits for it.
     pub async fn insert(&self, table: &str, doc: Value) -> Result<String, Thrown> {
         let id = convoy::id::mint().to_string();
@@ -161,12 +193,13 @@ fn outcome_of_op(result: Value) -> Returns {
 
 pub(crate) struct ScriptedHost {
     bodies: Vec<Body>,
+    context: Body,
     calls: Arc<Mutex<HashMap<CallId, Arc<RunningCall>>>>,
 }
 
 impl FunctionHost for ScriptedHost {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        let Invocation { call, function, input, request } = invocation;
+        let Invocation { call, work, input, request } = invocation;
         let running = Arc::new(RunningCall {
             link: Mutex::new(Some(link)),
             caller: request,
@@ -175,9 +208,14 @@ impl FunctionHost for ScriptedHost {
             held: Mutex::default(),
             identity: Mutex::default(),
             refresh_ms: Mutex::default(),
+            seen: Mutex::default(),
+            expires_at: Mutex::default(),
         });
         self.calls.lock().insert(call, running.clone());
-        let body = self.bodies[function as usize].clone();
+        let body = match work {
+            Work::Function(function) => self.bodies[function as usize].clone(),
+            Work::Context => self.context.clone(),
+        };
         let calls = self.calls.clone();
         let input = serde_json::from_str(&input).expect("the engine sends JSON");
         tokio::spawn(async move {
@@ -189,7 +227,13 @@ impl FunctionHost for ScriptedHost {
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());
             let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
-            let rest = Rest { held, identity: running.identity.lock().take(), refresh_ms: *running.refresh_ms.lock() };
+            let rest = Rest {
+                held,
+                identity: running.identity.lock().take(),
+                refresh_ms: *running.refresh_ms.lock(),
+                seen: running.seen.lock().take(),
+                expires_at: *running.expires_at.lock(),
+            };
             let link = running.link.lock().take();
             if let Some(link) = link {
                 // An abandoned call does not hear its answer.

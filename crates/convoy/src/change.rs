@@ -1,5 +1,6 @@
 //! What a commit did, as the live side needs to know it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,9 +81,52 @@ impl Doubts {
     }
 }
 
+/// Who has made a change, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// A function of this process.
+    Function(Arc<str>),
+    /// Someone else: another process, `psql`, a trigger.
+    Outside,
+    /// Nobody in particular: the log was lost, a table is looked at in turn.
+    Caution,
+}
+
+impl By {
+    /// What several functions did in one commit.
+    pub fn functions<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> By {
+        let mut distinct: Vec<&Arc<str>> = Vec::new();
+        for name in names {
+            if !distinct.contains(&name) {
+                distinct.push(name);
+            }
+        }
+        match distinct.as_slice() {
+            [one] => By::Function((*one).clone()),
+            several => By::Function(several.iter().map(|name| &***name).collect::<Vec<_>>().join(", ").into()),
+        }
+    }
+}
+
 /// Who is told about commits. Called after the commit, never under a lock, and
 /// must not block.
 pub trait ChangeSink: Send + Sync + 'static {
     /// A commit, ours or anyone's, has become visible.
-    fn committed(&self, changes: Changes);
+    fn committed(&self, changes: Changes, by: &By);
+
+    /// Whatever was visible in the database at this moment has been told.
+    fn caught_up(&self, at: Instant);
+
+    /// The tables that live queries have read, by their names in Postgres; and
+    /// whether some have read nobody knows what.
+    fn tables_read(&self) -> TablesRead;
+}
+
+/// What live queries have read, table by table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TablesRead {
+    /// The tables' names in Postgres.
+    pub names: HashSet<Arc<str>>,
+    /// Some queries may have read any table.
+    pub everything: bool,
 }

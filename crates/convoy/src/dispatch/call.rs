@@ -28,7 +28,7 @@ impl Call {
         let (link, messages) = CallLink::new();
         let invocation = Invocation {
             call: id,
-            function: request.function.index,
+            work: request.function.work,
             input: request.input.clone(),
             request: request.caller.clone(),
         };

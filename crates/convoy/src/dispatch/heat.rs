@@ -87,7 +87,7 @@ impl Heat {
             return None;
         }
         let now = Instant::now();
-        let name: Arc<str> = function.name.as_str().into();
+        let name = function.name.clone();
         let mut places = self.places.lock();
         let documents = named(input).map(Some).chain([None]);
         let mut hot = None;
@@ -129,7 +129,7 @@ impl Heat {
     /// A call lost against another over something it has touched.
     pub fn lost(&self, function: &Function, input: &str, touched: &Touched) {
         let now = Instant::now();
-        let name: Arc<str> = function.name.as_str().into();
+        let name = function.name.clone();
         let mut documents: Vec<Option<(Arc<str>, Uuid)>> = named(input)
             .filter(|(_, id)| {
                 let written = |change: &crate::change::Change| match &change.kind {

@@ -1,6 +1,7 @@
 //! The seam where the user's functions stand. The engine asks for something
 //! that can run a function and answer its operations; it never learns what.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -33,12 +34,23 @@ pub struct CallId(pub u64);
 pub struct Invocation {
     /// Its name from now on.
     pub call: CallId,
-    /// The function's place in the program description.
-    pub function: u32,
+    /// What to run.
+    pub work: Work,
     /// The input, JSON text.
     pub input: Arc<str>,
     /// Who asks, JSON text; only where the program has a context to make of it.
     pub request: Option<Arc<str>>,
+}
+
+/// What a host is asked to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// The function at this place of the program description.
+    Function(u32),
+    /// Only the program's context, for the caller of the request: who is it? It
+    /// reads as a query does. Answered with the result `null` and, in
+    /// [`Rest::seen`], everything the context says.
+    Context,
 }
 
 /// How a function ended.
@@ -74,7 +86,17 @@ pub struct Rest {
     pub identity: Option<String>,
     /// A query's result grows old by itself after so many milliseconds.
     pub refresh_ms: Option<u64>,
+    /// What of its caller a query looked at; of a context alone, all there is.
+    /// Absent where that is not known, and then nobody shares the result.
+    pub seen: Option<Seen>,
+    /// When what the context says of the caller ceases to hold, in milliseconds
+    /// since 1970.
+    pub expires_at: Option<f64>,
 }
+
+/// What a context says of its caller, by key: canonical JSON where the value is
+/// plain data, and nothing where it is something that cannot be compared.
+pub type Seen = BTreeMap<String, Option<String>>;
 
 /// A running function's line to its call.
 pub struct CallLink {

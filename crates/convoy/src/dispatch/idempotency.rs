@@ -57,7 +57,7 @@ impl Keyed {
         let identity = if program.has_context { identity? } else { "" };
         let body = Uuid::from_u128(xxh3_128(request.input.as_bytes()));
         let entry = Entry {
-            function: request.function.name.clone(),
+            function: request.function.name.to_string(),
             identity: identity.to_owned(),
             key: key.0.to_string(),
             body,
@@ -67,7 +67,7 @@ impl Keyed {
 }
 
 /// A function and a key of its calls.
-type Name = (String, Key);
+type Name = (Arc<str>, Key);
 
 /// The keys of calls that run here or wait for their turn.
 #[derive(Default)]

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::Dispatcher;
 use super::call::time_is_up;
-use crate::change::{Change, ChangeKind};
+use crate::change::{By, Change, ChangeKind};
 use crate::db::{Executor, Memory};
 use crate::error::Failure;
 use crate::postgres::{self, DbError};
@@ -59,6 +59,8 @@ pub(super) struct InsertLanes {
 struct Waiting {
     id: Uuid,
     insert: Insert,
+    /// The function that inserts.
+    by: Arc<str>,
     /// What its call is answered with, where that is kept.
     keep: Option<(Entry, String)>,
     answer: oneshot::Sender<Result<(), InsertError>>,
@@ -69,6 +71,7 @@ impl Dispatcher {
     pub(super) async fn insert(
         &self,
         insert: Insert,
+        by: Arc<str>,
         keep: Option<(Entry, String)>,
         deadline: Instant,
     ) -> Result<(), InsertError> {
@@ -78,7 +81,7 @@ impl Dispatcher {
             let mut lanes = self.inner.inserts.lanes.lock();
             let idle = !lanes.contains_key(&table.physical);
             let lane = lanes.entry(table.physical.clone()).or_default();
-            lane.push_back(Waiting { id, insert, keep, answer });
+            lane.push_back(Waiting { id, insert, by, keep, answer });
             idle
         };
         if idle {
@@ -159,7 +162,7 @@ impl Dispatcher {
         };
         match written {
             Ok(()) => {
-                self.tell(executor.take_written().changes);
+                self.tell(executor.take_written().changes, &By::functions(batch.iter().map(|waiting| &waiting.by)));
                 Ok(())
             }
             Err(error @ DbError::Retry(_)) => Err(InsertError::Lost(error)),

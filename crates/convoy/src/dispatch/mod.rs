@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest};
+pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Work};
 pub use idempotency::Key;
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;

@@ -16,7 +16,7 @@ use super::optimistic::Optimistic;
 use super::run::{Over, Run};
 use super::serial_lane::Ended;
 use super::{Answer, Dispatcher, Program, Request};
-use crate::change::{Change, Changes};
+use crate::change::{By, Change, Changes};
 use crate::db::{ReadSet, Written};
 use crate::error::{Code, Failure};
 use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
@@ -66,7 +66,7 @@ impl Dispatcher {
                 }
             };
             if answer.send(result).is_err() {
-                tracing::debug!(function = function.name, "a mutation's caller did not wait for its end");
+                tracing::debug!(function = &*function.name, "a mutation's caller did not wait for its end");
             }
         });
         match answered.await {
@@ -207,7 +207,7 @@ impl Dispatcher {
         let written = run.executor.take_written();
         match transaction.commit().await {
             CommitOutcome::Committed => {
-                self.tell(written.changes);
+                self.tell(written.changes, &By::Function(function.name.clone()));
                 Attempt::Done(Ok(Answer::fresh(result)))
             }
             CommitOutcome::RolledBack(error @ DbError::Retry(_)) => {
@@ -231,7 +231,8 @@ impl Dispatcher {
         deadline: Instant,
     ) -> Attempt {
         let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
-        match self.insert(insert, keep, deadline).await {
+        let by = request.function.name.clone();
+        match self.insert(insert, by, keep, deadline).await {
             Ok(()) => Attempt::Done(Ok(Answer::fresh(result))),
             Err(InsertError::Lost(error)) => Attempt::Lost(error, Touched::default()),
             Err(InsertError::Refused(error)) => {
@@ -260,7 +261,7 @@ impl Dispatcher {
     pub(super) fn in_doubt(&self, changes: Vec<Change>, cause: &dyn std::fmt::Display) -> Failure {
         tracing::warn!(%cause, "a commit was not answered");
         self.inner.doubts.raise();
-        self.tell(changes);
+        self.tell(changes, &By::Caution);
         Failure::new(
             Code::Unavailable,
             "the database did not answer while committing; whether this mutation took effect is unknown",
@@ -290,11 +291,12 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn tell(&self, changes: Vec<Change>) {
+    /// Tells of what a commit of ours, made by these functions, has changed.
+    pub(super) fn tell(&self, changes: Vec<Change>, by: &By) {
         if !changes.is_empty() {
             // An engine that is gone has no live queries left to tell.
             if let Some(sink) = self.inner.sink.upgrade() {
-                sink.committed(Changes::Some(changes.into()));
+                sink.committed(Changes::Some(changes.into()), by);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::idempotency::Keyed;
 use super::mutation::{Attempt, Touched};
 use super::run::{close_list, parse_held};
 use super::{Answer, Dispatcher, Program, Request};
-use crate::change::{Change, ChangeKind};
+use crate::change::{By, Change, ChangeKind};
 use crate::db::{Draft, ReadSet};
 use crate::error::{Code, Failure};
 use crate::key::RowKeys;
@@ -206,7 +206,7 @@ impl Drafting<'_> {
         let lost_sight = |cause: &dyn std::fmt::Display| self.dispatcher.in_doubt(whole_tables(&outcome), cause);
         Optimistic::with(match applied {
             Ok(Ok(Some(changes))) => {
-                self.dispatcher.tell(changes);
+                self.dispatcher.tell(changes, &By::Function(function.name.clone()));
                 Attempt::Done(Ok(Answer::fresh(result)))
             }
             Ok(Ok(None)) => Attempt::Lost(DbError::undone(), self.touched()),

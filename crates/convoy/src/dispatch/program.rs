@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 
-use super::FunctionHost;
+use super::{FunctionHost, Work};
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
@@ -19,6 +19,8 @@ pub struct Program {
     /// shared between callers.
     pub has_context: bool,
     functions: HashMap<String, Arc<Function>>,
+    /// What makes a context and nothing else; it runs as a query does.
+    pub context: Arc<Function>,
     /// Where its functions run.
     pub host: Arc<dyn FunctionHost>,
 }
@@ -26,11 +28,11 @@ pub struct Program {
 /// One function.
 pub struct Function {
     /// Its name, such as `messages.list`.
-    pub name: String,
+    pub name: Arc<str>,
     /// What kind it is.
     pub kind: FunctionKind,
     /// What the host knows it by.
-    pub index: u32,
+    pub work: Work,
     /// Whether the network may call it.
     pub internal: bool,
     /// Whether its results may be shared between callers at all.
@@ -113,9 +115,9 @@ impl Program {
             .map(|(function, index)| {
                 let FunctionDescription { name, kind, internal, share, transaction } = function;
                 let function = Function {
-                    name: name.clone(),
+                    name: name.as_str().into(),
                     kind,
-                    index,
+                    work: Work::Function(index),
                     internal,
                     share,
                     transactional: transaction && kind != FunctionKind::Action,
@@ -126,7 +128,18 @@ impl Program {
                 (name, Arc::new(function))
             })
             .collect();
-        Ok(Program { schema, has_context: description.has_context, functions, host })
+        let context = Arc::new(Function {
+            name: "createContext".into(),
+            kind: FunctionKind::Query,
+            work: Work::Context,
+            internal: true,
+            share: false,
+            transactional: true,
+            needs_snapshot: AtomicBool::new(false),
+            needs_transaction: AtomicBool::new(false),
+            fails_late: AtomicBool::new(false),
+        });
+        Ok(Program { schema, has_context: description.has_context, functions, context, host })
     }
 
     /// The function this process itself asks for, internal ones too.
@@ -197,9 +210,9 @@ pub(super) mod tests {
     /// A mutation that nobody runs.
     pub fn function(name: &str) -> Function {
         Function {
-            name: name.to_owned(),
+            name: name.into(),
             kind: FunctionKind::Mutation,
-            index: 0,
+            work: Work::Function(0),
             internal: false,
             share: true,
             transactional: true,

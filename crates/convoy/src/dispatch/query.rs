@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::call::{Call, broken_protocol};
-use super::host::FromHost;
+use super::host::{FromHost, Rest, Seen};
 use super::run::close_list;
 use super::{Dispatcher, Program, Request};
 use crate::db::{Access, Executor, Memory, ReadSet};
@@ -19,6 +19,22 @@ pub struct QueryRun {
     pub result: Result<Bytes, Failure>,
     /// What it depends on; complete also where the run failed.
     pub reads: ReadSet,
+    /// What it has looked at of its caller, where that is known.
+    pub seen: Option<Seen>,
+    /// When what its context says of the caller ceases to hold, in milliseconds
+    /// since 1970.
+    pub expires_at: Option<f64>,
+    /// Who its caller is, as far as its context tells; asked for by `keyed`
+    /// requests.
+    pub identity: Option<String>,
+}
+
+impl QueryRun {
+    /// A run that did not take place.
+    pub fn refused(failure: Failure) -> QueryRun {
+        let reads = ReadSet::default();
+        QueryRun { result: Err(failure), reads, seen: None, expires_at: None, identity: None }
+    }
 }
 
 /// How a run ended.
@@ -36,13 +52,16 @@ impl Dispatcher {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
             let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0, memory);
+            let mut said = Rest::default();
             let ended = match self.enter() {
-                Ok(_running) => self.run_query(program, request, deadline, &mut executor).await,
+                Ok(_running) => self.run_query(program, request, deadline, &mut executor, &mut said).await,
                 Err(failure) => Ended::With(Err(failure)),
             };
             match ended {
                 Ended::With(result) => {
-                    return QueryRun { result: result.map(Bytes::from), reads: executor.take_reads() };
+                    let Rest { identity, seen, expires_at, .. } = said;
+                    let reads = executor.take_reads();
+                    return QueryRun { result: result.map(Bytes::from), reads, seen, expires_at, identity };
                 }
                 Ended::NeedsSnapshot => request.function.wants_snapshot(),
             }
@@ -55,6 +74,7 @@ impl Dispatcher {
         request: &Request,
         deadline: Instant,
         executor: &mut Executor,
+        said: &mut Rest,
     ) -> Ended {
         let snapshot = request.function.needs_snapshot();
         let mut call = Call::start(self, program, request, deadline);
@@ -65,6 +85,7 @@ impl Dispatcher {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
                 Ok(FromHost::Respond { outcome, rest }) => {
                     executor.refresh(rest.refresh_ms);
+                    *said = rest;
                     break self.conclude(&request.function, outcome);
                 }
                 Err(failure) => break Err(failure),

@@ -13,6 +13,7 @@ use super::call::{Call, broken_protocol, time_is_up};
 use super::host::FromHost;
 use super::run::{close_list, every_op_fails};
 use super::{Answer, Dispatcher, Program, Request};
+use crate::change::By;
 use crate::db::{Access, Executor, Memory};
 use crate::error::{Code, Failure};
 use crate::op::{Control, Op};
@@ -36,7 +37,7 @@ impl Dispatcher {
             let limit = dispatcher.inner.limits.action_time();
             let result = dispatcher.unbound(&program, &request, limit).await;
             if answer.send(result).is_err() {
-                tracing::debug!(function = request.function.name, "an action's caller did not wait for its end");
+                tracing::debug!(function = &*request.function.name, "an action's caller did not wait for its end");
             }
         });
         match answered.await {
@@ -115,12 +116,13 @@ impl Dispatcher {
         out: &mut String,
     ) -> Result<(), Failure> {
         executor.begin_progress(out.len());
+        let by = &By::Function(request.function.name.clone());
         let ended = match ops {
             [Ok(Op::Control(control))] => {
-                let done = self.control(executor, open, *control).await;
+                let done = self.control(executor, open, *control, by).await;
                 done.map(|()| out.push_str(r#"{"ok":null},"#))
             }
-            _ => self.operations(executor, open, ops, out).await,
+            _ => self.operations(executor, open, ops, out, by).await,
         };
         let failure = match ended {
             Ok(()) => return Ok(()),
@@ -149,6 +151,7 @@ impl Dispatcher {
         open: &mut Option<Open>,
         ops: &[Result<Op, Failure>],
         out: &mut String,
+        by: &By,
     ) -> Result<(), Stopped> {
         match open {
             Some(Open { broken: Some(failure), .. }) => Err(Stopped::Told(failure.clone())),
@@ -163,7 +166,7 @@ impl Dispatcher {
                 let written = executor.take_written();
                 match ran {
                     Ok(()) => {
-                        self.tell(written.changes);
+                        self.tell(written.changes, by);
                         Ok(())
                     }
                     // It may have been done all the same.
@@ -178,7 +181,13 @@ impl Dispatcher {
         }
     }
 
-    async fn control(&self, executor: &mut Executor, open: &mut Option<Open>, control: Control) -> Result<(), Stopped> {
+    async fn control(
+        &self,
+        executor: &mut Executor,
+        open: &mut Option<Open>,
+        control: Control,
+        by: &By,
+    ) -> Result<(), Stopped> {
         let misplaced = || {
             let message = "there is no transaction here to go back in or to end; use the `tx` of ctx.db.transaction";
             Stopped::Told(Failure::new(Code::InvalidArgs, message))
@@ -226,7 +235,7 @@ impl Dispatcher {
                 }
                 match transaction.commit().await {
                     CommitOutcome::Committed => {
-                        self.tell(written.changes);
+                        self.tell(written.changes, by);
                         Ok(())
                     }
                     CommitOutcome::RolledBack(error) => Err(Stopped::By(error)),

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::change::{Change, ChangeKind, ChangeSink, Changes, Doubts};
+use crate::change::{By, Change, ChangeKind, ChangeSink, Changes, Doubts};
 use crate::key::{KeyFields, RowKeys};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
@@ -108,10 +108,12 @@ impl Feed {
     }
 
     async fn turn(&mut self) -> Result<(), DbError> {
+        let began = std::time::Instant::now();
         let changes = self.read().await?;
         if let Some(changes) = changes {
-            self.sink.committed(changes);
+            self.sink.committed(changes, &By::Outside);
         }
+        self.sink.caught_up(began);
         self.trim().await
     }
 

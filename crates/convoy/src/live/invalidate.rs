@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::intervals::Intervals;
-use crate::change::{Change, ChangeKind};
+use crate::change::{Change, ChangeKind, TablesRead};
 use crate::db::{ReadSet, TableRead};
 use crate::key::{RowKeys, row_span};
 use crate::schema::Table;
@@ -85,6 +85,14 @@ impl ReadIndex {
                 }
             }
         }
+    }
+
+    /// The tables that have been read.
+    pub fn tables_read(&self) -> TablesRead {
+        let points = self.points.keys().map(|(table, _)| table.clone());
+        let ranges = self.tables.values().map(|entry| entry.table.key.clone());
+        let names = self.whole.keys().cloned().chain(points).chain(ranges).collect();
+        TablesRead { names, everything: !self.everything.is_empty() }
     }
 
     /// The queries a change concerns.

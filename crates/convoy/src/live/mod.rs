@@ -9,7 +9,7 @@ mod registry;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 pub use frame::Frame;
 pub use invalidate::QueryId;
 
-use crate::change::{ChangeSink, Changes};
+use crate::change::{By, ChangeSink, Changes, TablesRead};
 use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, FunctionKind, Program, QueryRun, Request};
@@ -111,7 +111,7 @@ impl Live {
             ));
         }
         let private = (!shared).then(|| self.privates.fetch_add(1, Ordering::Relaxed));
-        let key = Key { function: function.name.as_str().into(), input: input.into(), private };
+        let key = Key { function: function.name.clone(), input: input.into(), private };
         let (id, frames, new) = registry.subscribe(Ticket { key, caller });
         self.note_watched(&registry);
         drop(registry);
@@ -168,7 +168,7 @@ impl Live {
         loop {
             let Ok(permit) = self.runs.acquire().await else { return };
             let Some(ticket) = self.registry.lock().begin(id) else { return };
-            let QueryRun { result, reads } = self.run_once(&ticket).await;
+            let QueryRun { result, reads, .. } = self.run_once(&ticket).await;
             let passing = matches!(&result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout));
             drop(permit);
             let frame = Frame::new(&ticket.key.function, result, now());
@@ -237,14 +237,14 @@ impl Live {
             // more. Its subscribers are about to be sent away.
             Ok((_, program)) if program.has_context && ticket.caller.is_none() => {
                 let failure = Failure::new(Code::Unavailable, "new code was loaded; connect again");
-                QueryRun { result: Err(failure), reads: ReadSet::default() }
+                QueryRun::refused(failure)
             }
             Ok((function, program)) => {
                 let request =
                     Request { function, input: ticket.key.input.clone(), caller: ticket.caller.clone(), key: None };
                 self.dispatcher.query(&program, &request).await
             }
-            Err(failure) => QueryRun { result: Err(failure), reads: ReadSet::default() },
+            Err(failure) => QueryRun::refused(failure),
         }
     }
 
@@ -262,9 +262,15 @@ impl Live {
 }
 
 impl ChangeSink for Live {
-    fn committed(&self, changes: Changes) {
+    fn committed(&self, changes: Changes, _by: &By) {
         let start = self.registry.lock().changed(&changes);
         start.into_iter().for_each(|id| self.run(id));
+    }
+
+    fn caught_up(&self, _at: Instant) {}
+
+    fn tables_read(&self) -> TablesRead {
+        self.registry.lock().tables_read()
     }
 }
 

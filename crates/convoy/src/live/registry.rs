@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use super::frame::Frame;
 use super::invalidate::{QueryId, ReadIndex, touches};
-use crate::change::Changes;
+use crate::change::{Changes, TablesRead};
 use crate::db::ReadSet;
 
 /// How many changes are kept for runs in flight. A run that outlives them counts
@@ -266,6 +266,11 @@ impl Registry {
     pub fn counts(&self) -> Counts {
         let busy = self.queries.values().filter(|query| !matches!(query.phase, Phase::Idle)).count();
         Counts { queries: self.queries.len(), busy, subscribers: self.subscribers }
+    }
+
+    /// The tables that have been read.
+    pub fn tables_read(&self) -> TablesRead {
+        self.index.tables_read()
     }
 
     /// Whether none is.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Ended, Waiting};
+use crate::change::By;
 use crate::db::{Access, Draft, Executor, Memory, Written};
 use crate::dispatch::host::FromHost;
 use crate::dispatch::idempotency::Keyed;
@@ -279,7 +280,8 @@ impl Worker {
             CommitOutcome::Committed => {
                 let mut changes = drafted.changes;
                 changes.extend(finished.iter_mut().flat_map(|one| std::mem::take(&mut one.written.changes)));
-                self.dispatcher.tell(changes);
+                let by = By::functions(finished.iter().map(|one| &one.waiting.request.function.name));
+                self.dispatcher.tell(changes, &by);
                 for Finished { waiting, result, keyed, .. } in finished {
                     let attempt = match result {
                         Ok(result) => Attempt::Done(Ok(Answer::fresh(result))),
@@ -290,7 +292,7 @@ impl Worker {
             }
             CommitOutcome::RolledBack(error) => self.undo(finished, None, Undone::Lost(error)),
             CommitOutcome::Unknown(error) => {
-                self.dispatcher.tell(drafted.changes);
+                self.dispatcher.tell(drafted.changes, &By::Caution);
                 for Finished { waiting, result, keyed, mut written } in finished {
                     // It is one transaction, whoever of them wrote first.
                     written.xid = written.xid.or_else(|| drafted.xid.clone());
