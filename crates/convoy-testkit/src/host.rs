@@ -86,7 +86,10 @@ impl Functions {
 
     /// The host that runs them.
     pub fn host(self) -> Arc<dyn FunctionHost> {
-        let unsaid: Body = Arc::new(|_, _| Box::pin(async { Ok(Value::Null) }));
+        let unsaid: Body = Arc::new(|ctx, _| {
+            ctx.saw_nothing();
+            Box::pin(async { Ok(Value::Null) })
+        });
         let context = self.context.unwrap_or(unsaid);
         Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() })
     }

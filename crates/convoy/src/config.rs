@@ -48,6 +48,11 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// Live streams of this process (`UNAVAILABLE`).
     pub streams: usize,
+    /// Queries one live stream may watch (`PAYLOAD_TOO_LARGE`).
+    pub queries_per_stream: usize,
+    /// Milliseconds after which the context of a live stream is made again,
+    /// though nothing it has read has changed.
+    pub context_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
     pub documents_read: usize,
     /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
@@ -73,6 +78,8 @@ impl Default for Limits {
             retries: 4,
             waiting_calls: 1_024,
             streams: 20_000,
+            queries_per_stream: 256,
+            context_ms: 60_000,
             documents_read: 32_000,
             documents_written: 16_000,
             heartbeat_ms: 15_000,

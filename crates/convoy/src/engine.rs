@@ -18,7 +18,7 @@ use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program,
 use crate::error::{Code, Failure};
 use crate::feed::Feed;
 use crate::http::Server;
-use crate::live::{Counts, Live};
+use crate::live::{Counts, Live, Setting};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
@@ -86,6 +86,8 @@ pub struct Stats {
     pub busy: usize,
     /// Subscribers of live queries.
     pub subscribers: usize,
+    /// Live streams.
+    pub sessions: usize,
 }
 
 impl Engine {
@@ -106,7 +108,8 @@ impl Engine {
             let dispatcher = Dispatcher::new(postgres.clone(), &config, node, this.clone(), doubts.clone());
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
-            Live::new(this.clone(), dispatcher, program.clone(), &config.limits, runs)
+            let (program, limits) = (program.clone(), config.limits.clone());
+            Live::new(this.clone(), Setting { dispatcher, program, limits, runs, node, dev: config.dev })
         });
         let sink: Arc<dyn ChangeSink> = live.clone();
         let interval = Duration::from_millis(config.limits.poll_ms);
@@ -180,14 +183,15 @@ impl Engine {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        let Counts { queries, busy, subscribers } = self.live.counts();
+        let Counts { queries, busy, sessions, watching } = self.live.counts();
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
             in_lanes: self.dispatcher.in_lanes(),
             running: self.dispatcher.running(),
             live_queries: queries,
             busy,
-            subscribers,
+            subscribers: watching,
+            sessions,
         }
     }
 

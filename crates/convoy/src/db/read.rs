@@ -70,7 +70,7 @@ impl Executor {
     }
 
     pub(super) async fn scan(&mut self, access: &mut Access<'_>, scan: &Scan, out: &mut String) -> Result<(), DbError> {
-        self.reads.scan(scan);
+        self.reads.scan(scan, scan.limit.is_some());
         // One more than may be read shows that there are too many, without
         // fetching them all.
         let most = self.limit_of_reads.saturating_add(1);
@@ -96,7 +96,7 @@ impl Executor {
         scan: &Scan,
         out: &mut String,
     ) -> Result<(), DbError> {
-        self.reads.scan(scan);
+        self.reads.scan(scan, false);
         let rows = access.run(scan::count(scan)).await?;
         let count = rows.first().map_or(Ok(0), |row| row.int8(0))?;
         push_ok(out, &count.to_string());
@@ -105,7 +105,7 @@ impl Executor {
 
     pub(super) async fn page(&mut self, access: &mut Access<'_>, page: &Page, out: &mut String) -> Result<(), DbError> {
         let scan = &page.scan;
-        self.reads.scan(scan);
+        self.reads.scan(scan, true);
         if let Some(after) = &page.after {
             self.reads.begins_behind(scan, after);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::key::{self, KeyFields, RowKeys, Span};
+use crate::key::{self, KeyFields, KeyValue, RowKeys, Span};
 use crate::op::{Cursor, Order, Scan};
 use crate::schema::Table;
 
@@ -34,6 +34,18 @@ pub struct TableRead {
     pub index: usize,
     /// The part.
     pub span: Span,
+    /// The values its first fields must have, to tell people which part that is.
+    pub eq: Vec<KeyValue>,
+    /// Whether the part is smaller than those values say, or would be if there were
+    /// more documents: by bounds or by a limit.
+    pub cut: bool,
+}
+
+impl TableRead {
+    /// Whether it is the whole table.
+    pub fn is_whole(&self) -> bool {
+        self.eq.is_empty() && !self.cut
+    }
 }
 
 impl ReadSet {
@@ -49,9 +61,13 @@ impl ReadSet {
 
     /// Notes a scan before it runs, so that a run that fails in it depends on
     /// what it would have read.
-    pub fn scan(&mut self, scan: &Scan) {
+    ///
+    /// `limited`: it gives so many documents at the most.
+    pub fn scan(&mut self, scan: &Scan, limited: bool) {
         let span = key::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
-        self.ranges.push(TableRead { table: scan.table.clone(), index: scan.index, span });
+        let table = scan.table.clone();
+        let cut = scan.lower.is_some() || scan.upper.is_some() || (limited && scan.by.is_none());
+        self.ranges.push(TableRead { table, index: scan.index, span, eq: scan.eq.clone(), cut });
     }
 
     /// Narrows the scan noted last: a limit stopped it at this row, and what
@@ -79,7 +95,8 @@ impl ReadSet {
     }
 
     fn narrow(&mut self, scan: &Scan, begin: Option<Span>, end: Option<Span>) {
-        let Some(TableRead { span, .. }) = self.ranges.last_mut() else { return };
+        let Some(TableRead { span, cut, .. }) = self.ranges.last_mut() else { return };
+        *cut |= begin.is_some() || end.is_some();
         let (low, high) = match scan.order {
             Order::Asc => (begin, end),
             Order::Desc => (end, begin),

@@ -42,6 +42,11 @@ impl Key {
         }
         Ok(Key(text.into()))
     }
+
+    /// As it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A call that has a key and a caller.

@@ -27,13 +27,20 @@ pub struct QueryRun {
     /// Who its caller is, as far as its context tells; asked for by `keyed`
     /// requests.
     pub identity: Option<String>,
+    /// Whether the function itself said how it ended.
+    pub heard: bool,
 }
 
 impl QueryRun {
     /// A run that did not take place.
     pub fn refused(failure: Failure) -> QueryRun {
         let reads = ReadSet::default();
-        QueryRun { result: Err(failure), reads, seen: None, expires_at: None, identity: None }
+        QueryRun { result: Err(failure), reads, seen: None, expires_at: None, identity: None, heard: false }
+    }
+
+    /// Whether it failed for a reason that passes by itself.
+    pub fn is_passing(&self) -> bool {
+        matches!(&self.result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 }
 
@@ -52,16 +59,17 @@ impl Dispatcher {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
             let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0, memory);
-            let mut said = Rest::default();
+            let mut said = None;
             let ended = match self.enter() {
                 Ok(_running) => self.run_query(program, request, deadline, &mut executor, &mut said).await,
                 Err(failure) => Ended::With(Err(failure)),
             };
             match ended {
                 Ended::With(result) => {
-                    let Rest { identity, seen, expires_at, .. } = said;
-                    let reads = executor.take_reads();
-                    return QueryRun { result: result.map(Bytes::from), reads, seen, expires_at, identity };
+                    let heard = said.is_some();
+                    let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
+                    let (result, reads) = (result.map(Bytes::from), executor.take_reads());
+                    return QueryRun { result, reads, seen, expires_at, identity, heard };
                 }
                 Ended::NeedsSnapshot => request.function.wants_snapshot(),
             }
@@ -74,7 +82,7 @@ impl Dispatcher {
         request: &Request,
         deadline: Instant,
         executor: &mut Executor,
-        said: &mut Rest,
+        said: &mut Option<Rest>,
     ) -> Ended {
         let snapshot = request.function.needs_snapshot();
         let mut call = Call::start(self, program, request, deadline);
@@ -85,7 +93,7 @@ impl Dispatcher {
                 Ok(FromHost::Operate { batch, ops }) => (batch, ops),
                 Ok(FromHost::Respond { outcome, rest }) => {
                     executor.refresh(rest.refresh_ms);
-                    *said = rest;
+                    *said = Some(rest);
                     break self.conclude(&request.function, outcome);
                 }
                 Err(failure) => break Err(failure),

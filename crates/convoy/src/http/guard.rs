@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::Request;
+use super::socket::CallerWith;
 use crate::dispatch::Key;
 use crate::error::{Code, Failure};
+use crate::live::SessionId;
 
 /// Bytes all headers of a request may have together.
 pub const MOST_HEADERS: usize = 64 << 10;
@@ -32,7 +34,9 @@ pub fn check(request: &Request, dev: bool) -> Result<(), Failure> {
             "in development only localhost and plain IP addresses are served; this request named another host",
         ));
     }
-    if request.method() == Method::POST {
+    // A page of another site may open a WebSocket without asking anyone.
+    let upgrades = headers.contains_key(UPGRADE);
+    if request.method() == Method::POST || upgrades {
         let foreign = match text(headers, ORIGIN) {
             Some(origin) => origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host)),
             None => text(headers, HeaderName::from_static("sec-fetch-site")) == Some("cross-site"),
@@ -84,6 +88,28 @@ pub fn caller(head: &Parts, peer: SocketAddr, keyed: bool) -> Arc<str> {
         caller.insert("keyed".to_owned(), Value::from(true));
     }
     caller.to_string().into()
+}
+
+/// The same for who brings a token that is in no header, as a page's WebSocket must.
+pub fn caller_with_token(head: Parts, peer: SocketAddr) -> CallerWith {
+    Box::new(move |token| {
+        let Some(token) = token else { return caller(&head, peer, false) };
+        let mut bringing = head.clone();
+        // A token that fits into no header is one that nobody knows.
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static("Bearer"));
+        bringing.headers.insert(AUTHORIZATION, value);
+        caller(&bringing, peer, false)
+    })
+}
+
+/// What the client has seen, as it says.
+pub fn position(headers: &HeaderMap) -> Option<&str> {
+    headers.get("convoy-position")?.to_str().ok()
+}
+
+/// The session a mutation belongs to, if it says one.
+pub fn session(headers: &HeaderMap) -> Option<SessionId> {
+    SessionId::parse(headers.get("convoy-session")?.to_str().ok()?)
 }
 
 /// The call's key, if it has one.

@@ -4,6 +4,7 @@
 mod guard;
 mod respond;
 mod route;
+mod socket;
 mod stream;
 
 use std::net::SocketAddr;
@@ -21,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Engine;
-use crate::dispatch::{Answer, CallOf, Caller};
+use crate::dispatch::{Answer, CallOf, Caller, FunctionKind};
 use crate::error::{Code, Failure};
+use crate::live::{Asks, Held, SessionId, Style, incoming};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
+use stream::Subscribing;
 
 /// A call's result as the body an HTTP client would get.
 pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
@@ -72,7 +75,7 @@ async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationTo
         };
         match accepted {
             Ok((socket, peer)) => {
-                tasks.spawn(serve(socket, peer, engine.clone(), stop.clone()));
+                tasks.spawn(serve(socket, peer, engine.clone(), stop.clone(), tasks.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to come free.
@@ -83,25 +86,25 @@ async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationTo
     }
 }
 
-async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: CancellationToken) {
+async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(cause = %error, "TCP_NODELAY could not be set");
     }
     let header_time = Duration::from_millis(engine.config().limits.header_ms);
-    let closing = stop.clone();
     let service = service_fn(move |request| {
-        let (engine, stop) = (engine.clone(), stop.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, stop).await) }
+        let (engine, tasks) = (engine.clone(), tasks.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, &tasks).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -114,8 +117,8 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
 type Request = hyper::Request<Incoming>;
 
 /// Answers one request, whatever happens inside.
-async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, stop: CancellationToken) -> HttpAnswer {
-    let handled = std::panic::AssertUnwindSafe(handle(engine, request, peer, stop)).catch_unwind().await;
+async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks: &TaskTracker) -> HttpAnswer {
+    let handled = std::panic::AssertUnwindSafe(handle(engine, request, peer, tasks)).catch_unwind().await;
     match handled {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
@@ -125,9 +128,9 @@ async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, stop: 
 
 async fn handle(
     engine: &Arc<Engine>,
-    request: Request,
+    mut request: Request,
     peer: SocketAddr,
-    stop: CancellationToken,
+    tasks: &TaskTracker,
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&request, config.dev)?;
@@ -138,28 +141,83 @@ async fn handle(
     };
     match route {
         Route::Health => Ok(success(Bytes::from_static(br#"{"status":"up"}"#))),
-        Route::Call { kind, name } => {
-            guard::check_content_type(&request)?;
-            let (head, body) = request.into_parts();
-            let body = read_body(engine, body).await?;
-            let key = guard::idempotency_key(&head.headers)?;
-            let caller = |keyed| guard::caller(&head, peer, keyed);
-            let caller = Caller::Network(&caller);
-            let Answer { result, replayed } =
-                engine.call(CallOf { kind, name: &name, input: body, caller, key }).await?;
-            let mut answer = success(result);
-            if replayed {
-                respond::mark_replayed(&mut answer);
-            }
-            Ok(answer)
-        }
+        Route::Call { kind, name } => call(engine, request, peer, (kind, &name)).await,
         Route::Subscribe { name, input } => {
             let (head, _body) = request.into_parts();
-            let last = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let subscribed = engine.live().subscribe(&name, &input, || guard::caller(&head, peer, false));
-            stream::open(engine, &name, subscribed, last, stop).await
+            let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+            let subscribing = Subscribing { name, input, last_seen, position: guard::position(&head.headers) };
+            stream::subscribe(engine, subscribing, || guard::caller(&head, peer, false)).await
+        }
+        Route::Live => {
+            guard::check_content_type(&request)?;
+            let (head, body) = request.into_parts();
+            let queries = incoming::opening(&read_body(engine, body).await?)?;
+            let asks = Asks { style: Style::Protocol, queries, position: guard::position(&head.headers) };
+            let opened = engine.live().open(asks, || guard::caller(&head, peer, false)).await?;
+            Ok(stream::session(engine, opened))
+        }
+        Route::Alter { session } => {
+            guard::check_content_type(&request)?;
+            let (head, body) = request.into_parts();
+            let alteration = incoming::alteration(&read_body(engine, body).await?)?;
+            let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
+            let session = SessionId::parse(&session).ok_or_else(unknown)?;
+            let caller = || guard::caller(&head, peer, false);
+            engine.live().alter(session, alteration, guard::position(&head.headers), caller).await?;
+            Ok(success(Bytes::from_static(b"{}")))
+        }
+        Route::Socket => {
+            let answer = socket::accept(request.headers())?;
+            let upgrading = hyper::upgrade::on(&mut request);
+            let (head, _body) = request.into_parts();
+            tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, peer)));
+            Ok(answer)
+        }
+        Route::Overview if config.dev && peer.ip().is_loopback() => {
+            let overview = serde_json::to_vec(&engine.live().overview());
+            Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
+        }
+        Route::Overview => {
+            Err(Failure::new(Code::NotFound, "what is live is shown in development, and to this machine only"))
         }
     }
+}
+
+/// A call, answered from memory where that is possible.
+async fn call(
+    engine: &Engine,
+    request: Request,
+    peer: SocketAddr,
+    (kind, name): (FunctionKind, &str),
+) -> Result<HttpAnswer, Failure> {
+    guard::check_content_type(&request)?;
+    let (head, body) = request.into_parts();
+    let input = read_body(engine, body).await?;
+    let live = engine.live();
+    if kind == FunctionKind::Query {
+        let position = guard::position(&head.headers);
+        let held = live.held(name, &input, position, || guard::caller(&head, peer, false)).await;
+        if let Some(held) = held {
+            let Held { data, position } = held?;
+            let mut answer = success(data);
+            respond::mark_position(&mut answer, &position);
+            return Ok(answer);
+        }
+    }
+    let key = guard::idempotency_key(&head.headers)?;
+    let settles = guard::session(&head.headers).zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
+    let caller = |keyed| guard::caller(&head, peer, keyed);
+    let caller = Caller::Network(&caller);
+    let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
+    if let Some((session, key)) = settles {
+        live.settle(session, key.as_str().to_owned());
+    }
+    let mut answer = success(result);
+    respond::mark_position(&mut answer, &live.position());
+    if replayed {
+        respond::mark_replayed(&mut answer);
+    }
+    Ok(answer)
 }
 
 /// The whole body as text, within its limits.

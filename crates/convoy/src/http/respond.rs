@@ -21,6 +21,21 @@ pub fn mark_replayed(answer: &mut HttpAnswer) {
     answer.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
 }
 
+/// Says what the client has seen with this.
+pub fn mark_position(answer: &mut HttpAnswer, position: &str) {
+    // Positions are plain ASCII.
+    if let Ok(position) = HeaderValue::from_str(position) {
+        answer.headers_mut().insert("convoy-position", position);
+    }
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> HttpAnswer {
+    let mut answer = Response::new(Full::new(Bytes::new()).boxed_unsync());
+    *answer.status_mut() = status;
+    answer
+}
+
 /// The envelope around a result.
 pub fn envelope(data: &[u8]) -> Bytes {
     const BEFORE: &[u8] = br#"{"ok":true,"data":"#;

@@ -25,6 +25,17 @@ pub enum Route {
         /// Its input, JSON text.
         input: String,
     },
+    /// `POST /api/live`
+    Live,
+    /// `POST /api/live/<session>`
+    Alter {
+        /// The session's name, as it was sent.
+        session: String,
+    },
+    /// `GET /api/ws`
+    Socket,
+    /// `GET /api/_live`, in development
+    Overview,
 }
 
 /// Why a request means none of our paths.
@@ -60,6 +71,13 @@ impl Route {
                     .ok_or_else(|| Failure::new(Code::InvalidArgs, "the parameter `name` is missing"))?;
                 let input = parameter(query, "args")?.unwrap_or_else(|| "{}".to_owned());
                 Ok(Route::Subscribe { name, input })
+            }
+            None if path == "live" => only(method, "POST").map(|()| Route::Live),
+            None if path == "ws" => only(method, "GET").map(|()| Route::Socket),
+            None if path == "_live" => only(method, "GET").map(|()| Route::Overview),
+            Some(("live", session)) if !session.contains('/') => {
+                only(method, "POST")?;
+                Ok(Route::Alter { session: session.to_owned() })
             }
             Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
                 let kind = FunctionKind::parse(kind).ok_or_else(unknown)?;
@@ -113,8 +131,21 @@ mod tests {
             parse(Method::GET, "/api/subscribe?args=%7B%22a%22:+1%7D&name=x"),
             Ok(Route::Subscribe { name: "x".into(), input: r#"{"a": 1}"#.into() })
         );
-        for uri in ["/", "/api", "/api/", "/apix/health", "/api/auth/login", "/api/query/", "/api/query/a/b", "/health"]
-        {
+        assert_eq!(parse(Method::POST, "/api/live"), Ok(Route::Live));
+        assert_eq!(parse(Method::POST, "/api/live/ab"), Ok(Route::Alter { session: "ab".into() }));
+        assert_eq!(parse(Method::GET, "/api/ws"), Ok(Route::Socket));
+        assert_eq!(parse(Method::GET, "/api/live"), Err(Code::MethodNotAllowed));
+        for uri in [
+            "/",
+            "/api",
+            "/api/",
+            "/apix/health",
+            "/api/auth/login",
+            "/api/query/",
+            "/api/query/a/b",
+            "/api/live/a/b",
+            "/health",
+        ] {
             assert_eq!(parse(Method::POST, uri), Err(Code::NotFound), "{uri}");
         }
         assert_eq!(parse(Method::GET, "/api/query/a"), Err(Code::MethodNotAllowed));

@@ -1,4 +1,5 @@
-//! `GET /api/subscribe`: one query as server-sent events.
+//! Streams of server-sent events: of one query (`GET /api/subscribe`), and of all
+//! that a client watches (`POST /api/live`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,89 +8,171 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
-use hyper::body::Frame as BodyFrame;
+use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use tokio_util::sync::CancellationToken;
 
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::live::{Frame, Subscription};
+use crate::live::{Asked, Asks, Message, Stream, Style, hash_in, retry_ms};
 
-/// How long an `EventSource` waits before it connects again, in milliseconds.
-const RETRY_MS: u32 = 1_000;
+/// The comment that says that what `Last-Event-ID` names is still the answer.
+const CURRENT: &str = ": current\n";
+/// A comment, so that everyone on the way sees the stream live.
+const HEARTBEAT: &[u8] = b":\n\n";
 
-/// Opens the stream once the first answer is there. What can never become
+/// One query's stream, as it is asked for.
+pub struct Subscribing<'a> {
+    /// The function's name.
+    pub name: String,
+    /// Its input, JSON text.
+    pub input: String,
+    /// What `Last-Event-ID` names.
+    pub last_seen: Option<&'a str>,
+    /// The position the client has seen.
+    pub position: Option<&'a str>,
+}
+
+/// Opens one query's stream once its first answer is there. What can never become
 /// right by waiting (an unknown name, arguments that do not fit, a caller who may
-/// not ask) is refused with its status; `UNAVAILABLE` is a frame of an open
+/// not ask) is refused with its status; `UNAVAILABLE` is an event of an open
 /// stream instead, because an `EventSource` never tries again after a 503.
-pub async fn open(
+pub async fn subscribe(
     engine: &Arc<Engine>,
-    name: &str,
-    subscribed: Result<Subscription, Failure>,
-    last_seen: Option<String>,
-    stop: CancellationToken,
+    subscribing: Subscribing<'_>,
+    caller: impl FnOnce() -> Arc<str>,
 ) -> Result<HttpAnswer, Failure> {
-    let (subscription, first) = match subscribed {
-        Ok(mut subscription) => {
-            let first = subscription.next().await;
-            (Some(subscription), first)
-        }
+    let Subscribing { name, input, last_seen, position } = subscribing;
+    let queries = vec![Asked { id: 0, name: name.clone(), input, held: last_seen.and_then(hash_in) }];
+    let asks = Asks { style: Style::Plain, queries, position };
+    let mut stream = match engine.live().open(asks, caller).await {
+        Ok(stream) => stream,
         Err(failure) if failure.code == Code::Unavailable => {
-            (None, Some(Arc::new(Frame::new(name, Err(failure), crate::live::now()))))
+            let event = engine.live().failed(&name, failure).event(&name);
+            return Ok(event_stream(stream::iter([Ok(Frame::data(opening(&event)))])));
         }
         Err(failure) => return Err(failure),
     };
-    let Some(first) = first else {
-        return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+    let gone = || Failure::new(Code::Unavailable, "the server is shutting down; try again shortly");
+    let first = stream.next().await.ok_or_else(gone)?;
+    let mut events = Events { stream, heartbeat: heartbeat(engine), spelling: Spelling::Plain { name }, over: false };
+    let opening = match first.as_slice() {
+        [Message::Answer { answer, .. }, ..] => match answer.failure() {
+            Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
+                return Err(failure.clone());
+            }
+            _ => opening(&events.spell(engine, &first)),
+        },
+        [Message::Barred(failure), ..] => return Err(failure.clone()),
+        _ => return Err(gone()),
     };
-    if let Some(failure) = first.failure()
-        && matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden)
-    {
-        return Err(failure.clone());
-    }
-    let held = last_seen.is_some_and(|id| id == format!("{:032x}", first.hash()));
-    let opening = if held {
-        Bytes::from(format!(": current\nretry: {RETRY_MS}\n\n"))
-    } else {
-        let head = format!(": convoy\nretry: {RETRY_MS}\n\n");
-        [head.as_bytes(), first.event()].concat().into()
-    };
-    let heartbeat = Duration::from_millis(engine.config().limits.heartbeat_ms);
-    let events = Events { opening: Some(opening), subscription, heartbeat, stop };
-    let body = stream::unfold(events, |mut events| async move {
-        let bytes = events.next().await?;
-        Some((Ok(BodyFrame::data(bytes)), events))
-    });
+    Ok(event_stream(events.run(engine.clone(), opening)))
+}
+
+/// Opens the stream of a session.
+pub fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
+    let spelling = Spelling::Protocol { next: 0 };
+    let events = Events { stream, heartbeat: heartbeat(engine), spelling, over: false };
+    event_stream(events.run(engine.clone(), Bytes::new()))
+}
+
+/// The greeting of one query's stream, and its first event.
+fn opening(event: &[u8]) -> Bytes {
+    // Not all at once, should they lose us together.
+    let greeting = format!(": convoy\nretry: {}\n", retry_ms());
+    [greeting.as_bytes(), event].concat().into()
+}
+
+fn heartbeat(engine: &Engine) -> Duration {
+    Duration::from_millis(engine.config().limits.heartbeat_ms)
+}
+
+fn event_stream(
+    body: impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static,
+) -> HttpAnswer {
     let mut answer = Response::new(BodyExt::boxed_unsync(StreamBody::new(body)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     // Asks nginx and its like not to hold events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(answer)
+    answer
 }
 
-/// What one stream still has to say.
+/// A session, on its way to becoming events.
 struct Events {
-    opening: Option<Bytes>,
-    /// None where the stream only carries a refusal; it ends after that.
-    subscription: Option<Subscription>,
+    stream: Stream,
     heartbeat: Duration,
-    stop: CancellationToken,
+    spelling: Spelling,
+    over: bool,
+}
+
+/// How messages become events.
+enum Spelling {
+    /// Each answer is an event with the result's hash for its id.
+    Plain { name: String },
+    /// Each frame is an event, each message a line of its data.
+    Protocol { next: u64 },
 }
 
 impl Events {
-    async fn next(&mut self) -> Option<Bytes> {
-        if let Some(opening) = self.opening.take() {
-            return Some(opening);
+    fn run(
+        self,
+        engine: Arc<Engine>,
+        opening: Bytes,
+    ) -> impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static {
+        stream::unfold((self, engine, opening), |(mut events, engine, opening)| async move {
+            let bytes = if opening.is_empty() { events.next(&engine).await? } else { opening };
+            Some((Ok(Frame::data(bytes)), (events, engine, Bytes::new())))
+        })
+    }
+
+    async fn next(&mut self, engine: &Engine) -> Option<Bytes> {
+        while !self.over {
+            let Ok(messages) = tokio::time::timeout(self.heartbeat, self.stream.next()).await else {
+                return Some(Bytes::from_static(HEARTBEAT));
+            };
+            let event = self.spell(engine, &messages?);
+            if !event.is_empty() {
+                return Some(event);
+            }
         }
-        let subscription = self.subscription.as_mut()?;
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => None,
-            frame = subscription.next() => Some(frame?.event().clone()),
-            () = tokio::time::sleep(self.heartbeat) => Some(Bytes::from_static(b":\n\n")),
+        None
+    }
+
+    fn spell(&mut self, engine: &Engine, messages: &[Message]) -> Bytes {
+        let mut event = Vec::new();
+        match &mut self.spelling {
+            Spelling::Plain { name } => {
+                for message in messages {
+                    match message {
+                        Message::Answer { answer, held, .. } if *held == Some(answer.hash()) => {
+                            event.extend_from_slice(CURRENT.as_bytes());
+                            event.push(b'\n');
+                        }
+                        // The only one, mostly: then it is shared with all who are sent it.
+                        Message::Answer { answer, .. } if messages.len() == 1 => return answer.event(name),
+                        Message::Answer { answer, .. } => event.extend_from_slice(&answer.event(name)),
+                        Message::Barred(failure) => {
+                            event.extend_from_slice(&engine.live().failed(name, failure.clone()).event(name));
+                            self.over = true;
+                        }
+                        Message::End { .. } => self.over = true,
+                        // Said only to those who speak the protocol.
+                        Message::Session(_) | Message::Refused { .. } | Message::Settled { .. } => {}
+                    }
+                }
+            }
+            Spelling::Protocol { next } => {
+                for message in messages {
+                    event.extend_from_slice(b"data: ");
+                    message.write(*next, &mut event);
+                    event.push(b'\n');
+                    *next += 1;
+                }
+                event.push(b'\n');
+            }
         }
+        event.into()
     }
 }

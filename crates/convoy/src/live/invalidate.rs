@@ -207,7 +207,7 @@ mod tests {
                 let mut eq = vec![KeyValue::Text(((b'a' + c) as char).to_string())];
                 eq.extend(n.map(|n| KeyValue::Number(n.to_string())));
                 let span = scan_span(&eq, None, None);
-                reads.ranges.push(TableRead { table: table.clone(), index: 1, span });
+                reads.ranges.push(TableRead { table: table.clone(), index: 1, span, eq, cut: false });
             }
             reads
         }

@@ -1,105 +1,464 @@
+use std::time::Duration;
+
 use super::*;
-use crate::change::{Change, ChangeKind};
+use crate::change::{By, Change, ChangeKind, Changes};
 use crate::error::{Code, Failure};
+use crate::live::answer::{Made, spelled};
+use crate::live::message::Message;
 
-fn ticket(input: &str) -> Ticket {
-    Ticket { key: Key { function: "f".into(), input: input.into(), private: None }, caller: None }
+/// A registry and a clock that goes on by itself.
+struct World {
+    registry: Registry,
+    now: Instant,
 }
 
-fn frame(data: &str) -> Frame {
-    Frame::new("f", Ok(data.as_bytes().to_vec().into()), 0)
+/// A session, and what it was told.
+#[derive(Clone, Copy)]
+struct Client(SessionId);
+
+impl World {
+    fn new() -> World {
+        World { registry: Registry::new(true), now: Instant::now() }
+    }
+
+    fn now(&mut self) -> Instant {
+        self.now += Duration::from_millis(1);
+        self.now
+    }
+
+    fn open(&mut self, caller: Option<&str>, inputs: &[&str]) -> Client {
+        let wanted = (1..).zip(inputs).map(|(id, input)| Ok(watching(id, input))).collect();
+        let opening = Opening { style: Style::Protocol, caller: caller.map(Into::into), wanted };
+        let now = self.now();
+        Client(self.registry.open(opening, now).id)
+    }
+
+    /// A session with a context that says this; and the queries to run for it.
+    fn open_as(&mut self, caller: &str, seen: &[(&str, Option<&str>)]) -> (Client, Vec<QueryId>) {
+        let client = self.open(Some(caller), &["{}"]);
+        let [gate] = self.to_run()[..] else { panic!("its gate, and nothing else before that") };
+        self.admit(gate, seen, "users", None);
+        (client, self.to_run())
+    }
+
+    fn to_run(&mut self) -> Vec<QueryId> {
+        self.registry.effects().run
+    }
+
+    fn begin(&mut self, id: QueryId) -> Ticket {
+        let now = self.now();
+        self.registry.begin(id, now).expect("it is queued")
+    }
+
+    fn finish(
+        &mut self,
+        id: QueryId,
+        ticket: &Ticket,
+        answer: &str,
+        reads: &str,
+        seen: &[(&str, Option<&str>)],
+    ) -> Next {
+        let share = Share::after(Some(seen_as(seen)));
+        let made = Made { ts: 0, position: "p".into() };
+        let answer = Answer::new("f", Ok(answer.to_owned().into()), made, None);
+        let ended = Ended { reads: reading(reads), answer: Arc::new(answer), share: Some(share) };
+        let now = self.now();
+        self.registry.finish(id, ticket, ended, now)
+    }
+
+    fn run(&mut self, id: QueryId, answer: &str, reads: &str) -> Next {
+        let ticket = self.begin(id);
+        self.finish(id, &ticket, answer, reads, &[])
+    }
+
+    fn change(&mut self, table: &str) {
+        let change = Change { table: table.into(), kind: ChangeKind::Whole };
+        self.registry.changed(&Changes::Some([change].into()), &By::Outside);
+    }
+
+    fn admit(&mut self, id: QueryId, seen: &[(&str, Option<&str>)], reads: &str, expires: Option<Duration>) -> Next {
+        let _ticket = self.begin(id);
+        let now = self.now();
+        let known = Known {
+            identity: Arc::new(seen_as(seen)),
+            fingerprint: Some("someone".into()),
+            expires: expires.map(|after| now + after),
+        };
+        self.registry.admitted(id, reading(reads), Ok(known), Duration::from_secs(60), now)
+    }
+
+    /// What a session is told now: answers by id, and the rest by its kind.
+    fn told(&mut self, client: Client) -> Vec<String> {
+        let now = self.now();
+        let taken = self.registry.take(client.0, now);
+        let answers = taken.messages.iter().filter(|message| !matches!(message, Message::Session(_)));
+        answers.map(shown).collect()
+    }
 }
 
-fn of_table(table: &str) -> Changes {
-    Changes::Some([Change { table: table.into(), kind: ChangeKind::Whole }].into())
+fn shown(message: &Message) -> String {
+    match message {
+        Message::Answer { id, answer, held } if *held == Some(answer.hash()) => format!("{id} same"),
+        Message::Answer { id, answer, .. } => match answer.data() {
+            Some(data) => format!("{id} {}", String::from_utf8_lossy(data)),
+            None => format!("{id} failed"),
+        },
+        Message::Settled { key } => format!("settled {key}"),
+        Message::Barred(_) => "barred".into(),
+        Message::End { .. } => "end".into(),
+        Message::Refused { .. } => "refused".into(),
+        Message::Session(_) => "session".into(),
+    }
 }
 
-fn reads(table: &str) -> ReadSet {
+fn watching(id: u64, input: &str) -> Watch {
+    let topic = Topic { function: "f".into(), input: input.into() };
+    Watch { id, topic, shareable: true, held: None, since: None }
+}
+
+fn reading(table: &str) -> ReadSet {
     let mut reads = ReadSet::default();
-    reads.points.insert((table.into(), uuid::Uuid::nil()));
+    reads.table(table);
     reads
 }
 
+fn seen_as(pairs: &[(&str, Option<&str>)]) -> Seen {
+    pairs.iter().map(|(key, text)| ((*key).to_owned(), text.map(str::to_owned))).collect()
+}
+
 #[test]
-fn one_run_serves_all_subscribers_of_a_key() {
-    let mut registry = Registry::default();
-    let (id, mut first, run) = registry.subscribe(ticket("{}"));
-    let (same, mut second, again) = registry.subscribe(ticket("{}"));
-    assert_eq!((id, run, again), (same, true, false));
-    assert!(registry.begin(id).is_some());
-    assert_eq!(registry.finish(id, reads("a"), frame("1")), Next::Rest);
-    assert!(first.borrow_and_update().is_some() && second.borrow_and_update().is_some());
-    assert_eq!(registry.changed(&of_table("a")), [id]);
-    assert_eq!(registry.changed(&of_table("b")), Vec::<QueryId>::new());
+fn one_run_serves_all_who_ask_the_same() {
+    let mut world = World::new();
+    let (a, b) = (world.open(None, &["{}"]), world.open(None, &["{}"]));
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    assert_eq!(world.run(id, "1", "t"), Next::Rest);
+    assert_eq!((world.told(a), world.told(b)), (vec!["1 1".to_owned()], vec!["1 1".to_owned()]));
+    let late = world.open(None, &["{}"]);
+    assert_eq!(world.told(late), ["1 1"], "from memory");
+    world.change("t");
+    world.change("other");
+    assert_eq!(world.to_run(), [id]);
 }
 
 #[test]
 fn a_change_that_lands_while_a_run_is_under_way_makes_it_run_again() {
-    let mut registry = Registry::default();
-    let (id, mut latest, _) = registry.subscribe(ticket("{}"));
-    registry.begin(id);
-    // The first run has read nothing yet, so nothing can be found by index.
-    assert_eq!(registry.changed(&of_table("a")), Vec::<QueryId>::new());
-    assert_eq!(registry.finish(id, reads("a"), frame("1")), Next::Again);
-    assert!(latest.borrow_and_update().is_some(), "its result is shown all the same");
-    registry.begin(id);
-    assert_eq!(registry.changed(&of_table("b")), Vec::<QueryId>::new());
-    assert_eq!(registry.finish(id, reads("a"), frame("2")), Next::Rest);
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    // It has read nothing yet, so nothing can be found by index.
+    world.change("t");
+    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(world.finish(id, &ticket, "1", "t", &[]), Next::Again);
+    assert_eq!(world.told(client), ["1 1"], "it is shown all the same");
+    assert_eq!(world.run(id, "2", "t"), Next::Rest);
+    assert_eq!(world.told(client), ["1 2"]);
+}
+
+#[test]
+fn equal_answers_are_silent_and_what_changed_and_changed_back_too() {
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    assert_eq!(world.told(client), ["1 1"]);
+    for answers in [&["1"][..], &["2", "1"]] {
+        for answer in answers {
+            world.change("t");
+            world.run(id, answer, "t");
+        }
+        assert_eq!(world.told(client), Vec::<String>::new());
+    }
+    world.change("t");
+    world.run(id, "2", "t");
+    world.change("t");
+    world.run(id, "3", "t");
+    assert_eq!(world.told(client), ["1 3"], "who reads slowly is told the newest");
+}
+
+#[test]
+fn what_one_commit_has_changed_goes_in_one_frame_unless_it_takes_too_long() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2"]);
+    let ids = world.to_run();
+    for id in &ids {
+        world.run(*id, "0", "t");
+    }
+    assert_eq!(world.told(client).len(), 2);
+    world.change("t");
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.told(client), Vec::<String>::new(), "the other may have changed with it");
+    world.run(ids[1], "1", "t");
+    assert_eq!(world.told(client), ["1 1", "2 1"]);
+    world.change("t");
+    world.run(ids[0], "2", "t");
+    world.now += Duration::from_millis(60);
+    assert_eq!(world.told(client), ["1 2"]);
+    world.run(ids[1], "2", "t");
+    assert_eq!(world.told(client), ["2 2"]);
+}
+
+#[test]
+fn a_mutation_has_settled_when_all_it_changed_was_sent() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2"]);
+    let ids = world.to_run();
+    world.run(ids[0], "0", "t");
+    world.run(ids[1], "0", "u");
+    world.told(client);
+    world.registry.settle(client.0, "nothing".into());
+    assert_eq!(world.told(client), ["settled nothing"]);
+    world.change("t");
+    world.registry.settle(client.0, "one".into());
+    assert_eq!(world.told(client), Vec::<String>::new());
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.told(client), ["1 1", "settled one"]);
+    // Also where the answer stays the same.
+    world.change("u");
+    world.registry.settle(client.0, "two".into());
+    world.run(ids[1], "0", "u");
+    assert_eq!(world.told(client), ["settled two"]);
+}
+
+#[test]
+fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one() {
+    let mut world = World::new();
+    let _other = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "[1]", "t");
+    let hash = world.registry.queries[&id].answer.as_ref().map(|answer| answer.hash());
+    let early = world.now;
+    let come_back = |world: &mut World, since| {
+        let watch = Watch { held: hash, since: Some(since), ..watching(1, "{}") };
+        let opening = Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch)] };
+        let now = world.now();
+        let client = Client(world.registry.open(opening, now).id);
+        let told = world.told(client);
+        (client, told)
+    };
+    // The run began before this moment, so it may lack what was committed by then.
+    let (waiting, told) = come_back(&mut world, early);
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(world.to_run(), [id]);
+    world.run(id, "[1]", "t");
+    assert_eq!(world.told(waiting), ["1 same"]);
+    let (_, told) = come_back(&mut world, early);
+    assert_eq!(told, ["1 same"], "no run: what was true later is known");
+    let now = world.now();
+    world.registry.caught_up(now);
+    let (_, told) = come_back(&mut world, now);
+    assert_eq!(told, ["1 same"]);
+    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(hash.map(spelled).map(|hash| hash.len()), Some(32));
+}
+
+#[test]
+fn results_are_shared_by_those_who_are_equal_in_what_was_looked_at() {
+    let mut world = World::new();
+    let roles = ["\"admin\"", "\"guest\"", "\"admin\""];
+    let mut to_run = Vec::new();
+    let clients = roles.map(|role| {
+        let (client, run) = world.open_as(role, &[("role", Some(role))]);
+        to_run.extend(run);
+        client
+    });
+    // Not knowing what will be looked at, all wait for one run.
+    let [id] = to_run[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    let caller = ticket.caller.clone().expect("a caller");
+    world.finish(id, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
+    let [other] = world.to_run()[..] else { panic!("another one for the others") };
+    let ticket = world.begin(other);
+    let caller = ticket.caller.clone().expect("a caller");
+    world.finish(other, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
+    for (client, role) in clients.into_iter().zip(roles) {
+        assert_eq!(world.told(client), [format!("1 [{role}]")]);
+    }
+    assert_eq!(world.to_run(), Vec::<QueryId>::new(), "two runs for three");
+}
+
+#[test]
+fn what_cannot_be_compared_is_run_for_each() {
+    let mut world = World::new();
+    let mut to_run = Vec::new();
+    let clients = ["a", "b"].map(|name| {
+        let (client, run) = world.open_as(name, &[("tags", None)]);
+        to_run.extend(run);
+        client
+    });
+    while let Some(id) = to_run.pop() {
+        let ticket = world.begin(id);
+        let caller = format!("\"{}\"", ticket.caller.clone().expect("a caller"));
+        world.finish(id, &ticket, &caller, "t", &[("tags", None)]);
+        to_run.extend(world.to_run());
+    }
+    assert_eq!((world.told(clients[0]), world.told(clients[1])), (vec!["1 \"a\"".into()], vec!["1 \"b\"".into()]));
+}
+
+#[test]
+fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[("role", Some("1"))], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "1", "t", &[("role", Some("1"))]);
+    assert_eq!(world.told(client), ["1 1"]);
+    world.change("users");
+    world.change("t");
+    let ran = world.to_run();
+    assert!(ran.contains(&gate) && ran.contains(&id));
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "2", "t", &[("role", Some("1"))]);
+    assert_eq!(world.told(client), Vec::<String>::new());
+    // The role is another one: what was made for the old one is never shown.
+    world.admit(gate, &[("role", Some("2"))], "users", None);
+    assert_eq!(world.told(client), Vec::<String>::new());
+    let [anew] = world.to_run()[..] else { panic!("another query") };
+    let ticket = world.begin(anew);
+    world.finish(anew, &ticket, "3", "t", &[("role", Some("2"))]);
+    assert_eq!(world.told(client), ["1 3"]);
+}
+
+#[test]
+fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[("user", Some("\"ann\""))], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let for_ann = world.begin(id);
+    // Before that run ends, the session's token becomes another's.
+    world.registry.renew(client.0, "bob".into());
+    assert_eq!(world.to_run(), [gate]);
+    world.admit(gate, &[("user", Some("\"bob\""))], "users", None);
+    world.finish(id, &for_ann, "\"ann's\"", "t", &[("user", Some("\"ann\""))]);
+    assert_eq!(world.told(client), Vec::<String>::new());
+    let [anew] = world.to_run()[..] else { panic!("a query for bob") };
+    let for_bob = world.begin(anew);
+    assert_eq!(for_bob.caller.as_deref(), Some("bob"));
+    world.finish(anew, &for_bob, "\"bob's\"", "t", &[("user", Some("\"bob\""))]);
+    assert_eq!(world.told(client), ["1 \"bob's\""]);
+}
+
+#[test]
+fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    assert_eq!(world.told(client), ["1 1"]);
+    world.now += Duration::from_secs(5);
+    world.change("t");
+    world.to_run();
+    world.run(id, "2", "t");
+    assert_eq!(world.told(client), ["barred"]);
+    assert_eq!(world.told(client), Vec::<String>::new());
+    world.registry.renew(client.0, "ann again".into());
+    assert_eq!(world.to_run(), [gate]);
+    assert_eq!(world.told(client), Vec::<String>::new());
+    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    assert_eq!(world.told(client), ["1 2"]);
+    world.now += Duration::from_secs(5);
+    assert_eq!(world.told(client), ["barred"]);
+    world.now += Duration::from_secs(31);
+    assert_eq!(world.told(client), ["end"]);
+    let now = world.now();
+    assert!(world.registry.take(client.0, now).over);
+}
+
+#[test]
+fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
+    let mut world = World::new();
+    let refused = || Err(Failure::new(Code::Unauthorized, "who?"));
+    let opening = Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))] };
+    let now = world.now();
+    let opened = world.registry.open(opening, now);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.begin(gate);
+    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
+    assert!(matches!(world.registry.admission(opened.id, now), Admission::Refused(_)));
+    assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
+
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", None);
+    world.change("users");
+    world.begin(gate);
+    let now = world.now();
+    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
+    assert_eq!(world.told(client), ["barred"]);
+}
+
+#[test]
+fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
+    let mut world = World::new();
+    let (client, other) = (world.open(None, &["1"]), world.open(None, &["2"]));
+    let ids = world.to_run();
+    world.run(ids[0], "[1]", "t");
+    world.run(ids[1], "[2]", "u");
+    for gone in [client, other] {
+        let now = world.now();
+        world.registry.close(gone.0, now);
+    }
+    assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
+    let back = world.open(None, &["1", "2"]);
+    assert_eq!(world.told(back), ["1 [1]", "2 [2]"]);
+    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    let now = world.now();
+    world.registry.close(back.0, now);
+    world.change("t");
+    assert_eq!(world.to_run(), Vec::<QueryId>::new(), "not worth a run");
+    assert_eq!(world.registry.queries.len(), 1);
+    world.now += LINGER;
+    let now = world.now();
+    world.registry.caught_up(now);
+    assert!(world.registry.is_empty());
 }
 
 #[test]
 fn more_changes_than_are_kept_count_as_a_hit() {
-    let mut registry = Registry::default();
-    let (id, _latest, _) = registry.subscribe(ticket("{}"));
-    registry.begin(id);
-    for _ in 0..=KEEP_CHANGES {
-        registry.changed(&of_table("b"));
+    let mut world = World::new();
+    let _client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    for _ in 0..=20_000 {
+        world.change("other");
     }
-    assert!(registry.recent.len() <= KEEP_CHANGES);
-    assert_eq!(registry.finish(id, reads("a"), frame("1")), Next::Again);
-    assert!(registry.recent.is_empty());
+    assert_eq!(world.finish(id, &ticket, "1", "t", &[]), Next::Again);
 }
 
 #[test]
-fn equal_results_are_silent() {
-    let mut registry = Registry::default();
-    let (id, mut latest, _) = registry.subscribe(ticket("{}"));
-    registry.begin(id);
-    registry.finish(id, reads("a"), frame("1"));
-    latest.mark_unchanged();
-    registry.changed(&of_table("a"));
-    registry.begin(id);
-    registry.finish(id, reads("a"), frame("1"));
-    assert!(!latest.has_changed().expect("the query lives"));
-    registry.changed(&of_table("a"));
-    registry.begin(id);
-    let refused = Err(Failure::new(Code::NotFound, "gone"));
-    registry.finish(id, reads("a"), Frame::new("f", refused, 0));
-    assert!(latest.has_changed().expect("the query lives"));
+fn new_code_runs_everything_again_and_what_ran_under_the_old_code_is_stale() {
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.registry.reloaded();
+    assert_eq!(world.finish(id, &ticket, "1", "t", &[]), Next::Again);
+    assert_eq!(world.run(id, "2", "t"), Next::Rest);
+    world.told(client);
+    world.registry.reloaded();
+    assert_eq!(world.to_run(), [id]);
 }
 
 #[test]
-fn new_code_reruns_everything_and_runs_of_old_code_do_not_count() {
-    let mut registry = Registry::default();
-    let (idle, _a, _) = registry.subscribe(ticket("1"));
-    registry.begin(idle);
-    registry.finish(idle, reads("a"), frame("1"));
-    let (running, _b, _) = registry.subscribe(ticket("2"));
-    registry.begin(running);
-    assert_eq!(registry.reloaded(), [idle]);
-    assert_eq!(registry.finish(running, reads("a"), frame("1")), Next::Again);
-    assert_eq!(registry.changed(&of_table("a")), Vec::<QueryId>::new());
-}
-
-#[test]
-fn the_last_subscriber_takes_the_query_along_even_while_it_runs() {
-    let mut registry = Registry::default();
-    let (id, latest, _) = registry.subscribe(ticket("{}"));
-    registry.begin(id);
-    registry.changed(&of_table("a"));
-    registry.unsubscribe(id);
-    assert!(registry.is_empty() && registry.recent.is_empty() && registry.in_flight.is_empty());
-    assert_eq!(registry.finish(id, reads("a"), frame("1")), Next::Rest);
-    assert_eq!(registry.subscribers(), 0);
-    drop(latest);
+fn what_is_live_says_why_it_ran() {
+    let mut world = World::new();
+    let _client = world.open(None, &["{\"a\":1}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    world.change("t");
+    let [described] = &world.registry.describe()[..] else { panic!("one query") };
+    let json = serde_json::to_value(described).expect("json");
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "function": "f", "args": { "a": 1 }, "reads": ["t: all of it"], "subscribers": 1, "runs": 1,
+            "state": "queued", "sharedBy": [], "lastCause": "t changed, written by someone else"
+        })
+    );
 }

@@ -1,0 +1,54 @@
+//! Calls of queries that some stream keeps current, answered from memory: no run,
+//! no statement, and without a context no crossing into the host either.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Live;
+use super::registry::Asked;
+use crate::error::Failure;
+
+/// An answer that was there already.
+#[derive(Debug)]
+pub struct Held {
+    /// The result, JSON text.
+    pub data: Bytes,
+    /// The position of who has seen it.
+    pub position: String,
+}
+
+impl Live {
+    /// The answer to a call, if it is held here and is not older than what the
+    /// caller has seen. Who does not say what they have seen is not answered so.
+    ///
+    /// Where there is a context it is made for every call, also for these.
+    pub async fn held(
+        &self,
+        name: &str,
+        input: &str,
+        position: Option<&str>,
+        caller: impl FnOnce() -> Arc<str>,
+    ) -> Option<Result<Held, Failure>> {
+        let now = Instant::now();
+        let since = self.clock.read(position?, now);
+        let program = self.loaded().ok()?;
+        // Whatever is wrong with the question, the call itself will say.
+        let (_, topic) = self.find(&program, name, input).ok()?;
+        if !self.registry.lock().holds(&topic) {
+            return None;
+        }
+        let identity = match program.has_context {
+            true => match self.who(&program, &caller()).await {
+                Ok(known) => known.identity,
+                Err(failure) => return Some(Err(failure)),
+            },
+            false => Arc::default(),
+        };
+        let asked = Asked { topic: &topic, identity: &identity, since };
+        let (answer, true_at) = self.registry.lock().held(&asked, Instant::now())?;
+        let data = answer.data()?.clone();
+        Some(Ok(Held { data, position: self.clock.say(true_at.max(since)) }))
+    }
+}

@@ -1,0 +1,118 @@
+//! What has changed: in the database, in the code, and in what is known of both.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::query::{Phase, What};
+use super::session::Gate;
+use super::{LINGER, MOST_LINGERING, Registry};
+use crate::change::{By, Change, Changes};
+use crate::live::invalidate::{QueryId, ReadIndex};
+use crate::live::message::EndReason;
+
+impl Registry {
+    /// Something was committed. Queries already waiting to run will see it; those
+    /// running are compared with it when they finish.
+    pub fn changed(&mut self, changes: &Changes, by: &By) {
+        let place = self.history.add(changes);
+        match changes {
+            Changes::Everything => {
+                let all: Vec<QueryId> = self.queries.keys().copied().collect();
+                all.into_iter().for_each(|id| self.hit(id, place, None, by));
+            }
+            Changes::Some(changes) => {
+                let mut seen = HashSet::new();
+                let mut hits = HashSet::new();
+                for change in changes.iter() {
+                    self.index.hits(change, &mut hits);
+                    for id in hits.drain() {
+                        if seen.insert(id) {
+                            self.hit(id, place, Some(change), by);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &By) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        if query.members.is_empty() && !query.is_gate() {
+            // Nobody watches: it is not worth a run.
+            self.forget(id);
+            return;
+        }
+        query.pending.get_or_insert(place);
+        if self.explains {
+            query.cause = Some((change.cloned(), by.clone()));
+        }
+        if let What::Gate(session) = query.what
+            && let Some(session) = self.sessions.get_mut(&session)
+            && matches!(session.gate, Gate::Open)
+        {
+            session.gate = Gate::Checking;
+        }
+        if matches!(query.phase, Phase::Idle) {
+            query.phase = Phase::Queued;
+            self.effects.run.push(id);
+        }
+    }
+
+    /// New code was loaded: every result may be another, every context too, and
+    /// what was read under the old schema says nothing.
+    pub fn reloaded(&mut self) {
+        self.generation += 1;
+        self.index = ReadIndex::default();
+        let place = self.history.next();
+        let mut unwatched = Vec::new();
+        for (id, query) in &mut self.queries {
+            query.reads = Default::default();
+            if query.members.is_empty() && !query.is_gate() {
+                unwatched.push(*id);
+                continue;
+            }
+            query.pending.get_or_insert(place);
+            if matches!(query.phase, Phase::Idle) {
+                query.phase = Phase::Queued;
+                self.effects.run.push(*id);
+            }
+        }
+        unwatched.into_iter().for_each(|id| self.forget(id));
+        for session in self.sessions.values_mut() {
+            if session.gate_query.is_some() && matches!(session.gate, Gate::Open) {
+                session.gate = Gate::Checking;
+            }
+        }
+    }
+
+    /// Ends every session, and with them all queries.
+    pub fn end_all(&mut self, reason: EndReason) {
+        for session in self.sessions.values_mut() {
+            session.end(reason);
+            self.effects.wake.push(session.wake.clone());
+        }
+        let all: Vec<QueryId> = self.queries.keys().copied().collect();
+        all.into_iter().for_each(|id| self.forget(id));
+    }
+
+    /// Whatever was visible in the database at `at` has been told.
+    pub fn caught_up(&mut self, at: Instant) {
+        self.fed = self.fed.max(Some(at));
+        self.sweep(at);
+    }
+
+    /// Forgets answers that nobody has come back for.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        while let Some((since, id)) = self.lingering.front().copied() {
+            let full = self.lingering.len() > MOST_LINGERING;
+            if !full && now.saturating_duration_since(since) < LINGER {
+                return;
+            }
+            self.lingering.pop_front();
+            // Somebody may have come back, and even left again.
+            if self.queries.get(&id).is_some_and(|query| query.left == Some(since)) {
+                self.forget(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What is live, for people to look at.
+
+use serde::Serialize;
+
+use super::Registry;
+use super::query::{Phase, Query, What};
+use crate::change::{By, Change, ChangeKind};
+use crate::db::{ReadSet, TableRead};
+use crate::key::row_span;
+use crate::live::identity::Share;
+
+/// One live query, described.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Described {
+    /// The function.
+    pub function: String,
+    /// Its input.
+    pub args: Option<serde_json::Value>,
+    /// What it has read, a line each.
+    pub reads: Vec<String>,
+    /// How many sessions watch it.
+    pub subscribers: usize,
+    /// How many runs have begun.
+    pub runs: u64,
+    /// `idle`, `queued` or `running`.
+    pub state: &'static str,
+    /// The keys of the context that its result depends on, if anyone may share it.
+    pub shared_by: Option<Vec<String>>,
+    /// Why it ran last, if not because someone came.
+    pub last_cause: Option<String>,
+}
+
+impl Registry {
+    /// All live queries, those with the most runs first.
+    pub fn describe(&self) -> Vec<Described> {
+        let mut all: Vec<Described> = self.queries.values().map(describe).collect();
+        all.sort_by(|a, b| b.runs.cmp(&a.runs).then_with(|| a.function.cmp(&b.function)));
+        all
+    }
+}
+
+fn describe(query: &Query) -> Described {
+    let (function, args) = match &query.what {
+        What::Topic(topic) => (topic.function.to_string(), serde_json::from_str(&topic.input).ok()),
+        What::Gate(_) => ("createContext".to_owned(), None),
+    };
+    Described {
+        function,
+        args,
+        reads: lines(&query.reads),
+        subscribers: query.members.len().max(usize::from(query.is_gate())),
+        runs: query.runs,
+        state: match query.phase {
+            Phase::Idle => "idle",
+            Phase::Queued => "queued",
+            Phase::Running { .. } => "running",
+        },
+        shared_by: match &query.share {
+            Share::With(seen) => Some(seen.keys().cloned().collect()),
+            Share::Nobody => None,
+        },
+        last_cause: query.cause.as_ref().map(|(change, by)| cause(change.as_ref(), by, &query.reads)),
+    }
+}
+
+/// What was read, a line each.
+fn lines(reads: &ReadSet) -> Vec<String> {
+    let mut lines: Vec<String> = reads.points.iter().map(|(table, id)| format!("{table}: {id}")).collect();
+    lines.extend(reads.ranges.iter().map(|range| format!("{}: {}", range.table.physical, part(range))));
+    lines.extend(reads.tables.iter().map(|table| format!("{table}: all of it")));
+    if reads.everything {
+        lines.push("everything".to_owned());
+    }
+    lines.sort();
+    lines
+}
+
+fn part(range: &TableRead) -> String {
+    let index = &range.table.indexes[range.index];
+    if range.is_whole() {
+        return format!("all of {}", index.name);
+    }
+    let equal = index.fields.iter().zip(&range.eq);
+    let mut said: Vec<String> =
+        equal.map(|(field, value)| format!("{} = {}", field.path.dotted(), value.to_json())).collect();
+    if range.cut {
+        said.push("within bounds".to_owned());
+    }
+    format!("{} where {}", index.name, said.join(", "))
+}
+
+/// Why a query ran: `messages:… entered by_channel where channel = "c7", written by messages.send`.
+fn cause(change: Option<&Change>, by: &By, reads: &ReadSet) -> String {
+    let by = match by {
+        By::Function(name) => format!("written by {name}"),
+        By::Outside => "written by someone else".to_owned(),
+        By::Caution => "nobody can say what changed".to_owned(),
+    };
+    let Some(change) = change else { return format!("anything may have changed, {by}") };
+    let table = &change.table;
+    let ChangeKind::Row { id, old, new } = &change.kind else { return format!("{table} changed, {by}") };
+    let within = |range: &TableRead, row: &Option<crate::key::RowKeys>| {
+        row.as_ref().is_some_and(|row| row_span(&range.table.indexes[range.index], row).overlaps(&range.span))
+    };
+    let moved = reads.ranges.iter().filter(|range| *range.table.physical == **table).find_map(|range| {
+        let verb = match (within(range, old), within(range, new)) {
+            (false, true) => "entered",
+            (true, false) => "left",
+            (true, true) => "changed within",
+            (false, false) => return None,
+        };
+        Some(format!("{verb} {}", part(range)))
+    });
+    format!("{table}:{id} {}, {by}", moved.unwrap_or_else(|| "changed".to_owned()))
+}

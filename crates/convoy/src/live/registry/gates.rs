@@ -1,0 +1,233 @@
+//! Sessions from their beginning to their end, and who they are meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::members::Wanted;
+use super::query::{Phase, Query, What};
+use super::session::{GRACE, Gate, Known, Opened, Session, Style};
+use super::{Next, Registry};
+use crate::db::ReadSet;
+use crate::error::{Code, Failure};
+use crate::live::identity::Share;
+use crate::live::invalidate::QueryId;
+use crate::live::message::{ClientId, EndReason, Message, SessionId};
+
+/// A session to open.
+#[derive(Debug)]
+pub struct Opening {
+    /// How it is spoken to.
+    pub style: Style,
+    /// Who asks, where the program has a context to make of it.
+    pub caller: Option<Arc<str>>,
+    /// What it watches.
+    pub wanted: Vec<Wanted>,
+}
+
+/// Whether a session that was just opened may be served.
+#[derive(Debug)]
+pub enum Admission {
+    /// Its context is being made.
+    NotYet,
+    /// It may.
+    Admitted,
+    /// It may not, and is gone.
+    Refused(Failure),
+}
+
+impl Registry {
+    /// Opens a session. Where there is a context to make, its gate is shut until
+    /// that has been made.
+    pub fn open(&mut self, opening: Opening, now: Instant) -> Opened {
+        let Opening { style, caller, wanted } = opening;
+        let opened = Opened { id: SessionId::random(), wake: Arc::default() };
+        let mut session = Session::new(style, caller, opened.wake.clone());
+        if style == Style::Protocol {
+            session.notices.push(Message::Session(opened.id));
+        }
+        match session.caller {
+            None => session.gate = Gate::Open,
+            Some(_) => {
+                let gate = Query::new(What::Gate(opened.id), Share::Nobody, self.history.next());
+                session.gate_query = Some(self.add(gate));
+            }
+        }
+        self.sessions.insert(opened.id, session);
+        wanted.into_iter().for_each(|wanted| self.watch(opened.id, wanted, now));
+        opened
+    }
+
+    /// Whether a session that was just opened may be served.
+    pub fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
+        match self.sessions.get(&id).map(|session| &session.gate) {
+            Some(Gate::Unknown) => Admission::NotYet,
+            Some(Gate::Refused(failure)) => {
+                let failure = failure.clone();
+                self.close(id, now);
+                Admission::Refused(failure)
+            }
+            Some(Gate::Open | Gate::Checking | Gate::Barred(_)) => Admission::Admitted,
+            None => {
+                Admission::Refused(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"))
+            }
+        }
+    }
+
+    /// Ends a session.
+    pub fn close(&mut self, id: SessionId, now: Instant) {
+        let watched: Vec<_> = self.sessions.get(&id).map_or(Vec::new(), |open| open.subs.keys().copied().collect());
+        watched.into_iter().for_each(|member| self.unwatch(id, member, now));
+        if let Some(session) = self.sessions.remove(&id)
+            && let Some(gate) = session.gate_query
+        {
+            self.forget(gate);
+        }
+    }
+
+    /// A session's context was made, or refused.
+    pub fn admitted(
+        &mut self,
+        id: QueryId,
+        reads: ReadSet,
+        made: Result<Known, Failure>,
+        recheck: Duration,
+        now: Instant,
+    ) -> Next {
+        let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
+        let Some(_began) = self.conclude(id, reads, passing) else { return Next::Rest };
+        let Some(query) = self.queries.get(&id) else { return Next::Rest };
+        let What::Gate(of) = query.what else { return Next::Rest };
+        let again = matches!(query.phase, Phase::Queued);
+        let Some(session) = self.sessions.get_mut(&of) else { return Next::Rest };
+        session.recheck = Some(now + recheck);
+        self.effects.wake.push(session.wake.clone());
+        match made {
+            // What was read has changed meanwhile: not a word before it is known anew.
+            Ok(_) if again => {}
+            Ok(known) => self.opened(of, known, now),
+            Err(_) if passing => {}
+            Err(failure) if matches!(session.gate, Gate::Unknown) => session.gate = Gate::Refused(failure),
+            Err(failure) => session.bar(failure, now),
+        }
+        if again { Next::Again } else { Next::Rest }
+    }
+
+    /// It is known who asks, and they may.
+    fn opened(&mut self, id: SessionId, known: Known, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let first = !session.is_known();
+        let changed = first || session.known.identity != known.identity;
+        session.gate = Gate::Open;
+        session.known = known;
+        if !changed {
+            return;
+        }
+        session.epoch += 1;
+        let identity = session.known.identity.clone();
+        let moving: Vec<_> = session
+            .subs
+            .iter()
+            .filter(|(_, sub)| {
+                let query = sub.query.and_then(|query| self.queries.get(&query));
+                query.is_none_or(|query| !query.share.admits(&identity))
+            })
+            .map(|(member, _)| *member)
+            .collect();
+        for member in moving {
+            self.detach(id, member, now);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.dirty.remove(&member);
+            }
+            self.attach(id, member, now);
+        }
+    }
+
+    /// A session's client has brought another token.
+    pub fn renew(&mut self, id: SessionId, caller: Arc<str>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.caller = Some(caller);
+        session.epoch += 1;
+        session.known.expires = None;
+        if session.is_known() {
+            session.gate = Gate::Checking;
+        }
+        self.check(id);
+    }
+
+    /// Makes a session's context again.
+    fn check(&mut self, id: SessionId) {
+        let Some(gate) = self.sessions.get(&id).and_then(|session| session.gate_query) else { return };
+        let place = self.history.next();
+        let Some(query) = self.queries.get_mut(&gate) else { return };
+        match query.phase {
+            Phase::Idle => {
+                query.phase = Phase::Queued;
+                query.pending.get_or_insert(place);
+                self.effects.run.push(gate);
+            }
+            Phase::Queued => {}
+            // What runs has asked in the name of the old token.
+            Phase::Running { since, began, .. } => {
+                query.phase = Phase::Running { since, began, generation: u64::MAX };
+            }
+        }
+    }
+
+    /// What the time brings: a context that ceases to hold, one that is to be made
+    /// again, and patience that is at its end. Gives when to look again.
+    pub(super) fn tick(&mut self, id: SessionId, now: Instant) -> Option<Instant> {
+        let session = self.sessions.get_mut(&id)?;
+        if session.over {
+            return None;
+        }
+        match &session.gate {
+            Gate::Unknown | Gate::Refused(_) => None,
+            Gate::Barred(since) => {
+                let end = *since + GRACE;
+                if now < end {
+                    return Some(end);
+                }
+                session.end(EndReason::Auth);
+                None
+            }
+            Gate::Open | Gate::Checking => {
+                if session.known.expires.is_some_and(|expires| expires <= now) {
+                    let message = "what said who you are has expired; bring a new token";
+                    session.bar(Failure::new(Code::Unauthorized, message), now);
+                    return Some(now + GRACE);
+                }
+                let due = session.recheck.is_some_and(|recheck| recheck <= now);
+                if due {
+                    // Set anew when that has been done.
+                    session.recheck = None;
+                }
+                let next = [session.known.expires, session.recheck].into_iter().flatten().min();
+                if due {
+                    self.check(id);
+                }
+                next
+            }
+        }
+    }
+
+    /// Whether someone may speak for a session: whoever it was opened by.
+    pub fn speaks_for(&self, id: SessionId, known: &Known) -> Result<(), Failure> {
+        let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
+        let session = self.sessions.get(&id).filter(|session| !session.over).ok_or_else(unknown)?;
+        // Sessions without a context belong to whoever knows their name.
+        if session.caller.is_none() || session.known.fingerprint == known.fingerprint {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Forbidden, "this session is somebody else's"))
+    }
+
+    /// How many queries a session watches; nothing where there is none of this name.
+    pub fn watches(&self, id: SessionId) -> Option<usize> {
+        self.sessions.get(&id).filter(|session| !session.over).map(|session| session.subs.len())
+    }
+
+    /// Whether a session calls a query of its own so.
+    pub fn watches_as(&self, id: SessionId, member: ClientId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.subs.contains_key(&member))
+    }
+}

@@ -1,0 +1,201 @@
+//! Which query serves which query of a session, and who is served by it.
+
+use std::time::Instant;
+
+use super::Registry;
+use super::query::{Phase, Query, What};
+use super::session::Sub;
+use super::variants::Topic;
+use crate::live::answer::Hash;
+use crate::live::identity::Share;
+use crate::live::invalidate::QueryId;
+use crate::live::message::{ClientId, Message, SessionId};
+
+/// A query that a client wants to watch.
+#[derive(Debug)]
+pub struct Watch {
+    /// What it calls it.
+    pub id: ClientId,
+    /// What it asks.
+    pub topic: Topic,
+    /// Whether the function's results may be shared at all.
+    pub shareable: bool,
+    /// The result it holds.
+    pub held: Option<Hash>,
+    /// It has seen things until then, so no earlier answer will do; nothing where
+    /// it does not say.
+    pub since: Option<Instant>,
+}
+
+/// A [`Watch`], or why there is none.
+pub type Wanted = Result<Watch, (ClientId, crate::error::Failure)>;
+
+impl Registry {
+    /// A session watches something more.
+    pub fn watch(&mut self, session: SessionId, wanted: Wanted, now: Instant) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Watch { id, topic, shareable, held, since } = match wanted {
+            Ok(watch) => watch,
+            Err((id, failure)) => {
+                open.notices.push(Message::Refused { id: Some(id), failure });
+                self.effects.wake.push(open.wake.clone());
+                return;
+            }
+        };
+        let sub = Sub { topic, shareable, query: None, held, told: None, after: since };
+        open.subs.insert(id, sub);
+        self.watching += 1;
+        // Before its gate has opened it is not known who asks.
+        if open.is_known() {
+            self.attach(session, id, now);
+        }
+    }
+
+    /// A session does not watch something any more.
+    pub fn unwatch(&mut self, session: SessionId, id: ClientId, now: Instant) {
+        self.detach(session, id, now);
+        if let Some(open) = self.sessions.get_mut(&session)
+            && open.subs.remove(&id).is_some()
+        {
+            self.watching -= 1;
+            open.dirty.remove(&id);
+            if open.waits() {
+                self.effects.wake.push(open.wake.clone());
+            }
+        }
+    }
+
+    /// Finds what serves a query of a session, or makes it.
+    pub(super) fn attach(&mut self, session: SessionId, id: ClientId, now: Instant) {
+        let Some(open) = self.sessions.get(&session) else { return };
+        let Some(sub) = open.subs.get(&id) else { return };
+        let identity = open.known.identity.clone();
+        let (topic, shareable) = (sub.topic.clone(), sub.shareable);
+        let found = if shareable { self.variants.find(&topic, &identity) } else { None };
+        let query = match (found, shareable) {
+            (Some(found), _) => found,
+            (None, true) => self.create(topic.clone(), Share::expected(&identity, self.variants.keys(&topic))),
+            (None, false) => self.create(topic, Share::Nobody),
+        };
+        self.join(query, session, id, now);
+    }
+
+    fn create(&mut self, topic: Topic, share: Share) -> QueryId {
+        let id = self.add(Query::new(What::Topic(topic.clone()), share.clone(), self.history.next()));
+        self.variants.list(&topic, &share, id);
+        id
+    }
+
+    /// Makes a query serve a query of a session, at once where its answer will do.
+    fn join(&mut self, id: QueryId, session: SessionId, member: ClientId, now: Instant) {
+        let (Some(query), Some(open)) = (self.queries.get_mut(&id), self.sessions.get_mut(&session)) else { return };
+        let Some(sub) = open.subs.get_mut(&member) else { return };
+        sub.query = Some(id);
+        query.members.insert((session, member));
+        query.left = None;
+        query.runner.get_or_insert(session);
+        let true_at = query.true_at(self.fed);
+        let is_idle = matches!(query.phase, Phase::Idle);
+        let will_do = is_idle && true_at.is_some_and(|true_at| sub.after.is_none_or(|after| after <= true_at));
+        if will_do {
+            sub.after = None;
+            if let Some(answer) = &query.answer
+                && open.has_news(member, answer.hash(), now)
+            {
+                self.effects.wake.push(open.wake.clone());
+            }
+            return;
+        }
+        // What changed before it came must be in its first answer, and what the
+        // answer so far lacks is not known in time order.
+        if query.answer.is_some() {
+            sub.after.get_or_insert(now);
+        }
+        if is_idle {
+            query.phase = Phase::Queued;
+            self.effects.run.push(id);
+        }
+    }
+
+    /// Ends what [`Registry::attach`] began.
+    pub(super) fn detach(&mut self, session: SessionId, member: ClientId, now: Instant) {
+        let sub = self.sessions.get_mut(&session).and_then(|open| open.subs.get_mut(&member));
+        let Some(id) = sub.and_then(|sub| sub.query.take()) else { return };
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        query.members.remove(&(session, member));
+        if !query.members.is_empty() {
+            return;
+        }
+        let worth_keeping = matches!(query.phase, Phase::Idle)
+            && query.share != Share::Nobody
+            && query.answer.as_ref().is_some_and(|answer| answer.data().is_some());
+        if worth_keeping {
+            query.left = Some(now);
+            self.lingering.push_back((now, id));
+            self.sweep(now);
+        } else {
+            self.forget(id);
+        }
+    }
+
+    /// A run has shown that others may share its results than was thought. Those
+    /// who may not are served by other queries from here on.
+    pub(super) fn reshare(&mut self, id: QueryId, share: Share, runner: Option<(SessionId, u64)>, now: Instant) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        let Some(topic) = query.topic().cloned() else { return };
+        self.variants.unlist(&topic, &query.share, id);
+        query.share = share.clone();
+        let began = query.confirmed;
+        let twin = self.variants.list(&topic, &share, id);
+        let leaves = |session: &SessionId| {
+            let Some(open) = self.sessions.get(session) else { return true };
+            let ran_for_it = runner == Some((*session, open.epoch));
+            !(ran_for_it || share.admits(&open.known.identity))
+        };
+        let leaving: Vec<_> =
+            query.members.iter().filter(|(session, _)| twin.is_some() || leaves(session)).copied().collect();
+        for (session, member) in &leaving {
+            query.members.remove(&(*session, *member));
+        }
+        let empty = query.members.is_empty();
+        for (session, member) in leaving {
+            let Some(open) = self.sessions.get_mut(&session) else { continue };
+            let admitted = share.admits(&open.known.identity);
+            let Some(sub) = open.subs.get_mut(&member) else { continue };
+            sub.query = None;
+            open.dirty.remove(&member);
+            match twin {
+                // It is served the same by the other, but nothing older.
+                Some(twin) if admitted => {
+                    sub.after = sub.after.max(began);
+                    self.join(twin, session, member, now);
+                }
+                _ => self.attach(session, member, now),
+            }
+        }
+        if empty {
+            self.forget(id);
+        }
+    }
+
+    /// Tells members of a query's answer, made by a run that began at `began`.
+    /// `false`: some need an answer from later.
+    pub(super) fn deliver(&mut self, id: QueryId, began: Instant, now: Instant) -> bool {
+        let Some(query) = self.queries.get(&id) else { return true };
+        let Some(hash) = query.answer.as_ref().map(|answer| answer.hash()) else { return true };
+        let mut all = true;
+        for (session, member) in &query.members {
+            let Some(open) = self.sessions.get_mut(session) else { continue };
+            let Some(sub) = open.subs.get_mut(member) else { continue };
+            if sub.after.is_some_and(|after| after > began) {
+                all = false;
+                continue;
+            }
+            sub.after = None;
+            if open.has_news(*member, hash, now) || open.waits() {
+                self.effects.wake.push(open.wake.clone());
+            }
+        }
+        all
+    }
+}

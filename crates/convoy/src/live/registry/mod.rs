@@ -1,0 +1,318 @@
+//! The state of all live queries and of the sessions they serve, and what each
+//! event makes of it. Pure but for the waking of sessions: the caller says what
+//! time it is, and runs what it is told to run.
+//!
+//! Invariants:
+//! - No gap: see [`history`].
+//! - A session is sent answers only while its gate is open, and only of queries
+//!   whose [`Share`] admits what its context says.
+//! - A session's answers never go backwards: a query's answers follow one another,
+//!   and who needs an answer from after a moment is given no earlier one.
+
+mod changes;
+mod describe;
+mod gates;
+mod history;
+mod members;
+mod outbox;
+mod query;
+mod session;
+mod variants;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+pub use describe::Described;
+pub use gates::{Admission, Opening};
+pub use members::{Wanted, Watch};
+pub use query::What;
+pub use session::{Known, Opened, Style};
+pub use variants::Topic;
+
+use super::answer::Answer;
+use super::identity::Share;
+use super::invalidate::{QueryId, ReadIndex};
+use super::message::SessionId;
+use crate::change::TablesRead;
+use crate::db::ReadSet;
+use crate::dispatch::Seen;
+use history::History;
+use query::{Phase, Query};
+use session::Session;
+use variants::Variants;
+
+/// How long an answer that nobody watches any more is kept, for those who come
+/// back, and how many such.
+const LINGER: Duration = Duration::from_secs(10);
+const MOST_LINGERING: usize = 10_000;
+
+/// How old the feed's last word may be for answers from memory.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// All live queries and sessions of a process.
+#[derive(Debug, Default)]
+pub struct Registry {
+    queries: HashMap<QueryId, Query>,
+    variants: Variants,
+    sessions: HashMap<SessionId, Session>,
+    index: ReadIndex,
+    history: History,
+    next_id: QueryId,
+    /// Counts loads of new code.
+    generation: u64,
+    /// Queries of all sessions.
+    watching: usize,
+    /// Queries without members, the first that will be forgotten in front.
+    lingering: VecDeque<(Instant, QueryId)>,
+    /// What was visible in the database then has been told.
+    fed: Option<Instant>,
+    /// Whether causes are kept, for people to look at.
+    explains: bool,
+    effects: Effects,
+}
+
+/// What is to be done because of an event.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Queries to run.
+    pub run: Vec<QueryId>,
+    /// Sessions to wake.
+    pub wake: Vec<Arc<Notify>>,
+}
+
+/// What a run needs to know.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// What is run.
+    pub what: What,
+    /// Who asks, where that matters.
+    pub caller: Option<Arc<str>>,
+    /// Whose caller that is, and which of those they have been.
+    runner: Option<(SessionId, u64)>,
+    /// The answer so far, where someone may be told the difference to it.
+    pub before: Option<Arc<Answer>>,
+    /// How many sessions are served.
+    pub members: usize,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it has read.
+    pub reads: ReadSet,
+    /// What it gave.
+    pub answer: Arc<Answer>,
+    /// Who may share that; nothing where the function was not heard, and the
+    /// answer says nothing but that.
+    pub share: Option<Share>,
+}
+
+/// What happens after a run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing; the result is current.
+    Rest,
+    /// Run again.
+    Again,
+}
+
+/// A question whose answer may be held already.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The question.
+    pub topic: &'a Topic,
+    /// Who asks.
+    pub identity: &'a Seen,
+    /// Until when they have seen things.
+    pub since: Instant,
+}
+
+/// How much there is to keep current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Live queries that someone watches.
+    pub queries: usize,
+    /// Queries that wait for a run or are in one.
+    pub busy: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Queries of all sessions together.
+    pub watching: usize,
+}
+
+impl Registry {
+    /// An empty one; `explains`: causes are kept.
+    pub fn new(explains: bool) -> Registry {
+        Registry { explains, ..Registry::default() }
+    }
+
+    /// What is to be done because of what has happened since this was last asked.
+    pub fn effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A queued query's run begins now. `None`: nobody needs it any more.
+    pub fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
+        let query = self.queries.get_mut(&id)?;
+        if !matches!(query.phase, Phase::Queued) {
+            return None;
+        }
+        let runner = match query.what {
+            What::Gate(session) => Some(session),
+            What::Topic(_) => {
+                let stays = query.runner.filter(|runner| query.members.iter().any(|(member, _)| member == runner));
+                stays.or_else(|| query.members.iter().next().map(|(session, _)| *session))
+            }
+        };
+        let Some(session) = runner.and_then(|runner| self.sessions.get(&runner)) else {
+            self.forget(id);
+            return None;
+        };
+        query.runner = runner;
+        query.phase = Phase::Running { since: self.history.begin(), began: now, generation: self.generation };
+        query.runs += 1;
+        let may_differ = |(session, _): &query::Member| {
+            self.sessions.get(session).is_some_and(|session| session.style == Style::Protocol)
+        };
+        Some(Ticket {
+            what: query.what.clone(),
+            caller: session.caller.clone(),
+            runner: runner.map(|runner| (runner, session.epoch)),
+            before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
+            members: query.members.len(),
+        })
+    }
+
+    /// A run has ended. Its answer is shown unless it equals the last one, also
+    /// when the query must run again: under constant writes a screen keeps moving.
+    pub fn finish(&mut self, id: QueryId, ticket: &Ticket, ended: Ended, now: Instant) -> Next {
+        let Ended { reads, answer, share } = ended;
+        let passing = answer.is_passing();
+        let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
+        let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
+        if query.answer.as_ref().is_none_or(|known| known.hash() != answer.hash()) {
+            query.answer = Some(answer);
+        }
+        if let Some(share) = share
+            && share != query.share
+        {
+            self.reshare(id, share, ticket.runner, now);
+        }
+        let served = self.deliver(id, began, now);
+        let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
+        if !served && matches!(query.phase, Phase::Idle) {
+            query.phase = Phase::Queued;
+        }
+        if matches!(query.phase, Phase::Queued) { Next::Again } else { Next::Rest }
+    }
+
+    /// Notes what a run has read and which changes it has missed. Gives when it
+    /// began; nothing where the query went meanwhile.
+    fn conclude(&mut self, id: QueryId, reads: ReadSet, passing: bool) -> Option<Instant> {
+        let query = self.queries.get_mut(&id)?;
+        let Phase::Running { since, began, generation } = query.phase else { return None };
+        let missed = match generation == self.generation {
+            true => self.history.first_hit(since, &reads),
+            false => Some(since),
+        };
+        if generation == self.generation {
+            self.index.remove(id, &query.reads);
+            self.index.insert(id, &reads);
+            query.reads = reads;
+        }
+        self.history.end(since);
+        query.covered = since;
+        query.confirmed = Some(began);
+        // What makes it fail is no change, so nothing would tell that it is over.
+        query.pending = missed.or(passing.then_some(since));
+        query.phase = if missed.is_some() { Phase::Queued } else { Phase::Idle };
+        Some(began)
+    }
+
+    /// How many runs of a query have begun; none of one that is gone.
+    pub fn runs(&self, id: QueryId) -> Option<u64> {
+        self.queries.get(&id).map(|query| query.runs)
+    }
+
+    /// Queues a query that rests. `false`: it is gone, or someone else runs it.
+    pub fn requeue(&mut self, id: QueryId) -> bool {
+        match self.queries.get_mut(&id) {
+            Some(query) if matches!(query.phase, Phase::Idle) && (query.is_gate() || !query.members.is_empty()) => {
+                query.phase = Phase::Queued;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The answer to a question, where it is held here, is known to have been true
+    /// late enough, and the caller may have it; and until when it is known to have
+    /// been true.
+    pub fn held(&self, ask: &Asked<'_>, now: Instant) -> Option<(Arc<Answer>, Instant)> {
+        let Asked { topic, identity, since } = *ask;
+        // A feed that has fallen silent vouches for nothing.
+        if self.fed.is_none_or(|fed| now.saturating_duration_since(fed) > FRESH) {
+            return None;
+        }
+        let query = self.queries.get(&self.variants.find(topic, identity)?)?;
+        if !matches!(query.phase, Phase::Idle) {
+            return None;
+        }
+        let true_at = query.true_at(self.fed)?;
+        let answer = query.answer.clone().filter(|answer| answer.data().is_some())?;
+        (true_at >= since).then_some((answer, true_at))
+    }
+
+    /// Whether anyone may be answered to this from here at all.
+    pub fn holds(&self, topic: &Topic) -> bool {
+        self.variants.has(topic)
+    }
+
+    /// The tables that have been read.
+    pub fn tables_read(&self) -> TablesRead {
+        self.index.tables_read()
+    }
+
+    /// How much there is to keep current.
+    pub fn counts(&self) -> Counts {
+        let busy = self.queries.values().filter(|query| !matches!(query.phase, Phase::Idle)).count();
+        let queries = self.queries.values().filter(|query| !query.members.is_empty()).count();
+        Counts { queries, busy, sessions: self.sessions.len(), watching: self.watching }
+    }
+
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether nothing is to be kept current.
+    pub fn is_empty(&self) -> bool {
+        self.queries.is_empty()
+    }
+
+    /// Takes a query away.
+    fn forget(&mut self, id: QueryId) {
+        let Some(query) = self.queries.remove(&id) else { return };
+        self.index.remove(id, &query.reads);
+        if let Some(topic) = query.topic() {
+            self.variants.unlist(topic, &query.share, id);
+        }
+        if let Phase::Running { since, .. } = query.phase {
+            self.history.end(since);
+        }
+    }
+
+    fn add(&mut self, query: Query) -> QueryId {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.queries.insert(id, query);
+        self.effects.run.push(id);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests;

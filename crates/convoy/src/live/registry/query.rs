@@ -1,0 +1,130 @@
+//! One live query, or one session's gate: what it has read, where it stands, and
+//! who is served by it.
+//!
+//! ```text
+//!            a change hits it / its first member / someone needs a newer answer
+//!   Idle ───────────────────────────────────────────────────────────▶ Queued
+//!    ▲                                              │ begin: notes the place in
+//!    │ finish: nothing it read                      ▼ the stream of changes
+//!    │ changed meanwhile                          Running
+//!    └──────────────────────────────────────────────┤
+//!                  Queued ◀─────────────────────────┘ finish: something did
+//! ```
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::history::Place;
+use super::variants::Topic;
+use crate::change::{By, Change};
+use crate::db::ReadSet;
+use crate::live::answer::Answer;
+use crate::live::identity::Share;
+use crate::live::message::{ClientId, SessionId};
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// A function with its input.
+    Topic(Topic),
+    /// The context of a session: who is it, and may they still ask?
+    Gate(SessionId),
+}
+
+/// Where a query stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It has an answer that nothing has changed since.
+    Idle,
+    /// It waits for its run.
+    Queued,
+    /// Its run began here.
+    Running {
+        /// Changes from this place on may be missing from what it reads.
+        since: Place,
+        /// What was committed by then is in what it reads.
+        began: Instant,
+        /// Which load of code it runs.
+        generation: u64,
+    },
+}
+
+/// One query of one session.
+pub type Member = (SessionId, ClientId);
+
+/// A live query.
+#[derive(Debug)]
+pub struct Query {
+    pub what: What,
+    pub phase: Phase,
+    /// How many runs have begun.
+    pub runs: u64,
+    pub reads: ReadSet,
+    /// Who may be served by it. Before its first run this is a guess, which the
+    /// run confirms or not.
+    pub share: Share,
+    pub members: HashSet<Member>,
+    /// The session whose caller its runs are made for.
+    pub runner: Option<SessionId>,
+    pub answer: Option<Arc<Answer>>,
+    /// When the run began that made or confirmed the answer.
+    pub confirmed: Option<Instant>,
+    /// Every change before this place is in the answer.
+    pub covered: Place,
+    /// The first change that concerns it and is not in the answer.
+    pub pending: Option<Place>,
+    /// What made it run last, where that is asked for.
+    pub cause: Option<(Option<Change>, By)>,
+    /// When its last member left.
+    pub left: Option<Instant>,
+}
+
+impl Query {
+    /// A query that waits for its first run.
+    pub fn new(what: What, share: Share, place: Place) -> Query {
+        Query {
+            what,
+            phase: Phase::Queued,
+            runs: 0,
+            reads: ReadSet::default(),
+            share,
+            members: HashSet::new(),
+            runner: None,
+            answer: None,
+            confirmed: None,
+            covered: 0,
+            pending: Some(place),
+            cause: None,
+            left: None,
+        }
+    }
+
+    /// Whether it goes on without members: it serves a session itself.
+    pub fn is_gate(&self) -> bool {
+        matches!(self.what, What::Gate(_))
+    }
+
+    /// The topic, unless it is a gate.
+    pub fn topic(&self) -> Option<&Topic> {
+        match &self.what {
+            What::Topic(topic) => Some(topic),
+            What::Gate(_) => None,
+        }
+    }
+
+    /// The latest moment of which it is certain that the answer was true. `fed`:
+    /// whatever was visible then has been told to all queries.
+    pub fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
+        let confirmed = self.confirmed?;
+        match self.phase {
+            Phase::Idle => Some(fed.map_or(confirmed, |fed| fed.max(confirmed))),
+            Phase::Queued | Phase::Running { .. } => Some(confirmed),
+        }
+    }
+
+    /// Whether it lacks a change from before this place.
+    pub fn lacks(&self, place: Place) -> bool {
+        self.pending.is_some_and(|pending| pending < place)
+    }
+}

@@ -1,0 +1,201 @@
+//! One stream to a client: what it watches, what it has not been sent yet, and
+//! whether it may be sent anything.
+//!
+//! What is not sent yet is a set of queries, not a queue of answers: whoever reads
+//! slowly skips to the newest, and memory is bounded by the number of queries.
+//!
+//! ```text
+//!            its context was made          something the context read has changed
+//!   Unknown ─────────────────────▶ Open ◀───────────────────────────────▶ Checking
+//!      │ refused                    │ refused, or expired                     │
+//!      ▼                            ▼                                         │
+//!   Refused                       Barred ◀────────────────────────────────────┘
+//!                                   │ a new token: Checking again
+//!                                   ▼ none in time: the end
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::history::Place;
+use super::variants::Topic;
+use crate::dispatch::Seen;
+use crate::error::Failure;
+use crate::live::answer::Hash;
+use crate::live::invalidate::QueryId;
+use crate::live::message::{ClientId, Message, SessionId};
+
+/// How long a frame waits for the slowest of what one commit has changed.
+pub const GATHER: Duration = Duration::from_millis(50);
+/// How long a client has to bring a token that holds.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// How many mutations of a session may wait for their word. Of more, the oldest
+/// are not told; their clients do not wait for ever.
+pub const MOST_SETTLING: usize = 1_024;
+
+/// How a session is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// One query, whole answers.
+    Plain,
+    /// Any number of queries; what a client holds is known, so it can be told the
+    /// difference.
+    Protocol,
+}
+
+/// Whether a session may be sent anything.
+#[derive(Debug)]
+pub enum Gate {
+    /// Its context is being made for the first time.
+    Unknown,
+    /// It was refused at once.
+    Refused(Failure),
+    /// It may.
+    Open,
+    /// It might not any more; its context is being made again.
+    Checking,
+    /// It may not, since then.
+    Barred(Instant),
+}
+
+/// What a context says of its caller.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// All of it, as it can be compared.
+    pub identity: Arc<Seen>,
+    /// Who it is, whatever else has changed about them.
+    pub fingerprint: Option<String>,
+    /// When it ceases to hold.
+    pub expires: Option<Instant>,
+}
+
+/// One query of a session.
+#[derive(Debug)]
+pub struct Sub {
+    pub topic: Topic,
+    /// Whether its function's results may be shared at all.
+    pub shareable: bool,
+    /// What serves it; nothing before the session's gate has opened.
+    pub query: Option<QueryId>,
+    /// The result the client holds.
+    pub held: Option<Hash>,
+    /// The answer it was told last on this stream.
+    pub told: Option<Hash>,
+    /// Only an answer from after this moment will do.
+    pub after: Option<Instant>,
+}
+
+/// A stream to a client.
+#[derive(Debug)]
+pub struct Session {
+    pub style: Style,
+    /// Who asks, as text for the host; where the program wants to know.
+    pub caller: Option<Arc<str>>,
+    pub gate: Gate,
+    pub gate_query: Option<QueryId>,
+    pub known: Known,
+    /// Counts changes of who this is: a run made for an earlier one is not theirs.
+    pub epoch: u64,
+    /// When its context is to be made again, whatever happens.
+    pub recheck: Option<Instant>,
+    pub subs: HashMap<ClientId, Sub>,
+    /// Queries with an answer it was not sent.
+    pub dirty: BTreeSet<ClientId>,
+    pub dirty_since: Option<Instant>,
+    /// What else is to be said, first.
+    pub notices: Vec<Message>,
+    /// Mutations of its own that it waits for the effects of: all changes before
+    /// the place.
+    pub settling: Vec<(String, Place)>,
+    /// Nothing more will be said after the notices.
+    pub over: bool,
+    pub wake: Arc<Notify>,
+}
+
+/// What a session is to be sent now.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// In order, as one frame.
+    pub messages: Vec<Message>,
+    /// When to ask again though nobody calls.
+    pub wake_at: Option<Instant>,
+    /// These are the last.
+    pub over: bool,
+}
+
+impl Session {
+    /// Nothing is known of it yet.
+    pub fn new(style: Style, caller: Option<Arc<str>>, wake: Arc<Notify>) -> Session {
+        Session {
+            style,
+            caller,
+            gate: Gate::Unknown,
+            gate_query: None,
+            known: Known::default(),
+            epoch: 0,
+            recheck: None,
+            subs: HashMap::new(),
+            dirty: BTreeSet::new(),
+            dirty_since: None,
+            notices: Vec::new(),
+            settling: Vec::new(),
+            over: false,
+            wake,
+        }
+    }
+
+    /// Whether answers may be sent.
+    pub fn is_open(&self) -> bool {
+        matches!(self.gate, Gate::Open) && !self.over
+    }
+
+    /// Whether it is known who asks; not whether they still may.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.gate, Gate::Unknown | Gate::Refused(_))
+    }
+
+    /// Notes that a query has an answer to send. `false`: it was told this one.
+    pub fn has_news(&mut self, id: ClientId, hash: Hash, now: Instant) -> bool {
+        let Some(sub) = self.subs.get(&id) else { return false };
+        if sub.told == Some(hash) {
+            return false;
+        }
+        self.dirty.insert(id);
+        self.dirty_since.get_or_insert(now);
+        true
+    }
+
+    /// Whether the end of a run, even of one with nothing new, may be what it waits for.
+    pub fn waits(&self) -> bool {
+        !self.dirty.is_empty() || !self.settling.is_empty()
+    }
+
+    /// Who asks may not any more; nothing is sent until they may.
+    pub fn bar(&mut self, failure: Failure, now: Instant) {
+        if matches!(self.gate, Gate::Barred(_)) {
+            return;
+        }
+        self.gate = Gate::Barred(now);
+        self.notices.push(Message::Barred(failure));
+    }
+
+    /// Adds a mutation whose effects are to be waited for.
+    pub fn settle(&mut self, key: String, before: Place) {
+        if self.settling.len() >= MOST_SETTLING {
+            self.settling.remove(0);
+        }
+        self.settling.push((key, before));
+    }
+}
+
+/// A session as its stream knows it.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Its name.
+    pub id: SessionId,
+    /// Called when there may be something to send.
+    pub wake: Arc<Notify>,
+}

@@ -1,0 +1,210 @@
+//! Runs live queries and the contexts of sessions: one task per query, and only
+//! while it is not at rest.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use super::answer::{Answer, Made};
+use super::identity::Share;
+use super::registry::{Ended, Known, Next, Ticket, What};
+use super::{Live, QueryId, milliseconds};
+use crate::db::ReadSet;
+use crate::dispatch::{FunctionKind, Program, QueryRun, Request};
+use crate::error::Failure;
+
+/// The pauses between runs of a query that cannot be run at the moment.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(2);
+
+/// A query that so many times in a row was hit again by the time its run ended
+/// from then on rests so many times as long as a run takes: those who write all
+/// the time keep nine tenths of the processor.
+const HOT: u32 = 3;
+const REST: u32 = 9;
+/// What it takes to hand an answer to one session, about.
+const HANDING_OUT: Duration = Duration::from_micros(8);
+/// The longest such rest.
+const REST_MOST: Duration = Duration::from_millis(500);
+
+/// What came of one run.
+struct Outcome {
+    next: Next,
+    /// It could not be run at the moment.
+    passing: bool,
+    /// Its answer grows old by itself after this.
+    refresh: Option<Duration>,
+}
+
+impl Live {
+    pub(super) fn run(&self, id: QueryId) {
+        let Some(live) = self.this.upgrade() else { return };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = live.drive(id) => {}
+            }
+        });
+    }
+
+    /// Runs a queued query until it rests. Only ever one task per query.
+    async fn drive(&self, id: QueryId) {
+        let (mut pause, mut hot) = (RETRY_FIRST, 0);
+        loop {
+            let Ok(permit) = self.runs.acquire().await else { return };
+            let began = Instant::now();
+            let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
+            let members = ticket.members;
+            let Outcome { next, passing, refresh } = self.run_once(id, ticket).await;
+            drop(permit);
+            if passing {
+                // What made it end is no change, so it asks again by itself.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MOST);
+                if next == Next::Rest && !self.with(|registry| registry.requeue(id)) {
+                    return;
+                }
+                continue;
+            }
+            pause = RETRY_FIRST;
+            if next == Next::Rest {
+                self.run_after(id, refresh);
+                return;
+            }
+            hot += 1;
+            if hot < HOT {
+                continue;
+            }
+            let cost = began.elapsed() + HANDING_OUT * u32::try_from(members).unwrap_or(u32::MAX);
+            tokio::time::sleep((cost * REST).min(REST_MOST)).await;
+        }
+    }
+
+    /// Runs a query again when its answer has grown old, unless something else
+    /// has made it run by then: that run sets its own time.
+    fn run_after(&self, id: QueryId, refresh: Option<Duration>) {
+        let Some(refresh) = refresh else { return };
+        let (this, stop) = (self.this.clone(), self.stop.clone());
+        let runs = self.registry.lock().runs(id);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(refresh) => {}
+            }
+            let Some(live) = this.upgrade() else { return };
+            if live.with(|registry| registry.runs(id) == runs && registry.requeue(id)) {
+                live.run(id);
+            }
+        });
+    }
+
+    async fn run_once(&self, id: QueryId, ticket: Ticket) -> Outcome {
+        // A panic is a defect of ours: who watches is told, and it may run again.
+        let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
+        let ran = AssertUnwindSafe(self.ask(&ticket)).catch_unwind().await;
+        match ticket.what {
+            What::Topic(_) => {
+                let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
+                self.answered(id, &ticket, run, program)
+            }
+            What::Gate(_) => self.admitted(id, ran.map_or_else(panicked, |(run, _)| run)),
+        }
+    }
+
+    /// Asks the host, with the code that is loaded.
+    async fn ask(&self, ticket: &Ticket) -> (QueryRun, Option<Arc<Program>>) {
+        let found = self.loaded().and_then(|program| {
+            Ok(match &ticket.what {
+                What::Topic(topic) => {
+                    (program.public(FunctionKind::Query, &topic.function)?, topic.input.clone(), program)
+                }
+                What::Gate(_) => (program.context.clone(), "{}".into(), program),
+            })
+        });
+        match found {
+            Ok((function, input, program)) => {
+                let caller = match ticket.what {
+                    What::Topic(_) => ticket.caller.clone(),
+                    What::Gate(_) => ticket.caller.as_deref().map(asking_who),
+                };
+                let request = Request { function, input, caller, key: None };
+                (self.dispatcher.query(&program, &request).await, Some(program))
+            }
+            Err(failure) => (QueryRun::refused(failure), None),
+        }
+    }
+
+    fn answered(&self, id: QueryId, ticket: &Ticket, run: QueryRun, program: Option<Arc<Program>>) -> Outcome {
+        let What::Topic(topic) = &ticket.what else { unreachable!("a gate gives no answer") };
+        let QueryRun { result, reads, seen, heard, .. } = run;
+        let refresh = reads.refresh;
+        if self.dev {
+            self.warn_of_whole_tables(&topic.function, &reads);
+        }
+        let share = program.filter(|_| heard).map(|program| self.share(&program, &topic.function, seen));
+        let now = Instant::now();
+        let made = Made { ts: milliseconds(), position: self.clock.say(now).into() };
+        let answer = Answer::new(&topic.function, result, made, ticket.before.as_deref());
+        let passing = answer.is_passing();
+        let ended = Ended { reads, answer: Arc::new(answer), share };
+        let next = self.with(|registry| registry.finish(id, ticket, ended, now));
+        Outcome { next, passing, refresh }
+    }
+
+    /// Who may share what a run has given.
+    fn share(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> Share {
+        let shareable = program.public(FunctionKind::Query, function).is_ok_and(|function| function.share);
+        match (shareable, program.has_context) {
+            (false, _) => Share::Nobody,
+            (true, false) => Share::everyone(),
+            (true, true) => Share::after(seen),
+        }
+    }
+
+    fn admitted(&self, id: QueryId, run: QueryRun) -> Outcome {
+        let passing = run.is_passing();
+        let (made, reads) = known(run);
+        let (now, refresh) = (Instant::now(), reads.refresh);
+        let next = self.with(|registry| registry.admitted(id, reads, made, self.recheck(), now));
+        Outcome { next, passing, refresh }
+    }
+}
+
+impl Live {
+    /// An answer of `name` that says why there is none.
+    pub fn failed(&self, name: &str, failure: Failure) -> Answer {
+        let made = Made { ts: milliseconds(), position: self.position().into() };
+        Answer::new(name, Err(failure), made, None)
+    }
+}
+
+/// What a context run says of its caller.
+pub(super) fn known(run: QueryRun) -> (Result<Known, Failure>, ReadSet) {
+    let QueryRun { result, reads, seen, expires_at, identity, .. } = run;
+    let made = result.and_then(|_null| {
+        let unsaid = || Failure::internal("createContext", &"the host did not say what is in the context");
+        let identity_of = Arc::new(seen.ok_or_else(unsaid)?);
+        Ok(Known { identity: identity_of, fingerprint: identity, expires: expires_at.map(moment) })
+    });
+    (made, reads)
+}
+
+/// The caller, with the question who it is.
+pub(super) fn asking_who(caller: &str) -> Arc<str> {
+    match caller.strip_suffix('}') {
+        Some(open) => format!(r#"{open},"keyed":true}}"#).into(),
+        None => caller.into(),
+    }
+}
+
+/// A moment given in milliseconds since 1970.
+fn moment(ms: f64) -> Instant {
+    let left = ms - milliseconds() as f64;
+    let now = Instant::now();
+    // Years away is as good as never, and no number at all is now.
+    let left = Duration::try_from_secs_f64((left / 1_000.0).clamp(0.0, 1e8)).unwrap_or_default();
+    now.checked_add(left).unwrap_or(now)
+}

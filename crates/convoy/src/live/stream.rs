@@ -1,0 +1,217 @@
+//! Sessions as those who serve them see them: opened, changed, and read frame by
+//! frame.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::Live;
+use super::answer::Hash;
+use super::message::{ClientId, Message, SessionId};
+use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
+use super::run::{asking_who, known};
+use crate::dispatch::{Program, Request};
+use crate::error::{Code, Failure};
+
+/// A query as a client asks for it.
+#[derive(Debug)]
+pub struct Asked {
+    /// What the client calls it.
+    pub id: ClientId,
+    /// The function's name.
+    pub name: String,
+    /// Its input, JSON text.
+    pub input: String,
+    /// The result the client holds.
+    pub held: Option<Hash>,
+}
+
+/// What a client wants.
+#[derive(Debug)]
+pub struct Asks<'a> {
+    /// How it wants to be spoken to.
+    pub style: Style,
+    /// What it watches.
+    pub queries: Vec<Asked>,
+    /// The position it has seen, if it says one.
+    pub position: Option<&'a str>,
+}
+
+/// What a client wants to be otherwise.
+#[derive(Debug, Default)]
+pub struct Alteration {
+    /// Queries to watch as well.
+    pub add: Vec<Asked>,
+    /// Queries to watch no more.
+    pub remove: Vec<ClientId>,
+    /// The caller's token is to take the place of the one before.
+    pub renew: bool,
+}
+
+/// A session, until it is dropped.
+pub struct Stream {
+    live: Weak<Live>,
+    opened: Opened,
+}
+
+impl Live {
+    /// Opens a session. Ends when it is known whether the caller may have one:
+    /// `caller` describes them, and is asked only where there is a context to make.
+    pub async fn open(&self, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
+        let program = self.loaded()?;
+        if self.stop.is_cancelled() {
+            return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+        }
+        let now = Instant::now();
+        let Asks { style, queries, position } = asks;
+        let wanted = self.wanted(&program, queries, 0, position, now);
+        if let (Style::Plain, [Err((_, failure))]) = (style, wanted.as_slice()) {
+            return Err(failure.clone());
+        }
+        let caller = program.has_context.then(caller);
+        let opened = self.with(|registry| {
+            (registry.sessions() < self.limits.streams).then(|| registry.open(Opening { style, caller, wanted }, now))
+        });
+        let Some(opened) = opened else {
+            let streams = self.limits.streams;
+            let message = format!("this server already serves {streams} live streams, its limit");
+            return Err(Failure::new(Code::Unavailable, message));
+        };
+        let stream = Stream { live: self.this.clone(), opened };
+        loop {
+            match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
+                Admission::Admitted => return Ok(stream),
+                Admission::Refused(failure) => return Err(failure),
+                Admission::NotYet => stream.opened.wake.notified().await,
+            }
+        }
+    }
+
+    /// Changes what a session watches, or who it is. `caller` must be who it was
+    /// opened by.
+    pub async fn alter(
+        &self,
+        id: SessionId,
+        alteration: Alteration,
+        position: Option<&str>,
+        caller: impl FnOnce() -> Arc<str>,
+    ) -> Result<(), Failure> {
+        let program = self.loaded()?;
+        let Alteration { add, remove, renew } = alteration;
+        let caller = program.has_context.then(caller);
+        let known = match &caller {
+            Some(caller) => self.who(&program, caller).await?,
+            None => Known::default(),
+        };
+        let now = Instant::now();
+        self.with(|registry| {
+            registry.speaks_for(id, &known)?;
+            if renew && let Some(caller) = caller {
+                registry.renew(id, caller);
+            }
+            remove.into_iter().for_each(|member| registry.unwatch(id, member, now));
+            let watched = registry.watches(id).unwrap_or_default();
+            for wanted in self.wanted(&program, add, watched, position, now) {
+                let wanted = wanted.and_then(|watch| match registry.watches_as(id, watch.id) {
+                    true => {
+                        Err((watch.id, Failure::new(Code::InvalidArgs, "this session already has a query of this id")))
+                    }
+                    false => Ok(watch),
+                });
+                registry.watch(id, wanted, now);
+            }
+            Ok(())
+        })
+    }
+
+    /// Says something to a session beside its queries' answers: a message of its
+    /// client's was not understood.
+    pub fn refuse(&self, id: SessionId, failure: Failure) {
+        self.with(|registry| registry.notify(id, Message::Refused { id: None, failure }));
+    }
+
+    /// A mutation of a session has ended; it hears when everything it has changed
+    /// has been sent.
+    pub fn settle(&self, id: SessionId, key: String) {
+        self.with(|registry| registry.settle(id, key));
+    }
+
+    /// Who a caller is.
+    pub(super) async fn who(&self, program: &Program, caller: &str) -> Result<Known, Failure> {
+        let function = program.context.clone();
+        let request = Request { function, input: "{}".into(), caller: Some(asking_who(caller)), key: None };
+        let (known, _reads) = known(self.dispatcher.query(program, &request).await);
+        let known = known?;
+        if known.expires.is_some_and(|expires| expires <= Instant::now()) {
+            return Err(Failure::new(Code::Unauthorized, "what said who you are has expired; bring a new token"));
+        }
+        Ok(known)
+    }
+
+    /// What is asked for, in our words; `watched` queries there are already.
+    fn wanted(
+        &self,
+        program: &Program,
+        queries: Vec<Asked>,
+        watched: usize,
+        position: Option<&str>,
+        now: Instant,
+    ) -> Vec<Wanted> {
+        let since = position.map(|position| self.clock.read(position, now));
+        let most = self.limits.queries_per_stream;
+        let mut ids = std::collections::HashSet::new();
+        let mut all = watched;
+        let one = |Asked { id, name, input, held }: Asked| {
+            if !ids.insert(id) {
+                return Err((id, Failure::new(Code::InvalidArgs, "two queries of this message have the same id")));
+            }
+            all += 1;
+            if all > most {
+                let message = format!("this session already watches {most} queries, its limit");
+                return Err((id, Failure::new(Code::PayloadTooLarge, message)));
+            }
+            let (function, topic) = self.find(program, &name, &input).map_err(|failure| (id, failure))?;
+            Ok(Watch { id, topic, shareable: function.share, held, since })
+        };
+        queries.into_iter().map(one).collect()
+    }
+}
+
+impl Stream {
+    /// The session's name.
+    pub fn id(&self) -> SessionId {
+        self.opened.id
+    }
+
+    /// What is to be sent next, as one frame: the newest there is; what a slow
+    /// reader missed is skipped. `None` when the stream is over. Nothing is lost
+    /// where the future is dropped.
+    pub async fn next(&mut self) -> Option<Vec<Message>> {
+        loop {
+            let live = self.live.upgrade()?;
+            let taken = live.with(|registry| registry.take(self.opened.id, Instant::now()));
+            drop(live);
+            if !taken.messages.is_empty() {
+                return Some(taken.messages);
+            }
+            if taken.over {
+                return None;
+            }
+            let woken = self.opened.wake.notified();
+            match taken.wake_at {
+                Some(at) => tokio::select! {
+                    () = woken => {}
+                    () = tokio::time::sleep_until(at.into()) => {}
+                },
+                None => woken.await,
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.upgrade() {
+            live.with(|registry| registry.close(self.opened.id, Instant::now()));
+        }
+    }
+}
