@@ -66,6 +66,9 @@ pub struct Limits {
     pub header_ms: u64,
     /// Milliseconds between two readings of the change log while anything is live.
     pub poll_ms: u64,
+    /// Milliseconds after which live queries over tables that no trigger of ours
+    /// watches are asked again.
+    pub poll_every_ms: u64,
 }
 
 impl Default for Limits {
@@ -85,6 +88,7 @@ impl Default for Limits {
             body_ms: 30_000,
             header_ms: 10_000,
             poll_ms: 100,
+            poll_every_ms: 5_000,
         }
     }
 }
