@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::mistakes::Mistakes;
+
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -26,6 +28,10 @@ pub struct Config {
     /// Published limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Mistakes to make on purpose; none outside of tests.
+    #[cfg_attr(feature = "mistakes", serde(default))]
+    #[cfg_attr(not(feature = "mistakes"), serde(skip))]
+    pub mistakes: Mistakes,
 }
 
 /// The published limits; every one has a named error.
@@ -65,6 +71,9 @@ pub struct Limits {
     pub header_ms: u64,
     /// Milliseconds between two readings of the change log while anything is live.
     pub poll_ms: u64,
+    /// Milliseconds after which live queries over tables that no trigger of ours
+    /// watches are asked again.
+    pub poll_every_ms: u64,
 }
 
 impl Default for Limits {
@@ -86,6 +95,7 @@ impl Default for Limits {
             body_ms: 30_000,
             header_ms: 10_000,
             poll_ms: 100,
+            poll_every_ms: 5_000,
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Puts the parts together: opens, loads code, serves, and closes.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +14,7 @@ use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
 use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription};
 use crate::error::{Code, Failure};
-use crate::feed::Feed;
+use crate::feed::{Feed, Outbox, Parts, Telling};
 use crate::http::Server;
 use crate::live::{Counts, Live, Setting};
 use crate::postgres::{DbError, LayoutReport, Postgres};
@@ -34,6 +32,9 @@ pub struct Engine {
     postgres: Postgres,
     dispatcher: Dispatcher,
     live: Arc<Live>,
+    feed: Feed,
+    /// Kept for the dispatcher, which tells it of commits and does not own it.
+    _telling: Arc<Telling>,
     program: Arc<ArcSwapOption<Program>>,
     servers: Mutex<Vec<Arc<Server>>>,
     stop: CancellationToken,
@@ -104,23 +105,22 @@ impl Engine {
         let node = Uuid::now_v7();
         let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
+        let outbox = Arc::new(Outbox::default());
+        let mut telling = None;
         let live = Arc::new_cyclic(|this: &Weak<Live>| {
-            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, this.clone(), doubts.clone());
+            let sink = telling.insert(Arc::new(Telling::new(this.clone(), outbox.clone())));
+            let sink: Weak<Telling> = Arc::downgrade(sink);
+            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, sink, doubts.clone());
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
             let (program, limits) = (program.clone(), config.limits.clone());
             Live::new(this.clone(), Setting { dispatcher, program, limits, runs, node, dev: config.dev })
         });
-        let sink: Arc<dyn ChangeSink> = live.clone();
-        let interval = Duration::from_millis(config.limits.poll_ms);
-        let feed = Feed::open(postgres.clone(), node, sink, doubts, interval).await?;
+        let telling = telling.expect("it was made along with the live queries");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let run = AssertUnwindSafe(feed.run(live.watched(), stop.clone())).catch_unwind();
-        tasks.spawn(async move {
-            if run.await.is_err() {
-                tracing::error!("the change feed panicked; writes made elsewhere will not be seen until a restart");
-            }
-        });
+        let sink: Arc<dyn ChangeSink> = live.clone();
+        let parts = Parts { postgres: postgres.clone(), node, sink, doubts, outbox, watched: live.watched() };
+        let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let dispatcher = live.dispatcher().clone();
         tasks.spawn(forget_old_answers(postgres.clone(), stop.clone()));
         Ok(Arc::new(Engine {
@@ -128,6 +128,8 @@ impl Engine {
             postgres,
             dispatcher,
             live,
+            feed,
+            _telling: telling,
             program,
             servers: Mutex::new(Vec::new()),
             stop,
@@ -155,6 +157,7 @@ impl Engine {
         let sync = description.sync;
         let program = Program::new(description, host)?;
         let report = self.postgres.lay_out(&program.schema, sync).await?;
+        self.feed.follow(program.schema.tables().cloned());
         let has_context = program.has_context;
         let before = self.program.swap(Some(Arc::new(program)));
         let context_changed = before.is_some_and(|before| before.has_context != has_context);

@@ -5,8 +5,9 @@
 //! here, so that the rest of the engine can trust it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde::Deserialize;
 
 /// Postgres' limit for identifiers, in bytes.
@@ -34,7 +35,7 @@ pub struct Table {
     pub indexes: Vec<Index>,
     /// Every indexed stored field, without repeats: what change records carry.
     pub key_paths: Vec<FieldPath>,
-    facts: OnceLock<Facts>,
+    facts: RwLock<Option<Facts>>,
 }
 
 /// What the database says about a table that its schema does not.
@@ -218,7 +219,7 @@ impl Table {
             managed: description.managed,
             indexes,
             key_paths,
-            facts: OnceLock::new(),
+            facts: RwLock::default(),
         })
     }
 
@@ -226,13 +227,18 @@ impl Table {
     /// of ours.
     pub fn facts(&self) -> Facts {
         let before = Facts { created_at: true, updated_at: self.managed, quiet: false, plain: false };
-        self.facts.get().copied().unwrap_or(before)
+        (*self.facts.read()).unwrap_or(before)
     }
 
-    /// Notes what the database says, once, before the table is used.
+    /// Notes what the database says: before the table is used, and now and then
+    /// again, for someone may add a trigger or a constraint. The columns stay what
+    /// they were at first; statements are being made of them.
     pub fn learn(&self, facts: Facts) {
-        // A second answer would come too late for statements made of the first.
-        self.facts.get_or_init(|| facts);
+        let mut known = self.facts.write();
+        *known = Some(match *known {
+            None => facts,
+            Some(Facts { created_at, updated_at, .. }) => Facts { created_at, updated_at, ..facts },
+        });
     }
 
     /// The index with this name, and its place in [`Table::indexes`].

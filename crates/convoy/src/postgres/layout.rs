@@ -5,6 +5,7 @@
 //! process killed half-way leaves nothing the next start would stumble over.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ struct Standing {
     filled: bool,
     /// A write may do more than it says, by a rule or a foreign key.
     reacts: bool,
+    /// It has partitions or children, whose triggers are their own.
+    divided: bool,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +84,7 @@ impl Standing {
             triggers: serde_json::from_str(row.text(6)?).map_err(|error| DbError::Row(error.to_string()))?,
             filled: row.bool(7)?,
             reacts: row.bool(8)?,
+            divided: row.bool(9)?,
         })
     }
 
@@ -93,12 +97,59 @@ impl Standing {
         })
     }
 
+    fn facts(&self) -> Facts {
+        let has = |name: &str| self.kinds.iter().any(|(column, _)| column == name);
+        let quiet = !self.reacts && !self.has_foreign_triggers();
+        Facts {
+            created_at: has("created_at"),
+            updated_at: has("updated_at"),
+            quiet,
+            plain: quiet && !self.constrained && self.unique_indexes.is_empty(),
+        }
+    }
+
     fn has_foreign_triggers(&self) -> bool {
         self.triggers.iter().any(|trigger| !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
 }
 
+/// Whether every write to a table is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// By our triggers.
+    ByTriggers,
+    /// The table is the user's own, and gets no triggers.
+    NotOurs,
+    /// A trigger is missing, disabled, or made for other indexes.
+    TriggerMissing,
+    /// It has partitions or children, and what is written into those directly
+    /// passes its triggers by.
+    Divided,
+    /// There is no such table.
+    Absent,
+}
+
 impl Postgres {
+    /// Looks at tables again: whether their triggers are as they should be, and
+    /// what else must not be taken for granted of them, which is noted in each.
+    pub async fn look_at(&self, most: Duration, tables: &[Arc<Table>]) -> Result<Vec<Watched>, DbError> {
+        let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
+        let rows = self.read_within(most, &layout::catalog(&names)).await?;
+        let standing = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Standing::of(row)?)));
+        let standing = standing.collect::<Result<HashMap<String, Standing>, DbError>>()?;
+        let watched = |table: &Arc<Table>| {
+            let Some(found) = standing.get(&table.physical) else { return Watched::Absent };
+            table.learn(found.facts());
+            match () {
+                () if !table.managed => Watched::NotOurs,
+                () if found.divided => Watched::Divided,
+                () if found.logs(&layout_paths(table)) => Watched::ByTriggers,
+                () => Watched::TriggerMissing,
+            }
+        };
+        Ok(tables.iter().map(watched).collect())
+    }
+
     /// Creates the `_convoy` schema and what `schema` names and the database
     /// lacks. With `change: false` only looks, and warns of what is missing.
     pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
@@ -160,14 +211,7 @@ async fn lay_out(
                     && !found.constrained
                     && found.unique_indexes.is_empty()
                     && !found.has_foreign_triggers();
-                let has = |name: &str| found.kinds.iter().any(|(column, _)| column == name);
-                let quiet = !found.reacts && !found.has_foreign_triggers();
-                table.learn(Facts {
-                    created_at: has("created_at"),
-                    updated_at: has("updated_at"),
-                    quiet,
-                    plain: quiet && !found.constrained && found.unique_indexes.is_empty(),
-                });
+                table.learn(found.facts());
                 report.tables.insert(table.name.clone(), TableReport { holds_inserts });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),

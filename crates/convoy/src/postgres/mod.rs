@@ -4,6 +4,7 @@
 
 mod error;
 mod layout;
+mod listener;
 mod outcome;
 mod pool;
 mod row;
@@ -17,7 +18,8 @@ use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr};
 
 pub use error::DbError;
-pub use layout::{LayoutReport, TableReport};
+pub use layout::{LayoutReport, TableReport, Watched};
+pub use listener::{Listener, Sender};
 use pool::Reach;
 pub use pool::{Lease, Pool};
 pub use row::Row;

@@ -55,6 +55,11 @@ left join (
     sql
 }
 
+/// The transactions of this database that are prepared: their ids.
+pub fn prepared() -> Statement {
+    Statement::fixed("select transaction::text from pg_prepared_xacts where database = current_database()")
+}
+
 /// Makes the epoch row anew after a crash emptied the unlogged tables.
 pub fn renew_epoch() -> Statement {
     Statement::fixed("insert into _convoy.epoch default values on conflict do nothing")

@@ -121,7 +121,7 @@ $$",
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts`.
+/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts, divided`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
@@ -153,7 +153,7 @@ pub fn catalog(tables: &[&str]) -> Statement {
   ) as constrained,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
-      'name', t.tgname, 'enabled', t.tgenabled <> 'D', 'args', encode(t.tgargs, 'hex')
+      'name', t.tgname, 'enabled', t.tgenabled in ('O', 'A'), 'args', encode(t.tgargs, 'hex')
     )), '[]') from pg_trigger as t
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
@@ -161,7 +161,11 @@ pub fn catalog(tables: &[&str]) -> Statement {
   c.relhasrules or exists (
     select from pg_constraint as k
     where k.confrelid = c.oid
-  ) as reacts
+  ) as reacts,
+  exists (
+    select from pg_inherits as h
+    where h.inhparent = c.oid
+  ) as divided
 from pg_class as c
 where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
   and c.relkind in ('r', 'p')

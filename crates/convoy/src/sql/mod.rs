@@ -7,6 +7,7 @@ pub mod idempotency;
 mod key;
 pub mod lane;
 pub mod layout;
+pub mod notify;
 pub mod optimistic;
 pub mod outcome;
 pub mod raw;

@@ -1,0 +1,158 @@
+//! What is known of the nodes over this database, from what was heard of them.
+//! Pure: told the time.
+//!
+//! ```text
+//! own beat:   sent ──heard──▶ the listener works
+//!               └──not heard for two beats──▶ it is silent: connect again
+//! another's:  its next number ──▶ apply      another number ──▶ read the log
+//!             nothing for two beats ──▶ read the log, forget the node
+//! ```
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::notice::{News, Notice};
+use crate::change::Change;
+
+/// How often a node says that it is there.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// How long after a beat two more have been missed.
+pub const SILENCE: Duration = Duration::from_millis(2_200);
+
+/// What is known of this node's own voice and of the others.
+pub struct Nodes {
+    me: Uuid,
+    others: HashMap<Uuid, Other>,
+    /// When the first of those beats was sent that have not come back.
+    unheard: Option<Instant>,
+    /// A beat has come back on the listener's present connection.
+    delivers: bool,
+}
+
+struct Other {
+    sequence: u64,
+    live: bool,
+    heard: Instant,
+}
+
+/// What to do about a notice.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// Changes to apply.
+    pub changes: Vec<Change>,
+    /// Something may have been missed.
+    pub read_log: bool,
+}
+
+impl Nodes {
+    /// Nothing is known yet.
+    pub fn new(me: Uuid) -> Nodes {
+        Nodes { me, others: HashMap::new(), unheard: None, delivers: false }
+    }
+
+    /// The listener has a new connection, which has shown nothing yet.
+    pub fn connected(&mut self) {
+        (self.unheard, self.delivers) = (None, false);
+    }
+
+    /// A beat of ours is on its way.
+    pub fn beat_sent(&mut self, now: Instant) {
+        self.unheard.get_or_insert(now);
+    }
+
+    /// Whether our own beats have ceased to come back.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.unheard.is_some_and(|since| now.duration_since(since) >= SILENCE)
+    }
+
+    /// Whether the listener's present connection has ever delivered.
+    pub fn delivers(&self) -> bool {
+        self.delivers
+    }
+
+    /// Takes in what was heard.
+    pub fn hear(&mut self, notice: Notice, now: Instant) -> Heard {
+        let Notice { node, sequence, live, news } = notice;
+        if node == self.me {
+            (self.unheard, self.delivers) = (None, true);
+            return Heard::default();
+        }
+        let before = self.others.insert(node, Other { sequence, live, heard: now });
+        let expected = before.map(|other| if matches!(news, News::None) { other.sequence } else { other.sequence + 1 });
+        let missed = expected != Some(sequence);
+        match news {
+            News::None => Heard { changes: Vec::new(), read_log: missed },
+            News::Changes(changes) => Heard { changes, read_log: missed },
+            News::ReadLog => Heard { changes: Vec::new(), read_log: true },
+        }
+    }
+
+    /// Forgets who has missed two beats; whether there was anyone.
+    pub fn forget_silent(&mut self, now: Instant) -> bool {
+        let before = self.others.len();
+        self.others.retain(|_, other| now.duration_since(other.heard) < BEAT + SILENCE);
+        self.others.len() < before
+    }
+
+    /// Whether another node has live queries.
+    pub fn others_listen(&self) -> bool {
+        self.others.values().any(|other| other.live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::ChangeKind;
+
+    const ME: Uuid = Uuid::from_u128(1);
+    const OTHER: Uuid = Uuid::from_u128(2);
+
+    fn from(node: Uuid, sequence: u64, news: News) -> Notice {
+        Notice { node, sequence, live: true, news }
+    }
+
+    fn changed() -> News {
+        News::Changes(vec![Change { table: "t".into(), kind: ChangeKind::Whole }])
+    }
+
+    #[test]
+    fn a_number_left_out_means_read_the_log_and_what_came_counts_all_the_same() {
+        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
+        assert!(nodes.hear(from(OTHER, 4, News::None), now).read_log, "whatever came before is not known");
+        let next = nodes.hear(from(OTHER, 5, changed()), now);
+        assert_eq!((next.changes.len(), next.read_log), (1, false));
+        assert!(!nodes.hear(from(OTHER, 5, News::None), now).read_log);
+        let later = nodes.hear(from(OTHER, 7, changed()), now);
+        assert_eq!((later.changes.len(), later.read_log), (1, true));
+        assert!(nodes.hear(from(OTHER, 8, News::None), now).read_log, "the beat knows of one that did not come");
+        assert!(nodes.hear(from(OTHER, 1, changed()), now).read_log);
+    }
+
+    #[test]
+    fn our_own_news_is_no_news_and_shows_that_the_listener_works() {
+        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
+        nodes.beat_sent(now);
+        assert!(!nodes.is_silent(now + BEAT) && nodes.is_silent(now + SILENCE));
+        let heard = nodes.hear(from(ME, 1, changed()), now + SILENCE);
+        assert!(heard.changes.is_empty() && !heard.read_log);
+        assert!(!nodes.is_silent(now + SILENCE) && nodes.delivers() && !nodes.others_listen());
+        nodes.connected();
+        assert!(!nodes.delivers());
+        nodes.beat_sent(now);
+        nodes.beat_sent(now + BEAT);
+        assert!(nodes.is_silent(now + SILENCE), "the first beat counts");
+    }
+
+    #[test]
+    fn who_misses_two_beats_is_forgotten() {
+        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
+        nodes.hear(from(OTHER, 0, News::None), now);
+        assert!(nodes.others_listen());
+        assert!(!nodes.forget_silent(now + BEAT * 2));
+        assert!(nodes.forget_silent(now + BEAT + SILENCE));
+        assert!(!nodes.others_listen());
+    }
+}

@@ -1,0 +1,185 @@
+//! Sends what this node has committed, and its heartbeat, as notifications.
+//!
+//! On a connection of its own: a NOTIFY inside of a writer's transaction would
+//! make all commits of the database server queue up behind one lock. Nothing is
+//! lost when one cannot be sent: the log has it, and the next that can be sent
+//! says so.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, watch};
+use tokio::time::{self, Duration};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::nodes::{BEAT, Nodes};
+use super::notice::{self, News, Notice};
+use super::telling::{Outbox, Parcel};
+use crate::postgres::{DbError, Postgres, Sender};
+use crate::sql;
+
+/// The shortest pause between two sendings; what is committed meanwhile shares
+/// the next.
+const PACE: Duration = Duration::from_millis(2);
+/// The most payloads of one sending; where it takes more, the log says it.
+const MOST_PAYLOADS: usize = 8;
+/// How often Postgres is asked how full its queue is.
+const GAUGE: Duration = Duration::from_secs(15);
+/// From how full a queue on nothing is added to it, and from where on again, in
+/// per cent. A full one makes every commit fail that notifies, whoever's it is.
+const TOO_FULL: i64 = 50;
+const EMPTIED: i64 = 25;
+
+/// The notifying side of a node.
+pub struct Notifier {
+    postgres: Postgres,
+    node: Uuid,
+    outbox: Arc<Outbox>,
+    nodes: Arc<Mutex<Nodes>>,
+    /// Someone wants a heartbeat now.
+    beat: Arc<Notify>,
+    watched: watch::Receiver<bool>,
+    sender: Option<Sender>,
+    sequence: u64,
+    sent: time::Instant,
+    gauged: Option<time::Instant>,
+    queue_full: bool,
+}
+
+impl Notifier {
+    /// Not connected yet.
+    pub fn new(
+        postgres: Postgres,
+        node: Uuid,
+        outbox: Arc<Outbox>,
+        nodes: Arc<Mutex<Nodes>>,
+        beat: Arc<Notify>,
+        watched: watch::Receiver<bool>,
+    ) -> Notifier {
+        let sent = time::Instant::now();
+        Notifier {
+            postgres,
+            node,
+            outbox,
+            nodes,
+            beat,
+            watched,
+            sender: None,
+            sequence: 0,
+            sent,
+            gauged: None,
+            queue_full: false,
+        }
+    }
+
+    /// Sends until it is told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut next_beat = time::Instant::now() + BEAT;
+        loop {
+            let due = tokio::select! {
+                () = stop.cancelled() => break,
+                changed = self.watched.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_closed) => break,
+                },
+                () = self.beat.notified() => true,
+                () = time::sleep_until(next_beat) => self.heartbeat_matters(),
+                () = self.outbox.filled() => false,
+            };
+            if due || next_beat <= time::Instant::now() {
+                next_beat = time::Instant::now() + BEAT;
+            }
+            time::sleep_until(self.sent + PACE).await;
+            if let Err(error) = self.turn(due).await {
+                // That the database is away is said by its pools.
+                tracing::debug!(cause = %error.cause(), "other nodes could not be notified; they read the log");
+                self.sender = None;
+                self.outbox.failed();
+            }
+        }
+        if let Some(sender) = self.sender {
+            sender.close().await;
+        }
+    }
+
+    /// Whether somebody depends on a sign of life: our own listener, for what is
+    /// live here, or another node.
+    fn heartbeat_matters(&self) -> bool {
+        let listened_to = self.nodes.lock().others_listen();
+        self.outbox.want(listened_to);
+        listened_to || *self.watched.borrow()
+    }
+
+    async fn turn(&mut self, beat: bool) -> Result<(), DbError> {
+        let parcel = if self.outbox.is_wanted() { self.outbox.take() } else { Parcel::default() };
+        if !beat && parcel.is_empty() {
+            return Ok(());
+        }
+        self.gauge().await?;
+        let payloads = self.payloads(&parcel);
+        if self.queue_full {
+            return Ok(());
+        }
+        self.sent = time::Instant::now();
+        self.sender().await?.send(sql::notify::notify(&payloads)).await?;
+        // Every notice is a sign of life.
+        self.nodes.lock().beat_sent(Instant::now());
+        Ok(())
+    }
+
+    /// The notices that say it; each one with news has the next number, sent or
+    /// not, so that one left out is missed.
+    fn payloads(&mut self, parcel: &Parcel) -> Vec<String> {
+        let changes = parcel.commits.iter().flat_map(|commit| commit.iter());
+        let filled = if parcel.read_log { None } else { notice::fill(changes, MOST_PAYLOADS) };
+        match filled {
+            Some(payloads) if payloads.is_empty() => vec![self.payload(News::None, &[])],
+            Some(payloads) => payloads.iter().map(|changes| self.payload(News::Changes(Vec::new()), changes)).collect(),
+            None => vec![self.payload(News::ReadLog, &[])],
+        }
+    }
+
+    fn payload(&mut self, news: News, changes: &[Box<RawValue>]) -> String {
+        if !matches!(news, News::None) {
+            self.sequence += 1;
+        }
+        let live = *self.watched.borrow();
+        let notice = Notice { node: self.node, sequence: self.sequence, live, news };
+        notice.encode(changes).expect("a notice is made of JSON and numbers")
+    }
+
+    async fn sender(&mut self) -> Result<&mut Sender, DbError> {
+        if self.sender.is_none() {
+            self.sender = Some(self.postgres.sender().await?);
+        }
+        Ok(self.sender.as_mut().expect("it was just connected"))
+    }
+
+    async fn gauge(&mut self) -> Result<(), DbError> {
+        if self.gauged.is_some_and(|at| at.elapsed() < GAUGE) {
+            return Ok(());
+        }
+        self.gauged = Some(time::Instant::now());
+        let rows = self.sender().await?.ask(sql::notify::queue_usage()).await?;
+        let usage = rows.first().map_or(Ok(0), |row| row.int8(0))?;
+        match (self.queue_full, usage) {
+            (false, TOO_FULL..) => {
+                self.queue_full = true;
+                tracing::warn!(
+                    "Postgres' queue of notifications is {usage} % full, because some session LISTENs and does not read; \
+                     other nodes are not notified until it is below {EMPTIED} %, and read the log instead"
+                );
+            }
+            (true, ..EMPTIED) => {
+                self.queue_full = false;
+                self.outbox.failed();
+                tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

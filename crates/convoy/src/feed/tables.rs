@@ -1,0 +1,152 @@
+//! Keeps live what no trigger of ours watches, by asking again at intervals.
+//!
+//! A table is *watched* if every write to it is logged by our triggers, and that
+//! is looked at again and again, since anyone may drop or disable them. Any other
+//! table that a live query has read, the user's own or one that `raw` reads, counts
+//! as changed at intervals; and so do those tables that nobody knows the names of.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{self, Duration, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{By, Change, ChangeKind, ChangeSink, Changes};
+use crate::postgres::{DbError, Postgres, Watched};
+use crate::schema::Table;
+
+/// How often triggers are looked at.
+const LOOK: Duration = Duration::from_secs(15);
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// No table's name: a change of it concerns only who may have read any table.
+const UNKNOWN: &str = "";
+
+/// The tables of the loaded program, and who has read what.
+pub struct Tables {
+    pub postgres: Postgres,
+    pub sink: Arc<dyn ChangeSink>,
+    pub schema: watch::Receiver<Arc<[Arc<Table>]>>,
+    pub live: watch::Receiver<bool>,
+    /// How often a table that is not watched counts as changed.
+    pub poll_every: Duration,
+}
+
+/// What is known of the tables.
+#[derive(Default)]
+struct Known {
+    watched: HashMap<Arc<str>, Watched>,
+    /// Those of which it was said that they are asked again at intervals.
+    said: HashSet<Arc<str>>,
+}
+
+impl Tables {
+    /// Looks and asks until it is told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut known = Known::default();
+        let mut look = time::interval(LOOK);
+        let mut poll = time::interval(self.poll_every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.schema.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    known.watched.clear();
+                    look.reset_immediately();
+                }
+                _ = look.tick() => match self.look(&mut known).await {
+                    Ok(()) => {}
+                    // That the database is away is said by its pools.
+                    Err(error) => tracing::debug!(cause = %error.cause(), "the tables' triggers could not be looked at"),
+                },
+                _ = poll.tick() => self.poll(&mut known),
+            }
+        }
+    }
+
+    async fn look(&mut self, known: &mut Known) -> Result<(), DbError> {
+        let tables = self.schema.borrow_and_update().clone();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let found = self.postgres.look_at(PATIENCE, &tables).await?;
+        let mut changed = Vec::new();
+        for (table, now) in tables.iter().zip(found) {
+            let before = known.watched.insert(table.key.clone(), now);
+            if before == Some(now) {
+                continue;
+            }
+            say(table, before, now);
+            // What was written in between, nobody has logged. At the first look,
+            // nothing is known to have gone unlogged.
+            if before.is_some() {
+                changed.push(whole(table.key.clone()));
+            }
+        }
+        if !changed.is_empty() {
+            self.sink.committed(Changes::Some(changed.into()), &By::Caution);
+        }
+        Ok(())
+    }
+
+    fn poll(&self, known: &mut Known) {
+        if !*self.live.borrow() || !self.schema.borrow().iter().all(|table| known.watched.contains_key(&table.key)) {
+            return;
+        }
+        let read = self.sink.tables_read();
+        let unwatched = read.names.into_iter().filter(|name| known.watched.get(name) != Some(&Watched::ByTriggers));
+        let mut names: Vec<Arc<str>> = unwatched.collect();
+        if read.everything {
+            names.push(UNKNOWN.into());
+        }
+        for name in &names {
+            // Of tables of the schema more is said where they are looked at.
+            if !known.watched.contains_key(name) && known.said.insert(name.clone()) {
+                let every = self.poll_every;
+                if **name == *UNKNOWN {
+                    tracing::info!(
+                        "a live query reads by `raw`, and which tables is not known: it runs again at every change, and every {every:?}; \
+                         name them in {{ tables: […] }}"
+                    );
+                } else {
+                    tracing::info!(
+                        "live queries read {name}, which is no table of the schema: they run again every {every:?}"
+                    );
+                }
+            }
+        }
+        if !names.is_empty() {
+            let changes: Vec<Change> = names.into_iter().map(whole).collect();
+            self.sink.committed(Changes::Some(changes.into()), &By::Caution);
+        }
+    }
+}
+
+fn say(table: &Table, before: Option<Watched>, now: Watched) {
+    let name = &table.name;
+    match now {
+        Watched::ByTriggers if before.is_none() => {}
+        Watched::ByTriggers => tracing::info!("table {name} is watched by its triggers again"),
+        Watched::NotOurs => tracing::info!(
+            "table {name} is unmanaged: what others write to it is seen at intervals (limits.pollEveryMs), not at once"
+        ),
+        Watched::TriggerMissing => tracing::warn!(
+            "table {name} lacks a trigger of Convoy's, or has it disabled: what others write to it is seen at intervals \
+             (limits.pollEveryMs) until it is back; loading the code again creates it"
+        ),
+        Watched::Divided => tracing::warn!(
+            "table {name} has partitions or children, which can be written without its triggers: what others write to it is \
+             seen at intervals (limits.pollEveryMs)"
+        ),
+        Watched::Absent => tracing::warn!("table {name} does not exist in the database"),
+    }
+}
+
+fn whole(table: Arc<str>) -> Change {
+    Change { table, kind: ChangeKind::Whole }
+}
