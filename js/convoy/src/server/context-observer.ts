@@ -124,10 +124,12 @@ export class ContextObserver implements ProxyHandler<object> {
 /** Whether `context` is a plain object that has all of `base` as it is; one that is frozen has not. */
 function isPlainOver(context: object, base: object): boolean {
   if (types.isProxy(context) || Object.getPrototypeOf(context) !== Object.prototype) return false;
-  return Object.entries(base).every(([key, value]) => {
+  for (const key in base) {
     const property = Object.getOwnPropertyDescriptor(context, key);
-    return property?.value === value && property?.enumerable && property.writable && property.configurable;
-  });
+    if (property === undefined || property.value !== base[key as keyof typeof base]) return false;
+    if (!(property.enumerable && property.writable && property.configurable)) return false;
+  }
+  return true;
 }
 
 /** What a context says under `name`. */
