@@ -25,6 +25,8 @@ export interface Response {
   /** What else the answer said. */
   readonly identity: string | null;
   readonly refreshMs: number | null;
+  readonly seen: Readonly<Record<string, string | null>> | null;
+  readonly expiresAt: number | null;
 }
 
 /** Answers one operation: `{ ok }` or `{ error }`. */
@@ -80,10 +82,12 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
 
   /** Delivers a call and resolves to its response; never, where the call is abandoned. */
   run(index: number, input: string, request: string | null = null): Promise<Response> {
-    const callId = this.#nextCall++;
-    const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
-    this.#deliver?.(DELIVERY.call, callId, index, input, request);
-    return response;
+    return this.#start(DELIVERY.call, index, input, request);
+  }
+
+  /** Asks who the caller of a request is. */
+  whoAsks(request: string): Promise<Response> {
+    return this.#start(DELIVERY.context, 0, '{}', request);
   }
 
   /** Delivers a call and gives its id, for tests that answer by hand. */
@@ -112,8 +116,10 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
       held = null,
       identity = null,
       refreshMs = null,
+      seen = null,
+      expiresAt = null,
     } = (rest === null ? {} : JSON.parse(rest)) as Partial<Response>;
-    const response = { callId, ok, body: JSON.parse(text) as unknown, held, identity, refreshMs };
+    const response = { callId, ok, body: JSON.parse(text) as unknown, held, identity, refreshMs, seen, expiresAt };
     this.responses.push(response);
     this.#waiting.get(callId)?.(response);
   }
@@ -133,6 +139,13 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   /** The operations of all batches, in order. */
   get ops(): Operation[] {
     return this.batches.flatMap(({ ops }) => ops);
+  }
+
+  #start(kind: number, index: number, input: string, request: string | null): Promise<Response> {
+    const callId = this.#nextCall++;
+    const response = new Promise<Response>((resolve) => this.#waiting.set(callId, resolve));
+    this.#deliver?.(kind, callId, index, input, request);
+    return response;
   }
 
   #current(): Description {

@@ -2,6 +2,7 @@
 
 import type { Call } from './call.js';
 import type { ConvoyRequest } from './contexts.js';
+import type { AnswerRest } from './native.js';
 import type { NamedFunction, Program } from './program.js';
 import { Run } from './run.js';
 
@@ -36,6 +37,8 @@ export class CalledRun extends Run {
   readonly asking: Asking;
   /** Who asked, once that is known. */
   identity: string | null = null;
+  /** When what its context says ceases to hold, in milliseconds since 1970. */
+  expiresAt: number | null = null;
 
   constructor(program: Program, fn: NamedFunction, call: Call, asking: Asking) {
     super(program, fn, call, asking.brought === null ? {} : { depth: asking.brought.depth });
@@ -44,10 +47,19 @@ export class CalledRun extends Run {
 
   /** What its answer says beside the result: an `AnswerRest` as JSON, or `null` where that is nothing. */
   rest(held: string | null): string | null {
-    const { call, fn, identity } = this;
-    const refreshMs = fn.definition.kind === 'query' ? call.refreshMs : null;
-    if (held === null && identity === null && refreshMs === null) return null;
-    const said = JSON.stringify({ identity: identity ?? undefined, refreshMs: refreshMs ?? undefined });
+    const { call, fn, identity, observer } = this;
+    const isQuery = fn.definition.kind === 'query';
+    const refreshMs = isQuery ? call.refreshMs : null;
+    const expiresAt = isQuery ? this.expiresAt : null;
+    const seen = observer === null ? null : observer.seen();
+    if (held === null && identity === null && refreshMs === null && expiresAt === null && seen === null) return null;
+    const rest: AnswerRest = {
+      ...(identity === null ? {} : { identity }),
+      ...(refreshMs === null ? {} : { refreshMs }),
+      ...(expiresAt === null ? {} : { expiresAt }),
+      ...(seen === null ? {} : { seen: Object.fromEntries(seen) }),
+    };
+    const said = JSON.stringify(rest);
     if (held === null) return said;
     return said === '{}' ? `{"held":${held}}` : `{"held":${held},${said.slice(1)}`;
   }

@@ -94,5 +94,11 @@ export interface ConvoyRequest {
 // A method's parameters are compared both ways, which is what lets people annotate `req` as `IncomingMessage`.
 // biome-ignore lint/suspicious/noExplicitAny: `base` is the user's own ServerContext; only they know its model.
 export type CreateContext<Base = any> = {
-  bivariant(req: ConvoyRequest, base: Base): object | Promise<object>;
+  bivariant(req: ConvoyRequest, base: Base): MadeContext | Promise<MadeContext>;
 }['bivariant'];
+
+/** What `createContext` makes: any object, of which one member has a meaning of its own. */
+export type MadeContext = object & {
+  /** When what it says of the caller ceases to hold, in milliseconds since 1970; after that, calls are refused. */
+  readonly expiresAt?: number | null | undefined;
+};

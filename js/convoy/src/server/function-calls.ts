@@ -101,8 +101,8 @@ async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promi
   const { name, definition } = run.fn;
   const args = await argumentsIn(input, definition.input);
   if (run.why !== null) throw run.why;
-  run.context = { ...run.context, ...baseOf(run, elsewhere) };
-  const result = await callHandler(run.program, run.fn, run.context, args);
+  const ctx = run.enter({ ...run.context, ...baseOf(run, elsewhere) });
+  const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
   return JSON.parse(resultJson(name, returns === undefined ? result : await parseEarliest(returns, result, RESULT)));
 }

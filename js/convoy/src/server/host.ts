@@ -10,10 +10,12 @@ import { argumentsIn } from './arguments.js';
 import { outcomeIn } from './arrival.js';
 import { Call } from './call.js';
 import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson } from './called-run.js';
+import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
-import { parseEarliest, RESULT } from './functions.js';
+import { internalQuery, parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
+import { contextIn, expiryOf } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeEngine } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
@@ -35,7 +37,8 @@ export class Host {
   /** What the engine calls for `program`. */
   deliverFor(program: Program): Deliver {
     return (kind, callId, index, text, request) => {
-      if (kind === DELIVERY.call) this.#run(program, callId, index, text, request);
+      if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
+      else if (kind === DELIVERY.context) this.#run(program, WHO_ASKS, callId, text, request);
       else if (kind === DELIVERY.results) this.#settle(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
     };
@@ -51,11 +54,10 @@ export class Host {
     return { request: JSON.stringify({ contextToken: token }), forget: () => this.#brought.delete(token) };
   }
 
-  #run(program: Program, callId: number, index: number, text: string, request: string | null): void {
+  #run(program: Program, fn: NamedFunction | undefined, callId: number, text: string, request: string | null): void {
     let run: CalledRun | undefined;
     try {
-      const fn = program.functions[index];
-      if (fn === undefined) throw new ConvoyError('NOT_FOUND', `There is no function number ${index}.`);
+      if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
       const { kind, transaction, input } = fn.definition;
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
       const asking = request === null ? NOBODY : this.#askingIn(request);
@@ -78,23 +80,30 @@ export class Host {
     else if (program.createContext === undefined) this.#handle(run, base, args);
     else {
       const request = asking.request ?? insideRequest(run.fn);
-      const made: unknown = program.inOwnContext(program.createContext, request, base);
-      if (isAwaited(made)) this.#continue(run, made, (context) => this.#made(run, { context, base, request }, args));
-      else this.#made(run, { context: made, base, request }, args);
+      // Nothing can be hung onto what counts as the base's own: neither onto its parts, nor onto the base itself.
+      for (const part of Object.values(base)) Object.freeze(part);
+      const made: unknown = program.inOwnContext(program.createContext, request, { ...base });
+      if (isAwaited(made)) this.#continue(run, made, (context) => this.#made(run, context, { base, request }, args));
+      else this.#made(run, made, { base, request }, args);
     }
   }
 
-  /** With what createContext made: says who asks, where someone wants to know. */
-  #made(run: CalledRun, { context, base, request }: Made, args: unknown): void {
-    const checked = checkContext(context);
-    if (run.asking.keyed) run.identity = identityOf(checked, base, request);
-    this.#handle(run, checked, args);
+  /** With what createContext made: finds out who asks, as far as someone wants to know. */
+  #made(run: CalledRun, made: unknown, { base, request }: From, args: unknown): void {
+    const { fn, asking } = run;
+    const context = contextIn(made);
+    run.expiresAt = expiryOf(context);
+    if (asking.keyed) run.identity = identityOf(context, base, request);
+    const { kind, share } = fn.definition;
+    if (kind === 'query' && share && asking.request !== null) run.observer = ContextObserver.of(context, base);
+    if (fn === WHO_ASKS) run.observer?.lookAtAll();
+    this.#handle(run, context, args);
   }
 
   /** With its context: calls the handler. */
   #handle(run: CalledRun, context: object, args: unknown): void {
-    run.context = context;
-    const result = run.program.inOwnContext(callHandler, run.program, run.fn, context, args);
+    const ctx = run.enter(context);
+    const result = run.program.inOwnContext(callHandler, run.program, run.fn, ctx, args);
     if (isAwaited(result)) this.#continue(run, result, (value) => this.#returned(run, value));
     else this.#returned(run, result);
   }
@@ -198,8 +207,11 @@ export class Host {
   }
 }
 
-interface Made {
-  readonly context: unknown;
+/** Stands for the function of a delivery that is about the context alone. */
+const WHO_ASKS: NamedFunction = { name: 'createContext', definition: internalQuery({ handler: () => null }) };
+
+/** What a context was made from. */
+interface From {
   readonly base: object;
   readonly request: ConvoyRequest;
 }
@@ -207,11 +219,6 @@ interface Made {
 /** The request of a call from inside the program, which stands for nobody. */
 function insideRequest({ name, definition }: NamedFunction): ConvoyRequest {
   return { method: 'POST', url: `/api/${definition.kind}/${name}`, headers: {}, ip: undefined };
-}
-
-function checkContext(context: unknown): object {
-  if (typeof context === 'object' && context !== null) return context;
-  throw new TypeError('createContext must return an object: return { ...base, … }.');
 }
 
 function isAwaited(value: unknown): value is PromiseLike<unknown> {

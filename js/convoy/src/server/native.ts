@@ -46,6 +46,13 @@ export interface AnswerRest {
   readonly identity?: string;
   /** A query's: after how many milliseconds its answer is too old. */
   readonly refreshMs?: number;
+  /**
+   * What a query has looked at of its context, and of a context alone everything it says: by key the text of its value,
+   * or `null` where it can be the same as no other. Absent where that is not known.
+   */
+  readonly seen?: Readonly<Record<string, string | null>>;
+  /** A query's: when what its context says of the caller ceases to hold, in milliseconds since 1970. */
+  readonly expiresAt?: number;
 }
 
 /** A function, as `load` is told of it. */
@@ -75,6 +82,8 @@ export const DELIVERY = {
   results: 1,
   /** The engine has given the call up, for the reason `text`; whatever it answers is ignored. */
   abandon: 2,
+  /** Only make the context, and say by `seen` who asks; the result is `null`. */
+  context: 3,
 } as const;
 
 /** What loading a program did. */

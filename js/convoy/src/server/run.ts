@@ -7,6 +7,7 @@
 
 import { ConvoyError } from '../values/errors.js';
 import type { Call } from './call.js';
+import type { ContextObserver } from './context-observer.js';
 import type { NamedFunction, Program } from './program.js';
 import type { Scope } from './scope.js';
 
@@ -18,8 +19,10 @@ export class Run {
   readonly scope: Scope;
   /** How many functions called one another to get here. */
   readonly depth: number;
-  /** What its handler is given, once that is made; the functions it calls are given the same. */
+  /** What its handler is given, once that is made and unobserved; the functions it calls are given the same. */
   context: object | null;
+  /** Notes what is looked at of the context, where somebody wants to know. */
+  observer: ContextObserver | null;
   /** The run whose call this one joined, or `null`. */
   readonly #caller: Run | null;
   #why: ConvoyError | null = null;
@@ -37,11 +40,18 @@ export class Run {
     this.depth = depth;
     this.#caller = joined?.caller ?? null;
     this.context = joined?.caller.context ?? null;
+    this.observer = joined?.caller.observer ?? null;
   }
 
   /** A run of `fn` that joins the call of this one, in `scope`. */
   join(fn: NamedFunction, scope: Scope): Run {
     return new Run(this.program, fn, this.call, { depth: this.depth + 1, joined: { caller: this, scope } });
+  }
+
+  /** `context` for this run: what its handler is given as `ctx`. */
+  enter(context: object): object {
+    this.context = context;
+    return this.observer === null ? context : this.observer.view(context);
   }
 
   /** Why nothing can be asked of this run's context any more; `null` while it runs. */

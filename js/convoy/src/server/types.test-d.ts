@@ -316,6 +316,12 @@ const createContext = async (req: IncomingMessage, base: ServerContext) => ({
 expectTypeOf(createContext).toExtend<CreateContext>();
 expectTypeOf(createContext).toExtend<CreateContext<ServerContext>>();
 expectTypeOf<BaseContext>().toExtend<{ readonly db: object }>();
+const expiring = (expiresAt: number | null) => (_req: IncomingMessage, base: ServerContext) => ({ ...base, expiresAt });
+expectTypeOf(expiring(0)).toExtend<CreateContext>();
+const wronglyExpiring = (_req: IncomingMessage, base: ServerContext) => ({ ...base, expiresAt: new Date() });
+expectTypeOf(wronglyExpiring).not.toExtend<CreateContext>();
+class OwnContext {}
+expectTypeOf((_req: IncomingMessage) => new OwnContext()).toExtend<CreateContext>();
 
 // Generated code states the model as interfaces and gets the same database.
 interface MessagesDocument {
