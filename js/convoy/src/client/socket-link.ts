@@ -54,7 +54,8 @@ export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, reader: Lin
     if (messages === null) end(damagedBy('The WebSocket carried what is no message'));
     else if (messages.length > 0) reader.frame(messages);
   });
-  // `error` says nothing that `close`, which follows it, does not.
+  // Browsers say no more than this.
+  on('error', () => end(endBy(new ConvoyError('UNAVAILABLE', 'The WebSocket failed'))));
   on('close', ({ code }) => end(endBy(new ConvoyError('UNAVAILABLE', `The WebSocket was closed (${code})`))));
   return {
     // The server answers no change by itself: what it refuses comes as a message.
