@@ -10,23 +10,10 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
-
-/** One `GET /api/subscribe` that a client has open. */
-export interface ScriptedStream {
-  readonly name: string;
-  readonly args: unknown;
-  readonly headers: IncomingHttpHeaders;
-  /** Sends a result; `id` is its hash. */
-  result(data: unknown, id: string): void;
-  error(error: { code: string; message: string }): void;
-  /** Any bytes, as they are. */
-  raw(bytes: string | Uint8Array): void;
-  end(): void;
-  /** Cuts the connection. */
-  cut(): void;
-  /** Settles when the client has gone, or the stream has ended. */
-  readonly closed: Promise<void>;
-}
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { Arrivals } from './arrivals.js';
+import { ScriptedSession, type SessionWire } from './scripted-session.js';
 
 export interface ScriptedCall {
   readonly kind: string;
@@ -35,27 +22,35 @@ export interface ScriptedCall {
   readonly headers: IncomingHttpHeaders;
 }
 
-/** What to answer: status, body (JSON unless a string), content type. */
+/** What to answer: status, body (JSON unless a string), content type, headers. */
 export interface ScriptedAnswer {
   readonly status?: number;
   readonly body: unknown;
   readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export class ScriptedServer {
   readonly #http: Server;
-  readonly #arrived: ScriptedStream[] = [];
-  readonly #waiting: ((stream: ScriptedStream) => void)[] = [];
-  /** Every stream ever opened. */
-  readonly streams: ScriptedStream[] = [];
+  readonly #sockets = new WebSocketServer({ noServer: true });
+  readonly #arrived = new Arrivals<ScriptedSession>();
+  /** Every session ever opened. */
+  readonly sessions: ScriptedSession[] = [];
   readonly calls: ScriptedCall[] = [];
   /** Answers calls; set by the test. */
   answer: (call: ScriptedCall) => ScriptedAnswer | Promise<ScriptedAnswer> = () => ({ body: { ok: true, data: null } });
-  /** Refuses the next subscriptions while it returns an answer; `'cut'` closes the socket without one. */
+  /** Refuses the next streams while it returns an answer; `'cut'` closes the socket without one. */
   refuse: () => ScriptedAnswer | 'cut' | null = () => null;
+  /** Answers changes of sessions; null takes them in. */
+  answerChange: (change: ScriptedChange) => ScriptedAnswer | null | Promise<ScriptedAnswer | null> = () => null;
+  /** What a proxy before the server holds back of a stream, for as long as it lasts. */
+  held: 'nothing' | 'the body' | 'the answer' = 'nothing';
+  /** Whether WebSockets get through. */
+  sockets: 'open' | 'blocked' = 'open';
 
   private constructor() {
     this.#http = createServer((request, response) => void this.#handle(request, response));
+    this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
   static async start(): Promise<ScriptedServer> {
@@ -68,60 +63,111 @@ export class ScriptedServer {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
-  /** The next stream a client opens, or has opened and nobody asked for yet. */
-  nextStream(): Promise<ScriptedStream> {
-    const arrived = this.#arrived.shift();
-    return arrived ? Promise.resolve(arrived) : new Promise((resolve) => this.#waiting.push(resolve));
+  /** The next session a client opens, or has opened and nobody asked for yet. */
+  nextSession(): Promise<ScriptedSession> {
+    return this.#arrived.next();
   }
 
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     this.#http.closeAllConnections();
+    for (const socket of this.#sockets.clients) socket.terminate();
     await closed;
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://scripted');
-    if (url.pathname === '/api/subscribe') {
+    const [, , kind = '', name = ''] = (request.url ?? '').split('/');
+    const { headers } = request;
+    let text = '';
+    for await (const chunk of request) text += chunk;
+    const body = JSON.parse(text);
+    if (kind !== 'live') {
+      const call = { kind, name: decodeURIComponent(name), args: body, headers };
+      this.calls.push(call);
+      reply(response, await this.answer(call));
+    } else if (name === '') {
       const refusal = this.refuse();
       if (refusal === 'cut') request.socket.destroy();
       else if (refusal) reply(response, refusal);
-      else this.#open(url, request, response);
-      return;
+      else this.#stream(new ScriptedSession({ ...body, headers, wire: wireOf(response) }), response);
+    } else {
+      const change: ScriptedChange = { session: name, body, headers };
+      const answer = await this.answerChange(change);
+      if (answer === null) this.sessions.find(({ name }) => name === change.session)?.change(body, headers);
+      reply(response, answer ?? { body: { ok: true, data: {} } });
     }
-    const [, , kind = '', name = ''] = url.pathname.split('/');
-    let body = '';
-    for await (const chunk of request) body += chunk;
-    const call = { kind, name: decodeURIComponent(name), args: JSON.parse(body), headers: request.headers };
-    this.calls.push(call);
-    reply(response, await this.answer(call));
   }
 
-  #open(url: URL, request: IncomingMessage, response: ServerResponse): void {
-    const name = url.searchParams.get('name') ?? '';
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.write(': connected\nretry: 50\n\n');
-    const frame = (body: object, id?: string) =>
-      response.write(`${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify({ ...body, name, ts: 1 })}\n\n`);
-    const stream: ScriptedStream = {
-      name,
-      args: JSON.parse(url.searchParams.get('args') ?? 'null'),
-      headers: request.headers,
-      result: (data, id) => frame({ type: 'result', data }, id),
-      error: (error) => frame({ type: 'error', error }),
-      raw: (bytes) => response.write(bytes),
-      end: () => response.end(),
-      cut: () => request.socket.destroy(),
-      closed: new Promise((resolve) => response.once('close', resolve)),
-    };
-    this.streams.push(stream);
-    const waiting = this.#waiting.shift();
-    if (waiting) waiting(stream);
-    else this.#arrived.push(stream);
+  #stream(session: ScriptedSession, response: ServerResponse): void {
+    if (this.held !== 'the answer') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.flushHeaders();
+    }
+    if (this.held === 'nothing') this.#open(session);
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (this.sockets === 'blocked') {
+      socket.destroy();
+      return;
+    }
+    this.#sockets.handleUpgrade(request, socket, head, (socket) => {
+      let session: ScriptedSession | null = null;
+      socket.on('message', (data) => {
+        const { type, ...said } = JSON.parse(data.toString());
+        if (type === 'open') {
+          session = new ScriptedSession({ ...said, headers: request.headers, wire: wireOfSocket(socket) });
+          this.#open(session);
+        } else {
+          session?.change(said, request.headers);
+        }
+      });
+    });
+  }
+
+  #open(session: ScriptedSession): void {
+    session.say({ type: 'session', session: session.name, protocol: 1 });
+    this.sessions.push(session);
+    this.#arrived.add(session);
   }
 }
 
-function reply(response: ServerResponse, { status = 200, body, type = 'application/json' }: ScriptedAnswer): void {
-  response.writeHead(status, { 'content-type': type });
+/** A `POST /api/live/<session>` as it came. */
+export interface ScriptedChange {
+  readonly session: string;
+  readonly body: { readonly add: readonly unknown[]; readonly remove: readonly number[]; readonly auth?: true };
+  readonly headers: IncomingHttpHeaders;
+}
+
+function wireOf(response: ServerResponse): SessionWire {
+  return {
+    kind: 'stream',
+    frame: (text) =>
+      response.write(
+        `${text
+          .split('\n')
+          .map((line) => `data: ${line}\n`)
+          .join('')}\n`,
+      ),
+    raw: (bytes) => response.write(bytes),
+    end: () => response.end(),
+    cut: () => response.socket?.destroy(),
+    closed: new Promise((resolve) => response.once('close', resolve)),
+  };
+}
+
+function wireOfSocket(socket: WebSocket): SessionWire {
+  return {
+    kind: 'socket',
+    frame: (text) => socket.send(text),
+    raw: (bytes) => socket.send(bytes),
+    end: () => socket.close(),
+    cut: () => socket.terminate(),
+    closed: new Promise((resolve) => socket.once('close', resolve)),
+  };
+}
+
+function reply(response: ServerResponse, { status = 200, body, type, headers }: ScriptedAnswer): void {
+  response.writeHead(status, { 'content-type': type ?? 'application/json', ...headers });
   response.end(typeof body === 'string' ? body : JSON.stringify(body));
 }

@@ -6,8 +6,8 @@ import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, Resu
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { type Liveness, LiveQueries, type LiveQuery } from './live-query.js';
+import { LiveTransport } from './live-transport.js';
 import type { QuerySnapshot } from './snapshot.js';
-import { SseTransport } from './sse-transport.js';
 import type { QueryConnectionState, Transport } from './transport.js';
 
 export interface ConvoyClientOptions {
@@ -42,12 +42,17 @@ export interface ConvoyClient {
   readonly baseUrl: string;
   /** Asks once. Rejects with a `ConvoyError`, as every call here does. */
   query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  /**
+   * Resolves when it is committed and everything watched here shows what it changed; when it is committed, where
+   * nothing is connected; and in any case a second after the commit was answered.
+   */
   mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /** Runs an action. Where its answer is lost on the way, it may have run all the same; it is never sent twice. */
   action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
    * Calls `listener` with what is known of the query, at the next microtask where something is, and after every
-   * change, until the returned function is called. It survives lost connections by itself.
+   * change, until the returned function is called. All queries of a client share one connection, which survives
+   * failures by itself.
    */
   watch<Ref extends AnyQueryRef>(
     ref: Ref,
@@ -65,7 +70,12 @@ export interface ConvoyClient {
     getSnapshot(): QueryConnectionState;
     subscribe(listener: () => void): () => void;
   };
-  /** Ends streams and calls in flight. Final; a mutation or action cut off here may have happened. */
+  /**
+   * Says that `auth` gives another token now. What is watched goes on under it, without a new connection; where the
+   * old one was refused, it is asked for again.
+   */
+  refreshAuth(): void;
+  /** Ends the connection and calls in flight. Final; a mutation or action cut off here may have happened. */
   close(): void;
 }
 
@@ -74,7 +84,7 @@ export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyCli
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
   const { fetch, headers, auth } = options;
   const transport =
-    options.transport ?? new SseTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
+    options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
   return new TransportClient(baseUrl, transport);
 }
 
@@ -129,6 +139,10 @@ class TransportClient implements ConvoyClient {
     const request = { name: ref.name, args: canonicalArgs(args), liveness: options.liveness ?? 'live' };
     // The reference is the server's word for what this name answers; from here on the type holds.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
+  }
+
+  refreshAuth(): void {
+    this.#transport.refreshAuth?.();
   }
 
   close(): void {

@@ -1,20 +1,23 @@
 /**
- * The life of one streaming connection, as a pure function from state and event to state. No clock, no randomness and
- * no I/O: the driver (`subscription.ts`) does what the state it has entered says, and reports back.
+ * The life of a client's one live connection, as a pure function from state and event to state. No clock, no randomness
+ * and no I/O: the driver (`live-connection.ts`) does what the state it has entered says, and reports back.
  *
- *   (start) ──▶ connecting ──accepted──▶ open ⟲ proven, interrupted, retry
- *                │ ▲ │                   │ │
- *           lost │ │ └──────refused──────┼─┴──▶ refused
- *                ▼ │ elapsed             │
- *               waiting ◀──────lost──────┘
+ *   idle ──wake──▶ connecting ──accepted──▶ open ⟲ proven
+ *                   │ ▲ │                    │ │
+ *        lost, ended│ │ └──────refused───────┼─┴──▶ refused
+ *                   ▼ │ elapsed              │
+ *                  waiting ◀───lost, ended───┘
  *
  *   waiting, refused, resting ──wake──▶ connecting
+ *   connecting, open ──damaged──▶ connecting, anew; waiting where that happened last time too
  *   connecting, open, waiting ──rest──▶ resting
- *   any but closed ──refresh──▶ connecting, anew
+ *   any but idle and closed ──refresh──▶ connecting, anew
+ *   any but closed ──leave──▶ idle
  *   any ──close──▶ closed, for good
  *
  * Invariants: `attempt` falls to 0 only when a server has proven that it delivers, so one that accepts and hangs up is
- * not stormed. Returning the same object means that nothing happened; a new `connecting` means "connect now".
+ * not stormed, and neither is one that delivers what cannot be read. Returning the same object means that nothing
+ * happened; a new `connecting` means "connect now".
  */
 import type { ConnectionView } from './transport.js';
 
@@ -22,19 +25,20 @@ import type { ConnectionView } from './transport.js';
 interface Memory {
   /** Tries in a row that have not led to a delivering connection. */
   readonly attempt: number;
-  /** The wait doubles from here; the server's `retry:` sets it. */
-  readonly retryMs: number;
+  /** Connections in a row that ended by something unreadable. */
+  readonly damages: number;
   /** A connection has delivered before, so the next one is a reconnect. */
   readonly delivered: boolean;
 }
 
 export type Connection = Memory &
+  /** Nothing is watched. */
   (
+    | { readonly phase: 'idle' }
     | { readonly phase: 'connecting' }
-    /** `interrupted`: the server is there and says that it cannot answer for now. */
-    | { readonly phase: 'open'; readonly interrupted: boolean }
+    | { readonly phase: 'open' }
     | { readonly phase: 'waiting'; readonly delayMs: number }
-    /** The server will not serve this query. Trying again by itself would only be refused again. */
+    /** The server will not serve this client. Trying again by itself would only be refused again. */
     | { readonly phase: 'refused' }
     /** No one is looking; the server is spared until someone does. */
     | { readonly phase: 'resting' }
@@ -42,89 +46,97 @@ export type Connection = Memory &
   );
 
 export type ConnectionEvent =
-  /** The server answered with a stream. */
+  /** The server has said which session this is. */
   | { readonly type: 'accepted' }
-  /** The stream has delivered an answer. */
+  /** The session has delivered something about a query. */
   | { readonly type: 'proven' }
-  /** The stream said `UNAVAILABLE`. */
-  | { readonly type: 'interrupted' }
-  | { readonly type: 'retry'; readonly ms: number }
   /** The connection failed, ended or fell silent. `random` in [0, 1) chooses the wait. */
   | { readonly type: 'lost'; readonly random: number }
+  /** The server ended the session and asks for a pause, which it has spread over its clients. */
+  | { readonly type: 'ended'; readonly retryMs: number; readonly random: number }
+  /** What came cannot be right, or the server did not understand us: begin again from what is certain. */
+  | { readonly type: 'damaged'; readonly random: number }
   | { readonly type: 'refused' }
   /** The wait is over. */
   | { readonly type: 'elapsed' }
-  /** Someone is looking again, or the network is back. */
+  /** Something is watched, someone is looking again, or asks anew. */
   | { readonly type: 'wake' }
   /** Connect anew, even from an open connection. */
   | { readonly type: 'refresh' }
   | { readonly type: 'rest' }
+  /** Nothing is watched any more. */
+  | { readonly type: 'leave' }
   | { readonly type: 'close' };
 
-/** The wait before the first retry where the server names none. */
-const DEFAULT_RETRY_MS = 500;
+/** The bound of the first wait; it doubles from here. */
+const FIRST_WAIT_MS = 500;
 /** No wait is longer: a screen is right again soon after its server is. */
 const LONGEST_WAIT_MS = 10_000;
-/** What a server may ask for by `retry:`; beyond it the line is damaged or hostile. */
-const RETRY_RANGE_MS = { least: 50, most: 60_000 } as const;
+/** No pause that a server asks for is believed beyond this. */
+const LONGEST_PAUSE_MS = 60_000;
 
-export const STARTED: Connection = { phase: 'connecting', attempt: 0, retryMs: DEFAULT_RETRY_MS, delivered: false };
+export const STARTED: Connection = { phase: 'idle', attempt: 0, damages: 0, delivered: false };
 
 export function step(connection: Connection, event: ConnectionEvent): Connection {
-  const { attempt, retryMs, delivered, phase } = connection;
-  const memory: Memory = { attempt, retryMs, delivered };
+  const { attempt, damages, delivered, phase } = connection;
+  const memory: Memory = { attempt, damages, delivered };
+  const live = phase === 'connecting' || phase === 'open';
   if (phase === 'closed') return connection;
   switch (event.type) {
     case 'close':
       return { ...memory, phase: 'closed' };
+    case 'leave':
+      return phase === 'idle' ? connection : STARTED;
     case 'rest':
-      return phase === 'refused' || phase === 'resting' ? connection : { ...memory, phase: 'resting' };
+      return live || phase === 'waiting' ? { ...memory, phase: 'resting' } : connection;
     case 'refresh':
-      return { ...memory, phase: 'connecting' };
+      return phase === 'idle' ? connection : { ...memory, phase: 'connecting' };
     case 'wake':
-      return phase === 'connecting' || phase === 'open' ? connection : { ...memory, phase: 'connecting' };
+      return live ? connection : { ...memory, phase: 'connecting' };
     case 'elapsed':
       return phase === 'waiting' ? { ...memory, phase: 'connecting' } : connection;
     case 'accepted':
-      return phase === 'connecting' ? { ...memory, phase: 'open', interrupted: false } : connection;
+      return phase === 'connecting' ? { ...memory, phase: 'open' } : connection;
     case 'proven':
-      return phase === 'open' ? proven(connection) : connection;
-    case 'interrupted':
-      return phase === 'open' && !connection.interrupted ? { ...connection, interrupted: true } : connection;
-    case 'retry': {
-      const asked = Math.min(Math.max(event.ms, RETRY_RANGE_MS.least), RETRY_RANGE_MS.most);
-      return asked === retryMs ? connection : { ...connection, retryMs: asked };
-    }
+      if (phase !== 'open' || (attempt === 0 && delivered)) return connection;
+      return { ...connection, attempt: 0, delivered: true };
     case 'refused':
-      return phase === 'connecting' || phase === 'open' ? { ...memory, phase: 'refused' } : connection;
+      return live ? { ...memory, phase: 'refused' } : connection;
     case 'lost':
-      if (phase !== 'connecting' && phase !== 'open') return connection;
-      return { ...memory, phase: 'waiting', attempt: attempt + 1, delayMs: waitMs(memory, event.random) };
+      return live ? waiting(memory, waitMs(attempt, event.random)) : connection;
+    case 'ended': {
+      // Where this was not the first failure, the server's own spread may not be enough.
+      const own = attempt === 0 ? 0 : waitMs(attempt, event.random);
+      return live ? waiting(memory, Math.min(event.retryMs, LONGEST_PAUSE_MS) + own) : connection;
+    }
+    case 'damaged': {
+      if (!live) return connection;
+      const next = { ...memory, damages: damages + 1 };
+      if (damages === 0 && attempt === 0) return { ...next, attempt: 1, phase: 'connecting' };
+      return { ...waiting(next, waitMs(Math.max(attempt, damages), event.random)), damages: damages + 1 };
+    }
   }
 }
 
 /** How a screen would show `connection`. */
-export function viewOf(connection: Connection): ConnectionView {
-  switch (connection.phase) {
+export function viewOf({ phase, delivered, attempt }: Connection): ConnectionView {
+  switch (phase) {
     case 'open':
-      return connection.interrupted
-        ? { connectionState: 'connecting', isReconnecting: true }
-        : { connectionState: 'open', isReconnecting: false };
+      return { connectionState: 'open', isReconnecting: false };
     case 'connecting':
     case 'waiting':
-      return { connectionState: 'connecting', isReconnecting: connection.delivered || connection.attempt > 0 };
+      return { connectionState: 'connecting', isReconnecting: delivered || attempt > 0 };
     default:
       return { connectionState: 'closed', isReconnecting: false };
   }
 }
 
-function proven(connection: Connection & { readonly phase: 'open' }): Connection {
-  if (connection.attempt === 0 && connection.delivered && !connection.interrupted) return connection;
-  return { ...connection, attempt: 0, delivered: true, interrupted: false };
+/** Another try has failed; any end but by damage makes up for the damages before. */
+function waiting(memory: Memory, delayMs: number): Connection {
+  return { ...memory, phase: 'waiting', attempt: memory.attempt + 1, damages: 0, delayMs };
 }
 
 /** Full jitter: anywhere up to the exponential bound, so that a server's clients do not come back in step. */
-function waitMs({ attempt, retryMs }: Memory, random: number): number {
-  const bound = Math.max(retryMs, Math.min(retryMs * 2 ** attempt, LONGEST_WAIT_MS));
-  return Math.round(random * bound);
+function waitMs(attempt: number, random: number): number {
+  return Math.round(random * Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_WAIT_MS));
 }

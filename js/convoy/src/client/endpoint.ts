@@ -1,12 +1,13 @@
 /**
- * Where the server is and how it is spoken to: addresses, headers, the bearer token, and what an answer means. The
- * only place of the client that calls `fetch`.
+ * Where the server is and how it is spoken to: addresses, headers, the bearer token, the position, and what an answer
+ * means. The only place of the client that calls `fetch` or opens a WebSocket.
  *
  * Whatever goes wrong leaves here as a `ConvoyError`. A path that fails before our server could speak (no network, a
  * proxy's 502) is `UNAVAILABLE`, with what was caught as its `cause`.
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import { Position } from './position.js';
 
 /** The token itself, or a function asked before every request, so that a renewed token is picked up. */
 export type AuthSource = string | (() => string | null | undefined | Promise<string | null | undefined>);
@@ -19,21 +20,28 @@ export interface EndpointOptions {
   readonly fetch?: typeof fetch | undefined;
   readonly headers?: HeadersSource | undefined;
   readonly auth?: AuthSource | undefined;
+  readonly WebSocket?: typeof WebSocket | undefined;
 }
 
+/** A POST of JSON. */
 export interface EndpointRequest {
-  readonly method: 'GET' | 'POST';
   /** Below the base path: `/query/messages.list`. */
   readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly accept?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: string;
   readonly signal: AbortSignal;
   readonly keepalive?: boolean | undefined;
+  /** Called when token and headers are at hand and the request leaves. */
+  readonly sent?: () => void;
 }
 
 const BASE_PATH = '/api';
+const POSITION_HEADER = 'convoy-position';
 
 export class Endpoint {
+  /** What this client has been shown; noted from every answer, and sent with every request. */
+  readonly position = new Position();
   readonly #options: EndpointOptions;
 
   constructor(options: EndpointOptions) {
@@ -41,36 +49,65 @@ export class Endpoint {
   }
 
   /** The response, whatever its status. Rejects with `UNAVAILABLE` where there is none. */
-  async send(request: EndpointRequest): Promise<Response> {
-    const url = `${this.#options.baseUrl}${BASE_PATH}${request.path}`;
-    const headers = await this.#headers(request.headers);
+  async post(request: EndpointRequest): Promise<Response> {
+    const url = this.#url(request.path);
+    const headers = await this.#headers(request);
     // Read late, so that a `fetch` replaced after the client was made (instrumentation, tests) is the one used.
     const send = this.#options.fetch ?? globalThis.fetch;
+    request.sent?.();
     try {
-      return await send(url, {
-        method: request.method,
+      const response = await send(url, {
+        method: 'POST',
         headers,
+        body: request.body,
         signal: request.signal,
         cache: 'no-store',
-        ...(request.body === undefined ? {} : { body: request.body }),
         ...(request.keepalive === true ? { keepalive: true } : {}),
       });
+      this.position.note(response.headers.get(POSITION_HEADER));
+      return response;
     } catch (cause) {
       throw unreachable(`No answer from ${url}`, cause);
     }
   }
 
-  async #headers(own: Readonly<Record<string, string>>): Promise<Headers> {
-    const { headers, auth } = this.#options;
-    try {
-      const all = new Headers(typeof headers === 'function' ? await headers() : headers);
-      const token = typeof auth === 'function' ? await auth() : auth;
-      if (token) all.set('authorization', `Bearer ${token}`);
-      for (const [name, value] of Object.entries(own)) all.set(name, value);
-      return all;
-    } catch (cause) {
-      throw unreachable('The request could not be prepared: `headers` or `auth` failed', cause);
-    }
+  /** A WebSocket on its way. Throws where there are none, or where one would not carry what requests carry. */
+  socket(path: string): WebSocket {
+    const { headers, WebSocket = globalThis.WebSocket } = this.#options;
+    if (headers !== undefined) throw unreachable('A WebSocket cannot carry the `headers` of this client', null);
+    if (WebSocket === undefined) throw unreachable('There is no WebSocket here', null);
+    return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
+  }
+
+  /** The bearer token of this moment, if there is one. */
+  async token(): Promise<string | null> {
+    const { auth } = this.#options;
+    return prepared(async () => (typeof auth === 'function' ? await auth() : auth) || null);
+  }
+
+  #url(path: string): string {
+    return `${this.#options.baseUrl}${BASE_PATH}${path}`;
+  }
+
+  async #headers(request: EndpointRequest): Promise<Headers> {
+    const { headers } = this.#options;
+    const all = await prepared(async () => new Headers(typeof headers === 'function' ? await headers() : headers));
+    const token = await this.token();
+    if (token !== null) all.set('authorization', `Bearer ${token}`);
+    all.set('accept', request.accept ?? 'application/json');
+    all.set('content-type', 'application/json');
+    if (this.position.latest !== null) all.set(POSITION_HEADER, this.position.latest);
+    for (const [name, value] of Object.entries(request.headers ?? {})) all.set(name, value);
+    return all;
+  }
+}
+
+/** What the application gives for its requests; a failure there is one of the request. */
+async function prepared<Given>(give: () => Promise<Given>): Promise<Given> {
+  try {
+    return await give();
+  } catch (cause) {
+    throw unreachable('The request could not be prepared: `headers` or `auth` failed', cause);
   }
 }
 
@@ -82,7 +119,7 @@ export async function readAnswer(response: Response): Promise<unknown> {
   return answer.data;
 }
 
-/** The error by which a subscription was refused before its stream began. */
+/** The error by which a live session was refused before its stream began. */
 export async function readRefusal(response: Response): Promise<ConvoyError> {
   const answer = parseAnswer(await readText(response));
   return answer !== null && !answer.ok

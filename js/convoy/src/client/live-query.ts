@@ -5,10 +5,8 @@
  * The moment (`LINGER_MS`) is there because screens let go and take hold again in one breath: StrictMode, a changed
  * route, a list drawn anew.
  */
-import type { ConvoyError } from '../values/errors.js';
 import { askOnce } from './once.js';
 import {
-  type Held,
   PENDING,
   PENDING_UNCONNECTED,
   type QuerySnapshot,
@@ -17,7 +15,7 @@ import {
   withResult,
   withSame,
 } from './snapshot.js';
-import type { QueryConnectionState, SubscribeRequest, Subscription, Transport } from './transport.js';
+import type { QueryConnectionState, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
 /** How long a subscription outlives its last listener. */
 const LINGER_MS = 1_000;
@@ -45,6 +43,7 @@ export class LiveQueries {
   readonly #shared = new Map<string, SharedQuery>();
   readonly #connectionListeners = new Set<() => void>();
   #connectionState: QueryConnectionState = 'closed';
+  #newsComing = false;
 
   constructor(transport: Transport, lingerMs = LINGER_MS) {
     this.#transport = transport;
@@ -66,7 +65,7 @@ export class LiveQueries {
     const key = `${request.liveness} ${request.name} ${request.args}`;
     const pending = pendingOf(request.liveness);
     return {
-      getSnapshot: () => this.#shared.get(key)?.held.snapshot ?? pending,
+      getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
       refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(),
     };
@@ -82,23 +81,35 @@ export class LiveQueries {
     if (existing) return existing;
     const shared: SharedQuery = new SharedQuery(this.#transport, request, {
       lingerMs: this.#lingerMs,
-      changed: () => this.#connectionMayHaveChanged(),
+      news: () => this.#news(),
       ended: () => {
         this.#shared.delete(key);
-        this.#connectionMayHaveChanged();
+        shared.tell();
+        this.#news();
       },
     });
     this.#shared.set(key, shared);
-    this.#connectionMayHaveChanged();
+    this.#news();
     return shared;
   }
 
   #connectionMayHaveChanged(): void {
-    const states = new Set([...this.#shared.values()].map(({ held }) => held.snapshot.connectionState));
+    const states = new Set([...this.#shared.values()].map(({ snapshot }) => snapshot.connectionState));
     const together = (['connecting', 'open'] as const).find((state) => states.has(state)) ?? 'closed';
     if (together === this.#connectionState) return;
     this.#connectionState = together;
     notify(this.#connectionListeners);
+  }
+
+  /** Tells listeners at the next microtask: what is reported before then belongs together, and none sees a part of it. */
+  #news(): void {
+    if (this.#newsComing) return;
+    this.#newsComing = true;
+    queueMicrotask(() => {
+      this.#newsComing = false;
+      this.#connectionMayHaveChanged();
+      for (const shared of [...this.#shared.values()]) shared.tell();
+    });
   }
 }
 
@@ -109,27 +120,33 @@ export function pendingOf(liveness: Liveness): QuerySnapshot<never> {
 
 interface SharedQueryHooks {
   readonly lingerMs: number;
-  changed(): void;
+  /** There is something to tell. */
+  news(): void;
   ended(): void;
 }
 
 /** One subscription and everyone who listens to it. */
 class SharedQuery {
-  held: Held;
+  snapshot: QuerySnapshot<unknown>;
   readonly #subscription: Subscription;
   readonly #hooks: SharedQueryHooks;
   readonly #listeners = new Set<() => void>();
-  #waitingForAnswer: (() => void)[] = [];
+  /** What the listeners were told last. */
+  #told: QuerySnapshot<unknown>;
+  readonly #waitingForAnswer: (() => void)[] = [];
+  /** Those whose answer has come, once the listeners know it. */
+  readonly #answered: (() => void)[] = [];
   #linger: ReturnType<typeof setTimeout> | undefined;
 
   constructor(transport: Transport, { liveness, name, args }: QueryRequest, hooks: SharedQueryHooks) {
     this.#hooks = hooks;
-    this.held = { snapshot: pendingOf(liveness), hash: null };
-    const sink = {
-      result: (data: unknown, hash: string | null) => this.#hold(withResult(this.held, data, hash), 'answer'),
-      same: () => this.#hold(withSame(this.held), 'answer'),
-      failed: (error: ConvoyError) => this.#hold(withFailure(this.held, error), 'answer'),
-      connection: (view: Parameters<typeof withConnection>[1]) => this.#hold(withConnection(this.held, view), 'news'),
+    this.snapshot = pendingOf(liveness);
+    this.#told = this.snapshot;
+    const sink: SubscriptionSink = {
+      result: (data) => this.#hold(withResult(this.snapshot, data), 'answer'),
+      same: () => this.#hold(withSame(this.snapshot), 'answer'),
+      failed: (error) => this.#hold(withFailure(this.snapshot, error), 'answer'),
+      connection: (view) => this.#hold(withConnection(this.snapshot, view), 'view'),
     };
     this.#subscription =
       liveness === 'live' ? transport.subscribe({ name, args }, sink) : askOnce(transport, { name, args }, sink);
@@ -157,21 +174,22 @@ class SharedQuery {
 
   stop(): void {
     this.#subscription.close();
-    this.#hold(withConnection(this.held, { connectionState: 'closed', isReconnecting: false }), 'answer');
+    this.#hold(withConnection(this.snapshot, { connectionState: 'closed', isReconnecting: false }), 'answer');
   }
 
-  #hold(held: Held, what: 'answer' | 'news'): void {
-    const changed = held.snapshot !== this.held.snapshot;
-    this.held = held;
-    if (changed) {
-      this.#hooks.changed();
+  /** Tells what has not been told, and then those who wait for an answer that it has come. */
+  tell(): void {
+    if (this.snapshot !== this.#told) {
+      this.#told = this.snapshot;
       notify(this.#listeners);
     }
-    if (what === 'answer') {
-      const answered = this.#waitingForAnswer;
-      this.#waitingForAnswer = [];
-      for (const resolve of answered) resolve();
-    }
+    for (const resolve of this.#answered.splice(0)) resolve();
+  }
+
+  #hold(snapshot: QuerySnapshot<unknown>, what: 'answer' | 'view'): void {
+    this.snapshot = snapshot;
+    if (what === 'answer') this.#answered.push(...this.#waitingForAnswer.splice(0));
+    this.#hooks.news();
   }
 }
 

@@ -3,16 +3,20 @@
  * anew; of several answers under way only the last question's counts.
  */
 import { errorFromPayload, isConvoyError } from '../values/errors.js';
+import { share } from './share.js';
 import type { SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
 export function askOnce(transport: Transport, request: SubscribeRequest, sink: SubscriptionSink): Subscription {
   let asked = 0;
+  let last: unknown;
   const ask = async () => {
     asked += 1;
     const turn = asked;
     try {
       const data = await transport.call({ kind: 'query', ...request });
-      if (turn === asked) sink.result(data, null);
+      if (turn !== asked) return;
+      last = share(last, data);
+      sink.result(last);
     } catch (error) {
       if (turn === asked) sink.failed(isConvoyError(error) ? error : errorFromPayload(error));
     }

@@ -4,9 +4,10 @@ import { watching } from '../../testing/watching.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
-import { SseTransport } from './sse-transport.js';
+import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ channelId: string }, number[]>('messages.list');
+const C = { channelId: 'c' };
 
 let server: ScriptedServer;
 let client: ConvoyClient;
@@ -20,7 +21,7 @@ beforeEach(async () => {
   vi.stubGlobal('document', page.document);
   server = await ScriptedServer.start();
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  client = createConvoyClient({ transport: new SseTransport({ endpoint, restAfterMs: 10, random: () => 0.999 }) });
+  client = createConvoyClient({ transport: new LiveTransport({ endpoint, restAfterMs: 10, random: () => 0.999 }) });
 });
 afterEach(async () => {
   client.close();
@@ -33,39 +34,46 @@ function look(state: 'visible' | 'hidden'): void {
   page.document.dispatchEvent(new Event('visibilitychange'));
 }
 
-test('a hidden page gives its connections back, and takes them again with what it holds when someone looks', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([1], 'h1');
+test('a hidden page gives its connection back, and takes it again with what it holds when someone looks', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
   look('hidden');
-  await stream.closed;
+  await session.closed;
   expect(await watch.until(({ connectionState }) => connectionState === 'closed')).toMatchObject({ data: [1] });
   look('visible');
-  const next = await server.nextStream();
-  expect(next.headers['last-event-id']).toBe('h1');
-  next.raw(': current\n\n');
+  const next = await server.nextSession();
+  expect(next.query(C).hash).toBe('h1');
+  next.same(C);
   await watch.until(({ isStale }) => !isStale);
 });
 
+test('a page that was opened out of sight rests too', async () => {
+  page.document.visibilityState = 'hidden';
+  const watch = watching(client, list, C);
+  await watch.until(({ connectionState }) => connectionState === 'closed');
+  look('visible');
+  await watch.until(({ connectionState }) => connectionState === 'open');
+});
+
 test('a glance elsewhere costs nothing', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
   look('hidden');
   look('visible');
-  stream.result([1], 'h1');
+  session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
-  expect(server.streams).toHaveLength(1);
+  expect(server.sessions).toHaveLength(1);
 });
 
 test('a network that is back is used at once', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.raw('retry: 60000\n\n');
-  stream.result([1], 'h1');
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
-  stream.cut();
+  session.say({ type: 'end', reason: 'shutdown', retryMs: 60_000 });
   await watch.until(({ isReconnecting }) => isReconnecting);
   page.window.dispatchEvent(new Event('online'));
-  expect((await server.nextStream()).headers['last-event-id']).toBe('h1');
+  expect((await server.nextSession()).query(C).hash).toBe('h1');
 });

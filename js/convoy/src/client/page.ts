@@ -21,3 +21,8 @@ export function listenToPage(listener: PageListener): () => void {
   window.addEventListener('pageshow', (event) => event.persisted && listener.online(), { signal: stop.signal });
   return () => stop.abort();
 }
+
+/** There is a page, and nobody looks at it. */
+export function isPageHidden(): boolean {
+  return typeof document !== 'undefined' && document.visibilityState === 'hidden';
+}

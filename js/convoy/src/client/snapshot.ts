@@ -20,11 +20,7 @@ interface SnapshotFacts extends ConnectionView {
   readonly isStale: boolean;
 }
 
-/** A snapshot with the hash of its data, which listeners have no use for. */
-export interface Held {
-  readonly snapshot: QuerySnapshot<unknown>;
-  readonly hash: string | null;
-}
+type Snapshot = QuerySnapshot<unknown>;
 
 /** Before anything is known: what a server renders, and what a query is without listeners. */
 export const PENDING: QuerySnapshot<never> = {
@@ -39,38 +35,35 @@ export const PENDING: QuerySnapshot<never> = {
 /** The same where no connection is wanted. */
 export const PENDING_UNCONNECTED: QuerySnapshot<never> = { ...PENDING, connectionState: 'disabled' };
 
-export function withResult({ snapshot, hash: before }: Held, data: unknown, hash: string | null): Held {
-  const equal = hash !== null && hash === before && snapshot.status !== 'pending';
-  if (equal && snapshot.status === 'success' && !snapshot.isStale) return { snapshot, hash };
-  const kept = equal ? snapshot.data : data;
-  return { snapshot: { ...viewIn(snapshot), status: 'success', data: kept, error: null, isStale: false }, hash };
+/** An equal result is the same object; that is how it is known to be no news. */
+export function withResult(snapshot: Snapshot, data: unknown): Snapshot {
+  if (snapshot.status === 'success' && !snapshot.isStale && snapshot.data === data) return snapshot;
+  return { ...viewIn(snapshot), status: 'success', data, error: null, isStale: false };
 }
 
-/** The transport vouches for what is held. */
-export function withSame(held: Held): Held {
-  if (held.snapshot.status !== 'success' || !held.snapshot.isStale) return held;
-  return { ...held, snapshot: { ...held.snapshot, isStale: false } };
+/** The transport vouches for the last result, also after a failure. */
+export function withSame(snapshot: Snapshot): Snapshot {
+  return snapshot.status === 'pending' ? snapshot : withResult(snapshot, snapshot.data);
 }
 
-export function withFailure({ snapshot, hash }: Held, error: ConvoyError): Held {
-  // Someone who may not ask any more shall not go on looking at the last answer either.
-  const mayKeep = error.code !== 'UNAUTHORIZED' && error.code !== 'FORBIDDEN' && snapshot.data !== null;
-  const data = mayKeep ? snapshot.data : null;
-  return {
-    snapshot: { ...viewIn(snapshot), status: 'error', data, error, isStale: mayKeep },
-    hash: mayKeep ? hash : null,
-  };
+export function withFailure(snapshot: Snapshot, error: ConvoyError): Snapshot {
+  const data = takesDataAway(error) ? null : snapshot.data;
+  return { ...viewIn(snapshot), status: 'error', data, error, isStale: data !== null };
 }
 
-export function withConnection(held: Held, view: ConnectionView): Held {
-  const { snapshot } = held;
+/** Someone who may not ask any more shall not go on looking at the last answer either. */
+export function takesDataAway({ code }: ConvoyError): boolean {
+  return code === 'UNAUTHORIZED' || code === 'FORBIDDEN';
+}
+
+export function withConnection(snapshot: Snapshot, view: ConnectionView): Snapshot {
   // A connection that is open again proves nothing yet: fresh is what a result or `same` says.
   const isStale = snapshot.isStale || (view.connectionState !== 'open' && snapshot.status === 'success');
   const unchanged =
     view.connectionState === snapshot.connectionState &&
     view.isReconnecting === snapshot.isReconnecting &&
     isStale === snapshot.isStale;
-  return unchanged ? held : { ...held, snapshot: { ...snapshot, ...view, isStale } };
+  return unchanged ? snapshot : { ...snapshot, ...view, isStale };
 }
 
 function viewIn({ connectionState, isReconnecting }: ConnectionView): ConnectionView {

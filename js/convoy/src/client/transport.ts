@@ -2,8 +2,7 @@
  * The seam between what a client promises and how its words travel. Everything above it (sharing, lingering, what a
  * listener sees) holds for any transport; everything below it (sockets, retries, heartbeats) is a transport's own.
  *
- * Today's is one `text/event-stream` per live query (`sse-transport.ts`); one stream for all of them, or a WebSocket,
- * takes its place without anyone above noticing.
+ * Ours is one connection for all live queries (`live-transport.ts`).
  */
 import type { ApiRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
@@ -13,6 +12,8 @@ export interface Transport {
   call(request: CallRequest): Promise<unknown>;
   /** Keeps a query's result coming, into `sink`, until the subscription is closed. Never calls `sink` before it returns. */
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription;
+  /** The caller's token is another one now: whatever stays open shall go on under it. */
+  refreshAuth?(): void;
   /** Ends every subscription and call in flight. Final. */
   close(): void;
 }
@@ -32,10 +33,13 @@ export interface SubscribeRequest {
   readonly args: string;
 }
 
-/** Where a transport reports what happens to one subscription. Nothing is reported after it was closed. */
+/**
+ * Where a transport reports what happens to one subscription. Nothing is reported after it was closed. What is reported
+ * to several sinks without a pause between belongs together: listeners are told after all of it.
+ */
 export interface SubscriptionSink {
-  /** A result. `hash` is equal exactly when the result is; `null` where the transport has none. */
-  result(data: unknown, hash: string | null): void;
+  /** A result. Equal results are the same object, and so are parts of them that stayed as they were. */
+  result(data: unknown): void;
   /** What was reported last is still the answer. */
   same(): void;
   /** The query failed for a reason of its own. `UNAVAILABLE` never comes this way: it shows in `connection`. */

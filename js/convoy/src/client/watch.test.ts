@@ -4,9 +4,10 @@ import { watching } from '../../testing/watching.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
-import { SseTransport } from './sse-transport.js';
+import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ channelId: string; after?: number }, { n: number }[]>('messages.list');
+const C = { channelId: 'c' };
 
 let server: ScriptedServer;
 let client: ConvoyClient;
@@ -20,65 +21,63 @@ afterEach(async () => {
 });
 
 test('results arrive as they change, over a request that carries headers and token', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  expect(stream).toMatchObject({ name: 'messages.list', args: { channelId: 'c' } });
-  expect(stream.headers).toMatchObject({ 'x-tenant': 'acme', authorization: 'Bearer secret' });
-  stream.result([], 'h0');
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  expect(session.opening).toMatchObject({ protocol: 1, queries: [{ id: 1, name: 'messages.list', args: C }] });
+  expect(session.headers).toMatchObject({ 'x-tenant': 'acme', authorization: 'Bearer secret' });
+  session.result(C, [], 'h0');
   expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ data: [], connectionState: 'open' });
-  stream.result([{ n: 1 }], 'h1');
+  session.result(C, [{ n: 1 }], 'h1');
   expect(await watch.until(({ data }) => data?.length === 1)).toMatchObject({ data: [{ n: 1 }], isStale: false });
 });
 
-test('everyone who watches the same arguments shares one stream and one object', async () => {
+test('everyone who watches the same arguments shares one query and one object', async () => {
   const first = watching(client, list, { channelId: 'c', after: 1 });
-  const stream = await server.nextStream();
-  stream.result([{ n: 1 }], 'h1');
+  const session = await server.nextSession();
+  session.result({ channelId: 'c', after: 1 }, [{ n: 1 }], 'h1');
   const { data } = await first.until(({ status }) => status === 'success');
   const second = watching(client, list, { after: 1, channelId: 'c' });
   expect((await second.until(({ status }) => status === 'success')).data).toBe(data);
-  watching(client, list, { channelId: 'other' });
-  expect((await server.nextStream()).args).toEqual({ channelId: 'other' });
-  expect(server.streams).toHaveLength(2);
+  expect(session.changes).toEqual([]);
 });
 
-test('the stream outlives the last listener for a moment, and then closes', async () => {
-  const first = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([{ n: 1 }], 'h1');
+test('the connection outlives the last listener for a moment, and then closes', async () => {
+  const first = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [{ n: 1 }], 'h1');
   await first.until(({ status }) => status === 'success');
   first.stop();
-  const again = watching(client, list, { channelId: 'c' });
+  const again = watching(client, list, C);
   await again.until(({ status }) => status === 'success');
-  expect(server.streams).toHaveLength(1);
+  expect(server.sessions).toHaveLength(1);
   expect(client.connection.getSnapshot()).toBe('open');
   again.stop();
-  await stream.closed;
+  await session.closed;
   expect(client.connection.getSnapshot()).toBe('closed');
 });
 
 test('a stopped listener hears nothing more', async () => {
-  const stopped = watching(client, list, { channelId: 'c' });
-  const other = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
+  const stopped = watching(client, list, C);
+  const other = watching(client, list, C);
+  const session = await server.nextSession();
   stopped.stop();
-  stream.result([], 'h0');
+  session.result(C, [], 'h0');
   await other.until(({ status }) => status === 'success');
   expect(stopped.seen.filter(({ status }) => status !== 'pending')).toEqual([]);
 });
 
-test('a cut stream comes back by itself, names what it holds, and keeps the object where nothing changed', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  expect(stream.headers['last-event-id']).toBeUndefined();
-  stream.result([{ n: 1 }], 'h1');
+test('a cut connection comes back by itself, names what it holds, and keeps the object where nothing changed', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  expect(session.query(C)).not.toHaveProperty('hash');
+  session.result(C, [{ n: 1 }], 'h1');
   const before = await watch.until(({ status }) => status === 'success');
-  stream.cut();
+  session.cut();
   const away = await watch.until(({ isReconnecting }) => isReconnecting);
   expect(away).toMatchObject({ data: [{ n: 1 }], isStale: true, connectionState: 'connecting' });
-  const next = await server.nextStream();
-  expect(next.headers['last-event-id']).toBe('h1');
-  next.raw(': current\n\n');
+  const next = await server.nextSession();
+  expect(next.query(C).hash).toBe('h1');
+  next.same(C);
   const back = await watch.until(({ connectionState, isStale }) => connectionState === 'open' && !isStale);
   expect(back.data).toBe(before.data);
 });
@@ -87,112 +86,125 @@ test('a server that is away at first is waited for', async () => {
   const answers = ['cut', { status: 502, type: 'text/html', body: '' }] as const;
   let refused = 0;
   server.refuse = () => answers[refused++] ?? null;
-  const watch = watching(client, list, { channelId: 'c' });
+  const watch = watching(client, list, C);
   await watch.until(({ isReconnecting, status }) => isReconnecting && status === 'pending');
-  (await server.nextStream()).result([], 'h0');
+  (await server.nextSession()).result(C, [], 'h0');
   await watch.until(({ status, connectionState }) => status === 'success' && connectionState === 'open');
   expect(refused).toBe(3);
 });
 
-test('UNAVAILABLE on an open stream keeps the data and shows as reconnecting until a result comes', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([{ n: 1 }], 'h1');
+test('UNAVAILABLE about a query keeps its data and shows as reconnecting until a result comes', async () => {
+  const watch = watching(client, list, C);
+  const other = watching(client, list, { channelId: 'other' });
+  const session = await server.nextSession();
+  session.result(C, [{ n: 1 }], 'h1');
+  session.result({ channelId: 'other' }, [], 'h0');
   const before = await watch.until(({ status }) => status === 'success');
-  stream.error({ code: 'UNAVAILABLE', message: 'The database is away' });
+  session.error(C, { code: 'UNAVAILABLE', message: 'The database is away' });
   const away = await watch.until(({ isReconnecting }) => isReconnecting);
   expect(away).toMatchObject({ status: 'success', error: null, isStale: true });
-  stream.raw(': heartbeat\n\n: heartbeat\n\n');
-  stream.result([{ n: 1 }], 'h1');
+  session.raw(': heartbeat\n\n: heartbeat\n\n');
+  session.result(C, [{ n: 1 }], 'h1');
   const back = await watch.until(({ isReconnecting }) => !isReconnecting);
+  expect(back).toMatchObject({ isStale: false, connectionState: 'open' });
   expect(back.data).toBe(before.data);
-  expect(server.streams).toHaveLength(1);
+  expect(other.seen.some(({ isReconnecting }) => isReconnecting)).toBe(false);
+  expect(server.sessions).toHaveLength(1);
 });
 
-test('a failing query keeps its stream, shows the error, and recovers', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.error({ code: 'INTERNAL', message: 'Something went wrong on the server.' });
+test('a failing query keeps its place, shows the error beside its last answer, and recovers', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.error(C, { code: 'INTERNAL', message: 'Something went wrong on the server.' });
   expect(await watch.until(({ status }) => status === 'error')).toMatchObject({
     data: null,
     error: { code: 'INTERNAL' },
     connectionState: 'open',
   });
-  stream.result([], 'h0');
+  session.result(C, [{ n: 1 }], 'h1');
   await watch.until(({ status }) => status === 'success');
-  expect(server.streams).toHaveLength(1);
+  session.error(C, { code: 'TIMEOUT', message: 'It took too long' });
+  expect(await watch.until(({ status }) => status === 'error')).toMatchObject({ data: [{ n: 1 }], isStale: true });
+  session.rows(C, 'h1', 'h2', [[0, 1], { row: { n: 2 } }]);
+  expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ data: [{ n: 1 }, { n: 2 }] });
+  expect(server.sessions).toHaveLength(1);
 });
 
-test('a refusal is shown and not repeated until someone asks again', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  server.refuse = () => ({ status: 404, body: { ok: false, error: { code: 'NOT_FOUND', message: 'no function' } } });
+test('a refused connection is shown and not made again until someone asks', async () => {
+  const watch = watching(client, list, C);
+  server.refuse = () => ({ status: 404, body: { ok: false, error: { code: 'NOT_FOUND', message: 'no path' } } });
   const refused = await watch.until(({ status }) => status === 'error');
-  expect(refused).toMatchObject({ error: { code: 'NOT_FOUND', message: 'no function' }, connectionState: 'closed' });
+  expect(refused).toMatchObject({ error: { code: 'NOT_FOUND', message: 'no path' }, connectionState: 'closed' });
   server.refuse = () => null;
-  const answered = client.liveQuery(list, { channelId: 'c' }).refetch();
-  (await server.nextStream()).result([], 'h0');
+  const answered = client.liveQuery(list, C).refetch();
+  (await server.nextSession()).result(C, [], 'h0');
   await answered;
   await watch.until(({ status }) => status === 'success');
-  expect(server.streams).toHaveLength(1);
+  expect(server.sessions).toHaveLength(1);
 });
 
 test('an error that passes is shown and tried again', async () => {
   const answers = [{ status: 500, body: { ok: false, error: { code: 'INTERNAL', message: 'no', errorId: 'e' } } }];
   server.refuse = () => answers.shift() ?? null;
-  const watch = watching(client, list, { channelId: 'c' });
+  const watch = watching(client, list, C);
   await watch.until(({ status, isReconnecting }) => status === 'error' && isReconnecting);
-  (await server.nextStream()).result([], 'h0');
+  (await server.nextSession()).result(C, [], 'h0');
   await watch.until(({ status }) => status === 'success');
 });
 
-test('a refetch asks for the whole result over a new stream, and shows the old one meanwhile', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([{ n: 1 }], 'h1');
-  await watch.until(({ status }) => status === 'success');
-  const refetched = client.liveQuery(list, { channelId: 'c' }).refetch();
-  await stream.closed;
-  const next = await server.nextStream();
-  expect(next.headers['last-event-id']).toBeUndefined();
-  expect(client.liveQuery(list, { channelId: 'c' }).getSnapshot()).toMatchObject({ data: [{ n: 1 }], isStale: true });
-  next.result([{ n: 2 }], 'h2');
+test('a refetch asks for the whole result under a new number, and shows the old one meanwhile', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  const old = session.query(C).id;
+  session.result(C, [{ n: 1 }], 'h1');
+  const before = await watch.until(({ status }) => status === 'success');
+  const refetched = client.liveQuery(list, C).refetch();
+  const { add, remove } = await session.nextChange();
+  expect(remove).toEqual([old]);
+  expect(add).toEqual([{ id: old + 1, name: 'messages.list', args: C }]);
+  expect(client.liveQuery(list, C).getSnapshot().data).toBe(before.data);
+  session.say({ type: 'result', id: old, hash: 'late', data: [{ n: 0 }] });
+  session.result(C, [{ n: 1 }, { n: 2 }], 'h2');
   await refetched;
-  expect(watch.seen.at(-1)).toMatchObject({ data: [{ n: 2 }], isStale: false });
+  const after = client.liveQuery(list, C).getSnapshot();
+  expect(after.data).toEqual([{ n: 1 }, { n: 2 }]);
+  expect(after.data?.[0]).toBe(before.data?.[0]);
+  expect(watch.seen.map(({ data }) => data)).not.toContainEqual([{ n: 0 }]);
 });
 
-test('frames may come in any pieces, and unknown ones are passed over', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  const text = 'id: h1\r\ndata: {"type":"result","name":"messages.list","ts":1,"data":[{"n":1,"s":"ä€😀"}]}\r\n\r\n';
-  stream.raw('event: later\ndata: {"type":"rows"}\n\ndata: what\n\n');
-  for (const byte of Buffer.from(text)) {
-    stream.raw(Buffer.of(byte));
+test('frames may come in any pieces, and unknown messages are passed over', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.say({ type: 'weather', of: 'tomorrow' });
+  const text = session.frameOf({ type: 'result', id: 1, hash: 'h1', ts: 1, data: [{ n: 1, s: 'ä€😀' }] });
+  for (const byte of Buffer.from(`event: frame\r\ndata: ${text}\r\n\r\n`)) {
+    session.raw(Buffer.of(byte));
     await new Promise((resolve) => setImmediate(resolve));
   }
   const { data } = await watch.until(({ status }) => status === 'success');
   expect(data).toEqual([{ n: 1, s: 'ä€😀' }]);
 });
 
-test('a stream that falls silent is left, and another is opened', async () => {
+test('a connection that falls silent is left, and another is opened', async () => {
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  const transport = new SseTransport({ endpoint, silenceMs: 100, random: () => 0 });
+  const transport = new LiveTransport({ endpoint, times: { silenceMs: 100 }, random: () => 0 });
   const impatient = createConvoyClient({ transport });
-  const watch = watching(impatient, list, { channelId: 'c' });
-  const silent = await server.nextStream();
-  silent.result([{ n: 1 }], 'h1');
+  const watch = watching(impatient, list, C);
+  const silent = await server.nextSession();
+  silent.result(C, [{ n: 1 }], 'h1');
   await silent.closed;
-  expect((await server.nextStream()).headers['last-event-id']).toBe('h1');
+  expect((await server.nextSession()).query(C).hash).toBe('h1');
   expect(watch.seen.some(({ isReconnecting }) => isReconnecting)).toBe(true);
   impatient.close();
 });
 
-test('closing ends the streams, and what was known stays readable', async () => {
-  const watch = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([{ n: 1 }], 'h1');
+test('closing ends the connection, and what was known stays readable', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [{ n: 1 }], 'h1');
   await watch.until(({ status }) => status === 'success');
   client.close();
-  await stream.closed;
+  await session.closed;
   expect(watch.seen.at(-1)).toMatchObject({ data: [{ n: 1 }], isStale: true, connectionState: 'closed' });
   const late = watching(client, list, { channelId: 'late' });
   expect(await late.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'UNAVAILABLE' } });
@@ -201,16 +213,16 @@ test('closing ends the streams, and what was known stays readable', async () => 
 test('a listener that throws keeps nobody else from hearing', async () => {
   const surfaced = new Promise((resolve) => process.once('uncaughtException', resolve));
   const mistake = new Error('in a listener');
-  const stop = client.watch(list, { channelId: 'c' }, ({ status }) => {
+  const stop = client.watch(list, C, ({ status }) => {
     if (status === 'success') throw mistake;
   });
-  const other = watching(client, list, { channelId: 'c' });
-  const stream = await server.nextStream();
-  stream.result([], 'h0');
+  const other = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [], 'h0');
   await other.until(({ status }) => status === 'success');
   expect(await surfaced).toBe(mistake);
   stop();
-  stream.result([{ n: 1 }], 'h1');
+  session.result(C, [{ n: 1 }], 'h1');
   await other.until(({ data }) => data?.length === 1);
-  expect(server.streams).toHaveLength(1);
+  expect(server.sessions).toHaveLength(1);
 });

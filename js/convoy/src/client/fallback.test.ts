@@ -1,0 +1,168 @@
+/** Where a stream does not get through: what takes its place, and when. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { WebSocket as NodeWebSocket } from 'ws';
+import { ScriptedServer } from '../../testing/scripted-server.js';
+import { watching } from '../../testing/watching.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { type ConvoyClient, createConvoyClient } from './client.js';
+import { Endpoint, type EndpointOptions } from './endpoint.js';
+import { LiveTransport } from './live-transport.js';
+
+const list = makeQueryRef<{ of: string }, number[]>('rows.list');
+const add = makeMutationRef<{ n: number }, string>('rows.add');
+const A = { of: 'a' };
+const B = { of: 'b' };
+
+let server: ScriptedServer;
+const clients: ConvoyClient[] = [];
+beforeEach(async () => {
+  server = await ScriptedServer.start();
+  vi.spyOn(console, 'warn').mockImplementation(() => {});
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await server.stop();
+  vi.restoreAllMocks();
+});
+
+/** A client that waits for nothing long. Node 20 has no WebSocket of its own. */
+function client(options: Partial<EndpointOptions> = {}): ConvoyClient {
+  // `ws` has the parts of a browser's WebSocket that are used here.
+  const WebSocket = NodeWebSocket as unknown as typeof globalThis.WebSocket;
+  const endpoint = new Endpoint({ baseUrl: server.baseUrl, WebSocket, ...options });
+  const times = { acceptMs: 200, sessionMs: 50 };
+  const made = createConvoyClient({
+    transport: new LiveTransport({ endpoint, times, pollEveryMs: 5, random: () => 0 }),
+  });
+  clients.push(made);
+  return made;
+}
+
+describe.each(['the body', 'the answer'] as const)('where a proxy holds back %s', (what) => {
+  test('a WebSocket carries the session, its token in the first message', async () => {
+    server.held = what;
+    const one = client({ auth: () => 'secret' });
+    const watch = watching(one, list, A);
+    const session = await server.nextSession();
+    expect(session.kind).toBe('socket');
+    expect(session.opening).toMatchObject({ protocol: 1, token: 'secret', queries: [{ id: 1, args: A }] });
+    expect(session.headers).not.toHaveProperty('authorization');
+    session.result(A, [1], 'h1');
+    expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ connectionState: 'open' });
+    expect(console.warn).not.toHaveBeenCalled();
+  });
+});
+
+describe('a session over a WebSocket', () => {
+  async function open(options: Partial<EndpointOptions> = {}) {
+    server.held = 'the body';
+    const one = client(options);
+    const watch = watching(one, list, A);
+    const session = await server.nextSession();
+    session.result(A, [1], 'h1');
+    await watch.until(({ status }) => status === 'success');
+    return { one, watch, session };
+  }
+
+  test('is told of changes, and of a new token', async () => {
+    const { one, session } = await open({ auth: () => 'two' });
+    const second = watching(one, list, B);
+    expect((await session.nextChange()).add).toMatchObject([{ args: B }]);
+    session.raw('\n');
+    session.result(B, [2], 'h2');
+    await second.until(({ status }) => status === 'success');
+    one.refreshAuth();
+    expect(await session.nextChange()).toMatchObject({ add: [], remove: [], token: 'two' });
+  });
+
+  test('settles mutations', async () => {
+    const { one, session } = await open();
+    server.answer = ({ headers }) => {
+      session.say({ type: 'settled', key: headers['idempotency-key'] });
+      return { body: { ok: true, data: 'id' } };
+    };
+    expect(await one.mutation(add, { n: 1 })).toBe('id');
+    expect(server.calls[0]?.headers['convoy-session']).toBe(session.name);
+  });
+
+  test('comes back as one, with hashes and the position, since that is what works here', async () => {
+    const { watch, session } = await open();
+    const { id } = session.query(A);
+    session.say({ type: 'result', id, hash: 'h2', position: 'x.7', data: [2] });
+    await watch.until(({ data }) => data?.[0] === 2);
+    session.cut();
+    const next = await server.nextSession();
+    expect(next.kind).toBe('socket');
+    expect(next.opening).toMatchObject({ position: 'x.7', queries: [{ args: A, hash: 'h2' }] });
+    next.same(A);
+    await watch.until(({ isStale }) => !isStale);
+  });
+
+  test('that carries what is no message is left for another', async () => {
+    const { session } = await open();
+    session.raw('what');
+    expect((await server.nextSession()).query(A).hash).toBe('h1');
+  });
+});
+
+describe('where neither gets through', () => {
+  test.each([
+    ['a WebSocket is cut', {}],
+    ['there is none', { WebSocket: undefined }],
+    ['one would not carry the headers of this client', { headers: { 'x-tenant': 'acme' } }],
+  ] as const)('because %s, queries are asked again and again, and it is said once', async (what, options) => {
+    server.held = 'the body';
+    if (what === 'a WebSocket is cut') server.sockets = 'blocked';
+    let n = 0;
+    server.answer = ({ name }) => ({ body: { ok: true, data: name === 'rows.list' ? [Math.floor(n++ / 3)] : 'id' } });
+    const one = client(options);
+    const watch = watching(one, list, A);
+    expect(await watch.until(({ data }) => data?.[0] === 0)).toMatchObject({ connectionState: 'open' });
+    await watch.until(({ data }) => data?.[0] === 2);
+    // An equal answer is no news.
+    expect(watch.seen.filter(({ data }) => data?.[0] === 1)).toHaveLength(1);
+    expect(console.warn).toHaveBeenCalledTimes(1);
+    expect(console.warn).toHaveBeenCalledWith(expect.stringContaining('WebSocket'));
+    expect(await one.mutation(add, { n: 1 })).toBe('id');
+    expect(server.calls.find(({ kind }) => kind === 'mutation')?.headers).not.toHaveProperty('convoy-session');
+  });
+
+  test('a query that is added is asked at once, and one that fails fails alone', async () => {
+    server.held = 'the body';
+    server.sockets = 'blocked';
+    server.answer = ({ args }) =>
+      (args as typeof A).of === 'a'
+        ? { body: { ok: true, data: [1] } }
+        : { status: 403, body: { ok: false, error: { code: 'FORBIDDEN', message: 'not yours' } } };
+    const one = client();
+    const watch = watching(one, list, A);
+    await watch.until(({ status }) => status === 'success');
+    const other = watching(one, list, B);
+    expect(await other.until(({ status }) => status === 'error')).toMatchObject({ connectionState: 'open' });
+    expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
+  });
+
+  test('and the server is away as well, the better ways are tried again from the first', async () => {
+    server.held = 'the body';
+    server.sockets = 'blocked';
+    let away = false;
+    server.answer = () => (away ? { status: 502, type: 'text/html', body: '' } : { body: { ok: true, data: [1] } });
+    away = true;
+    const watch = watching(client(), list, A);
+    await watch.until(({ isReconnecting }) => isReconnecting);
+    server.held = 'nothing';
+    const session = await server.nextSession();
+    expect(session.kind).toBe('stream');
+    expect(console.warn).not.toHaveBeenCalled();
+  });
+});
+
+test('a `fetch` that cannot stream goes by WebSocket', async () => {
+  const whole: typeof fetch = async (url, init) => {
+    const response = await fetch(url, init);
+    return Object.defineProperty(response, 'body', { value: null });
+  };
+  watching(client({ fetch: whole }), list, A);
+  expect((await server.nextSession()).kind).toBe('stream');
+  expect((await server.nextSession()).kind).toBe('socket');
+});

@@ -1,0 +1,130 @@
+/** When a mutation's promise resolves. */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
+import type { ScriptedSession } from '../../testing/scripted-session.js';
+import { watching } from '../../testing/watching.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { type ConvoyClient, createConvoyClient } from './client.js';
+import { Endpoint } from './endpoint.js';
+import { LiveTransport } from './live-transport.js';
+
+const list = makeQueryRef<{ of: string }, number[]>('rows.list');
+const add = makeMutationRef<{ n: number }, string>('rows.add');
+const A = { of: 'a' };
+
+let server: ScriptedServer;
+let client: ConvoyClient;
+beforeEach(async () => {
+  server = await ScriptedServer.start();
+  client = clientThatWaits(60_000);
+});
+afterEach(async () => {
+  client.close();
+  await server.stop();
+});
+
+function clientThatWaits(settleMs: number): ConvoyClient {
+  const endpoint = new Endpoint({ baseUrl: server.baseUrl });
+  return createConvoyClient({ transport: new LiveTransport({ endpoint, settleMs, random: () => 0 }) });
+}
+
+/** A client that shows something, over the session that shows it. */
+async function showing(one = client): Promise<{ readonly seen: number[][]; readonly session: ScriptedSession }> {
+  const watch = watching(one, list, A);
+  const session = await server.nextSession();
+  session.result(A, [1], 'h1');
+  await watch.until(({ status }) => status === 'success');
+  const seen: number[][] = [];
+  one.watch(list, A, ({ data }) => data && seen.push(data));
+  return { seen, session };
+}
+
+/** The next call, answered when told to. */
+function held(): { readonly arrived: Promise<ScriptedCall>; answer(data: unknown): void } {
+  let answer = (_data: unknown) => {};
+  const arrived = new Promise<ScriptedCall>((resolve) => {
+    server.answer = (call) =>
+      new Promise((reply) => {
+        answer = (data) => reply({ body: { ok: true, data } });
+        resolve(call);
+      });
+  });
+  return { arrived, answer: (data) => answer(data) };
+}
+
+const keyOf = ({ headers }: ScriptedCall) => headers['idempotency-key'];
+
+test('when the session says that all it changed was sent, and who watches has heard of it', async () => {
+  const { seen, session } = await showing();
+  const call = held();
+  const mutation = client.mutation(add, { n: 2 }).then((answer) => ({ answer, shown: seen.at(-1) }));
+  const arrived = await call.arrived;
+  expect(arrived.headers['convoy-session']).toBe(session.name);
+  call.answer('id');
+  session.say(
+    { type: 'rows', id: session.query(A).id, from: 'h1', hash: 'h2', rows: [[0, 1], { row: 2 }] },
+    { type: 'settled', key: keyOf(arrived) },
+  );
+  expect(await mutation).toEqual({ answer: 'id', shown: [1, 2] });
+});
+
+test('with its answer, where that comes after', async () => {
+  const { session } = await showing();
+  const call = held();
+  const watch = watching(client, list, A);
+  const mutation = client.mutation(add, { n: 2 });
+  session.say({ type: 'settled', key: keyOf(await call.arrived) });
+  session.result(A, [1, 2], 'h2');
+  await watch.until(({ data }) => data?.length === 2);
+  call.answer('id');
+  expect(await mutation).toBe('id');
+});
+
+test('not by what settles another', async () => {
+  const { session } = await showing();
+  let settled = false;
+  const call = held();
+  const watch = watching(client, list, A);
+  const mutation = client.mutation(add, { n: 2 }).finally(() => {
+    settled = true;
+  });
+  const arrived = await call.arrived;
+  call.answer('id');
+  session.say({ type: 'settled', key: 'another' });
+  session.result(A, [1, 2], 'h2');
+  await watch.until(({ data }) => data?.length === 2);
+  expect(settled).toBe(false);
+  session.say({ type: 'settled', key: keyOf(arrived) });
+  await mutation;
+});
+
+test('when it is committed, where the session is lost meanwhile', async () => {
+  const { session } = await showing();
+  const call = held();
+  const mutation = client.mutation(add, { n: 2 });
+  await call.arrived;
+  session.cut();
+  await server.nextSession();
+  call.answer('id');
+  expect(await mutation).toBe('id');
+});
+
+test('when it is committed, where nothing is watched', async () => {
+  server.answer = () => ({ body: { ok: true, data: 'id' } });
+  expect(await client.mutation(add, { n: 2 })).toBe('id');
+  expect(server.calls[0]?.headers).not.toHaveProperty('convoy-session');
+});
+
+test('a moment after it was committed, whatever the session says', async () => {
+  const impatient = clientThatWaits(5);
+  await showing(impatient);
+  server.answer = () => ({ body: { ok: true, data: 'id' } });
+  expect(await impatient.mutation(add, { n: 2 })).toBe('id');
+  impatient.close();
+});
+
+test('at once, where it fails', async () => {
+  await showing();
+  server.answer = () => ({ status: 409, body: { ok: false, error: { code: 'CONFLICT', message: 'taken' } } });
+  await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({ code: 'CONFLICT' });
+});

@@ -1,0 +1,126 @@
+/** The server's end of one live session: keeps what the client asks for, and says what a test tells it to. */
+import { randomBytes } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
+import type { Piece, QueryWish } from '../src/protocol/frames.js';
+import { Arrivals } from './arrivals.js';
+
+/** How a session's words travel. */
+export interface SessionWire {
+  readonly kind: 'stream' | 'socket';
+  /** One frame: messages separated by newlines. */
+  frame(text: string): void;
+  raw(bytes: string | Uint8Array): void;
+  end(): void;
+  cut(): void;
+  readonly closed: Promise<void>;
+}
+
+export interface ReceivedChange {
+  readonly add: readonly QueryWish[];
+  readonly remove: readonly number[];
+  readonly auth?: true;
+  readonly token?: string;
+  readonly headers: IncomingHttpHeaders;
+}
+
+interface Opening {
+  readonly protocol: number;
+  readonly queries: readonly QueryWish[];
+  readonly token?: string;
+  readonly position?: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly wire: SessionWire;
+}
+
+export type Saying = { readonly type: string } & Readonly<Record<string, unknown>>;
+
+export class ScriptedSession {
+  readonly name = randomBytes(16).toString('hex');
+  /** What the client said first. */
+  readonly opening: Opening;
+  /** What it wants now. */
+  readonly queries = new Map<number, QueryWish>();
+  /** Settles when the client has gone, or the session has ended. */
+  readonly closed: Promise<void>;
+  readonly changes: ReceivedChange[] = [];
+  readonly #arrived = new Arrivals<ReceivedChange>();
+  readonly #wire: SessionWire;
+  #seq = 0;
+
+  constructor(opening: Opening) {
+    this.opening = opening;
+    this.#wire = opening.wire;
+    this.closed = opening.wire.closed;
+    for (const query of opening.queries) this.queries.set(query.id, query);
+  }
+
+  get kind(): SessionWire['kind'] {
+    return this.#wire.kind;
+  }
+
+  get headers(): IncomingHttpHeaders {
+    return this.opening.headers;
+  }
+
+  /** The next change the client sends, or has sent and nobody asked for yet. */
+  nextChange(): Promise<ReceivedChange> {
+    return this.#arrived.next();
+  }
+
+  change(change: Omit<ReceivedChange, 'headers'>, headers: IncomingHttpHeaders): void {
+    for (const id of change.remove) this.queries.delete(id);
+    for (const query of change.add) this.queries.set(query.id, query);
+    const received = { ...change, headers };
+    this.changes.push(received);
+    this.#arrived.add(received);
+  }
+
+  /** The query the client wants with these arguments. */
+  query(args: unknown): QueryWish {
+    const found = [...this.queries.values()].findLast((query) => isDeepStrictEqual(query.args, args));
+    if (!found) throw new Error(`nobody wants ${JSON.stringify(args)}`);
+    return found;
+  }
+
+  /** One frame of these messages, counted. */
+  say(...messages: readonly Saying[]): void {
+    this.#wire.frame(this.frameOf(...messages));
+  }
+
+  /** The text of a frame, counted as said. */
+  frameOf(...messages: readonly Saying[]): string {
+    return messages.map(({ type, ...rest }) => JSON.stringify({ type, seq: this.#seq++, ...rest })).join('\n');
+  }
+
+  result(args: unknown, data: unknown, hash: string): void {
+    this.say({ type: 'result', id: this.query(args).id, ts: 1, hash, data });
+  }
+
+  rows(args: unknown, from: string, hash: string, rows: readonly Piece[]): void {
+    this.say({ type: 'rows', id: this.query(args).id, ts: 1, from, hash, rows });
+  }
+
+  same(args: unknown): void {
+    const { id, hash } = this.query(args);
+    this.say({ type: 'same', id, hash });
+  }
+
+  error(args: unknown, error: { readonly code: string; readonly message: string }): void {
+    this.say({ type: 'error', id: this.query(args).id, ts: 1, error });
+  }
+
+  /** Any bytes, as they are. */
+  raw(bytes: string | Uint8Array): void {
+    this.#wire.raw(bytes);
+  }
+
+  end(): void {
+    this.#wire.end();
+  }
+
+  /** Cuts the connection. */
+  cut(): void {
+    this.#wire.cut();
+  }
+}
