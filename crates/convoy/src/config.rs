@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::mistakes::Mistakes;
+
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -26,6 +28,10 @@ pub struct Config {
     /// Published limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Mistakes to make on purpose; none outside of tests.
+    #[cfg_attr(feature = "mistakes", serde(default))]
+    #[cfg_attr(not(feature = "mistakes"), serde(skip))]
+    pub mistakes: Mistakes,
 }
 
 /// The published limits; every one has a named error.

@@ -20,6 +20,7 @@ pub mod http;
 pub mod id;
 pub mod key;
 pub mod live;
+pub mod mistakes;
 pub mod op;
 pub mod postgres;
 pub mod schema;
