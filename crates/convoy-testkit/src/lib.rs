@@ -7,16 +7,26 @@
 
 mod app;
 mod client;
+mod connection;
 mod database;
+mod events;
 mod host;
+mod proxy;
+mod rows;
+mod session;
+mod subscriber;
 mod wire;
 
 use std::time::Duration;
 
 pub use app::{App, IndexSpec, table};
 pub use client::{Client, Reply, Watch};
-pub use database::TestDb;
+pub use connection::Connection;
+pub use database::{Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};
+pub use proxy::{End, Proxy};
+pub use session::Session;
+pub use subscriber::{Heard, Subscriber};
 pub use wire::{Cut, Wire};
 
 /// How long a test waits for an event before it calls it missing.
