@@ -24,7 +24,7 @@ pub use client::{Client, Reply, Watch};
 pub use connection::Connection;
 pub use database::{Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};
-pub use proxy::{End, Proxy};
+pub use proxy::{End, Listener, Proxy};
 pub use session::Session;
 pub use subscriber::{Heard, Subscriber};
 pub use wire::{Cut, Wire};

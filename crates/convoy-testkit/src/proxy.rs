@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 /// How a connection ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum End {
     /// Both sides are sent a reset.
     Reset,
@@ -32,9 +32,20 @@ struct Lines {
 }
 
 struct Line {
+    /// Its port on the side of Postgres.
+    port: u16,
     /// It has sent `LISTEN`.
     listens: bool,
     end: oneshot::Sender<End>,
+}
+
+/// A connection that listens for notifications.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener {
+    /// Greater than those of all connections before it; the first is 1.
+    pub number: u64,
+    /// What Postgres knows it by: its `client_port` in `pg_stat_activity`.
+    pub port: u16,
 }
 
 impl Proxy {
@@ -57,41 +68,39 @@ impl Proxy {
         (Proxy { lines }, format!("{role}@127.0.0.1:{port}/{database}"))
     }
 
-    /// Ends a connection that listens for notifications; waits for one where there
-    /// is none.
-    pub async fn end_listener(&self, how: End) {
-        loop {
-            let listening = self.listener().await;
-            let line = self.lines.open.lock().remove(&listening);
-            // Its own end may have come first.
-            if line.is_some_and(|line| line.end.send(how).is_ok()) {
-                return;
-            }
-        }
-    }
-
-    /// Waits until a connection listens; gives its number, which no later one has.
-    pub async fn listener(&self) -> u64 {
+    /// Waits for a connection that listens and came after the one of this number;
+    /// after 0, for any.
+    pub async fn listener_after(&self, number: u64) -> Listener {
         let mut changed = self.lines.changed.subscribe();
         crate::within(async {
             loop {
-                let newest = {
+                let listening = {
                     let open = self.lines.open.lock();
-                    open.iter().filter(|(_, line)| line.listens).map(|(number, _)| *number).max()
+                    let later = open.iter().find(|(other, line)| line.listens && **other > number);
+                    later.map(|(number, line)| Listener { number: *number, port: line.port })
                 };
-                if let Some(number) = newest {
-                    return number;
+                if let Some(listener) = listening {
+                    return listener;
                 }
                 changed.changed().await.expect("the proxy lives");
             }
         })
         .await
     }
+
+    /// Ends a connection, unless it has ended.
+    pub fn end(&self, number: u64, how: End) {
+        if let Some(line) = self.lines.open.lock().remove(&number) {
+            // Where nobody receives this, its own end came first.
+            line.end.send(how).ok();
+        }
+    }
 }
 
 async fn relay(number: u64, near: TcpStream, far: TcpStream, lines: Arc<Lines>) {
     let (end, ended) = oneshot::channel();
-    lines.open.lock().insert(number, Line { listens: false, end });
+    let port = far.local_addr().expect("an address").port();
+    lines.open.lock().insert(number, Line { port, listens: false, end });
     let (from_client, to_client) = near.into_split();
     let (from_server, to_server) = far.into_split();
     let mut ways = Ways { from_client, to_client, from_server, to_server };
