@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::PATIENCE;
-use crate::events::{Events, data_of, is_heartbeat};
-use crate::subscriber::{Heard, Subscriber};
+use crate::events::{Events, data_of};
+use crate::reader::{Holder, Reader};
 
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
@@ -98,7 +98,7 @@ impl Client {
         let path = format!("/api/subscribe?name={name}&args={args}");
         let response = self.request(Method::GET, &path, Bytes::new()).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-        Watch { events: Events::new(response.into_body()), latest: None }
+        Watch { events: Events::new(response.into_body()) }
     }
 
     pub(crate) async fn request(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {
@@ -114,6 +114,12 @@ impl Client {
 /// An open stream of one query.
 pub struct Watch {
     events: Events,
+}
+
+/// What a stream of one query has said last.
+#[derive(Default)]
+pub struct Answer {
+    /// The newest result.
     latest: Option<Value>,
 }
 
@@ -122,7 +128,7 @@ impl Watch {
     pub async fn message(&mut self) -> Option<Value> {
         loop {
             let event = self.events.next().await?;
-            if let Some(message) = self.take(&event) {
+            if let Some(message) = message_of(&event) {
                 return Some(message);
             }
         }
@@ -152,9 +158,7 @@ impl Watch {
 
     /// The next event as it came, comments included.
     pub async fn event(&mut self) -> Option<String> {
-        let event = self.events.next().await?;
-        self.take(&event);
-        Some(event)
+        self.events.next().await
     }
 
     /// Whether nothing more has arrived. Ask only once the server is at rest.
@@ -162,26 +166,25 @@ impl Watch {
         self.events.is_quiet()
     }
 
-    /// The message of an event, if it has one.
-    fn take(&mut self, event: &str) -> Option<Value> {
-        let message: Value = serde_json::from_str(data_of(event).next()?).expect("frames are JSON");
-        if message["type"] == "result" {
-            self.latest = Some(message["data"].clone());
-        }
-        Some(message)
+    /// Reads all the time from now on.
+    pub fn read_on(self) -> Reader<Answer> {
+        Reader::new(self.events, Answer::default())
     }
 }
 
-impl Subscriber for Watch {
-    async fn hear(&mut self) -> Heard {
-        match self.event().await {
-            None => Heard::End,
-            Some(event) if is_heartbeat(&event) => Heard::Heartbeat,
-            Some(_) => Heard::News,
+impl Holder for Answer {
+    fn take(&mut self, event: &str) {
+        if let Some(mut message) = message_of(event).filter(|message| message["type"] == "result") {
+            self.latest = Some(message["data"].take());
         }
     }
 
     fn latest(&self, _query: u64) -> Option<&Value> {
         self.latest.as_ref()
     }
+}
+
+/// The message of an event; comments have none.
+fn message_of(event: &str) -> Option<Value> {
+    data_of(event).next().map(|data| serde_json::from_str(data).expect("frames are JSON"))
 }

@@ -9,22 +9,27 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Reply};
 use crate::events::{Events, data_of, is_heartbeat};
-use crate::subscriber::{Heard, Subscriber};
+use crate::reader::{Holder, Reader};
 use crate::{rows, within};
 
 /// An open session.
 pub struct Session {
-    /// Its name on this server.
+    events: Events,
+    answers: Answers,
+}
+
+/// What a session has been told.
+#[derive(Default)]
+pub struct Answers {
+    /// The session's name on this server.
     pub id: String,
     /// Messages that were about no result (`error`, `settled`, `auth`, `end`), in
-    /// order of arrival. The reader empties it.
+    /// order of arrival.
     pub told: Vec<Value>,
     /// How many results have arrived, whole or as rows.
     pub results: usize,
     /// The newest position that was said.
     pub position: Option<String>,
-    client: Client,
-    events: Events,
     next_seq: u64,
     held: HashMap<u64, Held>,
 }
@@ -43,84 +48,88 @@ impl Client {
 
     /// The same, where it may be refused.
     pub async fn try_live(&self, queries: Value) -> Result<Session, Reply> {
+        self.resume(Answers::default(), queries).await
+    }
+
+    /// Opens a session in place of one that has ended: what that held is held, and
+    /// `queries` may name it by hash.
+    pub async fn resume(&self, ended: Answers, queries: Value) -> Result<Session, Reply> {
         let body = json!({ "protocol": 1, "queries": queries }).to_string();
         let response = within(self.request(Method::POST, "/api/live", Bytes::from(body))).await;
         if response.status() != 200 {
             return Err(Reply::read(response).await);
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-        let mut session = Session {
-            id: String::new(),
-            told: Vec::new(),
-            results: 0,
-            position: None,
-            client: self.clone(),
-            events: Events::new(response.into_body()),
-            next_seq: 0,
-            held: HashMap::new(),
-        };
-        while session.id.is_empty() {
-            assert_ne!(session.hear().await, Heard::End, "a session begins with its name");
+        let answers = Answers { held: ended.held, ..Answers::default() };
+        let mut session = Session { events: Events::new(response.into_body()), answers };
+        while session.answers.id.is_empty() {
+            assert!(session.hear().await, "a session begins with its name");
         }
         Ok(session)
+    }
+
+    /// Changes what a session watches, or who it is: the body of
+    /// `POST /api/live/<session>`.
+    pub async fn change(&self, session: &str, change: Value) -> Reply {
+        self.send(Method::POST, &format!("/api/live/{session}"), change.to_string()).await
     }
 }
 
 impl Session {
-    /// Changes what is watched, or who watches: the body of
-    /// `POST /api/live/<session>`.
-    pub async fn change(&self, change: Value) -> Reply {
-        self.change_as(&self.client, change).await
+    /// Its name on this server.
+    pub fn id(&self) -> &str {
+        &self.answers.id
     }
 
-    /// The same, sent with the headers of another client.
-    pub async fn change_as(&self, client: &Client, change: Value) -> Reply {
-        client.send(Method::POST, &format!("/api/live/{}", self.id), change.to_string()).await
+    /// What it has been told so far.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
-    /// Forgets what is held of a query, as a client does that watches it no more.
-    pub fn forget(&mut self, query: u64) {
-        self.held.remove(&query);
-    }
-
-    /// What is held of a query: its hash and its result.
-    pub fn held(&self, query: u64) -> Option<(&str, &Value)> {
-        self.held.get(&query).map(|held| (held.hash.as_str(), &held.data))
-    }
-
-    /// Takes over what an earlier session of the same client held, to be named by
-    /// hash.
-    pub fn hold(&mut self, query: u64, hash: &str, data: Value) {
-        self.held.insert(query, Held { hash: hash.to_owned(), data });
+    /// Takes in the next event. `false` when the stream has ended.
+    pub async fn hear(&mut self) -> bool {
+        let Some(event) = self.events.next().await else { return false };
+        if !is_heartbeat(&event) {
+            self.answers.take(&event);
+        }
+        true
     }
 
     /// Reads until the newest result of a query is as `wanted`.
     pub async fn until(&mut self, query: u64, wanted: impl Fn(&Value) -> bool) -> Value {
-        within(async {
-            loop {
-                if let Some(data) = self.latest(query).filter(|data| wanted(data)) {
-                    return data.clone();
-                }
-                assert_ne!(self.hear().await, Heard::End, "the stream ends: {:?}", self.told);
-            }
-        })
-        .await
+        self.until_held(|answers| answers.latest(query).filter(|data| wanted(data)).cloned()).await
     }
 
-    /// Reads until a message of this type has been told, and gives it.
+    /// Reads until a message of this type has been told, and gives the first.
     pub async fn until_told(&mut self, kind: &str) -> Value {
+        self.until_held(|answers| answers.told.iter().find(|message| message["type"] == kind).cloned()).await
+    }
+
+    async fn until_held(&mut self, found: impl Fn(&Answers) -> Option<Value>) -> Value {
         within(async {
             loop {
-                if let Some(place) = self.told.iter().position(|message| message["type"] == kind) {
-                    return self.told.remove(place);
+                if let Some(found) = found(&self.answers) {
+                    return found;
                 }
-                assert_ne!(self.hear().await, Heard::End, "the stream ends: {:?}", self.told);
+                assert!(self.hear().await, "the stream has ended: {:?}", self.answers.told);
             }
         })
         .await
     }
 
-    fn take(&mut self, message: Value) {
+    /// Reads all the time from now on.
+    pub fn read_on(self) -> Reader<Answers> {
+        Reader::new(self.events, self.answers)
+    }
+}
+
+impl Answers {
+    /// The hash of what is held of a query.
+    pub fn hash(&self, query: u64) -> Option<&str> {
+        self.held.get(&query).map(|held| held.hash.as_str())
+    }
+
+    fn take_message(&mut self, message: Value) {
         assert_eq!(message["seq"], self.next_seq, "messages are counted: {message}");
         let kind = message["type"].as_str().expect("a message has a type");
         assert_eq!(kind == "session", self.next_seq == 0, "a session's name comes first, and once: {message}");
@@ -156,16 +165,11 @@ impl Session {
     }
 }
 
-impl Subscriber for Session {
-    async fn hear(&mut self) -> Heard {
-        let Some(event) = self.events.next().await else { return Heard::End };
-        if is_heartbeat(&event) {
-            return Heard::Heartbeat;
+impl Holder for Answers {
+    fn take(&mut self, event: &str) {
+        for data in data_of(event) {
+            self.take_message(serde_json::from_str(data).expect("messages are JSON"));
         }
-        for data in data_of(&event) {
-            self.take(serde_json::from_str(data).expect("messages are JSON"));
-        }
-        Heard::News
     }
 
     fn latest(&self, query: u64) -> Option<&Value> {

@@ -1,23 +1,25 @@
 //! How a test knows that engines have heard of all that was written, and are done
 //! with it.
 
-use convoy_testkit::{App, Psql, Subscriber, Watch, within};
+use convoy_testkit::{Answer, App, Holder, Psql, Reader, within};
 use serde_json::{Value, json};
 
 /// Marks left in a table that nothing else watches.
 pub struct Barrier<'a> {
-    apps: Vec<(&'a App, Watch)>,
-    next: u64,
+    apps: Vec<(&'a App, Reader<Answer>)>,
+    last: u64,
 }
 
 impl<'a> Barrier<'a> {
     /// Before these engines, which serve the chat.
     pub async fn before(apps: &[&'a App]) -> Barrier<'a> {
-        let mut watched = Vec::new();
+        let (mut watched, mut last) = (Vec::new(), 0);
         for app in apps {
-            watched.push((*app, app.client().watch("marks.last", json!({})).await));
+            let mut watch = app.client().watch("marks.last", json!({})).await;
+            last = watch.next().await[0]["n"].as_u64().unwrap_or_default();
+            watched.push((*app, watch.read_on()));
         }
-        Barrier { apps: watched, next: 1 }
+        Barrier { apps: watched, last }
     }
 
     /// Returns when every engine has been told of what engines have committed, and
@@ -48,8 +50,8 @@ impl<'a> Barrier<'a> {
     pub async fn read_the_log(&mut self, psql: &mut Psql) {
         let mark = self.mark();
         psql.run(&format!("insert into marks (data) values ('{{\"n\": {mark}}}')")).await;
-        for (_, watch) in &mut self.apps {
-            watch.until(|last| is(last, mark)).await;
+        for (_, reader) in &mut self.apps {
+            reader.until(|answer| answer.latest(0).is_some_and(|last| is(last, mark))).await;
         }
         self.rested().await;
     }
@@ -61,8 +63,8 @@ impl<'a> Barrier<'a> {
     }
 
     fn mark(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.last += 1;
+        self.last
     }
 }
 

@@ -1,7 +1,7 @@
 //! How large a test is, and what it repeats itself by.
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 /// The quick number in `npm test`, the long one with `CONVOY_TEST_LONG=1`.
 pub fn scale(quick: usize, long: usize) -> usize {
@@ -20,4 +20,9 @@ pub fn seeded(test: &str) -> StdRng {
     let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("CONVOY_TEST_SEED is a whole number"));
     println!("{test}: seed {seed}");
     StdRng::seed_from_u64(seed)
+}
+
+/// Choices of its own for someone who makes them at the same time as others.
+pub fn split(random: &mut StdRng) -> StdRng {
+    StdRng::seed_from_u64(random.random())
 }

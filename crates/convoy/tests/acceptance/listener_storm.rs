@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 
-use convoy_testkit::{App, Connection, End, Proxy, Psql, Subscriber, TestDb};
+use convoy_testkit::{App, Connection, End, Holder, Proxy, Psql, Reader, TestDb};
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
-use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::audience::Audience;
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::{scale, seeded};
+use crate::lane::{scale, seeded, split};
 
 const WRITERS: usize = 8;
 const SUBSCRIBERS: usize = 200;
@@ -59,12 +58,12 @@ impl Storm {
         let nodes = [(&a, &proxy_a), (&b, &proxy_b)];
         let mut psql = db.psql().await;
 
-        let (mut by_one, mut by_many) = (Audience::new(), Audience::new());
+        let (mut watches, mut sessions) = (Vec::new(), Vec::new());
         for at in 0..SUBSCRIBERS / 2 {
             let (app, args) = (nodes[at % 2].0, json!({ "channel": channel(at) }));
-            by_one.seat(app.client().watch("messages.list", args.clone()).await);
+            watches.push(app.client().watch("messages.list", args.clone()).await.read_on());
             let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
-            by_many.seat(app.client().live(query).await);
+            sessions.push(app.client().live(query).await.read_on());
         }
         let mut barrier = Barrier::before(&[&a, &b]).await;
 
@@ -93,11 +92,9 @@ impl Storm {
 
         let table = lists(&mut psql).await;
         let mut equal = 0;
-        for (at, mut subscriber) in by_one.leave().await.into_iter().enumerate() {
-            equal += usize::from(shows(&mut subscriber, table.get(&channel(at))).await);
-        }
-        for (at, mut subscriber) in by_many.leave().await.into_iter().enumerate() {
-            equal += usize::from(shows(&mut subscriber, table.get(&channel(at))).await);
+        for (at, (watch, session)) in watches.iter_mut().zip(&mut sessions).enumerate() {
+            let expected = table.get(&channel(at));
+            equal += usize::from(shows(watch, expected).await) + usize::from(shows(session, expected).await);
         }
         println!(
             "{equal} of {SUBSCRIBERS} equal the table after {} mutations, {} listeners killed, {} reset, {} silenced",
@@ -154,9 +151,9 @@ async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
     rows.into_iter().map(|row| parse(row).expect("a channel and its bodies")).collect()
 }
 
-async fn shows(subscriber: &mut impl Subscriber, expected: Option<&Vec<String>>) -> bool {
+async fn shows<H: Holder>(reader: &mut Reader<H>, expected: Option<&Vec<String>>) -> bool {
     let expected = expected.map_or(&[][..], Vec::as_slice);
-    subscriber.comes_to(0, |list| bodies(list) == expected).await
+    reader.comes_to(0, |list| bodies(list) == expected).await
 }
 
 /// Writes messages of its own, moves them, and removes them.
@@ -170,8 +167,7 @@ struct Writer {
 
 impl Writer {
     async fn new(app: &App, name: usize, random: &mut StdRng) -> Writer {
-        let random = StdRng::seed_from_u64(random.random());
-        Writer { connection: app.client().connect().await, name, sent: 0, ids: Vec::new(), random }
+        Writer { connection: app.client().connect().await, name, sent: 0, ids: Vec::new(), random: split(random) }
     }
 
     async fn write(mut self, mutations: usize) -> Writer {

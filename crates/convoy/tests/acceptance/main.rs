@@ -6,10 +6,10 @@
 //! be found. The numbers are small in `npm test`, and those of the promise with
 //! `CONVOY_TEST_LONG=1`.
 
-mod audience;
 mod barrier;
 mod chat;
 mod lane;
 mod listener_storm;
 mod outside_writers;
+mod postgres_as_oracle;
 mod subscribe_race;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{App, Functions, Subscriber, TestDb, Watch};
+use convoy_testkit::{App, Functions, TestDb};
 use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
@@ -93,12 +93,12 @@ async fn control_what_is_written_without_triggers_is_missed() {
 async fn one_row_is_seen(mistakes: Value, sql: String) -> bool {
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "mistakes": mistakes })).await;
-    let mut overview: Watch = app.client().watch("messages.overview", json!({})).await;
+    let mut overview = app.client().watch("messages.overview", json!({})).await;
     overview.until(|now| shows(now, 0, "")).await;
     db.psql().await.run(&sql).await;
     let mut barrier = Barrier::before(&[&app]).await;
     barrier.heard_each_other().await;
-    let seen = overview.comes_to(0, |now| shows(now, 1, "news")).await;
+    let seen = overview.read_on().comes_to(0, |now| shows(now, 1, "news")).await;
     println!("a row written outside is {}seen", if seen { "" } else { "not " });
     app.engine.close().await;
     seen

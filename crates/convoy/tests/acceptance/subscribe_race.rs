@@ -1,7 +1,7 @@
 //! Acceptance 2: a query is watched at the very moment in which its answer
 //! changes. Nobody is left with the answer from before.
 
-use convoy_testkit::{App, Connection, Session, Subscriber, TestDb, Watch, within};
+use convoy_testkit::{Answer, Answers, App, Connection, Holder, Reader, TestDb};
 use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -24,7 +24,7 @@ async fn no_subscription_made_while_its_answer_changes_stays_stale() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_registering_after_the_run_is_found() {
-    let stale = subscribe_while_writing(8, json!(["registerAfterRun"])).await;
+    let stale = subscribe_while_writing(16, json!(["registerAfterRun"])).await;
     assert!(stale > 0, "nobody noticed");
 }
 
@@ -38,10 +38,10 @@ async fn what_is_written_upon_the_first_frame_is_always_seen() {
         let pairs = writers.iter_mut().enumerate().map(|(pair, writer)| {
             let (app, channel) = (&app, format!("{round}/{pair}"));
             async move {
-                let mut reader = Reader::open(app, pair, &channel).await;
-                reader.until_first().await;
+                let mut subscriber = Subscriber::open(app, pair, &channel).await;
+                subscriber.until(|_| true).await;
                 write(writer, &channel).await;
-                reader.until_seen().await;
+                subscriber.until(is_written).await;
             }
         });
         join_all(pairs).await;
@@ -64,7 +64,7 @@ async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
             async move {
                 let reading = async {
                     turns(readers).await;
-                    Reader::open(app, pair, &channel).await
+                    Subscriber::open(app, pair, &channel).await
                 };
                 let writing = async {
                     turns(writers).await;
@@ -73,9 +73,9 @@ async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
                 tokio::join!(reading, writing).0
             }
         });
-        let mut readers = join_all(races).await;
+        let mut subscribers = join_all(races).await;
         app.rest().await;
-        let seen = join_all(readers.iter_mut().map(Reader::comes_to_see)).await;
+        let seen = join_all(subscribers.iter_mut().map(Subscriber::comes_to_see)).await;
         stale += seen.into_iter().filter(|seen| !seen).count();
     }
     println!("{stale} of {} subscriptions stale", rounds * AT_ONCE);
@@ -109,44 +109,37 @@ async fn turns(turns: u32) {
 
 /// Someone who watches a channel: by a stream of its own, in a new session, or
 /// as one more query of a session.
-enum Reader {
-    Watch(Watch),
-    Session(Session),
+enum Subscriber {
+    Watch(Reader<Answer>),
+    Session(Reader<Answers>),
 }
 
-impl Reader {
-    async fn open(app: &App, which: usize, channel: &str) -> Reader {
-        let args = json!({ "channel": channel });
+impl Subscriber {
+    async fn open(app: &App, which: usize, channel: &str) -> Subscriber {
+        let (client, args) = (app.client(), json!({ "channel": channel }));
         let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
         match which % 3 {
-            0 => Reader::Watch(app.client().watch("messages.list", args).await),
-            1 => Reader::Session(app.client().live(query).await),
+            0 => Subscriber::Watch(client.watch("messages.list", args).await.read_on()),
+            1 => Subscriber::Session(client.live(query).await.read_on()),
             _ => {
-                let session = app.client().live(json!([])).await;
-                session.change(json!({ "add": query, "remove": [] })).await.data();
-                Reader::Session(session)
+                let session = client.live(json!([])).await;
+                client.change(session.id(), json!({ "add": query, "remove": [] })).await.data();
+                Subscriber::Session(session.read_on())
             }
         }
     }
 
-    async fn until_first(&mut self) {
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
         match self {
-            Reader::Watch(watch) => within(watch.next()).await,
-            Reader::Session(session) => session.until(0, |_| true).await,
-        };
-    }
-
-    async fn until_seen(&mut self) {
-        match self {
-            Reader::Watch(watch) => watch.until(is_written).await,
-            Reader::Session(session) => session.until(0, is_written).await,
-        };
+            Subscriber::Watch(reader) => reader.until(|answer| answer.latest(0).is_some_and(&wanted)).await,
+            Subscriber::Session(reader) => reader.until(|answers| answers.latest(0).is_some_and(&wanted)).await,
+        }
     }
 
     async fn comes_to_see(&mut self) -> bool {
         match self {
-            Reader::Watch(watch) => watch.comes_to(0, is_written).await,
-            Reader::Session(session) => session.comes_to(0, is_written).await,
+            Subscriber::Watch(reader) => reader.comes_to(0, is_written).await,
+            Subscriber::Session(reader) => reader.comes_to(0, is_written).await,
         }
     }
 }
