@@ -16,9 +16,15 @@ pub async fn ids(psql: &mut Psql, table: &Table) -> Vec<String> {
     psql.column(&format!("select id::text from {}", table.name)).await
 }
 
-/// One mutation of up to five operations.
-pub async fn mutate(writer: &mut Connection, tables: &[Table], known: &[Vec<String>], random: &mut StdRng) {
-    let ops: Vec<Value> = (0..random.random_range(1..=5)).map(|_| operation(tables, known, random)).collect();
+/// One mutation of so many operations.
+pub async fn mutate(
+    writer: &mut Connection,
+    operations: usize,
+    tables: &[Table],
+    known: &[Vec<String>],
+    random: &mut StdRng,
+) {
+    let ops: Vec<Value> = (0..operations).map(|_| operation(tables, known, random)).collect();
     let reply = writer.mutate("write", &json!({ "ops": ops })).await;
     // It may lose to another writer of the same document, and has then done nothing.
     assert!(reply.status == 200 || reply.code() == "CONFLICT", "{reply:?}");
