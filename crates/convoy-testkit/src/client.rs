@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::PATIENCE;
+use crate::events::{Events, data_of};
+use crate::reader::{Holder, Reader};
 
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
 pub struct Client {
-    address: SocketAddr,
-    headers: Vec<(String, String)>,
+    pub(crate) address: SocketAddr,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// An answer: status and JSON body.
@@ -31,6 +34,17 @@ pub struct Reply {
 }
 
 impl Reply {
+    pub(crate) fn new(head: &Parts, body: &[u8]) -> Reply {
+        let body = serde_json::from_slice(body).expect("answers are JSON");
+        Reply { status: head.status.as_u16(), body, headers: head.headers.clone() }
+    }
+
+    pub(crate) async fn read(response: Response<Incoming>) -> Reply {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("the answer arrives whole").to_bytes();
+        Reply::new(&head, &body)
+    }
+
     /// The result; panics where the call failed.
     pub fn data(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
@@ -73,13 +87,7 @@ impl Client {
 
     /// Sends anything; reads the whole answer.
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
-        let exchange = async {
-            let response = self.request(method, path, body.into()).await;
-            let status = response.status().as_u16();
-            let headers = response.headers().clone();
-            let body = response.into_body().collect().await.expect("the answer arrives whole").to_bytes();
-            Reply { status, body: serde_json::from_slice(&body).expect("answers are JSON"), headers }
-        };
+        let exchange = async { Reply::read(self.request(method, path, body.into()).await).await };
         tokio::time::timeout(PATIENCE, exchange).await.expect("the server answers")
     }
 
@@ -90,36 +98,38 @@ impl Client {
         let path = format!("/api/subscribe?name={name}&args={args}");
         let response = self.request(Method::GET, &path, Bytes::new()).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-        Watch { body: response.into_body(), buffer: String::new() }
+        Watch { events: Events::new(response.into_body()) }
     }
 
-    async fn request(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {
+    pub(crate) async fn request(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {
         let socket = TcpStream::connect(self.address).await.expect("the server listens");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("the server speaks HTTP");
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(body)).expect("a request");
+        let request = self.head(method, path).body(Full::new(body)).expect("a request");
         sender.send_request(request).await.expect("the server answers")
     }
 }
 
 /// An open stream of one query.
 pub struct Watch {
-    body: Incoming,
-    buffer: String,
+    events: Events,
+}
+
+/// What a stream of one query has said last.
+#[derive(Default)]
+pub struct Answer {
+    /// The newest result.
+    latest: Option<Value>,
 }
 
 impl Watch {
     /// The next message, comments left out; `None` when the stream ended.
     pub async fn message(&mut self) -> Option<Value> {
         loop {
-            let event = self.event().await?;
-            if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) {
-                return Some(serde_json::from_str(data).expect("frames are JSON"));
+            let event = self.events.next().await?;
+            if let Some(message) = message_of(&event) {
+                return Some(message);
             }
         }
     }
@@ -148,26 +158,33 @@ impl Watch {
 
     /// The next event as it came, comments included.
     pub async fn event(&mut self) -> Option<String> {
-        loop {
-            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
-                let event = event.to_owned();
-                self.buffer = rest.to_owned();
-                return Some(event);
-            }
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("the next event comes");
-            let data = frame?.ok()?.into_data().ok()?;
-            self.buffer.push_str(std::str::from_utf8(&data).expect("events are text"));
-        }
+        self.events.next().await
     }
 
     /// Whether nothing more has arrived. Ask only once the server is at rest.
     pub fn is_quiet(&mut self) -> bool {
-        use futures_util::FutureExt;
-        while let Some(Some(Ok(frame))) = self.body.frame().now_or_never() {
-            if let Ok(data) = frame.into_data() {
-                self.buffer.push_str(&String::from_utf8_lossy(&data));
-            }
-        }
-        self.buffer.is_empty()
+        self.events.is_quiet()
     }
+
+    /// Reads all the time from now on.
+    pub fn read_on(self) -> Reader<Answer> {
+        Reader::new(self.events, Answer::default())
+    }
+}
+
+impl Holder for Answer {
+    fn take(&mut self, event: &str) {
+        if let Some(mut message) = message_of(event).filter(|message| message["type"] == "result") {
+            self.latest = Some(message["data"].take());
+        }
+    }
+
+    fn latest(&self, _query: u64) -> Option<&Value> {
+        self.latest.as_ref()
+    }
+}
+
+/// The message of an event; comments have none.
+fn message_of(event: &str) -> Option<Value> {
+    data_of(event).next().map(|data| serde_json::from_str(data).expect("frames are JSON"))
 }

@@ -55,6 +55,13 @@ impl Psql {
         }
     }
 
+    /// Runs a `copy … from stdin` and sends it `rows`.
+    pub async fn copy_in(&mut self, sql: &str, rows: &str) {
+        let mut copy = self.0.copy_in_raw(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        copy.send(rows.as_bytes()).await.expect("rows are taken");
+        copy.finish().await.expect("rows are stored");
+    }
+
     /// Runs SQL that is expected to fail; gives Postgres' message.
     pub async fn refused(&mut self, sql: &str) -> String {
         self.0.execute(AssertSqlSafe(sql)).await.expect_err("it was expected to fail").to_string()

@@ -7,16 +7,26 @@
 
 mod app;
 mod client;
+mod connection;
 mod database;
+mod events;
 mod host;
+mod proxy;
+mod reader;
+mod rows;
+mod session;
 mod wire;
 
 use std::time::Duration;
 
 pub use app::{App, IndexSpec, table};
-pub use client::{Client, Reply, Watch};
-pub use database::TestDb;
+pub use client::{Answer, Client, Reply, Watch};
+pub use connection::Connection;
+pub use database::{Psql, TestDb};
 pub use host::{Ctx, Functions, Thrown};
+pub use proxy::{End, Listener, Proxy};
+pub use reader::{Holder, Reader};
+pub use session::{Answers, Session};
 pub use wire::{Cut, Wire};
 
 /// How long a test waits for an event before it calls it missing.

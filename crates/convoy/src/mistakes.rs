@@ -15,6 +15,25 @@ pub enum Mistake {
     ListenerSkipsCatchUp,
     /// The log is read only when a notification asks for it.
     NoPoll,
+    /// A query is registered once it has run: what was committed meanwhile is
+    /// compared with nothing.
+    RegisterAfterRun,
+    /// A range that a limit stopped is cut before the last row that was read.
+    CutTooEarly,
+    /// Of a changed row only where it lies now is looked at.
+    NewKeysOnly,
+    /// Every frame waits for its stream, however slow its reader is.
+    QueuePerStream,
+    /// What a context says of its end is not looked at.
+    IgnoreExpiry,
+    /// What a context has read from the database is not watched.
+    ContextUnwatched,
+    /// Everyone who is sent away is told to come back after the same time.
+    NoJitter,
+    /// A result serves everyone with the same input, whoever asks.
+    ShareRegardless,
+    /// Whether a result depends on who asks is decided by its first run.
+    ShareByFirstRun,
 }
 
 /// The mistakes an engine was opened with.

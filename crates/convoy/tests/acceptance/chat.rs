@@ -1,0 +1,54 @@
+//! The program most of these tests serve: messages in channels, and marks by which
+//! a test learns how far an engine has come.
+
+use convoy_testkit::{App, Functions, TestDb, table};
+use serde_json::{Value, json};
+
+pub fn tables() -> Value {
+    json!([
+        table("messages", &[("by_channel", false, &[("channel", "text"), ("n", "number")])]),
+        table("marks", &[("by_n", false, &[("n", "number")])]),
+        table("roles", &[]),
+    ])
+}
+
+pub fn functions() -> Functions {
+    Functions::new()
+        .query("messages.list", |ctx, input| async move {
+            ctx.saw_nothing();
+            ctx.op(json!({
+                "op": "scan", "table": "messages", "index": "by_channel",
+                "eq": [input["channel"]], "order": "desc", "limit": 20,
+            }))
+            .await
+        })
+        .query("marks.last", |ctx, _| async move {
+            ctx.saw_nothing();
+            ctx.op(json!({ "op": "scan", "table": "marks", "index": "by_n", "eq": [], "order": "desc", "limit": 1 })).await
+        })
+        .mutation("messages.send", |ctx, input| async move { Ok(json!(ctx.insert("messages", input).await?)) })
+        .mutation("messages.move", |ctx, input| async move {
+            ctx.op(json!({ "op": "patch", "table": "messages", "id": input["id"], "set": { "channel": input["channel"] }, "unset": [] }))
+                .await
+        })
+        .mutation("messages.remove", |ctx, input| async move {
+            ctx.op(json!({ "op": "delete", "table": "messages", "id": input["id"] })).await
+        })
+        .mutation("marks.leave", |ctx, input| async move { Ok(json!(ctx.hold("marks", input))) })
+}
+
+/// Serves the chat with heartbeats that are worth waiting for, and `options`.
+pub async fn serve(db: &TestDb, options: Value) -> App {
+    db.app_with(with_heartbeats(options), tables(), functions()).await
+}
+
+/// Options whose streams have a heartbeat each 100 ms.
+pub fn with_heartbeats(mut options: Value) -> Value {
+    options["limits"]["heartbeatMs"] = json!(100);
+    options
+}
+
+/// The bodies of a list of messages.
+pub fn bodies(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
+}

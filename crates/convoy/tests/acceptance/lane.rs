@@ -1,0 +1,28 @@
+//! How large a test is, and what it repeats itself by.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// The quick number in `npm test`, the long one with `CONVOY_TEST_LONG=1`.
+pub fn scale(quick: usize, long: usize) -> usize {
+    if is_long() { long } else { quick }
+}
+
+/// Whether this is the long lane.
+pub fn is_long() -> bool {
+    std::env::var("CONVOY_TEST_LONG").is_ok_and(|value| value == "1")
+}
+
+/// The choices of a test: all follow from the seed, which is printed and can be
+/// given as `CONVOY_TEST_SEED`.
+pub fn seeded(test: &str) -> StdRng {
+    let given = std::env::var("CONVOY_TEST_SEED").ok();
+    let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("CONVOY_TEST_SEED is a whole number"));
+    println!("{test}: seed {seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// Choices of its own for someone who makes them at the same time as others.
+pub fn split(random: &mut StdRng) -> StdRng {
+    StdRng::seed_from_u64(random.random())
+}

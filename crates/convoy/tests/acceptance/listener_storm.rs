@@ -1,0 +1,195 @@
+//! Acceptance 1: the connections that listen for other nodes' commits are killed,
+//! reset and silenced while both nodes write. Everyone ends at the table.
+
+use std::collections::HashMap;
+
+use convoy_testkit::{App, Connection, End, Holder, Proxy, Psql, Reader, TestDb};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use serde_json::{Value, json};
+
+use crate::barrier::Barrier;
+use crate::chat::{bodies, serve};
+use crate::lane::{scale, seeded, split};
+
+const WRITERS: usize = 8;
+const SUBSCRIBERS: usize = 200;
+
+/// What happens to a listener's connection.
+#[derive(Clone)]
+enum Act {
+    Kill,
+    Reset,
+    Silence,
+}
+
+struct Storm {
+    mutations: usize,
+    killed: usize,
+    reset: usize,
+    silenced: usize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_subscriber_ends_at_the_table_though_the_listeners_do_not_last() {
+    let storm =
+        Storm { mutations: scale(480, 20_000), killed: scale(4, 100), reset: scale(3, 50), silenced: scale(1, 20) };
+    let equal = storm.rage(json!([])).await;
+    assert_eq!(equal, SUBSCRIBERS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_a_listener_that_does_not_catch_up_is_found() {
+    let storm = Storm { mutations: 160, killed: 1, reset: 0, silenced: 1 };
+    let equal = storm.rage(json!(["listenerSkipsCatchUp"])).await;
+    assert!(equal < SUBSCRIBERS, "nobody noticed");
+}
+
+impl Storm {
+    /// How many of the subscribers end at what is in the table.
+    async fn rage(&self, mistakes: Value) -> usize {
+        let mut random = seeded("listener storm");
+        let db = TestDb::new().await;
+        let (proxy_a, url_a) = Proxy::before(&db.url()).await;
+        let (proxy_b, url_b) = Proxy::before(&db.url()).await;
+        let a = serve(&db, json!({ "databaseUrl": url_a, "mistakes": mistakes })).await;
+        let b = serve(&db, json!({ "databaseUrl": url_b, "mistakes": mistakes })).await;
+        let nodes = [(&a, &proxy_a), (&b, &proxy_b)];
+        let mut psql = db.psql().await;
+
+        let (mut watches, mut sessions) = (Vec::new(), Vec::new());
+        for at in 0..SUBSCRIBERS / 2 {
+            let (app, args) = (nodes[at % 2].0, json!({ "channel": channel(at) }));
+            watches.push(app.client().watch("messages.list", args.clone()).await.read_on());
+            let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
+            sessions.push(app.client().live(query).await.read_on());
+        }
+        let mut barrier = Barrier::before(&[&a, &b]).await;
+
+        let acts = self.acts(&mut random);
+        let mut writers = Vec::new();
+        for at in 0..WRITERS {
+            writers.push(Writer::new(nodes[at % 2].0, at, &mut random).await);
+        }
+        let each = self.mutations / acts.len() / WRITERS;
+        for (act, at) in acts.iter().zip(0..) {
+            let proxy = nodes[at % 2].1;
+            let listener = proxy.listener_after(0).await;
+            match act {
+                Act::Kill => kill(&mut psql, listener.port).await,
+                Act::Reset => proxy.end(listener.number, End::Reset),
+                Act::Silence => proxy.end(listener.number, End::Silence),
+            }
+            let writing = writers.into_iter().map(|writer| tokio::spawn(writer.write(each)));
+            writers = Vec::new();
+            for writing in writing.collect::<Vec<_>>() {
+                writers.push(writing.await.expect("every mutation is acknowledged"));
+            }
+            proxy.listener_after(listener.number).await;
+        }
+        barrier.heard_each_other().await;
+
+        let table = lists(&mut psql).await;
+        let mut equal = 0;
+        for (at, (watch, session)) in watches.iter_mut().zip(&mut sessions).enumerate() {
+            let expected = table.get(&channel(at));
+            equal += usize::from(shows(watch, expected).await) + usize::from(shows(session, expected).await);
+        }
+        println!(
+            "{equal} of {SUBSCRIBERS} equal the table after {} mutations, {} listeners killed, {} reset, {} silenced",
+            each * WRITERS * acts.len(),
+            self.killed,
+            self.reset,
+            self.silenced
+        );
+        a.engine.close().await;
+        b.engine.close().await;
+        equal
+    }
+
+    /// In random order, with a silence at the end: what is written during it would
+    /// not be healed by what is written later.
+    fn acts(&self, random: &mut StdRng) -> Vec<Act> {
+        let mut acts = vec![Act::Kill; self.killed];
+        acts.extend(vec![Act::Reset; self.reset]);
+        acts.extend(vec![Act::Silence; self.silenced - 1]);
+        acts.shuffle(random);
+        acts.push(Act::Silence);
+        acts
+    }
+}
+
+/// There is a channel for each pair of subscribers, so that most channels are
+/// written seldom and a lost change is not covered by a later one.
+fn channel(at: usize) -> String {
+    format!("c{at}")
+}
+
+async fn kill(psql: &mut Psql, port: u16) {
+    let kill = format!("select pg_terminate_backend(pid) from pg_stat_activity where client_port = {port}");
+    psql.run(&kill).await;
+}
+
+/// The lists of all channels, as a client would have them.
+async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
+    let rows = psql
+        .column(
+            "select (data ->> 'channel') || '=' || string_agg(data ->> 'body', ',' order by (data ->> 'n')::int desc, created_at desc, id desc)
+             from (
+               select *, row_number() over (partition by data ->> 'channel' order by (data ->> 'n')::int desc, created_at desc, id desc) as place
+               from messages
+             ) as placed
+             where place <= 20
+             group by data ->> 'channel'",
+        )
+        .await;
+    let parse = |row: String| {
+        let (channel, bodies) = row.split_once('=')?;
+        Some((channel.to_owned(), bodies.split(',').map(str::to_owned).collect()))
+    };
+    rows.into_iter().map(|row| parse(row).expect("a channel and its bodies")).collect()
+}
+
+async fn shows<H: Holder>(reader: &mut Reader<H>, expected: Option<&Vec<String>>) -> bool {
+    let expected = expected.map_or(&[][..], Vec::as_slice);
+    reader.comes_to(0, |list| bodies(list) == expected).await
+}
+
+/// Writes messages of its own, moves them, and removes them.
+struct Writer {
+    connection: Connection,
+    name: usize,
+    sent: usize,
+    ids: Vec<Value>,
+    random: StdRng,
+}
+
+impl Writer {
+    async fn new(app: &App, name: usize, random: &mut StdRng) -> Writer {
+        Writer { connection: app.client().connect().await, name, sent: 0, ids: Vec::new(), random: split(random) }
+    }
+
+    async fn write(mut self, mutations: usize) -> Writer {
+        for _ in 0..mutations {
+            let channel = channel(self.random.random_range(0..SUBSCRIBERS / 2));
+            let mine = self.ids.choose(&mut self.random).cloned();
+            match (self.random.random_range(0..10), mine) {
+                (0..2, Some(id)) => {
+                    self.connection.mutate("messages.move", &json!({ "id": id, "channel": channel })).await.data();
+                }
+                (2..4, Some(id)) => {
+                    self.ids.retain(|other| *other != id);
+                    self.connection.mutate("messages.remove", &json!({ "id": id })).await.data();
+                }
+                _ => {
+                    self.sent += 1;
+                    let body = format!("{}/{}", self.name, self.sent);
+                    let message = json!({ "channel": channel, "n": self.sent, "body": body });
+                    self.ids.push(self.connection.mutate("messages.send", &message).await.data());
+                }
+            }
+        }
+        self
+    }
+}

@@ -1,0 +1,15 @@
+//! The acceptance suite: promises that are kept through storms, over thousands of
+//! clients, or against Postgres itself as the judge.
+//!
+//! Each test counts what it finds and prints it with its seed, and has a control:
+//! the same scenario with a mistake made on purpose (`mistakes.rs`), which must
+//! be found. The numbers are small in `npm test`, and those of the promise with
+//! `CONVOY_TEST_LONG=1`.
+
+mod barrier;
+mod chat;
+mod lane;
+mod listener_storm;
+mod outside_writers;
+mod postgres_as_oracle;
+mod subscribe_race;

@@ -1,0 +1,167 @@
+//! Acceptance 10: everybody else who writes to the tables. Each way of writing is
+//! seen in time, and what touches no row runs nothing.
+
+use std::time::{Duration, Instant};
+
+use convoy_testkit::{App, Functions, TestDb};
+use serde_json::{Value, json};
+
+use crate::barrier::Barrier;
+use crate::chat::{functions, tables, with_heartbeats};
+use crate::lane::scale;
+
+/// How soon a write is to be seen: one of some rows, and the largest.
+const SOON: Duration = Duration::from_millis(250);
+const LARGEST: Duration = Duration::from_secs(2);
+/// How many times as long it may take on a machine that is busy with other
+/// things. What was measured is printed.
+const BUSY: u32 = 10;
+
+/// How a statement reaches Postgres.
+enum Statement {
+    Sql(String),
+    /// Lines for `copy messages (data) from stdin`.
+    Copy(&'static str),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_of_writing_is_seen_in_time() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({})).await;
+    let mut overview = app.client().watch("messages.overview", json!({})).await;
+    overview.until(|now| shows(now, 0, "")).await;
+    let mut psql = db.psql().await;
+    let large = scale(20_000, 100_000);
+    for (name, statement, count, newest) in ways_of_writing(large) {
+        let began = Instant::now();
+        match statement {
+            Statement::Sql(sql) => psql.run(&sql).await,
+            Statement::Copy(rows) => psql.copy_in("copy messages (data) from stdin", rows).await,
+        }
+        let written = Instant::now();
+        overview.until(|now| shows(now, count, newest)).await;
+        let (took, delay) = (written - began, written.elapsed());
+        println!("{name}: seen {delay:?} after the statement, which took {took:?}");
+        let limit = if count >= large { LARGEST } else { SOON };
+        assert!(delay <= limit * BUSY, "{name} was seen after {delay:?}");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_touches_no_row_runs_nothing() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({})).await;
+    let mut overview = app.client().watch("messages.overview", json!({})).await;
+    let mut psql = db.psql().await;
+    psql.run(&one_row("here", "there already")).await;
+    overview.until(|now| shows(now, 1, "there already")).await;
+    let mut barrier = Barrier::before(&[&app]).await;
+    barrier.read_the_log(&mut psql).await;
+    let before = app.engine.stats().handler_runs;
+    psql.run(
+        "update messages set data = '{}' where false;
+         delete from messages where false;
+         insert into messages (data) select '{}'::jsonb where false;
+         insert into messages (id, data) select id, data from messages on conflict do nothing",
+    )
+    .await;
+    psql.copy_in("copy messages (data) from stdin", "").await;
+    barrier.read_the_log(&mut psql).await;
+    let runs = app.engine.stats().handler_runs - before;
+    println!("five statements that touch no row: {runs} run, of the mark that came after them");
+    assert_eq!(runs, 1);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_a_log_that_nobody_reads_is_found() {
+    let seen = one_row_is_seen(json!(["noPoll"]), one_row("here", "news")).await;
+    assert!(!seen, "nobody noticed");
+}
+
+/// A stated limit: what is written with triggers switched off is nobody's news.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_what_is_written_without_triggers_is_missed() {
+    let quietly =
+        format!("set session_replication_role = replica; {}; reset session_replication_role", one_row("here", "news"));
+    assert!(!one_row_is_seen(json!([]), quietly).await, "somebody noticed");
+}
+
+/// Whether a row that `sql` inserts is seen by the time in which the engine has
+/// told of a later write of its own.
+async fn one_row_is_seen(mistakes: Value, sql: String) -> bool {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let mut overview = app.client().watch("messages.overview", json!({})).await;
+    overview.until(|now| shows(now, 0, "")).await;
+    db.psql().await.run(&sql).await;
+    let mut barrier = Barrier::before(&[&app]).await;
+    barrier.heard_each_other().await;
+    let seen = overview.read_on().comes_to(0, |now| shows(now, 1, "news")).await;
+    println!("a row written outside is {}seen", if seen { "" } else { "not " });
+    app.engine.close().await;
+    seen
+}
+
+/// Each with how many messages there are then, and the body of the newest.
+fn ways_of_writing(large: usize) -> Vec<(&'static str, Statement, usize, &'static str)> {
+    let sql = |sql: &str| Statement::Sql(sql.to_owned());
+    vec![
+        ("insert", Statement::Sql(one_row("a", "inserted")), 1, "inserted"),
+        ("update", sql(r#"update messages set data = data || '{"body": "updated"}'"#), 1, "updated"),
+        (
+            "insert on conflict do update",
+            sql("insert into messages (id, data) select id, data from messages
+                 on conflict (id) do update set data = excluded.data || '{\"body\": \"upserted\"}'"),
+            1,
+            "upserted",
+        ),
+        ("delete", sql("delete from messages"), 0, ""),
+        ("copy", Statement::Copy("{\"n\": 1, \"body\": \"one\"}\n{\"n\": 2, \"body\": \"copied\"}\n"), 2, "copied"),
+        ("truncate", sql("truncate messages"), 0, ""),
+        (
+            "a transaction of three statements",
+            Statement::Sql(format!("begin; {}; delete from messages; {}; commit", one_row("a", "x"), one_row("a", "kept"))),
+            1,
+            "kept",
+        ),
+        (
+            "a large insert",
+            Statement::Sql(format!(
+                "insert into messages (data)
+                 select jsonb_build_object('channel', 'large', 'n', n, 'body', 'row ' || n) from generate_series(2, {large}) as n"
+            )),
+            large,
+            if large == 20_000 { "row 20000" } else { "row 100000" },
+        ),
+        (
+            "a large update",
+            sql(r#"update messages set data = data || '{"body": "all of them"}'"#),
+            large,
+            "all of them",
+        ),
+        ("a large delete", sql("delete from messages"), 0, ""),
+    ]
+}
+
+fn one_row(channel: &str, body: &str) -> String {
+    format!(r#"insert into messages (data) values ('{{"channel": "{channel}", "n": 1, "body": "{body}"}}')"#)
+}
+
+async fn serve(db: &TestDb, options: Value) -> App {
+    db.app_with(with_heartbeats(options), tables(), with_overview()).await
+}
+
+fn with_overview() -> Functions {
+    functions().query("messages.overview", |ctx, _| async move {
+        ctx.saw_nothing();
+        let all = json!({ "op": "count", "table": "messages", "index": null, "eq": [] });
+        let newest = json!({ "op": "scan", "table": "messages", "index": null, "by": { "field": "n", "kind": "number" }, "order": "desc", "limit": 1 });
+        Ok(json!({ "count": ctx.op(all).await?, "newest": ctx.op(newest).await?[0]["body"] }))
+    })
+}
+
+fn shows(overview: &Value, count: usize, newest: &str) -> bool {
+    overview["count"] == count && overview["newest"].as_str().unwrap_or_default() == newest
+}

@@ -1,0 +1,209 @@
+//! Random queries, each in two spellings: the engine's operation, and plain SQL
+//! by someone who has only read the documentation.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+
+use super::shape::{FIELDS, Field, Kind, Table};
+
+/// A query and how to check its answer.
+pub struct Question {
+    /// What the engine is asked.
+    pub op: Value,
+    pub truth: Truth,
+}
+
+/// What plain SQL says the answer is.
+pub enum Truth {
+    /// These rows, as documents without their times.
+    Documents(String),
+    /// The first of these rows, or null.
+    Document(String),
+    /// This number.
+    Count(String),
+    /// The page of these rows, one more than its size: whether that one is there
+    /// says whether the page is the last.
+    Page(String, usize),
+    /// What an engine says that has never run it before.
+    Fresh,
+}
+
+impl Question {
+    /// `ids` are those of documents that exist, for the queries by id.
+    pub fn random(tables: &[Table], ids: &[Vec<String>], random: &mut StdRng) -> Question {
+        let at = random.random_range(0..tables.len());
+        let table = &tables[at];
+        if random.random_bool(0.1)
+            && let Some(id) = ids[at].choose(random)
+        {
+            let sql = format!("select {} from {} where id = '{id}'", document(&table.name), table.name);
+            return Question { op: json!({ "op": "get", "table": table.name, "id": id }), truth: Truth::Document(sql) };
+        }
+        Scan::random(table, random).ask(random)
+    }
+
+    /// The second page of the same query; `first` is its first.
+    pub fn page_after(&self, first: &Value) -> Question {
+        let mut op = self.op.clone();
+        op["cursor"] = first["continueCursor"].clone();
+        Question { op, truth: Truth::Fresh }
+    }
+}
+
+/// The parts of a scan.
+struct Scan {
+    op: Value,
+    table: String,
+    conditions: Vec<String>,
+    order: Vec<String>,
+    direction: &'static str,
+}
+
+impl Scan {
+    fn random(table: &Table, random: &mut StdRng) -> Scan {
+        let by_creation = random.random_bool(0.15);
+        let index = table.indexes.choose(random).filter(|_| !by_creation);
+        let direction = if random.random() { "asc" } else { "desc" };
+        let mut op = json!({
+            "table": table.name, "index": index.map(|(name, _)| name), "eq": [], "order": direction,
+        });
+        let (mut conditions, mut order) = (Vec::new(), Vec::new());
+        let fields = index.map_or(&[][..], |(_, fields)| fields);
+        // Whoever has not read how mixed types are ordered asks for equals only.
+        let mixed = fields.iter().rposition(|field| field.kind == Kind::Mixed).map_or(0, |at| at + 1);
+        let equal = random.random_range(mixed..=fields.len());
+        for field in &fields[..equal] {
+            let value = if random.random_bool(0.1) { Value::Null } else { field.kind.random(random) };
+            conditions.push(equals(*field, &value));
+            op["eq"].as_array_mut().expect("a list").push(value);
+        }
+        if let Some(field) = fields.get(equal).filter(|field| field.kind != Kind::Boolean) {
+            for (side, operators) in [("lower", [">", ">="]), ("upper", ["<", "<="])] {
+                if random.random_bool(0.3) {
+                    let (value, inclusive) = (field.kind.random(random), random.random::<bool>());
+                    conditions.push(compares(*field, operators[usize::from(inclusive)], &value));
+                    op[side] = json!({ "value": value, "inclusive": inclusive });
+                }
+            }
+        }
+        if random.random_bool(0.3) {
+            let (filter, condition) = random_filter(random, 2);
+            op["filter"] = filter;
+            conditions.push(condition);
+        }
+        order.extend(fields[equal..].iter().map(|field| expression(*field)));
+        order.extend(["created_at".to_owned(), "id".to_owned()]);
+        Scan { op, table: table.name.clone(), conditions, order, direction }
+    }
+
+    fn ask(mut self, random: &mut StdRng) -> Question {
+        match random.random_range(0..10) {
+            0..2 => {
+                self.op["op"] = json!("count");
+                let sql = format!("select count(*)::text from ({}) as found", self.rows(""));
+                Question { op: self.op, truth: Truth::Count(sql) }
+            }
+            2..4 => {
+                let size = random.random_range(1..=8);
+                self.op["op"] = json!("page");
+                self.op["size"] = json!(size);
+                let sql = self.rows(&format!("limit {}", size + 1));
+                Question { op: self.op, truth: Truth::Page(sql, size) }
+            }
+            _ => {
+                let mut end = String::new();
+                if random.random_bool(0.15) {
+                    self.order_by_one_field(random);
+                }
+                if random.random_bool(0.65) {
+                    let limit = random.random_range(1..=10);
+                    self.op["limit"] = json!(limit);
+                    end = format!("limit {limit}");
+                }
+                if random.random_bool(0.2) {
+                    let offset = random.random_range(0..5);
+                    self.op["offset"] = json!(offset);
+                    end += &format!(" offset {offset}");
+                }
+                self.op["op"] = json!("scan");
+                let sql = self.rows(&end);
+                Question { op: self.op, truth: Truth::Documents(sql) }
+            }
+        }
+    }
+
+    fn order_by_one_field(&mut self, random: &mut StdRng) {
+        let typed: Vec<Field> = FIELDS.into_iter().filter(|field| field.kind != Kind::Mixed).collect();
+        let field = *typed.choose(random).expect("some fields have one type");
+        self.op["by"] = json!({ "field": field.path, "kind": field.kind.word() });
+        self.order = vec![expression(field), "created_at".to_owned(), "id".to_owned()];
+    }
+
+    fn rows(&self, end: &str) -> String {
+        let conditions = if self.conditions.is_empty() { "true".to_owned() } else { self.conditions.join(" and ") };
+        let order = self.order.iter().map(|by| format!("{by} {}", self.direction)).collect::<Vec<_>>().join(", ");
+        let (document, table) = (document(&self.table), &self.table);
+        format!("select {document} from {table} where {conditions} order by {order} {end}")
+    }
+}
+
+/// A filter and the condition that says the same.
+fn random_filter(random: &mut StdRng, depth: u32) -> (Value, String) {
+    if depth > 0 && random.random_bool(0.4) {
+        let (one, first) = random_filter(random, depth - 1);
+        if random.random_bool(0.3) {
+            return (json!({ "is": "not", "of": one }), format!("(not {first})"));
+        }
+        let (other, second) = random_filter(random, depth - 1);
+        let word = if random.random() { "and" } else { "or" };
+        return (json!({ "is": word, "of": [one, other] }), format!("({first} {word} {second})"));
+    }
+    let field = *FIELDS.choose(random).expect("there are fields");
+    if random.random() || matches!(field.kind, Kind::Boolean | Kind::Mixed) {
+        let value = if random.random_bool(0.2) { Value::Null } else { field.kind.random(random) };
+        return (json!({ "is": "eq", "field": field.path, "value": value }), equals(field, &value));
+    }
+    let (is, operator) =
+        *[("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")].choose(random).expect("there are comparisons");
+    let value = field.kind.random(random);
+    (json!({ "is": is, "field": field.path, "value": value }), compares(field, operator, &value))
+}
+
+/// The row as its document, without its time.
+fn document(table: &str) -> String {
+    format!("(data || jsonb_build_object('id', '{table}:' || id))::text")
+}
+
+/// The stored value, as jsonb; null where it is missing.
+fn stored(field: Field) -> String {
+    format!("(data #> '{{{}}}')", field.path.replace('.', ","))
+}
+
+/// The stored value as something Postgres orders as it should.
+fn expression(field: Field) -> String {
+    let text = format!("(data #>> '{{{}}}')", field.path.replace('.', ","));
+    match field.kind {
+        Kind::Text => format!("{text} collate \"C\""),
+        Kind::Number => format!("{text}::numeric"),
+        Kind::Boolean => format!("{text}::boolean"),
+        Kind::Mixed => unreachable!("its order is not asked for"),
+    }
+}
+
+fn equals(field: Field, value: &Value) -> String {
+    if value.is_null() {
+        return format!("coalesce({} = 'null', true)", stored(field));
+    }
+    format!("coalesce({} = {}::jsonb, false)", stored(field), literal(&value.to_string()))
+}
+
+fn compares(field: Field, operator: &str, value: &Value) -> String {
+    let bound = value.as_str().map_or_else(|| value.to_string(), literal);
+    format!("coalesce({} {operator} {bound}, false)", expression(field))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

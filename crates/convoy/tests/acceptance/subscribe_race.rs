@@ -1,0 +1,149 @@
+//! Acceptance 2: a query is watched at the very moment in which its answer
+//! changes. Nobody is left with the answer from before.
+
+use convoy_testkit::{Answer, Answers, App, Connection, Holder, Reader, TestDb};
+use futures_util::future::join_all;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use crate::chat::{bodies, serve};
+use crate::lane::{scale, seeded};
+
+/// Races that are run at once, each in a channel of its own: a later write would
+/// hide that one was missed.
+const AT_ONCE: usize = 25;
+/// How much later than the other one side may begin, in turns of the scheduler.
+const HEAD_START: u32 = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_subscription_made_while_its_answer_changes_stays_stale() {
+    let stale = subscribe_while_writing(scale(20, 400), json!([])).await;
+    assert_eq!(stale, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_registering_after_the_run_is_found() {
+    let stale = subscribe_while_writing(16, json!(["registerAfterRun"])).await;
+    assert!(stale > 0, "nobody noticed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_upon_the_first_frame_is_always_seen() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({})).await;
+    let rounds = scale(20, 400);
+    let mut writers = connections(&app).await;
+    for round in 0..rounds {
+        let pairs = writers.iter_mut().enumerate().map(|(pair, writer)| {
+            let (app, channel) = (&app, format!("{round}/{pair}"));
+            async move {
+                let mut subscriber = Subscriber::open(app, pair, &channel).await;
+                subscriber.until(|_| true).await;
+                write(writer, &channel).await;
+                subscriber.until(is_written).await;
+            }
+        });
+        join_all(pairs).await;
+    }
+    println!("{0} of {0} saw what was written upon their first frame", rounds * AT_ONCE);
+    app.engine.close().await;
+}
+
+/// How many of the subscriptions never show what was written as they were made.
+async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
+    let mut random = seeded("subscribe race");
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let mut writers = connections(&app).await;
+    let mut stale = 0;
+    for round in 0..rounds {
+        let races = writers.iter_mut().enumerate().map(|(pair, writer)| {
+            let (app, channel) = (&app, format!("{round}/{pair}"));
+            let (readers, writers) = head_starts(&mut random);
+            async move {
+                let reading = async {
+                    turns(readers).await;
+                    Subscriber::open(app, pair, &channel).await
+                };
+                let writing = async {
+                    turns(writers).await;
+                    write(writer, &channel).await;
+                };
+                tokio::join!(reading, writing).0
+            }
+        });
+        let mut subscribers = join_all(races).await;
+        app.rest().await;
+        let seen = join_all(subscribers.iter_mut().map(Subscriber::comes_to_see)).await;
+        stale += seen.into_iter().filter(|seen| !seen).count();
+    }
+    println!("{stale} of {} subscriptions stale", rounds * AT_ONCE);
+    app.engine.close().await;
+    stale
+}
+
+async fn connections(app: &App) -> Vec<Connection> {
+    let mut all = Vec::new();
+    for _ in 0..AT_ONCE {
+        all.push(app.client().connect().await);
+    }
+    all
+}
+
+async fn write(writer: &mut Connection, channel: &str) {
+    writer.mutate("messages.send", &json!({ "channel": channel, "n": 1, "body": "written" })).await.data();
+}
+
+/// Either side may be first, by a little or by nothing.
+fn head_starts(random: &mut StdRng) -> (u32, u32) {
+    let turns = random.random_range(0..HEAD_START);
+    if random.random() { (turns, 0) } else { (0, turns) }
+}
+
+async fn turns(turns: u32) {
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Someone who watches a channel: by a stream of its own, in a new session, or
+/// as one more query of a session.
+enum Subscriber {
+    Watch(Reader<Answer>),
+    Session(Reader<Answers>),
+}
+
+impl Subscriber {
+    async fn open(app: &App, which: usize, channel: &str) -> Subscriber {
+        let (client, args) = (app.client(), json!({ "channel": channel }));
+        let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
+        match which % 3 {
+            0 => Subscriber::Watch(client.watch("messages.list", args).await.read_on()),
+            1 => Subscriber::Session(client.live(query).await.read_on()),
+            _ => {
+                let session = client.live(json!([])).await;
+                client.change(session.id(), json!({ "add": query, "remove": [] })).await.data();
+                Subscriber::Session(session.read_on())
+            }
+        }
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
+        match self {
+            Subscriber::Watch(reader) => reader.until(|answer| answer.latest(0).is_some_and(&wanted)).await,
+            Subscriber::Session(reader) => reader.until(|answers| answers.latest(0).is_some_and(&wanted)).await,
+        }
+    }
+
+    async fn comes_to_see(&mut self) -> bool {
+        match self {
+            Subscriber::Watch(reader) => reader.comes_to(0, is_written).await,
+            Subscriber::Session(reader) => reader.comes_to(0, is_written).await,
+        }
+    }
+}
+
+fn is_written(list: &Value) -> bool {
+    bodies(list) == ["written"]
+}
