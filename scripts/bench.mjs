@@ -1,10 +1,11 @@
 // Measures Convoy beside Fastify + pg and node:http + postgres.js; see tests/bench/main.mjs.
 //
-//   node scripts/bench.mjs [--quick] [--only <regex>]
+//   node scripts/bench.mjs [--quick] [--only <regex>] [--docs]
 //
 // `--quick` only shows, in seconds, that the benchmark works and its promises
 // hold, and so takes the development build that tests have made already. `--only`
-// takes the workloads whose names match.
+// takes the workloads whose names match. `--docs` puts the curve of live queries
+// where the documentation shows it.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +14,11 @@ import { platform } from './platform.mjs';
 import { root, run } from './run.mjs';
 
 const { values } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    docs: { type: 'boolean', default: false },
+  },
 });
 const profile = values.quick ? 'dev' : 'release';
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
@@ -34,7 +39,19 @@ await copyFile(join(built, platform().library), addon);
 
 const results = join(folder, values.quick ? 'quick.json' : 'results.json');
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
-const args = ['--generator', generator, '--results', results, '--engine', profile, '--only', values.only];
+const curve = values.docs ? join(root, 'docs/live-curve.svg') : join(folder, 'live-curve.svg');
+const args = [
+  '--generator',
+  generator,
+  '--results',
+  results,
+  '--curve',
+  curve,
+  '--engine',
+  profile,
+  '--only',
+  values.only,
+];
 if (values.quick) args.push('--quick');
 await run('Measuring', process.execPath, ['tests/bench/main.mjs', ...args], {
   env: { CONVOY_NATIVE_PATH: addon },

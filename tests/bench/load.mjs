@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-/** @typedef {(word: string) => Promise<void>} OnWord */
+/** @typedef {(word: string) => Promise<string | void>} OnWord */
 
 /**
  * Runs one plan. Each word the generator says is passed on, and a line sent back
- * when that is done; gives its measurements.
+ * when that is done, with what came of it; gives its measurements.
  *
  * @param {string} generator its executable
  * @param {object} plan
@@ -26,8 +26,7 @@ export async function runLoad(generator, plan, onWord) {
     if (line.startsWith('{')) {
       measured = JSON.parse(line);
     } else {
-      await onWord(line);
-      child.stdin.write('\n');
+      child.stdin.write(`${(await onWord(line)) ?? ''}\n`);
     }
   }
   const [code, signal] = await exited;

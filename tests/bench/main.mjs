@@ -1,7 +1,8 @@
 // Convoy beside Fastify + pg and node:http + postgres.js: one run, one Postgres,
 // one table of results.
 //
-//   node tests/bench/main.mjs --generator <path> --results <path> [--quick] [--only <regex>] [--engine <profile>]
+//   node tests/bench/main.mjs --generator <path> --results <path> [--curve <path>] [--quick] [--only <regex>]
+//     [--engine <profile>]
 //
 // Speeds never fail the run, since they belong to the machine; a broken promise
 // does: about live queries, about money, or an error where there must be none.
@@ -10,10 +11,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CONTESTANTS, OTHERS, PGBENCH } from './contestants.mjs';
+import { CONTESTANTS, CONVOY, OTHERS, PGBENCH } from './contestants.mjs';
+import { drawCurve } from './curve.mjs';
 import { Database, urlFor } from './database.mjs';
-import { brokenInvariants, measureLive } from './live.mjs';
+import { fillPosts, measureLive, SCENARIOS } from './live/index.mjs';
 import { FULL, QUICK } from './pace.mjs';
+import { Parts } from './parts.mjs';
 import { Pgbench } from './pgbench.mjs';
 import { probe } from './probe.mjs';
 import { describe } from './report.mjs';
@@ -29,6 +32,7 @@ const { values: options } = parseArgs({
   options: {
     generator: { type: 'string' },
     results: { type: 'string' },
+    curve: { type: 'string' },
     engine: { type: 'string', default: 'release' },
     quick: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
@@ -39,11 +43,10 @@ if (options.generator === undefined || options.results === undefined) {
 }
 const only = new RegExp(options.only);
 const workloads = WORKLOADS.filter(({ name }) => only.test(name));
-const withLive = only.test('live');
-if (workloads.length === 0 && !withLive) {
-  throw new Error(
-    `--only ${options.only} leaves none of ${[...WORKLOADS.map(({ name }) => name), 'live'].join(', ')}.`,
-  );
+const scenarios = SCENARIOS.filter(({ name }) => only.test(name));
+if (workloads.length === 0 && scenarios.length === 0) {
+  const names = [...WORKLOADS, ...SCENARIOS].map(({ name }) => name);
+  throw new Error(`--only ${options.only} leaves none of ${names.join(', ')}.`);
 }
 
 const pace = options.quick ? QUICK : FULL;
@@ -55,45 +58,24 @@ setTimeout(() => {
 }, pace.longestMs).unref();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-const started = [];
+const parts = new Parts();
 try {
   const results = await run();
   console.log(`\n${describe(results)}\n`);
   await mkdir(dirname(options.results), { recursive: true });
   await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
   console.log(`All runs are in ${options.results}`);
+  await saveCurve(results);
   if (results.broken.length > 0) process.exitCode = 1;
 } finally {
-  await stopAll();
+  await parts.stopAll();
 }
 
 async function run() {
-  const database = await Database.start();
-  started.push(database);
+  const database = await parts.begin(Database.start());
   const bench = { database, generator: options.generator };
-
-  const wired = await startWired(database);
-  const probed = new Map();
-  for (const work of workloads) await checkSame({ ...bench, ...wired }, work);
-  if (workloads.length > 0) say('counting statements');
-  for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...wired }, work, pace.probe));
-  await stopAll({ except: database });
-
-  bench.servers = {};
-  for (const { name, schema } of CONTESTANTS) {
-    bench.servers[name] = await begin(ServerProcess.start(name, urlFor(database.url, schema)));
-  }
-  bench.pgbench = await Pgbench.find(database);
-  const measured = [];
-  for (const group of inGroups(workloads)) {
-    say(group.map(({ title }) => title).join('; '));
-    measured.push(...(await compare(bench, group, pace.requests)));
-  }
-  let live;
-  if (withLive) {
-    say(`live queries, ${pace.live.subscribers} subscribers`);
-    live = await measureLive({ ...bench, convoy: bench.servers.convoy }, pace.live);
-  }
+  const measured = workloads.length > 0 ? await measureRequests(bench) : [];
+  const live = scenarios.length > 0 ? await measureScenarios(bench) : [];
   const environment = {
     at: new Date().toISOString(),
     cpu: cpus()[0]?.model ?? 'unknown processor',
@@ -105,9 +87,50 @@ async function run() {
     pool: POOL,
     ...pace.requests,
   };
-  const broken = measured.flatMap((work) => work.broken);
-  if (live !== undefined) broken.push(...brokenInvariants(live, pace.live));
-  return { environment, requests: judge(measured).map((work) => withWire(work, probed.get(work.name))), live, broken };
+  const broken = [...measured, ...live].flatMap((work) => work.broken);
+  return { environment, requests: judge(measured), live, broken };
+}
+
+async function measureRequests(bench) {
+  const { database } = bench;
+  const wired = await startWired(database);
+  const probed = new Map();
+  for (const work of workloads) await checkSame({ ...bench, ...wired }, work);
+  say('counting statements');
+  for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...wired }, work, pace.probe));
+  await parts.stopAll({ except: database });
+
+  bench.servers = {};
+  for (const { name, schema } of CONTESTANTS) {
+    bench.servers[name] = await parts.begin(ServerProcess.start(name, urlFor(database.url, schema)));
+  }
+  bench.pgbench = await Pgbench.find(database);
+  const measured = [];
+  for (const group of inGroups(workloads)) {
+    say(group.map(({ title }) => title).join('; '));
+    measured.push(...(await compare(bench, group, pace.requests)));
+  }
+  await parts.stopAll({ except: database });
+  return measured.map((work) => withWire(work, probed.get(work.name)));
+}
+
+async function measureScenarios(bench) {
+  // Convoy makes its tables when it starts.
+  await parts.begin(ServerProcess.start(CONVOY.name, urlFor(bench.database.url, CONVOY.schema)));
+  await fillPosts(bench.database, pace.posts);
+  await parts.stopAll({ except: bench.database });
+  return measureLive(bench, scenarios, pace.live, say);
+}
+
+async function saveCurve({ environment, live }) {
+  const curve = live.find((scenario) => scenario.curve)?.curve;
+  if (curve === undefined || options.curve === undefined) return;
+  const { each } = pace.live['live-beside'];
+  const caption =
+    `${each.subscribers} subscribers of as many channels, ${each.pace.writesPerSecond} inserts a second; all on ` +
+    `${environment.cores} × ${environment.cpu}`;
+  await writeFile(options.curve, drawCurve(curve, caption));
+  console.log(`The curve is in ${options.curve}`);
 }
 
 /** All servers behind wires, and the tables full: Convoy has made them when it has started. */
@@ -115,8 +138,8 @@ async function startWired(database) {
   const wires = {};
   const servers = {};
   for (const { name, schema } of CONTESTANTS) {
-    wires[name] = await begin(Wire.start(urlFor(database.url, schema)));
-    servers[name] = await begin(ServerProcess.start(name, wires[name].url));
+    wires[name] = await parts.begin(Wire.start(urlFor(database.url, schema)));
+    servers[name] = await parts.begin(ServerProcess.start(name, wires[name].url));
     if (servers.convoy === servers[name]) {
       say(`filling the tables with ${pace.rows} rows each`);
       await database.fill(
@@ -135,21 +158,6 @@ function withWire(result, [ours, ...theirs]) {
     ours: { ...result.ours, wire: ours },
     theirs: result.theirs.map((other, place) => ({ ...other, wire: theirs[place] })),
   };
-}
-
-/** Waits for a part to start, and notes that it must be stopped. */
-async function begin(starting) {
-  const part = await starting;
-  started.push(part);
-  return part;
-}
-
-/** The last started first. */
-async function stopAll({ except } = {}) {
-  for (const part of started.splice(0).reverse()) {
-    if (part === except) started.push(part);
-    else await part.stop();
-  }
 }
 
 function say(what) {

@@ -6,8 +6,23 @@ export const FULL = {
   // Several short runs rather than a few long ones: what else the machine does
   // meanwhile then meets all contestants, and the median leaves the worst out.
   requests: { rounds: 7, warmMs: 150, measureMs: 600, connections: { usual: 32, transfers: 64 } },
-  live: { subscribers: 1_000, queries: 100, writes: 100, writesPerSecond: 20, leaveOut: 20 },
-  longestMs: 480_000,
+  posts: { busy: 1_000, quiet: 100_000, list: 1_000 },
+  live: {
+    'live-each': { sizes: [100, 1_000], writes: 350, writesPerSecond: 50, leaveOut: 50 },
+    'live-one': { subscribers: 1_000, writes: 120, writesPerSecond: 20, leaveOut: 20 },
+    'live-beside': {
+      levels: [0, 100, 1_000, 10_000, 100_000],
+      each: { subscribers: 100, pace: { writes: 350, writesPerSecond: 50, leaveOut: 50 } },
+      one: { subscribers: 1_000, pace: { writes: 120, writesPerSecond: 20, leaveOut: 20 } },
+    },
+    // Two heartbeats of each stream.
+    'live-idle': { streams: 10_000, channels: 100, restMs: 1_000, idleMs: 30_000 },
+    'live-crowd': { rounds: 3, writers: 16, subscribers: 100, warmMs: 500, measureMs: 2_500 },
+    'live-kept': { rounds: 5, warmMs: 150, measureMs: 600, connections: { usual: 32 } },
+    'live-delta': { edits: 5 },
+    'live-nodes': { subscribers: 100, writes: 120, writesPerSecond: 20, leaveOut: 20 },
+  },
+  longestMs: 900_000,
 };
 
 /** Shows that everything works, and says nothing of speed. */
@@ -15,6 +30,20 @@ export const QUICK = {
   rows: 2_000,
   probe: { alone: 5, together: 16, connections: { usual: 4, transfers: 8 } },
   requests: { rounds: 1, warmMs: 50, measureMs: 200, connections: { usual: 8, transfers: 16 } },
-  live: { subscribers: 100, queries: 10, writes: 20, writesPerSecond: 20, leaveOut: 5 },
+  posts: { busy: 50, quiet: 500, list: 200 },
+  live: {
+    'live-each': { sizes: [20, 50], writes: 30, writesPerSecond: 50, leaveOut: 10 },
+    'live-one': { subscribers: 50, writes: 20, writesPerSecond: 20, leaveOut: 5 },
+    'live-beside': {
+      levels: [0, 10, 500],
+      each: { subscribers: 20, pace: { writes: 30, writesPerSecond: 50, leaveOut: 10 } },
+      one: { subscribers: 50, pace: { writes: 15, writesPerSecond: 20, leaveOut: 5 } },
+    },
+    'live-idle': { streams: 500, channels: 50, restMs: 100, idleMs: 500 },
+    'live-crowd': { rounds: 1, writers: 4, subscribers: 20, warmMs: 100, measureMs: 400 },
+    'live-kept': { rounds: 1, warmMs: 50, measureMs: 200, connections: { usual: 8 } },
+    'live-delta': { edits: 2 },
+    'live-nodes': { subscribers: 20, writes: 20, writesPerSecond: 20, leaveOut: 5 },
+  },
   longestMs: 60_000,
 };

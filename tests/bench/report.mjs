@@ -1,13 +1,14 @@
 // Measurements as text for people.
+import { describeLive } from './live/report.mjs';
 import { ms, table, times, whole } from './table.mjs';
 import { tally } from './targets.mjs';
 
-/** @param {{ environment: object, requests: object[], live?: object, broken: string[] }} results */
+/** @param {{ environment: object, requests: object[], live: object[], broken: string[] }} results */
 export function describe({ environment, requests, live, broken }) {
   const parts = [describeEnvironment(environment)];
   if (requests.length > 0) parts.push(requestsTable(requests));
-  if (requests.length > 0 && environment.engine === 'release') parts.push(describeTally(tally(requests)));
-  if (live !== undefined) parts.push(liveTable(live));
+  if (live.length > 0) parts.push(describeLive(live));
+  if (environment.engine === 'release') parts.push(describeTally(tally(requests, live)));
   if (broken.length > 0) parts.push(broken.map((sentence) => `✗ ${sentence}`).join('\n'));
   return parts.join('\n\n');
 }
@@ -96,28 +97,4 @@ function verdict({ target, met, share }) {
 
 function describeTally({ met, of }) {
   return of === 0 ? 'No targets among these.' : `${met} of ${of} targets met.`;
-}
-
-function liveTable(live) {
-  const delays = ({ p50, p99, max }) => [ms(p50), ms(p99), ms(max)];
-  const intro =
-    `**Live**: ${live.subscribers.toLocaleString('en-US')} SSE subscribers of ${live.queries} queries; ` +
-    `${live.writes} paced inserts, each of concern to one query, the delays of the last ${live.measured} taken.`;
-  const delayTable = table(
-    ['delay in ms', 'p50', 'p99', 'max'],
-    [
-      ['sending a write → its frame at the subscribers', ...delays(live.afterSending)],
-      ['the writer’s own answer → the frame', ...delays(live.afterAnswer)],
-      ['sending a write → the writer’s own answer', ...delays(live.answer)],
-    ],
-  );
-  const counts = table(
-    ['count', 'is', 'must be'],
-    [
-      ['query runs per write (beside the mutation’s own)', live.queryRunsPerWrite.toFixed(2), '1.00'],
-      ['frames that never came', String(live.missing), '0'],
-      ['frames that showed nothing new', String(live.wasted), '0'],
-    ],
-  );
-  return [intro, delayTable, counts].join('\n\n');
 }

@@ -53,7 +53,8 @@ export async function compare(bench, works, pace) {
   });
 }
 
-async function measure({ generator, servers, database }, { server, path }, work, pace, round) {
+/** One run of one contestant. */
+export async function measure({ generator, servers, database }, { server, path }, work, pace, round) {
   const { address } = servers[server];
   const { warmMs, measureMs } = pace;
   const plan = {
@@ -61,6 +62,7 @@ async function measure({ generator, servers, database }, { server, path }, work,
     path,
     bodies: work.bodies(database, round),
     connections: connectionsOf(work, pace),
+    echo: work.echo,
     length: { time: { warmMs, measureMs } },
   };
   const counters = () => Promise.all([servers[server].cpu(), database.cpu()]);
@@ -82,7 +84,7 @@ function summary({ runs, ...contestant }) {
   return { ...contestant, ...medianRun(runs), errors: errorsOf(runs), runs };
 }
 
-function medianRun(runs) {
+export function medianRun(runs) {
   return runs.toSorted((a, b) => a.perSecond - b.perSecond)[Math.floor(runs.length / 2)];
 }
 

@@ -45,6 +45,11 @@ export class ServerProcess {
     return this.#ask('cpu');
   }
 
+  /** Its resident memory, in bytes. */
+  memory() {
+    return this.#ask('memory');
+  }
+
   /** Counters of Convoy's engine. */
   stats() {
     return this.#ask('stats');

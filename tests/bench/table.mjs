@@ -14,8 +14,8 @@ export function whole(number) {
 }
 
 /** @param {number} micros */
-export function ms(micros) {
-  return (micros / 1000).toFixed(1);
+export function ms(micros, digits = 1) {
+  return (micros / 1000).toFixed(digits);
 }
 
 export function times(ratio) {

@@ -31,8 +31,21 @@ function shareOf(uniform, { ours, ofUniform }) {
   return { share, target, met: share >= target };
 }
 
+/** A number that is to be no more than its target; `null` where it is not known. */
+export function atMost(what, is, target, unit) {
+  return { what, is, target, unit, bound: '≤', met: is === null ? undefined : is <= target };
+}
+
+/** A number that is to be no less. */
+export function atLeast(what, is, target, unit) {
+  return { what, is, target, unit, bound: '≥', met: is === null ? undefined : is >= target };
+}
+
 /** Of all targets that were measured. */
-export function tally(requests) {
-  const judged = requests.flatMap(({ ours, theirs }) => [ours, ...theirs]).filter(({ met }) => met !== undefined);
+export function tally(requests, live = []) {
+  const verdicts = live.flatMap(({ verdicts }) => verdicts);
+  const judged = [...requests.flatMap(({ ours, theirs }) => [ours, ...theirs]), ...verdicts].filter(
+    ({ met }) => met !== undefined,
+  );
   return { met: judged.filter(({ met }) => met).length, of: judged.length };
 }

@@ -10,6 +10,7 @@ const answers = {
     const { user, system } = process.cpuUsage();
     return user + system;
   },
+  memory: () => process.memoryUsage.rss(),
   stats: () => server.stats(),
 };
 

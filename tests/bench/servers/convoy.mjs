@@ -5,12 +5,14 @@ import { z } from 'zod';
 import {
   channelInput,
   echoInput,
+  editInput,
   idInput,
   idsInput,
   messageInput,
   messagesInput,
   PAGE,
   POOL,
+  postInput,
   transferInput,
 } from './inputs.mjs';
 
@@ -21,6 +23,7 @@ const schema = defineSchema({
     text: z.string(),
     likes: z.number().default(0),
   }).index('by_channel', ['channel']),
+  posts: defineTable({ channel: z.string(), body: z.string(), n: z.number() }).index('by_channel', ['channel']),
   accounts: defineTable({ owner: z.string(), balance: z.number().nonnegative() }),
 });
 
@@ -71,14 +74,38 @@ const transfer = mutation({
   },
 });
 
-/** @param {string} databaseUrl */
-export async function start(databaseUrl) {
+const posts = {
+  newest: query({ input: channelInput, handler: async (ctx, { channel }) => inChannel(ctx, channel).take(PAGE) }),
+
+  all: query({ input: channelInput, handler: async (ctx, { channel }) => inChannel(ctx, channel).collect() }),
+
+  latest: query({ handler: async (ctx) => ctx.db.query('posts').order('desc').take(PAGE) }),
+
+  write: mutation({ input: postInput, handler: async (ctx, post) => ctx.db.insert('posts', post) }),
+
+  edit: mutation({ input: editInput, handler: async (ctx, { id, body }) => ctx.db.patch(id, { body }) }),
+};
+
+/** A channel's posts, the newest first. */
+function inChannel(ctx, channel) {
+  return ctx.db
+    .query('posts')
+    .withIndex('by_channel', (q) => q.eq('channel', channel))
+    .order('desc');
+}
+
+/**
+ * @param {string} databaseUrl
+ * @param {{ createContext?: Function }} [options]
+ */
+export async function start(databaseUrl, options = {}) {
   const functions = {
     echo: { say },
     messages: { get, getMany, newest, send, sendMany, like },
+    posts,
     bench: { transfer },
   };
-  const convoy = await createConvoy({ schema, functions, databaseUrl, poolSize: POOL });
+  const convoy = await createConvoy({ ...options, schema, functions, databaseUrl, poolSize: POOL });
   const { port } = await convoy.listen({ port: 0 });
   return { port, stats: () => convoy.stats(), close: () => convoy.close() };
 }

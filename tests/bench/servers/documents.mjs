@@ -4,6 +4,11 @@ export function document(row) {
   return { ...row.data, id: idOf(row), _creationTime: row.created_at.getTime() };
 }
 
+/** A row of `posts`. */
+export function post(row) {
+  return { ...row.data, id: `posts:${row.id}`, _creationTime: row.created_at.getTime() };
+}
+
 export function idOf({ id }) {
   return `messages:${id}`;
 }

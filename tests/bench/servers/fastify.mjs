@@ -3,7 +3,7 @@
 // Convoy's triggers on them.
 import fastify from 'fastify';
 import pg from 'pg';
-import { canPay, document, idOf, stored, uuidOf } from './documents.mjs';
+import { canPay, document, idOf, post, stored, uuidOf } from './documents.mjs';
 import {
   channelInput,
   echoInput,
@@ -57,6 +57,12 @@ export async function start(databaseUrl) {
     const { channel } = channelInput.parse(body);
     const { rows } = await pool.query({ ...sql.newest, values: [channel] });
     return rows.map(document);
+  });
+
+  call('/newest-posts', async (body) => {
+    const { channel } = channelInput.parse(body);
+    const { rows } = await pool.query({ ...sql.newestPosts, values: [channel] });
+    return rows.map(post);
   });
 
   call('/send', async (body) => {

@@ -28,6 +28,14 @@ export const transferInput = z.object({
   amount: z.number().positive(),
 });
 
+export const postInput = z.object({
+  channel: z.string().min(1).max(64),
+  body: z.string().min(1).max(2000),
+  n: z.number().int(),
+});
+
+export const editInput = z.object({ id: defineRef('posts'), body: z.string().min(1).max(2000) });
+
 /** Documents in one answer. */
 export const PAGE = 20;
 

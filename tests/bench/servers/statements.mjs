@@ -28,6 +28,11 @@ export const newest = {
     limit ${PAGE}`,
 };
 
+export const newestPosts = {
+  name: 'newest-posts',
+  text: newest.text.replace('messages', 'posts'),
+};
+
 // Ids in the order of time, as Convoy makes them: they fill an index page after
 // page, which random ones do not.
 export const insert = {
@@ -36,6 +41,11 @@ export const insert = {
     insert into messages (id, data)
     values (uuidv7(), $1::jsonb)
     returning id`,
+};
+
+export const insertPost = {
+  name: 'insert-post',
+  text: insert.text.replace('messages', 'posts'),
 };
 
 /** Many documents, as the text of a JSON array. */

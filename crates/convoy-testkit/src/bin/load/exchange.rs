@@ -17,6 +17,11 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A GET, as it goes over the wire.
+pub fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n").into_bytes()
+}
+
 /// One connection, with one request on it at a time.
 pub struct Exchange {
     socket: TcpStream,
@@ -51,6 +56,11 @@ impl Exchange {
         }
     }
 
+    /// What a header of the last answer says.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        header(&self.answer[..head_end(&self.answer)?], name)
+    }
+
     /// The last answer, for people.
     pub fn answer(&self) -> String {
         String::from_utf8_lossy(&self.answer).into_owned()
@@ -58,20 +68,25 @@ impl Exchange {
 }
 
 /// Where an answer's body begins, once its head is there.
-fn head_end(answer: &[u8]) -> Option<usize> {
+pub fn head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
-fn status(answer: &[u8]) -> Result<u16, Failed> {
+/// What an answer's first line says.
+pub fn status(answer: &[u8]) -> Result<u16, Failed> {
     let digits = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("an answer is no HTTP/1.1")?;
     Ok(std::str::from_utf8(digits)?.parse()?)
 }
 
 fn content_length(head: &[u8]) -> Result<usize, Failed> {
-    const NAME: &[u8] = b"content-length:";
-    let line = head
-        .split(|byte| *byte == b'\n')
-        .find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
-        .ok_or("an answer has no Content-Length, and chunks are not read here")?;
-    Ok(std::str::from_utf8(&line[NAME.len()..])?.trim().parse()?)
+    let length =
+        header(head, "content-length").ok_or("an answer has no Content-Length, and chunks are not read here")?;
+    Ok(std::str::from_utf8(length)?.parse()?)
+}
+
+fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (said, value) = (line.get(..name.len())?, line.get(name.len() + 1..)?);
+        (said.eq_ignore_ascii_case(name.as_bytes()) && line[name.len()] == b':').then(|| value.trim_ascii())
+    })
 }

@@ -6,16 +6,24 @@
 //! nothing of what it asks for: paths, bodies and markers are the caller's.
 //!
 //! One thread, and no more of HTTP than the answers of a benchmark need: it
-//! shares its cores with what it measures.
+//! shares its cores with what it measures. (As the `floor` it is measured itself,
+//! and has the threads of a server.)
 
 mod bodies;
+mod caller;
+mod crowd;
 mod exchange;
-mod live;
+mod floor;
+mod hold;
+mod marker;
 mod requests;
 mod spread;
+mod stream;
 mod times;
+mod watch;
 
 use serde::Deserialize;
+use tokio::runtime::Builder;
 
 /// Ends the run: numbers with errors among them are worth nothing.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -26,16 +34,22 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 #[serde(rename_all = "camelCase")]
 enum Work {
     Requests(requests::Plan),
-    Live(live::Plan),
+    Watch(watch::Plan),
+    Crowd(crowd::Plan),
+    Hold(hold::Plan),
+    Floor(floor::Plan),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failed> {
+fn main() -> Result<(), Failed> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
+    let one_thread = || Builder::new_current_thread().enable_all().build();
     let measured = match serde_json::from_str(&line)? {
-        Work::Requests(plan) => serde_json::to_string(&requests::run(plan).await?)?,
-        Work::Live(plan) => serde_json::to_string(&live::run(plan).await?)?,
+        Work::Requests(plan) => serde_json::to_string(&one_thread()?.block_on(requests::run(plan))?)?,
+        Work::Watch(plan) => serde_json::to_string(&one_thread()?.block_on(watch::run(plan))?)?,
+        Work::Crowd(plan) => serde_json::to_string(&one_thread()?.block_on(crowd::run(plan))?)?,
+        Work::Hold(plan) => serde_json::to_string(&one_thread()?.block_on(hold::run(plan))?)?,
+        Work::Floor(plan) => return Builder::new_multi_thread().enable_all().build()?.block_on(floor::run(plan)),
     };
     println!("{measured}");
     Ok(())

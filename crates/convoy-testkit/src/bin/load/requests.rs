@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
@@ -24,6 +25,8 @@ pub struct Plan {
     bodies: Bodies,
     connections: usize,
     length: Length,
+    /// A header that each connection says back as the last answer said it.
+    echo: Option<String>,
 }
 
 /// When it is enough.
@@ -71,7 +74,8 @@ pub async fn run(plan: Plan) -> Result<Measured, Failed> {
                 .enumerate()
                 .map(|(place, exchange)| {
                     let requests = source.requests(place, plan.connections);
-                    tokio::task::spawn_local(keep_asking(exchange, requests, span.clone()))
+                    let echo = plan.echo.clone().map(Echo::new);
+                    tokio::task::spawn_local(keep_asking(exchange, requests, echo, span.clone()))
                 })
                 .collect();
             tokio::time::sleep_until(span.began.into()).await;
@@ -156,12 +160,22 @@ impl Answers {
     }
 }
 
-async fn keep_asking(mut exchange: Exchange, mut requests: Requests, span: Rc<Span>) -> Result<Answers, Failed> {
+async fn keep_asking(
+    mut exchange: Exchange,
+    mut requests: Requests,
+    mut echo: Option<Echo>,
+    span: Rc<Span>,
+) -> Result<Answers, Failed> {
     let mut answers = Answers::default();
     while span.goes_on() {
+        let request = requests.next();
+        let request = echo.as_mut().map_or(request, |echo| echo.said_in(request));
         let asked = Instant::now();
-        let status = exchange.ask(requests.next()).await?;
+        let status = exchange.ask(request).await?;
         let at = Instant::now();
+        if let Some(echo) = &mut echo {
+            echo.hear(&exchange);
+        }
         if status != 200 {
             *answers.errors.entry(status).or_default() += 1;
             answers.an_error.get_or_insert_with(|| exchange.answer());
@@ -173,4 +187,37 @@ async fn keep_asking(mut exchange: Exchange, mut requests: Requests, span: Rc<Sp
         }
     }
     Ok(answers)
+}
+
+/// Says a header back, as clients do with what the server wants to know again.
+struct Echo {
+    name: String,
+    /// The header as a line, once an answer had it.
+    line: Vec<u8>,
+    request: Vec<u8>,
+}
+
+impl Echo {
+    fn new(name: String) -> Echo {
+        Echo { name, line: Vec::new(), request: Vec::new() }
+    }
+
+    fn hear(&mut self, exchange: &Exchange) {
+        if let Some(value) = exchange.header(&self.name) {
+            self.line.clear();
+            for part in [self.name.as_bytes(), b": ", value, b"\r\n"] {
+                self.line.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// The request with the header behind its first line.
+    fn said_in(&mut self, request: &[u8]) -> &[u8] {
+        let first = memmem::find(request, b"\r\n").map_or(0, |end| end + 2);
+        self.request.clear();
+        for part in [&request[..first], &self.line, &request[first..]] {
+            self.request.extend_from_slice(part);
+        }
+        &self.request
+    }
 }

@@ -1,5 +1,7 @@
 //! What many durations say together.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 /// Microseconds; negative where the second event came first.
@@ -17,6 +19,14 @@ impl Times {
         let Some(max) = micros.last().copied() else { return Times::default() };
         let rank = |percent: usize| micros[(micros.len() * percent).div_ceil(100).max(1) - 1];
         Times { p50: rank(50), p99: rank(99), max }
+    }
+}
+
+/// From one to the other; negative where the other was first.
+pub fn micros(from: Instant, to: Instant) -> i64 {
+    match to.checked_duration_since(from) {
+        Some(later) => later.as_micros() as i64,
+        None => -((from - to).as_micros() as i64),
     }
 }
 

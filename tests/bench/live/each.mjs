@@ -1,0 +1,40 @@
+// One subscriber per channel: what a write costs the one it concerns, and everyone else.
+import { atMost } from '../targets.mjs';
+import { CONVOY, TOPICS } from './contestants.mjs';
+import { busy } from './posts.mjs';
+import { brokenPromises, watch } from './watch.mjs';
+
+export const each = {
+  name: 'live-each',
+  title: 'one subscriber on each of many channels',
+
+  async measure(bench, { sizes, ...pace }) {
+    const server = await bench.begin(CONVOY);
+    const byHand = await bench.begin(TOPICS);
+    const watched = [];
+    const verdicts = [];
+    const broken = [];
+    for (const size of sizes) {
+      const channels = Array.from({ length: size }, (_, n) => busy(n));
+      const ours = await watch(bench, CONVOY, { server }, { channels, subscribersEach: 1, ...pace });
+      const theirs = await watch(bench, TOPICS, { server: byHand }, { channels, subscribersEach: 1, ...pace });
+      const where = `${size} on ${size} channels`;
+      watched.push({ where, ...ours }, { where, ...theirs });
+      verdicts.push(...judgeEach(where, ours));
+      broken.push(...(await brokenPromises(where, ours, { server, channel: channels[0] })));
+    }
+    return { watched, verdicts, broken };
+  },
+};
+
+export function judgeEach(where, { afterAnswer, afterSending, serverCpu }) {
+  return [
+    atMost(`${where}: the writer’s answer → the frame, p50`, afterAnswer.p50 / 1000, 1, 'ms'),
+    atMost(`${where}: the writer’s answer → the frame, p99`, afterAnswer.p99 / 1000, 5, 'ms'),
+    atMost(`${where}: sending the write → the frame, p50`, afterSending.p50 / 1000, 5, 'ms'),
+    atMost(`${where}: server CPU per write`, inMs(serverCpu), 1, 'ms'),
+  ];
+}
+
+/** Microseconds that may not be known. */
+export const inMs = (micros) => (micros === null ? null : micros / 1000);

@@ -1,0 +1,45 @@
+// Many subscribers of one channel, each sent the whole result; beside the floor,
+// which writes the same bytes to as many streams and does nothing else.
+import { atMost } from '../targets.mjs';
+import { CONVOY, FLOOR, TOPICS } from './contestants.mjs';
+import { inMs } from './each.mjs';
+import { FloorProcess } from './floor.mjs';
+import { busy } from './posts.mjs';
+import { brokenPromises, watch } from './watch.mjs';
+
+export const one = {
+  name: 'live-one',
+  title: 'many subscribers on one channel',
+
+  async measure(bench, { subscribers, ...pace }) {
+    const channels = [busy(0)];
+    const all = { channels, subscribersEach: subscribers, ...pace };
+    const server = await bench.begin(CONVOY);
+    const byHand = await bench.begin(TOPICS);
+    const ours = await watch(bench, CONVOY, { server }, all);
+    const floor = await bench.keep(FloorProcess.start(bench.generator, around(ours.lastEvent)));
+    const bare = await watch(bench, FLOOR, { server: floor }, all);
+    const theirs = await watch(bench, TOPICS, { server: byHand }, all);
+    const where = `${subscribers} on one channel`;
+    return {
+      watched: [ours, bare, theirs].map((run) => ({ where, ...run })),
+      frameBytes: Buffer.byteLength(ours.lastEvent),
+      verdicts: judgeOne(where, ours),
+      broken: await brokenPromises(where, ours, { server, channel: channels[0] }),
+    };
+  },
+};
+
+export function judgeOne(where, { afterSending, serverCpu }) {
+  return [
+    atMost(`${where}: sending the write → the frame, p50`, afterSending.p50 / 1000, 14, 'ms'),
+    atMost(`${where}: sending the write → the frame, p99`, afterSending.p99 / 1000, 35, 'ms'),
+    atMost(`${where}: server CPU per write`, inMs(serverCpu), 15, 'ms'),
+  ];
+}
+
+/** A frame of ours around its newest marker, the others taken out so that each frame shows one write. */
+function around(event) {
+  const [first, ...rest] = event.split(/run \d+, \d+\./);
+  return [first, rest.join('run -, -----')];
+}
