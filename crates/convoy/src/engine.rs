@@ -114,7 +114,10 @@ impl Engine {
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
             let (program, limits) = (program.clone(), config.limits.clone());
-            Live::new(this.clone(), Setting { dispatcher, program, limits, runs, node, dev: config.dev })
+            Live::new(
+                this.clone(),
+                Setting { dispatcher, program, limits, runs, node, dev: config.dev, mistakes: config.mistakes.clone() },
+            )
         });
         let telling = telling.expect("it was made along with the live queries");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

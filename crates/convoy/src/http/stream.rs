@@ -14,7 +14,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::live::{Asked, Asks, Message, Stream, Style, hash_in, retry_ms};
+use crate::live::{Asked, Asks, Message, Stream, Style, hash_in};
 
 /// The comment that says that what `Last-Event-ID` names is still the answer.
 const CURRENT: &str = ": current\n";
@@ -49,7 +49,7 @@ pub async fn subscribe(
         Ok(stream) => stream,
         Err(failure) if failure.code == Code::Unavailable => {
             let event = engine.live().failed(&name, failure).event(&name);
-            return Ok(event_stream(stream::iter([Ok(Frame::data(opening(&event)))])));
+            return Ok(event_stream(stream::iter([Ok(Frame::data(opening(engine, &event)))])));
         }
         Err(failure) => return Err(failure),
     };
@@ -61,7 +61,7 @@ pub async fn subscribe(
             Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
                 return Err(failure.clone());
             }
-            _ => opening(&events.spell(engine, &first)),
+            _ => opening(engine, &events.spell(engine, &first)),
         },
         [Message::Barred(failure), ..] => return Err(failure.clone()),
         _ => return Err(gone()),
@@ -77,9 +77,8 @@ pub fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
 }
 
 /// The greeting of one query's stream, and its first event.
-fn opening(event: &[u8]) -> Bytes {
-    // Not all at once, should they lose us together.
-    let greeting = format!(": convoy\nretry: {}\n", retry_ms());
+fn opening(engine: &Engine, event: &[u8]) -> Bytes {
+    let greeting = format!(": convoy\nretry: {}\n", engine.live().retry_ms());
     [greeting.as_bytes(), event].concat().into()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Hash, spelled};
 use crate::error::Failure;
+use crate::mistakes::{Mistake, Mistakes};
 
 /// The protocol spoken here; clients say which they speak.
 pub const PROTOCOL: u32 = 1;
@@ -62,8 +63,8 @@ pub enum EndReason {
 }
 
 /// When a client that is sent away should come again: not all at once.
-pub fn retry_ms() -> u32 {
-    rand::random_range(500..2_000)
+pub fn retry_ms(mistakes: &Mistakes) -> u32 {
+    if mistakes.has(Mistake::NoJitter) { 1_000 } else { rand::random_range(500..2_000) }
 }
 
 /// Names a session; nobody can guess another's.

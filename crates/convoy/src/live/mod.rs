@@ -29,7 +29,7 @@ use uuid::Uuid;
 pub use answer::{Answer, Hash, hash_in};
 pub use invalidate::QueryId;
 pub use memory::Held;
-pub use message::{ClientId, EndReason, Message, PROTOCOL, SessionId, retry_ms};
+pub use message::{ClientId, EndReason, Message, PROTOCOL, SessionId};
 pub use registry::{Counts, Described, Style};
 pub use stream::{Alteration, Asked, Asks, Stream};
 
@@ -38,6 +38,7 @@ use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
+use crate::mistakes::Mistakes;
 use position::Clock;
 use registry::{Registry, Topic};
 
@@ -50,6 +51,7 @@ pub struct Live {
     program: Arc<ArcSwapOption<Program>>,
     limits: Limits,
     dev: bool,
+    mistakes: Mistakes,
     clock: Clock,
     /// Functions that were warned of.
     warned: Mutex<HashSet<Arc<str>>>,
@@ -75,6 +77,8 @@ pub struct Setting {
     pub node: Uuid,
     /// Development: what people want to know is kept.
     pub dev: bool,
+    /// What is done wrong on purpose.
+    pub mistakes: Mistakes,
 }
 
 /// Everything that is live, for people to look at.
@@ -87,14 +91,15 @@ pub struct Overview {
 impl Live {
     /// An empty set.
     pub fn new(this: Weak<Live>, setting: Setting) -> Live {
-        let Setting { dispatcher, program, limits, runs, node, dev } = setting;
+        let Setting { dispatcher, program, limits, runs, node, dev, mistakes } = setting;
         Live {
             this,
-            registry: Mutex::new(Registry::new(dev)),
+            registry: Mutex::new(Registry::new(dev, mistakes.clone())),
             dispatcher,
             program,
             limits,
             dev,
+            mistakes,
             clock: Clock::new(node),
             warned: Mutex::default(),
             runs: Semaphore::new(runs.max(1)),
@@ -132,6 +137,12 @@ impl Live {
     pub fn overview(&self) -> Overview {
         let registry = self.registry.lock();
         Overview { sessions: registry.counts().sessions, queries: registry.describe() }
+    }
+
+    /// When a client that loses us should come again, in milliseconds: not all at
+    /// once.
+    pub fn retry_ms(&self) -> u32 {
+        message::retry_ms(&self.mistakes)
     }
 
     /// The position of who has seen what there is now.

@@ -6,16 +6,31 @@ use std::time::Instant;
 use super::query::{Phase, What};
 use super::session::Gate;
 use super::{LINGER, MOST_LINGERING, Registry};
-use crate::change::{By, Change, Changes};
+use crate::change::{By, Change, ChangeKind, Changes};
 use crate::live::invalidate::{QueryId, ReadIndex};
-use crate::live::message::EndReason;
+use crate::live::message::{EndReason, retry_ms};
+use crate::mistakes::Mistake;
+
+/// What [`Mistake::NewKeysOnly`] makes of changes.
+fn new_keys_only(changes: &Changes) -> Changes {
+    let Changes::Some(changes) = changes else { return changes.clone() };
+    let strip = |change: &Change| match &change.kind {
+        ChangeKind::Row { id, new: Some(new), .. } => {
+            let kind = ChangeKind::Row { id: *id, old: None, new: Some(new.clone()) };
+            Change { table: change.table.clone(), kind }
+        }
+        ChangeKind::Row { new: None, .. } | ChangeKind::Whole => change.clone(),
+    };
+    Changes::Some(changes.iter().map(strip).collect())
+}
 
 impl Registry {
     /// Something was committed. Queries already waiting to run will see it; those
     /// running are compared with it when they finish.
     pub fn changed(&mut self, changes: &Changes, by: &By) {
         let place = self.history.add(changes);
-        match changes {
+        let new_keys_only = self.mistakes.has(Mistake::NewKeysOnly).then(|| new_keys_only(changes));
+        match new_keys_only.as_ref().unwrap_or(changes) {
             Changes::Everything => {
                 let all: Vec<QueryId> = self.queries.keys().copied().collect();
                 all.into_iter().for_each(|id| self.hit(id, place, None, by));
@@ -88,7 +103,7 @@ impl Registry {
     /// Ends every session, and with them all queries.
     pub fn end_all(&mut self, reason: EndReason) {
         for session in self.sessions.values_mut() {
-            session.end(reason);
+            session.end(reason, retry_ms(&self.mistakes));
             self.effects.wake.push(session.wake.clone());
         }
         let all: Vec<QueryId> = self.queries.keys().copied().collect();

@@ -11,7 +11,8 @@ use crate::db::ReadSet;
 use crate::error::{Code, Failure};
 use crate::live::identity::Share;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientId, EndReason, Message, SessionId};
+use crate::live::message::{ClientId, EndReason, Message, SessionId, retry_ms};
+use crate::mistakes::Mistake;
 
 /// A session to open.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ impl Registry {
         recheck: Duration,
         now: Instant,
     ) -> Next {
+        let unwatched = self.mistakes.has(Mistake::ContextUnwatched);
+        let reads = if unwatched { ReadSet::default() } else { reads };
         let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
         let Some(_began) = self.conclude(id, reads, passing) else { return Next::Rest };
         let Some(query) = self.queries.get(&id) else { return Next::Rest };
@@ -119,6 +122,9 @@ impl Registry {
         let changed = first || session.known.identity != known.identity;
         session.gate = Gate::Open;
         session.known = known;
+        if self.mistakes.has(Mistake::IgnoreExpiry) {
+            session.known.expires = None;
+        }
         if !changed {
             return;
         }
@@ -187,7 +193,7 @@ impl Registry {
                 if now < end {
                     return Some(end);
                 }
-                session.end(EndReason::Auth);
+                session.end(EndReason::Auth, retry_ms(&self.mistakes));
                 None
             }
             Gate::Open | Gate::Checking => {

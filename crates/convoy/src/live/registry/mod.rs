@@ -39,6 +39,7 @@ use super::message::SessionId;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
+use crate::mistakes::{Mistake, Mistakes};
 use history::History;
 use query::{Phase, Query};
 use session::Session;
@@ -71,6 +72,7 @@ pub struct Registry {
     fed: Option<Instant>,
     /// Whether causes are kept, for people to look at.
     explains: bool,
+    mistakes: Mistakes,
     effects: Effects,
 }
 
@@ -145,8 +147,8 @@ pub struct Counts {
 
 impl Registry {
     /// An empty one; `explains`: causes are kept.
-    pub fn new(explains: bool) -> Registry {
-        Registry { explains, ..Registry::default() }
+    pub fn new(explains: bool, mistakes: Mistakes) -> Registry {
+        Registry { explains, mistakes, ..Registry::default() }
     }
 
     /// What is to be done because of what has happened since this was last asked.
@@ -197,6 +199,7 @@ impl Registry {
             query.answer = Some(answer);
         }
         if let Some(share) = share
+            && !(query.runs > 1 && self.mistakes.has(Mistake::ShareByFirstRun))
             && share != query.share
         {
             self.reshare(id, share, ticket.runner, now);
@@ -215,6 +218,7 @@ impl Registry {
         let query = self.queries.get_mut(&id)?;
         let Phase::Running { since, began, generation } = query.phase else { return None };
         let missed = match generation == self.generation {
+            true if self.mistakes.has(Mistake::RegisterAfterRun) => None,
             true => self.history.first_hit(since, &reads),
             false => Some(since),
         };

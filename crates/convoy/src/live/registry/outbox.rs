@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Registry;
 use super::session::{GATHER, Session, Sub, Taken};
-use crate::live::message::{EndReason, Message, SessionId, retry_ms};
+use crate::live::message::{EndReason, Message, SessionId};
 use crate::live::registry::query::Query;
 
 impl Registry {
@@ -91,8 +91,8 @@ impl Registry {
 
 impl Session {
     /// Nothing follows.
-    pub fn end(&mut self, reason: EndReason) {
-        self.notices.push(Message::End { reason, retry_ms: retry_ms() });
+    pub fn end(&mut self, reason: EndReason, retry_ms: u32) {
+        self.notices.push(Message::End { reason, retry_ms });
         self.over = true;
     }
 }

@@ -18,7 +18,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        World { registry: Registry::new(true), now: Instant::now() }
+        World { registry: Registry::new(true, Mistakes::default()), now: Instant::now() }
     }
 
     fn now(&mut self) -> Instant {
