@@ -28,6 +28,8 @@ pub struct Answers {
     pub told: Vec<Value>,
     /// How many results have arrived, whole or as rows.
     pub results: usize,
+    /// Those of them that were rows.
+    pub deltas: usize,
     /// The newest position that was said.
     pub position: Option<String>,
     next_seq: u64,
@@ -151,6 +153,7 @@ impl Answers {
             }
             "rows" => {
                 self.results += 1;
+                self.deltas += 1;
                 let held = self.held.get_mut(&query()).expect("a delta is of something held");
                 assert_eq!(message["from"], held.hash.as_str(), "a delta is of what is held");
                 *held = Held { hash: hash(), data: rows::apply(&held.data, &message) };

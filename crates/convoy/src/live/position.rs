@@ -28,17 +28,18 @@ impl Clock {
     /// The position of who has seen things until `at`, as clients carry it. Of one
     /// process, a later one is a greater text.
     pub fn say(&self, at: Instant) -> String {
-        let micros = at.saturating_duration_since(self.start).as_micros() as u64;
-        format!("{}.{micros:013x}", self.node)
+        // To the nanosecond, or who says one back would have seen a little more.
+        let nanos = at.saturating_duration_since(self.start).as_nanos() as u64;
+        format!("{}.{nanos:016x}", self.node)
     }
 
     /// The moment a client's position means here. Another process' position, and
     /// what is none, mean now: everything committed by now must be in the answer.
     pub fn read(&self, position: &str, now: Instant) -> Instant {
         let own = position.strip_prefix(&*self.node).and_then(|rest| rest.strip_prefix('.'));
-        let micros = own.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        // Rounded down when it was said; nothing later than now was ever shown.
-        let at = micros.and_then(|micros| self.start.checked_add(Duration::from_micros(micros.saturating_add(1))));
+        let nanos = own.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let at = nanos.and_then(|nanos| self.start.checked_add(Duration::from_nanos(nanos)));
+        // Nothing later than now was ever shown.
         at.map_or(now, |at| at.min(now))
     }
 }
@@ -53,8 +54,7 @@ mod tests {
         let (early, now) = (clock.start + Duration::from_micros(1_500), clock.start + Duration::from_secs(9));
         let said = clock.say(early);
         assert!(said < clock.say(now) && said.len() == clock.say(now).len());
-        let read = clock.read(&said, now);
-        assert!(read >= early && read < early + Duration::from_micros(2));
+        assert_eq!(clock.read(&said, now), early);
         let foreign = Clock::new(Uuid::from_u128(8)).say(early);
         for other in [foreign.as_str(), "", "x", "0000000000000007.", "0000000000000007.zz"] {
             assert_eq!(clock.read(other, now), now, "{other}");

@@ -1,0 +1,221 @@
+//! Who may see what, over time: contexts of callers, what is shared between them,
+//! and what ends when a context no longer holds.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use convoy::Code;
+use convoy_testkit::{App, Client, Ctx, Functions, Holder, TestDb, Thrown};
+use serde_json::{Value, json};
+
+use crate::shared::tables;
+
+/// A program where `Authorization: <user>` is a user, whose role is a document of
+/// `channels` named like them; `none` may not ask at all.
+fn functions() -> Functions {
+    Functions::new()
+        .context(|ctx| async move {
+            let (user, role) = who(&ctx).await?;
+            ctx.saw("user", Some(&json!(user)));
+            ctx.saw("role", Some(&role));
+            if user.starts_with("brief") {
+                ctx.expires_at(milliseconds() + 400.0);
+            }
+            Ok(Value::Null)
+        })
+        .query("mine", |ctx, _| async move {
+            let (user, _) = who(&ctx).await?;
+            ctx.saw("user", Some(&json!(user)));
+            messages_of(&ctx, &json!(user)).await
+        })
+        .query("byRole", |ctx, _| async move {
+            let (_, role) = who(&ctx).await?;
+            ctx.saw("role", Some(&role));
+            messages_of(&ctx, &role).await
+        })
+        .query("all", |ctx, _| async move {
+            ctx.saw_nothing();
+            messages_of(&ctx, &json!("all")).await
+        })
+        .query("unsaid", |ctx, _| async move {
+            let (user, _) = who(&ctx).await?;
+            messages_of(&ctx, &json!(user)).await
+        })
+        .mutation("send", |ctx, input| async move { Ok(json!(ctx.hold("messages", input))) })
+        .mutation("setRole", |ctx, input| async move { Ok(json!(ctx.insert("channels", input).await?)) })
+        .mutation("drop", |ctx, input| async move {
+            ctx.op(json!({ "op": "delete", "table": "channels", "id": input["id"] })).await
+        })
+}
+
+async fn who(ctx: &Ctx) -> Result<(String, Value), Thrown> {
+    let caller = ctx.caller().expect("a caller");
+    let user = caller["headers"]["authorization"].as_str().unwrap_or("none").trim_start_matches("Bearer ").to_owned();
+    if user == "none" {
+        return Err(Thrown::Refused(Code::Unauthorized, "say who you are".into()));
+    }
+    let found = ctx
+        .op(json!({ "op": "scan", "table": "channels", "index": "by_name", "eq": [user], "order": "asc", "limit": 1 }))
+        .await?;
+    match found[0]["role"].as_str() {
+        Some("banned") => Err(Thrown::Refused(Code::Forbidden, "not any more".into())),
+        role => Ok((user, role.map_or(json!("guest"), |role| json!(role)))),
+    }
+}
+
+async fn messages_of(ctx: &Ctx, channel: &Value) -> Result<Value, Thrown> {
+    let found = ctx
+        .op(json!({ "op": "scan", "table": "messages", "index": "by_channel", "eq": [channel], "order": "asc", "limit": 50 }))
+        .await?;
+    let bodies = found.as_array().expect("a list").iter().map(|message| message["body"].clone());
+    Ok(json!({ "of": channel, "bodies": bodies.collect::<Vec<_>>() }))
+}
+
+fn milliseconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1_000.0
+}
+
+async fn app(db: &TestDb) -> App {
+    let app = db.app(tables(), Functions::new()).await;
+    app.load(functions(), true).await;
+    app
+}
+
+fn as_user(app: &App, user: &str) -> Client {
+    app.client().with_header("authorization", user)
+}
+
+fn query(id: u64, name: &str) -> Value {
+    json!({ "id": id, "name": name })
+}
+
+async fn send(app: &App, channel: &str, body: &str) {
+    as_user(app, "system").mutate("send", json!({ "channel": channel, "n": 1, "body": body })).await.data();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_shared_as_far_as_they_depend_on_nobody() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    as_user(&app, "system").mutate("setRole", json!({ "name": "ann", "role": "admin" })).await.data();
+    let users = ["ann", "bob", "cid"];
+    let mut sessions = Vec::new();
+    for user in users {
+        let watched = json!([query(1, "mine"), query(2, "byRole"), query(3, "all"), query(4, "unsaid")]);
+        sessions.push(as_user(&app, user).live(watched).await);
+    }
+    for (session, user) in sessions.iter_mut().zip(users) {
+        assert_eq!(session.until(1, |_| true).await["of"], user);
+        assert_eq!(session.until(2, |_| true).await["of"], if user == "ann" { "admin" } else { "guest" });
+        assert_eq!(session.until(3, |_| true).await["of"], "all");
+        assert_eq!(session.until(4, |_| true).await["of"], user);
+    }
+    app.rest().await;
+    // mine: three; byRole: two; all: one; unsaid: three.
+    assert_eq!(app.engine.stats().live_queries, 9);
+    let before = app.engine.stats().handler_runs;
+    send(&app, "all", "hello").await;
+    send(&app, "guest", "to guests").await;
+    send(&app, "bob", "to bob").await;
+    for (session, user) in sessions.iter_mut().zip(users) {
+        session.until(3, |is| is["bodies"] == json!(["hello"])).await;
+        if user != "ann" {
+            session.until(2, |is| is["bodies"] == json!(["to guests"])).await;
+        }
+        if user == "bob" {
+            session.until(1, |is| is["bodies"] == json!(["to bob"])).await;
+            session.until(4, |is| is["bodies"] == json!(["to bob"])).await;
+        }
+    }
+    app.rest().await;
+    assert_eq!(app.engine.stats().handler_runs - before, 3 + 4, "one run for each result that changed");
+    assert_eq!(sessions[0].answers().latest(1).expect("held")["bodies"], json!([]));
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_taken_away_is_taken_away_at_once() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let role = as_user(&app, "system").mutate("setRole", json!({ "name": "ann", "role": "admin" })).await.data();
+    send(&app, "admin", "secret").await;
+    let mut session = as_user(&app, "ann").live(json!([query(1, "byRole")])).await;
+    session.until(1, |is| is["bodies"] == json!(["secret"])).await;
+    as_user(&app, "system").mutate("drop", json!({ "id": role })).await.data();
+    session.until(1, |is| is["of"] == "guest").await;
+    send(&app, "admin", "for admins only").await;
+    send(&app, "guest", "for guests").await;
+    let latest = session.until(1, |is| is["bodies"] == json!(["for guests"])).await;
+    assert_eq!(latest["of"], "guest");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_banned_hears_nothing_more_and_others_hear_nothing_of_that() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let mut ann = as_user(&app, "ann").live(json!([query(1, "all")])).await;
+    let mut bob = as_user(&app, "bob").live(json!([query(1, "all")])).await;
+    ann.until(1, |_| true).await;
+    bob.until(1, |_| true).await;
+    let mut psql = db.psql().await;
+    psql.run(r#"insert into channels (data) values ('{"name": "ann", "role": "banned"}')"#).await;
+    let auth = ann.until_told("auth").await;
+    assert_eq!(auth["error"]["code"], "FORBIDDEN");
+    send(&app, "all", "not for ann").await;
+    bob.until(1, |is| is["bodies"] == json!(["not for ann"])).await;
+    app.rest().await;
+    psql.run("update channels set data = data || '{\"role\": \"member\"}'").await;
+    let again = ann.until(1, |is| is["bodies"] != json!([])).await;
+    assert_eq!(again["bodies"], json!(["not for ann"]), "once she may again, she is sent what there is");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_context_is_sent_nothing_until_it_is_renewed() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let client = as_user(&app, "brief");
+    let mut session = client.live(json!([query(1, "all")])).await;
+    session.until(1, |_| true).await;
+    assert_eq!(session.until_told("auth").await["error"]["code"], "UNAUTHORIZED");
+    send(&app, "all", "later").await;
+    app.rest().await;
+    client.change(session.id(), json!({ "auth": true })).await.data();
+    session.until(1, |is| is["bodies"] == json!(["later"])).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_its_openers() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    assert_eq!(as_user(&app, "none").try_live(json!([])).await.map(|_| ()).expect_err("refused").status, 401);
+    let functions = functions().context(|ctx| async move {
+        let (user, _) = who(&ctx).await?;
+        ctx.saw("user", Some(&json!(user)));
+        ctx.identify(&user);
+        Ok(Value::Null)
+    });
+    app.load(functions, true).await;
+    let session = as_user(&app, "ann").live(json!([])).await;
+    for change in [json!({ "add": [query(1, "all")] }), json!({ "auth": true })] {
+        let reply = as_user(&app, "bob").change(session.id(), change.clone()).await;
+        assert_eq!((reply.status, reply.code()), (403, "FORBIDDEN"));
+        as_user(&app, "ann").change(session.id(), change).await.data();
+    }
+    assert_eq!(as_user(&app, "none").change(session.id(), json!({ "auth": true })).await.status, 401);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_plain_stream_is_refused_with_its_status_and_ends_with_its_context() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let refused = as_user(&app, "none").send(hyper::Method::GET, "/api/subscribe?name=all", "").await;
+    assert_eq!((refused.status, refused.code()), (401, "UNAUTHORIZED"));
+    let mut watch = as_user(&app, "brief").watch("all", json!({})).await;
+    assert_eq!(watch.next().await["of"], "all");
+    assert_eq!(watch.message().await.expect("a word")["error"]["code"], "UNAUTHORIZED");
+    assert!(watch.message().await.is_none(), "an EventSource asks again by itself");
+    app.engine.close().await;
+}

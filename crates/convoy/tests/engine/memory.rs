@@ -1,0 +1,136 @@
+//! Calls answered from memory: as fast as that is, and never older than what the
+//! caller has seen or written.
+
+use convoy_testkit::{App, Functions, TestDb};
+use serde_json::{Value, json};
+
+use crate::shared::{bodies, chat, tables};
+
+fn message(n: i64) -> Value {
+    json!({ "channel": "a", "n": n, "body": format!("m{n}") })
+}
+
+/// Calls the list with the newest position until that takes no run: then the feed
+/// has read since.
+async fn until_held(app: &App, mut position: String) -> String {
+    convoy_testkit::within(async {
+        loop {
+            let before = app.engine.stats().handler_runs;
+            let client = app.client().with_header("convoy-position", &position);
+            let reply = client.query("messages.list", json!({ "channel": "a" })).await;
+            position = reply.header("convoy-position").expect("a position").to_owned();
+            if app.engine.stats().handler_runs == before {
+                return position;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_keeps_current_is_answered_without_a_run() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut watch = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    watch.next().await;
+    let first = app.client().query("messages.list", json!({ "channel": "a" })).await;
+    let position = until_held(&app, first.header("convoy-position").expect("a position").to_owned()).await;
+    let before = app.engine.stats().handler_runs;
+    for _ in 0..10 {
+        let client = app.client().with_header("convoy-position", &position);
+        assert_eq!(client.query("messages.list", json!({ "channel": "a" })).await.data(), json!([]));
+    }
+    assert_eq!(app.engine.stats().handler_runs, before);
+    // Who says nothing of what they have seen is asked for anew; so is another question.
+    app.client().query("messages.list", json!({ "channel": "a" })).await.data();
+    let client = app.client().with_header("convoy-position", &position);
+    client.query("messages.list", json!({ "channel": "b" })).await.data();
+    assert_eq!(app.engine.stats().handler_runs, before + 2);
+    assert_eq!(client.query("messages.lost", json!({})).await.status, 404);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_written_reads_what_they_wrote() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut watch = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    watch.next().await;
+    let mut position = String::new();
+    for n in 0..60 {
+        let sent = app.client().mutate("messages.send", message(n)).await;
+        position = sent.header("convoy-position").expect("a position").to_owned();
+        let client = app.client().with_header("convoy-position", &position);
+        let reply = client.query("messages.list", json!({ "channel": "a" })).await;
+        assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
+    }
+    until_held(&app, position).await;
+    app.engine.close().await;
+}
+
+/// One process writes, another reads: a position of the one means to the other
+/// that everything committed by now must be in the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_elsewhere_is_read_here() {
+    let db = TestDb::new().await;
+    let (here, there) = (chat(&db).await, chat(&db).await);
+    let mut watch = here.client().watch("messages.list", json!({ "channel": "a" })).await;
+    watch.next().await;
+    for n in 0..60 {
+        let sent = there.client().mutate("messages.send", message(n)).await;
+        let position = sent.header("convoy-position").expect("a position").to_owned();
+        let client = here.client().with_header("convoy-position", &position);
+        let reply = client.query("messages.list", json!({ "channel": "a" })).await;
+        let position = reply.header("convoy-position").expect("a position").to_owned();
+        assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
+        // And having seen it here, here it stays seen.
+        let client = here.client().with_header("convoy-position", &position);
+        let reply = client.query("messages.list", json!({ "channel": "a" })).await;
+        assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
+    }
+    here.engine.close().await;
+    there.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_context_it_is_made_for_every_call_and_nobody_gets_anothers() {
+    let db = TestDb::new().await;
+    let functions = Functions::new()
+        .context(|ctx| async move {
+            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
+            if user == json!(null) {
+                return Err(convoy_testkit::Thrown::Refused(convoy::Code::Unauthorized, "who?".into()));
+            }
+            ctx.saw("user", Some(&user));
+            Ok(Value::Null)
+        })
+        .query("me", |ctx, _| async move {
+            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
+            ctx.saw("user", Some(&user));
+            Ok(user)
+        });
+    let app = db.app(tables(), Functions::new()).await;
+    app.load(functions, true).await;
+    let (ann, bob) =
+        (app.client().with_header("authorization", "ann"), app.client().with_header("authorization", "bob"));
+    let mut watch = ann.watch("me", json!({})).await;
+    assert_eq!(watch.next().await, "ann");
+    let mut position = ann.query("me", json!({})).await.header("convoy-position").expect("a position").to_owned();
+    convoy_testkit::within(async {
+        loop {
+            let before = app.engine.stats().handler_runs;
+            let reply = ann.with_header("convoy-position", &position).query("me", json!({})).await;
+            position = reply.header("convoy-position").expect("a position").to_owned();
+            assert_eq!(reply.data(), "ann");
+            // One run: of the context.
+            if app.engine.stats().handler_runs == before + 1 {
+                return;
+            }
+        }
+    })
+    .await;
+    assert_eq!(bob.with_header("convoy-position", &position).query("me", json!({})).await.data(), "bob");
+    let nobody = app.client().with_header("convoy-position", &position).query("me", json!({})).await;
+    assert_eq!(nobody.status, 401, "not even whether there is an answer");
+    app.engine.close().await;
+}

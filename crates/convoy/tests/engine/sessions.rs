@@ -1,0 +1,216 @@
+//! Sessions over `POST /api/live`: many queries on one stream, in frames that
+//! belong together.
+
+use convoy_testkit::{Functions, Holder, TestDb, Thrown};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::shared::{bodies, chat, tables};
+
+fn message(channel: &str, n: i64, body: &str) -> Value {
+    json!({ "channel": channel, "n": n, "body": body })
+}
+
+fn list(id: u64, channel: &str) -> Value {
+    json!({ "id": id, "name": "messages.list", "args": { "channel": channel } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stream_carries_all_queries_and_what_is_added_and_removed() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let mut session = client.live(json!([list(1, "a"), list(2, "b")])).await;
+    assert_eq!((session.until(1, |_| true).await, session.until(2, |_| true).await), (json!([]), json!([])));
+    client.mutate("messages.send", message("b", 1, "for b")).await.data();
+    assert_eq!(bodies(&session.until(2, |list| *list != json!([])).await), ["for b"]);
+    client.change(session.id(), json!({ "add": [list(3, "c")], "remove": [2] })).await.data();
+    session.until(3, |_| true).await;
+    client.mutate("messages.send", message("b", 2, "for nobody")).await.data();
+    client.mutate("messages.send", message("c", 1, "for c")).await.data();
+    assert_eq!(bodies(&session.until(3, |list| *list != json!([])).await), ["for c"]);
+    assert_eq!(bodies(session.answers().latest(2).expect("held")), ["for b"], "it was not told of the second");
+    assert_eq!((app.engine.stats().sessions, app.engine.stats().subscribers), (1, 2));
+    app.engine.close().await;
+    session.until_told("end").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_cannot_be_served_is_refused_by_itself() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions()
+        .add(json!({ "name": "secret", "kind": "query", "internal": true }), |_, _| async { Ok(json!(1)) })
+        .query("broken", |_, _| async { Err(Thrown::Broke("a cause for the log".into())) })
+        .query("large", |_, _| async { Ok(json!("x".repeat(2_000))) });
+    let options = json!({ "limits": { "queriesPerStream": 8, "resultBytes": 1_000 } });
+    let app = db.app_with(options, tables(), functions).await;
+    let named = |id: u64, name: &str| json!({ "id": id, "name": name, "args": {} });
+    let asked = json!([
+        list(1, "a"),
+        named(2, "messages.send"),
+        named(3, "secret"),
+        named(4, "nobody.knows"),
+        { "id": 5, "name": "messages.list", "args": { "channel": "\u{0}" } },
+        named(6, "broken"),
+        named(7, "large"),
+        list(1, "again"),
+        list(8, "b"),
+        list(9, "one too many"),
+    ]);
+    let mut session = app.client().live(asked).await;
+    session.until(1, |_| true).await;
+    session.until(8, |_| true).await;
+    let told = |id: u64| {
+        let found = session.answers().told.iter().find(|message| message["id"] == id).cloned();
+        found.map(|message| message["error"].clone())
+    };
+    let same_as_unknown = |name: &str| {
+        json!(format!("no public query is called `{name}`; is it exported from a file in convoy/functions?"))
+    };
+    for (id, name) in [(2, "messages.send"), (3, "secret"), (4, "nobody.knows")] {
+        let error = told(id).expect("it is refused");
+        assert_eq!((&error["code"], &error["message"]), (&json!("NOT_FOUND"), &same_as_unknown(name)));
+    }
+    assert_eq!(told(5).expect("refused")["code"], "INVALID_ARGS");
+    assert_eq!(told(1).expect("its second of that number")["code"], "INVALID_ARGS");
+    assert_eq!(told(9).expect("refused")["code"], "PAYLOAD_TOO_LARGE");
+    let broken = told(6).expect("told");
+    assert_eq!(broken["code"], "INTERNAL");
+    assert!(!broken.to_string().contains("a cause for the log"), "{broken}");
+    let large = told(7).expect("told");
+    assert!(large["code"] == "PAYLOAD_TOO_LARGE" && large["message"].to_string().contains("`large`"), "{large}");
+    app.client().mutate("messages.send", message("a", 1, "it goes on")).await.data();
+    assert_eq!(bodies(&session.until(1, |list| *list != json!([])).await), ["it goes on"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_session_and_what_is_not_ours_is_refused_with_its_status() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    for (path, body, status) in [
+        ("/api/live", "", 400),
+        ("/api/live", "[]", 400),
+        ("/api/live", r#"{"protocol":2,"queries":[]}"#, 400),
+        ("/api/live", r#"{"protocol":1,"queries":[{"id":"x","name":"a"}]}"#, 400),
+        ("/api/live/0123456789abcdef0123456789abcdef", "{}", 404),
+        ("/api/live/nonsense", "{}", 404),
+    ] {
+        let reply = client.send(Method::POST, path, body).await;
+        assert_eq!(reply.status, status, "{path} {body} {}", reply.body);
+    }
+    let session = client.live(json!([])).await;
+    assert_eq!(client.send(Method::POST, &format!("/api/live/{}", session.id()), "[1]").await.status, 400);
+    assert_eq!(client.send(Method::GET, "/api/ws", "").await.status, 426);
+    let overview = client.send(Method::GET, "/api/_live", "").await;
+    assert_eq!(overview.status, 404, "outside of development nobody sees what is live");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_row_travels_as_a_row() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(client.mutate("messages.send", message("a", n, &"text ".repeat(20))).await.data());
+    }
+    let mut session = client.live(json!([list(1, "a")])).await;
+    session.until(1, |_| true).await;
+    let edit = json!({ "id": ids[7], "set": { "body": "edited" }, "unset": [] });
+    client.mutate("messages.edit", edit).await.data();
+    let now = session.until(1, |list| list.to_string().contains("edited")).await;
+    let truth = client.query("messages.list", json!({ "channel": "a" })).await.data();
+    assert_eq!(now, truth);
+    assert_eq!(session.answers().deltas, 1);
+    // A new one pushes the oldest out.
+    client.mutate("messages.send", message("a", 20, "new")).await.data();
+    let now = session.until(1, |list| list[0]["body"] == "new").await;
+    assert_eq!(now, client.query("messages.list", json!({ "channel": "a" })).await.data());
+    assert_eq!(session.answers().deltas, 2);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_one_commit_arrive_in_one_frame() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let client = app.client();
+    let all = json!({ "id": 9, "name": "messages.all", "args": {} });
+    let mut session = client.live(json!([list(1, "a"), all])).await;
+    session.until(1, |_| true).await;
+    session.until(9, |_| true).await;
+    for n in 0..20 {
+        client.mutate("messages.send", message("a", n, &format!("m{n}"))).await.data();
+        while session.answers().latest(1).and_then(|list| list[0]["n"].as_i64()) != Some(n) {
+            assert!(session.hear().await);
+        }
+        let both = [1, 9].map(|id| session.answers().latest(id).and_then(Value::as_array).map(Vec::len));
+        assert_eq!(both, [Some(n as usize + 1); 2], "after every frame both say the same");
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_of_the_session_has_settled_when_its_effects_were_sent() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut session = app.client().live(json!([list(1, "a")])).await;
+    session.until(1, |_| true).await;
+    let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
+    own.mutate("messages.send", message("a", 1, "mine")).await.data();
+    let settled = session.until_told("settled").await;
+    assert_eq!(settled["key"], "k-1");
+    assert_eq!(bodies(session.answers().latest(1).expect("held")), ["mine"], "the effect came first");
+    // One that changes nothing it watches settles as well.
+    let other = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-2");
+    other.mutate("messages.send", message("elsewhere", 1, "x")).await.data();
+    while session.answers().told.len() < 2 {
+        assert!(session.hear().await);
+    }
+    assert_eq!(session.answers().told[1]["key"], "k-2");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_is_told_what_is_the_same_without_a_run() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    app.client().mutate("messages.send", message("a", 1, "there")).await.data();
+    let mut session = app.client().live(json!([list(1, "a")])).await;
+    session.until(1, |_| true).await;
+    let answers = session.read_on().stop().await;
+    let (hash, position) = (answers.hash(1).expect("a hash").to_owned(), answers.position.clone().expect("a position"));
+    let before = app.engine.stats().handler_runs;
+    // The position is of the end of that run: the feed must have read since.
+    let client = app.client().with_header("convoy-position", &position);
+    let mut query = list(1, "a");
+    query["hash"] = json!(hash);
+    let mut again = client.resume(answers, json!([query])).await.expect("it opens");
+    assert!(again.hear().await || again.answers().results == 0);
+    let stats = app.engine.stats();
+    assert!(stats.handler_runs - before <= 1, "at most one run, where the feed has not read since");
+    assert_eq!(again.answers().results, 0, "the result itself did not travel");
+    app.client().mutate("messages.send", message("a", 2, "news")).await.data();
+    assert_eq!(bodies(&again.until(1, |list| list[0]["body"] == "news").await), ["news", "there"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_code_runs_what_is_watched_and_a_new_kind_of_code_ends_the_streams() {
+    let db = TestDb::new().await;
+    let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!([n])) });
+    let app = db.app(tables(), version(1)).await;
+    let mut session = app.client().live(json!([{ "id": 1, "name": "version" }])).await;
+    session.until(1, |is| *is == json!([1])).await;
+    app.load(version(2), false).await;
+    session.until(1, |is| *is == json!([2])).await;
+    app.load(version(3), true).await;
+    let end = session.until_told("end").await;
+    assert_eq!(end["reason"], "reload");
+    assert!(end["retryMs"].as_u64().is_some_and(|ms| ms > 0), "{end}");
+    assert!(!session.hear().await);
+    app.engine.close().await;
+}

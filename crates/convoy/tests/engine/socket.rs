@@ -1,0 +1,156 @@
+//! Sessions over WebSocket.
+
+use std::net::SocketAddr;
+
+use convoy_testkit::{Functions, TestDb, within};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::shared::{bodies, chat, tables};
+
+struct Socket(WebSocketStream<TcpStream>);
+
+impl Socket {
+    async fn open(address: SocketAddr, origin: Option<&str>) -> Result<Socket, Error> {
+        let mut request = format!("ws://{address}/api/ws").into_client_request()?;
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().expect("an origin"));
+        }
+        let socket = TcpStream::connect(address).await.expect("the server listens");
+        Ok(Socket(client_async(request, socket).await?.0))
+    }
+
+    async fn say(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.expect("the server reads");
+    }
+
+    /// The messages of the next frame; none when the server has ended.
+    async fn hear(&mut self) -> Vec<Value> {
+        within(async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Text(text))) if text.trim().is_empty() => {}
+                    Some(Ok(Message::Text(text))) => {
+                        return text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+                    }
+                    Some(Ok(Message::Close(_))) | None => return Vec::new(),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => panic!("{error}"),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let heard = self.hear().await;
+            assert!(!heard.is_empty(), "the server has ended");
+            if let Some(found) = heard.into_iter().find(&wanted) {
+                return found;
+            }
+        }
+    }
+}
+
+fn list(id: u64, channel: &str) -> Value {
+    json!({ "id": id, "name": "messages.list", "args": { "channel": channel } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_socket_carries_the_same_session() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut socket = Socket::open(app.address, None).await.expect("it opens");
+    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
+    let first = socket.hear().await;
+    assert_eq!((&first[0]["type"], &first[0]["seq"]), (&json!("session"), &json!(0)));
+    let session = first[0]["session"].as_str().expect("a name").to_owned();
+    if first.len() == 1 {
+        socket.until(|message| message["type"] == "result").await;
+    }
+    let own = app.client().with_header("convoy-session", &session).with_header("idempotency-key", "k");
+    own.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "hello" })).await.data();
+    let mut told = Vec::new();
+    while !told.iter().any(|message: &Value| message["type"] == "settled") {
+        told.extend(socket.hear().await);
+    }
+    assert_eq!(bodies(&told[0]["data"]), ["hello"]);
+    socket.say(json!({ "type": "change", "add": [list(2, "b")], "remove": [1] })).await;
+    let added = socket.until(|message| message["type"] == "result").await;
+    assert_eq!(added["id"], 2);
+    app.engine.close().await;
+    assert_eq!(socket.until(|message| message["type"] == "end").await["reason"], "shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_refused_and_the_stream_goes_on_where_it_can() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    for first in [json!("x"), json!({ "type": "open", "protocol": 9, "queries": [] }), json!({ "type": "change" })] {
+        let mut socket = Socket::open(app.address, None).await.expect("it opens");
+        socket.say(first).await;
+        let refused = socket.until(|message| message["type"] == "error").await;
+        assert_eq!(refused["error"]["code"], "INVALID_ARGS");
+        assert!(socket.hear().await.is_empty(), "there is no session to go on with");
+    }
+    let mut socket = Socket::open(app.address, None).await.expect("it opens");
+    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
+    socket.until(|message| message["type"] == "result").await;
+    for odd in ["", "{", "[]", r#"{"type":"dance"}"#] {
+        socket.0.send(Message::text(odd)).await.expect("the server reads");
+        let refused = socket.until(|message| message["type"] == "error").await;
+        assert_eq!((&refused["error"]["code"], refused.get("id")), (&json!("INVALID_ARGS"), None));
+    }
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "still here" })).await.data();
+    let result = socket.until(|message| message["type"] == "result").await;
+    assert_eq!(bodies(&result["data"]), ["still here"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_sites_page_cannot_open_one() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let foreign = Socket::open(app.address, Some("https://evil.test")).await.err().expect("refused");
+    assert!(matches!(&foreign, Error::Http(answer) if answer.status() == 403), "{foreign}");
+    assert!(Socket::open(app.address, Some(&format!("http://{}", app.address))).await.is_ok());
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_travels_in_messages() {
+    let db = TestDb::new().await;
+    let functions = Functions::new()
+        .context(|ctx| async move {
+            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
+            if user == json!(null) {
+                return Err(convoy_testkit::Thrown::Refused(convoy::Code::Unauthorized, "who?".into()));
+            }
+            ctx.saw("user", Some(&user));
+            Ok(Value::Null)
+        })
+        .query("me", |ctx, _| async move {
+            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
+            ctx.saw("user", Some(&user));
+            Ok(json!([user]))
+        });
+    let app = db.app(tables(), Functions::new()).await;
+    app.load(functions, true).await;
+    let me = json!([{ "id": 1, "name": "me" }]);
+    let mut nobody = Socket::open(app.address, None).await.expect("it opens");
+    nobody.say(json!({ "type": "open", "protocol": 1, "queries": me })).await;
+    assert_eq!(nobody.until(|message| message["type"] == "error").await["error"]["code"], "UNAUTHORIZED");
+    let mut ann = Socket::open(app.address, None).await.expect("it opens");
+    ann.say(json!({ "type": "open", "protocol": 1, "queries": me, "token": "ann-1" })).await;
+    let first = ann.until(|message| message["type"] == "result").await;
+    assert_eq!(first["data"], json!(["Bearer ann-1"]));
+    ann.say(json!({ "type": "change", "token": "ann-2" })).await;
+    let second = ann.until(|message| message["type"] == "result").await;
+    assert_eq!(second["data"], json!(["Bearer ann-2"]));
+    app.engine.close().await;
+}
