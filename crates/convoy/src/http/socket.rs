@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Text};
 use super::respond::{self, HttpAnswer};
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::live::incoming::{self, Greeting};
+use crate::live::incoming::{self, Greeting, Wish};
 use crate::live::{Asks, Message, Stream, Style};
 
 /// Who asks, as text for the host, given the bearer token they bring.
@@ -62,6 +62,26 @@ pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith
     }
 }
 
+/// Who is served.
+struct Client<'a> {
+    stream: Stream,
+    caller: &'a CallerWith,
+    /// The token it brought last that held.
+    token: Option<String>,
+}
+
+impl Client<'_> {
+    /// Does what it says it wishes, in the name of its token.
+    async fn wishes(&mut self, engine: &Engine, said: &str) -> Result<(), Failure> {
+        let Wish { alteration, token } = incoming::wish(said)?;
+        let token = token.or_else(|| self.token.clone());
+        let caller = || (self.caller)(token.as_deref());
+        engine.live().alter(self.stream.id(), alteration, None, caller).await?;
+        self.token = token;
+        Ok(())
+    }
+}
+
 struct Socket {
     socket: WebSocketStream<TokioIo<Upgraded>>,
     /// The place of the next message.
@@ -80,29 +100,22 @@ impl Socket {
             }
         };
         let Some(said) = said else { return Ok(()) };
-        let opened = match incoming::greeting(&said) {
-            Ok(Greeting { queries, token, position }) => {
-                let asks = Asks { style: Style::Protocol, queries, position: position.as_deref() };
-                engine.live().open(asks, || caller(token.as_deref())).await
-            }
-            Err(failure) => Err(failure),
+        let (queries, token, position) = match incoming::greeting(&said) {
+            Ok(Greeting { queries, token, position }) => (queries, token, position),
+            Err(failure) => return self.refuse(failure).await,
         };
-        match opened {
-            Ok(stream) => self.session(engine, stream, caller, Duration::from_millis(limits.heartbeat_ms)).await,
+        let asks = Asks { style: Style::Protocol, queries, position: position.as_deref() };
+        match engine.live().open(asks, || caller(token.as_deref())).await {
+            Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
             Err(failure) => self.refuse(failure).await,
         }
     }
 
-    async fn session(
-        &mut self,
-        engine: &Arc<Engine>,
-        mut stream: Stream,
-        caller: &CallerWith,
-        heartbeat: Duration,
-    ) -> Result<(), Error> {
+    async fn session(&mut self, engine: &Arc<Engine>, mut client: Client<'_>) -> Result<(), Error> {
+        let heartbeat = Duration::from_millis(engine.config().limits.heartbeat_ms);
         loop {
             tokio::select! {
-                frame = tokio::time::timeout(heartbeat, stream.next()) => match frame {
+                frame = tokio::time::timeout(heartbeat, client.stream.next()) => match frame {
                     Ok(Some(messages)) => self.send(&messages).await?,
                     Ok(None) => return self.close(CloseCode::Away).await,
                     // A page cannot see pings, and should see that we live.
@@ -110,15 +123,8 @@ impl Socket {
                 },
                 said = self.text() => {
                     let Some(said) = said? else { return Ok(()) };
-                    let altered = match incoming::wish(&said) {
-                        Ok(wish) => {
-                            let asks = || caller(wish.token.as_deref());
-                            engine.live().alter(stream.id(), wish.alteration, None, asks).await
-                        }
-                        Err(failure) => Err(failure),
-                    };
-                    if let Err(failure) = altered {
-                        engine.live().refuse(stream.id(), failure);
+                    if let Err(failure) = client.wishes(engine, &said).await {
+                        engine.live().refuse(client.stream.id(), failure);
                     }
                 }
             }

@@ -149,6 +149,10 @@ async fn the_token_travels_in_messages() {
     ann.say(json!({ "type": "open", "protocol": 1, "queries": me, "token": "ann-1" })).await;
     let first = ann.until(|message| message["type"] == "result").await;
     assert_eq!(first["data"], json!(["Bearer ann-1"]));
+    // What she changes, she changes in the name of that token.
+    ann.say(json!({ "type": "change", "add": [{ "id": 2, "name": "me" }] })).await;
+    let added = ann.until(|message| message["type"] != "same").await;
+    assert_eq!((&added["id"], &added["data"]), (&json!(2), &json!(["Bearer ann-1"])));
     ann.say(json!({ "type": "change", "token": "ann-2" })).await;
     let second = ann.until(|message| message["type"] == "result").await;
     assert_eq!(second["data"], json!(["Bearer ann-2"]));

@@ -318,5 +318,7 @@ impl Registry {
     }
 }
 
+#[cfg(all(test, feature = "mistakes"))]
+mod interleavings;
 #[cfg(test)]
 mod tests;

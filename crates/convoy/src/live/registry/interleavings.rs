@@ -1,0 +1,188 @@
+//! The interleavings of registering, invalidating, running, delivering and
+//! unsubscribing, explored by a model checker.
+//!
+//! The database is one number per table. A commit and its telling are two steps,
+//! a run is three (begin, read, finish), and every step takes the lock by itself, so
+//! anything may come between. At the end each session must have been told the
+//! number there is, and none may ever have been told a smaller one than before.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use shuttle::rand::Rng;
+use shuttle::sync::{Arc as Shared, Mutex};
+use shuttle::thread;
+
+use super::*;
+use crate::change::{By, Change, ChangeKind, Changes};
+use crate::live::answer::Made;
+use crate::live::message::Message;
+
+const TABLES: [&str; 2] = ["t", "u"];
+const WRITES: usize = 3;
+
+struct World {
+    registry: Mutex<Registry>,
+    database: Mutex<HashMap<&'static str, u64>>,
+    to_run: Mutex<VecDeque<QueryId>>,
+    start: Instant,
+    ticks: Mutex<u64>,
+}
+
+impl World {
+    fn new(mistakes: Mistakes) -> Shared<World> {
+        Shared::new(World {
+            registry: Mutex::new(Registry::new(false, mistakes)),
+            database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
+            to_run: Mutex::default(),
+            start: Instant::now(),
+            ticks: Mutex::new(0),
+        })
+    }
+
+    /// A clock on which no two moments are the same.
+    fn now(&self) -> Instant {
+        let mut ticks = self.ticks.lock().expect("sound");
+        *ticks += 1;
+        self.start + Duration::from_micros(*ticks)
+    }
+
+    fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
+        let (result, effects) = {
+            let mut registry = self.registry.lock().expect("sound");
+            (event(&mut registry), registry.effects())
+        };
+        self.to_run.lock().expect("sound").extend(effects.run);
+        result
+    }
+
+    fn write(&self, table: &'static str) {
+        *self.database.lock().expect("sound").get_mut(table).expect("a table") += 1;
+        let change = Change { table: table.into(), kind: ChangeKind::Whole };
+        self.with(|registry| registry.changed(&Changes::Some([change].into()), &By::Outside));
+    }
+
+    /// Runs one query that waits, to its rest. `false`: none waits.
+    fn run_one(&self) -> bool {
+        let Some(id) = self.to_run.lock().expect("sound").pop_front() else { return false };
+        loop {
+            let began = self.now();
+            let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return true };
+            let What::Topic(topic) = &ticket.what else { panic!("there are no contexts here") };
+            let value = self.database.lock().expect("sound")[&*topic.input];
+            let mut reads = ReadSet::default();
+            reads.table(&topic.input);
+            let made = Made { ts: 0, position: "".into() };
+            let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), made, None));
+            let ended = Ended { reads, answer, share: Some(Share::everyone()) };
+            let now = self.now();
+            if self.with(|registry| registry.finish(id, &ticket, ended, now)) == Next::Rest {
+                return true;
+            }
+        }
+    }
+}
+
+/// A client that watches, perhaps stops and starts again, and keeps the newest.
+struct Client {
+    world: Shared<World>,
+    session: SessionId,
+    table: &'static str,
+    /// What it was told last, and whether that is about the query it watches now.
+    latest: Option<u64>,
+}
+
+impl Client {
+    fn open(world: &Shared<World>, table: &'static str) -> Client {
+        let (world, now) = (world.clone(), world.now());
+        let opening = Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch(0, table, None))] };
+        let session = world.with(|registry| registry.open(opening, now)).id;
+        Client { world, session, table, latest: None }
+    }
+
+    fn take(&mut self) {
+        let now = self.world.now();
+        let taken = self.world.with(|registry| registry.take(self.session, now));
+        for message in taken.messages {
+            let Message::Answer { answer, .. } = message else { continue };
+            let text = String::from_utf8_lossy(answer.data().expect("a result")).into_owned();
+            let value = text.parse().expect("a number");
+            assert!(self.latest.is_none_or(|latest| latest <= value), "it went back from {:?} to {value}", self.latest);
+            self.latest = Some(value);
+        }
+    }
+
+    fn watch_anew(&mut self) {
+        let now = self.world.now();
+        // It has seen what it was told, so nothing older will do.
+        let since = self.latest.map(|_| now);
+        self.world.with(|registry| {
+            registry.unwatch(self.session, 0, now);
+            registry.watch(self.session, Ok(watch(0, self.table, since)), now);
+        });
+    }
+}
+
+fn watch(id: u64, table: &str, since: Option<Instant>) -> Watch {
+    let topic = Topic { function: "f".into(), input: table.into() };
+    Watch { id, topic, shareable: true, held: None, since }
+}
+
+fn everyone_ends_at_the_truth(mistakes: &Mistakes) {
+    let world = World::new(mistakes.clone());
+    let writers = TABLES.map(|table| {
+        let world = world.clone();
+        thread::spawn(move || (0..WRITES).for_each(|_| world.write(table)))
+    });
+    let clients: Vec<_> = (0..3)
+        .map(|n| {
+            let world = world.clone();
+            thread::spawn(move || {
+                let mut client = Client::open(&world, TABLES[n % 2]);
+                for _ in 0..3 {
+                    client.take();
+                    if shuttle::rand::thread_rng().gen_bool(0.3) {
+                        client.watch_anew();
+                    }
+                }
+                client
+            })
+        })
+        .collect();
+    let runners = [(); 2].map(|()| {
+        let world = world.clone();
+        thread::spawn(move || {
+            for _ in 0..6 {
+                world.run_one();
+                thread::yield_now();
+            }
+        })
+    });
+    writers.into_iter().chain(runners).for_each(|thread| thread.join().expect("it ends"));
+    let mut clients: Vec<Client> = clients.into_iter().map(|thread| thread.join().expect("it ends")).collect();
+    while world.run_one() {}
+    for client in &mut clients {
+        client.take();
+        assert_eq!(client.latest, Some(WRITES as u64), "a session was left with an old answer");
+    }
+}
+
+fn cases() -> usize {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
+}
+
+#[test]
+fn in_every_order_of_steps_everyone_ends_at_the_truth() {
+    let mistakes = Mistakes::default();
+    let run = mistakes.clone();
+    shuttle::check_random(move || everyone_ends_at_the_truth(&run), cases() * 2);
+    shuttle::check_pct(move || everyone_ends_at_the_truth(&mistakes), cases() * 2, 4);
+}
+
+#[test]
+fn the_checker_would_notice_a_registration_after_the_run() {
+    let mistakes: Mistakes = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a mistake that is known");
+    let check = move || shuttle::check_random(move || everyone_ends_at_the_truth(&mistakes), 2_000);
+    assert!(catch_unwind(AssertUnwindSafe(check)).is_err(), "with the mistake, some order leaves a session behind");
+}
