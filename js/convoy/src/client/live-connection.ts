@@ -222,7 +222,8 @@ export class LiveConnection {
 
   /** The server could not do what a message of ours says. */
   #misunderstood(error: ConvoyError): void {
-    if (this.#connection.phase !== 'open' || isPassing(error) || takesDataAway(error)) this.#ended(endBy(error));
+    if (this.#connection.phase !== 'open' || isPassing(error)) this.#ended(endBy(error));
+    else if (takesDataAway(error)) this.#take({ type: 'refresh' });
     else this.#damaged(error.message);
   }
 
@@ -275,10 +276,10 @@ export class LiveConnection {
   }
 
   /** The server did not take a change in. */
-  #unchanged(error: ConvoyError, { add }: SessionChange, auth: boolean): void {
+  #unchanged(error: ConvoyError, { add }: SessionChange): void {
     if (isPassing(error)) this.#lost();
-    else if (takesDataAway(error) && auth) this.#refuse(error);
-    // Another server, or the same one restarted; or we are someone else by now. A new session puts both right.
+    // Another server, or the same one restarted; or we are someone else by now. A new session puts that right, or says
+    // what is wrong.
     else if (takesDataAway(error) || error.code === 'NOT_FOUND') this.#take({ type: 'refresh' });
     else this.#deliver(this.#session.fail(error, add));
   }
