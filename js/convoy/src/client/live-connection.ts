@@ -23,7 +23,7 @@ export interface LiveTimes {
   readonly silenceMs: number;
   /** A link that is not taken up in this time is held back somewhere, perhaps by the browser's limit of connections. */
   readonly acceptMs: number;
-  /** A session that has not begun this long after it was accepted sits in a proxy's buffer. */
+  /** A session that has not begun this long after its stream was accepted sits in a proxy's buffer. */
   readonly sessionMs: number;
 }
 
@@ -155,9 +155,12 @@ export class LiveConnection {
       (...said: Said) => {
         if (!attempt.signal.aborted) act(...said);
       };
+    const { acceptMs, sessionMs } = this.#options.times;
+    // Nothing holds back what is said over a WebSocket: there, a session that is late is a server that is slow.
+    const beginMs = this.#ways.way === 'stream' ? sessionMs : acceptMs;
     return {
-      asked: current(() => this.#after(this.#options.times.acceptMs, () => this.#giveWay())),
-      accepted: current(() => this.#after(this.#options.times.sessionMs, () => this.#giveWay())),
+      asked: current(() => this.#after(acceptMs, () => this.#giveWay())),
+      accepted: current(() => this.#after(beginMs, () => this.#giveWay())),
       alive: current(() => this.#heard()),
       frame: current((messages) => this.#hear(messages)),
       ended: current((end) => this.#ended(end)),
