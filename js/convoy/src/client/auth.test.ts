@@ -60,11 +60,13 @@ test.each([
   'one that is refused with %s takes the data away and ends the connection, until there is another',
   async (...how) => {
     server.answerChange = () => refusal(...how);
+    server.refuse = () => refusal(...how);
     session.say({ type: 'auth', error: EXPIRED });
     const refused = await watch.until(({ status }) => status === 'error');
     expect(refused).toMatchObject({ data: null, error: { code: how[0] }, connectionState: 'closed' });
     await session.closed;
     token = 'three';
+    server.refuse = () => null;
     client.refreshAuth();
     const next = await server.nextSession();
     expect(next.headers.authorization).toBe('Bearer three');
@@ -73,6 +75,18 @@ test.each([
     await watch.until(({ data }) => data?.[0] === 3);
   },
 );
+
+test('one of another caller gets a session of its own', async () => {
+  server.answerChange = () => refusal('FORBIDDEN', 403);
+  token = 'of somebody else';
+  client.refreshAuth();
+  const next = await server.nextSession();
+  expect(next.headers.authorization).toBe('Bearer of somebody else');
+  await session.closed;
+  next.result(A, [4], 'h4');
+  await watch.until(({ data }) => data?.[0] === 4);
+  expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
+});
 
 test('one that is accepted and refused again and again is given up', async () => {
   for (let demand = 0; demand < 4; demand += 1) {

@@ -23,7 +23,7 @@ export interface LiveTimes {
   readonly silenceMs: number;
   /** A link that is not taken up in this time is held back somewhere, perhaps by the browser's limit of connections. */
   readonly acceptMs: number;
-  /** A session that has not begun this long after it was accepted sits in a proxy's buffer. */
+  /** A session that has not begun this long after its stream was accepted sits in a proxy's buffer. */
   readonly sessionMs: number;
 }
 
@@ -155,9 +155,12 @@ export class LiveConnection {
       (...said: Said) => {
         if (!attempt.signal.aborted) act(...said);
       };
+    const { acceptMs, sessionMs } = this.#options.times;
+    // Nothing holds back what is said over a WebSocket: there, a session that is late is a server that is slow.
+    const beginMs = this.#ways.way === 'stream' ? sessionMs : acceptMs;
     return {
-      asked: current(() => this.#after(this.#options.times.acceptMs, () => this.#giveWay())),
-      accepted: current(() => this.#after(this.#options.times.sessionMs, () => this.#giveWay())),
+      asked: current(() => this.#after(acceptMs, () => this.#giveWay())),
+      accepted: current(() => this.#after(beginMs, () => this.#giveWay())),
       alive: current(() => this.#heard()),
       frame: current((messages) => this.#hear(messages)),
       ended: current((end) => this.#ended(end)),
@@ -222,7 +225,8 @@ export class LiveConnection {
 
   /** The server could not do what a message of ours says. */
   #misunderstood(error: ConvoyError): void {
-    if (this.#connection.phase !== 'open' || isPassing(error) || takesDataAway(error)) this.#ended(endBy(error));
+    if (this.#connection.phase !== 'open' || isPassing(error)) this.#ended(endBy(error));
+    else if (takesDataAway(error)) this.#take({ type: 'refresh' });
     else this.#damaged(error.message);
   }
 
@@ -275,10 +279,10 @@ export class LiveConnection {
   }
 
   /** The server did not take a change in. */
-  #unchanged(error: ConvoyError, { add }: SessionChange, auth: boolean): void {
+  #unchanged(error: ConvoyError, { add }: SessionChange): void {
     if (isPassing(error)) this.#lost();
-    else if (takesDataAway(error) && auth) this.#refuse(error);
-    // Another server, or the same one restarted; or we are someone else by now. A new session puts both right.
+    // Another server, or the same one restarted; or we are someone else by now. A new session puts that right, or says
+    // what is wrong.
     else if (takesDataAway(error) || error.code === 'NOT_FOUND') this.#take({ type: 'refresh' });
     else this.#deliver(this.#session.fail(error, add));
   }

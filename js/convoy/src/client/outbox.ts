@@ -7,8 +7,8 @@ import type { ConvoyError } from '../values/errors.js';
 import type { Link } from './link.js';
 import type { Session } from './session.js';
 
-/** A change the server did not take in; `auth` where it also brought a token. */
-export type Refused = (error: ConvoyError, change: SessionChange, auth: boolean) => void;
+/** A change the server did not take in. */
+export type Refused = (error: ConvoyError, change: SessionChange) => void;
 
 /** A token that is accepted and refused again, this often in one go, will not get better by asking. */
 const MOST_RENEWALS = { count: 3, withinMs: 10_000 } as const;
@@ -69,7 +69,7 @@ export class Outbox {
     };
     this.#link.change({ ...change, session, auth }).then(
       () => afterwards(() => {}),
-      (error: ConvoyError) => afterwards(() => this.#refused(error, change, auth)),
+      (error: ConvoyError) => afterwards(() => this.#refused(error, change)),
     );
   }
 }

@@ -44,10 +44,10 @@ export function openPolling(polling: Polling, { queries, signal }: LinkAttempt, 
   signal.addEventListener('abort', () => clearTimeout(timer));
   void sweep();
   return {
-    change: async ({ add, remove }) => {
+    change: async ({ add, remove, auth }) => {
       for (const id of remove) wanted.delete(id);
       for (const query of add) wanted.set(query.id, query);
-      if (add.length > 0) void sweep();
+      if (add.length > 0 || auth) void sweep();
     },
   };
 }

@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { share } from './share.js';
+
+const parsed = (value: unknown) => JSON.parse(JSON.stringify(value));
+const rows = [
+  { id: 'a', n: 1, tags: ['x'] },
+  { id: 'b', n: 2, tags: [] },
+];
+
+test('an equal result is the object that was there', () => {
+  for (const value of [rows, { page: rows, isDone: true }, [], {}, null, 'text', 0]) {
+    expect(share(value, parsed(value))).toBe(value);
+  }
+});
+
+test('documents keep their identity wherever they move to, and their parts where they change', () => {
+  const after = share(rows, [{ id: 'c', n: 3 }, parsed(rows[1]), { ...parsed(rows[0]), n: 9 }]) as typeof rows;
+  expect(after).toEqual([{ id: 'c', n: 3 }, rows[1], { ...rows[0], n: 9 }]);
+  expect(after[1]).toBe(rows[1]);
+  expect(after[2]).not.toBe(rows[0]);
+  expect(after[2]?.tags).toBe(rows[0]?.tags);
+});
+
+test('a page keeps its list, and a list of other things its places', () => {
+  const before = { page: rows, isDone: false, points: [[1], [2]] };
+  const after = share(before, parsed({ ...before, isDone: true, points: [[1], [3]] })) as typeof before;
+  expect(after).toEqual({ ...before, isDone: true, points: [[1], [3]] });
+  expect(after.page).toBe(rows);
+  expect(after.points[0]).toBe(before.points[0]);
+});
+
+test.each([
+  [[1, 2], [1]],
+  [[1], [1, 2]],
+  [{ a: 1 }, {}],
+  [{}, { a: 1 }],
+  [{ a: 1 }, { b: 1 }],
+  [{ 0: 1 }, [1]],
+  [null, {}],
+  [{ a: null }, { a: {} }],
+  [
+    [{ id: 'a' }, { id: 'b' }],
+    [{ id: 'b' }, { id: 'a' }],
+  ],
+])('%j is not %j', (before, after) => {
+  const expected = parsed(after);
+  expect(share(before, after)).toEqual(expected);
+  expect(share(before, after)).not.toBe(before);
+});
+
+test('a member called __proto__ is one like any other', () => {
+  const before = JSON.parse('{"__proto__":{"a":1},"b":1}');
+  expect(share(before, JSON.parse('{"__proto__":{"a":1},"b":1}'))).toBe(before);
+  const after = share(before, JSON.parse('{"__proto__":{"a":2},"b":1}')) as object;
+  expect(JSON.stringify(after)).toBe('{"__proto__":{"a":2},"b":1}');
+  expect(Object.getPrototypeOf(after)).toBe(Object.prototype);
+  expect(share({ b: 1 }, JSON.parse('{"__proto__":{},"b":1}'))).not.toEqual({ b: 1 });
+});
