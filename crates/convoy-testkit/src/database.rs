@@ -42,6 +42,13 @@ impl TestDb {
         let connection = self.server.clone().database(&self.name).connect().await.expect("the database answers");
         Psql(connection)
     }
+
+    /// The same by way of another address.
+    pub async fn psql_at(&self, url: &str) -> Psql {
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        // Poolers refuse options they do not know.
+        Psql(options.extra_float_digits(None).connect().await.expect("the database answers"))
+    }
 }
 
 /// A plain connection.

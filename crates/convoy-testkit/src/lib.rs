@@ -9,6 +9,7 @@ mod app;
 mod client;
 mod database;
 mod host;
+mod pooler;
 mod wire;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use app::{App, IndexSpec, table};
 pub use client::{Client, Reply, Watch};
 pub use database::TestDb;
 pub use host::{Ctx, Functions, Thrown};
+pub use pooler::Pooler;
 pub use wire::{Cut, Wire};
 
 /// How long a test waits for an event before it calls it missing.

@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-
-use super::{DbError, Lease, Pool, Row, execute, fetch};
+use super::{DbError, Lease, Pool, Row};
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
@@ -29,6 +27,16 @@ pub enum Isolation {
     Snapshot,
 }
 
+impl Isolation {
+    /// The words it begins with.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "begin isolation level serializable",
+            Isolation::Snapshot => "begin isolation level repeatable read, read only",
+        }
+    }
+}
+
 /// An open transaction.
 pub struct Transaction {
     lease: Lease,
@@ -46,16 +54,12 @@ pub enum CommitOutcome {
 }
 
 impl Transaction {
-    /// Begins on a connection of the pool. A stale idle connection is replaced:
+    /// Begins on a connection of the pool whose sessions are made for it. A stale idle connection is replaced:
     /// nothing has happened yet.
     pub async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
-        let begin = match isolation {
-            Isolation::Serializable => "begin isolation level serializable",
-            Isolation::Snapshot => "begin isolation level repeatable read, read only",
-        };
         loop {
             let mut lease = pool.acquire().await?;
-            match answered(execute(&mut lease.enter().connection, begin)).await {
+            match answered(lease.enter().begin(isolation)).await {
                 Ok(()) => return Ok(Transaction { lease }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
@@ -65,7 +69,7 @@ impl Transaction {
 
     /// Runs one statement inside.
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        fetch(&mut self.lease.enter().connection, statement).await
+        self.lease.enter().fetch(statement).await
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
@@ -75,18 +79,18 @@ impl Transaction {
             return self.raw_read_only(raw).await;
         }
         let session = self.lease.enter();
-        fetch(&mut session.connection, sql::raw::unmark()).await?;
+        session.fetch(sql::raw::unmark()).await?;
         session.raw(raw).await
     }
 
     /// A transaction that was made read-only stays so, except by going back.
     async fn raw_read_only(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
         let session = self.lease.enter();
-        execute(&mut session.connection, "savepoint convoy_read_only; set local transaction_read_only = on").await?;
+        session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
         let rows = session.raw(raw).await;
         // Also after an error, which then is that statement's and nobody else's.
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
-            execute(&mut session.connection, "rollback to savepoint convoy_read_only").await?;
+            session.execute("rollback to savepoint convoy_read_only").await?;
         }
         rows
     }
@@ -109,14 +113,13 @@ impl Transaction {
 
     /// Runs a statement without values or rows.
     async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
-        let (text, _) = statement.into_parts();
-        execute(&mut self.lease.enter().connection, AssertSqlSafe(text)).await
+        self.lease.enter().tell(statement).await
     }
 
     /// Commits. Any database error in reply is a proven rollback; a lost
     /// connection proves nothing.
     pub async fn commit(mut self) -> CommitOutcome {
-        match answered(execute(&mut self.lease.enter().connection, "commit")).await {
+        match answered(self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
@@ -131,7 +134,7 @@ impl Transaction {
 
     /// Ends it without effect.
     pub async fn rollback(mut self) {
-        match answered(execute(&mut self.lease.enter().connection, "rollback")).await {
+        match answered(self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays marked, so the connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),

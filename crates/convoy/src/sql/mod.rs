@@ -12,6 +12,7 @@ pub mod optimistic;
 pub mod outcome;
 pub mod raw;
 pub mod scan;
+pub mod session;
 
 use crate::schema::{FieldPath, Table};
 use uuid::Uuid;

@@ -20,25 +20,44 @@ pub fn prepare(raw: &Raw) -> Statement {
     sql
 }
 
+/// How far a setting reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The session, which is ours.
+    Session,
+    /// The transaction: the session is lent.
+    Transaction,
+}
+
 /// Runs it with its values. Our sessions plan a statement once, for values
 /// unknown; what the user's is best planned for, nobody knows but Postgres.
-pub fn execute(raw: &Raw) -> Statement {
+pub fn execute(raw: &Raw, scope: Scope) -> Statement {
     let mut sql = Statement::new();
-    sql.push("set plan_cache_mode = auto; execute ").ident(&name(raw));
-    let mut separator = " (";
-    for value in &raw.values {
-        sql.push(separator);
-        match value {
-            Some(text) => sql.literal(text),
-            None => sql.push("null"),
-        };
-        separator = ", ";
-    }
-    if !raw.values.is_empty() {
-        sql.push(")");
-    }
-    sql.push("; set plan_cache_mode = force_generic_plan");
+    let set = match scope {
+        Scope::Session => "set plan_cache_mode = ",
+        Scope::Transaction => "set local plan_cache_mode = ",
+    };
+    sql.push(set).push("auto; ").executed(raw).push("; ").push(set).push("force_generic_plan");
     sql
+}
+
+impl Statement {
+    fn executed(&mut self, raw: &Raw) -> &mut Statement {
+        self.push("execute ").ident(&name(raw));
+        let mut separator = " (";
+        for value in &raw.values {
+            self.push(separator);
+            match value {
+                Some(text) => self.literal(text),
+                None => self.push("null"),
+            };
+            separator = ", ";
+        }
+        if !raw.values.is_empty() {
+            self.push(")");
+        }
+        self
+    }
 }
 
 /// Forgets a prepared statement.

@@ -9,6 +9,7 @@ mod indexes;
 mod insert_lane;
 mod live;
 mod outside;
+mod pooler;
 mod round_trips;
 mod serial_lane;
 mod shared;
