@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use app::{App, IndexSpec, table};
 pub use client::{Client, Reply, Watch};
-pub use database::TestDb;
+pub use database::{Eavesdropper, TestDb};
 pub use host::{Ctx, Functions, Thrown};
 pub use pooler::Pooler;
 pub use wire::{Cut, Wire};

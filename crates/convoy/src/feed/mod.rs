@@ -96,7 +96,8 @@ impl Feed {
         }
         let (schema, tables) = watch::channel(Arc::from([]));
         let poll_every = Duration::from_millis(config.limits.poll_every_ms.max(1));
-        let tables = Tables { postgres, sink, schema: tables, live: watched, poll_every };
+        let look_every = Duration::from_millis(config.limits.triggers_ms.max(1));
+        let tables = Tables { postgres, sink, schema: tables, live: watched, poll_every, look_every };
         own(tasks, "looking at tables", tables.run(stop.clone()));
         Ok(Feed { schema })
     }

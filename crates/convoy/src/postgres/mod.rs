@@ -7,6 +7,7 @@ mod layout;
 mod listener;
 mod outcome;
 mod pool;
+mod raw_reads;
 mod row;
 mod session;
 mod setup;
@@ -23,6 +24,7 @@ pub use layout::{LayoutReport, TableReport, Watched};
 pub use listener::{Listener, Sender};
 use pool::Reach;
 pub use pool::{Lease, Pool};
+pub use raw_reads::{Look, RawReads, RawRows};
 pub use row::Row;
 use session::Session;
 pub use setup::Sessions;
@@ -164,19 +166,37 @@ fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
 }
 
 impl Pool {
-    /// Runs a statement of the user's own by itself. Each row is a JSON object.
-    pub async fn raw(&self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    /// Runs a statement of the user's own by itself.
+    pub async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         let mut lease = self.acquire().await?;
-        let session = lease.enter();
-        let result = match session.begin_alone().await {
-            Ok(()) => {
-                let result = session.raw(raw).await;
-                session.end_alone(result).await
-            }
-            Err(error) => Err(error),
-        };
+        let result = lease.raw(raw, look, false).await;
         leave_if_sound(&mut lease, &result);
         result
+    }
+}
+
+impl Lease {
+    async fn raw(&mut self, raw: &Raw, look: Look, in_transaction: bool) -> Result<RawRows, DbError> {
+        let known = if look == Look::AtReads { self.remembered().get(raw) } else { Some(RawReads::Everything) };
+        let session = self.enter();
+        if !in_transaction {
+            session.begin_alone().await?;
+        }
+        let mut result = session.raw(raw).await;
+        let mut reads = known.clone();
+        if reads.is_none() && result.is_ok() {
+            match session.look(raw, in_transaction).await {
+                Ok(found) => reads = Some(found),
+                Err(error) => result = Err(error),
+            }
+        }
+        if !in_transaction {
+            result = session.end_alone(result).await;
+        }
+        if let (None, Some(found)) = (known, &reads) {
+            self.remembered().note(raw, found.clone());
+        }
+        Ok(RawRows { rows: result?, reads: reads.unwrap_or(RawReads::Everything) })
     }
 }
 

@@ -15,6 +15,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::raw_reads::Remembered;
 use super::{DbError, Session, Sessions, Setup};
 
 /// How long a call waits for a connection, and a connection for its server.
@@ -39,6 +40,8 @@ struct Inner {
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used on top. Never locked across an await.
     idle: Mutex<Vec<(Session, Instant)>>,
+    /// What statements of the user's own read.
+    remembered: Remembered,
 }
 
 impl Pool {
@@ -50,7 +53,7 @@ impl Pool {
         };
         let permits = Arc::new(Semaphore::new(size));
         let idle = Mutex::new(Vec::with_capacity(size));
-        Pool { inner: Arc::new(Inner { options, setup, reach, permits, idle }) }
+        Pool { inner: Arc::new(Inner { options, setup, reach, permits, idle, remembered: Remembered::default() }) }
     }
 
     /// Takes an idle connection, or opens one. Waits when all are taken.
@@ -153,6 +156,10 @@ impl Lease {
     /// nothing unread.
     pub(super) fn leave(&mut self) {
         self.busy = false;
+    }
+
+    pub(super) fn remembered(&self) -> &Remembered {
+        &self.pool.inner.remembered
     }
 
     /// Whether this connection was opened for this lease: if it fails, an idle

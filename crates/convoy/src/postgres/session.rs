@@ -11,8 +11,10 @@ use std::sync::Arc;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, TypeInfo, ValueRef};
 
+use super::raw_reads::RawReads;
 use super::{DbError, Isolation, Row, Setup, row};
 use crate::op::Raw;
+use crate::sql::plan::Plan;
 use crate::sql::{self, Statement};
 
 /// How many of the user's statements a session keeps prepared.
@@ -110,6 +112,51 @@ impl Session {
         result
     }
 
+    /// Finds out what a statement reads that has just run here.
+    pub async fn look(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
+        let in_transaction = in_transaction || self.setup.is_some();
+        let looked = self.ask_plan(raw, in_transaction).await;
+        let looked = match looked {
+            Err(error) if error.connection_lost() => return Err(error),
+            Err(error) => {
+                tracing::debug!(cause = %error.cause(), "what a raw statement reads cannot be found out");
+                RawReads::Everything
+            }
+            Ok(reads) => reads,
+        };
+        if in_transaction {
+            self.execute(sql::raw::LOOKED).await?;
+        }
+        Ok(looked)
+    }
+
+    async fn ask_plan(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
+        let scope = if in_transaction { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session };
+        let (text, _) = sql::raw::explain(raw, scope).into_parts();
+        let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
+        let explained: &str = rows
+            .first()
+            .ok_or_else(|| DbError::Row("no plan".into()))?
+            .try_get_raw(0)?
+            .as_str()
+            .map_err(|error| DbError::Row(error.to_string()))?;
+        let plan = Plan::read(explained, &raw.text);
+        if plan.unclear {
+            return Ok(RawReads::Everything);
+        }
+        let rows = self.fetch(sql::raw::look_up(&plan)).await?;
+        let row = rows.first().ok_or_else(|| DbError::Row("nothing about a plan".into()))?;
+        if row.bool(0)? {
+            return Ok(RawReads::Everything);
+        }
+        Ok(RawReads::Tables(row.texts(1)?.into_iter().map(Arc::from).collect()))
+    }
+
+    /// How far what is set here reaches.
+    fn scope(&self) -> sql::raw::Scope {
+        if self.setup.is_some() { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session }
+    }
+
     async fn prepared_raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
         let name = sql::raw::name(raw);
         if !self.prepared.contains(&name) {
@@ -123,8 +170,7 @@ impl Session {
             self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
             self.prepared.push_back(name);
         }
-        let scope = if self.setup.is_some() { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session };
-        let (text, _) = sql::raw::execute(raw, scope).into_parts();
+        let (text, _) = sql::raw::execute(raw, self.scope()).into_parts();
         let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
         rows.iter().map(object).collect()
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{DbError, Lease, Pool, Row};
+use super::{DbError, Lease, Look, Pool, RawReads, RawRows, Row};
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
@@ -40,6 +40,7 @@ impl Isolation {
 /// An open transaction.
 pub struct Transaction {
     lease: Lease,
+    isolation: Isolation,
 }
 
 /// What became of a transaction that was asked to commit.
@@ -60,7 +61,7 @@ impl Transaction {
         loop {
             let mut lease = pool.acquire().await?;
             match answered(lease.enter().begin(isolation)).await {
-                Ok(()) => return Ok(Transaction { lease }),
+                Ok(()) => return Ok(Transaction { lease, isolation }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
             }
@@ -73,18 +74,20 @@ impl Transaction {
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
-    /// triggers, like a stranger's. Each row is a JSON object.
-    pub async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    /// triggers, like a stranger's.
+    pub async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         if raw.read_only {
             return self.raw_read_only(raw).await;
         }
-        let session = self.lease.enter();
-        session.fetch(sql::raw::unmark()).await?;
-        session.raw(raw).await
+        // What only reads carries no mark.
+        if self.isolation == Isolation::Serializable {
+            self.lease.enter().fetch(sql::raw::unmark()).await?;
+        }
+        self.lease.raw(raw, look, true).await
     }
 
     /// A transaction that was made read-only stays so, except by going back.
-    async fn raw_read_only(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    async fn raw_read_only(&mut self, raw: &Raw) -> Result<RawRows, DbError> {
         let session = self.lease.enter();
         session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
         let rows = session.raw(raw).await;
@@ -92,7 +95,12 @@ impl Transaction {
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
             session.execute("rollback to savepoint convoy_read_only").await?;
         }
-        rows
+        Ok(RawRows { rows: rows?, reads: RawReads::Everything })
+    }
+
+    /// What it sees of others.
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// Makes a place to return to.

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod notify;
 pub mod optimistic;
 pub mod outcome;
+pub mod plan;
 pub mod raw;
 pub mod scan;
 pub mod session;
