@@ -26,17 +26,20 @@ fn insert(channel: &str, body: &str) -> String {
     format!(r#"insert into messages (data) values ('{{"channel": "{channel}", "n": 1, "body": "{body}"}}')"#)
 }
 
-/// Writes at one node until it is known there that another one listens.
-async fn acquaint(there: &App, list: &mut Watch) {
+/// Writes at one node until it is known there that another one listens, and until
+/// all of that has been heard.
+async fn acquaint(there: &App, list: &mut Watch, channel: &str) {
     let met = async {
         for n in 0.. {
-            there.client().mutate("messages.send", message("a", 0, "hello")).await.data();
+            there.client().mutate("messages.send", message(channel, 0, "hello")).await.data();
             if n > 0 && !list.is_quiet() {
                 return;
             }
         }
     };
     within(met).await;
+    there.client().mutate("messages.send", message(channel, 1, "met")).await.data();
+    list.until(|list| list[0]["body"] == "met").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,9 +48,9 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
     let (here, there) = (node(&db, without_poll()).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list).await;
+    acquaint(&there, &mut list, "a").await;
     let mut delays = Vec::new();
-    for n in 1..=60 {
+    for n in 2..=61 {
         let client = there.client();
         let began = Instant::now();
         client.mutate("messages.send", message("a", n, "x")).await.data();
@@ -60,8 +63,8 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
     here.rest().await;
     let before = here.engine.stats().handler_runs;
     there.client().mutate("messages.send", message("elsewhere", 1, "x")).await.data();
-    there.client().mutate("messages.send", message("a", 61, "x")).await.data();
-    list.until(|list| list[0]["n"] == 61).await;
+    there.client().mutate("messages.send", message("a", 62, "x")).await.data();
+    list.until(|list| list[0]["n"] == 62).await;
     assert_eq!(here.engine.stats().handler_runs - before, 1);
     here.engine.close().await;
     there.engine.close().await;
@@ -74,7 +77,7 @@ async fn a_node_that_is_killed_between_commit_and_notification_costs_nobody_an_u
     let (here, there) = (chat(&db).await, node(&db, json!({ "databaseUrl": url })).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list).await;
+    acquaint(&there, &mut list, "a").await;
     wire.cut_whenever("set local synchronous_commit = off; notify");
     there.client().mutate("messages.send", message("a", 1, "its last words")).await.data();
     list.until(|list| bodies(list).contains(&"its last words")).await;
@@ -89,10 +92,10 @@ async fn no_transaction_with_anything_else_in_it_ever_notifies() {
     let (here, there) = (chat(&db).await, node(&db, json!({ "databaseUrl": url })).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list).await;
+    acquaint(&there, &mut list, "a").await;
     for (n, name) in ["messages.send", "messages.sendNow"].into_iter().cycle().take(20).enumerate() {
-        there.client().mutate(name, message("a", n as i64 + 1, name)).await.data();
-        list.until(|list| list[0]["n"] == n + 1).await;
+        there.client().mutate(name, message("a", n as i64 + 2, name)).await.data();
+        list.until(|list| list[0]["n"] == n + 2).await;
     }
     let said = wire.take_conversations();
     let notifies = |statement: &str| statement.to_lowercase().contains("notify");
@@ -135,7 +138,7 @@ async fn what_does_not_fit_into_a_notification_is_read_from_the_log() {
     assert_eq!(list.next().await, json!([]));
     let mut small = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     small.next().await;
-    acquaint(&there, &mut small).await;
+    acquaint(&there, &mut small, "a").await;
     let mut heard = db.eavesdropper().await;
     there.client().mutate("messages.send", message(&long, 1, "large")).await.data();
     let notice = heard.next_with("\"log\":true").await;
@@ -145,12 +148,15 @@ async fn what_does_not_fit_into_a_notification_is_read_from_the_log() {
     there.engine.close().await;
 }
 
-const KILL_LISTENERS: &str = "select pg_terminate_backend(pid) from pg_stat_activity
+const KILL_LISTENERS: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity
     where datname = current_database() and application_name = 'convoy' and query ilike 'listen%'";
 
-/// Kills what `here` listens on, and writes what no notification tells of.
+/// Writes what no notification tells of, and then kills what nodes listen on: a new
+/// connection knows of nothing before it.
 async fn write_unheard(db: &TestDb, body: &str) {
-    db.psql().await.run(&format!("{KILL_LISTENERS}; {}", insert("a", body))).await;
+    let mut psql = db.psql().await;
+    psql.run(&insert("a", body)).await;
+    psql.run(KILL_LISTENERS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,23 +181,16 @@ async fn a_listener_that_does_not_catch_up_would_be_noticed() {
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     let mut other = here.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
-    let mut heard = db.eavesdropper().await;
-    // Both have met when each has heard the other's beat; `there` beats only then.
-    heard.next_with("\"live\":false").await;
-    heard.next_with("\"live\":true").await;
+    acquaint(&there, &mut other, "b").await;
     here.rest().await;
     list.is_quiet();
     write_unheard(&db, "unheard").await;
+    let mut psql = db.psql().await;
+    let listening = KILL_LISTENERS.replace("pg_terminate_backend(pid, 5000)", "pid::text");
+    within(async { while psql.column(&listening).await.len() < 2 {} }).await;
     // Connected again, it hears what is said from then on, and goes on as if nothing was.
-    let arrived = async {
-        for n in 1.. {
-            there.client().mutate("messages.send", message("b", n, "said")).await.data();
-            if !other.is_quiet() {
-                return;
-            }
-        }
-    };
-    within(arrived).await;
+    there.client().mutate("messages.send", message("b", 2, "said")).await.data();
+    other.until(|list| bodies(list).contains(&"said")).await;
     here.rest().await;
     assert!(list.is_quiet(), "the mistake does not show");
     here.engine.close().await;
@@ -223,7 +222,7 @@ async fn a_listener_whose_other_end_vanished_is_replaced() {
     let (here, there) = (node(&db, options).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list).await;
+    acquaint(&there, &mut list, "a").await;
     // Every connection stays open and says nothing more; new ones are fine.
     cable.freeze();
     cable.plug_in();

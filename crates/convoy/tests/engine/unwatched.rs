@@ -136,10 +136,10 @@ async fn a_cascade_inside_a_statement_of_ours_is_seen() {
     let channel = app.client().mutate("channels.create", json!({ "name": "c" })).await.data();
     db.psql()
         .await
-        .run(&format!(
+        .run(
             r#"alter table messages add parent uuid references channels (id) on delete cascade;
-            insert into messages (data, parent) select '{{"channel": "a", "n": 1, "body": "child"}}', id from channels"#
-        ))
+            insert into messages (data, parent) select '{"channel": "a", "n": 1, "body": "child"}', id from channels"#,
+        )
         .await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.until(|list| bodies(list) == ["child"]).await;
