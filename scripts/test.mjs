@@ -6,6 +6,7 @@
 import { parseArgs } from 'node:util';
 import { buildEngine, buildPackage } from './build.mjs';
 import { findChromium } from './chromium.mjs';
+import { findPgBouncer } from './pgbouncer.mjs';
 import { run } from './run.mjs';
 
 const { values } = parseArgs({ options: { long: { type: 'boolean', default: false } } });
@@ -13,10 +14,13 @@ const { values } = parseArgs({ options: { long: { type: 'boolean', default: fals
 await buildPackage();
 await buildEngine('dev');
 const chromium = await findChromium();
+await findPgBouncer();
 const { startThrowAwayPostgres } = await import('../js/convoy/dist/cli/postgres/index.js');
 
 console.log('\n▸ Starting a throw-away Postgres');
-const postgres = await startThrowAwayPostgres({ settings: { max_connections: '300' } });
+const postgres = await startThrowAwayPostgres({
+  settings: { max_connections: '300', max_prepared_transactions: '20' },
+});
 const env = {
   CONVOY_TEST_DATABASE_URL: postgres.url,
   CONVOY_TEST_CHROMIUM: chromium,

@@ -1,6 +1,6 @@
 //! A database of its own for each test.
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgListener};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 use uuid::Uuid;
 
@@ -42,6 +42,38 @@ impl TestDb {
         let connection = self.server.clone().database(&self.name).connect().await.expect("the database answers");
         Psql(connection)
     }
+
+    /// Listens to the nodes.
+    pub async fn eavesdropper(&self) -> Eavesdropper {
+        let mut listener = PgListener::connect(&self.url()).await.expect("the database answers");
+        listener.listen("convoy").await.expect("anyone may listen");
+        Eavesdropper(listener)
+    }
+
+    /// The same by way of another address.
+    pub async fn psql_at(&self, url: &str) -> Psql {
+        let options: PgConnectOptions = url.parse().expect("a URL");
+        // Poolers refuse options they do not know.
+        Psql(options.extra_float_digits(None).connect().await.expect("the database answers"))
+    }
+}
+
+/// Hears what the nodes of a database tell each other.
+pub struct Eavesdropper(PgListener);
+
+impl Eavesdropper {
+    /// The next payload that contains this.
+    pub async fn next_with(&mut self, part: &str) -> String {
+        crate::within(async {
+            loop {
+                let heard = self.0.recv().await.expect("the connection holds");
+                if heard.payload().contains(part) {
+                    return heard.payload().to_owned();
+                }
+            }
+        })
+        .await
+    }
 }
 
 /// A plain connection.
@@ -65,6 +97,13 @@ impl Psql {
     /// Runs SQL that is expected to fail; gives Postgres' message.
     pub async fn refused(&mut self, sql: &str) -> String {
         self.0.execute(AssertSqlSafe(sql)).await.expect_err("it was expected to fail").to_string()
+    }
+
+    /// Sends rows by COPY.
+    pub async fn copy(&mut self, sql: &str, rows: &str) {
+        let mut copying = self.0.copy_in_raw(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        copying.send(rows.as_bytes()).await.expect("Postgres takes the rows");
+        copying.finish().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Waits until exactly one session of this database waits for a lock.

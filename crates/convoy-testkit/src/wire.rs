@@ -28,8 +28,14 @@ pub struct Wire {
 
 #[derive(Default)]
 struct State {
-    statements: Vec<String>,
+    connections: usize,
+    /// With the number of the connection they were sent on.
+    statements: Vec<(usize, String)>,
     cut: Option<Cut>,
+    /// Lines are cut whenever one sends a statement that begins so.
+    unwanted: Option<&'static str>,
+    /// Notifications do not come through.
+    deaf: bool,
 }
 
 impl Wire {
@@ -58,9 +64,26 @@ impl Wire {
     }
 
     /// The statements sent since the last time this was asked: their text, or
-    /// `execute` for prepared ones.
+    /// `execute` for prepared ones; without those that nodes speak to each other by.
     pub fn take_statements(&self) -> Vec<String> {
+        let all = self.take_conversations().into_iter().map(|(_, statement)| statement);
+        // What a node says to others by itself belongs to no call.
+        all.filter(|statement| !is_between_nodes(statement)).collect()
+    }
+
+    /// The same, each with the number of its connection.
+    pub fn take_conversations(&self) -> Vec<(usize, String)> {
         std::mem::take(&mut self.state.lock().statements)
+    }
+
+    /// From now on cuts every line on which a statement is sent that begins so.
+    pub fn cut_whenever(&self, beginning: &'static str) {
+        self.state.lock().unwanted = Some(beginning);
+    }
+
+    /// From now on keeps notifications to itself, as some poolers do.
+    pub fn swallow_notifications(&self) {
+        self.state.lock().deaf = true;
     }
 
     /// Cuts the next connection that says so.
@@ -79,7 +102,11 @@ async fn relay(near: TcpStream, far: TcpStream, state: Arc<Mutex<State>>) {
     let (mut from_server, mut to_server) = far.into_split();
     let answers = Arc::new(tokio::sync::Mutex::new(to_client));
     let writer = answers.clone();
+    let deaf = state.lock().deaf;
     let back = tokio::spawn(async move {
+        if deaf {
+            return answers_but_notifications(&mut from_server, &writer).await.unwrap_or_default();
+        }
         let mut buffer = vec![0; 16 << 10];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
             if writer.lock().await.write_all(&buffer[..read]).await.is_err() {
@@ -95,6 +122,26 @@ async fn relay(near: TcpStream, far: TcpStream, state: Arc<Mutex<State>>) {
     back.abort();
 }
 
+/// Passes on what Postgres says, except notifications.
+async fn answers_but_notifications(from: &mut OwnedReadHalf, to: &tokio::sync::Mutex<OwnedWriteHalf>) -> Option<()> {
+    // The answer to a request for TLS is one byte.
+    let first = from.read_u8().await.ok()?;
+    to.lock().await.write_u8(first).await.ok()?;
+    if first != b'N' {
+        let message = untyped(from).await?;
+        to.lock().await.write_all(&message).await.ok()?;
+    }
+    loop {
+        let kind = from.read_u8().await.ok()?;
+        let message = untyped(from).await?;
+        if kind != b'A' {
+            let mut to = to.lock().await;
+            to.write_u8(kind).await.ok()?;
+            to.write_all(&message).await.ok()?;
+        }
+    }
+}
+
 /// `None` when the line is at its end.
 async fn forward(
     from: &mut OwnedReadHalf,
@@ -102,6 +149,11 @@ async fn forward(
     answers: &tokio::sync::Mutex<OwnedWriteHalf>,
     state: &Mutex<State>,
 ) -> Option<()> {
+    let connection = {
+        let mut state = state.lock();
+        state.connections += 1;
+        state.connections
+    };
     loop {
         let first = untyped(from).await?;
         to.write_all(&first).await.ok()?;
@@ -119,7 +171,12 @@ async fn forward(
         };
         let cut = said.as_deref().and_then(|said| due(said, state));
         if let Some(said) = said {
-            state.lock().statements.push(said);
+            let mut state = state.lock();
+            let unwanted = state.unwanted.is_some_and(|beginning| said.starts_with(beginning));
+            state.statements.push((connection, said));
+            if unwanted {
+                return None;
+            }
         }
         if matches!(cut, Some(Cut::Before(_))) {
             return None;
@@ -133,6 +190,10 @@ async fn forward(
             return None;
         }
     }
+}
+
+fn is_between_nodes(statement: &str) -> bool {
+    statement.starts_with("LISTEN ") || statement.contains("; notify ")
 }
 
 fn due(said: &str, state: &Mutex<State>) -> Option<Cut> {

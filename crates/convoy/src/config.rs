@@ -74,6 +74,8 @@ pub struct Limits {
     /// Milliseconds after which live queries over tables that no trigger of ours
     /// watches are asked again.
     pub poll_every_ms: u64,
+    /// Milliseconds between two looks at whether the triggers are still there.
+    pub triggers_ms: u64,
 }
 
 impl Default for Limits {
@@ -96,6 +98,7 @@ impl Default for Limits {
             header_ms: 10_000,
             poll_ms: 100,
             poll_every_ms: 5_000,
+            triggers_ms: 15_000,
         }
     }
 }

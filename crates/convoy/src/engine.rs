@@ -94,10 +94,7 @@ pub struct Stats {
 impl Engine {
     /// Connects, prepares the `_convoy` schema, and begins to follow changes.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
-        let postgres = Postgres::new(&config)?;
-        if config.create_database && postgres.create_database().await? {
-            tracing::info!("created the database");
-        }
+        let postgres = Postgres::open(&config).await?;
         // An empty schema: only what is ours.
         let ours = Schema::parse(SchemaDescription::default())?;
         postgres.lay_out(&ours, true).await?;

@@ -14,7 +14,7 @@ use super::read_set::ReadSet;
 use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::op::{Edit, Op, Outcome, Raw, Write};
-use crate::postgres::{DbError, Postgres, Row, Transaction};
+use crate::postgres::{DbError, Isolation, Look, Postgres, RawRows, Row, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;
 
@@ -37,11 +37,20 @@ impl Access<'_> {
         }
     }
 
-    pub(super) async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    pub(super) async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         match self {
-            Access::Reading(postgres) => postgres.readers.raw(raw).await,
-            Access::Writing(postgres) => postgres.writers.raw(raw).await,
-            Access::Within(transaction) => transaction.raw(raw).await,
+            Access::Reading(postgres) => postgres.readers.raw(raw, look).await,
+            Access::Writing(postgres) => postgres.writers.raw(raw, look).await,
+            Access::Within(transaction) => transaction.raw(raw, look).await,
+        }
+    }
+
+    /// Whether this is a query's, which may be live.
+    pub(super) fn is_a_querys(&self) -> bool {
+        match self {
+            Access::Reading(_) => true,
+            Access::Writing(_) => false,
+            Access::Within(transaction) => transaction.isolation() == Isolation::Snapshot,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::execute::{Access, Executor};
 use super::read_set::LastRow;
 use crate::error::{Code, Failure};
 use crate::op::{Cursor, Op, Page, Raw, Scan};
-use crate::postgres::{DbError, Row};
+use crate::postgres::{DbError, Look, RawReads, RawRows, Row};
 use crate::schema::Table;
 use crate::sql::{document, scan};
 
@@ -144,15 +144,25 @@ impl Executor {
     }
 
     pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
-        match &raw.tables {
-            Some(tables) => tables.iter().for_each(|table| self.reads.table(table)),
-            None => self.reads.everything = true,
-        }
+        let look = if raw.tables.is_none() && access.is_a_querys() { Look::AtReads } else { Look::Away };
         if !raw.read_only {
             self.memory.stop();
         }
-        let rows = match access.raw(raw).await {
-            Ok(rows) => rows,
+        let before = self.reads.everything;
+        match &raw.tables {
+            Some(tables) => tables.iter().for_each(|table| self.reads.table(table)),
+            // As long as nobody knows: also if it fails, or is not waited for.
+            None => self.reads.everything = true,
+        }
+        let ran = access.raw(raw, look).await;
+        if let Ok(RawRows { reads: RawReads::Tables(tables), .. }) = &ran
+            && raw.tables.is_none()
+        {
+            self.reads.everything = before;
+            tables.iter().for_each(|table| self.reads.table(table));
+        }
+        let rows = match ran {
+            Ok(RawRows { rows, .. }) => rows,
             // It has left nothing behind, so it is nobody else's failure.
             Err(error) if raw.read_only && !error.connection_lost() && !matches!(error, DbError::Retry(_)) => {
                 push_failure(out, &error.to_failure("raw"));

@@ -33,7 +33,7 @@ pub use telling::{Outbox, Telling};
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
-use crate::postgres::{DbError, Postgres};
+use crate::postgres::{DbError, Postgres, Sessions};
 use crate::schema::Table;
 use listener::Ear;
 use log::Log;
@@ -75,24 +75,29 @@ impl Feed {
         let read_now = Arc::new(Notify::new());
         let log = Log::open(postgres.clone(), node, sink.clone(), doubts, config).await?;
         own(tasks, "reading the change log", log.run(watched.clone(), read_now.clone(), stop.clone()));
-        let nodes = Arc::new(Mutex::new(Nodes::new(node)));
-        let beat = Arc::new(Notify::new());
-        let notifier =
-            Notifier::new(postgres.clone(), node, outbox.clone(), nodes.clone(), beat.clone(), watched.clone());
-        own(tasks, "notifying other nodes", notifier.run(stop.clone()));
-        let ear = Ear {
-            postgres: postgres.clone(),
-            nodes,
-            outbox,
-            beat,
-            read_log: read_now,
-            sink: sink.clone(),
-            mistakes: config.mistakes.clone(),
-        };
-        own(tasks, "listening to other nodes", ear.run(stop.clone()));
+        // What a session that is lent LISTENs for, whoever has it next would hear.
+        // So we hear nobody there, and not whether anybody hears us.
+        if postgres.sessions == Sessions::Ours {
+            let nodes = Arc::new(Mutex::new(Nodes::new(node)));
+            let beat = Arc::new(Notify::new());
+            let notifier =
+                Notifier::new(postgres.clone(), node, outbox.clone(), nodes.clone(), beat.clone(), watched.clone());
+            own(tasks, "notifying other nodes", notifier.run(stop.clone()));
+            let ear = Ear {
+                postgres: postgres.clone(),
+                nodes,
+                outbox,
+                beat,
+                read_log: read_now,
+                sink: sink.clone(),
+                mistakes: config.mistakes.clone(),
+            };
+            own(tasks, "listening to other nodes", ear.run(stop.clone()));
+        }
         let (schema, tables) = watch::channel(Arc::from([]));
         let poll_every = Duration::from_millis(config.limits.poll_every_ms.max(1));
-        let tables = Tables { postgres, sink, schema: tables, live: watched, poll_every };
+        let look_every = Duration::from_millis(config.limits.triggers_ms.max(1));
+        let tables = Tables { postgres, sink, schema: tables, live: watched, poll_every, look_every };
         own(tasks, "looking at tables", tables.run(stop.clone()));
         Ok(Feed { schema })
     }

@@ -25,8 +25,10 @@ pub const SILENCE: Duration = Duration::from_millis(2_200);
 pub struct Nodes {
     me: Uuid,
     others: HashMap<Uuid, Other>,
-    /// When the first of those beats was sent that have not come back.
+    /// When the first of those beats was begun that have not come back.
     unheard: Option<Instant>,
+    /// One of them was sent for certain.
+    sent: bool,
     /// A beat has come back on the listener's present connection.
     delivers: bool,
 }
@@ -49,22 +51,28 @@ pub struct Heard {
 impl Nodes {
     /// Nothing is known yet.
     pub fn new(me: Uuid) -> Nodes {
-        Nodes { me, others: HashMap::new(), unheard: None, delivers: false }
+        Nodes { me, others: HashMap::new(), unheard: None, sent: false, delivers: false }
     }
 
     /// The listener has a new connection, which has shown nothing yet.
     pub fn connected(&mut self) {
-        (self.unheard, self.delivers) = (None, false);
+        (self.unheard, self.sent, self.delivers) = (None, false, false);
     }
 
-    /// A beat of ours is on its way.
-    pub fn beat_sent(&mut self, now: Instant) {
+    /// A beat of ours is about to be sent.
+    pub fn beat_begun(&mut self, now: Instant) {
         self.unheard.get_or_insert(now);
     }
 
-    /// Whether our own beats have ceased to come back.
+    /// It was.
+    pub fn beat_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Whether our own beats do not come back. Where they have come back before, it
+    /// is of no matter why: both ways may be cut at once.
     pub fn is_silent(&self, now: Instant) -> bool {
-        self.unheard.is_some_and(|since| now.duration_since(since) >= SILENCE)
+        (self.delivers || self.sent) && self.unheard.is_some_and(|since| now.duration_since(since) >= SILENCE)
     }
 
     /// Whether the listener's present connection has ever delivered.
@@ -76,7 +84,7 @@ impl Nodes {
     pub fn hear(&mut self, notice: Notice, now: Instant) -> Heard {
         let Notice { node, sequence, live, news } = notice;
         if node == self.me {
-            (self.unheard, self.delivers) = (None, true);
+            (self.unheard, self.sent, self.delivers) = (None, false, true);
             return Heard::default();
         }
         let before = self.others.insert(node, Other { sequence, live, heard: now });
@@ -134,15 +142,20 @@ mod tests {
     #[test]
     fn our_own_news_is_no_news_and_shows_that_the_listener_works() {
         let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        nodes.beat_sent(now);
+        nodes.beat_begun(now);
+        assert!(!nodes.is_silent(now + SILENCE), "it may not even have been sent");
+        nodes.beat_sent();
         assert!(!nodes.is_silent(now + BEAT) && nodes.is_silent(now + SILENCE));
         let heard = nodes.hear(from(ME, 1, changed()), now + SILENCE);
         assert!(heard.changes.is_empty() && !heard.read_log);
         assert!(!nodes.is_silent(now + SILENCE) && nodes.delivers() && !nodes.others_listen());
+        nodes.beat_begun(now);
+        assert!(nodes.is_silent(now + SILENCE), "what has worked needs no proof that it was sent");
         nodes.connected();
         assert!(!nodes.delivers());
-        nodes.beat_sent(now);
-        nodes.beat_sent(now + BEAT);
+        nodes.beat_begun(now);
+        nodes.beat_sent();
+        nodes.beat_begun(now + BEAT);
         assert!(nodes.is_silent(now + SILENCE), "the first beat counts");
     }
 

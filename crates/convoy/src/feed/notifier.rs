@@ -124,9 +124,10 @@ impl Notifier {
             return Ok(());
         }
         self.sent = time::Instant::now();
-        self.sender().await?.send(sql::notify::notify(&payloads)).await?;
         // Every notice is a sign of life.
-        self.nodes.lock().beat_sent(Instant::now());
+        self.nodes.lock().beat_begun(Instant::now());
+        self.sender().await?.send(sql::notify::notify(&payloads)).await?;
+        self.nodes.lock().beat_sent();
         Ok(())
     }
 
@@ -165,21 +166,38 @@ impl Notifier {
         self.gauged = Some(time::Instant::now());
         let rows = self.sender().await?.ask(sql::notify::queue_usage()).await?;
         let usage = rows.first().map_or(Ok(0), |row| row.int8(0))?;
-        match (self.queue_full, usage) {
-            (false, TOO_FULL..) => {
-                self.queue_full = true;
-                tracing::warn!(
-                    "Postgres' queue of notifications is {usage} % full, because some session LISTENs and does not read; \
-                     other nodes are not notified until it is below {EMPTIED} %, and read the log instead"
-                );
-            }
-            (true, ..EMPTIED) => {
-                self.queue_full = false;
-                self.outbox.failed();
-                tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
-            }
-            _ => {}
+        let full = is_too_full(self.queue_full, usage);
+        if full && !self.queue_full {
+            tracing::warn!(
+                "Postgres' queue of notifications is {usage} % full, because some session LISTENs and does not read; \
+                 other nodes are not notified until it is below {EMPTIED} %, and read the log instead"
+            );
         }
+        if !full && self.queue_full {
+            self.outbox.failed();
+            tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
+        }
+        self.queue_full = full;
         Ok(())
+    }
+}
+
+/// Whether nothing is to be added to a queue, given whether it was so before.
+fn is_too_full(before: bool, usage: i64) -> bool {
+    usage >= if before { EMPTIED } else { TOO_FULL }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_left_alone_from_half_full_until_it_is_well_emptied() {
+        let mut full = false;
+        let verdicts = [0, 49, 50, 100, 49, 25, 24, 49].map(|usage| {
+            full = is_too_full(full, usage);
+            full
+        });
+        assert_eq!(verdicts, [false, false, true, true, true, true, false, false]);
     }
 }

@@ -16,9 +16,7 @@ use crate::change::{By, Change, ChangeKind, ChangeSink, Changes};
 use crate::postgres::{DbError, Postgres, Watched};
 use crate::schema::Table;
 
-/// How often triggers are looked at.
-const LOOK: Duration = Duration::from_secs(15);
-/// How long that may take.
+/// How long a look at the triggers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// No table's name: a change of it concerns only who may have read any table.
 const UNKNOWN: &str = "";
@@ -31,6 +29,8 @@ pub struct Tables {
     pub live: watch::Receiver<bool>,
     /// How often a table that is not watched counts as changed.
     pub poll_every: Duration,
+    /// How often triggers are looked at.
+    pub look_every: Duration,
 }
 
 /// What is known of the tables.
@@ -45,7 +45,7 @@ impl Tables {
     /// Looks and asks until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut known = Known::default();
-        let mut look = time::interval(LOOK);
+        let mut look = time::interval(self.look_every);
         let mut poll = time::interval(self.poll_every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);

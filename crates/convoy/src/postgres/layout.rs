@@ -1,6 +1,6 @@
 //! Makes the database match a schema: creates what is missing, drops nothing.
 //!
-//! Runs under a session-wide advisory lock, so that two processes that start at
+//! Runs under an advisory lock, so that two processes that start at
 //! once do not build the same thing twice. Each step can be repeated, so a
 //! process killed half-way leaves nothing the next start would stumble over.
 
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 
-use super::{DbError, Postgres, Row, fetch};
+use super::{DbError, Postgres, Row, Session};
 use crate::schema::{BY_CREATION, Facts, Index, Schema, Table};
 use crate::sql::{Statement, layout};
 
+/// How long to wait before asking again whether it is our turn.
+const TURN: Duration = Duration::from_millis(100);
 /// How often a long build says how far it is.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -153,42 +155,57 @@ impl Postgres {
     /// Creates the `_convoy` schema and what `schema` names and the database
     /// lacks. With `change: false` only looks, and warns of what is missing.
     pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
-        let mut connection = self.connect().await?;
-        run(&mut connection, layout::lock()).await?;
-        let result = lay_out(self, &mut connection, schema, change).await;
-        // Closing the session frees the lock too, should this not be answered.
-        if result.is_ok() {
-            run(&mut connection, layout::unlock()).await?;
+        let lock = self.lock_layout().await?;
+        let mut session = self.connect().await?;
+        let report = lay_out(self, &mut session, schema, change).await?;
+        session.connection.close().await?;
+        // Closing the connection frees the lock, as does every way out before this.
+        lock.connection.close().await?;
+        Ok(report)
+    }
+
+    /// Waits for its turn to lay out, and keeps it as long as the session lasts.
+    /// Never within a statement: that would hold a snapshot, and whoever builds an
+    /// index meanwhile waits for all snapshots to end, with the lock in hand.
+    async fn lock_layout(&self) -> Result<Session, DbError> {
+        let mut session = self.connect().await?;
+        loop {
+            // A transaction's lock, since a session may be lent for no longer.
+            session.tell(layout::begin_locking()).await?;
+            let rows = session.fetch(layout::try_lock()).await?;
+            if rows.first().map_or(Ok(false), |row| row.bool(0))? {
+                return Ok(session);
+            }
+            session.end("rollback").await?;
+            tokio::time::sleep(TURN).await;
         }
-        connection.close().await?;
-        result
     }
 }
 
 async fn lay_out(
     postgres: &Postgres,
-    connection: &mut PgConnection,
+    session: &mut Session,
     schema: &Schema,
     change: bool,
 ) -> Result<LayoutReport, DbError> {
     let mut report = LayoutReport::default();
     if change {
         for statement in layout::prelude() {
-            run(connection, statement).await?;
+            session.tell(statement).await?;
         }
     }
     let mut tables: Vec<&Table> = schema.tables().map(AsRef::as_ref).collect();
     tables.sort_by(|a, b| a.physical.cmp(&b.physical));
-    let standing = standing(connection, &tables).await?;
+    let standing = standing(session, &tables).await?;
     for table in &tables {
         if table.managed && change {
-            let builder = Builder { postgres, connection: &mut *connection, table };
+            let builder = Builder { postgres, session: &mut *session, table };
             builder.lay_out(standing.get(&table.physical), &mut report).await?;
         }
     }
-    report.left_over = left_over_tables(connection, &tables).await?;
+    report.left_over = left_over_tables(session, &tables).await?;
     // Read again, since what may be held depends on what is there now.
-    let standing = self::standing(connection, &tables).await?;
+    let standing = self::standing(session, &tables).await?;
     for table in &tables {
         match standing.get(&table.physical) {
             Some(found) => {
@@ -223,7 +240,7 @@ async fn lay_out(
 /// Lays out one table.
 struct Builder<'a> {
     postgres: &'a Postgres,
-    connection: &'a mut PgConnection,
+    session: &'a mut Session,
     table: &'a Table,
 }
 
@@ -231,7 +248,7 @@ impl Builder<'_> {
     async fn lay_out(mut self, found: Option<&Standing>, report: &mut LayoutReport) -> Result<(), DbError> {
         let table = self.table;
         if found.is_none() {
-            run(self.connection, layout::create_table(table)).await?;
+            self.session.tell(layout::create_table(table)).await?;
             report.created.push(format!("table {}", table.name));
         }
         for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
@@ -240,11 +257,11 @@ impl Builder<'_> {
                 continue;
             }
             if found.is_some_and(|found| found.broken_indexes.contains(&name)) {
-                run(self.connection, layout::drop_broken_index(&name)).await?;
+                self.session.tell(layout::drop_broken_index(&name)).await?;
             }
             let built = match found.is_some_and(|found| found.filled) {
                 true => self.build_slowly(index).await,
-                false => run(self.connection, layout::create_index(table, index, false)).await.map(|_| ()),
+                false => self.session.tell(layout::create_index(table, index, false)).await,
             };
             built.map_err(|error| match error {
                 DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
@@ -262,7 +279,7 @@ impl Builder<'_> {
         let paths = layout_paths(table);
         if !found.is_some_and(|found| found.logs(&paths)) {
             for statement in layout::create_triggers(table, &paths) {
-                run(self.connection, statement).await?;
+                self.session.tell(statement).await?;
             }
         }
         Ok(())
@@ -271,18 +288,16 @@ impl Builder<'_> {
     /// Builds an index over rows that stay writable meanwhile, and says how far it
     /// is as long as that takes.
     async fn build_slowly(&mut self, index: &Index) -> Result<(), DbError> {
-        let rows = run(self.connection, layout::session()).await?;
-        let pid = rows.first().map_or(Ok(0), |row| row.int8(0))?;
         let name = format!("{}.{}", self.table.name, index.name);
-        let building = run(self.connection, layout::create_index(self.table, index, true));
+        let building = self.session.tell(layout::create_index(self.table, index, true));
         let mut building = std::pin::pin!(building);
         loop {
             tokio::select! {
-                built = &mut building => return built.map(|_| ()),
+                built = &mut building => return built,
                 () = tokio::time::sleep(REPORT) => {}
             }
             // Only of interest to whoever waits; the build goes on without.
-            match self.postgres.read_within(REPORT, &layout::progress(pid)).await {
+            match self.postgres.read_within(REPORT, &layout::progress(self.table)).await {
                 Ok(rows) => {
                     if let Some(row) = rows.first() {
                         let done = row.int8_or_null(1)?.map_or_else(String::new, |percent| format!(", {percent} %"));
@@ -336,13 +351,13 @@ fn left_over_indexes(table: &Table, found: &Standing) -> Vec<String> {
     left_over
 }
 
-async fn left_over_tables(connection: &mut PgConnection, tables: &[&Table]) -> Result<Vec<String>, DbError> {
+async fn left_over_tables(session: &mut Session, tables: &[&Table]) -> Result<Vec<String>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
     // An engine that is only being opened knows no schema yet.
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = run(connection, layout::left_over_tables(&names)).await?;
+    let rows = run(session, layout::left_over_tables(&names)).await?;
     rows.iter().map(|row| Ok(format!("table {} is not in the schema any more", row.text(0)?))).collect()
 }
 
@@ -366,12 +381,14 @@ fn missing_columns(table: &Table, found: &Standing) -> Option<String> {
     (!lacking.is_empty()).then(|| format!("table {} has no column {}", table.name, lacking.join(", ")))
 }
 
-async fn standing(connection: &mut PgConnection, tables: &[&Table]) -> Result<HashMap<String, Standing>, DbError> {
+async fn standing(session: &mut Session, tables: &[&Table]) -> Result<HashMap<String, Standing>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    let rows = run(connection, layout::catalog(&names)).await?;
+    let rows = run(session, layout::catalog(&names)).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Standing::of(row)?))).collect()
 }
 
-async fn run(connection: &mut PgConnection, statement: Statement) -> Result<Vec<Row>, DbError> {
-    fetch(connection, statement).await
+async fn run(session: &mut Session, statement: Statement) -> Result<Vec<Row>, DbError> {
+    session.begin_alone().await?;
+    let rows = session.fetch(statement).await;
+    session.end_alone(rows).await
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::{DbError, Postgres, Row, execute, fetch};
+use super::{DbError, Postgres, Row, Session};
 use crate::sql::Statement;
 
 /// How long connecting, and each word on such a connection, may take.
@@ -44,23 +44,22 @@ impl Listener {
 }
 
 /// A connection that sends notifications.
-pub struct Sender(PgConnection);
+pub struct Sender(Session);
 
 impl Sender {
     /// Runs statements without binds or rows, as one transaction.
     pub async fn send(&mut self, statement: Statement) -> Result<(), DbError> {
-        let (text, _) = statement.into_parts();
-        patiently(execute(&mut self.0, AssertSqlSafe(text))).await
+        patiently(self.0.tell(statement)).await
     }
 
     /// Asks something.
     pub async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        patiently(fetch(&mut self.0, statement)).await
+        patiently(self.0.fetch(statement)).await
     }
 
     /// Ends the connection.
     pub async fn close(self) {
-        if let Err(error) = patiently(async { Ok(self.0.close().await?) }).await {
+        if let Err(error) = patiently(async { Ok(self.0.connection.close().await?) }).await {
             tracing::debug!(cause = %error.cause(), "the notifying connection did not close cleanly");
         }
     }

@@ -7,36 +7,33 @@ mod layout;
 mod listener;
 mod outcome;
 mod pool;
+mod raw_reads;
 mod row;
 mod session;
+mod setup;
 mod transaction;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 pub use error::DbError;
 pub use layout::{LayoutReport, TableReport, Watched};
 pub use listener::{Listener, Sender};
 use pool::Reach;
 pub use pool::{Lease, Pool};
+pub use raw_reads::{Look, RawReads, RawRows};
 pub use row::Row;
 use session::Session;
+pub use setup::Sessions;
+use setup::Setup;
 pub use transaction::{CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
 use crate::op::Raw;
 use crate::sql::{self, Statement};
-
-/// Statements a connection keeps prepared.
-const PREPARED: usize = 512;
-/// The plans of our own statements; the user's are left to Postgres.
-const PLANNED_ONCE: &str = "force_generic_plan";
-/// How long a lane waits for a lock, in milliseconds: longer than another node's
-/// group takes, much shorter than a node that hangs.
-const LANE_WAITS: &str = "2000";
 
 /// The database: connections for reading and connections for writing.
 #[derive(Clone)]
@@ -48,68 +45,55 @@ pub struct Postgres {
     pub writers: Pool,
     /// Such sessions too, for serial lanes, which must not wait for calls.
     pub lanes: Pool,
+    /// Whose sessions they use.
+    pub sessions: Sessions,
     options: PgConnectOptions,
     /// Which history of which cluster transaction ids belong to, once known.
     history: Arc<OnceLock<String>>,
 }
 
 impl Postgres {
-    /// Parses the URL. Nothing is connected yet.
-    pub fn new(config: &Config) -> Result<Postgres, DbError> {
+    /// Finds the database, makes it where that is asked for, and finds out what lies
+    /// between it and us.
+    pub async fn open(config: &Config) -> Result<Postgres, DbError> {
         let url = config.database_url.as_str();
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(DbError::Address("it does not begin with postgres://".into()));
         }
         let options: PgConnectOptions =
             url.parse().map_err(|error: sqlx::Error| DbError::Address(error.to_string()))?;
-        let options = options.application_name("convoy").statement_cache_capacity(PREPARED).disable_statement_logging();
-        // What we stop waiting for, Postgres stops doing.
-        let timeouts = |most: Duration| {
-            let most = most.as_millis().to_string();
-            options.clone().options([
-                ("statement_timeout", most.as_str()),
-                ("idle_in_transaction_session_timeout", most.as_str()),
-                // Ours ask for what an index gives, so one plan is right for all values.
-                // Left to itself, Postgres plans anew wherever an array is bound, because
-                // it expects ten elements, and that costs more than the statement.
-                ("plan_cache_mode", PLANNED_ONCE),
-            ])
-        };
-        let readers = timeouts(config.limits.query_time()).options([("default_transaction_read_only", "on")]);
-        let writers =
-            timeouts(config.limits.mutation_time()).options([("default_transaction_isolation", "serializable")]);
-        let lanes = writers.clone().options([("lock_timeout", LANE_WAITS)]);
+        // Numbers are spelled exactly by default; poolers refuse to be told so.
+        let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
+        if config.create_database && create_database(&options).await? {
+            tracing::info!("created the database");
+        }
+        let limits = &config.limits;
+        let sessions = setup::whose(&options, limits).await?;
+        if sessions == Sessions::Lent {
+            tracing::warn!(
+                "the database is reached through a pooler that lends its sessions for one transaction each (PgBouncer): every \
+                 statement takes a transaction, nothing is kept prepared, and nothing is heard of other processes but by reading \
+                 the log, every {} ms; a direct connection does all of that faster",
+                limits.poll_ms
+            );
+        }
         let reach = Reach::new();
+        let pool = |setup, size| Pool::new(&options, setup, sessions, size, reach.clone());
         Ok(Postgres {
-            readers: Pool::new(readers, config.pool_size, reach.clone()),
-            writers: Pool::new(writers, config.pool_size, reach.clone()),
-            lanes: Pool::new(lanes, sql::lane::LOCKS as usize, reach),
+            readers: pool(Setup::reading(limits), config.pool_size),
+            writers: pool(Setup::writing(limits), config.pool_size),
+            lanes: pool(Setup::lanes(limits), sql::lane::LOCKS as usize),
+            sessions,
             options,
             history: Arc::default(),
         })
     }
 
-    /// A connection of its own, outside the pools.
-    pub async fn connect(&self) -> Result<PgConnection, DbError> {
-        Ok(self.options.connect().await?)
-    }
-
-    /// Creates the database the URL names, if the server lacks it.
-    pub async fn create_database(&self) -> Result<bool, DbError> {
-        let Some(name) = self.options.get_database() else { return Ok(false) };
-        let missing = match self.options.connect().await {
-            Ok(connection) => {
-                connection.close().await?;
-                return Ok(false);
-            }
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => name,
-            Err(error) => return Err(error.into()),
-        };
-        let mut server = self.options.clone().database("postgres").connect().await?;
-        let (text, _) = sql::layout::create_database(missing).into_parts();
-        server.execute(AssertSqlSafe(text)).await?;
-        server.close().await?;
-        Ok(true)
+    /// A connection of its own, outside the pools, without limits of time.
+    async fn connect(&self) -> Result<Session, DbError> {
+        let connection = self.options.connect().await?;
+        let setup = (self.sessions == Sessions::Lent).then(|| Arc::new(Setup::plain()));
+        Ok(Session::new(connection, setup))
     }
 
     /// Runs one read-only statement by itself, within `most`: a connection whose
@@ -157,7 +141,14 @@ impl Postgres {
 
 /// Runs one statement on a lease that is outside any transaction.
 pub async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
-    let result = fetch(&mut lease.enter().connection, statement).await;
+    let session = lease.enter();
+    let result = match session.begin_alone().await {
+        Ok(()) => {
+            let result = session.fetch(statement).await;
+            session.end_alone(result).await
+        }
+        Err(error) => Err(error),
+    };
     leave_if_sound(lease, &result);
     result
 }
@@ -175,30 +166,53 @@ fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
 }
 
 impl Pool {
-    /// Runs a statement of the user's own by itself. Each row is a JSON object.
-    pub async fn raw(&self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    /// Runs a statement of the user's own by itself.
+    pub async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         let mut lease = self.acquire().await?;
-        let result = lease.enter().raw(raw).await;
+        let result = lease.raw(raw, look, false).await;
         leave_if_sound(&mut lease, &result);
         result
     }
 }
 
-async fn fetch(connection: &mut PgConnection, statement: Statement) -> Result<Vec<Row>, DbError> {
-    let (text, binds) = statement.into_parts();
-    let mut arguments = PgArguments::default();
-    for bind in binds {
-        row::add(&mut arguments, bind)?;
+impl Lease {
+    async fn raw(&mut self, raw: &Raw, look: Look, in_transaction: bool) -> Result<RawRows, DbError> {
+        let known = if look == Look::AtReads { self.remembered().get(raw) } else { Some(RawReads::Everything) };
+        let session = self.enter();
+        if !in_transaction {
+            session.begin_alone().await?;
+        }
+        let mut result = session.raw(raw).await;
+        let mut reads = known.clone();
+        if reads.is_none() && result.is_ok() {
+            match session.look(raw, in_transaction).await {
+                Ok(found) => reads = Some(found),
+                Err(error) => result = Err(error),
+            }
+        }
+        if !in_transaction {
+            result = session.end_alone(result).await;
+        }
+        if let (None, Some(found)) = (known, &reads) {
+            self.remembered().note(raw, found.clone());
+        }
+        Ok(RawRows { rows: result?, reads: reads.unwrap_or(RawReads::Everything) })
     }
-    // The text comes from `sql/`, which admits literals, checked identifiers
-    // and placeholders only.
-    let query = sqlx::query_with(AssertSqlSafe(text), arguments);
-    let rows = connection.fetch_all(query).await?;
-    Ok(rows.into_iter().map(Row::new).collect())
 }
 
-/// Runs a statement that cannot be prepared, or whose rows nobody reads.
-async fn execute(connection: &mut PgConnection, text: impl SqlSafeStr) -> Result<(), DbError> {
-    connection.execute(sqlx::raw_sql(text)).await?;
-    Ok(())
+/// Creates the database the options name, if the server lacks it.
+async fn create_database(options: &PgConnectOptions) -> Result<bool, DbError> {
+    let Some(name) = options.get_database() else { return Ok(false) };
+    let missing = match options.connect().await {
+        Ok(connection) => {
+            connection.close().await?;
+            return Ok(false);
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => name,
+        Err(error) => return Err(error.into()),
+    };
+    let mut server = Session::new(options.clone().database("postgres").connect().await?, None);
+    server.tell(sql::layout::create_database(missing)).await?;
+    server.connection.close().await?;
+    Ok(true)
 }

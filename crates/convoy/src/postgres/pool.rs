@@ -15,7 +15,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{DbError, Session};
+use super::raw_reads::Remembered;
+use super::{DbError, Session, Sessions, Setup};
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -33,17 +34,26 @@ pub struct Pool {
 
 struct Inner {
     options: PgConnectOptions,
+    /// How each transaction sets up its session, where that is lent.
+    setup: Option<Arc<Setup>>,
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used on top. Never locked across an await.
     idle: Mutex<Vec<(Session, Instant)>>,
+    /// What statements of the user's own read.
+    remembered: Remembered,
 }
 
 impl Pool {
     /// A pool of at most `size` connections, none of them open yet.
-    pub fn new(options: PgConnectOptions, size: usize, reach: Arc<Reach>) -> Pool {
+    pub fn new(base: &PgConnectOptions, setup: Setup, sessions: Sessions, size: usize, reach: Arc<Reach>) -> Pool {
+        let (options, setup) = match sessions {
+            Sessions::Ours => (setup.options(base), None),
+            Sessions::Lent => (base.clone(), Some(Arc::new(setup))),
+        };
         let permits = Arc::new(Semaphore::new(size));
-        Pool { inner: Arc::new(Inner { options, reach, permits, idle: Mutex::new(Vec::with_capacity(size)) }) }
+        let idle = Mutex::new(Vec::with_capacity(size));
+        Pool { inner: Arc::new(Inner { options, setup, reach, permits, idle, remembered: Remembered::default() }) }
     }
 
     /// Takes an idle connection, or opens one. Waits when all are taken.
@@ -56,7 +66,7 @@ impl Pool {
         };
         let (session, fresh) = match self.idle().await {
             Some(session) => (session, false),
-            None => (Session::new(self.connect().await?), true),
+            None => (Session::new(self.connect().await?, self.inner.setup.clone()), true),
         };
         Ok(Lease { session: Some(session), busy: false, fresh, pool: self.clone(), _permit: permit })
     }
@@ -146,6 +156,10 @@ impl Lease {
     /// nothing unread.
     pub(super) fn leave(&mut self) {
         self.busy = false;
+    }
+
+    pub(super) fn remembered(&self) -> &Remembered {
+        &self.pool.inner.remembered
     }
 
     /// Whether this connection was opened for this lease: if it fails, an idle

@@ -1,17 +1,21 @@
-//! One connection and what it has prepared, and the user's own statements on it.
+//! One connection: statements on it, its transactions, what it has prepared, and
+//! the user's own statements.
 //!
 //! Those run by PREPARE and EXECUTE, in the simple protocol: values go in and come
 //! out as Postgres' own text, whatever their types.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::sync::Arc;
 
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row, TypeInfo, ValueRef};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, TypeInfo, ValueRef};
 
-use super::{DbError, fetch};
+use super::raw_reads::RawReads;
+use super::{DbError, Isolation, Row, Setup, row};
 use crate::op::Raw;
-use crate::sql;
+use crate::sql::plan::Plan;
+use crate::sql::{self, Statement};
 
 /// How many of the user's statements a session keeps prepared.
 const PREPARED: usize = 128;
@@ -19,24 +23,138 @@ const PREPARED: usize = 128;
 /// A connection, and what it knows.
 pub struct Session {
     pub connection: PgConnection,
-    /// The user's statements it has prepared, the oldest first.
+    /// How each transaction sets it up, where it is lent; else it is ours.
+    setup: Option<Arc<Setup>>,
+    /// The user's statements it has prepared, the oldest first; where it is lent,
+    /// those of the present transaction.
     prepared: VecDeque<String>,
     /// It is not to be used again: what it has prepared is no longer known.
     pub tainted: bool,
 }
 
 impl Session {
-    pub fn new(connection: PgConnection) -> Session {
-        Session { connection, prepared: VecDeque::new(), tainted: false }
+    /// A session of ours.
+    pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
+        Session { connection, setup, prepared: VecDeque::new(), tainted: false }
+    }
+
+    /// Runs a statement and gives its rows.
+    pub async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let (text, binds) = statement.into_parts();
+        let mut arguments = PgArguments::default();
+        for bind in binds {
+            row::add(&mut arguments, bind)?;
+        }
+        // The text comes from `sql/`, which admits literals, checked identifiers
+        // and placeholders only.
+        let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(self.setup.is_none());
+        let rows = self.connection.fetch_all(query).await?;
+        Ok(rows.into_iter().map(Row::new).collect())
+    }
+
+    /// Runs statements that cannot be prepared, or whose rows nobody reads.
+    pub async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
+        self.connection.execute(sqlx::raw_sql(text)).await?;
+        Ok(())
+    }
+
+    /// The same with a statement of `sql/` that has no binds.
+    pub async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
+        let (text, _) = statement.into_parts();
+        self.execute(AssertSqlSafe(text)).await
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&mut self, isolation: Isolation) -> Result<(), DbError> {
+        match &self.setup {
+            Some(setup) => self.tell(setup.begin()).await,
+            None => self.execute(isolation.begin()).await,
+        }
+    }
+
+    /// Ends one, by `commit` or `rollback`.
+    pub async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
+        if self.setup.is_none() || self.prepared.is_empty() {
+            return self.execute(how).await;
+        }
+        let prepared: Vec<String> = self.prepared.drain(..).collect();
+        self.tell(sql::session::end(how, &prepared)).await
+    }
+
+    /// Before something that is to run by itself.
+    pub async fn begin_alone(&mut self) -> Result<(), DbError> {
+        match &self.setup {
+            Some(setup) => self.tell(setup.begin()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// After it; gives what it gave, or why it came to nothing.
+    pub async fn end_alone<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+        let Some(setup) = self.setup.clone() else { return result };
+        match result {
+            Ok(value) => self.end(setup.end()).await.map(|()| value),
+            Err(error) if error.connection_lost() => Err(error),
+            Err(error) => {
+                self.end("rollback").await?;
+                Err(error)
+            }
+        }
     }
 
     /// Runs a statement of the user's own. Each row is a JSON object.
     pub async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
         let result = self.prepared_raw(raw).await.map_err(DbError::of_raw);
-        if result.is_err() {
+        // One that is lent forgets all it has prepared as its transaction ends.
+        if result.is_err() && self.setup.is_none() {
             self.tainted = true;
         }
         result
+    }
+
+    /// Finds out what a statement reads that has just run here.
+    pub async fn look(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
+        let in_transaction = in_transaction || self.setup.is_some();
+        let looked = self.ask_plan(raw, in_transaction).await;
+        let looked = match looked {
+            Err(error) if error.connection_lost() => return Err(error),
+            Err(error) => {
+                tracing::debug!(cause = %error.cause(), "what a raw statement reads cannot be found out");
+                RawReads::Everything
+            }
+            Ok(reads) => reads,
+        };
+        if in_transaction {
+            self.execute(sql::raw::LOOKED).await?;
+        }
+        Ok(looked)
+    }
+
+    async fn ask_plan(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
+        let scope = if in_transaction { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session };
+        let (text, _) = sql::raw::explain(raw, scope).into_parts();
+        let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
+        let explained: &str = rows
+            .first()
+            .ok_or_else(|| DbError::Row("no plan".into()))?
+            .try_get_raw(0)?
+            .as_str()
+            .map_err(|error| DbError::Row(error.to_string()))?;
+        let plan = Plan::read(explained, &raw.text);
+        if plan.unclear {
+            return Ok(RawReads::Everything);
+        }
+        let rows = self.fetch(sql::raw::look_up(&plan)).await?;
+        let row = rows.first().ok_or_else(|| DbError::Row("nothing about a plan".into()))?;
+        if row.bool(0)? {
+            return Ok(RawReads::Everything);
+        }
+        Ok(RawReads::Tables(row.texts(1)?.into_iter().map(Arc::from).collect()))
+    }
+
+    /// How far what is set here reaches.
+    fn scope(&self) -> sql::raw::Scope {
+        if self.setup.is_some() { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session }
     }
 
     async fn prepared_raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
@@ -45,14 +163,14 @@ impl Session {
             if self.prepared.len() >= PREPARED
                 && let Some(oldest) = self.prepared.pop_front()
             {
-                fetch(&mut self.connection, sql::raw::deallocate(&oldest)).await?;
+                self.tell(sql::raw::deallocate(&oldest)).await?;
             }
             // By the extended protocol, which takes one statement and no more.
             let (text, _) = sql::raw::prepare(raw).into_parts();
             self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
             self.prepared.push_back(name);
         }
-        let (text, _) = sql::raw::execute(raw).into_parts();
+        let (text, _) = sql::raw::execute(raw, self.scope()).into_parts();
         let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
         rows.iter().map(object).collect()
     }

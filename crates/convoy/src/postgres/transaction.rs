@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-
-use super::{DbError, Lease, Pool, Row, execute, fetch};
+use super::{DbError, Lease, Look, Pool, RawReads, RawRows, Row};
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
@@ -29,9 +27,20 @@ pub enum Isolation {
     Snapshot,
 }
 
+impl Isolation {
+    /// The words it begins with.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "begin isolation level serializable",
+            Isolation::Snapshot => "begin isolation level repeatable read, read only",
+        }
+    }
+}
+
 /// An open transaction.
 pub struct Transaction {
     lease: Lease,
+    isolation: Isolation,
 }
 
 /// What became of a transaction that was asked to commit.
@@ -46,17 +55,13 @@ pub enum CommitOutcome {
 }
 
 impl Transaction {
-    /// Begins on a connection of the pool. A stale idle connection is replaced:
+    /// Begins on a connection of the pool whose sessions are made for it. A stale idle connection is replaced:
     /// nothing has happened yet.
     pub async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
-        let begin = match isolation {
-            Isolation::Serializable => "begin isolation level serializable",
-            Isolation::Snapshot => "begin isolation level repeatable read, read only",
-        };
         loop {
             let mut lease = pool.acquire().await?;
-            match answered(execute(&mut lease.enter().connection, begin)).await {
-                Ok(()) => return Ok(Transaction { lease }),
+            match answered(lease.enter().begin(isolation)).await {
+                Ok(()) => return Ok(Transaction { lease, isolation }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
             }
@@ -65,30 +70,37 @@ impl Transaction {
 
     /// Runs one statement inside.
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        fetch(&mut self.lease.enter().connection, statement).await
+        self.lease.enter().fetch(statement).await
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
-    /// triggers, like a stranger's. Each row is a JSON object.
-    pub async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    /// triggers, like a stranger's.
+    pub async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         if raw.read_only {
             return self.raw_read_only(raw).await;
         }
-        let session = self.lease.enter();
-        fetch(&mut session.connection, sql::raw::unmark()).await?;
-        session.raw(raw).await
+        // What only reads carries no mark.
+        if self.isolation == Isolation::Serializable {
+            self.lease.enter().fetch(sql::raw::unmark()).await?;
+        }
+        self.lease.raw(raw, look, true).await
     }
 
     /// A transaction that was made read-only stays so, except by going back.
-    async fn raw_read_only(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    async fn raw_read_only(&mut self, raw: &Raw) -> Result<RawRows, DbError> {
         let session = self.lease.enter();
-        execute(&mut session.connection, "savepoint convoy_read_only; set local transaction_read_only = on").await?;
+        session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
         let rows = session.raw(raw).await;
         // Also after an error, which then is that statement's and nobody else's.
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
-            execute(&mut session.connection, "rollback to savepoint convoy_read_only").await?;
+            session.execute("rollback to savepoint convoy_read_only").await?;
         }
-        rows
+        Ok(RawRows { rows: rows?, reads: RawReads::Everything })
+    }
+
+    /// What it sees of others.
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// Makes a place to return to.
@@ -109,14 +121,13 @@ impl Transaction {
 
     /// Runs a statement without values or rows.
     async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
-        let (text, _) = statement.into_parts();
-        execute(&mut self.lease.enter().connection, AssertSqlSafe(text)).await
+        self.lease.enter().tell(statement).await
     }
 
     /// Commits. Any database error in reply is a proven rollback; a lost
     /// connection proves nothing.
     pub async fn commit(mut self) -> CommitOutcome {
-        match answered(execute(&mut self.lease.enter().connection, "commit")).await {
+        match answered(self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
@@ -131,7 +142,7 @@ impl Transaction {
 
     /// Ends it without effect.
     pub async fn rollback(mut self) {
-        match answered(execute(&mut self.lease.enter().connection, "rollback")).await {
+        match answered(self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays marked, so the connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),

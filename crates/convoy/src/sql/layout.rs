@@ -12,14 +12,15 @@ use crate::schema::{BY_ID, FieldPath, Index, KeyKind, MAX_NAME, Table};
 /// What every managed table's log triggers are called.
 pub const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
 
-/// Makes one layout change wait for another's end, for this session.
-pub fn lock() -> Statement {
-    Statement::fixed("select pg_advisory_lock(hashtext('convoy.layout'))")
+/// Begins the transaction whose lock makes layout changes take turns. It may last
+/// as long as an index takes to build, and holds no snapshot.
+pub fn begin_locking() -> Statement {
+    Statement::fixed("begin isolation level read committed; set local idle_in_transaction_session_timeout = 0")
 }
 
-/// Ends [`lock`].
-pub fn unlock() -> Statement {
-    Statement::fixed("select pg_advisory_unlock(hashtext('convoy.layout'))")
+/// Takes the lock if nobody has it.
+pub fn try_lock() -> Statement {
+    Statement::fixed("select pg_try_advisory_xact_lock(hashtext('convoy.layout'))")
 }
 
 /// The `_convoy` schema, its tables and functions; each may run any number of times.
@@ -257,24 +258,19 @@ pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Stateme
     sql
 }
 
-/// How far the session `pid` is with an index: `phase`, and how much of it is done
-/// in per cent, where that can be told.
-pub fn progress(pid: i64) -> Statement {
+/// How far the index is that is being built for a table: `phase`, and how much of it
+/// is done in per cent, where that can be told.
+pub fn progress(table: &Table) -> Statement {
     let mut sql = Statement::fixed(
         "select phase, coalesce(
   100 * blocks_done / nullif(blocks_total, 0),
   100 * tuples_done / nullif(tuples_total, 0)
 )::int8
 from pg_stat_progress_create_index
-where pid = ",
+where datname = current_database() and relid = to_regclass(quote_ident(",
     );
-    sql.bind(Bind::Int(pid));
+    sql.bind(Bind::Text(table.physical.clone())).push("))");
     sql
-}
-
-/// This session's `pid`.
-pub fn session() -> Statement {
-    Statement::fixed("select pg_backend_pid()::int8")
 }
 
 /// Tables that log to us and are not among these: left over from another schema.

@@ -10,8 +10,10 @@ pub mod layout;
 pub mod notify;
 pub mod optimistic;
 pub mod outcome;
+pub mod plan;
 pub mod raw;
 pub mod scan;
+pub mod session;
 
 use crate::schema::{FieldPath, Table};
 use uuid::Uuid;

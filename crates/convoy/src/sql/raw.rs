@@ -1,9 +1,12 @@
 //! Statements of the user's own, by PREPARE and EXECUTE: so Postgres itself finds
 //! out what type each value has, from its text, whatever types there are.
 
+use std::collections::BTreeSet;
+
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Statement;
+use super::plan::Plan;
+use super::{Bind, Statement};
 use crate::op::Raw;
 
 /// What a session knows the statement by.
@@ -20,24 +23,154 @@ pub fn prepare(raw: &Raw) -> Statement {
     sql
 }
 
+/// How far a setting reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The session, which is ours.
+    Session,
+    /// The transaction: the session is lent.
+    Transaction,
+}
+
 /// Runs it with its values. Our sessions plan a statement once, for values
 /// unknown; what the user's is best planned for, nobody knows but Postgres.
-pub fn execute(raw: &Raw) -> Statement {
+pub fn execute(raw: &Raw, scope: Scope) -> Statement {
     let mut sql = Statement::new();
-    sql.push("set plan_cache_mode = auto; execute ").ident(&name(raw));
-    let mut separator = " (";
-    for value in &raw.values {
-        sql.push(separator);
-        match value {
-            Some(text) => sql.literal(text),
-            None => sql.push("null"),
-        };
-        separator = ", ";
+    let set = match scope {
+        Scope::Session => "set plan_cache_mode = ",
+        Scope::Transaction => "set local plan_cache_mode = ",
+    };
+    sql.push(set).push("auto; ").executed(raw).push("; ").push(set).push("force_generic_plan");
+    sql
+}
+
+impl Statement {
+    fn executed(&mut self, raw: &Raw) -> &mut Statement {
+        self.push("execute ").ident(&name(raw));
+        let mut separator = " (";
+        for value in &raw.values {
+            self.push(separator);
+            match value {
+                Some(text) => self.literal(text),
+                None => self.push("null"),
+            };
+            separator = ", ";
+        }
+        if !raw.values.is_empty() {
+            self.push(")");
+        }
+        self
     }
-    if !raw.values.is_empty() {
-        sql.push(")");
+}
+
+/// Asks how it would be run, one row of JSON. Planned for values unknown, as our
+/// sessions do; a plan for the values at hand may leave out what others need.
+pub fn explain(raw: &Raw, scope: Scope) -> Statement {
+    let mut sql = Statement::new();
+    if scope == Scope::Transaction {
+        sql.push("savepoint convoy_look; ");
     }
-    sql.push("; set plan_cache_mode = force_generic_plan");
+    sql.push("explain (verbose, format json) ").executed(raw);
+    sql
+}
+
+/// Undoes what looking at a statement may have spoilt.
+pub const LOOKED: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
+
+/// Functions of Postgres' own that run statements, or read what has no table.
+const RUN_STATEMENTS: [&str; 18] = [
+    "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "table_to_xml",
+    "table_to_xmlschema",
+    "table_to_xml_and_xmlschema",
+    "schema_to_xml",
+    "schema_to_xmlschema",
+    "schema_to_xml_and_xmlschema",
+    "database_to_xml",
+    "database_to_xmlschema",
+    "database_to_xml_and_xmlschema",
+    "cursor_to_xml",
+    "ts_stat",
+    "ts_rewrite",
+    "lo_get",
+    "loread",
+    "pg_read_file",
+];
+
+/// What the catalog knows of a plan's names, one row: `hides`, whether something may
+/// read behind the plan's back; and `tables`, those of the plan, with all they are
+/// part of and all that is part of them, with their schema unless that is ours.
+pub fn look_up(plan: &Plan) -> Statement {
+    let texts = |names: &BTreeSet<String>| Bind::Texts(names.iter().cloned().collect());
+    let (schemas, names) = plan.relations.iter().cloned().unzip();
+    let mut sql = Statement::fixed("with recursive user_function as (\n  select p.oid, p.proname, l.lanname");
+    sql.push("\n  from pg_proc as p\n  join pg_language as l on l.oid = p.prolang\n  where p.pronamespace <> ");
+    sql.push("'pg_catalog'::regnamespace\n),\nview (oid) as (\n  select oid from pg_class where relkind = 'v' and relname = any(");
+    sql.bind(texts(&plan.words)).push(
+        ")
+  union
+  select d.refobjid
+  from view as v
+  join pg_rewrite as r on r.ev_class = v.oid
+  join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+  join pg_class as c on c.oid = d.refobjid and c.relkind = 'v'
+),
+named (oid) as (
+  select c.oid
+  from unnest(",
+    );
+    sql.bind(Bind::Texts(schemas)).push("::text[], ").bind(Bind::Texts(names)).push(
+        "::text[]) as name (schema, name)
+  join pg_namespace as n on n.nspname = name.schema
+  join pg_class as c on c.relnamespace = n.oid and c.relname = name.name
+),
+above (oid) as (
+  select oid from named
+  union
+  select h.inhparent from above as a join pg_inherits as h on h.inhrelid = a.oid
+),
+family (oid) as (
+  select oid from above
+  union
+  select h.inhrelid from family as f join pg_inherits as h on h.inhparent = f.oid
+)
+select
+  exists (select from user_function where proname = any(",
+    );
+    sql.bind(texts(&plan.functions)).push("))\n  or ").bind(texts(&plan.functions)).push("::text[] && ");
+    sql.bind(Bind::Texts(RUN_STATEMENTS.map(str::to_owned).into())).push(
+        "::text[]
+  or exists (
+    select from view as v
+    join pg_rewrite as r on r.ev_class = v.oid
+    join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_proc'::regclass
+  )
+  or exists (
+    select from pg_operator as o
+    join user_function as f on f.oid = o.oprcode and f.lanname not in ('c', 'internal')
+    where o.oprname = any(",
+    );
+    sql.bind(texts(&plan.operators)).push(
+        ")
+  )
+  or exists (
+    select from pg_cast as k
+    join user_function as f on f.oid = k.castfunc and f.lanname not in ('c', 'internal')
+  )
+  or exists (
+    select from pg_constraint as k
+    join pg_depend as d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid and d.refclassid = 'pg_proc'::regclass
+    where k.contypid <> 0
+  ) as hides,
+  array(
+    select case when n.nspname = current_schema() then c.relname::text else n.nspname || '.' || c.relname end
+    from family as f
+    join pg_class as c on c.oid = f.oid
+    join pg_namespace as n on n.oid = c.relnamespace
+  ) as tables",
+    );
     sql
 }
 

@@ -172,7 +172,11 @@ fn the_users_own() {
         tables: None,
         read_only: false,
     };
-    let texts = [raw::prepare(&statement), raw::execute(&statement), raw::deallocate(&raw::name(&statement))];
+    let texts = [
+        raw::prepare(&statement),
+        raw::execute(&statement, raw::Scope::Session),
+        raw::deallocate(&raw::name(&statement)),
+    ];
     insta::assert_snapshot!("raw", texts.map(|statement| statement.text().to_owned()).join("\n\n"));
 }
 

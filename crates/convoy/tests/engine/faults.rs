@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 
 /// A TCP proxy before Postgres that can be cut.
-struct Cable {
+pub struct Cable {
     port: u16,
     plugged: Arc<AtomicBool>,
     cut: broadcast::Sender<End>,
@@ -57,7 +57,7 @@ impl Cable {
     }
 
     /// Connections stay open and nothing answers: a router that lost its state.
-    fn freeze(&self) {
+    pub fn freeze(&self) {
         self.end(End::Silent);
     }
 
@@ -67,13 +67,13 @@ impl Cable {
         drop(self.cut.send(how));
     }
 
-    fn plug_in(&self) {
+    pub fn plug_in(&self) {
         self.plugged.store(true, Ordering::SeqCst);
     }
 }
 
 /// The database's URL by way of a cable.
-async fn cabled(db: &TestDb) -> (Cable, String) {
+pub async fn cabled(db: &TestDb) -> (Cable, String) {
     let url = db.url();
     let (before, after) = url.rsplit_once('@').expect("a URL with a role");
     let (authority, database) = after.split_once('/').expect("a URL with a database");

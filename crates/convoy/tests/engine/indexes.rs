@@ -42,7 +42,7 @@ async fn plan(db: &TestDb, op: Value) -> String {
         other => panic!("{other:?} has no plan to look at"),
     };
     let config = serde_json::from_value(json!({ "databaseUrl": db.url() })).expect("a configuration");
-    let postgres = Postgres::new(&config).expect("a usable URL");
+    let postgres = Postgres::open(&config).await.expect("a usable URL");
     let rows = postgres.read_within(Duration::from_secs(10), &statement.explained()).await.expect("a plan");
     let lines: Vec<&str> = rows.iter().map(|row| row.text(0).expect("a line")).collect();
     postgres.close().await;

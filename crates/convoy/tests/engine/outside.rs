@@ -42,6 +42,66 @@ async fn every_kind_of_statement_is_seen() {
     }
     psql.run("truncate messages").await;
     assert_eq!(list.next().await, json!([]));
+    psql.copy("copy messages (data) from stdin", "{\"channel\": \"a\", \"n\": 1, \"body\": \"copied\"}\n").await;
+    list.until(|list| bodies(list) == ["copied"]).await;
+    psql.run(
+        r#"insert into messages (data) select jsonb_build_object('channel', 'a', 'n', n, 'body', 'many') from generate_series(2, 100000) as n"#,
+    )
+    .await;
+    list.until(|list| list[0]["n"] == 100_000).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_prepared_before_the_log_was_lost_is_seen_when_it_commits() {
+    let db = TestDb::new().await;
+    let mut psql = db.psql().await;
+    let most = psql.column("select current_setting('max_prepared_transactions')").await;
+    assert_ne!(
+        most,
+        ["0"],
+        "this test needs a server with max_prepared_transactions above 0, as `npm test` starts one"
+    );
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    // As after a crash: the transaction is there, and its rows in the log are not.
+    psql.run(
+        r#"begin; set local session_replication_role = replica;
+        insert into messages (data) values ('{"channel": "a", "n": 1, "body": "prepared"}');
+        prepare transaction 'convoy_test'; delete from _convoy.epoch"#,
+    )
+    .await;
+    let renewed = async { while psql.column("select id::text from _convoy.epoch").await.is_empty() {} };
+    convoy_testkit::within(renewed).await;
+    app.rest().await;
+    db.psql().await.run("commit prepared 'convoy_test'").await;
+    list.until(|list| bodies(list) == ["prepared"]).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_prepared_before_a_node_came_is_seen_too() {
+    let db = TestDb::new().await;
+    chat(&db).await.engine.close().await;
+    let mut psql = db.psql().await;
+    let most = psql.column("select current_setting('max_prepared_transactions')").await;
+    assert_ne!(
+        most,
+        ["0"],
+        "this test needs a server with max_prepared_transactions above 0, as `npm test` starts one"
+    );
+    psql.run(
+        r#"begin; set local session_replication_role = replica;
+        insert into messages (data) values ('{"channel": "a", "n": 1, "body": "prepared"}');
+        prepare transaction 'convoy_test_before'"#,
+    )
+    .await;
+    let app = chat(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    psql.run("commit prepared 'convoy_test_before'").await;
+    list.until(|list| bodies(list) == ["prepared"]).await;
     app.engine.close().await;
 }
 

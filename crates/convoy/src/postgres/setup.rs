@@ -1,0 +1,119 @@
+//! How the sessions of a pool are set up: by start-up options, where they are ours
+//! alone, and else by each transaction.
+//!
+//! A pooler in transaction mode (PgBouncer) lends a session of Postgres' for one
+//! transaction, so nothing may be left in it: no setting, nothing prepared. And the
+//! driver's way to run a statement, which parses it and then runs it, must not be
+//! torn apart between two sessions. So there, every statement is in a transaction.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row as _};
+
+use super::{DbError, Isolation};
+use crate::config::Limits;
+use crate::sql::{self, Statement};
+
+/// Statements a connection keeps prepared, where it is ours alone.
+const PREPARED: usize = 512;
+/// The plans of our own statements; the user's are left to Postgres.
+const PLANNED_ONCE: &str = "force_generic_plan";
+/// How long a lane waits for a lock, in milliseconds: longer than another node's
+/// group takes, much shorter than a node that hangs.
+const LANE_WAITS: &str = "2000";
+
+/// Whose the sessions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// One for each connection, ours as long as that lasts.
+    Ours,
+    /// A pooler's, lent for one transaction.
+    Lent,
+}
+
+/// What a pool's sessions are for, and so what they are like.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    settings: Vec<(&'static str, String)>,
+    isolation: Isolation,
+}
+
+impl Setup {
+    fn new(isolation: Isolation, most: Duration) -> Setup {
+        let most = most.as_millis().to_string();
+        let settings = vec![
+            // What we stop waiting for, Postgres stops doing.
+            ("statement_timeout", most.clone()),
+            ("idle_in_transaction_session_timeout", most),
+            // Ours ask for what an index gives, so one plan is right for all values.
+            // Left to itself, Postgres plans anew wherever an array is bound, because
+            // it expects ten elements, and that costs more than the statement.
+            ("plan_cache_mode", PLANNED_ONCE.to_owned()),
+        ];
+        Setup { settings, isolation }
+    }
+
+    /// For queries.
+    pub fn reading(limits: &Limits) -> Setup {
+        Setup::new(Isolation::Snapshot, limits.query_time())
+    }
+
+    /// For mutations.
+    pub fn writing(limits: &Limits) -> Setup {
+        Setup::new(Isolation::Serializable, limits.mutation_time())
+    }
+
+    /// For serial lanes.
+    pub fn lanes(limits: &Limits) -> Setup {
+        let mut setup = Setup::writing(limits);
+        setup.settings.push(("lock_timeout", LANE_WAITS.to_owned()));
+        setup
+    }
+
+    /// For one-off work on a connection of its own.
+    pub fn plain() -> Setup {
+        Setup { settings: Vec::new(), isolation: Isolation::Serializable }
+    }
+
+    /// The options of a session of ours: what its statements are by themselves, they
+    /// need no transaction to be.
+    pub fn options(&self, base: &PgConnectOptions) -> PgConnectOptions {
+        let by_default = match self.isolation {
+            Isolation::Snapshot => ("default_transaction_read_only", "on"),
+            Isolation::Serializable => ("default_transaction_isolation", "serializable"),
+        };
+        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        base.clone().statement_cache_capacity(PREPARED).options(settings.chain([by_default]))
+    }
+
+    /// Begins a transaction in a session that is lent.
+    pub fn begin(&self) -> Statement {
+        sql::session::begin(self.isolation.begin(), &self.settings)
+    }
+
+    /// Ends one of a single statement. What only reads is undone, so that nothing of
+    /// it stays in the session, whatever functions it has called.
+    pub fn end(&self) -> &'static str {
+        match self.isolation {
+            Isolation::Snapshot => "rollback",
+            Isolation::Serializable => "commit",
+        }
+    }
+}
+
+/// Finds out whose sessions there are behind an address: a pooler refuses options it
+/// cannot keep, or accepts them and forgets them.
+pub async fn whose(base: &PgConnectOptions, limits: &Limits) -> Result<Sessions, DbError> {
+    let mut connection = match Setup::writing(limits).options(base).connect().await {
+        Ok(connection) => connection,
+        Err(sqlx::Error::Database(error)) if error.message().contains("unsupported startup parameter") => {
+            return Ok(Sessions::Lent);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let asked = sqlx::raw_sql("select current_setting('default_transaction_isolation')");
+    let kept = sqlx::Executor::fetch_one(&mut connection, asked).await?.try_get::<String, _>(0)?;
+    connection.close().await?;
+    Ok(if kept == "serializable" { Sessions::Ours } else { Sessions::Lent })
+}

@@ -1,0 +1,163 @@
+//! The engine behind a pooler in transaction mode, which lends another session of
+//! Postgres' for each transaction.
+
+use crate::shared::{bodies, functions, tables};
+use convoy_testkit::{App, Functions, Pooler, TestDb, table};
+use serde_json::{Value, json};
+
+fn raw(sql: &str, values: &Value) -> Value {
+    json!({ "op": "raw", "text": sql, "values": values, "tables": null })
+}
+
+fn with_raw() -> Functions {
+    functions()
+        .query("raw", |ctx, input| async move {
+            ctx.op(raw(input["sql"].as_str().expect("SQL"), &input["values"])).await
+        })
+        .query("twice", |ctx, input| async move {
+            let first = ctx.op(raw(input["sql"].as_str().expect("SQL"), &input["values"])).await?;
+            let again = ctx.op(raw(input["sql"].as_str().expect("SQL"), &input["values"])).await?;
+            Ok(json!([first, again]))
+        })
+        .mutation("rawWrite", |ctx, input| async move {
+            ctx.op(raw(input["sql"].as_str().expect("SQL"), &input["values"])).await
+        })
+        .mutation("accounts.add", |ctx, input| async move { Ok(json!(ctx.insert("accounts", input).await?)) })
+        .mutation("accounts.raise", |ctx, input| async move {
+            let account = ctx.op(json!({ "op": "get", "table": "accounts", "id": input["id"] })).await?;
+            let balance = account["balance"].as_i64().expect("a balance") + 1;
+            let set = json!({ "op": "patch", "table": "accounts", "id": input["id"], "set": { "balance": balance }, "unset": [] });
+            ctx.op(set).await?;
+            Ok(json!(balance))
+        })
+        .query("accounts.get", |ctx, input| async move {
+            ctx.op(json!({ "op": "get", "table": "accounts", "id": input["id"] })).await
+        })
+}
+
+async fn pooled(db: &TestDb, ignored: &str) -> (Pooler, App) {
+    let pooler = Pooler::before(db, 5, ignored).await;
+    let mut all = tables();
+    all.as_array_mut().expect("a list").push(table("accounts", &[]));
+    let app = db.app_with(json!({ "databaseUrl": pooler.url(db), "poolSize": 6 }), all, with_raw()).await;
+    (pooler, app)
+}
+
+fn message(channel: &str, n: i64, body: &str) -> Value {
+    json!({ "channel": channel, "n": n, "body": body })
+}
+
+/// No session of the pooler's is in a transaction, or keeps something of ours.
+async fn nothing_is_left(db: &TestDb, app: App, pooler: Pooler) {
+    app.engine.close().await;
+    // Whoever comes next is lent the same sessions: all five at once.
+    let mut lent = Vec::new();
+    for _ in 0..5 {
+        let mut someone = db.psql_at(&pooler.url(db)).await;
+        someone.run("begin").await;
+        assert_eq!(someone.column("select name from pg_prepared_statements").await, Vec::<String>::new());
+        let settings = "select current_setting('default_transaction_isolation') || ' ' || current_setting('plan_cache_mode')
+            || ' ' || current_setting('statement_timeout') || ' ' || coalesce(current_setting('convoy.writer', true), '')";
+        assert_eq!(someone.column(settings).await, ["read committed auto 0 "]);
+        assert_eq!(someone.column("select pg_listening_channels()").await, Vec::<String>::new());
+        lent.push(someone);
+    }
+    drop(lent);
+    let held = "select count(*)::text from pg_locks where locktype = 'advisory'
+        and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(db.psql().await.column(held).await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_and_nothing_is_left_in_the_sessions() {
+    let db = TestDb::new().await;
+    let (pooler, app) = pooled(&db, "").await;
+    let client = app.client();
+    let mut list = client.watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    let id = client.mutate("messages.send", message("a", 1, "one")).await.data();
+    assert_eq!(bodies(&list.next().await), ["one"]);
+    client.mutate("messages.edit", json!({ "id": id, "set": { "body": "uno" }, "unset": [] })).await.data();
+    assert_eq!(bodies(&list.next().await), ["uno"]);
+    db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 2, "body": "outside"}')"#).await;
+    assert_eq!(bodies(&list.next().await), ["outside", "uno"]);
+    // A unique index refuses, a function throws: the session is none the worse.
+    client.mutate("channels.create", json!({ "name": "x" })).await.data();
+    assert_eq!(client.mutate("channels.create", json!({ "name": "x" })).await.code(), "CONFLICT");
+    assert_eq!(client.mutate("messages.sendThenThrow", message("a", 3, "no")).await.code(), "INTERNAL");
+    nothing_is_left(&db, app, pooler).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_statements_are_prepared_anew_and_forgotten_and_cannot_write_from_a_query() {
+    let db = TestDb::new().await;
+    let (pooler, app) = pooled(&db, "").await;
+    let client = app.client();
+    let write = r#"insert into messages (data) values (jsonb_build_object('channel', $1::text, 'n', 1, 'body', $2::text)) returning data ->> 'body' as body"#;
+    for n in 0..20 {
+        let args = json!({ "sql": write, "values": ["a", n.to_string()] });
+        assert_eq!(client.mutate("rawWrite", args).await.data()[0]["body"], n.to_string());
+        let counted =
+            json!({ "sql": "select count(*)::int as n from messages where data ->> 'channel' = $1", "values": ["a"] });
+        assert_eq!(client.query("raw", counted.clone()).await.data()[0]["n"], n + 1);
+        assert_eq!(client.query("twice", counted).await.data()[1][0]["n"], n + 1);
+    }
+    for name in ["raw", "twice"] {
+        let refused = client.query(name, json!({ "sql": write, "values": ["a", "never"] })).await;
+        assert_eq!(refused.code(), "INVALID_ARGS", "{refused:?}");
+        let nonsense = client.query(name, json!({ "sql": "select 1 / $1::int", "values": ["0"] })).await;
+        assert_eq!(nonsense.code(), "INTERNAL", "{nonsense:?}");
+    }
+    let failing = client.mutate("rawWrite", json!({ "sql": "select 1 / $1::int", "values": ["0"] })).await;
+    assert_eq!(failing.code(), "INTERNAL", "{failing:?}");
+    let leak = json!({ "sql": "select set_config('plan_cache_mode', 'force_custom_plan', false)", "values": [] });
+    client.query("raw", leak).await.data();
+    assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["20"]);
+    nothing_is_left(&db, app, pooler).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contended_and_keyed_mutations_are_serializable_and_happen_once() {
+    let db = TestDb::new().await;
+    let (pooler, app) = pooled(&db, "").await;
+    let id = app.client().mutate("accounts.add", json!({ "balance": 0 })).await.data();
+    let mut watch = app.client().watch("accounts.get", json!({ "id": id })).await;
+    let calls: Vec<_> = (0..40)
+        .map(|n| {
+            let key = format!("key-{}", n / 2);
+            let client = app.client().with_header("idempotency-key", &key);
+            let input = json!({ "id": id });
+            tokio::spawn(async move {
+                loop {
+                    let reply = client.mutate("accounts.raise", input.clone()).await;
+                    // What kept losing may be tried again under its key.
+                    if reply.status == 200 {
+                        return reply.data();
+                    }
+                    assert_eq!(reply.code(), "CONFLICT", "{reply:?}");
+                }
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.expect("a call ends").as_i64().expect("a balance"));
+    }
+    answers.sort_unstable();
+    let twice: Vec<i64> = (1..=20).flat_map(|n| [n, n]).collect();
+    assert_eq!(answers, twice, "each key raised the balance once and was answered alike");
+    watch.until(|account| account["balance"] == 20).await;
+    nothing_is_left(&db, app, pooler).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_forgets_our_options_is_noticed_too() {
+    let db = TestDb::new().await;
+    let (pooler, app) = pooled(&db, "options, extra_float_digits").await;
+    let id = app.client().mutate("accounts.add", json!({ "balance": 1 })).await.data();
+    let raise = json!({ "id": id });
+    assert_eq!(app.client().mutate("accounts.raise", raise).await.data(), 2);
+    let write = json!({ "sql": "insert into messages (data) values ('{}')", "values": [] });
+    assert_eq!(app.client().query("raw", write).await.code(), "INVALID_ARGS");
+    nothing_is_left(&db, app, pooler).await;
+}

@@ -1,0 +1,286 @@
+//! Tables that no trigger of ours watches, whoever's fault that is, and what `raw`
+//! reads.
+
+use convoy::change::ChangeSink;
+use convoy_testkit::{App, Functions, TestDb, table};
+use serde_json::{Value, json};
+
+use crate::shared::{bodies, functions, tables};
+
+fn with_raw() -> Functions {
+    functions()
+        .query("raw", |ctx, input| async move {
+            ctx.op(json!({ "op": "raw", "text": input["sql"], "values": input["values"], "tables": input["tables"] }))
+                .await
+        })
+        .query("rawTwice", |ctx, input| async move {
+            let op = json!({ "op": "raw", "text": input["sql"], "values": input["values"], "tables": null });
+            ctx.op(op.clone()).await?;
+            ctx.op(op).await
+        })
+        .query("audit.all", |ctx, _| async move {
+            ctx.op(json!({ "op": "scan", "table": "audit", "index": null, "eq": [], "order": "asc", "limit": null }))
+                .await
+        })
+        .mutation("audit.add", |ctx, input| async move { Ok(json!(ctx.insert("audit", input).await?)) })
+        .mutation("channels.remove", |ctx, input| async move {
+            ctx.op(json!({ "op": "delete", "table": "channels", "id": input["id"] })).await
+        })
+}
+
+async fn app(db: &TestDb) -> App {
+    let limits = json!({ "limits": { "pollEveryMs": 50, "triggersMs": 50 } });
+    db.app_with(limits, tables(), with_raw()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_trigger_is_gone_is_asked_again_at_intervals_until_it_is_back() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    let insert =
+        |body: &str| format!(r#"insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}')"#);
+    let mut psql = db.psql().await;
+    psql.run("alter table messages disable trigger _convoy_insert").await;
+    for body in ["disabled", "still disabled"] {
+        psql.run(&insert(body)).await;
+        list.until(|list| bodies(list).contains(&body)).await;
+    }
+    psql.run("alter table messages enable replica trigger _convoy_insert").await;
+    psql.run(&insert("for replicas only")).await;
+    list.until(|list| bodies(list).contains(&"for replicas only")).await;
+    psql.run("drop trigger _convoy_insert on messages").await;
+    psql.run(&insert("dropped")).await;
+    list.until(|list| bodies(list).contains(&"dropped")).await;
+    assert_eq!(psql.column("select count(*)::text from _convoy.changes").await, ["0"]);
+    // To load the code again makes it again; nothing is asked in vain from then on.
+    app.load(with_raw(), false).await;
+    psql.run(&insert("back")).await;
+    list.until(|list| bodies(list).contains(&"back")).await;
+    assert_eq!(psql.column("select count(*)::text from _convoy.changes").await, ["1"]);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_or_a_constraint_that_is_added_later_is_noticed() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let mut psql = db.psql().await;
+    let add = json!({ "channel": "a", "n": 1, "body": "x" });
+    let id = app.client().mutate("messages.sendNow", add).await.data();
+    psql.run(
+        "create function shout() returns trigger language plpgsql as $$
+         begin new.data := new.data || jsonb_build_object('body', upper(new.data ->> 'body')); return new; end $$;
+         create trigger shout before update on messages for each row execute function shout()",
+    )
+    .await;
+    // A write's answer says what is stored as soon as the trigger is known of.
+    let noticed = async {
+        for n in 0.. {
+            let edit = json!({ "id": id, "set": { "body": format!("quiet {n}") }, "unset": [] });
+            let edited = app.client().mutate("messages.edit", edit).await.data();
+            if edited["body"] == format!("QUIET {n}") {
+                return;
+            }
+        }
+    };
+    convoy_testkit::within(noticed).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_users_own_is_live_by_asking_again_and_our_writes_count_at_once() {
+    let db = TestDb::new().await;
+    db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
+    let mut audit = table("audit", &[]);
+    audit["managed"] = json!(false);
+    let limits = json!({ "limits": { "pollEveryMs": 50 } });
+    let app = db.app_with(limits, json!([audit]), with_raw()).await;
+    let mut all = app.client().watch("audit.all", json!({})).await;
+    assert_eq!(all.next().await, json!([]));
+    db.psql().await.run("insert into audit values (gen_random_uuid(), '{\"event\": \"by hand\"}')").await;
+    all.until(|all| all[0]["event"] == "by hand").await;
+    app.client().mutate("audit.add", json!({ "event": "ours" })).await.data();
+    all.until(|all| all.as_array().map(Vec::len) == Some(2)).await;
+    assert_eq!(
+        db.psql().await.column("select tgname::text from pg_trigger where tgrelid = 'audit'::regclass").await.len(),
+        0
+    );
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_only_raw_knows_is_live_by_asking_again() {
+    let db = TestDb::new().await;
+    db.psql().await.run("create table plain (n int); create function hidden() returns bigint language sql volatile as 'select count(*) from plain'; create function opaque() returns bigint language plpgsql as 'begin return (select count(*) from plain); end'").await;
+    let app = app(&db).await;
+    for (sql, tables) in [
+        ("select count(*)::int as n from plain", json!(["plain"])),
+        ("select count(*)::int as n from plain", json!(null)),
+        ("select opaque()::int as n", json!(null)),
+    ] {
+        db.psql().await.run("truncate plain").await;
+        let mut watch = app.client().watch("raw", json!({ "sql": sql, "values": [], "tables": tables })).await;
+        watch.until(|rows| rows[0]["n"] == 0).await;
+        db.psql().await.run("insert into plain values (1)").await;
+        watch.until(|rows| rows[0]["n"] == 1).await;
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cascade_inside_a_statement_of_ours_is_seen() {
+    let db = TestDb::new().await;
+    let app = app(&db).await;
+    let channel = app.client().mutate("channels.create", json!({ "name": "c" })).await.data();
+    db.psql()
+        .await
+        .run(
+            r#"alter table messages add parent uuid references channels (id) on delete cascade;
+            insert into messages (data, parent) select '{"channel": "a", "n": 1, "body": "child"}', id from channels"#,
+        )
+        .await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    list.until(|list| bodies(list) == ["child"]).await;
+    app.client().mutate("channels.remove", json!({ "id": channel })).await.data();
+    list.until(|list| *list == json!([])).await;
+    app.engine.close().await;
+}
+
+/// What the live query of a statement counts as having read: names, or everything.
+async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String> {
+    let mut watch = app.client().watch(name, json!({ "sql": sql, "values": values, "tables": null })).await;
+    let message = watch.message().await.expect("the stream is open");
+    assert_eq!(message["type"], "result", "{sql}: {message}");
+    app.rest().await;
+    let read = app.engine.live().tables_read();
+    let mut names: Vec<String> = read.names.iter().map(|name| name.to_string()).collect();
+    names.sort();
+    if read.everything {
+        names.insert(0, "everything".into());
+    }
+    drop(watch);
+    let gone = async {
+        while app.engine.stats().live_queries > 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    convoy_testkit::within(gone).await;
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_everything() {
+    let db = TestDb::new().await;
+    // Asked again and again, nothing would ever come to rest.
+    let app = db.app_with(json!({ "limits": { "pollEveryMs": 600_000 } }), tables(), with_raw()).await;
+    db.psql()
+        .await
+        .run(
+            "create view busy as select data ->> 'channel' as channel, count(*)::int as n from messages group by 1;
+             create view busier as select * from busy where n > 1;
+             create schema elsewhere; create table elsewhere.messages (n int);
+             create table measured (at int, v int) partition by range (at);
+             create table measured_1 partition of measured for values from (0) to (10);
+             create table measured_2 partition of measured for values from (10) to (20);
+             create table base (n int); create table derived () inherits (base);
+             create function sqlish() returns bigint language sql stable as 'select count(*) from messages';
+             create function opaque(int) returns int language plpgsql as 'begin return (select count(*) from channels); end';
+             create view with_hidden as select * from base limit opaque(1);
+             create function minus_all(int, int) returns int language plpgsql as 'begin return (select count(*) from channels); end';
+             create operator |-| (leftarg = int, rightarg = int, function = minus_all);
+             create table secured (n int); alter table secured enable row level security;
+             create materialized view kept as select 1 as n;
+             analyze measured; analyze messages",
+        )
+        .await;
+    let everything = &["everything"][..];
+    let cases: [(&str, Value, &[&str]); 29] = [
+        ("select 1 as n", json!([]), &[]),
+        ("select count(*)::int from messages", json!([]), &["messages"]),
+        ("select max(n) from base", json!([]), &["base", "derived"]),
+        ("select n from derived", json!([]), &["base", "derived"]),
+        ("select * from busier where channel = $1", json!(["a"]), &["messages"]),
+        (
+            "select 1 from messages m join channels c on c.data ->> 'name' = m.data ->> 'channel'",
+            json!([]),
+            &["channels", "messages"],
+        ),
+        (
+            "with c as materialized (select * from channels) select (select count(*) from c)::int, exists (select from messages)",
+            json!([]),
+            &["channels", "messages"],
+        ),
+        (
+            "with recursive r as (select n from base union all select r.n + 1 from r where r.n < 3) select * from r",
+            json!([]),
+            &["base", "derived"],
+        ),
+        (
+            "select * from messages where id in (select id from channels) union all select * from messages",
+            json!([]),
+            &["channels", "messages"],
+        ),
+        ("select n from elsewhere.messages", json!([]), &["elsewhere.messages"]),
+        ("select v from measured where at < 10", json!([]), &["measured", "measured_1", "measured_2"]),
+        ("select v from measured where at = $1", json!(["3"]), everything),
+        ("select v from measured_2", json!([]), &["measured", "measured_1", "measured_2"]),
+        // A value that makes the condition false today is another one tomorrow.
+        ("select 1 from messages where $1 = 'never'", json!(["a"]), &["messages"]),
+        ("select 1 from messages where $1::boolean", json!(["f"]), &["messages"]),
+        (
+            "select data from messages where data ->> 'body' = 'opaque(1)' or data ->> 'body' = $1",
+            json!(["x"]),
+            &["messages"],
+        ),
+        (
+            "select lower(data ->> 'body'), coalesce(data ->> 'n', '') from messages order by created_at limit 3",
+            json!([]),
+            &["messages"],
+        ),
+        ("select now()::text, generate_series(1, 2)", json!([]), &[]),
+        ("select * from kept", json!([]), &["kept"]),
+        ("select sqlish()", json!([]), everything),
+        ("select opaque(n) from base", json!([]), everything),
+        ("select n from base order by opaque(n)", json!([]), everything),
+        ("select n from base limit opaque(1)", json!([]), everything),
+        ("select * from (values (opaque(1)), (2)) as v", json!([]), everything),
+        ("select * from opaque(1)", json!([]), everything),
+        ("select * from with_hidden", json!([]), everything),
+        ("select n |-| 1 from base", json!([]), everything),
+        ("select query_to_xml('select * from messages', true, false, '')::text", json!([]), everything),
+        ("select \"opaque\"(1)", json!([]), everything),
+    ];
+    for (sql, values, expected) in cases {
+        for name in ["raw", "rawTwice"] {
+            assert_eq!(read_by(&app, name, sql, values.clone()).await, expected, "{name}: {sql}");
+        }
+    }
+    // In one that fails, what comes after the failure is unknown.
+    let mut failing =
+        app.client().watch("raw", json!({ "sql": "select 1 / $1::int", "values": ["0"], "tables": null })).await;
+    assert_eq!(failing.message().await.expect("the stream is open")["type"], "error");
+    app.rest().await;
+    assert!(app.engine.live().tables_read().everything);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raw_query_wakes_for_what_it_reads_and_for_nothing_else() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({}), tables(), with_raw()).await;
+    let count = json!({ "sql": "select count(*)::int as n from messages", "values": [], "tables": null });
+    let mut watch = app.client().watch("raw", count).await;
+    assert_eq!(watch.next().await[0]["n"], 0);
+    app.rest().await;
+    let before = app.engine.stats().handler_runs;
+    app.client().mutate("channels.create", json!({ "name": "c" })).await.data();
+    app.rest().await;
+    assert_eq!(app.engine.stats().handler_runs - before, 1, "only the mutation ran");
+    app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
+    watch.until(|rows| rows[0]["n"] == 1).await;
+    db.psql().await.run("truncate messages").await;
+    watch.until(|rows| rows[0]["n"] == 0).await;
+    app.engine.close().await;
+}
