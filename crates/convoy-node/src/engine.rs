@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{CallOf, Caller, FunctionKind, ProgramDescription};
+use convoy::dispatch::{CallOf, Caller, FunctionHost, FunctionKind, ProgramDescription, WorkerId};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
 
-use crate::host::{Calls, Delivery, JsHost, outcome, rest};
+use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
+use crate::shared::Shared;
 use crate::{logging, runtime};
 
 /// Opens an engine. Resolves to a `NativeEngine`; `options` is JSON.
@@ -20,14 +21,44 @@ pub fn open<'env>(env: &'env Env, options: String) -> Result<Object<'env>> {
     promise(env, async move {
         let config: Config = serde_json::from_str(&options).map_err(|error| malformed("options", &error))?;
         let engine = Engine::open(config).await.map_err(|error| error.to_failure())?;
-        Ok(NativeEngine { engine, calls: Arc::default() })
+        Ok(NativeEngine { shared: Shared::of(engine), calls: Arc::default() })
     })
+}
+
+async fn load(engine: &Engine, program: &str, host: Arc<dyn FunctionHost>) -> std::result::Result<String, Failure> {
+    let description: ProgramDescription =
+        serde_json::from_str(program).map_err(|error| malformed("program", &error))?;
+    let report = engine.load(description, host).await.map_err(|error| error.to_failure())?;
+    serde_json::to_string(&report).map_err(|error| malformed("report", &error))
+}
+
+/// A call made in this process.
+pub struct Inside {
+    pub kind: String,
+    pub name: String,
+    pub input: String,
+    pub request: Option<String>,
+}
+
+impl Inside {
+    /// Makes it, at one worker where that is said; gives the HTTP envelope.
+    pub async fn call(self, engine: &Engine, at: Option<WorkerId>) -> std::result::Result<String, Failure> {
+        let Inside { kind, name, input, request } = self;
+        let kind = FunctionKind::parse(&kind)
+            .ok_or_else(|| Failure::new(Code::InvalidArgs, "a call is one of a query, a mutation or an action"))?;
+        let call = CallOf { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
+        let result = match at {
+            Some(worker) => engine.call_at(worker, call).await,
+            None => engine.call(call).await,
+        };
+        Ok(convoy::http::envelope_of(&result))
+    }
 }
 
 /// One running engine.
 #[napi]
 pub struct NativeEngine {
-    engine: Arc<Engine>,
+    shared: Arc<Shared>,
     calls: Arc<Calls>,
 }
 
@@ -48,19 +79,46 @@ impl NativeEngine {
         deliver: Function<'_, Delivery, ()>,
     ) -> Result<Object<'env>> {
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
-        let engine = self.engine.clone();
+        let engine = self.shared.engine.clone();
+        promise(env, async move { load(&engine, &program, host).await })
+    }
+
+    /// Lets worker threads of this process run functions. `stuck` is called with
+    /// the id of a worker that does not answer any more. Gives what they attach by.
+    #[napi(catch_unwind)]
+    pub fn share(&self, stuck: Function<'_, u32, ()>) -> Result<u32> {
+        self.shared.publish(&stuck)
+    }
+
+    /// Makes room for the workers that have loaded the program of this number.
+    #[napi(catch_unwind)]
+    pub fn open_pool(&self, number: u32) {
+        self.shared.open_pool(number);
+    }
+
+    /// Swaps a program in that the workers of its pool run. Resolves to a JSON
+    /// report.
+    #[napi(catch_unwind)]
+    pub fn load_on_workers<'env>(&self, env: &'env Env, program: String, number: u32) -> Result<Object<'env>> {
+        let shared = self.shared.clone();
         promise(env, async move {
-            let description: ProgramDescription =
-                serde_json::from_str(&program).map_err(|error| malformed("program", &error))?;
-            let report = engine.load(description, host).await.map_err(|error| error.to_failure())?;
-            serde_json::to_string(&report).map_err(|error| malformed("report", &error))
+            let pool = shared
+                .pool(number)
+                .ok_or_else(|| Failure::new(Code::InvalidArgs, "there is no pool for this program"))?;
+            load(&shared.engine, &program, pool).await
         })
+    }
+
+    /// Nobody joins this pool any more; calls that run in it go on.
+    #[napi(catch_unwind)]
+    pub fn close_pool(&self, number: u32) {
+        self.shared.close_pool(number);
     }
 
     /// Serves HTTP. Resolves to JSON with the address.
     #[napi(catch_unwind)]
     pub fn listen<'env>(&self, env: &'env Env, options: String) -> Result<Object<'env>> {
-        let engine = self.engine.clone();
+        let engine = self.shared.engine.clone();
         promise(env, async move {
             let Listen { host, port } = serde_json::from_str(&options).map_err(|error| malformed("options", &error))?;
             let server = engine.listen(&host, port).await.map_err(|error| {
@@ -82,38 +140,20 @@ impl NativeEngine {
         input: String,
         request: Option<String>,
     ) -> Result<Object<'env>> {
-        let engine = self.engine.clone();
-        promise(env, async move {
-            let kind = FunctionKind::parse(&kind)
-                .ok_or_else(|| Failure::new(Code::InvalidArgs, "a call is one of a query, a mutation or an action"))?;
-            let caller = Caller::Inside(request.map(Into::into));
-            let result = engine.call(CallOf { kind, name: &name, input, caller, key: None }).await;
-            Ok(convoy::http::envelope_of(&result))
-        })
+        let engine = self.shared.engine.clone();
+        promise(env, async move { Inside { kind, name, input, request }.call(&engine, None).await })
     }
 
     /// Takes one batch of a call's operations.
     #[napi(catch_unwind)]
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
-        if self.calls.operate(call, batch, ops) {
-            return Ok(());
-        }
-        Err(rejection(&Failure::new(
-            Code::Internal,
-            "too many batches of operations are waiting; await some before starting more",
-        )))
+        self.calls.operate(call, batch, ops)
     }
 
     /// Ends a call.
     #[napi(catch_unwind)]
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
-        // A call the engine gave up is not in the table any more.
-        let Some(link) = self.calls.take(call) else { return Ok(()) };
-        let more = rest(more).map_err(|error| rejection(&malformed("an answer", &error)))?;
-        if let Err(error) = link.respond(outcome(ok, text), more) {
-            tracing::debug!(cause = %error, "a function answered a call that is over");
-        }
-        Ok(())
+        self.calls.respond(call, ok, text, more)
     }
 
     /// New document ids, increasing.
@@ -125,13 +165,13 @@ impl NativeEngine {
     /// Counters, as JSON.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> Result<String> {
-        serde_json::to_string(&self.engine.stats()).map_err(|error| rejection(&malformed("counters", &error)))
+        serde_json::to_string(&self.shared.engine.stats()).map_err(|error| rejection(&malformed("counters", &error)))
     }
 
     /// Drains and closes. May be called more than once.
     #[napi(catch_unwind)]
     pub fn close<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        let engine = self.engine.clone();
+        let engine = self.shared.engine.clone();
         promise(env, async move {
             engine.close().await;
             Ok(())
@@ -142,7 +182,7 @@ impl NativeEngine {
 impl Drop for NativeEngine {
     fn drop(&mut self) {
         // Collected without `close`: nothing it started may outlive it.
-        let engine = self.engine.clone();
+        let engine = self.shared.engine.clone();
         runtime().spawn(async move { engine.close().await });
     }
 }

@@ -2,15 +2,18 @@
 //! function, and come back by call id.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest, Work};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Work};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::promise::{malformed, rejection};
 
 /// `(kind, callId, index, text, request)`.
 pub type Delivery = FnArgs<(u32, i64, u32, String, Option<String>)>;
@@ -26,28 +29,62 @@ const RESULTS: u32 = 1;
 const ABANDON: u32 = 2;
 /// Make a context, to say who asks.
 const CONTEXT: u32 = 3;
+/// Say that the thread gets to its deliveries; returning is the answer.
+const PING: u32 = 4;
 
-/// The calls in progress, by id. JavaScript answers by id, so the table belongs
-/// to the engine, not to one version of the code.
-#[derive(Default)]
-pub struct Calls(Mutex<HashMap<u64, CallLink>>);
+/// The calls in progress in one JavaScript thread, by id: it answers by id,
+/// whatever version of the code a call runs on.
+pub struct Calls(Mutex<Option<HashMap<u64, CallLink>>>);
+
+impl Default for Calls {
+    fn default() -> Calls {
+        Calls(Mutex::new(Some(HashMap::new())))
+    }
+}
 
 impl Calls {
+    fn table(&self) -> MutexGuard<'_, Option<HashMap<u64, CallLink>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn insert(&self, call: CallId, link: CallLink) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call.0, link);
+        let unwanted = match &mut *self.table() {
+            Some(calls) => calls.insert(call.0, link),
+            None => Some(link),
+        };
+        drop(unwanted);
     }
 
-    /// Takes a call out, as it ends.
-    pub fn take(&self, call: i64) -> Option<CallLink> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&u64::try_from(call).ok()?)
+    fn take(&self, call: i64) -> Option<CallLink> {
+        self.table().as_mut()?.remove(&u64::try_from(call).ok()?)
     }
 
-    /// Sends a batch. `false`: too many wait already.
-    pub fn operate(&self, call: i64, batch: u32, ops: String) -> bool {
-        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = u64::try_from(call).ok().and_then(|call| calls.get(&call));
-        // A call that is over was told so, and what it still sends is ignored.
-        !matches!(link.map(|link| link.operate(batch, ops)), Some(Err(convoy::dispatch::LinkError::Full)))
+    /// The thread goes away, and its calls with it; so will those still to come.
+    pub fn close(&self) {
+        let calls = self.table().take();
+        drop(calls);
+    }
+
+    /// Sends a batch.
+    pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
+        let calls = self.table();
+        let link = u64::try_from(call).ok().and_then(|call| calls.as_ref()?.get(&call));
+        match link.map(|link| link.operate(batch, ops)) {
+            Some(Err(error @ LinkError::Full)) => Err(rejection(&Failure::new(Code::Internal, error.to_string()))),
+            // A call that is over was told so, and what it still sends is ignored.
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a call.
+    pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
+        // A call the engine gave up is not in the table any more.
+        let Some(link) = self.take(call) else { return Ok(()) };
+        let more = rest(more).map_err(|error| rejection(&malformed("an answer", &error)))?;
+        if let Err(error) = link.respond(outcome(ok, text), more) {
+            tracing::debug!(cause = %error, "a function answered a call that is over");
+        }
+        Ok(())
     }
 }
 
@@ -65,15 +102,33 @@ impl JsHost {
     }
 
     fn deliver(&self, delivery: (u32, i64, u32, String, Option<String>)) -> Status {
+        self.deliver_and(delivery, || {})
+    }
+
+    /// Calls `returned` when JavaScript has taken the delivery.
+    fn deliver_and(
+        &self,
+        delivery: (u32, i64, u32, String, Option<String>),
+        returned: impl FnOnce() + 'static,
+    ) -> Status {
         // The JavaScript side is total; were it ever to throw, the error must
         // not end the process, so it is received here.
         self.deliver.call_with_return_value(
             delivery.into(),
             ThreadsafeFunctionCallMode::NonBlocking,
-            |result: Result<()>, _| {
-                if let Err(error) = result {
-                    tracing::error!(cause = %error, "the function host threw; this is a defect of Convoy");
+            move |result: Result<()>, _| {
+                match result {
+                    Ok(()) => {}
+                    // Nothing was thrown: the thread is being ended, and runs no
+                    // JavaScript any more.
+                    Err(error) if error.reason.is_empty() => {
+                        tracing::debug!(cause = %error, "a delivery came to a thread that is ending");
+                    }
+                    Err(error) => {
+                        tracing::error!(cause = %error, "the function host threw; this is a defect of Convoy");
+                    }
                 }
+                returned();
                 Ok(())
             },
         )
@@ -107,6 +162,11 @@ impl FunctionHost for JsHost {
         // A thread that is gone needs no telling.
         self.deliver((ABANDON, call.0 as i64, 0, why.to_json(), None));
     }
+
+    fn ping(&self, answered: oneshot::Sender<()>) {
+        // Whoever asked may have stopped waiting.
+        self.deliver_and((PING, 0, 0, String::new(), None), || answered.send(()).unwrap_or_default());
+    }
 }
 
 /// How a function failed: with words for its caller, or `thrown`. One struct,
@@ -129,12 +189,12 @@ struct Thrown {
 }
 
 /// What JavaScript says beside the outcome.
-pub fn rest(text: Option<String>) -> serde_json::Result<Rest> {
+fn rest(text: Option<String>) -> serde_json::Result<Rest> {
     text.map_or_else(|| Ok(Rest::default()), |text| serde_json::from_str(&text))
 }
 
 /// How JavaScript says a function ended.
-pub fn outcome(ok: bool, text: String) -> Outcome {
+fn outcome(ok: bool, text: String) -> Outcome {
     if ok {
         return Outcome::Returned(text);
     }

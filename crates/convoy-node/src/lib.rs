@@ -3,12 +3,15 @@
 //! What crosses is JSON text. Nothing thrown crosses: every call into Rust ends
 //! in a value or in a rejected promise whose message is a failure's JSON, and
 //! panics are caught at the border. The addon may be loaded more than once and
-//! in worker threads; engines share nothing but the runtime's threads.
+//! in worker threads; engines share nothing but the runtime's threads. A worker
+//! thread finds the engine it works for by its number ([`shared`]).
 
 mod engine;
 mod host;
 mod logging;
 mod promise;
+mod shared;
+mod worker;
 
 use std::sync::OnceLock;
 

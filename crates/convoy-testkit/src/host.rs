@@ -32,7 +32,10 @@ pub struct Functions {
     pub(crate) described: Vec<Value>,
     bodies: Vec<Body>,
     context: Option<Body>,
+    wrap: Option<Wrap>,
 }
+
+type Wrap = Arc<dyn Fn(Arc<dyn FunctionHost>) -> Arc<dyn FunctionHost> + Send + Sync>;
 
 impl Functions {
     /// No functions yet.
@@ -84,6 +87,14 @@ impl Functions {
         self
     }
 
+    /// Has them run by what `wrap` makes of their host.
+    pub fn on(
+        self,
+        wrap: impl Fn(Arc<dyn FunctionHost>) -> Arc<dyn FunctionHost> + Send + Sync + 'static,
+    ) -> Functions {
+        Functions { wrap: Some(Arc::new(wrap)), ..self }
+    }
+
     /// The host that runs them.
     pub fn host(self) -> Arc<dyn FunctionHost> {
         let unsaid: Body = Arc::new(|ctx, _| {
@@ -91,7 +102,11 @@ impl Functions {
             Box::pin(async { Ok(Value::Null) })
         });
         let context = self.context.unwrap_or(unsaid);
-        Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() })
+        let host = Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() });
+        match self.wrap {
+            Some(wrap) => wrap(host),
+            None => host,
+        }
     }
 }
 

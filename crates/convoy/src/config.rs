@@ -50,6 +50,9 @@ pub struct Limits {
     pub action_ms: u64,
     /// How often a mutation is run again after a serialization failure (`CONFLICT`).
     pub retries: u32,
+    /// Milliseconds a worker may give no sign of life once a call was given up
+    /// there for its time limit; then it is replaced.
+    pub stuck_ms: u64,
     /// Calls that may wait for the host at once (`UNAVAILABLE`).
     pub waiting_calls: usize,
     /// Live streams of this process (`UNAVAILABLE`).
@@ -87,6 +90,7 @@ impl Default for Limits {
             mutation_ms: 15_000,
             action_ms: 600_000,
             retries: 4,
+            stuck_ms: 5_000,
             waiting_calls: 1_024,
             streams: 20_000,
             queries_per_stream: 256,
@@ -112,6 +116,11 @@ impl Limits {
     /// How long one mutation may take, its retries included.
     pub fn mutation_time(&self) -> Duration {
         Duration::from_millis(self.mutation_ms)
+    }
+
+    /// How long a worker may owe a sign of life.
+    pub fn stuck_time(&self) -> Duration {
+        Duration::from_millis(self.stuck_ms)
     }
 
     /// How long one action may take.

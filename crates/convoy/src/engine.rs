@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
-use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription};
+use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription, WorkerId};
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Outbox, Parts, Telling};
 use crate::http::Server;
@@ -160,6 +160,9 @@ impl Engine {
         self.feed.follow(program.schema.tables().cloned());
         let has_context = program.has_context;
         let before = self.program.swap(Some(Arc::new(program)));
+        if let Some(before) = &before {
+            before.host.retire();
+        }
         let context_changed = before.is_some_and(|before| before.has_context != has_context);
         self.live.reloaded(context_changed);
         Ok(report)
@@ -171,10 +174,20 @@ impl Engine {
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
         }
+        self.dispatcher.call(self.loaded()?, call).await
+    }
+
+    /// Makes a call for a function that `worker` runs, there: what its caller
+    /// brings is in no other place.
+    pub async fn call_at(&self, worker: WorkerId, call: CallOf<'_>) -> Result<Answer, Failure> {
+        let program = self.loaded()?.at(worker);
+        let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is going away"))?;
+        self.dispatcher.call(Arc::new(program), call).await
+    }
+
+    fn loaded(&self) -> Result<Arc<Program>, Failure> {
         let program = self.program.load_full();
-        let program =
-            program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))?;
-        self.dispatcher.call(program, call).await
+        program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))
     }
 
     /// Serves HTTP on an address; port 0 takes a free one.
@@ -218,7 +231,9 @@ impl Engine {
             );
         }
         self.postgres.close().await;
-        self.program.store(None);
+        if let Some(program) = self.program.swap(None) {
+            program.host.retire();
+        }
     }
 }
 

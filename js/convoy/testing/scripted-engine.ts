@@ -60,6 +60,13 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return JSON.stringify(this.report);
   }
 
+  /** It has no workers; those are tried with the real one. */
+  attach = noWorkers;
+  share = noWorkers;
+  openPool = noWorkers;
+  loadOnWorkers = noWorkers;
+  closePool = noWorkers;
+
   use(description: Description, deliver: Deliver): void {
     this.loads.push({ description, deliver });
     this.#deliver = deliver;
@@ -153,6 +160,10 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     if (last === undefined) throw new Error('nothing is loaded');
     return last.description;
   }
+}
+
+function noWorkers(): never {
+  throw new Error('a scripted engine has no workers');
 }
 
 /** The `n`th uuid of a test. */

@@ -37,16 +37,13 @@ impl Call {
         Call { id, host, messages, deadline, over: false }
     }
 
-    /// The next thing the function wants.
-    pub async fn next(&mut self) -> Result<FromHost, Failure> {
+    /// The next thing the function wants. `None`: its host has gone away, and
+    /// whatever the function has not finished will not be.
+    pub async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
         match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
-            Ok(Some(message)) => {
-                self.over = matches!(message, FromHost::Respond { .. });
+            Ok(message) => {
+                self.over = matches!(message, None | Some(FromHost::Respond { .. }));
                 Ok(message)
-            }
-            Ok(None) => {
-                self.over = true;
-                Err(Failure::new(Code::Unavailable, "the function's process went away; try again shortly"))
             }
             Err(_elapsed) => Err(self.give_up(time_is_up())),
         }
@@ -76,6 +73,15 @@ impl Drop for Call {
 
 pub(super) fn time_is_up() -> Failure {
     Failure::new(Code::Timeout, "the function took longer than its time limit")
+}
+
+/// How often a call is run again whose host has gone away while nothing of it
+/// was committed. A function that ends its host does so each time.
+pub(super) const LOST_HOSTS: u32 = 2;
+
+/// The host has gone away, and the call cannot be run again, or not once more.
+pub(super) fn host_gone() -> Failure {
+    Failure::new(Code::Unavailable, "what ran the function went away; try again shortly")
 }
 
 /// The host broke the protocol: a defect of ours, not of the user's.

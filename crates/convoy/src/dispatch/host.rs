@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Failure;
 
@@ -24,7 +24,33 @@ pub trait FunctionHost: Send + Sync + 'static {
 
     /// The engine has given a call up; what its function still does is ignored.
     fn abandon(&self, call: CallId, why: &Failure);
+
+    /// Asks for a sign of life: answered once everything asked before has at
+    /// least begun. One that cannot get stuck may answer at once.
+    fn ping(&self, answered: oneshot::Sender<()>) {
+        // Whoever asked may have stopped waiting.
+        answered.send(()).unwrap_or_default();
+    }
+
+    /// The one of its workers that has to run a call, where it has any.
+    fn at(self: Arc<Self>, _worker: WorkerId) -> Option<Arc<dyn FunctionHost>> {
+        None
+    }
+
+    /// Where a call runs again whose host has gone away: away from others, as it
+    /// may be why.
+    fn apart(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
+        None
+    }
+
+    /// Other code is in place, or none any more: no new calls come, but those it
+    /// has go on.
+    fn retire(&self) {}
 }
+
+/// Names one of the threads of a process that run functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub u32);
 
 /// Names one run of one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +127,18 @@ pub type Seen = BTreeMap<String, Option<String>>;
 /// A running function's line to its call.
 pub struct CallLink {
     sender: mpsc::Sender<FromHost>,
+    /// Called when the link is dropped, answered or not.
+    at_end: Option<AtEnd>,
+}
+
+struct AtEnd(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take() {
+            ended();
+        }
+    }
 }
 
 /// Why a batch was not taken.
@@ -120,7 +158,18 @@ pub(super) const BATCHES: usize = 256;
 impl CallLink {
     pub(super) fn new() -> (CallLink, mpsc::Receiver<FromHost>) {
         let (sender, receiver) = mpsc::channel(BATCHES);
-        (CallLink { sender }, receiver)
+        (CallLink { sender, at_end: None }, receiver)
+    }
+
+    /// Whether nobody waits for the call any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Has `ended` called when the call is over for its host.
+    pub(super) fn at_end(mut self, ended: impl FnOnce() + Send + 'static) -> CallLink {
+        self.at_end = Some(AtEnd(Some(Box::new(ended))));
+        self
     }
 
     /// Sends one batch of operations, a JSON array.

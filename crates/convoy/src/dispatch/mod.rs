@@ -14,6 +14,7 @@ mod query;
 mod run;
 mod serial_lane;
 mod unbound;
+mod workers;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,10 +23,11 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Work};
+pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Work, WorkerId};
 pub use idempotency::Key;
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
+pub use workers::Workers;
 
 use heat::Heat;
 use idempotency::Keys;

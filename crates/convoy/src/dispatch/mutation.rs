@@ -9,6 +9,7 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::call::{LOST_HOSTS, host_gone};
 use super::host::FromHost;
 use super::idempotency::Keyed;
 use super::insert_lane::{Insert, InsertError};
@@ -29,6 +30,8 @@ pub(super) enum Attempt {
     Done(Result<Answer, Failure>),
     /// Another writer won; nothing of this attempt is left.
     Lost(DbError, Touched),
+    /// Its host went away, and nothing of this attempt is left.
+    HostGone,
     /// It failed, but an earlier call with its key may have succeeded.
     Failed(Failure, Option<Keyed>),
 }
@@ -90,19 +93,28 @@ impl Dispatcher {
 
     async fn attempts(&self, program: &Arc<Program>, request: &Request, deadline: Instant) -> Result<Answer, Failure> {
         let (mut attempt, began) = (0, Instant::now());
+        let (mut program, mut lost_hosts) = (program.clone(), 0);
         loop {
             let _running = self.enter()?;
             // Whoever has lost twice does not wait for the place to become hot.
             let ended = match self.inner.heat.lane(&request.function, &request.input, attempt >= 2) {
-                Some(place) => match self.in_lane(place, program, request, deadline).await {
+                Some(place) if lost_hosts == 0 => match self.in_lane(place, &program, request, deadline).await {
                     Ended::With(attempt) => *attempt,
-                    Ended::Alone => self.attempt_alone(program, request, deadline).await,
+                    Ended::Alone => self.attempt_alone(&program, request, deadline).await,
                 },
-                None => self.attempt_alone(program, request, deadline).await,
+                _ => self.attempt_alone(&program, request, deadline).await,
             };
             let lost = match ended {
                 Attempt::Done(result) => return result,
                 Attempt::Failed(failure, keyed) => return self.failed(failure, keyed).await,
+                Attempt::HostGone if lost_hosts < LOST_HOSTS => {
+                    if lost_hosts == 0 {
+                        program = program.apart().map_or(program, Arc::new);
+                    }
+                    lost_hosts += 1;
+                    continue;
+                }
+                Attempt::HostGone => return Err(host_gone()),
                 Attempt::Lost(error, touched) => {
                     self.inner.heat.lost(&request.function, &request.input, &touched);
                     error
@@ -136,8 +148,8 @@ impl Dispatcher {
         let mut transaction: Option<Transaction> = None;
         loop {
             let (batch, text) = match run.call.next().await {
-                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, rest }) => {
+                Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
+                Ok(Some(FromHost::Respond { outcome, rest })) => {
                     let keyed = Keyed::of(program, request, rest.identity.as_deref());
                     let done = run.conclude(outcome).and_then(|result| Ok((result, run.held(&rest)?)));
                     return match done {
@@ -148,6 +160,7 @@ impl Dispatcher {
                         Err(failure) => abort(transaction, Attempt::Failed(failure, keyed)).await,
                     };
                 }
+                Ok(None) => return abort(transaction, Attempt::HostGone).await,
                 Err(failure) => return abort(transaction, Attempt::Done(Err(failure))).await,
             };
             let open = match self.opened(&mut transaction).await {

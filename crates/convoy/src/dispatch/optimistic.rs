@@ -81,8 +81,9 @@ impl Drafting<'_> {
     async fn play(mut self) -> Optimistic {
         loop {
             let (batch, text) = match self.call.next().await {
-                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, rest }) => return self.end(outcome, rest).await,
+                Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
+                Ok(Some(FromHost::Respond { outcome, rest })) => return self.end(outcome, rest).await,
+                Ok(None) => return Optimistic::with(Attempt::HostGone),
                 Err(failure) => return Optimistic::with(Attempt::Done(Err(failure))),
             };
             let ops = match Op::parse_batch(&text, &self.program.schema) {

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 
-use super::{FunctionHost, Work};
+use super::{FunctionHost, Work, WorkerId};
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
 /// One version of the user's code.
 pub struct Program {
     /// Its tables.
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
     /// Whether each call's context depends on who calls. Then no result is
     /// shared between callers.
     pub has_context: bool,
-    functions: HashMap<String, Arc<Function>>,
+    functions: Arc<HashMap<String, Arc<Function>>>,
     /// What makes a context and nothing else; it runs as a query does.
     pub context: Arc<Function>,
     /// Where its functions run.
@@ -107,7 +107,7 @@ fn yes() -> bool {
 impl Program {
     /// Checks a description; `host` will run its functions.
     pub fn new(description: ProgramDescription, host: Arc<dyn FunctionHost>) -> Result<Program, SchemaError> {
-        let schema = Schema::parse(description.schema)?;
+        let schema = Arc::new(Schema::parse(description.schema)?);
         let functions = description
             .functions
             .into_iter()
@@ -139,7 +139,23 @@ impl Program {
             needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
         });
-        Ok(Program { schema, has_context: description.has_context, functions, context, host })
+        Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host })
+    }
+
+    /// The same program, all of it run by one worker of its host.
+    pub fn at(&self, worker: WorkerId) -> Option<Program> {
+        Some(self.on(self.host.clone().at(worker)?))
+    }
+
+    /// The same program, for a call that has lost its host.
+    pub fn apart(&self) -> Option<Program> {
+        Some(self.on(self.host.clone().apart()?))
+    }
+
+    fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
+        let Program { schema, has_context, functions, context, .. } = self;
+        let (schema, functions, context) = (schema.clone(), functions.clone(), context.clone());
+        Program { schema, has_context: *has_context, functions, context, host }
     }
 
     /// The function this process itself asks for, internal ones too.

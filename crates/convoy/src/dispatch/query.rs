@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::call::{Call, broken_protocol};
+use super::call::{Call, LOST_HOSTS, broken_protocol, host_gone, time_is_up};
 use super::host::{FromHost, Rest, Seen};
 use super::run::close_list;
 use super::{Dispatcher, Program, Request};
@@ -47,32 +47,46 @@ impl QueryRun {
 /// How a run ended.
 enum Ended {
     With(Result<String, Failure>),
+    /// Its host went away.
+    HostGone,
     /// It wanted a second statement, and the first was not in a snapshot.
     NeedsSnapshot,
 }
 
 impl Dispatcher {
-    /// Runs a query once, or twice where it turns out to need a snapshot.
+    /// Runs a query once, or again where it turns out to need a snapshot or has
+    /// lost its host.
     pub async fn query(&self, program: &Program, request: &Request) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
+        let (mut apart, mut lost_hosts) = (None, 0);
         loop {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
             let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0, memory);
             let mut said = None;
             let ended = match self.enter() {
-                Ok(_running) => self.run_query(program, request, deadline, &mut executor, &mut said).await,
+                Ok(_running) => {
+                    self.run_query(apart.as_ref().unwrap_or(program), request, deadline, &mut executor, &mut said).await
+                }
                 Err(failure) => Ended::With(Err(failure)),
             };
-            match ended {
-                Ended::With(result) => {
-                    let heard = said.is_some();
-                    let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
-                    let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-                    return QueryRun { result, reads, seen, expires_at, identity, heard };
+            let result = match ended {
+                Ended::NeedsSnapshot => {
+                    request.function.wants_snapshot();
+                    continue;
                 }
-                Ended::NeedsSnapshot => request.function.wants_snapshot(),
-            }
+                Ended::HostGone if lost_hosts < LOST_HOSTS => {
+                    lost_hosts += 1;
+                    apart = apart.or_else(|| program.apart());
+                    continue;
+                }
+                Ended::HostGone => Err(host_gone()),
+                Ended::With(result) => result,
+            };
+            let heard = said.is_some();
+            let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
+            let (result, reads) = (result.map(Bytes::from), executor.take_reads());
+            return QueryRun { result, reads, seen, expires_at, identity, heard };
         }
     }
 
@@ -88,19 +102,25 @@ impl Dispatcher {
         let mut call = Call::start(self, program, request, deadline);
         let mut transaction: Option<Transaction> = None;
         let mut statements = 0;
-        let result = loop {
+        let ended = loop {
             let (batch, text) = match call.next().await {
-                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, rest }) => {
+                Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
+                Ok(Some(FromHost::Respond { outcome, rest })) => {
                     executor.refresh(rest.refresh_ms);
+<<<<<<< HEAD
                     *said = Some(rest);
                     break self.conclude(&request.function, outcome);
+=======
+                    *said = Some(rest);
+                    break Ended::With(self.conclude(&request.function, outcome));
+>>>>>>> host
                 }
-                Err(failure) => break Err(failure),
+                Ok(None) => break Ended::HostGone,
+                Err(failure) => break Ended::With(Err(failure)),
             };
             let mut ops = match Op::parse_batch(&text, &program.schema) {
                 Ok(ops) => ops,
-                Err(error) => break Err(call.give_up(broken_protocol(&error))),
+                Err(error) => break Ended::With(Err(call.give_up(broken_protocol(&error)))),
             };
             for op in &mut ops {
                 if op.as_ref().is_ok_and(Op::writes) {
@@ -115,7 +135,9 @@ impl Dispatcher {
             if snapshot && transaction.is_none() && statements > 0 {
                 match Transaction::begin(&self.inner.postgres.readers, Isolation::Snapshot).await {
                     Ok(begun) => transaction = Some(begun),
-                    Err(error) => break Err(call.give_up(self.explain(program, &request.function, &error))),
+                    Err(error) => {
+                        break Ended::With(Err(call.give_up(self.explain(program, &request.function, &error))));
+                    }
                 }
             }
             let mut access = match &mut transaction {
@@ -130,13 +152,15 @@ impl Dispatcher {
                     close_list(&mut results);
                     call.answer(batch, results);
                 }
-                Ok(Err(error)) => break Err(call.give_up(self.explain(program, &request.function, &error))),
-                Err(_elapsed) => break Err(call.give_up(super::call::time_is_up())),
+                Ok(Err(error)) => {
+                    break Ended::With(Err(call.give_up(self.explain(program, &request.function, &error))));
+                }
+                Err(_elapsed) => break Ended::With(Err(call.give_up(time_is_up()))),
             }
         };
         if let Some(transaction) = transaction {
             transaction.rollback().await;
         }
-        Ended::With(result)
+        ended
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::{Call, broken_protocol, time_is_up};
+use super::call::{Call, broken_protocol, host_gone, time_is_up};
 use super::host::FromHost;
 use super::run::{close_list, every_op_fails};
 use super::{Answer, Dispatcher, Program, Request};
@@ -61,13 +61,15 @@ impl Dispatcher {
         let mut open: Option<Open> = None;
         let result = loop {
             let (batch, text) = match call.next().await {
-                Ok(FromHost::Operate { batch, ops }) => (batch, ops),
-                Ok(FromHost::Respond { outcome, rest }) => {
+                Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
+                Ok(Some(FromHost::Respond { outcome, rest })) => {
                     break match rest.held {
                         None => self.conclude(&request.function, outcome),
                         Some(_) => Err(broken_protocol(&"only a mutation in a transaction can hold inserts")),
                     };
                 }
+                // Only the function knew what it had done.
+                Ok(None) => break Err(host_gone()),
                 Err(failure) => break Err(failure),
             };
             let ops = match Op::parse_batch(&text, &program.schema) {

@@ -3,6 +3,7 @@
 
 mod bank;
 mod faults;
+mod host_gone;
 mod http;
 mod idempotency;
 mod identity;

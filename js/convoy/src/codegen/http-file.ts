@@ -5,7 +5,7 @@ import { memberOf, moduleNames } from './modules.js';
 import { asKey, quote } from './names.js';
 import type { Project, ProjectFunction } from './project.js';
 
-const ownNames = ['createConvoyServer', 'createContext', 'defineStartFile', 'schema', 'startConvoyServer'];
+const ownNames = ['createConvoyServer', 'createContext', 'defineStartFile', 'program', 'schema', 'startConvoyServer'];
 
 export function httpFile({ schema, functions, contextModule }: Project): string {
   const modules = moduleNames(functions, ownNames);
@@ -18,7 +18,7 @@ export function httpFile({ schema, functions, contextModule }: Project): string 
     ...(contextModule ? [`import { createContext } from ${quote(contextModule)};`] : []),
     '',
     '/** Run as a program, this file starts the server; imported, it starts nothing. */',
-    'export const { createConvoyServer, startConvoyServer } = defineStartFile(import.meta.url, {',
+    'export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, {',
     '  schema,',
     ...(contextModule ? ['  createContext,'] : []),
     `  functions: ${valuesOf(arrangeFunctions(functions), modules, '  ')},`,

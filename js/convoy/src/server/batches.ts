@@ -5,7 +5,7 @@
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { refusalIn } from './arrival.js';
-import type { NativeEngine } from './native.js';
+import type { NativeCalls } from './native.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
 import { ignore } from './watched.js';
@@ -23,7 +23,7 @@ interface Issued {
 
 /** The crossings of one call. */
 export class Batches {
-  readonly #engine: NativeEngine;
+  readonly #engine: NativeCalls;
   readonly #callId: number;
   /** Why nothing crosses any more, or `null`. */
   #why: ConvoyError | null = null;
@@ -33,7 +33,7 @@ export class Batches {
   #sent: Map<number, readonly Waiter[]> | null = null;
   #next = 0;
 
-  constructor(engine: NativeEngine, callId: number) {
+  constructor(engine: NativeCalls, callId: number) {
     this.#engine = engine;
     this.#callId = callId;
   }

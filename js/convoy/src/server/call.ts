@@ -11,7 +11,7 @@ import { ConvoyError } from '../values/errors.js';
 import { Batches } from './batches.js';
 import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
-import type { NativeEngine } from './native.js';
+import type { NativeCalls } from './native.js';
 import type { InsertOperation, Operation } from './operations.js';
 import { untilItWins } from './retries.js';
 import { SCOPE_OVER, Scope } from './scope.js';
@@ -30,7 +30,7 @@ export interface CallOptions {
 export class Call {
   readonly id: number;
   readonly kind: FunctionKind;
-  readonly engine: NativeEngine;
+  readonly engine: NativeCalls;
   readonly transactional: boolean;
   /** What is kept or undone with the run as a whole. */
   readonly root = new Scope(null);
@@ -42,7 +42,7 @@ export class Call {
   #transactions: Transactions | null = null;
   #endings: (() => void)[] | null = null;
 
-  constructor(id: number, kind: FunctionKind, engine: NativeEngine, options: CallOptions = {}) {
+  constructor(id: number, kind: FunctionKind, engine: NativeCalls, options: CallOptions = {}) {
     this.id = id;
     this.kind = kind;
     this.engine = engine;

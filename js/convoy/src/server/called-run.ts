@@ -10,6 +10,8 @@ import { Run } from './run.js';
 export interface RequestJson extends ConvoyRequest {
   /** Names what a call from inside the program has brought. */
   readonly contextToken?: number;
+  /** A context such a call has brought from another thread. */
+  readonly context?: object;
   readonly keyed?: boolean;
 }
 

@@ -9,10 +9,11 @@ import { argumentsJson } from './arguments.js';
 import { arriving, outcomeIn } from './arrival.js';
 import type { BaseContext, CreateContext } from './contexts.js';
 import type { FunctionKind } from './functions.js';
-import { Host } from './host.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
-import { describeProgram, type FunctionTree, type ProgramSource, prepareProgram } from './program.js';
-import { QueryWatch } from './query-watch.js';
+import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
+import { isProgramModule, type ProgramModule } from './program-module.js';
+import { ThisThread, type ThreadOptions, type Threads } from './threads.js';
+import { WorkerThreads } from './worker-threads.js';
 
 /** Published limits; what is left out keeps its default. Each has an error of its own. */
 export interface ConvoyLimits {
@@ -32,6 +33,8 @@ export interface ConvoyLimits {
   readonly documentsRead?: number;
   /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
   readonly documentsWritten?: number;
+  /** How long a worker may not answer once a call took too long there, in milliseconds (5,000); it is then replaced. */
+  readonly stuckMs?: number;
   /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
   readonly waitingCalls?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
@@ -59,19 +62,25 @@ export interface EngineOptions {
   readonly dev?: boolean;
   /** Whether loading creates missing tables and indexes (it does, and never drops anything). */
   readonly sync?: boolean;
+  /** Threads that run functions (1). More than one need `program`. */
+  readonly workers?: number;
 }
 
-/** Everything `createConvoy` takes. */
+/** Everything `createConvoy` takes of a program whose functions run in the thread that calls it. */
 export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOptions {
   readonly schema: Schema;
   /** Functions by module: `{ messages: { list, send } }`, or `{ messages }` of an `import * as messages`. */
   readonly functions: FunctionTree;
   readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>> | undefined;
+  readonly program?: undefined;
 }
+
+/** Everything `createConvoy` takes of a program whose functions run on worker threads. */
+export interface ConvoyModuleOptions extends EngineOptions, ProgramModule {}
 
 /** What a call from inside the program may say beside its arguments. */
 export interface CallOptions {
-  /** Stands in for what `createContext` would have made; `db` and all else of the base is added. */
+  /** Stands in for what `createContext` would have made; `db` and all else of the base is added. For workers, JSON. */
   readonly context?: object;
 }
 
@@ -101,7 +110,7 @@ export interface Convoy {
    * Puts other code in place, all at once: live queries re-run, calls in flight finish on the old code. Where it
    * fails, the old code stays.
    */
-  load(source: ProgramSource): Promise<LoadReport>;
+  load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
   /** What the last load did. */
   readonly loaded: LoadReport;
   /** Counters of the engine: `handlerRuns`, `liveQueries`, `subscribers`, …. */
@@ -111,20 +120,25 @@ export interface Convoy {
 }
 
 /** Connects to the database, loads the functions, and resolves when calls can be made. */
+export async function createConvoy(options: ConvoyModuleOptions): Promise<Convoy>;
 export async function createConvoy<const Schema extends SchemaDefinition>(
   options: ConvoyOptions<Schema>,
-): Promise<Convoy> {
+): Promise<Convoy>;
+export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Promise<Convoy> {
   return openConvoy(loadNative(), options);
 }
 
 /** The same over a given addon; the seam where tests put a scripted engine. */
-export async function openConvoy(native: NativeModule, options: ConvoyOptions<SchemaDefinition>): Promise<Convoy> {
-  const { schema, functions, createContext, sync = true, ...engineOptions } = options;
-  const source: ProgramSource = { schema, functions, createContext };
+export async function openConvoy(
+  native: NativeModule,
+  options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
+): Promise<Convoy> {
+  const { sync = true, dev = false } = options;
+  const { source, workers, engineOptions } = partsOf(options);
   // Whatever is wrong with the functions is said before a connection is made.
-  describeProgram(source, { sync });
+  if (!isProgramModule(source)) describeProgram(source, { sync });
   const engine = await arriving(native.open(JSON.stringify(engineOptions)));
-  const convoy = new RunningConvoy(engine, { sync, dev: options.dev === true });
+  const convoy = new RunningConvoy(engine, threadsFor(engine, workers, { sync, dev }));
   try {
     await convoy.load(source);
     return convoy;
@@ -134,22 +148,46 @@ export async function openConvoy(native: NativeModule, options: ConvoyOptions<Sc
   }
 }
 
+interface Parts {
+  readonly source: ProgramSource | ProgramModule;
+  /** `null`: the functions run in this thread. */
+  readonly workers: number | null;
+  readonly engineOptions: object;
+}
+
+function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
+  const { workers = 1, sync: _sync, ...rest } = options;
+  if (!Number.isInteger(workers) || workers < 1) throw new RangeError(`workers is ${workers}; give a number from 1.`);
+  if (rest.program !== undefined) {
+    const { program, ...engineOptions } = rest;
+    return { source: { program }, workers, engineOptions };
+  }
+  if (workers > 1) {
+    throw new TypeError(
+      `workers: ${workers} needs a module that each of them imports. Put schema, functions and createContext into one ` +
+        'that exports them, and give its address instead: ' +
+        "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
+    );
+  }
+  const { schema, functions, createContext, program: _none, ...engineOptions } = rest;
+  return { source: { schema, functions, createContext }, workers: null, engineOptions };
+}
+
+function threadsFor(engine: NativeEngine, workers: number | null, options: ThreadOptions): Threads {
+  return workers === null ? new ThisThread(engine, options) : new WorkerThreads(engine, workers, options);
+}
+
 class RunningConvoy implements Convoy {
   readonly #engine: NativeEngine;
-  readonly #host: Host;
-  readonly #sync: boolean;
-  /** Watches queries in development. */
-  readonly #watch: QueryWatch | null;
+  readonly #threads: Threads;
   #address: ListenAddress | null = null;
   #loaded: LoadReport = { tables: {}, created: [], warnings: [], leftOver: [] };
   /** The load under way; loads never overlap. */
   #loading: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: NativeEngine, { sync, dev }: { readonly sync: boolean; readonly dev: boolean }) {
+  constructor(engine: NativeEngine, threads: Threads) {
     this.#engine = engine;
-    this.#host = new Host(engine);
-    this.#sync = sync;
-    this.#watch = dev ? new QueryWatch() : null;
+    this.#threads = threads;
   }
 
   get address(): ListenAddress | null {
@@ -178,16 +216,10 @@ class RunningConvoy implements Convoy {
     return address;
   }
 
-  load(source: ProgramSource): Promise<LoadReport> {
+  load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
     const swap = async (): Promise<LoadReport> => {
-      const program = prepareProgram(source, { dev: this.#watch !== null, watch: this.#watch });
-      const description = describeProgram(source, { sync: this.#sync });
-      const text = await arriving(this.#engine.load(description, this.#host.deliverFor(program)));
-      const report = JSON.parse(text) as LoadReport;
-      program.holdsInserts = new Set(Object.keys(report.tables).filter((name) => report.tables[name]?.holdsInserts));
-      this.#loaded = report;
-      this.#watch?.renew();
-      return report;
+      this.#loaded = await this.#threads.load(source);
+      return this.#loaded;
     };
     const result = this.#loading.then(swap, swap);
     this.#loading = result;
@@ -203,14 +235,14 @@ class RunningConvoy implements Convoy {
     try {
       await this.#engine.close();
     } finally {
-      this.#watch?.close();
+      await this.#threads.close();
     }
   }
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
     const input = argumentsJson(args);
     if (options.context === undefined) return outcomeIn(await this.#engine.call(kind, name, input, null));
-    const { request, forget } = this.#host.remember(options.context);
+    const { request, forget } = this.#threads.remember(options.context);
     try {
       return outcomeIn(await this.#engine.call(kind, name, input, request));
     } finally {

@@ -16,21 +16,21 @@ import { baseOf } from './function-calls.js';
 import { internalQuery, parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
 import { contextIn, expiryOf } from './made-context.js';
-import { DELIVERY, type Deliver, type NativeEngine } from './native.js';
+import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import type { Run } from './run.js';
 
 /** The calls of one engine, over all programs it loads. */
 export class Host {
-  readonly #engine: NativeEngine;
+  readonly #engine: NativeCalls;
   /** Runs that have not ended; a handler that answers at once never gets here. */
   readonly #runs = new Map<number, CalledRun>();
   /** What calls made in this process bring, by the token their request carries. */
   readonly #brought = new Map<number, Brought>();
   #nextToken = 1;
 
-  constructor(engine: NativeEngine) {
+  constructor(engine: NativeCalls) {
     this.#engine = engine;
   }
 
@@ -199,7 +199,8 @@ export class Host {
   };
 
   #askingIn(text: string): Asking {
-    const { contextToken, keyed = false, ...request } = JSON.parse(text) as RequestJson;
+    const { contextToken, context, keyed = false, ...request } = JSON.parse(text) as RequestJson;
+    if (context !== undefined) return { request: null, brought: { context, depth: 0 }, keyed: false };
     if (contextToken === undefined) return { request, brought: null, keyed };
     const brought = this.#brought.get(contextToken);
     if (brought === undefined) throw new Error('The context of this call is gone.');

@@ -12,6 +12,7 @@ export {
   type CallOptions,
   type Convoy,
   type ConvoyLimits,
+  type ConvoyModuleOptions,
   type ConvoyOptions,
   createConvoy,
   type EngineOptions,
@@ -19,4 +20,5 @@ export {
 } from './convoy.js';
 export type { FunctionDescription, LoadReport } from './native.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
+export type { ProgramModule } from './program-module.js';
 export { defineStartFile, type StartFile, type StartOptions } from './start-file.js';

@@ -13,17 +13,15 @@ import type { InsertOperation } from './operations.js';
 export interface NativeModule {
   /** Connects the pools, prepares `_convoy`, starts the feed. Rejects with an Error whose message is `{code,message}`. */
   open(options: string): Promise<NativeEngine>;
+  /** In a worker thread: works, as `worker`, for the engine that was shared under this number. */
+  attach(engine: number, worker: number): NativeWorker;
 }
 
-/** A running engine. */
-export interface NativeEngine {
-  /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
-  load(program: string, deliver: Deliver): Promise<string>;
-  /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
-  listen(options: string): Promise<string>;
+/** What a thread that runs functions needs of an engine. */
+export interface NativeCalls {
   /**
    * Calls a function of a `FunctionKind` in this process; resolves to the HTTP envelope and never rejects for an error of
-   * the call. Trusted: it reaches internal functions.
+   * the call. Trusted: it reaches internal functions. Asked of a worker, it runs there.
    */
   call(kind: string, name: string, input: string, request: string | null): Promise<string>;
   /** Sends one batch of a call's operations. Its results come back through `deliver` of kind 1. */
@@ -32,6 +30,28 @@ export interface NativeEngine {
   respond(callId: number, ok: boolean, text: string, rest: string | null): void;
   /** `n` new UUIDv7, each greater than every one before. */
   mintIds(n: number): string[];
+}
+
+/** An engine, for a worker thread. When the thread ends, so do its calls. */
+export interface NativeWorker extends NativeCalls {
+  /** From now on this thread runs functions of program `number`, whose pool is open. */
+  join(number: number, deliver: Deliver): void;
+}
+
+/** A running engine. */
+export interface NativeEngine extends NativeCalls {
+  /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
+  load(program: string, deliver: Deliver): Promise<string>;
+  /** Gives the number worker threads attach by; `stuck` is called with the id of one that does not answer any more. */
+  share(stuck: (worker: number) => void): number;
+  /** Makes room for the workers that have loaded program `number`. */
+  openPool(number: number): void;
+  /** As `load`, of a program that the workers of its pool run. */
+  loadOnWorkers(program: string, number: number): Promise<string>;
+  /** No worker joins this pool any more. */
+  closePool(number: number): void;
+  /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
+  listen(options: string): Promise<string>;
   /** Counters, as JSON. */
   stats(): string;
   /** Drains for at most 10 s, then stops everything. May be called again. */
@@ -84,6 +104,8 @@ export const DELIVERY = {
   abandon: 2,
   /** Only make the context, and say by `seen` who asks; the result is `null`. */
   context: 3,
+  /** Nothing to do: that the delivery has returned says that this thread gets to its deliveries. */
+  ping: 4,
 } as const;
 
 /** What loading a program did. */

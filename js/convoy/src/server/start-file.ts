@@ -5,6 +5,7 @@
 
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
 import type { ProgramSource } from './program.js';
 
@@ -13,6 +14,8 @@ export type StartOptions = Partial<EngineOptions> & Partial<ListenAddress>;
 
 /** What a start file exports. */
 export interface StartFile {
+  /** What the file was made from; workers import the file and take this. */
+  readonly program: ProgramSource;
   /** Connects and loads, without listening. */
   createConvoyServer(options?: StartOptions): Promise<Convoy>;
   /** Connects, loads, listens, and closes on SIGTERM and SIGINT. */
@@ -21,9 +24,11 @@ export interface StartFile {
 
 /** The exports of the start file at `url` (its `import.meta.url`); starts it where Node was told to run that file. */
 export function defineStartFile(url: string, source: ProgramSource): StartFile {
+  const code = { url, source };
   const file: StartFile = {
-    createConvoyServer: (options = {}) => create(source, options),
-    startConvoyServer: (options = {}) => start(source, options),
+    program: source,
+    createConvoyServer: (options = {}) => create(code, options),
+    startConvoyServer: (options = {}) => start(code, options),
   };
   if (isMain(url)) {
     file.startConvoyServer().catch((error: unknown) => {
@@ -34,16 +39,23 @@ export function defineStartFile(url: string, source: ProgramSource): StartFile {
   return file;
 }
 
-async function create(source: ProgramSource, options: StartOptions): Promise<Convoy> {
+/** The code of a start file: loaded here, and by its address on workers. */
+interface StartCode {
+  readonly url: string;
+  readonly source: ProgramSource;
+}
+
+async function create({ url, source }: StartCode, options: StartOptions): Promise<Convoy> {
   const { host: _host, port: _port, databaseUrl = process.env.DATABASE_URL, ...engine } = options;
   if (!databaseUrl) throw new Error('Set DATABASE_URL to the Postgres to use, such as postgres://user@localhost/app.');
+  if (engine.workers !== undefined && engine.workers > 1) return createConvoy({ ...engine, databaseUrl, program: url });
   const { schema, functions, createContext } = source;
   return createConvoy({ ...engine, databaseUrl, schema, functions, createContext });
 }
 
-async function start(source: ProgramSource, options: StartOptions): Promise<Convoy> {
+async function start(code: StartCode, options: StartOptions): Promise<Convoy> {
   const { host = process.env.HOST || '0.0.0.0', port = portIn(process.env.PORT) } = options;
-  const convoy = await create(source, options);
+  const convoy = await create(code, options);
   let address: ListenAddress;
   try {
     address = await convoy.listen({ host, port });
@@ -80,7 +92,7 @@ function closeOnSignal(convoy: Convoy): void {
 
 function isMain(url: string): boolean {
   const [, script] = process.argv;
-  if (script === undefined || !url.startsWith('file:')) return false;
+  if (script === undefined || !url.startsWith('file:') || !isMainThread) return false;
   try {
     return realpathSync(script) === realpathSync(fileURLToPath(url));
   } catch {

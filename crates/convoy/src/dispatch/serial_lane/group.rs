@@ -59,6 +59,8 @@ enum Played {
     },
     /// It did nothing for too long.
     Slow,
+    /// Its host went away.
+    HostGone,
     /// It goes back to a place in its draft that Postgres does not know.
     Undraftable,
     Lost(DbError),
@@ -184,16 +186,21 @@ impl Worker {
                     transaction.rollback().await;
                     return self.undo(finished, Some(waiting), Undone::Spoiled);
                 }
-                Played::Slow | Played::Undraftable => {
-                    if matches!(played, Played::Slow) {
-                        self.dispatcher.inner.heat.slow(&waiting.request.function.name);
-                        self.end(waiting, Ended::Alone);
-                    } else {
-                        // From now on without a draft, as one that fails late.
-                        waiting.request.function.failed_late();
-                        self.again(waiting);
+                Played::Slow | Played::HostGone | Played::Undraftable => {
+                    match played {
+                        Played::Undraftable => {
+                            // From now on without a draft, as one that fails late.
+                            waiting.request.function.failed_late();
+                            self.again(waiting);
+                        }
+                        Played::Slow => {
+                            self.dispatcher.inner.heat.slow(&waiting.request.function.name);
+                            self.end(waiting, Ended::Alone);
+                        }
+                        // By itself it is counted how often that happens.
+                        _ => self.end(waiting, Ended::Alone),
                     }
-                    if run.executor.is_dirty() {
+                    if run.executor.is_dirty() || run.is_broken() {
                         transaction.rollback().await;
                         return self.undo(finished, None, Undone::Spoiled);
                     }
@@ -370,7 +377,8 @@ impl Run {
         }
         let (outcome, rest) = loop {
             let message = match tokio::time::timeout(IDLE, self.call.next()).await {
-                Ok(Ok(message)) => message,
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return self.leaves(Played::HostGone),
                 Ok(Err(failure)) => return self.failed(transaction, savepoint, failure, None).await,
                 Err(_elapsed) => {
                     self.call.give_up(Failure::new(Code::Unavailable, "this run starts again outside its lane"));

@@ -1,0 +1,88 @@
+//! The class a worker thread holds the engine of its process by.
+
+use std::sync::Arc;
+
+use convoy::dispatch::WorkerId;
+use convoy::{Code, Failure};
+use napi::bindgen_prelude::{Function, Object};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::engine::Inside;
+use crate::host::{Calls, Delivery, JsHost};
+use crate::promise::{promise, rejection};
+use crate::runtime;
+use crate::shared::Shared;
+
+/// Attaches this thread, as the worker of this id, to the engine of this number.
+#[napi(catch_unwind)]
+pub fn attach(engine: u32, worker: u32) -> Result<NativeWorker> {
+    let shared = Shared::find(engine)
+        .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "the engine of this worker is gone")))?;
+    Ok(NativeWorker { shared, id: WorkerId(worker), calls: Arc::default() })
+}
+
+/// One thread that runs functions.
+#[napi]
+pub struct NativeWorker {
+    shared: Arc<Shared>,
+    id: WorkerId,
+    calls: Arc<Calls>,
+}
+
+#[napi]
+impl NativeWorker {
+    /// From now on this thread runs functions of the program of this number.
+    #[napi(catch_unwind)]
+    pub fn join(&self, number: u32, deliver: Function<'_, Delivery, ()>) -> Result<()> {
+        let pool = self.shared.pool(number).ok_or_else(|| {
+            rejection(&Failure::new(Code::Unavailable, "other code was loaded before this worker was ready"))
+        })?;
+        let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
+        let _runtime = runtime().enter();
+        pool.join(self.id, host);
+        Ok(())
+    }
+
+    /// Calls a function at this worker. Resolves to the HTTP envelope, errors
+    /// included.
+    #[napi(catch_unwind)]
+    pub fn call<'env>(
+        &self,
+        env: &'env Env,
+        kind: String,
+        name: String,
+        input: String,
+        request: Option<String>,
+    ) -> Result<Object<'env>> {
+        let (shared, id) = (self.shared.clone(), self.id);
+        promise(env, async move { Inside { kind, name, input, request }.call(&shared.engine, Some(id)).await })
+    }
+
+    /// Takes one batch of a call's operations.
+    #[napi(catch_unwind)]
+    pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
+        self.calls.operate(call, batch, ops)
+    }
+
+    /// Ends a call.
+    #[napi(catch_unwind)]
+    pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
+        self.calls.respond(call, ok, text, more)
+    }
+
+    /// New document ids, increasing.
+    #[napi(catch_unwind)]
+    pub fn mint_ids(&self, count: u32) -> Vec<String> {
+        (0..count).map(|_| convoy::id::mint().to_string()).collect()
+    }
+}
+
+impl Drop for NativeWorker {
+    fn drop(&mut self) {
+        // The thread ends, by itself or by force: first nothing new comes, then
+        // what it had is told.
+        self.shared.leave(self.id);
+        self.calls.close();
+    }
+}

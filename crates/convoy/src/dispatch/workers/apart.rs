@@ -1,0 +1,80 @@
+//! Runs again what has lost its host, one call after another: one of them may have
+//! ended it, and would end the next. So it meets nobody but itself.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{CallId, CallLink, FunctionHost, Invocation, Worker, Workers};
+use crate::error::Failure;
+
+/// A call that has lived for so long has nothing to do with it, most likely, and
+/// the next one starts.
+const HARMLESS: Duration = Duration::from_millis(200);
+
+/// The hosts, for calls that have lost one.
+pub(super) struct Apart(pub Arc<Workers>);
+
+impl FunctionHost for Apart {
+    fn start(&self, invocation: Invocation, link: CallLink) {
+        // Where the task has ended, so has the call: its link is dropped.
+        drop(self.0.lost.send((invocation, link)));
+    }
+
+    fn results(&self, call: CallId, batch: u32, results: String) {
+        self.0.results(call, batch, results);
+    }
+
+    fn abandon(&self, call: CallId, why: &Failure) {
+        self.0.abandon(call, why);
+    }
+}
+
+/// Runs lost calls as they come. `arrived` wakes it when there is a host again, or
+/// none will be.
+pub(super) async fn one_by_one(
+    workers: Weak<Workers>,
+    mut lost: mpsc::UnboundedReceiver<(Invocation, CallLink)>,
+    arrived: Arc<Notify>,
+) {
+    while let Some((invocation, link)) = lost.recv().await {
+        let worker = loop {
+            match place(&workers) {
+                Place::At(worker) => break Some(worker),
+                Place::Nowhere => break None,
+                // A permit is kept for whoever has not begun to wait.
+                Place::NotYet => arrived.notified().await,
+            }
+        };
+        let (Some(worker), false) = (worker, link.is_over()) else { continue };
+        let (running, ended) = oneshot::channel();
+        {
+            let Some(workers) = workers.upgrade() else { return };
+            worker.at_risk.store(true, Ordering::Relaxed);
+            workers.pool.lock().assign(invocation.call, &worker, Some(running));
+            workers.start_on(worker.clone(), invocation, link);
+        }
+        // Answered by being dropped, when the call ends.
+        tokio::time::timeout(HARMLESS, ended).await.ok();
+        worker.at_risk.store(false, Ordering::Relaxed);
+    }
+}
+
+enum Place {
+    At(Arc<Worker>),
+    NotYet,
+    /// And never again.
+    Nowhere,
+}
+
+fn place(workers: &Weak<Workers>) -> Place {
+    let Some(workers) = workers.upgrade() else { return Place::Nowhere };
+    let pool = workers.pool.lock();
+    match pool.choose() {
+        Some(worker) => Place::At(worker),
+        None if pool.retired => Place::Nowhere,
+        None => Place::NotYet,
+    }
+}

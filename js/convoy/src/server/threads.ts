@@ -1,0 +1,66 @@
+/** Where functions run: what `createConvoy` needs of it, and the simplest form, the thread that called it. */
+
+import { arriving } from './arrival.js';
+import { Host } from './host.js';
+import type { LoadReport, NativeEngine } from './native.js';
+import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
+import { isProgramModule, type ProgramModule } from './program-module.js';
+import { QueryWatch } from './query-watch.js';
+
+/** What threads are told beside the programs. */
+export interface ThreadOptions {
+  /** Whether loading creates missing tables and indexes. */
+  readonly sync: boolean;
+  readonly dev: boolean;
+}
+
+export interface Threads {
+  /** Swaps a program in. Loads never overlap; one that fails leaves the old program in place. */
+  load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
+  /** Keeps `context` for calls whose request is the returned text, until `forget` is called. */
+  remember(context: object): { readonly request: string; readonly forget: () => void };
+  /** After the engine has closed. */
+  close(): Promise<void>;
+}
+
+/** The tables of a program whose inserts may wait for the next operation. */
+export function tablesThatHold({ tables }: LoadReport): string[] {
+  return Object.keys(tables).filter((name) => tables[name]?.holdsInserts);
+}
+
+/** This thread. */
+export class ThisThread implements Threads {
+  readonly #engine: NativeEngine;
+  readonly #host: Host;
+  readonly #sync: boolean;
+  /** Watches queries in development. */
+  readonly #watch: QueryWatch | null;
+
+  constructor(engine: NativeEngine, { sync, dev }: ThreadOptions) {
+    this.#engine = engine;
+    this.#host = new Host(engine);
+    this.#sync = sync;
+    this.#watch = dev ? new QueryWatch() : null;
+  }
+
+  async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
+    if (isProgramModule(source)) {
+      throw new TypeError('This Convoy was opened with schema and functions, and runs them here; load those.');
+    }
+    const program = prepareProgram(source, { dev: this.#watch !== null, watch: this.#watch });
+    const description = describeProgram(source, { sync: this.#sync });
+    const text = await arriving(this.#engine.load(description, this.#host.deliverFor(program)));
+    const report = JSON.parse(text) as LoadReport;
+    program.holdsInserts = new Set(tablesThatHold(report));
+    this.#watch?.renew();
+    return report;
+  }
+
+  remember(context: object): ReturnType<Threads['remember']> {
+    return this.#host.remember(context);
+  }
+
+  async close(): Promise<void> {
+    this.#watch?.close();
+  }
+}

@@ -1,0 +1,2 @@
+/** A module that exports no program. */
+export const functions = {};

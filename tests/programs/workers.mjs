@@ -1,0 +1,64 @@
+/** A program for workers, whose functions also do what ends or holds up a thread. */
+import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
+import { action, defineSchema, defineTable, internalQuery, mutation, query } from '@avvos/convoy';
+import { z } from 'zod';
+
+export const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
+
+const never = () => new Promise(() => {});
+
+const where = query({ handler: () => threadId });
+
+export const functions = {
+  where,
+  whereSlowly: query({
+    handler: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return threadId;
+    },
+  }),
+  list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
+  add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
+  exit: query({ handler: () => process.exit(3) }),
+  /** Ends its thread the first time, in the middle of its work. */
+  addAtLast: mutation({
+    input: { text: z.string(), marker: z.string(), reads: z.boolean() },
+    handler: async (ctx, { text, marker, reads }) => {
+      const id = await ctx.db.insert('notes', { text });
+      if (reads) await ctx.db.query('notes').first();
+      if (!existsSync(marker)) {
+        writeFileSync(marker, '');
+        process.exit(3);
+      }
+      return id;
+    },
+  }),
+  /** Notes that it was run, and ends its thread. */
+  actAndExit: action({
+    input: { log: z.string() },
+    handler: async (_ctx, { log }) => {
+      appendFileSync(log, 'ran\n');
+      process.exit(3);
+    },
+  }),
+  throwLater: query({
+    handler: () => {
+      setTimeout(() => {
+        throw new Error('nobody catches this');
+      });
+      return never();
+    },
+  }),
+  loop: query({
+    handler: () => {
+      for (;;);
+    },
+  }),
+  never: query({ handler: never }),
+  me: internalQuery({ handler: (ctx) => [ctx.user?.name() ?? ctx.who ?? null, threadId] }),
+  actFor: action({ handler: async (ctx) => [threadId, await ctx.runQuery({ name: 'me' })] }),
+};
+
+/** Of what no thread can give another. */
+export const createContext = (req, base) => ({ ...base, user: { name: () => req.headers.authorization ?? null } });
