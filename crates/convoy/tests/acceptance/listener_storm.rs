@@ -72,7 +72,7 @@ impl Storm {
         for at in 0..WRITERS {
             writers.push(Writer::new(nodes[at % 2].0, at, &mut random).await);
         }
-        let each = self.mutations / acts.len() / WRITERS;
+        let each = self.mutations.div_ceil(acts.len() * WRITERS);
         for (act, at) in acts.iter().zip(0..) {
             let proxy = nodes[at % 2].1;
             let listener = proxy.listener_after(0).await;
