@@ -2,6 +2,7 @@
 //! the protocol does not allow ends the test.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -30,6 +31,8 @@ pub struct Answers {
     pub results: usize,
     /// Those of them that were rows.
     pub deltas: usize,
+    /// When the last result arrived, whole or as rows.
+    pub last_result: Option<Instant>,
     /// The newest position that was said.
     pub position: Option<String>,
     next_seq: u64,
@@ -165,11 +168,13 @@ impl Answers {
             }
             "result" => {
                 self.results += 1;
+                self.last_result = Some(Instant::now());
                 self.held.insert(query(), Held { hash: hash(), data: message["data"].clone() });
             }
             "rows" => {
                 self.results += 1;
                 self.deltas += 1;
+                self.last_result = Some(Instant::now());
                 let held = self.held.get_mut(&query()).expect("a delta is of something held");
                 assert_eq!(message["from"], held.hash.as_str(), "a delta is of what is held");
                 *held = Held { hash: hash(), data: rows::apply(&held.data, &message) };

@@ -13,3 +13,4 @@ mod listener_storm;
 mod outside_writers;
 mod postgres_as_oracle;
 mod subscribe_race;
+mod tokens;
