@@ -93,6 +93,11 @@ impl Session {
         &self.answers
     }
 
+    /// Hangs up; what is left is what was held.
+    pub fn leave(self) -> Answers {
+        self.answers
+    }
+
     /// Takes in the next event. `false` when the stream has ended.
     pub async fn hear(&mut self) -> bool {
         let Some(event) = self.events.next().await else { return false };

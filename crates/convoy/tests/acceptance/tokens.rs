@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use convoy::Code;
-use convoy_testkit::{App, Client, Ctx, Functions, Holder, Reader, TestDb, Thrown};
+use convoy_testkit::{Answers, App, Holder, Reader, TestDb};
 use futures_util::future::join_all;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::chat::{bodies, functions, tables, with_heartbeats};
+use crate::chat::{bodies, with_heartbeats};
 use crate::lane::{scale, seeded};
+use crate::members::{bearing, serve};
 
 /// How long after its end a token may still have been served.
 const LATE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ async fn control_an_end_that_is_not_looked_at_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_brings_a_new_token_goes_on_where_it_was() {
     let db = TestDb::new().await;
-    let app = serve(&db, json!([])).await;
+    let app = serve(&db, with_heartbeats(json!({}))).await;
     let sessions = scale(20, 200);
     let all = (0..sessions).map(|at| {
         let app = &app;
@@ -74,7 +74,7 @@ async fn control_a_context_whose_reads_are_not_watched_is_found() {
 async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
     let mut random = seeded("tokens");
     let db = TestDb::new().await;
-    let app = serve(&db, mistakes).await;
+    let app = serve(&db, with_heartbeats(json!({ "mistakes": mistakes }))).await;
     let lasting = bearing(&app, "lasting", None, None).live(list("c")).await.read_on();
     let (mut sessions, mut watches) = (Vec::new(), Vec::new());
     let mut last = Instant::now();
@@ -130,7 +130,7 @@ async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
 async fn watch_beyond_a_role(rounds: usize, mistakes: Value) -> usize {
     const AT_ONCE: usize = 25;
     let db = TestDb::new().await;
-    let app = serve(&db, mistakes).await;
+    let app = serve(&db, with_heartbeats(json!({ "mistakes": mistakes }))).await;
     let mut shown = 0;
     for round in 0..rounds {
         let all = (0..AT_ONCE).map(|at| {
@@ -165,7 +165,7 @@ async fn watch_beyond_a_role(rounds: usize, mistakes: Value) -> usize {
     shown
 }
 
-async fn shows(reader: &Reader<convoy_testkit::Answers>) {
+async fn shows(reader: &Reader<Answers>) {
     reader.until(|answers| answers.latest(0).is_some_and(is_secret)).await;
 }
 
@@ -183,50 +183,4 @@ async fn send(app: &App, channel: &str, body: &str) {
 
 async fn mutate(app: &App, name: &str, args: Value) -> Value {
     app.client().mutate(name, args).await.data()
-}
-
-/// A client whose token says who it is, when that ends, and by which role it may
-/// come in.
-fn bearing(app: &App, user: &str, ends: Option<Instant>, role: Option<&str>) -> Client {
-    let ends = ends.map(|ends| {
-        let left = ends.saturating_duration_since(Instant::now());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-        (now + left).as_millis()
-    });
-    let token = json!({ "user": user, "ends": ends.map(|ends| ends as u64), "role": role });
-    app.client().with_header("authorization", &token.to_string())
-}
-
-async fn serve(db: &TestDb, mistakes: Value) -> App {
-    let app = db.app_with(with_heartbeats(json!({ "mistakes": mistakes })), tables(), Functions::new()).await;
-    let program = functions()
-        .context(who)
-        .mutation("roles.give", |ctx, _| async move { Ok(json!(ctx.insert("roles", json!({})).await?)) })
-        .mutation("roles.take", |ctx, input| async move { ctx.op(role("delete", &input["role"])).await })
-        .mutation("roles.takeAndSend", |ctx, input| async move {
-            ctx.op(role("delete", &input["role"])).await?;
-            Ok(json!(ctx.insert("messages", input["message"].clone()).await?))
-        });
-    app.load(program, true).await;
-    app
-}
-
-/// The context: who the token names, while it holds and the role is there.
-async fn who(ctx: Ctx) -> Result<Value, Thrown> {
-    let caller = ctx.caller().expect("a caller");
-    let token = caller["headers"]["authorization"].as_str().unwrap_or("{}");
-    let token: Value = serde_json::from_str(token).expect("the test's own token");
-    if token["role"].is_string() && ctx.op(role("get", &token["role"])).await?.is_null() {
-        return Err(Thrown::Refused(Code::Forbidden, "your role is gone".into()));
-    }
-    ctx.saw("user", Some(&token["user"]));
-    ctx.identify(token["user"].as_str().unwrap_or_default());
-    if let Some(ends) = token["ends"].as_f64() {
-        ctx.expires_at(ends);
-    }
-    Ok(json!(null))
-}
-
-fn role(op: &str, id: &Value) -> Value {
-    json!({ "op": op, "table": "roles", "id": id })
 }
