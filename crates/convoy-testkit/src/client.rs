@@ -20,7 +20,8 @@ use crate::reader::{Holder, Reader};
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) address: SocketAddr,
+    /// The server's.
+    pub address: SocketAddr,
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -64,7 +65,8 @@ impl Reply {
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Client {
+    /// A client of the server at this address.
+    pub fn of(address: SocketAddr) -> Client {
         Client { address, headers: Vec::new() }
     }
 
