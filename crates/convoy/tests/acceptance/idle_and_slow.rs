@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::lane::scale;
+use crate::lane::{say, scale};
 use crate::server_process::{PADDING, ServerProcess};
 
 /// Resident memory of the server for each stream that is idle.
@@ -32,7 +32,7 @@ async fn an_idle_stream_takes_little_memory() {
     let before = server.resident();
     let open = open_idle(&server, streams, channel).await;
     let each = server.resident().saturating_sub(before) / open.len() as u64;
-    println!("{streams} idle streams take {each} bytes each");
+    say(&format!("{streams} idle streams take {each} bytes each"));
     assert!(each <= EACH_IDLE * UNOPTIMISED);
 }
 
@@ -123,12 +123,12 @@ async fn write_beside_slow_readers(mistakes: Value) -> Found {
     let before = server.resident();
     let beside = room.write(writes).await;
     let growth = server.resident().saturating_sub(before);
-    println!(
+    say(&format!(
         "{slow} slow readers were to be sent {} MiB, the server has grown by {} KiB; {active} others saw a write after \
          {beside:?}, before that after {alone:?}",
         (slow * writes * PADDING) >> 20,
         growth >> 10
-    );
+    ));
     readers.shutdown().await;
     Found { growth, slow: slow as u64, alone, beside }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::chat::bodies;
-use crate::lane::scale;
+use crate::lane::{say, scale};
 use crate::members::{serve, token};
 
 const CHANNELS: usize = 50;
@@ -76,12 +76,12 @@ async fn restart(clients: usize, mistakes: Value) -> Found {
     }
     let took = began.elapsed();
     let spread = Spread(told);
-    println!(
+    say(&format!(
         "{clients} of {clients} right again {took:?} after the start, {unavailable} times unavailable; told to come back \
          after {:?} ms, at most {:.1} % in a tenth of a second",
         spread.range(),
         spread.fullest() * 100.0
-    );
+    ));
     assert_eq!(Spread(greeted).fullest() > MOST_AT_ONCE, spread.fullest() > MOST_AT_ONCE, "both kinds of stream alike");
     after.engine.close().await;
     Found { spread, unavailable, took }

@@ -11,7 +11,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, with_heartbeats};
-use crate::lane::{scale, seeded};
+use crate::lane::{say, scale, seeded};
 use crate::members::{bearing, serve};
 
 /// How long after its end a token may still have been served.
@@ -54,7 +54,7 @@ async fn a_session_that_brings_a_new_token_goes_on_where_it_was() {
         }
     });
     join_all(all).await;
-    println!("{sessions} of {sessions} went on with a new token");
+    say(&format!("{sessions} of {sessions} went on with a new token"));
     app.engine.close().await;
 }
 
@@ -72,7 +72,7 @@ async fn control_a_context_whose_reads_are_not_watched_is_found() {
 
 /// How many of the streams are delivered anything so long after their token's end.
 async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
-    let mut random = seeded("tokens");
+    let mut random = seeded();
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({ "mistakes": mistakes }))).await;
     let lasting = bearing(&app, "lasting", None, None).live(list("c")).await.read_on();
@@ -117,10 +117,10 @@ async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
         .filter_map(|(ends, last_result)| Some(last_result?.saturating_duration_since(ends)))
         .collect();
     let late = delays.iter().filter(|delay| **delay > LATE).count();
-    println!(
+    say(&format!(
         "{late} of {streams} streams were shown something {LATE:?} past their token's end, {newest} mutations; the latest result came {:?} past it",
         delays.iter().max().copied().unwrap_or_default()
-    );
+    ));
     app.engine.close().await;
     late
 }
@@ -160,7 +160,7 @@ async fn watch_beyond_a_role(rounds: usize, mistakes: Value) -> usize {
         let seen = join_all(members.iter().map(|member| member.comes_to(0, is_secret))).await;
         shown += seen.into_iter().filter(|seen| *seen).count();
     }
-    println!("{shown} of {} sessions were shown what was written when their role was gone", rounds * AT_ONCE);
+    say(&format!("{shown} of {} sessions were shown what was written when their role was gone", rounds * AT_ONCE));
     app.engine.close().await;
     shown
 }

@@ -15,7 +15,7 @@ use self::question::{Question, Truth};
 use self::shape::Table;
 use crate::barrier::Barrier;
 use crate::chat;
-use crate::lane::{scale, seeded, split};
+use crate::lane::{say, scale, seeded, split};
 
 /// Live queries: each stream of its own kind has some.
 const WATCHES: usize = 20;
@@ -41,7 +41,7 @@ async fn control_cutting_a_range_too_early_is_found() {
 /// Starts the server so many times, each time with so many batches of writes and a
 /// barrier behind each. Ends with the first answer that is wrong, and gives it.
 async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<String> {
-    let mut random = seeded("postgres as oracle");
+    let mut random = seeded();
     let db = TestDb::new().await;
     let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), &mut random)).collect();
     // Nobody watches anything there, so it asks Postgres each time.
@@ -73,12 +73,12 @@ async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<Strin
             break;
         }
     }
-    println!(
+    say(&format!(
         "{} answers of {} live queries equal fresh SQL, {} does not; {barriers} barriers",
         judge.right,
         questions.len(),
         usize::from(judge.wrong.is_some())
-    );
+    ));
     judge.fresh.engine.close().await;
     judge.wrong
 }
