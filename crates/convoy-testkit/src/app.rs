@@ -45,6 +45,14 @@ impl TestDb {
         for (key, value) in options.as_object().expect("options are an object") {
             config[key] = value.clone();
         }
+        App::open(config, tables, functions).await
+    }
+}
+
+impl App {
+    /// Opens an engine with this configuration and nothing beside it, loads the
+    /// program, and serves it.
+    pub async fn open(config: Value, tables: Value, functions: Functions) -> App {
         let config: Config = serde_json::from_value(config).expect("options the engine knows");
         let engine = Engine::open(config).await.expect("the engine opens");
         let server = engine.listen("127.0.0.1", 0).await.expect("a port is free");
@@ -52,9 +60,7 @@ impl TestDb {
         app.load(functions, false).await;
         app
     }
-}
 
-impl App {
     /// Loads other functions over the same tables.
     pub async fn load(&self, functions: Functions, has_context: bool) {
         let program = json!({
@@ -70,7 +76,7 @@ impl App {
 
     /// A client of its own, with its own connections.
     pub fn client(&self) -> Client {
-        Client::new(self.address)
+        Client::of(self.address)
     }
 
     /// Waits until no live query is queued or running.

@@ -1,6 +1,7 @@
 //! A client that speaks the wire: calls, and server-sent events.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -19,7 +20,8 @@ use crate::reader::{Holder, Reader};
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) address: SocketAddr,
+    /// The server's.
+    pub address: SocketAddr,
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -63,7 +65,8 @@ impl Reply {
 }
 
 impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Client {
+    /// A client of the server at this address.
+    pub fn of(address: SocketAddr) -> Client {
         Client { address, headers: Vec::new() }
     }
 
@@ -119,7 +122,8 @@ pub struct Watch {
 /// What a stream of one query has said last.
 #[derive(Default)]
 pub struct Answer {
-    /// The newest result.
+    /// When the last result arrived.
+    pub last_result: Option<Instant>,
     latest: Option<Value>,
 }
 
@@ -175,6 +179,7 @@ impl Watch {
 impl Holder for Answer {
     fn take(&mut self, event: &str) {
         if let Some(mut message) = message_of(event).filter(|message| message["type"] == "result") {
+            self.last_result = Some(Instant::now());
             self.latest = Some(message["data"].take());
         }
     }

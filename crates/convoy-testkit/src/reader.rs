@@ -1,5 +1,7 @@
 //! A stream that is read all the time, and when it has nothing more to tell.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -19,9 +21,9 @@ pub trait Holder: Send + Sync + 'static {
 
 /// Reads in a task of its own, until it is stopped or dropped.
 pub struct Reader<H> {
-    heard: watch::Receiver<Heard<H>>,
-    enough: Option<oneshot::Sender<()>>,
-    task: JoinHandle<watch::Sender<Heard<H>>>,
+    heard: Arc<watch::Sender<Heard<H>>>,
+    enough: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 struct Heard<H> {
@@ -32,50 +34,47 @@ struct Heard<H> {
 
 impl<H: Holder> Reader<H> {
     pub(crate) fn new(mut events: Events, holder: H) -> Reader<H> {
-        let (sender, heard) = watch::channel(Heard { holder, heartbeats: 0, ended: false });
+        let heard = Arc::new(watch::Sender::new(Heard { holder, heartbeats: 0, ended: false }));
         let (enough, mut stopped) = oneshot::channel();
+        let told = Ending(heard.clone());
         let task = tokio::spawn(async move {
             loop {
                 let event = tokio::select! {
-                    _ = &mut stopped => return sender,
+                    _ = &mut stopped => return,
                     event = events.next() => event,
                 };
-                sender.send_modify(|heard| match event.as_deref() {
-                    None => heard.ended = true,
-                    Some(event) if is_heartbeat(event) => heard.heartbeats += 1,
-                    Some(event) => heard.holder.take(event),
+                let Some(event) = event else { return };
+                told.0.send_modify(|heard| match is_heartbeat(&event) {
+                    true => heard.heartbeats += 1,
+                    false => heard.holder.take(&event),
                 });
-                if event.is_none() {
-                    return sender;
-                }
             }
         });
-        Reader { heard, enough: Some(enough), task }
+        Reader { heard, enough, task }
     }
 
     /// Whether the newest result is as `wanted`, or becomes so.
     ///
     /// Ask when the engine is at rest: then what the stream has not said by its
     /// second heartbeat from now, it never will.
-    pub async fn comes_to(&mut self, query: u64, wanted: impl Fn(&Value) -> bool) -> bool {
+    pub async fn comes_to(&self, query: u64, wanted: impl Fn(&Value) -> bool) -> bool {
         let since = self.heard.borrow().heartbeats;
         let is_wanted = |heard: &Heard<H>| heard.holder.latest(query).is_some_and(&wanted);
         let over = |heard: &Heard<H>| is_wanted(heard) || heard.ended || heard.heartbeats >= since + 2;
-        let heard = within(self.heard.wait_for(over)).await;
-        is_wanted(&heard.expect("a reader follows the protocol"))
+        self.wait_for(over).await;
+        is_wanted(&self.heard.borrow())
     }
 
     /// Waits until what is held is as `wanted`.
-    pub async fn until(&mut self, wanted: impl Fn(&H) -> bool) {
+    pub async fn until(&self, wanted: impl Fn(&H) -> bool) {
         let over = |heard: &Heard<H>| heard.ended || wanted(&heard.holder);
-        let heard = within(self.heard.wait_for(over)).await.expect("a reader follows the protocol");
-        assert!(wanted(&heard.holder), "the stream has ended");
+        self.wait_for(over).await;
+        assert!(self.look(&wanted), "the stream has ended");
     }
 
     /// Waits until the stream has ended.
-    pub async fn until_the_end(&mut self) {
-        let ended = within(self.heard.wait_for(|heard| heard.ended)).await;
-        assert!(ended.is_ok(), "a reader follows the protocol");
+    pub async fn until_the_end(&self) {
+        self.wait_for(|heard| heard.ended).await;
     }
 
     /// Looks at what is held.
@@ -83,15 +82,38 @@ impl<H: Holder> Reader<H> {
         at(&self.heard.borrow().holder)
     }
 
+    /// Changes what is held.
+    pub fn change<T>(&self, change: impl FnOnce(&mut H) -> T) -> T {
+        let mut result = None;
+        self.heard.send_modify(|heard| result = Some(change(&mut heard.holder)));
+        result.expect("it was changed")
+    }
+
     /// Hangs up; what is left is what was held.
-    pub async fn stop(mut self) -> H
+    pub async fn stop(self) -> H
     where
         H: Default,
     {
-        self.enough.take();
-        let sender = self.task.await.expect("a reader follows the protocol");
+        drop(self.enough);
+        self.task.await.expect("a reader follows the protocol");
         let mut holder = H::default();
-        sender.send_modify(|heard| std::mem::swap(&mut heard.holder, &mut holder));
+        self.heard.send_modify(|heard| std::mem::swap(&mut heard.holder, &mut holder));
         holder
+    }
+
+    async fn wait_for(&self, over: impl Fn(&Heard<H>) -> bool) {
+        let mut heard = self.heard.subscribe();
+        let over = within(heard.wait_for(&over)).await;
+        assert!(over.is_ok(), "the sender is ours");
+    }
+}
+
+/// Says that nothing more comes, also where what came broke the protocol and the
+/// task has panicked.
+struct Ending<H>(Arc<watch::Sender<Heard<H>>>);
+
+impl<H> Drop for Ending<H> {
+    fn drop(&mut self) {
+        self.0.send_modify(|heard| heard.ended = true);
     }
 }

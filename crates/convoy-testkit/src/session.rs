@@ -1,7 +1,8 @@
 //! A client of `POST /api/live`: one stream for many queries. Strict: whatever
 //! the protocol does not allow ends the test.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -30,10 +31,14 @@ pub struct Answers {
     pub results: usize,
     /// Those of them that were rows.
     pub deltas: usize,
+    /// When the last result arrived, whole or as rows.
+    pub last_result: Option<Instant>,
     /// The newest position that was said.
     pub position: Option<String>,
     next_seq: u64,
     held: HashMap<u64, Held>,
+    /// Queries watched no more; what is still on its way about them is ignored.
+    left: HashSet<u64>,
 }
 
 struct Held {
@@ -88,6 +93,11 @@ impl Session {
         &self.answers
     }
 
+    /// Hangs up; what is left is what was held.
+    pub fn leave(self) -> Answers {
+        self.answers
+    }
+
     /// Takes in the next event. `false` when the stream has ended.
     pub async fn hear(&mut self) -> bool {
         let Some(event) = self.events.next().await else { return false };
@@ -131,6 +141,17 @@ impl Answers {
         self.held.get(&query).map(|held| held.hash.as_str())
     }
 
+    /// What is held of one query is held of another, which takes its place: gives
+    /// its hash. A number is used once, since what is on its way under the old one
+    /// does not fit the new.
+    pub fn moves(&mut self, from: u64, to: u64) -> Option<String> {
+        self.left.insert(from);
+        let held = self.held.remove(&from)?;
+        let hash = held.hash.clone();
+        self.held.insert(to, held);
+        Some(hash)
+    }
+
     fn take_message(&mut self, message: Value) {
         assert_eq!(message["seq"], self.next_seq, "messages are counted: {message}");
         let kind = message["type"].as_str().expect("a message has a type");
@@ -138,6 +159,9 @@ impl Answers {
         self.next_seq += 1;
         if let Some(position) = message["position"].as_str() {
             self.position = Some(position.to_owned());
+        }
+        if message["id"].as_u64().is_some_and(|query| self.left.contains(&query)) {
+            return;
         }
         let query = || message["id"].as_u64().expect("a query's number");
         let hash = || message["hash"].as_str().expect("a hash").to_owned();
@@ -149,11 +173,13 @@ impl Answers {
             }
             "result" => {
                 self.results += 1;
+                self.last_result = Some(Instant::now());
                 self.held.insert(query(), Held { hash: hash(), data: message["data"].clone() });
             }
             "rows" => {
                 self.results += 1;
                 self.deltas += 1;
+                self.last_result = Some(Instant::now());
                 let held = self.held.get_mut(&query()).expect("a delta is of something held");
                 assert_eq!(message["from"], held.hash.as_str(), "a delta is of what is held");
                 *held = Held { hash: hash(), data: rows::apply(&held.data, &message) };

@@ -13,6 +13,7 @@ use super::read::too_many_reads;
 use super::read_set::ReadSet;
 use crate::change::Change;
 use crate::error::{Code, Failure};
+use crate::mistakes::{Mistake, Mistakes};
 use crate::op::{Edit, Op, Outcome, Raw, Write};
 use crate::postgres::{DbError, Isolation, Look, Postgres, RawRows, Row, Transaction};
 use crate::schema::Table;
@@ -89,6 +90,8 @@ pub struct Executor {
     pub(super) dirty: bool,
     /// How many operations of the batch are answered, and how long that is.
     progress: (usize, usize),
+    /// Ranges end before the last row that was read.
+    pub(super) cuts_too_early: bool,
 }
 
 impl Executor {
@@ -106,7 +109,13 @@ impl Executor {
             refused: None,
             dirty: false,
             progress: (0, 0),
+            cuts_too_early: false,
         }
+    }
+
+    /// Makes mistakes, where it is asked to.
+    pub fn mistaken(self, mistakes: &Mistakes) -> Executor {
+        Executor { cuts_too_early: mistakes.has(Mistake::CutTooEarly), ..self }
     }
 
     /// How many statements these operations will take.

@@ -79,7 +79,7 @@ impl Executor {
             push_failure(out, &too_many_reads());
             return Ok(());
         }
-        if let Some(row) = rows.last()
+        if let Some(row) = rows.iter().rev().nth(usize::from(self.cuts_too_early))
             && scan.limit.is_some_and(|limit| rows.len() >= limit as usize)
         {
             self.stopped_at(scan, row)?;

@@ -37,6 +37,7 @@ use serial_lane::SerialLanes;
 use crate::change::{ChangeSink, Doubts};
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
+use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres};
 use crate::sql::layout;
 
@@ -118,6 +119,7 @@ pub struct Dispatcher {
 struct Inner {
     postgres: Postgres,
     limits: Limits,
+    mistakes: Mistakes,
     dev: bool,
     /// Signs our rows in the change log.
     node: Uuid,
@@ -148,6 +150,7 @@ impl Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
                 limits: config.limits.clone(),
+                mistakes: config.mistakes.clone(),
                 dev: config.dev,
                 node,
                 sink,

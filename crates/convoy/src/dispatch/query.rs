@@ -62,7 +62,8 @@ impl Dispatcher {
         loop {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
-            let mut executor = Executor::new(self.inner.node, self.inner.limits.documents_read, 0, memory);
+            let may_read = self.inner.limits.documents_read;
+            let mut executor = Executor::new(self.inner.node, may_read, 0, memory).mistaken(&self.inner.mistakes);
             let mut said = None;
             let ended = match self.enter() {
                 Ok(_running) => {

@@ -102,8 +102,10 @@ impl Ear {
     fn begin(&self, connections: u64) {
         self.nodes.lock().connected();
         self.beat.notify_one();
-        if connections == 1 || !self.mistakes.has(Mistake::ListenerSkipsCatchUp) {
+        if connections == 1 {
             self.read_log.notify_one();
+        } else {
+            self.ask_the_log();
         }
     }
 
@@ -116,7 +118,7 @@ impl Ear {
                     let now = Instant::now();
                     let mut nodes = self.nodes.lock();
                     if nodes.forget_silent(now) {
-                        self.read_log.notify_one();
+                        self.ask_the_log();
                     }
                     if nodes.is_silent(now) {
                         return if nodes.delivers() { Ended::FellSilent } else { Ended::NeverSpoke };
@@ -152,6 +154,13 @@ impl Ear {
             self.sink.committed(Changes::Some(changes.into()), &By::Outside);
         }
         if read_log {
+            self.ask_the_log();
+        }
+    }
+
+    /// Something may have been missed.
+    fn ask_the_log(&self) {
+        if !self.mistakes.has(Mistake::ListenerSkipsCatchUp) {
             self.read_log.notify_one();
         }
     }

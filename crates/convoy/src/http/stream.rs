@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
@@ -15,6 +15,7 @@ use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::live::{Asked, Asks, Message, Stream, Style, hash_in};
+use crate::mistakes::Mistake;
 
 /// The comment that says that what `Last-Event-ID` names is still the answer.
 const CURRENT: &str = ": current\n";
@@ -73,7 +74,25 @@ pub async fn subscribe(
 pub fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
     let spelling = Spelling::Protocol { next: 0 };
     let events = Events { stream, heartbeat: heartbeat(engine), spelling, over: false };
-    event_stream(events.run(engine.clone(), Bytes::new()))
+    let frames = events.run(engine.clone(), Bytes::new());
+    match engine.config().mistakes.has(Mistake::QueuePerStream) {
+        false => event_stream(frames),
+        true => event_stream(queued(frames)),
+    }
+}
+
+/// The mistake of taking frames before the client does, with no end.
+fn queued<T: Send + 'static>(frames: impl stream::Stream<Item = T> + Send + 'static) -> impl stream::Stream<Item = T> {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut frames = std::pin::pin!(frames);
+        while let Some(frame) = frames.next().await {
+            if sender.send(frame).is_err() {
+                return;
+            }
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|frame| (frame, receiver)) })
 }
 
 /// The greeting of one query's stream, and its first event.

@@ -1,5 +1,7 @@
 //! How large a test is, and what it repeats itself by.
 
+use std::io::Write;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -15,14 +17,24 @@ pub fn is_long() -> bool {
 
 /// The choices of a test: all follow from the seed, which is printed and can be
 /// given as `CONVOY_TEST_SEED`.
-pub fn seeded(test: &str) -> StdRng {
+pub fn seeded() -> StdRng {
     let given = std::env::var("CONVOY_TEST_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("CONVOY_TEST_SEED is a whole number"));
-    println!("{test}: seed {seed}");
+    say(&format!("seed {seed}"));
     StdRng::seed_from_u64(seed)
 }
 
 /// Choices of its own for someone who makes them at the same time as others.
 pub fn split(random: &mut StdRng) -> StdRng {
     StdRng::seed_from_u64(random.random())
+}
+
+/// Tells whoever runs the tests what was counted, also where a test passes and its
+/// output is kept back.
+pub fn say(line: &str) {
+    // A test runs on a thread of its name.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    // Where nobody reads it there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "{test}: {line}"));
 }

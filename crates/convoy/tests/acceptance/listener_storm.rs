@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::{scale, seeded, split};
+use crate::lane::{say, scale, seeded, split};
 
 const WRITERS: usize = 8;
 const SUBSCRIBERS: usize = 200;
@@ -49,7 +49,7 @@ async fn control_a_listener_that_does_not_catch_up_is_found() {
 impl Storm {
     /// How many of the subscribers end at what is in the table.
     async fn rage(&self, mistakes: Value) -> usize {
-        let mut random = seeded("listener storm");
+        let mut random = seeded();
         let db = TestDb::new().await;
         let (proxy_a, url_a) = Proxy::before(&db.url()).await;
         let (proxy_b, url_b) = Proxy::before(&db.url()).await;
@@ -72,7 +72,7 @@ impl Storm {
         for at in 0..WRITERS {
             writers.push(Writer::new(nodes[at % 2].0, at, &mut random).await);
         }
-        let each = self.mutations / acts.len() / WRITERS;
+        let each = self.mutations.div_ceil(acts.len() * WRITERS);
         for (act, at) in acts.iter().zip(0..) {
             let proxy = nodes[at % 2].1;
             let listener = proxy.listener_after(0).await;
@@ -96,13 +96,13 @@ impl Storm {
             let expected = table.get(&channel(at));
             equal += usize::from(shows(watch, expected).await) + usize::from(shows(session, expected).await);
         }
-        println!(
+        say(&format!(
             "{equal} of {SUBSCRIBERS} equal the table after {} mutations, {} listeners killed, {} reset, {} silenced",
             each * WRITERS * acts.len(),
             self.killed,
             self.reset,
             self.silenced
-        );
+        ));
         a.engine.close().await;
         b.engine.close().await;
         equal

@@ -8,8 +8,13 @@
 
 mod barrier;
 mod chat;
+mod idle_and_slow;
 mod lane;
 mod listener_storm;
+mod members;
 mod outside_writers;
 mod postgres_as_oracle;
+mod reconnects;
+mod server_process;
 mod subscribe_race;
+mod tokens;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{functions, tables, with_heartbeats};
-use crate::lane::scale;
+use crate::lane::{say, scale};
 
 /// How soon a write is to be seen: one of some rows, and the largest.
 const SOON: Duration = Duration::from_millis(250);
@@ -41,7 +41,7 @@ async fn every_way_of_writing_is_seen_in_time() {
         let written = Instant::now();
         overview.until(|now| shows(now, count, newest)).await;
         let (took, delay) = (written - began, written.elapsed());
-        println!("{name}: seen {delay:?} after the statement, which took {took:?}");
+        say(&format!("{name}: seen {delay:?} after the statement, which took {took:?}"));
         let limit = if count >= large { LARGEST } else { SOON };
         assert!(delay <= limit * BUSY, "{name} was seen after {delay:?}");
     }
@@ -69,7 +69,7 @@ async fn what_touches_no_row_runs_nothing() {
     psql.copy_in("copy messages (data) from stdin", "").await;
     barrier.read_the_log(&mut psql).await;
     let runs = app.engine.stats().handler_runs - before;
-    println!("five statements that touch no row: {runs} run, of the mark that came after them");
+    say(&format!("five statements that touch no row: {runs} run, of the mark that came after them"));
     assert_eq!(runs, 1);
     app.engine.close().await;
 }
@@ -99,7 +99,7 @@ async fn one_row_is_seen(mistakes: Value, sql: String) -> bool {
     let mut barrier = Barrier::before(&[&app]).await;
     barrier.heard_each_other().await;
     let seen = overview.read_on().comes_to(0, |now| shows(now, 1, "news")).await;
-    println!("a row written outside is {}seen", if seen { "" } else { "not " });
+    say(&format!("a row written outside is {}seen", if seen { "" } else { "not " }));
     app.engine.close().await;
     seen
 }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, serve};
-use crate::lane::{scale, seeded};
+use crate::lane::{say, scale, seeded};
 
 /// Races that are run at once, each in a channel of its own: a later write would
 /// hide that one was missed.
@@ -46,13 +46,13 @@ async fn what_is_written_upon_the_first_frame_is_always_seen() {
         });
         join_all(pairs).await;
     }
-    println!("{0} of {0} saw what was written upon their first frame", rounds * AT_ONCE);
+    say(&format!("{0} of {0} saw what was written upon their first frame", rounds * AT_ONCE));
     app.engine.close().await;
 }
 
 /// How many of the subscriptions never show what was written as they were made.
 async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
-    let mut random = seeded("subscribe race");
+    let mut random = seeded();
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "mistakes": mistakes })).await;
     let mut writers = connections(&app).await;
@@ -78,7 +78,7 @@ async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
         let seen = join_all(subscribers.iter_mut().map(Subscriber::comes_to_see)).await;
         stale += seen.into_iter().filter(|seen| !seen).count();
     }
-    println!("{stale} of {} subscriptions stale", rounds * AT_ONCE);
+    say(&format!("{stale} of {} subscriptions stale", rounds * AT_ONCE));
     app.engine.close().await;
     stale
 }

@@ -15,7 +15,7 @@ use self::question::{Question, Truth};
 use self::shape::Table;
 use crate::barrier::Barrier;
 use crate::chat;
-use crate::lane::{scale, seeded, split};
+use crate::lane::{say, scale, seeded, split};
 
 /// Live queries: each stream of its own kind has some.
 const WATCHES: usize = 20;
@@ -41,7 +41,7 @@ async fn control_cutting_a_range_too_early_is_found() {
 /// Starts the server so many times, each time with so many batches of writes and a
 /// barrier behind each. Ends with the first answer that is wrong, and gives it.
 async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<String> {
-    let mut random = seeded("postgres as oracle");
+    let mut random = seeded();
     let db = TestDb::new().await;
     let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), &mut random)).collect();
     // Nobody watches anything there, so it asks Postgres each time.
@@ -52,10 +52,10 @@ async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<Strin
         writes::write_by_hand(&mut judge.psql, &tables, &known, &mut random).await;
     }
     let questions = judge.questions(&tables, &mut random).await;
-    let (mut held, mut barriers) = (Vec::new(), 0);
+    let (mut left, mut barriers) = (Vec::new(), 0);
     for _ in 0..starts {
         let app = serve(&db, &tables, mistakes.clone()).await;
-        let mut watchers = Watchers::open(&app, &questions, held).await;
+        let mut watchers = Watchers::open(&app, &questions, left).await;
         let mut barrier = Barrier::before(&[&app]).await;
         for _ in 0..batches {
             judge.write(&app, &tables, &mut random).await;
@@ -68,17 +68,17 @@ async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<Strin
             }
         }
         app.engine.close().await;
-        held = watchers.stop().await;
+        left = watchers.stop().await;
         if judge.wrong.is_some() {
             break;
         }
     }
-    println!(
+    say(&format!(
         "{} answers of {} live queries equal fresh SQL, {} does not; {barriers} barriers",
         judge.right,
         questions.len(),
         usize::from(judge.wrong.is_some())
-    );
+    ));
     judge.fresh.engine.close().await;
     judge.wrong
 }
@@ -103,83 +103,95 @@ fn functions() -> Functions {
         })
 }
 
-/// Everyone who watches.
+/// Everyone who watches. A question's number is its place among them all.
 struct Watchers {
     watches: Vec<Reader<Answer>>,
-    sessions: Vec<Reader<Answers>>,
+    sessions: Vec<Member>,
 }
 
+/// A session and the client's numbers for its queries.
+struct Member {
+    reader: Reader<Answers>,
+    numbers: Vec<u64>,
+}
+
+/// What is left of a session.
+type Left = (Answers, Vec<u64>);
+
 impl Watchers {
-    /// `held` are the sessions they had with the server before.
-    async fn open(app: &App, questions: &[Question], held: Vec<Answers>) -> Watchers {
+    /// `left` are the sessions they had with the server before.
+    async fn open(app: &App, questions: &[Question], left: Vec<Left>) -> Watchers {
+        let (watched, asked) = questions.split_at(WATCHES);
         let mut watches = Vec::new();
-        for question in &questions[..WATCHES] {
+        for question in watched {
             watches.push(app.client().watch("look", question.op.clone()).await.read_on());
         }
-        let (mut sessions, mut held) = (Vec::new(), held.into_iter());
-        for at in 0..SESSIONS {
-            let before = held.next();
-            let queries = of_session(at).map(|query| asked(query, questions, before.as_ref()));
+        let mut left = left.into_iter();
+        let mut sessions = Vec::new();
+        for questions in asked.chunks(IN_A_SESSION) {
+            let fresh = || (Answers::default(), (0..questions.len() as u64).collect());
+            let (answers, numbers) = left.next().unwrap_or_else(fresh);
+            let queries =
+                numbers.iter().zip(questions).map(|(number, asked)| query(*number, asked, answers.hash(*number)));
             let queries = json!(queries.collect::<Vec<_>>());
-            let session = app.client().resume(before.unwrap_or_default(), queries).await;
-            sessions.push(session.unwrap_or_else(|refusal| panic!("{refusal:?}")).read_on());
+            let session = app.client().resume(answers, queries).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+            sessions.push(Member { reader: session.read_on(), numbers });
         }
         Watchers { watches, sessions }
     }
 
     /// Some streams and some queries begin anew, with what they hold or without.
     async fn come_again(&mut self, app: &App, questions: &[Question], random: &mut StdRng) {
-        for (watch, question) in self.watches.iter_mut().zip(questions) {
+        let (watched, asked) = questions.split_at(WATCHES);
+        for (watch, question) in self.watches.iter_mut().zip(watched) {
             if random.random_bool(0.1) {
                 *watch = app.client().watch("look", question.op.clone()).await.read_on();
             }
         }
-        for (at, session) in self.sessions.iter_mut().enumerate() {
-            let again: Vec<u64> = of_session(at).filter(|_| random.random_bool(0.1)).collect();
-            let knows = random.random::<bool>();
-            let (id, added) = session.look(|answers| {
-                let holder = Some(answers).filter(|_| knows);
-                (answers.id.clone(), again.iter().map(|query| asked(*query, questions, holder)).collect::<Vec<_>>())
-            });
-            app.client().change(&id, json!({ "add": [], "remove": again })).await.data();
-            app.client().change(&id, json!({ "add": added, "remove": [] })).await.data();
+        for (member, questions) in self.sessions.iter_mut().zip(asked.chunks(IN_A_SESSION)) {
+            let (mut removed, mut added) = (Vec::new(), Vec::new());
+            for (number, question) in member.numbers.iter_mut().zip(questions) {
+                if random.random_bool(0.1) {
+                    let again = *number + IN_A_SESSION as u64;
+                    let hash = member.reader.change(|answers| answers.moves(*number, again));
+                    added.push(query(again, question, hash.as_deref().filter(|_| random.random())));
+                    removed.push(std::mem::replace(number, again));
+                }
+            }
+            let id = member.reader.look(|answers| answers.id.clone());
+            app.client().change(&id, json!({ "add": added, "remove": removed })).await.data();
         }
-    }
-
-    /// They hang up; what the sessions held is left.
-    async fn stop(self) -> Vec<Answers> {
-        let mut held = Vec::new();
-        for session in self.sessions {
-            held.push(session.stop().await);
-        }
-        held
     }
 
     async fn compare(&mut self, questions: &[Question], judge: &mut Judge) {
-        for (watch, question) in self.watches.iter_mut().zip(questions) {
+        let (watched, asked) = questions.split_at(WATCHES);
+        for (watch, question) in self.watches.iter().zip(watched) {
             judge.compare(watch, 0, question).await;
         }
-        for (at, session) in self.sessions.iter_mut().enumerate() {
-            for query in of_session(at) {
-                judge.compare(session, query, &questions[query as usize]).await;
+        for (member, questions) in self.sessions.iter().zip(asked.chunks(IN_A_SESSION)) {
+            for (number, question) in member.numbers.iter().zip(questions) {
+                judge.compare(&member.reader, *number, question).await;
             }
         }
     }
-}
 
-/// The numbers of a session's queries, which are their places among the questions.
-fn of_session(at: usize) -> impl Iterator<Item = u64> {
-    let first = WATCHES + at * IN_A_SESSION;
-    (first..first + IN_A_SESSION).map(|query| query as u64)
-}
-
-/// A query as a session asks for it, naming what it holds.
-fn asked(query: u64, questions: &[Question], holder: Option<&Answers>) -> Value {
-    let mut asked = json!({ "id": query, "name": "look", "args": questions[query as usize].op });
-    if let Some(hash) = holder.and_then(|answers| answers.hash(query)) {
-        asked["hash"] = json!(hash);
+    /// They hang up.
+    async fn stop(self) -> Vec<Left> {
+        let mut left = Vec::new();
+        for Member { reader, numbers } in self.sessions {
+            left.push((reader.stop().await, numbers));
+        }
+        left
     }
-    asked
+}
+
+/// A query as a session asks for it.
+fn query(number: u64, question: &Question, hash: Option<&str>) -> Value {
+    let mut query = json!({ "id": number, "name": "look", "args": question.op });
+    if let Some(hash) = hash {
+        query["hash"] = json!(hash);
+    }
+    query
 }
 
 /// Knows what is true, and keeps what was not.
@@ -237,7 +249,7 @@ impl Judge {
         }
     }
 
-    async fn compare<H: Holder>(&mut self, watcher: &mut Reader<H>, query: u64, question: &Question) {
+    async fn compare<H: Holder>(&mut self, watcher: &Reader<H>, query: u64, question: &Question) {
         if self.wrong.is_some() {
             return;
         }

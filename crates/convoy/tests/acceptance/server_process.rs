@@ -1,0 +1,90 @@
+//! A server in a process of its own, so that its memory can be told from the
+//! test's: this binary, started once more, to run the test at the end of this file.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use convoy_testkit::{App, Client, TestDb, allow_open_files};
+use serde_json::{Value, json};
+
+use crate::chat::{functions, tables};
+
+/// Where the process is told what to serve.
+const SERVES: &str = "CONVOY_TEST_SERVES";
+/// What it says once it does, before its address.
+const SERVING: &str = "serving at ";
+/// How much a result of `padded` weighs, in bytes.
+pub const PADDING: usize = 32 << 10;
+
+/// The process; it ends with this value, and with the test's process.
+pub struct ServerProcess {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl ServerProcess {
+    /// Starts one on this database, with options of the engine's.
+    pub fn start(db: &TestDb, mut options: Value) -> ServerProcess {
+        options["databaseUrl"] = json!(db.url());
+        let program = std::env::current_exe().expect("this binary is somewhere");
+        let mut child = Command::new(program)
+            .args(["--exact", "server_process::serves_until_its_input_ends", "--ignored", "--nocapture"])
+            .env(SERVES, options.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this binary starts once more");
+        let said = BufReader::new(child.stdout.take().expect("its output is ours")).lines();
+        let address = said
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once(SERVING).map(|(_, address)| address.parse().expect("an address")))
+            .expect("the server starts");
+        ServerProcess { child, address }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::of(self.address)
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process lives, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") << 10
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Where it has ended already there is nothing to kill.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the server of other tests, which start it"]
+async fn serves_until_its_input_ends() {
+    let Ok(config) = std::env::var(SERVES) else { return };
+    allow_open_files(12_000);
+    let config = serde_json::from_str(&config).expect("the test's own options");
+    let padding = "x".repeat(PADDING);
+    // An object, so that it travels whole.
+    let program = functions().query("padded", move |ctx, _| {
+        let padding = padding.clone();
+        async move {
+            ctx.saw_nothing();
+            let last =
+                json!({ "op": "scan", "table": "marks", "index": "by_n", "eq": [], "order": "desc", "limit": 1 });
+            Ok(json!({ "n": ctx.op(last).await?[0]["n"], "padding": padding }))
+        }
+    });
+    let app = App::open(config, tables(), program).await;
+    println!("{SERVING}{}", app.address);
+    std::io::stdout().flush().expect("the test reads");
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
+    ended.expect("it is read").expect("it ends");
+    app.engine.close().await;
+}
