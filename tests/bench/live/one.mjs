@@ -38,8 +38,7 @@ export function judgeOne(where, { afterSending, serverCpu }) {
   ];
 }
 
-/** A frame of ours around its newest marker, the others taken out so that each frame shows one write. */
+/** What stands before, between and after the writes that a frame of ours shows. */
 function around(event) {
-  const [first, ...rest] = event.split(/run \d+, \d+\./);
-  return [first, rest.join('run -, -----')];
+  return event.split(/run \d+, \d+\./);
 }
