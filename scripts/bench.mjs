@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildPackage } from './build.mjs';
 import { platform } from './platform.mjs';
-import { root, run } from './run.mjs';
+import { root, run, StepError } from './run.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     docs: { type: 'boolean', default: false },
   },
 });
+if (values.quick && values.docs) throw new StepError('--docs shows speeds, and --quick measures none.');
 const profile = values.quick ? 'dev' : 'release';
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 const built = join(target, profile === 'dev' ? 'debug' : profile);
@@ -39,7 +40,8 @@ await copyFile(join(built, platform().library), addon);
 
 const results = join(folder, values.quick ? 'quick.json' : 'results.json');
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
-const curve = values.docs ? join(root, 'docs/live-curve.svg') : join(folder, 'live-curve.svg');
+const drawn = join(folder, values.quick ? 'quick-curve.svg' : 'live-curve.svg');
+const curve = values.docs ? join(root, 'docs/live-curve.svg') : drawn;
 const args = [
   '--generator',
   generator,

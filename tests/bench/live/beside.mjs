@@ -4,7 +4,7 @@ import { CONVOY, session } from './contestants.mjs';
 import { inMs } from './each.mjs';
 import { Held } from './held.mjs';
 import { busy, quiet } from './posts.mjs';
-import { brokenPromises, watch } from './watch.mjs';
+import { brokenFrames, brokenRuns, watch } from './watch.mjs';
 
 /** Live queries of one session: at most 256 are allowed. */
 const IN_SESSION = 250;
@@ -33,12 +33,15 @@ export const beside = {
       const run = await onEach();
       watched.push({ where, ...run });
       curve.push({ queries: level, delay: run.afterSending.p50, serverCpu: run.serverCpu });
-      broken.push(...(await brokenPromises(where, run, { server, channel: busy(0) })));
+      broken.push(...brokenRuns(where, run), ...(await brokenFrames(where, run, { server, channel: busy(0) })));
       if (place > 0 && place < levels.length - 1) continue;
       const crowd = await onOne();
       const whereAll = `${one.subscribers} on one channel beside ${level} live queries`;
       watched.push({ where: whereAll, ...crowd });
-      broken.push(...(await brokenPromises(whereAll, crowd, { server, channel: busy(0) })));
+      broken.push(
+        ...brokenRuns(whereAll, crowd),
+        ...(await brokenFrames(whereAll, crowd, { server, channel: busy(0) })),
+      );
       ends.push({ run, crowd });
     }
     for (const each of held) {

@@ -53,8 +53,8 @@ async function writeAll({ database, generator }, server, pace) {
   const measured = await runLoad(generator, { crowd: plan }, async (word) => {
     read[word] = { server: await server.cpu(), postgres: await database.cpu(), stats: await server.stats() };
   });
-  const { measuring: from, measured: to } = read;
-  const queryRuns = to.stats.handlerRuns - from.stats.handlerRuns - measured.writes;
+  const { subscribed: from, written: to } = read;
+  const each = (micros) => micros / measured.written;
   const broken = [];
   if (measured.behind > 0) broken.push(`${measured.behind} subscribers ended at another frame than the first`);
   if (
@@ -65,11 +65,12 @@ async function writeAll({ database, generator }, server, pace) {
   }
   return {
     ...measured,
-    queryRuns: Math.max(queryRuns, 0),
+    // Each insert is one run of its mutation.
+    queryRuns: to.stats.handlerRuns - from.stats.handlerRuns - measured.written,
     serverCpuTotal: to.server - from.server,
-    serverCpu: (to.server - from.server) / measured.writes,
-    postgresCpu: to.postgres === null ? null : (to.postgres - from.postgres) / measured.writes,
-    generatorCpu: measured.ownCpu === null ? null : measured.ownCpu / measured.writes,
+    serverCpu: each(to.server - from.server),
+    postgresCpu: to.postgres === null ? null : each(to.postgres - from.postgres),
+    generatorCpu: measured.ownCpu === null ? null : each(measured.ownCpu),
     broken,
   };
 }

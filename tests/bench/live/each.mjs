@@ -2,7 +2,7 @@
 import { atMost } from '../targets.mjs';
 import { CONVOY, TOPICS } from './contestants.mjs';
 import { busy } from './posts.mjs';
-import { brokenPromises, watch } from './watch.mjs';
+import { brokenFrames, brokenRuns, watch } from './watch.mjs';
 
 export const each = {
   name: 'live-each',
@@ -21,18 +21,20 @@ export const each = {
       const where = `${size} on ${size} channels`;
       watched.push({ where, ...ours }, { where, ...theirs });
       verdicts.push(...judgeEach(where, ours));
-      broken.push(...(await brokenPromises(where, ours, { server, channel: channels[0] })));
+      broken.push(...brokenRuns(where, ours), ...(await brokenFrames(where, ours, { server, channel: channels[0] })));
     }
     return { watched, verdicts, broken };
   },
 };
 
-export function judgeEach(where, { afterAnswer, afterSending, serverCpu }) {
+function judgeEach(where, { afterAnswer, afterSending, serverCpu, queryRunsPerWrite, wasted }) {
   return [
     atMost(`${where}: the writer’s answer → the frame, p50`, afterAnswer.p50 / 1000, 1, 'ms'),
     atMost(`${where}: the writer’s answer → the frame, p99`, afterAnswer.p99 / 1000, 5, 'ms'),
     atMost(`${where}: sending the write → the frame, p50`, afterSending.p50 / 1000, 5, 'ms'),
     atMost(`${where}: server CPU per write`, inMs(serverCpu), 1, 'ms'),
+    atMost(`${where}: query runs per write`, queryRunsPerWrite, 1, ''),
+    atMost(`${where}: frames that showed nothing new`, wasted, 0, ''),
   ];
 }
 

@@ -12,7 +12,7 @@ export class FloorProcess {
 
   /**
    * @param {string} generator
-   * @param {string[]} frame what stands around a write's text in the frame that shows it
+   * @param {string[]} frame what stands before, between and after the texts of the last writes
    */
   static async start(generator, frame) {
     const floor = new FloorProcess();

@@ -33,10 +33,11 @@ export async function measureLive(bench, scenarios, pace, say) {
   for (const { name, title, measure } of scenarios) {
     say(`live: ${title}`);
     const parts = new Parts();
+    const began = performance.now();
     const begin = ({ server, schema }) => parts.begin(ServerProcess.start(server, urlFor(bench.database.url, schema)));
     try {
       const results = await measure({ ...bench, begin, keep: (part) => parts.begin(part) }, pace[name]);
-      measured.push({ name, title, ...results });
+      measured.push({ name, title, ...results, tookMs: Math.round(performance.now() - began) });
     } finally {
       await parts.stopAll();
     }

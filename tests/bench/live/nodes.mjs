@@ -2,7 +2,7 @@
 import { atMost } from '../targets.mjs';
 import { CONVOY } from './contestants.mjs';
 import { busy } from './posts.mjs';
-import { brokenPromises, watch } from './watch.mjs';
+import { brokenFrames, watch } from './watch.mjs';
 
 export const nodes = {
   name: 'live-nodes',
@@ -16,8 +16,11 @@ export const nodes = {
     const where = `two nodes, ${subscribers} on ${subscribers} channels`;
     return {
       watched: [{ where, ...run }],
-      verdicts: [atMost(`${where}: sending the write → the frame, p50`, run.afterSending.p50 / 1000, 15, 'ms')],
-      broken: await brokenPromises(where, run, { server, channel: channels[0] }),
+      verdicts: [
+        atMost(`${where}: sending the write → the frame, p50`, run.afterSending.p50 / 1000, 15, 'ms'),
+        atMost(`${where}: query runs per write`, run.queryRunsPerWrite, 1, ''),
+      ],
+      broken: await brokenFrames(where, run, { server, channel: channels[0] }),
     };
   },
 };

@@ -5,7 +5,7 @@ import { CONVOY, FLOOR, TOPICS } from './contestants.mjs';
 import { inMs } from './each.mjs';
 import { FloorProcess } from './floor.mjs';
 import { busy } from './posts.mjs';
-import { brokenPromises, watch } from './watch.mjs';
+import { brokenFrames, brokenRuns, watch } from './watch.mjs';
 
 export const one = {
   name: 'live-one',
@@ -25,21 +25,21 @@ export const one = {
       watched: [ours, bare, theirs].map((run) => ({ where, ...run })),
       frameBytes: Buffer.byteLength(ours.lastEvent),
       verdicts: judgeOne(where, ours),
-      broken: await brokenPromises(where, ours, { server, channel: channels[0] }),
+      broken: [...brokenRuns(where, ours), ...(await brokenFrames(where, ours, { server, channel: channels[0] }))],
     };
   },
 };
 
-export function judgeOne(where, { afterSending, serverCpu }) {
+function judgeOne(where, { afterSending, serverCpu, queryRunsPerWrite }) {
   return [
     atMost(`${where}: sending the write → the frame, p50`, afterSending.p50 / 1000, 14, 'ms'),
     atMost(`${where}: sending the write → the frame, p99`, afterSending.p99 / 1000, 35, 'ms'),
     atMost(`${where}: server CPU per write`, inMs(serverCpu), 15, 'ms'),
+    atMost(`${where}: query runs per write`, queryRunsPerWrite, 1, ''),
   ];
 }
 
-/** A frame of ours around its newest marker, the others taken out so that each frame shows one write. */
+/** What stands before, between and after the writes that a frame of ours shows. */
 function around(event) {
-  const [first, ...rest] = event.split(/run \d+, \d+\./);
-  return [first, rest.join('run -, -----')];
+  return event.split(/run \d+, \d+\./);
 }

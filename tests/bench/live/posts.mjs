@@ -19,7 +19,7 @@ export const KEPT = 'kept';
 export const LIST = 'list';
 
 /** What a document of the long list has beside its text. */
-const AROUND = 128;
+const AROUND = 114;
 
 /**
  * Fills the table Convoy has made, and a copy for the others, with the same

@@ -50,20 +50,22 @@ export async function watch({ database, generator }, who, { server, writeTo = se
   };
 }
 
+/** Each write concerns one query; those that come while it runs may share its next run. */
+export function brokenRuns(where, { who, writes, queryRuns }) {
+  if (queryRuns <= writes) return [];
+  return [`${where}, ${who}: ${writes} writes re-ran queries ${queryRuns} times; each concerns one query`];
+}
+
 /**
- * What must hold whatever the machine: each write re-runs the one query it
- * concerns, its subscribers see it, nobody else hears of it, and what they see is
- * what is there.
+ * What must hold whatever the machine: whom a write concerns sees it, nobody else
+ * hears of it, and what they see is what is there.
  *
  * @param {string} where
  * @param {Awaited<ReturnType<typeof watch>>} run
  * @param {{ server: ServerProcess, channel: string }} first what the first subscriber watches
  */
-export async function brokenPromises(where, run, { server, channel }) {
+export async function brokenFrames(where, run, { server, channel }) {
   const broken = [];
-  if (run.queryRuns !== run.writes) {
-    broken.push(`${run.writes} writes re-ran queries ${run.queryRuns} times; each concerns one query`);
-  }
   if (run.missing !== 0) broken.push(`${run.missing} of ${run.expected} frames never came`);
   if (run.wasted !== 0) broken.push(`${run.wasted} frames showed nothing new`);
   if (run.strange !== 0) broken.push(`${run.strange} times a write was shown to those it does not concern`);

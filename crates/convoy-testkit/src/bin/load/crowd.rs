@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::Failed;
-use crate::caller::processor_time;
+use crate::caller::{processor_time, tell};
 use crate::exchange::{Exchange, post};
 use crate::marker::Marker;
 use crate::stream::{AT_ONCE, Opening, Stream};
@@ -42,12 +42,14 @@ pub struct Plan {
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
     subscribers: usize,
-    /// Writes answered within the measurement.
+    /// Writes answered at all: before, within and after the measurement.
+    written: usize,
+    /// Writes answered within it.
     writes: usize,
     per_second: f64,
     /// From sending a write to its answer.
     answer: Times,
-    /// Frames sent to each subscriber within the measurement.
+    /// Frames sent to each subscriber, at all.
     frames_each: f64,
     /// From sending a write to the first frame that it is in, or that was made of
     /// what was there after it; of some of the subscribers.
@@ -56,11 +58,12 @@ pub struct Measured {
     behind: usize,
     /// What the first subscriber was sent last.
     last_event: String,
-    /// Of this program while it measured, in microseconds.
+    /// Of this program from the first write to the last frame, in microseconds.
     own_cpu: Option<u64>,
 }
 
-/// Says `measuring` when the warm-up is over and `measured` when the time is up.
+/// Says `subscribed` when every subscriber has its first answer, and `written` when
+/// they have had the time to see the last write.
 pub async fn run(plan: Plan) -> Result<Measured, Failed> {
     LocalSet::new().run_until(write_and_watch(plan)).await
 }
@@ -80,28 +83,21 @@ async fn write_and_watch(plan: Plan) -> Result<Measured, Failed> {
         })
         .collect();
     let writes = Rc::new(Writes { moments: RefCell::default(), is_over: Cell::new(false) });
-    let mut writers = JoinSet::new();
-    for _ in 0..plan.writers {
-        let exchange = Exchange::open(plan.address).await?;
-        let request = {
-            let (address, path, (before, after)) = (plan.address, plan.write_path.clone(), plan.write.clone());
-            let marker = marker.clone();
-            move |number| post(address, &path, &format!("{before}{}{after}", marker.text(number)))
-        };
-        writers.spawn_local(keep_writing(exchange, request, writes.clone()));
-    }
     let measuring = async {
+        tell("subscribed").await?;
+        let cpu = processor_time();
+        let mut writers = writers(&plan, &marker, &writes).await?;
         tokio::time::sleep(Duration::from_millis(plan.warm_ms)).await;
-        println!("measuring");
-        let (began, cpu) = (Instant::now(), processor_time());
+        let began = Instant::now();
         tokio::time::sleep(Duration::from_millis(plan.measure_ms)).await;
-        let (until, own_cpu) = (Instant::now(), processor_time().zip(cpu).map(|(after, before)| after - before));
-        println!("measured");
+        let until = Instant::now();
         writes.is_over.set(true);
         while let Some(written) = writers.join_next().await {
             written??;
         }
         tokio::time::sleep(AFTERWARDS).await;
+        let own_cpu = processor_time().zip(cpu).map(|(after, before)| after - before);
+        tell("written").await?;
         Ok::<_, Failed>((began, until, own_cpu))
     };
     let (began, until, own_cpu) = tokio::select! {
@@ -116,11 +112,12 @@ async fn write_and_watch(plan: Plan) -> Result<Measured, Failed> {
         .iter()
         .filter_map(|(sent, answered)| answered.filter(within).map(|answered| micros(*sent, answered)))
         .collect();
-    let frames: usize = screens.iter().map(|screen| screen.frames.iter().filter(|at| within(at)).count()).sum();
+    let frames: usize = screens.iter().map(|screen| screen.frames.len()).sum();
     let delays = screens.iter().take(SAMPLE).flat_map(|screen| screen.delays(&moments, &within)).collect();
     let last = screens.first().map(|screen| screen.last_event.clone()).unwrap_or_default();
     Ok(Measured {
         subscribers: plan.subscribers,
+        written: moments.len(),
         writes: answers.len(),
         per_second: answers.len() as f64 / (until - began).as_secs_f64(),
         answer: Times::of(answers),
@@ -130,6 +127,18 @@ async fn write_and_watch(plan: Plan) -> Result<Measured, Failed> {
         last_event: String::from_utf8_lossy(&last).into_owned(),
         own_cpu,
     })
+}
+
+async fn writers(plan: &Plan, marker: &Rc<Marker>, writes: &Rc<Writes>) -> Result<JoinSet<Result<(), Failed>>, Failed> {
+    let mut writers = JoinSet::new();
+    for _ in 0..plan.writers {
+        let exchange = Exchange::open(plan.address).await?;
+        let (address, path, (before, after)) = (plan.address, plan.write_path.clone(), plan.write.clone());
+        let marker = marker.clone();
+        let request = move |number| post(address, &path, &format!("{before}{}{after}", marker.text(number)));
+        writers.spawn_local(keep_writing(exchange, request, writes.clone()));
+    }
+    Ok(writers)
 }
 
 struct Writes {

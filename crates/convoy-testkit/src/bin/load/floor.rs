@@ -1,7 +1,8 @@
 //! The floor: what hyper needs to write the same bytes to many streams, where
-//! there is nothing else to do. A POST to `/write` puts its body into the frame
-//! and wakes every stream.
+//! there is nothing else to do. A POST to `/write` puts its body before the last
+//! ones, as a list of the newest would have it, and wakes every stream.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,8 +24,8 @@ use crate::Failed;
 
 #[derive(Deserialize)]
 pub struct Plan {
-    /// A frame around what a write says.
-    frame: (String, String),
+    /// What stands before, between and after what the last writes say in a frame.
+    frame: Vec<String>,
 }
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -32,7 +34,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub async fn run(plan: Plan) -> Result<(), Failed> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"port\":{}}}", listener.local_addr()?.port());
-    let floor = Arc::new(Floor { newest: watch::Sender::new(frame(&plan, "0")), plan });
+    let floor = Arc::new(Floor::new(plan));
     let closed = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     tokio::select! {
         closed = closed => closed?.map(|_| ()).map_err(Failed::from),
@@ -56,14 +58,28 @@ async fn serve(listener: TcpListener, floor: Arc<Floor>) -> Result<(), Failed> {
 
 struct Floor {
     plan: Plan,
+    /// What the last writes say, the newest first; as many as the frame holds.
+    said: Mutex<VecDeque<String>>,
     newest: watch::Sender<Bytes>,
 }
 
 impl Floor {
+    fn new(plan: Plan) -> Floor {
+        let said = vec!["-".to_owned(); plan.frame.len().saturating_sub(1)].into();
+        Floor { newest: watch::Sender::new(frame(&plan, &said)), said: Mutex::new(said), plan }
+    }
+
+    fn write(&self, says: String) {
+        let mut said = self.said.lock();
+        said.pop_back();
+        said.push_front(says);
+        self.newest.send_replace(frame(&self.plan, &said));
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
         if request.method() == Method::POST {
             let body = request.into_body().collect().await?.to_bytes();
-            self.newest.send_replace(frame(&self.plan, &String::from_utf8_lossy(&body)));
+            self.write(String::from_utf8_lossy(&body).into_owned());
             return Ok(Response::new(Full::new(Bytes::from_static(b"{}")).boxed_unsync()));
         }
         let mut newest = self.newest.subscribe();
@@ -77,7 +93,8 @@ impl Floor {
     }
 }
 
-fn frame(plan: &Plan, said: &str) -> Bytes {
-    let (before, after) = &plan.frame;
-    format!("{before}{said}{after}").into()
+fn frame(plan: &Plan, said: &VecDeque<String>) -> Bytes {
+    let (first, others) = plan.frame.split_first().map_or(("", &[][..]), |(first, others)| (first.as_str(), others));
+    let rest = said.iter().zip(others).flat_map(|(said, text)| [said.as_str(), text]);
+    std::iter::once(first).chain(rest).collect::<String>().into()
 }

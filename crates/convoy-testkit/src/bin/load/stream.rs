@@ -228,13 +228,11 @@ mod tests {
 
     #[test]
     fn events_are_whole_however_they_were_cut() -> Result<(), Failed> {
-        let body = b"b\r\ndata: one\n\n\r\n3\r\n:\n\n\r\n9\r\ndata: two\r\n10\r\n\n\nid: 3\ndata: t\r\n3\r\n3\n\n\r\n";
+        let pieces = ["data: one\n\n", ":\n\n", "data: two", "\n\nid: 3\ndata: thr", "ee\n\n"];
+        let body: String = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
         for size in 1..=body.len() {
-            assert_eq!(
-                seen(body, size)?,
-                ["data: one\n\n", "data: two\n\n", "id: 3\ndata: t3\n\n"],
-                "in pieces of {size}"
-            );
+            let events = seen(body.as_bytes(), size)?;
+            assert_eq!(events, ["data: one\n\n", "data: two\n\n", "id: 3\ndata: three\n\n"], "in pieces of {size}");
         }
         Ok(())
     }
