@@ -108,13 +108,8 @@ impl Dispatcher {
                 Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
                 Ok(Some(FromHost::Respond { outcome, rest })) => {
                     executor.refresh(rest.refresh_ms);
-<<<<<<< HEAD
-                    *said = Some(rest);
-                    break self.conclude(&request.function, outcome);
-=======
                     *said = Some(rest);
                     break Ended::With(self.conclude(&request.function, outcome));
->>>>>>> host
                 }
                 Ok(None) => break Ended::HostGone,
                 Err(failure) => break Ended::With(Err(failure)),
