@@ -22,6 +22,10 @@ pub struct Config {
     /// Development: causes travel to the client, `Host` is checked.
     #[serde(default)]
     pub dev: bool,
+    /// A proxy of ours stands before us: the last address in `X-Forwarded-For` is
+    /// the client's.
+    #[serde(default)]
+    pub trust_proxy: bool,
     /// Where our paths begin.
     #[serde(default = "default_base_path", deserialize_with = "with_one_slash_before")]
     pub base_path: String,
@@ -57,11 +61,17 @@ pub struct Limits {
     pub waiting_calls: usize,
     /// Live streams of this process (`UNAVAILABLE`).
     pub streams: usize,
+    /// Live streams of one client address (`RATE_LIMITED`). Counts only where
+    /// `trust_proxy` says what the address is, and not for this machine itself.
+    pub streams_per_address: usize,
     /// Queries one live stream may watch (`PAYLOAD_TOO_LARGE`).
     pub queries_per_stream: usize,
     /// Milliseconds after which the context of a live stream is made again,
     /// though nothing it has read has changed.
     pub context_ms: u64,
+    /// Milliseconds for which an answer is kept that nobody watches any more, for
+    /// those who come back.
+    pub linger_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
     pub documents_read: usize,
     /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
@@ -72,6 +82,8 @@ pub struct Limits {
     pub body_ms: u64,
     /// Milliseconds for a client to send its headers.
     pub header_ms: u64,
+    /// Milliseconds for which a client may take nothing of what it is sent.
+    pub stall_ms: u64,
     /// Milliseconds between two readings of the change log while anything is live.
     pub poll_ms: u64,
     /// Milliseconds after which live queries over tables that no trigger of ours
@@ -93,13 +105,16 @@ impl Default for Limits {
             stuck_ms: 5_000,
             waiting_calls: 1_024,
             streams: 20_000,
+            streams_per_address: 64,
             queries_per_stream: 256,
             context_ms: 60_000,
+            linger_ms: 10_000,
             documents_read: 32_000,
             documents_written: 16_000,
             heartbeat_ms: 15_000,
             body_ms: 30_000,
             header_ms: 10_000,
+            stall_ms: 60_000,
             poll_ms: 100,
             poll_every_ms: 5_000,
             triggers_ms: 15_000,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -103,6 +104,7 @@ impl Engine {
         let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let outbox = Arc::new(Outbox::default());
+        let read_now = Arc::new(Notify::new());
         let mut telling = None;
         let live = Arc::new_cyclic(|this: &Weak<Live>| {
             let sink = telling.insert(Arc::new(Telling::new(this.clone(), outbox.clone())));
@@ -113,13 +115,22 @@ impl Engine {
             let (program, limits) = (program.clone(), config.limits.clone());
             Live::new(
                 this.clone(),
-                Setting { dispatcher, program, limits, runs, node, dev: config.dev, mistakes: config.mistakes.clone() },
+                Setting {
+                    dispatcher,
+                    program,
+                    limits,
+                    runs,
+                    node,
+                    dev: config.dev,
+                    read_now: read_now.clone(),
+                    mistakes: config.mistakes.clone(),
+                },
             )
         });
         let telling = telling.expect("it was made along with the live queries");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let sink: Arc<dyn ChangeSink> = live.clone();
-        let parts = Parts { postgres: postgres.clone(), node, sink, doubts, outbox, watched: live.watched() };
+        let parts = Parts { postgres: postgres.clone(), node, sink, doubts, outbox, watched: live.watched(), read_now };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let dispatcher = live.dispatcher().clone();
         tasks.spawn(forget_old_answers(postgres.clone(), stop.clone()));

@@ -55,6 +55,8 @@ pub struct Parts {
     pub outbox: Arc<Outbox>,
     /// Whether anything is live.
     pub watched: watch::Receiver<bool>,
+    /// Somebody wants the log to be read now.
+    pub read_now: Arc<Notify>,
 }
 
 /// Follows what others commit until it is told to stop.
@@ -71,8 +73,7 @@ impl Feed {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let Parts { postgres, node, sink, doubts, outbox, watched } = parts;
-        let read_now = Arc::new(Notify::new());
+        let Parts { postgres, node, sink, doubts, outbox, watched, read_now } = parts;
         let log = Log::open(postgres.clone(), node, sink.clone(), doubts, config).await?;
         own(tasks, "reading the change log", log.run(watched.clone(), read_now.clone(), stop.clone()));
         // What a session that is lent LISTENs for, whoever has it next would hear.

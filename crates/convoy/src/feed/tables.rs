@@ -56,7 +56,9 @@ impl Tables {
                     if changed.is_err() {
                         return;
                     }
-                    known.watched.clear();
+                    // Of those that stay, all has been said.
+                    let schema = self.schema.borrow_and_update().clone();
+                    known.watched.retain(|name, _| schema.iter().any(|table| table.key == *name));
                     look.reset_immediately();
                 }
                 _ = look.tick() => match self.look(&mut known).await {

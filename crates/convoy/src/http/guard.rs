@@ -1,7 +1,7 @@
 //! Who may ask at all: same-origin by default, and who it is that asks.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
@@ -66,7 +66,7 @@ pub fn check_content_type(request: &Request) -> Result<(), Failure> {
 /// Node's own server would give them, and the peer's address.
 ///
 /// A call with a key says so, for its context then has to tell identities apart.
-pub fn caller(head: &Parts, peer: SocketAddr, keyed: bool) -> Arc<str> {
+pub fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
         let values = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -82,7 +82,7 @@ pub fn caller(head: &Parts, peer: SocketAddr, keyed: bool) -> Arc<str> {
         "method": head.method.as_str(),
         "url": head.uri.to_string(),
         "headers": headers,
-        "ip": peer.ip().to_string(),
+        "ip": address.to_string(),
     });
     if keyed && let Some(caller) = caller.as_object_mut() {
         caller.insert("keyed".to_owned(), Value::from(true));
@@ -91,15 +91,31 @@ pub fn caller(head: &Parts, peer: SocketAddr, keyed: bool) -> Arc<str> {
 }
 
 /// The same for who brings a token that is in no header, as a page's WebSocket must.
-pub fn caller_with_token(head: Parts, peer: SocketAddr) -> CallerWith {
+pub fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
     Box::new(move |token| {
-        let Some(token) = token else { return caller(&head, peer, false) };
+        let Some(token) = token else { return caller(&head, address, false) };
         let mut bringing = head.clone();
         // A token that fits into no header is one that nobody knows.
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static("Bearer"));
         bringing.headers.insert(AUTHORIZATION, value);
-        caller(&bringing, peer, false)
+        caller(&bringing, address, false)
     })
+}
+
+/// Where a request comes from. What a proxy says of that counts only if it is
+/// ours: anyone can send such a header.
+pub fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
+    if !trust_proxy {
+        return peer;
+    }
+    let said = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    said.and_then(|said| said.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+}
+
+/// The address whose streams are counted: none where it is not known to be the
+/// client's, or is this machine's.
+pub fn counted(address: IpAddr, trust_proxy: bool) -> Option<IpAddr> {
+    (trust_proxy && !address.is_loopback()).then_some(address)
 }
 
 /// What the client has seen, as it says.

@@ -5,9 +5,10 @@ mod guard;
 mod respond;
 mod route;
 mod socket;
+mod stall;
 mod stream;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::error::{Code, Failure};
 use crate::live::{Asks, Held, SessionId, Style, incoming};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
+use stall::Stalling;
 use stream::Subscribing;
 
 /// A call's result as the body an HTTP client would get.
@@ -90,16 +92,19 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(cause = %error, "TCP_NODELAY could not be set");
     }
-    let header_time = Duration::from_millis(engine.config().limits.header_ms);
+    let limits = &engine.config().limits;
+    let (header_time, stall_time) = (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.stall_ms));
     let service = service_fn(move |request| {
         let (engine, tasks) = (engine.clone(), tasks.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, &tasks).await) }
+        // In a box of its own, which goes when the answer begins: a connection that
+        // then streams for hours does not keep room for all that may happen before.
+        Box::pin(async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, &tasks).await) })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(Stalling::new(socket, stall_time)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -134,6 +139,8 @@ async fn handle(
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&request, config.dev)?;
+    let address = guard::address(request.headers(), peer.ip(), config.trust_proxy);
+    let counted = guard::counted(address, config.trust_proxy);
     let route = match Route::parse(request.method(), request.uri(), &config.base_path) {
         Ok(route) => route,
         Err(RouteError::Refused(refused)) => return Err(refused),
@@ -141,19 +148,21 @@ async fn handle(
     };
     match route {
         Route::Health => Ok(success(Bytes::from_static(br#"{"status":"up"}"#))),
-        Route::Call { kind, name } => call(engine, request, peer, (kind, &name)).await,
+        Route::Call { kind, name } => call(engine, request, address, (kind, &name)).await,
         Route::Subscribe { name, input } => {
             let (head, _body) = request.into_parts();
             let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-            let subscribing = Subscribing { name, input, last_seen, position: guard::position(&head.headers) };
-            stream::subscribe(engine, subscribing, || guard::caller(&head, peer, false)).await
+            let subscribing =
+                Subscribing { name, input, last_seen, position: guard::position(&head.headers), address: counted };
+            stream::subscribe(engine, subscribing, || guard::caller(&head, address, false)).await
         }
         Route::Live => {
             guard::check_content_type(&request)?;
             let (head, body) = request.into_parts();
             let queries = incoming::opening(&read_body(engine, body).await?)?;
-            let asks = Asks { style: Style::Protocol, queries, position: guard::position(&head.headers) };
-            let opened = engine.live().open(asks, || guard::caller(&head, peer, false)).await?;
+            let asks =
+                Asks { style: Style::Protocol, queries, position: guard::position(&head.headers), address: counted };
+            let opened = engine.live().open(asks, || guard::caller(&head, address, false)).await?;
             Ok(stream::session(engine, opened))
         }
         Route::Alter { session } => {
@@ -162,7 +171,7 @@ async fn handle(
             let alteration = incoming::alteration(&read_body(engine, body).await?)?;
             let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
             let session = SessionId::parse(&session).ok_or_else(unknown)?;
-            let caller = || guard::caller(&head, peer, false);
+            let caller = || guard::caller(&head, address, false);
             engine.live().alter(session, alteration, guard::position(&head.headers), caller).await?;
             Ok(success(Bytes::from_static(b"{}")))
         }
@@ -170,7 +179,7 @@ async fn handle(
             let answer = socket::accept(request.headers())?;
             let upgrading = hyper::upgrade::on(&mut request);
             let (head, _body) = request.into_parts();
-            tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, peer)));
+            tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, address), counted));
             Ok(answer)
         }
         Route::Overview if config.dev && peer.ip().is_loopback() => {
@@ -187,7 +196,7 @@ async fn handle(
 async fn call(
     engine: &Engine,
     request: Request,
-    peer: SocketAddr,
+    address: IpAddr,
     (kind, name): (FunctionKind, &str),
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&request)?;
@@ -196,7 +205,7 @@ async fn call(
     let live = engine.live();
     if kind == FunctionKind::Query {
         let position = guard::position(&head.headers);
-        let held = live.held(name, &input, position, || guard::caller(&head, peer, false)).await;
+        let held = live.held(name, &input, position, || guard::caller(&head, address, false)).await;
         if let Some(held) = held {
             let Held { data, position } = held?;
             let mut answer = success(data);
@@ -206,7 +215,7 @@ async fn call(
     }
     let key = guard::idempotency_key(&head.headers)?;
     let settles = guard::session(&head.headers).zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
-    let caller = |keyed| guard::caller(&head, peer, keyed);
+    let caller = |keyed| guard::caller(&head, address, keyed);
     let caller = Caller::Network(&caller);
     let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
     if let Some((session, key)) = settles {

@@ -1,6 +1,7 @@
 //! Sessions over WebSocket (`GET /api/ws`): the messages of `POST /api/live`, one
 //! frame a text message, its messages on lines of their own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
 }
 
 /// Serves the connection until either side ends it.
-pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith) {
+pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith, address: Option<IpAddr>) {
     let upgraded = match upgrading.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(cause = %error, "a connection was not upgraded"),
@@ -57,7 +58,7 @@ pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith
     let config = WebSocketConfig::default().max_message_size(Some(most)).max_frame_size(Some(most));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let mut socket = Socket { socket, next: 0 };
-    if let Err(error) = socket.run(&engine, &caller).await {
+    if let Err(error) = socket.run(&engine, &caller, address).await {
         tracing::debug!(cause = %error, "a WebSocket ended with an error");
     }
 }
@@ -89,7 +90,7 @@ struct Socket {
 }
 
 impl Socket {
-    async fn run(&mut self, engine: &Arc<Engine>, caller: &CallerWith) -> Result<(), Error> {
+    async fn run(&mut self, engine: &Arc<Engine>, caller: &CallerWith, address: Option<IpAddr>) -> Result<(), Error> {
         let limits = &engine.config().limits;
         let patience = Duration::from_millis(limits.header_ms);
         let said = match tokio::time::timeout(patience, self.text()).await {
@@ -104,7 +105,7 @@ impl Socket {
             Ok(Greeting { queries, token, position }) => (queries, token, position),
             Err(failure) => return self.refuse(failure).await,
         };
-        let asks = Asks { style: Style::Protocol, queries, position: position.as_deref() };
+        let asks = Asks { style: Style::Protocol, queries, position: position.as_deref(), address };
         match engine.live().open(asks, || caller(token.as_deref())).await {
             Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
             Err(failure) => self.refuse(failure).await,

@@ -1,6 +1,7 @@
 //! Streams of server-sent events: of one query (`GET /api/subscribe`), and of all
 //! that a client watches (`POST /api/live`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Subscribing<'a> {
     pub last_seen: Option<&'a str>,
     /// The position the client has seen.
     pub position: Option<&'a str>,
+    /// The address it is counted for.
+    pub address: Option<IpAddr>,
 }
 
 /// Opens one query's stream once its first answer is there. What can never become
@@ -43,9 +46,9 @@ pub async fn subscribe(
     subscribing: Subscribing<'_>,
     caller: impl FnOnce() -> Arc<str>,
 ) -> Result<HttpAnswer, Failure> {
-    let Subscribing { name, input, last_seen, position } = subscribing;
+    let Subscribing { name, input, last_seen, position, address } = subscribing;
     let queries = vec![Asked { id: 0, name: name.clone(), input, held: last_seen.and_then(hash_in) }];
-    let asks = Asks { style: Style::Plain, queries, position };
+    let asks = Asks { style: Style::Plain, queries, position, address };
     let mut stream = match engine.live().open(asks, caller).await {
         Ok(stream) => stream,
         Err(failure) if failure.code == Code::Unavailable => {

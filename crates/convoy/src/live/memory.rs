@@ -2,13 +2,16 @@
 //! no statement, and without a context no crossing into the host either.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::Live;
-use super::registry::Asked;
+use super::registry::{Asked, Held as Lookup};
 use crate::error::Failure;
+
+/// How long to wait for the feed; a run does not take much longer.
+const READING: Duration = Duration::from_millis(20);
 
 /// An answer that was there already.
 #[derive(Debug)]
@@ -47,8 +50,21 @@ impl Live {
             false => Arc::default(),
         };
         let asked = Asked { topic: &topic, identity: &identity, since };
-        let (answer, true_at) = self.registry.lock().held(&asked, Instant::now())?;
+        let mut found = self.registry.lock().held(&asked, Instant::now());
+        if matches!(found, Lookup::Unvouched) && self.is_fed_since(since).await {
+            found = self.registry.lock().held(&asked, Instant::now());
+        }
+        let Lookup::Yes(answer, true_at) = found else { return None };
         let data = answer.data()?.clone();
         Some(Ok(Held { data, position: self.clock.say(true_at.max(since)) }))
+    }
+
+    /// Has the feed read now, once for all who wait for it, which costs less than
+    /// a run for each. `false`: it takes too long.
+    async fn is_fed_since(&self, since: Instant) -> bool {
+        let mut fed = self.fed.subscribe();
+        self.read_now.notify_one();
+        let reading = fed.wait_for(|fed| fed.is_some_and(|fed| fed >= since));
+        tokio::time::timeout(READING, reading).await.is_ok_and(|read| read.is_ok())
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -53,6 +53,10 @@ pub struct Live {
     dev: bool,
     mistakes: Mistakes,
     clock: Clock,
+    /// Whatever was visible in the database then has been told.
+    fed: watch::Sender<Option<Instant>>,
+    /// Asks the feed to read.
+    read_now: Arc<Notify>,
     /// Functions that were warned of.
     warned: Mutex<HashSet<Arc<str>>>,
     /// How many live queries run at once: fewer than there are connections, so
@@ -77,6 +81,8 @@ pub struct Setting {
     pub node: Uuid,
     /// Development: what people want to know is kept.
     pub dev: bool,
+    /// Asks the feed to read.
+    pub read_now: Arc<Notify>,
     /// What is done wrong on purpose.
     pub mistakes: Mistakes,
 }
@@ -91,16 +97,18 @@ pub struct Overview {
 impl Live {
     /// An empty set.
     pub fn new(this: Weak<Live>, setting: Setting) -> Live {
-        let Setting { dispatcher, program, limits, runs, node, dev, mistakes } = setting;
+        let Setting { dispatcher, program, limits, runs, node, dev, read_now, mistakes } = setting;
         Live {
             this,
-            registry: Mutex::new(Registry::new(dev, mistakes.clone())),
+            registry: Mutex::new(Registry::new(Duration::from_millis(limits.linger_ms), dev, mistakes.clone())),
             dispatcher,
             program,
             limits,
             dev,
             mistakes,
             clock: Clock::new(node),
+            fed: watch::Sender::new(None),
+            read_now,
             warned: Mutex::default(),
             runs: Semaphore::new(runs.max(1)),
             watched: watch::Sender::new(false),
@@ -216,6 +224,7 @@ impl ChangeSink for Live {
 
     fn caught_up(&self, at: Instant) {
         self.with(|registry| registry.caught_up(at));
+        self.fed.send_replace(Some(at));
     }
 
     fn tables_read(&self) -> TablesRead {

@@ -1,6 +1,7 @@
 //! Sessions as those who serve them see them: opened, changed, and read frame by
 //! frame.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use super::answer::Hash;
 use super::message::{ClientId, Message, SessionId};
 use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
 use super::run::{asking_who, known};
+use crate::config::Limits;
 use crate::dispatch::{Program, Request};
 use crate::error::{Code, Failure};
 
@@ -34,6 +36,8 @@ pub struct Asks<'a> {
     pub queries: Vec<Asked>,
     /// The position it has seen, if it says one.
     pub position: Option<&'a str>,
+    /// The client's address, where streams are counted by it.
+    pub address: Option<IpAddr>,
 }
 
 /// What a client wants to be otherwise.
@@ -62,20 +66,16 @@ impl Live {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
         }
         let now = Instant::now();
-        let Asks { style, queries, position } = asks;
+        let Asks { style, queries, position, address } = asks;
         let wanted = self.wanted(&program, queries, 0, position, now);
         if let (Style::Plain, [Err((_, failure))]) = (style, wanted.as_slice()) {
             return Err(failure.clone());
         }
         let caller = program.has_context.then(caller);
         let opened = self.with(|registry| {
-            (registry.sessions() < self.limits.streams).then(|| registry.open(Opening { style, caller, wanted }, now))
-        });
-        let Some(opened) = opened else {
-            let streams = self.limits.streams;
-            let message = format!("this server already serves {streams} live streams, its limit");
-            return Err(Failure::new(Code::Unavailable, message));
-        };
+            self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
+            Ok::<_, Failure>(registry.open(Opening { style, caller, wanted, address }, now))
+        })?;
         let stream = Stream { live: self.this.clone(), opened };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
@@ -145,6 +145,20 @@ impl Live {
             return Err(Failure::new(Code::Unauthorized, "what said who you are has expired; bring a new token"));
         }
         Ok(known)
+    }
+
+    /// Whether there may be one more stream; `of_address`: so many has its client.
+    fn has_room(&self, streams: usize, of_address: Option<usize>) -> Result<(), Failure> {
+        let Limits { streams: most, streams_per_address: most_of_address, .. } = self.limits;
+        if streams >= most {
+            let message = format!("this server already serves {most} live streams, its limit");
+            return Err(Failure::new(Code::Unavailable, message));
+        }
+        if of_address.is_some_and(|streams| streams >= most_of_address) {
+            let message = format!("this address already has {most_of_address} live streams, its limit");
+            return Err(Failure::new(Code::RateLimited, message));
+        }
+        Ok(())
     }
 
     /// What is asked for, in our words; `watched` queries there are already.

@@ -62,7 +62,7 @@ impl Postgres {
         }
         let options: PgConnectOptions =
             url.parse().map_err(|error: sqlx::Error| DbError::Address(error.to_string()))?;
-        // Numbers are spelled exactly by default; poolers refuse to be told so.
+        // A parameter of the driver's that poolers refuse.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
         if config.create_database && create_database(&options).await? {
             tracing::info!("created the database");

@@ -50,6 +50,8 @@ impl Setup {
             // Left to itself, Postgres plans anew wherever an array is bound, because
             // it expects ten elements, and that costs more than the statement.
             ("plan_cache_mode", PLANNED_ONCE.to_owned()),
+            // Numbers as they are, in the text that `raw` gives.
+            ("extra_float_digits", "1".to_owned()),
         ];
         Setup { settings, isolation }
     }

@@ -214,3 +214,28 @@ async fn new_code_runs_what_is_watched_and_a_new_kind_of_code_ends_the_streams()
     assert!(!session.hear().await);
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_counted_by_process_and_by_address_where_a_proxy_says_it() {
+    let db = TestDb::new().await;
+    let options = json!({ "trustProxy": true, "limits": { "streams": 4, "streamsPerAddress": 2 } });
+    let app = db.app_with(options, tables(), crate::shared::functions()).await;
+    // Whatever a client sends itself, our proxy adds the address it sees.
+    let from = |address: &str| app.client().with_header("x-forwarded-for", &format!("10.9.9.9, {address}"));
+    let first = [from("10.0.0.1").live(json!([])).await, from("10.0.0.1").live(json!([])).await];
+    let refused = from("10.0.0.1").try_live(json!([])).await.map(|_| ()).expect_err("its third");
+    assert_eq!((refused.status, refused.code()), (429, "RATE_LIMITED"));
+    let mut others = vec![from("10.0.0.2").live(json!([])).await, from("127.0.0.1").live(json!([])).await];
+    let refused = from("10.0.0.3").try_live(json!([])).await.map(|_| ()).expect_err("the fifth of all");
+    assert_eq!((refused.status, refused.code()), (503, "UNAVAILABLE"));
+    drop(first);
+    convoy_testkit::within(async {
+        while app.engine.stats().sessions > 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    others.push(from("10.0.0.1").live(json!([])).await);
+    assert_eq!(app.engine.stats().sessions, 3);
+    app.engine.close().await;
+}

@@ -174,7 +174,7 @@ async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String>
 async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_everything() {
     let db = TestDb::new().await;
     // Asked again and again, nothing would ever come to rest.
-    let app = db.app_with(json!({ "limits": { "pollEveryMs": 600_000 } }), tables(), with_raw()).await;
+    let app = db.app_with(json!({ "limits": { "pollEveryMs": 600_000, "lingerMs": 0 } }), tables(), with_raw()).await;
     db.psql()
         .await
         .run(

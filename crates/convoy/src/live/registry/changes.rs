@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::query::{Phase, What};
 use super::session::Gate;
-use super::{LINGER, MOST_LINGERING, Registry};
+use super::{MOST_LINGERING, Registry};
 use crate::change::{By, Change, ChangeKind, Changes};
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
@@ -120,7 +120,7 @@ impl Registry {
     pub(super) fn sweep(&mut self, now: Instant) {
         while let Some((since, id)) = self.lingering.front().copied() {
             let full = self.lingering.len() > MOST_LINGERING;
-            if !full && now.saturating_duration_since(since) < LINGER {
+            if !full && now.saturating_duration_since(since) < self.linger {
                 return;
             }
             self.lingering.pop_front();

@@ -1,5 +1,7 @@
 //! Sessions from their beginning to their end, and who they are meanwhile.
 
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ pub struct Opening {
     pub caller: Option<Arc<str>>,
     /// What it watches.
     pub wanted: Vec<Wanted>,
+    /// The client's address, where streams are counted by it.
+    pub address: Option<IpAddr>,
 }
 
 /// Whether a session that was just opened may be served.
@@ -40,9 +44,13 @@ impl Registry {
     /// Opens a session. Where there is a context to make, its gate is shut until
     /// that has been made.
     pub fn open(&mut self, opening: Opening, now: Instant) -> Opened {
-        let Opening { style, caller, wanted } = opening;
+        let Opening { style, caller, wanted, address } = opening;
         let opened = Opened { id: SessionId::random(), wake: Arc::default() };
         let mut session = Session::new(style, caller, opened.wake.clone());
+        session.address = address;
+        if let Some(address) = address {
+            *self.by_address.entry(address).or_default() += 1;
+        }
         if style == Style::Protocol {
             session.notices.push(Message::Session(opened.id));
         }
@@ -78,10 +86,15 @@ impl Registry {
     pub fn close(&mut self, id: SessionId, now: Instant) {
         let watched: Vec<_> = self.sessions.get(&id).map_or(Vec::new(), |open| open.subs.keys().copied().collect());
         watched.into_iter().for_each(|member| self.unwatch(id, member, now));
-        if let Some(session) = self.sessions.remove(&id)
-            && let Some(gate) = session.gate_query
-        {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        if let Some(gate) = session.gate_query {
             self.forget(gate);
+        }
+        if let Some(Entry::Occupied(mut count)) = session.address.map(|address| self.by_address.entry(address)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 

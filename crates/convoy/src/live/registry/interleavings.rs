@@ -33,7 +33,7 @@ struct World {
 impl World {
     fn new(mistakes: Mistakes) -> Shared<World> {
         Shared::new(World {
-            registry: Mutex::new(Registry::new(false, mistakes)),
+            registry: Mutex::new(Registry::new(Duration::from_secs(1), false, mistakes)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
             start: Instant::now(),
@@ -96,7 +96,8 @@ struct Client {
 impl Client {
     fn open(world: &Shared<World>, table: &'static str) -> Client {
         let (world, now) = (world.clone(), world.now());
-        let opening = Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch(0, table, None))] };
+        let opening =
+            Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch(0, table, None))], address: None };
         let session = world.with(|registry| registry.open(opening, now)).id;
         Client { world, session, table, latest: None }
     }

@@ -20,6 +20,7 @@ mod session;
 mod variants;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,9 +46,7 @@ use query::{Phase, Query};
 use session::Session;
 use variants::Variants;
 
-/// How long an answer that nobody watches any more is kept, for those who come
-/// back, and how many such.
-const LINGER: Duration = Duration::from_secs(10);
+/// How many answers that nobody watches any more are kept, for those who come back.
 const MOST_LINGERING: usize = 10_000;
 
 /// How old the feed's last word may be for answers from memory.
@@ -64,8 +63,12 @@ pub struct Registry {
     next_id: QueryId,
     /// Counts loads of new code.
     generation: u64,
+    /// How many sessions have which address, of those that are counted so.
+    by_address: HashMap<IpAddr, usize>,
     /// Queries of all sessions.
     watching: usize,
+    /// How long answers are kept that nobody watches any more.
+    linger: Duration,
     /// Queries without members, the first that will be forgotten in front.
     lingering: VecDeque<(Instant, QueryId)>,
     /// What was visible in the database then has been told.
@@ -132,6 +135,18 @@ pub struct Asked<'a> {
     pub since: Instant,
 }
 
+/// Whether an answer is held.
+#[derive(Debug)]
+pub enum Held {
+    /// It is, and was true at this moment.
+    Yes(Arc<Answer>, Instant),
+    /// There is one that nothing is known to have changed, but not for certain
+    /// late enough: the feed has to read first.
+    Unvouched,
+    /// No.
+    No,
+}
+
 /// How much there is to keep current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
@@ -146,9 +161,10 @@ pub struct Counts {
 }
 
 impl Registry {
-    /// An empty one; `explains`: causes are kept.
-    pub fn new(explains: bool, mistakes: Mistakes) -> Registry {
-        Registry { explains, mistakes, ..Registry::default() }
+    /// An empty one, which keeps answers that nobody watches any more for so long;
+    /// `explains`: causes are kept.
+    pub fn new(linger: Duration, explains: bool, mistakes: Mistakes) -> Registry {
+        Registry { linger, explains, mistakes, ..Registry::default() }
     }
 
     /// What is to be done because of what has happened since this was last asked.
@@ -252,22 +268,16 @@ impl Registry {
         }
     }
 
-    /// The answer to a question, where it is held here, is known to have been true
-    /// late enough, and the caller may have it; and until when it is known to have
-    /// been true.
-    pub fn held(&self, ask: &Asked<'_>, now: Instant) -> Option<(Arc<Answer>, Instant)> {
+    /// The answer to a question, if it is held here for a caller like this one.
+    pub fn held(&self, ask: &Asked<'_>, now: Instant) -> Held {
         let Asked { topic, identity, since } = *ask;
+        let found = self.variants.find(topic, identity).and_then(|id| self.queries.get(&id));
+        let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return Held::No };
+        let answer = query.answer.clone().filter(|answer| answer.data().is_some());
+        let (Some(answer), Some(true_at)) = (answer, query.true_at(self.fed)) else { return Held::No };
         // A feed that has fallen silent vouches for nothing.
-        if self.fed.is_none_or(|fed| now.saturating_duration_since(fed) > FRESH) {
-            return None;
-        }
-        let query = self.queries.get(&self.variants.find(topic, identity)?)?;
-        if !matches!(query.phase, Phase::Idle) {
-            return None;
-        }
-        let true_at = query.true_at(self.fed)?;
-        let answer = query.answer.clone().filter(|answer| answer.data().is_some())?;
-        (true_at >= since).then_some((answer, true_at))
+        let is_fresh = self.fed.is_some_and(|fed| now.saturating_duration_since(fed) <= FRESH);
+        if is_fresh && true_at >= since { Held::Yes(answer, true_at) } else { Held::Unvouched }
     }
 
     /// Whether anyone may be answered to this from here at all.
@@ -290,6 +300,11 @@ impl Registry {
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How many sessions an address has.
+    pub fn sessions_of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).copied().unwrap_or_default()
     }
 
     /// Whether nothing is to be kept current.

@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,8 @@ pub struct Session {
     pub style: Style,
     /// Who asks, as text for the host; where the program wants to know.
     pub caller: Option<Arc<str>>,
+    /// The client's address, where streams are counted by it.
+    pub address: Option<IpAddr>,
     pub gate: Gate,
     pub gate_query: Option<QueryId>,
     pub known: Known,
@@ -132,6 +135,7 @@ impl Session {
         Session {
             style,
             caller,
+            address: None,
             gate: Gate::Unknown,
             gate_query: None,
             known: Known::default(),

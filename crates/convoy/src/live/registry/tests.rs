@@ -6,6 +6,8 @@ use crate::error::{Code, Failure};
 use crate::live::answer::{Made, spelled};
 use crate::live::message::Message;
 
+const LINGER: Duration = Duration::from_secs(10);
+
 /// A registry and a clock that goes on by itself.
 struct World {
     registry: Registry,
@@ -18,7 +20,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        World { registry: Registry::new(true, Mistakes::default()), now: Instant::now() }
+        World { registry: Registry::new(LINGER, true, Mistakes::default()), now: Instant::now() }
     }
 
     fn now(&mut self) -> Instant {
@@ -28,7 +30,7 @@ impl World {
 
     fn open(&mut self, caller: Option<&str>, inputs: &[&str]) -> Client {
         let wanted = (1..).zip(inputs).map(|(id, input)| Ok(watching(id, input))).collect();
-        let opening = Opening { style: Style::Protocol, caller: caller.map(Into::into), wanted };
+        let opening = Opening { style: Style::Protocol, caller: caller.map(Into::into), wanted, address: None };
         let now = self.now();
         Client(self.registry.open(opening, now).id)
     }
@@ -230,7 +232,7 @@ fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one()
     let early = world.now;
     let come_back = |world: &mut World, since| {
         let watch = Watch { held: hash, since: Some(since), ..watching(1, "{}") };
-        let opening = Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch)] };
+        let opening = Opening { style: Style::Protocol, caller: None, wanted: vec![Ok(watch)], address: None };
         let now = world.now();
         let client = Client(world.registry.open(opening, now).id);
         let told = world.told(client);
@@ -374,7 +376,8 @@ fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
 fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
     let mut world = World::new();
     let refused = || Err(Failure::new(Code::Unauthorized, "who?"));
-    let opening = Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))] };
+    let opening =
+        Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))], address: None };
     let now = world.now();
     let opened = world.registry.open(opening, now);
     let [gate] = world.to_run()[..] else { panic!("its gate") };
