@@ -7,7 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { threadId } from 'node:worker_threads';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
-import { type Convoy, type ConvoyModuleOptions, createConvoy } from '@avvos/convoy/node';
+import { type Convoy, type ConvoyModuleOptions, createConvoy, type StartFile } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 
@@ -78,6 +78,12 @@ describe('workers', () => {
     const parts = { schema: {} as never, functions: {}, databaseUrl: 'postgres://nowhere' };
     await expect(createConvoy({ ...parts, workers: 2 })).rejects.toThrow(/new URL\('\.\/program\.js'/);
     await expect(createConvoy({ ...parts, workers: 0 })).rejects.toThrow(/from 1/);
+  });
+
+  it('import a start file, and start nothing by that', async () => {
+    const { createConvoyServer } = (await import(new URL('./programs/start.mjs', import.meta.url).href)) as StartFile;
+    convoy = await createConvoyServer({ workers: 2, databaseUrl: freshDatabaseUrl(), createDatabase: true });
+    expect((await threads()).size).toBe(2);
   });
 
   it('say what is wrong with the module', async () => {
