@@ -1,10 +1,13 @@
 /** Functions on worker threads: real threads, the real engine, and everything that can end or hold up a thread. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { threadId } from 'node:worker_threads';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
-import { type Convoy, type ConvoyModuleOptions, createConvoy } from '@avvos/convoy/node';
+import { type Convoy, type ConvoyModuleOptions, createConvoy, type StartFile } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 
@@ -17,6 +20,7 @@ const addAtLast = makeMutationRef<{ text: string; marker: string; reads: boolean
 const exit = makeQueryRef<None, null>('exit');
 const actAndExit = makeActionRef<{ log: string }, null>('actAndExit');
 const throwLater = makeQueryRef<None, null>('throwLater');
+const hoard = makeQueryRef<None, null>('hoard');
 const loop = makeQueryRef<None, null>('loop');
 const never = makeQueryRef<None, null>('never');
 const me = makeQueryRef<None, [unknown, number]>('me');
@@ -74,6 +78,12 @@ describe('workers', () => {
     const parts = { schema: {} as never, functions: {}, databaseUrl: 'postgres://nowhere' };
     await expect(createConvoy({ ...parts, workers: 2 })).rejects.toThrow(/new URL\('\.\/program\.js'/);
     await expect(createConvoy({ ...parts, workers: 0 })).rejects.toThrow(/from 1/);
+  });
+
+  it('import a start file, and start nothing by that', async () => {
+    const { createConvoyServer } = (await import(new URL('./programs/start.mjs', import.meta.url).href)) as StartFile;
+    convoy = await createConvoyServer({ workers: 2, databaseUrl: freshDatabaseUrl(), createDatabase: true });
+    expect((await threads()).size).toBe(2);
   });
 
   it('say what is wrong with the module', async () => {
@@ -152,6 +162,14 @@ describe('a worker that ends', () => {
     expect(said.mock.calls.flat().join('\n')).toMatch(/nobody catches this/);
   });
 
+  it('by taking more memory than it may have is replaced', async () => {
+    await open({ resourceLimits: { maxOldGenerationSizeMb: 40 } });
+    const before = await threads();
+    await expect(convoy.query(hoard, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    await untilReplaced(before);
+    expect(said.mock.calls.flat().join('\n')).toMatch(/memory/);
+  });
+
   it.each([
     ['without a transaction', false],
     ['in a transaction', true],
@@ -224,14 +242,9 @@ describe('ends at random moments', () => {
     expect(new Set(await convoy.query(list, {})).size).toBe(80);
   });
 
-  it('of the whole Convoy leave nothing behind', async () => {
-    const databaseUrl = freshDatabaseUrl();
-    for (let round = 0; round < 8; round++) {
-      await open({ databaseUrl });
-      const calls = Array.from({ length: 10 }, () => convoy.query(where, {}).catch(() => 0));
-      if (round % 2 === 0) await Promise.all(calls);
-      await convoy.close();
-      await Promise.all(calls);
-    }
+  it('end a process as it wanted to end', async () => {
+    const script = fileURLToPath(new URL('./programs/ending.mjs', import.meta.url));
+    const child = spawn(process.execPath, [script, freshDatabaseUrl()], { stdio: 'inherit' });
+    expect(await once(child, 'exit')).toEqual([7, null]);
   });
 });

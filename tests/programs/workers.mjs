@@ -50,6 +50,11 @@ export const functions = {
       return never();
     },
   }),
+  hoard: query({
+    handler: () => {
+      for (const all = []; ; ) all.push(new Array(1_000).fill(all.length));
+    },
+  }),
   loop: query({
     handler: () => {
       for (;;);

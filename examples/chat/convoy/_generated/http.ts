@@ -8,7 +8,7 @@ import * as fn_presence from '../functions/presence.js';
 import schema from '../schema.js';
 
 /** Run as a program, this file starts the server; imported, it starts nothing. */
-export const { createConvoyServer, startConvoyServer } = defineStartFile(import.meta.url, {
+export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, {
   schema,
   functions: {
     channels: {

@@ -1,7 +1,9 @@
 /** A run the engine called for: who asks, and what its answer says beside the result. */
 
 import type { Call } from './call.js';
+import { NOT_PLAIN } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
+import { internalQuery } from './functions.js';
 import type { AnswerRest } from './native.js';
 import type { NamedFunction, Program } from './program.js';
 import { Run } from './run.js';
@@ -35,6 +37,9 @@ export interface Brought {
 /** A call from inside the program that brings nothing. */
 export const NOBODY: Asking = { request: null, brought: null, keyed: false };
 
+/** Stands for the function of a call that is about the context alone. */
+export const WHO_ASKS: NamedFunction = { name: 'createContext', definition: internalQuery({ handler: () => null }) };
+
 export class CalledRun extends Run {
   readonly asking: Asking;
   /** Who asked, once that is known. */
@@ -53,7 +58,8 @@ export class CalledRun extends Run {
     const isQuery = fn.definition.kind === 'query';
     const refreshMs = isQuery ? call.refreshMs : null;
     const expiresAt = isQuery ? this.expiresAt : null;
-    const seen = observer === null ? null : observer.seen();
+    // A context says something in any case.
+    const seen = observer?.seen() ?? (fn === WHO_ASKS && this.context !== null ? NOT_PLAIN : null);
     if (held === null && identity === null && refreshMs === null && expiresAt === null && seen === null) return null;
     const rest: AnswerRest = {
       ...(identity === null ? {} : { identity }),

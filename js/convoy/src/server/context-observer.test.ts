@@ -32,13 +32,21 @@ function run(handler: Handler, createContext?: CreateContext): Promise<Response>
   return host(handler, createContext).call('fn', {}, REQUEST);
 }
 
+/** What a run has seen beside that its context is plain, which any look has. */
 async function seenBy(handler: Handler, createContext?: CreateContext): Promise<Response['seen']> {
-  return (await run(handler, createContext)).seen;
+  return besidePlain((await run(handler, createContext)).seen);
+}
+
+function besidePlain(seen: Response['seen']): Response['seen'] {
+  if (seen === null) return null;
+  const { '@@plain': plain, ...rest } = seen;
+  expect(plain).toBe('true');
+  return rest;
 }
 
 describe('a query has seen', () => {
   it('nothing where it has looked at nothing of its caller', async () => {
-    expect(await seenBy(() => 1)).toEqual({});
+    expect((await run(() => 1)).seen).toEqual({});
     expect(await seenBy((ctx) => [ctx.now() > 0, 'db' in ctx, typeof ctx.db.query, Object.hasOwn(ctx, 'db')])).toEqual(
       {},
     );
@@ -149,7 +157,7 @@ describe('a query has seen', () => {
       body: ['ada', 'function', null],
       seen: { user: '"ada"', none: 'undefined' },
     });
-    expect((await call('lazily', {}, REQUEST)).seen).toEqual({ lazy: null });
+    expect((await call('lazily', {}, REQUEST)).seen).toMatchObject({ lazy: null });
   });
 
   it('a key after all where a function was caught that had seen it', async () => {
@@ -193,7 +201,7 @@ describe('what can be the same as no other is', () => {
       Object.defineProperty({ ...base, team: 't1' }, 'user', { get: getter, enumerable: true });
     const { body, seen } = await run((ctx) => ctx.user, createContext);
     expect(body).toBe('t1');
-    expect(seen).toEqual({ user: null, team: '"t1"' });
+    expect(besidePlain(seen)).toEqual({ user: null, team: '"t1"' });
     expect(getter).toHaveBeenCalledTimes(1);
   });
 
@@ -266,10 +274,10 @@ describe('nothing is known of a run', () => {
     ['inherits the base', (_req, base) => Object.create(base)],
     ['is frozen', (_req, base) => Object.freeze({ ...base })],
     ['is a proxy', (_req, base) => new Proxy({ ...base }, {})],
-  ])('whose context %s, and it says nothing either', async (_, createContext) => {
+  ])('whose context %s, and it says that it is like none', async (_, createContext) => {
     const { call, engine } = host((ctx) => typeof ctx.now, createContext);
     expect(await call('fn', {}, REQUEST)).toMatchObject({ ok: true, seen: null });
-    expect(await engine.whoAsks(REQUEST)).toMatchObject({ ok: true, body: null, seen: null });
+    expect(await engine.whoAsks(REQUEST)).toMatchObject({ ok: true, body: null, seen: { '@@plain': null } });
   });
 
   it('whose context loses its base while it runs', async () => {
@@ -377,7 +385,7 @@ describe('a context alone', () => {
     ]);
     const { seen: said } = await engine.whoAsks(REQUEST);
     const { seen } = await call('fn', {}, REQUEST);
-    expect(Object.keys(seen ?? {}).sort()).toEqual(['@@keys', '@@symbols', 'none', 'team', 'user']);
+    expect(Object.keys(seen ?? {}).sort()).toEqual(['@@keys', '@@plain', '@@symbols', 'none', 'team', 'user']);
     for (const [key, text] of Object.entries(seen ?? {})) expect(said?.[key] ?? 'undefined').toBe(text);
   });
 

@@ -2,10 +2,11 @@
  * What a query looks at of its context, which decides with whom its result may be shared: only with callers whose
  * context says the same of everything it has looked at.
  *
- * The handler gets a proxy that notes each key before it gives its value out. What is the base's own is not noted, since
- * it is the same for everyone; so a context in which any of that is missing or replaced is not observed at all, and
- * neither is one that may hold more than its members show. Nothing is then known of the run, and its result is its
- * caller's alone. The same goes for a context that somebody changes.
+ * The handler gets a proxy that notes each key before it gives its value out. What is the base's own is not noted by its
+ * key, since it is the same in every context that is plain: in which the base is as it was, and which holds no more than
+ * its members show. Any look at all is noted as one at a plain context, and of one that is not, that is all it says: it
+ * is like none. A run with such a context is not observed, so nothing is known of it and its result is its caller's
+ * alone. The same goes for a context that somebody changes.
  */
 
 import { types } from 'node:util';
@@ -16,6 +17,12 @@ export type Seen = ReadonlyMap<string, string | null>;
 
 /** The text of a key that is not there. */
 const ABSENT = 'undefined';
+
+/** Stands for the context being plain. */
+const PLAIN = '@@plain';
+
+/** What a context says that is not. */
+export const NOT_PLAIN: Seen = new Map([[PLAIN, null]]);
 
 /** Stands for which keys there are, and in what order. */
 const KEYS = '@@keys';
@@ -76,6 +83,7 @@ export class ContextObserver implements ProxyHandler<object> {
   }
 
   ownKeys(target: object): (string | symbol)[] {
+    this.#note(target, PLAIN);
     this.#note(target, KEYS);
     return Reflect.ownKeys(target);
   }
@@ -112,6 +120,7 @@ export class ContextObserver implements ProxyHandler<object> {
   }
 
   #look(target: object, key: string | symbol): void {
+    if (this.#texts.size === 0) this.#note(target, PLAIN);
     if (!Object.hasOwn(this.#base, key)) this.#note(target, isStrange(key) ? STRANGE : (key as string));
   }
 
@@ -134,6 +143,7 @@ function isPlainOver(context: object, base: object): boolean {
 
 /** What a context says under `name`. */
 function textOf(context: object, name: string): string | null {
+  if (name === PLAIN) return 'true';
   if (name === KEYS) {
     const keys = Reflect.ownKeys(context);
     return keys.some(isStrange) ? null : shortened(JSON.stringify(keys));

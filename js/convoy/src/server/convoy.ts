@@ -3,6 +3,7 @@
  * loads programs into it one at a time, and closes it.
  */
 
+import type { ResourceLimits } from 'node:worker_threads';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
@@ -13,7 +14,7 @@ import { type LoadReport, loadNative, type NativeEngine, type NativeModule } fro
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { ThisThread, type ThreadOptions, type Threads } from './threads.js';
-import { WorkerThreads } from './worker-threads.js';
+import { type WorkersWanted, WorkerThreads } from './worker-threads.js';
 
 /** Published limits; what is left out keeps its default. Each has an error of its own. */
 export interface ConvoyLimits {
@@ -64,6 +65,8 @@ export interface EngineOptions {
   readonly sync?: boolean;
   /** Threads that run functions (1). More than one need `program`. */
   readonly workers?: number;
+  /** What each of them may take, as Node has it: `{ maxOldGenerationSizeMb: 512 }`. */
+  readonly resourceLimits?: ResourceLimits;
 }
 
 /** Everything `createConvoy` takes of a program whose functions run in the thread that calls it. */
@@ -151,20 +154,20 @@ export async function openConvoy(
 interface Parts {
   readonly source: ProgramSource | ProgramModule;
   /** `null`: the functions run in this thread. */
-  readonly workers: number | null;
+  readonly workers: WorkersWanted | null;
   readonly engineOptions: object;
 }
 
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
-  const { workers = 1, sync: _sync, ...rest } = options;
-  if (!Number.isInteger(workers) || workers < 1) throw new RangeError(`workers is ${workers}; give a number from 1.`);
+  const { workers: count = 1, resourceLimits = {}, sync: _sync, ...rest } = options;
+  if (!Number.isInteger(count) || count < 1) throw new RangeError(`workers is ${count}; give a number from 1.`);
   if (rest.program !== undefined) {
     const { program, ...engineOptions } = rest;
-    return { source: { program }, workers, engineOptions };
+    return { source: { program }, workers: { count, resourceLimits }, engineOptions };
   }
-  if (workers > 1) {
+  if (count > 1) {
     throw new TypeError(
-      `workers: ${workers} needs a module that each of them imports. Put schema, functions and createContext into one ` +
+      `workers: ${count} needs a module that each of them imports. Put schema, functions and createContext into one ` +
         'that exports them, and give its address instead: ' +
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
@@ -173,7 +176,7 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
   return { source: { schema, functions, createContext }, workers: null, engineOptions };
 }
 
-function threadsFor(engine: NativeEngine, workers: number | null, options: ThreadOptions): Threads {
+function threadsFor(engine: NativeEngine, workers: WorkersWanted | null, options: ThreadOptions): Threads {
   return workers === null ? new ThisThread(engine, options) : new WorkerThreads(engine, workers, options);
 }
 

@@ -9,11 +9,11 @@ import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { outcomeIn } from './arrival.js';
 import { Call } from './call.js';
-import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson } from './called-run.js';
+import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASKS } from './called-run.js';
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
-import { internalQuery, parseEarliest, RESULT } from './functions.js';
+import { parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
 import { contextIn, expiryOf } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
@@ -207,9 +207,6 @@ export class Host {
     return { request: null, brought, keyed: false };
   }
 }
-
-/** Stands for the function of a delivery that is about the context alone. */
-const WHO_ASKS: NamedFunction = { name: 'createContext', definition: internalQuery({ handler: () => null }) };
 
 /** What a context was made from. */
 interface From {

@@ -111,7 +111,8 @@ async function answers(handler: (ctx: Ctx) => unknown, made: (base: object) => o
 
 /** What the engine does: a text for each key the run has looked at, and no text is like none. */
 function mayShare(seen: Response['seen'], says: Response['seen'], noTextsAreAlike = false): boolean {
-  if (seen === null || says === null) return false;
+  if (seen === null) return false;
+  if (says === null) throw new Error('a context says something in any case');
   return Object.entries(seen).every(([key, text]) => {
     const said = key in says ? says[key] : 'undefined';
     return text === said && (text !== null || noTextsAreAlike);

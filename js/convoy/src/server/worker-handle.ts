@@ -1,6 +1,6 @@
 /** One worker thread, from outside: what it has loaded, and how it ends. */
 
-import { Worker } from 'node:worker_threads';
+import { type ResourceLimits, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
 
 export class WorkerHandle {
@@ -13,8 +13,8 @@ export class WorkerHandle {
   readonly #loads = new Map<number, Load>();
   #why: string | null = null;
 
-  constructor(settings: WorkerSettings) {
-    const worker = new Worker(new URL('./worker-thread.js', import.meta.url), { workerData: settings });
+  constructor(settings: WorkerSettings, resourceLimits: ResourceLimits) {
+    const worker = new Worker(new URL('./worker-thread.js', import.meta.url), { workerData: settings, resourceLimits });
     this.#worker = worker;
     this.id = worker.threadId;
     worker.on('message', (message: FromWorker) => this.#hear(message));

@@ -4,6 +4,7 @@
  * is in place once all threads have it.
  */
 
+import type { ResourceLimits } from 'node:worker_threads';
 import { formatPath, sendingProblem } from '../values/json.js';
 import { arriving } from './arrival.js';
 import type { LoadReport, NativeEngine } from './native.js';
@@ -18,6 +19,11 @@ const LASTING_MS = 2_000;
 
 /** How long a place stays empty whose threads keep ending at once: longer each time, up to this. */
 const LONGEST_PAUSE_MS = 1_000;
+
+export interface WorkersWanted {
+  readonly count: number;
+  readonly resourceLimits: ResourceLimits;
+}
 
 /** A program that the engine has. */
 interface InPlace {
@@ -38,14 +44,16 @@ interface Place {
 export class WorkerThreads implements Threads {
   readonly #engine: NativeEngine;
   readonly #settings: WorkerSettings;
+  readonly #resourceLimits: ResourceLimits;
   readonly #places: readonly Place[];
   readonly #running = new Set<WorkerHandle>();
   #inPlace: InPlace | null = null;
   #nextNumber = 1;
   #isClosed = false;
 
-  constructor(engine: NativeEngine, count: number, { sync, dev }: ThreadOptions) {
+  constructor(engine: NativeEngine, { count, resourceLimits }: WorkersWanted, { sync, dev }: ThreadOptions) {
     this.#engine = engine;
+    this.#resourceLimits = resourceLimits;
     const number = engine.share((id) => this.#endStuck(id));
     this.#settings = { engine: number, sync, dev };
     this.#places = Array.from({ length: count }, () => ({ ready: this.#start(0), failures: 0 }));
@@ -96,7 +104,7 @@ export class WorkerThreads implements Threads {
   async #start(pauseMs: number): Promise<WorkerHandle> {
     if (pauseMs > 0) await pause(pauseMs);
     if (this.#isClosed) throw new Error('This Convoy is closed.');
-    const thread = new WorkerHandle(this.#settings);
+    const thread = new WorkerHandle(this.#settings, this.#resourceLimits);
     this.#running.add(thread);
     void thread.ended.then(() => this.#running.delete(thread));
     try {

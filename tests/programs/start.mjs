@@ -1,0 +1,5 @@
+/** A start file, as `convoy/_generated/http.ts` is one. */
+import { defineStartFile } from '@avvos/convoy/node';
+import * as source from './workers.mjs';
+
+export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, source);
