@@ -12,6 +12,7 @@ import { LiveSession } from './live-wire.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
 
 const PEOPLE = LONG ? 50 : 10;
+/** Of people, from 1 on. Notes of level 0 are everybody's. */
 const LEVELS = 4;
 const STREAMS = LONG ? 500 : 80;
 const MUTATIONS = LONG ? 20_000 : 400;
@@ -78,8 +79,8 @@ const watched = {
         .query('settings')
         .withIndex('by_name', (q) => q.eq('name', 'strict'))
         .first();
-      const most = strict?.on === true ? ctx.clearance.level : 0;
-      return (await ctx.db.query('notes').collect()).filter(({ level }) => level <= most);
+      const only = strict?.on === true ? ctx.clearance.level : 0;
+      return (await ctx.db.query('notes').collect()).filter(({ level }) => level === only);
     },
   }),
   /** By something that is not plain data, where there is one. */
@@ -150,7 +151,7 @@ function shownBy(name: Watched, notes: readonly Note[], { person, badge }: Viewe
     case 'mine':
       return upTo(person.level).filter(({ owner }) => owner === person.id);
     case 'sometimes':
-      return upTo(strict ? person.level : 0);
+      return notes.filter(({ level }) => level === (strict ? person.level : 0));
     case 'byBadge':
       return upTo(badge ? person.level : 0);
   }
@@ -175,8 +176,8 @@ class Screen implements Viewer {
   readonly #baseUrl: string;
   readonly #names: readonly Watched[];
   readonly #seen: Seen;
-  /** The most the person may see, while it changes. */
-  #most: number;
+  /** Who else the person was a moment ago; then there may still be on its way what was theirs. */
+  #before: Person | null = null;
   #session!: LiveSession;
   #fences = 1_000;
 
@@ -186,7 +187,6 @@ class Screen implements Viewer {
     this.badge = badge;
     this.#names = names;
     this.#seen = seen;
-    this.#most = person.level;
   }
 
   async open(held?: LiveSession['held']): Promise<this> {
@@ -208,17 +208,16 @@ class Screen implements Viewer {
     const { held } = this.#session;
     await this.#session.close();
     this.person = person;
-    this.#most = person.level;
     await this.open(held);
   }
 
   /** A new token of the same person, who may see more by it, or less. */
-  async rises(level: number): Promise<void> {
-    this.#most = Math.max(this.person.level, level);
+  async turns(level: number): Promise<void> {
+    this.#before = this.person;
     this.person = { ...this.person, level };
     expect(await this.#session.change({}, tokenOf(this.person, this.badge))).toBe(200);
     await this.caughtUp();
-    this.#most = level;
+    this.#before = null;
   }
 
   /** Somebody else's token does not do for this session. */
@@ -254,12 +253,16 @@ class Screen implements Viewer {
   #look(name: Watched, notes: readonly Note[]): void {
     this.#seen.results++;
     this.#seen.rows += notes.length;
-    const person = { ...this.person, level: this.#most };
-    // Strict shows the most that may be seen.
-    const allowed = new Set(shownBy(name, notes, { person, badge: this.badge }, true));
+    const people = [this.person, ...(this.#before === null ? [] : [this.#before])];
+    const allowed = new Set(
+      people.flatMap((person) =>
+        [true, false].flatMap((strict) => shownBy(name, notes, { person, badge: this.badge }, strict)),
+      ),
+    );
     for (const note of notes) {
-      if (!allowed.has(note))
-        this.#seen.foreign.push(`${name} showed ${JSON.stringify(person)} ${JSON.stringify(note)}`);
+      if (!allowed.has(note)) {
+        this.#seen.foreign.push(`${name} showed ${JSON.stringify(this.person)} ${JSON.stringify(note)}`);
+      }
     }
   }
 }
@@ -281,7 +284,7 @@ async function play({ streams, mutations, mistakes = [] }: Scene): Promise<Seen>
     const { port } = await convoy.listen({ port: 0 });
     const baseUrl = `http://127.0.0.1:${port}`;
     const seen: Seen = { results: 0, rows: 0, foreign: [] };
-    const somebody = (): Person => ({ id: `p${random.below(PEOPLE)}`, level: random.below(LEVELS) });
+    const somebody = (): Person => ({ id: `p${random.below(PEOPLE)}`, level: 1 + random.below(LEVELS) });
     for (let at = 0; at < streams; at++) {
       screens.push(new Screen(baseUrl, somebody(), at % 7 === 0, [...new Set(random.picks(NAMES, 2))], seen));
     }
@@ -293,7 +296,7 @@ async function play({ streams, mutations, mistakes = [] }: Scene): Promise<Seen>
       const turn = random.below(4);
       if (turn === 0) await screen.becomes(somebody());
       // Who has a badge is known by their token, so another token is another person.
-      if (turn === 1 && !screen.badge) await screen.rises(random.below(LEVELS));
+      if (turn === 1 && !screen.badge) await screen.turns(1 + random.below(LEVELS));
       if (turn === 2) await screen.refuses({ ...screen.person, id: `${screen.person.id}'s friend` });
     }
     await Promise.all(screens.map((screen) => screen.caughtUp()));
@@ -336,7 +339,7 @@ class Stage {
 
   async #one(free: Note[]): Promise<void> {
     const owner = `p${this.#random.below(PEOPLE)}`;
-    const level = this.#random.below(LEVELS);
+    const level = this.#random.below(LEVELS + 1);
     const [note] = free.splice(this.#random.below(free.length), 1);
     if (note === undefined || this.notes.length < this.#random.below(2 * NOTES)) {
       const id = (await this.#call('write', { owner, level })) as string;
