@@ -40,6 +40,20 @@ export interface ConvoyLimits {
   readonly waitingCalls?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
+  /** Live streams of one client address (64), where `trustProxy` says what that is; `RATE_LIMITED`. */
+  readonly streamsPerAddress?: number;
+  /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
+  readonly queriesPerStream?: number;
+  /** After how long the context of a live stream is made again whatever happens, in milliseconds (60,000). */
+  readonly contextMs?: number;
+  /** How long an answer is kept that nobody watches any more, in milliseconds (10,000). */
+  readonly lingerMs?: number;
+  /** How long a client may take nothing of what it is sent, in milliseconds (60,000). */
+  readonly stallMs?: number;
+  /** Between two looks at a table that no trigger of Convoy's watches, in milliseconds (5,000). */
+  readonly pollEveryMs?: number;
+  /** Between two looks at the triggers, in milliseconds (15,000). */
+  readonly triggersMs?: number;
   /** How long a client may take to send its headers, in milliseconds (10,000). */
   readonly headerMs?: number;
   /** How long a client may take to send its body, in milliseconds (30,000). */
@@ -59,6 +73,8 @@ export interface EngineOptions {
   readonly poolSize?: number;
   /** Where our paths begin (`/api`). */
   readonly basePath?: string;
+  /** A proxy of yours stands before: the client's address is the last one in `X-Forwarded-For` (it is not). */
+  readonly trustProxy?: boolean;
   /** Development: messages and stacks of unexpected errors reach the client, and likely mistakes are warned of. */
   readonly dev?: boolean;
   /** Whether loading creates missing tables and indexes (it does, and never drops anything). */
