@@ -3,6 +3,7 @@
 
 mod answer;
 mod delta;
+mod doubt;
 mod identity;
 pub mod incoming;
 mod intervals;
@@ -59,6 +60,8 @@ pub struct Live {
     read_now: Arc<Notify>,
     /// Functions that were warned of.
     warned: Mutex<HashSet<Arc<str>>>,
+    /// Functions that were seen to give different results to callers who share them.
+    differing: Mutex<HashSet<Arc<str>>>,
     /// How many live queries run at once: fewer than there are connections, so
     /// that a burst of re-runs does not starve calls.
     runs: Semaphore,
@@ -91,6 +94,9 @@ pub struct Setting {
 #[derive(Debug, Serialize)]
 pub struct Overview {
     sessions: usize,
+    /// Functions that were seen to give different results to callers who share
+    /// them, which is an error in them.
+    differing: Vec<String>,
     queries: Vec<Described>,
 }
 
@@ -110,6 +116,7 @@ impl Live {
             fed: watch::Sender::new(None),
             read_now,
             warned: Mutex::default(),
+            differing: Mutex::default(),
             runs: Semaphore::new(runs.max(1)),
             watched: watch::Sender::new(false),
             tasks: TaskTracker::new(),
@@ -143,8 +150,9 @@ impl Live {
 
     /// Everything that is live.
     pub fn overview(&self) -> Overview {
+        let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
         let registry = self.registry.lock();
-        Overview { sessions: registry.counts().sessions, queries: registry.describe() }
+        Overview { sessions: registry.counts().sessions, differing, queries: registry.describe() }
     }
 
     /// When a client that loses us should come again, in milliseconds: not all at

@@ -152,6 +152,9 @@ impl Live {
         let passing = answer.is_passing();
         let ended = Ended { reads, answer: Arc::new(answer), share };
         let next = self.with(|registry| registry.finish(id, ticket, ended, now));
+        if self.dev && ticket.caller.is_some() && next == Next::Rest {
+            self.doubt(id, ticket);
+        }
         Outcome { next, passing, refresh }
     }
 

@@ -219,3 +219,41 @@ async fn a_refused_plain_stream_is_refused_with_its_status_and_ends_with_its_con
     assert!(watch.message().await.is_none(), "an EventSource asks again by itself");
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn development_notices_results_that_are_shared_and_should_not_be() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({ "dev": true }), tables(), Functions::new()).await;
+    // It says that it has looked at nobody, as a function does that asks a module
+    // who is there.
+    let functions = functions().query("forgetful", |ctx, _| async move {
+        let (user, _) = who(&ctx).await?;
+        ctx.saw_nothing();
+        messages_of(&ctx, &json!(user)).await
+    });
+    app.load(functions, true).await;
+    let mut ann = as_user(&app, "ann").live(json!([query(1, "forgetful"), query(2, "all")])).await;
+    let mut bob = as_user(&app, "bob").live(json!([query(1, "forgetful"), query(2, "all")])).await;
+    let shown = ann.until(1, |_| true).await;
+    assert_eq!(bob.until(1, |_| true).await, shown, "one of them is shown what is the other's");
+    let overview = convoy_testkit::within(async {
+        loop {
+            let seen = app.client().send(hyper::Method::GET, "/api/_live", "").await.data();
+            if seen["differing"] == json!(["forgetful"]) {
+                return seen;
+            }
+            // Its runs are looked at now and then.
+            send(&app, shown["of"].as_str().expect("a user"), "x").await;
+            app.rest().await;
+        }
+    })
+    .await;
+    let watched: Vec<&Value> = overview["queries"].as_array().expect("a list").iter().collect();
+    let all = watched.iter().find(|query| query["function"] == "all").expect("it is watched");
+    assert_eq!((&all["subscribers"], &all["sharedBy"]), (&json!(2), &json!([])));
+    assert!(all["reads"].to_string().contains("by_channel where channel = \\\"all\\\""), "{all}");
+    let forgetful = watched.iter().find(|query| query["function"] == "forgetful").expect("it is watched");
+    let cause = forgetful["lastCause"].as_str().expect("a cause");
+    assert!(cause.contains("entered by_channel") && cause.ends_with("written by send"), "{cause}");
+    app.engine.close().await;
+}

@@ -257,6 +257,20 @@ impl Registry {
         self.queries.get(&id).map(|query| query.runs)
     }
 
+    /// A query's answer, and someone else who is served by it than the one its run
+    /// was made for.
+    pub fn another_caller(&self, id: QueryId, ticket: &Ticket) -> Option<(Arc<Answer>, Arc<str>)> {
+        let query = self.queries.get(&id)?;
+        let callers = query.members.iter().filter_map(|(session, _)| self.sessions.get(session)?.caller.as_ref());
+        let other = callers.filter(|caller| Some(*caller) != ticket.caller.as_ref()).min()?;
+        Some((query.answer.clone()?, other.clone()))
+    }
+
+    /// Whether nothing has touched a query since so many runs of it had begun.
+    pub fn rests_since(&self, id: QueryId, runs: u64) -> bool {
+        self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
+    }
+
     /// Queues a query that rests. `false`: it is gone, or someone else runs it.
     pub fn requeue(&mut self, id: QueryId) -> bool {
         match self.queries.get_mut(&id) {
