@@ -1,4 +1,4 @@
-//! One answer of a live query: encoded once, and shared by all who are sent it.
+//! One answer of a live query, shared by all who are sent it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -31,9 +31,8 @@ pub struct Answer {
     outcome: Result<Bytes, Failure>,
     made: Made,
     delta: Option<Delta>,
+    /// Streams that carry nothing else are all sent the same bytes.
     event: OnceLock<Bytes>,
-    ending: OnceLock<Bytes>,
-    delta_ending: OnceLock<Bytes>,
 }
 
 /// When an answer was made.
@@ -75,15 +74,7 @@ impl Answer {
             (Ok(new), Some((from, Ok(old)))) if from != hash => delta::between(from, old, new),
             _ => None,
         };
-        Answer {
-            hash,
-            outcome,
-            made,
-            delta,
-            event: OnceLock::new(),
-            ending: OnceLock::new(),
-            delta_ending: OnceLock::new(),
-        }
+        Answer { hash, outcome, made, delta, event: OnceLock::new() }
     }
 
     /// Its name.
@@ -127,30 +118,36 @@ impl Answer {
         self.event.get_or_init(encode).clone()
     }
 
-    /// The message to a session that holds nothing it could be told the
-    /// difference to, from behind the query's id.
-    pub fn ending(&self) -> &Bytes {
-        self.ending.get_or_init(|| {
-            let Made { ts, position } = &self.made;
-            match &self.outcome {
-                Ok(data) => {
-                    let head = format!(r#","hash":"{}","ts":{ts},"position":"{position}","data":"#, spelled(self.hash));
-                    [head.as_bytes(), data, b"}"].concat().into()
-                }
-                Err(error) => format!(r#","ts":{ts},"position":"{position}","error":{}}}"#, error.to_json()).into(),
+    /// Appends the whole answer as the members of a session's message, from behind
+    /// the query's id to its end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Made { ts, position } = &self.made;
+        match &self.outcome {
+            Ok(data) => {
+                let hash = spelled(self.hash);
+                out.reserve(data.len() + 160);
+                out.extend(format!(r#","hash":"{hash}","ts":{ts},"position":"{position}","data":"#).bytes());
+                out.extend_from_slice(data);
+                out.push(b'}');
             }
-        })
+            Err(error) => {
+                out.extend(format!(r#","ts":{ts},"position":"{position}","error":{}}}"#, error.to_json()).bytes());
+            }
+        }
     }
 
-    /// The same to a session that holds `held`, if there is a shorter way to say it.
-    pub fn delta_ending(&self, held: Hash) -> Option<&Bytes> {
-        let delta = self.delta.as_ref().filter(|delta| delta.from == held)?;
-        Some(self.delta_ending.get_or_init(|| {
-            let Made { ts, position } = &self.made;
-            let (from, hash) = (spelled(delta.from), spelled(self.hash));
-            let head = format!(r#","from":"{from}","hash":"{hash}","ts":{ts},"position":"{position}""#);
-            [head.as_bytes(), delta.members.as_bytes(), b"}"].concat().into()
-        }))
+    /// The difference to an answer that someone holds, if that is known.
+    pub fn delta_to(&self, held: Hash) -> Option<&Delta> {
+        self.delta.as_ref().filter(|delta| delta.from == held)
+    }
+
+    /// Appends a difference to this answer in the same way.
+    pub fn write_delta(&self, delta: &Delta, out: &mut Vec<u8>) {
+        let (Made { ts, position }, from, hash) = (&self.made, spelled(delta.from), spelled(self.hash));
+        out.reserve(delta.members.len() + 200);
+        out.extend(format!(r#","from":"{from}","hash":"{hash}","ts":{ts},"position":"{position}""#).bytes());
+        out.extend_from_slice(delta.members.as_bytes());
+        out.push(b'}');
     }
 }
 
@@ -172,6 +169,12 @@ pub mod tests {
         Answer::new("a.b", result.map(Bytes::from), made, None)
     }
 
+    fn written(answer: &Answer) -> String {
+        let mut out = Vec::new();
+        answer.write(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
     #[test]
     fn a_result_is_one_event_named_by_its_hash() {
         let answer = answer(Ok("[1,\n2]"));
@@ -181,7 +184,7 @@ pub mod tests {
         );
         assert_eq!(answer.event("a.b"), expected);
         assert_eq!(hash_in(&hash), Some(answer.hash()));
-        assert_eq!(answer.ending(), &format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
+        assert_eq!(written(&answer), format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
     }
 
     #[test]
@@ -195,7 +198,7 @@ pub mod tests {
     #[test]
     fn what_is_not_json_becomes_an_error() {
         let answer = answer(Ok("undefined"));
-        assert!(answer.failure().is_some() && answer.ending().starts_with(br#","ts":7"#));
+        assert!(answer.failure().is_some() && written(&answer).starts_with(r#","ts":7"#));
     }
 
     #[test]
@@ -210,7 +213,9 @@ pub mod tests {
             spelled(before.hash()),
             spelled(after.hash())
         );
-        assert_eq!(after.delta_ending(before.hash()), Some(&Bytes::from(expected)));
-        assert!(after.delta_ending(1).is_none());
+        let mut out = Vec::new();
+        after.write_delta(after.delta_to(before.hash()).expect("a difference"), &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert!(after.delta_to(1).is_none());
     }
 }

@@ -142,22 +142,24 @@ impl Message {
 }
 
 fn write_answer(id: ClientId, answer: &Answer, held: Option<Hash>, seq: u64, out: &mut Vec<u8>) {
-    let (kind, ending): (_, &[u8]) = match held {
-        Some(held) if held == answer.hash() => {
-            push(out, "same", seq);
-            push_id(out, id);
-            let (hash, position) = (spelled(held), answer.position());
-            out.extend(format!(r#","hash":"{hash}","position":"{position}"}}"#).bytes());
-            return;
-        }
-        Some(held) if answer.delta_ending(held).is_some() => ("rows", answer.delta_ending(held).map_or(&[], |e| e)),
-        _ if answer.failure().is_some() => ("error", answer.ending()),
-        _ => ("result", answer.ending()),
+    let delta = held.and_then(|held| answer.delta_to(held));
+    let is_held = held == Some(answer.hash());
+    let kind = match (is_held, delta, answer.failure()) {
+        (true, ..) => "same",
+        (false, Some(_), _) => "rows",
+        (false, None, Some(_)) => "error",
+        (false, None, None) => "result",
     };
-    out.reserve(ending.len() + 64);
     push(out, kind, seq);
     push_id(out, id);
-    out.extend_from_slice(ending);
+    match delta {
+        _ if is_held => {
+            let (hash, position) = (spelled(answer.hash()), answer.position());
+            out.extend(format!(r#","hash":"{hash}","position":"{position}"}}"#).bytes());
+        }
+        Some(delta) => answer.write_delta(delta, out),
+        None => answer.write(out),
+    }
 }
 
 /// `{"type":"…","seq":…`
