@@ -8,29 +8,29 @@ use crate::PATIENCE;
 /// An open stream of events.
 pub struct Events {
     body: Incoming,
-    buffer: String,
-    /// Where in the buffer the next event begins.
+    /// Bytes, since a character may arrive in two parts.
+    buffer: Vec<u8>,
+    /// Where in the buffer the next event begins, and how far it has no end.
     at: usize,
+    searched: usize,
 }
 
 impl Events {
     pub(crate) fn new(body: Incoming) -> Events {
-        Events { body, buffer: String::new(), at: 0 }
+        Events { body, buffer: Vec::new(), at: 0, searched: 0 }
     }
 
     /// The next event as it came, comments included; `None` when the stream has
     /// ended. Given up half-way, it loses nothing.
     pub async fn next(&mut self) -> Option<String> {
         loop {
-            if let Some(length) = self.buffer[self.at..].find("\n\n") {
-                let event = self.buffer[self.at..self.at + length].to_owned();
-                self.at += length + 2;
-                if self.at == self.buffer.len() {
-                    self.buffer.clear();
-                    self.at = 0;
-                }
-                return Some(event);
+            if let Some(length) = self.buffer[self.searched..].windows(2).position(|two| two == b"\n\n") {
+                let end = self.searched + length;
+                let event = self.buffer[self.at..end].to_vec();
+                (self.at, self.searched) = (end + 2, end + 2);
+                return Some(String::from_utf8(event).expect("events are text"));
             }
+            self.searched = self.buffer.len().saturating_sub(1).max(self.at);
             let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("the next event comes");
             self.take(&frame?.ok()?.into_data().ok()?);
         }
@@ -44,12 +44,13 @@ impl Events {
                 self.take(&data);
             }
         }
-        self.buffer.is_empty()
+        self.at == self.buffer.len()
     }
 
     fn take(&mut self, data: &[u8]) {
-        self.buffer.drain(..std::mem::take(&mut self.at));
-        self.buffer.push_str(std::str::from_utf8(data).expect("frames end between characters"));
+        self.buffer.drain(..self.at);
+        self.searched -= std::mem::take(&mut self.at);
+        self.buffer.extend_from_slice(data);
     }
 }
 

@@ -1,9 +1,9 @@
 //! A server in a process of its own, so that its memory can be told from the
 //! test's: this binary, started once more, to run the test at the end of this file.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use convoy_testkit::{App, Client, TestDb, allow_open_files};
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub const PADDING: usize = 32 << 10;
 /// The process; it ends with this value, and with the test's process.
 pub struct ServerProcess {
     child: Child,
+    /// What it says, which nobody reads once it serves.
+    _output: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
 }
 
@@ -35,12 +37,13 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .expect("this binary starts once more");
-        let said = BufReader::new(child.stdout.take().expect("its output is ours")).lines();
-        let address = said
+        let mut output = BufReader::new(child.stdout.take().expect("its output is ours")).lines();
+        let address = output
+            .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.split_once(SERVING).map(|(_, address)| address.parse().expect("an address")))
             .expect("the server starts");
-        ServerProcess { child, address }
+        ServerProcess { child, _output: output, address }
     }
 
     pub fn client(&self) -> Client {
