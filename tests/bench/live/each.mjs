@@ -2,15 +2,18 @@
 import { atMost } from '../targets.mjs';
 import { CONVOY, TOPICS } from './contestants.mjs';
 import { busy } from './posts.mjs';
+import { warm } from './warm.mjs';
 import { brokenFrames, brokenRuns, watch } from './watch.mjs';
 
 export const each = {
   name: 'live-each',
   title: 'one subscriber on each of many channels',
 
-  async measure(bench, { sizes, ...pace }) {
+  async measure(bench, { sizes, warmWrites, ...pace }) {
     const server = await bench.begin(CONVOY);
     const byHand = await bench.begin(TOPICS);
+    await warm(bench, CONVOY, server, warmWrites);
+    await warm(bench, TOPICS, byHand, warmWrites);
     const watched = [];
     const verdicts = [];
     const broken = [];

@@ -5,17 +5,20 @@ import { CONVOY, FLOOR, TOPICS } from './contestants.mjs';
 import { inMs } from './each.mjs';
 import { FloorProcess } from './floor.mjs';
 import { busy } from './posts.mjs';
+import { warm } from './warm.mjs';
 import { brokenFrames, brokenRuns, watch } from './watch.mjs';
 
 export const one = {
   name: 'live-one',
   title: 'many subscribers on one channel',
 
-  async measure(bench, { subscribers, ...pace }) {
+  async measure(bench, { subscribers, warmWrites, ...pace }) {
     const channels = [busy(0)];
     const all = { channels, subscribersEach: subscribers, ...pace };
     const server = await bench.begin(CONVOY);
     const byHand = await bench.begin(TOPICS);
+    await warm(bench, CONVOY, server, warmWrites);
+    await warm(bench, TOPICS, byHand, warmWrites);
     const ours = await watch(bench, CONVOY, { server }, all);
     const floor = await bench.keep(FloorProcess.start(bench.generator, around(ours.lastEvent)));
     const bare = await watch(bench, FLOOR, { server: floor }, all);

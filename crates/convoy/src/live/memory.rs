@@ -43,7 +43,7 @@ impl Live {
             return None;
         }
         let identity = match program.has_context {
-            true => match self.who(&program, &caller()).await {
+            true => match self.who(&program, caller()).await {
                 Ok(known) => known.identity,
                 Err(failure) => return Some(Err(failure)),
             },

@@ -99,7 +99,7 @@ impl Live {
         let Alteration { add, remove, renew } = alteration;
         let caller = program.has_context.then(caller);
         let known = match &caller {
-            Some(caller) => self.who(&program, caller).await?,
+            Some(caller) => self.who(&program, asking_who(caller)).await?,
             None => Known::default(),
         };
         let now = Instant::now();
@@ -135,10 +135,10 @@ impl Live {
         self.with(|registry| registry.settle(id, key));
     }
 
-    /// Who a caller is.
-    pub(super) async fn who(&self, program: &Program, caller: &str) -> Result<Known, Failure> {
+    /// What a caller's context says of them.
+    pub(super) async fn who(&self, program: &Program, caller: Arc<str>) -> Result<Known, Failure> {
         let function = program.context.clone();
-        let request = Request { function, input: "{}".into(), caller: Some(asking_who(caller)), key: None };
+        let request = Request { function, input: "{}".into(), caller: Some(caller), key: None };
         let (known, _reads) = known(self.dispatcher.query(program, &request).await);
         let known = known?;
         if known.expires.is_some_and(|expires| expires <= Instant::now()) {
