@@ -1,4 +1,4 @@
-/** `1 function`, `2 functions`. */
-export function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+/** `1 function`, `2 functions`; `several` where an s does not do. */
+export function count(n: number, noun: string, several = `${noun}s`): string {
+  return `${n} ${n === 1 ? noun : several}`;
 }

@@ -8,6 +8,7 @@ import { ensureSchema } from '../code/files.js';
 import { CodeProblem } from '../code/problem.js';
 import { DevApp } from '../dev/app.js';
 import { openDatabase, prepareStateFolder } from '../dev/database.js';
+import { listLiveOnRequest } from '../dev/live-list.js';
 import { expectFreePort, serve } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
@@ -84,7 +85,13 @@ async function bringUp({ layout, options, terminal, around, stops }: BringUp): P
 
   const show = async (convoy: Convoy) => {
     const rows: [string, string][] = [['Postgres', database.shown]];
-    if (options.serve) rows.unshift(['Server', `${await serve(convoy, options)}/api`]);
+    if (options.serve) {
+      const server = `${await serve(convoy, options)}/api`;
+      const stopListing = listLiveOnRequest(server, terminal);
+      stops.push(async () => stopListing());
+      rows.unshift(['Server', server]);
+      rows.push(['Live queries', `type live and Enter, or ${server}/_live`]);
+    }
     if (options.watch) rows.push(['Watching', path.relative(around.cwd, layout.convoyFolder) || layout.convoyFolder]);
     terminal.table(rows);
   };
