@@ -60,6 +60,8 @@ pub enum EndReason {
     Auth,
     /// New code was loaded under which nothing of this session holds.
     Reload,
+    /// More is to be said to it than it reads.
+    Overloaded,
 }
 
 /// When a client that is sent away should come again: not all at once.
@@ -102,6 +104,7 @@ impl EndReason {
             EndReason::Shutdown => "shutdown",
             EndReason::Auth => "auth",
             EndReason::Reload => "reload",
+            EndReason::Overloaded => "overloaded",
         }
     }
 }

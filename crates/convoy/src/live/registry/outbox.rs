@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::Registry;
-use super::session::{GATHER, Session, Sub, Taken};
-use crate::live::message::{EndReason, Message, SessionId};
+use super::session::{GATHER, MOST_NOTICES, Session, Sub, Taken};
+use crate::live::message::{EndReason, Message, SessionId, retry_ms};
 use crate::live::registry::query::Query;
 
 impl Registry {
@@ -82,10 +82,12 @@ impl Registry {
 
     /// Says something to a session beside its queries' answers.
     pub fn notify(&mut self, id: SessionId, message: Message) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.notices.push(message);
-            self.effects.wake.push(session.wake.clone());
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.over) else { return };
+        session.notices.push(message);
+        if session.notices.len() >= MOST_NOTICES {
+            session.end(EndReason::Overloaded, retry_ms(&self.mistakes));
         }
+        self.effects.wake.push(session.wake.clone());
     }
 }
 

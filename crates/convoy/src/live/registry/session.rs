@@ -37,6 +37,10 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// are not told; their clients do not wait for ever.
 pub const MOST_SETTLING: usize = 1_024;
 
+/// How much may wait to be said beside answers: a client that asks for nonsense and
+/// does not read what it is told of that is sent away.
+pub const MOST_NOTICES: usize = 1_024;
+
 /// How a session is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {

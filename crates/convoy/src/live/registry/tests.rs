@@ -423,6 +423,21 @@ fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
 }
 
 #[test]
+fn who_asks_for_nonsense_and_reads_nothing_is_sent_away() {
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    for _ in 0..5_000 {
+        let refused = Failure::new(Code::NotFound, "no such query");
+        let now = world.now();
+        world.registry.watch(client.0, Err((7, refused)), now);
+    }
+    let told = world.told(client);
+    assert!(told.len() <= 1_025 && told.last().is_some_and(|last| last == "end"), "{}", told.len());
+    let now = world.now();
+    assert!(world.registry.take(client.0, now).over);
+}
+
+#[test]
 fn more_changes_than_are_kept_count_as_a_hit() {
     let mut world = World::new();
     let _client = world.open(None, &["{}"]);
