@@ -149,7 +149,11 @@ pub fn functions() -> Functions {
 /// A bank with `count` accounts of 1,000 each.
 pub async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
     // A stuck function is given up soon.
-    let options = json!({ "poolSize": 8, "limits": { "mutationMs": 5_000 } });
+    bank_with(db, count, json!({ "mutationMs": 5_000 })).await
+}
+
+pub async fn bank_with(db: &TestDb, count: usize, limits: Value) -> (App, Vec<Value>) {
+    let options = json!({ "poolSize": 8, "limits": limits });
     let app = db.app_with(options, accounts(), functions()).await;
     let client = app.client();
     let mut ids = Vec::with_capacity(count);
