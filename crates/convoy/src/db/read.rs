@@ -117,10 +117,11 @@ impl Executor {
             return Ok(());
         }
         let more = rows.len() > most as usize;
-        rows.truncate(most as usize);
-        if more && let Some(row) = rows.last() {
-            self.stopped_at(scan, row)?;
+        if more && let Some(behind) = rows.last() {
+            // Not in the page, but whether the page is the last depends on it.
+            self.stopped_at(scan, behind)?;
         }
+        rows.truncate(most as usize);
         let keys = scan.key_columns();
         let place = |row: &Row| -> Result<Cursor, DbError> {
             let key = |at| Ok(row.text_or_null(3 + at)?.map(str::to_owned));

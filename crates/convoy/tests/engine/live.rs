@@ -1,6 +1,6 @@
 //! Live queries over server-sent events: who is woken by what, and how often.
 
-use crate::shared::{bodies, chat};
+use crate::shared::{bodies, chat, functions, tables};
 use convoy_testkit::{Functions, TestDb};
 use serde_json::{Value, json};
 
@@ -47,6 +47,31 @@ async fn a_row_past_the_end_of_a_limited_list_wakes_nobody() {
     assert_eq!(app.engine.stats().handler_runs - before, 1, "only the mutation ran");
     app.client().mutate("messages.send", message("a", 21, "new")).await.data();
     assert_eq!(list.next().await[0]["body"], "new");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_hears_that_it_is_the_last_when_the_row_behind_it_goes() {
+    let db = TestDb::new().await;
+    let paged = functions().query("messages.page", |ctx, input| async move {
+        ctx.op(json!({
+            "op": "page", "table": "messages", "index": "by_channel", "eq": [input["channel"]], "order": "asc", "size": 2,
+        }))
+        .await
+    });
+    let app = db.app(tables(), paged).await;
+    let mut ids = Vec::new();
+    for n in 1..=4 {
+        ids.push(app.client().mutate("messages.send", message("a", n, "x")).await.data());
+    }
+    let mut page = app.client().watch("messages.page", json!({ "channel": "a" })).await;
+    assert_eq!(page.next().await["isDone"], false);
+    let before = app.engine.stats().handler_runs;
+    app.client().mutate("messages.remove", json!({ "id": ids[3] })).await.data();
+    app.rest().await;
+    assert_eq!(app.engine.stats().handler_runs - before, 1, "what is further behind is no news");
+    app.client().mutate("messages.remove", json!({ "id": ids[2] })).await.data();
+    page.until(|page| page["isDone"] == true).await;
     app.engine.close().await;
 }
 
