@@ -151,7 +151,10 @@ interface Sending {
 const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed');
 
 function refuseClosed(sink: SubscriptionSink): Subscription {
-  queueMicrotask(() => sink.failed(closedError()));
+  queueMicrotask(() => {
+    sink.connection({ connectionState: 'closed', isReconnecting: false });
+    sink.failed(closedError());
+  });
   return { refresh: () => sink.failed(closedError()), close: () => {} };
 }
 

@@ -210,6 +210,18 @@ test('closing ends the connection, and what was known stays readable', async () 
   expect(await late.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'UNAVAILABLE' } });
 });
 
+test('a closed client asks nothing: a refetch is over at once, and a new watch says why', async () => {
+  const query = client.liveQuery(list, C);
+  query.subscribe(() => {});
+  await server.nextSession();
+  client.close();
+  await query.refetch();
+  const late = watching(client, list, { channelId: 'late' });
+  const failed = await late.until(({ status }) => status === 'error');
+  expect(failed).toMatchObject({ connectionState: 'closed', error: { code: 'UNAVAILABLE' } });
+  expect(client.connection.getSnapshot()).toBe('closed');
+});
+
 test('a listener that throws keeps nobody else from hearing', async () => {
   const surfaced = new Promise((resolve) => process.once('uncaughtException', resolve));
   const mistake = new Error('in a listener');
