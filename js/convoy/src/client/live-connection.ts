@@ -18,7 +18,7 @@ import { BEST, BETTER_AFTER_MS, forConnecting, proven, type Ways, withoutThis } 
 export interface LiveTimes {
   /**
    * The server sends a heartbeat each 15 s. Two missed and some grace mean that the path is dead, whatever TCP
-   * believes.
+   * believes. A change that is not answered in this time means the same.
    */
   readonly silenceMs: number;
   /** A link that is not taken up in this time is held back somewhere, perhaps by the browser's limit of connections. */
@@ -62,7 +62,7 @@ export class LiveConnection {
   constructor(options: LiveConnectionOptions) {
     this.#options = options;
     this.#session = new Session(options.position);
-    this.#outbox = new Outbox(this.#session, (...refused) => this.#unchanged(...refused));
+    this.#outbox = new Outbox(this.#session, (...refused) => this.#unchanged(...refused), options.times.silenceMs);
   }
 
   /** The open session's name; null while there is none, or none that settles mutations. */

@@ -104,6 +104,23 @@ describe('what is wanted', () => {
     expect((await session.nextChange()).add.map(({ args }) => args)).toEqual([C, { of: 'd' }]);
   });
 
+  test('and not taken in, be it ever so long, leads to a new connection', async () => {
+    const endpoint = new Endpoint({ baseUrl: server.baseUrl });
+    const transport = new LiveTransport({ endpoint, random: () => 0, times: { silenceMs: 200 } });
+    const impatient = createConvoyClient({ transport });
+    const first = watching(impatient, list, A);
+    const session = await server.nextSession();
+    session.result(A, [], 'h0');
+    await first.until(({ status }) => status === 'success');
+    server.answerChange = () => new Promise(() => {});
+    const heartbeat = setInterval(() => session.raw(':\n\n'), 50);
+    watching(impatient, list, B);
+    const next = await server.nextSession();
+    clearInterval(heartbeat);
+    expect(next.opening.queries).toMatchObject([{ args: A, hash: 'h0' }, { args: B }]);
+    impatient.close();
+  });
+
   test('and refused alone fails alone', async () => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
