@@ -279,12 +279,15 @@ export class LiveConnection {
   }
 
   /** The server did not take a change in. */
-  #unchanged(error: ConvoyError, { add }: SessionChange): void {
+  #unchanged(error: ConvoyError, change: SessionChange): void {
     if (isPassing(error)) this.#lost();
     // Another server, or the same one restarted; or we are someone else by now. A new session puts that right, or says
     // what is wrong.
     else if (takesDataAway(error) || error.code === 'NOT_FOUND') this.#take({ type: 'refresh' });
-    else this.#deliver(this.#session.fail(error, add));
+    else {
+      this.#session.refused(change);
+      this.#deliver(this.#session.fail(error, change.add));
+    }
   }
 
   #deliver(reports: readonly Report[]): void {

@@ -52,6 +52,12 @@ export type Reading =
   | { readonly damaged: string }
   | { readonly damaged: null; readonly reports: readonly Report[]; readonly signals: readonly Signal[] };
 
+/**
+ * How much of arguments goes into one message, in characters: whatever they are, well below the 1 MiB that a server
+ * takes. A query with more goes alone, and not in an opening, so that it is refused alone.
+ */
+const MOST_ARGS = 256 * 1024;
+
 export class Session {
   readonly #position: Position;
   readonly #wanted = new Map<number, Entry>();
@@ -113,17 +119,23 @@ export class Session {
     for (const entry of this.#wanted.values()) entry.interrupted = false;
   }
 
-  /** The whole set, for a new session. */
+  /** The set for a new session, as much of it as fits in one message. */
   open(): QueryWish[] {
     this.lose();
-    return this.#untold();
+    return this.#tell([]);
   }
 
-  /** What the server has not been told yet; from here on it counts as told. */
+  /** What the server has not been told yet, as much as fits; from here on it counts as told. */
   changes(): SessionChange {
     const remove = [...this.#asked].filter((id) => !this.#wanted.has(id));
     for (const id of remove) this.#asked.delete(id);
-    return { add: this.#untold(), remove };
+    const [first] = this.#untold();
+    return { add: this.#tell(first === undefined ? [] : [first]), remove };
+  }
+
+  /** The server refused `change` for what it adds, so what it removes is to be told again. */
+  refused({ add, remove }: SessionChange): void {
+    if (add.length > 0) for (const id of remove) this.#asked.add(id);
   }
 
   /** The queries `which`, or all of them, have failed by `error`. */
@@ -186,9 +198,20 @@ export class Session {
     return null;
   }
 
-  #untold(): QueryWish[] {
-    const untold = [...this.#wanted.values()].filter(({ id }) => !this.#asked.has(id));
-    return untold.map(({ id, name, args, held }) => {
+  #untold(): Entry[] {
+    return [...this.#wanted.values()].filter(({ id }) => !this.#asked.has(id));
+  }
+
+  /** Takes `first`, and of the other untold ones what there is room for beside them. */
+  #tell(first: readonly Entry[]): QueryWish[] {
+    const telling = new Set(first);
+    let room = MOST_ARGS - first.reduce((sum, { args }) => sum + args.length, 0);
+    for (const entry of this.#untold()) {
+      if (telling.has(entry) || entry.args.length > room) continue;
+      telling.add(entry);
+      room -= entry.args.length;
+    }
+    return [...telling].map(({ id, name, args, held }) => {
       this.#asked.add(id);
       const wish = { id, name, args: JSON.parse(args) };
       return held === null || held.hash === '' ? wish : { ...wish, hash: held.hash };
