@@ -142,6 +142,20 @@ describe('where neither gets through', () => {
     expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
   });
 
+  test('one that is UNAVAILABLE by itself keeps no other from its answers', async () => {
+    server.held = 'the body';
+    server.sockets = 'blocked';
+    server.answer = ({ args }) =>
+      (args as typeof A).of === 'a'
+        ? { body: { ok: true, data: [1] } }
+        : { status: 503, body: { ok: false, error: { code: 'UNAVAILABLE', message: 'the mail is down' } } };
+    const one = client();
+    const other = watching(one, list, B);
+    const watch = watching(one, list, A);
+    expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ data: [1] });
+    await other.until(({ isReconnecting }) => isReconnecting);
+  });
+
   test('and the server is away as well, the better ways are tried again from the first', async () => {
     server.held = 'the body';
     server.sockets = 'blocked';
