@@ -173,6 +173,28 @@ test('rows are put together from what is held, and keep their identity', async (
   expect(after.data?.[2]).toBe(before.data?.[0]);
 });
 
+test.each([
+  ['a list', (rows: Row[]) => rows as unknown, (data: unknown) => data as Row[]],
+  ['a page', (page: Row[]) => ({ page }) as unknown, (data: unknown) => (data as { page: Row[] }).page],
+] as const)('%s that a screen has sorted in place still takes the rows that come', async (what, given, rowsOf) => {
+  const watch = watching(client, list, A);
+  const session = await server.nextSession();
+  session.say({ type: 'result', id: session.query(A).id, hash: 'h1', data: given([one, two]) });
+  rowsOf((await watch.until(({ status }) => status === 'success')).data).reverse();
+  const three = { id: '3', n: 3 };
+  const rest = what === 'a page' ? { rest: {} } : {};
+  session.say({
+    type: 'rows',
+    id: session.query(A).id,
+    from: 'h1',
+    hash: 'h2',
+    rows: [[0, 2], { row: three }],
+    ...rest,
+  });
+  const after = await watch.until(({ data }) => rowsOf(data).length === 3);
+  expect(rowsOf(after.data)).toEqual([one, two, three]);
+});
+
 describe('what cannot be right', () => {
   async function shown() {
     const watch = watching(client, list, A);

@@ -8,7 +8,7 @@
 import type { LiveMessage, LiveMessageOf, QueryWish, SessionChange } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload } from '../values/errors.js';
 import type { Position } from './position.js';
-import { withRows } from './rows.js';
+import { listIn, withRows } from './rows.js';
 import { share } from './share.js';
 import { takesDataAway } from './snapshot.js';
 import type { SubscribeRequest, SubscriptionSink } from './transport.js';
@@ -26,6 +26,8 @@ export interface WantedQuery extends SubscribeRequest {
 interface Held {
   readonly hash: string;
   readonly data: unknown;
+  /** What `rows` count in: a copy of the list's order, since whoever shows `data` may have sorted it in place. */
+  readonly list: unknown;
 }
 
 interface Entry extends WantedQuery {
@@ -267,13 +269,13 @@ function heldAfter(held: Held | null, message: LiveMessageOf<'result' | 'rows' |
   const { hash } = message;
   switch (message.type) {
     case 'result':
-      return { hash, data: hash !== '' && held?.hash === hash ? held.data : share(held?.data, message.data) };
+      return hash !== '' && held?.hash === hash ? held : holding(hash, share(held?.data, message.data));
     case 'same':
       return held?.hash === hash ? held : null;
     case 'rows': {
       if (held?.hash !== message.from) return null;
-      const data = withRows(held.data, message);
-      return data === null ? null : { hash, data };
+      const data = withRows(held.list, message);
+      return data === null ? null : holding(hash, data);
     }
   }
 }
@@ -282,7 +284,11 @@ function isAboutQueries({ type }: LiveMessage): boolean {
   return type === 'result' || type === 'rows' || type === 'same' || type === 'settled';
 }
 
+function holding(hash: string, data: unknown): Held {
+  return { hash, data, list: hash === '' ? null : listIn(data) };
+}
+
 /** The data stays on the screen, and keeps its identity where the next result is equal. */
 function forgetHash(entry: Entry): void {
-  if (entry.held) entry.held = { hash: '', data: entry.held.data };
+  if (entry.held) entry.held = holding('', entry.held.data);
 }
