@@ -53,6 +53,7 @@ export class LiveConnection {
   /** Ends a wait, or a silence. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #better: ReturnType<typeof setTimeout> | undefined;
+  #openedAt = 0;
   #heardAt = 0;
   #warned = false;
   /** A look at what is wanted comes at the next microtask; so one request carries what one tick has asked for. */
@@ -170,7 +171,17 @@ export class LiveConnection {
   /** Until there is a session, nothing but its beginning counts as a sign of life. */
   #heard(): void {
     this.#heardAt = Date.now();
-    if (this.#connection.phase === 'open') this.#after(this.#options.times.silenceMs, () => this.#ended(endBy(SILENT)));
+    if (this.#connection.phase === 'open') this.#after(this.#options.times.silenceMs, () => this.#silent());
+  }
+
+  /**
+   * A stream that was heard of only at its beginning, not even by one heartbeat, sits in a buffer that passes on what
+   * fills it: the first results did, and nothing since.
+   */
+  #silent(): void {
+    const lastedMs = this.#heardAt - this.#openedAt;
+    if (this.#ways.way === 'stream' && lastedMs < this.#options.times.silenceMs / 3) this.#giveWay();
+    else this.#ended(endBy(SILENT));
   }
 
   /** All of a frame is applied before any listener hears of it; who listens is told at the next microtask. */
@@ -194,6 +205,7 @@ export class LiveConnection {
     }
     this.#ways = proven(this.#ways);
     this.#take({ type: 'accepted' });
+    this.#openedAt = Date.now();
     this.#heard();
     if (this.#ways.way === 'polling') {
       this.#better = setTimeout(() => this.#take({ type: 'refresh' }), BETTER_AFTER_MS);

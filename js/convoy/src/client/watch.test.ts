@@ -192,6 +192,7 @@ test('a connection that falls silent is left, and another is opened', async () =
   const watch = watching(impatient, list, C);
   const silent = await server.nextSession();
   silent.result(C, [{ n: 1 }], 'h1');
+  setTimeout(() => silent.raw(':\n\n'), 60);
   await silent.closed;
   expect((await server.nextSession()).query(C).hash).toBe('h1');
   expect(watch.seen.some(({ isReconnecting }) => isReconnecting)).toBe(true);
