@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { mutation, query } from '../_generated/server';
 
 /**
- * Everything the side bar shows: the channels, oldest first, and the people seen last. One query for both, because
- * over HTTP/1.1 each live query holds one of the six or so connections a browser has for a host.
+ * Everything the side bar shows: the channels, oldest first, and the people seen last. One query for both, so that the
+ * two are of one moment.
  */
 export const lobby = query({
   handler: async (ctx) => {

@@ -84,6 +84,11 @@ test('a token that cannot be had is UNAVAILABLE, with its cause', async () => {
   await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause });
 });
 
+test('a token that no header can carry is UNAVAILABLE too', async () => {
+  const client = createConvoyClient({ baseUrl: server.baseUrl, auth: () => 'to\nken' });
+  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause: expect.any(TypeError) });
+});
+
 test.each([
   [502, 'text/html', 'UNAVAILABLE', 'away'],
   [404, 'text/html', 'NOT_FOUND', 'baseUrl'],

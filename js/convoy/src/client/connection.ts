@@ -11,7 +11,7 @@
  *   waiting, refused, resting ──wake──▶ connecting
  *   connecting, open ──damaged──▶ connecting, anew; waiting where that happened last time too
  *   connecting, open, waiting ──rest──▶ resting
- *   any but idle and closed ──refresh──▶ connecting, anew
+ *   any but idle, resting and closed ──refresh──▶ connecting, anew
  *   any but closed ──leave──▶ idle
  *   any ──close──▶ closed, for good
  *
@@ -61,7 +61,7 @@ export type ConnectionEvent =
   | { readonly type: 'elapsed' }
   /** Something is watched, someone is looking again, or asks anew. */
   | { readonly type: 'wake' }
-  /** Connect anew, even from an open connection. */
+  /** Connect anew, even from an open connection; not where no one is looking. */
   | { readonly type: 'refresh' }
   | { readonly type: 'rest' }
   /** Nothing is watched any more. */
@@ -90,7 +90,7 @@ export function step(connection: Connection, event: ConnectionEvent): Connection
     case 'rest':
       return live || phase === 'waiting' ? { ...memory, phase: 'resting' } : connection;
     case 'refresh':
-      return phase === 'idle' ? connection : { ...memory, phase: 'connecting' };
+      return phase === 'idle' || phase === 'resting' ? connection : { ...memory, phase: 'connecting' };
     case 'wake':
       return live ? connection : { ...memory, phase: 'connecting' };
     case 'elapsed':

@@ -93,7 +93,8 @@ export class Endpoint {
     const { headers } = this.#options;
     const all = await prepared(async () => new Headers(typeof headers === 'function' ? await headers() : headers));
     const token = await this.token();
-    if (token !== null) all.set('authorization', `Bearer ${token}`);
+    // Not every text can be a header.
+    if (token !== null) await prepared(async () => all.set('authorization', `Bearer ${token}`));
     all.set('accept', request.accept ?? 'application/json');
     all.set('content-type', 'application/json');
     if (this.position.latest !== null) all.set(POSITION_HEADER, this.position.latest);

@@ -6,6 +6,7 @@ import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
+import type { LiveTimes } from './live-connection.js';
 import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
@@ -26,11 +27,11 @@ afterEach(async () => {
 });
 
 /** A client that waits for nothing long. Node 20 has no WebSocket of its own. */
-function client(options: Partial<EndpointOptions> = {}): ConvoyClient {
+function client(options: Partial<EndpointOptions> = {}, others: Partial<LiveTimes> = {}): ConvoyClient {
   // `ws` has the parts of a browser's WebSocket that are used here.
   const WebSocket = NodeWebSocket as unknown as typeof globalThis.WebSocket;
   const endpoint = new Endpoint({ baseUrl: server.baseUrl, WebSocket, ...options });
-  const times = { acceptMs: 200, sessionMs: 50 };
+  const times = { acceptMs: 200, sessionMs: 50, ...others };
   const made = createConvoyClient({
     transport: new LiveTransport({ endpoint, times, pollEveryMs: 5, random: () => 0 }),
   });
@@ -51,6 +52,17 @@ describe.each(['the body', 'the answer'] as const)('where a proxy holds back %s'
     expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ connectionState: 'open' });
     expect(console.warn).not.toHaveBeenCalled();
   });
+});
+
+test('where a proxy passes on only what fills its buffer, a WebSocket takes over from a stream that began', async () => {
+  const one = client({}, { silenceMs: 300 });
+  const watch = watching(one, list, A);
+  const stream = await server.nextSession();
+  stream.result(A, [1], 'h1');
+  await watch.until(({ status }) => status === 'success');
+  const socket = await server.nextSession();
+  expect(socket.kind).toBe('socket');
+  expect(socket.query(A).hash).toBe('h1');
 });
 
 describe('a session over a WebSocket', () => {
@@ -140,6 +152,20 @@ describe('where neither gets through', () => {
     const other = watching(one, list, B);
     expect(await other.until(({ status }) => status === 'error')).toMatchObject({ connectionState: 'open' });
     expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
+  });
+
+  test('one that is UNAVAILABLE by itself keeps no other from its answers', async () => {
+    server.held = 'the body';
+    server.sockets = 'blocked';
+    server.answer = ({ args }) =>
+      (args as typeof A).of === 'a'
+        ? { body: { ok: true, data: [1] } }
+        : { status: 503, body: { ok: false, error: { code: 'UNAVAILABLE', message: 'the mail is down' } } };
+    const one = client();
+    const other = watching(one, list, B);
+    const watch = watching(one, list, A);
+    expect(await watch.until(({ status }) => status === 'success')).toMatchObject({ data: [1] });
+    await other.until(({ isReconnecting }) => isReconnecting);
   });
 
   test('and the server is away as well, the better ways are tried again from the first', async () => {

@@ -18,7 +18,7 @@ import { BEST, BETTER_AFTER_MS, forConnecting, proven, type Ways, withoutThis } 
 export interface LiveTimes {
   /**
    * The server sends a heartbeat each 15 s. Two missed and some grace mean that the path is dead, whatever TCP
-   * believes.
+   * believes. A change that is not answered in this time means the same.
    */
   readonly silenceMs: number;
   /** A link that is not taken up in this time is held back somewhere, perhaps by the browser's limit of connections. */
@@ -53,6 +53,7 @@ export class LiveConnection {
   /** Ends a wait, or a silence. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #better: ReturnType<typeof setTimeout> | undefined;
+  #openedAt = 0;
   #heardAt = 0;
   #warned = false;
   /** A look at what is wanted comes at the next microtask; so one request carries what one tick has asked for. */
@@ -62,7 +63,7 @@ export class LiveConnection {
   constructor(options: LiveConnectionOptions) {
     this.#options = options;
     this.#session = new Session(options.position);
-    this.#outbox = new Outbox(this.#session, (...refused) => this.#unchanged(...refused));
+    this.#outbox = new Outbox(this.#session, (...refused) => this.#unchanged(...refused), options.times.silenceMs);
   }
 
   /** The open session's name; null while there is none, or none that settles mutations. */
@@ -170,7 +171,17 @@ export class LiveConnection {
   /** Until there is a session, nothing but its beginning counts as a sign of life. */
   #heard(): void {
     this.#heardAt = Date.now();
-    if (this.#connection.phase === 'open') this.#after(this.#options.times.silenceMs, () => this.#ended(endBy(SILENT)));
+    if (this.#connection.phase === 'open') this.#after(this.#options.times.silenceMs, () => this.#silent());
+  }
+
+  /**
+   * A stream that was heard of only at its beginning, not even by one heartbeat, sits in a buffer that passes on what
+   * fills it: the first results did, and nothing since.
+   */
+  #silent(): void {
+    const lastedMs = this.#heardAt - this.#openedAt;
+    if (this.#ways.way === 'stream' && lastedMs < this.#options.times.silenceMs / 3) this.#giveWay();
+    else this.#ended(endBy(SILENT));
   }
 
   /** All of a frame is applied before any listener hears of it; who listens is told at the next microtask. */
@@ -194,6 +205,7 @@ export class LiveConnection {
     }
     this.#ways = proven(this.#ways);
     this.#take({ type: 'accepted' });
+    this.#openedAt = Date.now();
     this.#heard();
     if (this.#ways.way === 'polling') {
       this.#better = setTimeout(() => this.#take({ type: 'refresh' }), BETTER_AFTER_MS);
@@ -279,12 +291,15 @@ export class LiveConnection {
   }
 
   /** The server did not take a change in. */
-  #unchanged(error: ConvoyError, { add }: SessionChange): void {
+  #unchanged(error: ConvoyError, change: SessionChange): void {
     if (isPassing(error)) this.#lost();
     // Another server, or the same one restarted; or we are someone else by now. A new session puts that right, or says
     // what is wrong.
     else if (takesDataAway(error) || error.code === 'NOT_FOUND') this.#take({ type: 'refresh' });
-    else this.#deliver(this.#session.fail(error, add));
+    else {
+      this.#session.refused(change);
+      this.#deliver(this.#session.fail(error, change.add));
+    }
   }
 
   #deliver(reports: readonly Report[]): void {

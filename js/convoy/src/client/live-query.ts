@@ -137,6 +137,7 @@ class SharedQuery {
   /** Those whose answer has come, once the listeners know it. */
   readonly #answered: (() => void)[] = [];
   #linger: ReturnType<typeof setTimeout> | undefined;
+  #stopped = false;
 
   constructor(transport: Transport, { liveness, name, args }: QueryRequest, hooks: SharedQueryHooks) {
     this.#hooks = hooks;
@@ -167,12 +168,16 @@ class SharedQuery {
   }
 
   refetch(): Promise<void> {
+    // Nothing will answer any more.
+    if (this.#stopped) return Promise.resolve();
     const answered = new Promise<void>((resolve) => this.#waitingForAnswer.push(resolve));
     this.#subscription.refresh();
     return answered;
   }
 
   stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#linger);
     this.#subscription.close();
     this.#hold(withConnection(this.snapshot, { connectionState: 'closed', isReconnecting: false }), 'answer');
   }

@@ -91,7 +91,10 @@ export class LiveTransport implements Transport {
     if (isPageHidden()) this.#restSoon();
     let open = true;
     return {
-      refresh: () => subscription.refresh(),
+      refresh: () => {
+        subscription.refresh();
+        this.#woken();
+      },
       close: () => {
         if (!open) return;
         open = false;
@@ -104,6 +107,7 @@ export class LiveTransport implements Transport {
 
   refreshAuth(): void {
     this.#connection.renew();
+    this.#woken();
   }
 
   close(): void {
@@ -118,13 +122,12 @@ export class LiveTransport implements Transport {
   }
 
   #listen(): () => void {
-    const shown = (act: () => void) => () => {
-      clearTimeout(this.#rest);
-      act();
-    };
     return listenToPage({
-      online: shown(() => this.#connection.online()),
-      visible: shown(() => this.#connection.wake()),
+      online: () => this.#connection.online(),
+      visible: () => {
+        clearTimeout(this.#rest);
+        this.#connection.wake();
+      },
       hidden: () => this.#restSoon(),
     });
   }
@@ -134,6 +137,13 @@ export class LiveTransport implements Transport {
     clearTimeout(this.#rest);
     const afterMs = this.#connection.way === 'polling' ? 0 : this.#restAfterMs;
     this.#rest = setTimeout(() => this.#connection.rest(), afterMs);
+  }
+
+  /** The application asked for something. Where nobody looks, the answer may come, and then the page rests again. */
+  #woken(): void {
+    if (this.#subscriptions === 0 || !isPageHidden()) return;
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.#connection.rest(), this.#restAfterMs);
   }
 
   #leavePage(): void {
@@ -151,7 +161,10 @@ interface Sending {
 const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed');
 
 function refuseClosed(sink: SubscriptionSink): Subscription {
-  queueMicrotask(() => sink.failed(closedError()));
+  queueMicrotask(() => {
+    sink.connection({ connectionState: 'closed', isReconnecting: false });
+    sink.failed(closedError());
+  });
   return { refresh: () => sink.failed(closedError()), close: () => {} };
 }
 

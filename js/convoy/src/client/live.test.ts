@@ -104,6 +104,23 @@ describe('what is wanted', () => {
     expect((await session.nextChange()).add.map(({ args }) => args)).toEqual([C, { of: 'd' }]);
   });
 
+  test('and not taken in, be it ever so long, leads to a new connection', async () => {
+    const endpoint = new Endpoint({ baseUrl: server.baseUrl });
+    const transport = new LiveTransport({ endpoint, random: () => 0, times: { silenceMs: 200 } });
+    const impatient = createConvoyClient({ transport });
+    const first = watching(impatient, list, A);
+    const session = await server.nextSession();
+    session.result(A, [], 'h0');
+    await first.until(({ status }) => status === 'success');
+    server.answerChange = () => new Promise(() => {});
+    const heartbeat = setInterval(() => session.raw(':\n\n'), 50);
+    watching(impatient, list, B);
+    const next = await server.nextSession();
+    clearInterval(heartbeat);
+    expect(next.opening.queries).toMatchObject([{ args: A, hash: 'h0' }, { args: B }]);
+    impatient.close();
+  });
+
   test('and refused alone fails alone', async () => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
@@ -154,6 +171,28 @@ test('rows are put together from what is held, and keep their identity', async (
   expect(after.data).toEqual([{ id: '3', n: 3 }, two, one]);
   expect(after.data?.[1]).toBe(before.data?.[1]);
   expect(after.data?.[2]).toBe(before.data?.[0]);
+});
+
+test.each([
+  ['a list', (rows: Row[]) => rows as unknown, (data: unknown) => data as Row[]],
+  ['a page', (page: Row[]) => ({ page }) as unknown, (data: unknown) => (data as { page: Row[] }).page],
+] as const)('%s that a screen has sorted in place still takes the rows that come', async (what, given, rowsOf) => {
+  const watch = watching(client, list, A);
+  const session = await server.nextSession();
+  session.say({ type: 'result', id: session.query(A).id, hash: 'h1', data: given([one, two]) });
+  rowsOf((await watch.until(({ status }) => status === 'success')).data).reverse();
+  const three = { id: '3', n: 3 };
+  const rest = what === 'a page' ? { rest: {} } : {};
+  session.say({
+    type: 'rows',
+    id: session.query(A).id,
+    from: 'h1',
+    hash: 'h2',
+    rows: [[0, 2], { row: three }],
+    ...rest,
+  });
+  const after = await watch.until(({ data }) => rowsOf(data).length === 3);
+  expect(rowsOf(after.data)).toEqual([one, two, three]);
 });
 
 describe('what cannot be right', () => {

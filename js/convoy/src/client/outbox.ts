@@ -3,7 +3,7 @@
  * has come together meanwhile. What is not told when the link ends is part of the next link's opening.
  */
 import type { SessionChange } from '../protocol/frames.js';
-import type { ConvoyError } from '../values/errors.js';
+import { ConvoyError } from '../values/errors.js';
 import type { Link } from './link.js';
 import type { Session } from './session.js';
 
@@ -13,20 +13,26 @@ export type Refused = (error: ConvoyError, change: SessionChange) => void;
 /** A token that is accepted and refused again, this often in one go, will not get better by asking. */
 const MOST_RENEWALS = { count: 3, withinMs: 10_000 } as const;
 
+const UNHEARD = new ConvoyError('UNAVAILABLE', 'A change of what is watched was not answered');
+
 export class Outbox {
   readonly #session: Session;
   readonly #refused: Refused;
+  readonly #answerMs: number;
   #link: Link | null = null;
   /** Ends with the link. */
   #left: AbortSignal = AbortSignal.abort();
   #sending = false;
+  #late: ReturnType<typeof setTimeout> | undefined;
   #renewalDue = false;
   /** When the server has asked for a token lately. */
   #demands: number[] = [];
 
-  constructor(session: Session, refused: Refused) {
+  /** A change not answered within `answerMs` counts as refused by `UNAVAILABLE`: it holds up all that come after. */
+  constructor(session: Session, refused: Refused, answerMs: number) {
     this.#session = session;
     this.#refused = refused;
+    this.#answerMs = answerMs;
   }
 
   /** A link was opened, with the whole set and the token of this moment. */
@@ -35,6 +41,7 @@ export class Outbox {
     this.#left = left;
     this.#sending = false;
     this.#renewalDue = false;
+    left.addEventListener('abort', () => clearTimeout(this.#late));
   }
 
   /** The session shall get the token of the moment. */
@@ -63,10 +70,12 @@ export class Outbox {
     const left = this.#left;
     const afterwards = (act: () => void) => {
       if (left.aborted) return;
+      clearTimeout(this.#late);
       this.#sending = false;
       act();
       this.send();
     };
+    this.#late = setTimeout(() => afterwards(() => this.#refused(UNHEARD, change)), this.#answerMs);
     this.#link.change({ ...change, session, auth }).then(
       () => afterwards(() => {}),
       (error: ConvoyError) => afterwards(() => this.#refused(error, change)),

@@ -21,7 +21,7 @@ beforeEach(async () => {
   vi.stubGlobal('document', page.document);
   server = await ScriptedServer.start();
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  client = createConvoyClient({ transport: new LiveTransport({ endpoint, restAfterMs: 10, random: () => 0.999 }) });
+  client = createConvoyClient({ transport: new LiveTransport({ endpoint, restAfterMs: 100, random: () => 0.999 }) });
 });
 afterEach(async () => {
   client.close();
@@ -76,4 +76,30 @@ test('a network that is back is used at once', async () => {
   await watch.until(({ isReconnecting }) => isReconnecting);
   page.window.dispatchEvent(new Event('online'));
   expect((await server.nextSession()).query(C).hash).toBe('h1');
+});
+
+test('a network that is back wakes no page that rests', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  look('hidden');
+  await watch.until(({ connectionState }) => connectionState === 'closed');
+  await session.closed;
+  page.window.dispatchEvent(new Event('online'));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(client.connection.getSnapshot()).toBe('closed');
+  look('visible');
+  await watch.until(({ connectionState }) => connectionState === 'open');
+});
+
+test('a page out of sight that asks anew is answered, and rests again', async () => {
+  const watch = watching(client, list, C);
+  await server.nextSession();
+  look('hidden');
+  await watch.until(({ connectionState }) => connectionState === 'closed');
+  const refetch = client.liveQuery(list, C).refetch();
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
+  await refetch;
+  await session.closed;
+  await watch.until(({ connectionState }) => connectionState === 'closed');
 });

@@ -29,9 +29,9 @@ export function openPolling(polling: Polling, { queries, signal }: LinkAttempt, 
     clearTimeout(timer);
     const answers = await Promise.all([...wanted.values()].map((query) => answerOf(polling, query, signal)));
     if (signal.aborted || turn !== latest) return;
-    const away = answers.find((answer) => 'error' in answer && answer.error.code === 'UNAVAILABLE');
-    if (away !== undefined && 'error' in away) {
-      reader.ended(endBy(away.error));
+    const away = awayBy(answers);
+    if (away !== null) {
+      reader.ended(endBy(away));
       return;
     }
     if (seq === 0) reader.accepted();
@@ -60,6 +60,13 @@ async function answerOf({ ask }: Polling, query: QueryWish, signal: AbortSignal)
   } catch (error) {
     return { id: query.id, error: isConvoyError(error) ? error : errorFromPayload(error) };
   }
+}
+
+/** Why nobody is there; null where anyone was answered, since a function may be unavailable by itself. */
+function awayBy(answers: readonly Answer[]): ConvoyError | null {
+  const errors = answers.flatMap((answer) => ('error' in answer ? [answer.error] : []));
+  const away = errors.length === answers.length && errors.every(({ code }) => code === 'UNAVAILABLE');
+  return away ? (errors[0] ?? null) : null;
 }
 
 /** An empty hash: what came by a plain call has no name that a server knows. */

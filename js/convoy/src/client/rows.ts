@@ -12,6 +12,13 @@ export function withRows(held: unknown, { rows, rest }: Pick<LiveMessageOf<'rows
   return list === null ? null : { ...rest, page: list };
 }
 
+/** As much of `data` as `withRows` looks at, with a list of its own. */
+export function listIn(data: unknown): unknown {
+  if (Array.isArray(data)) return data.slice();
+  const page = pageOf(data);
+  return page === null ? null : { page: page.slice() };
+}
+
 function listOf(held: readonly unknown[], pieces: readonly Piece[]): unknown[] | null {
   const list: unknown[] = [];
   for (const piece of pieces) {

@@ -40,6 +40,29 @@ describe('the server is told', () => {
     expect(open()).toEqual([{ id: other.id, name: 'b.list', args: {} }]);
   });
 
+  test('no more at once than a server takes, and what is larger by itself', () => {
+    const large = session.add({ name: 'b.list', args: JSON.stringify('x'.repeat(300_000)) }, sink);
+    const others = Array.from({ length: 3 }, (_, n) =>
+      session.add({ name: 'c.list', args: JSON.stringify(`${n}`.repeat(100_000)) }, sink),
+    );
+    const ids = (wishes: readonly { readonly id: number }[]) => wishes.map(({ id }) => id);
+    const [one, two, three] = ids(others);
+    expect(ids(open())).toEqual([query.id, one, two]);
+    expect(ids(session.changes().add)).toEqual([large.id]);
+    expect(ids(session.changes().add)).toEqual([three]);
+    expect(session.changes()).toEqual({ add: [], remove: [] });
+  });
+
+  test('again what shall go, where that was refused together with what shall come', () => {
+    session.remove(query);
+    session.add({ name: 'b.list', args: '{}' }, sink);
+    const change = session.changes();
+    session.refused(change);
+    expect(session.changes()).toEqual({ add: [], remove: [query.id] });
+    session.refused({ add: [], remove: [query.id] });
+    expect(session.changes()).toEqual({ add: [], remove: [] });
+  });
+
   test('nothing of what came and went in between', () => {
     session.remove(session.add({ name: 'b.list', args: '{}' }, sink));
     expect(session.changes()).toEqual({ add: [], remove: [] });

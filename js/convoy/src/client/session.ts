@@ -8,7 +8,7 @@
 import type { LiveMessage, LiveMessageOf, QueryWish, SessionChange } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload } from '../values/errors.js';
 import type { Position } from './position.js';
-import { withRows } from './rows.js';
+import { listIn, withRows } from './rows.js';
 import { share } from './share.js';
 import { takesDataAway } from './snapshot.js';
 import type { SubscribeRequest, SubscriptionSink } from './transport.js';
@@ -26,6 +26,8 @@ export interface WantedQuery extends SubscribeRequest {
 interface Held {
   readonly hash: string;
   readonly data: unknown;
+  /** What `rows` count in: a copy of the list's order, since whoever shows `data` may have sorted it in place. */
+  readonly list: unknown;
 }
 
 interface Entry extends WantedQuery {
@@ -51,6 +53,12 @@ export type Signal = LiveMessageOf<'session' | 'settled' | 'auth' | 'end' | 'err
 export type Reading =
   | { readonly damaged: string }
   | { readonly damaged: null; readonly reports: readonly Report[]; readonly signals: readonly Signal[] };
+
+/**
+ * How much of arguments goes into one message, in characters: whatever they are, well below the 1 MiB that a server
+ * takes. A query with more goes alone, and not in an opening, so that it is refused alone.
+ */
+const MOST_ARGS = 256 * 1024;
 
 export class Session {
   readonly #position: Position;
@@ -113,17 +121,23 @@ export class Session {
     for (const entry of this.#wanted.values()) entry.interrupted = false;
   }
 
-  /** The whole set, for a new session. */
+  /** The set for a new session, as much of it as fits in one message. */
   open(): QueryWish[] {
     this.lose();
-    return this.#untold();
+    return this.#tell([]);
   }
 
-  /** What the server has not been told yet; from here on it counts as told. */
+  /** What the server has not been told yet, as much as fits; from here on it counts as told. */
   changes(): SessionChange {
     const remove = [...this.#asked].filter((id) => !this.#wanted.has(id));
     for (const id of remove) this.#asked.delete(id);
-    return { add: this.#untold(), remove };
+    const [first] = this.#untold();
+    return { add: this.#tell(first === undefined ? [] : [first]), remove };
+  }
+
+  /** The server refused `change` for what it adds, so what it removes is to be told again. */
+  refused({ add, remove }: SessionChange): void {
+    if (add.length > 0) for (const id of remove) this.#asked.add(id);
   }
 
   /** The queries `which`, or all of them, have failed by `error`. */
@@ -186,9 +200,20 @@ export class Session {
     return null;
   }
 
-  #untold(): QueryWish[] {
-    const untold = [...this.#wanted.values()].filter(({ id }) => !this.#asked.has(id));
-    return untold.map(({ id, name, args, held }) => {
+  #untold(): Entry[] {
+    return [...this.#wanted.values()].filter(({ id }) => !this.#asked.has(id));
+  }
+
+  /** Takes `first`, and of the other untold ones what there is room for beside them. */
+  #tell(first: readonly Entry[]): QueryWish[] {
+    const telling = new Set(first);
+    let room = MOST_ARGS - first.reduce((sum, { args }) => sum + args.length, 0);
+    for (const entry of this.#untold()) {
+      if (telling.has(entry) || entry.args.length > room) continue;
+      telling.add(entry);
+      room -= entry.args.length;
+    }
+    return [...telling].map(({ id, name, args, held }) => {
       this.#asked.add(id);
       const wish = { id, name, args: JSON.parse(args) };
       return held === null || held.hash === '' ? wish : { ...wish, hash: held.hash };
@@ -244,13 +269,13 @@ function heldAfter(held: Held | null, message: LiveMessageOf<'result' | 'rows' |
   const { hash } = message;
   switch (message.type) {
     case 'result':
-      return { hash, data: hash !== '' && held?.hash === hash ? held.data : share(held?.data, message.data) };
+      return hash !== '' && held?.hash === hash ? held : holding(hash, share(held?.data, message.data));
     case 'same':
       return held?.hash === hash ? held : null;
     case 'rows': {
       if (held?.hash !== message.from) return null;
-      const data = withRows(held.data, message);
-      return data === null ? null : { hash, data };
+      const data = withRows(held.list, message);
+      return data === null ? null : holding(hash, data);
     }
   }
 }
@@ -259,7 +284,11 @@ function isAboutQueries({ type }: LiveMessage): boolean {
   return type === 'result' || type === 'rows' || type === 'same' || type === 'settled';
 }
 
+function holding(hash: string, data: unknown): Held {
+  return { hash, data, list: hash === '' ? null : listIn(data) };
+}
+
 /** The data stays on the screen, and keeps its identity where the next result is equal. */
 function forgetHash(entry: Entry): void {
-  if (entry.held) entry.held = { hash: '', data: entry.held.data };
+  if (entry.held) entry.held = holding('', entry.held.data);
 }

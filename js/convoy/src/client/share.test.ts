@@ -21,6 +21,14 @@ test('documents keep their identity wherever they move to, and their parts where
   expect(after[2]?.tags).toBe(rows[0]?.tags);
 });
 
+test('a list that names a document more than once is equal to itself', () => {
+  const before = [
+    { id: '1', n: 1 },
+    { id: '1', n: 2 },
+  ];
+  expect(share(before, structuredClone(before))).toBe(before);
+});
+
 test('a page keeps its list, and a list of other things its places', () => {
   const before = { page: rows, isDone: false, points: [[1], [2]] };
   const after = share(before, parsed({ ...before, isDone: true, points: [[1], [3]] })) as typeof before;

@@ -15,8 +15,10 @@ function shareList(before: readonly unknown[], after: unknown[]): unknown {
   let same = before.length === after.length;
   for (const [index, element] of after.entries()) {
     const id = idOf(element);
-    // A document keeps its identity wherever in the list it has moved to; anything else, at its place.
-    after[index] = share(id === undefined ? before[index] : byId.get(id), element);
+    // A document keeps its identity wherever in the list it has moved to; anything else, at its place. So does one that
+    // is in the list more than once.
+    const there = before[index];
+    after[index] = share(id === idOf(there) ? there : byId.get(id), element);
     same &&= after[index] === before[index];
   }
   return same ? before : after;

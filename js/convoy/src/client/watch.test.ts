@@ -192,6 +192,7 @@ test('a connection that falls silent is left, and another is opened', async () =
   const watch = watching(impatient, list, C);
   const silent = await server.nextSession();
   silent.result(C, [{ n: 1 }], 'h1');
+  setTimeout(() => silent.raw(':\n\n'), 60);
   await silent.closed;
   expect((await server.nextSession()).query(C).hash).toBe('h1');
   expect(watch.seen.some(({ isReconnecting }) => isReconnecting)).toBe(true);
@@ -208,6 +209,18 @@ test('closing ends the connection, and what was known stays readable', async () 
   expect(watch.seen.at(-1)).toMatchObject({ data: [{ n: 1 }], isStale: true, connectionState: 'closed' });
   const late = watching(client, list, { channelId: 'late' });
   expect(await late.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'UNAVAILABLE' } });
+});
+
+test('a closed client asks nothing: a refetch is over at once, and a new watch says why', async () => {
+  const query = client.liveQuery(list, C);
+  query.subscribe(() => {});
+  await server.nextSession();
+  client.close();
+  await query.refetch();
+  const late = watching(client, list, { channelId: 'late' });
+  const failed = await late.until(({ status }) => status === 'error');
+  expect(failed).toMatchObject({ connectionState: 'closed', error: { code: 'UNAVAILABLE' } });
+  expect(client.connection.getSnapshot()).toBe('closed');
 });
 
 test('a listener that throws keeps nobody else from hearing', async () => {

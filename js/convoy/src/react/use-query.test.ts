@@ -117,6 +117,20 @@ describe('when the arguments change', () => {
     expect(view.given).toMatchObject({ data: ['z'], isStale: false });
   });
 
+  test.each(['UNAUTHORIZED', 'FORBIDDEN'] as const)(
+    '`keepPrevious` keeps nothing that %s has taken away',
+    async (code) => {
+      const view = messages();
+      const options = { keepPrevious: true };
+      const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
+      await says({ channelId: 'c' }, ['a']);
+      await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError(code, 'not you')));
+      expect(view.given).toMatchObject({ status: 'error', data: null });
+      await mounted.show(view.with({ args: { channelId: 'd' }, options }));
+      expect(view.given).toMatchObject({ status: 'pending', data: null, isLoading: true });
+    },
+  );
+
   test('going back within a moment finds the answer still there', async () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));

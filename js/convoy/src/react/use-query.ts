@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
-import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot } from '../client/snapshot.js';
+import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot, takesDataAway } from '../client/snapshot.js';
 import type { QueryConnectionState } from '../client/transport.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
@@ -91,6 +91,8 @@ function usePrevious<Ref>(
   const last = useRef<Previous<Ref> | null>(null);
   useEffect(() => {
     if (snapshot.status === 'success') last.current = { client, ref, data: snapshot.data };
+    // Whom the answer was taken from shall not see it under other arguments either.
+    else if (snapshot.status === 'error' && takesDataAway(snapshot.error)) last.current = null;
   }, [client, ref, snapshot]);
   const known = last.current;
   return known !== null && known.client === client && known.ref === ref ? known : null;
