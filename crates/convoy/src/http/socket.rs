@@ -58,7 +58,14 @@ pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith
     let config = WebSocketConfig::default().max_message_size(Some(most)).max_frame_size(Some(most));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let mut socket = Socket { socket, next: 0 };
-    if let Err(error) = socket.run(&engine, &caller, address).await {
+    let ended = match socket.run(&engine, &caller, address).await {
+        Err(Error::Capacity(_)) => {
+            let failure = Failure::new(Code::PayloadTooLarge, format!("a message is larger than {most} bytes"));
+            socket.refuse(failure, CloseCode::Size).await
+        }
+        ended => ended,
+    };
+    if let Err(error) = ended {
         tracing::debug!(cause = %error, "a WebSocket ended with an error");
     }
 }
@@ -97,18 +104,18 @@ impl Socket {
             Ok(said) => said?,
             Err(_elapsed) => {
                 let failure = Failure::new(Code::Timeout, "the first message took too long to come");
-                return self.refuse(failure).await;
+                return self.refuse(failure, CloseCode::Policy).await;
             }
         };
         let Some(said) = said else { return Ok(()) };
         let (queries, token, position) = match incoming::greeting(&said) {
             Ok(Greeting { queries, token, position }) => (queries, token, position),
-            Err(failure) => return self.refuse(failure).await,
+            Err(failure) => return self.refuse(failure, CloseCode::Policy).await,
         };
         let asks = Asks { style: Style::Protocol, queries, position: position.as_deref(), address };
         match engine.live().open(asks, || caller(token.as_deref())).await {
             Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
-            Err(failure) => self.refuse(failure).await,
+            Err(failure) => self.refuse(failure, CloseCode::Policy).await,
         }
     }
 
@@ -140,7 +147,9 @@ impl Socket {
                 Some(Ok(Text::Text(text))) => return Ok(Some(text.as_str().to_owned())),
                 // It stands for a message that is none of ours, and is refused as such.
                 Some(Ok(Text::Binary(_))) => return Ok(Some(String::new())),
-                Some(Ok(Text::Close(_))) | None => return Ok(None),
+                // What was answered to that goes out before the socket goes.
+                Some(Ok(Text::Close(_))) => return self.socket.flush().await.map(|()| None),
+                None => return Ok(None),
                 Some(Ok(Text::Ping(_) | Text::Pong(_) | Text::Frame(_))) => {}
                 Some(Err(Error::ConnectionClosed)) => return Ok(None),
                 Some(Err(error)) => return Err(error),
@@ -163,9 +172,9 @@ impl Socket {
     }
 
     /// Says why there is no session, and ends.
-    async fn refuse(&mut self, failure: Failure) -> Result<(), Error> {
+    async fn refuse(&mut self, failure: Failure, code: CloseCode) -> Result<(), Error> {
         self.send(&[Message::Refused { id: None, failure }]).await?;
-        self.close(CloseCode::Policy).await
+        self.close(code).await
     }
 
     async fn close(&mut self, code: CloseCode) -> Result<(), Error> {

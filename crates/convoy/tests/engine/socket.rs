@@ -113,6 +113,32 @@ async fn what_is_not_ours_is_refused_and_the_stream_goes_on_where_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_too_large_is_refused_and_an_end_is_answered() {
+    let db = TestDb::new().await;
+    let app = db.app_with(json!({ "limits": { "bodyBytes": 1_000 } }), tables(), crate::shared::functions()).await;
+    let mut socket = Socket::open(app.address, None).await.expect("it opens");
+    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, &"x".repeat(2_000))] })).await;
+    let refused = socket.until(|message| message["type"] == "error").await;
+    assert_eq!(refused["error"]["code"], "PAYLOAD_TOO_LARGE");
+    let mut socket = Socket::open(app.address, None).await.expect("it opens");
+    socket.say(json!({ "type": "open", "protocol": 1, "queries": [] })).await;
+    socket.until(|message| message["type"] == "session").await;
+    socket.0.send(Message::Close(None)).await.expect("the server reads");
+    let answered = within(async {
+        loop {
+            match socket.0.next().await {
+                Some(Ok(Message::Close(_))) => return true,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return false,
+            }
+        }
+    })
+    .await;
+    assert!(answered, "the socket is not just dropped");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_sites_page_cannot_open_one() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
