@@ -123,6 +123,11 @@ impl Query {
         }
     }
 
+    /// Whether its answer is of a run that began no earlier than this.
+    pub fn is_made_since(&self, moment: Instant) -> bool {
+        matches!(self.phase, Phase::Idle) && self.confirmed.is_some_and(|confirmed| confirmed >= moment)
+    }
+
     /// Whether it lacks a change from before this place.
     pub fn lacks(&self, place: Place) -> bool {
         self.pending.is_some_and(|pending| pending < place)

@@ -465,3 +465,62 @@ fn what_is_live_says_why_it_ran() {
         })
     );
 }
+
+#[test]
+fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[("rights", None)], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "\"with all rights\"", "t", &[("rights", None)]);
+    assert_eq!(world.told(client), ["1 \"with all rights\""]);
+    // Its rights may be in no database, so nothing else would make the query run.
+    world.change("users");
+    assert_eq!(world.to_run(), [gate]);
+    world.admit(gate, &[("rights", None)], "users", None);
+    let [anew] = world.to_run()[..] else { panic!("a run for who it is now") };
+    let ticket = world.begin(anew);
+    world.finish(anew, &ticket, "\"with none\"", "t", &[("rights", None)]);
+    assert_eq!(world.told(client), ["1 \"with none\""]);
+}
+
+#[test]
+fn a_refusal_of_the_token_before_bars_nobody() {
+    let mut world = World::new();
+    let client = world.open(Some("old"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    world.told(client);
+    world.change("users");
+    let _for_old = world.begin(gate);
+    world.registry.renew(client.0, "new".into());
+    let now = world.now();
+    let expired = Err(Failure::new(Code::Unauthorized, "expired"));
+    let next = world.registry.admitted(gate, reading("users"), expired, Duration::from_secs(60), now);
+    assert_eq!(next, Next::Again);
+    assert_eq!(world.told(client), Vec::<String>::new());
+}
+
+#[test]
+fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    world.to_run();
+    world.now += Duration::from_secs(5);
+    assert_eq!(world.told(client), ["barred"]);
+    // Each time it would be told again, and be given another half minute.
+    for _ in 0..2 {
+        world.now += Duration::from_secs(14);
+        world.change("users");
+        world.admit(gate, &[], "users", Some(Duration::ZERO));
+        assert_eq!(world.told(client), Vec::<String>::new());
+    }
+    world.now += Duration::from_secs(3);
+    assert_eq!(world.told(client), ["end"]);
+}
