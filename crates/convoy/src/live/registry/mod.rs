@@ -101,6 +101,8 @@ pub struct Ticket {
     pub before: Option<Arc<Answer>>,
     /// How many sessions are served.
     pub members: usize,
+    /// Which run of its query it is.
+    pub run: u64,
 }
 
 /// How a run ended.
@@ -201,6 +203,7 @@ impl Registry {
             runner: runner.map(|runner| (runner, session.epoch)),
             before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
             members: query.members.len(),
+            run: query.runs,
         })
     }
 
@@ -271,15 +274,18 @@ impl Registry {
         self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
     }
 
-    /// Queues a query that rests. `false`: it is gone, or someone else runs it.
-    pub fn requeue(&mut self, id: QueryId) -> bool {
-        match self.queries.get_mut(&id) {
-            Some(query) if matches!(query.phase, Phase::Idle) && (query.is_gate() || !query.members.is_empty()) => {
-                query.phase = Phase::Queued;
-                true
-            }
-            _ => false,
+    /// Queues a query that rests since this run, whose answer will not do any more.
+    /// `false`: it is gone, or something else has made it run since.
+    pub fn requeue(&mut self, id: QueryId, run: u64) -> bool {
+        let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
+        let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
+        if query.members.is_empty() && !query.is_gate() {
+            // Whoever comes back must not be given that answer.
+            self.forget(id);
+            return false;
         }
+        query.phase = Phase::Queued;
+        true
     }
 
     /// The answer to a question, if it is held here for a caller like this one.

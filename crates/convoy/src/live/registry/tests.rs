@@ -524,3 +524,33 @@ fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
     world.now += Duration::from_secs(3);
     assert_eq!(world.told(client), ["end"]);
 }
+
+#[test]
+fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "\"noon\"", "t", &[]);
+    let now = world.now();
+    world.registry.close(client.0, now);
+    assert!(!world.registry.requeue(id, ticket.run), "it is not worth a run");
+    let back = world.open(None, &["{}"]);
+    assert_eq!(world.told(back), Vec::<String>::new());
+    assert_eq!(world.to_run().len(), 1, "the old answer will not do");
+}
+
+#[test]
+fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
+    let mut world = World::new();
+    let _client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let first = world.begin(id);
+    world.finish(id, &first, "1", "t", &[]);
+    world.change("t");
+    let second = world.begin(id);
+    world.finish(id, &second, "2", "t", &[]);
+    assert!(!world.registry.requeue(id, first.run), "whoever made the second run sees to it");
+    assert!(world.registry.requeue(id, second.run));
+    assert!(!world.registry.requeue(id, second.run), "once");
+}
