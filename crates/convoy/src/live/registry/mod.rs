@@ -241,7 +241,9 @@ impl Registry {
             true => self.history.first_hit(since, &reads),
             false => Some(since),
         };
-        if generation == self.generation {
+        // What could not be run has read little or nothing, and says nothing of what
+        // it depends on.
+        if generation == self.generation && !passing {
             self.index.remove(id, &query.reads);
             self.index.insert(id, &reads);
             query.reads = reads;

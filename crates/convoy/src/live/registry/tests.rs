@@ -554,3 +554,26 @@ fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
     assert!(world.registry.requeue(id, second.run));
     assert!(!world.registry.requeue(id, second.run), "once");
 }
+
+#[test]
+fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    world.told(client);
+    // It is made again by the clock, and the host is busy.
+    world.now += Duration::from_secs(60);
+    world.told(client);
+    assert_eq!(world.to_run(), [gate]);
+    world.begin(gate);
+    let now = world.now();
+    let busy = Err(Failure::new(Code::Unavailable, "busy"));
+    world.registry.admitted(gate, ReadSet::default(), busy, Duration::from_secs(60), now);
+    world.change("users");
+    world.change("t");
+    world.run(id, "2", "t");
+    assert_eq!(world.told(client), Vec::<String>::new(), "its rights may be gone");
+}
