@@ -223,6 +223,9 @@ impl Registry {
         {
             self.reshare(id, share, ticket.runner, now);
         }
+        if passing {
+            self.change_runner(id);
+        }
         let served = self.deliver(id, began, now);
         let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
         if !served && matches!(query.phase, Phase::Idle) {

@@ -577,3 +577,22 @@ fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
     world.run(id, "2", "t");
     assert_eq!(world.told(client), Vec::<String>::new(), "its rights may be gone");
 }
+
+#[test]
+fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer() {
+    let mut world = World::new();
+    let mut to_run = Vec::new();
+    for name in ["ann", "bob"] {
+        to_run.extend(world.open_as(name, &[]).1);
+    }
+    let [id] = to_run[..] else { panic!("one query for both") };
+    let first = world.begin(id);
+    let failure = Failure::new(Code::Timeout, "its context took too long");
+    let made = Made { ts: 0, position: "p".into() };
+    let answer = Arc::new(Answer::new("f", Err(failure), made, None));
+    let now = world.now();
+    world.registry.finish(id, &first, Ended { reads: ReadSet::default(), answer, share: None }, now);
+    assert!(world.registry.requeue(id, first.run));
+    let second = world.begin(id);
+    assert_ne!(first.caller, second.caller);
+}
