@@ -167,8 +167,10 @@ impl Session {
         if sub.told == Some(hash) {
             return false;
         }
+        if self.dirty.is_empty() {
+            self.dirty_since = Some(now);
+        }
         self.dirty.insert(id);
-        self.dirty_since.get_or_insert(now);
         true
     }
 

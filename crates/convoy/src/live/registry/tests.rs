@@ -596,3 +596,24 @@ fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer
     let second = world.begin(id);
     assert_ne!(first.caller, second.caller);
 }
+
+#[test]
+fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2", "3"]);
+    let ids = world.to_run();
+    for (id, table) in ids.iter().zip(["t", "t", "u"]) {
+        world.run(*id, "0", table);
+    }
+    world.told(client);
+    world.change("u");
+    world.run(ids[2], "1", "u");
+    let now = world.now();
+    world.registry.unwatch(client.0, 3, now);
+    world.now += Duration::from_secs(1);
+    world.change("t");
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.told(client), Vec::<String>::new(), "the other may have changed with it");
+    world.run(ids[1], "1", "t");
+    assert_eq!(world.told(client), ["1 1", "2 1"]);
+}
