@@ -37,7 +37,7 @@ impl Registry {
         let Watch { id, topic, shareable, held, since } = match wanted {
             Ok(watch) => watch,
             Err((id, failure)) => {
-                open.notices.push(Message::Refused { id: Some(id), failure });
+                open.say(Message::Refused { id: Some(id), failure });
                 self.effects.wake.push(open.wake.clone());
                 return;
             }

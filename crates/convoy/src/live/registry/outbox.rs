@@ -83,7 +83,7 @@ impl Registry {
     /// Says something to a session beside its queries' answers.
     pub fn notify(&mut self, id: SessionId, message: Message) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.notices.push(message);
+            session.say(message);
             self.effects.wake.push(session.wake.clone());
         }
     }

@@ -36,6 +36,9 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// How many mutations of a session may wait for their word. Of more, the oldest
 /// are not told; their clients do not wait for ever.
 pub const MOST_SETTLING: usize = 1_024;
+/// How many refusals wait to be read. Of more, the rest are not told: nobody who
+/// reads asks for so much that is refused.
+pub const MOST_NOTICES: usize = 1_024;
 
 /// How a session is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +189,13 @@ impl Session {
         }
         self.gate = Gate::Barred(now);
         self.notices.push(Message::Barred(failure));
+    }
+
+    /// Adds something to be said, unless too much of that waits already.
+    pub fn say(&mut self, message: Message) {
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(message);
+        }
     }
 
     /// Adds a mutation whose effects are to be waited for.

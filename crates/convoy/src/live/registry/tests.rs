@@ -617,3 +617,15 @@ fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
     world.run(ids[1], "1", "t");
     assert_eq!(world.told(client), ["1 1", "2 1"]);
 }
+
+#[test]
+fn refusals_that_nobody_reads_do_not_pile_up() {
+    let mut world = World::new();
+    let client = world.open(None, &[]);
+    world.told(client);
+    for id in 0..5_000 {
+        let now = world.now();
+        world.registry.watch(client.0, Err((id, Failure::new(Code::NotFound, "no"))), now);
+    }
+    assert_eq!(world.told(client).len(), 1_024);
+}
