@@ -63,7 +63,7 @@ impl Live {
     pub async fn open(&self, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
         let program = self.loaded()?;
         if self.stop.is_cancelled() {
-            return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+            return Err(shutting_down());
         }
         let now = Instant::now();
         let Asks { style, queries, position, address } = asks;
@@ -73,6 +73,14 @@ impl Live {
         }
         let caller = program.has_context.then(caller);
         let opened = self.with(|registry| {
+            // What ends all streams does so after it has said why, so one that is not
+            // seen here ends this one too.
+            if self.stop.is_cancelled() {
+                return Err(shutting_down());
+            }
+            if self.loaded()?.has_context != caller.is_some() {
+                return Err(Failure::new(Code::Unavailable, "new code was just loaded; try again shortly"));
+            }
             self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(Opening { style, caller, wanted, address }, now))
         })?;
@@ -228,4 +236,8 @@ impl Drop for Stream {
             live.with(|registry| registry.close(self.opened.id, Instant::now()));
         }
     }
+}
+
+fn shutting_down() -> Failure {
+    Failure::new(Code::Unavailable, "the server is shutting down; try again shortly")
 }
