@@ -19,7 +19,7 @@ mod query;
 mod session;
 mod variants;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +73,8 @@ pub struct Registry {
     lingering: VecDeque<(Instant, QueryId)>,
     /// What was visible in the database then has been told.
     fed: Option<Instant>,
+    /// The tables for which that holds.
+    watched: HashSet<Arc<str>>,
     /// Whether causes are kept, for people to look at.
     explains: bool,
     mistakes: Mistakes,
@@ -249,6 +251,7 @@ impl Registry {
         if generation == self.generation && !passing {
             self.index.remove(id, &query.reads);
             self.index.insert(id, &reads);
+            query.is_told = reads_only(&reads, &self.watched);
             query.reads = reads;
         }
         self.history.end(since);
@@ -302,7 +305,11 @@ impl Registry {
         let (Some(answer), Some(true_at)) = (answer, query.true_at(self.fed)) else { return Held::No };
         // A feed that has fallen silent vouches for nothing.
         let is_fresh = self.fed.is_some_and(|fed| now.saturating_duration_since(fed) <= FRESH);
-        if is_fresh && true_at >= since { Held::Yes(answer, true_at) } else { Held::Unvouched }
+        match is_fresh && true_at >= since {
+            true => Held::Yes(answer, true_at),
+            false if query.is_told => Held::Unvouched,
+            false => Held::No,
+        }
     }
 
     /// Whether anyone may be answered to this from here at all.
@@ -356,6 +363,14 @@ impl Registry {
         self.effects.run.push(id);
         id
     }
+}
+
+/// Whether all that was read is in these tables.
+fn reads_only(reads: &ReadSet, tables: &HashSet<Arc<str>>) -> bool {
+    !reads.everything
+        && reads.tables.iter().all(|table| tables.contains(table))
+        && reads.points.iter().all(|(table, _)| tables.contains(table))
+        && reads.ranges.iter().all(|range| tables.contains(&range.table.key))
 }
 
 #[cfg(all(test, feature = "mistakes"))]

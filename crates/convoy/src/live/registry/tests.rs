@@ -20,7 +20,9 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        World { registry: Registry::new(LINGER, true, Mistakes::default()), now: Instant::now() }
+        let mut registry = Registry::new(LINGER, true, Mistakes::default());
+        registry.watched_are(["t", "u", "users"].map(Arc::from).into());
+        World { registry, now: Instant::now() }
     }
 
     fn now(&mut self) -> Instant {
