@@ -11,7 +11,7 @@ use super::message::{ClientId, Message, SessionId};
 use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
 use super::run::{asking_who, known};
 use crate::config::Limits;
-use crate::dispatch::{Program, Request};
+use crate::dispatch::{FunctionKind, Program, Request};
 use crate::error::{Code, Failure};
 
 /// A query as a client asks for it.
@@ -137,10 +137,17 @@ impl Live {
         self.with(|registry| registry.notify(id, Message::Refused { id: None, failure }));
     }
 
-    /// A mutation of a session has ended; it hears when everything it has changed
-    /// has been sent.
-    pub fn settle(&self, id: SessionId, key: String) {
-        self.with(|registry| registry.settle(id, key));
+    /// A mutation of a session, of the function `name`, has ended; it hears when
+    /// everything it has changed has been sent. What another process may have done
+    /// (`replayed`), or `raw` has written, the feed has to read first.
+    pub fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
+        let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
+        let unread = replayed || function.is_ok_and(|function| function.writes_raw());
+        let unread = unread.then(Instant::now);
+        self.with(|registry| registry.settle(id, key, unread));
+        if unread.is_some() {
+            self.read_now.notify_one();
+        }
     }
 
     /// What a caller's context says of them.

@@ -123,6 +123,18 @@ impl Registry {
     /// are watched.
     pub fn caught_up(&mut self, at: Instant) {
         self.fed = self.fed.max(Some(at));
+        let before = self.history.next();
+        let unread = std::mem::take(&mut self.unread);
+        for id in unread {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            for settling in session.settling.iter_mut().filter(|it| it.unread.is_some_and(|unread| unread <= at)) {
+                (settling.before, settling.unread) = (before, None);
+            }
+            if session.settling.iter().any(|it| it.unread.is_some()) {
+                self.unread.insert(id);
+            }
+            self.effects.wake.push(session.wake.clone());
+        }
         self.sweep(at);
     }
 

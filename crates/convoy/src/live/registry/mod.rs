@@ -75,6 +75,8 @@ pub struct Registry {
     fed: Option<Instant>,
     /// The tables for which that holds.
     watched: HashSet<Arc<str>>,
+    /// Sessions with mutations that the feed has to read the effects of.
+    unread: HashSet<SessionId>,
     /// Whether causes are kept, for people to look at.
     explains: bool,
     mistakes: Mistakes,

@@ -92,6 +92,16 @@ pub struct Sub {
     pub after: Option<Instant>,
 }
 
+/// A mutation whose effects are to be waited for.
+#[derive(Debug)]
+pub struct Settling {
+    pub key: String,
+    /// They are among the changes before this place.
+    pub before: Place,
+    /// Some are not told yet: the feed has to read up to here first.
+    pub unread: Option<Instant>,
+}
+
 /// A stream to a client.
 #[derive(Debug)]
 pub struct Session {
@@ -115,7 +125,7 @@ pub struct Session {
     pub notices: Vec<Message>,
     /// Mutations of its own that it waits for the effects of: all changes before
     /// the place.
-    pub settling: Vec<(String, Place)>,
+    pub settling: Vec<Settling>,
     /// Nothing more will be said after the notices.
     pub over: bool,
     pub wake: Arc<Notify>,
@@ -199,11 +209,11 @@ impl Session {
     }
 
     /// Adds a mutation whose effects are to be waited for.
-    pub fn settle(&mut self, key: String, before: Place) {
+    pub fn settle(&mut self, settling: Settling) {
         if self.settling.len() >= MOST_SETTLING {
             self.settling.remove(0);
         }
-        self.settling.push((key, before));
+        self.settling.push(settling);
     }
 }
 

@@ -210,16 +210,16 @@ fn a_mutation_has_settled_when_all_it_changed_was_sent() {
     world.run(ids[0], "0", "t");
     world.run(ids[1], "0", "u");
     world.told(client);
-    world.registry.settle(client.0, "nothing".into());
+    world.registry.settle(client.0, "nothing".into(), None);
     assert_eq!(world.told(client), ["settled nothing"]);
     world.change("t");
-    world.registry.settle(client.0, "one".into());
+    world.registry.settle(client.0, "one".into(), None);
     assert_eq!(world.told(client), Vec::<String>::new());
     world.run(ids[0], "1", "t");
     assert_eq!(world.told(client), ["1 1", "settled one"]);
     // Also where the answer stays the same.
     world.change("u");
-    world.registry.settle(client.0, "two".into());
+    world.registry.settle(client.0, "two".into(), None);
     world.run(ids[1], "0", "u");
     assert_eq!(world.told(client), ["settled two"]);
 }
