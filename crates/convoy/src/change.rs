@@ -114,8 +114,12 @@ pub trait ChangeSink: Send + Sync + 'static {
     /// A commit, ours or anyone's, has become visible.
     fn committed(&self, changes: Changes, by: &By);
 
-    /// Whatever was visible in the database at this moment has been told.
+    /// Whatever was visible in the database at this moment has been told, of tables
+    /// that are watched.
     fn caught_up(&self, at: Instant);
+
+    /// The tables, by their names in Postgres, of which every write is told.
+    fn watched(&self, tables: HashSet<Arc<str>>);
 
     /// The tables that live queries have read, by their names in Postgres; and
     /// whether some have read nobody knows what.

@@ -45,6 +45,8 @@ pub struct Function {
     needs_transaction: AtomicBool,
     /// It once failed after it had written, so among others it gets a savepoint.
     fails_late: AtomicBool,
+    /// It once wrote by `raw`, of which only the log says what.
+    writes_raw: AtomicBool,
 }
 
 /// The kinds of functions.
@@ -124,6 +126,7 @@ impl Program {
                     needs_snapshot: AtomicBool::new(false),
                     needs_transaction: AtomicBool::new(false),
                     fails_late: AtomicBool::new(false),
+                    writes_raw: AtomicBool::new(false),
                 };
                 (name, Arc::new(function))
             })
@@ -138,6 +141,7 @@ impl Program {
             needs_snapshot: AtomicBool::new(false),
             needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
+            writes_raw: AtomicBool::new(false),
         });
         Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host })
     }
@@ -198,6 +202,16 @@ impl Function {
         self.needs_snapshot.store(true, Ordering::Relaxed);
     }
 
+    /// Whether some of what it writes is known only by reading the log.
+    pub fn writes_raw(&self) -> bool {
+        self.writes_raw.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that it writes by `raw`.
+    pub fn wrote_raw(&self) {
+        self.writes_raw.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a run of a mutation should begin in a transaction.
     pub fn needs_transaction(&self) -> bool {
         self.needs_transaction.load(Ordering::Relaxed)
@@ -235,6 +249,7 @@ pub(super) mod tests {
             needs_snapshot: AtomicBool::new(false),
             needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
+            writes_raw: AtomicBool::new(false),
         }
     }
 }

@@ -79,6 +79,9 @@ impl Run {
             Ok(ops) => ops,
             Err(error) => return Err(Over::Failed(self.call.give_up(broken_protocol(&error)))),
         };
+        if ops.iter().flatten().any(|op| matches!(op, Op::Raw(raw) if !raw.read_only)) {
+            self.request.function.wrote_raw();
+        }
         let heals = matches!(ops.first(), Some(Ok(Op::Control(Control::RollbackTo(_)))));
         if let Some(failure) = self.broken.as_ref().filter(|_| !heals) {
             self.call.answer(batch, every_op_fails(ops.len(), failure));

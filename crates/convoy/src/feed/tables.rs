@@ -77,18 +77,23 @@ impl Tables {
             return Ok(());
         }
         let found = self.postgres.look_at(PATIENCE, &tables).await?;
-        let mut changed = Vec::new();
+        let (mut changed, mut learned) = (Vec::new(), false);
         for (table, now) in tables.iter().zip(found) {
             let before = known.watched.insert(table.key.clone(), now);
             if before == Some(now) {
                 continue;
             }
             say(table, before, now);
+            learned = true;
             // What was written in between, nobody has logged. At the first look,
             // nothing is known to have gone unlogged.
             if before.is_some() {
                 changed.push(whole(table.key.clone()));
             }
+        }
+        if learned {
+            let watched = known.watched.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
+            self.sink.watched(watched.map(|(name, _)| name.clone()).collect());
         }
         if !changed.is_empty() {
             self.sink.committed(Changes::Some(changed.into()), &By::Caution);

@@ -4,6 +4,7 @@
 //! Invariant: handing over never waits and is bounded. Where more waits than a
 //! few notifications could say, it becomes one word: read the log.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -109,6 +110,12 @@ impl ChangeSink for Telling {
     fn caught_up(&self, at: Instant) {
         if let Some(live) = self.live.upgrade() {
             live.caught_up(at);
+        }
+    }
+
+    fn watched(&self, tables: HashSet<Arc<str>>) {
+        if let Some(live) = self.live.upgrade() {
+            live.watched(tables);
         }
     }
 

@@ -219,7 +219,7 @@ async fn call(
     let caller = Caller::Network(&caller);
     let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
     if let Some((session, key)) = settles {
-        live.settle(session, key.as_str().to_owned());
+        live.settle(session, key.as_str().to_owned(), name, replayed);
     }
     let mut answer = success(result);
     respond::mark_position(&mut answer, &live.position());

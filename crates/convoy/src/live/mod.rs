@@ -181,14 +181,16 @@ impl Live {
 
     /// Lets an event happen, and does what follows from it.
     fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
-        let (result, effects, live) = {
+        let (result, effects) = {
             let mut registry = self.registry.lock();
             let result = event(&mut registry);
-            (result, registry.effects(), !registry.is_empty())
+            let live = !registry.is_empty();
+            // Under the lock, or the feed would hear of two events in the wrong order.
+            self.watched.send_if_modified(|watched| std::mem::replace(watched, live) != live);
+            (result, registry.effects())
         };
         effects.wake.iter().for_each(|wake| wake.notify_one());
         effects.run.into_iter().for_each(|id| self.run(id));
-        self.watched.send_if_modified(|watched| std::mem::replace(watched, live) != live);
         result
     }
 
@@ -233,6 +235,10 @@ impl ChangeSink for Live {
     fn caught_up(&self, at: Instant) {
         self.with(|registry| registry.caught_up(at));
         self.fed.send_replace(Some(at));
+    }
+
+    fn watched(&self, tables: HashSet<Arc<str>>) {
+        self.with(|registry| registry.watched_are(tables));
     }
 
     fn tables_read(&self) -> TablesRead {

@@ -58,21 +58,21 @@ impl Live {
             let Ok(permit) = self.runs.acquire().await else { return };
             let began = Instant::now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
-            let members = ticket.members;
+            let (members, run) = (ticket.members, ticket.run);
             let Outcome { next, passing, refresh } = self.run_once(id, ticket).await;
             drop(permit);
             if passing {
                 // What made it end is no change, so it asks again by itself.
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MOST);
-                if next == Next::Rest && !self.with(|registry| registry.requeue(id)) {
+                if next == Next::Rest && !self.with(|registry| registry.requeue(id, run)) {
                     return;
                 }
                 continue;
             }
             pause = RETRY_FIRST;
             if next == Next::Rest {
-                self.run_after(id, refresh);
+                self.run_after(id, run, refresh);
                 return;
             }
             hot += 1;
@@ -84,19 +84,18 @@ impl Live {
         }
     }
 
-    /// Runs a query again when its answer has grown old, unless something else
-    /// has made it run by then: that run sets its own time.
-    fn run_after(&self, id: QueryId, refresh: Option<Duration>) {
+    /// Runs a query again when the answer of this run has grown old, unless something
+    /// else has made it run by then: that run sets its own time.
+    fn run_after(&self, id: QueryId, run: u64, refresh: Option<Duration>) {
         let Some(refresh) = refresh else { return };
         let (this, stop) = (self.this.clone(), self.stop.clone());
-        let runs = self.registry.lock().runs(id);
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(refresh) => {}
             }
             let Some(live) = this.upgrade() else { return };
-            if live.with(|registry| registry.runs(id) == runs && registry.requeue(id)) {
+            if live.with(|registry| registry.requeue(id, run)) {
                 live.run(id);
             }
         });

@@ -11,7 +11,7 @@ use super::message::{ClientId, Message, SessionId};
 use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
 use super::run::{asking_who, known};
 use crate::config::Limits;
-use crate::dispatch::{Program, Request};
+use crate::dispatch::{FunctionKind, Program, Request};
 use crate::error::{Code, Failure};
 
 /// A query as a client asks for it.
@@ -63,7 +63,7 @@ impl Live {
     pub async fn open(&self, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
         let program = self.loaded()?;
         if self.stop.is_cancelled() {
-            return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+            return Err(shutting_down());
         }
         let now = Instant::now();
         let Asks { style, queries, position, address } = asks;
@@ -73,6 +73,14 @@ impl Live {
         }
         let caller = program.has_context.then(caller);
         let opened = self.with(|registry| {
+            // What ends all streams does so after it has said why, so one that is not
+            // seen here ends this one too.
+            if self.stop.is_cancelled() {
+                return Err(shutting_down());
+            }
+            if self.loaded()?.has_context != caller.is_some() {
+                return Err(Failure::new(Code::Unavailable, "new code was just loaded; try again shortly"));
+            }
             self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(Opening { style, caller, wanted, address }, now))
         })?;
@@ -129,10 +137,17 @@ impl Live {
         self.with(|registry| registry.notify(id, Message::Refused { id: None, failure }));
     }
 
-    /// A mutation of a session has ended; it hears when everything it has changed
-    /// has been sent.
-    pub fn settle(&self, id: SessionId, key: String) {
-        self.with(|registry| registry.settle(id, key));
+    /// A mutation of a session, of the function `name`, has ended; it hears when
+    /// everything it has changed has been sent. What another process may have done
+    /// (`replayed`), or `raw` has written, the feed has to read first.
+    pub fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
+        let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
+        let unread = replayed || function.is_ok_and(|function| function.writes_raw());
+        let unread = unread.then(Instant::now);
+        self.with(|registry| registry.settle(id, key, unread));
+        if unread.is_some() {
+            self.read_now.notify_one();
+        }
     }
 
     /// What a caller's context says of them.
@@ -228,4 +243,8 @@ impl Drop for Stream {
             live.with(|registry| registry.close(self.opened.id, Instant::now()));
         }
     }
+}
+
+fn shutting_down() -> Failure {
+    Failure::new(Code::Unavailable, "the server is shutting down; try again shortly")
 }

@@ -239,3 +239,21 @@ async fn streams_are_counted_by_process_and_by_address_where_a_proxy_says_it() {
     assert_eq!(app.engine.stats().sessions, 3);
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_that_writes_by_raw_has_settled_when_that_was_sent_too() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions().mutation("messages.byRaw", |ctx, _| async move {
+        let text =
+            r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "raw"}') returning 1 as one"#;
+        ctx.op(json!({ "op": "raw", "text": text, "values": [], "tables": null })).await
+    });
+    let app = db.app(tables(), functions).await;
+    let mut session = app.client().live(json!([list(1, "a")])).await;
+    session.until(1, |_| true).await;
+    let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
+    own.mutate("messages.byRaw", json!({})).await.data();
+    session.until_told("settled").await;
+    assert_eq!(bodies(session.answers().latest(1).expect("held")), ["raw"], "the effect came first");
+    app.engine.close().await;
+}

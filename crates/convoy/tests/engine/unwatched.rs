@@ -284,3 +284,26 @@ async fn a_raw_query_wakes_for_what_it_reads_and_for_nothing_else() {
     watch.until(|rows| rows[0]["n"] == 0).await;
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reading_of_the_log_vouches_for_a_table_that_is_not_in_it() {
+    let db = TestDb::new().await;
+    db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
+    let mut audit = table("audit", &[]);
+    audit["managed"] = json!(false);
+    let limits = json!({ "limits": { "pollEveryMs": 600_000 } });
+    let app = db.app_with(limits, json!([audit]), with_raw()).await;
+    let mut all = app.client().watch("audit.all", json!({})).await;
+    assert_eq!(all.next().await, json!([]));
+    db.psql().await.run("insert into audit values (gen_random_uuid(), '{\"event\": \"by hand\"}')").await;
+    let seen = app.client().query("audit.all", json!({})).await;
+    let position = seen.header("convoy-position").expect("a position").to_owned();
+    assert_eq!(seen.data()[0]["event"], "by hand");
+    for _ in 0..3 {
+        let client = app.client().with_header("convoy-position", &position);
+        assert_eq!(client.query("audit.all", json!({})).await.data()[0]["event"], "by hand", "it was seen before");
+    }
+    let mut again = app.client().with_header("convoy-position", &position).watch("audit.all", json!({})).await;
+    assert_eq!(again.next().await[0]["event"], "by hand");
+    app.engine.close().await;
+}

@@ -45,6 +45,12 @@ function besidePlain(seen: Response['seen']): Response['seen'] {
 }
 
 describe('a query has seen', () => {
+  it('that its context is plain where it has looked only at what it is made by', async () => {
+    class Special {}
+    expect(await seenBy((ctx) => ctx instanceof Special)).toEqual({});
+    expect(await seenBy((ctx) => Object.getPrototypeOf(ctx) === null)).toEqual({});
+  });
+
   it('nothing where it has looked at nothing of its caller', async () => {
     expect((await run(() => 1)).seen).toEqual({});
     expect(await seenBy((ctx) => [ctx.now() > 0, 'db' in ctx, typeof ctx.db.query, Object.hasOwn(ctx, 'db')])).toEqual(

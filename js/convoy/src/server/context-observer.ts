@@ -82,6 +82,12 @@ export class ContextObserver implements ProxyHandler<object> {
     return Reflect.getOwnPropertyDescriptor(target, key);
   }
 
+  /** Only that of a plain one is everyone's. */
+  getPrototypeOf(target: object): object | null {
+    this.#note(target, PLAIN);
+    return Reflect.getPrototypeOf(target);
+  }
+
   ownKeys(target: object): (string | symbol)[] {
     this.#note(target, PLAIN);
     this.#note(target, KEYS);

@@ -1,11 +1,12 @@
 //! What has changed: in the database, in the code, and in what is known of both.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::query::{Phase, What};
 use super::session::Gate;
-use super::{MOST_LINGERING, Registry};
+use super::{MOST_LINGERING, Registry, reads_only};
 use crate::change::{By, Change, ChangeKind, Changes};
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
@@ -110,9 +111,30 @@ impl Registry {
         all.into_iter().for_each(|id| self.forget(id));
     }
 
-    /// Whatever was visible in the database at `at` has been told.
+    /// These are the tables of which every write is told.
+    pub fn watched_are(&mut self, tables: HashSet<Arc<str>>) {
+        self.watched = tables;
+        for query in self.queries.values_mut() {
+            query.is_told = reads_only(&query.reads, &self.watched);
+        }
+    }
+
+    /// Whatever was visible in the database at `at` has been told, of tables that
+    /// are watched.
     pub fn caught_up(&mut self, at: Instant) {
         self.fed = self.fed.max(Some(at));
+        let before = self.history.next();
+        let unread = std::mem::take(&mut self.unread);
+        for id in unread {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            for settling in session.settling.iter_mut().filter(|it| it.unread.is_some_and(|unread| unread <= at)) {
+                (settling.before, settling.unread) = (before, None);
+            }
+            if session.settling.iter().any(|it| it.unread.is_some()) {
+                self.unread.insert(id);
+            }
+            self.effects.wake.push(session.wake.clone());
+        }
         self.sweep(at);
     }
 

@@ -110,17 +110,25 @@ impl Registry {
         let unwatched = self.mistakes.has(Mistake::ContextUnwatched);
         let reads = if unwatched { ReadSet::default() } else { reads };
         let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
-        let Some(_began) = self.conclude(id, reads, passing) else { return Next::Rest };
+        let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
         let Some(query) = self.queries.get(&id) else { return Next::Rest };
         let What::Gate(of) = query.what else { return Next::Rest };
         let again = matches!(query.phase, Phase::Queued);
         let Some(session) = self.sessions.get_mut(&of) else { return Next::Rest };
         session.recheck = Some(now + recheck);
         self.effects.wake.push(session.wake.clone());
+        let holds = |known: &Known| known.expires.is_none_or(|expires| now < expires);
+        let ignored = self.mistakes.has(Mistake::IgnoreExpiry);
+        let made = made.and_then(|known| if ignored || holds(&known) { Ok(known) } else { Err(expired()) });
         match made {
-            // What was read has changed meanwhile: not a word before it is known anew.
-            Ok(_) if again => {}
-            Ok(known) => self.opened(of, known, now),
+            // What was read has changed meanwhile, or the token: not a word before it is
+            // known anew.
+            _ if again => {
+                if matches!(session.gate, Gate::Open) {
+                    session.gate = Gate::Checking;
+                }
+            }
+            Ok(known) => self.opened(of, known, began, now),
             Err(_) if passing => {}
             Err(failure) if matches!(session.gate, Gate::Unknown) => session.gate = Gate::Refused(failure),
             Err(failure) => session.bar(failure, now),
@@ -128,17 +136,19 @@ impl Registry {
         if again { Next::Again } else { Next::Rest }
     }
 
-    /// It is known who asks, and they may.
-    fn opened(&mut self, id: SessionId, known: Known, now: Instant) {
+    /// It is known who asks, and they may: by a context that was made from `began` on.
+    fn opened(&mut self, id: SessionId, known: Known, began: Instant, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let first = !session.is_known();
+        // What cannot be compared may be another each time.
+        let is_comparable = known.identity.values().all(Option::is_some);
         let changed = first || session.known.identity != known.identity;
         session.gate = Gate::Open;
         session.known = known;
         if self.mistakes.has(Mistake::IgnoreExpiry) {
             session.known.expires = None;
         }
-        if !changed {
+        if !changed && is_comparable {
             return;
         }
         session.epoch += 1;
@@ -150,9 +160,13 @@ impl Registry {
                 let query = sub.query.and_then(|query| self.queries.get(&query));
                 query.is_none_or(|query| !query.share.admits(&identity))
             })
-            .map(|(member, _)| *member)
+            .map(|(member, sub)| (*member, sub.query))
             .collect();
-        for member in moving {
+        for (member, query) in moving {
+            let query = query.and_then(|query| self.queries.get(&query)).filter(|_| !changed);
+            if query.is_some_and(|query| query.share == Share::Nobody && query.is_made_since(began)) {
+                continue;
+            }
             self.detach(id, member, now);
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.dirty.remove(&member);
@@ -211,8 +225,7 @@ impl Registry {
             }
             Gate::Open | Gate::Checking => {
                 if session.known.expires.is_some_and(|expires| expires <= now) {
-                    let message = "what said who you are has expired; bring a new token";
-                    session.bar(Failure::new(Code::Unauthorized, message), now);
+                    session.bar(expired(), now);
                     return Some(now + GRACE);
                 }
                 let due = session.recheck.is_some_and(|recheck| recheck <= now);
@@ -249,4 +262,8 @@ impl Registry {
     pub fn watches_as(&self, id: SessionId, member: ClientId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.subs.contains_key(&member))
     }
+}
+
+fn expired() -> Failure {
+    Failure::new(Code::Unauthorized, "what said who you are has expired; bring a new token")
 }

@@ -177,6 +177,18 @@ impl Registry {
         }
     }
 
+    /// Nothing could be run in the name of a query's caller: the next run is made for
+    /// another of those it serves, where there is one. One whom the result would not
+    /// have been for by right stays its caller.
+    pub(super) fn change_runner(&mut self, id: QueryId) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        let Some(runner) = query.runner else { return };
+        let by_right = self.sessions.get(&runner).is_none_or(|open| query.share.admits(&open.known.identity));
+        if by_right && let Some((other, _)) = query.members.iter().find(|(member, _)| *member != runner) {
+            query.runner = Some(*other);
+        }
+    }
+
     /// Tells members of a query's answer, made by a run that began at `began`.
     /// `false`: some need an answer from later.
     pub(super) fn deliver(&mut self, id: QueryId, began: Instant, now: Instant) -> bool {

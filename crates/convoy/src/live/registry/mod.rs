@@ -19,7 +19,7 @@ mod query;
 mod session;
 mod variants;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +73,10 @@ pub struct Registry {
     lingering: VecDeque<(Instant, QueryId)>,
     /// What was visible in the database then has been told.
     fed: Option<Instant>,
+    /// The tables for which that holds.
+    watched: HashSet<Arc<str>>,
+    /// Sessions with mutations that the feed has to read the effects of.
+    unread: HashSet<SessionId>,
     /// Whether causes are kept, for people to look at.
     explains: bool,
     mistakes: Mistakes,
@@ -101,6 +105,8 @@ pub struct Ticket {
     pub before: Option<Arc<Answer>>,
     /// How many sessions are served.
     pub members: usize,
+    /// Which run of its query it is.
+    pub run: u64,
 }
 
 /// How a run ended.
@@ -201,6 +207,7 @@ impl Registry {
             runner: runner.map(|runner| (runner, session.epoch)),
             before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
             members: query.members.len(),
+            run: query.runs,
         })
     }
 
@@ -220,6 +227,9 @@ impl Registry {
         {
             self.reshare(id, share, ticket.runner, now);
         }
+        if passing {
+            self.change_runner(id);
+        }
         let served = self.deliver(id, began, now);
         let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
         if !served && matches!(query.phase, Phase::Idle) {
@@ -238,9 +248,12 @@ impl Registry {
             true => self.history.first_hit(since, &reads),
             false => Some(since),
         };
-        if generation == self.generation {
+        // What could not be run has read little or nothing, and says nothing of what
+        // it depends on.
+        if generation == self.generation && !passing {
             self.index.remove(id, &query.reads);
             self.index.insert(id, &reads);
+            query.is_told = reads_only(&reads, &self.watched);
             query.reads = reads;
         }
         self.history.end(since);
@@ -271,15 +284,18 @@ impl Registry {
         self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
     }
 
-    /// Queues a query that rests. `false`: it is gone, or someone else runs it.
-    pub fn requeue(&mut self, id: QueryId) -> bool {
-        match self.queries.get_mut(&id) {
-            Some(query) if matches!(query.phase, Phase::Idle) && (query.is_gate() || !query.members.is_empty()) => {
-                query.phase = Phase::Queued;
-                true
-            }
-            _ => false,
+    /// Queues a query that rests since this run, whose answer will not do any more.
+    /// `false`: it is gone, or something else has made it run since.
+    pub fn requeue(&mut self, id: QueryId, run: u64) -> bool {
+        let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
+        let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
+        if query.members.is_empty() && !query.is_gate() {
+            // Whoever comes back must not be given that answer.
+            self.forget(id);
+            return false;
         }
+        query.phase = Phase::Queued;
+        true
     }
 
     /// The answer to a question, if it is held here for a caller like this one.
@@ -291,7 +307,11 @@ impl Registry {
         let (Some(answer), Some(true_at)) = (answer, query.true_at(self.fed)) else { return Held::No };
         // A feed that has fallen silent vouches for nothing.
         let is_fresh = self.fed.is_some_and(|fed| now.saturating_duration_since(fed) <= FRESH);
-        if is_fresh && true_at >= since { Held::Yes(answer, true_at) } else { Held::Unvouched }
+        match is_fresh && true_at >= since {
+            true => Held::Yes(answer, true_at),
+            false if query.is_told => Held::Unvouched,
+            false => Held::No,
+        }
     }
 
     /// Whether anyone may be answered to this from here at all.
@@ -345,6 +365,14 @@ impl Registry {
         self.effects.run.push(id);
         id
     }
+}
+
+/// Whether all that was read is in these tables.
+fn reads_only(reads: &ReadSet, tables: &HashSet<Arc<str>>) -> bool {
+    !reads.everything
+        && reads.tables.iter().all(|table| tables.contains(table))
+        && reads.points.iter().all(|(table, _)| tables.contains(table))
+        && reads.ranges.iter().all(|range| tables.contains(&range.table.key))
 }
 
 #[cfg(all(test, feature = "mistakes"))]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Registry;
-use super::session::{GATHER, MOST_NOTICES, Session, Sub, Taken};
+use super::session::{GATHER, MOST_NOTICES, Session, Settling, Sub, Taken};
 use crate::live::message::{EndReason, Message, SessionId, retry_ms};
 use crate::live::registry::query::Query;
 
@@ -61,8 +61,9 @@ impl Registry {
         }
         let watched = session.subs.values().filter_map(|sub| sub.query);
         let lacking = watched.chain(session.gate_query).filter_map(|query| self.queries.get(&query)?.pending).min();
-        session.settling.retain(|(key, before)| {
-            let waits = lacking.is_some_and(|pending| pending < *before);
+        session.settling.retain(|settling| {
+            let Settling { key, before, unread } = settling;
+            let waits = unread.is_some() || lacking.is_some_and(|pending| pending < *before);
             if !waits {
                 messages.push(Message::Settled { key: key.clone() });
             }
@@ -71,11 +72,15 @@ impl Registry {
     }
 
     /// A mutation of this session has committed; it hears when everything that was
-    /// changed by now has been sent.
-    pub fn settle(&mut self, id: SessionId, key: String) {
+    /// changed by now has been sent; where some of that is `unread`, what the feed
+    /// has told of by the time it has read up to there.
+    pub fn settle(&mut self, id: SessionId, key: String, unread: Option<Instant>) {
         let before = self.history.next();
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.settle(key, before);
+            session.settle(Settling { key, before, unread });
+            if unread.is_some() {
+                self.unread.insert(id);
+            }
             self.effects.wake.push(session.wake.clone());
         }
     }

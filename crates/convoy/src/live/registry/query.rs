@@ -61,6 +61,9 @@ pub struct Query {
     /// How many runs have begun.
     pub runs: u64,
     pub reads: ReadSet,
+    /// Whether every change of what it has read is told by the feed; what is only
+    /// asked again at intervals is not.
+    pub is_told: bool,
     /// Who may be served by it. Before its first run this is a guess, which the
     /// run confirms or not.
     pub share: Share,
@@ -88,6 +91,7 @@ impl Query {
             phase: Phase::Queued,
             runs: 0,
             reads: ReadSet::default(),
+            is_told: false,
             share,
             members: HashSet::new(),
             runner: None,
@@ -118,9 +122,14 @@ impl Query {
     pub fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
         let confirmed = self.confirmed?;
         match self.phase {
-            Phase::Idle => Some(fed.map_or(confirmed, |fed| fed.max(confirmed))),
-            Phase::Queued | Phase::Running { .. } => Some(confirmed),
+            Phase::Idle if self.is_told => Some(fed.map_or(confirmed, |fed| fed.max(confirmed))),
+            Phase::Idle | Phase::Queued | Phase::Running { .. } => Some(confirmed),
         }
+    }
+
+    /// Whether its answer is of a run that began no earlier than this.
+    pub fn is_made_since(&self, moment: Instant) -> bool {
+        matches!(self.phase, Phase::Idle) && self.confirmed.is_some_and(|confirmed| confirmed >= moment)
     }
 
     /// Whether it lacks a change from before this place.

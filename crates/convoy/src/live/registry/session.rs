@@ -93,6 +93,16 @@ pub struct Sub {
     pub after: Option<Instant>,
 }
 
+/// A mutation whose effects are to be waited for.
+#[derive(Debug)]
+pub struct Settling {
+    pub key: String,
+    /// They are among the changes before this place.
+    pub before: Place,
+    /// Some are not told yet: the feed has to read up to here first.
+    pub unread: Option<Instant>,
+}
+
 /// A stream to a client.
 #[derive(Debug)]
 pub struct Session {
@@ -116,7 +126,7 @@ pub struct Session {
     pub notices: Vec<Message>,
     /// Mutations of its own that it waits for the effects of: all changes before
     /// the place.
-    pub settling: Vec<(String, Place)>,
+    pub settling: Vec<Settling>,
     /// Nothing more will be said after the notices.
     pub over: bool,
     pub wake: Arc<Notify>,
@@ -171,8 +181,10 @@ impl Session {
         if sub.told == Some(hash) {
             return false;
         }
+        if self.dirty.is_empty() {
+            self.dirty_since = Some(now);
+        }
         self.dirty.insert(id);
-        self.dirty_since.get_or_insert(now);
         true
     }
 
@@ -191,11 +203,11 @@ impl Session {
     }
 
     /// Adds a mutation whose effects are to be waited for.
-    pub fn settle(&mut self, key: String, before: Place) {
+    pub fn settle(&mut self, settling: Settling) {
         if self.settling.len() >= MOST_SETTLING {
             self.settling.remove(0);
         }
-        self.settling.push((key, before));
+        self.settling.push(settling);
     }
 }
 

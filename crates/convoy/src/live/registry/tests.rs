@@ -20,7 +20,9 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        World { registry: Registry::new(LINGER, true, Mistakes::default()), now: Instant::now() }
+        let mut registry = Registry::new(LINGER, true, Mistakes::default());
+        registry.watched_are(["t", "u", "users"].map(Arc::from).into());
+        World { registry, now: Instant::now() }
     }
 
     fn now(&mut self) -> Instant {
@@ -208,16 +210,16 @@ fn a_mutation_has_settled_when_all_it_changed_was_sent() {
     world.run(ids[0], "0", "t");
     world.run(ids[1], "0", "u");
     world.told(client);
-    world.registry.settle(client.0, "nothing".into());
+    world.registry.settle(client.0, "nothing".into(), None);
     assert_eq!(world.told(client), ["settled nothing"]);
     world.change("t");
-    world.registry.settle(client.0, "one".into());
+    world.registry.settle(client.0, "one".into(), None);
     assert_eq!(world.told(client), Vec::<String>::new());
     world.run(ids[0], "1", "t");
     assert_eq!(world.told(client), ["1 1", "settled one"]);
     // Also where the answer stays the same.
     world.change("u");
-    world.registry.settle(client.0, "two".into());
+    world.registry.settle(client.0, "two".into(), None);
     world.run(ids[1], "0", "u");
     assert_eq!(world.told(client), ["settled two"]);
 }
@@ -479,4 +481,168 @@ fn what_is_live_says_why_it_ran() {
             "state": "queued", "sharedBy": [], "lastCause": "t changed, written by someone else"
         })
     );
+}
+
+#[test]
+fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[("rights", None)], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "\"with all rights\"", "t", &[("rights", None)]);
+    assert_eq!(world.told(client), ["1 \"with all rights\""]);
+    // Its rights may be in no database, so nothing else would make the query run.
+    world.change("users");
+    assert_eq!(world.to_run(), [gate]);
+    world.admit(gate, &[("rights", None)], "users", None);
+    let [anew] = world.to_run()[..] else { panic!("a run for who it is now") };
+    let ticket = world.begin(anew);
+    world.finish(anew, &ticket, "\"with none\"", "t", &[("rights", None)]);
+    assert_eq!(world.told(client), ["1 \"with none\""]);
+}
+
+#[test]
+fn a_refusal_of_the_token_before_bars_nobody() {
+    let mut world = World::new();
+    let client = world.open(Some("old"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    world.told(client);
+    world.change("users");
+    let _for_old = world.begin(gate);
+    world.registry.renew(client.0, "new".into());
+    let now = world.now();
+    let expired = Err(Failure::new(Code::Unauthorized, "expired"));
+    let next = world.registry.admitted(gate, reading("users"), expired, Duration::from_secs(60), now);
+    assert_eq!(next, Next::Again);
+    assert_eq!(world.told(client), Vec::<String>::new());
+}
+
+#[test]
+fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    world.to_run();
+    world.now += Duration::from_secs(5);
+    assert_eq!(world.told(client), ["barred"]);
+    // Each time it would be told again, and be given another half minute.
+    for _ in 0..2 {
+        world.now += Duration::from_secs(14);
+        world.change("users");
+        world.admit(gate, &[], "users", Some(Duration::ZERO));
+        assert_eq!(world.told(client), Vec::<String>::new());
+    }
+    world.now += Duration::from_secs(3);
+    assert_eq!(world.told(client), ["end"]);
+}
+
+#[test]
+fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
+    let mut world = World::new();
+    let client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "\"noon\"", "t", &[]);
+    let now = world.now();
+    world.registry.close(client.0, now);
+    assert!(!world.registry.requeue(id, ticket.run), "it is not worth a run");
+    let back = world.open(None, &["{}"]);
+    assert_eq!(world.told(back), Vec::<String>::new());
+    assert_eq!(world.to_run().len(), 1, "the old answer will not do");
+}
+
+#[test]
+fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
+    let mut world = World::new();
+    let _client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let first = world.begin(id);
+    world.finish(id, &first, "1", "t", &[]);
+    world.change("t");
+    let second = world.begin(id);
+    world.finish(id, &second, "2", "t", &[]);
+    assert!(!world.registry.requeue(id, first.run), "whoever made the second run sees to it");
+    assert!(world.registry.requeue(id, second.run));
+    assert!(!world.registry.requeue(id, second.run), "once");
+}
+
+#[test]
+fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
+    let mut world = World::new();
+    let client = world.open(Some("ann"), &["{}"]);
+    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    world.admit(gate, &[], "users", None);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    world.run(id, "1", "t");
+    world.told(client);
+    // It is made again by the clock, and the host is busy.
+    world.now += Duration::from_secs(60);
+    world.told(client);
+    assert_eq!(world.to_run(), [gate]);
+    world.begin(gate);
+    let now = world.now();
+    let busy = Err(Failure::new(Code::Unavailable, "busy"));
+    world.registry.admitted(gate, ReadSet::default(), busy, Duration::from_secs(60), now);
+    world.change("users");
+    world.change("t");
+    world.run(id, "2", "t");
+    assert_eq!(world.told(client), Vec::<String>::new(), "its rights may be gone");
+}
+
+#[test]
+fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer() {
+    let mut world = World::new();
+    let mut to_run = Vec::new();
+    for name in ["ann", "bob"] {
+        to_run.extend(world.open_as(name, &[]).1);
+    }
+    let [id] = to_run[..] else { panic!("one query for both") };
+    let first = world.begin(id);
+    let failure = Failure::new(Code::Timeout, "its context took too long");
+    let made = Made { ts: 0, position: "p".into() };
+    let answer = Arc::new(Answer::new("f", Err(failure), made, None));
+    let now = world.now();
+    world.registry.finish(id, &first, Ended { reads: ReadSet::default(), answer, share: None }, now);
+    assert!(world.registry.requeue(id, first.run));
+    let second = world.begin(id);
+    assert_ne!(first.caller, second.caller);
+}
+
+#[test]
+fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2", "3"]);
+    let ids = world.to_run();
+    for (id, table) in ids.iter().zip(["t", "t", "u"]) {
+        world.run(*id, "0", table);
+    }
+    world.told(client);
+    world.change("u");
+    world.run(ids[2], "1", "u");
+    let now = world.now();
+    world.registry.unwatch(client.0, 3, now);
+    world.now += Duration::from_secs(1);
+    world.change("t");
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.told(client), Vec::<String>::new(), "the other may have changed with it");
+    world.run(ids[1], "1", "t");
+    assert_eq!(world.told(client), ["1 1", "2 1"]);
+}
+
+#[test]
+fn refusals_that_nobody_reads_do_not_pile_up() {
+    let mut world = World::new();
+    let client = world.open(None, &[]);
+    world.told(client);
+    for id in 0..5_000 {
+        let now = world.now();
+        world.registry.watch(client.0, Err((id, Failure::new(Code::NotFound, "no"))), now);
+    }
+    assert_eq!(world.told(client).len(), 1_024);
 }
