@@ -133,6 +133,8 @@ impl Engine {
         let parts = Parts { postgres: postgres.clone(), node, sink, doubts, outbox, watched: live.watched(), read_now };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let dispatcher = live.dispatcher().clone();
+        let timed = live.clone();
+        tasks.spawn(async move { timed.keep_time().await });
         tasks.spawn(forget_old_answers(postgres.clone(), stop.clone()));
         Ok(Arc::new(Engine {
             config,

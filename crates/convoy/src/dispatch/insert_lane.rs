@@ -150,6 +150,7 @@ impl Dispatcher {
         // Without a connection none of them has a chance alone either.
         let mut lease = acquired.map_err(|error| InsertError::Told(error.to_failure("insert")))?;
         let limit = self.inner.limits.mutation_time();
+        let _committing = self.committing();
         let written = match tokio::time::timeout(limit, postgres::run(&mut lease, statement)).await {
             Ok(Ok(rows)) => executor.inserted(table, &rows),
             Ok(Err(error)) => Err(error),

@@ -3,6 +3,7 @@
 //! writer won.
 
 mod call;
+mod commits;
 mod heat;
 mod host;
 mod idempotency;
@@ -29,6 +30,7 @@ pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
 pub use workers::Workers;
 
+use commits::{Commits, Committing};
 use heat::Heat;
 use idempotency::Keys;
 use insert_lane::InsertLanes;
@@ -129,6 +131,7 @@ struct Inner {
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
     handler_runs: AtomicU64,
+    commits: Arc<Commits>,
     inserts: InsertLanes,
     heat: Heat,
     serial: SerialLanes,
@@ -158,6 +161,7 @@ impl Dispatcher {
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
+                commits: Arc::default(),
                 inserts: InsertLanes::default(),
                 heat: Heat::default(),
                 serial: SerialLanes::default(),
@@ -185,6 +189,17 @@ impl Dispatcher {
     /// How many function runs were started.
     pub fn handler_runs(&self) -> u64 {
         self.inner.handler_runs.load(Ordering::Relaxed)
+    }
+
+    /// When the oldest commit of ours was sent that our live queries were not told
+    /// of yet.
+    pub fn oldest_commit(&self) -> Option<std::time::Instant> {
+        self.inner.commits.oldest()
+    }
+
+    /// Something is about to be committed; keep this until it was told.
+    fn committing(&self) -> Committing {
+        self.inner.commits.begin()
     }
 
     /// How many calls ended in a serial lane.

@@ -218,6 +218,7 @@ impl Dispatcher {
             }
         }
         let written = run.executor.take_written();
+        let _committing = self.committing();
         match transaction.commit().await {
             CommitOutcome::Committed => {
                 self.tell(written.changes, &By::Function(function.name.clone()));

@@ -202,6 +202,7 @@ impl Drafting<'_> {
                 return Optimistic::with(Attempt::Failed(failure, keyed));
             }
         };
+        let _committing = self.dispatcher.committing();
         let applied = tokio::time::timeout_at(self.deadline, self.apply(&mut lease, &outcome, keep)).await;
         drop(lease);
         let lost_sight = |cause: &dyn std::fmt::Display| self.dispatcher.in_doubt(whole_tables(&outcome), cause);

@@ -164,6 +164,7 @@ impl Dispatcher {
                 let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
                 let postgres = &self.inner.postgres;
                 let mut access = if writes { Access::Writing(postgres) } else { Access::Reading(postgres) };
+                let _committing = writes.then(|| self.committing());
                 let ran = executor.run(&mut access, ops, out).await;
                 let written = executor.take_written();
                 match ran {
@@ -235,6 +236,7 @@ impl Dispatcher {
                     transaction.rollback().await;
                     return Err(Stopped::Told(failure));
                 }
+                let _committing = self.committing();
                 match transaction.commit().await {
                     CommitOutcome::Committed => {
                         self.tell(written.changes, by);

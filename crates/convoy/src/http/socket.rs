@@ -10,6 +10,7 @@ use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -121,14 +122,19 @@ impl Socket {
 
     async fn session(&mut self, engine: &Arc<Engine>, mut client: Client<'_>) -> Result<(), Error> {
         let heartbeat = Duration::from_millis(engine.config().limits.heartbeat_ms);
+        // From the last frame on, however much the client says meanwhile.
+        let mut next_sign = Instant::now() + heartbeat;
         loop {
             tokio::select! {
-                frame = tokio::time::timeout(heartbeat, client.stream.next()) => match frame {
+                frame = tokio::time::timeout_at(next_sign, client.stream.next()) => {
+                    next_sign = Instant::now() + heartbeat;
+                    match frame {
                     Ok(Some(messages)) => self.send(&messages).await?,
                     Ok(None) => return self.close(CloseCode::Away).await,
                     // A page cannot see pings, and should see that we live.
                     Err(_elapsed) => self.socket.send(Text::text("\n")).await?,
-                },
+                    }
+                }
                 said = self.text() => {
                     let Some(said) = said? else { return Ok(()) };
                     if let Err(failure) = client.wishes(engine, &said).await {
@@ -144,6 +150,8 @@ impl Socket {
     async fn text(&mut self) -> Result<Option<String>, Error> {
         loop {
             match self.socket.next().await {
+                // A sign of life, as we give one too.
+                Some(Ok(Text::Text(text))) if text.trim().is_empty() => {}
                 Some(Ok(Text::Text(text))) => return Ok(Some(text.as_str().to_owned())),
                 // It stands for a message that is none of ours, and is refused as such.
                 Some(Ok(Text::Binary(_))) => return Ok(Some(String::new())),

@@ -51,15 +51,13 @@ pub async fn subscribe(
     let asks = Asks { style: Style::Plain, queries, position, address };
     let mut stream = match engine.live().open(asks, caller).await {
         Ok(stream) => stream,
-        Err(failure) if failure.code == Code::Unavailable => {
-            let event = engine.live().failed(&name, failure).event(&name);
-            return Ok(event_stream(stream::iter([Ok(Frame::data(opening(engine, &event)))])));
-        }
+        Err(failure) if failure.code == Code::Unavailable => return Ok(not_now(engine, &name, failure)),
         Err(failure) => return Err(failure),
     };
     let gone = || Failure::new(Code::Unavailable, "the server is shutting down; try again shortly");
-    let first = stream.next().await.ok_or_else(gone)?;
-    let mut events = Events { stream, heartbeat: heartbeat(engine), spelling: Spelling::Plain { name }, over: false };
+    let Some(first) = stream.next().await else { return Ok(not_now(engine, &name, gone())) };
+    let mut events =
+        Events { stream, heartbeat: heartbeat(engine), spelling: Spelling::Plain { name: name.clone() }, over: false };
     let opening = match first.as_slice() {
         [Message::Answer { answer, .. }, ..] => match answer.failure() {
             Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
@@ -68,9 +66,16 @@ pub async fn subscribe(
             _ => opening(engine, &events.spell(engine, &first)),
         },
         [Message::Barred(failure), ..] => return Err(failure.clone()),
-        _ => return Err(gone()),
+        // It was ended before it had an answer.
+        _ => return Ok(not_now(engine, &name, gone())),
     };
     Ok(event_stream(events.run(engine.clone(), opening)))
+}
+
+/// A stream of one event that says why there are none for now.
+fn not_now(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
+    let event = engine.live().failed(name, failure).event(name);
+    event_stream(stream::iter([Ok(Frame::data(opening(engine, &event)))]))
 }
 
 /// Opens the stream of a session.

@@ -58,6 +58,8 @@ pub struct Live {
     fed: watch::Sender<Option<Instant>>,
     /// Asks the feed to read.
     read_now: Arc<Notify>,
+    /// Another answer than before may be the first to grow old.
+    due: Notify,
     /// Functions that were warned of.
     warned: Mutex<HashSet<Arc<str>>>,
     /// Functions that were seen to give different results to callers who share them.
@@ -115,6 +117,7 @@ impl Live {
             clock: Clock::new(node),
             fed: watch::Sender::new(None),
             read_now,
+            due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),
             runs: Semaphore::new(runs.max(1)),
@@ -233,6 +236,8 @@ impl ChangeSink for Live {
     }
 
     fn caught_up(&self, at: Instant) {
+        // What is being committed here may be visible already, and is told by us.
+        let at = self.dispatcher.oldest_commit().map_or(at, |oldest| oldest.min(at));
         self.with(|registry| registry.caught_up(at));
         self.fed.send_replace(Some(at));
     }

@@ -59,6 +59,8 @@ impl Live {
             let began = Instant::now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
             let (members, run) = (ticket.members, ticket.run);
+            // A session waits for its context.
+            let is_gate = matches!(ticket.what, What::Gate(_));
             let Outcome { next, passing, refresh } = self.run_once(id, ticket).await;
             drop(permit);
             if passing {
@@ -72,11 +74,14 @@ impl Live {
             }
             pause = RETRY_FIRST;
             if next == Next::Rest {
-                self.run_after(id, run, refresh);
+                if let Some(refresh) = refresh {
+                    self.with(|registry| registry.grows_old(id, run, Instant::now() + refresh));
+                    self.due.notify_one();
+                }
                 return;
             }
             hot += 1;
-            if hot < HOT {
+            if hot < HOT || is_gate {
                 continue;
             }
             let cost = began.elapsed() + HANDING_OUT * u32::try_from(members).unwrap_or(u32::MAX);
@@ -84,21 +89,23 @@ impl Live {
         }
     }
 
-    /// Runs a query again when the answer of this run has grown old, unless something
-    /// else has made it run by then: that run sets its own time.
-    fn run_after(&self, id: QueryId, run: u64, refresh: Option<Duration>) {
-        let Some(refresh) = refresh else { return };
-        let (this, stop) = (self.this.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
+    /// Runs queries again when their answers have grown old, until it is told to
+    /// stop. One task sees to all of them.
+    pub async fn keep_time(&self) {
+        loop {
+            let due = self.registry.lock().next_due();
+            let until_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(refresh) => {}
+                () = self.stop.cancelled() => return,
+                () = self.due.notified() => {}
+                () = until_due => self.with(|registry| registry.grown_old(Instant::now())),
             }
-            let Some(live) = this.upgrade() else { return };
-            if live.with(|registry| registry.requeue(id, run)) {
-                live.run(id);
-            }
-        });
+        }
     }
 
     async fn run_once(&self, id: QueryId, ticket: Ticket) -> Outcome {

@@ -60,6 +60,13 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
     let mut session = app.client().live(asked).await;
     session.until(1, |_| true).await;
     session.until(8, |_| true).await;
+    // Each is told when it has been run, in any order.
+    convoy_testkit::within(async {
+        while ![5, 6, 7].iter().all(|id| session.answers().told.iter().any(|message| message["id"] == *id)) {
+            assert!(session.hear().await, "the stream is open");
+        }
+    })
+    .await;
     let told = |id: u64| {
         let found = session.answers().told.iter().find(|message| message["id"] == id).cloned();
         found.map(|message| message["error"].clone())

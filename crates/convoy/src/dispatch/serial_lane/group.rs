@@ -283,6 +283,7 @@ impl Worker {
                 }
             }
         }
+        let _committing = self.dispatcher.committing();
         match transaction.commit().await {
             CommitOutcome::Committed => {
                 let mut changes = drafted.changes;

@@ -138,6 +138,33 @@ impl Registry {
         self.sweep(at);
     }
 
+    /// The answer that this run of a query gave grows old at this moment.
+    pub fn grows_old(&mut self, id: QueryId, run: u64, at: Instant) {
+        let Some(query) = self.queries.get_mut(&id).filter(|query| query.runs == run) else { return };
+        if let Some(before) = query.due.replace(at) {
+            self.due.remove(&(before, id));
+        }
+        self.due.insert((at, id));
+    }
+
+    /// When the first answer grows old.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Makes queries run whose answers have grown old by now.
+    pub fn grown_old(&mut self, now: Instant) {
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, id));
+            let Some(query) = self.queries.get_mut(&id) else { continue };
+            query.due = None;
+            let run = query.runs;
+            if self.requeue(id, run) {
+                self.effects.run.push(id);
+            }
+        }
+    }
+
     /// Forgets answers that nobody has come back for.
     pub(super) fn sweep(&mut self, now: Instant) {
         while let Some((since, id)) = self.lingering.front().copied() {

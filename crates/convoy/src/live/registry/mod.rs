@@ -19,7 +19,7 @@ mod query;
 mod session;
 mod variants;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +71,8 @@ pub struct Registry {
     linger: Duration,
     /// Queries without members, the first that will be forgotten in front.
     lingering: VecDeque<(Instant, QueryId)>,
+    /// When answers grow old.
+    due: BTreeSet<(Instant, QueryId)>,
     /// What was visible in the database then has been told.
     fed: Option<Instant>,
     /// The tables for which that holds.
@@ -198,6 +200,9 @@ impl Registry {
         query.runner = runner;
         query.phase = Phase::Running { since: self.history.begin(), began: now, generation: self.generation };
         query.runs += 1;
+        if let Some(due) = query.due.take() {
+            self.due.remove(&(due, id));
+        }
         let may_differ = |(session, _): &query::Member| {
             self.sessions.get(session).is_some_and(|session| session.style == Style::Protocol)
         };
@@ -350,6 +355,9 @@ impl Registry {
     fn forget(&mut self, id: QueryId) {
         let Some(query) = self.queries.remove(&id) else { return };
         self.index.remove(id, &query.reads);
+        if let Some(due) = query.due {
+            self.due.remove(&(due, id));
+        }
         if let Some(topic) = query.topic() {
             self.variants.unlist(topic, &query.share, id);
         }

@@ -60,7 +60,7 @@ impl Registry {
             return;
         }
         let watched = session.subs.values().filter_map(|sub| sub.query);
-        let lacking = watched.chain(session.gate_query).filter_map(|query| self.queries.get(&query)?.pending).min();
+        let lacking = watched.chain(session.gate_query).filter_map(|query| self.queries.get(&query)?.lacking()).min();
         session.settling.retain(|settling| {
             let Settling { key, before, unread } = settling;
             let waits = unread.is_some() || lacking.is_some_and(|pending| pending < *before);

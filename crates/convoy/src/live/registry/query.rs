@@ -79,6 +79,8 @@ pub struct Query {
     pub pending: Option<Place>,
     /// What made it run last, where that is asked for.
     pub cause: Option<(Option<Change>, By)>,
+    /// When its answer grows old by itself.
+    pub due: Option<Instant>,
     /// When its last member left.
     pub left: Option<Instant>,
 }
@@ -100,6 +102,7 @@ impl Query {
             covered: 0,
             pending: Some(place),
             cause: None,
+            due: None,
             left: None,
         }
     }
@@ -132,8 +135,14 @@ impl Query {
         matches!(self.phase, Phase::Idle) && self.confirmed.is_some_and(|confirmed| confirmed >= moment)
     }
 
-    /// Whether it lacks a change from before this place.
+    /// The first change that others should wait for it to show: one that cannot be
+    /// run for now shows none for who knows how long.
+    pub fn lacking(&self) -> Option<Place> {
+        self.pending.filter(|_| self.answer.as_ref().is_none_or(|answer| !answer.is_passing()))
+    }
+
+    /// Whether others should wait for it to show a change from before this place.
     pub fn lacks(&self, place: Place) -> bool {
-        self.pending.is_some_and(|pending| pending < place)
+        self.lacking().is_some_and(|pending| pending < place)
     }
 }

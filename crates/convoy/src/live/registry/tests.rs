@@ -466,6 +466,52 @@ fn new_code_runs_everything_again_and_what_ran_under_the_old_code_is_stale() {
 }
 
 #[test]
+fn an_answer_runs_again_when_it_has_grown_old_unless_it_is_another_by_then() {
+    let mut world = World::new();
+    let _client = world.open(None, &["{}"]);
+    let [id] = world.to_run()[..] else { panic!("one query") };
+    let run = |world: &mut World| {
+        let ticket = world.begin(id);
+        world.finish(id, &ticket, "1", "t", &[]);
+        ticket.run
+    };
+    let first = run(&mut world);
+    let at = world.now() + Duration::from_secs(5);
+    world.registry.grows_old(id, first, at);
+    assert_eq!(world.registry.next_due(), Some(at));
+    world.registry.grown_old(at - Duration::from_millis(1));
+    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    world.registry.grown_old(at);
+    assert_eq!((world.to_run(), world.registry.next_due()), (vec![id], None));
+    // A change comes first: the time of the answer before means nothing any more.
+    let second = run(&mut world);
+    world.registry.grows_old(id, second, at);
+    world.change("t");
+    run(&mut world);
+    world.registry.grows_old(id, second, at);
+    assert_eq!(world.registry.next_due(), None);
+}
+
+#[test]
+fn a_query_that_cannot_be_run_for_now_holds_no_others_up() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2"]);
+    let ids = world.to_run();
+    world.run(ids[0], "0", "t");
+    let ticket = world.begin(ids[1]);
+    let made = Made { ts: 0, position: "p".into() };
+    let away = Answer::new("f", Err(Failure::new(Code::Unavailable, "away")), made, None);
+    let ended = Ended { reads: ReadSet::default(), answer: Arc::new(away), share: None };
+    let now = world.now();
+    world.registry.finish(ids[1], &ticket, ended, now);
+    assert_eq!(world.told(client), ["1 0", "2 failed"]);
+    world.change("t");
+    world.registry.settle(client.0, "mine".into(), None);
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.told(client), ["1 1", "settled mine"]);
+}
+
+#[test]
 fn what_is_live_says_why_it_ran() {
     let mut world = World::new();
     let _client = world.open(None, &["{\"a\":1}"]);
@@ -633,16 +679,4 @@ fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
     assert_eq!(world.told(client), Vec::<String>::new(), "the other may have changed with it");
     world.run(ids[1], "1", "t");
     assert_eq!(world.told(client), ["1 1", "2 1"]);
-}
-
-#[test]
-fn refusals_that_nobody_reads_do_not_pile_up() {
-    let mut world = World::new();
-    let client = world.open(None, &[]);
-    world.told(client);
-    for id in 0..5_000 {
-        let now = world.now();
-        world.registry.watch(client.0, Err((id, Failure::new(Code::NotFound, "no"))), now);
-    }
-    assert_eq!(world.told(client).len(), 1_024);
 }
