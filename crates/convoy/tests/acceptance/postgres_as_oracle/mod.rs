@@ -24,7 +24,7 @@ const IN_A_SESSION: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_live_query_shows_what_fresh_sql_says() {
-    let wrong = compare(scale(3, 40), scale(8, 50), json!([])).await;
+    let wrong = compare(scale(3, 20), scale(8, 50), json!([])).await;
     assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }
 
