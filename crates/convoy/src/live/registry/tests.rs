@@ -40,12 +40,12 @@ impl World {
     /// A session with a context that says this; and the queries to run for it.
     fn open_as(&mut self, caller: &str, seen: &[(&str, Option<&str>)]) -> (Client, Vec<QueryId>) {
         let client = self.open(Some(caller), &["{}"]);
-        let [gate] = self.to_run()[..] else { panic!("its gate, and nothing else before that") };
+        let [gate] = self.queued()[..] else { panic!("its gate, and nothing else before that") };
         self.admit(gate, seen, "users", None);
-        (client, self.to_run())
+        (client, self.queued())
     }
 
-    fn to_run(&mut self) -> Vec<QueryId> {
+    fn queued(&mut self) -> Vec<QueryId> {
         self.registry.effects().run
     }
 
@@ -134,25 +134,25 @@ fn seen_as(pairs: &[(&str, Option<&str>)]) -> Seen {
 fn one_run_serves_all_who_ask_the_same() {
     let mut world = World::new();
     let (a, b) = (world.open(None, &["{}"]), world.open(None, &["{}"]));
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     assert_eq!(world.run(id, "1", "t"), Next::Rest);
     assert_eq!((world.told(a), world.told(b)), (vec!["1 1".to_owned()], vec!["1 1".to_owned()]));
     let late = world.open(None, &["{}"]);
     assert_eq!(world.told(late), ["1 1"], "from memory");
     world.change("t");
     world.change("other");
-    assert_eq!(world.to_run(), [id]);
+    assert_eq!(world.queued(), [id]);
 }
 
 #[test]
 fn a_change_that_lands_while_a_run_is_under_way_makes_it_run_again() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     // It has read nothing yet, so nothing can be found by index.
     world.change("t");
-    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(world.queued(), Vec::<QueryId>::new());
     assert_eq!(world.finish(id, &ticket, "1", "t", &[]), Next::Again);
     assert_eq!(world.told(client), ["1 1"], "it is shown all the same");
     assert_eq!(world.run(id, "2", "t"), Next::Rest);
@@ -163,7 +163,7 @@ fn a_change_that_lands_while_a_run_is_under_way_makes_it_run_again() {
 fn equal_answers_are_silent_and_what_changed_and_changed_back_too() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     assert_eq!(world.told(client), ["1 1"]);
     for answers in [&["1"][..], &["2", "1"]] {
@@ -184,7 +184,7 @@ fn equal_answers_are_silent_and_what_changed_and_changed_back_too() {
 fn what_one_commit_has_changed_goes_in_one_frame_unless_it_takes_too_long() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2"]);
-    let ids = world.to_run();
+    let ids = world.queued();
     for id in &ids {
         world.run(*id, "0", "t");
     }
@@ -206,7 +206,7 @@ fn what_one_commit_has_changed_goes_in_one_frame_unless_it_takes_too_long() {
 fn a_mutation_has_settled_when_all_it_changed_was_sent() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2"]);
-    let ids = world.to_run();
+    let ids = world.queued();
     world.run(ids[0], "0", "t");
     world.run(ids[1], "0", "u");
     world.told(client);
@@ -228,7 +228,7 @@ fn a_mutation_has_settled_when_all_it_changed_was_sent() {
 fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one() {
     let mut world = World::new();
     let _other = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "[1]", "t");
     let hash = world.registry.queries[&id].answer.as_ref().map(|answer| answer.hash());
     let early = world.now;
@@ -243,7 +243,7 @@ fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one()
     // The run began before this moment, so it may lack what was committed by then.
     let (waiting, told) = come_back(&mut world, early);
     assert_eq!(told, Vec::<String>::new());
-    assert_eq!(world.to_run(), [id]);
+    assert_eq!(world.queued(), [id]);
     world.run(id, "[1]", "t");
     assert_eq!(world.told(waiting), ["1 same"]);
     let (_, told) = come_back(&mut world, early);
@@ -252,7 +252,7 @@ fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one()
     world.registry.caught_up(now);
     let (_, told) = come_back(&mut world, now);
     assert_eq!(told, ["1 same"]);
-    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(world.queued(), Vec::<QueryId>::new());
     assert_eq!(hash.map(spelled).map(|hash| hash.len()), Some(32));
 }
 
@@ -271,14 +271,14 @@ fn results_are_shared_by_those_who_are_equal_in_what_was_looked_at() {
     let ticket = world.begin(id);
     let caller = ticket.caller.clone().expect("a caller");
     world.finish(id, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
-    let [other] = world.to_run()[..] else { panic!("another one for the others") };
+    let [other] = world.queued()[..] else { panic!("another one for the others") };
     let ticket = world.begin(other);
     let caller = ticket.caller.clone().expect("a caller");
     world.finish(other, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
     for (client, role) in clients.into_iter().zip(roles) {
         assert_eq!(world.told(client), [format!("1 [{role}]")]);
     }
-    assert_eq!(world.to_run(), Vec::<QueryId>::new(), "two runs for three");
+    assert_eq!(world.queued(), Vec::<QueryId>::new(), "two runs for three");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn what_cannot_be_compared_is_run_for_each() {
         let ticket = world.begin(id);
         let caller = format!("\"{}\"", ticket.caller.clone().expect("a caller"));
         world.finish(id, &ticket, &caller, "t", &[("tags", None)]);
-        to_run.extend(world.to_run());
+        to_run.extend(world.queued());
     }
     assert_eq!((world.told(clients[0]), world.told(clients[1])), (vec!["1 \"a\"".into()], vec!["1 \"b\"".into()]));
 }
@@ -303,15 +303,15 @@ fn what_cannot_be_compared_is_run_for_each() {
 fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[("role", Some("1"))], "users", None);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.finish(id, &ticket, "1", "t", &[("role", Some("1"))]);
     assert_eq!(world.told(client), ["1 1"]);
     world.change("users");
     world.change("t");
-    let ran = world.to_run();
+    let ran = world.queued();
     assert!(ran.contains(&gate) && ran.contains(&id));
     let ticket = world.begin(id);
     world.finish(id, &ticket, "2", "t", &[("role", Some("1"))]);
@@ -319,7 +319,7 @@ fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
     // The role is another one: what was made for the old one is never shown.
     world.admit(gate, &[("role", Some("2"))], "users", None);
     assert_eq!(world.told(client), Vec::<String>::new());
-    let [anew] = world.to_run()[..] else { panic!("another query") };
+    let [anew] = world.queued()[..] else { panic!("another query") };
     let ticket = world.begin(anew);
     world.finish(anew, &ticket, "3", "t", &[("role", Some("2"))]);
     assert_eq!(world.told(client), ["1 3"]);
@@ -329,17 +329,17 @@ fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
 fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[("user", Some("\"ann\""))], "users", None);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let for_ann = world.begin(id);
     // Before that run ends, the session's token becomes another's.
     world.registry.renew(client.0, "bob".into());
-    assert_eq!(world.to_run(), [gate]);
+    assert_eq!(world.queued(), [gate]);
     world.admit(gate, &[("user", Some("\"bob\""))], "users", None);
     world.finish(id, &for_ann, "\"ann's\"", "t", &[("user", Some("\"ann\""))]);
     assert_eq!(world.told(client), Vec::<String>::new());
-    let [anew] = world.to_run()[..] else { panic!("a query for bob") };
+    let [anew] = world.queued()[..] else { panic!("a query for bob") };
     let for_bob = world.begin(anew);
     assert_eq!(for_bob.caller.as_deref(), Some("bob"));
     world.finish(anew, &for_bob, "\"bob's\"", "t", &[("user", Some("\"bob\""))]);
@@ -350,19 +350,19 @@ fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
 fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     assert_eq!(world.told(client), ["1 1"]);
     world.now += Duration::from_secs(5);
     world.change("t");
-    world.to_run();
+    world.queued();
     world.run(id, "2", "t");
     assert_eq!(world.told(client), ["barred"]);
     assert_eq!(world.told(client), Vec::<String>::new());
     world.registry.renew(client.0, "ann again".into());
-    assert_eq!(world.to_run(), [gate]);
+    assert_eq!(world.queued(), [gate]);
     assert_eq!(world.told(client), Vec::<String>::new());
     world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
     assert_eq!(world.told(client), ["1 2"]);
@@ -382,14 +382,14 @@ fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
         Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))], address: None };
     let now = world.now();
     let opened = world.registry.open(opening, now);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.begin(gate);
     world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
     assert!(matches!(world.registry.admission(opened.id, now), Admission::Refused(_)));
     assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
 
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[], "users", None);
     world.change("users");
     world.begin(gate);
@@ -402,7 +402,7 @@ fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
 fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
     let mut world = World::new();
     let (client, other) = (world.open(None, &["1"]), world.open(None, &["2"]));
-    let ids = world.to_run();
+    let ids = world.queued();
     world.run(ids[0], "[1]", "t");
     world.run(ids[1], "[2]", "u");
     for gone in [client, other] {
@@ -412,11 +412,11 @@ fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
     assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
     let back = world.open(None, &["1", "2"]);
     assert_eq!(world.told(back), ["1 [1]", "2 [2]"]);
-    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(world.queued(), Vec::<QueryId>::new());
     let now = world.now();
     world.registry.close(back.0, now);
     world.change("t");
-    assert_eq!(world.to_run(), Vec::<QueryId>::new(), "not worth a run");
+    assert_eq!(world.queued(), Vec::<QueryId>::new(), "not worth a run");
     assert_eq!(world.registry.queries.len(), 1);
     world.now += LINGER;
     let now = world.now();
@@ -443,7 +443,7 @@ fn who_asks_for_nonsense_and_reads_nothing_is_sent_away() {
 fn more_changes_than_are_kept_count_as_a_hit() {
     let mut world = World::new();
     let _client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     for _ in 0..=20_000 {
         world.change("other");
@@ -455,21 +455,21 @@ fn more_changes_than_are_kept_count_as_a_hit() {
 fn new_code_runs_everything_again_and_what_ran_under_the_old_code_is_stale() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.registry.reloaded();
     assert_eq!(world.finish(id, &ticket, "1", "t", &[]), Next::Again);
     assert_eq!(world.run(id, "2", "t"), Next::Rest);
     world.told(client);
     world.registry.reloaded();
-    assert_eq!(world.to_run(), [id]);
+    assert_eq!(world.queued(), [id]);
 }
 
 #[test]
 fn an_answer_runs_again_when_it_has_grown_old_unless_it_is_another_by_then() {
     let mut world = World::new();
     let _client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let run = |world: &mut World| {
         let ticket = world.begin(id);
         world.finish(id, &ticket, "1", "t", &[]);
@@ -480,9 +480,9 @@ fn an_answer_runs_again_when_it_has_grown_old_unless_it_is_another_by_then() {
     world.registry.grows_old(id, first, at);
     assert_eq!(world.registry.next_due(), Some(at));
     world.registry.grown_old(at - Duration::from_millis(1));
-    assert_eq!(world.to_run(), Vec::<QueryId>::new());
+    assert_eq!(world.queued(), Vec::<QueryId>::new());
     world.registry.grown_old(at);
-    assert_eq!((world.to_run(), world.registry.next_due()), (vec![id], None));
+    assert_eq!((world.queued(), world.registry.next_due()), (vec![id], None));
     // A change comes first: the time of the answer before means nothing any more.
     let second = run(&mut world);
     world.registry.grows_old(id, second, at);
@@ -496,7 +496,7 @@ fn an_answer_runs_again_when_it_has_grown_old_unless_it_is_another_by_then() {
 fn a_query_that_cannot_be_run_for_now_holds_no_others_up() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2"]);
-    let ids = world.to_run();
+    let ids = world.queued();
     world.run(ids[0], "0", "t");
     let ticket = world.begin(ids[1]);
     let made = Made { ts: 0, position: "p".into() };
@@ -515,7 +515,7 @@ fn a_query_that_cannot_be_run_for_now_holds_no_others_up() {
 fn what_is_live_says_why_it_ran() {
     let mut world = World::new();
     let _client = world.open(None, &["{\"a\":1}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     world.change("t");
     let [described] = &world.registry.describe()[..] else { panic!("one query") };
@@ -533,17 +533,17 @@ fn what_is_live_says_why_it_ran() {
 fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[("rights", None)], "users", None);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.finish(id, &ticket, "\"with all rights\"", "t", &[("rights", None)]);
     assert_eq!(world.told(client), ["1 \"with all rights\""]);
     // Its rights may be in no database, so nothing else would make the query run.
     world.change("users");
-    assert_eq!(world.to_run(), [gate]);
+    assert_eq!(world.queued(), [gate]);
     world.admit(gate, &[("rights", None)], "users", None);
-    let [anew] = world.to_run()[..] else { panic!("a run for who it is now") };
+    let [anew] = world.queued()[..] else { panic!("a run for who it is now") };
     let ticket = world.begin(anew);
     world.finish(anew, &ticket, "\"with none\"", "t", &[("rights", None)]);
     assert_eq!(world.told(client), ["1 \"with none\""]);
@@ -553,9 +553,9 @@ fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
 fn a_refusal_of_the_token_before_bars_nobody() {
     let mut world = World::new();
     let client = world.open(Some("old"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[], "users", None);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     world.told(client);
     world.change("users");
@@ -572,9 +572,9 @@ fn a_refusal_of_the_token_before_bars_nobody() {
 fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
-    world.to_run();
+    world.queued();
     world.now += Duration::from_secs(5);
     assert_eq!(world.told(client), ["barred"]);
     // Each time it would be told again, and be given another half minute.
@@ -592,7 +592,7 @@ fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
 fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.finish(id, &ticket, "\"noon\"", "t", &[]);
     let now = world.now();
@@ -600,14 +600,14 @@ fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
     assert!(!world.registry.requeue(id, ticket.run), "it is not worth a run");
     let back = world.open(None, &["{}"]);
     assert_eq!(world.told(back), Vec::<String>::new());
-    assert_eq!(world.to_run().len(), 1, "the old answer will not do");
+    assert_eq!(world.queued().len(), 1, "the old answer will not do");
 }
 
 #[test]
 fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
     let mut world = World::new();
     let _client = world.open(None, &["{}"]);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     let first = world.begin(id);
     world.finish(id, &first, "1", "t", &[]);
     world.change("t");
@@ -622,15 +622,15 @@ fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
 fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.to_run()[..] else { panic!("its gate") };
+    let [gate] = world.queued()[..] else { panic!("its gate") };
     world.admit(gate, &[], "users", None);
-    let [id] = world.to_run()[..] else { panic!("one query") };
+    let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     world.told(client);
     // It is made again by the clock, and the host is busy.
     world.now += Duration::from_secs(60);
     world.told(client);
-    assert_eq!(world.to_run(), [gate]);
+    assert_eq!(world.queued(), [gate]);
     world.begin(gate);
     let now = world.now();
     let busy = Err(Failure::new(Code::Unavailable, "busy"));
@@ -664,7 +664,7 @@ fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer
 fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2", "3"]);
-    let ids = world.to_run();
+    let ids = world.queued();
     for (id, table) in ids.iter().zip(["t", "t", "u"]) {
         world.run(*id, "0", table);
     }
