@@ -16,6 +16,8 @@ const PEOPLE = LONG ? 50 : 10;
 const LEVELS = 4;
 const STREAMS = LONG ? 500 : 80;
 const MUTATIONS = LONG ? 20_000 : 400;
+/** Mutations at the same time; after each so many somebody comes, goes or changes. */
+const AT_ONCE = LONG ? 50 : 10;
 
 interface Scene {
   readonly streams: number;
@@ -40,8 +42,8 @@ async function play({ streams, mutations, mistakes = [] }: Scene): Promise<Seen>
     }
     await Promise.all(screens.map((screen) => screen.open()));
     const stage = new Stage(baseUrl, random, { people: PEOPLE, levels: LEVELS });
-    for (let made = 0; made < mutations; made += 10) {
-      await stage.act(10);
+    for (let made = 0; made < mutations; made += AT_ONCE) {
+      await stage.act(AT_ONCE);
       const screen = random.pick(screens);
       const turn = random.below(4);
       if (turn === 0) await screen.becomes(somebody());
