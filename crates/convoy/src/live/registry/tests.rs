@@ -6,6 +6,8 @@ use crate::error::{Code, Failure};
 use crate::live::answer::{Made, spelled};
 use crate::live::message::Message;
 
+mod identity;
+
 const LINGER: Duration = Duration::from_secs(10);
 
 /// A registry and a clock that goes on by itself.
@@ -257,148 +259,6 @@ fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one()
 }
 
 #[test]
-fn results_are_shared_by_those_who_are_equal_in_what_was_looked_at() {
-    let mut world = World::new();
-    let roles = ["\"admin\"", "\"guest\"", "\"admin\""];
-    let mut to_run = Vec::new();
-    let clients = roles.map(|role| {
-        let (client, run) = world.open_as(role, &[("role", Some(role))]);
-        to_run.extend(run);
-        client
-    });
-    // Not knowing what will be looked at, all wait for one run.
-    let [id] = to_run[..] else { panic!("one query") };
-    let ticket = world.begin(id);
-    let caller = ticket.caller.clone().expect("a caller");
-    world.finish(id, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
-    let [other] = world.queued()[..] else { panic!("another one for the others") };
-    let ticket = world.begin(other);
-    let caller = ticket.caller.clone().expect("a caller");
-    world.finish(other, &ticket, &format!("[{caller}]"), "t", &[("role", Some(&caller))]);
-    for (client, role) in clients.into_iter().zip(roles) {
-        assert_eq!(world.told(client), [format!("1 [{role}]")]);
-    }
-    assert_eq!(world.queued(), Vec::<QueryId>::new(), "two runs for three");
-}
-
-#[test]
-fn what_cannot_be_compared_is_run_for_each() {
-    let mut world = World::new();
-    let mut to_run = Vec::new();
-    let clients = ["a", "b"].map(|name| {
-        let (client, run) = world.open_as(name, &[("tags", None)]);
-        to_run.extend(run);
-        client
-    });
-    while let Some(id) = to_run.pop() {
-        let ticket = world.begin(id);
-        let caller = format!("\"{}\"", ticket.caller.clone().expect("a caller"));
-        world.finish(id, &ticket, &caller, "t", &[("tags", None)]);
-        to_run.extend(world.queued());
-    }
-    assert_eq!((world.told(clients[0]), world.told(clients[1])), (vec!["1 \"a\"".into()], vec!["1 \"b\"".into()]));
-}
-
-#[test]
-fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("role", Some("1"))], "users", None);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    let ticket = world.begin(id);
-    world.finish(id, &ticket, "1", "t", &[("role", Some("1"))]);
-    assert_eq!(world.told(client), ["1 1"]);
-    world.change("users");
-    world.change("t");
-    let ran = world.queued();
-    assert!(ran.contains(&gate) && ran.contains(&id));
-    let ticket = world.begin(id);
-    world.finish(id, &ticket, "2", "t", &[("role", Some("1"))]);
-    assert_eq!(world.told(client), Vec::<String>::new());
-    // The role is another one: what was made for the old one is never shown.
-    world.admit(gate, &[("role", Some("2"))], "users", None);
-    assert_eq!(world.told(client), Vec::<String>::new());
-    let [anew] = world.queued()[..] else { panic!("another query") };
-    let ticket = world.begin(anew);
-    world.finish(anew, &ticket, "3", "t", &[("role", Some("2"))]);
-    assert_eq!(world.told(client), ["1 3"]);
-}
-
-#[test]
-fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("user", Some("\"ann\""))], "users", None);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    let for_ann = world.begin(id);
-    // Before that run ends, the session's token becomes another's.
-    world.registry.renew(client.0, "bob".into());
-    assert_eq!(world.queued(), [gate]);
-    world.admit(gate, &[("user", Some("\"bob\""))], "users", None);
-    world.finish(id, &for_ann, "\"ann's\"", "t", &[("user", Some("\"ann\""))]);
-    assert_eq!(world.told(client), Vec::<String>::new());
-    let [anew] = world.queued()[..] else { panic!("a query for bob") };
-    let for_bob = world.begin(anew);
-    assert_eq!(for_bob.caller.as_deref(), Some("bob"));
-    world.finish(anew, &for_bob, "\"bob's\"", "t", &[("user", Some("\"bob\""))]);
-    assert_eq!(world.told(client), ["1 \"bob's\""]);
-}
-
-#[test]
-fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
-    let [id] = world.queued()[..] else { panic!("one query") };
-    world.run(id, "1", "t");
-    assert_eq!(world.told(client), ["1 1"]);
-    world.now += Duration::from_secs(5);
-    world.change("t");
-    world.queued();
-    world.run(id, "2", "t");
-    assert_eq!(world.told(client), ["barred"]);
-    assert_eq!(world.told(client), Vec::<String>::new());
-    world.registry.renew(client.0, "ann again".into());
-    assert_eq!(world.queued(), [gate]);
-    assert_eq!(world.told(client), Vec::<String>::new());
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
-    assert_eq!(world.told(client), ["1 2"]);
-    world.now += Duration::from_secs(5);
-    assert_eq!(world.told(client), ["barred"]);
-    world.now += Duration::from_secs(31);
-    assert_eq!(world.told(client), ["end"]);
-    let now = world.now();
-    assert!(world.registry.take(client.0, now).over);
-}
-
-#[test]
-fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
-    let mut world = World::new();
-    let refused = || Err(Failure::new(Code::Unauthorized, "who?"));
-    let opening =
-        Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))], address: None };
-    let now = world.now();
-    let opened = world.registry.open(opening, now);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.begin(gate);
-    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
-    assert!(matches!(world.registry.admission(opened.id, now), Admission::Refused(_)));
-    assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
-
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
-    world.change("users");
-    world.begin(gate);
-    let now = world.now();
-    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
-    assert_eq!(world.told(client), ["barred"]);
-}
-
-#[test]
 fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
     let mut world = World::new();
     let (client, other) = (world.open(None, &["1"]), world.open(None, &["2"]));
@@ -530,65 +390,6 @@ fn what_is_live_says_why_it_ran() {
 }
 
 #[test]
-fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("rights", None)], "users", None);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    let ticket = world.begin(id);
-    world.finish(id, &ticket, "\"with all rights\"", "t", &[("rights", None)]);
-    assert_eq!(world.told(client), ["1 \"with all rights\""]);
-    // Its rights may be in no database, so nothing else would make the query run.
-    world.change("users");
-    assert_eq!(world.queued(), [gate]);
-    world.admit(gate, &[("rights", None)], "users", None);
-    let [anew] = world.queued()[..] else { panic!("a run for who it is now") };
-    let ticket = world.begin(anew);
-    world.finish(anew, &ticket, "\"with none\"", "t", &[("rights", None)]);
-    assert_eq!(world.told(client), ["1 \"with none\""]);
-}
-
-#[test]
-fn a_refusal_of_the_token_before_bars_nobody() {
-    let mut world = World::new();
-    let client = world.open(Some("old"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    world.run(id, "1", "t");
-    world.told(client);
-    world.change("users");
-    let _for_old = world.begin(gate);
-    world.registry.renew(client.0, "new".into());
-    let now = world.now();
-    let expired = Err(Failure::new(Code::Unauthorized, "expired"));
-    let next = world.registry.admitted(gate, reading("users"), expired, Duration::from_secs(60), now);
-    assert_eq!(next, Next::Again);
-    assert_eq!(world.told(client), Vec::<String>::new());
-}
-
-#[test]
-fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
-    world.queued();
-    world.now += Duration::from_secs(5);
-    assert_eq!(world.told(client), ["barred"]);
-    // Each time it would be told again, and be given another half minute.
-    for _ in 0..2 {
-        world.now += Duration::from_secs(14);
-        world.change("users");
-        world.admit(gate, &[], "users", Some(Duration::ZERO));
-        assert_eq!(world.told(client), Vec::<String>::new());
-    }
-    world.now += Duration::from_secs(3);
-    assert_eq!(world.told(client), ["end"]);
-}
-
-#[test]
 fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
@@ -616,48 +417,6 @@ fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
     assert!(!world.registry.requeue(id, first.run), "whoever made the second run sees to it");
     assert!(world.registry.requeue(id, second.run));
     assert!(!world.registry.requeue(id, second.run), "once");
-}
-
-#[test]
-fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
-    let mut world = World::new();
-    let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
-    let [id] = world.queued()[..] else { panic!("one query") };
-    world.run(id, "1", "t");
-    world.told(client);
-    // It is made again by the clock, and the host is busy.
-    world.now += Duration::from_secs(60);
-    world.told(client);
-    assert_eq!(world.queued(), [gate]);
-    world.begin(gate);
-    let now = world.now();
-    let busy = Err(Failure::new(Code::Unavailable, "busy"));
-    world.registry.admitted(gate, ReadSet::default(), busy, Duration::from_secs(60), now);
-    world.change("users");
-    world.change("t");
-    world.run(id, "2", "t");
-    assert_eq!(world.told(client), Vec::<String>::new(), "its rights may be gone");
-}
-
-#[test]
-fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer() {
-    let mut world = World::new();
-    let mut to_run = Vec::new();
-    for name in ["ann", "bob"] {
-        to_run.extend(world.open_as(name, &[]).1);
-    }
-    let [id] = to_run[..] else { panic!("one query for both") };
-    let first = world.begin(id);
-    let failure = Failure::new(Code::Timeout, "its context took too long");
-    let made = Made { ts: 0, position: "p".into() };
-    let answer = Arc::new(Answer::new("f", Err(failure), made, None));
-    let now = world.now();
-    world.registry.finish(id, &first, Ended { reads: ReadSet::default(), answer, share: None }, now);
-    assert!(world.registry.requeue(id, first.run));
-    let second = world.begin(id);
-    assert_ne!(first.caller, second.caller);
 }
 
 #[test]
