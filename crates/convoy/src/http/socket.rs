@@ -129,10 +129,10 @@ impl Socket {
                 frame = tokio::time::timeout_at(next_sign, client.stream.next()) => {
                     next_sign = Instant::now() + heartbeat;
                     match frame {
-                    Ok(Some(messages)) => self.send(&messages).await?,
-                    Ok(None) => return self.close(CloseCode::Away).await,
-                    // A page cannot see pings, and should see that we live.
-                    Err(_elapsed) => self.socket.send(Text::text("\n")).await?,
+                        Ok(Some(messages)) => self.send(&messages).await?,
+                        Ok(None) => return self.close(CloseCode::Away).await,
+                        // A page cannot see pings, and should see that we live.
+                        Err(_elapsed) => self.socket.send(Text::text("\n")).await?,
                     }
                 }
                 said = self.text() => {

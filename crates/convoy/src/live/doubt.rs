@@ -17,11 +17,7 @@ impl Live {
     /// Looks at a result that a run has just given, once in a while.
     pub(super) fn doubt(&self, id: QueryId, ticket: &Ticket) {
         let What::Topic(topic) = &ticket.what else { return };
-        let runs = {
-            let registry = self.registry.lock();
-            registry.runs(id).filter(|runs| runs % ONE_IN == 1)
-        };
-        let Some(runs) = runs else { return };
+        let Some(runs) = self.registry.lock().runs(id).filter(|runs| runs % ONE_IN == 1) else { return };
         let Some((answer, other)) = self.registry.lock().another_caller(id, ticket) else { return };
         let (this, stop, topic) = (self.this.clone(), self.stop.clone(), topic.clone());
         self.tasks.spawn(async move {

@@ -236,6 +236,9 @@ async fn development_notices_results_that_are_shared_and_should_not_be() {
     let mut bob = as_user(&app, "bob").live(json!([query(1, "forgetful"), query(2, "all")])).await;
     let shown = ann.until(1, |_| true).await;
     assert_eq!(bob.until(1, |_| true).await, shown, "one of them is shown what is the other's");
+    // So that there is a cause, also where its first run was looked at.
+    send(&app, shown["of"].as_str().expect("a user"), "x").await;
+    app.rest().await;
     let overview = convoy_testkit::within(async {
         loop {
             let seen = app.client().send(hyper::Method::GET, "/api/_live", "").await.data();

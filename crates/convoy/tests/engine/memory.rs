@@ -4,7 +4,7 @@
 use convoy_testkit::{App, Functions, TestDb};
 use serde_json::{Value, json};
 
-use crate::shared::{bodies, chat, tables};
+use crate::shared::{bodies, by_token, chat, tables, token_of};
 
 fn message(n: i64) -> Value {
     json!({ "channel": "a", "n": n, "body": format!("m{n}") })
@@ -95,20 +95,7 @@ async fn what_was_written_elsewhere_is_read_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_context_it_is_made_for_every_call_and_nobody_gets_anothers() {
     let db = TestDb::new().await;
-    let functions = Functions::new()
-        .context(|ctx| async move {
-            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
-            if user == json!(null) {
-                return Err(convoy_testkit::Thrown::Refused(convoy::Code::Unauthorized, "who?".into()));
-            }
-            ctx.saw("user", Some(&user));
-            Ok(Value::Null)
-        })
-        .query("me", |ctx, _| async move {
-            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
-            ctx.saw("user", Some(&user));
-            Ok(user)
-        });
+    let functions = by_token().query("me", |ctx, _| async move { Ok(token_of(&ctx)) });
     let app = db.app(tables(), Functions::new()).await;
     app.load(functions, true).await;
     let (ann, bob) =

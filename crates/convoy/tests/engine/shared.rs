@@ -1,7 +1,7 @@
 //! What the tests share: the tables and functions of a small chat.
 
 use convoy::Code;
-use convoy_testkit::{App, Functions, TestDb, Thrown, table};
+use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
 pub fn tables() -> Value {
@@ -53,4 +53,21 @@ pub async fn chat(db: &TestDb) -> App {
 /// The bodies of a list of messages.
 pub fn bodies(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
+}
+
+/// Functions whose callers are known by their token, and who has none is refused.
+pub fn by_token() -> Functions {
+    Functions::new().context(|ctx| async move {
+        if token_of(&ctx) == Value::Null {
+            return Err(Thrown::Refused(Code::Unauthorized, "who?".into()));
+        }
+        Ok(Value::Null)
+    })
+}
+
+/// The caller's token, which is thereby looked at.
+pub fn token_of(ctx: &Ctx) -> Value {
+    let token = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
+    ctx.saw("user", Some(&token));
+    token
 }

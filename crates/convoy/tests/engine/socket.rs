@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::shared::{bodies, chat, tables};
+use crate::shared::{bodies, by_token, chat, tables, token_of};
 
 struct Socket(WebSocketStream<TcpStream>);
 
@@ -153,20 +153,7 @@ async fn another_sites_page_cannot_open_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_travels_in_messages() {
     let db = TestDb::new().await;
-    let functions = Functions::new()
-        .context(|ctx| async move {
-            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
-            if user == json!(null) {
-                return Err(convoy_testkit::Thrown::Refused(convoy::Code::Unauthorized, "who?".into()));
-            }
-            ctx.saw("user", Some(&user));
-            Ok(Value::Null)
-        })
-        .query("me", |ctx, _| async move {
-            let user = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
-            ctx.saw("user", Some(&user));
-            Ok(json!([user]))
-        });
+    let functions = by_token().query("me", |ctx, _| async move { Ok(json!([token_of(&ctx)])) });
     let app = db.app(tables(), Functions::new()).await;
     app.load(functions, true).await;
     let me = json!([{ "id": 1, "name": "me" }]);
