@@ -1,15 +1,18 @@
 // Measures Convoy beside Fastify + pg and node:http + postgres.js; see tests/bench/main.mjs.
 //
 //   node scripts/bench.mjs [--quick] [--only <regex>] [--docs]
+//   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
 //
 // `--quick` only shows, in seconds, that the benchmark works and its promises
 // hold, and so takes the development build that tests have made already. `--only`
 // takes the workloads whose names match. `--docs` puts the curve of live queries
-// where the documentation shows it.
+// where the documentation shows it. `--against` measures this tree beside another
+// commit of it instead; see tests/bench/against.mjs.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildPackage } from './build.mjs';
+import { prepareCommit } from './other-commit.mjs';
 import { platform } from './platform.mjs';
 import { root, run, StepError } from './run.mjs';
 
@@ -18,6 +21,8 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     docs: { type: 'boolean', default: false },
+    against: { type: 'string' },
+    pairs: { type: 'string' },
   },
 });
 if (values.quick && values.docs) throw new StepError('--docs shows speeds, and --quick measures none.');
@@ -25,6 +30,8 @@ const profile = values.quick ? 'dev' : 'release';
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 const built = join(target, profile === 'dev' ? 'debug' : profile);
 
+// First, because both trees' engines are built in one place, and copied from there.
+const other = values.against === undefined ? undefined : await prepareCommit(values.against, { target, profile });
 await buildPackage();
 // Two builds, because one would give the engine whatever features of its
 // dependencies the generator needs.
@@ -38,23 +45,29 @@ const addon = join(folder, `convoy-${profile}.node`);
 await mkdir(folder, { recursive: true });
 await copyFile(join(built, platform().library), addon);
 
-const results = join(folder, values.quick ? 'quick.json' : 'results.json');
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
-const drawn = join(folder, values.quick ? 'quick-curve.svg' : 'live-curve.svg');
-const curve = values.docs ? join(root, 'docs/live-curve.svg') : drawn;
-const args = [
-  '--generator',
-  generator,
-  '--results',
-  results,
-  '--curve',
-  curve,
-  '--engine',
-  profile,
-  '--only',
-  values.only,
-];
-if (values.quick) args.push('--quick');
-await run('Measuring', process.execPath, ['tests/bench/main.mjs', ...args], {
-  env: { CONVOY_NATIVE_PATH: addon },
-});
+if (other === undefined) await measureBesideOthers();
+else await measureBesideCommit(other);
+
+async function measureBesideOthers() {
+  const results = join(folder, values.quick ? 'quick.json' : 'results.json');
+  const drawn = join(folder, values.quick ? 'quick-curve.svg' : 'live-curve.svg');
+  const curve = values.docs ? join(root, 'docs/live-curve.svg') : drawn;
+  const args = ['--generator', generator, '--results', results, '--curve', curve, '--engine', profile];
+  args.push('--only', values.only);
+  if (values.quick) args.push('--quick');
+  await measure(['tests/bench/main.mjs', ...args]);
+}
+
+async function measureBesideCommit({ tree, addon: otherAddon, name }) {
+  const args = ['--generator', generator, '--results', join(folder, `against-${name}.json`)];
+  args.push('--other', tree, '--other-engine', otherAddon, '--commit', name);
+  if (values.only !== '') args.push('--only', values.only);
+  if (values.pairs !== undefined) args.push('--pairs', values.pairs);
+  if (values.quick) args.push('--quick');
+  await measure(['tests/bench/against.mjs', ...args]);
+}
+
+function measure(args) {
+  return run('Measuring', process.execPath, args, { env: { CONVOY_NATIVE_PATH: addon } });
+}

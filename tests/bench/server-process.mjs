@@ -24,10 +24,11 @@ export class ServerProcess {
   /**
    * @param {string} name of a contestant
    * @param {string} databaseUrl
+   * @param {{ file?: string, env?: Record<string, string> }} [other] another commit's copy of the server
    */
-  static async start(name, databaseUrl) {
-    const child = fork(CHILD, [name], {
-      env: { ...process.env, NODE_ENV: 'production', DATABASE_URL: databaseUrl },
+  static async start(name, databaseUrl, { file = CHILD, env = {} } = {}) {
+    const child = fork(file, [name], {
+      env: { ...process.env, NODE_ENV: 'production', DATABASE_URL: databaseUrl, ...env },
     });
     const server = new ServerProcess(child);
     const exited = once(child, 'exit').then(([code, signal]) => {

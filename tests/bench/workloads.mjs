@@ -89,6 +89,14 @@ export const WORKLOADS = [
     pgbench: 'list',
   },
   {
+    name: 'raw',
+    title: 'get by id, by SQL of the function’s own',
+    bodies: picked('messages', one),
+    ours: '/api/query/messages.getRaw',
+    theirs: both('/get'),
+    same: true,
+  },
+  {
     name: 'get-20',
     title: `${TWENTY} gets by id in one call`,
     bodies: picked('messages', { picks: TWENTY, before: '{"ids":["', between: '","', after: '"]}' }),

@@ -1,7 +1,9 @@
 // The benchmark's functions as a Convoy program.
 import { defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
+import { sql } from '@avvos/convoy/sql';
 import { z } from 'zod';
+import { uuidOf } from './documents.mjs';
 import {
   channelInput,
   echoInput,
@@ -41,6 +43,20 @@ const newest = query({
       .withIndex('by_channel', (q) => q.eq('channel', channel))
       .order('desc')
       .take(PAGE),
+});
+
+const getRaw = query({
+  input: idInput,
+  handler: async (ctx, { id }) => {
+    const [row] = await ctx.db.raw(
+      sql`
+        select data, (extract(epoch from created_at) * 1000)::float8 as created
+        from messages
+        where id = ${uuidOf(id)}::uuid`,
+      { tables: ['messages'] },
+    );
+    return row === undefined ? null : { ...row.data, id, _creationTime: row.created };
+  },
 });
 
 const send = mutation({
@@ -101,7 +117,7 @@ function inChannel(ctx, channel) {
 export async function start(databaseUrl, options = {}) {
   const functions = {
     echo: { say },
-    messages: { get, getMany, newest, send, sendMany, like },
+    messages: { get, getMany, getRaw, newest, send, sendMany, like },
     posts,
     bench: { transfer },
   };
