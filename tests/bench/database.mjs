@@ -67,13 +67,12 @@ export class Database {
   }
 
   /**
-   * Fills the tables Convoy has made, and copies them into other schemas: the same
-   * columns and rows, indexes on the same fields, and none of Convoy's triggers.
+   * Fills the tables Convoy has made, and makes those of the others.
    *
    * @param {number} rows
-   * @param {string[]} schemas
+   * @param {{ schema: string, tables: 'jsonb' | 'relational' }[]} others
    */
-  async fill(rows, schemas) {
+  async fill(rows, others) {
     this.rows = rows;
     // Whole milliseconds, because JavaScript's Date has no finer ones.
     const created = "date_trunc('milliseconds', now()) - ($1 - n) * interval '1 second'";
@@ -95,25 +94,56 @@ export class Database {
       from generate_series(1, $1::int) as n`,
       [rows, BALANCE],
     );
-    for (const schema of schemas) {
+    for (const { schema, tables } of others) {
       await this.#client.query(`create schema ${schema}`);
-      for (const table of ['messages', 'accounts']) {
-        await this.#client.query(
-          `create table ${schema}.${table} (like public.${table} including all excluding indexes)`,
-        );
-        await this.#client.query(`alter table ${schema}.${table} add primary key (id)`);
-        await this.#client.query(`create index on ${schema}.${table} (created_at, id)`);
-        await this.#client.query(`insert into ${schema}.${table} select * from public.${table} order by created_at`);
-      }
+      if (tables === 'jsonb') await this.#copy(schema);
+      else await this.#copyAsColumns(schema);
     }
-    for (const schema of schemas) {
-      // The index their SQL asks for. Convoy's own looks at the type of a value as well.
-      await this.#client.query(
-        `create index on ${schema}.messages (((data ->> 'channel') collate "C"), created_at, id)`,
-      );
-    }
-    for (const schema of ['public', ...schemas]) {
+    for (const { schema } of [{ schema: 'public' }, ...others]) {
       await this.#client.query(`vacuum analyze ${schema}.messages, ${schema}.accounts`);
+    }
+  }
+
+  /** The same columns and rows, indexes on the same fields, and none of Convoy's triggers. */
+  async #copy(schema) {
+    for (const table of ['messages', 'accounts']) {
+      await this.#client.query(
+        `create table ${schema}.${table} (like public.${table} including all excluding indexes)`,
+      );
+      await this.#client.query(`insert into ${schema}.${table} select * from public.${table} order by created_at`);
+    }
+    await this.#index(schema);
+    // The index their SQL asks for. Convoy's own looks at the type of a value as well.
+    await this.#client.query(`create index on ${schema}.messages (((data ->> 'channel') collate "C"), created_at, id)`);
+  }
+
+  /** The same rows with a column per field. */
+  async #copyAsColumns(schema) {
+    const times = 'created_at timestamptz not null default now(), updated_at timestamptz not null default now()';
+    await this.#client.query(`
+      create table ${schema}.messages (
+        id uuid not null, ${times}, channel text not null collate "C", author text not null, text text not null,
+        likes int not null default 0)`);
+    await this.#client.query(`
+      insert into ${schema}.messages
+      select id, created_at, updated_at, data ->> 'channel', data ->> 'author', data ->> 'text', (data ->> 'likes')::int
+      from public.messages
+      order by created_at`);
+    await this.#client.query(`
+      create table ${schema}.accounts (id uuid not null, ${times}, owner text not null, balance int not null)`);
+    await this.#client.query(`
+      insert into ${schema}.accounts
+      select id, created_at, updated_at, data ->> 'owner', (data ->> 'balance')::int
+      from public.accounts
+      order by created_at`);
+    await this.#index(schema);
+    await this.#client.query(`create index on ${schema}.messages (channel, created_at, id)`);
+  }
+
+  async #index(schema) {
+    for (const table of ['messages', 'accounts']) {
+      await this.#client.query(`alter table ${schema}.${table} add primary key (id)`);
+      await this.#client.query(`create index on ${schema}.${table} (created_at, id)`);
     }
   }
 
@@ -135,19 +165,21 @@ export class Database {
   }
 
   /** All balances together, the lowest of them, and when the last was written. */
-  async money(schema) {
+  async money({ schema, tables }) {
+    const balance = tables === 'relational' ? 'balance' : "(data ->> 'balance')::numeric";
     const { rows } = await this.#client.query(`
       select
-        sum((data ->> 'balance')::numeric)::text as sum,
-        min((data ->> 'balance')::numeric)::float8 as lowest,
+        sum(${balance})::text as sum,
+        min(${balance})::float8 as lowest,
         max(updated_at)::text as "lastWrite"
       from ${schema}.accounts`);
     return rows[0];
   }
 
-  async likes(schema) {
+  async likes({ schema, tables }) {
+    const likes = tables === 'relational' ? 'likes' : "(data ->> 'likes')::numeric";
     const { rows } = await this.#client.query(`
-      select sum((data ->> 'likes')::numeric)::float8 as likes
+      select sum(${likes})::float8 as likes
       from ${schema}.messages`);
     return rows[0].likes;
   }

@@ -7,7 +7,7 @@
  */
 const KEPT = {
   money: {
-    state: (database, schema) => database.money(schema),
+    state: (database, contestant) => database.money(contestant),
     broken(before, after, { answered }) {
       const sentences = [];
       if (after.sum !== before.sum) sentences.push(`the sum of all balances went from ${before.sum} to ${after.sum}`);
@@ -17,7 +17,7 @@ const KEPT = {
     },
   },
   likes: {
-    state: (database, schema) => database.likes(schema),
+    state: (database, contestant) => database.likes(contestant),
     broken: (before, after, { answered }) =>
       after - before === answered ? [] : [`${answered} likes were answered and ${after - before} stored`],
   },
@@ -30,9 +30,9 @@ const KEPT = {
 export async function guarded(database, work, contestant, measure) {
   const kept = KEPT[work.keeps];
   if (kept === undefined) return { ...(await measure()), broken: [] };
-  const before = await kept.state(database, contestant.schema);
+  const before = await kept.state(database, contestant);
   const measured = await measure();
-  const after = await kept.state(database, contestant.schema);
+  const after = await kept.state(database, contestant);
   const broken = kept.broken(before, after, measured).map((what) => `${work.title}, ${contestant.title}: ${what}`);
   return { ...measured, broken };
 }

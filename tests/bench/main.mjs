@@ -142,10 +142,7 @@ async function startWired(database) {
     servers[name] = await parts.begin(ServerProcess.start(name, wires[name].url));
     if (servers.convoy === servers[name]) {
       say(`filling the tables with ${pace.rows} rows each`);
-      await database.fill(
-        pace.rows,
-        [...OTHERS, PGBENCH].map((other) => other.schema),
-      );
+      await database.fill(pace.rows, [...OTHERS, PGBENCH]);
     }
   }
   return { wires, servers };

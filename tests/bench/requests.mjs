@@ -6,10 +6,11 @@ import { runLoad } from './load.mjs';
 /** Who takes part in a workload, Convoy first: where to send what. */
 export function contestantsOf(work) {
   const theirs = work.theirs.map((each) => {
-    const { schema } = CONTESTANTS.find(({ name }) => name === each.server);
-    return { ...each, schema };
+    const { schema, tables } = CONTESTANTS.find(({ name }) => name === each.server);
+    return { ...each, schema, tables };
   });
-  return [{ server: CONVOY.name, title: CONVOY.title, schema: CONVOY.schema, path: work.ours }, ...theirs];
+  const { name, title, schema, tables } = CONVOY;
+  return [{ server: name, title, schema, tables, path: work.ours }, ...theirs];
 }
 
 /**

@@ -11,9 +11,14 @@ const HUNDRED = 100;
 const TWENTY = 20;
 const AMOUNT = 5;
 
-/** Everyone's path and what Convoy is to be, in times of theirs. */
+/** Everyone's path and what Convoy is to be, in times of those with tables like its own. */
 const both = (path, target, note) =>
-  OTHERS.map(({ name, title }) => ({ server: name, title: note ? `${title}, ${note}` : title, path, target }));
+  OTHERS.map(({ name, title, tables }) => ({
+    server: name,
+    title: note ? `${title}, ${note}` : title,
+    path,
+    target: tables === 'jsonb' ? target : undefined,
+  }));
 
 const inTurn = (bodies) => () => ({ inTurn: bodies.map((body) => JSON.stringify(body)) });
 
@@ -67,7 +72,9 @@ export const WORKLOADS = [
     title: 'echo through Zod and JavaScript',
     bodies: inTurn([{ name: 'a name', count: 42, tags: ['one', 'two', 'three'] }]),
     ours: '/api/query/echo.say',
-    theirs: both('/echo').map((each, place) => ({ ...each, title: ['Fastify', 'node:http'][place] })),
+    theirs: both('/echo')
+      .slice(0, 2)
+      .map((each, place) => ({ ...each, title: ['Fastify', 'node:http'][place] })),
     same: true,
   },
   {
@@ -131,6 +138,14 @@ export const WORKLOADS = [
     ours: '/api/mutation/messages.like',
     theirs: both('/like', 1.3, 'for update'),
     pgbench: 'rmw',
+    keeps: 'likes',
+  },
+  {
+    name: 'hot-row',
+    title: 'read, change and write the same document',
+    bodies: picked('messages', { ...one, spread: { hot: { share: 1, size: 1 } } }),
+    ours: '/api/mutation/messages.like',
+    theirs: both('/like', undefined, 'for update'),
     keeps: 'likes',
   },
   {

@@ -1,9 +1,5 @@
 // Rows as Convoy's documents and back, for those who are not Convoy.
 
-export function document(row) {
-  return { ...row.data, id: idOf(row), _creationTime: row.created_at.getTime() };
-}
-
 /** A row of `posts`. */
 export function post(row) {
   return { ...row.data, id: `posts:${row.id}`, _creationTime: row.created_at.getTime() };
@@ -16,11 +12,6 @@ export function idOf({ id }) {
 /** @param {string} id `table:uuid` */
 export function uuidOf(id) {
   return id.slice(id.indexOf(':') + 1);
-}
-
-/** A message as it is stored at first. */
-export function stored(message) {
-  return { ...message, likes: 0 };
 }
 
 /** Whether the account that is to pay can, given both rows. */

@@ -1,9 +1,9 @@
 // The same functions on Fastify and node-postgres: statements prepared by name,
-// as many connections as Convoy has, and the same tables and indexes, without
-// Convoy's triggers on them.
+// as many connections as Convoy has, without Convoy's triggers. `tables` says how
+// messages and accounts are stored: like Convoy's, unless it is told otherwise.
 import fastify from 'fastify';
 import pg from 'pg';
-import { canPay, document, idOf, post, stored, uuidOf } from './documents.mjs';
+import { canPay, idOf, post, uuidOf } from './documents.mjs';
 import {
   channelInput,
   echoInput,
@@ -14,11 +14,15 @@ import {
   POOL,
   transferInput,
 } from './inputs.mjs';
+import * as jsonb from './jsonb-tables.mjs';
 import { whileOthersWin } from './retry.mjs';
-import * as sql from './statements.mjs';
 
-/** @param {string} databaseUrl */
-export async function start(databaseUrl) {
+/**
+ * @param {string} databaseUrl
+ * @param {typeof jsonb} [tables]
+ */
+export async function start(databaseUrl, tables = jsonb) {
+  const { sql, document, insertValues, insertManyValues, liked } = tables;
   const pool = new pg.Pool({ connectionString: databaseUrl, max: POOL });
   const app = fastify();
   const call = (path, handler) => app.post(path, async ({ body }) => ({ ok: true, data: await handler(body) }));
@@ -67,14 +71,14 @@ export async function start(databaseUrl) {
 
   call('/send', async (body) => {
     const message = messageInput.parse(body);
-    const { rows } = await pool.query({ ...sql.insert, values: [stored(message)] });
+    const { rows } = await pool.query({ ...sql.insert, values: insertValues(message) });
     return idOf(rows[0]);
   });
 
   call('/send-in-transaction', async (body) => {
     const message = messageInput.parse(body);
     return transaction(pool, sql.BEGIN, async (client) => {
-      const { rows } = await client.query({ ...sql.insert, values: [stored(message)] });
+      const { rows } = await client.query({ ...sql.insert, values: insertValues(message) });
       return idOf(rows[0]);
     });
   });
@@ -84,7 +88,7 @@ export async function start(databaseUrl) {
     return transaction(pool, sql.BEGIN, async (client) => {
       const ids = [];
       for (const message of messages) {
-        const { rows } = await client.query({ ...sql.insert, values: [stored(message)] });
+        const { rows } = await client.query({ ...sql.insert, values: insertValues(message) });
         ids.push(idOf(rows[0]));
       }
       return ids;
@@ -93,7 +97,7 @@ export async function start(databaseUrl) {
 
   call('/send-many', async (body) => {
     const { messages } = messagesInput.parse(body);
-    const { rows } = await pool.query({ ...sql.insertMany, values: [JSON.stringify(messages.map(stored))] });
+    const { rows } = await pool.query({ ...sql.insertMany, values: insertManyValues(messages) });
     return rows.map(idOf);
   });
 
@@ -102,9 +106,9 @@ export async function start(databaseUrl) {
     return transaction(pool, sql.BEGIN, async (client) => {
       const { rows } = await client.query({ ...sql.lockMessage, values: [uuid] });
       if (rows.length === 0) return null;
-      const data = { ...rows[0].data, likes: rows[0].data.likes + 1 };
-      await client.query({ ...sql.updateMessage, values: [uuid, data] });
-      return document({ ...rows[0], data });
+      const { row, values } = liked(rows[0]);
+      await client.query({ ...sql.updateMessage, values: [uuid, ...values] });
+      return document(row);
     });
   });
 

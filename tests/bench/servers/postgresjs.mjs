@@ -3,7 +3,7 @@
 // over one connection where it can.
 import { createServer } from 'node:http';
 import postgres from 'postgres';
-import { canPay, document, idOf, stored, uuidOf } from './documents.mjs';
+import { canPay, idOf, uuidOf } from './documents.mjs';
 import {
   channelInput,
   echoInput,
@@ -14,13 +14,16 @@ import {
   POOL,
   transferInput,
 } from './inputs.mjs';
+import * as jsonb from './jsonb-tables.mjs';
 import { whileOthersWin } from './retry.mjs';
-import * as sql from './statements.mjs';
 
-/** @param {string} databaseUrl */
-export async function start(databaseUrl) {
+/**
+ * @param {string} databaseUrl
+ * @param {typeof jsonb} [tables]
+ */
+export async function start(databaseUrl, tables = jsonb) {
   const db = postgres(databaseUrl, { max: POOL, onnotice: () => undefined });
-  const handlers = calls(db);
+  const handlers = calls(db, tables);
   const server = createServer((request, response) => void answer(handlers, request, response));
   await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
   const close = async () => {
@@ -35,7 +38,7 @@ export async function start(databaseUrl) {
 const run = (on, { text }, values) => on.unsafe(text, values, { prepare: true });
 
 /** By path. */
-const calls = (db) => ({
+const calls = (db, { sql, document, insertValues, insertManyValues, liked }) => ({
   '/echo': (body) => echoInput.parse(body),
 
   '/get': async (body) => {
@@ -68,14 +71,14 @@ const calls = (db) => ({
 
   '/send': async (body) => {
     const message = messageInput.parse(body);
-    const [row] = await run(db, sql.insert, [stored(message)]);
+    const [row] = await run(db, sql.insert, insertValues(message));
     return idOf(row);
   },
 
   '/send-in-transaction': (body) => {
     const message = messageInput.parse(body);
     return db.begin(async (transaction) => {
-      const [row] = await run(transaction, sql.insert, [stored(message)]);
+      const [row] = await run(transaction, sql.insert, insertValues(message));
       return idOf(row);
     });
   },
@@ -85,7 +88,7 @@ const calls = (db) => ({
     return db.begin(async (transaction) => {
       const ids = [];
       for (const message of messages) {
-        const [row] = await run(transaction, sql.insert, [stored(message)]);
+        const [row] = await run(transaction, sql.insert, insertValues(message));
         ids.push(idOf(row));
       }
       return ids;
@@ -94,7 +97,7 @@ const calls = (db) => ({
 
   '/send-many': async (body) => {
     const { messages } = messagesInput.parse(body);
-    const rows = await run(db, sql.insertMany, [JSON.stringify(messages.map(stored))]);
+    const rows = await run(db, sql.insertMany, insertManyValues(messages));
     return rows.map(idOf);
   },
 
@@ -103,19 +106,19 @@ const calls = (db) => ({
     return db.begin(async (transaction) => {
       const [row] = await run(transaction, sql.lockMessage, [uuid]);
       if (row === undefined) return null;
-      const data = { ...row.data, likes: row.data.likes + 1 };
-      await run(transaction, sql.updateMessage, [uuid, data]);
-      return document({ ...row, data });
+      const changed = liked(row);
+      await run(transaction, sql.updateMessage, [uuid, ...changed.values]);
+      return document(changed.row);
     });
   },
 
-  '/transfer': (body) => transfer(db, '', sql.lockBalances, body),
+  '/transfer': (body) => transfer(db, sql, { mode: '', read: sql.lockBalances }, body),
 
   '/transfer-serializable': (body) =>
-    whileOthersWin(() => transfer(db, 'isolation level serializable', sql.balances, body)),
+    whileOthersWin(() => transfer(db, sql, { mode: 'isolation level serializable', read: sql.balances }, body)),
 });
 
-function transfer(db, mode, read, body) {
+function transfer(db, sql, { mode, read }, body) {
   const { from, to, amount } = transferInput.parse(body);
   const both = [uuidOf(from), uuidOf(to)];
   return db.begin(mode, async (transaction) => {

@@ -2,6 +2,8 @@
 // runs the same. Tables are found by each one's own search path.
 import { PAGE } from './inputs.mjs';
 
+export const LIMIT = PAGE;
+
 export const get = {
   name: 'get',
   text: `
