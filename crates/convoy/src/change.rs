@@ -48,10 +48,10 @@ pub enum Changes {
 /// lost, or a statement outlived our patience.
 ///
 /// Our own rows of the change log are not read back, because we tell of our
-/// commits ourselves; while there is a doubt, they are. A doubt ends when every
-/// transaction that could be the doubtful one is over: Postgres cancels the
-/// statement after its time limit, and what began before that has then left the
-/// snapshot.
+/// commits ourselves; while there is a doubt, they are. A doubt is over when every
+/// transaction that could be the doubtful one is: Postgres cancels the statement
+/// after its time limit, and what began before that has then left the snapshot. It
+/// stays open until the log was read after that, however long that takes.
 #[derive(Debug, Clone)]
 pub struct Doubts {
     until: Arc<Mutex<Option<Instant>>>,
@@ -70,14 +70,19 @@ impl Doubts {
         *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
     }
 
-    /// Whether a doubtful statement may still be running.
+    /// Whether there is a commit that may have happened, or may yet, and that no
+    /// reading of the log has looked for since.
     pub fn any(&self) -> bool {
+        self.until.lock().is_some()
+    }
+
+    /// The log has been read, our own rows included where there was a doubt when
+    /// that began. A doubt ends with a reading that began after it was over.
+    pub fn settle(&self, began: Instant) {
         let mut until = self.until.lock();
-        let open = until.is_some_and(|until| Instant::now() < until);
-        if !open {
+        if until.is_some_and(|until| until <= began) {
             *until = None;
         }
-        open
     }
 }
 

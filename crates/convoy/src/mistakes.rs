@@ -15,6 +15,9 @@ pub enum Mistake {
     ListenerSkipsCatchUp,
     /// The log is read only when a notification asks for it.
     NoPoll,
+    /// Rows of the log count as read before they are understood: where one cannot
+    /// be, those read with it are lost.
+    ReadBeforeUnderstood,
     /// A query is registered once it has run: what was committed meanwhile is
     /// compared with nothing.
     RegisterAfterRun,

@@ -2,7 +2,9 @@
 //!
 //! Rows signed with our node are left out: of our own commits we know.
 //!
-//! Invariant: between two readings nothing is lost. The log is read by
+//! Invariant: between two readings nothing is lost. A reading takes the cursor and
+//! gives the next one only once it has told what it found ([`Reading::tell`]), so
+//! nothing counts as read before it is understood. The log is read by
 //! transaction snapshot, not by sequence: commit order is not the order in which
 //! rows were written. Where the log itself was lost (a crash empties unlogged
 //! tables) or trimmed past our position, everything counts as changed; and once
@@ -18,11 +20,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::position::{Position, Snapshot};
-use crate::change::{By, Change, ChangeKind, ChangeSink, Changes, Doubts};
+use super::Parts;
+use super::position::{Cursor, Position, Reading, Snapshot};
+use crate::change::{Change, ChangeKind, ChangeSink, Changes, Doubts};
 use crate::config::Config;
 use crate::key::{KeyFields, RowKeys};
-use crate::mistakes::Mistake;
+use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
 
@@ -37,65 +40,56 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts while the database is away.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A reader of the log.
+/// A reader of the log: what it reads with. How far it has read is in a [`Cursor`].
 pub struct Log {
     postgres: Postgres,
     node: Uuid,
     sink: Arc<dyn ChangeSink>,
     interval: Duration,
     doubts: Doubts,
-    /// Our own rows are read too until this transaction and all before it are
-    /// over: the newest when the last doubt was still open.
-    own_rows_below: u64,
-    position: Position,
-    /// Rows may be missing, and nobody was told yet.
-    lost: bool,
-    /// Transactions prepared before the log was lost, or before we came: what they
-    /// wrote may not be in it.
-    prepared: HashSet<String>,
-    /// Positions noted over the last minutes: what may be trimmed.
-    noted: VecDeque<(Instant, u64)>,
-    trimmed_at: Instant,
+    /// Whether anything is live.
+    watched: watch::Receiver<bool>,
+    /// Somebody asks for a reading now.
+    now: Arc<Notify>,
+    mistakes: Mistakes,
 }
 
 impl Log {
-    /// Takes the first position. Whatever commits after this returns will be told.
-    pub async fn open(
-        postgres: Postgres,
-        node: Uuid,
-        sink: Arc<dyn ChangeSink>,
-        doubts: Doubts,
-        config: &Config,
-    ) -> Result<Log, DbError> {
-        let rows = postgres.read(&sql::feed::position()).await?;
-        let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
-        let position = Position::of(row)?;
+    /// Reads through `postgres`; rows signed with `node` are left out.
+    pub fn new(parts: &Parts, config: &Config) -> Log {
         let mistaken = [Mistake::NoPoll, Mistake::ListenerSkipsCatchUp].map(|mistake| config.mistakes.has(mistake));
         let interval = if mistaken.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
-        let mut log = Log {
-            postgres,
-            node,
-            sink,
+        Log {
+            postgres: parts.postgres.clone(),
+            node: parts.node,
+            sink: parts.sink.clone(),
             interval,
-            doubts,
-            own_rows_below: 0,
-            position,
-            lost: false,
-            prepared: HashSet::new(),
-            noted: VecDeque::new(),
-            trimmed_at: Instant::now(),
-        };
-        log.prepared = log.prepared_now().await?;
-        Ok(log)
+            doubts: parts.doubts.clone(),
+            watched: parts.watched.clone(),
+            now: parts.read_now.clone(),
+            mistakes: config.mistakes.clone(),
+        }
     }
 
-    /// Runs until `stop`. Reads each interval while `watched` says that anything
-    /// is live, and at once when that begins or somebody asks by `now`.
-    pub async fn run(mut self, mut watched: watch::Receiver<bool>, now: Arc<Notify>, stop: CancellationToken) {
-        let mut failures = 0u32;
+    /// The first cursor. Whatever commits after this returns will be told.
+    pub async fn begin(&self) -> Result<Cursor, DbError> {
+        let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
+        let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
+        let position = Position::of(row)?;
+        Ok(Cursor { own_rows_below: position.snapshot.xmax, position, prepared: self.prepared_now().await? })
+    }
+
+    /// Runs until `stop`, from `cursor` on; without one everything counts as changed.
+    /// Reads each interval while anything is live, and at once when that begins or
+    /// somebody asks for it.
+    pub async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
+        let mut watched = self.watched.clone();
+        let (mut trim, mut failures) = (Trim::default(), 0u32);
+        let mut first = cursor.is_none();
         loop {
             let live = *watched.borrow_and_update();
             let pause = match (failures, live) {
+                _ if std::mem::take(&mut first) => Duration::ZERO,
                 (0, true) => self.interval,
                 (0, false) => IDLE,
                 _ => MAX_BACKOFF.min(self.interval * 2u32.saturating_pow(failures)),
@@ -103,10 +97,12 @@ impl Log {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = now.notified(), if live && failures == 0 => {}
+                () = self.now.notified(), if live && failures == 0 => {}
                 changed = watched.changed(), if failures == 0 => if changed.is_err() { return },
             }
-            match self.turn().await {
+            let read;
+            (cursor, read) = self.turn(cursor, &mut trim).await;
+            match read {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     // That the database is away is said by its pool.
@@ -119,30 +115,24 @@ impl Log {
         }
     }
 
-    async fn turn(&mut self) -> Result<(), DbError> {
+    /// Reads once and tells. Takes the cursor, and gives one back: the same where
+    /// nothing could be read, and one past what was told otherwise.
+    async fn turn(&self, cursor: Option<Cursor>, trim: &mut Trim) -> (Option<Cursor>, Result<(), DbError>) {
         let began = std::time::Instant::now();
-        match self.read().await? {
-            Some(Changes::Everything) => self.lost = true,
-            Some(changes) => self.sink.committed(changes, &By::Outside),
-            None => {}
-        }
-        if self.lost {
-            // Noted before it is told, so that what ends in between is told too.
-            let prepared = self.prepared_now().await?;
-            self.prepared.extend(prepared);
-            self.lost = false;
-            self.sink.committed(Changes::Everything, &By::Caution);
-        }
-        if !self.prepared.is_empty() {
-            let now = self.prepared_now().await?;
-            let before = self.prepared.len();
-            self.prepared.retain(|transaction| now.contains(transaction));
-            if self.prepared.len() < before {
-                self.sink.committed(Changes::Everything, &By::Caution);
+        let reading = match &cursor {
+            Some(cursor) => self.read(cursor).await,
+            None => self.begin().await.map(Reading::of_everything),
+        };
+        match reading {
+            Ok(reading) => {
+                let next = reading.tell(&*self.sink);
+                self.doubts.settle(began);
+                self.sink.caught_up(began);
+                let trimmed = self.trim(trim, &next).await;
+                (Some(next), trimmed)
             }
+            Err(error) => (cursor, Err(error)),
         }
-        self.sink.caught_up(began);
-        self.trim().await
     }
 
     /// The transactions that are prepared, and neither committed nor undone.
@@ -151,67 +141,117 @@ impl Log {
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
-    async fn read(&mut self) -> Result<Option<Changes>, DbError> {
+    /// Reads what was logged since the cursor's position.
+    async fn read(&self, cursor: &Cursor) -> Result<Reading, DbError> {
         let doubt = self.doubts.any();
-        let Snapshot { xmin, xmax, xip } = &self.position.snapshot;
+        let Snapshot { xmin, xmax, xip } = &cursor.position.snapshot;
         // Nobody signs with nil, so leaving out its rows leaves out none.
-        let unread = if doubt || *xmin < self.own_rows_below { Uuid::nil() } else { self.node };
+        let unread = if doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, unread)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
-        let next = Position::of(row)?;
-        let lost = self.position.lost(&next);
-        if next.epoch.is_none() {
+        let position = Position::of(row)?;
+        if position.epoch.is_none() {
             self.postgres.write(&sql::feed::renew_epoch()).await?;
         }
-        if doubt {
-            self.own_rows_below = next.snapshot.xmax;
-        }
-        // From here on the rows count as read.
-        self.position = next;
-        if lost || rows.len() as i64 > sql::feed::READ_AT_MOST {
-            return Ok(Some(Changes::Everything));
-        }
-        let changes: Vec<Change> = rows.iter().filter_map(|row| change(row).transpose()).collect::<Result<_, _>>()?;
-        Ok((!changes.is_empty()).then(|| Changes::Some(changes.into())))
+        let lost = cursor.position.lost(&position);
+        // Noted before they are told of, so that what ends in between is told too.
+        let prepared = match lost || !cursor.prepared.is_empty() {
+            true => self.prepared_now().await?,
+            false => HashSet::new(),
+        };
+        let ended = !cursor.prepared.is_subset(&prepared);
+        let changes = match lost || ended || rows.len() as i64 > sql::feed::READ_AT_MOST {
+            true => Changes::Everything,
+            false if self.mistakes.has(Mistake::ReadBeforeUnderstood) => only_if_understood(&rows),
+            false => changes(&rows),
+        };
+        let prepared = if lost { prepared } else { cursor.prepared.intersection(&prepared).cloned().collect() };
+        let own_rows_below = if doubt { position.snapshot.xmax } else { cursor.own_rows_below };
+        Ok(Reading::new(changes, Cursor { position, own_rows_below, prepared }))
     }
 
-    async fn trim(&mut self) -> Result<(), DbError> {
+    /// Removes rows that every reader has long read.
+    async fn trim(&self, trim: &mut Trim, cursor: &Cursor) -> Result<(), DbError> {
+        match trim.due(cursor.position.snapshot.xmin) {
+            Some(below) => self.postgres.write(&sql::feed::trim(below)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Positions noted over the last minutes: what may be trimmed.
+struct Trim {
+    noted: VecDeque<(Instant, u64)>,
+    last: Instant,
+}
+
+impl Default for Trim {
+    fn default() -> Trim {
+        Trim { noted: VecDeque::new(), last: Instant::now() }
+    }
+}
+
+impl Trim {
+    /// The transaction below which rows may go now; asked after each reading.
+    fn due(&mut self, xmin: u64) -> Option<u64> {
         let now = Instant::now();
-        if now - self.trimmed_at < TRIM {
-            return Ok(());
+        if now - self.last < TRIM {
+            return None;
         }
-        self.trimmed_at = now;
-        self.noted.push_back((now, self.position.snapshot.xmin));
+        self.last = now;
+        self.noted.push_back((now, xmin));
         let mut below = None;
-        while let Some((at, xmin)) = self.noted.front().copied() {
-            if now - at < KEEP {
-                break;
-            }
+        while let Some((_, xmin)) = self.noted.pop_front_if(|(at, _)| now - *at >= KEEP) {
             below = Some(xmin);
-            self.noted.pop_front();
         }
-        if let Some(below) = below {
-            self.postgres.write(&sql::feed::trim(below)).await?;
+        below
+    }
+}
+
+/// The changes that log rows tell of. A row that is not understood means that its
+/// whole table has changed; one without so much as a table, that anything has.
+fn changes(rows: &[Row]) -> Changes {
+    let changes = rows.iter().filter_map(|row| change(row).transpose()).collect::<Result<Vec<Change>, DbError>>();
+    match changes {
+        Ok(changes) => Changes::Some(changes.into()),
+        Err(error) => {
+            tracing::warn!(cause = %error, "a row of the change log names no table; every live query runs again");
+            Changes::Everything
         }
-        Ok(())
+    }
+}
+
+/// What [`Mistake::ReadBeforeUnderstood`] makes of log rows.
+fn only_if_understood(rows: &[Row]) -> Changes {
+    match rows.iter().all(|row| kind(row).is_ok()) {
+        true => changes(rows),
+        false => Changes::Some(Arc::from([])),
     }
 }
 
 /// The change a log row tells of; none where the reading found no rows.
 fn change(row: &Row) -> Result<Option<Change>, DbError> {
     let Some(table) = row.text_or_null(3)? else { return Ok(None) };
-    let table = Arc::from(table);
-    let Some(id) = row.uuid_or_null(4)? else {
-        return Ok(Some(Change { table, kind: ChangeKind::Whole }));
-    };
+    let kind = kind(row).unwrap_or_else(|error| {
+        tracing::debug!(table, cause = %error, "a row of the change log is not understood; its whole table counts as changed");
+        ChangeKind::Whole
+    });
+    Ok(Some(Change { table: table.into(), kind }))
+}
+
+/// What a log row says of its table.
+fn kind(row: &Row) -> Result<ChangeKind, DbError> {
+    let Some(id) = row.uuid_or_null(4)? else { return Ok(ChangeKind::Whole) };
     let keys = |at: usize| -> Result<Option<RowKeys>, DbError> {
-        let (Some(created), Some(json)) = (row.micros_or_null(at)?, row.json_or_null(at + 1)?) else {
-            return Ok(None);
-        };
-        let fields = KeyFields::parse(json).map_err(|error| DbError::Row(error.to_string()))?;
-        Ok(Some(RowKeys { id, created, fields }))
+        match (row.micros_or_null(at)?, row.json_or_null(at + 1)?) {
+            (None, None) => Ok(None),
+            (Some(created), Some(json)) => {
+                let fields = KeyFields::parse(json).map_err(|error| DbError::Row(error.to_string()))?;
+                Ok(Some(RowKeys { id, created, fields }))
+            }
+            _ => Err(DbError::Row("a place with either no time or no keys".into())),
+        }
     };
     let (old, new) = (keys(5)?, keys(7)?);
-    let kind = if old.is_none() && new.is_none() { ChangeKind::Whole } else { ChangeKind::Row { id, old, new } };
-    Ok(Some(Change { table, kind }))
+    Ok(if old.is_none() && new.is_none() { ChangeKind::Whole } else { ChangeKind::Row { id, old, new } })
 }

@@ -73,9 +73,11 @@ impl Feed {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let Parts { postgres, node, sink, doubts, outbox, watched, read_now } = parts;
-        let log = Log::open(postgres.clone(), node, sink.clone(), doubts, config).await?;
-        own(tasks, "reading the change log", log.run(watched.clone(), read_now.clone(), stop.clone()));
+        let log = Log::new(&parts, config);
+        let first = log.begin().await?;
+        let Parts { postgres, node, sink, doubts: _, outbox, watched, read_now } = parts;
+        let log_stop = stop.clone();
+        own(tasks, "reading the change log", async move { log.run(Some(first), log_stop).await });
         // What a session that is lent LISTENs for, whoever has it next would hear.
         // So we hear nobody there, and not whether anybody hears us.
         if postgres.sessions == Sessions::Ours {

@@ -1,7 +1,10 @@
 //! Where a reader of the change log stands.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
+use crate::change::{By, ChangeSink, Changes};
 use crate::postgres::{DbError, Row};
 
 /// A `pg_snapshot`: which transactions a reading saw.
@@ -52,6 +55,49 @@ impl Position {
     /// Whether rows may be missing between this position and the next.
     pub fn lost(&self, next: &Position) -> bool {
         next.epoch.is_none() || next.epoch != self.epoch || self.snapshot.xmin < next.trimmed_below
+    }
+}
+
+/// How far the log has been read, and what is to be remembered from there on.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    /// Everything this has seen was told.
+    pub position: Position,
+    /// Our own rows are read too until this transaction and all before it are
+    /// over: the newest when the last doubt was still open.
+    pub own_rows_below: u64,
+    /// Transactions prepared before the log was lost, or before we came: what they
+    /// wrote may not be in it.
+    pub prepared: HashSet<String>,
+}
+
+/// What one reading has found. The cursor behind it is had by telling, and in no
+/// other way.
+#[must_use]
+pub struct Reading {
+    changes: Changes,
+    next: Cursor,
+}
+
+impl Reading {
+    /// These changes lie before `next`.
+    pub fn new(changes: Changes, next: Cursor) -> Reading {
+        Reading { changes, next }
+    }
+
+    /// It is not known what lies before `next`.
+    pub fn of_everything(next: Cursor) -> Reading {
+        Reading { changes: Changes::Everything, next }
+    }
+
+    /// Tells of the changes; gives the cursor to go on from.
+    pub fn tell(self, sink: &dyn ChangeSink) -> Cursor {
+        match &self.changes {
+            Changes::Everything => sink.committed(self.changes, &By::Caution),
+            Changes::Some(changes) if changes.is_empty() => {}
+            Changes::Some(_) => sink.committed(self.changes, &By::Outside),
+        }
+        self.next
     }
 }
 

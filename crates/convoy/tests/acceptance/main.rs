@@ -11,6 +11,7 @@ mod chat;
 mod idle_and_slow;
 mod lane;
 mod listener_storm;
+mod log_rows;
 mod members;
 mod outside_writers;
 mod postgres_as_oracle;

@@ -1,0 +1,94 @@
+//! Rows of the change log that cannot be understood: of documents with times that no
+//! number can say, and whatever was put into `_convoy.changes` by hand. They take
+//! nothing with them that is read at the same time.
+
+use convoy_testkit::TestDb;
+use serde_json::{Value, json};
+
+use crate::barrier::Barrier;
+use crate::chat::{bodies, serve};
+use crate::lane::say;
+
+const MESSAGE: &str = r#"insert into messages (data) values ('{"channel": "w", "n": 1, "body": "news"}')"#;
+
+/// What is written in the same transaction, before the message.
+const ODD: &[(&str, &str)] = &[
+    ("an infinite time", r#"insert into roles (data, created_at) values ('{"name": "z"}', 'infinity')"#),
+    ("a time before all others", r#"insert into roles (data, created_at) values ('{"name": "z"}', '-infinity')"#),
+    ("a year before 0", r#"insert into roles (data, created_at) values ('{"name": "z"}', '4000-01-01 BC')"#),
+    ("a year after 9999", r#"insert into roles (data, created_at) values ('{"name": "z"}', '294276-01-01')"#),
+    (
+        "an infinite time that changes",
+        "insert into marks (data, created_at) values ('{}', 'infinity'); update marks set created_at = '-infinity'; delete from marks",
+    ),
+    (
+        "keys that are no object",
+        "insert into _convoy.changes (tab, id, new_at, new_keys)
+         select 'roles', gen_random_uuid(), now(), keys from unnest(array['[]', '1', 'null', '\"x\"', 'true']::jsonb[]) as keys",
+    ),
+    ("keys without a time", "insert into _convoy.changes (tab, id, new_keys) values ('roles', gen_random_uuid(), '{}')"),
+    ("a time without keys", "insert into _convoy.changes (tab, id, old_at) values ('roles', gen_random_uuid(), now())"),
+    ("nothing but a table", "insert into _convoy.changes (tab) values ('roles'), (''), ('no such table')"),
+    ("no id", "insert into _convoy.changes (tab, new_at, new_keys) values ('roles', now(), '{}')"),
+    (
+        "keys nested too deeply",
+        "insert into _convoy.changes (tab, id, new_at, new_keys)
+         values ('roles', gen_random_uuid(), now(), (repeat('{\"a\":', 300) || '1' || repeat('}', 300))::jsonb)",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_understood_takes_no_other_with_it() {
+    for (name, odd) in ODD {
+        assert!(is_seen(json!([]), &format!("{odd}; {MESSAGE}")).await, "lost beside {name}");
+    }
+}
+
+/// It means that its whole table has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
+    let by_hand = |values: &str| {
+        format!(
+            "set session_replication_role = replica; {MESSAGE}; reset session_replication_role;
+             insert into _convoy.changes (tab, id, old_at, old_keys, new_at, new_keys) values ('messages', {values})"
+        )
+    };
+    for values in [
+        "gen_random_uuid(), null, null, 'infinity', '{}'",
+        r#"gen_random_uuid(), null, null, now(), '["channel"]'"#,
+        "gen_random_uuid(), null, null, now(), null",
+        "gen_random_uuid(), null, null, null, '{}'",
+        r#"gen_random_uuid(), now(), '{"channel": "z", "n": 1}', now(), null"#,
+        r#"gen_random_uuid(), now(), '{"channel": "z", "n": 1}', null, '{}'"#,
+        "gen_random_uuid(), null, null, null, null",
+        "null, null, null, now(), '{}'",
+        // Understood, but made for indexes that the table does not have.
+        r#"gen_random_uuid(), null, null, now(), '{"room": "z"}'"#,
+    ] {
+        assert!(is_seen(json!([]), &by_hand(values)).await, "lost with ({values})");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_a_log_that_counts_as_read_before_it_is_understood_is_found() {
+    let mistakes = json!(["readBeforeUnderstood"]);
+    let (_, odd) = ODD[0];
+    assert!(!is_seen(mistakes, &format!("{odd}; {MESSAGE}")).await, "nobody noticed");
+}
+
+/// Whether a stream on the messages comes to show one that `sql` writes in one
+/// transaction, by the time in which the log has been read past it.
+async fn is_seen(mistakes: Value, sql: &str) -> bool {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
+    assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
+    let mut barrier = Barrier::before(&[&app]).await;
+    let mut psql = db.psql().await;
+    psql.run(&format!("begin; {sql}; commit")).await;
+    barrier.read_the_log(&mut psql).await;
+    let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
+    say(&format!("{} beside {}", if seen { "seen" } else { "lost" }, sql.split(';').next().unwrap_or_default()));
+    app.engine.close().await;
+    seen
+}
