@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub enum Changes {
 #[derive(Debug, Clone)]
 pub struct Doubts {
     until: Arc<Mutex<Option<Instant>>>,
+    /// How often a commit went untold.
+    lost: Arc<AtomicU64>,
     /// The longest a statement of ours can run in Postgres.
     longest: Duration,
 }
@@ -62,12 +65,23 @@ pub struct Doubts {
 impl Doubts {
     /// No doubts yet; `longest` is the statements' time limit in Postgres.
     pub fn new(longest: Duration) -> Doubts {
-        Doubts { until: Arc::default(), longest }
+        Doubts { until: Arc::default(), lost: Arc::default(), longest }
     }
 
     /// A commit may or may not happen from now on.
     pub fn raise(&self) {
         *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
+    }
+
+    /// Something of ours was perhaps committed, and it will never be said what.
+    pub fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.raise();
+    }
+
+    /// How often that has happened: each time everything counts as changed.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Whether there is a commit that may have happened, or may yet, and that no

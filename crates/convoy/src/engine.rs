@@ -16,11 +16,13 @@ use crate::config::Config;
 use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription, WorkerId};
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Outbox, Parts, Telling};
+use crate::health::Health;
 use crate::http::Server;
 use crate::live::{Counts, Live, Setting};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 use crate::sql;
+use crate::supervise::{Part, Supervisor};
 
 /// How long a closing engine waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -36,6 +38,7 @@ pub struct Engine {
     feed: Feed,
     /// Kept for the dispatcher, which tells it of commits and does not own it.
     _telling: Arc<Telling>,
+    health: Health,
     program: Arc<ArcSwapOption<Program>>,
     servers: Mutex<Vec<Arc<Server>>>,
     stop: CancellationToken,
@@ -105,11 +108,13 @@ impl Engine {
         let program = Arc::new(ArcSwapOption::empty());
         let outbox = Arc::new(Outbox::default());
         let read_now = Arc::new(Notify::new());
+        let health = Health::default();
         let mut telling = None;
         let live = Arc::new_cyclic(|this: &Weak<Live>| {
             let sink = telling.insert(Arc::new(Telling::new(this.clone(), outbox.clone())));
             let sink: Weak<Telling> = Arc::downgrade(sink);
-            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, sink, doubts.clone());
+            let supervisor = Supervisor::new(this.clone(), health.clone(), config.mistakes.clone());
+            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, sink, doubts.clone(), supervisor.clone());
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
             let (program, limits) = (program.clone(), config.limits.clone());
@@ -123,6 +128,7 @@ impl Engine {
                     node,
                     dev: config.dev,
                     read_now: read_now.clone(),
+                    supervisor,
                     mistakes: config.mistakes.clone(),
                 },
             )
@@ -130,12 +136,23 @@ impl Engine {
         let telling = telling.expect("it was made along with the live queries");
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let sink: Arc<dyn ChangeSink> = live.clone();
-        let parts = Parts { postgres: postgres.clone(), node, sink, doubts, outbox, watched: live.watched(), read_now };
+        let supervisor = live.supervisor().clone();
+        let parts = Parts {
+            postgres: postgres.clone(),
+            node,
+            sink,
+            doubts,
+            outbox,
+            watched: live.watched(),
+            read_now,
+            supervisor: supervisor.clone(),
+        };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
         let dispatcher = live.dispatcher().clone();
-        let timed = live.clone();
-        tasks.spawn(async move { timed.keep_time().await });
-        tasks.spawn(forget_old_answers(postgres.clone(), stop.clone()));
+        let (keeper, timed, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timed.keep_time()).await });
+        let (keeper, database, until) = (supervisor, postgres.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || forget_old_answers(&database, &until)).await });
         Ok(Arc::new(Engine {
             config,
             postgres,
@@ -143,6 +160,7 @@ impl Engine {
             live,
             feed,
             _telling: telling,
+            health,
             program,
             servers: Mutex::new(Vec::new()),
             stop,
@@ -158,6 +176,17 @@ impl Engine {
     /// The live queries.
     pub fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// What is wrong at the moment. Whoever knows more of that sets and clears
+    /// conditions of their own.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Keeps long-lived parts running.
+    pub fn supervisor(&self) -> &Supervisor {
+        self.live.supervisor()
     }
 
     /// Lays the database out for a program, then swaps it in: later calls run
@@ -251,7 +280,7 @@ impl Engine {
 }
 
 /// Removes the kept answers of keyed mutations that nobody will ask for again.
-async fn forget_old_answers(postgres: Postgres, stop: CancellationToken) {
+async fn forget_old_answers(postgres: &Postgres, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -16,6 +16,7 @@ pub mod dispatch;
 mod engine;
 pub mod error;
 pub mod feed;
+pub mod health;
 pub mod http;
 pub mod id;
 pub mod key;
@@ -25,6 +26,7 @@ pub mod op;
 pub mod postgres;
 pub mod schema;
 pub mod sql;
+pub mod supervise;
 pub mod value;
 
 pub use config::{Config, Limits};

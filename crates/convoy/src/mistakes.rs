@@ -4,6 +4,8 @@
 //! Only with the cargo feature `mistakes`, which no release is built with.
 //! Without it nothing can be asked for, and the answer is a constant.
 
+use crate::supervise::Part;
+
 /// A step left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "mistakes", derive(serde::Deserialize))]
@@ -18,6 +20,8 @@ pub enum Mistake {
     /// Rows of the log count as read before they are understood: where one cannot
     /// be, those read with it are lost.
     ReadBeforeUnderstood,
+    /// A part that has panicked is left as it is.
+    Unsupervised,
     /// A query is registered once it has run: what was committed meanwhile is
     /// compared with nothing.
     RegisterAfterRun,
@@ -39,24 +43,62 @@ pub enum Mistake {
     ShareByFirstRun,
 }
 
-/// The mistakes an engine was opened with.
+/// The mistakes an engine was opened with, and the parts that are to panic.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "mistakes", derive(serde::Deserialize))]
-#[cfg_attr(feature = "mistakes", serde(transparent))]
-pub struct Mistakes(#[cfg(feature = "mistakes")] Vec<Mistake>);
+#[cfg_attr(feature = "mistakes", serde(from = "Vec<Mistake>"))]
+pub struct Mistakes {
+    #[cfg(feature = "mistakes")]
+    made: Vec<Mistake>,
+    /// Parts that panic the next time they come to it; shared by all clones.
+    #[cfg(feature = "mistakes")]
+    panics: std::sync::Arc<parking_lot::Mutex<Vec<Part>>>,
+}
 
+#[cfg(feature = "mistakes")]
+impl From<Vec<Mistake>> for Mistakes {
+    fn from(made: Vec<Mistake>) -> Mistakes {
+        Mistakes { made, ..Mistakes::default() }
+    }
+}
+
+#[cfg(feature = "mistakes")]
 impl Mistakes {
     /// Whether this one is to be made.
-    #[cfg(feature = "mistakes")]
     pub fn has(&self, mistake: Mistake) -> bool {
-        self.0.contains(&mistake)
+        self.made.contains(&mistake)
     }
 
+    /// Makes a part panic the next time it comes to [`Mistakes::reach`].
+    pub fn panic_once(&self, part: Part) {
+        self.panics.lock().push(part);
+    }
+
+    /// Whether a part has yet to panic.
+    pub fn will_panic(&self, part: Part) -> bool {
+        self.panics.lock().contains(&part)
+    }
+
+    /// A part is where a panic would do the most harm.
+    pub fn reach(&self, part: Part) {
+        let mut panics = self.panics.lock();
+        if let Some(at) = panics.iter().position(|armed| *armed == part) {
+            panics.swap_remove(at);
+            drop(panics);
+            panic!("{} was told to panic", part.name());
+        }
+    }
+}
+
+#[cfg(not(feature = "mistakes"))]
+impl Mistakes {
     /// Whether this one is to be made: never.
-    #[cfg(not(feature = "mistakes"))]
     pub const fn has(&self, _mistake: Mistake) -> bool {
         false
     }
+
+    /// A part is where a panic would do the most harm; none is made.
+    pub const fn reach(&self, _part: Part) {}
 }
 
 #[cfg(all(test, feature = "mistakes"))]

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Dispatcher;
@@ -28,6 +29,7 @@ use crate::postgres::{self, DbError};
 use crate::schema::Table;
 use crate::sql::document;
 use crate::sql::idempotency::Entry;
+use crate::supervise::Part;
 
 /// The most rows one statement takes of those that wait.
 const MOST_ROWS: usize = 256;
@@ -86,7 +88,11 @@ impl Dispatcher {
         };
         if idle {
             let (dispatcher, table) = (self.clone(), table.physical.clone());
-            self.inner.mutations.spawn(async move { dispatcher.work(&table).await });
+            self.inner.mutations.spawn(async move {
+                // It goes on with those that wait; what it had in hand is in doubt.
+                let never = CancellationToken::new();
+                dispatcher.inner.supervisor.keep(Part::InsertLane, &never, || dispatcher.work(&table)).await;
+            });
         }
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(result)) => result,
@@ -106,7 +112,7 @@ impl Dispatcher {
 
     /// Writes one table's inserts until none waits.
     async fn work(&self, table: &str) {
-        let mut lane = Lane { lanes: &self.inner.inserts, table, done: false };
+        let lane = Lane { lanes: &self.inner.inserts, table };
         while let Some(mut batch) = lane.next() {
             let error = match self.write(&batch).await {
                 Ok(()) => {
@@ -161,17 +167,20 @@ impl Dispatcher {
                 return Err(InsertError::Told(self.in_doubt(changed(table), &time_is_up())));
             }
         };
+        self.inner.mistakes.reach(Part::InsertLane);
         match written {
             Ok(()) => {
                 self.tell(executor.take_written().changes, &By::functions(batch.iter().map(|waiting| &waiting.by)));
                 Ok(())
             }
             Err(error @ DbError::Retry(_)) => Err(InsertError::Lost(error)),
-            Err(error) if error.connection_lost() => {
-                self.inner.postgres.writers.forget_idle();
+            Err(error) if error.is_refusal() => Err(InsertError::Refused(error)),
+            Err(error) => {
+                if error.connection_lost() {
+                    self.inner.postgres.writers.forget_idle();
+                }
                 Err(InsertError::Told(self.in_doubt(changed(table), &error)))
             }
-            Err(error) => Err(InsertError::Refused(error)),
         }
     }
 }
@@ -180,17 +189,15 @@ impl Dispatcher {
 struct Lane<'a> {
     lanes: &'a InsertLanes,
     table: &'a str,
-    done: bool,
 }
 
 impl Lane<'_> {
     /// The next batch; the lane closes when there is none.
-    fn next(&mut self) -> Option<Vec<Waiting>> {
+    fn next(&self) -> Option<Vec<Waiting>> {
         let mut lanes = self.lanes.lanes.lock();
         let lane = lanes.get_mut(self.table)?;
         let Some(first) = lane.pop_front() else {
             lanes.remove(self.table);
-            self.done = true;
             return None;
         };
         let mut rows = first.insert.rows.len();
@@ -203,16 +210,6 @@ impl Lane<'_> {
             batch.push(next);
         }
         Some(batch)
-    }
-}
-
-impl Drop for Lane<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            // The task ends early, by a panic: those who wait are told by their
-            // answers being dropped, and the next insert opens the lane anew.
-            self.lanes.lanes.lock().remove(self.table);
-        }
     }
 }
 

@@ -42,6 +42,7 @@ use crate::error::{Code, Failure};
 use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres};
 use crate::sql::layout;
+use crate::supervise::Supervisor;
 
 /// One call: a function with its input, and who asks.
 #[derive(Clone)]
@@ -127,6 +128,7 @@ struct Inner {
     node: Uuid,
     sink: Weak<dyn ChangeSink>,
     doubts: Doubts,
+    supervisor: Supervisor,
     next_call: AtomicU64,
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
@@ -148,7 +150,9 @@ impl Dispatcher {
         node: Uuid,
         sink: Weak<dyn ChangeSink>,
         doubts: Doubts,
+        supervisor: Supervisor,
     ) -> Dispatcher {
+        let commits = Arc::new(Commits::new(doubts.clone(), config.mistakes.clone()));
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
@@ -158,10 +162,11 @@ impl Dispatcher {
                 node,
                 sink,
                 doubts,
+                supervisor,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
-                commits: Arc::default(),
+                commits,
                 inserts: InsertLanes::default(),
                 heat: Heat::default(),
                 serial: SerialLanes::default(),

@@ -213,8 +213,10 @@ impl Drafting<'_> {
             }
             Ok(Ok(None)) => Attempt::Lost(DbError::undone(), self.touched()),
             Ok(Err(error @ DbError::Retry(_))) => Attempt::Lost(error, self.touched()),
-            Ok(Err(error)) if error.connection_lost() => {
-                self.dispatcher.inner.postgres.writers.forget_idle();
+            Ok(Err(error)) if !error.is_refusal() => {
+                if error.connection_lost() {
+                    self.dispatcher.inner.postgres.writers.forget_idle();
+                }
                 let unknown = lost_sight(&error);
                 let known = match &keyed {
                     Some(keyed) => self.dispatcher.was_kept(keyed, self.deadline).await,

@@ -20,6 +20,7 @@ use crate::change::{By, ChangeSink, Changes};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{Listener, Postgres};
 use crate::sql::notify::CHANNEL;
+use crate::supervise::Part;
 
 /// The pauses between two attempts to connect.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -53,7 +54,7 @@ enum Ended {
 
 impl Ear {
     /// Listens until it is told to stop.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(&self, stop: CancellationToken) {
         let (mut retry, mut reprobe) = (RETRY_FIRST, REPROBE_FIRST);
         let (mut connections, mut said) = (0u64, false);
         loop {
@@ -143,18 +144,22 @@ impl Ear {
             self.read_log.notify_one();
             return;
         };
-        let (Heard { changes, read_log }, listened_to) = {
-            let mut nodes = self.nodes.lock();
-            (nodes.hear(notice, Instant::now()), nodes.others_listen())
-        };
-        if listened_to {
-            self.outbox.want(true);
-        }
+        let Heard { changes, read_log, sender } = self.nodes.lock().hear(notice, Instant::now());
+        self.mistakes.reach(Part::Listener);
         if !changes.is_empty() {
             self.sink.committed(Changes::Some(changes.into()), &By::Outside);
         }
         if read_log {
             self.ask_the_log();
+        }
+        // It counts as heard once it was told.
+        let listened_to = {
+            let mut nodes = self.nodes.lock();
+            nodes.told(sender);
+            nodes.others_listen()
+        };
+        if listened_to {
+            self.outbox.want(true);
         }
     }
 

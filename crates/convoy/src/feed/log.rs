@@ -28,6 +28,7 @@ use crate::key::{KeyFields, RowKeys};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
+use crate::supervise::Part;
 
 /// How often the log is read while nothing is live, only to keep it short.
 const IDLE: Duration = Duration::from_secs(30);
@@ -73,10 +74,12 @@ impl Log {
 
     /// The first cursor. Whatever commits after this returns will be told.
     pub async fn begin(&self) -> Result<Cursor, DbError> {
+        let untold = self.doubts.lost();
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let position = Position::of(row)?;
-        Ok(Cursor { own_rows_below: position.snapshot.xmax, position, prepared: self.prepared_now().await? })
+        let prepared = self.prepared_now().await?;
+        Ok(Cursor { own_rows_below: position.snapshot.xmax, position, prepared, untold })
     }
 
     /// Runs until `stop`, from `cursor` on; without one everything counts as changed.
@@ -143,7 +146,7 @@ impl Log {
 
     /// Reads what was logged since the cursor's position.
     async fn read(&self, cursor: &Cursor) -> Result<Reading, DbError> {
-        let doubt = self.doubts.any();
+        let (doubt, untold) = (self.doubts.any(), self.doubts.lost());
         let Snapshot { xmin, xmax, xip } = &cursor.position.snapshot;
         // Nobody signs with nil, so leaving out its rows leaves out none.
         let unread = if doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };
@@ -160,14 +163,15 @@ impl Log {
             false => HashSet::new(),
         };
         let ended = !cursor.prepared.is_subset(&prepared);
-        let changes = match lost || ended || rows.len() as i64 > sql::feed::READ_AT_MOST {
+        let changes = match lost || ended || untold != cursor.untold || rows.len() as i64 > sql::feed::READ_AT_MOST {
             true => Changes::Everything,
             false if self.mistakes.has(Mistake::ReadBeforeUnderstood) => only_if_understood(&rows),
             false => changes(&rows),
         };
+        self.mistakes.reach(Part::Log);
         let prepared = if lost { prepared } else { cursor.prepared.intersection(&prepared).cloned().collect() };
         let own_rows_below = if doubt { position.snapshot.xmax } else { cursor.own_rows_below };
-        Ok(Reading::new(changes, Cursor { position, own_rows_below, prepared }))
+        Ok(Reading::new(changes, Cursor { position, own_rows_below, prepared, untold }))
     }
 
     /// Removes rows that every reader has long read.

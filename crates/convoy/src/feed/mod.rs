@@ -5,6 +5,8 @@
 //! Our own commits do not come this way: [`Telling`] tells of them at once, and
 //! gives them to the [`notifier`], which tells other nodes.
 //!
+//! Each part is kept running ([`Supervisor`]): it is made again from what outlives it.
+//!
 //! Notifications only make it faster. What is lost of them, the log has; and what
 //! the log cannot have, because no trigger of ours wrote it, [`tables`] asks for
 //! at intervals.
@@ -18,11 +20,8 @@ mod position;
 mod tables;
 mod telling;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,11 +34,12 @@ use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
 use crate::postgres::{DbError, Postgres, Sessions};
 use crate::schema::Table;
+use crate::supervise::{Part, Supervisor};
 use listener::Ear;
 use log::Log;
 use nodes::Nodes;
-use notifier::Notifier;
-use tables::Tables;
+use notifier::{Notifier, Voice};
+use tables::{Known, Tables};
 
 /// What a feed is made of.
 pub struct Parts {
@@ -57,6 +57,8 @@ pub struct Parts {
     pub watched: watch::Receiver<bool>,
     /// Somebody wants the log to be read now.
     pub read_now: Arc<Notify>,
+    /// Keeps its tasks running.
+    pub supervisor: Supervisor,
 }
 
 /// Follows what others commit until it is told to stop.
@@ -73,35 +75,43 @@ impl Feed {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let log = Log::new(&parts, config);
-        let first = log.begin().await?;
-        let Parts { postgres, node, sink, doubts: _, outbox, watched, read_now } = parts;
-        let log_stop = stop.clone();
-        own(tasks, "reading the change log", async move { log.run(Some(first), log_stop).await });
+        let log = Arc::new(Log::new(&parts, config));
+        let mut first = Some(log.begin().await?);
+        let part = Kept { supervisor: &parts.supervisor, tasks, stop };
+        // Started again, it begins where the log ends then, and everything runs again.
+        part.keep(Part::Log, move |stop| {
+            let (log, cursor) = (log.clone(), first.take());
+            async move { log.run(cursor, stop).await }
+        });
         // What a session that is lent LISTENs for, whoever has it next would hear.
         // So we hear nobody there, and not whether anybody hears us.
-        if postgres.sessions == Sessions::Ours {
-            let nodes = Arc::new(Mutex::new(Nodes::new(node)));
+        if parts.postgres.sessions == Sessions::Ours {
+            let nodes = Arc::new(Mutex::new(Nodes::new(parts.node)));
             let beat = Arc::new(Notify::new());
-            let notifier =
-                Notifier::new(postgres.clone(), node, outbox.clone(), nodes.clone(), beat.clone(), watched.clone());
-            own(tasks, "notifying other nodes", notifier.run(stop.clone()));
-            let ear = Ear {
-                postgres: postgres.clone(),
+            let mistakes = config.mistakes.clone();
+            let voice = Arc::new(Voice::new(&parts, nodes.clone(), beat.clone(), mistakes.clone()));
+            part.keep(Part::Notifier, move |stop| Notifier::new(voice.clone()).run(stop));
+            let ear = Arc::new(Ear {
+                postgres: parts.postgres.clone(),
                 nodes,
-                outbox,
+                outbox: parts.outbox.clone(),
                 beat,
-                read_log: read_now,
-                sink: sink.clone(),
-                mistakes: config.mistakes.clone(),
-            };
-            own(tasks, "listening to other nodes", ear.run(stop.clone()));
+                read_log: parts.read_now.clone(),
+                sink: parts.sink.clone(),
+                mistakes,
+            });
+            part.keep(Part::Listener, move |stop| {
+                let ear = ear.clone();
+                async move { ear.run(stop).await }
+            });
         }
         let (schema, tables) = watch::channel(Arc::from([]));
-        let poll_every = Duration::from_millis(config.limits.poll_every_ms.max(1));
-        let look_every = Duration::from_millis(config.limits.triggers_ms.max(1));
-        let tables = Tables { postgres, sink, schema: tables, live: watched, poll_every, look_every };
-        own(tasks, "looking at tables", tables.run(stop.clone()));
+        let tables = Arc::new(Tables::new(&parts, tables, config));
+        let mut restarted = false;
+        part.keep(Part::Tables, move |stop| {
+            let (tables, known) = (tables.clone(), Known::new(std::mem::replace(&mut restarted, true)));
+            async move { tables.run(known, stop).await }
+        });
         Ok(Feed { schema })
     }
 
@@ -111,12 +121,20 @@ impl Feed {
     }
 }
 
-/// Runs a part of the feed on a task of its own.
-fn own(tasks: &TaskTracker, what: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-    let part = AssertUnwindSafe(part).catch_unwind();
-    tasks.spawn(async move {
-        if part.await.is_err() {
-            tracing::error!("{what} panicked; writes made elsewhere may not be seen until a restart");
-        }
-    });
+/// What the parts of a feed are kept running by.
+struct Kept<'a> {
+    supervisor: &'a Supervisor,
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Kept<'_> {
+    /// Keeps a part running on a task of its own until the feed is told to stop.
+    fn keep<F>(&self, part: Part, mut start: impl FnMut(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (supervisor, stop) = (self.supervisor.clone(), self.stop.clone());
+        self.tasks.spawn(async move { supervisor.keep(part, &stop, || start(stop.clone())).await });
+    }
 }

@@ -33,7 +33,9 @@ pub struct Nodes {
     delivers: bool,
 }
 
-struct Other {
+/// What is known of another node.
+#[derive(Debug)]
+pub struct Other {
     sequence: u64,
     live: bool,
     heard: Instant,
@@ -46,6 +48,8 @@ pub struct Heard {
     pub changes: Vec<Change>,
     /// Something may have been missed.
     pub read_log: bool,
+    /// What is known of its sender from then on: see [`Nodes::told`].
+    pub sender: Option<(Uuid, Other)>,
 }
 
 impl Nodes {
@@ -80,21 +84,27 @@ impl Nodes {
         self.delivers
     }
 
-    /// Takes in what was heard.
+    /// Reads what was heard. Of another node it counts once it was told.
     pub fn hear(&mut self, notice: Notice, now: Instant) -> Heard {
         let Notice { node, sequence, live, news } = notice;
         if node == self.me {
             (self.unheard, self.sent, self.delivers) = (None, false, true);
             return Heard::default();
         }
-        let before = self.others.insert(node, Other { sequence, live, heard: now });
+        let before = self.others.get(&node);
         let expected = before.map(|other| if matches!(news, News::None) { other.sequence } else { other.sequence + 1 });
         let missed = expected != Some(sequence);
+        let sender = Some((node, Other { sequence, live, heard: now }));
         match news {
-            News::None => Heard { changes: Vec::new(), read_log: missed },
-            News::Changes(changes) => Heard { changes, read_log: missed },
-            News::ReadLog => Heard { changes: Vec::new(), read_log: true },
+            News::None => Heard { changes: Vec::new(), read_log: missed, sender },
+            News::Changes(changes) => Heard { changes, read_log: missed, sender },
+            News::ReadLog => Heard { changes: Vec::new(), read_log: true, sender },
         }
+    }
+
+    /// What was heard has been told: its number is the last.
+    pub fn told(&mut self, sender: Option<(Uuid, Other)>) {
+        self.others.extend(sender);
     }
 
     /// Forgets who has missed two beats; whether there was anyone.
@@ -122,6 +132,13 @@ mod tests {
         Notice { node, sequence, live: true, news }
     }
 
+    /// Hears a notice, and tells of it.
+    fn hear(nodes: &mut Nodes, notice: Notice, now: Instant) -> Heard {
+        let mut heard = nodes.hear(notice, now);
+        nodes.told(heard.sender.take());
+        heard
+    }
+
     fn changed() -> News {
         News::Changes(vec![Change { table: "t".into(), kind: ChangeKind::Whole }])
     }
@@ -129,14 +146,23 @@ mod tests {
     #[test]
     fn a_number_left_out_means_read_the_log_and_what_came_counts_all_the_same() {
         let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        assert!(nodes.hear(from(OTHER, 4, News::None), now).read_log, "whatever came before is not known");
-        let next = nodes.hear(from(OTHER, 5, changed()), now);
+        assert!(hear(&mut nodes, from(OTHER, 4, News::None), now).read_log, "whatever came before is not known");
+        let next = hear(&mut nodes, from(OTHER, 5, changed()), now);
         assert_eq!((next.changes.len(), next.read_log), (1, false));
-        assert!(!nodes.hear(from(OTHER, 5, News::None), now).read_log);
-        let later = nodes.hear(from(OTHER, 7, changed()), now);
+        assert!(!hear(&mut nodes, from(OTHER, 5, News::None), now).read_log);
+        let later = hear(&mut nodes, from(OTHER, 7, changed()), now);
         assert_eq!((later.changes.len(), later.read_log), (1, true));
-        assert!(nodes.hear(from(OTHER, 8, News::None), now).read_log, "the beat knows of one that did not come");
-        assert!(nodes.hear(from(OTHER, 1, changed()), now).read_log);
+        assert!(hear(&mut nodes, from(OTHER, 8, News::None), now).read_log, "the beat knows of one that did not come");
+        assert!(hear(&mut nodes, from(OTHER, 1, changed()), now).read_log);
+    }
+
+    #[test]
+    fn what_was_not_told_is_missed() {
+        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
+        hear(&mut nodes, from(OTHER, 4, News::None), now);
+        drop(nodes.hear(from(OTHER, 5, changed()), now));
+        assert!(hear(&mut nodes, from(OTHER, 6, changed()), now).read_log);
+        assert!(!hear(&mut nodes, from(OTHER, 7, changed()), now).read_log);
     }
 
     #[test]
@@ -146,7 +172,7 @@ mod tests {
         assert!(!nodes.is_silent(now + SILENCE), "it may not even have been sent");
         nodes.beat_sent();
         assert!(!nodes.is_silent(now + BEAT) && nodes.is_silent(now + SILENCE));
-        let heard = nodes.hear(from(ME, 1, changed()), now + SILENCE);
+        let heard = hear(&mut nodes, from(ME, 1, changed()), now + SILENCE);
         assert!(heard.changes.is_empty() && !heard.read_log);
         assert!(!nodes.is_silent(now + SILENCE) && nodes.delivers() && !nodes.others_listen());
         nodes.beat_begun(now);
@@ -162,7 +188,7 @@ mod tests {
     #[test]
     fn who_misses_two_beats_is_forgotten() {
         let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        nodes.hear(from(OTHER, 0, News::None), now);
+        hear(&mut nodes, from(OTHER, 0, News::None), now);
         assert!(nodes.others_listen());
         assert!(!nodes.forget_silent(now + BEAT * 2));
         assert!(nodes.forget_silent(now + BEAT + SILENCE));

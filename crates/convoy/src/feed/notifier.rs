@@ -15,11 +15,14 @@ use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::Parts;
 use super::nodes::{BEAT, Nodes};
 use super::notice::{self, News, Notice};
 use super::telling::{Outbox, Parcel};
+use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Sender};
 use crate::sql;
+use crate::supervise::Part;
 
 /// The shortest pause between two sendings; what is committed meanwhile shares
 /// the next.
@@ -33,8 +36,8 @@ const GAUGE: Duration = Duration::from_secs(15);
 const TOO_FULL: i64 = 50;
 const EMPTIED: i64 = 25;
 
-/// The notifying side of a node.
-pub struct Notifier {
+/// What a notifier is made of, and what outlives it.
+pub struct Voice {
     postgres: Postgres,
     node: Uuid,
     outbox: Arc<Outbox>,
@@ -42,6 +45,27 @@ pub struct Notifier {
     /// Someone wants a heartbeat now.
     beat: Arc<Notify>,
     watched: watch::Receiver<bool>,
+    mistakes: Mistakes,
+}
+
+impl Voice {
+    /// The voice of a node.
+    pub fn new(parts: &Parts, nodes: Arc<Mutex<Nodes>>, beat: Arc<Notify>, mistakes: Mistakes) -> Voice {
+        Voice {
+            postgres: parts.postgres.clone(),
+            node: parts.node,
+            outbox: parts.outbox.clone(),
+            nodes,
+            beat,
+            watched: parts.watched.clone(),
+            mistakes,
+        }
+    }
+}
+
+/// The notifying side of a node.
+pub struct Notifier {
+    voice: Arc<Voice>,
     sender: Option<Sender>,
     sequence: u64,
     sent: time::Instant,
@@ -51,43 +75,25 @@ pub struct Notifier {
 
 impl Notifier {
     /// Not connected yet.
-    pub fn new(
-        postgres: Postgres,
-        node: Uuid,
-        outbox: Arc<Outbox>,
-        nodes: Arc<Mutex<Nodes>>,
-        beat: Arc<Notify>,
-        watched: watch::Receiver<bool>,
-    ) -> Notifier {
-        let sent = time::Instant::now();
-        Notifier {
-            postgres,
-            node,
-            outbox,
-            nodes,
-            beat,
-            watched,
-            sender: None,
-            sequence: 0,
-            sent,
-            gauged: None,
-            queue_full: false,
-        }
+    pub fn new(voice: Arc<Voice>) -> Notifier {
+        Notifier { voice, sender: None, sequence: 0, sent: time::Instant::now(), gauged: None, queue_full: false }
     }
 
     /// Sends until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
+        let voice = self.voice.clone();
+        let mut watched = voice.watched.clone();
         let mut next_beat = time::Instant::now() + BEAT;
         loop {
             let due = tokio::select! {
                 () = stop.cancelled() => break,
-                changed = self.watched.changed() => match changed {
+                changed = watched.changed() => match changed {
                     Ok(()) => true,
                     Err(_closed) => break,
                 },
-                () = self.beat.notified() => true,
+                () = voice.beat.notified() => true,
                 () = time::sleep_until(next_beat) => self.heartbeat_matters(),
-                () = self.outbox.filled() => false,
+                () = voice.outbox.filled() => false,
             };
             if due || next_beat <= time::Instant::now() {
                 next_beat = time::Instant::now() + BEAT;
@@ -97,7 +103,6 @@ impl Notifier {
                 // That the database is away is said by its pools.
                 tracing::debug!(cause = %error.cause(), "other nodes could not be notified; they read the log");
                 self.sender = None;
-                self.outbox.failed();
             }
         }
         if let Some(sender) = self.sender {
@@ -108,26 +113,29 @@ impl Notifier {
     /// Whether somebody depends on a sign of life: our own listener, for what is
     /// live here, or another node.
     fn heartbeat_matters(&self) -> bool {
-        let listened_to = self.nodes.lock().others_listen();
-        self.outbox.want(listened_to);
-        listened_to || *self.watched.borrow()
+        let listened_to = self.voice.nodes.lock().others_listen();
+        self.voice.outbox.want(listened_to);
+        listened_to || *self.voice.watched.borrow()
     }
 
     async fn turn(&mut self, beat: bool) -> Result<(), DbError> {
-        let parcel = if self.outbox.is_wanted() { self.outbox.take() } else { Parcel::default() };
-        if !beat && parcel.is_empty() {
+        let voice = self.voice.clone();
+        let sending = voice.outbox.take();
+        if !beat && sending.parcel.is_empty() {
             return Ok(());
         }
         self.gauge().await?;
-        let payloads = self.payloads(&parcel);
+        let payloads = self.payloads(&sending.parcel);
+        voice.mistakes.reach(Part::Notifier);
         if self.queue_full {
             return Ok(());
         }
         self.sent = time::Instant::now();
         // Every notice is a sign of life.
-        self.nodes.lock().beat_begun(Instant::now());
+        voice.nodes.lock().beat_begun(Instant::now());
         self.sender().await?.send(sql::notify::notify(&payloads)).await?;
-        self.nodes.lock().beat_sent();
+        sending.sent();
+        voice.nodes.lock().beat_sent();
         Ok(())
     }
 
@@ -147,14 +155,14 @@ impl Notifier {
         if !matches!(news, News::None) {
             self.sequence += 1;
         }
-        let live = *self.watched.borrow();
-        let notice = Notice { node: self.node, sequence: self.sequence, live, news };
+        let live = *self.voice.watched.borrow();
+        let notice = Notice { node: self.voice.node, sequence: self.sequence, live, news };
         notice.encode(changes).expect("a notice is made of JSON and numbers")
     }
 
     async fn sender(&mut self) -> Result<&mut Sender, DbError> {
         if self.sender.is_none() {
-            self.sender = Some(self.postgres.sender().await?);
+            self.sender = Some(self.voice.postgres.sender().await?);
         }
         Ok(self.sender.as_mut().expect("it was just connected"))
     }
@@ -163,9 +171,9 @@ impl Notifier {
         if self.gauged.is_some_and(|at| at.elapsed() < GAUGE) {
             return Ok(());
         }
-        self.gauged = Some(time::Instant::now());
         let rows = self.sender().await?.ask(sql::notify::queue_usage()).await?;
         let usage = rows.first().map_or(Ok(0), |row| row.int8(0))?;
+        self.gauged = Some(time::Instant::now());
         let full = is_too_full(self.queue_full, usage);
         if full && !self.queue_full {
             tracing::warn!(
@@ -174,7 +182,7 @@ impl Notifier {
             );
         }
         if !full && self.queue_full {
-            self.outbox.failed();
+            self.voice.outbox.failed();
             tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
         }
         self.queue_full = full;

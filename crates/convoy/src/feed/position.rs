@@ -69,6 +69,8 @@ pub struct Cursor {
     /// Transactions prepared before the log was lost, or before we came: what they
     /// wrote may not be in it.
     pub prepared: HashSet<String>,
+    /// So often a commit of ours went untold before this.
+    pub untold: u64,
 }
 
 /// What one reading has found. The cursor behind it is had by telling, and in no

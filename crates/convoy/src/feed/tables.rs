@@ -12,9 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{self, Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::Parts;
 use crate::change::{By, Change, ChangeKind, ChangeSink, Changes};
+use crate::config::Config;
+use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Watched};
 use crate::schema::Table;
+use crate::supervise::Part;
 
 /// How long a look at the triggers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,28 +27,50 @@ const UNKNOWN: &str = "";
 
 /// The tables of the loaded program, and who has read what.
 pub struct Tables {
-    pub postgres: Postgres,
-    pub sink: Arc<dyn ChangeSink>,
-    pub schema: watch::Receiver<Arc<[Arc<Table>]>>,
-    pub live: watch::Receiver<bool>,
+    postgres: Postgres,
+    sink: Arc<dyn ChangeSink>,
+    schema: watch::Receiver<Arc<[Arc<Table>]>>,
+    live: watch::Receiver<bool>,
     /// How often a table that is not watched counts as changed.
-    pub poll_every: Duration,
+    poll_every: Duration,
     /// How often triggers are looked at.
-    pub look_every: Duration,
+    look_every: Duration,
+    mistakes: Mistakes,
 }
 
 /// What is known of the tables.
-#[derive(Default)]
-struct Known {
+pub struct Known {
     watched: HashMap<Arc<str>, Watched>,
     /// Those of which it was said that they are asked again at intervals.
     said: HashSet<Arc<str>>,
+    /// Something may have gone unlogged before the first look.
+    restarted: bool,
+}
+
+impl Known {
+    /// Nothing yet; `restarted`: nor of what has happened since something was.
+    pub fn new(restarted: bool) -> Known {
+        Known { watched: HashMap::new(), said: HashSet::new(), restarted }
+    }
 }
 
 impl Tables {
+    /// The tables of what appears in `schema`.
+    pub fn new(parts: &Parts, schema: watch::Receiver<Arc<[Arc<Table>]>>, config: &Config) -> Tables {
+        Tables {
+            postgres: parts.postgres.clone(),
+            sink: parts.sink.clone(),
+            schema,
+            live: parts.watched.clone(),
+            poll_every: Duration::from_millis(config.limits.poll_every_ms.max(1)),
+            look_every: Duration::from_millis(config.limits.triggers_ms.max(1)),
+            mistakes: config.mistakes.clone(),
+        }
+    }
+
     /// Looks and asks until it is told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let mut known = Known::default();
+    pub async fn run(&self, mut known: Known, stop: CancellationToken) {
+        let mut schema = self.schema.clone();
         let mut look = time::interval(self.look_every);
         let mut poll = time::interval(self.poll_every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,52 +78,58 @@ impl Tables {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = self.schema.changed() => {
+                changed = schema.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     // Of those that stay, all has been said.
-                    let schema = self.schema.borrow_and_update().clone();
-                    known.watched.retain(|name, _| schema.iter().any(|table| table.key == *name));
+                    let tables = schema.borrow_and_update().clone();
+                    known.watched.retain(|name, _| tables.iter().any(|table| table.key == *name));
                     look.reset_immediately();
                 }
                 _ = look.tick() => match self.look(&mut known).await {
                     Ok(()) => {}
-                    // That the database is away is said by its pools.
-                    Err(error) => tracing::debug!(cause = %error.cause(), "the tables' triggers could not be looked at"),
+                    // That the database is away is said by its pools. Until it is known which
+                    // tables are watched none is asked again, so it does not wait for long.
+                    Err(error) => {
+                        tracing::debug!(cause = %error.cause(), "the tables' triggers could not be looked at");
+                        look.reset_after(self.look_every.min(self.poll_every));
+                    }
                 },
                 _ = poll.tick() => self.poll(&mut known),
             }
         }
     }
 
-    async fn look(&mut self, known: &mut Known) -> Result<(), DbError> {
-        let tables = self.schema.borrow_and_update().clone();
+    async fn look(&self, known: &mut Known) -> Result<(), DbError> {
+        let tables = self.schema.borrow().clone();
         if tables.is_empty() {
             return Ok(());
         }
         let found = self.postgres.look_at(PATIENCE, &tables).await?;
-        let (mut changed, mut learned) = (Vec::new(), false);
+        let mut changed = Vec::new();
+        let mut next = known.watched.clone();
         for (table, now) in tables.iter().zip(found) {
-            let before = known.watched.insert(table.key.clone(), now);
+            let before = next.insert(table.key.clone(), now);
             if before == Some(now) {
                 continue;
             }
             say(table, before, now);
-            learned = true;
             // What was written in between, nobody has logged. At the first look,
             // nothing is known to have gone unlogged.
-            if before.is_some() {
+            if before.is_some() || known.restarted {
                 changed.push(whole(table.key.clone()));
             }
         }
-        if learned {
-            let watched = known.watched.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
+        if next != known.watched {
+            let watched = next.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
             self.sink.watched(watched.map(|(name, _)| name.clone()).collect());
         }
         if !changed.is_empty() {
             self.sink.committed(Changes::Some(changed.into()), &By::Caution);
         }
+        // It counts as known once it was told.
+        (known.watched, known.restarted) = (next, false);
         Ok(())
     }
 
@@ -105,6 +137,7 @@ impl Tables {
         if !*self.live.borrow() || !self.schema.borrow().iter().all(|table| known.watched.contains_key(&table.key)) {
             return;
         }
+        self.mistakes.reach(Part::Tables);
         let read = self.sink.tables_read();
         let unwatched = read.names.into_iter().filter(|name| known.watched.get(name) != Some(&Watched::ByTriggers));
         let mut names: Vec<Arc<str>> = unwatched.collect();

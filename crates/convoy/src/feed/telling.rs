@@ -70,7 +70,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// What was sent was perhaps not heard: the next word is to read the log.
+    /// Something was perhaps not heard: the next word is to read the log.
     pub fn failed(&self) {
         *self.waiting.lock() = Parcel { read_log: true, ..Parcel::default() };
     }
@@ -80,9 +80,33 @@ impl Outbox {
         self.filled.notified().await;
     }
 
-    /// Takes what waits.
-    pub fn take(&self) -> Parcel {
-        std::mem::take(&mut *self.waiting.lock())
+    /// Takes what waits, if anyone wants to hear.
+    pub fn take(&self) -> Sending<'_> {
+        let parcel = if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { Parcel::default() };
+        Sending { outbox: self, parcel }
+    }
+}
+
+/// A parcel on its way. It counts as sent when that is said; dropped before, it
+/// leaves the word to read the log.
+pub struct Sending<'a> {
+    outbox: &'a Outbox,
+    /// What is to be said.
+    pub parcel: Parcel,
+}
+
+impl Sending<'_> {
+    /// It was sent.
+    pub fn sent(mut self) {
+        self.parcel = Parcel::default();
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if !self.parcel.is_empty() {
+            self.outbox.failed();
+        }
     }
 }
 
@@ -138,11 +162,14 @@ mod tests {
     fn nothing_is_kept_for_nobody() {
         let outbox = Outbox::default();
         outbox.put(&changes(1));
-        assert!(outbox.take().is_empty());
+        assert!(outbox.take().parcel.is_empty());
         outbox.want(true);
+        assert!(outbox.take().parcel.is_empty());
         outbox.put(&changes(1));
-        assert_eq!(outbox.take().commits.len(), 1);
-        assert!(outbox.take().is_empty());
+        let sending = outbox.take();
+        assert_eq!(sending.parcel.commits.len(), 1);
+        sending.sent();
+        assert!(outbox.take().parcel.is_empty());
     }
 
     #[test]
@@ -152,11 +179,26 @@ mod tests {
         for _ in 0..MOST_WAITING {
             outbox.put(&changes(2));
         }
-        let parcel = outbox.take();
-        assert!(parcel.read_log && parcel.changes <= MOST_WAITING);
+        let sending = outbox.take();
+        assert!(sending.parcel.read_log && sending.parcel.changes <= MOST_WAITING);
+        sending.sent();
         outbox.put(&changes(1));
         outbox.put(&Changes::Everything);
-        let parcel = outbox.take();
-        assert!(parcel.read_log && parcel.commits.is_empty());
+        let sending = outbox.take();
+        assert!(sending.parcel.read_log && sending.parcel.commits.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_sent_leaves_the_word_to_read_the_log() {
+        let outbox = Outbox::default();
+        outbox.want(true);
+        outbox.put(&changes(1));
+        drop(outbox.take());
+        outbox.put(&changes(1));
+        let sending = outbox.take();
+        assert!(sending.parcel.read_log);
+        sending.sent();
+        drop(outbox.take());
+        assert!(!outbox.take().parcel.read_log, "nothing was on its way");
     }
 }

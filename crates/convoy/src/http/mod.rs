@@ -26,6 +26,7 @@ use crate::Engine;
 use crate::dispatch::{Answer, CallOf, Caller, FunctionKind};
 use crate::error::{Code, Failure};
 use crate::live::{Asks, Held, SessionId, Style, incoming};
+use crate::supervise::Part;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 use stall::Stalling;
@@ -57,7 +58,11 @@ impl Server {
         let listener = TcpListener::bind((host, port)).await?;
         let address = listener.local_addr()?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(accept(listener, engine, stop.clone(), tasks.clone()));
+        let accepting = Accepting { listener, engine, stop: stop.clone(), tasks: tasks.clone() };
+        tasks.spawn(async move {
+            let supervisor = accepting.engine.supervisor().clone();
+            supervisor.keep(Part::Accept, &accepting.stop, || accepting.run()).await;
+        });
         Ok(Server { address, stop, tasks })
     }
 
@@ -69,20 +74,32 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, engine: Arc<Engine>, stop: CancellationToken, tasks: TaskTracker) {
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                tasks.spawn(serve(socket, peer, engine.clone(), stop.clone(), tasks.clone()));
-            }
-            Err(error) => {
-                // Out of file descriptors, mostly: wait for some to come free.
-                tracing::warn!(cause = %error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+/// What connections are accepted with.
+struct Accepting {
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Accepting {
+    async fn run(&self) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            self.engine.config().mistakes.reach(Part::Accept);
+            match accepted {
+                Ok((socket, peer)) => {
+                    let (engine, stop, tasks) = (self.engine.clone(), self.stop.clone(), self.tasks.clone());
+                    self.tasks.spawn(serve(socket, peer, engine, stop, tasks));
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: wait for some to come free.
+                    tracing::warn!(cause = %error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }

@@ -17,8 +17,8 @@ impl Live {
     /// Looks at a result that a run has just given, once in a while.
     pub(super) fn doubt(&self, id: QueryId, ticket: &Ticket) {
         let What::Topic(topic) = &ticket.what else { return };
-        let Some(runs) = self.registry.lock().runs(id).filter(|runs| runs % ONE_IN == 1) else { return };
-        let Some((answer, other)) = self.registry.lock().another_caller(id, ticket) else { return };
+        let Some(runs) = self.lock().runs(id).filter(|runs| runs % ONE_IN == 1) else { return };
+        let Some((answer, other)) = self.lock().another_caller(id, ticket) else { return };
         let (this, stop, topic) = (self.this.clone(), self.stop.clone(), topic.clone());
         self.tasks.spawn(async move {
             let Some(live) = this.upgrade() else { return };
@@ -32,7 +32,7 @@ impl Live {
             let made = Made { ts: milliseconds(), position: "".into() };
             let again = Answer::new(&topic.function, run.result, made, None);
             // Where something has changed meanwhile, the two may differ.
-            let is_comparable = again.data().is_some() && live.registry.lock().rests_since(id, runs);
+            let is_comparable = again.data().is_some() && live.lock().rests_since(id, runs);
             if is_comparable && again.hash() != answer.hash() {
                 tracing::error!(
                     "`{}` gives different results to callers between whom its result is shared. It depends on something \

@@ -39,7 +39,7 @@ impl Live {
         let program = self.loaded().ok()?;
         // Whatever is wrong with the question, the call itself will say.
         let (_, topic) = self.find(&program, name, input).ok()?;
-        if !self.registry.lock().holds(&topic) {
+        if !self.lock().holds(&topic) {
             return None;
         }
         let identity = match program.has_context {
@@ -50,9 +50,9 @@ impl Live {
             false => Arc::default(),
         };
         let asked = Asked { topic: &topic, identity: &identity, since };
-        let mut found = self.registry.lock().held(&asked, Instant::now());
+        let mut found = self.lock().held(&asked, Instant::now());
         if matches!(found, Lookup::Unvouched) && self.is_fed_since(since).await {
-            found = self.registry.lock().held(&asked, Instant::now());
+            found = self.lock().held(&asked, Instant::now());
         }
         let Lookup::Yes(answer, true_at) = found else { return None };
         let data = answer.data()?.clone();

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
 use crate::mistakes::Mistakes;
+use crate::supervise::Supervisor;
 use position::Clock;
 use registry::{Registry, Topic};
 
@@ -70,6 +71,7 @@ pub struct Live {
     watched: watch::Sender<bool>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    supervisor: Supervisor,
 }
 
 /// What a set of live queries is made with.
@@ -88,6 +90,8 @@ pub struct Setting {
     pub dev: bool,
     /// Asks the feed to read.
     pub read_now: Arc<Notify>,
+    /// Keeps the tasks that run queries.
+    pub supervisor: Supervisor,
     /// What is done wrong on purpose.
     pub mistakes: Mistakes,
 }
@@ -105,7 +109,7 @@ pub struct Overview {
 impl Live {
     /// An empty set.
     pub fn new(this: Weak<Live>, setting: Setting) -> Live {
-        let Setting { dispatcher, program, limits, runs, node, dev, read_now, mistakes } = setting;
+        let Setting { dispatcher, program, limits, runs, node, dev, read_now, supervisor, mistakes } = setting;
         Live {
             this,
             registry: Mutex::new(Registry::new(Duration::from_millis(limits.linger_ms), dev, mistakes.clone())),
@@ -124,12 +128,18 @@ impl Live {
             watched: watch::Sender::new(false),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            supervisor,
         }
     }
 
     /// What runs the queries.
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
+    }
+
+    /// What keeps long-lived parts running.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// Whether anything is live, for the feed.
@@ -148,13 +158,13 @@ impl Live {
 
     /// How much there is to keep current.
     pub fn counts(&self) -> Counts {
-        self.registry.lock().counts()
+        self.lock().counts()
     }
 
     /// Everything that is live.
     pub fn overview(&self) -> Overview {
         let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
-        let registry = self.registry.lock();
+        let registry = self.lock();
         Overview { sessions: registry.counts().sessions, differing, queries: registry.describe() }
     }
 
@@ -182,11 +192,23 @@ impl Live {
         self.tasks.wait().await;
     }
 
+    /// The state, begun anew where an event has panicked half-way through it.
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        let mut registry = self.registry.lock();
+        if registry.is_half_changed() {
+            tracing::error!(
+                "the state of live queries was left half-changed by a panic; it begins anew, and streams open again"
+            );
+            registry.restart();
+        }
+        registry
+    }
+
     /// Lets an event happen, and does what follows from it.
     fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
         let (result, effects) = {
-            let mut registry = self.registry.lock();
-            let result = event(&mut registry);
+            let mut registry = self.lock();
+            let result = registry.event(event);
             let live = !registry.is_empty();
             // Under the lock, or the feed would hear of two events in the wrong order.
             self.watched.send_if_modified(|watched| std::mem::replace(watched, live) != live);
@@ -247,7 +269,7 @@ impl ChangeSink for Live {
     }
 
     fn tables_read(&self) -> TablesRead {
-        self.registry.lock().tables_read()
+        self.lock().tables_read()
     }
 }
 

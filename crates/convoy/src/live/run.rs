@@ -15,6 +15,7 @@ use crate::db::ReadSet;
 use crate::dispatch::{FunctionKind, Program, QueryRun, Request};
 use crate::error::Failure;
 use crate::mistakes::Mistake;
+use crate::supervise::Part;
 
 /// The pauses between runs of a query that cannot be run at the moment.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -42,11 +43,17 @@ struct Outcome {
 impl Live {
     pub(super) fn run(&self, id: QueryId) {
         let Some(live) = self.this.upgrade() else { return };
-        let stop = self.stop.clone();
         self.tasks.spawn(async move {
+            let mut again = false;
+            let driving = live.supervisor.keep(Part::LiveQuery, &live.stop, || {
+                if std::mem::replace(&mut again, true) {
+                    live.with(|registry| registry.interrupted(id));
+                }
+                live.drive(id)
+            });
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = live.drive(id) => {}
+                () = live.stop.cancelled() => {}
+                () = driving => {}
             }
         });
     }
@@ -93,7 +100,8 @@ impl Live {
     /// stop. One task sees to all of them.
     pub async fn keep_time(&self) {
         loop {
-            let due = self.registry.lock().next_due();
+            self.mistakes.reach(Part::Timer);
+            let due = self.lock().next_due();
             let until_due = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -148,6 +156,7 @@ impl Live {
         let What::Topic(topic) = &ticket.what else { unreachable!("a gate gives no answer") };
         let QueryRun { result, reads, seen, heard, .. } = run;
         let refresh = reads.refresh;
+        self.mistakes.reach(Part::LiveQuery);
         if self.dev {
             self.warn_of_whole_tables(&topic.function, &reads);
         }

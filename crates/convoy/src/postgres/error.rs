@@ -115,6 +115,13 @@ impl DbError {
         matches!(self, DbError::Unavailable(_))
     }
 
+    /// Whether Postgres itself refused the statement, so that nothing of it was done.
+    /// Of any other error that is not known.
+    pub fn is_refusal(&self) -> bool {
+        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        matches!(source, Some(sqlx::Error::Database(_))) && !self.connection_lost()
+    }
+
     /// What the outside is told. Anything without a sentence of its own is
     /// logged in full and answered as `INTERNAL`.
     pub fn to_failure(&self, context: &str) -> Failure {

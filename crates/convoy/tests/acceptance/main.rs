@@ -14,6 +14,7 @@ mod listener_storm;
 mod log_rows;
 mod members;
 mod outside_writers;
+mod panics;
 mod postgres_as_oracle;
 mod reconnects;
 mod server_process;

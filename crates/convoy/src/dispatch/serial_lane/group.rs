@@ -20,6 +20,7 @@ use crate::dispatch::{Answer, Dispatcher};
 use crate::error::{Code, Failure};
 use crate::postgres::{CommitOutcome, DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
+use crate::supervise::Part;
 
 /// The most calls of one group, and the longest it takes new ones.
 const MOST: usize = 64;
@@ -81,13 +82,15 @@ pub(super) struct Worker {
     lock: u32,
     /// Started, in the order of their turns.
     ahead: VecDeque<Member>,
-    closed: bool,
 }
 
 impl Worker {
     pub fn new(dispatcher: Dispatcher, name: Arc<str>) -> Worker {
         let lock = xxh3_64(name.as_bytes()) as u32;
-        Worker { dispatcher, name, lock, ahead: VecDeque::new(), closed: false }
+        if let Some(lane) = dispatcher.inner.serial.lanes.lock().get_mut(&name) {
+            lane.begin_anew();
+        }
+        Worker { dispatcher, name, lock, ahead: VecDeque::new() }
     }
 
     pub async fn work(mut self) {
@@ -109,7 +112,6 @@ impl Worker {
                 let next = lanes.get_mut(&self.name).and_then(|lane| lane.waiting.pop_front());
                 if next.is_none() && close && self.ahead.is_empty() {
                     lanes.remove(&self.name);
-                    self.closed = true;
                 }
                 next
             };
@@ -286,6 +288,7 @@ impl Worker {
         let _committing = self.dispatcher.committing();
         match transaction.commit().await {
             CommitOutcome::Committed => {
+                self.dispatcher.inner.mistakes.reach(Part::SerialLane);
                 let mut changes = drafted.changes;
                 changes.extend(finished.iter_mut().flat_map(|one| std::mem::take(&mut one.written.changes)));
                 let by = By::functions(finished.iter().map(|one| &one.waiting.request.function.name));
@@ -349,16 +352,6 @@ impl Worker {
         }
         if waiting.answer.send(ended).is_err() {
             tracing::debug!("a call ended in its lane after it had been answered");
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if !self.closed {
-            // The task ends early, by a panic: those who wait are told by their
-            // answers being dropped, and the next call opens the lane anew.
-            self.dispatcher.inner.serial.lanes.lock().remove(&self.name);
         }
     }
 }

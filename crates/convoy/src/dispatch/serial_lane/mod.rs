@@ -22,12 +22,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::call::time_is_up;
 use super::heat::Place;
 use super::mutation::Attempt;
 use super::{Dispatcher, Program, Request};
 use crate::error::Failure;
+use crate::supervise::Part;
 use group::Worker;
 
 /// What became of a call that was sent through a lane.
@@ -107,7 +109,12 @@ impl Dispatcher {
         }
         if idle {
             let (dispatcher, name) = (self.clone(), name.clone());
-            self.inner.mutations.spawn(async move { Worker::new(dispatcher, name).work().await });
+            self.inner.mutations.spawn(async move {
+                // It goes on with those that wait; what it had in hand ends unanswered.
+                let never = CancellationToken::new();
+                let work = || Worker::new(dispatcher.clone(), name.clone()).work();
+                dispatcher.inner.supervisor.keep(Part::SerialLane, &never, work).await;
+            });
         }
         let ended = match tokio::time::timeout_at(deadline, &mut answered).await {
             Ok(ended) => ended,
@@ -142,6 +149,14 @@ impl SerialLanes {
 }
 
 impl Lane {
+    /// Of those that were under way nobody knows any more.
+    fn begin_anew(&mut self) {
+        self.present.clear();
+        for waiting in &self.waiting {
+            *self.present.entry(waiting.place.clone()).or_default() += 1;
+        }
+    }
+
     fn left(&mut self, place: &Place) {
         if let Some(present) = self.present.get_mut(place) {
             *present -= 1;

@@ -11,6 +11,7 @@ use crate::change::{By, Change, ChangeKind, Changes};
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
 use crate::mistakes::Mistake;
+use crate::supervise::Part;
 
 /// What [`Mistake::NewKeysOnly`] makes of changes.
 fn new_keys_only(changes: &Changes) -> Changes {
@@ -30,6 +31,7 @@ impl Registry {
     /// running are compared with it when they finish.
     pub fn changed(&mut self, changes: &Changes, by: &By) {
         let place = self.history.add(changes);
+        self.mistakes.reach(Part::Registry);
         let new_keys_only = self.mistakes.has(Mistake::NewKeysOnly).then(|| new_keys_only(changes));
         match new_keys_only.as_ref().unwrap_or(changes) {
             Changes::Everything => {

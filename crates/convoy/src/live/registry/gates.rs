@@ -69,6 +69,11 @@ impl Registry {
     /// Whether a session that was just opened may be served.
     pub fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
         match self.sessions.get(&id).map(|session| &session.gate) {
+            // It was ended before anything was known of it.
+            Some(Gate::Unknown) if self.sessions[&id].over => {
+                self.close(id, now);
+                Admission::Refused(Failure::new(Code::Unavailable, "the server ended this stream; try again shortly"))
+            }
             Some(Gate::Unknown) => Admission::NotYet,
             Some(Gate::Refused(failure)) => {
                 let failure = failure.clone();

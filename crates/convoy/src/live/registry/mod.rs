@@ -16,6 +16,7 @@ mod history;
 mod members;
 mod outbox;
 mod query;
+mod restart;
 mod session;
 mod variants;
 
@@ -83,6 +84,8 @@ pub struct Registry {
     explains: bool,
     mistakes: Mistakes,
     effects: Effects,
+    /// An event has begun and not ended: it is under way, or has panicked.
+    half_changed: bool,
 }
 
 /// What is to be done because of an event.
@@ -268,6 +271,24 @@ impl Registry {
         query.pending = missed.or(passing.then_some(since));
         query.phase = if missed.is_some() { Phase::Queued } else { Phase::Idle };
         Some(began)
+    }
+
+    /// The task that ran a query has panicked: its run counts as none, and the query
+    /// waits for another.
+    pub fn interrupted(&mut self, id: QueryId) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        match query.phase {
+            Phase::Idle => {
+                // Its answer may not have been delivered.
+                query.pending.get_or_insert(query.covered);
+            }
+            Phase::Queued => {}
+            Phase::Running { since, .. } => {
+                query.pending.get_or_insert(since);
+                self.history.end(since);
+            }
+        }
+        query.phase = Phase::Queued;
     }
 
     /// How many runs of a query have begun; none of one that is gone.

@@ -1,0 +1,265 @@
+//! Keeps the long-lived parts of an engine running. A part that panics is started
+//! again from its factory, after a pause that grows; the log says so; and live
+//! queries run again, as nobody can say what the part had in hand.
+//!
+//! ```text
+//! running ──panic──▶ pause 20 ms … 5 s ──▶ running      (live queries run again)
+//!                      └─ five in a row: `/api/health` says so until one has run a minute
+//! ```
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::change::{By, ChangeSink, Changes};
+use crate::health::{Health, Remedy};
+use crate::mistakes::{Mistake, Mistakes};
+
+/// The pauses before a part is started again.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MOST: Duration = Duration::from_secs(5);
+/// A part that has run so long is fine again.
+const CALM: Duration = Duration::from_secs(60);
+/// So many panics in a row are too many.
+const TOO_OFTEN: u32 = 5;
+
+/// A long-lived part of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Reads the change log.
+    Log,
+    /// Notifies other nodes.
+    Notifier,
+    /// Listens to other nodes.
+    Listener,
+    /// Looks at triggers, and asks again for tables without.
+    Tables,
+    /// Runs live queries again whose answers have grown old.
+    Timer,
+    /// Removes kept answers past their day.
+    Answers,
+    /// Accepts connections.
+    Accept,
+    /// Runs one live query.
+    LiveQuery,
+    /// Writes the inserts of one table.
+    InsertLane,
+    /// Runs the calls of one serial lane.
+    SerialLane,
+    /// The state of all live queries: no task, but an event may panic half-way
+    /// through it.
+    Registry,
+}
+
+impl Part {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Log => "reading the change log",
+            Part::Notifier => "notifying other nodes",
+            Part::Listener => "listening to other nodes",
+            Part::Tables => "looking at tables",
+            Part::Timer => "refreshing old answers",
+            Part::Answers => "removing old answers",
+            Part::Accept => "accepting connections",
+            Part::LiveQuery => "running a live query",
+            Part::InsertLane => "an insert lane",
+            Part::SerialLane => "a serial lane",
+            Part::Registry => "the state of live queries",
+        }
+    }
+
+    /// Whether there is one of it, for everything: what it had in hand may concern
+    /// any live query, and without it the process is of no use. The others see to
+    /// what they had in hand when they start again.
+    fn is_vital(self) -> bool {
+        match self {
+            Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
+            Part::Timer | Part::Answers | Part::Accept | Part::Registry => true,
+            Part::LiveQuery | Part::InsertLane | Part::SerialLane => false,
+        }
+    }
+}
+
+/// Keeps parts running. Cheap to clone.
+#[derive(Clone)]
+pub struct Supervisor {
+    sink: Weak<dyn ChangeSink>,
+    health: Health,
+    mistakes: Mistakes,
+}
+
+impl Supervisor {
+    /// Makes the live queries behind `sink` run again after a panic, and notes in
+    /// `health` what cannot be kept running.
+    pub fn new(sink: Weak<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
+        Supervisor { sink, health, mistakes }
+    }
+
+    /// Runs a part until it ends by itself. `start` makes it, at first and after
+    /// each panic; once `stop` says so it is not started again.
+    pub async fn keep<F: Future<Output = ()>>(
+        &self,
+        part: Part,
+        stop: &CancellationToken,
+        mut start: impl FnMut() -> F,
+    ) {
+        let (mut panics, mut pause) = (0, PAUSE_FIRST);
+        loop {
+            let calm = AssertUnwindSafe(async {
+                let mut running = std::pin::pin!(start());
+                if panics > 0 {
+                    tokio::select! {
+                        () = &mut running => return,
+                        () = tokio::time::sleep(CALM) => self.health.clear(part.name()),
+                    }
+                    (panics, pause) = (0, PAUSE_FIRST);
+                }
+                running.await;
+            });
+            let Err(panic) = calm.catch_unwind().await else { return self.health.clear(part.name()) };
+            panics += 1;
+            let message = message_of(&*panic);
+            if self.mistakes.has(Mistake::Unsupervised) {
+                return;
+            }
+            tracing::error!(
+                panic = message,
+                "{} panicked; it is started again. This is a defect of Convoy",
+                part.name()
+            );
+            if part.is_vital() {
+                if panics >= TOO_OFTEN {
+                    let reason = format!("it panicked {panics} times in a row, the last time with: {message}");
+                    self.health.set(part.name(), Remedy::Restart, reason);
+                }
+                self.run_everything_again();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MOST),
+            }
+        }
+    }
+
+    fn run_everything_again(&self) {
+        let Some(sink) = self.sink.upgrade() else { return };
+        let told = catch_unwind(AssertUnwindSafe(|| sink.committed(Changes::Everything, &By::Caution)));
+        if let Err(panic) = told {
+            // Whatever comes next finds the state half-changed, and renews it.
+            tracing::error!(panic = message_of(&*panic), "live queries could not be told to run again");
+        }
+    }
+}
+
+/// What was said at a panic.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::change::TablesRead;
+
+    #[derive(Default)]
+    struct Told(AtomicU32);
+
+    impl ChangeSink for Told {
+        fn committed(&self, changes: Changes, _: &By) {
+            assert!(matches!(changes, Changes::Everything));
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn caught_up(&self, _: Instant) {}
+        fn watched(&self, _: HashSet<Arc<str>>) {}
+        fn tables_read(&self) -> TablesRead {
+            TablesRead::default()
+        }
+    }
+
+    fn supervisor(told: &Arc<Told>) -> (Supervisor, Health) {
+        let (sink, health): (Arc<dyn ChangeSink>, _) = (told.clone(), Health::default());
+        (Supervisor::new(Arc::downgrade(&sink), health.clone(), Mistakes::default()), health)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_starts_again_until_it_ends_by_itself() {
+        let told = Arc::default();
+        let (supervisor, health) = supervisor(&told);
+        for part in [Part::Log, Part::LiveQuery] {
+            let mut starts = 0;
+            let never = CancellationToken::new();
+            let running = supervisor.keep(part, &never, || {
+                starts += 1;
+                let start = starts;
+                async move { assert!(start >= 3, "not yet") }
+            });
+            running.await;
+            assert_eq!(starts, 3);
+        }
+        assert_eq!(told.0.load(Ordering::Relaxed), 2, "only what may concern any live query makes all run again");
+        assert!(health.conditions().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_panics_in_its_factory_is_kept_too() {
+        let (supervisor, _) = supervisor(&Arc::default());
+        let mut starts = 0;
+        let start = || {
+            starts += 1;
+            assert!(starts > 1, "at first");
+            std::future::ready(())
+        };
+        supervisor.keep(Part::Answers, &CancellationToken::new(), start).await;
+        assert_eq!(starts, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_panics_are_said_until_a_minute_has_passed_without() {
+        let (supervisor, health) = supervisor(&Arc::default());
+        let stop = CancellationToken::new();
+        let mut starts = 0;
+        let running = supervisor.keep(Part::Tables, &stop, || {
+            starts += 1;
+            let start = starts;
+            let (health, stop) = (health.clone(), stop.clone());
+            async move {
+                let set = !health.conditions().is_empty();
+                assert_eq!(set, start > TOO_OFTEN, "{start}");
+                if start <= TOO_OFTEN {
+                    panic!("number {start}");
+                }
+                assert_eq!(health.conditions()[Part::Tables.name()].remedy, Remedy::Restart);
+                tokio::time::sleep(CALM * 2).await;
+                assert!(health.conditions().is_empty());
+                stop.cancel();
+            }
+        });
+        running.await;
+        assert_eq!(starts, TOO_OFTEN + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_stop_is_not_started_again() {
+        let (supervisor, _) = supervisor(&Arc::default());
+        let stop = CancellationToken::new();
+        let mut starts = 0;
+        let start = || {
+            starts += 1;
+            stop.cancel();
+            async { panic!("at the end") }
+        };
+        supervisor.keep(Part::Log, &stop, start).await;
+        assert_eq!(starts, 1);
+    }
+}
