@@ -10,6 +10,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::output;
+
 /// The closed list of error codes, each with its HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -126,7 +128,8 @@ impl Failure {
     /// A defect: the cause goes to the log, the caller gets an id to quote.
     pub fn internal(context: &str, cause: &dyn std::fmt::Display) -> Failure {
         let error_id = Uuid::now_v7().simple().to_string();
-        tracing::error!(error_id, context, %cause, "internal error");
+        // What a function throws may be of any length.
+        tracing::error!(error_id, context, cause = %output::cut(cause), "internal error");
         Failure {
             error_id: Some(error_id),
             ..Failure::new(

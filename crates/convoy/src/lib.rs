@@ -23,6 +23,7 @@ pub mod key;
 pub mod live;
 pub mod mistakes;
 pub mod op;
+pub mod output;
 pub mod postgres;
 pub mod schema;
 pub mod sql;

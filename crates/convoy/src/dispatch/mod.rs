@@ -40,6 +40,7 @@ use crate::change::{ChangeSink, Doubts};
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::mistakes::Mistakes;
+use crate::output;
 use crate::postgres::{DbError, Postgres};
 use crate::sql::layout;
 use crate::supervise::Supervisor;
@@ -279,8 +280,8 @@ impl Dispatcher {
                 let cause = if stack.is_empty() { &message } else { &stack };
                 let mut failure = Failure::internal(&function.name, cause);
                 if self.inner.dev {
-                    failure.message = format!("`{}` threw: {message}", function.name);
-                    failure = failure.with_details(&serde_json::json!({ "stack": stack }));
+                    failure.message = format!("`{}` threw: {}", function.name, output::cut(&message));
+                    failure = failure.with_details(&serde_json::json!({ "stack": output::cut(&stack) }));
                 }
                 Err(failure)
             }

@@ -6,6 +6,7 @@
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 import type { FunctionKind } from './functions.js';
 import type { InsertOperation } from './operations.js';
 
@@ -13,6 +14,13 @@ import type { InsertOperation } from './operations.js';
 export interface NativeModule {
   /** Connects the pools, prepares `_convoy`, starts the feed. Rejects with an Error whose message is `{code,message}`. */
   open(options: string): Promise<NativeEngine>;
+  /**
+   * Adds text to standard output (1) or standard error (2). Never waits and never fails: lines for which there is no room,
+   * or that cannot be written, are dropped and counted, and long ones cut.
+   */
+  writeLog(stream: 1 | 2, text: string): void;
+  /** Waits until what was written has gone out, at most so many milliseconds. */
+  flushLog(most: number): void;
   /** In a worker thread: works, as `worker`, for the engine that was shared under this number. */
   attach(engine: number, worker: number): NativeWorker;
 }
@@ -119,6 +127,9 @@ export interface LoadReport {
   readonly leftOver: readonly string[];
 }
 
+/** How long the end of the process waits for the log. */
+const EXIT_FLUSH_MS = 250;
+
 /** Where the addon would be on a machine. */
 export interface Platform {
   readonly platform: string;
@@ -149,7 +160,9 @@ export function loadNative(platform: Platform = currentPlatform()): NativeModule
   const candidates = given ? [given] : [`@avvos/convoy-${tag}`, inRepository];
   for (const candidate of candidates) {
     try {
-      return require(candidate) as NativeModule;
+      const native = require(candidate) as NativeModule;
+      flushLogAtExit(native);
+      return native;
     } catch (error) {
       if (!isMissing(error, candidate)) {
         throw new Error(`Convoy's engine (${candidate}) could not be loaded: ${messageOf(error)}`, { cause: error });
@@ -163,6 +176,14 @@ export function loadNative(platform: Platform = currentPlatform()): NativeModule
           'If your platform is supported, reinstall without --omit=optional (npm install); otherwise build the engine ' +
           'from source and set CONVOY_NATIVE_PATH to its convoy.node.',
   );
+}
+
+/** The process does not end before its last words are out, unless they do not go out. Once per process. */
+function flushLogAtExit(native: NativeModule): void {
+  if (!isMainThread || process.listeners('exit').some(({ name }) => name === 'flushConvoyLog')) return;
+  process.on('exit', function flushConvoyLog() {
+    native.flushLog(EXIT_FLUSH_MS);
+  });
 }
 
 function isMissing(error: unknown, candidate: string): boolean {

@@ -14,6 +14,14 @@ describe('a failure', () => {
     });
   });
 
+  it('is of a bounded length, whatever was thrown', () => {
+    for (const error of [new Error('x'.repeat(1_000_000)), 'y'.repeat(1_000_000), { z: 'z'.repeat(1_000_000) }]) {
+      const text = failureJson(error);
+      expect(text.length).toBeLessThan(40_000);
+      expect(text).toMatch(/more characters/);
+    }
+  });
+
   it('is so also where it is none of ours', () => {
     const { thrown } = JSON.parse(failureJson(new Error('half \ud800'))) as { thrown: Record<string, string> };
     expect(thrown.message).toBe('half \ufffd');

@@ -5,6 +5,9 @@ import { isConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
 import { ResultError } from './functions.js';
 
+/** The most characters of an error's message and of its stack. */
+const MOST_SAID = 16_384;
+
 /** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`. */
 export function resultJson(name: string, result: unknown): string {
   if (result === undefined || result === null) return 'null';
@@ -39,7 +42,13 @@ function thrownJson(error: unknown): string {
   } catch {
     stack = message;
   }
-  return wellFormedJson({ thrown: { message, stack } });
+  return wellFormedJson({ thrown: { message: cut(message), stack: cut(stack) } });
+}
+
+/** What an error says may be of any length, and all of it would travel to the log, where it is cut anyway. */
+function cut(text: string): string {
+  const over = text.length - MOST_SAID;
+  return over <= 0 ? text : `${text.slice(0, MOST_SAID)} … (${over} more characters were cut)`;
 }
 
 /** `value` as JSON, U+FFFD for each lone half of a surrogate pair: an error may quote text that nothing else can read. */
