@@ -14,7 +14,20 @@ export interface SourceFile {
 type Directions = Readonly<Record<string, readonly string[]>>;
 
 /** Modules of the engine that every other may name, and that name only each other. */
-const LEAVES = ['change', 'config', 'error', 'health', 'id', 'key', 'mistakes', 'op', 'output', 'schema', 'supervise', 'value'];
+const LEAVES = [
+  'change',
+  'config',
+  'error',
+  'health',
+  'id',
+  'key',
+  'mistakes',
+  'op',
+  'output',
+  'schema',
+  'supervise',
+  'value',
+];
 
 const ENGINE: Directions = {
   http: ['live'],
