@@ -1,5 +1,8 @@
 //! Puts the parts together: opens, loads code, serves, and closes.
 
+mod readiness;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,9 +23,10 @@ use crate::health::Health;
 use crate::http::Server;
 use crate::live::{Counts, Live, Setting};
 use crate::postgres::{DbError, LayoutReport, Postgres};
-use crate::schema::{Schema, SchemaDescription, SchemaError};
+use crate::schema::{Followed, Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
+use readiness::Readiness;
 
 /// How long a closing engine waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -39,6 +43,7 @@ pub struct Engine {
     /// Kept for the dispatcher, which tells it of commits and does not own it.
     _telling: Arc<Telling>,
     health: Health,
+    readiness: Readiness,
     program: Arc<ArcSwapOption<Program>>,
     servers: Mutex<Vec<Arc<Server>>>,
     stop: CancellationToken,
@@ -100,7 +105,7 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let postgres = Postgres::open(&config).await?;
         // An empty schema: only what is ours.
-        let ours = Schema::parse(SchemaDescription::default())?;
+        let ours = Arc::new(Schema::parse(SchemaDescription::default())?);
         postgres.lay_out(&ours, true).await?;
         postgres.note_history().await;
         let node = Uuid::now_v7();
@@ -140,11 +145,13 @@ impl Engine {
         let parts = Parts {
             postgres: postgres.clone(),
             node,
+            ours,
             sink,
             doubts,
             outbox,
             watched: live.watched(),
             read_now,
+            health: health.clone(),
             supervisor: supervisor.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
@@ -161,6 +168,7 @@ impl Engine {
             feed,
             _telling: telling,
             health,
+            readiness: Readiness::default(),
             program,
             servers: Mutex::new(Vec::new()),
             stop,
@@ -184,6 +192,17 @@ impl Engine {
         &self.health
     }
 
+    /// The checks that fail, by name, and why, where this process cannot serve
+    /// requests at the moment.
+    pub async fn unready(&self) -> BTreeMap<String, String> {
+        if self.stop.is_cancelled() {
+            return BTreeMap::from([("shutdown".to_owned(), "it has begun".to_owned())]);
+        }
+        let program = self.program.load_full();
+        let host = program.as_ref().map(|program| &*program.host);
+        self.readiness.unready(&self.postgres, &self.health, host).await
+    }
+
     /// Keeps long-lived parts running.
     pub fn supervisor(&self) -> &Supervisor {
         self.live.supervisor()
@@ -199,7 +218,7 @@ impl Engine {
         let sync = description.sync;
         let program = Program::new(description, host)?;
         let report = self.postgres.lay_out(&program.schema, sync).await?;
-        self.feed.follow(program.schema.tables().cloned());
+        self.feed.follow(Followed { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let before = self.program.swap(Some(Arc::new(program)));
         if let Some(before) = &before {

@@ -20,6 +20,15 @@ pub struct Schema {
     by_physical: HashMap<String, Arc<Table>>,
 }
 
+/// The schema of the code that is loaded.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// Its tables.
+    pub schema: Arc<Schema>,
+    /// Whether the database may be made to match it.
+    pub sync: bool,
+}
+
 /// One table.
 #[derive(Debug)]
 pub struct Table {

@@ -134,7 +134,7 @@ impl Supervisor {
             );
             if part.is_vital() {
                 if panics >= TOO_OFTEN {
-                    let reason = format!("it panicked {panics} times in a row, the last time with: {message}");
+                    let reason = format!("it has panicked {panics} times in a row; the log says how");
                     self.health.set(part.name(), Remedy::Restart, reason);
                 }
                 self.run_everything_again();

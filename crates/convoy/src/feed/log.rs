@@ -24,6 +24,7 @@ use super::Parts;
 use super::position::{Cursor, Position, Reading, Snapshot};
 use crate::change::{Change, ChangeKind, ChangeSink, Changes, Doubts};
 use crate::config::Config;
+use crate::health::{Health, Remedy};
 use crate::key::{KeyFields, RowKeys};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{DbError, Postgres, Row};
@@ -38,6 +39,8 @@ const KEEP: Duration = Duration::from_secs(300);
 const TRIM: Duration = Duration::from_secs(60);
 /// How long a reading may go unanswered before another connection is tried.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The condition of a log that cannot be read.
+const BEHIND: &str = "feed";
 /// The longest pause between two attempts while the database is away.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -52,12 +55,16 @@ pub struct Log {
     watched: watch::Receiver<bool>,
     /// Somebody asks for a reading now.
     now: Arc<Notify>,
+    /// Where it says that it is behind.
+    health: Health,
+    /// Asks whether something of ours is gone from the database.
+    look_now: Arc<Notify>,
     mistakes: Mistakes,
 }
 
 impl Log {
     /// Reads through `postgres`; rows signed with `node` are left out.
-    pub fn new(parts: &Parts, config: &Config) -> Log {
+    pub fn new(parts: &Parts, look_now: Arc<Notify>, config: &Config) -> Log {
         let mistaken = [Mistake::NoPoll, Mistake::ListenerSkipsCatchUp].map(|mistake| config.mistakes.has(mistake));
         let interval = if mistaken.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
         Log {
@@ -68,6 +75,8 @@ impl Log {
             doubts: parts.doubts.clone(),
             watched: parts.watched.clone(),
             now: parts.read_now.clone(),
+            health: parts.health.clone(),
+            look_now,
             mistakes: config.mistakes.clone(),
         }
     }
@@ -106,11 +115,22 @@ impl Log {
             let read;
             (cursor, read) = self.turn(cursor, &mut trim).await;
             match read {
-                Ok(()) => failures = 0,
+                Ok(()) => {
+                    failures = 0;
+                    self.health.clear(BEHIND);
+                }
                 Err(error) => {
                     // That the database is away is said by its pool.
                     if failures == 0 && !error.connection_lost() {
                         tracing::warn!(cause = %error.cause(), "the change log cannot be read; live queries are not current until it can");
+                    }
+                    self.health.set(
+                        BEHIND,
+                        Remedy::Wait,
+                        "the change log cannot be read; live queries may be out of date",
+                    );
+                    if error.names_nothing() {
+                        self.look_now.notify_one();
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -131,8 +151,8 @@ impl Log {
                 let next = reading.tell(&*self.sink);
                 self.doubts.settle(began);
                 self.sink.caught_up(began);
-                let trimmed = self.trim(trim, &next).await;
-                (Some(next), trimmed)
+                self.trim(trim, &next).await;
+                (Some(next), Ok(()))
             }
             Err(error) => (cursor, Err(error)),
         }
@@ -154,9 +174,10 @@ impl Log {
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let position = Position::of(row)?;
         if position.epoch.is_none() {
-            self.postgres.write(&sql::feed::renew_epoch()).await?;
+            self.postgres.write_within(PATIENCE, &sql::feed::renew_epoch()).await?;
         }
         let lost = cursor.position.lost(&position);
+        warn_of_lost_answers(&rows)?;
         // Noted before they are told of, so that what ends in between is told too.
         let prepared = match lost || !cursor.prepared.is_empty() {
             true => self.prepared_now().await?,
@@ -175,10 +196,11 @@ impl Log {
     }
 
     /// Removes rows that every reader has long read.
-    async fn trim(&self, trim: &mut Trim, cursor: &Cursor) -> Result<(), DbError> {
-        match trim.due(cursor.position.snapshot.xmin) {
-            Some(below) => self.postgres.write(&sql::feed::trim(below)).await.map(drop),
-            None => Ok(()),
+    async fn trim(&self, trim: &mut Trim, cursor: &Cursor) {
+        let Some(below) = trim.due(cursor.position.snapshot.xmin) else { return };
+        if let Err(error) = self.postgres.write_within(PATIENCE, &sql::feed::trim(below)).await {
+            // Another node may have been first; the next time takes these along.
+            tracing::debug!(cause = %error.cause(), "old rows of the change log could not be removed");
         }
     }
 }
@@ -223,6 +245,20 @@ fn changes(rows: &[Row]) -> Changes {
             Changes::Everything
         }
     }
+}
+
+/// Says so where kept answers were taken away by hand.
+fn warn_of_lost_answers(rows: &[Row]) -> Result<(), DbError> {
+    for row in rows {
+        if row.text_or_null(3)? == Some(sql::layout::ANSWERS_LOST) {
+            tracing::warn!(
+                "rows of _convoy.idempotency were removed by hand: a mutation that is asked for again with a key from \
+                 before may happen twice"
+            );
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What [`Mistake::ReadBeforeUnderstood`] makes of log rows.

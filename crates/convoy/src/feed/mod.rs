@@ -32,8 +32,9 @@ pub use telling::{Outbox, Telling};
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
+use crate::health::Health;
 use crate::postgres::{DbError, Postgres, Sessions};
-use crate::schema::Table;
+use crate::schema::{Followed, Schema};
 use crate::supervise::{Part, Supervisor};
 use listener::Ear;
 use log::Log;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub postgres: Postgres,
     /// What our rows in the log are signed with.
     pub node: Uuid,
+    /// No tables: what is ours in the database whatever code is loaded.
+    pub ours: Arc<Schema>,
     /// Who is told of others' commits.
     pub sink: Arc<dyn ChangeSink>,
     /// Commits of ours that may yet happen.
@@ -57,13 +60,15 @@ pub struct Parts {
     pub watched: watch::Receiver<bool>,
     /// Somebody wants the log to be read now.
     pub read_now: Arc<Notify>,
+    /// Where it says that it is behind.
+    pub health: Health,
     /// Keeps its tasks running.
     pub supervisor: Supervisor,
 }
 
 /// Follows what others commit until it is told to stop.
 pub struct Feed {
-    schema: watch::Sender<Arc<[Arc<Table>]>>,
+    schema: watch::Sender<Followed>,
 }
 
 impl Feed {
@@ -75,7 +80,8 @@ impl Feed {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let log = Arc::new(Log::new(&parts, config));
+        let look_now = Arc::new(Notify::new());
+        let log = Arc::new(Log::new(&parts, look_now.clone(), config));
         let mut first = Some(log.begin().await?);
         let part = Kept { supervisor: &parts.supervisor, tasks, stop };
         // Started again, it begins where the log ends then, and everything runs again.
@@ -105,8 +111,8 @@ impl Feed {
                 async move { ear.run(stop).await }
             });
         }
-        let (schema, tables) = watch::channel(Arc::from([]));
-        let tables = Arc::new(Tables::new(&parts, tables, config));
+        let (schema, followed) = watch::channel(Followed { schema: parts.ours.clone(), sync: true });
+        let tables = Arc::new(Tables::new(&parts, followed, look_now, config));
         let mut restarted = false;
         part.keep(Part::Tables, move |stop| {
             let (tables, known) = (tables.clone(), Known::new(std::mem::replace(&mut restarted, true)));
@@ -115,9 +121,9 @@ impl Feed {
         Ok(Feed { schema })
     }
 
-    /// The tables of the code that was loaded.
-    pub fn follow(&self, tables: impl Iterator<Item = Arc<Table>>) {
-        self.schema.send_replace(tables.collect());
+    /// The schema of the code that was loaded.
+    pub fn follow(&self, schema: Followed) {
+        self.schema.send_replace(schema);
     }
 }
 

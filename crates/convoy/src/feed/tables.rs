@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{self, Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::change::{By, Change, ChangeKind, ChangeSink, Changes};
 use crate::config::Config;
 use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Watched};
-use crate::schema::Table;
+use crate::schema::{Followed, Schema, Table};
 use crate::supervise::Part;
 
 /// How long a look at the triggers may take.
@@ -29,7 +29,10 @@ const UNKNOWN: &str = "";
 pub struct Tables {
     postgres: Postgres,
     sink: Arc<dyn ChangeSink>,
-    schema: watch::Receiver<Arc<[Arc<Table>]>>,
+    ours: Arc<Schema>,
+    schema: watch::Receiver<Followed>,
+    /// Somebody asks for a look now.
+    now: Arc<Notify>,
     live: watch::Receiver<bool>,
     /// How often a table that is not watched counts as changed.
     poll_every: Duration,
@@ -56,11 +59,13 @@ impl Known {
 
 impl Tables {
     /// The tables of what appears in `schema`.
-    pub fn new(parts: &Parts, schema: watch::Receiver<Arc<[Arc<Table>]>>, config: &Config) -> Tables {
+    pub fn new(parts: &Parts, schema: watch::Receiver<Followed>, now: Arc<Notify>, config: &Config) -> Tables {
         Tables {
             postgres: parts.postgres.clone(),
             sink: parts.sink.clone(),
+            ours: parts.ours.clone(),
             schema,
+            now,
             live: parts.watched.clone(),
             poll_every: Duration::from_millis(config.limits.poll_every_ms.max(1)),
             look_every: Duration::from_millis(config.limits.triggers_ms.max(1)),
@@ -83,10 +88,11 @@ impl Tables {
                         return;
                     }
                     // Of those that stay, all has been said.
-                    let tables = schema.borrow_and_update().clone();
-                    known.watched.retain(|name, _| tables.iter().any(|table| table.key == *name));
+                    let Followed { schema, .. } = schema.borrow_and_update().clone();
+                    known.watched.retain(|name, _| schema.tables().any(|table| table.key == *name));
                     look.reset_immediately();
                 }
+                () = self.now.notified() => look.reset_immediately(),
                 _ = look.tick() => match self.look(&mut known).await {
                     Ok(()) => {}
                     // That the database is away is said by its pools. Until it is known which
@@ -102,7 +108,9 @@ impl Tables {
     }
 
     async fn look(&self, known: &mut Known) -> Result<(), DbError> {
-        let tables = self.schema.borrow().clone();
+        let followed = self.schema.borrow().clone();
+        let tables: Vec<Arc<Table>> = followed.schema.tables().cloned().collect();
+        self.repair(&followed).await?;
         if tables.is_empty() {
             return Ok(());
         }
@@ -133,8 +141,32 @@ impl Tables {
         Ok(())
     }
 
+    /// Lays out again what is ours, where something of it is gone.
+    async fn repair(&self, followed: &Followed) -> Result<(), DbError> {
+        let missing = self.postgres.missing(PATIENCE).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = match missing.iter().any(|part| part == "table idempotency") {
+            true => {
+                "; with kept answers gone, a mutation that is asked for again with a key from before may happen twice"
+            }
+            false => "",
+        };
+        tracing::warn!("of Convoy's schema _convoy there is no {}: it is laid out again{lost}", missing.join(", "));
+        self.postgres.lay_out(&self.ours, true).await?;
+        if followed.sync {
+            self.postgres.lay_out(&followed.schema, true).await?;
+        }
+        // Nobody has logged what was written meanwhile.
+        self.sink.committed(Changes::Everything, &By::Caution);
+        Ok(())
+    }
+
     fn poll(&self, known: &mut Known) {
-        if !*self.live.borrow() || !self.schema.borrow().iter().all(|table| known.watched.contains_key(&table.key)) {
+        if !*self.live.borrow()
+            || !self.schema.borrow().schema.tables().all(|table| known.watched.contains_key(&table.key))
+        {
             return;
         }
         self.mistakes.reach(Part::Tables);

@@ -2,6 +2,7 @@
 //! only place that names hyper.
 
 mod guard;
+mod health;
 mod respond;
 mod route;
 mod socket;
@@ -164,7 +165,8 @@ async fn handle(
         Err(RouteError::Method { allowed }) => return Ok(method_not_allowed(request.method(), allowed)),
     };
     match route {
-        Route::Health => Ok(success(Bytes::from_static(br#"{"status":"up"}"#))),
+        Route::Health => Ok(health::health(engine)),
+        Route::Ready => Ok(health::ready(engine).await),
         Route::Call { kind, name } => call(engine, request, address, (kind, &name)).await,
         Route::Subscribe { name, input } => {
             let (head, _body) = request.into_parts();

@@ -11,6 +11,8 @@ use crate::error::{Code, Failure};
 pub enum Route {
     /// `GET /api/health`
     Health,
+    /// `GET /api/ready`
+    Ready,
     /// `POST /api/query/<name>`, `POST /api/mutation/<name>`, `POST /api/action/<name>`
     Call {
         /// Which of them.
@@ -64,6 +66,7 @@ impl Route {
         let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(unknown)?;
         match path.split_once('/') {
             None if path == "health" => only(method, "GET").map(|()| Route::Health),
+            None if path == "ready" => only(method, "GET").map(|()| Route::Ready),
             None if path == "subscribe" => {
                 only(method, "GET")?;
                 let query = uri.query().unwrap_or_default();
@@ -125,6 +128,7 @@ mod tests {
     fn our_paths_are_exactly_these() {
         let call = |kind, name: &str| Ok(Route::Call { kind, name: name.into() });
         assert_eq!(parse(Method::GET, "/api/health"), Ok(Route::Health));
+        assert_eq!(parse(Method::GET, "/api/ready"), Ok(Route::Ready));
         assert_eq!(parse(Method::POST, "/api/query/a.b"), call(FunctionKind::Query, "a.b"));
         assert_eq!(parse(Method::POST, "/api/mutation/a%2Eb?x=1"), call(FunctionKind::Mutation, "a.b"));
         assert_eq!(

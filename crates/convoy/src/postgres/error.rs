@@ -115,6 +115,13 @@ impl DbError {
         matches!(self, DbError::Unavailable(_))
     }
 
+    /// Whether something that the statement names does not exist.
+    pub fn names_nothing(&self) -> bool {
+        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        let Some(sqlx::Error::Database(error)) = source else { return false };
+        error.code().is_some_and(|code| ["3F000", "42P01", "42883", "42703"].contains(&&*code))
+    }
+
     /// Whether Postgres itself refused the statement, so that nothing of it was done.
     /// Of any other error that is not known.
     pub fn is_refusal(&self) -> bool {

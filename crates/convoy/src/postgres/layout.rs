@@ -152,6 +152,12 @@ impl Postgres {
         Ok(tables.iter().map(watched).collect())
     }
 
+    /// What is missing of the `_convoy` schema.
+    pub async fn missing(&self, most: Duration) -> Result<Vec<String>, DbError> {
+        let rows = self.read_within(most, &layout::missing()).await?;
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+    }
+
     /// Creates the `_convoy` schema and what `schema` names and the database
     /// lacks. With `change: false` only looks, and warns of what is missing.
     pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {

@@ -131,6 +131,16 @@ impl Postgres {
         run(&mut lease, statement.clone()).await
     }
 
+    /// The same within `most`. Where that is not enough it may have been done.
+    pub async fn write_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        tokio::time::timeout(most, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn answers(&self, most: Duration) -> Result<(), DbError> {
+        self.read_within(most, &sql::session::sign_of_life()).await.map(drop)
+    }
+
     /// Closes both pools.
     pub async fn close(&self) {
         self.readers.close().await;

@@ -27,22 +27,30 @@ pub fn try_lock() -> Statement {
 pub fn prelude() -> Vec<Statement> {
     [
         "create schema if not exists _convoy",
-        "create unlogged table if not exists _convoy.changes (
-  xid xid8 not null default pg_current_xact_id(),
-  node uuid,
-  tab text not null,
-  id uuid,
-  old_at timestamptz,
-  old_keys jsonb,
-  new_at timestamptz,
-  new_keys jsonb
-)",
-        "create index if not exists changes_xid on _convoy.changes (xid)",
         "create unlogged table if not exists _convoy.epoch (
   one boolean primary key default true check (one),
   id uuid not null default gen_random_uuid(),
   trimmed_below xid8 not null default '0'
 )",
+        // Another log has another epoch.
+        "do $do$
+begin
+  if to_regclass('_convoy.changes') is null then
+    create unlogged table _convoy.changes (
+      xid xid8 not null default pg_current_xact_id(),
+      node uuid,
+      tab text not null,
+      id uuid,
+      old_at timestamptz,
+      old_keys jsonb,
+      new_at timestamptz,
+      new_keys jsonb
+    );
+    delete from _convoy.epoch;
+  end if;
+end
+$do$",
+        "create index if not exists changes_xid on _convoy.changes (xid)",
         "insert into _convoy.epoch default values on conflict do nothing",
         "create table if not exists _convoy.idempotency (
   function text not null,
@@ -116,9 +124,104 @@ begin
   return null;
 end
 $$",
+        // What is taken out of the log by hand, readers may not have read.
+        "create or replace function _convoy.log_changed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update _convoy.epoch set id = gen_random_uuid();
+  return null;
+end
+$$",
+        "create or replace function _convoy.log_thinned() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from gone where xid >= (select trimmed_below from _convoy.epoch)) then
+    update _convoy.epoch set id = gen_random_uuid();
+  end if;
+  return null;
+end
+$$",
+        // Kept answers that are taken away before their day is over.
+        "create or replace function _convoy.answers_emptied() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into _convoy.changes (tab) values ('_convoy.idempotency');
+  return null;
+end
+$$",
+        "create or replace function _convoy.answers_thinned() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from gone where at >= now() - interval '24 hours') then
+    insert into _convoy.changes (tab) values ('_convoy.idempotency');
+  end if;
+  return null;
+end
+$$",
+        // To replace a trigger would wait for all who write.
+        "do $do$
+begin
+  if not exists (
+    select from pg_trigger where tgrelid = '_convoy.changes'::regclass and tgname = '_convoy_changed'
+  ) then
+    create trigger _convoy_changed after update or truncate on _convoy.changes
+    for each statement execute function _convoy.log_changed();
+    alter table _convoy.changes enable always trigger _convoy_changed;
+  end if;
+  if not exists (
+    select from pg_trigger where tgrelid = '_convoy.changes'::regclass and tgname = '_convoy_thinned'
+  ) then
+    create trigger _convoy_thinned after delete on _convoy.changes referencing old table as gone
+    for each statement execute function _convoy.log_thinned();
+    alter table _convoy.changes enable always trigger _convoy_thinned;
+  end if;
+  if not exists (
+    select from pg_trigger where tgrelid = '_convoy.idempotency'::regclass and tgname = '_convoy_emptied'
+  ) then
+    create trigger _convoy_emptied after truncate on _convoy.idempotency
+    for each statement execute function _convoy.answers_emptied();
+    alter table _convoy.idempotency enable always trigger _convoy_emptied;
+  end if;
+  if not exists (
+    select from pg_trigger where tgrelid = '_convoy.idempotency'::regclass and tgname = '_convoy_thinned'
+  ) then
+    create trigger _convoy_thinned after delete on _convoy.idempotency referencing old table as gone
+    for each statement execute function _convoy.answers_thinned();
+    alter table _convoy.idempotency enable always trigger _convoy_thinned;
+  end if;
+end
+$do$",
     ]
     .map(Statement::fixed)
     .into()
+}
+
+/// What the log says, as the name of a table, when kept answers were lost.
+pub const ANSWERS_LOST: &str = "_convoy.idempotency";
+
+/// What is missing of `_convoy`, such as `table epoch`, one row each.
+pub fn missing() -> Statement {
+    Statement::fixed(
+        "select 'table ' || name from unnest(array[
+  'changes', 'epoch', 'idempotency', 'lane_0', 'lane_1', 'lane_2', 'lane_3'
+]) as name
+where to_regclass('_convoy.' || name) is null
+union all
+select 'function ' || name from unnest(array[
+  'keys_of(jsonb, text[])', 'log_insert()', 'log_update()', 'log_delete()', 'log_truncate()',
+  'log_changed()', 'log_thinned()', 'answers_emptied()', 'answers_thinned()'
+]) as name
+where to_regprocedure('_convoy.' || name) is null
+union all
+select 'trigger ' || name || ' of ' || tab from (values
+  ('changes', '_convoy_changed'), ('changes', '_convoy_thinned'),
+  ('idempotency', '_convoy_emptied'), ('idempotency', '_convoy_thinned')
+) as wanted (tab, name)
+where not exists (
+  select from pg_trigger as t
+  where t.tgrelid = to_regclass('_convoy.' || tab) and t.tgname = name and not t.tgisinternal
+)",
+    )
 }
 
 /// What is there of the named tables, one row each:

@@ -2,6 +2,11 @@
 
 use super::Statement;
 
+/// Asks for nothing but an answer.
+pub fn sign_of_life() -> Statement {
+    Statement::fixed("select 1")
+}
+
 /// Begins a transaction, with settings that end with it. For the simple protocol.
 /// None of this takes a snapshot.
 pub fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statement {

@@ -8,6 +8,7 @@
 
 mod barrier;
 mod chat;
+mod emptied_by_hand;
 mod idle_and_slow;
 mod lane;
 mod listener_storm;

@@ -52,7 +52,8 @@ impl Cable {
         Cable { port, plugged, cut }
     }
 
-    fn pull(&self) {
+    /// Connections are closed, and new ones too.
+    pub fn pull(&self) {
         self.end(End::Closed);
     }
 

@@ -3,6 +3,7 @@
 
 mod bank;
 mod faults;
+mod health;
 mod host_gone;
 mod http;
 mod idempotency;

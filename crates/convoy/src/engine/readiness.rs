@@ -1,0 +1,62 @@
+//! Whether an engine can serve requests at the moment.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use crate::dispatch::FunctionHost;
+use crate::health::Health;
+use crate::postgres::Postgres;
+
+/// How long the database and JavaScript may take to give a sign of life.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// For so long what was found holds, however often it is asked for.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What was found last.
+#[derive(Default)]
+pub struct Readiness(Mutex<Option<(Instant, BTreeMap<String, String>)>>);
+
+impl Readiness {
+    /// The checks that fail, by name, and why. Those who ask at the same time share one
+    /// look.
+    pub async fn unready(
+        &self,
+        postgres: &Postgres,
+        health: &Health,
+        host: Option<&dyn FunctionHost>,
+    ) -> BTreeMap<String, String> {
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return found.clone();
+        }
+        let (database, functions) = tokio::join!(database(postgres), functions(host));
+        let conditions = health.conditions().into_iter().map(|(name, condition)| (name, condition.reason));
+        let mut found: BTreeMap<String, String> = conditions.collect();
+        found.extend(database.err().map(|reason| ("database".to_owned(), reason.to_owned())));
+        found.extend(functions.err().map(|reason| ("functions".to_owned(), reason.to_owned())));
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
+}
+
+async fn database(postgres: &Postgres) -> Result<(), &'static str> {
+    postgres.answers(PATIENCE).await.map_err(|error| {
+        tracing::debug!(cause = %error.cause(), "asked for a sign of life, the database gave none");
+        "it does not answer"
+    })
+}
+
+async fn functions(host: Option<&dyn FunctionHost>) -> Result<(), &'static str> {
+    let host = host.ok_or("none are loaded")?;
+    let (answered, sign) = tokio::sync::oneshot::channel();
+    host.ping(answered);
+    match tokio::time::timeout(PATIENCE, sign).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_gone)) => Err("what runs them is gone"),
+        Err(_elapsed) => Err("JavaScript does not answer"),
+    }
+}

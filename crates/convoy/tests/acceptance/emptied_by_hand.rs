@@ -1,0 +1,168 @@
+//! Convoy's own tables emptied or dropped by hand while streams are open, as scripts
+//! do that empty every table: streams come to what is in the tables all the same.
+
+use convoy_testkit::{App, TestDb};
+use serde_json::{Value, json};
+
+use crate::barrier::Barrier;
+use crate::chat::{bodies, serve};
+use crate::lane::say;
+
+const MESSAGE: &str = r#"insert into messages (data) values ('{"channel": "w", "n": 1, "body": "news"}')"#;
+
+/// In the transaction that has just written the message.
+const EMPTIED: &[&str] = &[
+    "truncate _convoy.changes",
+    "truncate _convoy.changes, _convoy.epoch, _convoy.idempotency, _convoy.lane_0, _convoy.lane_1, _convoy.lane_2, _convoy.lane_3",
+    "set local session_replication_role = replica; truncate _convoy.changes",
+    "delete from _convoy.changes",
+    "delete from _convoy.changes where tab = 'messages'",
+    "update _convoy.changes set tab = 'elsewhere'",
+    "delete from _convoy.changes; truncate _convoy.epoch",
+    "delete from _convoy.changes; delete from _convoy.epoch",
+    "delete from _convoy.changes; update _convoy.epoch set id = gen_random_uuid()",
+];
+
+/// What only laying it out again mends.
+const DROPPED: &[&str] = &[
+    "drop table _convoy.changes",
+    "drop table _convoy.epoch",
+    "drop table _convoy.changes, _convoy.epoch, _convoy.idempotency",
+    "drop schema _convoy cascade",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_the_log_is_seen_though_it_was_emptied() {
+    for emptied in EMPTIED {
+        let db = TestDb::new().await;
+        let app = quiet(&db).await;
+        assert!(is_seen(&db, &app, emptied).await, "lost with {emptied}");
+        works_on(&db, &app).await;
+        app.engine.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_a_log_that_does_not_say_that_it_was_emptied_is_found() {
+    let db = TestDb::new().await;
+    let app = quiet(&db).await;
+    db.psql().await.run("alter table _convoy.changes disable trigger _convoy_changed").await;
+    assert!(!is_seen(&db, &app, "truncate _convoy.changes").await, "nobody noticed");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_is_laid_out_again() {
+    for dropped in DROPPED {
+        let db = TestDb::new().await;
+        let app = quiet(&db).await;
+        let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
+        db.psql().await.run(&format!("begin; {MESSAGE}; {dropped}; commit")).await;
+        watch
+            .until(|answer| convoy_testkit::Holder::latest(answer, 0).is_some_and(|list| bodies(list) == ["news"]))
+            .await;
+        say(&format!("seen after {dropped}"));
+        works_on(&db, &app).await;
+        app.engine.close().await;
+    }
+}
+
+/// A lane's lock is missed by nobody but its calls; it is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_is_missed_though_the_log_is_there() {
+    let db = TestDb::new().await;
+    let app = serve(&db, json!({ "limits": { "triggersMs": 20 } })).await;
+    let mut psql = db.psql().await;
+    psql.run("drop table _convoy.lane_0; drop function _convoy.log_truncate() cascade; drop trigger _convoy_thinned on _convoy.changes").await;
+    let there = "select (to_regclass('_convoy.lane_0') is not null)::text || count(*)
+        from pg_trigger where tgname in ('_convoy_truncate', '_convoy_thinned')";
+    // One of each table, and of the log and of kept answers.
+    convoy_testkit::within(async { while psql.column(there).await != ["true5"] {} }).await;
+    works_on(&db, &app).await;
+    app.engine.close().await;
+}
+
+/// A database of a version that had no triggers on its own tables gets them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_database_learns_to_say_that_its_log_was_emptied() {
+    let db = TestDb::new().await;
+    quiet(&db).await.engine.close().await;
+    let older = "drop function _convoy.log_changed, _convoy.log_thinned, _convoy.answers_emptied, _convoy.answers_thinned cascade";
+    db.psql().await.run(older).await;
+    let app = quiet(&db).await;
+    for emptied in ["truncate _convoy.changes", "delete from _convoy.changes"] {
+        assert!(is_seen(&db, &app, emptied).await, "lost with {emptied}");
+        db.psql().await.run("delete from messages").await;
+    }
+    app.engine.close().await;
+}
+
+/// Rows that go because they are old mean nothing; others are said in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_answers_that_are_still_needed_are_missed() {
+    let db = TestDb::new().await;
+    let app = quiet(&db).await;
+    let mut psql = db.psql().await;
+    let said = "select count(*)::text from _convoy.changes where tab = '_convoy.idempotency'";
+    let old = "insert into _convoy.idempotency (function, identity, key, body, result, at)
+        values ('f', '', gen_random_uuid(), gen_random_uuid(), '1', now() - interval '25 hours')";
+    psql.run(old).await;
+    psql.run("delete from _convoy.idempotency").await;
+    assert_eq!(psql.column(said).await, ["0"]);
+    app.client()
+        .with_header("idempotency-key", "k")
+        .mutate("messages.send", json!({ "channel": "x", "n": 1, "body": "" }))
+        .await
+        .data();
+    psql.run("delete from _convoy.idempotency").await;
+    assert_eq!(psql.column(said).await, ["1"]);
+    psql.run("truncate _convoy.idempotency").await;
+    assert_eq!(psql.column(said).await, ["2"]);
+    let epoch = "select id::text from _convoy.epoch";
+    let before = psql.column(epoch).await;
+    // What every reader has read may go.
+    psql.run(
+        "with trimmed as (delete from _convoy.changes)
+         update _convoy.epoch set trimmed_below = pg_current_xact_id()",
+    )
+    .await;
+    assert_eq!(psql.column(epoch).await, before);
+    app.engine.close().await;
+}
+
+/// Nothing is looked for unless something is missed.
+async fn quiet(db: &TestDb) -> App {
+    serve(db, json!({ "limits": { "triggersMs": 600_000 } })).await
+}
+
+/// Whether a stream comes to show a message that was written in the same transaction
+/// as `sql`, by the time in which the log has been read past it.
+async fn is_seen(db: &TestDb, app: &App, sql: &str) -> bool {
+    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
+    watch.comes_to(0, |list| bodies(list).is_empty()).await;
+    let mut barrier = Barrier::before(&[app]).await;
+    let mut psql = db.psql().await;
+    psql.run(&format!("begin; {MESSAGE}; {sql}; commit")).await;
+    barrier.read_the_log(&mut psql).await;
+    let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
+    say(&format!("{} with {sql}", if seen { "seen" } else { "lost" }));
+    seen
+}
+
+/// Writes of others are seen, and keyed calls are answered, as before.
+async fn works_on(db: &TestDb, app: &App) {
+    let mut watch = app.client().watch("messages.list", json!({ "channel": "after" })).await;
+    let mut psql = db.psql().await;
+    for n in 1..=2 {
+        psql.run(&format!(r#"insert into messages (data) values ('{{"channel": "after", "n": {n}, "body": "x"}}')"#))
+            .await;
+        watch.until(|list: &Value| bodies(list).len() == n).await;
+    }
+    psql.run("truncate messages").await;
+    watch.until(|list: &Value| bodies(list).is_empty()).await;
+    let keyed = app.client().with_header("idempotency-key", "once");
+    let message = json!({ "channel": "after", "n": 3, "body": "kept" });
+    let first = keyed.mutate("messages.send", message.clone()).await.data();
+    assert_eq!(keyed.mutate("messages.send", message).await.data(), first);
+    watch.until(|list: &Value| bodies(list) == ["kept"]).await;
+}
