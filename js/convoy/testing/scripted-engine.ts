@@ -67,6 +67,14 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   loadOnWorkers = noWorkers;
   closePool = noWorkers;
 
+  /** What was printed through it. */
+  printed = '';
+  writeLog(_stream: 1 | 2, text: string): void {
+    this.printed += text;
+  }
+
+  flushLog(): void {}
+
   use(description: Description, deliver: Deliver): void {
     this.loads.push({ description, deliver });
     this.#deliver = deliver;

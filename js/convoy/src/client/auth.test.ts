@@ -88,6 +88,18 @@ test('one of another caller gets a session of its own', async () => {
   expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
 });
 
+test('one that went with a change that was refused is brought again', async () => {
+  server.answerChange = ({ body }) => (body.add.length > 0 ? refusal('INVALID_ARGS', 400) : null);
+  const other = watching(client, list, { of: 'b' });
+  token = 'two';
+  client.refreshAuth();
+  expect(await other.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'INVALID_ARGS' } });
+  const change = await session.nextChange();
+  expect(change).toMatchObject({ add: [], auth: true });
+  expect(change.headers.authorization).toBe('Bearer two');
+  expect(server.sessions).toHaveLength(1);
+});
+
 test('one that is accepted and refused again and again is given up', async () => {
   for (let demand = 0; demand < 4; demand += 1) {
     session.say({ type: 'auth', error: EXPIRED });

@@ -78,7 +78,12 @@ export class Outbox {
     this.#late = setTimeout(() => afterwards(() => this.#refused(UNHEARD, change)), this.#answerMs);
     this.#link.change({ ...change, session, auth }).then(
       () => afterwards(() => {}),
-      (error: ConvoyError) => afterwards(() => this.#refused(error, change)),
+      (error: ConvoyError) =>
+        afterwards(() => {
+          // Refused for what it adds; the token that went with it was not taken in either.
+          this.#renewalDue ||= auth && change.add.length > 0;
+          this.#refused(error, change);
+        }),
     );
   }
 }
