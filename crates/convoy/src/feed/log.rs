@@ -177,7 +177,7 @@ impl Log {
             self.postgres.write_within(PATIENCE, &sql::feed::renew_epoch()).await?;
         }
         let lost = cursor.position.lost(&position);
-        warn_of_lost_answers(&rows)?;
+        warn_of_lost_answers(&rows);
         // Noted before they are told of, so that what ends in between is told too.
         let prepared = match lost || !cursor.prepared.is_empty() {
             true => self.prepared_now().await?,
@@ -248,17 +248,14 @@ fn changes(rows: &[Row]) -> Changes {
 }
 
 /// Says so where kept answers were taken away by hand.
-fn warn_of_lost_answers(rows: &[Row]) -> Result<(), DbError> {
-    for row in rows {
-        if row.text_or_null(3)? == Some(sql::layout::ANSWERS_LOST) {
-            tracing::warn!(
-                "rows of _convoy.idempotency were removed by hand: a mutation that is asked for again with a key from \
-                 before may happen twice"
-            );
-            break;
-        }
+fn warn_of_lost_answers(rows: &[Row]) {
+    let lost = |row: &Row| matches!(row.text_or_null(3), Ok(Some(sql::layout::ANSWERS_LOST)));
+    if rows.iter().any(lost) {
+        tracing::warn!(
+            "rows of _convoy.idempotency were removed by hand: a mutation that is asked for again with a key from before \
+             may happen twice"
+        );
     }
-    Ok(())
 }
 
 /// What [`Mistake::ReadBeforeUnderstood`] makes of log rows.

@@ -1,0 +1,76 @@
+/** Convoy's own tables emptied or dropped under a running server: what the log says, and that calls work on. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createConvoyClient, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
+import pg from 'pg';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { freshDatabaseUrl } from './app.js';
+
+const list = makeQueryRef<Record<string, never>, string[]>('list');
+const add = makeMutationRef<{ text: string }, string>('add');
+
+let child: ChildProcess;
+let baseUrl: string;
+let psql: pg.Client;
+let log: string;
+
+beforeEach(async () => {
+  const databaseUrl = freshDatabaseUrl();
+  const program = new URL('./programs/logs.mjs', import.meta.url).pathname;
+  const env = { ...process.env, DATABASE_URL: databaseUrl };
+  child = spawn(process.execPath, [program], { env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  log = '';
+  child.stderr?.setEncoding('utf8').on('data', (text) => {
+    log += text;
+  });
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+  baseUrl = `http://127.0.0.1:${port}`;
+  psql = new pg.Client({ connectionString: databaseUrl });
+  await psql.connect();
+});
+
+afterEach(async () => {
+  const exited = once(child, 'exit');
+  child.disconnect();
+  await exited;
+  await psql.end();
+});
+
+async function logged(what: string): Promise<void> {
+  while (!log.includes(what)) await once(child.stderr as NonNullable<typeof child.stderr>, 'data');
+}
+
+it.each([
+  'truncate _convoy.idempotency',
+  'delete from _convoy.idempotency',
+  'truncate _convoy.changes, _convoy.epoch, _convoy.idempotency',
+  'drop schema _convoy cascade',
+])('%s is said, and costs nothing but kept answers', async (statement) => {
+  const client = createConvoyClient({ baseUrl });
+  let notes: readonly string[] = [];
+  let wake = () => {};
+  client.watch(list, {}, ({ data }) => {
+    if (data !== null) notes = data;
+    wake();
+  });
+  const until = async (text: string) => {
+    while (!notes.includes(text)) await new Promise<void>((resolve) => (wake = resolve));
+  };
+  await client.mutation(add, { text: 'before' });
+  await until('before');
+  await psql.query(`begin; insert into notes (data) values ('{"text": "by hand"}'); ${statement}; commit`);
+  await until('by hand');
+  await logged('may happen twice');
+  // Calls are answered again as soon as that was said, or a moment later.
+  while (
+    !(await client.mutation(add, { text: 'after' }).then(
+      () => true,
+      () => false,
+    ))
+  );
+  await until('after');
+  await psql.query(`insert into notes (data) values ('{"text": "by hand again"}')`);
+  await until('by hand again');
+  expect((await fetch(`${baseUrl}/api/ready`)).status).toBe(200);
+  client.close();
+});
