@@ -82,7 +82,7 @@ async function restartPostgres(baseUrl: string): Promise<void> {
   client.close();
 }
 
-/** Calls that log, a Postgres that is restarted, and writes by somebody else: with a log that cannot be written. */
+/** Failing calls, a restart of Postgres, and a write by psql, all while the log cannot be written. */
 async function serves(baseUrl: string, databaseUrl: string): Promise<void> {
   const before = watching(baseUrl);
   await before.client.mutation(add, { text: 'first' });
@@ -101,7 +101,7 @@ async function serves(baseUrl: string, databaseUrl: string): Promise<void> {
   after.client.close();
 }
 
-it('is on a disk that is full', async () => {
+it('a log on a full disk fails no call', async () => {
   const full = openSync('/dev/full', 'w');
   expect(() => writeSync(full, 'x')).toThrow(/ENOSPC/);
   const { child, baseUrl } = await serve(full, postgres.url);
@@ -110,7 +110,7 @@ it('is on a disk that is full', async () => {
   closeSync(full);
 });
 
-it('is a pipe that nobody drains, and has what was logged once somebody does', async () => {
+it('a full log pipe blocks no call, and carries the log once it is drained', async () => {
   const fifo = join(folder, 'log');
   execFileSync('mkfifo', [fifo]);
   // Two descriptions of one pipe: ours does not wait, the server's would.
@@ -142,7 +142,7 @@ it('is a pipe that nobody drains, and has what was logged once somebody does', a
   closeSync(theirs);
 });
 
-it('is asked to take an error of 50 MB, and gets what is worth reading', async () => {
+it('an error of 50 MB is cut before it is logged', async () => {
   const databaseUrl = freshDatabaseUrl();
   const fifo = join(folder, 'long');
   execFileSync('mkfifo', [fifo]);

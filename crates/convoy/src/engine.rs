@@ -112,14 +112,22 @@ impl Engine {
         let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let outbox = Arc::new(Outbox::default());
-        let read_now = Arc::new(Notify::new());
+        let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
         let mut telling = None;
         let live = Arc::new_cyclic(|this: &Weak<Live>| {
             let sink = telling.insert(Arc::new(Telling::new(this.clone(), outbox.clone())));
             let sink: Weak<Telling> = Arc::downgrade(sink);
             let supervisor = Supervisor::new(this.clone(), health.clone(), config.mistakes.clone());
-            let dispatcher = Dispatcher::new(postgres.clone(), &config, node, sink, doubts.clone(), supervisor.clone());
+            let dispatcher = Dispatcher::new(
+                postgres.clone(),
+                &config,
+                node,
+                sink,
+                doubts.clone(),
+                supervisor.clone(),
+                look_now.clone(),
+            );
             // A quarter of the readers stays free for calls.
             let runs = config.pool_size - config.pool_size / 4;
             let (program, limits) = (program.clone(), config.limits.clone());
@@ -151,6 +159,7 @@ impl Engine {
             outbox,
             watched: live.watched(),
             read_now,
+            look_now,
             health: health.clone(),
             supervisor: supervisor.clone(),
         };
@@ -186,14 +195,12 @@ impl Engine {
         &self.live
     }
 
-    /// What is wrong at the moment. Whoever knows more of that sets and clears
-    /// conditions of their own.
+    /// The conditions this process is in. Other parts set and clear their own here.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// The checks that fail, by name, and why, where this process cannot serve
-    /// requests at the moment.
+    /// The failing readiness checks, by name, each with its reason. Empty: ready.
     pub async fn unready(&self) -> BTreeMap<String, String> {
         if self.stop.is_cancelled() {
             return BTreeMap::from([("shutdown".to_owned(), "it has begun".to_owned())]);
@@ -203,7 +210,7 @@ impl Engine {
         self.readiness.unready(&self.postgres, &self.health, host).await
     }
 
-    /// Keeps long-lived parts running.
+    /// The supervisor of long-lived tasks.
     pub fn supervisor(&self) -> &Supervisor {
         self.live.supervisor()
     }

@@ -1,6 +1,5 @@
-//! Text for standard output and standard error, from any thread, without waiting
-//! and without failing: a disk may be full, a pipe may have no reader, and a
-//! terminal may be held.
+//! Non-blocking writes to standard output and standard error from any thread. They
+//! never fail either: a full disk, a full pipe or a closed one costs lines, not calls.
 //!
 //! Each stream has a bounded queue and a thread that writes. A line that finds the
 //! queue full, or that cannot be written, is dropped and counted; the count is
@@ -102,7 +101,7 @@ impl Output {
     fn unbuffered(stream: io::Result<std::os::fd::OwnedFd>) -> Output {
         match stream {
             Ok(stream) => Output::to(File::from(stream)),
-            // It was closed before we came: nobody is there to read.
+            // The stream is closed; there is no reader.
             Err(_closed) => Output::to(io::sink()),
         }
     }
@@ -192,7 +191,7 @@ impl<W: Write> Writer<W> {
                 Ok(0) => break,
                 Ok(written) => left = &left[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody made it non-blocking, and it is full.
+                // The stream is non-blocking and full.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(TRY_AGAIN),
                 // A full disk, a pipe without a reader: this line is lost.
                 Err(_) => break,

@@ -1,10 +1,10 @@
-//! Keeps the long-lived parts of an engine running. A part that panics is started
-//! again from its factory, after a pause that grows; the log says so; and live
-//! queries run again, as nobody can say what the part had in hand.
+//! Supervises the long-lived tasks of an engine. A task that panics is logged and
+//! restarted from its factory with exponential backoff, and all live queries run
+//! again, because the work it had in progress is lost.
 //!
 //! ```text
 //! running ──panic──▶ pause 20 ms … 5 s ──▶ running      (live queries run again)
-//!                      └─ five in a row: `/api/health` says so until one has run a minute
+//!                      └─ five in a row: `/api/health` is 503 until the task has run a minute
 //! ```
 
 use std::any::Any;
@@ -73,9 +73,8 @@ impl Part {
         }
     }
 
-    /// Whether there is one of it, for everything: what it had in hand may concern
-    /// any live query, and without it the process is of no use. The others see to
-    /// what they had in hand when they start again.
+    /// Whether the engine has one such task, which every live query depends on. The
+    /// others serve one query or one lane, and recover their own work on restart.
     fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
@@ -85,7 +84,7 @@ impl Part {
     }
 }
 
-/// Keeps parts running. Cheap to clone.
+/// Restarts tasks after panics. Cheap to clone.
 #[derive(Clone)]
 pub struct Supervisor {
     sink: Weak<dyn ChangeSink>,
@@ -94,14 +93,14 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Makes the live queries behind `sink` run again after a panic, and notes in
-    /// `health` what cannot be kept running.
+    /// After a panic, `sink` is told that everything changed; repeated panics set a
+    /// condition in `health`.
     pub fn new(sink: Weak<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
         Supervisor { sink, health, mistakes }
     }
 
-    /// Runs a part until it ends by itself. `start` makes it, at first and after
-    /// each panic; once `stop` says so it is not started again.
+    /// Runs a task until it returns. `start` creates its future, first and after each
+    /// panic; once `stop` is cancelled it is not restarted.
     pub async fn keep<F: Future<Output = ()>>(
         &self,
         part: Part,
@@ -150,13 +149,13 @@ impl Supervisor {
         let Some(sink) = self.sink.upgrade() else { return };
         let told = catch_unwind(AssertUnwindSafe(|| sink.committed(Changes::Everything, &By::Caution)));
         if let Err(panic) = told {
-            // Whatever comes next finds the state half-changed, and renews it.
+            // The next access finds the state half-changed and resets it.
             tracing::error!(panic = message_of(&*panic), "live queries could not be told to run again");
         }
     }
 }
 
-/// What was said at a panic.
+/// The message of a panic.
 fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_starts_again_until_it_ends_by_itself() {
+    async fn a_task_restarts_until_it_returns() {
         let told = Arc::default();
         let (supervisor, health) = supervisor(&told);
         for part in [Part::Log, Part::LiveQuery] {
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_panics_in_its_factory_is_kept_too() {
+    async fn a_panic_in_the_factory_restarts_too() {
         let (supervisor, _) = supervisor(&Arc::default());
         let mut starts = 0;
         let start = || {
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn too_many_panics_are_said_until_a_minute_has_passed_without() {
+    async fn repeated_panics_set_a_condition_until_a_minute_without_one() {
         let (supervisor, health) = supervisor(&Arc::default());
         let stop = CancellationToken::new();
         let mut starts = 0;
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_told_to_stop_is_not_started_again() {
+    async fn a_stopped_task_is_not_restarted() {
         let (supervisor, _) = supervisor(&Arc::default());
         let stop = CancellationToken::new();
         let mut starts = 0;

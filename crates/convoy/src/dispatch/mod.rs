@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -130,6 +131,8 @@ struct Inner {
     sink: Weak<dyn ChangeSink>,
     doubts: Doubts,
     supervisor: Supervisor,
+    /// Requests a check of the `_convoy` schema.
+    look_now: Arc<Notify>,
     next_call: AtomicU64,
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
@@ -152,6 +155,7 @@ impl Dispatcher {
         sink: Weak<dyn ChangeSink>,
         doubts: Doubts,
         supervisor: Supervisor,
+        look_now: Arc<Notify>,
     ) -> Dispatcher {
         let commits = Arc::new(Commits::new(doubts.clone(), config.mistakes.clone()));
         Dispatcher {
@@ -164,6 +168,7 @@ impl Dispatcher {
                 sink,
                 doubts,
                 supervisor,
+                look_now,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
@@ -254,6 +259,9 @@ impl Dispatcher {
             );
             let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
             return Failure::new(Code::Conflict, message).with_details(&details);
+        }
+        if error.names_nothing() && error.says("_convoy") {
+            self.inner.look_now.notify_one();
         }
         let mut failure = error.to_failure(&function.name);
         if self.inner.dev && matches!(error, DbError::Other(_)) {

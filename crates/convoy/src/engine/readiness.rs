@@ -1,4 +1,4 @@
-//! Whether an engine can serve requests at the moment.
+//! Readiness probe: whether an engine can serve requests at the moment.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use crate::dispatch::FunctionHost;
 use crate::health::Health;
 use crate::postgres::Postgres;
 
-/// How long the database and JavaScript may take to give a sign of life.
+/// Time limit of each check.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For so long what was found holds, however often it is asked for.
+/// How long a result is reused.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// What was found last.
+/// The last result, with its time.
 #[derive(Default)]
 pub struct Readiness(Mutex<Option<(Instant, BTreeMap<String, String>)>>);
 
 impl Readiness {
-    /// The checks that fail, by name, and why. Those who ask at the same time share one
-    /// look.
+    /// The failing checks, by name, each with its reason. Concurrent requests share one
+    /// probe.
     pub async fn unready(
         &self,
         postgres: &Postgres,

@@ -39,7 +39,7 @@ const KEEP: Duration = Duration::from_secs(300);
 const TRIM: Duration = Duration::from_secs(60);
 /// How long a reading may go unanswered before another connection is tried.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The condition of a log that cannot be read.
+/// Name of the condition set while the log cannot be read.
 const BEHIND: &str = "feed";
 /// The longest pause between two attempts while the database is away.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
@@ -53,18 +53,18 @@ pub struct Log {
     doubts: Doubts,
     /// Whether anything is live.
     watched: watch::Receiver<bool>,
-    /// Somebody asks for a reading now.
+    /// Requests a reading now.
     now: Arc<Notify>,
-    /// Where it says that it is behind.
+    /// Receives the condition [`BEHIND`].
     health: Health,
-    /// Asks whether something of ours is gone from the database.
+    /// Requests a check of the `_convoy` schema.
     look_now: Arc<Notify>,
     mistakes: Mistakes,
 }
 
 impl Log {
     /// Reads through `postgres`; rows signed with `node` are left out.
-    pub fn new(parts: &Parts, look_now: Arc<Notify>, config: &Config) -> Log {
+    pub fn new(parts: &Parts, config: &Config) -> Log {
         let mistaken = [Mistake::NoPoll, Mistake::ListenerSkipsCatchUp].map(|mistake| config.mistakes.has(mistake));
         let interval = if mistaken.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
         Log {
@@ -76,24 +76,24 @@ impl Log {
             watched: parts.watched.clone(),
             now: parts.read_now.clone(),
             health: parts.health.clone(),
-            look_now,
+            look_now: parts.look_now.clone(),
             mistakes: config.mistakes.clone(),
         }
     }
 
-    /// The first cursor. Whatever commits after this returns will be told.
+    /// The first cursor. Every commit after this returns is told.
     pub async fn begin(&self) -> Result<Cursor, DbError> {
         let untold = self.doubts.lost();
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let position = Position::of(row)?;
         let prepared = self.prepared_now().await?;
-        Ok(Cursor { own_rows_below: position.snapshot.xmax, position, prepared, untold })
+        Ok(Cursor { own_rows_below: 0, position, prepared, untold })
     }
 
     /// Runs until `stop`, from `cursor` on; without one everything counts as changed.
     /// Reads each interval while anything is live, and at once when that begins or
-    /// somebody asks for it.
+    /// when a reading is requested.
     pub async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
         let mut watched = self.watched.clone();
         let (mut trim, mut failures) = (Trim::default(), 0u32);
@@ -144,7 +144,11 @@ impl Log {
         let began = std::time::Instant::now();
         let reading = match &cursor {
             Some(cursor) => self.read(cursor).await,
-            None => self.begin().await.map(Reading::of_everything),
+            // What was in doubt before is not known any more.
+            None => self.begin().await.map(|first| {
+                let own_rows_below = first.position.snapshot.xmax;
+                Reading::of_everything(Cursor { own_rows_below, ..first })
+            }),
         };
         match reading {
             Ok(reading) => {
@@ -247,13 +251,12 @@ fn changes(rows: &[Row]) -> Changes {
     }
 }
 
-/// Says so where kept answers were taken away by hand.
+/// Logs a warning if kept answers were removed by hand.
 fn warn_of_lost_answers(rows: &[Row]) {
     let lost = |row: &Row| matches!(row.text_or_null(3), Ok(Some(sql::layout::ANSWERS_LOST)));
     if rows.iter().any(lost) {
         tracing::warn!(
-            "rows of _convoy.idempotency were removed by hand: a mutation that is asked for again with a key from before \
-             may happen twice"
+            "rows of _convoy.idempotency were removed by hand: a mutation repeated with an earlier key may happen twice"
         );
     }
 }

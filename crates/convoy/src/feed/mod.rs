@@ -5,7 +5,8 @@
 //! Our own commits do not come this way: [`Telling`] tells of them at once, and
 //! gives them to the [`notifier`], which tells other nodes.
 //!
-//! Each part is kept running ([`Supervisor`]): it is made again from what outlives it.
+//! Each part is supervised ([`Supervisor`]) and restarts from shared state that outlives
+//! it.
 //!
 //! Notifications only make it faster. What is lost of them, the log has; and what
 //! the log cannot have, because no trigger of ours wrote it, [`tables`] asks for
@@ -48,7 +49,7 @@ pub struct Parts {
     pub postgres: Postgres,
     /// What our rows in the log are signed with.
     pub node: Uuid,
-    /// No tables: what is ours in the database whatever code is loaded.
+    /// The empty user schema: lays out `_convoy` alone.
     pub ours: Arc<Schema>,
     /// Who is told of others' commits.
     pub sink: Arc<dyn ChangeSink>,
@@ -60,9 +61,11 @@ pub struct Parts {
     pub watched: watch::Receiver<bool>,
     /// Somebody wants the log to be read now.
     pub read_now: Arc<Notify>,
-    /// Where it says that it is behind.
+    /// Requests a check of the `_convoy` schema.
+    pub look_now: Arc<Notify>,
+    /// Receives a condition while the log cannot be read.
     pub health: Health,
-    /// Keeps its tasks running.
+    /// Restarts its tasks after panics.
     pub supervisor: Supervisor,
 }
 
@@ -80,8 +83,7 @@ impl Feed {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let look_now = Arc::new(Notify::new());
-        let log = Arc::new(Log::new(&parts, look_now.clone(), config));
+        let log = Arc::new(Log::new(&parts, config));
         let mut first = Some(log.begin().await?);
         let part = Kept { supervisor: &parts.supervisor, tasks, stop };
         // Started again, it begins where the log ends then, and everything runs again.
@@ -112,7 +114,7 @@ impl Feed {
             });
         }
         let (schema, followed) = watch::channel(Followed { schema: parts.ours.clone(), sync: true });
-        let tables = Arc::new(Tables::new(&parts, followed, look_now, config));
+        let tables = Arc::new(Tables::new(&parts, followed, config));
         let mut restarted = false;
         part.keep(Part::Tables, move |stop| {
             let (tables, known) = (tables.clone(), Known::new(std::mem::replace(&mut restarted, true)));
@@ -127,7 +129,7 @@ impl Feed {
     }
 }
 
-/// What the parts of a feed are kept running by.
+/// Spawns the supervised tasks of a feed.
 struct Kept<'a> {
     supervisor: &'a Supervisor,
     tasks: &'a TaskTracker,
@@ -135,7 +137,7 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// Keeps a part running on a task of its own until the feed is told to stop.
+    /// Spawns a supervised task that runs until the feed stops.
     fn keep<F>(&self, part: Part, mut start: impl FnMut(CancellationToken) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -31,7 +31,7 @@ pub struct Tables {
     sink: Arc<dyn ChangeSink>,
     ours: Arc<Schema>,
     schema: watch::Receiver<Followed>,
-    /// Somebody asks for a look now.
+    /// Requests a check now.
     now: Arc<Notify>,
     live: watch::Receiver<bool>,
     /// How often a table that is not watched counts as changed.
@@ -46,12 +46,12 @@ pub struct Known {
     watched: HashMap<Arc<str>, Watched>,
     /// Those of which it was said that they are asked again at intervals.
     said: HashSet<Arc<str>>,
-    /// Something may have gone unlogged before the first look.
+    /// Writes before the first look may have gone unlogged.
     restarted: bool,
 }
 
 impl Known {
-    /// Nothing yet; `restarted`: nor of what has happened since something was.
+    /// Nothing is known yet. `restarted`: the state before a panic was lost.
     pub fn new(restarted: bool) -> Known {
         Known { watched: HashMap::new(), said: HashSet::new(), restarted }
     }
@@ -59,13 +59,13 @@ impl Known {
 
 impl Tables {
     /// The tables of what appears in `schema`.
-    pub fn new(parts: &Parts, schema: watch::Receiver<Followed>, now: Arc<Notify>, config: &Config) -> Tables {
+    pub fn new(parts: &Parts, schema: watch::Receiver<Followed>, config: &Config) -> Tables {
         Tables {
             postgres: parts.postgres.clone(),
             sink: parts.sink.clone(),
             ours: parts.ours.clone(),
             schema,
-            now,
+            now: parts.look_now.clone(),
             live: parts.watched.clone(),
             poll_every: Duration::from_millis(config.limits.poll_every_ms.max(1)),
             look_every: Duration::from_millis(config.limits.triggers_ms.max(1)),
@@ -141,24 +141,22 @@ impl Tables {
         Ok(())
     }
 
-    /// Lays out again what is ours, where something of it is gone.
+    /// Recreates missing parts of `_convoy`.
     async fn repair(&self, followed: &Followed) -> Result<(), DbError> {
         let missing = self.postgres.missing(PATIENCE).await?;
         if missing.is_empty() {
             return Ok(());
         }
         let lost = match missing.iter().any(|part| part == "table idempotency") {
-            true => {
-                "; with kept answers gone, a mutation that is asked for again with a key from before may happen twice"
-            }
+            true => "; the kept answers are lost, so a mutation repeated with an earlier key may happen twice",
             false => "",
         };
-        tracing::warn!("of Convoy's schema _convoy there is no {}: it is laid out again{lost}", missing.join(", "));
+        tracing::warn!("the schema _convoy lacks {}; it is created again{lost}", missing.join(", "));
         self.postgres.lay_out(&self.ours, true).await?;
         if followed.sync {
             self.postgres.lay_out(&followed.schema, true).await?;
         }
-        // Nobody has logged what was written meanwhile.
+        // Writes made in between were not logged.
         self.sink.committed(Changes::Everything, &By::Caution);
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Outbox {
         self.filled.notified().await;
     }
 
-    /// Takes what waits, if anyone wants to hear.
+    /// Takes what waits; nothing while no other node listens.
     pub fn take(&self) -> Sending<'_> {
         let parcel = if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { Parcel::default() };
         Sending { outbox: self, parcel }

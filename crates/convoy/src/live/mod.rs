@@ -90,7 +90,7 @@ pub struct Setting {
     pub dev: bool,
     /// Asks the feed to read.
     pub read_now: Arc<Notify>,
-    /// Keeps the tasks that run queries.
+    /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
     /// What is done wrong on purpose.
     pub mistakes: Mistakes,
@@ -137,7 +137,7 @@ impl Live {
         &self.dispatcher
     }
 
-    /// What keeps long-lived parts running.
+    /// The supervisor of long-lived tasks.
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
@@ -192,13 +192,11 @@ impl Live {
         self.tasks.wait().await;
     }
 
-    /// The state, begun anew where an event has panicked half-way through it.
+    /// The state; reset first if an event panicked while it changed it.
     fn lock(&self) -> MutexGuard<'_, Registry> {
         let mut registry = self.registry.lock();
         if registry.is_half_changed() {
-            tracing::error!(
-                "the state of live queries was left half-changed by a panic; it begins anew, and streams open again"
-            );
+            tracing::error!("a panic left the state of live queries half-changed; it is reset, and streams reconnect");
             registry.restart();
         }
         registry

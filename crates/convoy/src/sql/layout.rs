@@ -32,7 +32,7 @@ pub fn prelude() -> Vec<Statement> {
   id uuid not null default gen_random_uuid(),
   trimmed_below xid8 not null default '0'
 )",
-        // Another log has another epoch.
+        // A new log gets a new epoch.
         "do $do$
 begin
   if to_regclass('_convoy.changes') is null then
@@ -124,7 +124,7 @@ begin
   return null;
 end
 $$",
-        // What is taken out of the log by hand, readers may not have read.
+        // Rows removed by hand may be unread: a new epoch makes every reader start over.
         "create or replace function _convoy.log_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -141,7 +141,7 @@ begin
   return null;
 end
 $$",
-        // Kept answers that are taken away before their day is over.
+        // Kept answers removed before they expire are reported through the log.
         "create or replace function _convoy.answers_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -158,7 +158,7 @@ begin
   return null;
 end
 $$",
-        // To replace a trigger would wait for all who write.
+        // `create or replace trigger` would wait for every open write transaction.
         "do $do$
 begin
   if not exists (
@@ -196,10 +196,10 @@ $do$",
     .into()
 }
 
-/// What the log says, as the name of a table, when kept answers were lost.
+/// The table name under which the log reports that kept answers were removed.
 pub const ANSWERS_LOST: &str = "_convoy.idempotency";
 
-/// What is missing of `_convoy`, such as `table epoch`, one row each.
+/// Missing parts of the `_convoy` schema, such as `table epoch`, one per row.
 pub fn missing() -> Statement {
     Statement::fixed(
         "select 'table ' || name from unnest(array[

@@ -1,6 +1,6 @@
-//! Rows of the change log that cannot be understood: of documents with times that no
-//! number can say, and whatever was put into `_convoy.changes` by hand. They take
-//! nothing with them that is read at the same time.
+//! Rows of the change log that cannot be decoded: documents whose creation time does
+//! not fit a number, and rows inserted into `_convoy.changes` by hand. Other rows of the
+//! same reading are not lost.
 
 use convoy_testkit::TestDb;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
 async fn control_a_log_that_counts_as_read_before_it_is_understood_is_found() {
     let mistakes = json!(["readBeforeUnderstood"]);
     let (_, odd) = ODD[0];
-    assert!(!is_seen(mistakes, &format!("{odd}; {MESSAGE}")).await, "nobody noticed");
+    assert!(!is_seen(mistakes, &format!("{odd}; {MESSAGE}")).await, "the message is seen all the same");
 }
 
 /// Whether a stream on the messages comes to show one that `sql` writes in one

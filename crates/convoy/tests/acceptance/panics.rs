@@ -132,7 +132,7 @@ async fn what_an_insert_lane_committed_is_told() {
         world.panic(Part::InsertLane, hold).await;
         // In either case its caller says that it may have happened.
         comes_to(&world.messages, true, is_news).await;
-        // The next insert finds a lane that works, or nobody in it.
+        // The next insert finds a lane that works, or one that was abandoned.
         let next = world.app.client().mutate("messages.hold", json!({ "channel": "x", "n": 1, "body": "" })).await;
         assert_eq!(next.status == 200, kept, "{}", next.body);
         world.app.engine.close().await;
@@ -227,7 +227,7 @@ async fn state_that_was_left_half_changed_is_not_used() {
             fired(&app, Part::Registry).await;
             if !kept {
                 comes_to(&messages, false, is_news).await;
-                assert!(!session.comes_to(0, is_news).await, "somebody noticed");
+                assert!(!session.comes_to(0, is_news).await, "the stream is right without supervision");
                 continue;
             }
             session.until_the_end().await;
@@ -253,7 +253,7 @@ const KEPT_AND_NOT: [(&[&str], bool); 2] = [(&[], true), (&["unsupervised"], fal
 async fn comes_to(reader: &Reader<Answer>, kept: bool, right: impl Fn(&Value) -> bool) {
     match kept {
         true => reader.until(|answer| holds(answer, &right)).await,
-        false => assert!(!reader.comes_to(0, &right).await, "somebody noticed"),
+        false => assert!(!reader.comes_to(0, &right).await, "the stream is right without supervision"),
     }
     say(if kept { "right again" } else { "stale, as it must be" });
 }
@@ -283,7 +283,7 @@ async fn fired(app: &App, part: Part) {
     .await;
 }
 
-/// Sends the news; who panics meanwhile may be the one who answers.
+/// Sends the news; the call itself may fail with the panic.
 async fn send(app: &App) {
     app.client().mutate("messages.send", json!({ "channel": "w", "n": 1, "body": "news" })).await;
 }

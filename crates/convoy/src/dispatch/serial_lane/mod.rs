@@ -149,7 +149,7 @@ impl SerialLanes {
 }
 
 impl Lane {
-    /// Of those that were under way nobody knows any more.
+    /// Restarts the counts from the calls that still wait; the others are lost.
     fn begin_anew(&mut self) {
         self.present.clear();
         for waiting in &self.waiting {

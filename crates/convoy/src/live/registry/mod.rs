@@ -84,7 +84,7 @@ pub struct Registry {
     explains: bool,
     mistakes: Mistakes,
     effects: Effects,
-    /// An event has begun and not ended: it is under way, or has panicked.
+    /// Set while an event is applied; still set afterwards if it panicked.
     half_changed: bool,
 }
 
@@ -273,8 +273,8 @@ impl Registry {
         Some(began)
     }
 
-    /// The task that ran a query has panicked: its run counts as none, and the query
-    /// waits for another.
+    /// The task that ran a query panicked: its run does not count, and the query is
+    /// queued again.
     pub fn interrupted(&mut self, id: QueryId) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         match query.phase {

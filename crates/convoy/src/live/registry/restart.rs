@@ -1,4 +1,4 @@
-//! What becomes of the state when an event has panicked half-way through it.
+//! Recovery after an event that panicked while it changed the registry.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::live::message::{EndReason, retry_ms};
 use crate::mistakes::Mistake;
 
 impl Registry {
-    /// Lets an event happen. One that panics leaves its mark.
+    /// Applies an event. A panic leaves `half_changed` set.
     pub fn event<T>(&mut self, event: impl FnOnce(&mut Registry) -> T) -> T {
         self.half_changed = true;
         let result = event(self);
@@ -15,14 +15,13 @@ impl Registry {
         result
     }
 
-    /// Whether the last event panicked half-way.
+    /// Whether the last event panicked.
     pub fn is_half_changed(&self) -> bool {
         self.half_changed && !self.mistakes.has(Mistake::Unsupervised)
     }
 
-    /// Begins anew: nothing that is held can be relied on, so every session ends, and
-    /// its client comes back with what it holds. Runs in flight find their queries
-    /// gone.
+    /// Resets the registry: its contents may be inconsistent, so every session ends and
+    /// its client reconnects. Runs in flight find that their queries no longer exist.
     pub fn restart(&mut self) {
         let mut sessions = std::mem::take(&mut self.sessions);
         let mut by_address = HashMap::new();
@@ -42,7 +41,7 @@ impl Registry {
         *self = Registry {
             sessions,
             by_address,
-            // What is still under way must not be taken for something new.
+            // Ids are never reused: runs in flight still refer to the old ones.
             next_id: self.next_id,
             generation: self.generation + 1,
             linger: self.linger,
