@@ -176,7 +176,8 @@ async fn what_a_serial_lane_committed_is_told() {
         assert_eq!(next.status == 200, kept, "{}", next.body);
         if kept {
             let stored = world.db.psql().await.column("select data ->> 'n' from messages").await;
-            world.messages.until(|answer| holds(answer, |list| list[0]["n"].to_string() == stored[0])).await;
+            let stored: u64 = stored[0].parse().expect("a number");
+            world.messages.until(|answer| holds(answer, |list| list[0]["n"] == stored)).await;
         }
         app.engine.close().await;
     }
