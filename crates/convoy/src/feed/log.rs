@@ -154,7 +154,10 @@ impl Log {
             Ok(reading) => {
                 let next = reading.tell(&*self.sink);
                 self.doubts.settle(began);
-                self.sink.caught_up(began);
+                // A commit that went untold meanwhile is visible, and told with the next reading.
+                if self.doubts.lost() == next.untold {
+                    self.sink.caught_up(began);
+                }
                 self.trim(trim, &next).await;
                 (Some(next), Ok(()))
             }

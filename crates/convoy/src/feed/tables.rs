@@ -129,12 +129,18 @@ impl Tables {
                 changed.push(whole(table.key.clone()));
             }
         }
-        if next != known.watched {
-            let watched = next.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
-            self.sink.watched(watched.map(|(name, _)| name.clone()).collect());
+        // Tables count as watched only where that held before and holds now, until all
+        // that changed in between was told.
+        let before = by_triggers(&known.watched);
+        let now = by_triggers(&next);
+        if before != now {
+            self.sink.watched(before.intersection(&now).cloned().collect());
         }
         if !changed.is_empty() {
             self.sink.committed(Changes::Some(changed.into()), &By::Caution);
+        }
+        if before != now {
+            self.sink.watched(now);
         }
         // It counts as known once it was told.
         (known.watched, known.restarted) = (next, false);
@@ -195,6 +201,12 @@ impl Tables {
             self.sink.committed(Changes::Some(changes.into()), &By::Caution);
         }
     }
+}
+
+/// The tables of which every write is logged.
+fn by_triggers(watched: &HashMap<Arc<str>, Watched>) -> HashSet<Arc<str>> {
+    let logged = watched.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
+    logged.map(|(name, _)| name.clone()).collect()
 }
 
 fn say(table: &Table, before: Option<Watched>, now: Watched) {
