@@ -4,6 +4,9 @@
 //! Each stream has a bounded queue and a thread that writes. A line that finds the
 //! queue full, or that cannot be written, is dropped and counted; the count is
 //! written as soon as writing works again. Long lines are cut.
+//!
+//! `tracing-appender` bounds its queue by lines only, and a line that is lost to a write
+//! error, `EAGAIN` included, is not counted there.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
