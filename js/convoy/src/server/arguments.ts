@@ -3,11 +3,13 @@
 import { refuseLostKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
+import { MOST_CROSSING, mustFit } from './bounded-json.js';
 import { ARGUMENTS, parseEarliest } from './functions.js';
 
 /** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
 export function argumentsJson(args: unknown): string {
   const given = args ?? {};
+  mustFit('The arguments', given, MOST_CROSSING);
   const problem = sendingProblem(given);
   if (problem === null) return JSON.stringify(given);
   const place = formatPath(problem.path) || 'The arguments';

@@ -4,11 +4,16 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import { jsonSizeAtMost } from '../values/json-size.js';
 import { refusalIn } from './arrival.js';
+import { boundedJson, MOST_CROSSING } from './bounded-json.js';
 import type { NativeCalls } from './native.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
 import { ignore } from './watched.js';
+
+/** What is held travels with the result in the end, so there is not much of it. */
+const MOST_HELD = 8 << 20;
 
 /** Whoever waits for an answer. */
 export interface Waiter {
@@ -29,6 +34,8 @@ export class Batches {
   #why: ConvoyError | null = null;
   /** Kept back until something else crosses; always in front of `#issued`. */
   #held: Issued[] = [];
+  /** No less than the bytes of what is held. */
+  #heldBytes = 0;
   #issued: Issued[] = [];
   #sent: Map<number, readonly Waiter[]> | null = null;
   #next = 0;
@@ -64,8 +71,9 @@ export class Batches {
    */
   hold(operation: Operation, scope: Scope): void {
     const waiter: Waiter = { resolve: ignore, reject: (why) => scope.break(why) };
+    this.#heldBytes += jsonSizeAtMost(operation, MOST_HELD);
     // Behind what is about to cross, not in front of it.
-    if (this.#issued.length > 0) this.add(operation, waiter);
+    if (this.#issued.length > 0 || this.#heldBytes > MOST_HELD) this.add(operation, waiter);
     else this.#held.push({ operation, waiter });
   }
 
@@ -117,13 +125,16 @@ export class Batches {
     if (this.#why !== null || this.#issued.length === 0) return;
     const crossing = this.#held.length === 0 ? this.#issued : [...this.#held, ...this.#issued];
     this.#held = [];
+    this.#heldBytes = 0;
     this.#issued = [];
     const batch = this.#next++;
     const waiters = crossing.map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
     try {
-      this.#engine.operate(this.#callId, batch, JSON.stringify(crossing.map(({ operation }) => operation)));
+      const operations = crossing.map(({ operation }) => operation);
+      const text = boundedJson('What this call asks of the database at once', operations, MOST_CROSSING);
+      this.#engine.operate(this.#callId, batch, text);
     } catch (error) {
       this.#sent.delete(batch);
       const refusal = refusalIn(error);

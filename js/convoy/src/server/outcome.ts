@@ -3,14 +3,19 @@
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
+import { MOST_RESULT, mustFit } from './bounded-json.js';
 import { ResultError } from './functions.js';
 
 /** The most characters of an error's message and of its stack. */
 const MOST_SAID = 16_384;
 
-/** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`. */
-export function resultJson(name: string, result: unknown): string {
+/**
+ * The JSON of what the function `name` returned, at most `most` bytes; nothing returned is `null`. Throws a `ResultError`,
+ * or `PAYLOAD_TOO_LARGE`.
+ */
+export function resultJson(name: string, result: unknown, most = MOST_RESULT): string {
   if (result === undefined || result === null) return 'null';
+  mustFit(`${name}: what it returned`, result, most);
   const problem = sendingProblem(result);
   if (problem !== null) {
     const place =
@@ -25,6 +30,7 @@ export function failureJson(error: unknown): string {
   try {
     if (!isConvoyError(error)) return thrownJson(error);
     const { code, message, details, status } = error;
+    mustFit(`The details of an error (${code})`, [message, details], MOST_RESULT);
     return wellFormedJson({ code, message, details, status });
   } catch (unsayable) {
     // Details that are not JSON, or an error whose properties throw.

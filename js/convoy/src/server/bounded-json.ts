@@ -1,0 +1,37 @@
+/**
+ * JSON text of what user code made, within a limit and within what memory this thread has left: V8 ends the whole
+ * process where such a text does not fit. Measured before the text is made.
+ */
+
+import { getHeapStatistics } from 'node:v8';
+import { ConvoyError } from '../values/errors.js';
+import { jsonSize, jsonSizeAtMost } from '../values/json-size.js';
+
+/** What always fits. */
+const LITTLE = 1 << 20;
+
+/** Making a text takes the text itself, its parts, and a copy. */
+const TIMES = 4;
+
+/** What crosses to the engine at once, and has no limit of its own. */
+export const MOST_CROSSING = 64 << 20;
+
+/** A result, unless `limits.resultBytes` says otherwise. */
+export const MOST_RESULT = 16 << 20;
+
+/** The JSON of `value`; throws `PAYLOAD_TOO_LARGE` where it has more than `most` bytes. `subject` begins the message. */
+export function boundedJson(subject: string, value: unknown, most: number): string {
+  mustFit(subject, value, most);
+  return JSON.stringify(value);
+}
+
+/** Throws `PAYLOAD_TOO_LARGE` where the JSON of `value` has more than `most` bytes, or than there is memory for. */
+export function mustFit(subject: string, value: unknown, most: number): void {
+  if (jsonSizeAtMost(value, Math.min(LITTLE, most)) <= most) return;
+  const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
+  const room = Math.floor((all - used) / TIMES);
+  if (jsonSize(value, Math.min(most, room)) <= most) return;
+  const why =
+    room < most ? 'more than its thread has memory for' : `larger than ${most} bytes, the most there may be of it`;
+  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${why}.`);
+}

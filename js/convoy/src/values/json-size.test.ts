@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { jsonSize, jsonSizeAtMost } from './json-size.js';
+
+const bytes = (value: unknown) => Buffer.byteLength(JSON.stringify(value));
+
+const values: unknown[] = [
+  null,
+  true,
+  false,
+  -1.5e-7,
+  '',
+  'plain',
+  'ä€"\\\b\t\n\f\r\u0000\u001f',
+  '😀 and half \ud83d of one, \ude00',
+  [],
+  [1, 'two', [null]],
+  {},
+  { a: 1, left: undefined, run: () => 1, 'ü"': { b: [] } },
+  new Date(0),
+  { at: new Date(0), own: { toJSON: () => ({ said: 'so' }) } },
+];
+
+describe('the size of JSON text', () => {
+  it.each(values.map((value) => [value]))('is what the text has: %j', (value) => {
+    expect(jsonSize(value, 1_000)).toBe(bytes(value));
+    expect(jsonSize(value, bytes(value))).toBe(bytes(value));
+    expect(jsonSize(value, bytes(value) - 1)).toBe(Number.POSITIVE_INFINITY);
+    expect(jsonSizeAtMost(value, 10_000)).toBeGreaterThanOrEqual(bytes(value));
+  });
+
+  it('looks no further than the limit', () => {
+    let looked = 0;
+    const endless = new Proxy([], {
+      get: (target, key) => {
+        if (key === 'length') return 1e9;
+        if (typeof key === 'string' && /^\d+$/.test(key)) looked += 1;
+        return Reflect.get(target, key);
+      },
+    });
+    expect(jsonSize([endless], 1_000)).toBe(Number.POSITIVE_INFINITY);
+    expect(looked).toBeLessThan(1_000);
+    // What is small in memory and has no end as a text.
+    let laughs: unknown = 'ha';
+    for (let level = 0; level < 60; level++) laughs = [laughs, laughs];
+    expect(jsonSize(laughs, 10_000)).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it('leaves what contains itself to those who refuse it', () => {
+    const round: { me?: unknown } = {};
+    round.me = round;
+    expect(jsonSize(round, 1_000)).toBeLessThan(1_000);
+  });
+});
