@@ -77,7 +77,7 @@ describe('workers', () => {
     expect(await convoy.query(where, {})).not.toBe(threadId);
     const parts = { schema: {} as never, functions: {}, databaseUrl: 'postgres://nowhere' };
     await expect(createConvoy({ ...parts, workers: 2 })).rejects.toThrow(/new URL\('\.\/program\.js'/);
-    await expect(createConvoy({ ...parts, workers: 0 })).rejects.toThrow(/from 1/);
+    await expect(createConvoy({ ...parts, workers: -1 })).rejects.toThrow(/number of threads/);
   });
 
   it('import a start file, and start nothing by that', async () => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{CallOf, Caller, FunctionHost, FunctionKind, ProgramDescription, WorkerId};
+use convoy::dispatch::{CallOf, Caller, FunctionHost, FunctionKind, ProgramDescription, WorkerId, Workers};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
-use crate::shared::Shared;
+use crate::shared::{Shared, TellArguments};
 use crate::{logging, runtime};
 
 /// Opens an engine. Resolves to a `NativeEngine`; `options` is JSON.
@@ -80,14 +80,19 @@ impl NativeEngine {
     ) -> Result<Object<'env>> {
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
         let engine = self.shared.engine.clone();
-        promise(env, async move { load(&engine, &program, host).await })
+        promise(env, async move {
+            // A thread that cannot be replaced: what it is silent for is in the log and in `/api/health`.
+            let only = Workers::new(engine.config().limits.stuck_time(), |_| {});
+            only.join(WorkerId(0), host);
+            load(&engine, &program, only).await
+        })
     }
 
-    /// Lets worker threads of this process run functions. `stuck` is called with
-    /// the id of a worker that does not answer any more. Gives what they attach by.
+    /// Lets worker threads of this process run functions. `tell` is called with what
+    /// their owner has to do. Gives what they attach by.
     #[napi(catch_unwind)]
-    pub fn share(&self, stuck: Function<'_, u32, ()>) -> Result<u32> {
-        self.shared.publish(&stuck)
+    pub fn share(&self, tell: Function<'_, TellArguments, ()>) -> Result<u32> {
+        self.shared.publish(&tell)
     }
 
     /// Makes room for the workers that have loaded the program of this number.
@@ -113,6 +118,21 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn close_pool(&self, number: u32) {
         self.shared.close_pool(number);
+    }
+
+    /// This worker gets no more calls of its program; once it has none, that is told.
+    #[napi(catch_unwind)]
+    pub fn drain(&self, number: u32, worker: u32) {
+        if let Some(pool) = self.shared.pool(number) {
+            pool.drain(WorkerId(worker));
+        }
+    }
+
+    /// The workers of this program that give no sign of life now.
+    #[napi(catch_unwind)]
+    pub fn silent(&self, number: u32) -> Vec<u32> {
+        let silent = self.shared.pool(number).map(|pool| pool.silent()).unwrap_or_default();
+        silent.into_iter().map(|WorkerId(id)| id).collect()
     }
 
     /// Serves HTTP. Resolves to JSON with the address.

@@ -11,6 +11,7 @@ mod host;
 mod logging;
 mod promise;
 mod shared;
+mod signals;
 mod worker;
 
 use std::sync::OnceLock;

@@ -5,48 +5,53 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use convoy::dispatch::{WorkerId, Workers};
+use convoy::dispatch::{Notice, WorkerId, Workers};
 use convoy::{Code, Engine, Failure};
-use napi::bindgen_prelude::Function;
+use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 
 use crate::promise::rejection;
 use crate::runtime;
 
-/// Called with the id of a worker that is stuck. It does not keep the event loop
-/// of its thread alive.
-type Stuck = ThreadsafeFunction<u32, (), u32, Status, false, true>;
+/// Called with what happened, the program and the worker it is about (or 0), and
+/// words for it. It does not keep the event loop of its thread alive.
+type Tell = ThreadsafeFunction<TellArguments, (), TellArguments, Status, false, true>;
 
-/// The engines that worker threads may attach to. One that is gone is found no
-/// more.
+/// `(what, program, worker, why)`.
+pub type TellArguments = FnArgs<(String, u32, u32, String)>;
+
+/// The engines of this process, by number. One that is gone is found no more.
 static ENGINES: Mutex<Option<HashMap<u32, Weak<Shared>>>> = Mutex::new(None);
 
 /// An engine, and the pools of its workers by the number of their program.
 pub struct Shared {
     pub engine: Arc<Engine>,
+    number: u32,
     pools: Mutex<HashMap<u32, Arc<Workers>>>,
-    stuck: Arc<OnceLock<Stuck>>,
+    tell: Arc<OnceLock<Tell>>,
 }
 
 impl Shared {
     pub fn of(engine: Arc<Engine>) -> Arc<Shared> {
-        Arc::new(Shared { engine, pools: Mutex::default(), stuck: Arc::default() })
-    }
-
-    /// Lets workers find this engine, by the number it gives.
-    pub fn publish(self: &Arc<Self>, stuck: &Function<'_, u32, ()>) -> Result<u32> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let stuck = stuck.build_threadsafe_function::<u32>().weak::<true>().build()?;
-        if self.stuck.set(stuck).is_err() {
-            return Err(rejection(&Failure::new(Code::Internal, "this engine is shared already")));
-        }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(Shared { engine, number, pools: Mutex::default(), tell: Arc::default() });
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         let engines = engines.get_or_insert_default();
         engines.retain(|_, shared| shared.strong_count() > 0);
-        engines.insert(number, Arc::downgrade(self));
-        Ok(number)
+        engines.insert(number, Arc::downgrade(&shared));
+        shared
+    }
+
+    /// Has `tell` called with what the owner of the workers has to do; gives the
+    /// number by which these find the engine.
+    pub fn publish(&self, tell: &Function<'_, TellArguments, ()>) -> Result<u32> {
+        let tell = tell.build_threadsafe_function::<TellArguments>().weak::<true>().build()?;
+        if self.tell.set(tell).is_err() {
+            return Err(rejection(&Failure::new(Code::Internal, "this engine is shared already")));
+        }
+        Ok(self.number)
     }
 
     /// The engine of this number.
@@ -54,13 +59,27 @@ impl Shared {
         ENGINES.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&number)?.upgrade()
     }
 
+    /// All engines of this process.
+    pub fn all() -> Vec<Arc<Engine>> {
+        let engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = engines.iter().flat_map(HashMap::values).filter_map(Weak::upgrade);
+        shared.map(|shared| shared.engine.clone()).collect()
+    }
+
     pub fn open_pool(&self, number: u32) {
-        let stuck = self.stuck.clone();
+        let tell = self.tell.clone();
         let _runtime = runtime().enter();
-        let pool = Workers::new(self.engine.config().limits.stuck_time(), move |worker: WorkerId| {
-            if let Some(stuck) = stuck.get() {
+        let pool = Workers::new(self.engine.config().limits.stuck_time(), move |notice| {
+            let (what, WorkerId(worker), why) = match notice {
+                Notice::AllSilent { why } => ("silent", WorkerId(0), why),
+                Notice::Recovered(worker) => ("recovered", worker, String::new()),
+                Notice::Stuck { worker, why } => ("stuck", worker, why),
+                Notice::Drained(worker) => ("drained", worker, String::new()),
+                Notice::Over => ("over", WorkerId(0), String::new()),
+            };
+            if let Some(tell) = tell.get() {
                 // A main thread that is gone ends its workers by itself.
-                stuck.call(worker.0, ThreadsafeFunctionCallMode::NonBlocking);
+                tell.call((what.to_owned(), number, worker, why).into(), ThreadsafeFunctionCallMode::NonBlocking);
             }
         });
         self.pools().insert(number, pool);
@@ -73,12 +92,6 @@ impl Shared {
     pub fn close_pool(&self, number: u32) {
         let pool = self.pools().remove(&number);
         drop(pool);
-    }
-
-    /// A worker goes away.
-    pub fn leave(&self, worker: WorkerId) {
-        let pools: Vec<Arc<Workers>> = self.pools().values().cloned().collect();
-        pools.iter().for_each(|pool| pool.leave(worker));
     }
 
     fn pools(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<Workers>>> {

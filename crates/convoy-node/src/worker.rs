@@ -1,8 +1,8 @@
 //! The class a worker thread holds the engine of its process by.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use convoy::dispatch::WorkerId;
+use convoy::dispatch::{WorkerId, Workers};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
@@ -19,7 +19,7 @@ use crate::shared::Shared;
 pub fn attach(engine: u32, worker: u32) -> Result<NativeWorker> {
     let shared = Shared::find(engine)
         .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "the engine of this worker is gone")))?;
-    Ok(NativeWorker { shared, id: WorkerId(worker), calls: Arc::default() })
+    Ok(NativeWorker { shared, id: WorkerId(worker), calls: Arc::default(), joined: Mutex::default() })
 }
 
 /// One thread that runs functions.
@@ -28,6 +28,8 @@ pub struct NativeWorker {
     shared: Arc<Shared>,
     id: WorkerId,
     calls: Arc<Calls>,
+    /// The pools it has joined, also once other code is in place.
+    joined: Mutex<Vec<Weak<Workers>>>,
 }
 
 #[napi]
@@ -41,6 +43,7 @@ impl NativeWorker {
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
         let _runtime = runtime().enter();
         pool.join(self.id, host);
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&pool));
         Ok(())
     }
 
@@ -82,7 +85,8 @@ impl Drop for NativeWorker {
     fn drop(&mut self) {
         // The thread ends, by itself or by force: first nothing new comes, then
         // what it had is told.
-        self.shared.leave(self.id);
+        let joined = std::mem::take(&mut *self.joined.lock().unwrap_or_else(PoisonError::into_inner));
+        joined.iter().filter_map(Weak::upgrade).for_each(|pool| pool.leave(self.id));
         self.calls.close();
     }
 }

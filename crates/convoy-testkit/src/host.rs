@@ -217,7 +217,7 @@ pub(crate) struct ScriptedHost {
 
 impl FunctionHost for ScriptedHost {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        let Invocation { call, work, input, request } = invocation;
+        let Invocation { call, work, input, request, .. } = invocation;
         let running = Arc::new(RunningCall {
             link: Mutex::new(Some(link)),
             caller: request,

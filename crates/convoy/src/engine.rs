@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription, WorkerId};
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Outbox, Parts, Telling};
-use crate::health::Health;
+use crate::health::{Health, Remedy};
 use crate::http::Server;
 use crate::live::{Counts, Live, Setting};
 use crate::postgres::{DbError, LayoutReport, Postgres};
@@ -32,6 +32,12 @@ use readiness::Readiness;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often answers past their day are removed.
 const FORGET: Duration = Duration::from_secs(600);
+/// How often it is looked at whether functions can run.
+const LISTEN_FOR_SILENCE: Duration = Duration::from_millis(500);
+/// The condition set while they cannot.
+const FUNCTIONS: &str = "functions";
+/// After how long without a sign of life functions count as not running.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// One running engine. Everything it started ends with [`Engine::close`].
 pub struct Engine {
@@ -45,9 +51,13 @@ pub struct Engine {
     health: Health,
     readiness: Readiness,
     program: Arc<ArcSwapOption<Program>>,
+    /// Programs that were replaced, for as long as calls run on them.
+    replaced: Mutex<Vec<Weak<Program>>>,
     servers: Mutex<Vec<Arc<Server>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Set once it has closed.
+    closed: OnceCell<()>,
 }
 
 /// Why an engine could not be opened, or code not be loaded.
@@ -167,6 +177,11 @@ impl Engine {
         let dispatcher = live.dispatcher().clone();
         let (keeper, timed, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timed.keep_time()).await });
+        let (keeper, until) = (supervisor.clone(), stop.clone());
+        let (hosts, noted, limit) = (program.clone(), health.clone(), config.limits.stuck_time());
+        tasks.spawn(async move {
+            keeper.keep(Part::Functions, &until, || note_silence(&hosts, &noted, limit, &until)).await;
+        });
         let (keeper, database, until) = (supervisor, postgres.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::Answers, &until, || forget_old_answers(&database, &until)).await });
         Ok(Arc::new(Engine {
@@ -179,9 +194,11 @@ impl Engine {
             health,
             readiness: Readiness::default(),
             program,
+            replaced: Mutex::default(),
             servers: Mutex::new(Vec::new()),
             stop,
             tasks,
+            closed: OnceCell::new(),
         }))
     }
 
@@ -230,6 +247,9 @@ impl Engine {
         let before = self.program.swap(Some(Arc::new(program)));
         if let Some(before) = &before {
             before.host.retire();
+            let mut replaced = self.replaced.lock();
+            replaced.retain(|program| program.strong_count() > 0);
+            replaced.push(Arc::downgrade(before));
         }
         let context_changed = before.is_some_and(|before| before.has_context != has_context);
         self.live.reloaded(context_changed);
@@ -248,9 +268,16 @@ impl Engine {
     /// Makes a call for a function that `worker` runs, there: what its caller
     /// brings is in no other place.
     pub async fn call_at(&self, worker: WorkerId, call: CallOf<'_>) -> Result<Answer, Failure> {
-        let program = self.loaded()?.at(worker);
+        let here = self.program.load_full().and_then(|program| program.at(worker));
+        let program = here.or_else(|| self.replaced_at(worker));
         let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is going away"))?;
         self.dispatcher.call(Arc::new(program), call).await
+    }
+
+    /// A program that was replaced, and still has calls at this worker.
+    fn replaced_at(&self, worker: WorkerId) -> Option<Program> {
+        let replaced: Vec<Arc<Program>> = self.replaced.lock().iter().filter_map(Weak::upgrade).collect();
+        replaced.iter().find_map(|program| program.at(worker))
     }
 
     fn loaded(&self) -> Result<Arc<Program>, Failure> {
@@ -280,8 +307,13 @@ impl Engine {
     }
 
     /// Refuses new calls, ends streams, waits up to ten seconds for what is in
-    /// flight, and closes every connection. May be called more than once.
+    /// flight, and closes every connection. May be called more than once: all calls
+    /// return when it has closed.
     pub async fn close(&self) {
+        self.closed.get_or_init(|| self.shut_down()).await;
+    }
+
+    async fn shut_down(&self) {
         self.stop.cancel();
         let servers = std::mem::take(&mut *self.servers.lock());
         let drained = tokio::time::timeout(DRAIN, async {
@@ -301,6 +333,24 @@ impl Engine {
         self.postgres.close().await;
         if let Some(program) = self.program.swap(None) {
             program.host.retire();
+        }
+    }
+}
+
+/// Notes where nothing that runs functions gives a sign of life: for longer than
+/// `limit`, only a restart mends it.
+async fn note_silence(program: &ArcSwapOption<Program>, health: &Health, limit: Duration, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LISTEN_FOR_SILENCE) => {}
+        }
+        let silence = program.load_full().and_then(|program| program.host.silence());
+        let lasting = silence.map(|silence| (silence.since.elapsed(), silence.why));
+        match lasting.filter(|(lasts, _)| *lasts >= limit.min(SILENCE)) {
+            Some((lasts, why)) if lasts >= limit => health.set(FUNCTIONS, Remedy::Restart, why),
+            Some((_, why)) => health.set(FUNCTIONS, Remedy::Wait, why),
+            None => health.clear(FUNCTIONS),
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Part {
     Timer,
     /// Removes kept answers past their day.
     Answers,
+    /// Looks at whether functions can run.
+    Functions,
     /// Accepts connections.
     Accept,
     /// Runs one live query.
@@ -65,6 +67,7 @@ impl Part {
             Part::Tables => "looking at tables",
             Part::Timer => "refreshing old answers",
             Part::Answers => "removing old answers",
+            Part::Functions => "running functions",
             Part::Accept => "accepting connections",
             Part::LiveQuery => "running a live query",
             Part::InsertLane => "an insert lane",
@@ -78,7 +81,7 @@ impl Part {
     fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
-            Part::Timer | Part::Answers | Part::Accept | Part::Registry => true,
+            Part::Timer | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
             Part::LiveQuery | Part::InsertLane | Part::SerialLane => false,
         }
     }

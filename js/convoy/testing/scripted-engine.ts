@@ -66,6 +66,14 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   openPool = noWorkers;
   loadOnWorkers = noWorkers;
   closePool = noWorkers;
+  drain = noWorkers;
+  silent = noWorkers;
+
+  /** Asks as a signal does. */
+  signal: (name: NodeJS.Signals) => void = noWorkers;
+  handleSignals(told: (name: NodeJS.Signals) => void): void {
+    this.signal = told;
+  }
 
   /** What was printed through it. */
   printed = '';

@@ -29,6 +29,7 @@ impl Call {
         let invocation = Invocation {
             call: id,
             work: request.function.work,
+            function: request.function.name.clone(),
             input: request.input.clone(),
             request: request.caller.clone(),
         };

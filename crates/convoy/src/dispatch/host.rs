@@ -32,6 +32,22 @@ pub trait FunctionHost: Send + Sync + 'static {
         answered.send(()).unwrap_or_default();
     }
 
+    /// Calls out of `calls` that it has not begun, with their links; it begins them
+    /// no more. One that begins calls as they come has none.
+    fn take_back(&self, _calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+        Vec::new()
+    }
+
+    /// What it does now, as far as it knows; asked of one that gives no sign.
+    fn activity(&self) -> Activity {
+        Activity::default()
+    }
+
+    /// Whether it gives no sign of life, and for how long it has not.
+    fn silence(&self) -> Option<Silence> {
+        None
+    }
+
     /// The one of its workers that has to run a call, where it has any.
     fn at(self: Arc<Self>, _worker: WorkerId) -> Option<Arc<dyn FunctionHost>> {
         None
@@ -48,6 +64,29 @@ pub trait FunctionHost: Send + Sync + 'static {
     fn retire(&self) {}
 }
 
+/// What a host does now.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Grows with everything it begins, so that one that works through a queue can
+    /// be told from one that is stuck.
+    pub begun: u64,
+    /// The call it went on with last, unless it has been idle since.
+    pub current: Option<CallId>,
+    /// The calls it has begun that are not over.
+    pub calls: Vec<CallId>,
+}
+
+/// A host that gives no sign of life.
+#[derive(Debug, Clone)]
+pub struct Silence {
+    /// Since when.
+    pub since: tokio::time::Instant,
+    /// The function that keeps its thread, where that is known.
+    pub function: Option<Arc<str>>,
+    /// In words: `messages.loop has kept its thread busy since 12:34:56 UTC`.
+    pub why: String,
+}
+
 /// Names one of the threads of a process that run functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub u32);
@@ -62,6 +101,8 @@ pub struct Invocation {
     pub call: CallId,
     /// What to run.
     pub work: Work,
+    /// Its function's name, for the log.
+    pub function: Arc<str>,
     /// The input, JSON text.
     pub input: Arc<str>,
     /// Who asks, JSON text; only where the program has a context to make of it.

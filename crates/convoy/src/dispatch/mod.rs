@@ -25,11 +25,13 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use host::{CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Work, WorkerId};
+pub use host::{
+    Activity, CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Silence, Work, WorkerId,
+};
 pub use idempotency::Key;
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
-pub use workers::Workers;
+pub use workers::{Notice, Workers};
 
 use commits::{Commits, Committing};
 use heat::Heat;

@@ -25,10 +25,15 @@ export async function makeProgram(): Promise<Program> {
   const local = path.join(here, '../../.convoy');
   await mkdir(local, { recursive: true });
   const folder = await mkdtemp(path.join(local, 'program-'));
-  const file = path.join(folder, 'main.mjs');
+  const file = path.join(folder, 'main.js');
   await build({
-    entryPoints: [path.join(here, 'main.ts')],
-    outfile: file,
+    // Threads are started from files of their own, beside what starts them.
+    entryPoints: ['main.ts', 'code/inspect-thread.ts', '../server/worker-thread.ts'].map((each) =>
+      path.join(here, each),
+    ),
+    entryNames: '[name]',
+    outdir: folder,
+    splitting: true,
     bundle: true,
     platform: 'node',
     format: 'esm',

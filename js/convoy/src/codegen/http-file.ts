@@ -5,36 +5,41 @@ import { memberOf, moduleNames } from './modules.js';
 import { asKey, quote } from './names.js';
 import type { Project, ProjectFunction } from './project.js';
 
-const ownNames = ['createConvoyServer', 'createContext', 'defineStartFile', 'program', 'schema', 'startConvoyServer'];
+const ownNames = ['createConvoyServer', 'defineStartFile', 'program', 'schema', 'server', 'startConvoyServer'];
 
 export function httpFile({ schema, functions, contextModule }: Project): string {
   const modules = moduleNames(functions, ownNames);
-  const clause = schema.exportName === 'default' ? 'schema' : '{ schema }';
+  const imports: [string, string][] = [
+    ...[...modules].map(([module, name]): [string, string] => [name, module]),
+    ['schema', schema.module],
+    ...(contextModule ? [['server', contextModule] as [string, string]] : []),
+  ];
   return [
     header,
     "import { defineStartFile } from '@avvos/convoy/node';",
-    ...[...modules].map(([module, name]) => `import * as ${name} from ${quote(module)};`),
-    `import ${clause} from ${quote(schema.module)};`,
-    ...(contextModule ? [`import { createContext } from ${quote(contextModule)};`] : []),
     '',
-    '/** Run as a program, this file starts the server; imported, it starts nothing. */',
-    'export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, {',
-    '  schema,',
-    ...(contextModule ? ['  createContext,'] : []),
-    `  functions: ${valuesOf(arrangeFunctions(functions), modules, '  ')},`,
+    '/** Run as a program, this file starts the server; imported, it starts nothing. Workers import the functions. */',
+    'export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, async () => {',
+    ...imports.map(([name, module]) => `  const ${name} = await import(${quote(module)});`),
+    '  return {',
+    `    schema: schema.${schema.exportName},`,
+    ...(contextModule ? ['    createContext: server.createContext,'] : []),
+    `    functions: ${functionsText(arrangeFunctions(functions), modules, '    ')},`,
+    '  };',
     '});',
     '',
   ].join('\n');
 }
 
-function valuesOf(
+/** The functions as an object literal; `modules` says how each module is written. */
+export function functionsText(
   folder: FunctionFolder<ProjectFunction>,
   modules: ReadonlyMap<string, string>,
   indent: string,
 ): string {
   const inner = `${indent}  `;
   const lines = Object.entries(folder).map(([segment, node]) => {
-    const value = node instanceof FunctionLeaf ? memberOf(node.value, modules) : valuesOf(node, modules, inner);
+    const value = node instanceof FunctionLeaf ? memberOf(node.value, modules) : functionsText(node, modules, inner);
     return `${inner}${asKey(segment)}: ${value},\n`;
   });
   return lines.length === 0 ? '{}' : `{\n${lines.join('')}${indent}}`;

@@ -8,13 +8,15 @@ import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef 
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
 import { arriving, outcomeIn } from './arrival.js';
+import { MOST_RESULT } from './bounded-json.js';
 import type { BaseContext, CreateContext } from './contexts.js';
 import type { FunctionKind } from './functions.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { ThisThread, type ThreadOptions, type Threads } from './threads.js';
-import { type WorkersWanted, WorkerThreads } from './worker-threads.js';
+import type { WorkersWanted } from './worker-group.js';
+import { WorkerThreads } from './worker-threads.js';
 
 /** Published limits; what is left out keeps its default. Each has an error of its own. */
 export interface ConvoyLimits {
@@ -34,7 +36,10 @@ export interface ConvoyLimits {
   readonly documentsRead?: number;
   /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
   readonly documentsWritten?: number;
-  /** How long a worker may not answer once a call took too long there, in milliseconds (5,000); it is then replaced. */
+  /**
+   * How long a worker may not answer once a call took too long there, in milliseconds (5,000); it is then replaced. Where
+   * functions run in a thread that cannot be, `/api/health` answers 503 after as long without a sign of life.
+   */
   readonly stuckMs?: number;
   /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
   readonly waitingCalls?: number;
@@ -79,7 +84,10 @@ export interface EngineOptions {
   readonly dev?: boolean;
   /** Whether loading creates missing tables and indexes (it does, and never drops anything). */
   readonly sync?: boolean;
-  /** Threads that run functions (1). More than one need `program`. */
+  /**
+   * Threads that run functions: 1 with `program`, which is what lets a thread that is stuck be replaced. 0 runs them in
+   * the thread that calls `createConvoy`, as it is with functions given as values.
+   */
   readonly workers?: number;
   /** What each of them may take, as Node has it: `{ maxOldGenerationSizeMb: 512 }`. */
   readonly resourceLimits?: ResourceLimits;
@@ -94,7 +102,7 @@ export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOp
   readonly program?: undefined;
 }
 
-/** Everything `createConvoy` takes of a program whose functions run on worker threads. */
+/** Everything `createConvoy` takes of a program that is imported where its functions run: by default on a worker thread. */
 export interface ConvoyModuleOptions extends EngineOptions, ProgramModule {}
 
 /** What a call from inside the program may say beside its arguments. */
@@ -157,7 +165,10 @@ export async function openConvoy(
   // Whatever is wrong with the functions is said before a connection is made.
   if (!isProgramModule(source)) describeProgram(source, { sync });
   const engine = await arriving(native.open(JSON.stringify(engineOptions)));
-  const convoy = new RunningConvoy(engine, threadsFor(engine, workers, { sync, dev }));
+  const convoy = new RunningConvoy(
+    engine,
+    threadsFor(engine, workers, { sync, dev, resultBytes: options.limits?.resultBytes ?? MOST_RESULT }),
+  );
   try {
     await convoy.load(source);
     return convoy;
@@ -175,15 +186,18 @@ interface Parts {
 }
 
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
-  const { workers: count = 1, resourceLimits = {}, sync: _sync, ...rest } = options;
-  if (!Number.isInteger(count) || count < 1) throw new RangeError(`workers is ${count}; give a number from 1.`);
+  const { workers, resourceLimits = {}, sync: _sync, ...rest } = options;
+  if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
+    throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
+  }
   if (rest.program !== undefined) {
     const { program, ...engineOptions } = rest;
-    return { source: { program }, workers: { count, resourceLimits }, engineOptions };
+    const count = workers ?? 1;
+    return { source: { program }, workers: count === 0 ? null : { count, resourceLimits }, engineOptions };
   }
-  if (count > 1) {
+  if (workers !== undefined && workers > 1) {
     throw new TypeError(
-      `workers: ${count} needs a module that each of them imports. Put schema, functions and createContext into one ` +
+      `workers: ${workers} needs a module that each of them imports. Put schema, functions and createContext into one ` +
         'that exports them, and give its address instead: ' +
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );

@@ -126,7 +126,7 @@ export class Host {
   }
 
   #answer(run: CalledRun, result: unknown): void {
-    const text = resultJson(run.fn.name, result);
+    const text = resultJson(run.fn.name, result, run.program.resultBytes);
     if (this.#leave(run)) this.#respond(run.call.id, true, text, run.rest(run.call.takeHeld()));
   }
 

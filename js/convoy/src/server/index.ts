@@ -21,4 +21,4 @@ export {
 export type { FunctionDescription, LoadReport } from './native.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
-export { defineStartFile, type StartFile, type StartOptions } from './start-file.js';
+export { defineStartFile, type StartFile, type StartOptions, type StartSource } from './start-file.js';

@@ -21,6 +21,11 @@ export interface NativeModule {
   writeLog(stream: 1 | 2, text: string): void;
   /** Waits until what was written has gone out, at most so many milliseconds. */
   flushLog(most: number): void;
+  /**
+   * From now on SIGTERM, SIGINT and SIGHUP drain all engines of this process, which ends with the drain (ten seconds at
+   * most) whatever JavaScript does, and at a second signal at once, with 130. `told` is called with the first.
+   */
+  handleSignals(told: (signal: NodeJS.Signals) => void): void;
   /** In a worker thread: works, as `worker`, for the engine that was shared under this number. */
   attach(engine: number, worker: number): NativeWorker;
 }
@@ -50,14 +55,18 @@ export interface NativeWorker extends NativeCalls {
 export interface NativeEngine extends NativeCalls {
   /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
   load(program: string, deliver: Deliver): Promise<string>;
-  /** Gives the number worker threads attach by; `stuck` is called with the id of one that does not answer any more. */
-  share(stuck: (worker: number) => void): number;
+  /** Gives the number worker threads attach by; `tell` is called with what their owner has to do. */
+  share(tell: TellOwner): number;
   /** Makes room for the workers that have loaded program `number`. */
   openPool(number: number): void;
   /** As `load`, of a program that the workers of its pool run. */
   loadOnWorkers(program: string, number: number): Promise<string>;
   /** No worker joins this pool any more. */
   closePool(number: number): void;
+  /** This worker gets no more calls of its program; `drained` is told once it has none. */
+  drain(number: number, worker: number): void;
+  /** The workers of this program that give no sign of life now. */
+  silent(number: number): number[];
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
   /** Counters, as JSON. */
@@ -65,6 +74,20 @@ export interface NativeEngine extends NativeCalls {
   /** Drains for at most 10 s, then stops everything. May be called again. */
   close(): Promise<void>;
 }
+
+/**
+ * What the owner of worker threads is told: about a program, and one of its workers or 0.
+ * - `silent`: none of them gives a sign of life; one more should come. `recovered`: that one does again.
+ * - `stuck`: that one gives none after a call took too long there.
+ * - `drained`: that one, which was to be drained, has no calls.
+ * - `over`: other code is in place, and no call runs on this any more.
+ */
+export type TellOwner = (
+  what: 'silent' | 'recovered' | 'stuck' | 'drained' | 'over',
+  program: number,
+  worker: number,
+  why: string,
+) => void;
 
 /** What an answer says beside its result. */
 export interface AnswerRest {

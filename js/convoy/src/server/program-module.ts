@@ -7,8 +7,8 @@ import type { FunctionTree, ProgramSource } from './program.js';
 /** A program that each thread imports by itself. */
 export interface ProgramModule {
   /**
-   * A module that exports `schema`, `functions` and, where there is one, `createContext`; or an object of these as
-   * `program` or as its default. A text that is no URL is a path from the working folder.
+   * A module that exports `schema`, `functions` and, where there is one, `createContext`; or an object of these, or a
+   * function that gives one, as `program` or as its default. A text that is no URL is a path from the working folder.
    */
   readonly program: URL | string;
 }
@@ -27,9 +27,18 @@ export function addressOf({ program }: ProgramModule): string {
 /** Imports a module and finds the program in it. */
 export async function importProgram(address: string): Promise<ProgramSource> {
   const module = (await import(address)) as Readonly<Record<string, unknown>>;
-  const source = [module, module.program, module.default].find(isSource);
+  const source = await firstSource([module, module.program, module.default]);
   if (source !== undefined) return source;
   throw new TypeError(`${address} exports no program. Export schema and functions, and createContext if you have one.`);
+}
+
+/** The first of these that is a program, or a function that gives one, as a start file has it. */
+async function firstSource(candidates: readonly unknown[]): Promise<ProgramSource | undefined> {
+  for (const candidate of candidates) {
+    const given: unknown = typeof candidate === 'function' ? await candidate() : candidate;
+    if (isSource(given)) return given;
+  }
+  return undefined;
 }
 
 function isSource(value: unknown): value is ProgramSource & { readonly functions: FunctionTree } {

@@ -14,10 +14,12 @@ import {
   type SchemaDefinition,
   type TableDefinition,
 } from '../schema/index.js';
+import { MOST_RESULT } from './bounded-json.js';
 import type { CreateContext } from './contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import type { QueryWatch } from './query-watch.js';
+import { runAs } from './running-function.js';
 
 /**
  * Functions by module: `{ messages: { list, send } }` is `messages.list` and `messages.send`. Folders nest; a module
@@ -65,6 +67,8 @@ export interface Program {
   holdsInserts: ReadonlySet<string>;
   /** Watches the handlers of queries, in development. */
   readonly watch: QueryWatch | null;
+  /** The largest result. */
+  readonly resultBytes: number;
   /** Runs a callback in a copy of the async context the program was loaded in; no storage of another call reaches it. */
   readonly inOwnContext: <Args extends unknown[], Result>(callback: (...args: Args) => Result, ...args: Args) => Result;
 }
@@ -73,10 +77,12 @@ export interface Program {
 export interface ProgramOptions {
   readonly dev?: boolean;
   readonly watch?: QueryWatch | null;
+  readonly resultBytes?: number;
 }
 
 /** Makes a program ready. Throws for a name that cannot be one. */
-export function prepareProgram(source: ProgramSource, { dev = false, watch = null }: ProgramOptions = {}): Program {
+export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
+  const { dev = false, watch = null, resultBytes = MOST_RESULT } = options;
   const functions = listFunctions(source.functions);
   return {
     functions,
@@ -85,6 +91,7 @@ export function prepareProgram(source: ProgramSource, { dev = false, watch = nul
     createContext: source.createContext,
     dev,
     watch,
+    resultBytes,
     holdsInserts: new Set(),
     inOwnContext: ownContext(),
   };
@@ -92,13 +99,14 @@ export function prepareProgram(source: ProgramSource, { dev = false, watch = nul
 
 /** Calls the handler of `fn`, watched where it is to be. What it throws is thrown. */
 export function callHandler(
-  { watch }: Program,
+  { dev, watch }: Program,
   { name, definition }: NamedFunction,
   context: object,
   args: unknown,
 ): unknown {
-  if (watch === null || definition.kind !== 'query') return definition.handler(context, args);
-  return watch.run(name, () => definition.handler(context, args));
+  if (!dev) return definition.handler(context, args);
+  const run = (): unknown => runAs(name, () => definition.handler(context, args));
+  return watch === null || definition.kind !== 'query' ? run() : watch.run(name, run);
 }
 
 /** The description the engine loads; functions are in the program's order. */

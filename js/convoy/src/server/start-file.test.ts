@@ -30,8 +30,6 @@ beforeEach(() => {
 
 afterEach(() => {
   process.argv = [...argv];
-  process.removeAllListeners('SIGTERM');
-  process.removeAllListeners('SIGINT');
   vi.unstubAllEnvs();
   vi.restoreAllMocks();
 });
@@ -43,7 +41,7 @@ describe('a start file', () => {
   });
 
   it('takes its database from the environment, and says so when there is none', async () => {
-    await defineStartFile(url, source).createConvoyServer({ poolSize: 3 });
+    await defineStartFile(url, source).createConvoyServer({ poolSize: 3, workers: 0 });
     expect(global.convoyTestEngine?.opened).toEqual([{ databaseUrl: 'postgres://from-env', poolSize: 3 }]);
     vi.stubEnv('DATABASE_URL', '');
     await expect(defineStartFile(url, source).createConvoyServer()).rejects.toThrow(/Set DATABASE_URL/);
@@ -53,12 +51,12 @@ describe('a start file', () => {
     const engine = global.convoyTestEngine as ScriptedEngine;
     const listen = vi.spyOn(engine, 'listen');
     vi.stubEnv('PORT', '8080');
-    await defineStartFile(url, source).startConvoyServer();
+    await defineStartFile(url, async () => source).startConvoyServer({ workers: 0 });
     expect(listen).toHaveBeenCalledWith(JSON.stringify({ host: '0.0.0.0', port: 8080 }));
     expect(console.log).toHaveBeenCalledWith('Convoy listens on http://0.0.0.0:4321');
 
     const exited = new Promise((resolve) => vi.spyOn(process, 'exit').mockImplementation(resolve as never));
-    process.emit('SIGTERM');
+    engine.signal('SIGTERM');
     expect(await exited).toBe(0);
     expect(engine.closed).toBe(1);
   });
@@ -69,12 +67,18 @@ describe('a start file', () => {
     expect(global.convoyTestEngine?.opened).toEqual([]);
   });
 
-  it('starts when it is the script Node runs', async () => {
+  it('starts when it is the script Node runs, and prints through the engine', async () => {
     const script = join(mkdtempSync(join(tmpdir(), 'convoy-start-')), 'http.ts');
     writeFileSync(script, '');
     process.argv = ['node', script];
-    const listening = new Promise((resolve) => vi.spyOn(console, 'log').mockImplementation(resolve));
+    vi.stubEnv('DATABASE_URL', '');
+    const { stdout, stderr } = process;
+    const said = new Promise((resolve) => vi.spyOn(console, 'error').mockImplementation(resolve));
     defineStartFile(pathToFileURL(script).href, source);
-    expect(await listening).toMatch(/Convoy listens/);
+    expect(String(await said)).toMatch(/Set DATABASE_URL/);
+    process.stdout.write('printed');
+    for (const [name, value] of Object.entries({ stdout, stderr })) Object.defineProperty(process, name, { value });
+    process.exitCode = 0;
+    expect(global.convoyTestEngine?.printed).toBe('printed');
   });
 });

@@ -7,15 +7,20 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
+import { loadNative } from './native.js';
+import { printBy } from './output.js';
 import type { ProgramSource } from './program.js';
 
 /** Settings of a server; what is left out comes from the environment. */
 export type StartOptions = Partial<EngineOptions> & Partial<ListenAddress>;
 
+/** What a start file is made from: the program, or what imports it where its functions run. */
+export type StartSource = ProgramSource | (() => Promise<ProgramSource>);
+
 /** What a start file exports. */
 export interface StartFile {
   /** What the file was made from; workers import the file and take this. */
-  readonly program: ProgramSource;
+  readonly program: StartSource;
   /** Connects and loads, without listening. */
   createConvoyServer(options?: StartOptions): Promise<Convoy>;
   /** Connects, loads, listens, and closes on SIGTERM and SIGINT. */
@@ -23,7 +28,7 @@ export interface StartFile {
 }
 
 /** The exports of the start file at `url` (its `import.meta.url`); starts it where Node was told to run that file. */
-export function defineStartFile(url: string, source: ProgramSource): StartFile {
+export function defineStartFile(url: string, source: StartSource): StartFile {
   const code = { url, source };
   const file: StartFile = {
     program: source,
@@ -31,6 +36,8 @@ export function defineStartFile(url: string, source: ProgramSource): StartFile {
     startConvoyServer: (options = {}) => start(code, options),
   };
   if (isMain(url)) {
+    // The process is ours, and so is what it prints.
+    printBy(loadNative());
     file.startConvoyServer().catch((error: unknown) => {
       console.error(error);
       process.exitCode = 1;
@@ -39,17 +46,18 @@ export function defineStartFile(url: string, source: ProgramSource): StartFile {
   return file;
 }
 
-/** The code of a start file: loaded here, and by its address on workers. */
+/** The code of a start file: workers import it by its address. */
 interface StartCode {
   readonly url: string;
-  readonly source: ProgramSource;
+  readonly source: StartSource;
 }
 
 async function create({ url, source }: StartCode, options: StartOptions): Promise<Convoy> {
   const { host: _host, port: _port, databaseUrl = process.env.DATABASE_URL, ...engine } = options;
+  if (!isMainThread) throw new Error(`${url} starts a server each time it is imported, and workers import it.`);
   if (!databaseUrl) throw new Error('Set DATABASE_URL to the Postgres to use, such as postgres://user@localhost/app.');
-  if (engine.workers !== undefined && engine.workers > 1) return createConvoy({ ...engine, databaseUrl, program: url });
-  const { schema, functions, createContext } = source;
+  if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
+  const { schema, functions, createContext } = typeof source === 'function' ? await source() : source;
   return createConvoy({ ...engine, databaseUrl, schema, functions, createContext });
 }
 
@@ -63,7 +71,7 @@ async function start(code: StartCode, options: StartOptions): Promise<Convoy> {
     await convoy.close();
     throw error;
   }
-  closeOnSignal(convoy);
+  loadNative().handleSignals(() => endWith(convoy));
   console.log(
     `Convoy listens on http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
   );
@@ -77,17 +85,15 @@ function portIn(text: string | undefined): number {
   throw new Error(`PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
 }
 
-function closeOnSignal(convoy: Convoy): void {
-  const close = (): void => {
-    convoy.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        console.error(error);
-        process.exit(1);
-      },
-    );
-  };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, close);
+/** The engine drains already. */
+function endWith(convoy: Convoy): void {
+  convoy.close().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      console.error(error);
+      process.exit(1);
+    },
+  );
 }
 
 function isMain(url: string): boolean {

@@ -4,7 +4,7 @@ import { arriving } from './arrival.js';
 import { Host } from './host.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
-import { isProgramModule, type ProgramModule } from './program-module.js';
+import { addressOf, importProgram, isProgramModule, type ProgramModule } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 
 /** What threads are told beside the programs. */
@@ -12,6 +12,8 @@ export interface ThreadOptions {
   /** Whether loading creates missing tables and indexes. */
   readonly sync: boolean;
   readonly dev: boolean;
+  /** The largest result. */
+  readonly resultBytes: number;
 }
 
 export interface Threads {
@@ -33,21 +35,25 @@ export class ThisThread implements Threads {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #sync: boolean;
+  readonly #resultBytes: number;
   /** Watches queries in development. */
   readonly #watch: QueryWatch | null;
 
-  constructor(engine: NativeEngine, { sync, dev }: ThreadOptions) {
+  constructor(engine: NativeEngine, { sync, dev, resultBytes }: ThreadOptions) {
     this.#engine = engine;
     this.#host = new Host(engine);
     this.#sync = sync;
+    this.#resultBytes = resultBytes;
     this.#watch = dev ? new QueryWatch() : null;
   }
 
-  async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
-    if (isProgramModule(source)) {
-      throw new TypeError('This Convoy was opened with schema and functions, and runs them here; load those.');
-    }
-    const program = prepareProgram(source, { dev: this.#watch !== null, watch: this.#watch });
+  async load(given: ProgramSource | ProgramModule): Promise<LoadReport> {
+    const source = isProgramModule(given) ? await importProgram(addressOf(given)) : given;
+    const program = prepareProgram(source, {
+      dev: this.#watch !== null,
+      watch: this.#watch,
+      resultBytes: this.#resultBytes,
+    });
     const description = describeProgram(source, { sync: this.#sync });
     const text = await arriving(this.#engine.load(description, this.#host.deliverFor(program)));
     const report = JSON.parse(text) as LoadReport;

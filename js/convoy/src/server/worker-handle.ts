@@ -1,4 +1,4 @@
-/** One worker thread, from outside: what it has loaded, and how it ends. */
+/** One worker thread, from outside: the program it runs, and how it ends. */
 
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
@@ -6,44 +6,44 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js'
 export class WorkerHandle {
   /** What the engine knows it by. */
   readonly id: number;
+  /** Resolves, when it has joined its pool, to what its program says of itself. */
+  readonly joined: Promise<string>;
   /** Resolves, when the thread has ended, to why. */
   readonly ended: Promise<string>;
   readonly #worker: Worker;
-  /** What it was told to load, by number: promises of what the programs say of themselves. */
-  readonly #loads = new Map<number, Load>();
   #why: string | null = null;
+  /** What it said before it ended by an error. */
+  #failing = '';
 
   constructor(settings: WorkerSettings, resourceLimits: ResourceLimits) {
     const worker = new Worker(new URL('./worker-thread.js', import.meta.url), { workerData: settings, resourceLimits });
     this.#worker = worker;
     this.id = worker.threadId;
-    worker.on('message', (message: FromWorker) => this.#hear(message));
     worker.on('error', (error: unknown) => {
       this.#why ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
     });
     this.ended = new Promise((resolve) => {
+      // What it said before may arrive after the error itself, but not after this.
       worker.on('exit', (code) => {
-        const why = this.#why ?? `its exit code is ${code}; does a function call process.exit?`;
-        for (const load of this.#loads.values()) load.reject(new Error(`a worker ended while it was loading: ${why}`));
-        resolve(why);
+        const why = this.#why ?? `Its exit code is ${code}; does a function call process.exit?`;
+        resolve(this.#failing + why);
       });
     });
-  }
-
-  /** Has it import a program and join its pool, unless it has; resolves to the program's description. */
-  load(number: number, address: string): Promise<string> {
-    const known = this.#loads.get(number);
-    if (known !== undefined) return known.description;
-    const load = newLoad();
-    this.#loads.set(number, load);
-    this.#tell({ type: 'load', number, address });
-    return load.description;
+    this.joined = new Promise((resolve, reject) => {
+      worker.on('message', (message: FromWorker) => {
+        if (message.type === 'joined') resolve(message.description);
+        else if (message.type === 'failing') this.#failing ||= whatFails(message);
+        else reject(Object.assign(new Error(message.message), { stack: message.stack ?? message.message }));
+      });
+      void this.ended.then((why) => reject(new Error(`a worker ended while it was loading: ${why}`)));
+    });
+    // Whoever waits for it hears of a failure all the same.
+    this.joined.catch(() => {});
   }
 
   /** The engine has the program. */
-  loaded(number: number, holdsInserts: readonly string[]): void {
-    for (const older of this.#loads.keys()) if (older < number) this.#loads.delete(older);
-    this.#tell({ type: 'loaded', number, holdsInserts });
+  loaded(holdsInserts: readonly string[]): void {
+    this.#worker.postMessage({ holdsInserts } satisfies ToWorker);
   }
 
   /** Ends it, whatever it is doing. */
@@ -51,31 +51,10 @@ export class WorkerHandle {
     this.#why ??= why;
     await this.#worker.terminate();
   }
-
-  #tell(message: ToWorker): void {
-    this.#worker.postMessage(message);
-  }
-
-  #hear(message: FromWorker): void {
-    const load = this.#loads.get(message.number);
-    if (message.type === 'joined') load?.resolve(message.description);
-    else load?.reject(Object.assign(new Error(message.message), { stack: message.stack ?? message.message }));
-  }
 }
 
-interface Load {
-  readonly description: Promise<string>;
-  readonly resolve: (description: string) => void;
-  readonly reject: (error: Error) => void;
-}
-
-function newLoad(): Load {
-  let resolve: Load['resolve'] = () => {};
-  let reject: Load['reject'] = () => {};
-  const description = new Promise<string>((...settle) => {
-    [resolve, reject] = settle;
-  });
-  // Whoever waits for it hears of a failure all the same.
-  description.catch(() => {});
-  return { description, resolve, reject };
+function whatFails({ fn, origin }: FromWorker & { readonly type: 'failing' }): string {
+  return origin === 'unhandledRejection'
+    ? `${fn} has left a promise behind that was rejected, and nobody caught that: `
+    : `${fn} has left something behind that threw when it ran, and nobody caught that: `;
 }

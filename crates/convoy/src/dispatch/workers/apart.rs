@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::pool::Running;
 use super::{CallId, CallLink, FunctionHost, Invocation, Worker, Workers};
 use crate::error::Failure;
 
@@ -19,8 +20,11 @@ pub(super) struct Apart(pub Arc<Workers>);
 
 impl FunctionHost for Apart {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        // Where the task has ended, so has the call: its link is dropped.
-        drop(self.0.lost.send((invocation, link)));
+        // What had to be ended would keep the next host, too.
+        if !self.0.pool.lock().blockers.contains(&invocation.function) {
+            // Where the task has ended, so has the call: its link is dropped.
+            drop(self.0.lost.send((invocation, link)));
+        }
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {
@@ -53,8 +57,10 @@ pub(super) async fn one_by_one(
         {
             let Some(workers) = workers.upgrade() else { return };
             worker.at_risk.store(true, Ordering::Relaxed);
-            workers.pool.lock().assign(invocation.call, &worker, Some(running));
-            workers.start_on(worker.clone(), invocation, link);
+            let running = Running { _apart: Some(running), ..Running::of(&invocation, &worker) };
+            workers.pool.lock().assign(&invocation, running);
+            let link = workers.counted(invocation.call, link);
+            worker.start(invocation, link);
         }
         // Answered by being dropped, when the call ends.
         tokio::time::timeout(HARMLESS, ended).await.ok();

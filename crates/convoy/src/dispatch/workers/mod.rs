@@ -3,18 +3,19 @@
 //!
 //! Hosts come and go. One that goes takes its calls with it, which is told by
 //! their links being dropped; where there is none, calls wait for one to come.
-//! One that is busy is asked for signs of life: it gets no more calls while it
-//! gives none, and when a call was given up there for its time limit and even
-//! then none comes, it is reported as stuck. A loop that never ends holds up
-//! nobody else, and whoever owns the thread can replace it.
+//! One that is busy is asked for signs of life. While it gives none it gets no
+//! more calls, those it has not begun go to another, and calls of the function
+//! that keeps its thread are kept from the last host that answers. Where none
+//! answers, the owner of the threads is asked for a spare; and one that gives no
+//! sign after a call was given up there for its time limit is reported as stuck.
 
 mod apart;
+mod pool;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,8 +24,33 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, FunctionHost, Invocation, WorkerId};
+use super::{CallId, CallLink, FunctionHost, Invocation, Silence, WorkerId};
 use crate::error::{Code, Failure};
+use pool::{Pool, Running, Seat};
+
+/// What the owner of the threads is told of them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// None of them has given a sign for a second: one more should come. Told
+    /// once, until one answers again or goes.
+    AllSilent {
+        /// What keeps them, in words.
+        why: String,
+    },
+    /// It answers again after it had been silent for long.
+    Recovered(WorkerId),
+    /// It gives no sign after a call took too long there.
+    Stuck {
+        /// Which one.
+        worker: WorkerId,
+        /// What keeps it, in words.
+        why: String,
+    },
+    /// It was drained, and its calls are over.
+    Drained(WorkerId),
+    /// Other code is in place, and no call runs on this any more.
+    Over,
+}
 
 /// The hosts of one program.
 pub struct Workers {
@@ -37,53 +63,28 @@ pub struct Workers {
     arrived: Arc<Notify>,
     /// How long a host may give no sign once a call was given up on it.
     patience: Duration,
-    stuck: Box<dyn Fn(WorkerId) + Send + Sync>,
-}
-
-#[derive(Default)]
-struct Pool {
-    workers: Vec<Seat>,
-    /// The calls that are not over.
-    calls: HashMap<CallId, Running>,
-    /// Calls for which no host was there. The dispatcher bounds how many calls
-    /// there are at all.
-    waiting: VecDeque<(Invocation, CallLink)>,
-    /// No host comes any more.
-    retired: bool,
-}
-
-/// Where a call runs.
-struct Running {
-    worker: Arc<Worker>,
-    /// Dropped when it ends; only of one that runs apart.
-    _apart: Option<oneshot::Sender<()>>,
-}
-
-/// A host's place, and the task that watches it.
-struct Seat {
-    worker: Arc<Worker>,
-    _watch: AbortOnDropHandle<()>,
+    tell: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 struct Worker {
     id: WorkerId,
     host: Arc<dyn FunctionHost>,
     calls: AtomicUsize,
-    /// It owes a sign of life.
-    silent: AtomicBool,
     /// A call runs there that may end it.
     at_risk: AtomicBool,
     /// A call was given up on it, and it has given no sign since.
     gave_up: AtomicBool,
+    /// Somebody wants to know whether it answers, busy or not.
+    asked: AtomicBool,
     /// Wakes its watch.
     busy: Notify,
 }
 
 impl Workers {
-    /// None yet. `stuck` is told of hosts that give no sign for `patience` after
-    /// a call has passed its time limit there; it must not block. Needs a runtime
-    /// around it, as does [`Workers::join`].
-    pub fn new(patience: Duration, stuck: impl Fn(WorkerId) + Send + Sync + 'static) -> Arc<Workers> {
+    /// None yet. `tell` hears of what their owner has to do; it must not block.
+    /// `patience` is how long one may give no sign after a call has passed its time
+    /// limit there. Needs a runtime around it, as does [`Workers::join`].
+    pub fn new(patience: Duration, tell: impl Fn(Notice) + Send + Sync + 'static) -> Arc<Workers> {
         let (lost, runs) = mpsc::unbounded_channel();
         let arrived = Arc::new(Notify::new());
         Arc::new_cyclic(|this| Workers {
@@ -93,7 +94,7 @@ impl Workers {
             _apart: AbortOnDropHandle::new(tokio::spawn(apart::one_by_one(this.clone(), runs, arrived.clone()))),
             arrived,
             patience,
-            stuck: Box::new(stuck),
+            tell: Box::new(tell),
         })
     }
 
@@ -103,57 +104,99 @@ impl Workers {
             id,
             host,
             calls: AtomicUsize::new(0),
-            silent: AtomicBool::new(false),
             at_risk: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             busy: Notify::new(),
         });
         let watch = tokio::spawn(watch::until_gone(self.this.clone(), worker.clone(), self.patience));
-        let waiting = {
-            let mut pool = self.pool.lock();
-            pool.workers.push(Seat { worker, _watch: AbortOnDropHandle::new(watch) });
-            std::mem::take(&mut pool.waiting)
-        };
+        self.pool.lock().add(Seat::new(worker, AbortOnDropHandle::new(watch)));
         self.arrived.notify_one();
-        for (invocation, link) in waiting {
-            self.start(invocation, link);
-        }
+        self.place_waiting();
+        self.relieve_silent();
     }
 
     /// A host has gone. Whoever owned it has dropped, or drops, the links of its
     /// calls.
     pub fn leave(&self, id: WorkerId) {
-        let gone = {
-            let mut pool = self.pool.lock();
-            let (gone, stay) = std::mem::take(&mut pool.workers).into_iter().partition(|seat| seat.worker.id == id);
-            pool.workers = stay;
-            let gone: Vec<Seat> = gone;
-            gone
-        };
+        let (gone, functions) = self.pool.lock().remove(id);
+        if !functions.is_empty() {
+            tracing::warn!("a worker ended while it ran {}", functions.join(", "));
+        }
         // Dropped outside of the lock: a host may hold what needs it.
         drop(gone);
+        self.place_waiting();
+    }
+
+    /// This host gets no more calls; once those it has are over, that is told.
+    pub fn drain(&self, id: WorkerId) {
+        if self.pool.lock().drain(id) {
+            (self.tell)(Notice::Drained(id));
+        }
     }
 
     /// How many hosts there are.
     pub fn count(&self) -> usize {
-        self.pool.lock().workers.len()
+        self.pool.lock().seats.len()
     }
 
-    fn start_on(&self, worker: Arc<Worker>, invocation: Invocation, link: CallLink) {
-        let (this, call) = (self.this.clone(), invocation.call);
-        let link = link.at_end(move || {
+    /// Those that give no sign now.
+    pub fn silent(&self) -> Vec<WorkerId> {
+        self.pool.lock().seats.iter().filter(|seat| seat.silence.is_some()).map(|seat| seat.worker.id).collect()
+    }
+
+    /// Gives a call to a host, or keeps it until one can have it.
+    fn place(&self, invocation: Invocation, link: CallLink) {
+        if link.is_over() {
+            return;
+        }
+        let mut pool = self.pool.lock();
+        let chosen = pool.choose().filter(|_| pool.retired || !pool.would_silence_the_last(&invocation.function));
+        match chosen {
+            Some(worker) => {
+                pool.assign(&invocation, Running::of(&invocation, &worker));
+                drop(pool);
+                worker.start(invocation, link);
+            }
+            None if pool.retired => drop(pool),
+            None => pool.waiting.push_back((invocation, link)),
+        }
+    }
+
+    /// Has another look at the calls that wait.
+    fn place_waiting(&self) {
+        let waiting = std::mem::take(&mut self.pool.lock().waiting);
+        for (invocation, link) in waiting {
+            self.place(invocation, link);
+        }
+    }
+
+    /// Gives calls that silent hosts have not begun to those that answer.
+    fn relieve_silent(&self) {
+        let relieved = self.pool.lock().relievable();
+        for (worker, calls) in relieved {
+            for (invocation, link) in worker.host.take_back(&calls) {
+                self.pool.lock().unassign(invocation.call);
+                self.place(invocation, link);
+            }
+        }
+    }
+
+    /// The link of a call, which says here when the call is over for its host.
+    fn counted(&self, call: CallId, link: CallLink) -> CallLink {
+        let this = self.this.clone();
+        link.at_end(move || {
             if let Some(workers) = this.upgrade() {
                 workers.ended(call);
             }
-        });
-        worker.busy.notify_one();
-        worker.host.start(invocation, link);
+        })
     }
 
     fn ended(&self, call: CallId) {
-        let ended = self.pool.lock().calls.remove(&call);
-        if let Some(Running { worker, _apart }) = ended {
-            worker.calls.fetch_sub(1, Ordering::Relaxed);
+        let (running, drained) = self.pool.lock().end(call);
+        drop(running);
+        if let Some(id) = drained {
+            (self.tell)(Notice::Drained(id));
         }
     }
 
@@ -162,33 +205,23 @@ impl Workers {
     }
 }
 
-impl Pool {
-    fn choose(&self) -> Option<Arc<Worker>> {
-        let load = |seat: &&Seat| {
-            let Worker { silent, at_risk, calls, .. } = &*seat.worker;
-            (silent.load(Ordering::Relaxed), at_risk.load(Ordering::Relaxed), calls.load(Ordering::Relaxed))
-        };
-        self.workers.iter().min_by_key(load).map(|seat| seat.worker.clone())
+impl Drop for Workers {
+    fn drop(&mut self) {
+        (self.tell)(Notice::Over);
     }
+}
 
-    fn assign(&mut self, call: CallId, worker: &Arc<Worker>, apart: Option<oneshot::Sender<()>>) {
-        worker.calls.fetch_add(1, Ordering::Relaxed);
-        self.calls.insert(call, Running { worker: worker.clone(), _apart: apart });
+impl Worker {
+    fn start(&self, invocation: Invocation, link: CallLink) {
+        self.busy.notify_one();
+        self.host.start(invocation, link);
     }
 }
 
 impl FunctionHost for Workers {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        let mut pool = self.pool.lock();
-        let Some(worker) = pool.choose() else {
-            if !pool.retired {
-                pool.waiting.push_back((invocation, link));
-            }
-            return;
-        };
-        pool.assign(invocation.call, &worker, None);
-        drop(pool);
-        self.start_on(worker, invocation, link);
+        let link = self.counted(invocation.call, link);
+        self.place(invocation, link);
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {
@@ -213,8 +246,26 @@ impl FunctionHost for Workers {
         }
     }
 
+    fn ping(&self, answered: oneshot::Sender<()>) {
+        // Dropped unanswered where there is none.
+        let chosen = self.pool.lock().choose();
+        if let Some(worker) = chosen {
+            worker.host.ping(answered);
+        }
+    }
+
+    fn silence(&self) -> Option<Silence> {
+        let pool = self.pool.lock();
+        for seat in &pool.seats {
+            // One that is idle was not asked for long.
+            seat.worker.asked.store(true, Ordering::Relaxed);
+            seat.worker.busy.notify_one();
+        }
+        pool.silence()
+    }
+
     fn at(self: Arc<Self>, id: WorkerId) -> Option<Arc<dyn FunctionHost>> {
-        let worker = self.pool.lock().workers.iter().find(|seat| seat.worker.id == id)?.worker.clone();
+        let worker = self.pool.lock().seat(id)?.worker.clone();
         Some(Arc::new(OneWorker { workers: self, worker }))
     }
 
@@ -241,8 +292,10 @@ struct OneWorker {
 
 impl FunctionHost for OneWorker {
     fn start(&self, invocation: Invocation, link: CallLink) {
-        self.workers.pool.lock().assign(invocation.call, &self.worker, None);
-        self.workers.start_on(self.worker.clone(), invocation, link);
+        let running = Running { movable: false, ..Running::of(&invocation, &self.worker) };
+        self.workers.pool.lock().assign(&invocation, running);
+        let link = self.workers.counted(invocation.call, link);
+        self.worker.start(invocation, link);
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {

@@ -6,7 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::watch::PULSE;
 use super::*;
 use crate::dispatch::host::FromHost;
-use crate::dispatch::{Outcome, Rest, Work};
+use crate::dispatch::{Activity, Outcome, Rest, Work};
+use std::collections::HashMap;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -16,6 +17,9 @@ struct Noting {
     links: Mutex<HashMap<CallId, CallLink>>,
     told: Mutex<Vec<String>>,
     is_stuck: AtomicBool,
+    /// What it was given and has not begun, while it is stuck.
+    unbegun: Mutex<Vec<(Invocation, CallLink)>>,
+    current: Mutex<Option<CallId>>,
     unanswered: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
@@ -33,13 +37,30 @@ impl Noting {
 
     fn recover(&self) {
         self.is_stuck.store(false, Ordering::Relaxed);
+        for (invocation, link) in std::mem::take(&mut *self.unbegun.lock()) {
+            self.start(invocation, link);
+        }
         self.unanswered.lock().drain(..).for_each(|sign| sign.send(()).unwrap_or_default());
     }
 }
 
 impl FunctionHost for Noting {
     fn start(&self, invocation: Invocation, link: CallLink) {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            self.unbegun.lock().push((invocation, link));
+            return;
+        }
+        *self.current.lock() = Some(invocation.call);
         self.links.lock().insert(invocation.call, link);
+    }
+
+    fn take_back(&self, calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+        self.unbegun.lock().extract_if(.., |(invocation, _)| calls.contains(&invocation.call)).collect()
+    }
+
+    fn activity(&self) -> Activity {
+        let calls: Vec<CallId> = self.links.lock().keys().copied().collect();
+        Activity { begun: 0, current: *self.current.lock(), calls }
     }
 
     fn results(&self, call: CallId, _batch: u32, results: String) {
@@ -63,22 +84,49 @@ impl FunctionHost for Noting {
 struct Testing {
     workers: Arc<Workers>,
     hosts: Vec<Arc<Noting>>,
-    stuck: mpsc::UnboundedReceiver<WorkerId>,
+    notices: mpsc::UnboundedReceiver<Notice>,
 }
 
 fn workers(count: u32) -> Testing {
-    let (tell, stuck) = mpsc::unbounded_channel();
-    let workers = Workers::new(PATIENCE, move |id| tell.send(id).expect("the test listens"));
+    let (tell, notices) = mpsc::unbounded_channel();
+    // At its end the test listens no more.
+    let workers = Workers::new(PATIENCE, move |notice| tell.send(notice).unwrap_or_default());
     let hosts: Vec<Arc<Noting>> = (0..count).map(|_| Arc::default()).collect();
     for (id, host) in (0..).zip(&hosts) {
         workers.join(WorkerId(id), host.clone());
     }
-    Testing { workers, hosts, stuck }
+    Testing { workers, hosts, notices }
 }
 
 impl Testing {
     fn start(&self, call: u64) -> mpsc::Receiver<FromHost> {
         start_on(&*self.workers, call)
+    }
+
+    fn start_function(&self, call: u64, function: &str) -> mpsc::Receiver<FromHost> {
+        start_function_on(&*self.workers, call, function)
+    }
+
+    /// Waits for the notice that this finds something in.
+    async fn told<T>(&mut self, find: impl Fn(&Notice) -> Option<T>) -> T {
+        loop {
+            let notice = self.notices.recv().await.expect("the workers are still there");
+            if let Some(found) = find(&notice) {
+                return found;
+            }
+        }
+    }
+
+    async fn told_of_stuck(&mut self) -> (WorkerId, String) {
+        self.told(|notice| match notice {
+            Notice::Stuck { worker, why } => Some((*worker, why.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    fn was_told_of_stuck(&mut self) -> bool {
+        std::iter::from_fn(|| self.notices.try_recv().ok()).any(|notice| matches!(notice, Notice::Stuck { .. }))
     }
 
     fn started(&self) -> Vec<Vec<u64>> {
@@ -91,8 +139,13 @@ impl Testing {
 }
 
 fn start_on(host: &dyn FunctionHost, call: u64) -> mpsc::Receiver<FromHost> {
+    start_function_on(host, call, "messages.list")
+}
+
+fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc::Receiver<FromHost> {
     let (link, messages) = CallLink::new();
-    let invocation = Invocation { call: CallId(call), work: Work::Function(0), input: "{}".into(), request: None };
+    let (work, input) = (Work::Function(0), "{}".into());
+    let invocation = Invocation { call: CallId(call), work, function: function.into(), input, request: None };
     host.start(invocation, link);
     messages
 }
@@ -154,14 +207,14 @@ async fn nobody_waits_for_workers_of_code_that_was_replaced() {
 #[tokio::test(start_paused = true)]
 async fn one_that_gives_no_sign_gets_no_calls_until_it_does() {
     let mut it = workers(2);
-    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _first = it.start(1);
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(PULSE * 3).await;
     let _open: Vec<_> = (2..=5).map(|call| it.start(call)).collect();
     assert_eq!(it.started(), [vec![1], vec![2, 3, 4, 5]]);
     // Long work is none of our business while nobody has been kept waiting.
     tokio::time::sleep(PATIENCE * 10).await;
-    assert!(it.stuck.try_recv().is_err());
+    assert!(!it.was_told_of_stuck());
     it.hosts[0].recover();
     tokio::time::sleep(PULSE * 3).await;
     let _sixth = it.start(6);
@@ -171,12 +224,15 @@ async fn one_that_gives_no_sign_gets_no_calls_until_it_does() {
 #[tokio::test(start_paused = true)]
 async fn one_that_gives_no_sign_after_a_call_was_given_up_is_stuck() {
     let mut it = workers(2);
-    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _first = it.start(1);
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    tokio::time::sleep(PULSE * 4).await;
     it.give_up(1);
     tokio::time::sleep(PATIENCE / 2).await;
-    assert!(it.stuck.try_recv().is_err(), "not yet");
-    assert_eq!(it.stuck.recv().await, Some(WorkerId(0)));
+    assert!(!it.was_told_of_stuck(), "not yet");
+    let (worker, why) = it.told_of_stuck().await;
+    assert_eq!(worker, WorkerId(0));
+    assert!(why.starts_with("messages.list has kept its thread busy since "), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +243,7 @@ async fn one_that_answers_after_a_call_was_given_up_is_not() {
         it.give_up(call);
         tokio::time::sleep(PATIENCE).await;
     }
-    assert!(it.stuck.try_recv().is_err());
+    assert!(!it.was_told_of_stuck());
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,4 +275,75 @@ async fn calls_that_have_lost_a_host_wait_for_one_as_long_as_one_may_come() {
     it.workers.leave(WorkerId(1));
     it.workers.retire();
     assert!(start_on(&*apart, 2).recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_none_answers_a_spare_is_asked_for_once_and_takes_what_was_not_begun() {
+    let mut it = workers(1);
+    let _loop = it.start_function(1, "messages.loop");
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    let _queued = [it.start(2), it.start(3)];
+    let why = it.told(|notice| match notice {
+        Notice::AllSilent { why } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.await.starts_with("messages.loop has kept its thread busy since "));
+    tokio::time::sleep(PATIENCE).await;
+    assert!(it.notices.try_recv().is_err(), "asked for once");
+    let silence = it.workers.silence().expect("none answers");
+    assert!(silence.since.elapsed() >= PATIENCE);
+    let spare = Arc::new(Noting::default());
+    it.workers.join(WorkerId(7), spare.clone());
+    assert_eq!(spare.started(), [2, 3], "each is begun in one place");
+    assert!(it.workers.silence().is_none());
+    // What keeps the one is kept from the last.
+    let _again = it.start_function(4, "messages.loop");
+    assert_eq!(spare.started(), [2, 3]);
+    it.hosts[0].recover();
+    assert_eq!(it.told(|notice| (*notice == Notice::Recovered(WorkerId(0))).then_some(())).await, ());
+    tokio::time::sleep(PULSE).await;
+    assert_eq!(it.started(), [vec![1, 4]]);
+    // The spare goes when its calls are over.
+    it.workers.drain(WorkerId(7));
+    spare.answer(2);
+    let _fresh = it.start(5);
+    assert_eq!(it.started(), [vec![1, 4, 5]]);
+    assert!(it.notices.try_recv().is_err(), "not yet");
+    spare.answer(3);
+    assert_eq!(it.notices.recv().await, Some(Notice::Drained(WorkerId(7))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_a_silent_host_has_not_begun_go_to_another() {
+    let it = workers(2);
+    let _first = it.start(1);
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    let _second = it.start(2);
+    let _third = it.start(3);
+    assert_eq!(it.started(), [vec![1], vec![2]], "the third waits where nobody knows yet");
+    tokio::time::sleep(PULSE * 4).await;
+    assert_eq!(it.started(), [vec![1], vec![2, 3]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_kept_a_host_until_that_was_ended_is_not_run_again() {
+    let it = workers(2);
+    let _loop = it.start_function(1, "messages.loop");
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    tokio::time::sleep(PULSE * 4).await;
+    it.workers.leave(WorkerId(0));
+    let apart = it.workers.clone().apart().expect("there are several");
+    assert!(start_function_on(&*apart, 2, "messages.loop").recv().await.is_none());
+    let _innocent = start_on(&*apart, 3);
+    tokio::time::sleep(PULSE).await;
+    assert_eq!(it.hosts[1].started(), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_is_told_when_no_call_is_left_of_code_that_was_replaced() {
+    let mut it = workers(1);
+    let _open = it.start(1);
+    it.workers.retire();
+    it.workers = Workers::new(PATIENCE, |_| {});
+    assert_eq!(it.notices.recv().await, Some(Notice::Over));
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::{Worker, Workers};
+use super::pool::SPARE_AFTER;
+use super::{Notice, Worker, Workers};
 
 /// Between two questions to a busy host, and how long it may take to answer
 /// before others are preferred.
@@ -16,45 +18,109 @@ pub(super) const PULSE: Duration = Duration::from_millis(100);
 pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, patience: Duration) {
     loop {
         worker.busy.notified().await;
-        while worker.calls.load(Ordering::Relaxed) > 0 || worker.gave_up.load(Ordering::Relaxed) {
+        while worker.is_watched() {
             tokio::time::sleep(PULSE).await;
             // What is given up from now on, an answer to this says nothing of.
             let gave_up = worker.gave_up.swap(false, Ordering::Relaxed);
+            worker.asked.store(false, Ordering::Relaxed);
             let (answered, mut sign) = oneshot::channel();
+            let asked = Instant::now();
             worker.host.ping(answered);
-            if tokio::time::timeout(PULSE, &mut sign).await.is_ok() {
+            if worker.gives_sign(&mut sign).await {
                 continue;
             }
-            worker.silent.store(true, Ordering::Relaxed);
             if gave_up {
                 worker.gave_up.store(true, Ordering::Relaxed);
             }
-            if owes_too_long(&worker, &mut sign, patience).await {
-                tracing::error!(worker = worker.id.0, "a worker has not answered since a call took too long there");
-                if let Some(workers) = workers.upgrade() {
-                    (workers.stuck)(worker.id);
-                }
-                return;
-            }
-            worker.silent.store(false, Ordering::Relaxed);
+            let silence = Silent { workers: &workers, worker: &worker, since: asked, patience };
+            silence.until_sign(&mut sign).await;
             worker.gave_up.store(false, Ordering::Relaxed);
         }
     }
 }
 
-/// Waits for the sign. True where none has come for `patience` since a call was
-/// given up.
-async fn owes_too_long(worker: &Worker, sign: &mut oneshot::Receiver<()>, patience: Duration) -> bool {
-    let mut owed = Duration::ZERO;
-    while owed < patience {
-        tokio::select! {
-            // Where it is dropped unanswered the host has gone, as its owner tells.
-            _ = &mut *sign => return false,
-            () = tokio::time::sleep(PULSE) => {}
-        }
-        if worker.gave_up.load(Ordering::Relaxed) {
-            owed += PULSE;
+impl Worker {
+    fn is_watched(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
+            || self.gave_up.load(Ordering::Relaxed)
+            || self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether it answers within a pulse, or has begun something meanwhile.
+    async fn gives_sign(&self, sign: &mut oneshot::Receiver<()>) -> bool {
+        let before = self.host.activity().begun;
+        match tokio::time::timeout(PULSE, sign).await {
+            Ok(Ok(())) => true,
+            // Dropped unanswered: the host goes, and with it this task.
+            Ok(Err(_gone)) => std::future::pending().await,
+            Err(_elapsed) => self.host.activity().begun != before,
         }
     }
-    true
+}
+
+/// A host that gives no sign.
+struct Silent<'a> {
+    workers: &'a Weak<Workers>,
+    worker: &'a Worker,
+    since: Instant,
+    patience: Duration,
+}
+
+impl Silent<'_> {
+    /// Waits for the sign; relieves the host of its calls, and says what is due.
+    async fn until_sign(&self, sign: &mut oneshot::Receiver<()>) {
+        self.note();
+        let (mut silent, mut owed, mut named) = (PULSE, Duration::ZERO, false);
+        while !self.worker.gives_sign(sign).await {
+            silent += PULSE;
+            let Some(workers) = self.workers.upgrade() else { return };
+            workers.relieve_silent();
+            if silent >= SPARE_AFTER {
+                self.name(&workers, &mut named);
+            }
+            if self.worker.gave_up.load(Ordering::Relaxed) {
+                owed += PULSE;
+            }
+            if owed >= self.patience {
+                // Where its owner lets it be, it is told of again.
+                owed = Duration::ZERO;
+                let why = self.why(&workers);
+                tracing::error!(
+                    worker = self.worker.id.0,
+                    "a thread has not answered since a call took too long there: {why}"
+                );
+                (workers.tell)(Notice::Stuck { worker: self.worker.id, why });
+            }
+        }
+        let Some(workers) = self.workers.upgrade() else { return };
+        workers.pool.lock().recovered(self.worker.id);
+        if named {
+            (workers.tell)(Notice::Recovered(self.worker.id));
+        }
+        workers.place_waiting();
+    }
+
+    fn note(&self) {
+        if let Some(workers) = self.workers.upgrade() {
+            workers.pool.lock().silent(self.worker.id, self.since);
+        }
+    }
+
+    /// Names once what keeps the host, and asks for a spare where none answers.
+    fn name(&self, workers: &Workers, named: &mut bool) {
+        if !std::mem::replace(named, true) {
+            self.note();
+            tracing::warn!(worker = self.worker.id.0, "nothing else runs on a thread meanwhile: {}", self.why(workers));
+        }
+        let wanted = workers.pool.lock().wants_spare();
+        if wanted {
+            (workers.tell)(Notice::AllSilent { why: self.why(workers) });
+        }
+    }
+
+    fn why(&self, workers: &Workers) -> String {
+        let pool = workers.pool.lock();
+        let silence = pool.seat(self.worker.id).and_then(|seat| seat.silence.as_ref());
+        silence.map(|silence| silence.why.clone()).unwrap_or_default()
+    }
 }

@@ -1,10 +1,15 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describeFunctions } from '../../server/program.js';
+import { importProgram } from '../../server/program-module.js';
 import { removeOldBuilds } from './bundle.js';
 import { compileProject } from './compile.js';
+import { describeCode } from './describe.js';
+import type { Inspect } from './inspect.js';
+import { loadBundle } from './load.js';
 import { CodeProblem } from './problem.js';
 import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './project.test-kit.js';
 
@@ -17,7 +22,12 @@ beforeEach(async () => {
 });
 afterEach(() => project.remove());
 
-const compile = () => compileProject(project.layout);
+/** Code is looked at in this thread; that a thread of its own does, the tests of `convoy dev` show. */
+const inspectHere: Inspect = async (...code) => describeCode(await loadBundle(...code));
+const compile = async () => {
+  const compiled = await compileProject(project.layout, inspectHere);
+  return { ...compiled, source: await importProgram(pathToFileURL(compiled.program).href) };
+};
 const names = async () => describeFunctions((await compile()).source.functions).map(({ name }) => name);
 const generated = (name: string) => readFile(path.join(project.layout.generatedFolder, name), 'utf8');
 

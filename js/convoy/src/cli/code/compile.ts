@@ -10,49 +10,53 @@ import path from 'node:path';
 import {
   arrangeFunctions,
   asImport,
-  type FunctionFolder,
-  FunctionLeaf,
   generateFiles,
   NameCollision,
   type Project,
   writeGenerated,
 } from '../../codegen/index.js';
-import { defOf } from '../../schema/index.js';
-import type { ProgramSource } from '../../server/program.js';
 import type { ProjectLayout } from '../options.js';
 import { type Bundle, bundleProject, type GeneratedSource } from './bundle.js';
-import { asPosix, findProjectFiles, type ProjectFiles } from './files.js';
-import { type LoadedCode, type LoadedFunction, loadBundle } from './load.js';
+import { asPosix, findProjectFiles } from './files.js';
+import { type Inspect, type InspectedCode, inspectOnThread } from './inspect.js';
 import { CodeProblem } from './problem.js';
+import { writeProgram } from './program-file.js';
 
 export interface CompiledProject {
-  readonly source: ProgramSource;
+  /** The module that exports the program. */
+  readonly program: string;
   /** Names the code: equal hashes are the same code. */
   readonly hash: string;
   /** Every file the code was made from, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
+  readonly tableCount: number;
   /** Generated files whose text changed. */
   readonly written: readonly string[];
 }
 
 /** Throws a CodeProblem for whatever is wrong in the user's code; `_generated/` is then left as it is. */
-export async function compileProject(layout: ProjectLayout): Promise<CompiledProject> {
+export async function compileProject(
+  layout: ProjectLayout,
+  inspect: Inspect = inspectOnThread,
+): Promise<CompiledProject> {
   const files = await findProjectFiles(layout);
-  const first = await loadSomehow(layout, files);
-  const functions = arrange(first.code.functions);
+  const load: Load = async (generated) => {
+    const bundle = await bundleProject(layout, files, generated);
+    return { generated, bundle, code: await inspect(bundle, files, layout) };
+  };
+  const first = await loadSomehow(layout, load);
+  checkNames(first.code);
   const written = await writeGenerated(layout.generatedFolder, generateFiles(describe(first.code, layout)));
   const upToDate = first.generated === 'files' && !written.includes('api.ts');
-  const { code, bundle } = upToDate ? first : await load(layout, files, 'files');
+  const { code, bundle } = upToDate ? first : await load('files');
+  checkNames(code);
   return {
-    source: {
-      schema: code.schema,
-      functions: treeOf(upToDate ? functions : arrange(code.functions)),
-      createContext: code.createContext,
-    },
+    program: await writeProgram(bundle, code, files, layout),
     hash: bundle.hash,
     inputs: bundle.inputs,
     functionCount: code.functions.length,
+    tableCount: code.tables.length,
     written,
   };
 }
@@ -60,52 +64,38 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
 interface Loading {
   readonly generated: GeneratedSource;
   readonly bundle: Bundle;
-  readonly code: LoadedCode;
+  readonly code: InspectedCode;
 }
 
-async function loadSomehow(layout: ProjectLayout, files: ProjectFiles): Promise<Loading> {
+type Load = (generated: GeneratedSource) => Promise<Loading>;
+
+async function loadSomehow(layout: ProjectLayout, load: Load): Promise<Loading> {
   if (existsSync(path.join(layout.generatedFolder, 'api.ts'))) {
     try {
-      return await load(layout, files, 'files');
+      return await load('files');
     } catch (error) {
       if (!(error instanceof CodeProblem)) throw error;
       // What is wrong with the code itself, the stand-ins bring to light too.
     }
   }
-  return load(layout, files, 'stubs');
+  return load('stubs');
 }
 
-async function load(layout: ProjectLayout, files: ProjectFiles, generated: GeneratedSource): Promise<Loading> {
-  const bundle = await bundleProject(layout, files, generated);
-  return { generated, bundle, code: await loadBundle(bundle, files, layout) };
-}
-
-function arrange(functions: readonly LoadedFunction[]): FunctionFolder<LoadedFunction> {
+function checkNames({ functions }: InspectedCode): void {
   try {
-    return arrangeFunctions(functions);
+    arrangeFunctions(functions);
   } catch (error) {
     if (!(error instanceof NameCollision)) throw error;
     throw new CodeProblem([{ text: error.message, location: null }], { cause: error });
   }
 }
 
-function treeOf(folder: FunctionFolder<LoadedFunction>): Record<string, unknown> {
-  const tree: Record<string, unknown> = Object.create(null);
-  for (const [segment, node] of Object.entries(folder)) {
-    tree[segment] = node instanceof FunctionLeaf ? node.value.definition : treeOf(node);
-  }
-  return tree;
-}
-
-function describe(code: LoadedCode, layout: ProjectLayout): Project {
+function describe({ schemaExport, tables, functions, hasContext }: InspectedCode, layout: ProjectLayout): Project {
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {
-    schema: { module: importOf(layout.schemaFile), exportName: code.schemaExport },
-    tables: Object.entries(code.schema.tables).map(([name, table]) => ({
-      name,
-      isUnion: defOf(table.schema).type === 'union',
-    })),
-    functions: code.functions,
-    contextModule: code.createContext ? importOf(layout.serverFile) : null,
+    schema: { module: importOf(layout.schemaFile), exportName: schemaExport },
+    tables,
+    functions,
+    contextModule: hasContext ? importOf(layout.serverFile) : null,
   };
 }

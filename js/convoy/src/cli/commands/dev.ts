@@ -26,26 +26,17 @@ const ordinary: DevSurroundings = { cwd: process.cwd(), createConvoy };
 
 /** Resolves when told to stop and everything has stopped; with `--once`, when everything is up to date. */
 export async function runDev(flags: DevFlags, terminal: Terminal, around = ordinary): Promise<void> {
-  const signals = listenForSignals();
-  // A promise that user code forgot must not take the server down while somebody works on that code.
-  const forgotten = (reason: unknown) => {
-    terminal.fail(`A promise in your code was rejected and nobody handled it: ${describeReason(reason)}`);
-  };
-  process.on('unhandledRejection', forgotten);
-  // Stacks name the user's own files.
-  process.setSourceMapsEnabled(true);
+  const signalled = listenForSignals();
   const layout = layoutOf(flags, around.cwd);
   for (const file of loadEnvFiles(layout.root, around.cwd)) terminal.detail(`loaded ${file}`);
   const stops: (() => Promise<void>)[] = [];
   try {
     const options = devOptionsOf(flags, process.env);
     const up = bringUp({ layout, options, terminal, around, stops });
-    const stopped = await Promise.race([up.then(() => null), signals.told]);
-    if (stopped === null && (options.watch || options.serve)) await signals.told;
+    const stopped = await Promise.race([up.then(() => null), signalled]);
+    if (stopped === null && (options.watch || options.serve)) await signalled;
   } finally {
     await takeDown(stops, terminal);
-    process.off('unhandledRejection', forgotten);
-    signals.forget();
   }
 }
 
@@ -71,9 +62,9 @@ async function bringUp({ layout, options, terminal, around, stops }: BringUp): P
   const app = new DevApp({
     layout,
     terminal,
-    open: async (source) => {
+    open: async (program) => {
       try {
-        return await around.createConvoy({ ...source, ...engine });
+        return await around.createConvoy({ program, ...engine });
       } catch (error) {
         throw withDatabase(error, database.shown);
       }
@@ -127,8 +118,4 @@ async function takeDown(stops: readonly (() => Promise<void>)[], terminal: Termi
     for (const stop of [...stops].reverse()) await stop();
     step.result('Stopped');
   });
-}
-
-function describeReason(reason: unknown): string {
-  return reason instanceof Error ? (reason.stack ?? reason.message) : String(reason);
 }

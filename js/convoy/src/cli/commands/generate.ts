@@ -13,8 +13,8 @@ export async function runGenerate(flags: ProjectFlags, terminal: Terminal, cwd =
   await prepareStateFolder(layout);
   const folder = path.relative(cwd, layout.generatedFolder);
   await terminal.step(`Generating ${folder}`, async (step) => {
-    const { written, functionCount, source } = await compileProject(layout);
-    const what = `${count(functionCount, 'function')}, ${count(Object.keys(source.schema.tables).length, 'table')}`;
+    const { written, functionCount, tableCount } = await compileProject(layout);
+    const what = `${count(functionCount, 'function')}, ${count(tableCount, 'table')}`;
     step.result(
       written.length > 0 ? `Wrote ${written.join(', ')} to ${folder} (${what})` : `${folder} is up to date (${what})`,
     );

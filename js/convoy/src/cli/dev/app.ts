@@ -7,7 +7,6 @@
 import path from 'node:path';
 import type { Convoy } from '../../server/convoy.js';
 import type { LoadReport } from '../../server/native.js';
-import type { ProgramSource } from '../../server/program.js';
 import { removeOldBuilds } from '../code/bundle.js';
 import { type CompiledProject, compileProject } from '../code/compile.js';
 import { CodeProblem } from '../code/problem.js';
@@ -18,8 +17,8 @@ import type { Terminal } from '../terminal.js';
 export interface DevAppOptions {
   readonly layout: ProjectLayout;
   readonly terminal: Terminal;
-  /** Opens a Convoy with this code in it. */
-  readonly open: (source: ProgramSource) => Promise<Convoy>;
+  /** Opens a Convoy with the program of this file in it. */
+  readonly open: (program: string) => Promise<Convoy>;
   /** Called with the files a good build was made from. */
   readonly onInputs: (files: readonly string[]) => void;
   /** Called once, when the first good code has been loaded. */
@@ -49,7 +48,7 @@ export class DevApp {
     });
     onInputs(compiled.inputs);
     const convoy = await terminal.step('Opening the database', async (step) => {
-      const opened = await open(compiled.source);
+      const opened = await open(compiled.program);
       step.result(`The database is up to date${createdIn(opened.loaded)}`);
       return opened;
     });
@@ -72,7 +71,7 @@ export class DevApp {
       const compiled = await compileProject(this.#options.layout);
       this.#options.onInputs(compiled.inputs);
       if (compiled.hash !== this.#hash) {
-        const report = await this.#convoy.load(compiled.source);
+        const report = await this.#convoy.load({ program: compiled.program });
         this.#warn(report);
         const took = `${Math.round(performance.now() - began)} ms`;
         const what = this.#failing ? 'Fixed: the new code is in place' : `${this.#nameOf(changed)} changed: in place`;

@@ -1,0 +1,16 @@
+/** Loaded code as plain data. */
+import { defOf } from '../../schema/index.js';
+import type { InspectedCode } from './inspect.js';
+import type { LoadedCode } from './load.js';
+
+export function describeCode({ schema, schemaExport, functions, createContext }: LoadedCode): InspectedCode {
+  return {
+    schemaExport,
+    tables: Object.entries(schema.tables).map(([name, table]) => ({
+      name,
+      isUnion: defOf(table.schema).type === 'union',
+    })),
+    functions: functions.map(({ definition: _, ...described }) => described),
+    hasContext: createContext !== undefined,
+  };
+}

@@ -1,0 +1,33 @@
+/** The module that workers import: what a bundle holds, as the program Convoy runs. */
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { arrangeFunctions, asImport, functionsText } from '../../codegen/index.js';
+import type { ProjectLayout } from '../options.js';
+import type { Bundle } from './bundle.js';
+import { asPosix, type ProjectFiles } from './files.js';
+import type { InspectedCode } from './inspect.js';
+
+/** Writes it beside the bundle; resolves to its file. Equal bundles have equal programs. */
+export async function writeProgram(
+  { file: bundleFile, hash }: Bundle,
+  code: InspectedCode,
+  files: ProjectFiles,
+  layout: ProjectLayout,
+): Promise<string> {
+  const modules = new Map(
+    files.functions.map((file, index) => {
+      const module = asImport(asPosix(path.relative(layout.generatedFolder, file)));
+      return [module, `code.functions${index}`] as const;
+    }),
+  );
+  const file = path.join(layout.buildFolder, `${hash}.program.mjs`);
+  const lines = [
+    `import * as code from './${path.basename(bundleFile)}';`,
+    `export const schema = code.schema.${code.schemaExport};`,
+    ...(code.hasContext ? ['export const createContext = code.server.createContext;'] : []),
+    `export const functions = ${functionsText(arrangeFunctions(code.functions), modules, '')};`,
+    '',
+  ];
+  await writeFile(file, lines.join('\n'));
+  return file;
+}

@@ -1,0 +1,135 @@
+/** `convoy dev` while code hangs, throws behind its back, and prints where nobody reads: the real program. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
+import { engine, makeProgram, type Program, type RunningProgram } from './program.test-kit.js';
+
+let program: Program;
+let project: TestProject;
+let convoy: RunningProgram;
+let api: string;
+beforeAll(async () => {
+  program = await makeProgram();
+});
+afterAll(() => program.remove());
+beforeEach(async () => {
+  project = await makeProject({
+    'convoy/schema.ts': messagesSchema,
+    'convoy/functions/messages.ts': messagesFunctions,
+    'convoy/functions/bad.ts': bad('return 1'),
+  });
+  convoy = program.run(['dev', '--port', '0'], project.root);
+  api = (await convoy.says(/Server +(\S+)/))[1] ?? '';
+});
+afterEach(async () => {
+  convoy.process.kill('SIGKILL');
+  await convoy.ended;
+  await project.remove();
+});
+
+const bad = (body: string, before = '') =>
+  `import { query } from '../_generated/server';\n${before}\nexport const run = query({ handler: (): unknown => { ${body} } });\n`;
+
+async function call(
+  path: string,
+  body: object = {},
+): Promise<{ ok: boolean; data?: unknown; error?: { code: string } }> {
+  const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  return (await (await fetch(`${api}/${path}`, options)).json()) as Awaited<ReturnType<typeof call>>;
+}
+
+/** The bodies of messages as one stream is shown them. */
+async function* watchMessages(): AsyncGenerator<string[]> {
+  const response = await fetch(`${api}/subscribe?name=messages.list&args={}`);
+  let text = '';
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    const frames = text.split('\n\n');
+    text = frames.pop() ?? '';
+    for (const frame of frames) {
+      const data = /^data: ?(.*)$/m.exec(frame)?.[1];
+      if (data) yield (JSON.parse(data) as { data: { body: string }[] }).data.map(({ body }) => body).sort();
+    }
+  }
+}
+
+async function shows(stream: AsyncGenerator<string[]>, bodies: string[]): Promise<void> {
+  for await (const shown of stream) if (JSON.stringify(shown) === JSON.stringify(bodies)) return;
+}
+
+describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
+  it.each([
+    ['a loop', 'for (;;);'],
+    ['an expression', `return /^(a+)+$/.test('a'.repeat(60) + '!');`],
+  ])('goes on while %s keeps a thread, says which, and a save mends it; SIGTERM ends it', async (_, body) => {
+    const stream = watchMessages();
+    await shows(stream, []);
+    await project.write({ 'convoy/functions/bad.ts': bad(body) });
+    await convoy.says(/bad\.ts changed: in place/);
+    const hanging = call('query/bad.run');
+    await convoy.says(/bad\.run has kept its thread busy since \d\d:\d\d:\d\d UTC/);
+    expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
+    // Reading on after a `return` would need another stream.
+    const next = watchMessages();
+    await shows(next, ['a']);
+    await project.write({ 'convoy/functions/bad.ts': bad('return 2') });
+    await convoy.says(/bad\.ts changed: in place/);
+    expect(await call('query/bad.run')).toEqual({ ok: true, data: 2 });
+    // What hung was on the old code, whose thread has ended with the save.
+    expect(await hanging).toMatchObject({ ok: false });
+
+    await project.write({ 'convoy/functions/bad.ts': bad(body) });
+    await convoy.says(/bad\.ts changed: in place/);
+    const again = call('query/bad.run').catch(() => null);
+    await convoy.says(/bad\.run has kept its thread busy/);
+    const began = performance.now();
+    convoy.process.kill('SIGTERM');
+    expect(await convoy.ended).toBe(0);
+    expect(performance.now() - began).toBeLessThan(12_000);
+    await again;
+  });
+
+  it('goes on when code throws in a timer or forgets a promise, in a function or outside, and names the function', async () => {
+    const boom = `setTimeout(() => { throw new Error('a timer threw'); }); return new Promise((done) => setTimeout(done, 300_000));`;
+    await project.write({ 'convoy/functions/bad.ts': bad(boom) });
+    await convoy.says(/in place/);
+    expect(await call('query/bad.run')).toMatchObject({ ok: false, error: { code: 'UNAVAILABLE' } });
+    await convoy.says(/bad\.run has left something behind that threw .*a timer threw/s);
+    expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
+
+    const outside = `setTimeout(() => { void Promise.reject(new Error('outside of functions')); }, 100);`;
+    await project.write({ 'convoy/functions/bad.ts': bad('return 3', outside) });
+    await convoy.says(/outside of functions/);
+    await project.write({ 'convoy/functions/bad.ts': bad('return 4') });
+    // It may have been said to be in place several times.
+    while ((await call('query/bad.run')).data !== 4);
+    expect(convoy.process.exitCode).toBeNull();
+  });
+
+  it('refuses code that hangs while it is loaded, and takes the next', async () => {
+    await project.write({ 'convoy/functions/bad.ts': bad('return 5', 'for (;;);') });
+    await convoy.says(/has not been loaded after 10 seconds/);
+    await convoy.says(/The last good code goes on serving/);
+    expect(await call('query/bad.run')).toEqual({ ok: true, data: 1 });
+    await project.write({ 'convoy/functions/bad.ts': bad('return 6') });
+    await convoy.says(/Fixed/);
+    expect(await call('query/bad.run')).toEqual({ ok: true, data: 6 });
+  });
+
+  it('answers while nobody reads what it and the functions print', async () => {
+    await project.write({
+      'convoy/functions/bad.ts': bad(`console.log('x'.repeat(200_000)); console.error('y'.repeat(200_000)); return 7`),
+    });
+    await convoy.says(/in place/);
+    convoy.process.stdout?.removeAllListeners('data').pause();
+    convoy.process.stderr?.removeAllListeners('data').pause();
+    for (let n = 0; n < 20; n++) expect(await call('query/bad.run')).toEqual({ ok: true, data: 7 });
+    await project.write({ 'convoy/functions/bad.ts': bad('return 8') });
+    while ((await call('query/bad.run')).data !== 8);
+    convoy.process.stdout?.destroy();
+    convoy.process.stderr?.destroy();
+    await project.write({ 'convoy/functions/bad.ts': bad(`console.log('nobody'); return 9`) });
+    while ((await call('query/bad.run')).data !== 9);
+    convoy.process.kill('SIGTERM');
+    expect(await convoy.ended).toBe(0);
+  });
+});

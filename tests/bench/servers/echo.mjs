@@ -1,0 +1,6 @@
+// The echo row's function as a program of its own.
+import { defineSchema, query } from '@avvos/convoy';
+import { echoInput } from './inputs.mjs';
+
+export const schema = defineSchema({});
+export const functions = { echo: query({ input: echoInput, handler: async (_ctx, args) => args }) };

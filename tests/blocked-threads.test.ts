@@ -1,0 +1,331 @@
+/** Functions that keep their thread, or end it from behind: others go on, the log names the function, the process stays. */
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open as openFile } from 'node:fs/promises';
+import inspector from 'node:inspector';
+import { type AddressInfo, createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
+import { type Convoy, createConvoy, type EngineOptions } from '@avvos/convoy/node';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { freshDatabaseUrl } from './app.js';
+
+type None = Record<string, never>;
+const where = makeQueryRef<None, number>('where');
+const list = makeQueryRef<None, string[]>('list');
+const add = makeMutationRef<{ text: string }, string>('add');
+const compute = makeQueryRef<{ ms: number }, number>('compute');
+
+const program = new URL('./programs/blocking.mjs', import.meta.url);
+const said = vi.spyOn(console, 'error');
+let closing: (() => Promise<unknown>)[];
+
+beforeEach(() => {
+  closing = [];
+  said.mockImplementation(() => {});
+});
+
+afterEach(async () => {
+  for (const close of closing.reverse()) await close();
+  said.mockReset();
+});
+
+async function open(options: Partial<EngineOptions> = {}): Promise<Convoy> {
+  const convoy = await createConvoy({ program, databaseUrl: freshDatabaseUrl(), createDatabase: true, ...options });
+  closing.push(() => convoy.close());
+  return convoy;
+}
+
+/** A stream on the list of notes: what it was shown, one after another. */
+async function watchList(baseUrl: string) {
+  const client = createConvoyClient({ baseUrl });
+  closing.push(async () => client.close());
+  const seen: string[][] = [];
+  let wake = () => {};
+  client.watch(list, {}, ({ data }) => {
+    if (data) seen.push(data);
+    wake();
+  });
+  const shows = async (texts: string[]) => {
+    while (JSON.stringify(seen.at(-1)) !== JSON.stringify(texts)) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+  await shows([]);
+  return { client, seen, shows };
+}
+
+const errors = () => said.mock.calls.flat().join('\n');
+
+/** Waits until something is said; nothing else tells that it was. */
+async function untilSaid(pattern: RegExp, text: () => string = errors): Promise<void> {
+  while (!pattern.test(text())) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe('a function that keeps its thread', () => {
+  it.each(['loop', 'regex', 'loopLater'])('by %s holds up nobody else, and is named', async (name) => {
+    const convoy = await open();
+    const { port } = await convoy.listen({ port: 0 });
+    const stream = await watchList(`http://127.0.0.1:${port}`);
+    const before = await convoy.query(where, {});
+    const ended: string[] = [];
+    const stuck = convoy.query(makeQueryRef<None, null>(name), {}).catch((error: { code: string }) => error);
+    void stuck.then(() => ended.push(name));
+    await untilSaid(new RegExp(`${name} has kept its thread busy since .* UTC. Another worker takes new calls`));
+    const others = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
+    expect(others.every((id) => id !== before)).toBe(true);
+    await stream.client.mutation(add, { text: 'a' });
+    await stream.shows(['a']);
+    expect(ended).toEqual([]);
+    // Once more, and the spare is not lost with it.
+    const again = convoy.query(makeQueryRef<None, null>(name), {}).catch((error: { code: string }) => error);
+    await stream.client.mutation(add, { text: 'b' });
+    await stream.shows(['a', 'b']);
+    expect(ended).toEqual([]);
+    expect(stream.seen).toEqual([[], ['a'], ['a', 'b']]);
+    expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
+    await again;
+  });
+
+  it('is replaced when a call was given up there, and what was queued there is answered', async () => {
+    const convoy = await open({ limits: { queryMs: 3_000, stuckMs: 500 } });
+    const before = await convoy.query(where, {});
+    const stuck = convoy.query(makeQueryRef<None, null>('loop'), {}).catch((error: { code: string }) => error);
+    // Given to the thread that hangs, before anybody could know.
+    const queued = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
+    expect(queued.every((id) => id !== before)).toBe(true);
+    expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
+    await untilSaid(/another takes its place. It did not answer any more after a call took too long: loop has kept/);
+    expect(await convoy.query(where, {})).toBe(queued[0]);
+  });
+
+  it('and comes back is used again, alone, so that the state of modules is one', async () => {
+    const convoy = await open();
+    const [first, ...others] = await Promise.all([
+      convoy.query(compute, { ms: 2_500 }),
+      ...Array.from({ length: 4 }, () => convoy.query(where, {})),
+    ]);
+    expect(others.every((id) => id !== first)).toBe(true);
+    // The spare goes once the other answers again.
+    while ((await convoy.query(where, {})) !== first);
+    const after = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
+    expect(new Set(after)).toEqual(new Set([first]));
+  });
+
+  it('is left alone where a debugger may have stopped it', async () => {
+    inspector.open(0);
+    closing.push(async () => inspector.close());
+    const convoy = await open({ limits: { queryMs: 1_500, stuckMs: 200 } });
+    await expect(convoy.query(makeQueryRef<None, null>('loop'), {})).rejects.toMatchObject({ code: 'TIMEOUT' });
+    await untilSaid(/It is left alone, since the process is open to debuggers/);
+    expect(errors()).not.toMatch(/takes/);
+    inspector.close();
+    await untilSaid(/another takes its place/);
+    expect(await convoy.query(where, {})).toBeGreaterThan(0);
+  });
+});
+
+describe('what a function leaves behind', () => {
+  it.each([
+    ['throwLater', /throwLater has left something behind .*nobody catches this/s],
+    ['rejectLater', /rejectLater has left a promise behind .*nobody awaits this/s],
+  ])('by %s costs its thread and nothing else, and is named', async (name, words) => {
+    const convoy = await open({ dev: true });
+    const { port } = await convoy.listen({ port: 0 });
+    const stream = await watchList(`http://127.0.0.1:${port}`);
+    const call = stream.client.action(makeActionRef<None, null>(name), {});
+    await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    await stream.client.mutation(add, { text: 'a' });
+    await stream.shows(['a']);
+    expect(errors()).toMatch(words);
+  });
+});
+
+/** A process of its own, and what it prints. */
+class Running {
+  readonly process: ChildProcess;
+  printed = '';
+  readonly ended: Promise<unknown[]>;
+
+  constructor(script: string, args: string[], env: Record<string, string> = {}, stdio: StdioOptions = 'pipe') {
+    const file = fileURLToPath(new URL(`./programs/${script}`, import.meta.url));
+    this.process = spawn(process.execPath, [file, ...args], { env: { ...process.env, ...env }, stdio });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.printed += text;
+      });
+    }
+    this.ended = once(this.process, 'exit');
+    closing.push(async () => {
+      this.process.kill('SIGKILL');
+      await this.ended;
+    });
+  }
+
+  async address(): Promise<string> {
+    await untilSaid(/listens on \S+\n/, () => this.printed);
+    return (/listens on (\S+)/.exec(this.printed)?.[1] ?? '').replace('0.0.0.0', '127.0.0.1');
+  }
+}
+
+const startFile = async ({ fullDisk = false } = {}): Promise<Running> => {
+  const databaseUrl = freshDatabaseUrl();
+  await (await createConvoy({ program, databaseUrl, createDatabase: true })).close();
+  const port = fullDisk ? await freePort() : 0;
+  const env = { DATABASE_URL: databaseUrl, PORT: String(port), HOST: '127.0.0.1' };
+  if (!fullDisk) return new Running('blocking-start.mjs', [], env);
+  const full = await openFile('/dev/full', 'w');
+  closing.push(() => full.close());
+  const server = new Running('blocking-start.mjs', [], env, ['ignore', full.fd, full.fd]);
+  // It cannot say so.
+  while (!(await fetch(`http://127.0.0.1:${port}/api/health`).catch(() => null)));
+  server.printed = `Convoy listens on http://127.0.0.1:${port}\n`;
+  return server;
+};
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+const call = (baseUrl: string, name: string, args: object = {}) =>
+  createConvoyClient({ baseUrl }).query(makeQueryRef<object, unknown>(name), args);
+
+describe('a process that Convoy started', () => {
+  it('goes on while functions throw behind its back, and ends by SIGTERM within the drain while one loops', async () => {
+    const server = await startFile();
+    const baseUrl = await server.address();
+    for (const name of ['throwLater', 'rejectLater']) {
+      const left = createConvoyClient({ baseUrl }).action(makeActionRef<None, null>(name), {});
+      await expect(left).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    }
+    const looping = call(baseUrl, 'loop').catch(() => null);
+    expect(await call(baseUrl, 'where')).toBeGreaterThan(0);
+    await untilSaid(/loop has kept its thread busy/, () => server.printed);
+    const began = performance.now();
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+    expect(performance.now() - began).toBeLessThan(12_000);
+    await looping;
+  });
+
+  it('ends at once at the second signal', async () => {
+    const server = await startFile();
+    const looping = call(await server.address(), 'loop').catch(() => null);
+    await untilSaid(/loop has kept its thread busy/, () => server.printed);
+    const pressing = setInterval(() => server.process.kill('SIGINT'), 100);
+    expect(await server.ended).toEqual([130, null]);
+    clearInterval(pressing);
+    await looping;
+  });
+});
+
+describe('what is too large', () => {
+  const resourceLimits = { maxOldGenerationSizeMb: 64 };
+
+  it.each([
+    ['large', { bytes: 200 << 20 }],
+    ['large', { bytes: 17 << 20 }],
+    ['many', { count: 2_000_000 }],
+  ])('by %s %j fails with PAYLOAD_TOO_LARGE, also where memory is short', async (name, args) => {
+    const convoy = await open({ resourceLimits });
+    const large = convoy.query(makeQueryRef<object, unknown>(name), args);
+    await expect(large).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    expect(await convoy.query(where, {})).toBeGreaterThan(0);
+  });
+
+  it('may be as large as the limit', async () => {
+    const convoy = await open({ limits: { resultBytes: 40 << 20 } });
+    const args = { bytes: (40 << 20) - 4 };
+    const [text] = (await convoy.query(makeQueryRef<object, string[]>('large'), args)) ?? [];
+    expect(text?.length).toBe(args.bytes);
+    const larger = convoy.query(makeQueryRef<object, string[]>('large'), { bytes: args.bytes + 1 });
+    await expect(larger).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+  });
+
+  it.each(['insert', 'raw', 'details', 'argument'])(
+    'as %s of an operation fails the call and nothing else',
+    async (how) => {
+      const convoy = await open({ resourceLimits });
+      const call = convoy.mutation(makeMutationRef<object, unknown>('sendsLarge'), { how, bytes: 200 << 20 });
+      await expect(call).rejects.toMatchObject({ code: how === 'details' ? 'INTERNAL' : 'PAYLOAD_TOO_LARGE' });
+      expect(await convoy.query(where, {})).toBeGreaterThan(0);
+    },
+  );
+
+  it('as the message of an error is cut, and the call fails at once', async () => {
+    const convoy = await open();
+    const call = convoy.query(makeQueryRef<object, unknown>('throwsLarge'), { bytes: 50 << 20 });
+    await expect(call).rejects.toMatchObject({ code: 'INTERNAL' });
+  });
+});
+
+describe('what is printed', () => {
+  const prints = async (baseUrl: string) => {
+    for (let n = 0; n < 20; n++) expect(await call(baseUrl, 'print', { bytes: 100_000 })).toBe(100_000);
+  };
+
+  it('into pipes that nobody drains holds up nothing, and the process still ends', async () => {
+    const server = await startFile();
+    const baseUrl = await server.address();
+    server.process.stdout?.removeAllListeners('data').pause();
+    server.process.stderr?.removeAllListeners('data').pause();
+    await prints(baseUrl);
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+  });
+
+  it('into pipes that are closed ends nothing', async () => {
+    const server = await startFile();
+    const baseUrl = await server.address();
+    server.process.stdout?.destroy();
+    server.process.stderr?.destroy();
+    await prints(baseUrl);
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+  });
+
+  it('onto a full disk ends nothing', async () => {
+    const server = await startFile({ fullDisk: true });
+    const baseUrl = await server.address();
+    await prints(baseUrl);
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+  });
+});
+
+describe('where functions run in the thread that opened it', () => {
+  const limits = JSON.stringify({ queryMs: 1_000, stuckMs: 1_000 });
+
+  // The control: what the tests above show to be mended by workers is seen here, and told.
+  it.each(['values', 'no workers'])('(%s) one that loops holds up all others; health and log say so', async (how) => {
+    const server = new Running('blocking-inline.mjs', [freshDatabaseUrl(), how, limits]);
+    const baseUrl = await server.address();
+    const health = async () => (await fetch(`${baseUrl}/api/health`)).status;
+    expect(await health()).toBe(200);
+    const looping = call(baseUrl, 'loop').catch((error: unknown) => error);
+    await untilSaid(/loop has kept its thread busy since/, () => server.printed);
+    await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
+    expect(await looping).toMatchObject({ code: 'TIMEOUT' });
+    while ((await health()) !== 503);
+    await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
+  });
+
+  it('and Convoy owns the process, SIGTERM ends that with the drain all the same', async () => {
+    const server = new Running('blocking-inline.mjs', [freshDatabaseUrl(), 'start file', limits]);
+    const looping = call(await server.address(), 'loop').catch(() => null);
+    await untilSaid(/loop has kept its thread busy since/, () => server.printed);
+    const began = performance.now();
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+    expect(performance.now() - began).toBeLessThan(12_000);
+    expect(server.printed).toMatch(/JavaScript has not ended the process in time/);
+    await looping;
+  });
+});

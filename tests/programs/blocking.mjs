@@ -1,0 +1,80 @@
+/** A program whose functions keep their thread, throw when nobody looks, and print. */
+import { threadId } from 'node:worker_threads';
+import { action, ConvoyError, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
+import { z } from 'zod';
+
+export const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
+
+const never = () => new Promise(() => {});
+
+export const functions = {
+  where: query({ handler: () => threadId }),
+  list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
+  add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
+  loop: query({
+    handler: () => {
+      for (;;);
+    },
+  }),
+  regex: query({ handler: () => /^(a+)+$/.test(`${'a'.repeat(60)}!`) }),
+  /** Keeps its thread only after it has waited for the database. */
+  loopLater: query({
+    handler: async (ctx) => {
+      await ctx.db.query('notes').first();
+      for (;;);
+    },
+  }),
+  compute: query({
+    input: { ms: z.number() },
+    handler: (_ctx, { ms }) => {
+      for (const until = performance.now() + ms; performance.now() < until; );
+      return threadId;
+    },
+  }),
+  throwLater: action({
+    handler: () => {
+      setTimeout(() => {
+        throw new Error('nobody catches this');
+      });
+      return never();
+    },
+  }),
+  rejectLater: action({
+    handler: () => {
+      void Promise.reject(new Error('nobody awaits this'));
+      return never();
+    },
+  }),
+  print: query({
+    input: { bytes: z.number() },
+    handler: (_ctx, { bytes }) => {
+      console.log('x'.repeat(bytes));
+      console.error('y'.repeat(bytes));
+      return bytes;
+    },
+  }),
+  large: query({ input: { bytes: z.number() }, handler: (_ctx, { bytes }) => ['z'.repeat(bytes)] }),
+  many: query({
+    input: { count: z.number() },
+    handler: (_ctx, { count }) => {
+      const one = { text: 'z'.repeat(100) };
+      return Array.from({ length: count }, () => one);
+    },
+  }),
+  sendsLarge: mutation({
+    input: { how: z.string(), bytes: z.number() },
+    handler: async (ctx, { how, bytes }) => {
+      const text = 'z'.repeat(bytes);
+      if (how === 'insert') return ctx.db.insert('notes', { text });
+      if (how === 'raw') return ctx.db.raw({ text: 'select length($1)', values: [text] });
+      if (how === 'details') throw new ConvoyError('CONFLICT', 'Too much to say.', { details: { text } });
+      return ctx.runMutation(functions.add, { text });
+    },
+  }),
+  throwsLarge: query({
+    input: { bytes: z.number() },
+    handler: (_ctx, { bytes }) => {
+      throw new Error('w'.repeat(bytes));
+    },
+  }),
+};
