@@ -22,12 +22,13 @@ pub mod key;
 pub mod live;
 pub mod mistakes;
 pub mod op;
+pub mod origin;
 pub mod postgres;
 pub mod schema;
 pub mod sql;
 pub mod value;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Cors, Limits};
 pub use dispatch::FunctionHost;
 pub use engine::{Engine, OpenError, Stats};
 pub use error::{Code, Failure};
