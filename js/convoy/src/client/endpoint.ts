@@ -32,8 +32,12 @@ export interface EndpointRequest {
   readonly body: string;
   readonly signal: AbortSignal;
   readonly keepalive?: boolean | undefined;
-  /** Called when token and headers are at hand and the request leaves. */
-  readonly sent?: () => void;
+  /** The bearer token, where it has been asked for already. */
+  readonly token?: string | null;
+  /** Called when token and headers are at hand and the request leaves, with the token. */
+  readonly sent?: (token: string | null) => void;
+  /** Called where a request that left at `askedAt` gets no answer, and was not given up. */
+  readonly unanswered?: (askedAt: number) => void;
 }
 
 const BASE_PATH = '/api';
@@ -51,10 +55,12 @@ export class Endpoint {
   /** The response, whatever its status. Rejects with `UNAVAILABLE` where there is none. */
   async post(request: EndpointRequest): Promise<Response> {
     const url = this.#url(request.path);
-    const headers = await this.#headers(request);
+    const token = request.token === undefined ? await this.token() : request.token;
+    const headers = await this.#headers(request, token);
     // Read late, so that a `fetch` replaced after the client was made (instrumentation, tests) is the one used.
     const send = this.#options.fetch ?? globalThis.fetch;
-    request.sent?.();
+    request.sent?.(token);
+    const askedAt = Date.now();
     try {
       const response = await send(url, {
         method: 'POST',
@@ -67,6 +73,7 @@ export class Endpoint {
       this.position.note(response.headers.get(POSITION_HEADER));
       return response;
     } catch (cause) {
+      if (!request.signal.aborted) request.unanswered?.(askedAt);
       throw unreachable(`No answer from ${url}`, cause);
     }
   }
@@ -79,6 +86,11 @@ export class Endpoint {
     return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
   }
 
+  /** Who asks is said by a token, and not by cookies or `headers` alone. */
+  get bringsToken(): boolean {
+    return this.#options.auth !== undefined;
+  }
+
   /** The bearer token of this moment, if there is one. */
   async token(): Promise<string | null> {
     const { auth } = this.#options;
@@ -89,10 +101,9 @@ export class Endpoint {
     return `${this.#options.baseUrl}${BASE_PATH}${path}`;
   }
 
-  async #headers(request: EndpointRequest): Promise<Headers> {
+  async #headers(request: EndpointRequest, token: string | null): Promise<Headers> {
     const { headers } = this.#options;
     const all = await prepared(async () => new Headers(typeof headers === 'function' ? await headers() : headers));
-    const token = await this.token();
     // Not every text can be a header.
     if (token !== null) await prepared(async () => all.set('authorization', `Bearer ${token}`));
     all.set('accept', request.accept ?? 'application/json');

@@ -106,7 +106,8 @@ export class LiveTransport implements Transport {
   }
 
   refreshAuth(): void {
-    this.#connection.renew();
+    if (this.#endpoint.bringsToken) this.#connection.renew();
+    else this.#connection.reopen();
     this.#woken();
   }
 
@@ -118,11 +119,13 @@ export class LiveTransport implements Transport {
 
   async #post({ kind, name, args, keepalive }: CallRequest, { signal, headers = {} }: Sending): Promise<unknown> {
     const path = `/${kind}/${encodeURIComponent(name)}`;
-    return readAnswer(await this.#endpoint.post({ path, body: args, headers, signal, keepalive }));
+    const unanswered = (askedAt: number) => this.#connection.suspect(askedAt);
+    return readAnswer(await this.#endpoint.post({ path, body: args, headers, signal, keepalive, unanswered }));
   }
 
   #listen(): () => void {
     return listenToPage({
+      offline: () => this.#connection.offline(),
       online: () => this.#connection.online(),
       visible: () => {
         clearTimeout(this.#rest);
