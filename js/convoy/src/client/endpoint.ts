@@ -47,6 +47,7 @@ export class Endpoint {
   /** What this client has been shown; noted from every answer, and sent with every request. */
   readonly position = new Position();
   readonly #options: EndpointOptions;
+  #standIn = false;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -61,8 +62,9 @@ export class Endpoint {
     const send = this.#options.fetch ?? globalThis.fetch;
     request.sent?.(token);
     const askedAt = Date.now();
+    let response: Response | undefined;
     try {
-      const response = await send(url, {
+      response = await send(url, {
         method: 'POST',
         headers,
         body: request.body,
@@ -70,20 +72,34 @@ export class Endpoint {
         cache: 'no-store',
         ...(request.keepalive === true ? { keepalive: true } : {}),
       });
-      this.position.note(response.headers.get(POSITION_HEADER));
-      return response;
+      // A stand-in for `fetch` may answer with less than a whole `Response`.
+      this.position.note(response?.headers?.get(POSITION_HEADER));
     } catch (cause) {
       if (!request.signal.aborted) request.unanswered?.(askedAt);
       throw unreachable(`No answer from ${url}`, cause);
     }
+    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client gave no response for ${url}`);
+    return response;
   }
 
   /** A WebSocket on its way. Throws where there are none, or where one would not carry what requests carry. */
   socket(path: string): WebSocket {
     const { headers, WebSocket = globalThis.WebSocket } = this.#options;
+    if (this.#standIn) throw unreachable('The `fetch` of this client stands in for a server', null);
     if (headers !== undefined) throw unreachable('A WebSocket cannot carry the `headers` of this client', null);
     if (WebSocket === undefined) throw unreachable('There is no WebSocket here', null);
     return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
+  }
+
+  /**
+   * Whether `error` is how a stand-in for `fetch`, which knows calls and nothing else, answers what it does not know. A
+   * network fails with a `TypeError`.
+   */
+  isOfStandIn({ code, cause }: ConvoyError): boolean {
+    if (this.#options.fetch === undefined) return false;
+    const threw = code === 'UNAVAILABLE' && cause instanceof Error && !(cause instanceof TypeError);
+    this.#standIn ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
+    return this.#standIn;
   }
 
   /** Who asks is said by a token, and not by cookies or `headers` alone. */
@@ -145,7 +161,7 @@ export function unreachable(message: string, cause: unknown): ConvoyError {
 
 async function readText(response: Response): Promise<string> {
   try {
-    return await response.text();
+    return typeof response.text === 'function' ? await response.text() : JSON.stringify(await response.json());
   } catch (cause) {
     throw unreachable(`The answer of ${response.url} broke off`, cause);
   }
@@ -153,7 +169,7 @@ async function readText(response: Response): Promise<string> {
 
 /** Something answered that is not Convoy: between us and the server (passes), or in its place (does not). */
 function notOurs(response: Response): ConvoyError {
-  const what = `${response.status} ${response.headers.get('content-type') ?? 'without a content type'}`;
+  const what = `${response.status} ${response.headers?.get('content-type') ?? 'without a content type'}`;
   if (response.status >= 500 || response.status === 429) {
     return new ConvoyError('UNAVAILABLE', `${response.url} answered ${what}: the server behind it seems to be away`);
   }

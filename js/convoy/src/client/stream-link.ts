@@ -52,6 +52,7 @@ async function read(
   reader: LinkReader,
   caller: Caller,
 ): Promise<LinkEnd> {
+  let accepted = false;
   try {
     const body = JSON.stringify({ protocol: PROTOCOL, queries });
     const response = await endpoint.post({
@@ -65,16 +66,18 @@ async function read(
       },
     });
     if (signal.aborted) return endBy(unreachable('The attempt was given up', signal.reason));
-    const type = response.headers.get('content-type') ?? '';
-    if (!response.ok || !type.startsWith('text/event-stream')) return endBy(await readRefusal(response));
+    const type = response.headers?.get('content-type') ?? '';
+    if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
     if (response.body === null) {
       // Some `fetch`es (React Native's) give a body only when it is complete, which this one never is.
       return { kind: 'unfit', error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream answers') };
     }
+    accepted = true;
     reader.accepted();
     return await readEvents(response.body, signal, reader);
-  } catch (error) {
-    return endBy(isConvoyError(error) ? error : unreachable('The stream broke off', error));
+  } catch (caught) {
+    const error = isConvoyError(caught) ? caught : unreachable('The stream broke off', caught);
+    return !accepted && !signal.aborted && endpoint.isOfStandIn(error) ? { kind: 'unfit', error } : endBy(error);
   }
 }
 
