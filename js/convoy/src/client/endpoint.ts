@@ -7,7 +7,7 @@
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { Position } from './position.js';
+import { acknowledgedBy, Position } from './position.js';
 
 /** The token itself, or a function asked before every request, so that a renewed token is picked up. */
 export type AuthSource = string | (() => string | null | undefined | Promise<string | null | undefined>);
@@ -46,11 +46,19 @@ const POSITION_HEADER = 'convoy-position';
 export class Endpoint {
   /** What this client has been shown; noted from every answer, and sent with every request. */
   readonly position = new Position();
+  /** Where the changes stand that any client of this server in this process was told of. */
+  readonly acknowledged: Position;
   readonly #options: EndpointOptions;
   #standIn = false;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
+    this.acknowledged = acknowledgedBy(options.baseUrl);
+  }
+
+  /** A call that may have changed something was answered. */
+  acknowledge(response: Response): void {
+    this.acknowledged.note(response.headers?.get(POSITION_HEADER));
   }
 
   /** The response, whatever its status. Rejects with `UNAVAILABLE` where there is none. */

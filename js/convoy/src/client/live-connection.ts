@@ -35,6 +35,8 @@ const SILENCE_ON_RETURN_MS = 20_000;
 export interface LiveConnectionOptions {
   readonly links: Readonly<Record<Way, OpenLink>>;
   readonly position: Position;
+  /** Where the changes stand that this process was told of. */
+  readonly acknowledged: Position;
   readonly settlements: Settlements;
   readonly times: LiveTimes;
   readonly random: () => number;
@@ -81,7 +83,11 @@ export class LiveConnection {
     // Someone new is no reason to cut a wait short: where a server is away, screens come and go all the more.
     this.#look({ wake: this.#connection.phase !== 'waiting' });
     return {
+      isBehind: () =>
+        this.#connection.phase === 'open' && this.#session.isBehind(query, this.#options.acknowledged.latest),
       refresh: () => {
+        // What it is answered by shall lack none of them, whichever server answers.
+        this.#options.position.note(this.#options.acknowledged.latest);
         this.#session.renew(query);
         this.#look({ wake: true });
       },

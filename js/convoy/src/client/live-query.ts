@@ -28,6 +28,11 @@ export interface LiveQuery<Data> {
   subscribe(listener: () => void): () => void;
   /** Asks anew; resolves with the next answer, or with `null` where it fails or no one listens. Never rejects. */
   refetch(): Promise<Data | null>;
+  /**
+   * The snapshot may lack a change that this process has been told of: a mutation by another client of the same server
+   * was answered, and its effects are on their way here.
+   */
+  isBehind(): boolean;
 }
 
 /** Whether a query keeps itself current, or is asked once. */
@@ -68,6 +73,7 @@ export class LiveQueries {
       getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
       refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(null),
+      isBehind: () => this.#shared.get(key)?.isBehind() ?? false,
     };
   }
 
@@ -165,6 +171,10 @@ class SharedQuery {
         this.#hooks.ended();
       }, this.#hooks.lingerMs);
     };
+  }
+
+  isBehind(): boolean {
+    return !this.#stopped && (this.#subscription.isBehind?.() ?? false);
   }
 
   refetch(): Promise<unknown> {

@@ -59,6 +59,7 @@ export class LiveTransport implements Transport {
         polling: (attempt, reader) => openPolling(polling, attempt, reader),
       },
       position: endpoint.position,
+      acknowledged: endpoint.acknowledged,
       settlements: this.#settlements,
       times: { ...LIVE_TIMES, ...options.times },
       random,
@@ -91,6 +92,7 @@ export class LiveTransport implements Transport {
     if (isPageHidden()) this.#restSoon();
     let open = true;
     return {
+      ...subscription,
       refresh: () => {
         subscription.refresh();
         this.#woken();
@@ -120,7 +122,9 @@ export class LiveTransport implements Transport {
   async #post({ kind, name, args, keepalive }: CallRequest, { signal, headers = {} }: Sending): Promise<unknown> {
     const path = `/${kind}/${encodeURIComponent(name)}`;
     const unanswered = (askedAt: number) => this.#connection.suspect(askedAt);
-    return readAnswer(await this.#endpoint.post({ path, body: args, headers, signal, keepalive, unanswered }));
+    const response = await this.#endpoint.post({ path, body: args, headers, signal, keepalive, unanswered });
+    if (kind !== 'query') this.#endpoint.acknowledge(response);
+    return readAnswer(response);
   }
 
   #listen(): () => void {

@@ -153,4 +153,5 @@ const UNASKED: LiveQuery<never> = {
   getSnapshot: getUnconnected,
   subscribe: () => () => {},
   refetch: () => Promise.resolve(null),
+  isBehind: () => false,
 };
