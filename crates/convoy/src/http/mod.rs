@@ -230,7 +230,7 @@ async fn call(
     let live = engine.live();
     if kind == FunctionKind::Query {
         let position = guard::position(&head.headers);
-        let held = live.held(name, &input, position, || guard::caller(&head, address, false)).await;
+        let held = live.held(name, &input, position, || guard::caller(head, address, false)).await;
         if let Some(held) = held {
             let Held { data, position } = held?;
             let mut answer = success(data);
@@ -240,7 +240,7 @@ async fn call(
     }
     let key = guard::idempotency_key(&head.headers)?;
     let settles = guard::session(&head.headers).zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
-    let caller = |keyed| guard::caller(&head, address, keyed);
+    let caller = |keyed| guard::caller(head, address, keyed);
     let caller = Caller::Network(&caller);
     let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
     if let Some((session, key)) = settles {
