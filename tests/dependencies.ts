@@ -23,6 +23,7 @@ const LEAVES = [
   'key',
   'mistakes',
   'op',
+  'origin',
   'output',
   'schema',
   'supervise',

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::mistakes::Mistakes;
+use crate::origin::Origin;
 
 /// Options of one engine. All but `database_url` have defaults.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,9 +24,12 @@ pub struct Config {
     #[serde(default)]
     pub dev: bool,
     /// A proxy of ours stands before us: the last address in `X-Forwarded-For` is
-    /// the client's.
+    /// the client's, and `X-Forwarded-Host` the host that it asked for.
     #[serde(default)]
     pub trust_proxy: bool,
+    /// Pages of other origins that may call us.
+    #[serde(default)]
+    pub cors: Cors,
     /// Where our paths begin.
     #[serde(default = "default_base_path", deserialize_with = "with_one_slash_before")]
     pub base_path: String,
@@ -36,6 +40,16 @@ pub struct Config {
     #[cfg_attr(feature = "mistakes", serde(default))]
     #[cfg_attr(not(feature = "mistakes"), serde(skip))]
     pub mistakes: Mistakes,
+}
+
+/// Which pages of other origins may call us, and read the answers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Cors {
+    /// Exactly these.
+    pub origins: Vec<Origin>,
+    /// Whether their requests may carry cookies.
+    pub credentials: bool,
 }
 
 /// The published limits; every one has a named error.
@@ -176,6 +190,10 @@ mod tests {
     fn paths_are_brought_into_one_form_and_nonsense_is_refused_by_name() {
         let with = |path: &str| parse(&format!(r#"{{"databaseUrl":"","basePath":"{path}"}}"#)).expect("fine").base_path;
         assert_eq!([with("/api/"), with("api"), with("/")], ["/api", "/api", ""]);
+        for origin in ["*", "null", "https://app.example/", "app.example"] {
+            let refused = parse(&format!(r#"{{"databaseUrl":"","cors":{{"origins":["{origin}"]}}}}"#));
+            assert!(refused.expect_err("refused").contains("cors.origins"), "{origin}");
+        }
         assert!(parse(r#"{"databaseUrl":"","poolSize":0}"#).expect_err("refused").contains("poolSize"));
         assert!(
             parse(r#"{"databaseUrl":"","limits":{"querySeconds":1}}"#).expect_err("refused").contains("querySeconds")

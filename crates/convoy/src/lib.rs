@@ -23,6 +23,7 @@ pub mod key;
 pub mod live;
 pub mod mistakes;
 pub mod op;
+pub mod origin;
 pub mod output;
 pub mod postgres;
 pub mod schema;
@@ -30,7 +31,7 @@ pub mod sql;
 pub mod supervise;
 pub mod value;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Cors, Limits};
 pub use dispatch::FunctionHost;
 pub use engine::{Engine, OpenError, Stats};
 pub use error::{Code, Failure};

@@ -1,10 +1,14 @@
-//! JSON text at the door: valid, not too deep, and in one canonical spelling.
+//! JSON text at the door: valid, not too deep, with numbers that JavaScript can
+//! hold, and in one canonical spelling.
 //!
 //! The engine passes JSON around as text and parses it only where it must. Two
 //! inputs that mean the same (key order, white space) have the same canonical
 //! text, which is what live queries are keyed by.
 
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use crate::error::{Code, Failure};
 
 /// How deep arrays and objects may nest, in levels.
 pub const MAX_DEPTH: usize = 64;
@@ -18,24 +22,39 @@ pub enum JsonError {
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the JSON nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// A number of which JavaScript would make `Infinity`.
+    #[error("{} is a number larger than JavaScript can hold (1.8e308)", spelled(.0))]
+    TooLarge(Vec<Value>),
 }
 
-/// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep.
+impl From<JsonError> for Failure {
+    fn from(error: JsonError) -> Failure {
+        let failure = Failure::new(Code::InvalidArgs, error.to_string());
+        match error {
+            JsonError::TooLarge(path) => {
+                let message = "the number is larger than JavaScript can hold (1.8e308)";
+                failure.with_details(&json!({ "issues": [{ "path": path, "message": message }] }))
+            }
+            JsonError::Syntax(_) | JsonError::TooDeep => failure,
+        }
+    }
+}
+
+/// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep, whose
+/// numbers are numbers in JavaScript.
 pub fn check(text: &str) -> Result<(), JsonError> {
     if too_deep(text) {
         return Err(JsonError::TooDeep);
     }
     serde_json::from_str::<IgnoredAny>(text)?;
-    Ok(())
+    too_large(text).map_or(Ok(()), |path| Err(JsonError::TooLarge(path)))
 }
 
 /// The canonical spelling: keys sorted, no white space, numbers in their
 /// shortest form.
 pub fn canonical(text: &str) -> Result<String, JsonError> {
-    if too_deep(text) {
-        return Err(JsonError::TooDeep);
-    }
-    let value: serde_json::Value = serde_json::from_str(text)?;
+    check(text)?;
+    let value: Value = serde_json::from_str(text)?;
     Ok(value.to_string())
 }
 
@@ -70,6 +89,82 @@ fn too_deep(text: &str) -> bool {
     false
 }
 
+/// Where the first number stands that is too large for a double. `text` is valid.
+fn too_large(text: &str) -> Option<Vec<Value>> {
+    /// An array or object that is open here.
+    enum Open<'a> {
+        Array(usize),
+        /// With the text of its last key.
+        Object(&'a str),
+    }
+    let bytes = text.as_bytes();
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let end = at + token_length(&bytes[at..]);
+        match byte {
+            b'[' => open.push(Open::Array(0)),
+            // Its first key follows, before anything that has a place in it.
+            b'{' => open.push(Open::Object("\"\"")),
+            b']' | b'}' => drop(open.pop()),
+            b',' => {
+                if let Some(Open::Array(index)) = open.last_mut() {
+                    *index += 1;
+                }
+            }
+            b'"' => {
+                let is_key = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+                if let (true, Some(Open::Object(key))) = (is_key, open.last_mut()) {
+                    *key = &text[at..end];
+                }
+            }
+            b'-' | b'0'..=b'9' if text[at..end].parse().is_ok_and(f64::is_infinite) => {
+                let place = |open: &Open<'_>| match open {
+                    Open::Array(index) => json!(index),
+                    Open::Object(key) => serde_json::from_str(key).unwrap_or_default(),
+                };
+                return Some(open.iter().map(place).collect());
+            }
+            _ => {}
+        }
+        at = end;
+    }
+    None
+}
+
+/// The bytes of the string or number at the beginning; of anything else, one.
+fn token_length(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(b'"') => {
+            let mut escaped = false;
+            let end = bytes.iter().skip(1).position(|byte| {
+                let ends = *byte == b'"' && !escaped;
+                escaped = *byte == b'\\' && !escaped;
+                ends
+            });
+            end.map_or(bytes.len(), |end| end + 2)
+        }
+        Some(b'-' | b'0'..=b'9') => bytes
+            .iter()
+            .position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+            .unwrap_or(bytes.len()),
+        _ => 1,
+    }
+}
+
+/// A path as one reads it: `a.b[0]`.
+fn spelled(path: &[Value]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Value::String(key) if text.is_empty() => text.push_str(key),
+            Value::String(key) => text.extend([".", key]),
+            index => text.push_str(&format!("[{index}]")),
+        }
+    }
+    if text.is_empty() { "the JSON".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +181,35 @@ mod tests {
         let a = canonical("0.1").expect("valid");
         let b = canonical("0.10000000000000002").expect("valid");
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_number_that_would_be_infinity_is_refused_with_its_path() {
+        let long = format!("[{}]", "9".repeat(400));
+        for (text, path) in [
+            ("1e400", json!([])),
+            ("-1e400", json!([])),
+            (r#"{"n":1E+400}"#, json!(["n"])),
+            (r#"[1, [2, {"a": 3, "b" : [4, -17.5e999]}]]"#, json!([1, 1, "b", 1])),
+            (r#"{"x":{"y":"1e400"},"a\"]\u00e9":[{},[],"}",1e309]}"#, json!(["a\"]\u{e9}", 3])),
+            (r#"{"a":[1,2],"b":1.8e308}"#, json!(["b"])),
+            (long.as_str(), json!([0])),
+        ] {
+            for refused in [check(text).err(), canonical(text).err()] {
+                let Some(JsonError::TooLarge(found)) = refused else { panic!("{text}: {refused:?}") };
+                assert_eq!(Value::from(found), path, "{text}");
+            }
+        }
+        let failure = Failure::from(check(r#"{"a":{"b":[1e400]}}"#).expect_err("refused"));
+        assert!(failure.message.starts_with("a.b[0] is a number"), "{failure}");
+        assert!(failure.to_json().contains(r#""issues":[{"message""#), "{}", failure.to_json());
+    }
+
+    #[test]
+    fn numbers_that_fit_pass() {
+        for text in ["1.7976931348623157e308", "-1e308", "1e-400", "0e999999", r#"{"1e400":"1e400"}"#, r#"["\\",1]"#] {
+            assert!(check(text).is_ok() && canonical(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

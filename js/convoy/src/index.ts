@@ -5,6 +5,7 @@ export {
   defineSchema,
   defineTable,
   type FieldPath,
+  type GivenTables,
   type IndexesOf,
   type IndexOptions,
   type InferTableInput,
@@ -16,6 +17,7 @@ export {
   type SystemFields,
   type TableDefinition,
   type TableInput,
+  type TablesOf,
   type TableTypes,
 } from './schema/index.js';
 export { type BaseContextParts, createBaseContext } from './server/base-context.js';

@@ -188,7 +188,7 @@ impl Dispatcher {
     pub async fn call(&self, program: Arc<Program>, call: CallOf<'_>) -> Result<Answer, Failure> {
         let CallOf { kind, name, input, caller, key } = call;
         let function = caller.find(&program, kind, name)?;
-        crate::value::check(&input).map_err(|error| Failure::new(Code::InvalidArgs, error.to_string()))?;
+        crate::value::check(&input)?;
         let key = key.filter(|_| kind == FunctionKind::Mutation && function.transactional);
         let caller = caller.describe(&program, key.is_some());
         let request = Request { function, input: input.into(), caller, key };

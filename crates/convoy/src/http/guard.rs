@@ -1,16 +1,17 @@
-//! Who may ask at all: same-origin by default, and who it is that asks.
+//! What a request's headers must be like, and who it is that asks.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::Request;
+use super::cross_origin::{self, Standing};
 use super::socket::CallerWith;
+use crate::config::Config;
 use crate::dispatch::Key;
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
@@ -18,43 +19,70 @@ use crate::live::SessionId;
 /// Bytes all headers of a request may have together.
 pub const MOST_HEADERS: usize = 64 << 10;
 
-/// Refuses what another site's page sends on behalf of its visitor, and, in
-/// development, what reaches us under a name that is not ours (DNS rebinding).
-pub fn check(request: &Request, dev: bool) -> Result<(), Failure> {
-    let headers = request.headers();
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if size > MOST_HEADERS {
-        let message = format!("the request's headers have {size} bytes; the limit is {MOST_HEADERS}");
-        return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
-    }
-    let host = text(headers, HOST).unwrap_or_default();
-    if dev && !is_safe_in_development(host) {
+/// Headers that mean one thing. Whoever stands before us may have looked at the
+/// other one of two, so a request with two is refused.
+const READ_ONCE: [&str; 12] = [
+    "authorization",
+    "content-length",
+    "content-type",
+    "convoy-position",
+    "convoy-session",
+    "host",
+    "idempotency-key",
+    "last-event-id",
+    "origin",
+    "sec-fetch-site",
+    "sec-websocket-key",
+    "transfer-encoding",
+];
+
+/// Refuses what is ambiguous, what another site's page sends on behalf of its
+/// visitor, and, in development, what reaches us under a name that is not ours
+/// (DNS rebinding). Takes from a request what it may not carry.
+pub fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Failure> {
+    check_size(&head.headers)?;
+    check_once(&head.headers)?;
+    let host = text(&head.headers, HOST).unwrap_or_default();
+    if config.dev && !is_safe_in_development(host) {
         return Err(Failure::new(
             Code::Forbidden,
             "in development only localhost and plain IP addresses are served; this request named another host",
         ));
     }
-    // A page of another site may open a WebSocket without asking anyone.
-    let upgrades = headers.contains_key(UPGRADE);
-    if request.method() == Method::POST || upgrades {
-        let foreign = match text(headers, ORIGIN) {
-            Some(origin) => origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host)),
-            None => text(headers, HeaderName::from_static("sec-fetch-site")) == Some("cross-site"),
-        };
-        if foreign {
-            return Err(Failure::new(Code::Forbidden, "this request comes from another origin"));
-        }
+    let standing = cross_origin::judge(&head.method, &head.headers, peer, config)?;
+    // Of a POST, the preflight has made sure. Nothing asks before a WebSocket, and a
+    // page cannot keep its browser from adding these.
+    if standing == Standing::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
+        head.headers.remove(COOKIE);
+        head.headers.remove(AUTHORIZATION);
+    }
+    Ok(())
+}
+
+fn check_size(headers: &HeaderMap) -> Result<(), Failure> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > MOST_HEADERS {
+        let message = format!("the request's headers have {size} bytes; the limit is {MOST_HEADERS}");
+        return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
+    }
+    Ok(())
+}
+
+fn check_once(headers: &HeaderMap) -> Result<(), Failure> {
+    if let Some(name) = READ_ONCE.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
+        let code = if matches!(name, "origin" | "sec-fetch-site") { Code::Forbidden } else { Code::InvalidArgs };
+        return Err(Failure::new(code, format!("this request has more than one {name} header; send one")));
     }
     Ok(())
 }
 
 /// A POST from a page must be JSON: other types are sent by plain forms, which
 /// browsers do not ask permission for.
-pub fn check_content_type(request: &Request) -> Result<(), Failure> {
-    if text(request.headers(), ORIGIN).is_none() {
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let is_json = text(request.headers(), CONTENT_TYPE)
+    let is_json = text(headers, CONTENT_TYPE)
         .is_some_and(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json"));
     if is_json {
         return Ok(());
@@ -69,9 +97,9 @@ pub fn check_content_type(request: &Request) -> Result<(), Failure> {
 pub fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
-        let values = head.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let values = head.headers.get_all(name).iter().map(as_node_reads);
         let value = match name.as_str() {
-            "set-cookie" => values.map(|value| Value::from(value.into_owned())).collect::<Vec<_>>().into(),
+            "set-cookie" => values.map(Value::from).collect::<Vec<_>>().into(),
             "cookie" => values.collect::<Vec<_>>().join("; ").into(),
             once if SENT_ONCE.contains(&once) => values.take(1).collect::<String>().into(),
             _ => values.collect::<Vec<_>>().join(", ").into(),
@@ -156,6 +184,11 @@ const SENT_ONCE: [&str; 18] = [
     "server",
     "user-agent",
 ];
+
+/// A byte is a character, so that no two values become the same text.
+fn as_node_reads(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|byte| char::from(*byte)).collect()
+}
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())

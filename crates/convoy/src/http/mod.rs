@@ -1,6 +1,9 @@
 //! Bytes into requests, results and errors into bytes: the native server. The
 //! only place that names hyper.
 
+mod body;
+mod cors;
+mod cross_origin;
 mod guard;
 mod health;
 mod respond;
@@ -15,9 +18,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +33,7 @@ use crate::dispatch::{Answer, CallOf, Caller, FunctionKind};
 use crate::error::{Code, Failure};
 use crate::live::{Asks, Held, SessionId, Style, incoming};
 use crate::supervise::Part;
+use cors::Grant;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 use stall::Stalling;
@@ -141,53 +147,72 @@ type Request = hyper::Request<Incoming>;
 
 /// Answers one request, whatever happens inside.
 async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks: &TaskTracker) -> HttpAnswer {
-    let handled = std::panic::AssertUnwindSafe(handle(engine, request, peer, tasks)).catch_unwind().await;
-    match handled {
+    let (head, mut body) = request.into_parts();
+    let grant = Grant::of(&head.headers, engine.config());
+    // Whoever waits to be asked for the body has not sent it.
+    let waits = head.headers.contains_key(EXPECT);
+    let handling = handle(engine, head, &mut body, Asker { peer, grant: &grant, tasks });
+    let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
         Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
+    };
+    grant.mark(&mut answer);
+    if !body.is_end_stream() {
+        respond::mark_last(&mut answer);
+        if !waits {
+            tasks.spawn(body::discard(body));
+        }
     }
+    answer
+}
+
+/// What else is known of a request.
+struct Asker<'a> {
+    peer: SocketAddr,
+    grant: &'a Grant,
+    tasks: &'a TaskTracker,
 }
 
 async fn handle(
     engine: &Arc<Engine>,
-    mut request: Request,
-    peer: SocketAddr,
-    tasks: &TaskTracker,
+    mut head: Parts,
+    body: &mut Incoming,
+    Asker { peer, grant, tasks }: Asker<'_>,
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
-    guard::check(&request, config.dev)?;
-    let address = guard::address(request.headers(), peer.ip(), config.trust_proxy);
+    guard::check(&mut head, peer.ip(), config)?;
+    let address = guard::address(&head.headers, peer.ip(), config.trust_proxy);
     let counted = guard::counted(address, config.trust_proxy);
-    let route = match Route::parse(request.method(), request.uri(), &config.base_path) {
+    let route = match Route::parse(&head.method, &head.uri, &config.base_path) {
         Ok(route) => route,
         Err(RouteError::Refused(refused)) => return Err(refused),
-        Err(RouteError::Method { allowed }) => return Ok(method_not_allowed(request.method(), allowed)),
+        Err(RouteError::Method { allowed }) => {
+            let preflight = grant.preflight(&head.method, &head.headers, allowed);
+            return preflight.unwrap_or_else(|| Ok(method_not_allowed(&head.method, allowed)));
+        }
     };
     match route {
         Route::Health => Ok(health::health(engine)),
         Route::Ready => Ok(health::ready(engine).await),
-        Route::Call { kind, name } => call(engine, request, address, (kind, &name)).await,
+        Route::Call { kind, name } => call(engine, (&head, body), address, (kind, &name)).await,
         Route::Subscribe { name, input } => {
-            let (head, _body) = request.into_parts();
             let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
             let subscribing =
                 Subscribing { name, input, last_seen, position: guard::position(&head.headers), address: counted };
             stream::subscribe(engine, subscribing, || guard::caller(&head, address, false)).await
         }
         Route::Live => {
-            guard::check_content_type(&request)?;
-            let (head, body) = request.into_parts();
-            let queries = incoming::opening(&read_body(engine, body).await?)?;
+            guard::check_content_type(&head.headers)?;
+            let queries = incoming::opening(&body::read(body, &config.limits).await?)?;
             let asks =
                 Asks { style: Style::Protocol, queries, position: guard::position(&head.headers), address: counted };
             let opened = engine.live().open(asks, || guard::caller(&head, address, false)).await?;
             Ok(stream::session(engine, opened))
         }
         Route::Alter { session } => {
-            guard::check_content_type(&request)?;
-            let (head, body) = request.into_parts();
-            let alteration = incoming::alteration(&read_body(engine, body).await?)?;
+            guard::check_content_type(&head.headers)?;
+            let alteration = incoming::alteration(&body::read(body, &config.limits).await?)?;
             let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
             let session = SessionId::parse(&session).ok_or_else(unknown)?;
             let caller = || guard::caller(&head, address, false);
@@ -195,9 +220,10 @@ async fn handle(
             Ok(success(Bytes::from_static(b"{}")))
         }
         Route::Socket => {
-            let answer = socket::accept(request.headers())?;
-            let upgrading = hyper::upgrade::on(&mut request);
-            let (head, _body) = request.into_parts();
+            let answer = socket::accept(&head.headers)?;
+            let Some(upgrading) = head.extensions.remove::<OnUpgrade>() else {
+                return Err(Failure::internal("websocket", &"this connection cannot be upgraded"));
+            };
             tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, address), counted));
             Ok(answer)
         }
@@ -214,17 +240,16 @@ async fn handle(
 /// A call, answered from memory where that is possible.
 async fn call(
     engine: &Engine,
-    request: Request,
+    (head, body): (&Parts, &mut Incoming),
     address: IpAddr,
     (kind, name): (FunctionKind, &str),
 ) -> Result<HttpAnswer, Failure> {
-    guard::check_content_type(&request)?;
-    let (head, body) = request.into_parts();
-    let input = read_body(engine, body).await?;
+    guard::check_content_type(&head.headers)?;
+    let input = body::read(body, &engine.config().limits).await?;
     let live = engine.live();
     if kind == FunctionKind::Query {
         let position = guard::position(&head.headers);
-        let held = live.held(name, &input, position, || guard::caller(&head, address, false)).await;
+        let held = live.held(name, &input, position, || guard::caller(head, address, false)).await;
         if let Some(held) = held {
             let Held { data, position } = held?;
             let mut answer = success(data);
@@ -234,7 +259,7 @@ async fn call(
     }
     let key = guard::idempotency_key(&head.headers)?;
     let settles = guard::session(&head.headers).zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
-    let caller = |keyed| guard::caller(&head, address, keyed);
+    let caller = |keyed| guard::caller(head, address, keyed);
     let caller = Caller::Network(&caller);
     let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
     if let Some((session, key)) = settles {
@@ -246,26 +271,4 @@ async fn call(
         respond::mark_replayed(&mut answer);
     }
     Ok(answer)
-}
-
-/// The whole body as text, within its limits.
-async fn read_body(engine: &Engine, body: Incoming) -> Result<String, Failure> {
-    let limits = &engine.config().limits;
-    let reading = Limited::new(body, limits.body_bytes).collect();
-    let collected = tokio::time::timeout(Duration::from_millis(limits.body_ms), reading)
-        .await
-        .map_err(|_elapsed| Failure::new(Code::Timeout, "the request's body took too long to arrive"))?
-        .map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                let limit = limits.body_bytes;
-                Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"))
-            } else {
-                Failure::new(Code::InvalidArgs, "the request's body did not arrive whole")
-            }
-        })?;
-    let bytes = Vec::from(collected.to_bytes());
-    if bytes.is_empty() {
-        return Ok("{}".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| Failure::new(Code::InvalidArgs, "the request's body is not UTF-8"))
 }

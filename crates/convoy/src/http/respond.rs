@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode};
 
 use crate::error::{Code, Failure};
@@ -27,6 +27,11 @@ pub fn mark_position(answer: &mut HttpAnswer, position: &str) {
     if let Ok(position) = HeaderValue::from_str(position) {
         answer.headers_mut().insert("convoy-position", position);
     }
+}
+
+/// Says that the connection ends with this answer.
+pub fn mark_last(answer: &mut HttpAnswer) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// An answer without a body.

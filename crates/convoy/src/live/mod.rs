@@ -220,8 +220,7 @@ impl Live {
     /// The function and the canonical input that are asked for.
     fn find(&self, program: &Program, name: &str, input: &str) -> Result<(Arc<Function>, Topic), Failure> {
         let function = program.public(FunctionKind::Query, name)?;
-        let input = crate::value::canonical(input)
-            .map_err(|error| Failure::new(Code::InvalidArgs, format!("the arguments do not fit: {error}")))?;
+        let input = crate::value::canonical(input)?;
         let topic = Topic { function: function.name.clone(), input: input.into() };
         Ok((function, topic))
     }

@@ -59,6 +59,87 @@ async fn bodies_that_do_not_fit_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_javascript_cannot_hold_is_refused_with_its_path_at_every_door() {
+    let db = TestDb::new().await;
+    let functions = crate::shared::functions()
+        .query("echo", |_, input| async move { Ok(input) })
+        .action("act", |_, input| async move { Ok(input) });
+    let app = db.app_with(json!({}), crate::shared::tables(), functions).await;
+    let client = app.client();
+    let wrong = |error: &serde_json::Value| {
+        assert_eq!(error["code"], "INVALID_ARGS", "{error}");
+        assert_eq!(error["details"]["issues"][0]["path"], json!(["a", "b", 1, "n"]), "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains("a.b[1].n")), "{error}");
+    };
+    for number in ["1e400", "-1e400", "1E+309"] {
+        let args = format!(r#"{{"a": {{"b": [1, {{"n": {number}}}]}}}}"#);
+        for path in ["/api/query/echo", "/api/mutation/messages.send", "/api/action/act"] {
+            let reply = client.send(Method::POST, path, args.clone()).await;
+            assert_eq!(reply.status, 400, "{path} {reply:?}");
+            wrong(&reply.body["error"]);
+        }
+        let positioned = client.with_header("convoy-position", "x.1");
+        wrong(&positioned.send(Method::POST, "/api/query/echo", args.clone()).await.body["error"]);
+        let args_in_url = percent_encoding::utf8_percent_encode(&args, percent_encoding::NON_ALPHANUMERIC);
+        let subscribed = client.send(Method::GET, &format!("/api/subscribe?name=echo&args={args_in_url}"), "").await;
+        assert_eq!(subscribed.status, 400);
+        wrong(&subscribed.body["error"]);
+    }
+    let fits = client.send(Method::POST, "/api/query/echo", r#"{"n": 1e308, "small": 1e-400, "text": "1e400"}"#).await;
+    assert_eq!(fits.status, 200, "{fits:?}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_declared_too_large_is_refused_at_once_and_the_answer_can_be_read() {
+    let db = TestDb::new().await;
+    // A body may take as long as it likes, so only a refusal at once ends this test.
+    let options = json!({ "limits": { "bodyMs": 3_600_000, "bodyBytes": 1000 } });
+    let app = db.app_with(options, crate::shared::tables(), crate::shared::functions()).await;
+    let request = |path: &str, headers: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n");
+    for path in ["/api/query/messages.all", "/api/live", "/api/live/ab", "/api/mutation/messages.send"] {
+        let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+        socket.write_all(request(path, "content-length: 1001").as_bytes()).await.expect("sent");
+        let mut answer = [0; 12];
+        within(socket.read_exact(&mut answer)).await.expect("an answer before any of the body");
+        assert_eq!(&answer, b"HTTP/1.1 413");
+    }
+    // One who sends all of it before reading is not cut off by a reset.
+    let large = vec![b'x'; 8 << 20];
+    for (path, headers, status) in [
+        ("/api/query/messages.all", format!("content-length: {}", large.len()), "413"),
+        ("/api/query/messages.all", format!("origin: http://evil.test\r\ncontent-length: {}", large.len()), "403"),
+        ("/api/nowhere", format!("content-length: {}", large.len()), "404"),
+        ("/api/health", format!("content-length: {}", large.len()), "405"),
+    ] {
+        let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+        socket.write_all(request(path, &headers).as_bytes()).await.expect("sent");
+        within(socket.write_all(&large)).await.expect("the server receives it");
+        let mut answer = String::new();
+        within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    }
+    // One in chunks has no length to go by.
+    let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+    let chunked = request("/api/query/messages.all", "transfer-encoding: chunked");
+    socket.write_all(chunked.as_bytes()).await.expect("sent");
+    let chunk = format!("{:x}\r\n{}\r\n", 2000, "x".repeat(2000));
+    socket.write_all(format!("{chunk}{chunk}0\r\n\r\n").as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // Who waits to be asked for it is not asked.
+    let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
+    let waiting = request("/api/query/messages.all", "content-length: 1001\r\nexpect: 100-continue");
+    socket.write_all(waiting.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_sites_cannot_speak_for_a_visitor() {
     let db = TestDb::new().await;
     let app = chat(&db).await;

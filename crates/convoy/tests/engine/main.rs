@@ -2,6 +2,7 @@
 //! scripted host in place of JavaScript. One binary, so that it links once.
 
 mod bank;
+mod cross_origin;
 mod faults;
 mod health;
 mod host_gone;

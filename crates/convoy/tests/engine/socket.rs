@@ -173,3 +173,21 @@ async fn the_token_travels_in_messages() {
     assert_eq!(second["data"], json!(["Bearer ann-2"]));
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_javascript_cannot_hold_is_refused_with_its_path() {
+    let db = TestDb::new().await;
+    let app = chat(&db).await;
+    let mut socket = Socket::open(app.address, None).await.expect("it opens");
+    let query = |id: u64| format!(r#"[{{"id":{id},"name":"messages.list","args":{{"channel":[1e400]}}}}]"#);
+    for (id, said) in [
+        (1, format!(r#"{{"type":"open","protocol":1,"queries":{}}}"#, query(1))),
+        (2, format!(r#"{{"type":"change","add":{}}}"#, query(2))),
+    ] {
+        socket.0.send(Message::text(said)).await.expect("the server reads");
+        let refused = socket.until(|message| message["type"] == "error").await;
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(id), &json!("INVALID_ARGS")));
+        assert_eq!(refused["error"]["details"]["issues"][0]["path"], json!(["channel", 0]), "{refused}");
+    }
+    app.engine.close().await;
+}

@@ -1,5 +1,5 @@
 /** The caller's token over the life of a session: renewed without a new connection, and what a refused one takes away. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import type { ScriptedSession } from '../../testing/scripted-session.js';
 import { type Watching, watching } from '../../testing/watching.js';
@@ -117,4 +117,59 @@ test('one query’s refusal takes its data alone', async () => {
   session.error(A, { code: 'FORBIDDEN', message: 'not yours' });
   expect(await watch.until(({ status }) => status === 'error')).toMatchObject({ data: null, connectionState: 'open' });
   expect(client.liveQuery(list, { of: 'b' }).getSnapshot()).toMatchObject({ data: [9], isStale: false });
+});
+
+describe('who signs in or out', () => {
+  const changes: unknown[] = [];
+  beforeEach(() => {
+    changes.length = 0;
+    server.answerChange = (change) => {
+      changes.push(change.body);
+      return refusal('FORBIDDEN', 403);
+    };
+  });
+
+  test.each([
+    ['signing out', 'one', ''],
+    ['signing in', '', 'one'],
+  ])('%s opens a session at once, without a request that is bound to be refused', async (_what, before, after) => {
+    token = before;
+    const own = createConvoyClient({ baseUrl: server.baseUrl, auth: () => token });
+    const mine = watching(own, list, { of: 'mine' });
+    const first = await server.nextSession();
+    first.result({ of: 'mine' }, [1], 'h1');
+    await mine.until(({ status }) => status === 'success');
+    token = after;
+    own.refreshAuth();
+    const next = await server.nextSession();
+    expect(next.headers.authorization).toBe(after === '' ? undefined : `Bearer ${after}`);
+    await first.closed;
+    next.result({ of: 'mine' }, [2], 'h2');
+    await mine.until(({ data }) => data?.[0] === 2);
+    expect(changes).toEqual([]);
+    own.close();
+  });
+
+  test('the same holds where nobody says so, and a query is added afterwards', async () => {
+    token = '';
+    const added = watching(client, list, { of: 'b' });
+    const next = await server.nextSession();
+    expect(next.headers.authorization).toBeUndefined();
+    next.result({ of: 'b' }, [5], 'h5');
+    await added.until(({ data }) => data?.[0] === 5);
+    expect(changes).toEqual([]);
+  });
+
+  test('where cookies say who asks, `refreshAuth` opens a session at once', async () => {
+    const own = createConvoyClient({ baseUrl: server.baseUrl });
+    const mine = watching(own, list, { of: 'mine' });
+    const first = await server.nextSession();
+    first.result({ of: 'mine' }, [1], 'h1');
+    await mine.until(({ status }) => status === 'success');
+    own.refreshAuth();
+    expect((await server.nextSession()).query({ of: 'mine' }).hash).toBe('h1');
+    await first.closed;
+    expect(changes).toEqual([]);
+    own.close();
+  });
 });

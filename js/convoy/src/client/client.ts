@@ -51,7 +51,8 @@ export interface ConvoyClient {
   action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
    * Calls `listener` with what is known of the query, at the next microtask where something is, and after every
-   * change, until the returned function is called. All queries of a client share one connection, which survives
+   * change, until the returned function is called. What is known is asked for again first where a mutation that any
+   * client of this process was told of might be missing in it. All queries of a client share one connection, which survives
    * failures by itself.
    */
   watch<Ref extends AnyQueryRef>(
@@ -119,12 +120,26 @@ class TransportClient implements ConvoyClient {
     listener: (snapshot: QuerySnapshot<ResultOfRef<Ref>>) => void,
   ): () => void {
     const query = this.liveQuery(ref, args);
-    const stop = query.subscribe(() => listener(query.getSnapshot()));
+    let waits = query.isBehind();
     let stopped = false;
-    queueMicrotask(() => {
+    const stop = query.subscribe(() => {
+      const known = query.getSnapshot();
+      // One that says itself that it may be old, or an error, need not be held back.
+      waits &&= known.status === 'success' && !known.isStale;
+      if (!waits) listener(known);
+    });
+    const begin = () => {
       const known = query.getSnapshot();
       if (!stopped && known.status !== 'pending') listener(known);
-    });
+    };
+    if (!waits) queueMicrotask(begin);
+    else {
+      void query.refetch().then(() => {
+        if (!waits) return;
+        waits = false;
+        begin();
+      });
+    }
     return () => {
       stopped = true;
       stop();

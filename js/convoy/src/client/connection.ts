@@ -10,6 +10,7 @@
  *
  *   waiting, refused, resting ──wake──▶ connecting
  *   connecting, open ──damaged──▶ connecting, anew; waiting where that happened last time too
+ *   connecting, open, waiting ──offline──▶ waiting, for long
  *   connecting, open, waiting ──rest──▶ resting
  *   any but idle, resting and closed ──refresh──▶ connecting, anew
  *   any but closed ──leave──▶ idle
@@ -52,6 +53,8 @@ export type ConnectionEvent =
   | { readonly type: 'proven' }
   /** The connection failed, ended or fell silent. `random` in [0, 1) chooses the wait. */
   | { readonly type: 'lost'; readonly random: number }
+  /** The browser has no network. It says so when it has one again. */
+  | { readonly type: 'offline' }
   /** The server ended the session and asks for a pause, which it has spread over its clients. */
   | { readonly type: 'ended'; readonly retryMs: number; readonly random: number }
   /** What came cannot be right, or the server did not understand us: begin again from what is certain. */
@@ -72,6 +75,8 @@ export type ConnectionEvent =
 const FIRST_WAIT_MS = 500;
 /** No wait is longer: a screen is right again soon after its server is. */
 const LONGEST_WAIT_MS = 10_000;
+/** A request without a network fails at once, and the browser's console says so each time. */
+const OFFLINE_WAIT_MS = 30_000;
 /** No pause that a server asks for is believed beyond this. */
 const LONGEST_PAUSE_MS = 60_000;
 
@@ -104,6 +109,8 @@ export function step(connection: Connection, event: ConnectionEvent): Connection
       return live ? { ...memory, phase: 'refused' } : connection;
     case 'lost':
       return live ? waiting(memory, waitMs(attempt, event.random)) : connection;
+    case 'offline':
+      return live || phase === 'waiting' ? waiting(memory, OFFLINE_WAIT_MS) : connection;
     case 'ended': {
       // Where this was not the first failure, the server's own spread may not be enough.
       const own = attempt === 0 ? 0 : waitMs(attempt, event.random);

@@ -7,7 +7,7 @@
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { Position } from './position.js';
+import { acknowledgedBy, Position } from './position.js';
 
 /** The token itself, or a function asked before every request, so that a renewed token is picked up. */
 export type AuthSource = string | (() => string | null | undefined | Promise<string | null | undefined>);
@@ -32,8 +32,12 @@ export interface EndpointRequest {
   readonly body: string;
   readonly signal: AbortSignal;
   readonly keepalive?: boolean | undefined;
-  /** Called when token and headers are at hand and the request leaves. */
-  readonly sent?: () => void;
+  /** The bearer token, where it has been asked for already. */
+  readonly token?: string | null;
+  /** Called when token and headers are at hand and the request leaves, with the token. */
+  readonly sent?: (token: string | null) => void;
+  /** Called where a request that left at `askedAt` gets no answer, and was not given up. */
+  readonly unanswered?: (askedAt: number) => void;
 }
 
 const BASE_PATH = '/api';
@@ -42,21 +46,33 @@ const POSITION_HEADER = 'convoy-position';
 export class Endpoint {
   /** What this client has been shown; noted from every answer, and sent with every request. */
   readonly position = new Position();
+  /** Where the changes stand that any client of this server in this process was told of. */
+  readonly acknowledged: Position;
   readonly #options: EndpointOptions;
+  #standIn = false;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
+    this.acknowledged = acknowledgedBy(options.baseUrl);
+  }
+
+  /** A call that may have changed something was answered. */
+  acknowledge(response: Response): void {
+    this.acknowledged.note(response.headers?.get(POSITION_HEADER));
   }
 
   /** The response, whatever its status. Rejects with `UNAVAILABLE` where there is none. */
   async post(request: EndpointRequest): Promise<Response> {
     const url = this.#url(request.path);
-    const headers = await this.#headers(request);
+    const token = request.token === undefined ? await this.token() : request.token;
+    const headers = await this.#headers(request, token);
     // Read late, so that a `fetch` replaced after the client was made (instrumentation, tests) is the one used.
     const send = this.#options.fetch ?? globalThis.fetch;
-    request.sent?.();
+    request.sent?.(token);
+    const askedAt = Date.now();
+    let response: Response | undefined;
     try {
-      const response = await send(url, {
+      response = await send(url, {
         method: 'POST',
         headers,
         body: request.body,
@@ -64,19 +80,39 @@ export class Endpoint {
         cache: 'no-store',
         ...(request.keepalive === true ? { keepalive: true } : {}),
       });
-      this.position.note(response.headers.get(POSITION_HEADER));
-      return response;
+      // A stand-in for `fetch` may answer with less than a whole `Response`.
+      this.position.note(response?.headers?.get(POSITION_HEADER));
     } catch (cause) {
+      if (!request.signal.aborted) request.unanswered?.(askedAt);
       throw unreachable(`No answer from ${url}`, cause);
     }
+    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client gave no response for ${url}`);
+    return response;
   }
 
   /** A WebSocket on its way. Throws where there are none, or where one would not carry what requests carry. */
   socket(path: string): WebSocket {
     const { headers, WebSocket = globalThis.WebSocket } = this.#options;
+    if (this.#standIn) throw unreachable('The `fetch` of this client stands in for a server', null);
     if (headers !== undefined) throw unreachable('A WebSocket cannot carry the `headers` of this client', null);
     if (WebSocket === undefined) throw unreachable('There is no WebSocket here', null);
     return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
+  }
+
+  /**
+   * Whether `error` is how a stand-in for `fetch`, which knows calls and nothing else, answers what it does not know. A
+   * network fails with a `TypeError`.
+   */
+  isOfStandIn({ code, cause }: ConvoyError): boolean {
+    if (this.#options.fetch === undefined) return false;
+    const threw = code === 'UNAVAILABLE' && cause instanceof Error && !(cause instanceof TypeError);
+    this.#standIn ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
+    return this.#standIn;
+  }
+
+  /** Who asks is said by a token, and not by cookies or `headers` alone. */
+  get bringsToken(): boolean {
+    return this.#options.auth !== undefined;
   }
 
   /** The bearer token of this moment, if there is one. */
@@ -89,10 +125,9 @@ export class Endpoint {
     return `${this.#options.baseUrl}${BASE_PATH}${path}`;
   }
 
-  async #headers(request: EndpointRequest): Promise<Headers> {
+  async #headers(request: EndpointRequest, token: string | null): Promise<Headers> {
     const { headers } = this.#options;
     const all = await prepared(async () => new Headers(typeof headers === 'function' ? await headers() : headers));
-    const token = await this.token();
     // Not every text can be a header.
     if (token !== null) await prepared(async () => all.set('authorization', `Bearer ${token}`));
     all.set('accept', request.accept ?? 'application/json');
@@ -134,7 +169,7 @@ export function unreachable(message: string, cause: unknown): ConvoyError {
 
 async function readText(response: Response): Promise<string> {
   try {
-    return await response.text();
+    return typeof response.text === 'function' ? await response.text() : JSON.stringify(await response.json());
   } catch (cause) {
     throw unreachable(`The answer of ${response.url} broke off`, cause);
   }
@@ -142,7 +177,7 @@ async function readText(response: Response): Promise<string> {
 
 /** Something answered that is not Convoy: between us and the server (passes), or in its place (does not). */
 function notOurs(response: Response): ConvoyError {
-  const what = `${response.status} ${response.headers.get('content-type') ?? 'without a content type'}`;
+  const what = `${response.status} ${response.headers?.get('content-type') ?? 'without a content type'}`;
   if (response.status >= 500 || response.status === 429) {
     return new ConvoyError('UNAVAILABLE', `${response.url} answered ${what}: the server behind it seems to be away`);
   }

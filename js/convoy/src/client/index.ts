@@ -12,6 +12,7 @@ export {
   type ResultOfRef,
 } from '../protocol/refs.js';
 export { ConvoyError, type ConvoyErrorCode, type ConvoyErrorPayload, isConvoyError } from '../values/errors.js';
+export type { CallingClient } from './calling-client.js';
 export {
   type CallArgs,
   type CallOptions,

@@ -8,6 +8,7 @@ import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { type Connection, type ConnectionEvent, STARTED, step, viewOf } from './connection.js';
 import { endBy, isPassing, type LinkEnd, type LinkReader, type OpenLink, type Way } from './link.js';
 import { Outbox } from './outbox.js';
+import { isOffline } from './page.js';
 import type { Position } from './position.js';
 import { type Report, Session, type Signal, type WantedQuery } from './session.js';
 import type { Settlements } from './settlements.js';
@@ -34,6 +35,8 @@ const SILENCE_ON_RETURN_MS = 20_000;
 export interface LiveConnectionOptions {
   readonly links: Readonly<Record<Way, OpenLink>>;
   readonly position: Position;
+  /** Where the changes stand that this process was told of. */
+  readonly acknowledged: Position;
   readonly settlements: Settlements;
   readonly times: LiveTimes;
   readonly random: () => number;
@@ -80,7 +83,11 @@ export class LiveConnection {
     // Someone new is no reason to cut a wait short: where a server is away, screens come and go all the more.
     this.#look({ wake: this.#connection.phase !== 'waiting' });
     return {
+      isBehind: () =>
+        this.#connection.phase === 'open' && this.#session.isBehind(query, this.#options.acknowledged.latest),
       refresh: () => {
+        // What it is answered by shall lack none of them, whichever server answers.
+        this.#options.position.note(this.#options.acknowledged.latest);
         this.#session.renew(query);
         this.#look({ wake: true });
       },
@@ -89,6 +96,11 @@ export class LiveConnection {
         this.#look({ wake: false });
       },
     };
+  }
+
+  /** Who asks may be somebody else now, by something that no token tells. A new session costs hashes. */
+  reopen(): void {
+    this.#take({ type: 'refresh' });
   }
 
   /** The caller's token is another one. */
@@ -100,7 +112,7 @@ export class LiveConnection {
 
   /** Someone is looking again: what waits or rests connects at once, and an open link must not have been silent. */
   wake(): void {
-    if (this.#session.isEmpty) return;
+    if (this.#session.isEmpty || (isOffline() && this.#connection.phase === 'waiting')) return;
     const silent = this.#connection.phase === 'open' && Date.now() - this.#heardAt > SILENCE_ON_RETURN_MS;
     this.#take({ type: silent ? 'refresh' : 'wake' });
   }
@@ -109,6 +121,16 @@ export class LiveConnection {
   online(): void {
     this.#ways = BEST;
     this.#take({ type: 'refresh' });
+  }
+
+  /** There is no network any more. An open link would look alive until its silence is noticed. */
+  offline(): void {
+    this.#take({ type: 'offline' });
+  }
+
+  /** A request that left at `askedAt` got no answer. What was not heard of since has probably gone the same way. */
+  suspect(askedAt: number): void {
+    if (this.#connection.phase === 'open' && this.#heardAt < askedAt) this.#lost();
   }
 
   rest(): void {
@@ -265,7 +287,7 @@ export class LiveConnection {
   }
 
   #lost(error?: ConvoyError): void {
-    this.#take({ type: 'lost', random: this.#options.random() });
+    this.#take(isOffline() ? { type: 'offline' } : { type: 'lost', random: this.#options.random() });
     // A failure that passes, and is more than an absence, is shown meanwhile.
     if (error !== undefined && error.code !== 'UNAVAILABLE') this.#deliver(this.#session.fail(error));
   }

@@ -26,8 +26,13 @@ export interface LiveQuery<Data> {
   getSnapshot(): QuerySnapshot<Data>;
   /** Calls `listener` after each change, until the returned function is called. */
   subscribe(listener: () => void): () => void;
-  /** Asks anew; resolves with the next answer, a failing one too, or when no one listens any more. Never rejects. */
-  refetch(): Promise<void>;
+  /** Asks anew; resolves with the next answer, or with `null` where it fails or no one listens. Never rejects. */
+  refetch(): Promise<Data | null>;
+  /**
+   * The snapshot may lack a change that this process has been told of: a mutation by another client of the same server
+   * was answered, and its effects are on their way here.
+   */
+  isBehind(): boolean;
 }
 
 /** Whether a query keeps itself current, or is asked once. */
@@ -67,7 +72,8 @@ export class LiveQueries {
     return {
       getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
-      refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(),
+      refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(null),
+      isBehind: () => this.#shared.get(key)?.isBehind() ?? false,
     };
   }
 
@@ -133,7 +139,7 @@ class SharedQuery {
   readonly #listeners = new Set<() => void>();
   /** What the listeners were told last. */
   #told: QuerySnapshot<unknown>;
-  readonly #waitingForAnswer: (() => void)[] = [];
+  readonly #waitingForAnswer: ((data: unknown) => void)[] = [];
   /** Those whose answer has come, once the listeners know it. */
   readonly #answered: (() => void)[] = [];
   #linger: ReturnType<typeof setTimeout> | undefined;
@@ -167,10 +173,14 @@ class SharedQuery {
     };
   }
 
-  refetch(): Promise<void> {
+  isBehind(): boolean {
+    return !this.#stopped && (this.#subscription.isBehind?.() ?? false);
+  }
+
+  refetch(): Promise<unknown> {
     // Nothing will answer any more.
-    if (this.#stopped) return Promise.resolve();
-    const answered = new Promise<void>((resolve) => this.#waitingForAnswer.push(resolve));
+    if (this.#stopped) return Promise.resolve(null);
+    const answered = new Promise<unknown>((resolve) => this.#waitingForAnswer.push(resolve));
     this.#subscription.refresh();
     return answered;
   }
@@ -193,7 +203,10 @@ class SharedQuery {
 
   #hold(snapshot: QuerySnapshot<unknown>, what: 'answer' | 'view'): void {
     this.snapshot = snapshot;
-    if (what === 'answer') this.#answered.push(...this.#waitingForAnswer.splice(0));
+    if (what === 'answer') {
+      const data = snapshot.status === 'success' && !this.#stopped ? snapshot.data : null;
+      this.#answered.push(...this.#waitingForAnswer.splice(0).map((resolve) => () => resolve(data)));
+    }
     this.#hooks.news();
   }
 }

@@ -59,6 +59,7 @@ export class LiveTransport implements Transport {
         polling: (attempt, reader) => openPolling(polling, attempt, reader),
       },
       position: endpoint.position,
+      acknowledged: endpoint.acknowledged,
       settlements: this.#settlements,
       times: { ...LIVE_TIMES, ...options.times },
       random,
@@ -91,6 +92,7 @@ export class LiveTransport implements Transport {
     if (isPageHidden()) this.#restSoon();
     let open = true;
     return {
+      ...subscription,
       refresh: () => {
         subscription.refresh();
         this.#woken();
@@ -106,7 +108,8 @@ export class LiveTransport implements Transport {
   }
 
   refreshAuth(): void {
-    this.#connection.renew();
+    if (this.#endpoint.bringsToken) this.#connection.renew();
+    else this.#connection.reopen();
     this.#woken();
   }
 
@@ -118,11 +121,15 @@ export class LiveTransport implements Transport {
 
   async #post({ kind, name, args, keepalive }: CallRequest, { signal, headers = {} }: Sending): Promise<unknown> {
     const path = `/${kind}/${encodeURIComponent(name)}`;
-    return readAnswer(await this.#endpoint.post({ path, body: args, headers, signal, keepalive }));
+    const unanswered = (askedAt: number) => this.#connection.suspect(askedAt);
+    const response = await this.#endpoint.post({ path, body: args, headers, signal, keepalive, unanswered });
+    if (kind !== 'query') this.#endpoint.acknowledge(response);
+    return readAnswer(response);
   }
 
   #listen(): () => void {
     return listenToPage({
+      offline: () => this.#connection.offline(),
       online: () => this.#connection.online(),
       visible: () => {
         clearTimeout(this.#rest);

@@ -103,3 +103,46 @@ test('a page out of sight that asks anew is answered, and rests again', async ()
   await session.closed;
   await watch.until(({ connectionState }) => connectionState === 'closed');
 });
+
+test('a network that is gone is shown at once, nothing is asked meanwhile, and one that is back is used at once', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
+  await watch.until(({ status }) => status === 'success');
+  vi.stubGlobal('navigator', { onLine: false });
+  page.window.dispatchEvent(new Event('offline'));
+  const shown = { data: [1], isStale: true, connectionState: 'connecting', isReconnecting: true };
+  expect(client.liveQuery(list, C).getSnapshot()).toMatchObject(shown);
+  await watch.until(({ connectionState }) => connectionState === 'connecting');
+  expect(client.connection.getSnapshot()).toBe('connecting');
+  await session.closed;
+  // Neither a look nor another query cuts the wait short.
+  look('hidden');
+  look('visible');
+  const other = watching(client, list, { channelId: 'd' });
+  expect(server.sessions).toHaveLength(1);
+  vi.stubGlobal('navigator', { onLine: true });
+  page.window.dispatchEvent(new Event('online'));
+  const next = await server.nextSession();
+  expect(next.query(C).hash).toBe('h1');
+  next.same(C);
+  next.result({ channelId: 'd' }, [4], 'h4');
+  await watch.until(({ isStale }) => !isStale);
+  await other.until(({ data }) => data?.[0] === 4);
+  expect(server.sessions).toHaveLength(2);
+});
+
+test('a call that gets no answer shows a connection that was not heard of since as one being made', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
+  await watch.until(({ status }) => status === 'success');
+  const failing = vi.spyOn(globalThis, 'fetch').mockRejectedValueOnce(new TypeError('Failed to fetch'));
+  await expect(client.query(list, C)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  failing.mockRestore();
+  await watch.until(({ connectionState }) => connectionState === 'connecting');
+  const next = await server.nextSession();
+  expect(next.query(C).hash).toBe('h1');
+  next.same(C);
+  await watch.until(({ isStale, connectionState }) => !isStale && connectionState === 'open');
+});

@@ -18,6 +18,24 @@ export class Position {
   }
 }
 
+/**
+ * Where the changes stand that any client of this process was told of, by server. Of all clients together, so it is the
+ * one thing of them that belongs to a module: who was told by one client may ask another.
+ */
+const acknowledged = new Map<string, Position>();
+
+export function acknowledgedBy(server: string): Position {
+  const known = acknowledged.get(server) ?? new Position();
+  acknowledged.set(server, known);
+  return known;
+}
+
+/** Whether what was shown at `shown` may lack what had happened by `position`. */
+export function isBefore(shown: string | undefined, position: string | null): boolean {
+  if (position === null) return false;
+  return shown === undefined || later(shown, position) !== shown;
+}
+
 function later(held: string | null, said: string): string {
   return held !== null && historyOf(held) === historyOf(said) && held > said ? held : said;
 }

@@ -7,7 +7,7 @@
  */
 import type { LiveMessage, LiveMessageOf, QueryWish, SessionChange } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload } from '../values/errors.js';
-import type { Position } from './position.js';
+import { isBefore, type Position } from './position.js';
 import { listIn, withRows } from './rows.js';
 import { share } from './share.js';
 import { takesDataAway } from './snapshot.js';
@@ -34,6 +34,8 @@ interface Entry extends WantedQuery {
   id: number;
   interrupted: boolean;
   held: Held | null;
+  /** The position of what was said last. */
+  shownAt: string | undefined;
   closed: boolean;
 }
 
@@ -87,7 +89,15 @@ export class Session {
   }
 
   add(request: SubscribeRequest, sink: SubscriptionSink): WantedQuery {
-    const entry = { ...request, sink, id: this.#nextId++, held: null, interrupted: false, closed: false };
+    const entry = {
+      ...request,
+      sink,
+      id: this.#nextId++,
+      held: null,
+      shownAt: undefined,
+      interrupted: false,
+      closed: false,
+    };
     this.#wanted.set(entry.id, entry);
     return entry;
   }
@@ -96,6 +106,12 @@ export class Session {
     const entry = this.#wanted.get(query.id);
     if (entry) entry.closed = true;
     this.#wanted.delete(query.id);
+  }
+
+  /** Something is held of it that may lack what had happened by `position`. */
+  isBehind(query: WantedQuery, position: string | null): boolean {
+    const { held, shownAt } = query as Entry;
+    return held !== null && isBefore(shownAt, position);
   }
 
   /** Nothing more shall be reported about it. */
@@ -195,8 +211,7 @@ export class Session {
       forgetHash(entry);
       return `A ${message.type} of ${entry.name} does not fit what is held`;
     }
-    draft.answer(entry, now, message.type === 'same');
-    draft.positions.push(message.position);
+    draft.answer(entry, now, message);
     return null;
   }
 
@@ -225,7 +240,7 @@ export class Session {
 class Draft {
   readonly reports: Report[] = [];
   readonly signals: Signal[] = [];
-  readonly positions: (string | undefined)[] = [];
+  readonly #shownAt = new Map<Entry, string | undefined>();
   readonly #held = new Map<Entry, Held | null>();
   readonly #interrupted = new Map<Entry, boolean>();
 
@@ -233,10 +248,11 @@ class Draft {
     return this.#held.get(entry) ?? (this.#held.has(entry) ? null : entry.held);
   }
 
-  answer(entry: Entry, held: Held, same: boolean): void {
+  answer(entry: Entry, held: Held, { type, position }: LiveMessageOf<'result' | 'rows' | 'same'>): void {
     this.#held.set(entry, held);
+    this.#shownAt.set(entry, position);
     this.#interrupt(entry, false);
-    this.reports.push({ query: entry, ...(same ? { type: 'same' } : { type: 'result', data: held.data }) });
+    this.reports.push({ query: entry, ...(type === 'same' ? { type } : { type: 'result', data: held.data }) });
   }
 
   fail(entry: Entry, error: ConvoyError): void {
@@ -253,7 +269,10 @@ class Draft {
   commit(position: Position): Reading {
     for (const [entry, held] of this.#held) entry.held = held;
     for (const [entry, interrupted] of this.#interrupted) entry.interrupted = interrupted;
-    for (const said of this.positions) position.note(said);
+    for (const [entry, said] of this.#shownAt) {
+      entry.shownAt = said;
+      position.note(said);
+    }
     return { damaged: null, reports: this.reports, signals: this.signals };
   }
 

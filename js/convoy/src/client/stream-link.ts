@@ -21,19 +21,38 @@ import {
 const LARGEST_FRAME = 64 * 1024 * 1024;
 
 export function openStream(endpoint: Endpoint, attempt: LinkAttempt, reader: LinkReader): Link {
-  void read(endpoint, attempt, reader).then((end) => {
+  const caller: Caller = { token: null };
+  void read(endpoint, attempt, reader, caller).then((end) => {
     if (!attempt.signal.aborted) reader.ended(end);
   });
-  return { change: (change) => send(endpoint, change, attempt.signal) };
+  return { change: (change) => send(endpoint, change, attempt.signal, caller) };
 }
 
-async function send(endpoint: Endpoint, { session, auth, ...change }: LinkChange, signal: AbortSignal): Promise<void> {
-  const body = JSON.stringify({ ...change, ...(auth ? { auth } : {}) });
-  await readAnswer(await endpoint.post({ path: `/live/${session}`, body, signal }));
+/** Who the session belongs to: the token that the server has accepted last. */
+interface Caller {
+  token: string | null;
 }
+
+async function send(endpoint: Endpoint, change: LinkChange, signal: AbortSignal, caller: Caller): Promise<void> {
+  const { session, auth, ...what } = change;
+  const token = await endpoint.token();
+  // Who signs in or out is another caller. The server would refuse, and a browser's console would show that in red.
+  if ((token === null) !== (caller.token === null)) throw anotherCaller();
+  const body = JSON.stringify({ ...what, ...(auth ? { auth } : {}) });
+  await readAnswer(await endpoint.post({ path: `/live/${session}`, body, signal, token }));
+  caller.token = token;
+}
+
+const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller');
 
 /** Never rejects: says how it ended. */
-async function read(endpoint: Endpoint, { queries, signal }: LinkAttempt, reader: LinkReader): Promise<LinkEnd> {
+async function read(
+  endpoint: Endpoint,
+  { queries, signal }: LinkAttempt,
+  reader: LinkReader,
+  caller: Caller,
+): Promise<LinkEnd> {
+  let accepted = false;
   try {
     const body = JSON.stringify({ protocol: PROTOCOL, queries });
     const response = await endpoint.post({
@@ -41,19 +60,24 @@ async function read(endpoint: Endpoint, { queries, signal }: LinkAttempt, reader
       accept: 'text/event-stream',
       body,
       signal,
-      sent: () => reader.asked(),
+      sent: (token) => {
+        caller.token = token;
+        reader.asked();
+      },
     });
     if (signal.aborted) return endBy(unreachable('The attempt was given up', signal.reason));
-    const type = response.headers.get('content-type') ?? '';
-    if (!response.ok || !type.startsWith('text/event-stream')) return endBy(await readRefusal(response));
+    const type = response.headers?.get('content-type') ?? '';
+    if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
     if (response.body === null) {
       // Some `fetch`es (React Native's) give a body only when it is complete, which this one never is.
       return { kind: 'unfit', error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream answers') };
     }
+    accepted = true;
     reader.accepted();
     return await readEvents(response.body, signal, reader);
-  } catch (error) {
-    return endBy(isConvoyError(error) ? error : unreachable('The stream broke off', error));
+  } catch (caught) {
+    const error = isConvoyError(caught) ? caught : unreachable('The stream broke off', caught);
+    return !accepted && !signal.aborted && endpoint.isOfStandIn(error) ? { kind: 'unfit', error } : endBy(error);
   }
 }
 

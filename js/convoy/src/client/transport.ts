@@ -50,6 +50,11 @@ export interface SubscriptionSink {
 export interface Subscription {
   /** Asks for the whole result anew, at once, wherever the connection stands. */
   refresh(): void;
+  /**
+   * What was reported last may lack a change that this process has been told of, by whichever client. Without it,
+   * nothing is known of that.
+   */
+  isBehind?(): boolean;
   close(): void;
 }
 

@@ -3,6 +3,7 @@
  * origin.
  */
 import { createContext, createElement, type ReactElement, type ReactNode, useContext } from 'react';
+import { type CallingClient, completeClient } from '../client/calling-client.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
 
 const ClientContext = createContext<ConvoyClient | null>(null);
@@ -14,19 +15,20 @@ const ClientContext = createContext<ConvoyClient | null>(null);
 let ofThisPage: ConvoyClient | undefined;
 
 export interface ConvoyProviderProps {
-  readonly client: ConvoyClient;
+  readonly client: ConvoyClient | CallingClient;
   readonly children?: ReactNode;
 }
 
 /** Gives `client` to the hooks below. Closing it stays with whoever made it. */
 export function ConvoyProvider({ client, children }: ConvoyProviderProps): ReactElement {
-  return createElement(ClientContext.Provider, { value: client }, children);
+  return createElement(ClientContext.Provider, { value: completeClient(client) }, children);
 }
 
 /** The client in force here. */
-export function useConvoy(given?: ConvoyClient): ConvoyClient {
+export function useConvoy(given?: ConvoyClient | CallingClient): ConvoyClient {
   const provided = useContext(ClientContext);
-  if (given ?? provided) return (given ?? provided) as ConvoyClient;
+  if (given) return completeClient(given);
+  if (provided) return provided;
   ofThisPage ??= createConvoyClient();
   return ofThisPage;
 }

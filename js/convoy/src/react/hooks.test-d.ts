@@ -28,7 +28,21 @@ test('the status tells whether there is data', () => {
   if (query.status === 'success') expectTypeOf(query.data).toEqualTypeOf<string[]>();
   if (query.status === 'pending') expectTypeOf(query.data).toEqualTypeOf<null>();
   if (query.status === 'error') expectTypeOf(query.error).toEqualTypeOf<ConvoyError>();
-  expectTypeOf(query.refetch).returns.toEqualTypeOf<Promise<void>>();
+  expectTypeOf(query.refetch).returns.toEqualTypeOf<Promise<string[] | null>>();
+});
+
+test('`refetch` takes arguments of the query, and a client may be made by hand', () => {
+  const { refetch } = useQuery(list, { channelId: 'c' });
+  refetch();
+  expectTypeOf(refetch({ channelId: 'd', limit: 3 })).toEqualTypeOf<Promise<{ id: string; at: string }[] | null>>();
+  // @ts-expect-error channelId is missing
+  refetch({ limit: 3 });
+  const client = { query: async () => [], mutation: async (_ref: unknown, _args: unknown) => null };
+  const { data } = useQuery(list, { channelId: 'c' }, { client });
+  expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();
+  useMutation(send, { client });
+  // @ts-expect-error it cannot query
+  useQuery(channels, {}, { client: { mutation: client.mutation } });
 });
 
 test('arguments are checked, and may be left out only where an empty object fits', () => {

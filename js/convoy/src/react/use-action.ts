@@ -1,11 +1,12 @@
 /** `useAction`: an action as a function that stays the same object from render to render. */
 import { useCallback } from 'react';
+import type { CallingClient } from '../client/calling-client.js';
 import type { CallArgs, ConvoyClient } from '../client/client.js';
 import type { AnyActionRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 export interface UseActionOptions {
-  readonly client?: ConvoyClient;
+  readonly client?: ConvoyClient | CallingClient;
 }
 
 /** Runs the action. Rejects with a `ConvoyError`. */

@@ -3,13 +3,14 @@
  * shows while it runs.
  */
 import { useCallback, useState } from 'react';
+import type { CallingClient } from '../client/calling-client.js';
 import type { CallArgs, ConvoyClient } from '../client/client.js';
 import type { AnyMutationRef, ResultOfRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
 export interface UseMutationOptions {
-  readonly client?: ConvoyClient;
+  readonly client?: ConvoyClient | CallingClient;
 }
 
 /** Calls the mutation. Rejects with a `ConvoyError`. */

@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { act, createElement } from 'react';
 import { renderToString } from 'react-dom/server';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
@@ -155,7 +155,7 @@ test.each([
     isLoading: false,
     connectionState: 'disabled',
   });
-  await expect(view.given.refetch()).resolves.toBeUndefined();
+  await expect(view.given.refetch()).resolves.toBeNull();
   expect(transport.subscriptions).toEqual([]);
   await mounted.show(view.with({ args: { channelId: 'c' } }));
   await says({ channelId: 'c' }, ['a']);
@@ -214,4 +214,97 @@ test('a server renders the pending state and asks nothing', () => {
   expect(view.given).toMatchObject({ status: 'pending', isLoading: true, connectionState: 'connecting' });
   expect(transport.subscriptions).toEqual([]);
   expect(transport.calls).toEqual([]);
+});
+
+describe('`refetch`', () => {
+  test('resolves with the answer, and with null where there is none', async () => {
+    const view = messages();
+    await mount(view.with({ args: { channelId: 'c' } }));
+    await says({ channelId: 'c' }, ['a']);
+    const refetched = view.given.refetch();
+    await says({ channelId: 'c' }, ['a', 'b']);
+    expect(await refetched).toEqual(['a', 'b']);
+    const failing = view.given.refetch();
+    await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError('INTERNAL', 'no')));
+    expect(await failing).toBeNull();
+  });
+
+  test('takes other arguments, which hold until the hook’s own change', async () => {
+    const view = messages();
+    const mounted = await mount(view.with({ args: { channelId: 'c' } }));
+    await says({ channelId: 'c' }, ['a']);
+    let other: Promise<unknown> = Promise.resolve();
+    await act(async () => {
+      other = view.given.refetch({ channelId: 'd' });
+    });
+    await says({ channelId: 'd' }, ['z']);
+    expect(await other).toEqual(['z']);
+    expect(view.given).toMatchObject({ status: 'success', data: ['z'] });
+    await says({ channelId: 'd' }, ['y', 'z']);
+    expect(view.given.data).toEqual(['y', 'z']);
+    await mounted.show(view.with({ args: { channelId: 'e' } }));
+    await says({ channelId: 'e' }, ['e']);
+    expect(view.given.data).toEqual(['e']);
+  });
+
+  test('passes over what an event handler is given', async () => {
+    const view = messages();
+    await mount(view.with({ args: { channelId: 'c' } }));
+    await says({ channelId: 'c' }, ['a']);
+    const refetched = view.given.refetch(new Event('click') as never);
+    await says({ channelId: 'c' }, ['b']);
+    expect(await refetched).toEqual(['b']);
+  });
+
+  test('works with `subscribe: false`, asking once for each', async () => {
+    transport.answer = ({ args }) => [args];
+    const view = messages();
+    await mount(view.with({ args: { channelId: 'c' }, options: { subscribe: false } }));
+    let other: unknown;
+    await act(async () => {
+      other = await view.given.refetch({ channelId: 'd' });
+    });
+    expect(other).toEqual(['{"channelId":"d"}']);
+    expect(view.given.data).toEqual(['{"channelId":"d"}']);
+    expect(transport.calls).toHaveLength(2);
+  });
+});
+
+describe('a client made by hand', () => {
+  test('is asked once, is not live, and that is said once', async () => {
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const asked: unknown[] = [];
+    const byHand = {
+      query: async (ref: unknown, args: unknown) => {
+        asked.push([ref, args]);
+        return ['a'];
+      },
+      mutation: async () => null,
+    };
+    const view = probe(() => [
+      useQuery(list, { channelId: 'c' }, { client: byHand }),
+      useQuery(list, { channelId: 'd' }, { client: byHand }),
+    ]);
+    await mount(view.with({}));
+    for (const query of view.given) {
+      expect(query).toMatchObject({ status: 'success', data: ['a'], isStale: false, connectionState: 'disabled' });
+    }
+    expect(asked).toEqual([
+      [list, { channelId: 'c' }],
+      [list, { channelId: 'd' }],
+    ]);
+    // The very reference, by which such a client may tell what is asked.
+    expect((asked[0] as unknown[])[0]).toBe(list);
+    expect(warned.mock.calls).toEqual([[expect.stringContaining('not live')]]);
+    warned.mockRestore();
+  });
+
+  test('shows what it throws', async () => {
+    vi.spyOn(console, 'warn').mockImplementation(() => {});
+    const byHand = { query: () => Promise.reject(new Error('no server')), mutation: async () => null };
+    const view = probe(() => useQuery(list, { channelId: 'c' }, { client: byHand }));
+    await mount(createElement(ConvoyProvider, { client: byHand }, view.with({})));
+    expect(view.given).toMatchObject({ status: 'error', error: { message: 'no server' } });
+    vi.restoreAllMocks();
+  });
 });

@@ -2,7 +2,8 @@
  * `useQuery`: a query's live answer as React state. All of it stands on `useSyncExternalStore` over a shared
  * `LiveQuery`, so screens never tear, StrictMode's double mounting costs nothing, and a server renders the pending state.
  */
-import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
@@ -16,14 +17,14 @@ import { isSkipped, type SkipToken } from './skip.js';
 export interface UseQueryOptions {
   /** `false` asks nothing, like `skipToken`. */
   readonly enabled?: boolean;
-  readonly client?: ConvoyClient;
+  readonly client?: ConvoyClient | CallingClient;
   /** `false` asks once instead of staying current; `refetch` asks again. */
   readonly subscribe?: boolean;
   /** While new arguments have no answer yet, go on showing the last one, marked `isStale`. */
   readonly keepPrevious?: boolean;
 }
 
-export type UseQueryResult<Data> = QueryFacts &
+export type UseQueryResult<Data, Args = never> = QueryFacts<Data, Args> &
   (
     | { readonly status: 'pending'; readonly data: null; readonly error: null }
     | { readonly status: 'success'; readonly data: Data; readonly error: null }
@@ -31,7 +32,7 @@ export type UseQueryResult<Data> = QueryFacts &
     | { readonly status: 'error'; readonly data: Data | null; readonly error: ConvoyError }
   );
 
-interface QueryFacts {
+interface QueryFacts<Data, Args> {
   /** Asked, and neither answered nor failed yet. */
   readonly isLoading: boolean;
   /** There is data, and no certainty that it is the current answer to these arguments. */
@@ -39,8 +40,11 @@ interface QueryFacts {
   readonly isReconnecting: boolean;
   /** `disabled` where nothing is asked, or asked only once. */
   readonly connectionState: QueryConnectionState;
-  /** Asks anew, and resolves when that is answered; a failure shows in `error`, so this never rejects. */
-  readonly refetch: () => Promise<void>;
+  /**
+   * Asks anew and resolves with the answer, or with `null` where there is none; a failure shows in `error`, so this
+   * never rejects. Other arguments given here take the place of the hook's own, until those change.
+   */
+  readonly refetch: (args?: Args) => Promise<Data | null>;
 }
 
 /** Arguments, or the wish to wait; left out where `{}` fits. */
@@ -53,10 +57,12 @@ export type UseQueryArgs<Ref> =
 export function useQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseQueryArgs<Ref>
-): UseQueryResult<ResultOfRef<Ref>> {
+): UseQueryResult<ResultOfRef<Ref>, ArgsOfRef<Ref>> {
   const client = useConvoy(options.client);
   const liveness = options.subscribe === false ? 'once' : 'live';
-  const asked = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
+  const own = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
+  const [override, setOverride] = useState<Override | null>(null);
+  const asked = override !== null && override.of === own ? override.args : own;
   const query = useMemo(
     // Parsed back, so that the arguments are exactly what the memo depends on, and nobody changes them afterwards.
     () => (asked === null ? UNASKED : client.liveQuery(ref, JSON.parse(asked) as ArgsOfRef<Ref>, { liveness })),
@@ -65,12 +71,53 @@ export function useQuery<Ref extends AnyQueryRef>(
   const getServerSnapshot = asked === null || liveness === 'once' ? getUnconnected : getPending;
   const snapshot = useSyncExternalStore(query.subscribe, query.getSnapshot, getServerSnapshot);
   const previous = usePrevious(client, ref, snapshot);
-  const { refetch } = query;
+  const refetch = useCallback(
+    (args?: ArgsOfRef<Ref>): Promise<ResultOfRef<Ref> | null> => {
+      // An event handler is given an event.
+      if (!isPlain(args)) return query.refetch();
+      const other = canonicalArgs(args);
+      setOverride({ of: own, args: other });
+      return answerOf(client.liveQuery(ref, JSON.parse(other) as ArgsOfRef<Ref>, { liveness }));
+    },
+    [client, ref, query, own, liveness],
+  );
   const isLoading = asked !== null && snapshot.status === 'pending';
   if (options.keepPrevious === true && snapshot.status === 'pending' && previous !== null) {
     return { ...snapshot, status: 'success', data: previous.data, isStale: true, isLoading: false, refetch };
   }
   return { ...snapshot, isLoading, refetch };
+}
+
+/** Arguments that stand in for the hook's own. */
+interface Override {
+  /** The ones they stand in for; `null` where nothing was asked. */
+  readonly of: string | null;
+  readonly args: string;
+}
+
+function isPlain(args: unknown): boolean {
+  return typeof args === 'object' && args !== null && Object.getPrototypeOf(args) === Object.prototype;
+}
+
+/** The next answer of a query that others may watch already. */
+async function answerOf<Data>(query: LiveQuery<Data>): Promise<Data | null> {
+  let wake = () => {};
+  const isNew = query.getSnapshot().status === 'pending';
+  const stop = query.subscribe(() => wake());
+  try {
+    if (!isNew) return await query.refetch();
+    // It is being asked already, for this listener or another one.
+    for (;;) {
+      const { status, data, connectionState } = query.getSnapshot();
+      if (status !== 'pending') return status === 'success' ? data : null;
+      if (connectionState === 'closed') return null;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  } finally {
+    stop();
+  }
 }
 
 interface Previous<Ref> {
@@ -105,5 +152,6 @@ const getUnconnected = () => PENDING_UNCONNECTED;
 const UNASKED: LiveQuery<never> = {
   getSnapshot: getUnconnected,
   subscribe: () => () => {},
-  refetch: () => Promise.resolve(),
+  refetch: () => Promise.resolve(null),
+  isBehind: () => false,
 };

@@ -20,7 +20,7 @@ export {
 export type { FieldPath, FieldValue } from './paths.js';
 export { SchemaError, type SchemaProblem } from './problems.js';
 export { defineRef, type RefType, refTarget } from './refs.js';
-export { defineSchema, type SchemaDefinition, type SchemaTables } from './schema.js';
+export { defineSchema, type GivenTables, type SchemaDefinition, type SchemaTables, type TablesOf } from './schema.js';
 export {
   defineTable,
   type IndexOptions,

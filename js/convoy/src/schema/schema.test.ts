@@ -169,3 +169,26 @@ function recursive(): z.ZodType {
   });
   return node;
 }
+
+describe('a table without indexes', () => {
+  it('may be given as its shape, or as an object schema', () => {
+    const { tables } = defineSchema({
+      plain: { body: z.string() },
+      object: z.object({ n: z.number() }),
+      table: defineTable({ plainId: defineRef('plain') }),
+    });
+    expect(Object.values(tables).map(({ name }) => name)).toEqual(['plain', 'object', 'table']);
+    expect(tables.plain.isValid({ body: 'x' })).toBe(true);
+    expect(tables.plain.isValid({ body: 1 })).toBe(false);
+    expect(tables.object.isValid({ n: 1 })).toBe(true);
+  });
+
+  it('is checked like any other', () => {
+    expect(problemsOf(() => defineSchema({ plain: { id: z.string() }, date: { at: z.date() } }))).toHaveLength(2);
+    for (const wrong of [null, 'text', [], { body: 'string' }, { nested: { body: z.string() } }]) {
+      expect(problemsOf(() => defineSchema({ wrong: wrong as never }))).toEqual([
+        'wrong: is not a table; write defineTable({ … })',
+      ]);
+    }
+  });
+});

@@ -7,7 +7,15 @@ import { fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsIn } from
 import { SchemaError, type SchemaProblem } from './problems.js';
 import { isTableName } from './refs.js';
 import { inspectStorable } from './storable.js';
-import { isTableDefinition, type TableDefinition, type TableIndexes } from './table.js';
+import {
+  defineTable,
+  isTableDefinition,
+  type NoIndexes,
+  type TableDefinition,
+  type TableIndexes,
+  type TableInput,
+  type TableSchemaOf,
+} from './table.js';
 import { defOf, isZodType, type ZodType } from './zod.js';
 
 /** Table name → table. */
@@ -23,8 +31,22 @@ const MAX_NAME_BYTES = 63;
 
 const SYSTEM_INDEXES: readonly string[] = ['by_id', 'by_creation_time'];
 
-/** Defines the schema of an application. Throws a `SchemaError` that lists everything to be repaired. */
-export function defineSchema<Tables extends SchemaTables>(tables: Tables): SchemaDefinition<Tables> {
+/** What `defineSchema` takes of a table: one made by `defineTable`, or what that takes. */
+export type GivenTables = Readonly<Record<string, TableDefinition<ZodType, TableIndexes> | TableInput>>;
+
+/** Each of them as a table. */
+export type TablesOf<Given> = {
+  readonly [Name in keyof Given]: Given[Name] extends TableDefinition<ZodType, TableIndexes>
+    ? Given[Name]
+    : TableDefinition<TableSchemaOf<Given[Name]>, NoIndexes>;
+};
+
+/**
+ * Defines the schema of an application. A table without indexes may be given as its shape. Throws a `SchemaError` that
+ * lists everything to be repaired.
+ */
+export function defineSchema<Given extends GivenTables>(given: Given): SchemaDefinition<TablesOf<Given>> {
+  const tables = Object.fromEntries(Object.entries(given).map(([key, table]) => [key, tableIn(table)])) as SchemaTables;
   const problems: SchemaProblem[] = [];
   const owners = new Map<string, string>();
   for (const [key, table] of Object.entries(tables)) {
@@ -40,7 +62,17 @@ export function defineSchema<Tables extends SchemaTables>(tables: Tables): Schem
   }
   if (problems.length > 0) throw new SchemaError(problems);
   for (const [key, table] of Object.entries(tables)) table.name ??= key;
-  return { tables };
+  // Each entry is the table that its input stands for.
+  return { tables: tables as unknown as TablesOf<Given> };
+}
+
+/** Anything else than a table or what one can be made of stays what it is, to be refused with its name. */
+function tableIn(given: unknown): unknown {
+  if (isTableDefinition(given)) return given;
+  if (isZodType(given)) return defineTable(given as unknown as TableInput);
+  const isShape =
+    typeof given === 'object' && given !== null && !Array.isArray(given) && Object.values(given).every(isZodType);
+  return isShape ? defineTable(given as TableInput) : given;
 }
 
 function nameProblems(key: string, table: TableDefinition, owners: Map<string, string>): SchemaProblem[] {

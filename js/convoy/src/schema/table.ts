@@ -54,7 +54,7 @@ type Row<Output, Name extends string> = Output extends unknown
   : never;
 
 // biome-ignore lint/complexity/noBannedTypes: an object with no keys yet; Record<string, …> would accept every name.
-type NoIndexes = {};
+export type NoIndexes = {};
 
 const BRAND: unique symbol = Symbol.for('convoy.table');
 

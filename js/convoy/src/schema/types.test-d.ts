@@ -73,3 +73,23 @@ defineTable({ name: z.string() }).index('by_nmae', ['nmae']);
 defineTable({ a: z.object({ b: z.object({ c: z.object({ d: z.string() }) }) }) }).index('by_d', ['a.b.c.d']);
 // @ts-expect-error a document is an object
 defineTable(z.string());
+
+// A table without indexes may be given as its shape; it is then the same table.
+const shapes = defineSchema({
+  plain: { body: z.string(), likes: z.number().default(0) },
+  object: z.object({ name: z.string() }),
+  table: defineTable({ plainId: defineRef('plain') }).index('by_plain', ['plainId']),
+});
+type Shapes = DataModelOf<typeof shapes>;
+expectTypeOf<Shapes['plain']['document']>().toEqualTypeOf<{
+  body: string;
+  likes: number;
+  readonly id: Id<'plain'>;
+  readonly _creationTime: number;
+}>();
+expectTypeOf<Shapes['plain']['input']>().toEqualTypeOf<{ body: string; likes?: number | undefined }>();
+expectTypeOf<Shapes['plain']['indexes']['by_id']>().toEqualTypeOf<readonly ['id']>();
+expectTypeOf<Shapes['object']['document']['name']>().toEqualTypeOf<string>();
+expectTypeOf<Shapes['table']['indexes']['by_plain']>().toEqualTypeOf<readonly ['plainId']>();
+// @ts-expect-error a shape has Zod types
+defineSchema({ wrong: { body: 'string' } });

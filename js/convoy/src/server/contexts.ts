@@ -3,17 +3,9 @@
 import type { FunctionShape, RestArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { Database, WriteMethod } from './database.js';
 
-/** A document of a table nobody told us the types of. */
-export interface UntypedDocument {
-  readonly id: UntypedId;
-  readonly _creationTime: number;
-  // biome-ignore lint/suspicious/noExplicitAny: without a schema nothing is known of a field, as with JSON.parse.
-  readonly [field: string]: any;
-}
-
-// An id of any table, for code without generated types.
-// biome-ignore lint/suspicious/noExplicitAny: assignable to and from every `Id<…>`, which `Id<string>` is not.
-type UntypedId = any;
+/** A document of a table whose types are not known, which fits wherever the program has a type of its own for it. */
+// biome-ignore lint/suspicious/noExplicitAny: without a schema nothing is known of a document, as with JSON.parse.
+export type UntypedDocument = any;
 
 /** The model of code that uses `query` and `mutation` of the package itself: any table, any field. */
 export interface UntypedModel {

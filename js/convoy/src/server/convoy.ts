@@ -67,6 +67,14 @@ export interface ConvoyLimits {
   readonly heartbeatMs?: number;
 }
 
+/** Pages of other origins that may call this server and read its answers. */
+export interface CorsOptions {
+  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; there is no `*`. */
+  readonly origins: readonly string[];
+  /** Whether their requests may carry cookies (they may not). */
+  readonly credentials?: boolean;
+}
+
 /** What the engine itself is told, whatever program it runs. */
 export interface EngineOptions {
   /** `postgres://user:password@host/database`. */
@@ -78,8 +86,13 @@ export interface EngineOptions {
   readonly poolSize?: number;
   /** Where our paths begin (`/api`). */
   readonly basePath?: string;
-  /** A proxy of yours stands before: the client's address is the last one in `X-Forwarded-For` (it is not). */
+  /**
+   * A proxy of yours stands before: the client's address is the last one in `X-Forwarded-For`, and the host that its
+   * page asked for is `X-Forwarded-Host`, where there is one (it is not).
+   */
   readonly trustProxy?: boolean;
+  /** Pages of other origins that may call and read (none). */
+  readonly cors?: CorsOptions;
   /** Development: messages and stacks of unexpected errors reach the client, and likely mistakes are warned of. */
   readonly dev?: boolean;
   /** Whether loading creates missing tables and indexes (it does, and never drops anything). */

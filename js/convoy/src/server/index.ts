@@ -14,6 +14,7 @@ export {
   type ConvoyLimits,
   type ConvoyModuleOptions,
   type ConvoyOptions,
+  type CorsOptions,
   createConvoy,
   type EngineOptions,
   type ListenAddress,

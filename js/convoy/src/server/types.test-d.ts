@@ -435,3 +435,14 @@ expectTypeOf(convoy.action(internal.mail, { to: 'ada' })).resolves.toEqualTypeOf
 expectTypeOf(convoy.query(internal.stats, {})).resolves.toEqualTypeOf<{ at: string }>();
 // @ts-expect-error an action is no mutation
 convoy.mutation(internal.mail, { to: 'ada' });
+
+// Without a schema, rows fit wherever the program has a type of its own for them.
+untypedQuery({
+  handler: async (ctx) => {
+    const rows: { body: string }[] = await ctx.db.query('messages').withIndex('by_channel').take(10);
+    const first: { body: string; id: Id<'messages'> } | null = await ctx.db.query('messages').first();
+    const { page } = await ctx.db.query('messages').paginate({ cursor: null, numItems: 5 });
+    const bodies: string[] = page.map((row) => row.body);
+    return [rows, first, bodies];
+  },
+});

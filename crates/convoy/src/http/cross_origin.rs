@@ -1,0 +1,260 @@
+//! Whether a request may come from the page it comes from. Pure: method, headers
+//! and peer in, a verdict out.
+//!
+//! The order: a malformed or repeated `Origin` is refused; an origin listed in
+//! `cors.origins` passes; else `Sec-Fetch-Site`, which no page can forge, decides;
+//! and only where a browser did not send it (plain HTTP beyond localhost, old
+//! browsers) `Origin` is compared with the host. What carries neither header does
+//! not come from a page. After Go's `http.CrossOriginProtection`.
+
+use std::net::IpAddr;
+
+use hyper::header::{HOST, ORIGIN, UPGRADE};
+use hyper::{HeaderMap, Method};
+
+use crate::config::Config;
+use crate::error::{Code, Failure};
+use crate::origin::Origin;
+
+/// On whose behalf a request is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A page of this server, or no page at all.
+    Own,
+    /// A page of another origin, which `cors.origins` lists.
+    Listed,
+}
+
+/// The verdict on one request. Methods that change nothing pass unless they ask
+/// for a WebSocket, which a page may open without a preflight; what is answered
+/// to them a page of another origin cannot read.
+pub fn judge(method: &Method, headers: &HeaderMap, peer: IpAddr, config: &Config) -> Result<Standing, Failure> {
+    let origin = origin_in(headers)?;
+    let changes_nothing = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if changes_nothing && !headers.contains_key(UPGRADE) {
+        return Ok(Standing::Own);
+    }
+    match compare(headers, origin.as_ref(), peer, config) {
+        Ok(()) => Ok(Standing::Own),
+        Err(_) if is_listed(origin.as_ref(), config) => Ok(Standing::Listed),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Whether `cors.origins` names it.
+pub fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
+    origin.is_some_and(|origin| config.cors.origins.contains(origin))
+}
+
+/// The request's origin, if it names one.
+pub fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
+    let parsed = origin.to_str().ok().and_then(Origin::parse);
+    parsed.map(Some).ok_or_else(|| Failure::new(Code::Forbidden, "this request's Origin header is malformed"))
+}
+
+fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: IpAddr, config: &Config) -> Result<(), Failure> {
+    let site = headers.get("sec-fetch-site").map(|site| String::from_utf8_lossy(site.as_bytes()));
+    match (site.as_deref(), origin) {
+        (Some("same-origin" | "none"), _) => Ok(()),
+        (Some(site), _) if !site.is_empty() => Err(other_site(site, origin, &host_of(headers, peer, config))),
+        (_, None) => Ok(()),
+        (_, Some(origin)) => {
+            let host = host_of(headers, peer, config);
+            if origin.is_of_host(&host) { Ok(()) } else { Err(other_host(origin, &host)) }
+        }
+    }
+}
+
+/// The host that the page's browser asked for. What a proxy says of that counts
+/// where the proxy is known: `trustProxy`, or development's on this machine.
+fn host_of(headers: &HeaderMap, peer: IpAddr, config: &Config) -> String {
+    let counts = config.trust_proxy || (config.dev && peer.to_canonical().is_loopback());
+    let said = headers.get("x-forwarded-host").filter(|_| counts).map(|said| String::from_utf8_lossy(said.as_bytes()));
+    // The first of several proxies is the one that the browser asked.
+    let first = said.as_deref().and_then(|said| said.split(',').next()).map(str::trim).unwrap_or_default();
+    if !first.is_empty() {
+        return first.to_owned();
+    }
+    headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()).unwrap_or_default()
+}
+
+fn other_site(site: &str, origin: Option<&Origin>, host: &str) -> Failure {
+    let page = origin.map_or("its page's origin is not named".to_owned(), |origin| format!("its Origin is {origin}"));
+    let message = format!(
+        "this request comes from a page of another origin: Sec-Fetch-Site is {site}, {page}, and this server was asked \
+         as {host}. If that page is yours, name its origin in createConvoy's cors: {{ origins: [\u{2026}] }}"
+    );
+    Failure::new(Code::Forbidden, message)
+}
+
+fn other_host(origin: &Origin, host: &str) -> Failure {
+    let message = format!(
+        "this request comes from a page of another origin: its Origin is {origin}, and this server was asked as {host}. \
+         If a proxy in front changes the Host header, let it pass Host on unchanged, or send X-Forwarded-Host and set \
+         createConvoy's trustProxy: true (in development, a proxy on this machine is trusted). If the page is another \
+         one of yours, name its origin in cors: {{ origins: [\u{2026}] }}"
+    );
+    Failure::new(Code::Forbidden, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "https://app.example";
+    const LISTED: &str = "https://partner.example";
+    const OTHER: &str = "https://evil.test";
+
+    /// What decides, besides the configuration.
+    #[derive(Debug, Clone, Copy)]
+    struct Case {
+        method: &'static str,
+        upgrade: bool,
+        site: Option<&'static str>,
+        origin: Option<&'static str>,
+        host: &'static str,
+        forwarded: Option<&'static str>,
+        loopback: bool,
+        cors: bool,
+        dev: bool,
+        trust_proxy: bool,
+    }
+
+    fn judged(case: Case) -> Result<Standing, Failure> {
+        let mut headers = HeaderMap::new();
+        let pairs = [
+            ("sec-fetch-site", case.site),
+            ("origin", case.origin),
+            ("host", Some(case.host)),
+            ("x-forwarded-host", case.forwarded),
+            ("upgrade", case.upgrade.then_some("websocket")),
+        ];
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                headers.insert(name, hyper::header::HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
+            }
+        }
+        let origins = if case.cors { vec![LISTED] } else { vec![] };
+        let config = serde_json::json!({
+            "databaseUrl": "", "dev": case.dev, "trustProxy": case.trust_proxy, "cors": { "origins": origins },
+        });
+        let config = serde_json::from_value(config).expect("a configuration");
+        let peer = if case.loopback { [127, 0, 0, 1] } else { [10, 0, 0, 7] };
+        judge(&case.method.parse().expect("a method"), &headers, peer.into(), &config)
+    }
+
+    /// The rule in other words, for every combination to be compared with.
+    fn expected(case: Case) -> Option<Standing> {
+        let malformed = case.origin.is_some_and(|origin| origin.contains('\u{fc}') || origin.ends_with('/'));
+        if malformed {
+            return None;
+        }
+        if case.method != "POST" && !case.upgrade {
+            return Some(Standing::Own);
+        }
+        let counts = case.trust_proxy || (case.dev && case.loopback);
+        let host = case.forwarded.filter(|_| counts).unwrap_or(case.host);
+        let own = match (case.site, case.origin) {
+            (Some(site), _) => site == "same-origin" || site == "none",
+            (None, None) => true,
+            (None, Some(origin)) => origin == format!("https://{host}"),
+        };
+        match own {
+            true => Some(Standing::Own),
+            false if case.cors && case.origin == Some(LISTED) => Some(Standing::Listed),
+            false => None,
+        }
+    }
+
+    /// All the values each may have, every one with every other.
+    fn all() -> Vec<Case> {
+        let mut cases = Vec::new();
+        let both = [false, true];
+        let sites = [None, Some("same-origin"), Some("same-site"), Some("cross-site"), Some("none"), Some("odd")];
+        let origins = [
+            None,
+            Some(OWN),
+            Some(LISTED),
+            Some(OTHER),
+            Some("null"),
+            Some("https://b\u{fc}cher.example"),
+            Some("https://app.example/"),
+        ];
+        for (method, upgrade) in [("POST", false), ("GET", true), ("GET", false), ("OPTIONS", false)] {
+            for site in sites {
+                for origin in origins {
+                    for host in ["app.example", "127.0.0.1:3000"] {
+                        for forwarded in [None, Some("app.example"), Some("evil.test")] {
+                            for flags in 0..16 {
+                                let flag = |bit: usize| both[flags >> bit & 1];
+                                let (loopback, cors, dev, trust_proxy) = (flag(0), flag(1), flag(2), flag(3));
+                                cases.push(Case {
+                                    method,
+                                    upgrade,
+                                    site,
+                                    origin,
+                                    host,
+                                    forwarded,
+                                    loopback,
+                                    cors,
+                                    dev,
+                                    trust_proxy,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    #[test]
+    fn every_combination_is_judged_by_the_rule() {
+        let cases = all();
+        assert_eq!(cases.len(), 4 * 6 * 7 * 2 * 3 * 16);
+        for case in cases {
+            assert_eq!(judged(case).ok(), expected(case), "{case:?}");
+        }
+    }
+
+    const PAGE: Case = Case {
+        method: "POST",
+        upgrade: false,
+        site: None,
+        origin: Some(OWN),
+        host: "app.example",
+        forwarded: None,
+        loopback: false,
+        cors: false,
+        dev: false,
+        trust_proxy: false,
+    };
+
+    #[test]
+    fn a_proxy_that_changes_host_is_no_obstacle_where_the_browser_says_same_origin() {
+        let behind = Case { host: "127.0.0.1:3000", ..PAGE };
+        assert!(judged(Case { site: Some("same-origin"), ..behind }).is_ok());
+        let refused = judged(behind).expect_err("nothing tells it from another site").message;
+        for said in ["https://app.example", "127.0.0.1:3000", "X-Forwarded-Host", "trustProxy", "cors"] {
+            assert!(refused.contains(said), "{refused}");
+        }
+        let forwarding = Case { forwarded: Some("app.example"), ..behind };
+        assert!(judged(forwarding).is_err(), "anyone could say so");
+        assert!(judged(Case { trust_proxy: true, ..forwarding }).is_ok());
+        assert!(judged(Case { dev: true, loopback: true, ..forwarding }).is_ok());
+        assert!(judged(Case { dev: true, ..forwarding }).is_err());
+        let chain = Case { forwarded: Some("app.example:443, inner:8080"), trust_proxy: true, ..behind };
+        assert!(judged(chain).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_names_both_values_and_the_remedy() {
+        let refused = judged(Case { site: Some("same-site"), origin: Some("https://blog.app.example"), ..PAGE });
+        let message = refused.expect_err("it is another origin").message;
+        for said in ["same-site", "https://blog.app.example", "app.example", "cors: { origins"] {
+            assert!(message.contains(said), "{message}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Origins, as browsers write them: `https://app.example`, with a port unless it
+//! is the scheme's own. Everything else is refused here, so that no comparison
+//! behind this has to think about spelling.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// Where a page comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// `null`: a page that belongs to no origin, such as a sandboxed frame or a
+    /// local file.
+    Opaque,
+    /// Scheme, host and port.
+    Tuple {
+        /// In lower case, `https`.
+        scheme: String,
+        /// In lower case and without the scheme's default port, `app.example`.
+        authority: String,
+    },
+}
+
+impl Origin {
+    /// The value of an `Origin` header; `None` where it is malformed.
+    pub fn parse(text: &str) -> Option<Origin> {
+        if text == "null" {
+            return Some(Origin::Opaque);
+        }
+        let (scheme, authority) = text.split_once("://")?;
+        let begins_well = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+        let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '-' | '.');
+        if !begins_well || !scheme.chars().all(fits) || !is_authority(authority) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let authority = without_default_port(&scheme, &authority.to_ascii_lowercase()).to_owned();
+        Some(Origin::Tuple { scheme, authority })
+    }
+
+    /// Whether a page of this origin reaches its own server under `host`, the
+    /// value of a `Host` header. Which scheme the request came by is not known
+    /// behind a proxy, so only host and port are compared.
+    pub fn is_of_host(&self, host: &str) -> bool {
+        match self {
+            Origin::Opaque => false,
+            Origin::Tuple { scheme, authority } => {
+                without_default_port(scheme, &host.to_ascii_lowercase()) == authority.as_str()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Opaque => f.write_str("null"),
+            Origin::Tuple { scheme, authority } => write!(f, "{scheme}://{authority}"),
+        }
+    }
+}
+
+/// As configured: an opaque origin names no one page, so it cannot be allowed.
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Origin, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match Origin::parse(&text) {
+            Some(origin @ Origin::Tuple { .. }) => Ok(origin),
+            Some(Origin::Opaque) | None => Err(D::Error::custom(format!(
+                "cors.origins has `{text}`; write each origin as browsers send it, \
+                 such as https://app.example or http://localhost:5173, without a path and without *"
+            ))),
+        }
+    }
+}
+
+/// A host, perhaps with a port, and nothing else.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, after)) = rest.split_once(']') else { return false };
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            match after.strip_prefix(':') {
+                Some(port) => ("[]", Some(port)),
+                None if after.is_empty() => ("[]", None),
+                None => return false,
+            }
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_name = |host: &str| {
+        !host.is_empty() && host.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.' | '_'))
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (host == "[]" || is_name(host)) && port.is_none_or(is_port)
+}
+
+fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
+    let default = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return host,
+    };
+    host.strip_suffix(default).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_spellings_are_read() {
+        for text in [
+            "null",
+            "https://app.example",
+            "http://localhost:5173",
+            "http://127.0.0.1:3000",
+            "http://[::1]:3000",
+            "https://xn--bcher-kva.example",
+            "chrome-extension://abcdefghijklmnop",
+            "capacitor://localhost",
+        ] {
+            assert_eq!(Origin::parse(text).map(|origin| origin.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Origin::parse("HTTPS://App.Example:443"), Origin::parse("https://app.example"));
+    }
+
+    #[test]
+    fn other_spellings_are_malformed() {
+        for text in [
+            "",
+            " ",
+            "NULL",
+            "app.example",
+            "//app.example",
+            "https:",
+            "https://",
+            "https://app.example/",
+            "https://app.example/path",
+            "https://app.example?x",
+            "https://user@app.example",
+            "https://app.example:",
+            "https://app.example:99999",
+            "https://app.example:+80",
+            "https://app.example:80:80",
+            "https://app.example, https://other.example",
+            "https://app.example https://other.example",
+            "https://[::1",
+            "https://[evil]",
+            "https://[::1]x",
+            "1https://app.example",
+            "https://b\u{fc}cher.example",
+            "*",
+        ] {
+            assert_eq!(Origin::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_compared_without_case_and_default_port() {
+        let is = |origin: &str, host: &str| Origin::parse(origin).expect("well-formed").is_of_host(host);
+        assert!(is("https://app.example", "App.Example"));
+        assert!(is("https://app.example", "app.example:443"));
+        assert!(is("http://app.example", "app.example:80"));
+        assert!(is("http://[::1]:3000", "[::1]:3000"));
+        assert!(!is("https://app.example", "app.example:80"));
+        assert!(!is("https://app.example:8443", "app.example"));
+        assert!(!is("https://app.example", "app.example.evil.test"));
+        assert!(!is("https://app.example", ""));
+        assert!(!is("null", "null"));
+    }
+}
