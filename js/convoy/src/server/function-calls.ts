@@ -11,6 +11,7 @@ import { isConvoyError } from '../values/errors.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
 import { type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
+import { withBase } from './made-context.js';
 import { resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { unwatchedNow } from './query-watch.js';
@@ -101,7 +102,7 @@ async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promi
   const { name, definition } = run.fn;
   const args = await argumentsIn(input, definition.input);
   if (run.why !== null) throw run.why;
-  const ctx = run.enter({ ...run.context, ...baseOf(run, elsewhere) });
+  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, elsewhere)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
   return JSON.parse(resultJson(name, returns === undefined ? result : await parseEarliest(returns, result, RESULT)));

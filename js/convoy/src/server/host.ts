@@ -15,7 +15,7 @@ import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
 import { parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
-import { contextIn, expiryOf } from './made-context.js';
+import { contextIn, expiryOf, withBase } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
@@ -76,11 +76,11 @@ export class Host {
     const { program, asking } = run;
     const base = baseOf(run, this.#callElsewhere);
     // What is of the base is always this run's own, also where someone passes the `ctx` of another call on.
-    if (asking.brought !== null) this.#handle(run, { ...asking.brought.context, ...base }, args);
+    if (asking.brought !== null) this.#handle(run, withBase(asking.brought.context, base), args);
     else if (program.createContext === undefined) this.#handle(run, base, args);
     else {
       const request = asking.request ?? insideRequest(run.fn);
-      // Nothing can be hung onto what counts as the base's own: neither onto its parts, nor onto the base itself.
+      // Nothing can be hung onto the base: an observed handler is given another one.
       for (const part of Object.values(base)) Object.freeze(part);
       const made: unknown = program.inOwnContext(program.createContext, request, { ...base });
       if (isAwaited(made)) this.#continue(run, made, (context) => this.#made(run, context, { base, request }, args));
@@ -97,7 +97,8 @@ export class Host {
     const { kind, share } = fn.definition;
     if (kind === 'query' && share && asking.request !== null) run.observer = ContextObserver.of(context, base);
     if (fn === WHO_ASKS) run.observer?.lookAtAll();
-    this.#handle(run, context, args);
+    // By a part of the base that createContext has held, a WeakMap would know the caller.
+    this.#handle(run, run.observer === null ? context : withBase(context, baseOf(run, this.#callElsewhere)), args);
   }
 
   /** With its context: calls the handler. */
