@@ -170,8 +170,10 @@ impl Live {
         match (shareable, program.has_context) {
             _ if self.mistakes.has(Mistake::ShareRegardless) => Share::everyone(),
             (false, _) => Share::Nobody,
-            (true, false) => Share::everyone(),
-            (true, true) => Share::after(seen),
+            // Without a context there is nothing to look at, unless a function it
+            // called opts out.
+            (true, false) if seen.is_none() => Share::everyone(),
+            (true, _) => Share::after(seen),
         }
     }
 

@@ -83,6 +83,8 @@ function callFunction(kind: FunctionKind, { run, callee, args, elsewhere }: Aske
  * it has returned. In a query there is nothing to undo, so several may run at once.
  */
 function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
+  // What createContext asks, which is before there is a context, is part of the context and compared as that.
+  if (!fn.definition.share && run.context !== null) run.call.isShareable = false;
   const inside = (scope: Scope): Promise<unknown> => runHere(run.join(fn, scope), input, elsewhere);
   if (run.call.kind !== 'query') return run.call.transaction(inside, run.scope);
   const scope = new Scope(run.scope);
