@@ -7,10 +7,11 @@
  * object that somebody else changes.
  */
 
+import { parseEarliest } from '../schema/index.js';
 import { isConvoyError } from '../values/errors.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
-import { type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
+import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
 import { withBase } from './made-context.js';
 import { resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';

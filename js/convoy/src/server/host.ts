@@ -5,6 +5,7 @@
  * The path of a handler that answers at once takes no promise and one `JSON.parse` and `stringify` each.
  */
 
+import { parseEarliest } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { outcomeIn } from './arrival.js';
@@ -13,7 +14,7 @@ import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASK
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
-import { parseEarliest, RESULT } from './functions.js';
+import { RESULT } from './functions.js';
 import { identityOf } from './identity.js';
 import { contextIn, expiryOf, withBase } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
@@ -128,7 +129,16 @@ export class Host {
 
   #answer(run: CalledRun, result: unknown): void {
     const text = resultJson(run.fn.name, result);
-    if (this.#leave(run)) this.#respond(run.call.id, true, text, run.rest(run.call.takeHeld()));
+    if (!this.#leave(run)) return;
+    let rest: string | null;
+    try {
+      rest = run.rest(run.call.takeHeld());
+    } catch (error) {
+      // A document that was changed since it was checked.
+      this.#respond(run.call.id, false, failureJson(error), null);
+      return;
+    }
+    this.#respond(run.call.id, true, text, rest);
   }
 
   #fail(run: CalledRun, error: unknown): void {
@@ -155,7 +165,8 @@ export class Host {
   /** Goes on with `next` when `promise` has a value; whatever fails on the way is the call's failure. */
   #continue<T>(run: CalledRun, promise: PromiseLike<T>, next: (value: T) => void): void {
     this.#runs.set(run.call.id, run);
-    promise.then(
+    // A `then` that somebody wrote may call back twice, or throw; what follows it settles once.
+    new Promise<T>((resolve) => resolve(promise)).then(
       (value) => {
         if (run.why !== null) return;
         try {
