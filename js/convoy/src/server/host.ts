@@ -94,7 +94,7 @@ export class Host {
     const { fn, asking } = run;
     const context = contextIn(made);
     run.expiresAt = expiryOf(context);
-    if (asking.keyed) run.identity = identityOf(context, base, request);
+    if (asking.keyed) run.identity = identityOf(context, base, request, { session: fn === WHO_ASKS });
     const { kind, share } = fn.definition;
     if (kind === 'query' && share && asking.request !== null) run.observer = ContextObserver.of(context, base);
     if (fn === WHO_ASKS) run.observer?.lookAtAll();

@@ -147,10 +147,27 @@ describe('an identity', () => {
     }
     const from = (ip: string, url: string) => identityOf({ ...base, f: () => 1 }, base, { headers: {}, ip, url });
     expect(from('::1', '/')).toBe(from('::1', '/'));
+    expect(from('::1', '/live')).toBe(from('::1', '/live/session'));
     expect(new Set([from('::1', '/'), from('::2', '/'), from('::1', '/?user=ada')]).size).toBe(3);
     // A repetition of ours is the same but for these.
-    const again = { 'convoy-position': '2', 'convoy-session': 'b', 'idempotency-key': 'k', 'content-length': '9' };
+    const again = {
+      'sec-fetch-mode': 'cors',
+      'convoy-position': '2',
+      'convoy-session': 'b',
+      'idempotency-key': 'k',
+      'content-length': '9',
+    };
     expect(of(added(), { cookie: 'ada', 'convoy-position': '1' })).toBe(of(added(), { cookie: 'ada', ...again }));
+  });
+
+  it('of a session stays when its token is renewed, also where functions stand beside data', () => {
+    const session = (added: object, cookie: string) =>
+      identityOf({ ...base, ...added }, base, { headers: { cookie } }, { session: true });
+    expect(session({ user: 'ada', can: () => true }, 'old')).toBe(session({ user: 'ada', can: () => true }, 'new'));
+    expect(session({ user: 'ada', can: () => true }, 'old')).not.toBe(session({ user: 'eve', can: () => true }, 'old'));
+    for (const added of [{ can: () => true }, { session: new Map() }]) {
+      expect(session(added, 'ada')).not.toBe(session(added, 'eve'));
+    }
   });
 
   it('counts it, too, where the context is of a class, which may hide who it is', () => {

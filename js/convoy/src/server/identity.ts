@@ -15,19 +15,29 @@ import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 import type { ConvoyRequest } from './contexts.js';
 
-/** Headers that may differ in a repetition and say nothing of who asks. */
+/** Headers that may differ between two requests of one caller and say nothing of who asks. */
 const INCIDENTAL: ReadonlySet<string> = new Set([
   'accept',
   'accept-encoding',
   'accept-language',
+  'cache-control',
   'connection',
   'content-length',
   'content-type',
   'convoy-position',
   'convoy-session',
+  'host',
   'idempotency-key',
+  'last-event-id',
+  'origin',
+  'pragma',
+  'priority',
+  'referer',
+  'te',
   'traceparent',
   'tracestate',
+  'transfer-encoding',
+  'upgrade',
   'user-agent',
   'x-request-id',
 ]);
@@ -35,9 +45,26 @@ const INCIDENTAL: ReadonlySet<string> = new Set([
 /** Deeper than any context is; what goes deeper cannot be read. */
 const MAX_DEPTH = 16;
 
+/** The same of all that a browser says of how it asks: `Sec-Fetch-Mode` and the like. */
+const OF_BROWSERS = 'sec-';
+
+/** What a fingerprint is for. */
+export interface Purpose {
+  /**
+   * A session, which must stay who it is when its token is renewed. Functions beside data do not count then: nothing is
+   * answered from what was kept for another, and what may be shown is decided by the new context anyway.
+   */
+  readonly session?: boolean;
+}
+
 /** The fingerprint of the one who asks: of `context`, which `createContext` made of `base` for `request`. */
-export function identityOf(context: object, base: object, request: ConvoyRequest): string {
-  const reading = new Reading(base);
+export function identityOf(
+  context: object,
+  base: object,
+  request: ConvoyRequest,
+  { session = false }: Purpose = {},
+): string {
+  const reading = new Reading(base, { functionsCount: !session });
   const added = reading.context(context);
   const from = reading.isComplete ? null : originOf(request);
   return createHash('sha256')
@@ -45,20 +72,24 @@ export function identityOf(context: object, base: object, request: ConvoyRequest
     .digest('base64url');
 }
 
-/** All that a request says of who makes it. */
-function originOf({ url, headers, ip }: ConvoyRequest): unknown {
-  const telling = Object.entries(headers).filter(([name]) => !INCIDENTAL.has(name));
-  return [url, ip, telling.sort(([one], [other]) => (one < other ? -1 : 1))];
+/** All that a request says of who makes it. Its path says what is asked. */
+function originOf({ url = '', headers, ip }: ConvoyRequest): unknown {
+  const telling = Object.entries(headers).filter(([name]) => !INCIDENTAL.has(name) && !name.startsWith(OF_BROWSERS));
+  const search = url.includes('?') ? url.slice(url.indexOf('?')) : '';
+  return [search, ip, telling.sort(([one], [other]) => (one < other ? -1 : 1))];
 }
 
 /** Reads values as text, and keeps in mind whether something could not be read. */
 class Reading {
   isComplete = true;
+  readonly #functionsCount: boolean;
+  #metFunction = false;
   /** What the base brought, wherever it was put. */
   readonly #ofBase: ReadonlySet<unknown>;
   readonly #above = new Set<object>();
 
-  constructor(base: object) {
+  constructor(base: object, { functionsCount }: { readonly functionsCount: boolean }) {
+    this.#functionsCount = functionsCount;
     this.#ofBase = new Set<unknown>([base, ...Object.values(base)]);
   }
 
@@ -66,7 +97,9 @@ class Reading {
   context(context: object): string {
     if (types.isProxy(context)) return this.#unreadable();
     if (!isPlain(context)) this.isComplete = false;
-    return this.#members(context, 0, (key) => key !== 'expiresAt');
+    const added = this.#members(context, 0, (key) => key !== 'expiresAt');
+    if (added === '{}' && this.#metFunction) this.isComplete = false;
+    return added;
   }
 
   /** The members of an object by name, sorted; what is `undefined` is left out. */
@@ -104,8 +137,11 @@ class Reading {
         if (value === null) return 'null';
         return this.#ofBase.has(value) ? null : this.#object(value, depth);
       case 'function':
+        if (this.#ofBase.has(value)) return null;
         // What it closes over may be all that says who asks.
-        return this.#ofBase.has(value) ? null : this.#unreadable();
+        if (this.#functionsCount) return this.#unreadable();
+        this.#metFunction = true;
+        return null;
       default:
         return this.#unreadable();
     }
