@@ -186,6 +186,11 @@ impl Ctx {
         *self.call.expires_at.lock() = Some(ms);
     }
 
+    /// Goes away with the call, as a worker thread that ends.
+    pub fn end_host(&self) {
+        self.call.link.lock().take();
+    }
+
     /// Inserts a document and waits for it.
     pub async fn insert(&self, table: &str, doc: Value) -> Result<String, Thrown> {
         let id = convoy::id::mint().to_string();

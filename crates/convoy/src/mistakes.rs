@@ -41,6 +41,9 @@ pub enum Mistake {
     ShareRegardless,
     /// Whether a result depends on who asks is decided by its first run.
     ShareByFirstRun,
+    /// All who wait for the first run of a query wait for the one that has begun,
+    /// whatever becomes of it.
+    WaitForTheFirst,
 }
 
 /// The mistakes an engine was opened with, and the parts that are to panic.

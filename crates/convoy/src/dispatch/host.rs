@@ -154,7 +154,9 @@ pub struct Rest {
     /// A query's result grows old by itself after so many milliseconds.
     pub refresh_ms: Option<u64>,
     /// What of its caller a query looked at; of a context alone, all there is.
-    /// Absent where that is not known, and then nobody shares the result.
+    /// Absent where that is not known, and then nobody shares the result, or where
+    /// the program has no context. A key that cannot be compared stands for a
+    /// function it has called that opts out of sharing.
     pub seen: Option<Seen>,
     /// When what the context says of the caller ceases to hold, in milliseconds
     /// since 1970.

@@ -29,18 +29,35 @@ pub struct QueryRun {
     pub identity: Option<String>,
     /// Whether the function itself said how it ended.
     pub heard: bool,
+    /// Whether its host went away each time it was run.
+    pub host_gone: bool,
 }
 
 impl QueryRun {
     /// A run that did not take place.
     pub fn refused(failure: Failure) -> QueryRun {
         let reads = ReadSet::default();
-        QueryRun { result: Err(failure), reads, seen: None, expires_at: None, identity: None, heard: false }
+        QueryRun {
+            result: Err(failure),
+            reads,
+            seen: None,
+            expires_at: None,
+            identity: None,
+            heard: false,
+            host_gone: false,
+        }
     }
 
     /// Whether it failed for a reason that passes by itself.
     pub fn is_passing(&self) -> bool {
         matches!(&self.result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout))
+    }
+
+    /// Whether it may have failed because of its caller: a run for another may go
+    /// well at the same time.
+    pub fn is_suspect(&self) -> bool {
+        let timed_out = matches!(&self.result, Err(failure) if failure.code == Code::Timeout);
+        !self.heard && (self.host_gone || timed_out)
     }
 }
 
@@ -71,6 +88,7 @@ impl Dispatcher {
                 }
                 Err(failure) => Ended::With(Err(failure)),
             };
+            let is_gone = matches!(ended, Ended::HostGone);
             let result = match ended {
                 Ended::NeedsSnapshot => {
                     request.function.wants_snapshot();
@@ -87,7 +105,7 @@ impl Dispatcher {
             let heard = said.is_some();
             let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
             let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-            return QueryRun { result, reads, seen, expires_at, identity, heard };
+            return QueryRun { result, reads, seen, expires_at, identity, heard, host_gone: is_gone };
         }
     }
 

@@ -21,6 +21,9 @@ use crate::supervise::Part;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(2);
 
+/// How long callers who may differ wait for a run that would show whether they do.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A query that so many times in a row was hit again by the time its run ended
 /// from then on rests so many times as long as a run takes: those who write all
 /// the time keep nine tenths of the processor.
@@ -68,7 +71,7 @@ impl Live {
             let (members, run) = (ticket.members, ticket.run);
             // A session waits for its context.
             let is_gate = matches!(ticket.what, What::Gate(_));
-            let Outcome { next, passing, refresh } = self.run_once(id, ticket).await;
+            let Outcome { next, passing, refresh } = self.run_for_all(id, ticket).await;
             drop(permit);
             if passing {
                 // What made it end is no change, so it asks again by itself.
@@ -116,6 +119,24 @@ impl Live {
         }
     }
 
+    /// Runs a query. Where it is not known yet who may share it, those who are not
+    /// like its caller do not wait for long.
+    async fn run_for_all(&self, id: QueryId, ticket: Ticket) -> Outcome {
+        let guesses = ticket.guesses;
+        let run = self.run_once(id, ticket);
+        if !guesses {
+            return run.await;
+        }
+        let mut run = std::pin::pin!(run);
+        match tokio::time::timeout(PATIENCE, &mut run).await {
+            Ok(outcome) => outcome,
+            Err(_slow) => {
+                self.with(|registry| registry.part(id, Instant::now()));
+                run.await
+            }
+        }
+    }
+
     async fn run_once(&self, id: QueryId, ticket: Ticket) -> Outcome {
         // A panic is a defect of ours: who watches is told, and it may run again.
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
@@ -154,6 +175,7 @@ impl Live {
 
     fn answered(&self, id: QueryId, ticket: &Ticket, run: QueryRun, program: Option<Arc<Program>>) -> Outcome {
         let What::Topic(topic) = &ticket.what else { unreachable!("a gate gives no answer") };
+        let suspect = run.is_suspect();
         let QueryRun { result, reads, seen, heard, .. } = run;
         let refresh = reads.refresh;
         self.mistakes.reach(Part::LiveQuery);
@@ -165,7 +187,7 @@ impl Live {
         let made = Made { ts: milliseconds(), position: self.clock.say(now).into() };
         let answer = Answer::new(&topic.function, result, made, ticket.before.as_deref());
         let passing = answer.is_passing();
-        let ended = Ended { reads, answer: Arc::new(answer), share };
+        let ended = Ended { reads, answer: Arc::new(answer), share, suspect };
         let next = self.with(|registry| registry.finish(id, ticket, ended, now));
         if self.dev && ticket.caller.is_some() && next == Next::Rest {
             self.doubt(id, ticket);
@@ -179,8 +201,10 @@ impl Live {
         match (shareable, program.has_context) {
             _ if self.mistakes.has(Mistake::ShareRegardless) => Share::everyone(),
             (false, _) => Share::Nobody,
-            (true, false) => Share::everyone(),
-            (true, true) => Share::after(seen),
+            // Without a context there is nothing to look at, unless a function it
+            // called opts out.
+            (true, false) if seen.is_none() => Share::everyone(),
+            (true, _) => Share::after(seen),
         }
     }
 

@@ -6,6 +6,7 @@
 //! be found. The numbers are small in `npm test`, and those of the promise with
 //! `CONVOY_TEST_LONG=1`.
 
+mod bad_callers;
 mod barrier;
 mod chat;
 mod emptied_by_hand;

@@ -12,8 +12,8 @@ export {
   callersFault,
   isZodAsyncError,
   type ParseSubject,
+  parseEarliest,
   parseOrRefuse,
-  parseOrRefuseAsync,
   refuseLostKeys,
   type ValueIssue,
 } from './parse.js';

@@ -41,15 +41,23 @@ export function parseOrRefuse<Schema extends ZodType>(
   throw refusal(parsed.error.issues.map(valueIssue), subject);
 }
 
-/** The same, for schemas with async checks or transforms. */
-export async function parseOrRefuseAsync<Schema extends ZodType>(
+/**
+ * The same at once where the schema can, or a promise of it where it has async checks. It is run once: a synchronous try
+ * would leave the promise of an async check behind, and where that fails nobody would hear of it but the process.
+ */
+export function parseEarliest<Schema extends ZodType>(
   schema: Schema,
   value: unknown,
   subject: ParseSubject,
-): Promise<OutputOf<Schema>> {
-  const parsed = await z.safeParseAsync(schema, value);
-  if (parsed.success) return parsed.data;
-  throw refusal(parsed.error.issues.map(valueIssue), subject);
+): OutputOf<Schema> | Promise<OutputOf<Schema>> {
+  const context: z.core.ParseContextInternal = { async: true };
+  const finish = ({ value: parsed, issues }: z.core.ParsePayload): OutputOf<Schema> => {
+    if (issues.length === 0) return parsed as OutputOf<Schema>;
+    const final = issues.map((issue) => z.core.util.finalizeIssue(issue, context, z.core.config()));
+    throw refusal(final.map(valueIssue), subject);
+  };
+  const run = (schema as unknown as z.core.$ZodType)._zod.run({ value, issues: [] }, context);
+  return run instanceof Promise ? run.then(finish) : finish(run);
 }
 
 /**

@@ -1,17 +1,17 @@
 /** Arguments on their way to a function: checked and said as JSON, as on the wire, and parsed where they arrive. */
 
-import { refuseLostKeys, type ZodType } from '../schema/index.js';
+import { parseEarliest, refuseLostKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
-import { formatPath, sendingProblem } from '../values/json.js';
+import { formatPath, jsonText, sendingProblem } from '../values/json.js';
 import { MOST_CROSSING, mustFit } from './bounded-json.js';
-import { ARGUMENTS, parseEarliest } from './functions.js';
+import { ARGUMENTS } from './functions.js';
 
 /** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
 export function argumentsJson(args: unknown): string {
   const given = args ?? {};
   mustFit('The arguments', given, MOST_CROSSING);
   const problem = sendingProblem(given);
-  if (problem === null) return JSON.stringify(given);
+  if (problem === null) return jsonText(given) ?? '{}';
   const place = formatPath(problem.path) || 'The arguments';
   throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
     details: { issues: [{ path: problem.path, message: problem.reason }] },

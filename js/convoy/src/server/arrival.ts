@@ -25,7 +25,12 @@ export async function arriving<T>(promise: Promise<T>): Promise<T> {
 
 /** The `ConvoyError` whose payload is the message of `error`; any other error as it is. */
 export function refusalIn(error: unknown): unknown {
-  if (!(error instanceof Error) || !error.message.startsWith('{')) return error;
+  try {
+    if (!(error instanceof Error) || !error.message.startsWith('{')) return error;
+  } catch {
+    // A proxy may refuse even this question.
+    return error;
+  }
   try {
     return errorFromPayload(JSON.parse(error.message));
   } catch (notJson) {

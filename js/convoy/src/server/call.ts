@@ -36,6 +36,8 @@ export class Call {
   readonly root = new Scope(null);
   /** The shortest period `ctx.now` was given; how often a live query runs again by itself. */
   refreshMs: number | null = null;
+  /** False once a function that is `share: false` has become part of it. */
+  isShareable = true;
   readonly #batches: Batches;
   #documents: Documents | null = null;
   /** `null` before the first `transaction`: until then every operation is the root's. */

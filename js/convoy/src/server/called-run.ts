@@ -1,7 +1,7 @@
 /** A run the engine called for: who asks, and what its answer says beside the result. */
 
 import type { Call } from './call.js';
-import { NOT_PLAIN } from './context-observer.js';
+import { NOT_PLAIN, type Seen } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { internalQuery } from './functions.js';
 import type { AnswerRest } from './native.js';
@@ -54,12 +54,11 @@ export class CalledRun extends Run {
 
   /** What its answer says beside the result: an `AnswerRest` as JSON, or `null` where that is nothing. */
   rest(held: string | null): string | null {
-    const { call, fn, identity, observer } = this;
+    const { call, fn, identity } = this;
     const isQuery = fn.definition.kind === 'query';
     const refreshMs = isQuery ? call.refreshMs : null;
     const expiresAt = isQuery ? this.expiresAt : null;
-    // A context says something in any case.
-    const seen = observer?.seen() ?? (fn === WHO_ASKS && this.context !== null ? NOT_PLAIN : null);
+    const seen = isQuery ? this.#seen() : null;
     if (held === null && identity === null && refreshMs === null && expiresAt === null && seen === null) return null;
     const rest: AnswerRest = {
       ...(identity === null ? {} : { identity }),
@@ -70,5 +69,13 @@ export class CalledRun extends Run {
     const said = JSON.stringify(rest);
     if (held === null) return said;
     return said === '{}' ? `{"held":${held}}` : `{"held":${held},${said.slice(1)}`;
+  }
+
+  /** What it has looked at; `null` where nothing is known of it, or there is no context. */
+  #seen(): Seen | null {
+    if (!this.call.isShareable) return NOT_PLAIN;
+    const seen = this.observer?.seen() ?? null;
+    // A context alone says something in any case.
+    return seen === null && this.fn === WHO_ASKS && this.context !== null ? NOT_PLAIN : seen;
   }
 }

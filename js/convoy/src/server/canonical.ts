@@ -1,11 +1,14 @@
 /**
- * A value as text, so that two values with one text cannot be told apart by any code that is given them; or nothing,
- * where no text could promise that.
+ * A value as text, so that two values with one text cannot be told apart by what they hold; or nothing, where no text
+ * could promise that.
  *
  * Plain data have one: primitives, and objects and arrays of plain data. Members keep their order, which code can see,
  * and an object that is met again is named by its number, which also ends circles. Whatever may hold more than its
  * members show has none: classes, functions, dates, proxies, accessors, symbols. Nothing of the user's is run to find
  * out.
+ *
+ * Who they are still tells two objects apart: `===`, a `WeakMap`, a private field put on from outside, an internal slot
+ * under another prototype. A copy of one has nothing of that, so only copies are given to those who must not know.
  */
 
 import { createHash } from 'node:crypto';
@@ -24,6 +27,24 @@ const TOO_LONG = 65_536;
 export function canonicalText(value: unknown): string | null {
   const text = new Reading().text(value, 0);
   return text === null ? null : shortened(text);
+}
+
+/** A copy of `value`, which has a text: it has the same one, and is known to nobody. */
+export function copyOf(value: unknown): unknown {
+  return copied(value, new Map());
+}
+
+function copied(value: unknown, made: Map<object, object>): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const known = made.get(value);
+  if (known !== undefined) return known;
+  const copy: object = Array.isArray(value) ? [] : {};
+  made.set(value, copy);
+  for (const [key, member] of Object.entries(value)) {
+    const property = { value: copied(member, made), writable: true, enumerable: true, configurable: true };
+    Object.defineProperty(copy, key, property);
+  }
+  return Object.isFrozen(value) ? Object.freeze(copy) : copy;
 }
 
 /** `text`, or its hash, which no text looks like. */

@@ -7,10 +7,12 @@
  * object that somebody else changes.
  */
 
+import { parseEarliest } from '../schema/index.js';
 import { isConvoyError } from '../values/errors.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
-import { type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
+import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
+import { withBase } from './made-context.js';
 import { resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { unwatchedNow } from './query-watch.js';
@@ -82,6 +84,8 @@ function callFunction(kind: FunctionKind, { run, callee, args, elsewhere }: Aske
  * it has returned. In a query there is nothing to undo, so several may run at once.
  */
 function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
+  // What createContext asks, which is before there is a context, is part of the context and compared as that.
+  if (!fn.definition.share && run.context !== null) run.call.isShareable = false;
   const inside = (scope: Scope): Promise<unknown> => runHere(run.join(fn, scope), input, elsewhere);
   if (run.call.kind !== 'query') return run.call.transaction(inside, run.scope);
   const scope = new Scope(run.scope);
@@ -101,7 +105,7 @@ async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promi
   const { name, definition } = run.fn;
   const args = await argumentsIn(input, definition.input);
   if (run.why !== null) throw run.why;
-  const ctx = run.enter({ ...run.context, ...baseOf(run, elsewhere) });
+  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, elsewhere)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
   return JSON.parse(resultJson(name, returns === undefined ? result : await parseEarliest(returns, result, RESULT)));

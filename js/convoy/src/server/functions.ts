@@ -11,12 +11,10 @@ import type { FunctionShape } from '../protocol/refs.js';
 import {
   callersFault,
   type InputOf,
-  isZodAsyncError,
   isZodType,
   type OutputOf,
   type ParseSubject,
-  parseOrRefuse,
-  parseOrRefuseAsync,
+  parseEarliest,
   type ZodType,
 } from '../schema/index.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
@@ -247,14 +245,4 @@ function inputSchema(word: string, input: unknown): ZodType {
     }
   }
   return z.object({ ...(input as z.core.$ZodShape) });
-}
-
-/** The parsed value at once where the schema can, as a promise where it has async checks; throws the refusal. */
-export function parseEarliest(schema: ZodType, value: unknown, subject: ParseSubject): unknown {
-  try {
-    return parseOrRefuse(schema, value, subject);
-  } catch (error) {
-    if (isZodAsyncError(error)) return parseOrRefuseAsync(schema, value, subject);
-    throw error;
-  }
 }

@@ -5,6 +5,7 @@
  * The path of a handler that answers at once takes no promise and one `JSON.parse` and `stringify` each.
  */
 
+import { parseEarliest } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { outcomeIn } from './arrival.js';
@@ -13,9 +14,9 @@ import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASK
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { baseOf } from './function-calls.js';
-import { parseEarliest, RESULT } from './functions.js';
+import { RESULT } from './functions.js';
 import { identityOf } from './identity.js';
-import { contextIn, expiryOf } from './made-context.js';
+import { contextIn, expiryOf, withBase } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
 import { failureJson, resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
@@ -76,11 +77,11 @@ export class Host {
     const { program, asking } = run;
     const base = baseOf(run, this.#callElsewhere);
     // What is of the base is always this run's own, also where someone passes the `ctx` of another call on.
-    if (asking.brought !== null) this.#handle(run, { ...asking.brought.context, ...base }, args);
+    if (asking.brought !== null) this.#handle(run, withBase(asking.brought.context, base), args);
     else if (program.createContext === undefined) this.#handle(run, base, args);
     else {
       const request = asking.request ?? insideRequest(run.fn);
-      // Nothing can be hung onto what counts as the base's own: neither onto its parts, nor onto the base itself.
+      // Nothing can be hung onto the base: an observed handler is given another one.
       for (const part of Object.values(base)) Object.freeze(part);
       const made: unknown = program.inOwnContext(program.createContext, request, { ...base });
       if (isAwaited(made)) this.#continue(run, made, (context) => this.#made(run, context, { base, request }, args));
@@ -93,11 +94,12 @@ export class Host {
     const { fn, asking } = run;
     const context = contextIn(made);
     run.expiresAt = expiryOf(context);
-    if (asking.keyed) run.identity = identityOf(context, base, request);
+    if (asking.keyed) run.identity = identityOf(context, base, request, { session: fn === WHO_ASKS });
     const { kind, share } = fn.definition;
     if (kind === 'query' && share && asking.request !== null) run.observer = ContextObserver.of(context, base);
     if (fn === WHO_ASKS) run.observer?.lookAtAll();
-    this.#handle(run, context, args);
+    // By a part of the base that createContext has held, a WeakMap would know the caller.
+    this.#handle(run, run.observer === null ? context : withBase(context, baseOf(run, this.#callElsewhere)), args);
   }
 
   /** With its context: calls the handler. */
@@ -127,7 +129,16 @@ export class Host {
 
   #answer(run: CalledRun, result: unknown): void {
     const text = resultJson(run.fn.name, result, run.program.resultBytes);
-    if (this.#leave(run)) this.#respond(run.call.id, true, text, run.rest(run.call.takeHeld()));
+    if (!this.#leave(run)) return;
+    let rest: string | null;
+    try {
+      rest = run.rest(run.call.takeHeld());
+    } catch (error) {
+      // A document that was changed since it was checked.
+      this.#respond(run.call.id, false, failureJson(error), null);
+      return;
+    }
+    this.#respond(run.call.id, true, text, rest);
   }
 
   #fail(run: CalledRun, error: unknown): void {
@@ -154,7 +165,8 @@ export class Host {
   /** Goes on with `next` when `promise` has a value; whatever fails on the way is the call's failure. */
   #continue<T>(run: CalledRun, promise: PromiseLike<T>, next: (value: T) => void): void {
     this.#runs.set(run.call.id, run);
-    promise.then(
+    // A `then` that somebody wrote may call back twice, or throw; what follows it settles once.
+    new Promise<T>((resolve) => resolve(promise)).then(
       (value) => {
         if (run.why !== null) return;
         try {

@@ -4,7 +4,7 @@ import { identityOf } from './identity.js';
 const base = { db: new (class Db {})(), now: () => 1, runQuery: async () => null };
 const nobody = { headers: {} };
 const of = (added: object, headers: Record<string, string> = {}) =>
-  identityOf({ ...base, ...added }, base, { headers });
+  identityOf(Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added)), base, { headers });
 
 describe('an identity', () => {
   it('is a short text that cannot be read back', () => {
@@ -21,6 +21,17 @@ describe('an identity', () => {
       { user: { name: 'ada' } },
       { n: 1 },
       { n: 1n },
+      { n: '1' },
+      { n: -0 },
+      { n: 0 },
+      { n: [] },
+      { n: [null] },
+      { n: [undefined] },
+      { n: new Date(0) },
+      { n: '0' },
+      { n: Number.NaN },
+      { user: { id: Number.NaN } },
+      { user: { id: Number.POSITIVE_INFINITY } },
     ];
     expect(new Set(all.map((added) => of(added))).size).toBe(all.length);
   });
@@ -51,16 +62,64 @@ describe('an identity', () => {
     expect(of({ id: 'request', user: 'ada' })).not.toBe(of({ id: 'request', user: 'eve' }));
   });
 
-  it('ignores functions and what the base brought, wherever it was put', () => {
-    expect(of({ signedIn: () => true, tools: { db: base.db, now: base.now }, none: undefined })).toBe(
-      of({ tools: {} }),
-    );
+  it('ignores what the base brought, wherever it was put, and what is undefined', () => {
+    const added = { tools: { db: base.db, now: base.now }, none: undefined };
+    expect(of(added, { cookie: 'a' })).toBe(of({ tools: {} }, { cookie: 'b' }));
   });
+
+  const deep = (levels: number): object => (levels === 0 ? {} : { a: deep(levels - 1) });
+  const throwing = (): never => {
+    throw new Error('nothing of the user’s is run');
+  };
+  const marked = (object: object, key: string | symbol): object => Object.defineProperty(object, key, { value: 'ada' });
 
   it.each<[string, () => object]>([
     ['a Map', () => ({ session: new Map([['a', 1]]) })],
+    ['a Set', () => ({ session: new Set(['ada']) })],
+    ['a Map that says it is plain', () => ({ session: Object.setPrototypeOf(new Map(), Object.prototype) })],
+    ['a RegExp', () => ({ session: /ada/ })],
+    ['a promise', () => ({ session: Promise.resolve('ada') })],
+    ['an error', () => ({ session: new Error('ada') })],
+    ['bytes', () => ({ session: new Uint8Array([1]) })],
+    ['a symbol', () => ({ session: Symbol('ada') })],
+    ['a boxed text', () => ({ session: Object('ada') })],
     ['an object of a class without an id', () => ({ session: new (class Session {})() })],
-    ['a getter', () => ({ session: Object.defineProperty({}, 'user', { enumerable: true, get: () => 'ada' }) })],
+    [
+      'an object with a private field',
+      () => ({
+        session: new (class {
+          readonly #user = 'ada';
+          name = () => this.#user;
+        })(),
+      }),
+    ],
+    ['an object that inherits', () => ({ session: Object.create({ user: 'ada' }) })],
+    ['an inherited id', () => ({ session: Object.create({ id: 'ada' }) })],
+    ['a getter', () => ({ session: Object.defineProperty({}, 'user', { enumerable: true, get: throwing }) })],
+    ['a setter', () => ({ session: Object.defineProperty({}, 'user', { enumerable: true, set: throwing }) })],
+    ['a hidden getter', () => ({ session: Object.defineProperty({}, 'user', { get: throwing }) })],
+    ['a hidden member', () => ({ session: marked({}, 'user') })],
+    ['a hidden id', () => ({ session: marked({}, 'id') })],
+    ['a key that is a symbol', () => ({ session: { [Symbol('user')]: 'ada' } })],
+    ['a hidden key that is a symbol', () => ({ session: marked({}, Symbol('user')) })],
+    ['a hidden member of its own', () => marked({ tenant: 't' }, 'user')],
+    ['a symbol of its own', () => marked({ tenant: 't' }, Symbol('user'))],
+    [
+      'a getter of its own',
+      () => ({
+        get user() {
+          return throwing();
+        },
+      }),
+    ],
+    ['a function', () => ({ tenant: 't', name: () => 'ada' })],
+    ['a function inside', () => ({ user: { tenant: 't', name: () => 'ada' } })],
+    ['a list with more than elements', () => ({ session: Object.assign(['a'], { user: 'ada' }) })],
+    ['a list with holes', () => ({ session: new Array(1) })],
+    ['a list of a class', () => ({ session: new (class List extends Array {})() })],
+    ['a Date with more than a time', () => ({ session: Object.assign(new Date(0), { user: 'ada' }) })],
+    ['a Date of a class', () => ({ session: new (class At extends Date {})(0) })],
+    ['what is too deep', () => deep(20)],
     [
       'a circle',
       () => {
@@ -70,25 +129,48 @@ describe('an identity', () => {
       },
     ],
     [
-      'a proxy that refuses',
-      () => ({
-        session: new Proxy(
-          {},
-          {
-            getOwnPropertyDescriptor: () => {
-              throw new Error('no');
-            },
-          },
-        ),
-      }),
+      'a proxy',
+      () => ({ session: new Proxy({ id: 'ada' }, { ownKeys: throwing, get: throwing, getPrototypeOf: throwing }) }),
     ],
-  ])('falls back on the request’s credentials where the context has %s', (_, added) => {
+    [
+      'a proxy that was revoked',
+      () => {
+        const { proxy, revoke } = Proxy.revocable({}, {});
+        revoke();
+        return { session: proxy };
+      },
+    ],
+  ])('counts the request as well where the context has %s', (_, added) => {
     expect(of(added(), { cookie: 'ada' })).toBe(of(added(), { cookie: 'ada', 'user-agent': 'x' }));
-    expect(of(added(), { cookie: 'ada' })).not.toBe(of(added(), { cookie: 'eve' }));
-    expect(of(added(), { authorization: 'a' })).not.toBe(of(added(), { authorization: 'e' }));
+    for (const name of ['cookie', 'authorization', 'x-user', 'x-api-key']) {
+      expect(of(added(), { [name]: 'ada' })).not.toBe(of(added(), { [name]: 'eve' }));
+    }
+    const from = (ip: string, url: string) => identityOf({ ...base, f: () => 1 }, base, { headers: {}, ip, url });
+    expect(from('::1', '/')).toBe(from('::1', '/'));
+    expect(from('::1', '/live')).toBe(from('::1', '/live/session'));
+    expect(new Set([from('::1', '/'), from('::2', '/'), from('::1', '/?user=ada')]).size).toBe(3);
+    // A repetition of ours is the same but for these.
+    const again = {
+      'sec-fetch-mode': 'cors',
+      'convoy-position': '2',
+      'convoy-session': 'b',
+      'idempotency-key': 'k',
+      'content-length': '9',
+    };
+    expect(of(added(), { cookie: 'ada', 'convoy-position': '1' })).toBe(of(added(), { cookie: 'ada', ...again }));
   });
 
-  it('falls back on them, too, where the context is of a class, which may hide who it is', () => {
+  it('of a session stays when its token is renewed, also where functions stand beside data', () => {
+    const session = (added: object, cookie: string) =>
+      identityOf({ ...base, ...added }, base, { headers: { cookie } }, { session: true });
+    expect(session({ user: 'ada', can: () => true }, 'old')).toBe(session({ user: 'ada', can: () => true }, 'new'));
+    expect(session({ user: 'ada', can: () => true }, 'old')).not.toBe(session({ user: 'eve', can: () => true }, 'old'));
+    for (const added of [{ can: () => true }, { session: new Map() }]) {
+      expect(session(added, 'ada')).not.toBe(session(added, 'eve'));
+    }
+  });
+
+  it('counts it, too, where the context is of a class, which may hide who it is', () => {
     class Context {
       readonly #user = 'ada';
       readonly db = base.db;

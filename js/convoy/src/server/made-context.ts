@@ -11,6 +11,14 @@ export function contextIn(made: unknown): object {
   throw new TypeError('createContext must return an object: return { ...base, … }.');
 }
 
+/** `context` with `base` in place of the one it was made of. No getter is asked. */
+export function withBase(context: object, base: object): object {
+  return Object.defineProperties(
+    {},
+    { ...Object.getOwnPropertyDescriptors(context), ...Object.getOwnPropertyDescriptors(base) },
+  );
+}
+
 /**
  * When what a context says of its caller ceases to hold, in milliseconds since 1970; `null` where it says no time.
  * Throws where that is over.

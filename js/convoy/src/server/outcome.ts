@@ -2,7 +2,7 @@
 
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
-import { formatPath, sendingProblem } from '../values/json.js';
+import { formatPath, jsonText, sendingProblem } from '../values/json.js';
 import { MOST_RESULT, mustFit } from './bounded-json.js';
 import { ResultError } from './functions.js';
 
@@ -22,7 +22,7 @@ export function resultJson(name: string, result: unknown, most = MOST_RESULT): s
       problem.path.length === 0 ? 'what it returned' : `\`${formatPath(problem.path)}\` of what it returned`;
     throw new ResultError(`${name}: ${place} ${problem.reason}.`);
   }
-  return JSON.stringify(result);
+  return jsonText(result) ?? 'null';
 }
 
 /** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */
@@ -30,6 +30,7 @@ export function failureJson(error: unknown): string {
   try {
     if (!isConvoyError(error)) return thrownJson(error);
     const { code, message, details, status } = error;
+    if (typeof code !== 'string' || typeof message !== 'string') return thrownJson(error);
     mustFit(`The details of an error (${code})`, [message, details], MOST_RESULT);
     return wellFormedJson({ code, message, details, status });
   } catch (unsayable) {

@@ -3,8 +3,10 @@
  * and what their own context says, would have got the same from a run of their own.
  */
 
+import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
-import { hostOf, type Response } from '../../testing/scripted-engine.js';
+import { hostOf } from '../../testing/scripted-engine.js';
+import { mayShare, outcome } from '../../testing/sharing.js';
 import { defineSchema } from '../schema/index.js';
 import type { CreateContext } from './contexts.js';
 import { query } from './functions.js';
@@ -26,7 +28,10 @@ function random(seed: number): Random {
   };
 }
 
-const PLAIN: readonly (() => unknown)[] = [
+/** What a module keeps: all alike, but for who they are. */
+const HELD = [{ x: 1 }, { x: 1 }, { x: 1 }];
+
+const PLAIN: readonly ((below: Random) => unknown)[] = [
   () => 1,
   () => '1',
   () => undefined,
@@ -35,6 +40,7 @@ const PLAIN: readonly (() => unknown)[] = [
   () => ({ y: 2, x: 1 }),
   () => Object.freeze({ x: 1 }),
   () => [{ x: 1 }],
+  (below) => HELD[below(HELD.length)],
 ];
 
 const OTHERS: readonly ((below: Random) => unknown)[] = [
@@ -77,6 +83,7 @@ function about(given: unknown): unknown {
 
 function step(below: Random): Step {
   const name = NAMES[below(NAMES.length)] as string;
+  const shownHow = { customInspect: below(2) === 0, showProxy: below(2) === 0 };
   const steps: Step[] = [
     (ctx, said) => said.push(name === 'db' ? typeof ctx.db?.query : about(ctx[name])),
     (ctx, said) => said.push(name in ctx, Object.hasOwn(ctx, name)),
@@ -84,6 +91,8 @@ function step(below: Random): Step {
     (ctx, said) => said.push(Object.keys(ctx)),
     (ctx, said) => said.push(about({ ...ctx }.b)),
     (ctx, said) => said.push(Object.isFrozen(ctx)),
+    (ctx, said) => said.push(HELD.indexOf(ctx[name]), ctx.a === ctx.b),
+    (ctx, said) => said.push(inspect(ctx, shownHow).match(/x: \d/g)),
     (ctx, said) => said.push(typeof ctx.a === 'object' && ctx.a !== null && !Object.isFrozen(ctx.a) && ++ctx.a.x),
     (ctx, said) => said.push(Reflect.set(ctx, 'b', 'mine') && ctx.b),
     async (ctx, said) => said.push(about(await ctx.runQuery({ name: 'inner' }))),
@@ -107,20 +116,6 @@ async function answers(handler: (ctx: Ctx) => unknown, made: (base: object) => o
   const { seen: says } = await engine.whoAsks(request);
   const run = await call('fn', {}, request);
   return { says, run };
-}
-
-/** What the engine does: a text for each key the run has looked at, and no text is like none. */
-function mayShare(seen: Response['seen'], says: Response['seen'], noTextsAreAlike = false): boolean {
-  if (seen === null) return false;
-  if (says === null) throw new Error('a context says something in any case');
-  return Object.entries(seen).every(([key, text]) => {
-    const said = key in says ? says[key] : 'undefined';
-    return text === said && (text !== null || noTextsAreAlike);
-  });
-}
-
-function outcome({ ok, body }: Response): unknown {
-  return ok ? body : (body as { thrown: { message: string } }).thrown.message;
 }
 
 it('nobody is given what a run of their own would not have given', async () => {

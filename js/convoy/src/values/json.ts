@@ -30,6 +30,11 @@ export function sendingProblem(value: unknown): JsonProblem | null {
   return problemIn(value, 'send', 0);
 }
 
+/** The JSON of `value`; `undefined` where its `toJSON` says that it is nothing. */
+export function jsonText(value: unknown): string | undefined {
+  return JSON.stringify(value);
+}
+
 /** Refuses with `INVALID_ARGS` and the path what a document cannot hold. `details` is added to the error's details. */
 export function assertStorable(value: unknown, details: { readonly table?: string } = {}): void {
   const problem = storageProblem(value);

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::Registry;
-use super::query::{Phase, Query, What};
-use super::session::Sub;
+use super::query::{Member, Phase, Query, What};
+use super::session::{Known, Sub};
 use super::variants::Topic;
 use crate::live::answer::Hash;
 use crate::live::identity::Share;
 use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientId, Message, SessionId};
+use crate::mistakes::Mistake;
 
 /// A query that a client wants to watch.
 #[derive(Debug)]
@@ -177,15 +178,70 @@ impl Registry {
         }
     }
 
+    /// A query that was to show who may share it has failed for its caller, or takes
+    /// long: those who are not like its caller are served by another from here on,
+    /// which takes over the guess. So they are not told of that failure, and of all
+    /// callers in whose names nothing runs each is waited for once.
+    pub fn part(&mut self, id: QueryId, now: Instant) {
+        let Some(query) = self.queries.get_mut(&id).filter(|query| query.guessed) else { return };
+        let runner = query.runner.and_then(|runner| self.sessions.get(&runner));
+        let (Some(topic), Some(runner)) = (query.topic().cloned(), runner) else { return };
+        let is_other =
+            |(session, _): &&Member| self.sessions.get(session).is_none_or(|open| !open.known.is_like(&runner.known));
+        let leaving: Vec<_> = query.members.iter().filter(is_other).copied().collect();
+        let keys: Vec<_> = runner.known.identity.keys().cloned().collect();
+        let own = Share::expected(&runner.known.identity, &keys);
+        if own == query.share || self.mistakes.has(Mistake::WaitForTheFirst) {
+            return;
+        }
+        for member in &leaving {
+            query.members.remove(member);
+        }
+        // It stays off the list until it has run: who comes now is not kept waiting.
+        let guess = std::mem::replace(&mut query.share, own);
+        self.variants.unlist(&topic, &guess, id);
+        if leaving.is_empty() {
+            return;
+        }
+        let other = self.create(topic, guess);
+        for (session, member) in leaving {
+            let Some(open) = self.sessions.get_mut(&session) else { continue };
+            open.dirty.remove(&member);
+            self.join(other, session, member, now);
+        }
+    }
+
     /// Nothing could be run in the name of a query's caller: the next run is made for
-    /// another of those it serves, where there is one. One whom the result would not
-    /// have been for by right stays its caller.
+    /// another of those it serves, for each of them before it is for one again. One
+    /// whom the result would not have been for by right stays its caller.
     pub(super) fn change_runner(&mut self, id: QueryId) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let Some(runner) = query.runner else { return };
-        let by_right = self.sessions.get(&runner).is_none_or(|open| query.share.admits(&open.known.identity));
-        if by_right && let Some((other, _)) = query.members.iter().find(|(member, _)| *member != runner) {
-            query.runner = Some(*other);
+        let sessions = &self.sessions;
+        let open = sessions.get(&runner);
+        if !open.is_none_or(|open| query.share.admits(&open.known.identity)) {
+            return;
+        }
+        let is_tried = |tried: &[Known], known: &Known| tried.iter().any(|one| one.is_like(known));
+        let others = || query.members.iter().map(|(session, _)| *session).filter(|session| *session != runner);
+        let untried = |tried: &[Known]| {
+            others().find(|other| sessions.get(other).is_some_and(|open| !is_tried(tried, &open.known)))
+        };
+        let mut tried = std::mem::take(&mut query.tried);
+        let failed = open.map(|open| open.known.clone());
+        tried.extend(failed.clone().filter(|known| !is_tried(&tried, known)));
+        let next = untried(&tried).or_else(|| {
+            tried.clear();
+            untried(failed.as_slice())
+        });
+        query.runner = next.or_else(|| others().next()).or(query.runner);
+        query.tried = tried;
+    }
+
+    /// Something could be run for a query again.
+    pub(super) fn forgive(&mut self, id: QueryId) {
+        if let Some(query) = self.queries.get_mut(&id) {
+            query.tried.clear();
         }
     }
 

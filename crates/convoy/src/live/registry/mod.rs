@@ -112,6 +112,8 @@ pub struct Ticket {
     pub members: usize,
     /// Which run of its query it is.
     pub run: u64,
+    /// Whether it is the first that may tell who shares its result.
+    pub guesses: bool,
 }
 
 /// How a run ended.
@@ -124,6 +126,8 @@ pub struct Ended {
     /// Who may share that; nothing where the function was not heard, and the
     /// answer says nothing but that.
     pub share: Option<Share>,
+    /// Whether it may have failed because of its caller.
+    pub suspect: bool,
 }
 
 /// What happens after a run.
@@ -216,27 +220,34 @@ impl Registry {
             before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
             members: query.members.len(),
             run: query.runs,
+            guesses: query.guessed && matches!(query.what, What::Topic(_)),
         })
     }
 
     /// A run has ended. Its answer is shown unless it equals the last one, also
     /// when the query must run again: under constant writes a screen keeps moving.
     pub fn finish(&mut self, id: QueryId, ticket: &Ticket, ended: Ended, now: Instant) -> Next {
-        let Ended { reads, answer, share } = ended;
+        let Ended { reads, answer, share, suspect } = ended;
         let passing = answer.is_passing();
         let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
         let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
         if query.answer.as_ref().is_none_or(|known| known.hash() != answer.hash()) {
             query.answer = Some(answer);
         }
-        if let Some(share) = share
-            && !(query.runs > 1 && self.mistakes.has(Mistake::ShareByFirstRun))
-            && share != query.share
-        {
-            self.reshare(id, share, ticket.runner, now);
+        let guessed = query.guessed;
+        if let Some(share) = share {
+            query.guessed = false;
+            let by_first = query.runs > 1 && self.mistakes.has(Mistake::ShareByFirstRun);
+            if !by_first && (guessed || share != query.share) {
+                self.reshare(id, share, ticket.runner, now);
+            }
         }
-        if passing {
-            self.change_runner(id);
+        if suspect {
+            self.part(id, now);
+        }
+        match passing {
+            true => self.change_runner(id),
+            false => self.forgive(id),
         }
         let served = self.deliver(id, began, now);
         let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::history::Place;
+use super::session::Known;
 use super::variants::Topic;
 use crate::change::{By, Change};
 use crate::db::ReadSet;
@@ -67,9 +68,13 @@ pub struct Query {
     /// Who may be served by it. Before its first run this is a guess, which the
     /// run confirms or not.
     pub share: Share,
+    /// Whether it still is one: no function has said yet what it looks at.
+    pub guessed: bool,
     pub members: HashSet<Member>,
     /// The session whose caller its runs are made for.
     pub runner: Option<SessionId>,
+    /// Callers in whose names nothing could be run, since something could.
+    pub tried: Vec<Known>,
     pub answer: Option<Arc<Answer>>,
     /// When the run began that made or confirmed the answer.
     pub confirmed: Option<Instant>,
@@ -95,8 +100,10 @@ impl Query {
             reads: ReadSet::default(),
             is_told: false,
             share,
+            guessed: true,
             members: HashSet::new(),
             runner: None,
+            tried: Vec::new(),
             answer: None,
             confirmed: None,
             covered: 0,

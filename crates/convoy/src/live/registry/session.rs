@@ -77,6 +77,15 @@ pub struct Known {
     pub expires: Option<Instant>,
 }
 
+impl Known {
+    /// Whether this is the same caller as far as anyone can tell: by who they are,
+    /// or by all that can be said of them.
+    pub fn is_like(&self, other: &Known) -> bool {
+        let is_same_person = self.fingerprint.is_some() && self.fingerprint == other.fingerprint;
+        is_same_person || (self.identity == other.identity && self.identity.values().all(Option::is_some))
+    }
+}
+
 /// One query of a session.
 #[derive(Debug)]
 pub struct Sub {

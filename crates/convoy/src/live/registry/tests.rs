@@ -67,7 +67,7 @@ impl World {
         let share = Share::after(Some(seen_as(seen)));
         let made = Made { ts: 0, position: "p".into() };
         let answer = Answer::new("f", Ok(answer.to_owned().into()), made, None);
-        let ended = Ended { reads: reading(reads), answer: Arc::new(answer), share: Some(share) };
+        let ended = Ended { reads: reading(reads), answer: Arc::new(answer), share: Some(share), suspect: false };
         let now = self.now();
         self.registry.finish(id, ticket, ended, now)
     }
@@ -361,7 +361,7 @@ fn a_query_that_cannot_be_run_for_now_holds_no_others_up() {
     let ticket = world.begin(ids[1]);
     let made = Made { ts: 0, position: "p".into() };
     let away = Answer::new("f", Err(Failure::new(Code::Unavailable, "away")), made, None);
-    let ended = Ended { reads: ReadSet::default(), answer: Arc::new(away), share: None };
+    let ended = Ended { reads: ReadSet::default(), answer: Arc::new(away), share: None, suspect: true };
     let now = world.now();
     world.registry.finish(ids[1], &ticket, ended, now);
     assert_eq!(world.told(client), ["1 0", "2 failed"]);

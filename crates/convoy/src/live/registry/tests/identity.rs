@@ -239,8 +239,179 @@ fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer
     let made = Made { ts: 0, position: "p".into() };
     let answer = Arc::new(Answer::new("f", Err(failure), made, None));
     let now = world.now();
-    world.registry.finish(id, &first, Ended { reads: ReadSet::default(), answer, share: None }, now);
+    world.registry.finish(id, &first, Ended { reads: ReadSet::default(), answer, share: None, suspect: true }, now);
     assert!(world.registry.requeue(id, first.run));
     let second = world.begin(id);
     assert_ne!(first.caller, second.caller);
+}
+
+/// A run that gives nothing, for a reason that may be its caller's.
+fn fail(world: &mut World, id: QueryId, ticket: &Ticket) -> Next {
+    let failure = Failure::new(Code::Timeout, "it took too long");
+    let made = Made { ts: 0, position: "p".into() };
+    let answer = Arc::new(Answer::new("f", Err(failure), made, None));
+    let now = world.now();
+    world.registry.finish(id, ticket, Ended { reads: ReadSet::default(), answer, share: None, suspect: true }, now)
+}
+
+/// A session of this user, whose context says who they are and that they are a guest.
+fn join(world: &mut World, user: &str) -> Client {
+    let client = world.open(Some(user), &["{}"]);
+    let gate = *world.queued().last().expect("its gate");
+    let _ticket = world.begin(gate);
+    let now = world.now();
+    let name = format!("\"{user}\"");
+    let identity = Arc::new(seen_as(&[("user", Some(&name)), ("role", Some("\"guest\""))]));
+    let known = Known { identity, fingerprint: Some(user.into()), expires: None };
+    world.registry.admitted(gate, reading("users"), Ok(known), Duration::from_secs(60), now);
+    client
+}
+
+#[test]
+fn a_first_run_that_fails_is_its_callers_failure_and_the_others_run_at_once() {
+    let mut world = World::new();
+    let bad = join(&mut world, "bad");
+    let [id] = world.queued()[..] else { panic!("one query") };
+    let more = [join(&mut world, "bad"), join(&mut world, "bad")];
+    let honest = ["ann", "bob"].map(|user| join(&mut world, user));
+    assert_eq!(world.queued(), Vec::<QueryId>::new(), "all wait for one run");
+    let ticket = world.begin(id);
+    assert!(ticket.guesses);
+    fail(&mut world, id, &ticket);
+    let [others] = world.queued()[..] else { panic!("one run for the others") };
+    for client in [bad, more[0], more[1]] {
+        assert_eq!(world.told(client), ["1 failed"]);
+    }
+    for client in honest {
+        assert_eq!(world.told(client), Vec::<String>::new(), "it is not their failure");
+    }
+    let ticket = world.begin(others);
+    assert!(["ann", "bob"].contains(&ticket.caller.as_deref().expect("a caller")));
+    world.finish(others, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
+    for client in honest {
+        assert_eq!(world.told(client), ["1 1"]);
+    }
+    // Who could not be run for shares with them as soon as a run shows that they may.
+    assert!(world.registry.requeue(id, 1));
+    let ticket = world.begin(id);
+    world.finish(id, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
+    assert_eq!(world.registry.counts().queries, 1, "it is served by the same query");
+    assert_eq!(world.queued(), [others], "whose answer is older than that run");
+    let ticket = world.begin(others);
+    world.finish(others, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
+    assert_eq!(world.told(bad), ["1 1"]);
+}
+
+#[test]
+fn a_first_run_that_takes_long_keeps_only_its_caller_waiting() {
+    let mut world = World::new();
+    let bad = join(&mut world, "bad");
+    let [id] = world.queued()[..] else { panic!("one query") };
+    let slow = world.begin(id);
+    let ann = join(&mut world, "ann");
+    let now = world.now();
+    world.registry.part(id, now);
+    let [other] = world.queued()[..] else { panic!("one for the others") };
+    let late = join(&mut world, "late");
+    let ticket = world.begin(other);
+    world.finish(other, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
+    assert_eq!((world.told(ann), world.told(late)), (vec!["1 1".to_owned()], vec!["1 1".to_owned()]));
+    assert_eq!(world.told(bad), Vec::<String>::new());
+    world.registry.part(id, now);
+    assert_eq!(world.queued(), Vec::<QueryId>::new(), "there is nobody left to part from");
+    // In the end it shares with those it may share with.
+    world.finish(id, &slow, "1", "t", &[("role", Some("\"guest\""))]);
+    assert_eq!(world.told(bad), ["1 1"]);
+    assert_eq!(world.registry.counts().queries, 1);
+}
+
+#[test]
+fn a_run_that_has_told_who_shares_parts_from_nobody() {
+    let mut world = World::new();
+    let ann = join(&mut world, "ann");
+    let [id] = world.queued()[..] else { panic!("one query") };
+    let clients = [ann, join(&mut world, "bob")];
+    world.run(id, "1", "t");
+    world.change("t");
+    world.queued();
+    let ticket = world.begin(id);
+    assert!(!ticket.guesses);
+    let now = world.now();
+    world.registry.part(id, now);
+    fail(&mut world, id, &ticket);
+    assert_eq!(world.queued(), Vec::<QueryId>::new());
+    assert_eq!(world.registry.counts().queries, 1);
+    for client in clients {
+        assert!(world.told(client).contains(&"1 failed".to_owned()));
+    }
+}
+
+proptest::proptest! {
+    /// Whoever comes first, and however many sessions they have: a run is made for
+    /// each bad caller at most once before one is made for another.
+    #[test]
+    fn each_bad_caller_is_waited_for_at_most_once(
+        callers in proptest::collection::vec(0..5_usize, 1..40),
+        bad in proptest::collection::vec(proptest::bool::ANY, 5),
+        slow in proptest::collection::vec(proptest::bool::ANY, 5),
+    ) {
+        let mut world = World::new();
+        let mut clients = Vec::new();
+        let mut waiting = std::collections::VecDeque::new();
+        for caller in &callers {
+            clients.push((*caller, join(&mut world, &caller.to_string())));
+            waiting.extend(world.queued());
+        }
+        let mut failures = std::collections::HashMap::new();
+        while let Some(id) = waiting.pop_front() {
+            let now = world.now();
+            let Some(ticket) = world.registry.begin(id, now) else { continue };
+            let caller: usize = ticket.caller.as_deref().expect("a caller").parse().expect("a number");
+            if bad[caller] {
+                *failures.entry(caller).or_insert(0) += 1;
+                if slow[caller] {
+                    let now = world.now();
+                    world.registry.part(id, now);
+                } else {
+                    fail(&mut world, id, &ticket);
+                }
+            } else {
+                world.finish(id, &ticket, "1", "t", &[("role", Some("\"guest\""))]);
+            }
+            waiting.extend(world.queued());
+        }
+        for (caller, client) in clients {
+            let told = world.told(client);
+            // Bad ones are served, too, where another has run before.
+            proptest::prop_assert!(bad[caller] || told == ["1 1"], "{:?}", told);
+        }
+        proptest::prop_assert!(failures.values().all(|times| *times == 1), "{:?}", failures);
+    }
+
+    /// Runs of a query that is shared go round all callers before one is tried again.
+    #[test]
+    fn runners_change_over_callers_and_not_over_sessions(
+        sessions in proptest::collection::vec(0..6_usize, 2..40),
+    ) {
+        let mut world = World::new();
+        let mut to_run = Vec::new();
+        for caller in &sessions {
+            join(&mut world, &caller.to_string());
+            to_run.extend(world.queued());
+        }
+        let id = to_run[0];
+        world.run(id, "1", "t");
+        let distinct = sessions.iter().collect::<std::collections::HashSet<_>>().len();
+        world.change("t");
+        for _ in 0..3 {
+            let mut tried = std::collections::HashSet::new();
+            for _ in 0..distinct {
+                let ticket = world.begin(id);
+                tried.insert(ticket.caller.clone());
+                fail(&mut world, id, &ticket);
+                world.registry.requeue(id, ticket.run);
+            }
+            proptest::prop_assert_eq!(tried.len(), distinct);
+        }
+    }
 }

@@ -1,0 +1,115 @@
+/** Whose keys are whose: a key of one user is never answered with what was kept for another, whatever says who they are. */
+import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
+import { type Convoy, type ConvoyRequest, createConvoy } from '@avvos/convoy/node';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { freshDatabaseUrl } from './app.js';
+
+const schema = defineSchema({ secrets: defineTable({ text: z.string() }) });
+type Base = BaseContext<DataModelOf<typeof schema>>;
+const { mutation } = createFunctionHelpers<Base>();
+
+class Session {
+  readonly #user: string;
+  constructor(user: string) {
+    this.#user = user;
+  }
+  get user(): string {
+    return this.#user;
+  }
+}
+
+function circle(user: string): object {
+  const one: { self?: object; user: string } = { user };
+  one.self = one;
+  return one;
+}
+
+const nested = (user: string, levels: number): object => (levels === 0 ? { user } : { a: nested(user, levels - 1) });
+
+/** How a context may hold who asks, with a tenant that all users share. */
+const FORMS: Record<string, (user: string) => object> = {
+  'a hidden member': (user) => Object.defineProperty({ tenant: 't' }, 'user', { value: user }),
+  'a hidden member deeper': (user) => ({ tenant: 't', session: Object.defineProperty({}, 'user', { value: user }) }),
+  'a symbol': (user) => ({ tenant: 't', [Symbol('user')]: user }),
+  'a getter': (user) => ({
+    tenant: 't',
+    get user() {
+      return user;
+    },
+  }),
+  'a setter’s partner': (user) => ({ tenant: 't', session: Object.create({ user }) }),
+  'an object of a class': (user) => ({ tenant: 't', session: new Session(user) }),
+  'a Map': (user) => ({ tenant: 't', session: new Map([['user', user]]) }),
+  'a Set': (user) => ({ tenant: 't', session: new Set([user]) }),
+  'a Map that says it is plain': (user) => ({
+    session: Object.setPrototypeOf(new Map([['user', user]]), Object.prototype),
+  }),
+  'a function': (user) => ({ tenant: 't', whoami: () => user }),
+  'a circle': (user) => ({ tenant: 't', session: circle(user) }),
+  'what is deep': (user) => ({ tenant: 't', session: nested(user, 30) }),
+  'a proxy': (user) => ({ tenant: 't', session: new Proxy({}, { get: () => user }) }),
+  'a list with a name': (user) => ({ tenant: 't', session: Object.assign(['a'], { user }) }),
+  'a Date with a name': (user) => ({ tenant: 't', session: Object.assign(new Date(0), { user }) }),
+  'plain data': (user) => ({ tenant: 't', user }),
+  'nothing that differs': () => ({ tenant: 't', user: { id: 'everyone' } }),
+};
+
+/** Who asks is said by a header of the application's own, so credentials cannot tell. */
+function createContext(req: ConvoyRequest, base: Base): object {
+  const added = FORMS[decodeURIComponent(String(req.headers['x-form']))]?.(String(req.headers['x-user'])) ?? {};
+  return Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added));
+}
+
+let served = 0;
+const keep = mutation({
+  input: { text: z.string() },
+  handler: async (ctx, { text }) => {
+    await ctx.db.insert('secrets', { text });
+    return ++served;
+  },
+});
+
+let convoy: Convoy;
+let baseUrl: string;
+beforeAll(async () => {
+  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true };
+  convoy = await createConvoy({ schema, functions: { keep }, createContext: createContext as never, ...options });
+  const { port } = await convoy.listen({ port: 0 });
+  baseUrl = `http://127.0.0.1:${port}`;
+});
+afterAll(() => convoy.close());
+
+async function call(form: string, user: string, headers: Record<string, string> = {}) {
+  const response = await fetch(`${baseUrl}/api/mutation/keep`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      'idempotency-key': `key of ${encodeURIComponent(form)}`,
+      'x-form': encodeURIComponent(form),
+      'x-user': user,
+      ...headers,
+    },
+    body: JSON.stringify({ text: 'x' }),
+  });
+  const answer = (await response.json()) as { readonly ok: boolean; readonly data: number };
+  expect(answer.ok, JSON.stringify(answer)).toBe(true);
+  return { data: answer.data, replayed: response.headers.get('idempotency-replayed') === 'true' };
+}
+
+const APART = Object.keys(FORMS).filter((form) => form !== 'nothing that differs');
+
+it.each(APART)('another user with the same key is not answered with what was kept: %s', async (form) => {
+  const ada = await call(form, 'ada');
+  const eve = await call(form, 'eve');
+  expect([ada.replayed, eve.replayed]).toEqual([false, false]);
+  expect(eve.data).not.toBe(ada.data);
+  // Each is answered with their own when they repeat it, also from a client that has seen more since.
+  expect(await call(form, 'ada')).toEqual({ data: ada.data, replayed: true });
+  expect(await call(form, 'eve', { 'user-agent': 'another' })).toEqual({ data: eve.data, replayed: true });
+});
+
+it('control: users whom nothing tells apart are answered with one another’s', async () => {
+  const ada = await call('nothing that differs', 'ada');
+  expect(await call('nothing that differs', 'eve')).toEqual({ data: ada.data, replayed: true });
+});
