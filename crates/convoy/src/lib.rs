@@ -20,11 +20,13 @@ pub mod http;
 pub mod id;
 pub mod key;
 pub mod live;
+pub mod lossy;
 pub mod mistakes;
 pub mod op;
 pub mod postgres;
 pub mod schema;
 pub mod sql;
+pub mod time;
 pub mod value;
 
 pub use config::{Config, Limits};

@@ -250,7 +250,7 @@ impl Dispatcher {
             return Failure::new(Code::Conflict, message).with_details(&details);
         }
         let mut failure = error.to_failure(&function.name);
-        if self.inner.dev && matches!(error, DbError::Other(_)) {
+        if self.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
             failure.message = format!("`{}`: {}", function.name, error.cause());
         }
         failure

@@ -106,7 +106,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue(this.#holds(tableName) ? 'plain' : 'write', () => {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
-      const doc = storedDocument(table, input, null);
+      const doc = storedDocument(table, input, null, this.call.lossy);
       return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
     });
   }
@@ -116,7 +116,7 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
-      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null));
+      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.call.lossy));
       return (scope) => Promise.all(this.#store(scope, table, documents));
     });
   }
@@ -230,7 +230,7 @@ export class CallDatabase implements ScanSource {
     const known = this.#current(scope, target);
     const current = known instanceof Promise ? await known : known;
     if (current === null) return null;
-    const { set, unset } = storedChanges(target.table, current, changes);
+    const { set, unset } = storedChanges(target.table, current, changes, this.call.lossy);
     if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
     return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
   }
@@ -243,7 +243,7 @@ export class CallDatabase implements ScanSource {
       identity = known instanceof Promise ? await known : known;
     }
     if (identity === null) return null;
-    const doc = storedDocument(target.table, input, identity);
+    const doc = storedDocument(target.table, input, identity, this.call.lossy);
     return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
   }
 

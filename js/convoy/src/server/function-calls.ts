@@ -104,7 +104,13 @@ async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promi
   const ctx = run.enter({ ...run.context, ...baseOf(run, elsewhere) });
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
-  return JSON.parse(resultJson(name, returns === undefined ? result : await parseEarliest(returns, result, RESULT)));
+  const answer = returns === undefined ? result : await parseEarliest(returns, result, RESULT);
+  const { lossy } = run.call;
+  lossy?.adopt(result);
+  lossy?.carry(result, answer);
+  const given: unknown = JSON.parse(resultJson(name, answer, lossy));
+  lossy?.carry(answer, given);
+  return given;
 }
 
 /** The function a reference or a function value stands for. Refusals are for the developer, not for the client. */

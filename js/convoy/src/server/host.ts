@@ -121,12 +121,17 @@ export class Host {
       return;
     }
     const parsed = parseEarliest(returns, result, RESULT);
-    if (isAwaited(parsed)) this.#continue(run, parsed, (value) => this.#answer(run, value));
-    else this.#answer(run, parsed);
+    const answer = (value: unknown): void => {
+      run.call.lossy?.adopt(result);
+      run.call.lossy?.carry(result, value);
+      this.#answer(run, value);
+    };
+    if (isAwaited(parsed)) this.#continue(run, parsed, answer);
+    else answer(parsed);
   }
 
   #answer(run: CalledRun, result: unknown): void {
-    const text = resultJson(run.fn.name, result);
+    const text = resultJson(run.fn.name, result, run.call.lossy);
     if (this.#leave(run)) this.#respond(run.call.id, true, text, run.rest(run.call.takeHeld()));
   }
 
@@ -192,7 +197,8 @@ export class Host {
   ): Promise<unknown> => {
     const { request, forget } = this.remember(caller.context ?? {}, caller.depth + 1);
     try {
-      return outcomeIn(await this.#engine.call(definition.kind, name, input, request));
+      const envelope = await this.#engine.call(definition.kind, name, input, request);
+      return outcomeIn(envelope, (data, lossy) => caller.call.noteLossy(data, lossy));
     } finally {
       forget();
     }

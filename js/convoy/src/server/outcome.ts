@@ -4,17 +4,19 @@ import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
 import { ResultError } from './functions.js';
+import type { LossyValues } from './lossy-values.js';
 
 /** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`. */
-export function resultJson(name: string, result: unknown): string {
+export function resultJson(name: string, result: unknown, lossy: LossyValues | null = null): string {
   if (result === undefined || result === null) return 'null';
-  const problem = sendingProblem(result);
+  lossy?.adopt(result);
+  const problem = sendingProblem(result, lossy);
   if (problem !== null) {
     const place =
       problem.path.length === 0 ? 'what it returned' : `\`${formatPath(problem.path)}\` of what it returned`;
     throw new ResultError(`${name}: ${place} ${problem.reason}.`);
   }
-  return JSON.stringify(result);
+  return lossy === null ? JSON.stringify(result) : lossy.stringify(result);
 }
 
 /** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */
