@@ -14,7 +14,7 @@ export interface SourceFile {
 type Directions = Readonly<Record<string, readonly string[]>>;
 
 /** Modules of the engine that every other may name, and that name only each other. */
-const LEAVES = ['change', 'config', 'error', 'id', 'key', 'mistakes', 'op', 'schema', 'value'];
+const LEAVES = ['change', 'config', 'error', 'id', 'key', 'lossy', 'mistakes', 'op', 'schema', 'time', 'value'];
 
 const ENGINE: Directions = {
   http: ['live'],

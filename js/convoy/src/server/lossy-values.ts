@@ -7,7 +7,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { LossyText } from '../values/json.js';
+import { type LossyText, MAX_DEPTH } from '../values/json.js';
 
 /** What the engine says of an answer beside its result. */
 export interface LossyAnswer {
@@ -97,6 +97,26 @@ export class LossyValues implements LossyText {
       const key = keys.at(-1) as string;
       if (isObject(holder) && memberOf(holder, key) === number.value) this.#add(holder, key, number);
     }
+  }
+
+  /** What of a stored value JavaScript cannot hold, with its path. */
+  describe(value: unknown): [path: (string | number)[], message: string][] {
+    const found: [(string | number)[], string][] = [];
+    const open: { readonly value: unknown; readonly path: (string | number)[] }[] = [{ value, path: [] }];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const { value: holder, path } = next;
+      if (!isObject(holder)) continue;
+      if (path.length >= MAX_DEPTH) {
+        found.push([[], `nests deeper than ${MAX_DEPTH} levels`]);
+        continue;
+      }
+      for (const key of Object.keys(holder)) {
+        const step = [...path, Array.isArray(holder) ? Number(key) : key];
+        if (this.textAt(holder, key) !== undefined) found.push([step, 'holds a number that JavaScript cannot hold']);
+        open.push({ value: memberOf(holder, key), path: step });
+      }
+    }
+    return found;
   }
 
   /** As `JSON.stringify`, with the numbers nothing has changed as Postgres wrote them. */
