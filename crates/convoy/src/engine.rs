@@ -168,7 +168,7 @@ impl Engine {
         host: Arc<dyn FunctionHost>,
     ) -> Result<LayoutReport, OpenError> {
         let sync = description.sync;
-        let program = Program::new(description, host)?;
+        let program = Program::new(description, host, self.config.dev)?;
         let report = self.postgres.lay_out(&program.schema, sync).await?;
         self.feed.follow(program.schema.tables().cloned());
         let has_context = program.has_context;

@@ -66,6 +66,7 @@ export {
   convoyError,
   errorPayloadFrom,
   type Id,
+  idOf,
   isConvoyError,
   statusForCode,
 } from './values/index.js';

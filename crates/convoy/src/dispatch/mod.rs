@@ -9,6 +9,7 @@ mod host;
 mod idempotency;
 mod insert_lane;
 mod mutation;
+mod names;
 mod optimistic;
 mod program;
 mod query;

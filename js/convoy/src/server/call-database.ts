@@ -107,6 +107,7 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
       const doc = storedDocument(table, input, null, this.call.lossy);
+      this.warnings?.stripped(table, input);
       return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
     });
   }
@@ -117,6 +118,7 @@ export class CallDatabase implements ScanSource {
       const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
       const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.call.lossy));
+      if (this.warnings !== null) for (const input of inputs as unknown[]) this.warnings.stripped(table, input);
       return (scope) => Promise.all(this.#store(scope, table, documents));
     });
   }
@@ -230,6 +232,7 @@ export class CallDatabase implements ScanSource {
     const known = this.#current(scope, target);
     const current = known instanceof Promise ? await known : known;
     if (current === null) return null;
+    this.warnings?.stripped(target.table, changes);
     const { set, unset } = storedChanges(target.table, current, changes, this.call.lossy);
     if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
     return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
@@ -244,6 +247,7 @@ export class CallDatabase implements ScanSource {
     }
     if (identity === null) return null;
     const doc = storedDocument(target.table, input, identity, this.call.lossy);
+    this.warnings?.stripped(target.table, input);
     return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
   }
 

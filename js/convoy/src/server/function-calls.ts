@@ -8,8 +8,10 @@
  */
 
 import { isConvoyError } from '../values/errors.js';
+import { nearest } from '../values/nearest.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
+import { DevWarnings } from './dev-warnings.js';
 import { type FunctionKind, isConvoyFunction, parseEarliest, RESULT } from './functions.js';
 import { resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
@@ -99,7 +101,8 @@ function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhe
  */
 async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
   const { name, definition } = run.fn;
-  const args = await argumentsIn(input, definition.input);
+  const warnings = run.program.dev ? new DevWarnings(run.program, run.call, name) : null;
+  const args = await argumentsIn(input, definition.input, warnings);
   if (run.why !== null) throw run.why;
   const ctx = run.enter({ ...run.context, ...baseOf(run, elsewhere) });
   const result = await callHandler(run.program, run.fn, ctx, args);
@@ -126,12 +129,20 @@ function functionMeant(kind: FunctionKind, callee: unknown, { named }: Program):
     throw new TypeError(
       isValue
         ? `${asked} was given a ${callee.kind} that this program does not have; is it exported by a file of functions?`
-        : `${asked}: there is no function ${name}.`,
+        : unknownFunction(asked, name as string, named),
     );
   }
   const { kind: found } = fn.definition;
   if (found !== kind) throw new TypeError(`${asked}: ${fn.name} is ${withArticle(found)}; use ${methodFor(found)}.`);
   return fn;
+}
+
+function unknownFunction(asked: string, name: string, named: Program['named']): string {
+  const meant = nearest(
+    name,
+    [...named.values()].map((fn) => fn.name),
+  );
+  return `${asked}: there is no function ${name}${meant === null ? '.' : `; did you mean ${meant}?`}`;
 }
 
 /** Refuses what would break what the calling function's kind promises, and circles. */

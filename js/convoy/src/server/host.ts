@@ -12,6 +12,7 @@ import { Call } from './call.js';
 import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASKS } from './called-run.js';
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
+import { DevWarnings } from './dev-warnings.js';
 import { baseOf } from './function-calls.js';
 import { parseEarliest, RESULT } from './functions.js';
 import { identityOf } from './identity.js';
@@ -62,7 +63,7 @@ export class Host {
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
       const asking = request === null ? NOBODY : this.#askingIn(request);
       run = new CalledRun(program, fn, call, asking);
-      const args = argumentsIn(text, input);
+      const args = argumentsIn(text, input, program.dev ? new DevWarnings(program, call, fn.name) : null);
       if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as CalledRun, parsed));
       else this.#enter(run, args);
     } catch (error) {

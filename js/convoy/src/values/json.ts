@@ -134,6 +134,7 @@ const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.creat
   Map: 'use a plain object',
   Set: 'use an array',
   Promise: 'await it first',
+  TableScan: 'end the query with collect(), take(n) or first()',
 });
 
 function isPlain(value: object): boolean {
