@@ -191,9 +191,10 @@ describe('a number that JavaScript cannot hold', () => {
 
   test('taken out by itself it is refused with its place where JSON has no such number', async () => {
     const app = await served({ dev: true });
-    await app.add('{"name":"a","n":1e400}');
+    const id = await app.add('{"name":"a","n":1e400}');
     const answer = await app.call('query/items.numbers');
     expect(JSON.parse(answer).error.message).toContain('`[0]` of what it returned is Infinity');
+    expect(JSON.parse(answer).error.message).toContain(`${id} at \`n\``);
     expect(await app.call('query/items.names')).toContain('["a"]');
   });
 });
@@ -212,6 +213,25 @@ describe('a document that nests deeply', () => {
     expect((await app.stored(id)).replaceAll(' ', '')).toContain(nested);
   });
 });
+
+test('a document that nests deeper than V8 can write is named, and does no harm to others', async () => {
+  const app = await served({ dev: true });
+  await app.add('{"name":"a"}');
+  const id = await app.add(`{"name":"b","n":${'['.repeat(6_000)}${']'.repeat(6_000)}}`);
+  const { error } = JSON.parse(await app.call('query/items.list'));
+  expect(error.message).toContain('nests too deeply to be sent');
+  expect(error.message).toContain(id);
+  expect(await app.call('query/items.names')).toContain('["a","b"]');
+});
+
+test('a document of 30 MB is refused by its size where it is sent, and can be passed by', async () => {
+  const app = await served();
+  await app.psql.query(
+    `insert into items (data) select jsonb_build_object('name', 'a', 'x', repeat('abcdefghij', 3000000))`,
+  );
+  expect(JSON.parse(await app.call('query/items.list')).error.code).toBe('PAYLOAD_TOO_LARGE');
+  expect(await app.call('query/items.names')).toContain('["a"]');
+}, 60_000);
 
 describe('other odd documents', () => {
   test.each([

@@ -36,6 +36,12 @@ impl Time {
         self.0
     }
 
+    /// Whether a double of its milliseconds may round the microseconds: before 1857 and
+    /// after 2112.
+    pub fn is_far(self) -> bool {
+        self.0.saturating_add(POSTGRES_EPOCH).unsigned_abs() >= 1 << 52
+    }
+
     /// What a caller means by milliseconds since 1970: the reverse of
     /// [`Time::to_ms`], to the microsecond.
     pub fn of_ms(ms: f64) -> Time {

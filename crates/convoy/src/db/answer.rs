@@ -29,17 +29,11 @@ pub(super) fn push_begin(out: &mut String) -> usize {
 }
 
 /// Ends an answer that began with [`push_begin`]: `},`, and before it what of the
-/// result JavaScript cannot hold.
-pub(super) fn push_end(out: &mut String, start: usize) {
-    let said = lossy::members(&out[start..]);
-    out.push_str(said.as_deref().unwrap_or_default());
-    out.push_str("},");
-}
-
-/// The same where the result need not come from `jsonb`.
-pub(super) fn push_end_of_any(out: &mut String, start: usize) {
-    let said = lossy::members_of_any(&out[start..]);
-    out.push_str(said.as_deref().unwrap_or_default());
+/// result JavaScript cannot hold, where there may be such.
+pub(super) fn push_end(out: &mut String, start: usize, may_be_lossy: bool) {
+    if may_be_lossy && let Some(said) = lossy::members(&out[start..]) {
+        out.push_str(&said);
+    }
     out.push_str("},");
 }
 
@@ -87,11 +81,11 @@ impl Content {
 /// `{"ok":{…document…}},`, or null where there is none.
 pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row>) -> Result<(), DbError> {
     let start = push_begin(out);
-    match row {
+    let may_be_lossy = match row {
         Some(row) => push_row(out, table, row)?,
-        None => out.push_str("null"),
-    }
-    push_end(out, start);
+        None => push_null(out),
+    };
+    push_end(out, start, may_be_lossy);
     Ok(())
 }
 
@@ -103,29 +97,35 @@ pub(super) fn push_ok_content(
     content: Option<&Content>,
 ) -> Result<(), DbError> {
     let start = push_begin(out);
-    match content {
+    let may_be_lossy = match content {
         Some(content) => push_document(out, table, id, content.created, content.data()?)?,
-        None => out.push_str("null"),
-    }
-    push_end(out, start);
+        None => push_null(out),
+    };
+    push_end(out, start, may_be_lossy);
     Ok(())
 }
 
-/// `[{…},{…}]`
-pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<(), DbError> {
+fn push_null(out: &mut String) -> bool {
+    out.push_str("null");
+    false
+}
+
+/// `[{…},{…}]`; gives whether JavaScript may not hold all of it.
+pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<bool, DbError> {
+    let mut may_be_lossy = false;
     out.push('[');
     for row in rows {
-        push_row(out, table, row)?;
+        may_be_lossy |= push_row(out, table, row)?;
         out.push(',');
     }
     if !rows.is_empty() {
         out.pop();
     }
     out.push(']');
-    Ok(())
+    Ok(may_be_lossy)
 }
 
-fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
+fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<bool, DbError> {
     let id = row.uuid(0)?;
     let name = |error: DbError| DbError::Row(format!("the document {}:{id} cannot be shown: {error}", table.name));
     push_document(out, table, id, row.micros(1).map_err(name)?, row.json(2).map_err(name)?)
@@ -133,7 +133,7 @@ fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
 
 /// `{…stored, "id":…, "_creationTime":…}`: our two fields come last, so that
 /// they win over fields of those names someone may have stored by hand.
-fn push_document(out: &mut String, table: &Table, id: Uuid, created: Time, data: &str) -> Result<(), DbError> {
+fn push_document(out: &mut String, table: &Table, id: Uuid, created: Time, data: &str) -> Result<bool, DbError> {
     let stored = data
         .strip_suffix('}')
         .filter(|stored| stored.starts_with('{'))
@@ -147,7 +147,7 @@ fn push_document(out: &mut String, table: &Table, id: Uuid, created: Time, data:
     push_escaped(out, &table.name);
     // Writing to a string cannot fail.
     let _ = write!(out, r#":{id}","_creationTime":{}}}"#, created.to_ms());
-    Ok(())
+    Ok(lossy::may_be_lossy(data) || created.is_far())
 }
 
 fn no_object(table: &Table, id: Uuid, data: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::answer::{push_begin, push_documents, push_end, push_end_of_any, push_failure, push_ok, push_ok_document};
+use super::answer::{push_begin, push_documents, push_end, push_failure, push_ok, push_ok_document};
 use super::execute::{Access, Executor};
 use super::read_set::LastRow;
 use crate::error::{Code, Failure};
@@ -85,8 +85,8 @@ impl Executor {
             self.stopped_at(scan, row)?;
         }
         let start = push_begin(out);
-        push_documents(out, &scan.table, &rows)?;
-        push_end(out, start);
+        let may_be_lossy = push_documents(out, &scan.table, &rows)?;
+        push_end(out, start, may_be_lossy);
         Ok(())
     }
 
@@ -139,10 +139,10 @@ impl Executor {
         let next = last.map(|last| last.encode(page.fingerprint)).unwrap_or_default();
         let start = push_begin(out);
         out.push_str(r#"{"page":"#);
-        push_documents(out, &scan.table, &rows)?;
+        let may_be_lossy = push_documents(out, &scan.table, &rows)?;
         let done = !more && page.until.is_none();
         let _ = write!(out, r#","isDone":{done},"continueCursor":"{next}"}}"#);
-        push_end(out, start);
+        push_end(out, start, may_be_lossy);
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Executor {
             out.push('[');
             out.push_str(&rows.join(","));
             out.push(']');
-            push_end_of_any(out, start);
+            push_end(out, start, true);
         } else {
             push_failure(out, &too_many_reads());
         }

@@ -38,7 +38,7 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     match result {
         Ok(answer) => {
             let data = String::from_utf8_lossy(&answer.result);
-            let lossy = lossy::members_of_any(&data).unwrap_or_default();
+            let lossy = if lossy::may_be_lossy(&data) { lossy::members(&data) } else { None }.unwrap_or_default();
             format!(r#"{{"ok":true,"data":{data}{lossy}}}"#)
         }
         Err(failure) => respond::failure_envelope(failure),

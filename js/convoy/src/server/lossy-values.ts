@@ -31,6 +31,9 @@ interface NumberOfDocument {
   readonly number: LossyNumber;
 }
 
+/** How many documents an error names. */
+const MAX_ORIGINS = 3;
+
 /** Stands for a number while JSON is made; nobody else can say it. */
 const MARK = randomUUID();
 
@@ -39,6 +42,8 @@ export class LossyValues implements LossyText {
   /** The same by document, because a copy of one (`{ ...document }`) can only be told by its id. */
   readonly #ofDocuments = new Map<string, NumberOfDocument[]>();
   readonly #deep = new WeakSet<object>();
+  /** Documents that nest deeper than ours may. */
+  readonly #deepDocuments = new Set<string>();
 
   /** Notes what was said of `result`, which was just parsed. */
   note(result: unknown, { numbers = [], deep = false }: LossyAnswer): void {
@@ -99,6 +104,12 @@ export class LossyValues implements LossyText {
     }
   }
 
+  /** Where what was read comes from, for an error about it: a few documents with their places. */
+  origins(): string {
+    const numbers = [...this.#ofDocuments].map(([id, [first]]) => `${id} at \`${first?.keys.join('.')}\``);
+    return [...this.#deepDocuments, ...numbers].slice(0, MAX_ORIGINS).join(', ');
+  }
+
   /** What of a stored value JavaScript cannot hold, with its path. */
   describe(value: unknown): [path: (string | number)[], message: string][] {
     const found: [(string | number)[], string][] = [];
@@ -157,12 +168,16 @@ export class LossyValues implements LossyText {
   }
 
   #noteDeep(value: unknown): void {
-    const open = [value];
-    while (open.length > 0) {
-      const next = open.pop();
-      if (!isObject(next)) continue;
-      this.#deep.add(next);
-      for (const inner of Object.values(next)) open.push(inner);
+    const open: { readonly value: unknown; readonly id: unknown; readonly depth: number }[] = [
+      { value, id: undefined, depth: 0 },
+    ];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      if (!isObject(next.value)) continue;
+      this.#deep.add(next.value);
+      const id = next.id ?? memberOf(next.value, 'id');
+      const depth = typeof id === 'string' ? next.depth + 1 : 0;
+      if (depth > MAX_DEPTH) this.#deepDocuments.add(String(id));
+      for (const inner of Object.values(next.value)) open.push({ value: inner, id, depth });
     }
   }
 }

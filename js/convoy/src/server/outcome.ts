@@ -2,21 +2,35 @@
 
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
-import { formatPath, sendingProblem } from '../values/json.js';
+import { formatPath, type JsonProblem, sendingProblem } from '../values/json.js';
 import { ResultError } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
 
 /** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`. */
 export function resultJson(name: string, result: unknown, lossy: LossyValues | null = null): string {
   if (result === undefined || result === null) return 'null';
-  lossy?.adopt(result);
-  const problem = sendingProblem(result, lossy);
-  if (problem !== null) {
-    const place =
-      problem.path.length === 0 ? 'what it returned' : `\`${formatPath(problem.path)}\` of what it returned`;
-    throw new ResultError(`${name}: ${place} ${problem.reason}.`);
+  if (lossy !== null) return lossyJson(name, result, lossy);
+  const problem = sendingProblem(result);
+  if (problem !== null) throw new ResultError(`${name}: ${sayProblem(problem)}.`);
+  return JSON.stringify(result);
+}
+
+/** The same of a call that read what JavaScript cannot hold; where that is in the way, it is named. */
+function lossyJson(name: string, result: unknown, lossy: LossyValues): string {
+  try {
+    lossy.adopt(result);
+    const problem = sendingProblem(result, lossy);
+    if (problem === null) return lossy.stringify(result);
+    throw new ResultError(`${name}: ${sayProblem(problem)}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const deep = 'what it returned nests too deeply to be sent';
+    throw new ResultError(`${name}: ${deep}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
   }
-  return lossy === null ? JSON.stringify(result) : lossy.stringify(result);
+}
+
+function sayProblem({ path, reason }: JsonProblem): string {
+  return `${path.length === 0 ? 'what it returned' : `\`${formatPath(path)}\` of what it returned`} ${reason}`;
 }
 
 /** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */
