@@ -179,3 +179,16 @@ test('what JavaScript cannot hold is found with its path and an example', async 
   });
   expect(found?.odd).toContainEqual({ path: '', message: 'nests deeper than 64 levels', count: 1, example });
 });
+
+test('where functions run on workers, documents are looked at there', async () => {
+  const program = new URL('./programs/workers.mjs', import.meta.url);
+  const app = await served(BEFORE, []);
+  const options = { program, workers: 2, databaseUrl: app.databaseUrl };
+  const first = await createConvoy(options);
+  await first.close();
+  await app.psql.query(`insert into notes (data) values ('{"text":5}'), ('{"text":"a"}')`);
+  const convoy = await createConvoy(options);
+  open.push(() => convoy.close());
+  expect(await convoy.checkDocuments()).toMatchObject([{ table: 'notes', documents: 2, unfit: 1 }]);
+  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
+});

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use crate::value::{MAX_DEPTH, nests_deeper};
+use crate::value::MAX_DEPTH;
 
 /// Results and documents nest to [`MAX_DEPTH`] by our own
 /// hand. A list of documents is deeper than they are, so deep begins before.
@@ -68,7 +68,7 @@ pub fn may_be_lossy(data: &str) -> bool {
         may_round(&json[at - before..at + after])
     };
     (SAFE_DIGITS..json.len()).step_by(SAFE_DIGITS + 1).any(|at| of_number(&&json[at]) && long(at))
-        || (json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > DEEP && nests_deeper(data, DEEP))
+        || (json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > DEEP && find(data).depth > DEEP)
 }
 
 /// Whether a double may not hold a number of these digits and points.

@@ -22,7 +22,7 @@ pub enum JsonError {
 
 /// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep.
 pub fn check(text: &str) -> Result<(), JsonError> {
-    if nests_deeper(text, MAX_DEPTH) {
+    if too_deep(text) {
         return Err(JsonError::TooDeep);
     }
     serde_json::from_str::<IgnoredAny>(text)?;
@@ -32,17 +32,16 @@ pub fn check(text: &str) -> Result<(), JsonError> {
 /// The canonical spelling: keys sorted, no white space, numbers in their
 /// shortest form.
 pub fn canonical(text: &str) -> Result<String, JsonError> {
-    if nests_deeper(text, MAX_DEPTH) {
+    if too_deep(text) {
         return Err(JsonError::TooDeep);
     }
     let value: serde_json::Value = serde_json::from_str(text)?;
     Ok(value.to_string())
 }
 
-/// Whether arrays and objects nest deeper than so many levels. Counts brackets outside
-/// of strings. Runs before the parser, whose own stack
+/// Counts brackets outside of strings. Runs before the parser, whose own stack
 /// it protects, so it must not rely on the text being valid.
-pub fn nests_deeper(text: &str, levels: usize) -> bool {
+fn too_deep(text: &str) -> bool {
     let mut depth = 0usize;
     let mut in_string = false;
     let mut escaped = false;
@@ -60,7 +59,7 @@ pub fn nests_deeper(text: &str, levels: usize) -> bool {
             b'"' => in_string = true,
             b'[' | b'{' => {
                 depth += 1;
-                if depth > levels {
+                if depth > MAX_DEPTH {
                     return true;
                 }
             }
