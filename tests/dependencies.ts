@@ -21,12 +21,14 @@ const LEAVES = [
   'health',
   'id',
   'key',
+  'lossy',
   'mistakes',
   'op',
   'origin',
   'output',
   'schema',
   'supervise',
+  'time',
   'value',
 ];
 

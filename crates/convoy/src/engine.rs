@@ -240,7 +240,7 @@ impl Engine {
         host: Arc<dyn FunctionHost>,
     ) -> Result<LayoutReport, OpenError> {
         let sync = description.sync;
-        let program = Program::new(description, host)?;
+        let program = Program::new(description, host, self.config.dev)?;
         let report = self.postgres.lay_out(&program.schema, sync).await?;
         self.feed.follow(Followed { schema: program.schema.clone(), sync });
         let has_context = program.has_context;

@@ -21,6 +21,7 @@ pub mod http;
 pub mod id;
 pub mod key;
 pub mod live;
+pub mod lossy;
 pub mod mistakes;
 pub mod op;
 pub mod origin;
@@ -29,6 +30,7 @@ pub mod postgres;
 pub mod schema;
 pub mod sql;
 pub mod supervise;
+pub mod time;
 pub mod value;
 
 pub use config::{Config, Cors, Limits};

@@ -68,6 +68,7 @@ export {
   convoyError,
   errorPayloadFrom,
   type Id,
+  idOf,
   isConvoyError,
   statusForCode,
 } from './values/index.js';

@@ -1,7 +1,8 @@
 //! Rows and failures as the JSON text a function is answered with.
 //!
 //! Rows are not parsed on their way out: Postgres' text of a document and its
-//! two own fields are joined into one buffer.
+//! two own fields are joined into one buffer. What JavaScript cannot hold of that
+//! text is said beside it ([`lossy`]), so that it can be passed on unchanged.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -9,13 +10,30 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::error::Failure;
+use crate::lossy;
 use crate::postgres::{DbError, Row};
 use crate::schema::Table;
+use crate::time::Time;
 
 /// `{"ok":…},`
 pub(super) fn push_ok(out: &mut String, json: &str) {
     out.push_str(r#"{"ok":"#);
     out.push_str(json);
+    out.push_str("},");
+}
+
+/// `{"ok":`; gives where the result begins.
+pub(super) fn push_begin(out: &mut String) -> usize {
+    out.push_str(r#"{"ok":"#);
+    out.len()
+}
+
+/// Ends an answer that began with [`push_begin`]: `},`, and before it what of the
+/// result JavaScript cannot hold, where there may be such.
+pub(super) fn push_end(out: &mut String, start: usize, may_be_lossy: bool) {
+    if may_be_lossy && let Some(said) = lossy::members(&out[start..]) {
+        out.push_str(&said);
+    }
     out.push_str("},");
 }
 
@@ -29,8 +47,8 @@ pub(super) fn push_failure(out: &mut String, failure: &Failure) {
 /// What a document holds, as Postgres sent it or as it will be stored.
 #[derive(Clone)]
 pub(super) struct Content {
-    /// `created_at`, in microseconds since 1970.
-    created: i64,
+    /// `created_at`.
+    created: Time,
     data: Data,
 }
 
@@ -62,12 +80,12 @@ impl Content {
 
 /// `{"ok":{…document…}},`, or null where there is none.
 pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row>) -> Result<(), DbError> {
-    out.push_str(r#"{"ok":"#);
-    match row {
+    let start = push_begin(out);
+    let may_be_lossy = match row {
         Some(row) => push_row(out, table, row)?,
-        None => out.push_str("null"),
-    }
-    out.push_str("},");
+        None => push_null(out),
+    };
+    push_end(out, start, may_be_lossy);
     Ok(())
 }
 
@@ -78,40 +96,48 @@ pub(super) fn push_ok_content(
     id: Uuid,
     content: Option<&Content>,
 ) -> Result<(), DbError> {
-    out.push_str(r#"{"ok":"#);
-    match content {
+    let start = push_begin(out);
+    let may_be_lossy = match content {
         Some(content) => push_document(out, table, id, content.created, content.data()?)?,
-        None => out.push_str("null"),
-    }
-    out.push_str("},");
+        None => push_null(out),
+    };
+    push_end(out, start, may_be_lossy);
     Ok(())
 }
 
-/// `[{…},{…}]`
-pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<(), DbError> {
+fn push_null(out: &mut String) -> bool {
+    out.push_str("null");
+    false
+}
+
+/// `[{…},{…}]`; gives whether JavaScript may not hold all of it.
+pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<bool, DbError> {
+    let mut may_be_lossy = false;
     out.push('[');
     for row in rows {
-        push_row(out, table, row)?;
+        may_be_lossy |= push_row(out, table, row)?;
         out.push(',');
     }
     if !rows.is_empty() {
         out.pop();
     }
     out.push(']');
-    Ok(())
+    Ok(may_be_lossy)
 }
 
-fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<(), DbError> {
-    push_document(out, table, row.uuid(0)?, row.micros(1)?, row.json(2)?)
+fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<bool, DbError> {
+    let id = row.uuid(0)?;
+    let name = |error: DbError| DbError::Row(format!("the document {}:{id} cannot be shown: {error}", table.name));
+    push_document(out, table, id, row.micros(1).map_err(name)?, row.json(2).map_err(name)?)
 }
 
 /// `{…stored, "id":…, "_creationTime":…}`: our two fields come last, so that
 /// they win over fields of those names someone may have stored by hand.
-fn push_document(out: &mut String, table: &Table, id: Uuid, created: i64, data: &str) -> Result<(), DbError> {
+fn push_document(out: &mut String, table: &Table, id: Uuid, created: Time, data: &str) -> Result<bool, DbError> {
     let stored = data
         .strip_suffix('}')
         .filter(|stored| stored.starts_with('{'))
-        .ok_or_else(|| DbError::Row(format!("the row {}:{id} holds no JSON object in `data`", table.name)))?;
+        .ok_or_else(|| DbError::Row(no_object(table, id, data)))?;
     out.reserve(data.len() + table.name.len() + 90);
     out.push_str(stored);
     if stored.len() > 1 {
@@ -119,16 +145,25 @@ fn push_document(out: &mut String, table: &Table, id: Uuid, created: i64, data: 
     }
     out.push_str(r#""id":""#);
     push_escaped(out, &table.name);
-    let (ms, rest) = (created.div_euclid(1_000), created.rem_euclid(1_000));
-    // Milliseconds, with the microseconds as their fraction.
-    let written = if rest == 0 {
-        write!(out, r#":{id}","_creationTime":{ms}}}"#)
-    } else if ms >= 0 {
-        write!(out, r#":{id}","_creationTime":{ms}.{rest:03}}}"#)
-    } else {
-        write!(out, r#":{id}","_creationTime":{}}}"#, created as f64 / 1_000.0)
+    // Writing to a string cannot fail.
+    let _ = write!(out, r#":{id}","_creationTime":{}}}"#, created.to_ms());
+    Ok(lossy::may_be_lossy(data) || created.is_far())
+}
+
+fn no_object(table: &Table, id: Uuid, data: &str) -> String {
+    let kind = match data.as_bytes().first() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        _ => "a number",
     };
-    written.map_err(|error| DbError::Row(error.to_string()))
+    let physical = &table.physical;
+    format!(
+        "the document {}:{id} cannot be shown: its `data` is {kind} and not an object; \
+         repair or delete that row: select * from \"{physical}\" where id = '{id}'",
+        table.name
+    )
 }
 
 /// A table's name inside a JSON string.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::answer::{push_documents, push_failure, push_ok, push_ok_document};
+use super::answer::{push_begin, push_documents, push_end, push_failure, push_ok, push_ok_document};
 use super::execute::{Access, Executor};
 use super::read_set::LastRow;
 use crate::error::{Code, Failure};
@@ -84,9 +84,9 @@ impl Executor {
         {
             self.stopped_at(scan, row)?;
         }
-        out.push_str(r#"{"ok":"#);
-        push_documents(out, &scan.table, &rows)?;
-        out.push_str("},");
+        let start = push_begin(out);
+        let may_be_lossy = push_documents(out, &scan.table, &rows)?;
+        push_end(out, start, may_be_lossy);
         Ok(())
     }
 
@@ -137,10 +137,12 @@ impl Executor {
             (None, None) => page.after.clone(),
         };
         let next = last.map(|last| last.encode(page.fingerprint)).unwrap_or_default();
-        out.push_str(r#"{"ok":{"page":"#);
-        push_documents(out, &scan.table, &rows)?;
+        let start = push_begin(out);
+        out.push_str(r#"{"page":"#);
+        let may_be_lossy = push_documents(out, &scan.table, &rows)?;
         let done = !more && page.until.is_none();
-        let _ = write!(out, r#","isDone":{done},"continueCursor":"{next}"}}}},"#);
+        let _ = write!(out, r#","isDone":{done},"continueCursor":"{next}"}}"#);
+        push_end(out, start, may_be_lossy);
         Ok(())
     }
 
@@ -172,7 +174,11 @@ impl Executor {
             Err(error) => return Err(error),
         };
         if self.count_reads(rows.len()) {
-            push_ok(out, &format!("[{}]", rows.join(",")));
+            let start = push_begin(out);
+            out.push('[');
+            out.push_str(&rows.join(","));
+            out.push(']');
+            push_end(out, start, true);
         } else {
             push_failure(out, &too_many_reads());
         }

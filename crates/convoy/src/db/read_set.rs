@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::key::{self, KeyFields, KeyValue, RowKeys, Span};
 use crate::op::{Cursor, Order, Scan};
 use crate::schema::Table;
+use crate::time::Time;
 
 /// Everything one run has read. Reading more only ever adds to it.
 #[derive(Debug, Default)]
@@ -114,8 +115,8 @@ impl ReadSet {
 pub struct LastRow<'a> {
     /// Its id.
     pub id: Uuid,
-    /// Its `created_at`, in microseconds since 1970.
-    pub created: i64,
+    /// Its `created_at`.
+    pub created: Time,
     /// Its stored document.
     pub data: &'a str,
 }

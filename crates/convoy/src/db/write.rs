@@ -15,6 +15,7 @@ use crate::op::{Edit, Op};
 use crate::postgres::{DbError, Row};
 use crate::schema::Table;
 use crate::sql::document;
+use crate::time::Time;
 
 impl Executor {
     pub(super) async fn inserts(
@@ -145,7 +146,7 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
 }
 
 /// Where a row lies, from what a write gave back.
-pub fn row_keys(id: Uuid, created: i64, keys: &str) -> Result<RowKeys, DbError> {
+pub fn row_keys(id: Uuid, created: Time, keys: &str) -> Result<RowKeys, DbError> {
     let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
     Ok(RowKeys { id, created, fields })
 }

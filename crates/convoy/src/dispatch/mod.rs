@@ -9,6 +9,7 @@ mod host;
 mod idempotency;
 mod insert_lane;
 mod mutation;
+mod names;
 mod optimistic;
 mod program;
 mod query;
@@ -266,7 +267,7 @@ impl Dispatcher {
             self.inner.look_now.notify_one();
         }
         let mut failure = error.to_failure(&function.name);
-        if self.inner.dev && matches!(error, DbError::Other(_)) {
+        if self.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
             failure.message = format!("`{}`: {}", function.name, error.cause());
         }
         failure

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 
-use super::{FunctionHost, Work, WorkerId};
+use super::{FunctionHost, Work, WorkerId, names};
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
@@ -23,6 +23,8 @@ pub struct Program {
     pub context: Arc<Function>,
     /// Where its functions run.
     pub host: Arc<dyn FunctionHost>,
+    /// Whether the network is told why a function cannot be called.
+    dev: bool,
 }
 
 /// One function.
@@ -108,7 +110,11 @@ fn yes() -> bool {
 
 impl Program {
     /// Checks a description; `host` will run its functions.
-    pub fn new(description: ProgramDescription, host: Arc<dyn FunctionHost>) -> Result<Program, SchemaError> {
+    pub fn new(
+        description: ProgramDescription,
+        host: Arc<dyn FunctionHost>,
+        dev: bool,
+    ) -> Result<Program, SchemaError> {
         let schema = Arc::new(Schema::parse(description.schema)?);
         let functions = description
             .functions
@@ -143,7 +149,7 @@ impl Program {
             fails_late: AtomicBool::new(false),
             writes_raw: AtomicBool::new(false),
         });
-        Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host })
+        Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host, dev })
     }
 
     /// The same program, all of it run by one worker of its host.
@@ -157,37 +163,34 @@ impl Program {
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
-        let Program { schema, has_context, functions, context, .. } = self;
+        let Program { schema, has_context, functions, context, dev, .. } = self;
         let (schema, functions, context) = (schema.clone(), functions.clone(), context.clone());
-        Program { schema, has_context: *has_context, functions, context, host }
+        Program { schema, has_context: *has_context, functions, context, host, dev: *dev }
     }
 
     /// The function this process itself asks for, internal ones too.
     pub fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind => Ok(function.clone()),
-            Some(function) => {
-                let (is, kind) = (function.kind.as_str(), kind.as_str());
-                Err(Failure::new(Code::NotFound, format!("`{name}` is a function of the kind {is}, not {kind}")))
-            }
-            None => self.public(kind, name),
+            _ => Err(self.explained(kind, name)),
         }
     }
 
     /// The function someone on the network asks for. Unknown, internal and
-    /// wrong-kind names are answered alike, so that nobody can probe for them.
+    /// wrong-kind names are answered alike, so that nobody can probe for them; in
+    /// development they are told apart.
     pub fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind && !function.internal => Ok(function.clone()),
-            _ => {
-                let shown: String = name.chars().take(100).collect();
-                let kind = kind.as_str();
-                Err(Failure::new(
-                    Code::NotFound,
-                    format!("no public {kind} is called `{shown}`; is it exported from a file in convoy/functions?"),
-                ))
-            }
+            _ if self.dev => Err(self.explained(kind, name)),
+            _ => Err(Failure::new(Code::NotFound, names::unknown(kind, name))),
         }
+    }
+
+    fn explained(&self, kind: FunctionKind, name: &str) -> Failure {
+        let found = self.functions.get(name).map(AsRef::as_ref);
+        let all = self.functions.values().map(AsRef::as_ref);
+        Failure::new(Code::NotFound, names::explained(kind, name, found, all))
     }
 }
 

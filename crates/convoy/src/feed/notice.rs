@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::change::{Change, ChangeKind};
 use crate::key::{KeyFields, RowKeys};
+use crate::time::Time;
 
 /// The longest payload we send, in bytes; Postgres refuses 8,000.
 pub const MOST_BYTES: usize = 7_800;
@@ -58,7 +59,7 @@ struct WireRow<'a>(#[serde(borrow)] Cow<'a, str>, Uuid, Option<WireKeys>, Option
 
 /// Creation time and indexed values.
 #[derive(Serialize, Deserialize)]
-struct WireKeys(i64, Box<RawValue>);
+struct WireKeys(Time, Box<RawValue>);
 
 impl Notice {
     /// The payload. `changes` are the encoded ones, as [`fill`] has put them together.
@@ -143,13 +144,14 @@ mod tests {
     fn some_change() -> impl Strategy<Value = Change> {
         let keys = || {
             proptest::option::of((any::<i64>(), any::<String>()).prop_map(|(created, text)| {
+                let created = Time::of_postgres(created);
                 let json = serde_json::json!({ "a.b": text, "n": created }).to_string();
                 (created, KeyFields::parse(&json).expect("an object"))
             }))
         };
         (any::<String>(), any::<u128>(), keys(), keys(), any::<bool>()).prop_map(|(table, id, old, new, whole)| {
             let id = Uuid::from_u128(id);
-            let keys = |keys: Option<(i64, KeyFields)>| keys.map(|(created, fields)| RowKeys { id, created, fields });
+            let keys = |keys: Option<(Time, KeyFields)>| keys.map(|(created, fields)| RowKeys { id, created, fields });
             let kind = if whole { ChangeKind::Whole } else { ChangeKind::Row { id, old: keys(old), new: keys(new) } };
             Change { table: table.into(), kind }
         })
@@ -194,7 +196,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_in_the_log() {
         let json = serde_json::json!({ "text": "x".repeat(MOST_BYTES) }).to_string();
-        let new = Some(RowKeys { id: Uuid::nil(), created: 1, fields: KeyFields::parse(&json).expect("an object") });
+        let new = Some(RowKeys {
+            id: Uuid::nil(),
+            created: Time::of_postgres(1),
+            fields: KeyFields::parse(&json).expect("an object"),
+        });
         let large = Change { table: "t".into(), kind: ChangeKind::Row { id: Uuid::nil(), old: None, new } };
         assert!(fill([&large].into_iter(), 8).is_none());
         let small = Change { table: "t".into(), kind: ChangeKind::Whole };

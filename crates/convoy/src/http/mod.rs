@@ -32,6 +32,7 @@ use crate::Engine;
 use crate::dispatch::{Answer, CallOf, Caller, FunctionKind};
 use crate::error::{Code, Failure};
 use crate::live::{Asks, Held, SessionId, Style, incoming};
+use crate::lossy;
 use crate::supervise::Part;
 use cors::Grant;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
@@ -39,10 +40,15 @@ use route::{Route, RouteError};
 use stall::Stalling;
 use stream::Subscribing;
 
-/// A call's result as the body an HTTP client would get.
+/// A call's result as the body an HTTP client would get, and beside it what
+/// JavaScript cannot hold of the result.
 pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     match result {
-        Ok(answer) => String::from_utf8_lossy(&respond::envelope(&answer.result)).into_owned(),
+        Ok(answer) => {
+            let data = String::from_utf8_lossy(&answer.result);
+            let lossy = if lossy::may_be_lossy(&data) { lossy::members(&data) } else { None }.unwrap_or_default();
+            format!(r#"{{"ok":true,"data":{data}{lossy}}}"#)
+        }
         Err(failure) => respond::failure_envelope(failure),
     }
 }

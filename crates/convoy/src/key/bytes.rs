@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{KeyValue, Span};
 use crate::schema::KeyKind;
+use crate::time::Time;
 
 /// The tag of a value.
 pub(super) const VALUE: u8 = 1;
@@ -71,7 +72,7 @@ pub(super) fn value_component(value: &KeyValue) -> Component {
         },
         KeyValue::Boolean(value) => Component::Exact(vec![VALUE, u8::from(*value)]),
         KeyValue::Json(_) => Component::Unknown,
-        KeyValue::Time(micros) => Component::Exact(time_bytes(*micros)),
+        KeyValue::Time(time) => Component::Exact(time_bytes(*time)),
         KeyValue::Id(id) => Component::Exact(id_bytes(*id)),
     }
 }
@@ -153,9 +154,9 @@ fn number_component(text: &str) -> Component {
     if number.to_string() == plain { Component::Exact(bytes) } else { Component::Near(bytes) }
 }
 
-pub(super) fn time_bytes(micros: i64) -> Vec<u8> {
+pub(super) fn time_bytes(time: Time) -> Vec<u8> {
     let mut bytes = vec![VALUE];
-    bytes.extend_from_slice(&((micros as u64) ^ (1 << 63)).to_be_bytes());
+    bytes.extend_from_slice(&((time.to_postgres() as u64) ^ (1 << 63)).to_be_bytes());
     bytes
 }
 
@@ -191,7 +192,8 @@ mod tests {
 
         #[test]
         fn times_order(a in any::<i64>(), b in any::<i64>()) {
-            prop_assert_eq!(a.cmp(&b), time_bytes(a).cmp(&time_bytes(b)));
+            let bytes = |micros| time_bytes(Time::of_postgres(micros));
+            prop_assert_eq!(a.cmp(&b), bytes(a).cmp(&bytes(b)));
         }
     }
 

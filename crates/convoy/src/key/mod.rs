@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::op::{Cursor, Scan};
 use crate::schema::{FieldPath, Index, IndexField, KeyKind};
+use crate::time::Time;
 use bytes::{Component, KeyBuilder, VALUE, id_bytes, ordered_component, stored_component, time_bytes, value_component};
 
 /// A half-open interval of keys: `lo <= key < hi`; no `hi` means no end.
@@ -54,8 +55,8 @@ impl Span {
 pub struct RowKeys {
     /// The row's id.
     pub id: Uuid,
-    /// `created_at`, in microseconds since 1970.
-    pub created: i64,
+    /// `created_at`.
+    pub created: Time,
     /// The stored values of indexed fields, by dotted path, as JSON text.
     pub fields: KeyFields,
 }
@@ -106,11 +107,6 @@ fn descend<'a>(json: &'a str, parts: &[String]) -> Result<Option<&'a RawValue>, 
     }
 }
 
-/// The earliest and the latest time that Postgres and JavaScript both can say,
-/// in milliseconds since 1970.
-const FIRST_MS: f64 = -2.1e14;
-const LAST_MS: f64 = 8.64e15;
-
 /// A value someone compares an indexed field with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyValue {
@@ -124,8 +120,8 @@ pub enum KeyValue {
     Boolean(bool),
     /// Any JSON, for fields without an order of their own.
     Json(String),
-    /// A creation time, in microseconds since 1970.
-    Time(i64),
+    /// A creation time.
+    Time(Time),
     /// An id.
     Id(Uuid),
 }
@@ -139,11 +135,7 @@ impl KeyValue {
             return Some(KeyValue::Null);
         }
         match (&field.path, field.kind) {
-            (FieldPath::CreationTime, _) => {
-                let ms: f64 = serde_json::from_str(text).ok()?;
-                // What no row can have compares like the furthest it could.
-                Some(KeyValue::Time((ms.clamp(FIRST_MS, LAST_MS) * 1_000.0).round() as i64))
-            }
+            (FieldPath::CreationTime, _) => serde_json::from_str(text).ok().map(|ms| KeyValue::Time(Time::of_ms(ms))),
             (FieldPath::Id, _) => {
                 let id: String = serde_json::from_str(text).ok()?;
                 let bare = id.rsplit(':').next().unwrap_or(&id);
@@ -284,7 +276,11 @@ mod tests {
     fn row(data: &str) -> RowKeys {
         let index = by_channel_and_n();
         let paths: Vec<FieldPath> = index.fields.into_iter().map(|field| field.path).collect();
-        RowKeys { id: crate::id::mint(), created: 5, fields: KeyFields::of_document(&paths, data).expect("json") }
+        RowKeys {
+            id: crate::id::mint(),
+            created: Time::of_ms(5.0),
+            fields: KeyFields::of_document(&paths, data).expect("json"),
+        }
     }
 
     #[test]
@@ -315,7 +311,7 @@ mod tests {
     #[test]
     fn an_unknown_field_could_be_anything() {
         let index = by_channel_and_n();
-        let unknown = RowKeys { id: crate::id::mint(), created: 5, fields: KeyFields::default() };
+        let unknown = RowKeys { id: crate::id::mint(), created: Time::of_ms(5.0), fields: KeyFields::default() };
         let span = row_span(&index, &unknown);
         assert_eq!(span, Span::everything());
         assert!(scan_span(&[KeyValue::Text("z".into())], None, None).overlaps(&span));

@@ -171,6 +171,7 @@ mod tests {
     use super::*;
     use crate::key::{KeyFields, KeyValue, scan_span};
     use crate::schema::Schema;
+    use crate::time::Time;
     use proptest::prelude::*;
 
     fn table() -> Arc<Table> {
@@ -187,7 +188,7 @@ mod tests {
     fn row(table: &Table, id: u128, c: u8, n: i8) -> RowKeys {
         let data = format!(r#"{{"c":"{}","n":{n}}}"#, (b'a' + c) as char);
         let fields = KeyFields::of_document(&table.key_paths, &data).expect("json");
-        RowKeys { id: Uuid::from_u128(id), created: id as i64, fields }
+        RowKeys { id: Uuid::from_u128(id), created: Time::of_postgres(id as i64), fields }
     }
 
     prop_compose! {

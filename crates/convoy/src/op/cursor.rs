@@ -5,14 +5,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::time::Time;
+
 /// A row's place in the order of a query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// What the row is ordered by before creation time and id, one text for each
     /// expression of the order, as Postgres spells it.
     pub keys: Vec<Option<String>>,
-    /// `created_at`, in microseconds since 1970.
-    pub created: i64,
+    /// `created_at`.
+    pub created: Time,
     /// The row's id.
     pub id: Uuid,
 }

@@ -287,6 +287,7 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Time;
 
     fn parse(ops: &str) -> Vec<Result<Op, String>> {
         let schema = r#"{"tables":[{"name":"m","physicalName":"m","managed":true,"indexes":[
@@ -312,7 +313,7 @@ mod tests {
             ))
         };
         let Ok(Op::Page(first)) = &page("null", r#""a""#)[0] else { panic!("a page") };
-        let place = Cursor { keys: vec![Some("1.5".into())], created: 7, id: Uuid::nil() };
+        let place = Cursor { keys: vec![Some("1.5".into())], created: Time::of_ms(7.0), id: Uuid::nil() };
         let text = serde_json::to_string(&place.encode(first.fingerprint)).expect("a string");
         let Ok(Op::Page(next)) = &page(&text, r#""a""#)[0] else { panic!("a page") };
         assert_eq!(next.after, Some(place));

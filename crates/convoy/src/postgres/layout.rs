@@ -43,6 +43,8 @@ pub struct TableReport {
     /// unique index, constraint or trigger of the user's. Such inserts may be
     /// held until the mutation ends.
     pub holds_inserts: bool,
+    /// It may hold documents.
+    pub filled: bool,
 }
 
 /// One table as it stands in the database.
@@ -60,6 +62,8 @@ struct Standing {
     reacts: bool,
     /// It has partitions or children, whose triggers are their own.
     divided: bool,
+    /// It takes space, so it may hold documents.
+    used: bool,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +91,7 @@ impl Standing {
             filled: row.bool(7)?,
             reacts: row.bool(8)?,
             divided: row.bool(9)?,
+            used: row.bool(10)?,
         })
     }
 
@@ -235,7 +240,7 @@ async fn lay_out(
                     && found.unique_indexes.is_empty()
                     && !found.has_foreign_triggers();
                 table.learn(found.facts());
-                report.tables.insert(table.name.clone(), TableReport { holds_inserts });
+                report.tables.insert(table.name.clone(), TableReport { holds_inserts, filled: found.used });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
         }

@@ -9,12 +9,11 @@ use uuid::Uuid;
 
 use super::DbError;
 use crate::sql::Bind;
-
-/// Microseconds from 1970 to 2000, where Postgres' timestamps begin.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+use crate::time::Time;
 
 const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
 const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
+const TIMESTAMPTZ: PgTypeInfo = PgTypeInfo::with_oid(Oid(1184));
 
 /// One row of a result; columns are read by place.
 pub struct Row(PgRow);
@@ -47,17 +46,15 @@ impl Row {
         self.bytes(at)?.map(|_| self.uuid(at)).transpose()
     }
 
-    /// A `timestamptz`, in microseconds since 1970.
-    pub fn micros(&self, at: usize) -> Result<i64, DbError> {
+    /// A `timestamptz`.
+    pub fn micros(&self, at: usize) -> Result<Time, DbError> {
         let bytes = self.present(at)?;
         let bytes: [u8; 8] = bytes.try_into().map_err(|_| DbError::Row(format!("column {at} is no timestamp")))?;
-        i64::from_be_bytes(bytes)
-            .checked_add(POSTGRES_EPOCH)
-            .ok_or_else(|| DbError::Row(format!("column {at} is an infinite timestamp")))
+        Ok(Time::of_postgres(i64::from_be_bytes(bytes)))
     }
 
     /// A `timestamptz`, or null.
-    pub fn micros_or_null(&self, at: usize) -> Result<Option<i64>, DbError> {
+    pub fn micros_or_null(&self, at: usize) -> Result<Option<Time>, DbError> {
         self.bytes(at)?.map(|_| self.micros(at)).transpose()
     }
 
@@ -128,6 +125,20 @@ impl Encode<'_, Postgres> for JsonText {
     }
 }
 
+/// Exact over the whole range, the infinite times included.
+impl Type<Postgres> for Time {
+    fn type_info() -> PgTypeInfo {
+        TIMESTAMPTZ
+    }
+}
+
+impl Encode<'_, Postgres> for Time {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.to_postgres().to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
+
 pub(super) fn add(arguments: &mut PgArguments, bind: Bind) -> Result<(), DbError> {
     let added = match bind {
         Bind::Uuid(id) => arguments.add(id),
@@ -138,6 +149,7 @@ pub(super) fn add(arguments: &mut PgArguments, bind: Bind) -> Result<(), DbError
         Bind::Texts(texts) => arguments.add(texts),
         Bind::Bool(value) => arguments.add(value),
         Bind::Int(value) => arguments.add(value),
+        Bind::Time(time) => arguments.add(time),
     };
     added.map_err(|error| DbError::Row(error.to_string()))
 }

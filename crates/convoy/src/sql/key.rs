@@ -287,9 +287,7 @@ impl Statement {
             KeyValue::Number(text) => self.amount_bind(text),
             KeyValue::Boolean(value) => self.bind(Bind::Bool(*value)),
             KeyValue::Json(text) => self.bind(Bind::Json(text.clone())),
-            KeyValue::Time(micros) => {
-                self.push("timestamptz 'epoch' + ").bind(Bind::Int(*micros)).push(" * interval '1 microsecond'")
-            }
+            KeyValue::Time(time) => self.bind(Bind::Time(*time)),
             KeyValue::Id(id) => self.bind(Bind::Uuid(*id)),
         }
     }

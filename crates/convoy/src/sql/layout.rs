@@ -225,7 +225,7 @@ where not exists (
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts, divided`.
+/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts, divided, used`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
@@ -269,7 +269,8 @@ pub fn catalog(tables: &[&str]) -> Statement {
   exists (
     select from pg_inherits as h
     where h.inhparent = c.oid
-  ) as divided
+  ) as divided,
+  c.relkind = 'p' or pg_relation_size(c.oid) > 0 as used
 from pg_class as c
 where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
   and c.relkind in ('r', 'p')

@@ -16,6 +16,7 @@ pub mod scan;
 pub mod session;
 
 use crate::schema::{FieldPath, Table};
+use crate::time::Time;
 use uuid::Uuid;
 
 /// One statement and the values bound to its `$1`, `$2`, ….
@@ -48,6 +49,8 @@ pub enum Bind {
     Bool(bool),
     /// `int8`
     Int(i64),
+    /// `timestamptz`
+    Time(Time),
 }
 
 /// Makes a place in a transaction to return to.

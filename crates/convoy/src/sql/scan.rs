@@ -5,6 +5,7 @@ use super::{Bind, Statement};
 use crate::key::KeyValue;
 use crate::op::{Cursor, Filter, Order, Page, Scan};
 use crate::schema::{FieldPath, IndexField};
+use crate::time::Time;
 
 /// Documents in order, at most `most`: `id, created_at, data`.
 pub fn scan(scan: &Scan, most: u32) -> Statement {
@@ -252,7 +253,7 @@ enum Condition<'a> {
     Null(Part<'a>),
     NotNull(Part<'a>),
     Compared(Part<'a>, &'static str, String),
-    Created(&'static str, i64),
+    Created(&'static str, Time),
     Id(&'static str, uuid::Uuid),
     Tail(&'static str, &'a Cursor),
 }
@@ -271,14 +272,14 @@ impl Condition<'_> {
                     _ => sql.push("(").bind(Bind::Text(text.clone())).push("::text)::numeric"),
                 }
             }
-            Condition::Created(operator, micros) => sql.created("").push(operator).value(&KeyValue::Time(*micros)),
+            Condition::Created(operator, time) => sql.created("").push(operator).bind(Bind::Time(*time)),
             Condition::Id(operator, id) => sql.push("id").push(operator).bind(Bind::Uuid(*id)),
             Condition::Tail(operator, place) if sql.timeless => {
                 sql.push("id").push(operator).bind(Bind::Uuid(place.id))
             }
             Condition::Tail(operator, place) => {
                 sql.push("(").created("").push(", id)").push(operator).push("(");
-                sql.value(&KeyValue::Time(place.created)).push(", ").bind(Bind::Uuid(place.id)).push(")")
+                sql.bind(Bind::Time(place.created)).push(", ").bind(Bind::Uuid(place.id)).push(")")
             }
         };
     }

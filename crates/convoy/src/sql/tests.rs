@@ -11,6 +11,7 @@ use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
 use crate::op::{Cursor, Edit, Filter, Order, Outcome, Page, Raw, Scan, Write};
 use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
+use crate::time::Time;
 
 fn table() -> Arc<Table> {
     let description = r#"{"tables":[{"name":"m","physicalName":"my \"table\"","managed":true,"indexes":[
@@ -101,7 +102,7 @@ fn filtering() {
         Filter::Above(path("s"), bound(text("a"))),
         Filter::Below(path("n"), bound(KeyValue::Number("3".into()))),
         Filter::Below(path("on"), bound(KeyValue::Boolean(true))),
-        Filter::Above(path("_creationTime"), bound(KeyValue::Time(5))),
+        Filter::Above(path("_creationTime"), bound(KeyValue::Time(Time::of_postgres(5)))),
         Filter::In(path("id"), vec![KeyValue::Id(Uuid::nil())]),
         Filter::Any(vec![]),
     ]);
@@ -112,7 +113,11 @@ fn filtering() {
 #[test]
 fn paging() {
     let table = table();
-    let place = |key: Option<&str>, created| Cursor { keys: vec![key.map(str::to_owned)], created, id: Uuid::nil() };
+    let place = |key: Option<&str>, micros| Cursor {
+        keys: vec![key.map(str::to_owned)],
+        created: Time::of_postgres(micros),
+        id: Uuid::nil(),
+    };
     let eq = vec![KeyValue::Text("x".into())];
     let page = |order, after, until| Page {
         scan: Scan { eq: eq.clone(), order, ..whole(&table, "by_c") },

@@ -206,6 +206,27 @@ describe('the generated types', { timeout: 120_000 }, () => {
     expect(await check(settings)).toBe('');
   });
 
+  it('let the compiler say in words what a function of another kind is and what a query must not do', async () => {
+    const checked = `
+      import { createConvoyClient } from '@avvos/convoy/client';
+      import { api } from './convoy/_generated/api';
+      import { query } from './convoy/_generated/server';
+      export const writes = query({ handler: (ctx) => ctx.db.insert('channels', { name: 'x' }) });
+      export const runs = query({ handler: (ctx) => ctx.runMutation(api.messages.send, { channelId: 'channels:1', body: '' }) });
+      const client = createConvoyClient();
+      client.query(api.messages.send, { channelId: 'channels:1', body: '' });
+      client.mutation(api.messages.list, { channelId: 'channels:1' });`;
+    await write([...userFiles(''), ...generated(project), ['package.json', '{ "type": "module" }']]);
+    await write([['check.ts', checked]]);
+    const said = await check({ module: 'esnext', moduleResolution: 'bundler' });
+    const errors = said.split(/^(?=\S*check\.ts)/m);
+    expect(errors, said).toHaveLength(4);
+    expect(errors[0]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
+    expect(errors[1]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
+    expect(errors[2]).toContain('"this is a mutation: call it with useMutation or mutation"');
+    expect(errors[3]).toContain('"this is a query: call it with useQuery, query or watch"');
+  });
+
   it('hold for a project that has nothing yet', async () => {
     const empty = { ...project, tables: [], functions: [], contextModule: null };
     await write([

@@ -7,6 +7,9 @@
 
 declare const types: unique symbol;
 
+/** Comes before `kind`, so that the compiler says in these words that a reference is of another kind. */
+declare const use: unique symbol;
+
 /** Carries types that exist for the compiler only. */
 interface Typed<Args, Result> {
   readonly args: Args;
@@ -21,6 +24,7 @@ export interface FunctionShape<Kind extends string, Args, Result> {
 
 /** The name and types of a query. */
 export interface QueryRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly [use]?: 'this is a query: call it with useQuery, query or watch' | undefined;
   readonly kind: 'query';
   readonly name: Name;
   readonly [types]?: Typed<Args, Result>;
@@ -28,6 +32,7 @@ export interface QueryRef<Args = unknown, Result = unknown, Name extends string 
 
 /** The name and types of a mutation. */
 export interface MutationRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly [use]?: 'this is a mutation: call it with useMutation or mutation' | undefined;
   readonly kind: 'mutation';
   readonly name: Name;
   readonly [types]?: Typed<Args, Result>;
@@ -35,6 +40,7 @@ export interface MutationRef<Args = unknown, Result = unknown, Name extends stri
 
 /** The name and types of an action. */
 export interface ActionRef<Args = unknown, Result = unknown, Name extends string = string> {
+  readonly [use]?: 'this is an action: call it with useAction or action' | undefined;
   readonly kind: 'action';
   readonly name: Name;
   readonly [types]?: Typed<Args, Result>;

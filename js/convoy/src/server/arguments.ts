@@ -1,9 +1,10 @@
 /** Arguments on their way to a function: checked and said as JSON, as on the wire, and parsed where they arrive. */
 
-import { parseEarliest, refuseLostKeys, type ZodType } from '../schema/index.js';
+import { parseEarliest, refuseLostKeys, strippedKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, jsonText, sendingProblem } from '../values/json.js';
 import { MOST_CROSSING, mustFit } from './bounded-json.js';
+import type { DevWarnings } from './dev-warnings.js';
 import { ARGUMENTS } from './functions.js';
 
 /** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
@@ -18,9 +19,15 @@ export function argumentsJson(args: unknown): string {
   });
 }
 
-/** What `input` makes of arguments that arrived as JSON, or a promise of it. Fails with `INVALID_ARGS`. */
-export function argumentsIn(text: string, input: ZodType): unknown {
+/**
+ * What `input` makes of arguments that arrived as JSON, or a promise of it. Fails with `INVALID_ARGS`. In development
+ * `warnings` is told of keys that are dropped.
+ */
+export function argumentsIn(text: string, input: ZodType, warnings: DevWarnings | null = null): unknown {
   const given = readJson(text);
+  for (const key of warnings === null ? [] : strippedKeys(input, given)) {
+    warnings?.warn(`the argument \`${key}\` is not in its \`input\`, so it is dropped. Is it misspelled?`);
+  }
   const parsed = parseEarliest(input, given, ARGUMENTS);
   // An escape may stand for any character.
   if (!text.includes('__proto__') && !text.includes('\\u')) return parsed;

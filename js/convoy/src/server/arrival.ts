@@ -6,11 +6,21 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
+import type { LossyAnswer } from './lossy-values.js';
 
-/** The data of an envelope, or its error, thrown. */
-export function outcomeIn(envelope: string): unknown {
-  const said = JSON.parse(envelope) as { readonly ok: boolean; readonly data?: unknown; readonly error?: unknown };
-  if (said.ok) return said.data;
+interface Envelope extends LossyAnswer {
+  readonly ok: boolean;
+  readonly data?: unknown;
+  readonly error?: unknown;
+}
+
+/** The data of an envelope, or its error, thrown. `note` is told what of the data JavaScript cannot hold. */
+export function outcomeIn(envelope: string, note?: (data: unknown, lossy: LossyAnswer) => void): unknown {
+  const said = JSON.parse(envelope) as Envelope;
+  if (said.ok) {
+    note?.(said.data, said);
+    return said.data;
+  }
   throw errorFromPayload(said.error);
 }
 

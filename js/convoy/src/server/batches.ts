@@ -6,7 +6,8 @@
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { jsonSizeAtMost } from '../values/json-size.js';
 import { refusalIn } from './arrival.js';
-import { boundedJson, MOST_CROSSING } from './bounded-json.js';
+import { boundedJson, MOST_CROSSING, mustFit } from './bounded-json.js';
+import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
@@ -14,6 +15,11 @@ import { ignore } from './watched.js';
 
 /** What is held travels with the result in the end, so there is not much of it. */
 const MOST_HELD = 8 << 20;
+
+interface Answer extends LossyAnswer {
+  readonly ok?: unknown;
+  readonly error?: unknown;
+}
 
 /** Whoever waits for an answer. */
 export interface Waiter {
@@ -39,6 +45,7 @@ export class Batches {
   #issued: Issued[] = [];
   #sent: Map<number, readonly Waiter[]> | null = null;
   #next = 0;
+  #lossy: LossyValues | null = null;
 
   constructor(engine: NativeCalls, callId: number) {
     this.#engine = engine;
@@ -48,6 +55,18 @@ export class Batches {
   /** Why nothing crosses any more, or `null`. */
   get why(): ConvoyError | null {
     return this.#why;
+  }
+
+  /** What was read that JavaScript cannot hold; `null` where nothing was. */
+  get lossy(): LossyValues | null {
+    return this.#lossy;
+  }
+
+  /** Notes what was said of `result` beside it. */
+  note(result: unknown, answer: LossyAnswer): void {
+    if (answer.numbers === undefined && answer.deep === undefined) return;
+    this.#lossy ??= new LossyValues();
+    this.#lossy.note(result, answer);
   }
 
   /** Sends `operation` with everything else of this microtask. */
@@ -95,7 +114,7 @@ export class Batches {
     // Nothing can return to a savepoint any more.
     const inserts = this.#held.map(({ operation }) => operation).filter(({ op }) => op === 'insert');
     this.#held = [];
-    return inserts.length === 0 ? null : JSON.stringify(inserts);
+    return inserts.length === 0 ? null : this.#json(inserts);
   }
 
   /** The answers of a batch: a JSON array, in the order of its operations. */
@@ -103,12 +122,15 @@ export class Batches {
     const waiters = this.#sent?.get(batch);
     if (waiters === undefined) return;
     this.#sent?.delete(batch);
-    const answers = JSON.parse(text) as { readonly ok?: unknown; readonly error?: unknown }[];
+    const answers = JSON.parse(text) as Answer[];
     waiters.forEach((waiter, place) => {
       const answer = answers[place];
       if (answer === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
       else if (answer.error !== undefined) waiter.reject(errorFromPayload(answer.error));
-      else waiter.resolve(answer.ok);
+      else {
+        this.note(answer.ok, answer);
+        waiter.resolve(answer.ok);
+      }
     });
   }
 
@@ -132,13 +154,18 @@ export class Batches {
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
     try {
-      const operations = crossing.map(({ operation }) => operation);
-      const text = boundedJson('What this call asks of the database at once', operations, MOST_CROSSING);
-      this.#engine.operate(this.#callId, batch, text);
+      this.#engine.operate(this.#callId, batch, this.#json(crossing.map(({ operation }) => operation)));
     } catch (error) {
       this.#sent.delete(batch);
       const refusal = refusalIn(error);
       for (const waiter of waiters) waiter.reject(refusal);
     }
+  }
+
+  #json(operations: readonly Operation[]): string {
+    const subject = 'What this call asks of the database at once';
+    if (this.#lossy === null) return boundedJson(subject, operations, MOST_CROSSING);
+    mustFit(subject, operations, MOST_CROSSING);
+    return this.#lossy.stringify(operations);
   }
 }

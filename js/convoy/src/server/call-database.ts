@@ -106,7 +106,8 @@ export class CallDatabase implements ScanSource {
     return this.#issue(this.#holds(tableName) ? 'plain' : 'write', () => {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
-      const doc = storedDocument(table, input, null);
+      const doc = storedDocument(table, input, null, this.call.lossy);
+      this.warnings?.stripped(table, input);
       return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
     });
   }
@@ -116,7 +117,8 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
-      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null));
+      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.call.lossy));
+      if (this.warnings !== null) for (const input of inputs as unknown[]) this.warnings.stripped(table, input);
       return (scope) => Promise.all(this.#store(scope, table, documents));
     });
   }
@@ -230,7 +232,8 @@ export class CallDatabase implements ScanSource {
     const known = this.#current(scope, target);
     const current = known instanceof Promise ? await known : known;
     if (current === null) return null;
-    const { set, unset } = storedChanges(target.table, current, changes);
+    this.warnings?.stripped(target.table, changes);
+    const { set, unset } = storedChanges(target.table, current, changes, this.call.lossy);
     if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
     return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
   }
@@ -243,7 +246,8 @@ export class CallDatabase implements ScanSource {
       identity = known instanceof Promise ? await known : known;
     }
     if (identity === null) return null;
-    const doc = storedDocument(target.table, input, identity);
+    const doc = storedDocument(target.table, input, identity, this.call.lossy);
+    this.warnings?.stripped(target.table, input);
     return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
   }
 

@@ -11,6 +11,7 @@ import { ConvoyError } from '../values/errors.js';
 import { Batches } from './batches.js';
 import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
+import type { LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
 import type { InsertOperation, Operation } from './operations.js';
 import { untilItWins } from './retries.js';
@@ -55,6 +56,16 @@ export class Call {
   /** True once the run has ended or the engine has given it up. */
   get over(): boolean {
     return this.#batches.why !== null;
+  }
+
+  /** What the run has read that JavaScript cannot hold; `null` where that is nothing. */
+  get lossy(): LossyValues | null {
+    return this.#batches.lossy;
+  }
+
+  /** Notes what was said of a result that did not come through an operation. */
+  noteLossy(result: unknown, answer: LossyAnswer): void {
+    this.#batches.note(result, answer);
   }
 
   /** What the run knows of documents. */

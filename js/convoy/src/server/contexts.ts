@@ -56,17 +56,35 @@ export type ConvoyContext = BaseContext;
  * context still takes it.
  */
 export type QueryContext<Context> = Context extends { readonly db: infer Db }
-  ? Context &
-      Refused<Context, 'runMutation' | 'runAction'> & {
-        readonly db: { readonly [Method in WriteMethod & keyof Db]: never };
-      }
-  : Context & Refused<Context, 'runMutation' | 'runAction'>;
+  ? Omit<Context, 'db' | 'runMutation' | 'runAction'> &
+      Refused<Context, 'runMutation' | 'runAction', QueryOnlyReads> & { readonly db: QueryDatabase<Db> }
+  : Omit<Context, 'runMutation' | 'runAction'> & Refused<Context, 'runMutation' | 'runAction', QueryOnlyReads>;
 
 /** The context of a mutation: the full one, in which actions cannot be run. */
-export type MutationContext<Context> = Context & Refused<Context, 'runAction'>;
+export type MutationContext<Context> = Omit<Context, 'runAction'> & Refused<Context, 'runAction', MutationMayRunAgain>;
+
+/** `ctx.db` of a query, also inside of `transaction`. */
+type QueryDatabase<Db> = Omit<Db, WriteMethod | 'transaction'> &
+  Refused<Db, WriteMethod, QueryOnlyReads> & {
+    readonly [Name in 'transaction' & keyof Db]: <Result>(
+      fn: (tx: QueryDatabase<Db>) => Result | PromiseLike<Result>,
+    ) => Promise<Result>;
+  };
 
 /** What a context has of `Names`, as what cannot be called. */
-type Refused<Context, Names> = { readonly [Name in Names & keyof Context]: never };
+type Refused<Context, Names, Message extends string> = {
+  readonly [Name in Names & keyof Context]: Refusal<Message>;
+};
+
+/**
+ * A function that nobody can call, because no `this` is a `Message`; the compiler says so in the words of the message.
+ * It passes for any function, so that what has one still fits where the full context is taken.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: `unknown` would not pass for functions, whose arguments are contravariant.
+type Refusal<Message extends string> = (this: Message, ...args: any[]) => Promise<never>;
+
+type QueryOnlyReads = 'A query only reads. Make this function a mutation.';
+type MutationMayRunAgain = 'A mutation may run more than once. Run actions from an action.';
 
 /** The request a context is made from, with Node's names, so that a parameter annotated `IncomingMessage` compiles. */
 export interface ConvoyRequest {

@@ -49,6 +49,7 @@ describe('createConvoy', () => {
           { name: 'notes.fail', kind: 'mutation', internal: false, share: true, transaction: true },
           { name: 'notes.post', kind: 'action', internal: true, share: true, transaction: true },
           { name: 'notes.who', kind: 'query', internal: false, share: true, transaction: true },
+          { name: 'convoy: stored documents', kind: 'action', internal: true, share: true, transaction: true },
         ],
         hasContext: false,
         sync: true,

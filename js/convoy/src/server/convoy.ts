@@ -14,6 +14,7 @@ import type { FunctionKind } from './functions.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
+import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import { ThisThread, type ThreadOptions, type Threads } from './threads.js';
 import type { WorkersWanted } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -153,6 +154,11 @@ export interface Convoy {
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
   /** What the last load did. */
   readonly loaded: LoadReport;
+  /**
+   * The stored documents that do not fit the schema, of all tables where there are any: all documents of a table, or
+   * 10,000 random ones where there are more.
+   */
+  checkDocuments(): Promise<readonly TableMisfits[]>;
   /** Counters of the engine: `handlerRuns`, `liveQueries`, `subscribers`, …. */
   stats(): Readonly<Record<string, number>>;
   /** Lets calls in flight finish (at most 10 s) and stops. May be called again. */
@@ -178,10 +184,8 @@ export async function openConvoy(
   // Whatever is wrong with the functions is said before a connection is made.
   if (!isProgramModule(source)) describeProgram(source, { sync });
   const engine = await arriving(native.open(JSON.stringify(engineOptions)));
-  const convoy = new RunningConvoy(
-    engine,
-    threadsFor(engine, workers, { sync, dev, resultBytes: options.limits?.resultBytes ?? MOST_RESULT }),
-  );
+  const threads = threadsFor(engine, workers, { sync, dev, resultBytes: options.limits?.resultBytes ?? MOST_RESULT });
+  const convoy = new RunningConvoy(engine, threads, { sync });
   try {
     await convoy.load(source);
     return convoy;
@@ -231,9 +235,25 @@ class RunningConvoy implements Convoy {
   /** The load under way; loads never overlap. */
   #loading: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: NativeEngine, threads: Threads) {
+  readonly #schemaCheck: SchemaCheck;
+  /** Whether documents are compared with the schema when code is loaded. */
+  readonly #checks: boolean;
+
+  constructor(engine: NativeEngine, threads: Threads, { sync }: { readonly sync: boolean }) {
     this.#engine = engine;
     this.#threads = threads;
+    this.#checks = sync;
+    this.#schemaCheck = new SchemaCheck(
+      async (name, input) => {
+        const { request, forget } = threads.remember({});
+        try {
+          return await engine.call('action', name, input, request);
+        } finally {
+          forget();
+        }
+      },
+      (message) => console.warn(`convoy: ${message}`),
+    );
   }
 
   get address(): ListenAddress | null {
@@ -265,11 +285,16 @@ class RunningConvoy implements Convoy {
   load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
     const swap = async (): Promise<LoadReport> => {
       this.#loaded = await this.#threads.load(source);
+      if (this.#checks) this.#schemaCheck.begin(this.#loaded);
       return this.#loaded;
     };
     const result = this.#loading.then(swap, swap);
     this.#loading = result;
     return result;
+  }
+
+  checkDocuments(): Promise<readonly TableMisfits[]> {
+    return this.#schemaCheck.all(this.#loaded);
   }
 
   stats(): Readonly<Record<string, number>> {
@@ -278,6 +303,7 @@ class RunningConvoy implements Convoy {
 
   async close(): Promise<void> {
     this.#address = null;
+    this.#schemaCheck.stop();
     try {
       await this.#engine.close();
     } finally {

@@ -106,3 +106,36 @@ it('an equality that narrows nothing is said, once', async () => {
       'the index; every document of the range is read and then filtered.',
   ]);
 });
+
+describe('a key that the schema does not know', () => {
+  const task = { list: 'a', done: false, rank: 1 };
+
+  /** What is said of writes in development. */
+  async function ofWrites(write: (db: Db) => unknown, dev = true): Promise<string[]> {
+    const script: Script = (op) => ({ ok: op.op === 'get' ? { id: ID, _creationTime: 1, ...task } : null });
+    const { error } = await caller(schema)(write, { kind: 'mutation', dev, script });
+    expect(error).toBeUndefined();
+    return warn.mock.calls.map(([message]) => String(message));
+  }
+  const ID = 'tasks:01890c5e-0000-7000-8000-000000000000' as never;
+  const odd = { ...task, rnak: 2 } as never;
+
+  it.each<[string, (db: Db) => unknown]>([
+    ['insert', (db) => db.insert('tasks', odd)],
+    ['insertMany', (db) => db.insertMany('tasks', [task, odd, odd])],
+    ['replace', (db) => db.replace(ID, odd)],
+    ['patch', (db) => db.patch(ID, { rnak: 2 } as never)],
+  ])('is told once by %s', async (_method, write) => {
+    const said = await ofWrites(async (db) => {
+      await write(db);
+      await write(db);
+    });
+    expect(said).toEqual([expect.stringContaining('`rnak` is not in the schema of tasks, so it is not stored')]);
+  });
+
+  it('is not told where all is known, nor in production', async () => {
+    expect(await ofWrites((db) => db.insert('tasks', task))).toEqual([]);
+    expect(await ofWrites((db) => db.replace(ID, { ...task, id: ID } as never))).toEqual([]);
+    expect(await ofWrites((db) => db.insert('tasks', odd), false)).toEqual([]);
+  });
+});

@@ -3,8 +3,9 @@
  * `console.warn`. In production none of this exists.
  */
 
+import { strippedKeys } from '../schema/index.js';
 import type { Call } from './call.js';
-import type { Program } from './program.js';
+import type { Program, Table } from './program.js';
 
 /** What was said already; code that is loaded anew may be warned of anew. */
 const SAID = new WeakMap<Program, Set<string>>();
@@ -28,6 +29,14 @@ export class DevWarnings {
     if (said.has(text)) return;
     said.add(text);
     console.warn(text);
+  }
+
+  /** Says which keys of a document are not stored. */
+  stripped(table: Table, document: unknown): void {
+    for (const key of strippedKeys(table.definition.schema, document)) {
+      if (key === 'id' || key === '_creationTime') continue;
+      this.warn(`\`${key}\` is not in the schema of ${table.name}, so it is not stored. Is it misspelled?`);
+    }
   }
 
   /** Watches a new query for steps whose result is thrown away, which once had an effect. */

@@ -9,8 +9,10 @@
 
 import { parseEarliest } from '../schema/index.js';
 import { isConvoyError } from '../values/errors.js';
+import { nearest } from '../values/nearest.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
+import { DevWarnings } from './dev-warnings.js';
 import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
 import { withBase } from './made-context.js';
 import { resultJson } from './outcome.js';
@@ -103,12 +105,19 @@ function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhe
  */
 async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
   const { name, definition } = run.fn;
-  const args = await argumentsIn(input, definition.input);
+  const warnings = run.program.dev ? new DevWarnings(run.program, run.call, name) : null;
+  const args = await argumentsIn(input, definition.input, warnings);
   if (run.why !== null) throw run.why;
   const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, elsewhere)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
-  return JSON.parse(resultJson(name, returns === undefined ? result : await parseEarliest(returns, result, RESULT)));
+  const answer = returns === undefined ? result : await parseEarliest(returns, result, RESULT);
+  const { lossy } = run.call;
+  lossy?.adopt(result);
+  lossy?.carry(result, answer);
+  const given: unknown = JSON.parse(resultJson(name, answer, { lossy }));
+  lossy?.carry(answer, given);
+  return given;
 }
 
 /** The function a reference or a function value stands for. Refusals are for the developer, not for the client. */
@@ -124,12 +133,20 @@ function functionMeant(kind: FunctionKind, callee: unknown, { named }: Program):
     throw new TypeError(
       isValue
         ? `${asked} was given a ${callee.kind} that this program does not have; is it exported by a file of functions?`
-        : `${asked}: there is no function ${name}.`,
+        : unknownFunction(asked, name as string, named),
     );
   }
   const { kind: found } = fn.definition;
   if (found !== kind) throw new TypeError(`${asked}: ${fn.name} is ${withArticle(found)}; use ${methodFor(found)}.`);
   return fn;
+}
+
+function unknownFunction(asked: string, name: string, named: Program['named']): string {
+  const meant = nearest(
+    name,
+    [...named.values()].map((fn) => fn.name),
+  );
+  return `${asked}: there is no function ${name}${meant === null ? '.' : `; did you mean ${meant}?`}`;
 }
 
 /** Refuses what would break what the calling function's kind promises, and circles. */

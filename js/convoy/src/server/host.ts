@@ -13,6 +13,7 @@ import { Call } from './call.js';
 import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASKS } from './called-run.js';
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
+import { DevWarnings } from './dev-warnings.js';
 import { baseOf } from './function-calls.js';
 import { RESULT } from './functions.js';
 import { identityOf } from './identity.js';
@@ -63,7 +64,7 @@ export class Host {
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
       const asking = request === null ? NOBODY : this.#askingIn(request);
       run = new CalledRun(program, fn, call, asking);
-      const args = argumentsIn(text, input);
+      const args = argumentsIn(text, input, program.dev ? new DevWarnings(program, call, fn.name) : null);
       if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as CalledRun, parsed));
       else this.#enter(run, args);
     } catch (error) {
@@ -123,12 +124,17 @@ export class Host {
       return;
     }
     const parsed = parseEarliest(returns, result, RESULT);
-    if (isAwaited(parsed)) this.#continue(run, parsed, (value) => this.#answer(run, value));
-    else this.#answer(run, parsed);
+    const answer = (value: unknown): void => {
+      run.call.lossy?.adopt(result);
+      run.call.lossy?.carry(result, value);
+      this.#answer(run, value);
+    };
+    if (isAwaited(parsed)) this.#continue(run, parsed, answer);
+    else answer(parsed);
   }
 
   #answer(run: CalledRun, result: unknown): void {
-    const text = resultJson(run.fn.name, result, run.program.resultBytes);
+    const text = resultJson(run.fn.name, result, { most: run.program.resultBytes, lossy: run.call.lossy });
     if (!this.#leave(run)) return;
     let rest: string | null;
     try {
@@ -204,7 +210,8 @@ export class Host {
   ): Promise<unknown> => {
     const { request, forget } = this.remember(caller.context ?? {}, caller.depth + 1);
     try {
-      return outcomeIn(await this.#engine.call(definition.kind, name, input, request));
+      const envelope = await this.#engine.call(definition.kind, name, input, request);
+      return outcomeIn(envelope, (data, lossy) => caller.call.noteLossy(data, lossy));
     } finally {
       forget();
     }

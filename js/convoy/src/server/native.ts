@@ -139,10 +139,17 @@ export const DELIVERY = {
   ping: 4,
 } as const;
 
+/** What the engine says of a table. */
+export interface TableReport {
+  readonly holdsInserts: boolean;
+  /** Whether it may hold documents. */
+  readonly filled?: boolean;
+}
+
 /** What loading a program did. */
 export interface LoadReport {
   /** By table: whether a plain insert may wait for the next operation. */
-  readonly tables: Readonly<Record<string, { readonly holdsInserts: boolean }>>;
+  readonly tables: Readonly<Record<string, TableReport>>;
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];
   readonly warnings: readonly string[];

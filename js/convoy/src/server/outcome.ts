@@ -2,27 +2,48 @@
 
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
-import { formatPath, jsonText, sendingProblem } from '../values/json.js';
+import { formatPath, type JsonProblem, jsonText, sendingProblem } from '../values/json.js';
 import { MOST_RESULT, mustFit } from './bounded-json.js';
 import { ResultError } from './functions.js';
+import type { LossyValues } from './lossy-values.js';
 
 /** The most characters of an error's message and of its stack. */
 const MOST_SAID = 16_384;
 
-/**
- * The JSON of what the function `name` returned, at most `most` bytes; nothing returned is `null`. Throws a `ResultError`,
- * or `PAYLOAD_TOO_LARGE`.
- */
-export function resultJson(name: string, result: unknown, most = MOST_RESULT): string {
+export interface ResultOptions {
+  /** The most bytes of its JSON. */
+  readonly most?: number;
+  /** What the call has read that JavaScript cannot hold. */
+  readonly lossy?: LossyValues | null;
+}
+
+/** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`, or `PAYLOAD_TOO_LARGE`. */
+export function resultJson(name: string, result: unknown, options: ResultOptions = {}): string {
+  const { most = MOST_RESULT, lossy = null } = options;
   if (result === undefined || result === null) return 'null';
   mustFit(`${name}: what it returned`, result, most);
+  if (lossy !== null) return lossyJson(name, result, lossy);
   const problem = sendingProblem(result);
-  if (problem !== null) {
-    const place =
-      problem.path.length === 0 ? 'what it returned' : `\`${formatPath(problem.path)}\` of what it returned`;
-    throw new ResultError(`${name}: ${place} ${problem.reason}.`);
-  }
+  if (problem !== null) throw new ResultError(`${name}: ${sayProblem(problem)}.`);
   return jsonText(result) ?? 'null';
+}
+
+/** The same of a call that read what JavaScript cannot hold; where that is in the way, it is named. */
+function lossyJson(name: string, result: unknown, lossy: LossyValues): string {
+  try {
+    lossy.adopt(result);
+    const problem = sendingProblem(result, lossy);
+    if (problem === null) return lossy.stringify(result);
+    throw new ResultError(`${name}: ${sayProblem(problem)}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const deep = 'what it returned nests too deeply to be sent';
+    throw new ResultError(`${name}: ${deep}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
+  }
+}
+
+function sayProblem({ path, reason }: JsonProblem): string {
+  return `${path.length === 0 ? 'what it returned' : `\`${formatPath(path)}\` of what it returned`} ${reason}`;
 }
 
 /** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */

@@ -20,6 +20,7 @@ import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import type { QueryWatch } from './query-watch.js';
 import { runAs } from './running-function.js';
+import { CHECK_DESCRIPTION, CHECK_NAME, documentCheck } from './stored-documents.js';
 
 /**
  * Functions by module: `{ messages: { list, send } }` is `messages.list` and `messages.send`. Folders nest; a module
@@ -56,8 +57,9 @@ export interface Table {
 
 /** One version of the user's code, ready to run. */
 export interface Program {
+  /** The user's, and behind them the one that checks documents. */
   readonly functions: readonly NamedFunction[];
-  /** By name, as a reference has it, and by the function itself. */
+  /** The user's by name, as a reference has it, and by the function itself. */
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
   readonly tables: ReadonlyMap<string, Table>;
   readonly createContext: CreateContext | undefined;
@@ -84,10 +86,14 @@ export interface ProgramOptions {
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
   const { dev = false, watch = null, resultBytes = MOST_RESULT } = options;
   const functions = listFunctions(source.functions);
+  const tables = Object.entries(source.schema.tables).map(
+    ([name, table]) => [name, prepareTable(name, table)] as const,
+  );
+  const byName = new Map(tables);
   return {
-    functions,
+    functions: [...functions, { name: CHECK_NAME, definition: documentCheck(byName) }],
     named: byNameAndValue(functions),
-    tables: new Map(Object.entries(source.schema.tables).map(([name, table]) => [name, prepareTable(name, table)])),
+    tables: byName,
     createContext: source.createContext,
     dev,
     watch,
@@ -113,7 +119,7 @@ export function callHandler(
 export function describeProgram(source: ProgramSource, options: { readonly sync: boolean }): string {
   return JSON.stringify({
     schema: describeSchema(source.schema),
-    functions: describeFunctions(source.functions),
+    functions: [...describeFunctions(source.functions), CHECK_DESCRIPTION],
     hasContext: source.createContext !== undefined,
     sync: options.sync,
   });

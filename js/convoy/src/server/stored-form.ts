@@ -6,6 +6,7 @@
 import { isZodAsyncError, parseOrRefuse, refuseLostKeys } from '../schema/index.js';
 import { assertStorable } from '../values/json.js';
 import type { Document } from './documents.js';
+import type { LossyValues } from './lossy-values.js';
 import type { Table } from './program.js';
 import { invalid } from './refusals.js';
 
@@ -19,10 +20,18 @@ export interface Changes {
 export type Identity = { readonly id?: unknown; readonly _creationTime?: unknown } | null;
 
 /** The new document as it is stored. `id` and `_creationTime` may be written back, but not changed. */
-export function storedDocument(table: Table, input: unknown, identity: Identity): object {
+export function storedDocument(
+  table: Table,
+  input: unknown,
+  identity: Identity,
+  lossy: LossyValues | null = null,
+): object {
   const given = withoutSystemFields(input, identity);
   const doc = parsed(table, given);
-  assertStorable(doc, { table: table.name });
+  lossy?.adopt(input);
+  lossy?.carry(input, doc);
+  lossy?.adoptAs(identity?.id, doc);
+  assertStorable(doc, { table: table.name }, lossy);
   refuseLostKeys(given, doc, table.subject);
   return doc;
 }
@@ -34,7 +43,12 @@ export function assertRemovable(table: Table, changes: object): void {
 }
 
 /** Checks the document the changes would make of `current`, and gives the named keys with their parsed values. */
-export function storedChanges(table: Table, current: Document, changes: object): Changes {
+export function storedChanges(
+  table: Table,
+  current: Document,
+  changes: object,
+  lossy: LossyValues | null = null,
+): Changes {
   const named = withoutSystemFields(changes, current) as Document;
   const merged = ownFields(table, current);
   for (const [key, value] of Object.entries(named)) {
@@ -48,7 +62,10 @@ export function storedChanges(table: Table, current: Document, changes: object):
     if (value === undefined) unset.push(key);
     else if (Object.hasOwn(result, key) && result[key] !== undefined) define(set, key, result[key]);
   }
-  assertStorable(set, { table: table.name });
+  lossy?.adopt(changes);
+  lossy?.carry(changes, set);
+  lossy?.adoptAs(current.id, set);
+  assertStorable(set, { table: table.name }, lossy);
   refuseLostKeys(named, set, table.subject);
   return { set, unset };
 }

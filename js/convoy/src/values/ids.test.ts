@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { formatId, isIdOf, isUuid, parseId } from './ids.js';
+import { describe, expect, expectTypeOf, it } from 'vitest';
+import { formatId, type Id, idOf, isIdOf, isUuid, parseId } from './ids.js';
 
 const UUID = '01890c5e-9d2b-7cc3-8f11-aa0b6f5c2d10';
 
@@ -37,4 +37,20 @@ describe('ids', () => {
     expect(isIdOf('messages', `channels:${UUID}`)).toBe(false);
     expect(isIdOf('messages', `xmessages:${UUID}`)).toBe(false);
   });
+});
+
+describe('idOf', () => {
+  const uuid = '01890C5E-0000-7000-8000-000000000000';
+
+  it('makes an id of a bare uuid, in the spelling of Postgres', () => {
+    expectTypeOf(idOf('issues', uuid)).toEqualTypeOf<Id<'issues'>>();
+    expect(idOf('issues', uuid)).toBe(`issues:${uuid.toLowerCase()}`);
+  });
+
+  it.each([['issues:01890c5e-0000-7000-8000-000000000000'], ['x'], [''], [null], [undefined], [7], [{}]])(
+    'refuses %j',
+    (value) => {
+      expect(() => idOf('issues', value as never)).toThrow(/takes the bare uuid of a document, not/);
+    },
+  );
 });

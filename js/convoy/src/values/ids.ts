@@ -31,6 +31,14 @@ export function formatId<Table extends string>(table: Table, uuid: string): Id<T
   return `${table}:${uuid.toLowerCase()}` as Id<Table>;
 }
 
+/** The id of the document that has `uuid` in `table`, as `raw` gives it bare. Throws where that is no uuid. */
+export function idOf<Table extends string>(table: Table, uuid: string): Id<Table> {
+  if (isUuid(uuid)) return formatId(table, uuid);
+  const given: string = JSON.stringify(String(uuid).slice(0, 80));
+  const hint = parseId(uuid) === null ? '' : ', which is an id already';
+  throw new TypeError(`idOf('${table}', …) takes the bare uuid of a document, not ${given}${hint}.`);
+}
+
 /** Table and uuid of an id, or `null` where `value` is not an id of any table. */
 export function parseId(value: unknown): IdParts | null {
   if (typeof value !== 'string') return null;

@@ -11,5 +11,6 @@ export {
   isConvoyErrorCode,
   statusForCode,
 } from './errors.js';
-export { formatId, type Id, type IdInput, type IdParts, isIdOf, isUuid, parseId } from './ids.js';
+export { formatId, type Id, type IdInput, type IdParts, idOf, isIdOf, isUuid, parseId } from './ids.js';
 export { assertStorable, formatPath, type JsonProblem, MAX_DEPTH, sendingProblem, storageProblem } from './json.js';
+export { nearest } from './nearest.js';

@@ -18,16 +18,28 @@ export interface JsonProblem {
   readonly reason: string;
 }
 
-type Use = 'store' | 'send';
+/** What is known of values that came out of Postgres and that JavaScript cannot hold. */
+export interface LossyText {
+  /** The text of the number at `key` of `holder`, where nothing has changed it. */
+  textAt(holder: object, key: string | number): string | undefined;
+  /** Whether `value` came with a document that nests deeper than ours may. */
+  isStored(value: object): boolean;
+}
+
+/** What a value is checked for. */
+interface Check {
+  readonly use: 'store' | 'send';
+  readonly lossy: LossyText | null;
+}
 
 /** The first thing in `value` that cannot be stored in a document, or `null`. Keys with `undefined` count as absent. */
-export function storageProblem(value: unknown): JsonProblem | null {
-  return problemIn(value, 'store', 0);
+export function storageProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
+  return problemIn(value, lossy === null ? STORE : { use: 'store', lossy }, 0);
 }
 
 /** The first thing in `value` that cannot be sent as JSON, or `null`. `Date` and other `toJSON` values are fine here. */
-export function sendingProblem(value: unknown): JsonProblem | null {
-  return problemIn(value, 'send', 0);
+export function sendingProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
+  return problemIn(value, lossy === null ? SEND : { use: 'send', lossy }, 0);
 }
 
 /** The JSON of `value`; `undefined` where its `toJSON` says that it is nothing. */
@@ -36,8 +48,12 @@ export function jsonText(value: unknown): string | undefined {
 }
 
 /** Refuses with `INVALID_ARGS` and the path what a document cannot hold. `details` is added to the error's details. */
-export function assertStorable(value: unknown, details: { readonly table?: string } = {}): void {
-  const problem = storageProblem(value);
+export function assertStorable(
+  value: unknown,
+  details: { readonly table?: string } = {},
+  lossy: LossyText | null = null,
+): void {
+  const problem = storageProblem(value, lossy);
   if (problem === null) return;
   const where = formatPath(problem.path);
   const place =
@@ -57,16 +73,19 @@ export function formatPath(path: readonly PropertyKey[]): string {
   return text;
 }
 
-function problemIn(value: unknown, use: Use, depth: number): JsonProblem | null {
+const STORE: Check = { use: 'store', lossy: null };
+const SEND: Check = { use: 'send', lossy: null };
+
+function problemIn(value: unknown, check: Check, depth: number): JsonProblem | null {
   switch (typeof value) {
     case 'string':
-      return use === 'store' ? textProblem(value) : null;
+      return check.use === 'store' ? textProblem(value) : null;
     case 'boolean':
       return null;
     case 'number':
       return Number.isFinite(value) ? null : here(`is ${value}, and JSON has no such number`);
     case 'object':
-      return value === null ? null : structureProblem(value, use, depth);
+      return value === null ? null : structureProblem(value, check, depth);
     case 'undefined':
       return here('is undefined, which JSON cannot say; use null, or leave the key out');
     case 'bigint':
@@ -78,36 +97,39 @@ function problemIn(value: unknown, use: Use, depth: number): JsonProblem | null 
   }
 }
 
-function structureProblem(value: object, use: Use, depth: number): JsonProblem | null {
-  if (depth >= MAX_DEPTH) return here(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
+function structureProblem(value: object, check: Check, depth: number): JsonProblem | null {
+  const { use, lossy } = check;
+  if (depth >= MAX_DEPTH && lossy?.isStored(value) !== true)
+    return here(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
-      const problem = problemIn(value[index], use, depth + 1);
-      if (problem !== null) return under(index, problem);
+      const problem = problemIn(value[index], check, depth + 1);
+      if (problem !== null && lossy?.textAt(value, index) === undefined) return under(index, problem);
     }
     return null;
   }
-  if (!isPlain(value)) return foreignProblem(value, use, depth);
+  if (!isPlain(value)) return foreignProblem(value, check, depth);
   if (use === 'send' && typeof (value as { toJSON?: unknown }).toJSON === 'function') {
-    return foreignProblem(value, use, depth);
+    return foreignProblem(value, check, depth);
   }
   for (const key of Object.keys(value)) {
     const inner = (value as Record<string, unknown>)[key];
     if (inner === undefined) continue;
-    const problem = (use === 'store' ? textProblem(key) : null) ?? problemIn(inner, use, depth + 1);
-    if (problem !== null) return under(key, problem);
+    const problem = (use === 'store' ? textProblem(key) : null) ?? problemIn(inner, check, depth + 1);
+    if (problem !== null && lossy?.textAt(value, key) === undefined) return under(key, problem);
   }
   return null;
 }
 
 /** Anything but arrays and plain objects. Sending asks it for its own JSON; storing never does. */
-function foreignProblem(value: object, use: Use, depth: number): JsonProblem | null {
+function foreignProblem(value: object, check: Check, depth: number): JsonProblem | null {
+  const { use } = check;
   const name = value.constructor?.name ?? 'object without a class';
   const said = use === 'send' ? (value as { toJSON?: unknown }).toJSON : undefined;
   if (typeof said === 'function') {
     if (value instanceof Date && Number.isNaN(value.getTime())) return here('is an invalid Date');
     const json: unknown = said.call(value);
-    return json === undefined ? null : problemIn(json, use, depth + 1);
+    return json === undefined ? null : problemIn(json, check, depth + 1);
   }
   return here(`is a ${name}, which JSON cannot carry; ${REPLACEMENT[name] ?? 'use a plain object'}`);
 }
@@ -117,6 +139,7 @@ const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.creat
   Map: 'use a plain object',
   Set: 'use an array',
   Promise: 'await it first',
+  TableScan: 'end the query with collect(), take(n) or first()',
 });
 
 function isPlain(value: object): boolean {

@@ -1,0 +1,145 @@
+//! What to say of a function that cannot be called by its name, to a developer.
+//!
+//! Invariant: of functions that are not public, only calls from inside the process
+//! and `convoy dev` are told.
+
+use super::program::{Function, FunctionKind};
+
+/// The longest name that is repeated, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// What the network is told outside of development: the same of a name that is
+/// unknown, internal or of another kind.
+pub fn unknown(kind: FunctionKind, name: &str) -> String {
+    let (kind, name) = (kind.as_str(), shown(name));
+    format!("no public {kind} is called `{name}`; is it exported from a file in convoy/functions?")
+}
+
+/// What a developer is told: why it cannot be called, and what was probably meant.
+pub fn explained<'a>(
+    kind: FunctionKind,
+    name: &str,
+    found: Option<&Function>,
+    all: impl Iterator<Item = &'a Function>,
+) -> String {
+    match found {
+        Some(function) if function.kind != kind => {
+            let (is, asked) = (with_article(function.kind), with_article(kind));
+            format!("`{}` is {is} and was called as {asked}; {}", function.name, how_to_call(function.kind))
+        }
+        Some(function) => format!(
+            "`{}` is internal: other functions and the command line reach it, the network does not. \
+             To call it from a client, define it with `{}` instead of `internal{}`",
+            function.name,
+            kind.as_str(),
+            capitalised(kind)
+        ),
+        None => {
+            let name = shown(name);
+            let kind = kind.as_str();
+            match nearest(&name, all.map(|function| &*function.name)) {
+                Some(meant) => format!("no {kind} is called `{name}`; did you mean `{meant}`?"),
+                None => format!("no {kind} is called `{name}`; is it exported from a file in convoy/functions?"),
+            }
+        }
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_SHOWN).collect()
+}
+
+fn with_article(kind: FunctionKind) -> String {
+    let article = if kind == FunctionKind::Action { "an" } else { "a" };
+    format!("{article} {}", kind.as_str())
+}
+
+fn how_to_call(kind: FunctionKind) -> &'static str {
+    match kind {
+        FunctionKind::Query => "use `query`, `watch` or `useQuery`",
+        FunctionKind::Mutation => "use `mutation` or `useMutation`",
+        FunctionKind::Action => "use `action` or `useAction`",
+    }
+}
+
+fn capitalised(kind: FunctionKind) -> &'static str {
+    match kind {
+        FunctionKind::Query => "Query",
+        FunctionKind::Mutation => "Mutation",
+        FunctionKind::Action => "Action",
+    }
+}
+
+/// The name that differs least from `name`, if it differs little. A name without
+/// its module is near too.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (name.chars().count() / 3).max(2);
+    let lower = name.to_lowercase();
+    let distance = |other: &str| {
+        let other = other.to_lowercase();
+        if other.rsplit('.').next() == Some(&lower) || other.split(['.', '/']).eq(lower.split(['.', '/'])) {
+            return 0;
+        }
+        edits(&lower, &other)
+    };
+    // No function of a user has a name with a space.
+    let near = names.filter(|name| !name.contains(' ')).map(|name| (distance(name), name));
+    near.filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)
+}
+
+/// How many characters must be put in, left out, changed or swapped with the next.
+fn edits(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().take(2 * MAX_SHOWN).collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let same = usize::from(one[i - 1] != other[j - 1]);
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::program::tests::function;
+    use super::*;
+
+    #[test]
+    fn the_name_that_was_meant_is_found() {
+        let names = ["messages.list", "messages.send", "users.get", "convoy: stored documents"];
+        let near = |name| nearest(name, names.into_iter());
+        assert_eq!(near("messages.lst"), Some("messages.list"));
+        assert_eq!(near("message.list"), Some("messages.list"));
+        assert_eq!(near("Messages.List"), Some("messages.list"));
+        assert_eq!(near("messages/list"), Some("messages.list"));
+        assert_eq!(near("messages.lsit"), Some("messages.list"));
+        assert_eq!(near("send"), Some("messages.send"));
+        assert_eq!(near("constructor"), None);
+        assert_eq!(near(""), None);
+        assert_eq!(near("convoy: stored document"), None);
+    }
+
+    #[test]
+    fn a_function_of_another_kind_is_told_with_its_kind() {
+        let list = function("messages.send");
+        insta::assert_snapshot!(
+            explained(FunctionKind::Query, "messages.send", Some(&list), std::iter::empty()),
+            @"`messages.send` is a mutation and was called as a query; use `mutation` or `useMutation`"
+        );
+        insta::assert_snapshot!(
+            explained(FunctionKind::Mutation, "messages.send", Some(&list), std::iter::empty()),
+            @"`messages.send` is internal: other functions and the command line reach it, the network does not. To call it from a client, define it with `mutation` instead of `internalMutation`"
+        );
+        insta::assert_snapshot!(
+            explained(FunctionKind::Mutation, "messages.sned", None, [&list].into_iter()),
+            @"no mutation is called `messages.sned`; did you mean `messages.send`?"
+        );
+    }
+}

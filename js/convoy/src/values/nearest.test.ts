@@ -1,0 +1,15 @@
+import { expect, it } from 'vitest';
+import { nearest } from './nearest.js';
+
+const NAMES = ['messages.list', 'messages.send', 'users.get'];
+
+it.each([
+  ['messages.lst', 'messages.list'],
+  ['messages.lsit', 'messages.list'],
+  ['message.List', 'messages.list'],
+  ['send', 'messages.send'],
+  ['constructor', null],
+  ['', null],
+])('%j: %j was meant', (name, meant) => {
+  expect(nearest(name, NAMES)).toBe(meant);
+});

@@ -1,0 +1,30 @@
+/** Finds the name that was probably meant. */
+
+/** The name that differs least from `name`, where it differs little; `null` where none does. */
+export function nearest(name: string, names: Iterable<string>): string | null {
+  let best: string | null = null;
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  const wanted = name.toLowerCase();
+  for (const other of names) {
+    const lower = other.toLowerCase();
+    const distance = lower.split('.').at(-1) === wanted ? 0 : edits(wanted, lower);
+    if (distance < least) [best, least] = [other, distance];
+  }
+  return best;
+}
+
+/** How many characters must be put in, left out, changed or swapped with the next. */
+function edits(one: string, other: string): number {
+  const rows: number[][] = [Array.from({ length: other.length + 1 }, (_, j) => j)];
+  const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;
+  for (let i = 1; i <= one.length; i++) {
+    rows.push([i]);
+    for (let j = 1; j <= other.length; j++) {
+      const changed = at(i - 1, j - 1) + (one[i - 1] === other[j - 1] ? 0 : 1);
+      const swapped = i > 1 && j > 1 && one[i - 1] === other[j - 2] && one[i - 2] === other[j - 1];
+      const fewest = Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, changed, swapped ? at(i - 2, j - 2) + 1 : changed);
+      rows[i]?.push(fewest);
+    }
+  }
+  return at(one.length, other.length);
+}
