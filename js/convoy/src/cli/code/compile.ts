@@ -15,6 +15,7 @@ import {
   generateFiles,
   NameCollision,
   type Project,
+  type Written,
   writeGenerated,
 } from '../../codegen/index.js';
 import { defOf } from '../../schema/index.js';
@@ -32,8 +33,8 @@ export interface CompiledProject {
   /** Every file the code was made from, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
-  /** Generated files whose text changed. */
-  readonly written: readonly string[];
+  /** What became of the generated files. */
+  readonly generated: Written;
 }
 
 /** Throws a CodeProblem for whatever is wrong in the user's code; `_generated/` is then left as it is. */
@@ -41,8 +42,8 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
   const files = await findProjectFiles(layout);
   const first = await loadSomehow(layout, files);
   const functions = arrange(first.code.functions);
-  const written = await writeGenerated(layout.generatedFolder, generateFiles(describe(first.code, layout)));
-  const upToDate = first.generated === 'files' && !written.includes('api.ts');
+  const generated = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
+  const upToDate = first.generated === 'files' && !generated.written.includes('api.ts');
   const { code, bundle } = upToDate ? first : await load(layout, files, 'files');
   return {
     source: {
@@ -53,7 +54,7 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
     hash: bundle.hash,
     inputs: bundle.inputs,
     functionCount: code.functions.length,
-    written,
+    generated,
   };
 }
 
@@ -97,7 +98,7 @@ function treeOf(folder: FunctionFolder<LoadedFunction>): Record<string, unknown>
   return tree;
 }
 
-function describe(code: LoadedCode, layout: ProjectLayout): Project {
+function describe({ code, bundle }: Loading, layout: ProjectLayout): Project {
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {
     schema: { module: importOf(layout.schemaFile), exportName: code.schemaExport },
@@ -107,5 +108,6 @@ function describe(code: LoadedCode, layout: ProjectLayout): Project {
     })),
     functions: code.functions,
     contextModule: code.createContext ? importOf(layout.serverFile) : null,
+    drizzleStandIn: bundle.drizzleStandIn,
   };
 }

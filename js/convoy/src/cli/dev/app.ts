@@ -128,8 +128,9 @@ export class DevApp {
   }
 }
 
-function writtenIn({ written }: CompiledProject): string {
-  return written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
+function writtenIn({ generated: { written, removed } }: CompiledProject): string {
+  const wrote = written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
+  return removed.length === 0 ? wrote : `${wrote}, deleted ${removed.join(', ')}, which an earlier version wrote`;
 }
 
 function createdIn({ created }: LoadReport): string {
