@@ -70,6 +70,15 @@ describe('where drizzle-orm is not installed', () => {
     expect((await compiled()).generated).toEqual({ written: ['server.ts'], removed: ['drizzle-orm.d.ts'] });
   });
 
+  it('sql is ours too where the project has made the name an alias of it', async () => {
+    const paths = { 'drizzle-orm': ['./node_modules/@avvos/convoy/sql.mjs'] };
+    await project.write({ 'tsconfig.json': JSON.stringify({ compilerOptions: { paths } }) });
+    await functionsThat(`import { sql } from 'drizzle-orm';`, 'sql`select 1`');
+    const { result, text } = await compiled();
+    expect(result).toMatchObject({ parts: ['select 1'] });
+    expect(text).toContain('"@avvos/convoy/sql"');
+  });
+
   it.each([
     ['a name', `import { eq, sql } from 'drizzle-orm';`, 'eq(sql`a`, 1)', '"eq" cannot be imported from "drizzle-orm"'],
     ['the default', `import orm from 'drizzle-orm';`, 'orm.sql`a`', '"default" cannot be imported from "drizzle-orm"'],

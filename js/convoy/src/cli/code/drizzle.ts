@@ -19,8 +19,13 @@ export function drizzleStandIn(root: string): Plugin {
       build.onResolve({ filter: /^drizzle-orm(\/|$)/ }, async ({ path: specifier, pluginData, ...from }) => {
         if (pluginData === asked) return undefined;
         const { kind, importer, resolveDir } = from;
-        const found = await build.resolve(specifier, { kind, importer, resolveDir, pluginData: asked });
-        if (found.errors.length === 0) return undefined;
+        const options = { kind, importer, resolveDir, pluginData: asked };
+        const found = await build.resolve(specifier, options);
+        if (found.errors.length === 0) {
+          // A project may have made it an alias of ours (`paths` in tsconfig.json), which Node does not know.
+          const ours = await build.resolve('@avvos/convoy/sql', options);
+          if (found.path !== ours.path) return undefined;
+        }
         if (specifier === 'drizzle-orm') return { path: specifier, namespace };
         return { errors: [{ text: `"${specifier}" cannot be imported: ${remedy}` }] };
       });
