@@ -103,6 +103,7 @@ test('it runs with `convoy dev`', async () => {
   const dev = [path.join(repository, 'js/convoy/bin/convoy.mjs'), 'dev', '--port', '0'];
   const { child, found, printed } = await start(dev, { DATABASE_URL: databaseUrl }, /Server +(\S+?)(?:\/api)?\s/);
   expect(printed).toMatch(/deleted functions\.ts, api\.d\.ts, server\.d\.ts, dataModel\.d\.ts/);
+  expect(printed).toMatch(/exports configureServer, which this version does not call/);
   const generated = await readdir(path.join(root, 'convoy/_generated'));
   expect(generated.sort()).toEqual(['api.ts', 'dataModel.ts', 'drizzle-orm.d.ts', 'http.ts', 'server.ts']);
 

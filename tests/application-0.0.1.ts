@@ -59,6 +59,9 @@ export async function createContext(req: IncomingMessage, base: ServerContext): 
   return { ...base, user };
 }
 
+// It was called with the server and the pool.
+export function configureServer(_parts: unknown): void {}
+
 const helpers = createFunctionHelpers<AppContext>();
 export const query = helpers.query;
 export const mutation = helpers.mutation;

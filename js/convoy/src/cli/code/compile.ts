@@ -33,9 +33,15 @@ export interface CompiledProject {
   /** Every file the code was made from, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
+  /** What the developer should know of code that works otherwise than it may seem. */
+  readonly warnings: readonly string[];
   /** What became of the generated files. */
   readonly generated: Written;
 }
+
+const configureServerWarning =
+  'convoy/server.ts exports configureServer, which this version does not call: what it does to the server is not done. ' +
+  'See docs/coming-from-0.0.1.md.';
 
 /** Throws a CodeProblem for whatever is wrong in the user's code; `_generated/` is then left as it is. */
 export async function compileProject(layout: ProjectLayout): Promise<CompiledProject> {
@@ -54,6 +60,7 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
     hash: bundle.hash,
     inputs: bundle.inputs,
     functionCount: code.functions.length,
+    warnings: code.configuresServer ? [configureServerWarning] : [],
     generated,
   };
 }
