@@ -13,7 +13,7 @@ export async function findChromium() {
   }
   return obtainProgram({
     name: 'Chromium or Chrome',
-    tests: 'the browser tests',
+    tests: 'The browser tests',
     debian: 'chromium',
     advice:
       'Install one (Debian and Ubuntu: `sudo apt-get install chromium`; macOS: `brew install --cask google-chrome`), ' +

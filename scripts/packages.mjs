@@ -21,12 +21,13 @@ export async function obtainProgram({ name, tests, debian, advice, search }) {
   if (found !== undefined) return found;
   const installable = process.getuid?.() === 0 && (await hasCommand('apt-get'));
   if (installable && (inCI || (await confirm(`\n${tests} need ${name}. Install Debian's package \`${debian}\`?`)))) {
-    await installDebianPackage(debian, `${name} for ${tests}`);
+    await installDebianPackage(debian, name);
     const installed = await search();
     if (installed !== undefined) return installed;
   }
-  if (inCI) throw new StepError(`${tests} need ${name}, and none was found. ${advice}`);
-  console.log(`\n▸ Skipping ${tests}: they need ${name}, and none was found. ${advice}`);
+  const missing = `${tests} need ${name}, and none was found. ${advice}`;
+  if (inCI) throw new StepError(missing);
+  console.log(`\n▸ Some tests are skipped. ${missing}`);
   return undefined;
 }
 
@@ -45,8 +46,8 @@ export async function isExecutable(path) {
   );
 }
 
-async function installDebianPackage(name, reason) {
-  await run(`Installing ${reason} (apt-get)`, 'sh', [
+async function installDebianPackage(name, title) {
+  await run(`Installing ${title} (apt-get)`, 'sh', [
     '-c',
     `apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${name} >/dev/null`,
   ]);

@@ -4,7 +4,7 @@ import { findProgram, obtainProgram } from './packages.mjs';
 export function findPgBouncer() {
   return obtainProgram({
     name: 'PgBouncer',
-    tests: 'the tests of poolers',
+    tests: 'The tests of poolers',
     debian: 'pgbouncer',
     advice: 'Install it (Debian and Ubuntu: `sudo apt-get install pgbouncer`; macOS: `brew install pgbouncer`).',
     // Debian puts it where only root's PATH looks.

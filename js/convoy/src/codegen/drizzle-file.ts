@@ -15,5 +15,8 @@ declare module 'drizzle-orm' {
   export type SQL<_Result = unknown> = SqlFragment;
   export const sql: SqlTag & (<_Result>(strings: TemplateStringsArray, ...values: readonly unknown[]) => SqlFragment);
 }
+declare module 'drizzle-orm/sql' {
+  export * from 'drizzle-orm';
+}
 `;
 }

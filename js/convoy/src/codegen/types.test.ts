@@ -217,6 +217,7 @@ describe('the generated types', { timeout: 120_000 }, () => {
          import { query } from './convoy/_generated/server';
          const rows: SQL = sql<{ n: number }>\`select \${1} as n from \${sql.identifier('messages')}\`;
          export const one = query({ handler: (ctx) => ctx.db.raw<{ n: number }>(rows) });
+         export { sql as same } from 'drizzle-orm/sql';
          // @ts-expect-error Only the package has it.
          export { eq } from 'drizzle-orm';`,
       ],

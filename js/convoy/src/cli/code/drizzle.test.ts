@@ -46,6 +46,7 @@ const declaration = () => path.join(project.layout.generatedFolder, 'drizzle-orm
 describe('where drizzle-orm is not installed', () => {
   it.each([
     ['by name', `import { sql } from 'drizzle-orm';`, 'sql`select 1`'],
+    ['from the part that has it', `import { sql } from 'drizzle-orm/sql';`, 'sql`select 1`'],
     ['under another name', `import { sql as query_ } from 'drizzle-orm';`, 'query_`select 1`'],
     ['beside a type', `import { type SQL, sql } from 'drizzle-orm';\nlet q: SQL;`, 'q = sql`select 1`'],
     ['as a namespace', `import * as orm from 'drizzle-orm';`, 'orm.sql`select 1`'],

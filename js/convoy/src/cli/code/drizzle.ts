@@ -26,7 +26,7 @@ export function drizzleStandIn(root: string): Plugin {
           const ours = await build.resolve('@avvos/convoy/sql', options);
           if (found.path !== ours.path) return undefined;
         }
-        if (specifier === 'drizzle-orm') return { path: specifier, namespace };
+        if (specifier === 'drizzle-orm' || specifier === 'drizzle-orm/sql') return { path: 'drizzle-orm', namespace };
         return { errors: [{ text: `"${specifier}" cannot be imported: ${remedy}` }] };
       });
       build.onLoad({ filter: /.*/, namespace }, () => ({
