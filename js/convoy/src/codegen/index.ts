@@ -3,4 +3,4 @@ export { arrangeFunctions, type FunctionFolder, FunctionLeaf, NameCollision } fr
 export { generateFiles } from './generate-files.js';
 export { asImport, isFunctionFile, segmentsOf } from './names.js';
 export type { GeneratedFiles, Project, ProjectFunction, ProjectTable } from './project.js';
-export { type Written, writeGenerated } from './write.js';
+export { writeGenerated } from './write.js';

@@ -9,7 +9,7 @@ import type { GeneratedFiles } from './project.js';
 import { removeStale, textOf } from './stale.js';
 
 /** What became of the folder: names of files, in order. */
-export interface Written {
+interface Written {
   readonly written: readonly string[];
   readonly removed: readonly string[];
 }

@@ -43,9 +43,9 @@ describe('compiling a project', () => {
 
   it('writes and names nothing new when nothing has changed', async () => {
     const first = await compile();
-    expect(first.generated.written).toContain('api.ts');
+    expect(first.written).toContain('api.ts');
     const second = await compile();
-    expect(second.generated).toEqual({ written: [], removed: [] });
+    expect(second.written).toEqual([]);
     expect(second.hash).toBe(first.hash);
     expect(second.inputs).toContain(path.join(project.root, 'convoy/functions/messages.ts'));
   });

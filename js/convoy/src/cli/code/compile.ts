@@ -15,7 +15,6 @@ import {
   generateFiles,
   NameCollision,
   type Project,
-  type Written,
   writeGenerated,
 } from '../../codegen/index.js';
 import { defOf } from '../../schema/index.js';
@@ -35,8 +34,10 @@ export interface CompiledProject {
   readonly functionCount: number;
   /** What the developer should know of code that works otherwise than it may seem. */
   readonly warnings: readonly string[];
-  /** What became of the generated files. */
-  readonly generated: Written;
+  /** Generated files whose text changed. */
+  readonly written: readonly string[];
+  /** Files of an earlier version that were deleted. */
+  readonly removed: readonly string[];
 }
 
 const configureServerWarning =
@@ -48,8 +49,8 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
   const files = await findProjectFiles(layout);
   const first = await loadSomehow(layout, files);
   const functions = arrange(first.code.functions);
-  const generated = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
-  const upToDate = first.generated === 'files' && !generated.written.includes('api.ts');
+  const { written, removed } = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
+  const upToDate = first.generated === 'files' && !written.includes('api.ts');
   const { code, bundle } = upToDate ? first : await load(layout, files, 'files');
   return {
     source: {
@@ -61,7 +62,8 @@ export async function compileProject(layout: ProjectLayout): Promise<CompiledPro
     inputs: bundle.inputs,
     functionCount: code.functions.length,
     warnings: code.configuresServer ? [configureServerWarning] : [],
-    generated,
+    written,
+    removed,
   };
 }
 

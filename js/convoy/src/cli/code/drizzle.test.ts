@@ -23,10 +23,10 @@ const functionsThat = (imports: string, value: string) =>
 
 /** What the function gives, and the bundle's text. */
 async function compiled() {
-  const { source, hash, generated } = await compileProject(project.layout);
+  const { source, hash, written, removed } = await compileProject(project.layout);
   const { reports } = source.functions as { reports: { one: { run(ctx: object, args: object): Promise<unknown> } } };
   const text = await readFile(path.join(project.layout.buildFolder, `${hash}.mjs`), 'utf8');
-  return { result: await reports.one.run({}, {}), text, generated };
+  return { result: await reports.one.run({}, {}), text, generated: { written, removed } };
 }
 
 async function mistakes() {

@@ -13,8 +13,7 @@ export async function runGenerate(flags: ProjectFlags, terminal: Terminal, cwd =
   await prepareStateFolder(layout);
   const folder = path.relative(cwd, layout.generatedFolder);
   await terminal.step(`Generating ${folder}`, async (step) => {
-    const { generated, functionCount, source } = await compileProject(layout);
-    const { written, removed } = generated;
+    const { written, removed, functionCount, source } = await compileProject(layout);
     const what = `${count(functionCount, 'function')}, ${count(Object.keys(source.schema.tables).length, 'table')}`;
     const deleted = removed.length > 0 ? `; deleted ${removed.join(', ')}, which an earlier version wrote` : '';
     const state = written.length > 0 ? `Wrote ${written.join(', ')} to ${folder}` : `${folder} is up to date`;

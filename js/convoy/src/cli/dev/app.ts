@@ -132,7 +132,7 @@ export class DevApp {
   }
 }
 
-function writtenIn({ generated: { written, removed } }: CompiledProject): string {
+function writtenIn({ written, removed }: CompiledProject): string {
   const wrote = written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
   return removed.length === 0 ? wrote : `${wrote}, deleted ${removed.join(', ')}, which an earlier version wrote`;
 }
