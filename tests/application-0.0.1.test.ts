@@ -33,9 +33,9 @@ beforeAll(async () => {
   }
   await mkdir(path.join(root, 'node_modules/@avvos'), { recursive: true });
   await mkdir(path.join(root, 'node_modules/@types'));
-  const packages = { '@avvos/convoy': 'js/convoy', zod: 'node_modules/zod', '@types/node': 'node_modules/@types/node' };
-  for (const [name, folder] of Object.entries(packages)) {
-    await symlink(path.join(repository, folder), path.join(root, 'node_modules', name));
+  await symlink(path.join(repository, 'js/convoy'), path.join(root, 'node_modules/@avvos/convoy'));
+  for (const name of ['zod', 'react', '@types/node', '@types/react']) {
+    await symlink(path.join(repository, 'node_modules', name), path.join(root, 'node_modules', name));
   }
 });
 afterAll(async () => {

@@ -6,13 +6,14 @@ export const application: Readonly<Record<string, string>> = {
   'package.json': JSON.stringify({
     name: 'an-application',
     type: 'module',
-    dependencies: { '@avvos/convoy': '0.0.1', zod: '^4.0.0' },
+    dependencies: { '@avvos/convoy': '0.0.1', react: '^19.0.0', zod: '^4.0.0' },
   }),
 
   'tsconfig.json': JSON.stringify({
     compilerOptions: {
       strict: true,
       noEmit: true,
+      jsx: 'react-jsx',
       target: 'es2022',
       module: 'esnext',
       moduleResolution: 'bundler',
@@ -225,6 +226,54 @@ export async function refused(baseUrl: string): Promise<string> {
   } finally {
     client.close();
   }
+}
+`,
+
+  'src/app.tsx': `import { useState } from 'react';
+import type { ConvoyClient } from '@avvos/convoy/client';
+import { skipToken, useMutation, useMutationState, useQuery } from '@avvos/convoy/react';
+import type { Doc, Id } from '../convoy/_generated/dataModel';
+import { api } from '../convoy/_generated/api';
+
+export function App({ client }: { client: ConvoyClient }) {
+  const [projectId, setProjectId] = useState<Id<'projects'> | null>(null);
+  const { data: projects, isLoading, error, refetch } = useQuery(api.projects.mine, {}, { client });
+  const { data: todos, connectionState } = useQuery(
+    api.todos.todos,
+    projectId ? { projectId, limit: 50 } : skipToken,
+    { client, enabled: projectId !== null, subscribe: true },
+  );
+  const toggle = useMutation(api.todos.toggle, { client });
+  const { mutate: add, isLoading: adding, error: refused, reset } = useMutationState(api.todos.add, { client });
+  const all = todos as Doc<'todos'>[] | null;
+
+  if (isLoading) return <p>Loading</p>;
+  if (error) return <p onClick={() => refetch()}>{error.message}</p>;
+  return (
+    <main>
+      {projects?.map((project) => (
+        <button key={project.id} onClick={() => setProjectId(project.id)}>
+          {project.name}
+        </button>
+      ))}
+      <ul>
+        {all?.map((todo) => (
+          <li key={todo.id} onClick={() => toggle({ id: todo.id })}>
+            {todo.text} {todo.done ? 'done' : ''}
+          </li>
+        ))}
+      </ul>
+      {refused && <p onClick={reset}>{refused.message}</p>}
+      <button
+        disabled={adding || projectId === null}
+        onClick={async () => {
+          if (projectId) await add({ projectId, text: 'another' });
+        }}
+      >
+        Add ({connectionState})
+      </button>
+    </main>
+  );
 }
 `,
 
