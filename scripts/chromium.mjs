@@ -1,6 +1,5 @@
-// Finds a Chromium for the browser test, installs Debian's where that is
-// possible, and otherwise says plainly what to do.
-import { findProgram, installDebianPackage, isExecutable } from './packages.mjs';
+// Finds a Chromium for the browser tests; see packages.mjs for what happens without one.
+import { findProgram, isExecutable, obtainProgram } from './packages.mjs';
 import { StepError } from './run.mjs';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
@@ -12,15 +11,13 @@ export async function findChromium() {
     if (await isExecutable(named)) return named;
     throw new StepError(`CONVOY_TEST_CHROMIUM names ${named}, which cannot be run.`);
   }
-  const search = () => findProgram(names, { paths });
-  const found = await search();
-  if (found !== undefined) return found;
-  if (await installDebianPackage('chromium', 'Chromium for the browser test')) {
-    const installed = await search();
-    if (installed !== undefined) return installed;
-  }
-  throw new StepError(
-    'The browser test needs Chromium or Chrome, and none was found. Install one (Debian and Ubuntu: ' +
-      '`sudo apt-get install chromium`; macOS: `brew install --cask google-chrome`), or set CONVOY_TEST_CHROMIUM to its path.',
-  );
+  return obtainProgram({
+    name: 'Chromium or Chrome',
+    tests: 'The browser tests',
+    debian: 'chromium',
+    advice:
+      'Install one (Debian and Ubuntu: `sudo apt-get install chromium`; macOS: `brew install --cask google-chrome`), ' +
+      'or set CONVOY_TEST_CHROMIUM to its path.',
+    search: () => findProgram(names, { paths }),
+  });
 }

@@ -1,36 +1,109 @@
-// The whole test suite, on a machine with only Rust and Node: builds what it
-// tests, starts a throw-away Postgres, and runs every lane against it.
+// The tests, on a machine with only Rust and Node: builds what they need,
+// starts a throw-away Postgres, and runs every lane against it.
 //
-//   npm test                 the quick lane
+//   npm test                 all, in the quick lane
+//   npm test -- <filter>...  what matches: Rust tests by name, TypeScript tests by path or name
 //   npm run test:long        the same tests with larger numbers
-import { parseArgs } from 'node:util';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
 import { buildEngine, buildPackage } from './build.mjs';
 import { findChromium } from './chromium.mjs';
 import { findPgBouncer } from './pgbouncer.mjs';
-import { run } from './run.mjs';
+import { postgresForTests } from './postgres.mjs';
+import { root, run, StepError } from './run.mjs';
+import { rustFiles, typeScriptFiles } from './test-files.mjs';
+import { namePattern, needsChromium, needsEngine, selectRust, selectTypeScript } from './test-selection.mjs';
 
-const { values } = parseArgs({ options: { long: { type: 'boolean', default: false } } });
+const { values, positionals: filters } = parseArgs({
+  options: { long: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const long = values.long ? { CONVOY_TEST_LONG: '1', PROPTEST_CASES: '5000' } : {};
 
 await buildPackage();
-await buildEngine('dev');
-const chromium = await findChromium();
-await findPgBouncer();
-const { startThrowAwayPostgres } = await import('../js/convoy/dist/cli/postgres/index.js');
+if (filters.length === 0) await runAll();
+else await runMatching();
 
-console.log('\n▸ Starting a throw-away Postgres');
-const postgres = await startThrowAwayPostgres({
-  settings: { max_connections: '300', max_prepared_transactions: '20' },
-});
-const env = {
-  CONVOY_TEST_DATABASE_URL: postgres.url,
-  CONVOY_TEST_CHROMIUM: chromium,
-  ...(values.long ? { CONVOY_TEST_LONG: '1', PROPTEST_CASES: '5000' } : {}),
-};
-try {
-  await run('Rust tests', 'cargo', ['test', '--locked', '--workspace', '--quiet'], { env });
-  await run('Type tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
-  await run('TypeScript tests', 'npx', ['vitest', 'run'], { env });
-} finally {
-  await postgres.stop();
+async function runAll() {
+  await buildEngine('dev');
+  const chromium = await findChromium();
+  const pooler = await findPgBouncer();
+  await withPostgres(async (env) => {
+    const skipped = pooler === undefined ? ['--', '--skip', 'pooler'] : [];
+    await run('Rust tests', 'cargo', ['test', '--locked', '--workspace', '--quiet', ...skipped], { env });
+    await run('Type tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
+    const excluded = chromium === undefined ? ['--exclude', '**/*.browser.test.*'] : [];
+    const browser = chromium === undefined ? {} : { CONVOY_TEST_CHROMIUM: chromium };
+    await run('TypeScript tests', 'npx', ['vitest', 'run', ...excluded], { env: { ...env, ...browser } });
+  });
+  console.log('\n✓ All tests passed.');
 }
-console.log('\n✓ All tests passed.');
+
+async function runMatching() {
+  const what = filters.map((filter) => `"${filter}"`).join(' or ');
+  const rust = selectRust(await rustFiles(), filters);
+  const files = await typeScriptFiles();
+  const chosen = selectTypeScript(files, filters);
+  const paths = [...chosen.whole, ...chosen.named];
+  const chosenFiles = files.filter(({ path }) => paths.includes(path));
+
+  const pooler = rust.pooler > 0 ? await findPgBouncer() : undefined;
+  const chromium = paths.some((path) => needsChromium.test(path)) ? await findChromium() : undefined;
+  const possible = (path) => chromium !== undefined || !needsChromium.test(path);
+  const browser = chromium === undefined ? {} : { CONVOY_TEST_CHROMIUM: chromium };
+  const inRust = (pooler === undefined ? 0 : rust.pooler) + rust.others > 0;
+  if (needsEngine(chosenFiles)) await buildEngine('dev');
+
+  let ran = 0;
+  const lanes = async (env) => {
+    const tests = inRust ? await runRust(rust, { env, skipped: pooler === undefined ? ['--skip', 'pooler'] : [] }) : 0;
+    if (tests === 0) console.log(`\n▸ No Rust test to run: none has ${what} in its name`);
+    const typeScript = { env: { ...env, ...browser }, pattern: namePattern(filters) };
+    const whole = await runVitest(chosen.whole.filter(possible), typeScript.env);
+    const named = await runVitest(chosen.named.filter(possible), typeScript.env, ['-t', typeScript.pattern]);
+    if (whole + named === 0) console.log(`\n▸ No TypeScript test to run: none has ${what} in its path or name`);
+    ran = tests + whole + named;
+  };
+  const needsPostgres = inRust || paths.some((path) => path.startsWith('tests/'));
+  await (needsPostgres ? withPostgres(lanes) : lanes(long));
+  if (ran === 0) throw new StepError(`No test was run for ${what}.`);
+  console.log(`\n✓ All ${ran} tests that match ${what} passed.`);
+}
+
+/** Runs these targets' tests that match, and counts them. */
+async function runRust({ packages, targets }, { env, skipped }) {
+  const cargo = ['test', '--locked', ...packages.flatMap((each) => ['--package', each]), ...targets];
+  await run('Building the Rust tests', 'cargo', [...cargo, '--no-run']);
+  const list = [...cargo, '--quiet', '--', ...filters, ...skipped, '--list', '--format', 'terse'];
+  const { stdout } = await promisify(execFile)('cargo', list, { cwd: root, maxBuffer: 2 ** 26 });
+  const count = stdout.split('\n').filter((line) => line.endsWith(': test')).length;
+  if (count > 0) await run('Rust tests', 'cargo', [...cargo, '--', ...filters, ...skipped], { env });
+  return count;
+}
+
+/** Runs tests of these files, and counts them. */
+async function runVitest(files, env, which = []) {
+  if (files.length === 0) return 0;
+  const folder = await mkdtemp(join(tmpdir(), 'convoy-tests-'));
+  try {
+    const results = join(folder, 'results.json');
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${results}`];
+    await run('TypeScript tests', 'npx', ['vitest', 'run', ...reporters, ...which, ...files], { env });
+    const { numPassedTests } = JSON.parse(await readFile(results, 'utf8'));
+    return numPassedTests;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function withPostgres(lanes) {
+  const postgres = await postgresForTests();
+  try {
+    await lanes({ CONVOY_TEST_DATABASE_URL: postgres.url, ...long });
+  } finally {
+    await postgres.stop();
+  }
+}

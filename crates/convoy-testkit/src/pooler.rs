@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -61,13 +62,18 @@ impl Pooler {
         }
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).expect("our folder");
         let process = command.spawn().expect("PgBouncer starts");
+        // From here on it ends with the test, also when it never answers.
+        let mut pooler = Pooler { port, folder, process };
         within(async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::task::yield_now().await
+                if let Some(status) = pooler.process.try_wait().expect("our child") {
+                    panic!("PgBouncer ended at once with {status}");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
-        Pooler { port, folder, process }
+        pooler
     }
 
     /// The URL of the database by way of it.

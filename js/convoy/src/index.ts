@@ -60,6 +60,7 @@ export {
   type QueryBuilder,
   query,
 } from './server/functions.js';
+export { createDb } from './server/gone.js';
 export {
   ConvoyError,
   type ConvoyErrorCode,

@@ -29,6 +29,7 @@ const project: Project = {
     leaf('mail.deliver', { kind: 'action', internal: true }),
   ],
   contextModule: '../server.js',
+  drizzleStandIn: false,
 };
 
 describe('the generated files', () => {
@@ -42,6 +43,7 @@ describe('the generated files', () => {
       tables: [],
       functions: [],
       contextModule: null,
+      drizzleStandIn: false,
     };
     for (const [name, text] of generateFiles(empty)) expect(text).toMatchSnapshot(name);
   });

@@ -1,6 +1,7 @@
 /** All the generated files of a project, as texts. Pure. */
 import { apiFile } from './api-file.js';
 import { dataModelFile } from './data-model-file.js';
+import { drizzleFile, drizzleFileName } from './drizzle-file.js';
 import { httpFile } from './http-file.js';
 import type { GeneratedFiles, Project } from './project.js';
 import { serverFile } from './server-file.js';
@@ -8,6 +9,7 @@ import { serverFile } from './server-file.js';
 /** In the order in which they depend on each other. Throws an Error when two functions collide. */
 export function generateFiles(project: Project): GeneratedFiles {
   return new Map([
+    ...(project.drizzleStandIn ? [[drizzleFileName, drizzleFile()] as const] : []),
     ['dataModel.ts', dataModelFile(project)],
     ['server.ts', serverFile(project)],
     ['api.ts', apiFile(project)],

@@ -29,6 +29,8 @@ export interface Project {
   readonly functions: readonly ProjectFunction[];
   /** `convoy/server.ts`, where it exports `createContext`. */
   readonly contextModule: string | null;
+  /** Functions import from `drizzle-orm`, which is not installed. */
+  readonly drizzleStandIn: boolean;
 }
 
 /** A generated file's name in `_generated/`, and its text. */

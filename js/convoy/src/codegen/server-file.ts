@@ -1,4 +1,5 @@
 /** `server.ts`: the builders of functions, typed to the project's schema and context. */
+import { drizzleFileName } from './drizzle-file.js';
 import { header } from './header.js';
 import { quote } from './names.js';
 import type { Project } from './project.js';
@@ -7,9 +8,13 @@ import type { Project } from './project.js';
  * The builders' types are stated, not inferred, so that the compiler looks into `createContext` only when it needs to;
  * and `ServerContext` never depends on `AppContext`, which `createContext` is made from.
  */
-export function serverFile({ contextModule }: Pick<Project, 'contextModule'>): string {
+export function serverFile({
+  contextModule,
+  drizzleStandIn,
+}: Pick<Project, 'contextModule' | 'drizzleStandIn'>): string {
   return [
     header,
+    ...(drizzleStandIn ? [`/// <reference path="./${drizzleFileName}" />`] : []),
     "import { type BaseContext, createFunctionHelpers, type FunctionHelpers } from '@avvos/convoy';",
     ...(contextModule ? [`import type { createContext } from ${quote(contextModule)};`] : []),
     "import type { DataModel } from './dataModel.js';",

@@ -35,6 +35,7 @@ const project: Project = {
     leaf('admin.first', 'query', { module: '../functions/admin/index.js' }),
   ],
   contextModule: '../server.js',
+  drizzleStandIn: false,
 };
 
 /** `E` stands for the ending that imports need. */
@@ -225,6 +226,24 @@ describe('the generated types', { timeout: 120_000 }, () => {
     expect(errors[1]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
     expect(errors[2]).toContain('"this is a mutation: call it with useMutation or mutation"');
     expect(errors[3]).toContain('"this is a query: call it with useQuery, query or watch"');
+  });
+
+  it('have `sql` of drizzle-orm where functions import it and it is not installed', async () => {
+    await write([
+      ...userFiles(''),
+      ...generated({ ...project, drizzleStandIn: true }),
+      [
+        'check.ts',
+        `import { type SQL, sql } from 'drizzle-orm';
+         import { query } from './convoy/_generated/server';
+         const rows: SQL = sql<{ n: number }>\`select \${1} as n from \${sql.identifier('messages')}\`;
+         export const one = query({ handler: (ctx) => ctx.db.raw<{ n: number }>(rows) });
+         export { sql as same } from 'drizzle-orm/sql';
+         // @ts-expect-error Only the package has it.
+         export { eq } from 'drizzle-orm';`,
+      ],
+    ]);
+    expect(await check({ module: 'esnext', moduleResolution: 'bundler' })).toBe('');
   });
 
   it('hold for a project that has nothing yet', async () => {

@@ -1,13 +1,21 @@
 /**
  * Writes generated files: only those whose text differs, so that watchers and compilers see only real changes, and
- * each at once, so that nobody reads half of one. Other files in the folder are left alone.
+ * each at once, so that nobody reads half of one. Files that only an earlier version wrote are deleted; all others in the
+ * folder are left alone.
  */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { GeneratedFiles } from './project.js';
+import { removeStale, textOf } from './stale.js';
 
-/** Resolves to the names of the files that were written, in order. */
-export async function writeGenerated(folder: string, files: GeneratedFiles): Promise<string[]> {
+/** What became of the folder: names of files, in order. */
+interface Written {
+  readonly written: readonly string[];
+  readonly removed: readonly string[];
+}
+
+/** Brings the folder up to date. */
+export async function writeGenerated(folder: string, files: GeneratedFiles): Promise<Written> {
   await mkdir(folder, { recursive: true });
   const written: string[] = [];
   for (const [name, text] of files) {
@@ -19,14 +27,5 @@ export async function writeGenerated(folder: string, files: GeneratedFiles): Pro
     await rename(draft, file);
     written.push(name);
   }
-  return written;
-}
-
-async function textOf(file: string): Promise<string | null> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
+  return { written, removed: await removeStale(folder, new Set(files.keys())) };
 }

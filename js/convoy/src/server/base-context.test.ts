@@ -25,10 +25,28 @@ it('makes the context of a test from parts', async () => {
   expect(createBaseContext({ db }).now()).toBeGreaterThan(0);
 });
 
-it('says which part is missing', async () => {
-  const ctx = createBaseContext({ db });
-  await expect(greet.run(ctx, {})).rejects.toThrow('createBaseContext({ db, runQuery })');
-  await expect(ctx.runAction(makeActionRef('mail.send'))).rejects.toThrow('no runAction');
+it('runs functions that are passed as values, with what was added to the base', async () => {
+  const ctx: Ctx = { ...createBaseContext(db), user: 'ada' };
+  expect(await greet.run(ctx, {})).toMatch(/^hello, general for ada at \d+$/);
+  expect(await ctx.runMutation(greet, {})).toMatch(/^hello, general for ada/);
+  // Taken off the context it still runs, with the base alone.
+  const { runQuery } = createBaseContext({ db, now: () => 7 });
+  expect(await runQuery(name, { id: 'channels:1' })).toBe('general for undefined at 7');
+});
+
+it('parses what it passes on, and passes on what is thrown', async () => {
+  const ctx = createBaseContext(db);
+  await expect(ctx.runQuery(name, { id: 1 } as never)).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+  const failing = query({ handler: () => Promise.reject(new Error('broken')) });
+  await expect(ctx.runQuery(failing, {})).rejects.toThrow('broken');
+});
+
+it('says what to give it for a reference, and which kind was meant', async () => {
+  const ctx = createBaseContext(db);
+  await expect(ctx.runAction(makeActionRef('mail.send'))).rejects.toThrow('createBaseContext({ db, runAction })');
+  await expect(ctx.runQuery(greet as never, {} as never)).rejects.toThrow(
+    'ctx.runQuery runs a query, and was given a mutation',
+  );
   const asked = createBaseContext({ db, runQuery: (async () => 'you') as never });
   expect(await greet.run(asked, {})).toBe('hello, you');
 });

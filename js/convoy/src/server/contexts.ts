@@ -48,8 +48,11 @@ export type RunFunction<Kind extends string> = <Callee extends CalleeOf<Kind>>(
 // biome-ignore lint/suspicious/noExplicitAny: `unknown` would refuse every callee whose arguments are not.
 export type CalleeOf<Kind extends string> = FunctionShape<Kind, any, any>;
 
-/** What handlers of the untyped `query` and `mutation` are given. */
-export type ConvoyContext = BaseContext;
+/**
+ * What handlers of the untyped `query` and `mutation` are given; with a database, as 0.0.1 wrote it, what those of a
+ * schema are: `ConvoyContext<DbFromSchema<typeof schema>>`.
+ */
+export type ConvoyContext<Db = Database<UntypedModel>> = Db extends Database<infer Model> ? BaseContext<Model> : never;
 
 /**
  * The context of a query: the full one, of which everything that writes cannot be called. A helper typed for the full

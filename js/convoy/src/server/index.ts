@@ -19,6 +19,7 @@ export {
   type EngineOptions,
   type ListenAddress,
 } from './convoy.js';
+export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './gone.js';
 export type { FunctionDescription, LoadReport } from './native.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';

@@ -10,7 +10,7 @@ import type { Id } from '../values/ids.js';
 import { createBaseContext } from './base-context.js';
 import type { BaseContext, ConvoyContext, CreateContext, QueryContext } from './contexts.js';
 import { type Convoy, createConvoy } from './convoy.js';
-import type { DbFromSchema } from './database.js';
+import type { Database, DbFromSchema } from './database.js';
 import { createFunctionHelpers, mutation as untypedMutation, query as untypedQuery } from './functions.js';
 
 const schema = defineSchema({
@@ -429,6 +429,8 @@ expectTypeOf<keyof Narrow>().toEqualTypeOf<'user'>();
 // A base context for tests fits wherever the full one does.
 expectTypeOf(createBaseContext<GeneratedModel>).returns.toEqualTypeOf<BaseContext<GeneratedModel>>();
 expectTypeOf<BaseContext>().toEqualTypeOf<ConvoyContext>();
+expectTypeOf<BaseContext<GeneratedModel>>().toEqualTypeOf<ConvoyContext<Database<GeneratedModel>>>();
+expectTypeOf<ConvoyContext<DbFromSchema<typeof schema>>['db']>().toEqualTypeOf<DbFromSchema<typeof schema>>();
 
 // In-process calls reach actions and internal functions.
 expectTypeOf(convoy.action(internal.mail, { to: 'ada' })).resolves.toEqualTypeOf<string>();

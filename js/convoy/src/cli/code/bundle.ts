@@ -10,6 +10,7 @@ import path from 'node:path';
 import { type BuildFailure, build, type Message, type Metafile } from 'esbuild';
 import { isErrno } from '../errno.js';
 import type { ProjectLayout } from '../options.js';
+import { drizzleStandIn, missingFromDrizzle, usesDrizzleStandIn } from './drizzle.js';
 import { asPosix, type ProjectFiles } from './files.js';
 import { type CodeMistake, CodeProblem } from './problem.js';
 import { generatedStubs, packagesOutside } from './resolve.js';
@@ -29,6 +30,8 @@ export interface Bundle {
   readonly inputs: readonly string[];
   /** Import specifier that was left to Node → source files that import it, from the root. */
   readonly importers: ReadonlyMap<string, readonly string[]>;
+  /** Something in it imports from `drizzle-orm`, which is not installed. */
+  readonly drizzleStandIn: boolean;
 }
 
 const entryName = 'convoy-entry.js';
@@ -51,11 +54,19 @@ export async function bundleProject(
     sourcemap: 'external',
     metafile: true,
     logLevel: 'silent',
-    plugins: [...(generated === 'stubs' ? [generatedStubs(layout)] : []), packagesOutside(layout)],
+    plugins: [
+      ...(generated === 'stubs' ? [generatedStubs(layout)] : []),
+      drizzleStandIn(layout.root),
+      packagesOutside(layout),
+    ],
   }).catch((failure: BuildFailure) => {
     if (!Array.isArray(failure.errors)) throw failure;
     throw new CodeProblem(failure.errors.map(mistakeOf), { cause: failure });
   });
+
+  // A member of a namespace that is not there is a warning: it would be undefined.
+  const missing = result.warnings.filter((warning) => missingFromDrizzle(warning) !== undefined);
+  if (missing.length > 0) throw new CodeProblem(missing.map(mistakeOf));
 
   const code = result.outputFiles.find(({ path: file }) => file.endsWith('.mjs'));
   const map = result.outputFiles.find(({ path: file }) => file.endsWith('.map'));
@@ -74,6 +85,7 @@ export async function bundleProject(
     hash,
     inputs: inputs.map((input) => path.resolve(layout.root, input)),
     importers: importersIn(result.metafile),
+    drizzleStandIn: usesDrizzleStandIn(result.metafile),
   };
 }
 
@@ -122,7 +134,9 @@ function importersIn({ inputs }: Metafile): Map<string, string[]> {
   return importers;
 }
 
-function mistakeOf({ text, location, notes }: Message): CodeMistake {
+function mistakeOf(message: Message): CodeMistake {
+  const { location, notes } = message;
+  const text = missingFromDrizzle(message) ?? message.text;
   // How to configure esbuild is no advice for someone who does not.
   const ofUse = notes.filter((note) => !note.text.includes('mark the path'));
   return { text, location, notes: ofUse.map((note) => ({ text: note.text })) };

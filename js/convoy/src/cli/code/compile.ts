@@ -30,10 +30,18 @@ export interface CompiledProject {
   /** Every file the code was made from, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
+  /** What the developer should know of code that works otherwise than it may seem. */
+  readonly warnings: readonly string[];
   readonly tableCount: number;
   /** Generated files whose text changed. */
   readonly written: readonly string[];
+  /** Files of an earlier version that were deleted. */
+  readonly removed: readonly string[];
 }
+
+const configureServerWarning =
+  'convoy/server.ts exports configureServer, which this version does not call: what it does to the server is not done. ' +
+  'See docs/coming-from-0.0.1.md.';
 
 /** Throws a CodeProblem for whatever is wrong in the user's code; `_generated/` is then left as it is. */
 export async function compileProject(
@@ -47,7 +55,7 @@ export async function compileProject(
   };
   const first = await loadSomehow(layout, load);
   checkNames(first.code);
-  const written = await writeGenerated(layout.generatedFolder, generateFiles(describe(first.code, layout)));
+  const { written, removed } = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
   const upToDate = first.generated === 'files' && !written.includes('api.ts');
   const { code, bundle } = upToDate ? first : await load('files');
   checkNames(code);
@@ -56,8 +64,10 @@ export async function compileProject(
     hash: bundle.hash,
     inputs: bundle.inputs,
     functionCount: code.functions.length,
+    warnings: code.configuresServer ? [configureServerWarning] : [],
     tableCount: code.tables.length,
     written,
+    removed,
   };
 }
 
@@ -90,12 +100,14 @@ function checkNames({ functions }: InspectedCode): void {
   }
 }
 
-function describe({ schemaExport, tables, functions, hasContext }: InspectedCode, layout: ProjectLayout): Project {
+function describe({ code, bundle }: Loading, layout: ProjectLayout): Project {
+  const { schemaExport, tables, functions, hasContext } = code;
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {
     schema: { module: importOf(layout.schemaFile), exportName: schemaExport },
     tables,
     functions,
     contextModule: hasContext ? importOf(layout.serverFile) : null,
+    drizzleStandIn: bundle.drizzleStandIn,
   };
 }

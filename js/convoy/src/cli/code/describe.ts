@@ -3,7 +3,13 @@ import { defOf } from '../../schema/index.js';
 import type { InspectedCode } from './inspect.js';
 import type { LoadedCode } from './load.js';
 
-export function describeCode({ schema, schemaExport, functions, createContext }: LoadedCode): InspectedCode {
+export function describeCode({
+  schema,
+  schemaExport,
+  functions,
+  createContext,
+  configuresServer,
+}: LoadedCode): InspectedCode {
   return {
     schemaExport,
     tables: Object.entries(schema.tables).map(([name, table]) => ({
@@ -12,5 +18,6 @@ export function describeCode({ schema, schemaExport, functions, createContext }:
     })),
     functions: functions.map(({ definition: _, ...described }) => described),
     hasContext: createContext !== undefined,
+    configuresServer,
   };
 }

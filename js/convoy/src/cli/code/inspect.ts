@@ -16,6 +16,7 @@ export interface InspectedCode {
   readonly tables: readonly ProjectTable[];
   readonly functions: readonly ProjectFunction[];
   readonly hasContext: boolean;
+  readonly configuresServer: boolean;
 }
 
 export type Inspect = (bundle: Bundle, files: ProjectFiles, layout: ProjectLayout) => Promise<InspectedCode>;

@@ -20,6 +20,8 @@ export interface LoadedCode {
   readonly schemaExport: 'default' | 'schema';
   readonly functions: readonly LoadedFunction[];
   readonly createContext: CreateContext | undefined;
+  /** `server.ts` exports `configureServer`, which 0.0.1 called. */
+  readonly configuresServer: boolean;
 }
 
 type Module = Readonly<Record<string, unknown>>;
@@ -38,6 +40,7 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
     ...schemaIn(modules.schema ?? {}, layout),
     functions,
     createContext: typeof createContext === 'function' ? (createContext as CreateContext) : undefined,
+    configuresServer: modules.server?.configureServer !== undefined,
   };
 }
 

@@ -41,7 +41,7 @@ export async function makeProject(files: Readonly<Record<string, string>> = {}):
   // As root, Postgres runs as another user, who has to get through.
   await chmod(root, 0o755);
   await build({
-    entryPoints: { index: 'index.ts', client: 'client/index.ts', node: 'server/index.ts' },
+    entryPoints: { index: 'index.ts', client: 'client/index.ts', node: 'server/index.ts', sql: 'sql/index.ts' },
     absWorkingDir: path.join(packageFolder, 'src'),
     outdir: path.join(root, 'node_modules/@avvos/convoy'),
     outExtension: { '.js': '.mjs' },
@@ -51,7 +51,7 @@ export async function makeProject(files: Readonly<Record<string, string>> = {}):
     format: 'esm',
     packages: 'external',
   });
-  const exports = { '.': './index.mjs', './client': './client.mjs', './node': './node.mjs' };
+  const exports = { '.': './index.mjs', './client': './client.mjs', './node': './node.mjs', './sql': './sql.mjs' };
   const project: TestProject = {
     root,
     layout: layoutOf({ root, schema: 'convoy/schema.ts' }, root),

@@ -3,6 +3,9 @@ import path from 'node:path';
 import type { Plugin } from 'esbuild';
 import type { ProjectLayout } from '../options.js';
 
+/** Marks the questions that our plugins ask esbuild, so that none of them answers another's. */
+export const asked = Symbol('asked');
+
 /** Stands in for `_generated/`: the untyped builders, and an `api` that has every name. */
 export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin {
   const stubs: Readonly<Record<string, string>> = {
@@ -41,7 +44,6 @@ export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin
  * is not there is esbuild's to report, with the place of the import.
  */
 export function packagesOutside({ root }: ProjectLayout): Plugin {
-  const asked = Symbol('asked');
   return {
     name: 'packages outside',
     setup(build) {

@@ -13,10 +13,10 @@ export async function runGenerate(flags: ProjectFlags, terminal: Terminal, cwd =
   await prepareStateFolder(layout);
   const folder = path.relative(cwd, layout.generatedFolder);
   await terminal.step(`Generating ${folder}`, async (step) => {
-    const { written, functionCount, tableCount } = await compileProject(layout);
+    const { written, removed, functionCount, tableCount } = await compileProject(layout);
     const what = `${count(functionCount, 'function')}, ${count(tableCount, 'table')}`;
-    step.result(
-      written.length > 0 ? `Wrote ${written.join(', ')} to ${folder} (${what})` : `${folder} is up to date (${what})`,
-    );
+    const deleted = removed.length > 0 ? `; deleted ${removed.join(', ')}, which an earlier version wrote` : '';
+    const state = written.length > 0 ? `Wrote ${written.join(', ')} to ${folder}` : `${folder} is up to date`;
+    step.result(`${state} (${what})${deleted}`);
   });
 }

@@ -31,8 +31,8 @@ export class DevApp {
   #hash: string | null = null;
   #failing = false;
 
-  /** What was said to be left over: once is enough. */
-  readonly #leftOver = new Set<string>();
+  /** What was said to be left over, or warned of in the code: once is enough. */
+  readonly #said = new Set<string>();
 
   constructor(options: DevAppOptions) {
     this.#options = options;
@@ -106,7 +106,11 @@ export class DevApp {
     await this.#convoy?.close();
   }
 
-  async #keep({ hash }: CompiledProject): Promise<void> {
+  async #keep({ hash, warnings }: CompiledProject): Promise<void> {
+    for (const warning of warnings) {
+      if (!this.#said.has(warning)) this.#options.terminal.warn(warning);
+      this.#said.add(warning);
+    }
     this.#hash = hash;
     await removeOldBuilds(this.#options.layout.buildFolder, hash);
   }
@@ -114,8 +118,8 @@ export class DevApp {
   #warn(report: LoadReport): void {
     for (const warning of report.warnings) this.#options.terminal.warn(warning);
     for (const thing of report.leftOver) {
-      if (this.#leftOver.has(thing)) continue;
-      this.#leftOver.add(thing);
+      if (this.#said.has(thing)) continue;
+      this.#said.add(thing);
       this.#options.terminal.info(`Left as it is: ${thing}`);
     }
   }
@@ -127,8 +131,9 @@ export class DevApp {
   }
 }
 
-function writtenIn({ written }: CompiledProject): string {
-  return written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
+function writtenIn({ written, removed }: CompiledProject): string {
+  const wrote = written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
+  return removed.length === 0 ? wrote : `${wrote}, deleted ${removed.join(', ')}, which an earlier version wrote`;
 }
 
 function createdIn({ created }: LoadReport): string {

@@ -1,0 +1,16 @@
+// The Postgres that tests run against. Needs the built package.
+/** One of the caller's own (CONVOY_TEST_DATABASE_URL), or a throw-away one that `stop` deletes. */
+export async function postgresForTests() {
+  const given = process.env.CONVOY_TEST_DATABASE_URL;
+  if (given) {
+    console.log('\n▸ Using the Postgres that CONVOY_TEST_DATABASE_URL names');
+    return { url: given, stop: async () => {} };
+  }
+  console.log('\n▸ Starting a throw-away Postgres');
+  return startThrowAwayPostgres();
+}
+
+export async function startThrowAwayPostgres() {
+  const embedded = await import('../js/convoy/dist/cli/postgres/index.js');
+  return embedded.startThrowAwayPostgres({ settings: { max_connections: '300', max_prepared_transactions: '20' } });
+}

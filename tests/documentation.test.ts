@@ -1,0 +1,93 @@
+/**
+ * The code in the documentation compiles. Each block of TypeScript begins with the path of its file; the blocks of a page
+ * are the files of one project, on top of those of the pages it builds on.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, expect, test } from 'vitest';
+
+const repository = path.join(import.meta.dirname, '..');
+const compiler = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+
+const documentation = (await readdir(path.join(repository, 'docs'))).filter((name) => name.endsWith('.md'));
+const pages = ['README.md', ...documentation.map((name) => `docs/${name}`)];
+const texts = new Map(
+  await Promise.all(pages.map(async (page) => [page, await readFile(path.join(repository, page), 'utf8')] as const)),
+);
+
+/** The pages whose files a page's own are added to. */
+function foundations(page: string): string[] {
+  if (page === 'README.md') return [];
+  return page === 'docs/react.md' ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
+}
+
+interface Block {
+  /** Undefined for a block that does not begin with one. */
+  readonly file: string | undefined;
+  readonly code: string;
+}
+
+function blocksOf(page: string): Block[] {
+  const blocks = (texts.get(page) ?? '').matchAll(/^```tsx?\n([\s\S]*?)^```$/gm);
+  return [...blocks].map(([, code = '']) => ({ file: /^\/\/ (\S+\.tsx?)\n/.exec(code)?.[1], code }));
+}
+
+let root: string | null = null;
+afterEach(async () => {
+  if (root !== null) await rm(root, { recursive: true });
+  root = null;
+});
+
+/** What the compiler says of these files, together with what Convoy generates from them. */
+async function check(blocks: readonly Block[]): Promise<string> {
+  root = await mkdtemp(path.join(tmpdir(), 'convoy-docs-'));
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    jsx: 'react-jsx',
+    target: 'es2023',
+    module: 'esnext',
+    moduleResolution: 'bundler',
+    types: ['node'],
+  };
+  const files: Block[] = [
+    ...blocks,
+    { file: 'package.json', code: '{ "type": "module" }' },
+    { file: 'tsconfig.json', code: JSON.stringify({ compilerOptions, include: ['convoy', 'src', '*.ts'] }) },
+  ];
+  for (const { file, code } of files) {
+    if (file === undefined) continue;
+    await mkdir(path.dirname(path.join(root, file)), { recursive: true });
+    await writeFile(path.join(root, file), code);
+  }
+  await symlink(path.join(repository, 'node_modules'), path.join(root, 'node_modules'));
+  const run = promisify(execFile);
+  await run(process.execPath, [path.join(repository, 'js/convoy/bin/convoy.mjs'), 'generate'], { cwd: root });
+  return run(process.execPath, [compiler, '-p', '.'], { cwd: root }).then(
+    ({ stdout }) => stdout,
+    ({ stdout }: { stdout: string }) => stdout,
+  );
+}
+
+const withCode = pages.filter((page) => blocksOf(page).length > 0);
+
+test.each(withCode)('the code of %s compiles', async (page) => {
+  const own = blocksOf(page);
+  const files = own.map(({ file }) => file);
+  expect(own.filter(({ file }) => file === undefined).map(({ code }) => code)).toEqual([]);
+  expect(files.filter((file, index) => files.indexOf(file) !== index)).toEqual([]);
+  expect(await check([...foundations(page).flatMap(blocksOf), ...own])).toBe('');
+});
+
+test('a mistake in it is seen', async () => {
+  const blocks = blocksOf('README.md').map(({ file, code }) => ({
+    file,
+    code: code.replace('messages.list', 'messages.lst'),
+  }));
+  expect(await check(blocks)).toContain("src/room.tsx(6,59): error TS2551: Property 'lst' does not exist");
+});

@@ -1,0 +1,55 @@
+/** What `npm test` does where a program that tests need is not there, and nobody can be asked. */
+import { execFile } from 'node:child_process';
+import { expect, test } from 'vitest';
+
+const packages = new URL('../scripts/packages.mjs', import.meta.url).href;
+/** As an ordinary user, so that nothing can be installed. */
+const script = `
+  process.getuid = () => 1000;
+  const { obtainProgram } = await import(${JSON.stringify(packages)});
+  const found = await obtainProgram({
+    name: 'Unobtainium',
+    tests: 'The tests of it',
+    debian: 'unobtainium',
+    advice: 'Install it.',
+    search: async () => process.env.FOUND,
+  });
+  console.log('found ' + found);`;
+
+function obtain(env) {
+  const { CI: _, ...rest } = process.env;
+  return new Promise((resolve) => {
+    const args = ['--input-type=module', '-e', script];
+    const child = execFile(process.execPath, args, { env: { ...rest, ...env } }, (_error, stdout, stderr) => {
+      resolve({ code: child.exitCode, printed: stdout + stderr });
+    });
+    child.stdin?.end();
+  });
+}
+
+test('its tests are skipped, and a line says so', async () => {
+  const { code, printed } = await obtain({});
+  expect(printed).toMatch(
+    /Some tests are skipped\. The tests of it need Unobtainium, and none was found\. Install it\./,
+  );
+  expect(printed).toMatch(/found undefined/);
+  expect(code).toBe(0);
+});
+
+test.each(['1', 'true'])('with CI=%s it is an error', async (CI) => {
+  const { code, printed } = await obtain({ CI });
+  expect(printed).toMatch(/✗ The tests of it need Unobtainium, and none was found\. Install it\./);
+  expect(printed).not.toMatch(/skipped|found undefined/);
+  expect(code).toBe(1);
+});
+
+test.each(['', 'false', '0'])('CI=%j is none', async (CI) => {
+  expect((await obtain({ CI })).code).toBe(0);
+});
+
+test('where it is found nothing is said', async () => {
+  expect(await obtain({ CI: 'true', FOUND: '/bin/unobtainium' })).toEqual({
+    code: 0,
+    printed: 'found /bin/unobtainium\n',
+  });
+});
