@@ -74,10 +74,18 @@ async fn what_touches_no_row_runs_nothing() {
     app.engine.close().await;
 }
 
+/// How often a control may be saved by a reading that has another cause.
+const ATTEMPTS: usize = 10;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn control_a_log_that_nobody_reads_is_found() {
-    let seen = one_row_is_seen(json!(["noPoll"]), one_row("here", "news")).await;
-    assert!(!seen, "nobody noticed");
+    // The log is also read whenever the listener connects, which on a busy machine may be just then.
+    for _ in 0..ATTEMPTS {
+        if !one_row_is_seen(json!(["noPoll"]), one_row("here", "news")).await {
+            return;
+        }
+    }
+    panic!("the row was seen {ATTEMPTS} times of {ATTEMPTS}");
 }
 
 /// A stated limit: what is written with triggers switched off is nobody's news.

@@ -199,6 +199,16 @@ async fn a_listener_that_does_not_catch_up_would_be_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_poll_a_strangers_write_would_not_be_seen() {
+    // The log is also read whenever the listener connects, which on a busy machine may be just then.
+    for _ in 0..10 {
+        if a_strangers_write_is_missed().await {
+            return;
+        }
+    }
+    panic!("the mistake does not show");
+}
+
+async fn a_strangers_write_is_missed() -> bool {
     let db = TestDb::new().await;
     let app = node(&db, without_poll()).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -209,8 +219,9 @@ async fn without_the_poll_a_strangers_write_would_not_be_seen() {
     app.client().mutate("messages.send", message("b", 1, "ours")).await.data();
     other.until(|list| bodies(list) == ["ours"]).await;
     app.rest().await;
-    assert!(list.is_quiet(), "the mistake does not show");
+    let missed = list.is_quiet();
     app.engine.close().await;
+    missed
 }
 
 #[tokio::test(flavor = "multi_thread")]
