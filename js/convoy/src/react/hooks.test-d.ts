@@ -1,3 +1,4 @@
+import type { MouseEventHandler } from 'react';
 import { expectTypeOf, test } from 'vitest';
 import { createConvoyClient } from '../client/client.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
@@ -37,6 +38,8 @@ test('`refetch` takes arguments of the query, and a client may be made by hand',
   expectTypeOf(refetch({ channelId: 'd', limit: 3 })).toEqualTypeOf<Promise<{ id: string; at: string }[] | null>>();
   // @ts-expect-error channelId is missing
   refetch({ limit: 3 });
+  const onClick: MouseEventHandler<HTMLButtonElement> = refetch;
+  onClick satisfies object;
   const client = { query: async () => [], mutation: async (_ref: unknown, _args: unknown) => null };
   const { data } = useQuery(list, { channelId: 'c' }, { client });
   expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();

@@ -42,9 +42,15 @@ interface QueryFacts<Data, Args> {
   readonly connectionState: QueryConnectionState;
   /**
    * Asks anew and resolves with the answer, or with `null` where there is none; a failure shows in `error`, so this
-   * never rejects. Other arguments given here take the place of the hook's own, until those change.
+   * never rejects. Other arguments given here take the place of the hook's own, until those change; an event, as in
+   * `onClick={refetch}`, is ignored.
    */
-  readonly refetch: (args?: Args) => Promise<Data | null>;
+  readonly refetch: (args?: Args | EventOfReact) => Promise<Data | null>;
+}
+
+/** What React passes to an event handler. */
+interface EventOfReact {
+  readonly nativeEvent: object;
 }
 
 /** Arguments, or the wish to wait; left out where `{}` fits. */
@@ -72,7 +78,7 @@ export function useQuery<Ref extends AnyQueryRef>(
   const snapshot = useSyncExternalStore(query.subscribe, query.getSnapshot, getServerSnapshot);
   const previous = usePrevious(client, ref, snapshot);
   const refetch = useCallback(
-    (args?: ArgsOfRef<Ref>): Promise<ResultOfRef<Ref> | null> => {
+    (args?: ArgsOfRef<Ref> | EventOfReact): Promise<ResultOfRef<Ref> | null> => {
       // An event handler is given an event.
       if (!isPlain(args)) return query.refetch();
       const other = canonicalArgs(args);
