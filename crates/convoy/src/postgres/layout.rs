@@ -235,11 +235,9 @@ async fn lay_out(
                         table.name
                     ));
                 }
-                let holds_inserts = table.managed
-                    && !found.constrained
-                    && found.unique_indexes.is_empty()
-                    && !found.has_foreign_triggers();
-                table.learn(found.facts());
+                let facts = found.facts();
+                let holds_inserts = table.managed && facts.plain;
+                table.learn(facts);
                 report.tables.insert(table.name.clone(), TableReport { holds_inserts, filled: found.used });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),

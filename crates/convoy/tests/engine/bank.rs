@@ -153,8 +153,12 @@ pub async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
 }
 
 pub async fn bank_with(db: &TestDb, count: usize, limits: Value) -> (App, Vec<Value>) {
+    bank_of(db, count, limits, functions()).await
+}
+
+pub async fn bank_of(db: &TestDb, count: usize, limits: Value, functions: Functions) -> (App, Vec<Value>) {
     let options = json!({ "poolSize": 8, "limits": limits });
-    let app = db.app_with(options, accounts(), functions()).await;
+    let app = db.app_with(options, accounts(), functions).await;
     let client = app.client();
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {

@@ -9,7 +9,7 @@ use convoy_testkit::{App, Cut, Reply, TestDb, Wire, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::bank::{accounts, bank, bank_with, functions};
+use crate::bank::{accounts, bank, bank_of, bank_with, functions, get, set};
 
 fn send(app: &App, name: &'static str, args: Value) -> JoinHandle<Reply> {
     let client = app.client();
@@ -184,6 +184,62 @@ async fn a_unique_index_refuses_one_call_of_a_group_and_no_other() {
     books_balance(&app, 2).await;
     app.engine.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constraint_that_is_checked_at_commit_refuses_one_call_of_a_group_and_no_other() {
+    let db = TestDb::new().await;
+    let refused_runs = Arc::new(AtomicU32::new(0));
+    let counter = refused_runs.clone();
+    let functions = functions().mutation("bank.bumpWithSlip", move |ctx, input| {
+        if input["number"].as_i64() >= Some(1_000) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        async move {
+            let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
+            ctx.op(set(&input["id"], balance + 1)).await?;
+            ctx.insert("slips", json!({ "number": input["number"], "from": input["id"] })).await?;
+            Ok(Value::Null)
+        }
+    });
+    let (app, ids) = bank_of(&db, 1, json!({}), functions).await;
+    db.psql().await.run(SMALL_NUMBERS).await;
+    let bump = |number: u32| send(&app, "bank.bumpWithSlip", json!({ "id": ids[0], "number": number }));
+    let mut number = 0;
+    while app.engine.stats().in_lanes < 50 {
+        let calls: Vec<_> = (0..16).map(|more| bump(number + more)).collect();
+        number += 16;
+        for call in calls {
+            within(call).await.expect("an answer").data();
+        }
+    }
+    let before = refused_runs.load(Ordering::Relaxed);
+    for round in 0..10 {
+        let refused = bump(1_000 + round);
+        let others: Vec<_> = (0..8).map(|more| bump(number + more)).collect();
+        number += 8;
+        let refused = within(refused).await.expect("an answer");
+        assert_eq!(refused.code(), "CONFLICT");
+        let message = refused.body["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("small_numbers"), "{message}");
+        for other in others {
+            within(other).await.expect("an answer").data();
+        }
+    }
+    let runs = refused_runs.load(Ordering::Relaxed) - before;
+    assert!(runs <= 30, "ten calls that are refused ran {runs} times: with others, and by themselves to be told why");
+    let balance = app.client().query("bank.get", json!({ "id": ids[0] })).await.data();
+    assert_eq!(balance["balance"], json!(1_000 + number));
+    app.engine.close().await;
+}
+
+/// Refuses slips with large numbers, when they are committed.
+const SMALL_NUMBERS: &str = "
+    create function refuse() returns trigger language plpgsql as $$
+    begin
+      raise exception 'no' using errcode = '23514', constraint = 'small_numbers';
+    end $$;
+    create constraint trigger small_numbers after insert on slips deferrable initially deferred
+    for each row when ((new.data ->> 'number')::int >= 1000) execute function refuse()";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_or_stuck_function_is_put_out_and_blocks_nobody() {

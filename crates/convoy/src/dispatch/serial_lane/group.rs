@@ -162,7 +162,8 @@ impl Worker {
                     }
                     Err(error) => {
                         transaction.rollback().await;
-                        return self.undo(finished, Some(member.waiting), Undone::Lost(error));
+                        let why = why(error, &mut finished);
+                        return self.undo(finished, Some(member.waiting), why);
                     }
                 }
             } else {
@@ -233,13 +234,7 @@ impl Worker {
             }
             Err(error) => {
                 transaction.rollback().await;
-                let why = if matches!(error, DbError::Retry(_)) {
-                    Undone::Lost(error)
-                } else {
-                    // By themselves, without a draft, they find out whose it was.
-                    finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
-                    Undone::Spoiled
-                };
+                let why = why(error, &mut finished);
                 self.undo(finished, None, why);
             }
         }
@@ -267,21 +262,9 @@ impl Worker {
         if !answers.is_empty() {
             match self.dispatcher.keep(&mut transaction, &answers).await {
                 Ok(()) => {}
-                Err(error @ DbError::Retry(_)) => {
+                Err(error) => {
                     transaction.rollback().await;
-                    return self.undo(finished, None, Undone::Lost(error));
-                }
-                Err(error) if finished.len() == 1 => {
-                    transaction.rollback().await;
-                    let Some(Finished { waiting, keyed, .. }) = finished.pop() else { return };
-                    let failure = self.dispatcher.explain(&waiting.program, &waiting.request.function, &error);
-                    return self.end(waiting, Ended::with(Attempt::Failed(failure, keyed)));
-                }
-                // One of them is a repeated call. By themselves they find out which.
-                Err(_) => {
-                    transaction.rollback().await;
-                    finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
-                    return self.undo(finished, None, Undone::Spoiled);
+                    return self.refused(error, finished);
                 }
             }
         }
@@ -301,7 +284,7 @@ impl Worker {
                     self.end(waiting, Ended::with(attempt));
                 }
             }
-            CommitOutcome::RolledBack(error) => self.undo(finished, None, Undone::Lost(error)),
+            CommitOutcome::RolledBack(error) => self.refused(error, finished),
             CommitOutcome::Unknown(error) => {
                 self.dispatcher.tell(drafted.changes, &By::Caution);
                 for Finished { waiting, result, keyed, mut written } in finished {
@@ -318,6 +301,20 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Postgres did not take what the group was about to commit. A call that was
+    /// alone in it is told why.
+    fn refused(&mut self, error: DbError, mut finished: Vec<Finished>) {
+        if finished.len() == 1
+            && !matches!(error, DbError::Retry(_))
+            && let Some(Finished { waiting, keyed, .. }) = finished.pop()
+        {
+            let failure = self.dispatcher.explain(&waiting.program, &waiting.request.function, &error);
+            return self.end(waiting, Ended::with(Attempt::Failed(failure, keyed)));
+        }
+        let why = why(error, &mut finished);
+        self.undo(finished, None, why);
     }
 
     /// Nothing of the group is left. Its calls start again, those it ended with
@@ -354,6 +351,17 @@ impl Worker {
             tracing::debug!("a call ended in its lane after it had been answered");
         }
     }
+}
+
+/// Why a group is undone by an error that may be of any of its calls. Unless they
+/// met a stranger, each starts again as a group of its own, without a draft, and so
+/// finds out whether the error is its own.
+fn why(error: DbError, finished: &mut [Finished]) -> Undone {
+    if matches!(error, DbError::Retry(_)) {
+        return Undone::Lost(error);
+    }
+    finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
+    Undone::Spoiled
 }
 
 impl Run {
