@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use convoy::postgres::LayoutReport;
 use convoy::{Config, Engine};
 use serde_json::{Value, json};
 
@@ -61,8 +62,8 @@ impl App {
         app
     }
 
-    /// Loads other functions over the same tables.
-    pub async fn load(&self, functions: Functions, has_context: bool) {
+    /// Loads other functions over the same tables; gives what the database was found to be.
+    pub async fn load(&self, functions: Functions, has_context: bool) -> LayoutReport {
         let program = json!({
             "schema": { "tables": self.tables },
             "functions": functions.described,
@@ -72,6 +73,7 @@ impl App {
         let program = serde_json::from_value(program).expect("a program description");
         let report = self.engine.load(program, functions.host()).await.expect("the program loads");
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        report
     }
 
     /// A client of its own, with its own connections.

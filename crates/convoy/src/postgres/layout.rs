@@ -58,7 +58,8 @@ struct Standing {
     unique_indexes: Vec<String>,
     triggers: Vec<Trigger>,
     filled: bool,
-    /// A write may do more than it says, by a rule or a foreign key.
+    /// A write may do more than it says, or less: by a rule, a foreign key or a
+    /// policy.
     reacts: bool,
     /// It has partitions or children, whose triggers are their own.
     divided: bool,
@@ -106,7 +107,7 @@ impl Standing {
 
     fn facts(&self) -> Facts {
         let has = |name: &str| self.kinds.iter().any(|(column, _)| column == name);
-        let quiet = !self.reacts && !self.has_foreign_triggers();
+        let quiet = !self.reacts && !self.divided && !self.has_foreign_triggers();
         Facts {
             created_at: has("created_at"),
             updated_at: has("updated_at"),

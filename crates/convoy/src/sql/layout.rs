@@ -254,6 +254,11 @@ pub fn catalog(tables: &[&str]) -> Statement {
   exists (
     select from pg_constraint as k
     where k.conrelid = c.oid and k.contype not in ('p', 'n')
+  ) or exists (
+    select from pg_attribute as a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      and a.attnotnull and not a.atthasdef and a.attidentity = ''
+      and a.attname not in ('id', 'data')
   ) as constrained,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
@@ -262,7 +267,7 @@ pub fn catalog(tables: &[&str]) -> Statement {
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
   c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as filled,
-  c.relhasrules or exists (
+  c.relhasrules or c.relrowsecurity or exists (
     select from pg_constraint as k
     where k.confrelid = c.oid
   ) as reacts,

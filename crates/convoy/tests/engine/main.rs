@@ -22,5 +22,6 @@ mod sessions;
 mod shared;
 mod socket;
 mod store;
+mod table_traits;
 mod transactions;
 mod unwatched;
