@@ -20,5 +20,6 @@ mod panics;
 mod postgres_as_oracle;
 mod reconnects;
 mod server_process;
+mod session_settings;
 mod subscribe_race;
 mod tokens;
