@@ -33,7 +33,6 @@ use setup::Setup;
 pub use transaction::{CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
-use crate::mistakes::Mistake;
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
@@ -80,8 +79,7 @@ impl Postgres {
             );
         }
         let reach = Reach::new();
-        let keeps = config.mistakes.has(Mistake::KeepSession);
-        let pool = |setup, size| Pool::new(&options, setup, sessions, size, keeps, reach.clone());
+        let pool = |setup, size| Pool::new(&options, setup, sessions, size, config.mistakes.clone(), reach.clone());
         Ok(Postgres {
             readers: pool(Setup::reading(limits), config.pool_size),
             writers: pool(Setup::writing(limits), config.pool_size),

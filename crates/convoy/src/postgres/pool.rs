@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::raw_reads::Remembered;
 use super::{DbError, Isolation, Session, Sessions, Setup};
+use crate::mistakes::Mistakes;
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -37,8 +38,7 @@ struct Inner {
     /// How each transaction sets up its session, where that is lent.
     setup: Option<Arc<Setup>>,
     isolation: Isolation,
-    /// What `raw` leaves in a session stays there; a mistake.
-    keeps: bool,
+    mistakes: Mistakes,
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used on top. Never locked across an await.
@@ -54,7 +54,7 @@ impl Pool {
         setup: Setup,
         sessions: Sessions,
         size: usize,
-        keeps: bool,
+        mistakes: Mistakes,
         reach: Arc<Reach>,
     ) -> Pool {
         let isolation = setup.isolation;
@@ -65,7 +65,7 @@ impl Pool {
         let permits = Arc::new(Semaphore::new(size));
         let idle = Mutex::new(Vec::with_capacity(size));
         let remembered = Remembered::default();
-        Pool { inner: Arc::new(Inner { options, setup, isolation, keeps, reach, permits, idle, remembered }) }
+        Pool { inner: Arc::new(Inner { options, setup, isolation, mistakes, reach, permits, idle, remembered }) }
     }
 
     /// What transactions on its sessions see of others.
@@ -85,7 +85,7 @@ impl Pool {
             Some(session) => (session, false),
             None => {
                 let mut session = Session::new(self.connect().await?, self.inner.setup.clone());
-                session.keeps = self.inner.keeps;
+                session.mistakes = self.inner.mistakes.clone();
                 (session, true)
             }
         };

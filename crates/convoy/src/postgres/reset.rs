@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, Either, Executor, Row as _};
 
 use super::{DbError, Session};
+use crate::mistakes::Mistake;
 use crate::sql::session::{Script, prepared};
 
 impl Session {
@@ -25,7 +26,7 @@ impl Session {
     /// Adds the end of such a transaction in a session of ours.
     pub(super) fn add_end(&self, script: &mut Script, how: &'static str) {
         script.ended(how);
-        if !self.keeps {
+        if !self.mistakes.has(Mistake::KeepSession) {
             script.clean(how);
         }
     }
@@ -62,7 +63,7 @@ impl Session {
                 Ok(rows)
             }
             None => {
-                if !self.is_lent() && !self.keeps {
+                if !self.is_lent() && !self.mistakes.has(Mistake::KeepSession) {
                     self.tainted |= !self.is_as_left(last.as_ref());
                 }
                 Ok(rows)

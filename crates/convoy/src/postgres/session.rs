@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, 
 
 use super::raw_reads::RawReads;
 use super::{DbError, Isolation, Row, Setup, row};
+use crate::mistakes::{Mistake, Mistakes};
 use crate::op::Raw;
 use crate::sql::plan::Plan;
 use crate::sql::{self, Statement};
@@ -32,15 +33,15 @@ pub struct Session {
     pub(super) ran_raw: bool,
     /// It is not to be used again: what is in it is no longer known.
     pub tainted: bool,
-    /// What a commit leaves in it stays; a mistake.
-    pub(super) keeps: bool,
+    /// Those that its engine was opened with.
+    pub(super) mistakes: Mistakes,
 }
 
 impl Session {
     /// A session of ours.
     pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
         let prepared = VecDeque::new();
-        Session { connection, setup, prepared, ran_raw: false, tainted: false, keeps: false }
+        Session { connection, setup, prepared, ran_raw: false, tainted: false, mistakes: Mistakes::default() }
     }
 
     /// Whether it is lent for one transaction at a time.
@@ -187,7 +188,8 @@ impl Session {
             self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
             self.prepared.push_back(name);
         }
-        let mut script = sql::raw::execute(raw, logged.then(rand::random));
+        let marked = logged && !self.mistakes.has(Mistake::TrustMark);
+        let mut script = sql::raw::execute(raw, marked.then(rand::random));
         if let Some(isolation) = alone {
             script = script.begun(isolation.begin());
             self.add_end(&mut script, isolation.end());

@@ -10,6 +10,7 @@ mod bad_callers;
 mod barrier;
 mod chat;
 mod emptied_by_hand;
+mod forged_marks;
 mod idle_and_slow;
 mod lane;
 mod listener_storm;

@@ -76,6 +76,24 @@ async fn within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     Ok(ran)
 }
 
+fn count() -> Value {
+    json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
+/// How many rows a user sees, by `raw` and as documents.
+async fn own(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(raw("select set_config('app.user', $1, true)", &json!([input["user"]]))).await?;
+    let rows = ctx.op(raw("select count(*)::int as n from messages", &json!([]))).await?;
+    Ok(json!([rows[0]["n"], ctx.op(count()).await?]))
+}
+
+async fn own_within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(json!({ "op": "begin" })).await?;
+    let seen = own(ctx.clone(), input).await?;
+    ctx.op(json!({ "op": "commit" })).await?;
+    Ok(seen)
+}
+
 async fn state(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
     Ok(ctx.op(raw(STATE, &json!([]))).await?[0]["state"].clone())
 }
@@ -97,20 +115,15 @@ fn functions() -> Functions {
         .add(json!({ "name": "apartWithin", "kind": "mutation", "transaction": false }), within)
         .add(json!({ "name": "stateOfApart", "kind": "mutation", "transaction": false }), state)
         .action("action", leaks)
+        .query("own.query", own)
+        .mutation("own.mutation", own)
+        .add(json!({ "name": "own.apart", "kind": "mutation", "transaction": false }), own_within)
         .mutation("documents.add", |ctx, input| async move {
             let id = json!(ctx.insert("messages", input).await?);
-            ctx.op(
-                json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null }),
-            )
-            .await?;
+            ctx.op(count()).await?;
             Ok(id)
         })
-        .query("documents.count", |ctx, _| async move {
-            ctx.op(
-                json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null }),
-            )
-            .await
-        })
+        .query("documents.count", |ctx, _| async move { ctx.op(count()).await })
 }
 
 async fn send(app: &App, kind: &str, name: &str, args: &Value) -> Value {
@@ -158,6 +171,69 @@ async fn nothing_stays(db: &TestDb, app: &App, then: &str) {
             assert_eq!(send(app, "query", "documents.count", &json!({})).await, json!(sent), "{name}, {function}");
         }
     }
+}
+
+/// A caller who goes away while the function waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hangs_up_leaves_nothing() {
+    let db = TestDb::new().await;
+    let limits = json!({ "queryMs": 300, "mutationMs": 300, "actionMs": 300 });
+    let app = serve(&db, json!({ "poolSize": 1, "limits": limits })).await;
+    found(&app).await;
+    let clean = found(&app).await;
+    let sql = "select pg_advisory_lock(7), set_config('app.user', 'ann', false), set_config('search_path', 'pg_catalog', false)";
+    let mut psql = db.psql().await;
+    let locks = "select count(*)::text from pg_locks where locktype = 'advisory' and objid = 7
+        and database = (select oid from pg_database where datname = current_database())";
+    for (kind, function) in KINDS {
+        let (client, path) = (app.client(), format!("/api/{kind}/{function}"));
+        // Without a transaction the lock is there as long as its statement runs.
+        let alone = matches!(function, "query" | "apart" | "action");
+        let sql = if alone { format!("{sql}, pg_sleep(60)::text") } else { sql.to_owned() };
+        let args = json!({ "sql": sql, "then": "hang up" }).to_string();
+        let call = tokio::spawn(async move { client.send(Method::POST, &path, args).await });
+        convoy_testkit::within(async { while psql.column(locks).await != ["1"] {} }).await;
+        call.abort();
+        convoy_testkit::within(async { while psql.column(locks).await != ["0"] {} }).await;
+        assert_eq!(found(&app).await, clean, "{function}");
+    }
+    app.engine.close().await;
+}
+
+/// A setting for one call's transaction, which is what policies ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_security_holds_for_two_users_on_one_connection() {
+    let db = TestDb::new().await;
+    let role = format!("member_{}", convoy::id::mint().simple());
+    let mut psql = db.psql().await;
+    psql.run(&format!(
+        "create role {role} login password 'x';
+         do $$ begin execute format('alter database %I owner to {role}', current_database()); end $$;
+         alter schema public owner to {role}"
+    ))
+    .await;
+    let url = db.url();
+    let (_, place) = url.rsplit_once('@').expect("a role");
+    let app = serve(&db, json!({ "databaseUrl": format!("postgres://{role}:x@{place}"), "poolSize": 1 })).await;
+    psql.run(
+        r#"insert into messages (data) values ('{"owner": "ann"}'), ('{"owner": "bob"}'), ('{"owner": "bob"}');
+        alter table messages enable row level security; alter table messages force row level security;
+        create policy own on messages using (data ->> 'owner' = current_setting('app.user', true))"#,
+    )
+    .await;
+    for call in 0..40 {
+        let (user, own) = if call % 2 == 0 { ("ann", 1) } else { ("bob", 2) };
+        for (kind, name) in [("query", "own.query"), ("mutation", "own.mutation"), ("mutation", "own.apart")] {
+            assert_eq!(send(&app, kind, name, &json!({ "user": user })).await, json!([own, own]), "{user}, {name}");
+            assert_eq!(send(&app, "query", "documents.count", &json!({})).await, json!(0), "after {name}");
+        }
+    }
+    app.engine.close().await;
+    let drop = format!(
+        "do $$ begin execute format('alter database %I owner to current_user', current_database()); end $$;
+        reassign owned by {role} to current_user; drop owned by {role}; drop role {role}"
+    );
+    psql.run(&drop).await;
 }
 
 fn one_connection() -> Value {
