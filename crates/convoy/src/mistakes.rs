@@ -41,6 +41,10 @@ pub enum Mistake {
     ShareRegardless,
     /// Whether a result depends on who asks is decided by its first run.
     ShareByFirstRun,
+    /// What `raw` leaves in a session when it commits is there for the next call.
+    KeepSession,
+    /// A statement by `raw` that marks its transaction as the engine's is not noticed.
+    TrustMark,
     /// All who wait for the first run of a query wait for the one that has begun,
     /// whatever becomes of it.
     WaitForTheFirst,

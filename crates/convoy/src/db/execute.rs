@@ -164,7 +164,7 @@ impl Executor {
                 self.progressed(ops.len(), out.len());
                 continue;
             }
-            self.dirty |= op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only);
+            self.dirty |= op.writes() || matches!(op, Op::Raw(_));
             match op {
                 Op::Get { .. } => self.gets(access, &ops, out).await?,
                 Op::Insert { table, .. } => self.inserts(access, table, &ops, out).await?,

@@ -49,6 +49,8 @@ pub struct Function {
     fails_late: AtomicBool,
     /// It once wrote by `raw`, of which only the log says what.
     writes_raw: AtomicBool,
+    /// It once ran `raw`, so no other call is in its transaction.
+    runs_raw: AtomicBool,
 }
 
 /// The kinds of functions.
@@ -133,6 +135,7 @@ impl Program {
                     needs_transaction: AtomicBool::new(false),
                     fails_late: AtomicBool::new(false),
                     writes_raw: AtomicBool::new(false),
+                    runs_raw: AtomicBool::new(false),
                 };
                 (name, Arc::new(function))
             })
@@ -148,6 +151,7 @@ impl Program {
             needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
             writes_raw: AtomicBool::new(false),
+            runs_raw: AtomicBool::new(false),
         });
         Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host, dev })
     }
@@ -205,6 +209,16 @@ impl Function {
         self.needs_snapshot.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it may run `raw`, which changes settings for the rest of a transaction.
+    pub fn runs_raw(&self) -> bool {
+        self.runs_raw.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that it runs `raw`.
+    pub fn ran_raw(&self) {
+        self.runs_raw.store(true, Ordering::Relaxed);
+    }
+
     /// Whether some of what it writes is known only by reading the log.
     pub fn writes_raw(&self) -> bool {
         self.writes_raw.load(Ordering::Relaxed)
@@ -253,6 +267,7 @@ pub(super) mod tests {
             needs_transaction: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
             writes_raw: AtomicBool::new(false),
+            runs_raw: AtomicBool::new(false),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Run {
     /// It has asked for something a draft cannot answer: from then on it asks
     /// Postgres, which also keeps its savepoints.
     undrafted: bool,
+    /// Other calls may be in its transaction.
+    pub shared: bool,
     /// How long the draft's journal was when it began.
     pub mark: usize,
     deadline: Instant,
@@ -66,6 +68,7 @@ impl Run {
             executor,
             draft: None,
             undrafted: false,
+            shared: false,
             mark: 0,
             deadline,
             savepoints: Vec::new(),
@@ -81,6 +84,15 @@ impl Run {
         };
         if ops.iter().flatten().any(|op| matches!(op, Op::Raw(raw) if !raw.read_only)) {
             self.request.function.wrote_raw();
+        }
+        if ops.iter().flatten().any(|op| matches!(op, Op::Raw(_))) {
+            self.request.function.ran_raw();
+            // What it sets holds for the rest of the transaction.
+            if self.shared {
+                let code = crate::error::Code::Unavailable;
+                self.call.give_up(Failure::new(code, "this run starts again in a transaction of its own"));
+                return Err(Over::Unfit);
+            }
         }
         let heals = matches!(ops.first(), Some(Ok(Op::Control(Control::RollbackTo(_)))));
         if let Some(failure) = self.broken.as_ref().filter(|_| !heals) {

@@ -8,6 +8,7 @@ mod listener;
 mod outcome;
 mod pool;
 mod raw_reads;
+mod reset;
 mod row;
 mod session;
 mod setup;
@@ -78,7 +79,7 @@ impl Postgres {
             );
         }
         let reach = Reach::new();
-        let pool = |setup, size| Pool::new(&options, setup, sessions, size, reach.clone());
+        let pool = |setup, size| Pool::new(&options, setup, sessions, size, config.mistakes.clone(), reach.clone());
         Ok(Postgres {
             readers: pool(Setup::reading(limits), config.pool_size),
             writers: pool(Setup::writing(limits), config.pool_size),
@@ -176,37 +177,53 @@ fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
 }
 
 impl Pool {
-    /// Runs a statement of the user's own by itself.
+    /// Runs a statement of the user's own by itself, in a transaction: a reader's is
+    /// rolled back.
     pub async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         let mut lease = self.acquire().await?;
-        let result = lease.raw(raw, look, false).await;
+        let result = lease.raw_alone(raw, look, self.isolation()).await;
         leave_if_sound(&mut lease, &result);
         result
     }
 }
 
 impl Lease {
-    async fn raw(&mut self, raw: &Raw, look: Look, in_transaction: bool) -> Result<RawRows, DbError> {
-        let known = if look == Look::AtReads { self.remembered().get(raw) } else { Some(RawReads::Everything) };
+    async fn raw_alone(&mut self, raw: &Raw, look: Look, isolation: Isolation) -> Result<RawRows, DbError> {
+        let known = self.known(raw, look);
         let session = self.enter();
-        if !in_transaction {
-            session.begin_alone().await?;
+        if let (false, Some(reads)) = (session.is_lent(), known) {
+            return Ok(RawRows { rows: session.raw_alone(raw, isolation).await?, reads });
         }
-        let mut result = session.raw(raw).await;
-        let mut reads = known.clone();
-        if reads.is_none() && result.is_ok() {
-            match session.look(raw, in_transaction).await {
-                Ok(found) => reads = Some(found),
-                Err(error) => result = Err(error),
+        session.begin(isolation).await?;
+        match self.raw_within(raw, look, isolation == Isolation::Serializable).await {
+            Ok(rows) => self.enter().end(isolation.end()).await.map(|()| rows),
+            Err(error) if error.connection_lost() => Err(error),
+            Err(error) => {
+                self.enter().end("rollback").await?;
+                Err(error)
             }
         }
-        if !in_transaction {
-            result = session.end_alone(result).await;
-        }
-        if let (None, Some(found)) = (known, &reads) {
-            self.remembered().note(raw, found.clone());
-        }
-        Ok(RawRows { rows: result?, reads: reads.unwrap_or(RawReads::Everything) })
+    }
+
+    /// Runs it in the transaction that is open; it may write where `logged`.
+    async fn raw_within(&mut self, raw: &Raw, look: Look, logged: bool) -> Result<RawRows, DbError> {
+        let known = self.known(raw, look);
+        let session = self.enter();
+        let rows = session.raw(raw, logged).await?;
+        let reads = match known {
+            Some(reads) => reads,
+            None => {
+                let found = session.look(raw).await?;
+                self.remembered().note(raw, found.clone());
+                found
+            }
+        };
+        Ok(RawRows { rows, reads })
+    }
+
+    /// What is known of what it reads, where that matters.
+    fn known(&self, raw: &Raw, look: Look) -> Option<RawReads> {
+        if look == Look::AtReads { self.remembered().get(raw) } else { Some(RawReads::Everything) }
     }
 }
 

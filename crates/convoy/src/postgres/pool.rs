@@ -16,7 +16,8 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::raw_reads::Remembered;
-use super::{DbError, Session, Sessions, Setup};
+use super::{DbError, Isolation, Session, Sessions, Setup};
+use crate::mistakes::Mistakes;
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -36,6 +37,8 @@ struct Inner {
     options: PgConnectOptions,
     /// How each transaction sets up its session, where that is lent.
     setup: Option<Arc<Setup>>,
+    isolation: Isolation,
+    mistakes: Mistakes,
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used on top. Never locked across an await.
@@ -46,14 +49,28 @@ struct Inner {
 
 impl Pool {
     /// A pool of at most `size` connections, none of them open yet.
-    pub fn new(base: &PgConnectOptions, setup: Setup, sessions: Sessions, size: usize, reach: Arc<Reach>) -> Pool {
+    pub fn new(
+        base: &PgConnectOptions,
+        setup: Setup,
+        sessions: Sessions,
+        size: usize,
+        mistakes: Mistakes,
+        reach: Arc<Reach>,
+    ) -> Pool {
+        let isolation = setup.isolation;
         let (options, setup) = match sessions {
             Sessions::Ours => (setup.options(base), None),
             Sessions::Lent => (base.clone(), Some(Arc::new(setup))),
         };
         let permits = Arc::new(Semaphore::new(size));
         let idle = Mutex::new(Vec::with_capacity(size));
-        Pool { inner: Arc::new(Inner { options, setup, reach, permits, idle, remembered: Remembered::default() }) }
+        let remembered = Remembered::default();
+        Pool { inner: Arc::new(Inner { options, setup, isolation, mistakes, reach, permits, idle, remembered }) }
+    }
+
+    /// What transactions on its sessions see of others.
+    pub(super) fn isolation(&self) -> Isolation {
+        self.inner.isolation
     }
 
     /// Takes an idle connection, or opens one. Waits when all are taken.
@@ -66,7 +83,11 @@ impl Pool {
         };
         let (session, fresh) = match self.idle().await {
             Some(session) => (session, false),
-            None => (Session::new(self.connect().await?, self.inner.setup.clone()), true),
+            None => {
+                let mut session = Session::new(self.connect().await?, self.inner.setup.clone());
+                session.mistakes = self.inner.mistakes.clone();
+                (session, true)
+            }
         };
         Ok(Lease { session: Some(session), busy: false, fresh, pool: self.clone(), _permit: permit })
     }

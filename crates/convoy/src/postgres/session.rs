@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, 
 
 use super::raw_reads::RawReads;
 use super::{DbError, Isolation, Row, Setup, row};
+use crate::mistakes::{Mistake, Mistakes};
 use crate::op::Raw;
 use crate::sql::plan::Plan;
 use crate::sql::{self, Statement};
@@ -27,15 +28,25 @@ pub struct Session {
     setup: Option<Arc<Setup>>,
     /// The user's statements it has prepared, the oldest first; where it is lent,
     /// those of the present transaction.
-    prepared: VecDeque<String>,
-    /// It is not to be used again: what it has prepared is no longer known.
+    pub(super) prepared: VecDeque<String>,
+    /// A statement of the user's own has run in the present transaction.
+    pub(super) ran_raw: bool,
+    /// It is not to be used again: what is in it is no longer known.
     pub tainted: bool,
+    /// Those that its engine was opened with.
+    pub(super) mistakes: Mistakes,
 }
 
 impl Session {
     /// A session of ours.
     pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
-        Session { connection, setup, prepared: VecDeque::new(), tainted: false }
+        let prepared = VecDeque::new();
+        Session { connection, setup, prepared, ran_raw: false, tainted: false, mistakes: Mistakes::default() }
+    }
+
+    /// Whether it is lent for one transaction at a time.
+    pub(super) fn is_lent(&self) -> bool {
+        self.setup.is_some()
     }
 
     /// Runs a statement and gives its rows.
@@ -74,11 +85,10 @@ impl Session {
 
     /// Ends one, by `commit` or `rollback`.
     pub async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
-        if self.setup.is_none() || self.prepared.is_empty() {
-            return self.execute(how).await;
+        match self.ran_raw {
+            true => self.end_clean(how).await,
+            false => self.execute(how).await,
         }
-        let prepared: Vec<String> = self.prepared.drain(..).collect();
-        self.tell(sql::session::end(how, &prepared)).await
     }
 
     /// Before something that is to run by itself.
@@ -102,9 +112,10 @@ impl Session {
         }
     }
 
-    /// Runs a statement of the user's own. Each row is a JSON object.
-    pub async fn raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
-        let result = self.prepared_raw(raw).await.map_err(DbError::of_raw);
+    /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
+    /// It may write where `logged`.
+    pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
+        let result = self.prepared_raw(raw, logged, None).await.map_err(DbError::of_raw);
         // One that is lent forgets all it has prepared as its transaction ends.
         if result.is_err() && self.setup.is_none() {
             self.tainted = true;
@@ -112,10 +123,18 @@ impl Session {
         result
     }
 
-    /// Finds out what a statement reads that has just run here.
-    pub async fn look(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
-        let in_transaction = in_transaction || self.setup.is_some();
-        let looked = self.ask_plan(raw, in_transaction).await;
+    /// The same in a transaction of its own, in one message where it is prepared. Only in a
+    /// session of ours.
+    pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
+        let logged = isolation == Isolation::Serializable;
+        let result = self.prepared_raw(raw, logged, Some(isolation)).await.map_err(DbError::of_raw);
+        self.tainted |= result.is_err();
+        result
+    }
+
+    /// Finds out what a statement reads that has just run here, in a transaction.
+    pub async fn look(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
+        let looked = self.ask_plan(raw).await;
         let looked = match looked {
             Err(error) if error.connection_lost() => return Err(error),
             Err(error) => {
@@ -124,15 +143,12 @@ impl Session {
             }
             Ok(reads) => reads,
         };
-        if in_transaction {
-            self.execute(sql::raw::LOOKED).await?;
-        }
+        self.execute(sql::raw::LOOKED).await?;
         Ok(looked)
     }
 
-    async fn ask_plan(&mut self, raw: &Raw, in_transaction: bool) -> Result<RawReads, DbError> {
-        let scope = if in_transaction { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session };
-        let (text, _) = sql::raw::explain(raw, scope).into_parts();
+    async fn ask_plan(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
+        let (text, _) = sql::raw::explain(raw).into_parts();
         let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
         let explained: &str = rows
             .first()
@@ -152,12 +168,14 @@ impl Session {
         Ok(RawReads::Tables(row.texts(1)?.into_iter().map(Arc::from).collect()))
     }
 
-    /// How far what is set here reaches.
-    fn scope(&self) -> sql::raw::Scope {
-        if self.setup.is_some() { sql::raw::Scope::Transaction } else { sql::raw::Scope::Session }
-    }
-
-    async fn prepared_raw(&mut self, raw: &Raw) -> Result<Vec<String>, DbError> {
+    /// Where `alone`, it has a transaction of its own, which this begins and ends.
+    async fn prepared_raw(
+        &mut self,
+        raw: &Raw,
+        logged: bool,
+        alone: Option<Isolation>,
+    ) -> Result<Vec<String>, DbError> {
+        self.ran_raw = true;
         let name = sql::raw::name(raw);
         if !self.prepared.contains(&name) {
             if self.prepared.len() >= PREPARED
@@ -170,8 +188,13 @@ impl Session {
             self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
             self.prepared.push_back(name);
         }
-        let (text, _) = sql::raw::execute(raw, self.scope()).into_parts();
-        let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
+        let marked = logged && !self.mistakes.has(Mistake::TrustMark);
+        let mut script = sql::raw::execute(raw, marked.then(rand::random));
+        if let Some(isolation) = alone {
+            script = script.begun(isolation.begin());
+            self.add_end(&mut script, isolation.end());
+        }
+        let rows = self.run_script(script).await?;
         rows.iter().map(object).collect()
     }
 }

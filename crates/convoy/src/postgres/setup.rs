@@ -36,7 +36,8 @@ pub enum Sessions {
 #[derive(Debug, Clone)]
 pub struct Setup {
     settings: Vec<(&'static str, String)>,
-    isolation: Isolation,
+    /// What its transactions see of others.
+    pub isolation: Isolation,
 }
 
 impl Setup {
@@ -94,13 +95,9 @@ impl Setup {
         sql::session::begin(self.isolation.begin(), &self.settings)
     }
 
-    /// Ends one of a single statement. What only reads is undone, so that nothing of
-    /// it stays in the session, whatever functions it has called.
+    /// Ends one of a single statement.
     pub fn end(&self) -> &'static str {
-        match self.isolation {
-            Isolation::Snapshot => "rollback",
-            Isolation::Serializable => "commit",
-        }
+        self.isolation.end()
     }
 }
 

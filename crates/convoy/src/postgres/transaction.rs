@@ -35,6 +35,15 @@ impl Isolation {
             Isolation::Snapshot => "begin isolation level repeatable read, read only",
         }
     }
+
+    /// How a transaction of one statement ends. What only reads is undone, so that
+    /// nothing of it stays in the session, whatever functions it has called.
+    pub(super) fn end(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "commit",
+            Isolation::Snapshot => "rollback",
+        }
+    }
 }
 
 /// An open transaction.
@@ -79,18 +88,15 @@ impl Transaction {
         if raw.read_only {
             return self.raw_read_only(raw).await;
         }
-        // What only reads carries no mark.
-        if self.isolation == Isolation::Serializable {
-            self.lease.enter().fetch(sql::raw::unmark()).await?;
-        }
-        self.lease.raw(raw, look, true).await
+        let logged = self.isolation == Isolation::Serializable;
+        self.lease.raw_within(raw, look, logged).await
     }
 
     /// A transaction that was made read-only stays so, except by going back.
     async fn raw_read_only(&mut self, raw: &Raw) -> Result<RawRows, DbError> {
         let session = self.lease.enter();
         session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
-        let rows = session.raw(raw).await;
+        let rows = session.raw(raw, false).await;
         // Also after an error, which then is that statement's and nobody else's.
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
             session.execute("rollback to savepoint convoy_read_only").await?;

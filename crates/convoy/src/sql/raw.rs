@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::Plan;
+use super::session::Script;
 use super::{Bind, Statement};
 use crate::op::Raw;
 
@@ -23,25 +24,35 @@ pub fn prepare(raw: &Raw) -> Statement {
     sql
 }
 
-/// How far a setting reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The session, which is ours.
-    Session,
-    /// The transaction: the session is lent.
-    Transaction,
-}
-
-/// Runs it with its values. Our sessions plan a statement once, for values
-/// unknown; what the user's is best planned for, nobody knows but Postgres.
-pub fn execute(raw: &Raw, scope: Scope) -> Statement {
-    let mut sql = Statement::new();
-    let set = match scope {
-        Scope::Session => "set plan_cache_mode = ",
-        Scope::Transaction => "set local plan_cache_mode = ",
-    };
-    sql.push(set).push("auto; ").executed(raw).push("; ").push(set).push("force_generic_plan");
-    sql
+/// Runs it with its values, inside a transaction. Our sessions plan a statement once,
+/// for values unknown; what the user's is best planned for, nobody knows but Postgres.
+///
+/// Where it may write, the triggers log it like any other writer's: the mark is set to
+/// a random value, `mark`, which no transaction has. A statement that changes the mark
+/// to its own transaction's silences the triggers, so then every table counts as
+/// changed.
+pub fn execute(raw: &Raw, mark: Option<u128>) -> Script {
+    let mut script = Script::default();
+    if let Some(mark) = mark {
+        script.then("set local convoy.writer = ").literal(&format!("{mark:032x}"));
+    }
+    script.then("set local plan_cache_mode = auto");
+    script.rows_of(|sql| sql.executed(raw));
+    script.then("set local plan_cache_mode = force_generic_plan");
+    if let Some(mark) = mark {
+        script.then("do $$ begin\nif current_setting('convoy.writer', true) is distinct from ");
+        script.sql.literal(&format!("{mark:032x}")).push(
+            " then
+  insert into _convoy.changes (tab)
+  select distinct c.relname
+  from pg_catalog.pg_trigger as t
+  join pg_catalog.pg_class as c on c.oid = t.tgrelid
+  where t.tgname = '_convoy_insert';
+end if;
+end $$",
+        );
+    }
+    script
 }
 
 impl Statement {
@@ -65,11 +76,8 @@ impl Statement {
 
 /// Asks how it would be run, one row of JSON. Planned for values unknown, as our
 /// sessions do; a plan for the values at hand may leave out what others need.
-pub fn explain(raw: &Raw, scope: Scope) -> Statement {
-    let mut sql = Statement::new();
-    if scope == Scope::Transaction {
-        sql.push("savepoint convoy_look; ");
-    }
+pub fn explain(raw: &Raw) -> Statement {
+    let mut sql = Statement::fixed("savepoint convoy_look; ");
     sql.push("explain (verbose, format json) ").executed(raw);
     sql
 }
@@ -179,12 +187,6 @@ pub fn deallocate(name: &str) -> Statement {
     let mut sql = Statement::new();
     sql.push("deallocate ").ident(name);
     sql
-}
-
-/// Counts this transaction as a stranger's again, so that the triggers log what
-/// the user's statement does.
-pub fn unmark() -> Statement {
-    Statement::fixed("select set_config('convoy.writer', '', true)")
 }
 
 fn body(raw: &Raw) -> &str {

@@ -17,23 +17,124 @@ pub fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statem
     sql
 }
 
-/// Ends a transaction and leaves nothing prepared in the session. For the simple
-/// protocol, whose statements all reach the same session; but what follows one that
-/// fails is not run, and a commit may fail, while a transaction that failed takes
-/// nothing but its end.
-pub fn end(end: &'static str, prepared: &[String]) -> Statement {
-    let mut sql = Statement::new();
-    let end_first = end == "rollback";
-    if end_first {
-        sql.push(end).push("; ");
+/// Several statements in one message of the simple protocol, which all reach the same
+/// session. What follows one that fails is not run.
+#[derive(Debug, Default)]
+pub struct Script {
+    /// The text so far.
+    pub sql: Statement,
+    statements: usize,
+    /// Which of them gives the rows that are asked for.
+    pub rows: Option<usize>,
+    /// Which of them ends the transaction.
+    pub end: Option<usize>,
+}
+
+impl Script {
+    /// Adds a statement, or the beginning of one.
+    pub fn then(&mut self, text: &'static str) -> &mut Statement {
+        if self.statements > 0 {
+            self.sql.push("; ");
+        }
+        self.statements += 1;
+        self.sql.push(text)
     }
-    for name in prepared {
-        sql.push("deallocate ").ident(name).push("; ");
+
+    /// Adds the statement whose rows are asked for.
+    pub fn rows_of(&mut self, statement: impl FnOnce(&mut Statement) -> &mut Statement) {
+        self.rows = Some(self.statements);
+        statement(self.then(""));
     }
-    if !end_first {
-        sql.push(end);
+
+    /// Begins a transaction before all of it.
+    pub fn begun(mut self, begin: &'static str) -> Script {
+        let mut script = Script { statements: self.statements + 1, ..Script::default() };
+        script.sql.push(begin).push("; ").text.push_str(&std::mem::take(&mut self.sql.text));
+        script.rows = self.rows.map(|at| at + 1);
+        script
     }
-    sql
+
+    /// Adds the end of the transaction, by `commit` or `rollback`.
+    pub fn ended(&mut self, how: &'static str) {
+        self.end = Some(self.statements);
+        self.then(how);
+    }
+
+    /// Adds what undoes in a session of ours what statements of the user's own left
+    /// there, after the transaction they were in has ended. The last statement tells what
+    /// is prepared now, see [`prepared`].
+    pub fn clean(&mut self, how: &'static str) {
+        if how == "commit" {
+            self.all(&RESET);
+        }
+        self.then(UNLOCK_AND_COUNT);
+    }
+
+    /// The end of a transaction in a session that is lent, which leaves nothing there:
+    /// where the commit fails, what no rollback undoes is gone already.
+    pub fn end_lent(how: &'static str) -> Script {
+        let mut script = Script::default();
+        if how == "commit" {
+            script.all(&UNLOCK);
+        }
+        script.ended(how);
+        if how == "commit" {
+            script.all(&RESET);
+            script.all(&RESET_LENT);
+        }
+        script.all(&UNLOCK);
+        script
+    }
+
+    fn all(&mut self, texts: &[&'static str]) {
+        for text in texts {
+            self.then(text);
+        }
+    }
+}
+
+/// What a transaction that commits may leave in its session, and a rollback undoes. The
+/// settings of the start-up message and its options are what `reset` returns to.
+const RESET: [&str; 7] = [
+    "reset session authorization",
+    "reset role",
+    "reset all",
+    "unlisten *",
+    "close all",
+    "discard temp",
+    "discard sequences",
+];
+
+/// The start-up settings of the driver. Those of a pooler's session are the pooler's.
+const RESET_LENT: [&str; 4] = [
+    "set datestyle = 'ISO, MDY'",
+    "set client_encoding = 'UTF8'",
+    "set timezone = 'UTC'",
+    "set application_name = 'convoy'",
+];
+
+/// What a rollback does not undo. Statements that a pooler has prepared are not made by
+/// PREPARE, and stay.
+const UNLOCK: [&str; 2] = [
+    "select pg_catalog.pg_advisory_unlock_all()",
+    "do $$ declare prepared text; begin
+  for prepared in select name from pg_catalog.pg_prepared_statements where from_sql loop
+    execute pg_catalog.format('deallocate %I', prepared);
+  end loop;
+end $$",
+];
+
+/// The same in a session of ours, where the engine's own stay prepared.
+const UNLOCK_AND_COUNT: &str = "select pg_catalog.pg_advisory_unlock_all(), \
+    pg_catalog.concat_ws(' ', count(*) filter (where not from_sql), \
+    count(*) filter (where from_sql and name ~ '^convoy_[0-9a-f]{32}$'), \
+    count(*) filter (where from_sql and name !~ '^convoy_[0-9a-f]{32}$')) \
+    from pg_catalog.pg_prepared_statements";
+
+/// What [`Script::clean`] tells where nothing but ours is prepared: so many by the
+/// driver, and so many of the user's by us.
+pub fn prepared(by_driver: usize, by_us: usize) -> String {
+    format!("{by_driver} {by_us} 0")
 }
 
 #[cfg(test)]
@@ -47,9 +148,10 @@ mod tests {
             begin("begin isolation level serializable", &settings).text(),
             "begin isolation level serializable; set local statement_timeout = '10'; set local plan_cache_mode = 'auto'"
         );
-        let prepared = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(end("commit", &prepared).text(), r#"deallocate "a"; deallocate "b"; commit"#);
-        assert_eq!(end("rollback", &prepared).text(), r#"rollback; deallocate "a"; deallocate "b"; "#);
-        assert_eq!(end("commit", &[]).text(), "commit");
+        for how in ["commit", "rollback"] {
+            let script = Script::end_lent(how);
+            let statements: Vec<&str> = script.sql.text().split("; ").collect();
+            assert_eq!(statements[script.end.expect("an end")], how);
+        }
     }
 }

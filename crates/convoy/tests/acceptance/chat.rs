@@ -1,7 +1,7 @@
 //! The program most of these tests serve: messages in channels, and marks by which
 //! a test learns how far an engine has come.
 
-use convoy_testkit::{App, Functions, TestDb, table};
+use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
 pub fn tables() -> Value {
@@ -34,7 +34,13 @@ pub fn functions() -> Functions {
         .mutation("messages.remove", |ctx, input| async move {
             ctx.op(json!({ "op": "delete", "table": "messages", "id": input["id"] })).await
         })
+        .mutation("raw", raw)
+        .add(json!({ "name": "rawApart", "kind": "mutation", "transaction": false }), raw)
         .mutation("marks.leave", |ctx, input| async move { Ok(json!(ctx.hold("marks", input))) })
+}
+
+async fn raw(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(json!({ "op": "raw", "text": input["sql"], "values": [], "tables": null })).await
 }
 
 /// Serves the chat with heartbeats that are worth waiting for, and `options`.

@@ -6,6 +6,8 @@ use convoy::Code;
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
+use crate::shared::raw;
+
 pub fn accounts() -> Value {
     json!([
         table("accounts", &[]),
@@ -97,6 +99,15 @@ pub fn functions() -> Functions {
                 ctx.op(set(&json!(own), balance + 1)).await?;
             }
             Ok(Value::Null)
+        })
+        // Says who is set for its transaction, before it sets one itself.
+        .mutation("bank.bumpAs", |ctx, input| async move {
+            let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
+            ctx.op(set(&input["id"], balance + 1)).await?;
+            let who = "select coalesce(current_setting('app.user', true), '') as who";
+            let before = ctx.op(raw(who, &json!([]))).await?[0]["who"].clone();
+            ctx.op(raw("select set_config('app.user', $1, true)", &json!([input["user"]]))).await?;
+            Ok(before)
         })
         .mutation("bank.bumpPlainly", |ctx, input| async move {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");

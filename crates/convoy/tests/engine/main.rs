@@ -16,6 +16,7 @@ mod memory;
 mod nodes;
 mod outside;
 mod pooler;
+mod raw_sessions;
 mod round_trips;
 mod serial_lane;
 mod sessions;

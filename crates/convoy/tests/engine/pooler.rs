@@ -1,13 +1,9 @@
 //! The engine behind a pooler in transaction mode, which lends another session of
 //! Postgres' for each transaction.
 
-use crate::shared::{bodies, functions, tables};
+use crate::shared::{bodies, functions, raw, tables};
 use convoy_testkit::{App, Functions, Pooler, TestDb, table};
 use serde_json::{Value, json};
-
-fn raw(sql: &str, values: &Value) -> Value {
-    json!({ "op": "raw", "text": sql, "values": values, "tables": null })
-}
 
 fn with_raw() -> Functions {
     functions()

@@ -1,6 +1,6 @@
 //! What crosses the wire to Postgres, counted there.
 
-use convoy_testkit::{App, Functions, TestDb, Wire, table};
+use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, Wire, table};
 use serde_json::{Value, json};
 
 fn get(id: &Value) -> Value {
@@ -9,6 +9,11 @@ fn get(id: &Value) -> Value {
 
 fn set(id: &Value, balance: &Value) -> Value {
     json!({ "op": "patch", "table": "accounts", "id": id, "set": { "balance": balance }, "unset": [] })
+}
+
+async fn raw(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
+    let text = "select data from accounts where id = $1";
+    ctx.op(json!({ "op": "raw", "text": text, "values": [convoy::id::mint().to_string()], "tables": ["accounts"] })).await
 }
 
 fn functions() -> Functions {
@@ -42,6 +47,9 @@ fn functions() -> Functions {
             ctx.op(set(&input["to"], &json!(2))).await
         })
         .mutation("touch", |ctx, input| async move { ctx.op(set(&input["a"], &json!(3))).await })
+        .query("raw", raw)
+        .mutation("rawWithin", raw)
+        .add(json!({ "name": "rawApart", "kind": "mutation", "transaction": false }), raw)
         .mutation("nothing", |_, _| async move { Ok(Value::Null) })
         .mutation("scan", |ctx, input| async move {
             ctx.op(
@@ -82,6 +90,10 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
         ("mutation", "slowTransfer", "execute execute execute"),
         // Where a document could refuse a write, writes are not kept back.
         ("mutation", "scan", "begin execute execute execute commit"),
+        // The transaction of a statement by `raw`, and what resets its session.
+        ("query", "raw", "begin"),
+        ("mutation", "rawApart", "begin"),
+        ("mutation", "rawWithin", "begin set commit;"),
         ("query", "twice", "begin execute execute rollback"),
         ("query", "again", "begin execute execute rollback"),
     ] {

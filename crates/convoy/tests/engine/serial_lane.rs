@@ -122,6 +122,31 @@ async fn what_a_lane_wrote_wakes_those_who_watch() {
     app.engine.close().await;
 }
 
+/// Calls of a lane share a transaction, unless a function runs `raw`: what it sets holds
+/// for a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_raw_sets_in_a_lane_holds_for_one_call() {
+    let db = TestDb::new().await;
+    let (app, ids) = bank(&db, 2).await;
+    let bumps = 400;
+    let traffic = Traffic::over(&app, &ids, 8);
+    within(async {
+        for round in 0..bumps / 8 {
+            let input = |n: i32| json!({ "id": ids[0], "user": format!("user {round} {n}") });
+            let calls: Vec<_> = (0..8).map(|n| send(&app, "bank.bumpAs", input(n))).collect();
+            for call in calls {
+                assert_eq!(call.await.expect("an answer").data(), "");
+            }
+        }
+    })
+    .await;
+    assert!(app.engine.stats().in_lanes > 0);
+    traffic.end().await;
+    let books = app.client().query("bank.total", json!({})).await.data();
+    assert_eq!(books["total"], json!(2_000 + bumps));
+    app.engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_throws_after_it_has_written_leaves_nothing_and_costs_nobody_anything() {
     let db = TestDb::new().await;

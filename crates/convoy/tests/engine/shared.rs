@@ -11,6 +11,11 @@ pub fn tables() -> Value {
     ])
 }
 
+/// A statement of the user's own.
+pub fn raw(sql: &str, values: &Value) -> Value {
+    json!({ "op": "raw", "text": sql, "values": values, "tables": null })
+}
+
 pub fn functions() -> Functions {
     Functions::new()
         .query("messages.list", |ctx, input| async move {

@@ -139,13 +139,12 @@ impl Worker {
         let mut drafted = Written::default();
         while finished.len() < MOST && began.elapsed() < LONGEST {
             self.start_some(false);
-            // Whoever has been undone too often shares with nobody.
-            let single = |undone: u32| undone >= UNDONE;
             let joins = self.ahead.front().is_some_and(|next| {
-                finished.is_empty() || !(single(next.waiting.undone) || single(finished[0].waiting.undone))
+                finished.is_empty() || !(next.waiting.is_single() || finished[0].waiting.is_single())
             });
             let Some(mut member) = self.ahead.pop_front_if(|_| joins) else { break };
-            if single(member.waiting.undone) {
+            member.run.shared = !member.waiting.is_single();
+            if !member.run.shared {
                 // What was drafted may be why; now each write is its own.
                 draft = None;
             }
@@ -362,6 +361,14 @@ fn why(error: DbError, finished: &mut [Finished]) -> Undone {
     }
     finished.iter_mut().for_each(|one| one.waiting.undone = UNDONE);
     Undone::Spoiled
+}
+
+impl Waiting {
+    /// Whether it shares a transaction with no other call: it has been undone too often,
+    /// or its function runs `raw`.
+    fn is_single(&self) -> bool {
+        self.undone >= UNDONE || self.request.function.runs_raw()
+    }
 }
 
 impl Run {

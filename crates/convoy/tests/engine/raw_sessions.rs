@@ -1,0 +1,289 @@
+//! What a statement by `raw` leaves in its session of Postgres', and that no later call
+//! finds any of it.
+
+use convoy_testkit::{App, Ctx, Functions, Pooler, TestDb, Thrown, table};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::shared::raw;
+
+/// Makes every leak, by functions, since `raw` prepares its statements.
+const LEAKS: &str = "
+create function run(statement text) returns void language plpgsql as $$ begin execute statement; end $$;
+create table secrets (owner text, secret text);
+insert into secrets values ('ann', 'of ann'), ('bob', 'of bob');
+";
+
+/// Everything that differs in a session that is not as it was.
+const STATE: &str = "select jsonb_build_object(
+  'role', current_user = session_user,
+  'session', session_user = (select usename from pg_stat_activity where pid = pg_backend_pid()),
+  'user', coalesce(current_setting('app.user', true), ''),
+  'settings', (select jsonb_object_agg(name, setting) from pg_settings where name in (
+    'search_path', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'work_mem',
+    'default_transaction_isolation', 'default_transaction_read_only', 'default_transaction_deferrable',
+    'session_replication_role', 'row_security', 'TimeZone', 'DateStyle', 'extra_float_digits', 'application_name',
+    'client_encoding', 'plan_cache_mode', 'role', 'session_authorization')),
+  'locks', (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+  'channels', (select count(*) from pg_listening_channels()),
+  'cursors', (select count(*) from pg_cursors where is_holdable),
+  'temporary', (select count(*) from pg_class where relpersistence = 't'),
+  'prepared', (select count(*) from pg_prepared_statements where from_sql and name not like 'convoy\\_%')
+) as state";
+
+/// Name, statement.
+const CASES: [(&str, &str); 23] = [
+    ("a setting", "select set_config('app.user', 'ann', false)"),
+    ("a setting by SET", "select run('set app.\"user\" = ''ann''')"),
+    ("the search path", "select set_config('search_path', 'pg_catalog', false)"),
+    ("a timeout", "select set_config('statement_timeout', '1', false)"),
+    ("isolation", "select set_config('default_transaction_isolation', 'read uncommitted', false)"),
+    ("a session that writes", "select set_config('default_transaction_read_only', 'off', false)"),
+    ("a session that only reads", "select set_config('default_transaction_read_only', 'on', false)"),
+    ("no triggers", "select set_config('session_replication_role', 'replica', false)"),
+    ("a time zone", "select set_config('timezone', 'Asia/Tokyo', false)"),
+    ("a style of dates", "select set_config('datestyle', 'German', false)"),
+    ("an encoding", "select set_config('client_encoding', 'LATIN1', false)"),
+    ("how plans are made", "select set_config('plan_cache_mode', 'force_custom_plan', false)"),
+    ("a role", "select set_config('role', 'pg_monitor', false)"),
+    ("a role by SET", "select run('set role pg_monitor')"),
+    ("another session's user", "select run('set session authorization pg_monitor')"),
+    ("an advisory lock", "select pg_advisory_lock(7)"),
+    ("a shared advisory lock", "select pg_advisory_lock_shared(7, 8)"),
+    ("a table", "select run('create temp table messages (id int)')"),
+    ("a prepared statement", "select run('prepare mine as select 1')"),
+    ("one of the driver's prepared no more", "select run('deallocate sqlx_s_1')"),
+    ("none prepared", "select run('deallocate all')"),
+    ("a channel", "select run('listen convoy_test')"),
+    ("a cursor", "select run('declare mine cursor with hold for select 1')"),
+];
+
+async fn leaks(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    let ran = ctx.op(raw(input["sql"].as_str().expect("SQL"), &json!([]))).await;
+    match input["then"].as_str() {
+        // Refused where only reading is allowed.
+        _ if ran.is_err() => ran,
+        Some("throw") => Err(Thrown::Broke("as told".into())),
+        Some("hang up") => std::future::pending().await,
+        _ => ran,
+    }
+}
+
+async fn within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(json!({ "op": "begin" })).await?;
+    let ran = leaks(ctx.clone(), input).await?;
+    ctx.op(json!({ "op": "commit" })).await?;
+    Ok(ran)
+}
+
+fn count() -> Value {
+    json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
+/// How many rows a user sees, by `raw` and as documents.
+async fn own(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(raw("select set_config('app.user', $1, true)", &json!([input["user"]]))).await?;
+    let rows = ctx.op(raw("select count(*)::int as n from messages", &json!([]))).await?;
+    Ok(json!([rows[0]["n"], ctx.op(count()).await?]))
+}
+
+async fn own_within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(json!({ "op": "begin" })).await?;
+    let seen = own(ctx.clone(), input).await?;
+    ctx.op(json!({ "op": "commit" })).await?;
+    Ok(seen)
+}
+
+async fn state(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
+    Ok(ctx.op(raw(STATE, &json!([]))).await?[0]["state"].clone())
+}
+
+async fn twice(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+    ctx.op(raw("select 1 as one", &json!([]))).await?;
+    leaks(ctx, input).await
+}
+
+fn functions() -> Functions {
+    Functions::new()
+        .query("query", leaks)
+        .query("queryTwice", twice)
+        .query("stateOfReader", state)
+        .mutation("mutation", leaks)
+        .mutation("mutationTwice", twice)
+        .mutation("stateOfWriter", state)
+        .add(json!({ "name": "apart", "kind": "mutation", "transaction": false }), leaks)
+        .add(json!({ "name": "apartWithin", "kind": "mutation", "transaction": false }), within)
+        .add(json!({ "name": "stateOfApart", "kind": "mutation", "transaction": false }), state)
+        .action("action", leaks)
+        .query("own.query", own)
+        .mutation("own.mutation", own)
+        .add(json!({ "name": "own.apart", "kind": "mutation", "transaction": false }), own_within)
+        .mutation("documents.add", |ctx, input| async move {
+            let id = json!(ctx.insert("messages", input).await?);
+            ctx.op(count()).await?;
+            Ok(id)
+        })
+        .query("documents.count", |ctx, _| async move { ctx.op(count()).await })
+}
+
+async fn send(app: &App, kind: &str, name: &str, args: &Value) -> Value {
+    let reply = app.client().send(Method::POST, &format!("/api/{kind}/{name}"), args.to_string()).await;
+    if reply.status == 200 { reply.data() } else { json!(reply.code()) }
+}
+
+/// What the next calls find, which use the same sessions.
+async fn found(app: &App) -> Value {
+    json!([
+        send(app, "query", "stateOfReader", &json!({})).await,
+        send(app, "mutation", "stateOfWriter", &json!({})).await,
+        send(app, "mutation", "stateOfApart", &json!({})).await,
+    ])
+}
+
+const KINDS: [(&str, &str); 7] = [
+    ("query", "query"),
+    ("query", "queryTwice"),
+    ("mutation", "mutation"),
+    ("mutation", "mutationTwice"),
+    ("mutation", "apart"),
+    ("mutation", "apartWithin"),
+    ("action", "action"),
+];
+
+/// Runs every leak in every kind of function, and compares what later calls find.
+async fn nothing_stays(db: &TestDb, app: &App, then: &str) {
+    db.psql().await.run(LEAKS).await;
+    // Functions that are known to need a snapshot, and statements that are prepared.
+    found(app).await;
+    let clean = found(app).await;
+    let mut sent = 0;
+    for (kind, function) in KINDS {
+        for (name, sql) in CASES {
+            let given = send(app, kind, function, &json!({ "sql": sql, "then": then })).await;
+            let expected = if then == "throw" { json!("INTERNAL") } else { Value::Null };
+            // A statement that forgets itself fails, and one that writes is refused in a query.
+            let refused =
+                if name.starts_with("none") || name.starts_with("one of") { "INTERNAL" } else { "INVALID_ARGS" };
+            assert!(given.is_array() || given == expected || given == json!(refused), "{name}, {function}: {given}");
+            assert_eq!(found(app).await, clean, "{name} is left by {function}");
+            send(app, "mutation", "documents.add", &json!({ "channel": "a" })).await.as_str().expect("an id");
+            sent += 1;
+            assert_eq!(send(app, "query", "documents.count", &json!({})).await, json!(sent), "{name}, {function}");
+        }
+    }
+}
+
+/// A caller who goes away while the function waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hangs_up_leaves_nothing() {
+    let db = TestDb::new().await;
+    let limits = json!({ "queryMs": 300, "mutationMs": 300, "actionMs": 300 });
+    let app = serve(&db, json!({ "poolSize": 1, "limits": limits })).await;
+    found(&app).await;
+    let clean = found(&app).await;
+    let sql = "select pg_advisory_lock(7), set_config('app.user', 'ann', false), set_config('search_path', 'pg_catalog', false)";
+    let mut psql = db.psql().await;
+    let locks = "select count(*)::text from pg_locks where locktype = 'advisory' and objid = 7
+        and database = (select oid from pg_database where datname = current_database())";
+    for (kind, function) in KINDS {
+        let (client, path) = (app.client(), format!("/api/{kind}/{function}"));
+        // Without a transaction the lock is there as long as its statement runs.
+        let alone = matches!(function, "query" | "apart" | "action");
+        let sql = if alone { format!("{sql}, pg_sleep(60)::text") } else { sql.to_owned() };
+        let args = json!({ "sql": sql, "then": "hang up" }).to_string();
+        let call = tokio::spawn(async move { client.send(Method::POST, &path, args).await });
+        convoy_testkit::within(async { while psql.column(locks).await != ["1"] {} }).await;
+        call.abort();
+        convoy_testkit::within(async { while psql.column(locks).await != ["0"] {} }).await;
+        assert_eq!(found(&app).await, clean, "{function}");
+    }
+    app.engine.close().await;
+}
+
+/// A setting for one call's transaction, which is what policies ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_security_holds_for_two_users_on_one_connection() {
+    let db = TestDb::new().await;
+    let role = format!("member_{}", convoy::id::mint().simple());
+    let mut psql = db.psql().await;
+    psql.run(&format!(
+        "create role {role} login password 'x';
+         do $$ begin execute format('alter database %I owner to {role}', current_database()); end $$;
+         alter schema public owner to {role}"
+    ))
+    .await;
+    let url = db.url();
+    let (_, place) = url.rsplit_once('@').expect("a role");
+    let app = serve(&db, json!({ "databaseUrl": format!("postgres://{role}:x@{place}"), "poolSize": 1 })).await;
+    psql.run(
+        r#"insert into messages (data) values ('{"owner": "ann"}'), ('{"owner": "bob"}'), ('{"owner": "bob"}');
+        alter table messages enable row level security; alter table messages force row level security;
+        create policy own on messages using (data ->> 'owner' = current_setting('app.user', true))"#,
+    )
+    .await;
+    for call in 0..40 {
+        let (user, own) = if call % 2 == 0 { ("ann", 1) } else { ("bob", 2) };
+        for (kind, name) in [("query", "own.query"), ("mutation", "own.mutation"), ("mutation", "own.apart")] {
+            assert_eq!(send(&app, kind, name, &json!({ "user": user })).await, json!([own, own]), "{user}, {name}");
+            assert_eq!(send(&app, "query", "documents.count", &json!({})).await, json!(0), "after {name}");
+        }
+    }
+    app.engine.close().await;
+    let drop = format!(
+        "do $$ begin execute format('alter database %I owner to current_user', current_database()); end $$;
+        reassign owned by {role} to current_user; drop owned by {role}; drop role {role}"
+    );
+    psql.run(&drop).await;
+}
+
+fn one_connection() -> Value {
+    json!({ "poolSize": 1 })
+}
+
+async fn serve(db: &TestDb, options: Value) -> App {
+    db.app_with(options, json!([table("messages", &[])]), functions()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_returns_leaves_nothing() {
+    let db = TestDb::new().await;
+    let app = serve(&db, one_connection()).await;
+    nothing_stays(&db, &app, "return").await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_throws_leaves_nothing() {
+    let db = TestDb::new().await;
+    let app = serve(&db, one_connection()).await;
+    nothing_stays(&db, &app, "throw").await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_in_a_poolers_sessions() {
+    let db = TestDb::new().await;
+    let pooler = Pooler::before(&db, 2, "").await;
+    let app =
+        serve(&db, json!({ "databaseUrl": pooler.url(&db), "poolSize": 1, "limits": { "pollMs": 600_000 } })).await;
+    nothing_stays(&db, &app, "return").await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_cannot_make_the_next_one_write() {
+    let db = TestDb::new().await;
+    let app = serve(&db, one_connection()).await;
+    let off = json!({ "sql": "select set_config('default_transaction_read_only', 'off', false)" });
+    let within = json!({ "sql": "select set_config('transaction_read_only', 'off', false)" });
+    let write = json!({ "sql": "insert into messages (data) values ('{}') returning id" });
+    for function in ["query", "queryTwice"] {
+        for _ in 0..3 {
+            assert!(send(&app, "query", function, &off).await.is_array());
+            assert!(send(&app, "query", function, &within).await.is_string());
+            assert_eq!(send(&app, "query", function, &write).await, json!("INVALID_ARGS"));
+        }
+    }
+    assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["0"]);
+    app.engine.close().await;
+}
