@@ -117,6 +117,19 @@ impl DbError {
         error.code().map(std::borrow::Cow::into_owned)
     }
 
+    /// Why Postgres cancelled the statement, where it did.
+    pub fn why_cancelled(&self) -> Option<&'static str> {
+        let DbError::Cancelled(_) = self else { return None };
+        Some(match self.state()?.as_str() {
+            "55P03" => "a statement waited too long for a lock that another transaction holds (lock_timeout); try again",
+            "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
+            _ => {
+                "a statement took longer than the function's time limit, or somebody cancelled it; an index, or reading less, \
+                 makes it faster"
+            }
+        })
+    }
+
     /// Whether the connection is gone, so that another one may do better.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))
