@@ -77,13 +77,15 @@ impl OpenError {
         match self {
             OpenError::Database(error) => {
                 let failure = error.to_failure("opening");
-                if matches!(error, DbError::Duplicates { .. } | DbError::Address(_)) {
-                    return failure;
+                match error {
+                    DbError::Duplicates { .. } | DbError::Address(_) | DbError::Setup(_) => failure,
+                    DbError::Other(_) => {
+                        let message = format!("Postgres refused a step of the layout: {}", error.cause());
+                        Failure { message, ..failure }
+                    }
+                    _ => Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
+                        .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
-                if error.refused_login() {
-                    return Failure { message: format!("Postgres refused the login: {}", error.cause()), ..failure };
-                }
-                Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
             }
             OpenError::Schema(error) => Failure::new(Code::InvalidArgs, error.to_string()),
         }

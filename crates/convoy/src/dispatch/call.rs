@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::host::{CallLink, FromHost};
-use super::{CallId, Dispatcher, FunctionHost, Invocation, Program, Request};
+use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, Invocation, Program, Request};
 use crate::error::{Code, Failure};
 
 /// A started run. Dropped before its function answered, it tells the host to
@@ -72,8 +72,39 @@ impl Drop for Call {
     }
 }
 
+/// The limit was passed; [`Dispatcher::name_limit`] says which and whose.
 pub(super) fn time_is_up() -> Failure {
-    Failure::new(Code::Timeout, "the function took longer than its time limit")
+    Failure::new(Code::Timeout, TIME_IS_UP)
+}
+
+const TIME_IS_UP: &str = "the function took longer than its time limit";
+
+impl Dispatcher {
+    /// Names the function and the limit in a failure that says that it was passed.
+    pub(super) fn name_limit(&self, function: &Function, mut failure: Failure) -> Failure {
+        if failure.code == Code::Timeout && failure.message == TIME_IS_UP {
+            let limits = &self.inner.limits;
+            let (name, limit) = match function.kind {
+                FunctionKind::Query => ("queryMs", limits.query_ms),
+                FunctionKind::Mutation => ("mutationMs", limits.mutation_ms),
+                FunctionKind::Action => ("actionMs", limits.action_ms),
+            };
+            failure.message = format!(
+                "`{}` did not finish within {} (limits.{name}); make it do less, or raise the limit",
+                function.name,
+                spoken(limit)
+            );
+        }
+        failure
+    }
+}
+
+/// Milliseconds as people say them.
+pub(super) fn spoken(ms: u64) -> String {
+    if ms >= 1_000 && ms.is_multiple_of(100) {
+        return format!("{} s", ms as f64 / 1_000.0);
+    }
+    format!("{ms} ms")
 }
 
 /// How often a call is run again whose host has gone away while nothing of it

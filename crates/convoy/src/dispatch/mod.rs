@@ -267,6 +267,9 @@ impl Dispatcher {
             self.inner.look_now.notify_one();
         }
         let mut failure = error.to_failure(&function.name);
+        if let Some(why) = error.why_cancelled() {
+            failure.message = format!("`{}`: {why}", function.name);
+        }
         if self.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
             failure.message = format!("`{}`: {}", function.name, error.cause());
         }

@@ -68,6 +68,7 @@ impl Dispatcher {
                     dispatcher.unbound(&program, &request, limit).await
                 }
             };
+            let result = result.map_err(|failure| dispatcher.name_limit(&function, failure));
             if answer.send(result).is_err() {
                 tracing::debug!(function = &*function.name, "a mutation's caller did not wait for its end");
             }

@@ -100,7 +100,7 @@ impl Dispatcher {
                     continue;
                 }
                 Ended::HostGone => Err(host_gone()),
-                Ended::With(result) => result,
+                Ended::With(result) => result.map_err(|failure| self.name_limit(&request.function, failure)),
             };
             let heard = said.is_some();
             let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();

@@ -36,6 +36,7 @@ impl Dispatcher {
         self.inner.mutations.spawn(async move {
             let limit = dispatcher.inner.limits.action_time();
             let result = dispatcher.unbound(&program, &request, limit).await;
+            let result = result.map_err(|failure| dispatcher.name_limit(&request.function, failure));
             if answer.send(result).is_err() {
                 tracing::debug!(function = &*request.function.name, "an action's caller did not wait for its end");
             }

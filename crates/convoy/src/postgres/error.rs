@@ -1,5 +1,8 @@
 //! Driver errors, sorted by what the caller should do about them.
 
+use serde_json::json;
+
+use super::Fault;
 use crate::error::{Code, Failure};
 
 /// Why a statement or a connection failed.
@@ -43,6 +46,9 @@ pub enum DbError {
         "the database URL (DATABASE_URL) is not usable: {0}; it looks like postgres://user:password@host:5432/database"
     )]
     Address(String),
+    /// Something keeps the engine from using the database; said with what mends it.
+    #[error("{0}")]
+    Setup(Box<Fault>),
     /// Postgres cannot take a value it was given.
     #[error("Postgres refuses a value: {message}")]
     Value {
@@ -104,10 +110,24 @@ impl DbError {
         }
     }
 
-    /// Whether Postgres knows this role, or its password, not.
-    pub fn refused_login(&self) -> bool {
-        let DbError::Unavailable(sqlx::Error::Database(error)) = self else { return false };
-        error.code().is_some_and(|code| code.starts_with("28"))
+    /// The code that Postgres gives the error (SQLSTATE).
+    pub fn state(&self) -> Option<String> {
+        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        let Some(sqlx::Error::Database(error)) = source else { return None };
+        error.code().map(std::borrow::Cow::into_owned)
+    }
+
+    /// Why Postgres cancelled the statement, where it did.
+    pub fn why_cancelled(&self) -> Option<&'static str> {
+        let DbError::Cancelled(_) = self else { return None };
+        Some(match self.state()?.as_str() {
+            "55P03" => "a statement waited too long for a lock that another transaction holds (lock_timeout); try again",
+            "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
+            _ => {
+                "a statement took longer than the function's time limit, or somebody cancelled it; an index, or reading less, \
+                 makes it faster"
+            }
+        })
     }
 
     /// Whether the connection is gone, so that another one may do better.
@@ -139,6 +159,11 @@ impl DbError {
             // The pool says once when the database goes and when it is back.
             DbError::Unavailable(source) => {
                 tracing::debug!(context, cause = %source, "the database is not reachable");
+                if self.state().as_deref() == Some("25006") {
+                    let message = "the database only reads at the moment (a standby, or default_transaction_read_only is \
+                                   on); try again shortly";
+                    return Failure::new(Code::Unavailable, message);
+                }
                 Failure::new(Code::Unavailable, "the database is not reachable at the moment; try again shortly")
             }
             DbError::PoolExhausted(_) => {
@@ -155,13 +180,23 @@ impl DbError {
             DbError::Duplicates { .. } => {
                 Failure::new(Code::Conflict, format!("{self}; change those documents, or leave `unique` out"))
             }
-            DbError::Address(_) => Failure::new(Code::InvalidArgs, self.to_string()),
+            DbError::Address(_) => Failure::new(Code::InvalidArgs, self.to_string())
+                .with_details(&json!({ "database": { "fault": "wrong-url", "passes": false } })),
+            DbError::Setup(fault) => {
+                let code = if fault.passes { Code::Unavailable } else { Code::InvalidArgs };
+                Failure::new(code, fault.message.as_str())
+                    .with_details(&json!({ "database": { "fault": fault.kind, "passes": fault.passes } }))
+            }
             DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
             DbError::ReadOnly(_) => Failure::new(
                 Code::InvalidArgs,
                 "this statement writes, and a query only reads; make the function a mutation",
             ),
             DbError::Cancelled(_) => Failure::new(Code::Timeout, "the database took too long to answer"),
+            DbError::Other(_) if self.state().as_deref() == Some("42501") => {
+                let hint = "grant it to the role in DATABASE_URL; at its next start Convoy lists the missing grants";
+                Failure::internal(context, &format!("{}: {hint}", self.cause()))
+            }
             DbError::Other(source) => Failure::internal(context, source),
             DbError::Row(_) => Failure::internal(context, self),
         }

@@ -13,7 +13,7 @@ use sqlx::Connection;
 
 use super::{DbError, Postgres, Row, Session};
 use crate::schema::{BY_CREATION, Facts, Index, Schema, Table};
-use crate::sql::{Statement, layout};
+use crate::sql::{layout, rights};
 
 /// How long to wait before asking again whether it is our turn.
 const TURN: Duration = Duration::from_millis(100);
@@ -169,7 +169,10 @@ impl Postgres {
     pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
         let lock = self.lock_layout().await?;
         let mut session = self.connect().await?;
-        let report = lay_out(self, &mut session, schema, change).await?;
+        let report = match lay_out(self, &mut session, schema, change).await {
+            Ok(report) => report,
+            Err(error) => return Err(self.explain(error, schema).await),
+        };
         session.connection.close().await?;
         // Closing the connection frees the lock, as does every way out before this.
         lock.connection.close().await?;
@@ -216,6 +219,7 @@ async fn lay_out(
         }
     }
     report.left_over = left_over_tables(session, &tables).await?;
+    report.warnings.extend(lacking_rights(session, &tables).await?);
     // Read again, since what may be held depends on what is there now.
     let standing = self::standing(session, &tables).await?;
     for table in &tables {
@@ -261,27 +265,19 @@ impl Builder<'_> {
             self.session.tell(layout::create_table(table)).await?;
             report.created.push(format!("table {}", table.name));
         }
+        // Also those of other versions of the schema: an invalid index answers nothing,
+        // and each write has to keep it, or is refused by it.
+        if let Some(found) = found {
+            for name in found.broken_indexes.iter().filter(|name| layout::is_ours(table, name)) {
+                self.session.tell(layout::drop_broken_index(name, !found.divided)).await?;
+            }
+        }
         for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
             let name = layout::index_name(table, index);
             if found.is_some_and(|found| found.indexes.contains(&name)) {
                 continue;
             }
-            if found.is_some_and(|found| found.broken_indexes.contains(&name)) {
-                self.session.tell(layout::drop_broken_index(&name)).await?;
-            }
-            let built = match found.is_some_and(|found| found.filled) {
-                true => self.build_slowly(index).await,
-                false => self.session.tell(layout::create_index(table, index, false)).await,
-            };
-            built.map_err(|error| match error {
-                DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
-                    table: table.name.clone(),
-                    index: index.name.clone(),
-                    fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
-                    source,
-                },
-                other => other,
-            })?;
+            self.build(index, found.is_some_and(|found| found.filled)).await?;
             if index.name != BY_CREATION {
                 report.created.push(format!("index {}.{}", table.name, index.name));
             }
@@ -293,6 +289,22 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Builds an index; what is left of one that cannot be built is removed.
+    async fn build(&mut self, index: &Index, filled: bool) -> Result<(), DbError> {
+        let table = self.table;
+        if !filled {
+            let built = self.session.tell(layout::create_index(table, index, false)).await;
+            return built.map_err(|error| refused(table, index, error));
+        }
+        let Err(error) = self.build_slowly(index).await else { return Ok(()) };
+        let dropping = layout::drop_broken_index(&layout::index_name(table, index), true);
+        if let Err(error) = self.session.tell(dropping).await {
+            // The next load removes it.
+            tracing::debug!(cause = %error.cause(), "what is left of a failed build could not be removed");
+        }
+        Err(refused(table, index, error))
     }
 
     /// Builds an index over rows that stay writable meanwhile, and says how far it
@@ -320,6 +332,19 @@ impl Builder<'_> {
     }
 }
 
+/// Why an index cannot be built, in the words of the schema.
+fn refused(table: &Table, index: &Index, error: DbError) -> DbError {
+    match error {
+        DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
+            table: table.name.clone(),
+            index: index.name.clone(),
+            fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
+            source,
+        },
+        other => other,
+    }
+}
+
 fn layout_paths(table: &Table) -> Vec<String> {
     crate::sql::document::logged_paths(table)
 }
@@ -331,10 +356,14 @@ fn left_over_unique(table: &Table, found: &Standing) -> Vec<String> {
     let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !wanted.contains(name));
     left_over
         .map(|name| {
+            let what = match found.broken_indexes.contains(name) {
+                true => "whose build failed half-way and which may refuse documents",
+                false => "of an earlier schema, which goes on refusing documents",
+            };
             format!(
-                "table {} still has the unique index {name} of an earlier schema, which goes on refusing documents; \
-                 to be rid of it: drop index \"{name}\"",
-                table.name
+                "table {} still has the unique index {name} {what}; to be rid of it: drop index {}",
+                table.name,
+                rights::quoted(name)
             )
         })
         .collect()
@@ -361,13 +390,34 @@ fn left_over_indexes(table: &Table, found: &Standing) -> Vec<String> {
     left_over
 }
 
+/// What calls will not be allowed to do with tables, and the statement that lets
+/// them. A table of the user's own may be meant for reading only.
+async fn lacking_rights(session: &mut Session, tables: &[&Table]) -> Result<Vec<String>, DbError> {
+    let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut warnings = Vec::new();
+    for row in session.ask(rights::lacking(&names)).await? {
+        let (physical, lacks, remedy) = (row.text(0)?, row.text(1)?, row.text(2)?);
+        let Some(table) = tables.iter().find(|table| table.physical == physical) else { continue };
+        if table.managed || lacks.contains("select") {
+            warnings.push(format!(
+                "the role that Convoy connects as has no right to {lacks} in table {}; as its owner run: {remedy}",
+                table.name
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
 async fn left_over_tables(session: &mut Session, tables: &[&Table]) -> Result<Vec<String>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
     // An engine that is only being opened knows no schema yet.
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = run(session, layout::left_over_tables(&names)).await?;
+    let rows = session.ask(layout::left_over_tables(&names)).await?;
     rows.iter().map(|row| Ok(format!("table {} is not in the schema any more", row.text(0)?))).collect()
 }
 
@@ -393,12 +443,6 @@ fn missing_columns(table: &Table, found: &Standing) -> Option<String> {
 
 async fn standing(session: &mut Session, tables: &[&Table]) -> Result<HashMap<String, Standing>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    let rows = run(session, layout::catalog(&names)).await?;
+    let rows = session.ask(layout::catalog(&names)).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Standing::of(row)?))).collect()
-}
-
-async fn run(session: &mut Session, statement: Statement) -> Result<Vec<Row>, DbError> {
-    session.begin_alone().await?;
-    let rows = session.fetch(statement).await;
-    session.end_alone(rows).await
 }

@@ -3,6 +3,7 @@
 //! names sqlx.
 
 mod error;
+mod fault;
 mod layout;
 mod listener;
 mod outcome;
@@ -21,6 +22,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 pub use error::DbError;
+pub use fault::Fault;
 pub use layout::{LayoutReport, TableReport, Watched};
 pub use listener::{Listener, Sender};
 use pool::Reach;
@@ -57,12 +59,7 @@ impl Postgres {
     /// Finds the database, makes it where that is asked for, and finds out what lies
     /// between it and us.
     pub async fn open(config: &Config) -> Result<Postgres, DbError> {
-        let url = config.database_url.as_str();
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(DbError::Address("it does not begin with postgres://".into()));
-        }
-        let options: PgConnectOptions =
-            url.parse().map_err(|error: sqlx::Error| DbError::Address(error.to_string()))?;
+        let options = fault::address(&config.database_url)?;
         // A parameter of the driver's that poolers refuse.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
         if config.create_database && create_database(&options).await? {
@@ -230,16 +227,27 @@ impl Lease {
 /// Creates the database the options name, if the server lacks it.
 async fn create_database(options: &PgConnectOptions) -> Result<bool, DbError> {
     let Some(name) = options.get_database() else { return Ok(false) };
-    let missing = match options.connect().await {
+    let missing = match fault::connect(options).await {
         Ok(connection) => {
             connection.close().await?;
             return Ok(false);
         }
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => name,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(fault::of_connecting(error, options).await.into()),
     };
-    let mut server = Session::new(options.clone().database("postgres").connect().await?, None);
-    server.tell(sql::layout::create_database(missing)).await?;
+    match create_missing(options, missing).await {
+        Ok(()) => Ok(true),
+        Err(error) => Err(fault::of_creating(error, options).await.into()),
+    }
+}
+
+async fn create_missing(options: &PgConnectOptions, name: &str) -> Result<(), DbError> {
+    let mut server = Session::new(fault::connect(&options.clone().database("postgres")).await?, None);
+    match server.tell(sql::layout::create_database(name)).await {
+        // Another process has just created it.
+        Err(error) if error.state().as_deref() == Some("42P04") => {}
+        result => result?,
+    }
     server.connection.close().await?;
-    Ok(true)
+    Ok(())
 }

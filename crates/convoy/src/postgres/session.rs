@@ -63,6 +63,13 @@ impl Session {
         Ok(rows.into_iter().map(Row::new).collect())
     }
 
+    /// The same by itself, outside any transaction of its user's.
+    pub async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        self.begin_alone().await?;
+        let rows = self.fetch(statement).await;
+        self.end_alone(rows).await
+    }
+
     /// Runs statements that cannot be prepared, or whose rows nobody reads.
     pub async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
         self.connection.execute(sqlx::raw_sql(text)).await?;

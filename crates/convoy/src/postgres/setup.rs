@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::{Connection, PgConnection, Row as _};
 
-use super::{DbError, Isolation};
+use super::{DbError, Isolation, fault};
 use crate::config::Limits;
 use crate::sql::{self, Statement};
 
@@ -104,15 +104,31 @@ impl Setup {
 /// Finds out whose sessions there are behind an address: a pooler refuses options it
 /// cannot keep, or accepts them and forgets them.
 pub async fn whose(base: &PgConnectOptions, limits: &Limits) -> Result<Sessions, DbError> {
-    let mut connection = match Setup::writing(limits).options(base).connect().await {
-        Ok(connection) => connection,
+    let ours = Setup::writing(limits).options(base);
+    let (mut connection, refused) = match fault::connect(&ours).await {
+        Ok(connection) => (connection, false),
         Err(sqlx::Error::Database(error)) if error.message().contains("unsupported startup parameter") => {
-            return Ok(Sessions::Lent);
+            (explained(fault::connect(base).await, base).await?, true)
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(fault::of_connecting(error, base).await.into()),
     };
-    let asked = sqlx::raw_sql("select current_setting('default_transaction_isolation')");
-    let kept = sqlx::Executor::fetch_one(&mut connection, asked).await?.try_get::<String, _>(0)?;
+    let asked = sqlx::raw_sql(
+        "select current_setting('default_transaction_isolation'), current_setting('server_version_num')::int4,
+  current_setting('server_version')",
+    );
+    let row = sqlx::Executor::fetch_one(&mut connection, asked).await?;
+    let kept = row.try_get::<String, _>(0)?;
+    fault::check_version(row.try_get(1)?, row.try_get(2)?)?;
     connection.close().await?;
-    Ok(if kept == "serializable" { Sessions::Ours } else { Sessions::Lent })
+    Ok(if kept == "serializable" && !refused { Sessions::Ours } else { Sessions::Lent })
+}
+
+async fn explained(
+    connected: Result<PgConnection, sqlx::Error>,
+    options: &PgConnectOptions,
+) -> Result<PgConnection, DbError> {
+    match connected {
+        Ok(connection) => Ok(connection),
+        Err(error) => Err(fault::of_connecting(error, options).await.into()),
+    }
 }

@@ -1,7 +1,8 @@
 //! Statements that lay out the database: the user's tables and indexes, our
 //! `_convoy` schema, and the triggers that log strangers' writes.
 //!
-//! Everything here creates or replaces what is ours; nothing drops.
+//! Everything here creates or replaces what is ours; nothing drops but what is left
+//! of a failed build of our own index.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -249,7 +250,7 @@ pub fn catalog(tables: &[&str]) -> Statement {
   array(
     select i.relname::text from pg_index as x
     join pg_class as i on i.oid = x.indexrelid
-    where x.indrelid = c.oid and x.indisunique and not x.indisprimary
+    where x.indrelid = c.oid and x.indisunique and not x.indisprimary and (x.indisvalid or x.indisready)
   ) as unique_indexes,
   exists (
     select from pg_constraint as k
@@ -397,11 +398,22 @@ where t.tgname = '_convoy_insert'
 }
 
 /// Removes what is left of a build of ours that failed: Postgres keeps such an
-/// index, marked invalid and of no use.
-pub fn drop_broken_index(name: &str) -> Statement {
+/// index, marked invalid and of no use. Those of partitioned tables cannot be
+/// dropped concurrently.
+pub fn drop_broken_index(name: &str, concurrently: bool) -> Statement {
     let mut sql = Statement::new();
-    sql.push("drop index if exists ").ident(name);
+    sql.push("drop index ").push(if concurrently { "concurrently " } else { "" }).push("if exists ").ident(name);
     sql
+}
+
+/// Whether an index of the table has a name as Convoy gives it, of any version of
+/// the schema.
+pub fn is_ours(table: &Table, name: &str) -> bool {
+    let Some((stem, hash)) = name.rsplit_once('_') else { return false };
+    let hashed = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let own = format!("convoy_{}_", table.physical);
+    // A long name is cut off within the table's.
+    hashed && (stem.starts_with(&own) || (name.len() + 3 >= MAX_NAME && own.starts_with(stem)))
 }
 
 /// The four triggers that log what others write to the table. `paths` are the

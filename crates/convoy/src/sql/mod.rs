@@ -12,6 +12,7 @@ pub mod optimistic;
 pub mod outcome;
 pub mod plan;
 pub mod raw;
+pub mod rights;
 pub mod scan;
 pub mod session;
 

@@ -221,6 +221,8 @@ async fn a_function_that_never_ends_is_given_up_and_its_connection_comes_back() 
     let app = db.app_with(options, crate::shared::tables(), stuck).await;
     let reply = app.client().mutate("stuck", json!({ "channel": "a", "n": 1, "body": "never" })).await;
     assert_eq!((reply.status, reply.code()), (504, "TIMEOUT"));
+    let message = reply.body["error"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("`stuck` did not finish within 300 ms (limits.mutationMs)"), "{message}");
     app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "after" })).await.data();
     let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
     assert_eq!(bodies(&list), ["after"]);

@@ -3,6 +3,7 @@
 
 mod bank;
 mod cross_origin;
+mod database_faults;
 mod faults;
 mod health;
 mod host_gone;

@@ -1,18 +1,20 @@
 /**
  * `convoy dev`: database, code, server and watcher, brought up in this order and taken down in the opposite one.
  */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Convoy, createConvoy } from '../../server/convoy.js';
-import { ConvoyError, isConvoyError } from '../../values/errors.js';
+import { isConvoyError } from '../../values/errors.js';
 import { ensureSchema } from '../code/files.js';
 import { CodeProblem } from '../code/problem.js';
 import { DevApp } from '../dev/app.js';
-import { openDatabase, prepareStateFolder } from '../dev/database.js';
+import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
+import { databaseFault } from '../dev/fault.js';
 import { listLiveOnRequest } from '../dev/live-list.js';
-import { expectFreePort, serve } from '../dev/serve.js';
+import { expectFreePort, type ServeAt, serve } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
-import { loadEnvFiles } from '../env-files.js';
+import { EnvFiles } from '../env-files.js';
 import { type DevFlags, type DevOptions, devOptionsOf, layoutOf, type ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
 
@@ -22,17 +24,21 @@ export interface DevSurroundings {
   readonly createConvoy: typeof createConvoy;
 }
 
+/** How long a database that cannot be used is left alone. */
+const TRY_AGAIN_MS = 2_000;
+
 const ordinary: DevSurroundings = { cwd: process.cwd(), createConvoy };
 
 /** Resolves when told to stop and everything has stopped; with `--once`, when everything is up to date. */
 export async function runDev(flags: DevFlags, terminal: Terminal, around = ordinary): Promise<void> {
   const signalled = listenForSignals();
   const layout = layoutOf(flags, around.cwd);
-  for (const file of loadEnvFiles(layout.root, around.cwd)) terminal.detail(`loaded ${file}`);
+  const env = new EnvFiles(layout.root, around.cwd);
+  for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const stops: (() => Promise<void>)[] = [];
   try {
     const options = devOptionsOf(flags, process.env);
-    const up = bringUp({ layout, options, terminal, around, stops });
+    const up = bringUp({ layout, flags, env, options, terminal, around, stops });
     const stopped = await Promise.race([up.then(() => null), signalled]);
     if (stopped === null && (options.watch || options.serve)) await signalled;
   } finally {
@@ -42,6 +48,8 @@ export async function runDev(flags: DevFlags, terminal: Terminal, around = ordin
 
 interface BringUp {
   readonly layout: ProjectLayout;
+  readonly flags: DevFlags;
+  readonly env: EnvFiles;
   readonly options: DevOptions;
   readonly terminal: Terminal;
   readonly around: DevSurroundings;
@@ -49,37 +57,57 @@ interface BringUp {
   readonly stops: (() => Promise<void>)[];
 }
 
-async function bringUp({ layout, options, terminal, around, stops }: BringUp): Promise<void> {
+async function bringUp({ layout, flags, env, options, terminal, around, stops }: BringUp): Promise<void> {
   // Before anything is started, so that nothing has to be stopped again.
   if (options.serve) await expectFreePort(options);
+  let opened = existsSync(layout.stateFolder);
+  stops.push(async () => {
+    if (!opened) await removeUnusedState(layout);
+  });
   await prepareStateFolder(layout);
   if (await ensureSchema(layout)) terminal.done(`Made ${path.relative(layout.root, layout.schemaFile)}`);
-  const database = await openDatabase(options.databaseUrl, layout, terminal);
-  stops.push(() => database.stop());
+  const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
+  let database: DevDatabase | null = null;
+  stops.push(async () => database?.stop());
 
-  const engine = { databaseUrl: database.url, dev: true, createDatabase: true };
   let watcher: ProjectWatcher | null = null;
   const app = new DevApp({
     layout,
     terminal,
-    open: async (program) => {
-      try {
-        return await around.createConvoy({ program, ...engine });
-      } catch (error) {
-        throw withDatabase(error, database.shown);
-      }
+    prepare: async () => {
+      if (database !== null && database.asked === databaseUrl()) return;
+      await database?.stop();
+      database = null;
+      database = await openDatabase(databaseUrl(), layout, terminal);
     },
+    open: async (program) => {
+      const url = database?.url ?? '';
+      return around.createConvoy({ program, databaseUrl: url, dev: true, createDatabase: true });
+    },
+    readEnv: (changed) => {
+      if (!changed.some((file) => env.files.includes(file))) return { names: [], otherDatabase: false };
+      const { changed: names } = env.load();
+      return { names, otherDatabase: names.includes('DATABASE_URL') };
+    },
+    tryAgain: () => watcher?.callAgainIn(TRY_AGAIN_MS),
     onInputs: (files) => watcher?.follow(files),
-    onOpened: (convoy: Convoy) => show(convoy),
+    onOpened: async (convoy) => {
+      opened = true;
+      await show(convoy);
+    },
   });
   stops.push(() => app.close());
 
+  let at: ServeAt = options;
+  let stopListing: (() => void) | null = null;
+  stops.push(async () => stopListing?.());
   const show = async (convoy: Convoy) => {
-    const rows: [string, string][] = [['Postgres', database.shown]];
+    const rows: [string, string][] = [['Postgres', database?.shown ?? '']];
     if (options.serve) {
-      const server = `${await serve(convoy, options)}/api`;
-      const stopListing = listLiveOnRequest(server, terminal);
-      stops.push(async () => stopListing());
+      const server = `${await serve(convoy, at)}/api`;
+      // Should there be another database one day, clients find it at the same address.
+      at = { host: options.host, port: convoy.address?.port ?? options.port };
+      stopListing ??= listLiveOnRequest(server, terminal);
       rows.unshift(['Server', server]);
       rows.push(['Live queries', `type live and Enter, or ${server}/_live`]);
     }
@@ -88,28 +116,27 @@ async function bringUp({ layout, options, terminal, around, stops }: BringUp): P
   };
 
   if (options.watch) {
-    watcher = await watchProject(layout, (files) => app.refresh(files));
+    watcher = await watchProject(layout, (files) => app.refresh(files), env.files);
     stops.push(watcher.close);
   }
   try {
     await app.start();
   } catch (error) {
-    if (watcher === null || !isAboutTheCode(error)) throw error;
+    if (watcher === null || !canBeWaitedFor(error, env)) throw error;
     app.report(error);
   }
 }
 
-/** Saving other code can put it right; nothing else is worth watching for. */
-function isAboutTheCode(error: unknown): boolean {
+/**
+ * Whether something that is watched can put it right: code and `.env` can, and a database can be mended while this waits.
+ * A URL that makes no sense and comes from the environment takes another start.
+ */
+function canBeWaitedFor(error: unknown, env: EnvFiles): boolean {
+  const fault = databaseFault(error);
+  if (fault !== null) return fault.kind !== 'wrong-url' || env.decides('DATABASE_URL');
   return (
     error instanceof CodeProblem || (isConvoyError(error) && error.code !== 'UNAVAILABLE' && error.code !== 'TIMEOUT')
   );
-}
-
-/** A database that does not answer is best told by its address. */
-function withDatabase(error: unknown, shown: string): unknown {
-  if (!isConvoyError(error) || error.code !== 'UNAVAILABLE') return error;
-  return new ConvoyError('UNAVAILABLE', `${shown}: ${error.message}`, { cause: error });
 }
 
 async function takeDown(stops: readonly (() => Promise<void>)[], terminal: Terminal): Promise<void> {

@@ -1,11 +1,13 @@
 /** The database of `convoy dev`: the one DATABASE_URL names, or the project's embedded Postgres. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ProjectLayout } from '../options.js';
 import { describePostgresEvent, type PostgresEvent, startEmbeddedPostgres } from '../postgres/index.js';
 import type { Terminal } from '../terminal.js';
 
 export interface DevDatabase {
+  /** What it was opened by; `null` is the embedded Postgres. */
+  readonly asked: string | null;
   readonly url: string;
   /** What may be shown of it. */
   readonly shown: string;
@@ -17,7 +19,7 @@ export async function openDatabase(
   layout: ProjectLayout,
   terminal: Terminal,
 ): Promise<DevDatabase> {
-  if (url !== null) return { url, shown: withoutPassword(url), stop: async () => {} };
+  if (url !== null) return { asked: url, url, shown: withoutPassword(url), stop: async () => {} };
   await prepareStateFolder(layout);
   // Until Postgres is up, events are the progress of one step; after that, each is news.
   let tell: (event: PostgresEvent) => void;
@@ -29,13 +31,20 @@ export async function openDatabase(
     return startEmbeddedPostgres({ dataRoot: layout.stateFolder, onEvent: (event) => tell(event) });
   });
   tell = (event) => announce(event, terminal);
-  return { url: postgres.url, shown: postgres.url, stop: () => postgres.stop() };
+  return { asked: null, url: postgres.url, shown: postgres.url, stop: () => postgres.stop() };
 }
 
 /** Local state is nobody else's: it holds data, a password and built code. */
 export async function prepareStateFolder({ stateFolder }: ProjectLayout): Promise<void> {
   await mkdir(stateFolder, { recursive: true });
   await writeFile(path.join(stateFolder, '.gitignore'), '*\n');
+}
+
+/** After a start that came to nothing: removes the folder where it holds nothing but what that start has built. */
+export async function removeUnusedState({ stateFolder, buildFolder }: ProjectLayout): Promise<void> {
+  await rm(buildFolder, { recursive: true, force: true });
+  const left = await readdir(stateFolder).catch(() => []);
+  if (left.every((name) => name === '.gitignore')) await rm(stateFolder, { recursive: true, force: true });
 }
 
 function announce(event: PostgresEvent, terminal: Terminal): void {

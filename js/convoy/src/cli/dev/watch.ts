@@ -7,19 +7,25 @@ import type { ProjectLayout } from '../options.js';
 export interface ProjectWatcher {
   /** Watches these files too, wherever they are. */
   follow(files: readonly string[]): void;
+  /** Calls as if something had changed, without a file, after a while; a later call of this replaces it. */
+  callAgainIn(ms: number): void;
   close(): Promise<void>;
 }
 
 /** Editors write a file in several steps, and many files at once. */
 const quietMs = 40;
 
-/** Resolves when changes from now on are seen. `onChange` gets absolute paths and must not reject. */
+const NO_FILE = '';
+
+/** Resolves when changes from now on are seen, those of files `besides` included, whether they are there yet or not. `onChange` gets absolute paths and must not reject. */
 export async function watchProject(
   layout: ProjectLayout,
   onChange: (files: readonly string[]) => Promise<void>,
+  besides: readonly string[] = [],
 ): Promise<ProjectWatcher> {
-  const bursts = new Bursts(onChange);
-  const watcher = watch([layout.convoyFolder, layout.schemaFile], {
+  const bursts = new Bursts((files) => onChange(files.filter((file) => file !== NO_FILE)));
+  let timer: NodeJS.Timeout | undefined;
+  const watcher = watch([layout.convoyFolder, layout.schemaFile, ...besides], {
     ignoreInitial: true,
     ignored: (file) => isNoSource(file, layout),
   });
@@ -32,7 +38,12 @@ export async function watchProject(
     follow: (files) => {
       watcher.add(files.filter((file) => !file.startsWith(layout.convoyFolder + path.sep) && existsSync(file)));
     },
+    callAgainIn: (ms) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => bursts.add(NO_FILE), ms);
+    },
     close: async () => {
+      clearTimeout(timer);
       bursts.stop();
       await watcher.close();
     },
