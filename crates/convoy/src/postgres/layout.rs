@@ -73,6 +73,8 @@ struct Trigger {
     enabled: bool,
     /// The arguments, each ended by a NUL, in hexadecimal.
     args: String,
+    /// It takes the mark of other roles for no engine's; those of earlier versions do not.
+    guarded: bool,
 }
 
 impl Standing {
@@ -103,6 +105,11 @@ impl Standing {
         layout::TRIGGERS.iter().all(|name| {
             self.triggers.iter().any(|trigger| trigger.name == *name && trigger.enabled && trigger.args == wanted)
         })
+    }
+
+    /// Whether none of them is of an earlier version.
+    fn is_guarded(&self) -> bool {
+        self.triggers.iter().all(|trigger| trigger.guarded || !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
 
     fn facts(&self) -> Facts {
@@ -283,8 +290,10 @@ impl Builder<'_> {
             }
         }
         let paths = layout_paths(table);
-        if !found.is_some_and(|found| found.logs(&paths)) {
-            for statement in layout::create_triggers(table, &paths) {
+        if !found.is_some_and(|found| found.logs(&paths) && found.is_guarded()) {
+            let rows = run(self.session, layout::role()).await?;
+            let role = rows.first().ok_or_else(|| DbError::Row("no role".into()))?.text(0)?;
+            for statement in layout::create_triggers(table, &paths, role) {
                 self.session.tell(statement).await?;
             }
         }

@@ -263,7 +263,8 @@ pub fn catalog(tables: &[&str]) -> Statement {
   ) as constrained,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
-      'name', t.tgname, 'enabled', t.tgenabled in ('O', 'A'), 'args', encode(t.tgargs, 'hex')
+      'name', t.tgname, 'enabled', t.tgenabled in ('O', 'A'), 'args', encode(t.tgargs, 'hex'),
+      'guarded', pg_get_triggerdef(t.oid) like '%SESSION_USER%'
     )), '[]') from pg_trigger as t
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
@@ -418,8 +419,9 @@ pub fn is_ours(table: &Table, name: &str) -> bool {
 
 /// The four triggers that log what others write to the table. `paths` are the
 /// indexed fields to log. They stay quiet for a transaction that carries its own
-/// mark, but not for what users' triggers and cascades do inside it.
-pub fn create_triggers(table: &Table, paths: &[String]) -> Vec<Statement> {
+/// mark in a session of the engine's `role`, but not for what users' triggers and
+/// cascades do inside it.
+pub fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<Statement> {
     let parts = [
         (" after insert on ", "\nreferencing new table as new_rows", "_convoy.log_insert("),
         (" after update on ", "\nreferencing old table as old_rows new table as new_rows", "_convoy.log_update("),
@@ -435,6 +437,10 @@ pub fn create_triggers(table: &Table, paths: &[String]) -> Vec<Statement> {
 for each statement
 when (
   current_setting('convoy.writer', true) is distinct from pg_current_xact_id_if_assigned()::text
+  or session_user <> ",
+        );
+        sql.literal(role).push(
+            "
   or pg_trigger_depth() > 0
 )
 execute function ",
@@ -449,6 +455,11 @@ execute function ",
         statements.push(sql);
     }
     statements
+}
+
+/// The role of this session, whose mark the triggers take for the engine's.
+pub fn role() -> Statement {
+    Statement::fixed("select session_user::text")
 }
 
 /// The database a URL names.
@@ -480,7 +491,7 @@ mod tests {
         let mut statements = vec![create_table(table)];
         let built = table.indexes.iter().filter(|index| needs_building(index));
         statements.extend(built.map(|index| create_index(table, index, true)));
-        statements.extend(create_triggers(table, &["name".to_owned(), "it's".to_owned()]));
+        statements.extend(create_triggers(table, &["name".to_owned(), "it's".to_owned()], "app"));
         let texts: Vec<&str> = statements.iter().map(Statement::text).collect();
         insta::assert_snapshot!(texts.join("\n\n"));
     }

@@ -148,10 +148,10 @@ mod tests {
             begin("begin isolation level serializable", &settings).text(),
             "begin isolation level serializable; set local statement_timeout = '10'; set local plan_cache_mode = 'auto'"
         );
-        for how in ["commit", "rollback"] {
-            let script = Script::end_lent(how);
-            let statements: Vec<&str> = script.sql.text().split("; ").collect();
-            assert_eq!(statements[script.end.expect("an end")], how);
-        }
+        let ended = |how: &'static str| Script::end_lent(how).sql.text().to_owned();
+        let (unlock, reset) = (UNLOCK.join("; "), RESET.join("; "));
+        assert_eq!(ended("rollback"), format!("rollback; {unlock}"));
+        assert_eq!(ended("commit"), format!("{unlock}; commit; {reset}; {}; {unlock}", RESET_LENT.join("; ")));
+        assert_eq!(Script::end_lent("commit").end, Some(UNLOCK.len()));
     }
 }

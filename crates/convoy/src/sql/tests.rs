@@ -179,7 +179,8 @@ fn the_users_own() {
     };
     let texts = [
         raw::prepare(&statement),
-        raw::execute(&statement, raw::Scope::Session),
+        raw::execute(&statement, None).sql,
+        raw::execute(&statement, Some(7)).sql,
         raw::deallocate(&raw::name(&statement)),
     ];
     insta::assert_snapshot!("raw", texts.map(|statement| statement.text().to_owned()).join("\n\n"));

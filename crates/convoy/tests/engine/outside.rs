@@ -246,3 +246,59 @@ async fn an_insert_by_hand_arrives_with_the_next_reading() {
     println!("the slowest of 20 inserts by hand was seen after {slowest:?}");
     app.engine.close().await;
 }
+
+/// The mark of the engine's own writes, set by another role and by a role that may do
+/// anything. The triggers of an earlier version believe both.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_role_cannot_take_the_engines_mark() {
+    let db = TestDb::new().await;
+    let role = format!("stranger_{}", convoy::id::mint().simple());
+    let mut psql = db.psql().await;
+    let (app, other) = (chat(&db).await, chat(&db).await);
+    psql.run(&format!("create role {role} login password 'x'; grant insert on messages to {role}")).await;
+    let url = db.url();
+    let (_, place) = url.rsplit_once('@').expect("a role");
+    let mut stranger = db.psql_at(&format!("postgres://{role}:x@{place}")).await;
+    let forged = |body: &str| {
+        format!(
+            r#"begin; select set_config('convoy.writer', pg_current_xact_id()::text, true);
+            insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}'); commit"#
+        )
+    };
+    let logged = "select count(*)::text from _convoy.changes";
+    let mut watches = Vec::new();
+    for app in [&app, &other] {
+        let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+        assert_eq!(list.next().await, json!([]));
+        watches.push(list);
+    }
+    stranger.run(&forged("seen")).await;
+    for list in &mut watches {
+        list.until(|list| bodies(list) == ["seen"]).await;
+    }
+    assert_eq!(psql.column(logged).await, ["1"]);
+    // The role of the engine itself can, and could as well disable the triggers.
+    psql.run(&forged("unseen")).await;
+    assert_eq!(psql.column(logged).await, ["1"]);
+    // Those of an earlier version are replaced when an engine opens.
+    psql.run(
+        "do $$ declare trigger oid; begin
+           for trigger in select oid from pg_trigger where tgrelid = 'messages'::regclass and tgname like '\\_convoy%' loop
+             execute replace(
+               regexp_replace(pg_get_triggerdef(trigger), ' OR \\(SESSION_USER <> [^)]*\\)', ''), 'CREATE', 'CREATE OR REPLACE'
+             );
+           end loop;
+         end $$",
+    )
+    .await;
+    stranger.run(&forged("believed")).await;
+    assert_eq!(psql.column(logged).await, ["1"]);
+    let third = chat(&db).await;
+    stranger.run(&forged("seen again")).await;
+    assert_eq!(psql.column(logged).await, ["2"]);
+    for engine in [app, other, third] {
+        engine.engine.close().await;
+    }
+    drop(stranger);
+    psql.run(&format!("drop owned by {role}; drop role {role}")).await;
+}

@@ -13,7 +13,8 @@ fn set(id: &Value, balance: &Value) -> Value {
 
 async fn raw(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
     let text = "select data from accounts where id = $1";
-    ctx.op(json!({ "op": "raw", "text": text, "values": [convoy::id::mint().to_string()], "tables": ["accounts"] })).await
+    ctx.op(json!({ "op": "raw", "text": text, "values": [convoy::id::mint().to_string()], "tables": ["accounts"] }))
+        .await
 }
 
 fn functions() -> Functions {
