@@ -88,6 +88,11 @@ impl Client {
         self.send(Method::POST, &format!("/api/mutation/{name}"), args.to_string()).await
     }
 
+    /// Calls an action.
+    pub async fn act(&self, name: &str, args: Value) -> Reply {
+        self.send(Method::POST, &format!("/api/action/{name}"), args.to_string()).await
+    }
+
     /// Sends anything; reads the whole answer.
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
         let exchange = async { Reply::read(self.request(method, path, body.into()).await).await };

@@ -61,6 +61,10 @@ impl QueryRun {
     }
 }
 
+/// How often a query is run again because a table was changed: a new session finds
+/// that once, unless tables are changed all the time.
+const STALE_PLANS: u32 = 2;
+
 /// How a run ended.
 enum Ended {
     With(Result<String, Failure>),
@@ -68,6 +72,8 @@ enum Ended {
     HostGone,
     /// It wanted a second statement, and the first was not in a snapshot.
     NeedsSnapshot,
+    /// A table was changed since its session prepared a statement.
+    StalePlan(Failure),
 }
 
 impl Dispatcher {
@@ -75,7 +81,7 @@ impl Dispatcher {
     /// lost its host.
     pub async fn query(&self, program: &Program, request: &Request) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
-        let (mut apart, mut lost_hosts) = (None, 0);
+        let (mut apart, mut lost_hosts, mut stale_plans) = (None, 0, 0);
         loop {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
@@ -94,6 +100,11 @@ impl Dispatcher {
                     request.function.wants_snapshot();
                     continue;
                 }
+                Ended::StalePlan(_) if stale_plans < STALE_PLANS => {
+                    stale_plans += 1;
+                    continue;
+                }
+                Ended::StalePlan(failure) => Err(failure),
                 Ended::HostGone if lost_hosts < LOST_HOSTS => {
                     lost_hosts += 1;
                     apart = apart.or_else(|| program.apart());
@@ -165,6 +176,9 @@ impl Dispatcher {
                 Ok(Ok(())) => {
                     close_list(&mut results);
                     call.answer(batch, results);
+                }
+                Ok(Err(error)) if error.is_stale_plan() => {
+                    break Ended::StalePlan(call.give_up(self.explain(program, &request.function, &error)));
                 }
                 Ok(Err(error)) => {
                     break Ended::With(Err(call.give_up(self.explain(program, &request.function, &error))));

@@ -3,12 +3,16 @@
 use serde_json::json;
 
 use super::Fault;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
 use crate::error::{Code, Failure};
 
 /// Why a statement or a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// Lost against another transaction; running the whole call again may help.
+    /// Lost against another transaction, or against a change of a table that a plan
+    /// of the session did not survive; running the whole call again may help.
     #[error("lost against a concurrent transaction")]
     Retry(#[source] sqlx::Error),
     /// The database cannot be reached, or not now. Nothing was decided.
@@ -100,6 +104,12 @@ impl DbError {
         DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
     }
 
+    /// Whether the session has a statement prepared that the database no longer runs as
+    /// it was prepared. Nothing was done; a new session prepares it again.
+    pub fn is_stale_plan(&self) -> bool {
+        matches!(self, DbError::Retry(sqlx::Error::Database(error)) if is_stale_plan(error.as_ref()))
+    }
+
     /// What lies behind it, in one line, for those who run the server.
     pub fn cause(&self) -> String {
         match std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>()) {
@@ -121,7 +131,9 @@ impl DbError {
     pub fn why_cancelled(&self) -> Option<&'static str> {
         let DbError::Cancelled(_) = self else { return None };
         Some(match self.state()?.as_str() {
-            "55P03" => "a statement waited too long for a lock that another transaction holds (lock_timeout); try again",
+            "55P03" => {
+                "a statement waited too long for a lock that another transaction holds (lock_timeout); try again"
+            }
             "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
             _ => {
                 "a statement took longer than the function's time limit, or somebody cancelled it; an index, or reading less, \
@@ -153,6 +165,9 @@ impl DbError {
     /// logged in full and answered as `INTERNAL`.
     pub fn to_failure(&self, context: &str) -> Failure {
         match self {
+            DbError::Retry(_) if self.is_stale_plan() => {
+                Failure::new(Code::Conflict, "a table or type that this call uses was changed while it ran; try again")
+            }
             DbError::Retry(_) => {
                 Failure::new(Code::Conflict, "this call kept losing against concurrent writes; try again")
             }
@@ -203,6 +218,20 @@ impl DbError {
     }
 }
 
+/// Whether a prepared statement is gone (`discard all`), there already, has other columns
+/// than when it was prepared, or names a type that was dropped and made again.
+fn is_stale_plan(error: &dyn DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(|error| error.routine());
+    match code.as_ref() {
+        "26000" | "42P05" => true,
+        "0A000" => routine == Some("RevalidateCachedQuery"),
+        // What is internal to Postgres is not translated.
+        "XX000" => error.message().starts_with("cache lookup failed for "),
+        _ => false,
+    }
+}
+
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> DbError {
         let sqlx::Error::Database(database) = &error else {
@@ -216,6 +245,9 @@ impl From<sqlx::Error> for DbError {
                 _ => DbError::Other(error),
             };
         };
+        if is_stale_plan(database.as_ref()) {
+            return DbError::Retry(error);
+        }
         let state = database.code().unwrap_or_default();
         match state.as_ref() {
             "40001" | "40P01" => DbError::Retry(error),

@@ -107,6 +107,7 @@ impl Postgres {
             let mut lease = self.readers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
                 Err(error) if error.connection_lost() && !lease.is_fresh() => self.readers.forget_idle(),
+                Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
             }
         }
@@ -118,6 +119,7 @@ impl Postgres {
             let mut lease = self.writers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
                 Err(error) if error.connection_lost() && !lease.is_fresh() => self.writers.forget_idle(),
+                Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
             }
         }
@@ -125,8 +127,14 @@ impl Postgres {
 
     /// Runs one statement of ours (never a user's) by itself on a writer.
     pub async fn write(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        let mut lease = self.writers.acquire().await?;
-        run(&mut lease, statement.clone()).await
+        loop {
+            let mut lease = self.writers.acquire().await?;
+            match run(&mut lease, statement.clone()).await {
+                // It was not begun.
+                Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
+                result => return result,
+            }
+        }
     }
 
     /// The same within `most`. Where that is not enough it may have been done.
@@ -164,6 +172,7 @@ pub async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, Db
 /// After an error of the database's the session is fine; after any other it is
 /// not to be trusted, and the lease stays marked.
 fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
+    lease.note_stale_plans(result);
     let sound = match result {
         Ok(_) => true,
         Err(error) => !error.connection_lost(),
@@ -177,10 +186,15 @@ impl Pool {
     /// Runs a statement of the user's own by itself, in a transaction: a reader's is
     /// rolled back.
     pub async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
-        let mut lease = self.acquire().await?;
-        let result = lease.raw_alone(raw, look, self.isolation()).await;
-        leave_if_sound(&mut lease, &result);
-        result
+        loop {
+            let mut lease = self.acquire().await?;
+            let result = lease.raw_alone(raw, look, self.isolation()).await;
+            leave_if_sound(&mut lease, &result);
+            match result {
+                Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
+                result => return result,
+            }
+        }
     }
 }
 

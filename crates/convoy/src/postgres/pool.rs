@@ -7,7 +7,7 @@
 //! path, however cut short, gives back a connection that is inside something.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -45,6 +45,8 @@ struct Inner {
     idle: Mutex<Vec<(Session, Instant)>>,
     /// What statements of the user's own read.
     remembered: Remembered,
+    /// Counts how often plans became stale; sessions of before are not used again.
+    generation: AtomicU64,
 }
 
 impl Pool {
@@ -65,7 +67,20 @@ impl Pool {
         let permits = Arc::new(Semaphore::new(size));
         let idle = Mutex::new(Vec::with_capacity(size));
         let remembered = Remembered::default();
-        Pool { inner: Arc::new(Inner { options, setup, isolation, mistakes, reach, permits, idle, remembered }) }
+        let generation = AtomicU64::new(0);
+        Pool {
+            inner: Arc::new(Inner {
+                options,
+                setup,
+                isolation,
+                mistakes,
+                reach,
+                permits,
+                idle,
+                remembered,
+                generation,
+            }),
+        }
     }
 
     /// What transactions on its sessions see of others.
@@ -84,8 +99,10 @@ impl Pool {
         let (session, fresh) = match self.idle().await {
             Some(session) => (session, false),
             None => {
+                let generation = self.generation();
                 let mut session = Session::new(self.connect().await?, self.inner.setup.clone());
                 session.mistakes = self.inner.mistakes.clone();
+                session.generation = generation;
                 (session, true)
             }
         };
@@ -118,6 +135,10 @@ impl Pool {
     pub fn forget_idle(&self) {
         let stale = std::mem::take(&mut *self.inner.idle.lock());
         drop(stale);
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
     }
 
     /// Refuses further leases and closes the idle connections politely.
@@ -179,6 +200,15 @@ impl Lease {
         self.busy = false;
     }
 
+    /// After an error that says what is prepared is stale: it is likely to be so in all
+    /// sessions of the pool, so none of them is used again.
+    pub(super) fn note_stale_plans<T>(&self, result: &Result<T, DbError>) {
+        if result.as_ref().is_err_and(DbError::is_stale_plan) {
+            self.pool.inner.generation.fetch_add(1, Ordering::AcqRel);
+            self.pool.forget_idle();
+        }
+    }
+
     pub(super) fn remembered(&self) -> &Remembered {
         &self.pool.inner.remembered
     }
@@ -195,6 +225,7 @@ impl Drop for Lease {
         if let Some(session) = self.session.take()
             && !self.busy
             && !session.tainted
+            && session.generation == self.pool.generation()
             && !self.pool.inner.permits.is_closed()
         {
             self.pool.inner.idle.lock().push((session, Instant::now()));

@@ -33,6 +33,8 @@ pub struct Session {
     pub(super) ran_raw: bool,
     /// It is not to be used again: what is in it is no longer known.
     pub tainted: bool,
+    /// The pool's, when it was opened.
+    pub(super) generation: u64,
     /// Those that its engine was opened with.
     pub(super) mistakes: Mistakes,
 }
@@ -41,7 +43,15 @@ impl Session {
     /// A session of ours.
     pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
         let prepared = VecDeque::new();
-        Session { connection, setup, prepared, ran_raw: false, tainted: false, mistakes: Mistakes::default() }
+        Session {
+            connection,
+            setup,
+            prepared,
+            ran_raw: false,
+            tainted: false,
+            generation: 0,
+            mistakes: Mistakes::default(),
+        }
     }
 
     /// Whether it is lent for one transaction at a time.

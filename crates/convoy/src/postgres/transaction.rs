@@ -79,17 +79,21 @@ impl Transaction {
 
     /// Runs one statement inside.
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        self.lease.enter().fetch(statement).await
+        let result = self.lease.enter().fetch(statement).await;
+        self.lease.note_stale_plans(&result);
+        result
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
     /// triggers, like a stranger's.
     pub async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
-        if raw.read_only {
-            return self.raw_read_only(raw).await;
-        }
         let logged = self.isolation == Isolation::Serializable;
-        self.lease.raw_within(raw, look, logged).await
+        let result = match raw.read_only {
+            true => self.raw_read_only(raw).await,
+            false => self.lease.raw_within(raw, look, logged).await,
+        };
+        self.lease.note_stale_plans(&result);
+        result
     }
 
     /// A transaction that was made read-only stays so, except by going back.

@@ -23,6 +23,7 @@ mod serial_lane;
 mod sessions;
 mod shared;
 mod socket;
+mod stale_plans;
 mod store;
 mod table_traits;
 mod transactions;
