@@ -121,7 +121,9 @@ impl DbError {
     pub fn why_cancelled(&self) -> Option<&'static str> {
         let DbError::Cancelled(_) = self else { return None };
         Some(match self.state()?.as_str() {
-            "55P03" => "a statement waited too long for a lock that another transaction holds (lock_timeout); try again",
+            "55P03" => {
+                "a statement waited too long for a lock that another transaction holds (lock_timeout); try again"
+            }
             "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
             _ => {
                 "a statement took longer than the function's time limit, or somebody cancelled it; an index, or reading less, \
