@@ -291,7 +291,7 @@ impl Builder<'_> {
         }
         let paths = layout_paths(table);
         if !found.is_some_and(|found| found.logs(&paths) && found.is_guarded()) {
-            let rows = run(self.session, layout::role()).await?;
+            let rows = self.session.ask(layout::role()).await?;
             let role = rows.first().ok_or_else(|| DbError::Row("no role".into()))?.text(0)?;
             for statement in layout::create_triggers(table, &paths, role) {
                 self.session.tell(statement).await?;
