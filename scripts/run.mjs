@@ -10,12 +10,18 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
  * @param {string} title what people read
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: Record<string, string>, cwd?: string }} [options]
+ * @param {{ env?: Record<string, string>, cwd?: string, follow?: (text: string) => void }} [options] `follow` is given
+ *   what it prints, too
  */
-export async function run(title, command, args, { env, cwd = root } = {}) {
+export async function run(title, command, args, { env, cwd = root, follow } = {}) {
   console.log(`\n▸ ${title}`);
   const started = performance.now();
-  const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
+  const stdio = ['inherit', follow ? 'pipe' : 'inherit', 'inherit'];
+  const child = spawn(command, args, { cwd, stdio, env: { ...process.env, ...env } });
+  child.stdout?.setEncoding('utf8').on('data', (text) => {
+    process.stdout.write(text);
+    follow?.(text);
+  });
   let stopped = false;
   const stop = (signal) => {
     stopped = true;

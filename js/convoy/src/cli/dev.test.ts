@@ -97,7 +97,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
 
     await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
     await convoy.says(/messages\.body: Date is not JSON/);
-    await convoy.says(/convoy\/schema\.ts:4:\d+:/);
+    await convoy.says(/convoy\/schema\.ts:5:\d+:/);
     await convoy.says(/The last good code goes on serving/);
 
     const two = `messages: defineTable({ body: z.string() }),\n  rooms: defineTable({ name: z.string() }),`;

@@ -6,6 +6,7 @@ import { formatPath, type JsonProblem, jsonText, sendingProblem } from '../value
 import { MOST_RESULT, mustFit } from './bounded-json.js';
 import { ResultError } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
+import { userStack } from './user-stack.js';
 
 /** The most characters of an error's message and of its stack. */
 const MOST_SAID = 16_384;
@@ -66,7 +67,7 @@ function thrownJson(error: unknown): string {
   try {
     message = error instanceof Error ? String(error.message) : `${inspect(error)} was thrown, which is no Error`;
     // `inspect` also shows causes and the fields of database and system errors.
-    stack = inspect(error);
+    stack = userStack(inspect(error));
   } catch {
     stack = message;
   }

@@ -6,6 +6,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
+import { isConvoyError } from '../values/errors.js';
 import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
 import { loadNative } from './native.js';
 import { printBy } from './output.js';
@@ -39,7 +40,8 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
     // The process is ours, and so is what it prints.
     printBy(loadNative());
     file.startConvoyServer().catch((error: unknown) => {
-      console.error(error);
+      // The database's faults say what to do; a stack says nothing of it.
+      console.error(isConvoyError(error) ? error.message : error);
       process.exitCode = 1;
     });
   }

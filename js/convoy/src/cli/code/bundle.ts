@@ -14,6 +14,7 @@ import { drizzleStandIn, missingFromDrizzle, usesDrizzleStandIn } from './drizzl
 import { asPosix, type ProjectFiles } from './files.js';
 import { type CodeMistake, CodeProblem } from './problem.js';
 import { generatedStubs, packagesOutside } from './resolve.js';
+import { adviceOnImport } from './unresolved.js';
 
 /**
  * What functions get when they import from `_generated/`. Stubs know every name there could be; they serve to find out
@@ -61,12 +62,15 @@ export async function bundleProject(
     ],
   }).catch((failure: BuildFailure) => {
     if (!Array.isArray(failure.errors)) throw failure;
-    throw new CodeProblem(failure.errors.map(mistakeOf), { cause: failure });
+    throw new CodeProblem(
+      failure.errors.map((message) => mistakeOf(message, layout)),
+      { cause: failure },
+    );
   });
 
   // A member of a namespace that is not there is a warning: it would be undefined.
   const missing = result.warnings.filter((warning) => missingFromDrizzle(warning) !== undefined);
-  if (missing.length > 0) throw new CodeProblem(missing.map(mistakeOf));
+  if (missing.length > 0) throw new CodeProblem(missing.map((message) => mistakeOf(message, layout)));
 
   const code = result.outputFiles.find(({ path: file }) => file.endsWith('.mjs'));
   const map = result.outputFiles.find(({ path: file }) => file.endsWith('.map'));
@@ -134,10 +138,12 @@ function importersIn({ inputs }: Metafile): Map<string, string[]> {
   return importers;
 }
 
-function mistakeOf(message: Message): CodeMistake {
+function mistakeOf(message: Message, { root }: ProjectLayout): CodeMistake {
   const { location, notes } = message;
   const text = missingFromDrizzle(message) ?? message.text;
   // How to configure esbuild is no advice for someone who does not.
   const ofUse = notes.filter((note) => !note.text.includes('mark the path'));
-  return { text, location, notes: ofUse.map((note) => ({ text: note.text })) };
+  const advice = adviceOnImport(text, location?.file, root);
+  const said = advice === null ? text : `${text}. ${advice}`;
+  return { text: said, location, notes: ofUse.map((note) => ({ text: note.text })) };
 }

@@ -173,12 +173,12 @@ describe('what is wrong in the code', () => {
     }
   });
 
-  it('is told for a schema that is refused, at its definition', async () => {
+  it('is told for a schema that is refused, at the field', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
     const [mistake] = (await problem()).mistakes;
     expect(mistake).toMatchObject({
       text: expect.stringContaining('messages.body'),
-      location: { file: 'convoy/schema.ts', line: 4 },
+      location: { file: 'convoy/schema.ts', line: 5 },
     });
   });
 

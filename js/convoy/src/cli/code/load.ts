@@ -8,7 +8,7 @@ import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
-import { mistakeIn } from './place.js';
+import { mistakesIn } from './place.js';
 import { CodeProblem } from './problem.js';
 
 export interface LoadedFunction extends ProjectFunction {
@@ -51,7 +51,7 @@ async function importBundle(bundle: Bundle, { root }: ProjectLayout): Promise<Re
     return (await import(address.href)) as Record<string, Module>;
   } catch (error) {
     attempts += 1;
-    throw new CodeProblem([mistakeIn(error, bundle, root)], { cause: error });
+    throw new CodeProblem(mistakesIn(error, bundle, root), { cause: error });
   }
 }
 

@@ -6,8 +6,10 @@ import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { SchemaError } from '../../schema/index.js';
 import type { Bundle } from './bundle.js';
 import type { CodeMistake } from './problem.js';
+import { placeOfProblem } from './schema-place.js';
 
 interface Frame {
   readonly file: string;
@@ -24,6 +26,20 @@ export function mistakeIn(error: unknown, bundle: Bundle, root: string): CodeMis
     .map((each) => (each.file === bundle.file ? originOf(each, bundle) : each))
     .find((each) => each !== null && sources.has(each.file));
   return { text, location: frame ? locationOf(frame, root) : importLocation(text, bundle, root) };
+}
+
+/** The same, one for each table or field that a refused schema has to have changed. */
+export function mistakesIn(error: unknown, bundle: Bundle, root: string): CodeMistake[] {
+  const mistake = mistakeIn(error, bundle, root);
+  const { location } = mistake;
+  if (!(error instanceof Error) || error.name !== 'SchemaError' || location === null) return [mistake];
+  const { problems } = error as SchemaError;
+  const source = readFileSync(path.resolve(root, location.file), 'utf8');
+  return problems.map((problem) => {
+    const place = placeOfProblem(source, problem.path);
+    const text = `${problem.path}: ${problem.message}.`;
+    return { text, location: place === null ? location : locationAt(source, location.file, place.at, place.length) };
+  });
 }
 
 /** The places of a stack, innermost first. */
@@ -52,11 +68,15 @@ function importLocation(message: string, bundle: Bundle, root: string): CodeMist
     const text = readFileSync(path.resolve(root, input), 'utf8');
     const at = findInImport(text, specifier, name);
     if (at === null) continue;
-    const before = text.slice(0, at).split('\n');
-    const [line, column] = [before.length, before.at(-1)?.length ?? 0];
-    return { file: input, line, column, length: name.length, lineText: text.split('\n')[line - 1] ?? '' };
+    return locationAt(text, input, at, name.length);
   }
   return null;
+}
+
+function locationAt(text: string, file: string, at: number, length: number): CodeMistake['location'] {
+  const before = text.slice(0, at).split('\n');
+  const [line, column] = [before.length, before.at(-1)?.length ?? 0];
+  return { file, line, column, length, lineText: text.split('\n')[line - 1] ?? '' };
 }
 
 /** Where a name stands in the import of a module, or null. */

@@ -1,0 +1,69 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { compileProject } from './compile.js';
+import { describeCode } from './describe.js';
+import { loadBundle } from './load.js';
+import { CodeProblem } from './problem.js';
+import { makeProject, messagesSchema, type TestProject } from './project.test-kit.js';
+
+let project: TestProject;
+beforeEach(async () => {
+  project = await makeProject({ 'convoy/schema.ts': messagesSchema, 'convoy/lib/dates.ts': 'export const day = 1;' });
+});
+afterEach(() => project.remove());
+
+async function refusal(files: Readonly<Record<string, string>>): Promise<CodeProblem> {
+  await project.write(files);
+  const compiling = compileProject(project.layout, async (...code) => describeCode(await loadBundle(...code)));
+  const error: unknown = await compiling.catch((thrown: unknown) => thrown);
+  if (error instanceof CodeProblem) return error;
+  throw error instanceof Error ? error : new Error('it was compiled');
+}
+
+it.each([
+  ['dayjs', 'npm install dayjs'],
+  ['lodash/fp', 'npm install lodash'],
+  ['@scope/pkg/sub', 'npm install @scope/pkg'],
+  ['../lib/date', 'Did you mean "../lib/dates"?'],
+  ['../lib/date.ts', 'Did you mean "../lib/dates"?'],
+  ['../lib/quite-another', 'There is no file convoy/lib/quite-another.'],
+  ['../libs/dates', 'There is no folder convoy/libs.'],
+  ['@/lib/dates', '"compilerOptions.paths"'],
+  ['#lib', 'lists "#lib" under "imports"'],
+])('an import of %s says what to do', async (specifier, advice) => {
+  const { message: said } = await refusal({
+    'convoy/functions/a.ts': `import x from '${specifier}';\nexport const y = x;\n`,
+  });
+  expect(said).toContain(`Could not resolve "${specifier}"`);
+  expect(said).toContain('convoy/functions/a.ts:1:');
+  expect(said).toContain(advice);
+});
+
+it('a refused schema points at each table and field', async () => {
+  const { mistakes } = await refusal({
+    'convoy/schema.ts': `import { defineSchema, defineTable } from '@avvos/convoy';
+import { z } from 'zod';
+
+const rooms = defineTable({
+  name: z.string(),
+  opened: z.date(),
+});
+
+export default defineSchema({
+  messages: defineTable({ body: z.string() }).index('by_author', ['author']),
+  rooms,
+  '1st': defineTable({ a: z.string() }),
+  people: defineTable({
+    name: z.string(),
+    address: z.object({ since: z.date() }),
+  }),
+});
+`,
+  });
+  const places = mistakes.map(({ text, location }) => [text.split(':')[0], location?.line]);
+  expect(places).toEqual([
+    ['messages.by_author', 10],
+    ['rooms.opened', 6],
+    ['1st', 12],
+    ['people.address.since', 15],
+  ]);
+});

@@ -1,0 +1,44 @@
+/** What to do about an import that leads nowhere: install a package, or correct a path. */
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { nearest } from '../../values/nearest.js';
+
+/** `null` where esbuild complains of something else. `importer` is the file with the import, from the root. */
+export function adviceOnImport(complaint: string, importer: string | undefined, root: string): string | null {
+  const specifier = /^Could not resolve "(.+)"$/.exec(complaint)?.[1];
+  if (specifier === undefined) return null;
+  const from = path.dirname(path.resolve(root, importer ?? ''));
+  if (/^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..') return onPath(specifier, from, root);
+  if (specifier.startsWith('#')) {
+    return `No package.json above this file lists ${JSON.stringify(specifier)} under "imports".`;
+  }
+  const name = /^(@[^/]+\/[^/]+|[^@/][^/]*)/.exec(specifier)?.[0];
+  if (name === undefined || /^[@~]$/.test(name)) {
+    return `This is no package. If it is an alias, list it under "compilerOptions.paths" in tsconfig.json.`;
+  }
+  if (isInstalled(name, from)) {
+    return specifier === name
+      ? `The package ${name} is installed, and offers nothing to import under its own name.`
+      : `The package ${name} is installed, and has no ${JSON.stringify(`.${specifier.slice(name.length)}`)}.`;
+  }
+  return `The package ${name} is not installed: npm install ${name}`;
+}
+
+function onPath(specifier: string, from: string, root: string): string {
+  const wanted = path.resolve(from, specifier);
+  const folder = path.dirname(wanted);
+  if (!existsSync(folder)) return `There is no folder ${path.relative(root, folder)}.`;
+  const missing = `There is no file ${path.relative(root, wanted)}`;
+  const names = readdirSync(folder).map((file) => file.replace(/(\.d)?\.[cm]?[jt]sx?$/, ''));
+  const meant = nearest(path.basename(wanted).replace(/\.[cm]?[jt]sx?$/, ''), new Set(names));
+  if (meant === null) return `${missing}.`;
+  const relative = path.relative(from, path.join(folder, meant)).split(path.sep).join('/');
+  return `${missing}. Did you mean "${relative.startsWith('.') ? relative : `./${relative}`}"?`;
+}
+
+function isInstalled(name: string, from: string): boolean {
+  for (let folder = from; ; folder = path.dirname(folder)) {
+    if (existsSync(path.join(folder, 'node_modules', name, 'package.json'))) return true;
+    if (path.dirname(folder) === folder) return false;
+  }
+}
