@@ -163,7 +163,7 @@ async fn nothing_stays(db: &TestDb, app: &App, then: &str) {
             let expected = if then == "throw" { json!("INTERNAL") } else { Value::Null };
             // A statement that forgets itself fails, and one that writes is refused in a query.
             let refused =
-                if name.starts_with("none") || name.starts_with("one of") { "INTERNAL" } else { "INVALID_ARGS" };
+                if name.starts_with("none") || name.starts_with("one of") { "CONFLICT" } else { "INVALID_ARGS" };
             assert!(given.is_array() || given == expected || given == json!(refused), "{name}, {function}: {given}");
             assert_eq!(found(app).await, clean, "{name} is left by {function}");
             send(app, "mutation", "documents.add", &json!({ "channel": "a" })).await.as_str().expect("an id");
