@@ -162,6 +162,12 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
             "{place} did not answer within {} s; check that the host is right and that no firewall lies between",
             CONNECT.as_secs()
         ),
+        ErrorKind::NotFound | ErrorKind::PermissionDenied if options.get_socket().is_none() => {
+            let message = format!(
+                "a file that DATABASE_URL names (sslrootcert, sslcert or sslkey) cannot be read: {cause}; correct its path"
+            );
+            return Fault::lasting("tls-failed", message);
+        }
         ErrorKind::NotFound if options.get_socket().is_some() => {
             format!("there is no socket {place}; start Postgres, or correct the folder and port in DATABASE_URL")
         }

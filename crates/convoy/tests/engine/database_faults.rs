@@ -207,13 +207,17 @@ async fn each_refused_connection_says_why_and_what_mends_it() {
 
 /// A server that answers whatever it is told with these bytes, once TLS is declined.
 async fn answering(bytes: &'static [u8]) -> String {
+    answering_tls(b"N", bytes).await
+}
+
+async fn answering_tls(tls: &'static [u8], bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut said = [0; 1024];
             // The request for TLS, then the start-up message.
-            if socket.read(&mut said).await.is_ok() && socket.write_all(b"N").await.is_ok() {
+            if socket.read(&mut said).await.is_ok() && socket.write_all(tls).await.is_ok() {
                 let _ = socket.read(&mut said).await;
                 let _ = socket.write_all(bytes).await;
                 let _ = socket.shutdown().await;
@@ -229,6 +233,11 @@ async fn a_server_that_starts_and_one_that_is_none_are_told_apart() {
     let failure = refused(&starting).await;
     assert_eq!(fault(&failure), ("starting".to_owned(), true), "{failure}");
     assert!(failure.message.contains("the database system is starting"), "{failure}");
+
+    let url = answering_tls(b"S", b"").await;
+    let unread = refused(&format!("{url}?sslmode=verify-full&sslrootcert=/no/such.pem")).await;
+    assert_eq!(fault(&unread), ("tls-failed".to_owned(), false), "{unread}");
+    assert!(unread.message.contains("sslrootcert"), "{unread}");
 
     let none = refused(&answering(b"HTTP/1.1 400 Bad Request\r\n\r\n").await).await;
     assert!(["not-postgres", "unreachable"].contains(&fault(&none).0.as_str()), "{none}");
