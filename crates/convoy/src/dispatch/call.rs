@@ -83,19 +83,20 @@ impl Dispatcher {
     /// Names the function and the limit in a failure that says that it was passed.
     pub(super) fn name_limit(&self, function: &Function, mut failure: Failure) -> Failure {
         if failure.code == Code::Timeout && failure.message == TIME_IS_UP {
-            let limits = &self.inner.limits;
-            let (name, limit) = match function.kind {
-                FunctionKind::Query => ("queryMs", limits.query_ms),
-                FunctionKind::Mutation => ("mutationMs", limits.mutation_ms),
-                FunctionKind::Action => ("actionMs", limits.action_ms),
-            };
-            failure.message = format!(
-                "`{}` did not finish within {} (limits.{name}); make it do less, or raise the limit",
-                function.name,
-                spoken(limit)
-            );
+            failure.message = format!("{}; make it do less, or raise the limit", self.did_not_finish(function));
         }
         failure
+    }
+
+    /// The function and its limit, as the beginning of a sentence.
+    pub(super) fn did_not_finish(&self, function: &Function) -> String {
+        let limits = &self.inner.limits;
+        let (name, limit) = match function.kind {
+            FunctionKind::Query => ("queryMs", limits.query_ms),
+            FunctionKind::Mutation => ("mutationMs", limits.mutation_ms),
+            FunctionKind::Action => ("actionMs", limits.action_ms),
+        };
+        format!("`{}` did not finish within {} (limits.{name})", function.name, spoken(limit))
     }
 }
 

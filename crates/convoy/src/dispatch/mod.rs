@@ -268,7 +268,12 @@ impl Dispatcher {
         }
         let mut failure = error.to_failure(&function.name);
         if let Some(why) = error.why_cancelled() {
-            failure.message = format!("`{}`: {why}", function.name);
+            // A statement of an action has a limit of its own.
+            let subject = match function.kind {
+                FunctionKind::Action => format!("`{}`", function.name),
+                FunctionKind::Query | FunctionKind::Mutation => self.did_not_finish(function),
+            };
+            failure.message = format!("{subject}: {why}");
         }
         if self.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
             failure.message = format!("`{}`: {}", function.name, error.cause());

@@ -136,8 +136,7 @@ impl DbError {
             }
             "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
             _ => {
-                "a statement took longer than the function's time limit, or somebody cancelled it; an index, or reading less, \
-                 makes it faster"
+                "a statement ran into its time limit, or somebody cancelled it; an index, or reading less, makes it faster"
             }
         })
     }
