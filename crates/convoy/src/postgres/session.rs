@@ -132,7 +132,8 @@ impl Session {
     /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
     /// It may write where `logged`.
     pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
-        let result = self.prepared_raw(raw, logged, None).await.map_err(DbError::of_raw);
+        let known = self.prepared.contains(&sql::raw::name(raw));
+        let result = self.prepared_raw(raw, logged, None).await.map_err(|error| of_raw(error, known));
         // One that is lent forgets all it has prepared as its transaction ends.
         if result.is_err() && self.setup.is_none() {
             self.tainted = true;
@@ -144,7 +145,8 @@ impl Session {
     /// session of ours.
     pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
-        let result = self.prepared_raw(raw, logged, Some(isolation)).await.map_err(DbError::of_raw);
+        let known = self.prepared.contains(&sql::raw::name(raw));
+        let result = self.prepared_raw(raw, logged, Some(isolation)).await.map_err(|error| of_raw(error, known));
         self.tainted |= result.is_err();
         result
     }
@@ -214,6 +216,11 @@ impl Session {
         let rows = self.run_script(script).await?;
         rows.iter().map(object).collect()
     }
+}
+
+/// The error of a user statement, which was prepared before or not.
+fn of_raw(error: DbError, prepared_before: bool) -> DbError {
+    if prepared_before { error.of_raw().of_prepared() } else { error.of_raw() }
 }
 
 /// A row as a JSON object.

@@ -18,6 +18,7 @@ mod nodes;
 mod outside;
 mod pooler;
 mod raw_sessions;
+mod retyped;
 mod round_trips;
 mod serial_lane;
 mod sessions;
