@@ -70,9 +70,32 @@ function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** Never fails: a URL that is not usable is refused by the engine, which says what is wrong with it. */
 function withoutPassword(text: string): string {
   if (!URL.canParse(text)) return 'DATABASE_URL';
   const url = new URL(text);
   if (url.password) url.password = '…';
-  return decodeURI(url.href);
+  const parameters = url.search.slice(1).split('&');
+  url.search = parameters.map(withoutSecret).join('&');
+  return readable(url.href);
+}
+
+/** Parameters that hold no secret. Any other may, also one that is misspelt. */
+const OPEN = /^(ssl-?mode|host|hostaddr|port|user|dbname|application_name|options.*)$/;
+
+function withoutSecret(parameter: string): string {
+  const [name = '', ...value] = parameter.split('=');
+  return value.length === 0 || OPEN.test(name) ? parameter : `${name}=…`;
+}
+
+/** As people write it, where its percent signs allow that. */
+function readable(text: string): string {
+  // Piece by piece, so that one broken escape does not leave the others encoded.
+  return text.replace(/(?:%[0-9a-f]{2})+/gi, (escapes) => {
+    try {
+      return decodeURI(escapes);
+    } catch {
+      return escapes;
+    }
+  });
 }
