@@ -53,53 +53,6 @@ impl From<Fault> for DbError {
     }
 }
 
-/// Reads a database URL. What is wrong with it is said without its password.
-pub fn address(url: &str) -> Result<PgConnectOptions, DbError> {
-    let wrong = |why: String| Err(DbError::Address(why));
-    if url.trim().is_empty() {
-        return wrong("it is empty".into());
-    }
-    let Some((scheme, _)) = url.split_once("://") else {
-        return wrong("it does not begin with postgres://".into());
-    };
-    if !["postgres", "postgresql"].contains(&scheme) {
-        let known = ["mysql", "mariadb", "mongodb", "mongodb+srv", "sqlite", "http", "https", "redis", "file"];
-        // Anything else may be part of a password.
-        return wrong(match known.contains(&scheme) {
-            true => format!("it begins with {scheme}://, and Convoy uses Postgres (postgres://)"),
-            false => "it does not begin with postgres://".into(),
-        });
-    }
-    if let Some(at) = broken_escape(url) {
-        return wrong(format!(
-            "there is a % at character {at} that two hexadecimal digits do not follow; in a URL, write % as %25"
-        ));
-    }
-    url.parse().or_else(|error: sqlx::Error| {
-        let said = match &error {
-            sqlx::Error::Configuration(source) => source.to_string(),
-            other => other.to_string(),
-        };
-        let hint = if said.contains("ssl_mode") {
-            "; sslmode is disable, prefer, require, verify-ca or verify-full"
-        } else if said.contains("port") || said.contains("host") {
-            "; special characters in a password are percent-encoded there (# is %23, / is %2F, ? is %3F, @ is %40)"
-        } else {
-            ""
-        };
-        // The driver names a part of the URL at most for sslmode.
-        wrong(format!("{said}{hint}"))
-    })
-}
-
-/// Where a percent sign stands that begins no escape, from 1.
-fn broken_escape(url: &str) -> Option<usize> {
-    let bytes = url.as_bytes();
-    let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    let at = (0..bytes.len()).find(|&at| bytes[at] == b'%' && !(is_hex(at + 1) && is_hex(at + 2)))?;
-    Some(url[..at].chars().count() + 1)
-}
-
 /// Connects, within a limit of time.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let connecting = tokio::time::timeout(CONNECT, options.connect()).await;
@@ -370,28 +323,6 @@ impl Postgres {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_wrong_with_a_url_is_said_without_its_password() {
-        let said = |url: &str| address(url).expect_err("it is not usable").to_string();
-        for (url, part) in [
-            ("", "empty"),
-            ("foo", "does not begin with postgres://"),
-            ("http://u:s3cret@h/d", "begins with http://"),
-            ("mysql://u:s3cret@h/d", "begins with mysql://"),
-            ("postgres://u:s3cret@h:99999/d", "port"),
-            ("postgres://u:s3cret#x@h/d", "%23"),
-            ("postgres://u:s3cret/x@h/d", "%2F"),
-            ("postgres://u:s3cret%zz@h/d", "%25"),
-            ("postgres://u:s3cret%FF@h/d", "utf-8"),
-            ("postgres://u:s3cret@h/d?sslmode=maybe", "verify-full"),
-        ] {
-            let said = said(url);
-            assert!(said.contains(part), "{url}: {said}");
-            assert!(!said.contains("s3cret"), "{url}: {said}");
-        }
-        address("postgres://u:s3cret%25@h/d?sslmode=disable").expect("it is usable");
-    }
 
     #[test]
     fn servers_before_14_are_refused_by_name() {

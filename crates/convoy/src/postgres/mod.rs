@@ -2,6 +2,7 @@
 //! what to do about them, and the layout of the database. The only place that
 //! names sqlx.
 
+mod address;
 mod error;
 mod fault;
 mod layout;
@@ -59,7 +60,7 @@ impl Postgres {
     /// Finds the database, makes it where that is asked for, and finds out what lies
     /// between it and us.
     pub async fn open(config: &Config) -> Result<Postgres, DbError> {
-        let options = fault::address(&config.database_url)?;
+        let options = address::address(&config.database_url)?;
         // A parameter of the driver's that poolers refuse.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
         if config.create_database && create_database(&options).await? {

@@ -68,6 +68,9 @@ describe.skipIf(engine === null)('a database that cannot be used', { timeout: 60
     await convoy.says(/DATABASE_URL\) is not usable: it does not begin with postgres:\/\//);
     await convoy.says(/Nothing is served yet/);
 
+    await project.write({ '.env': `DATABASE_URL=${url.href.replace('postgres://', 'postgres://%zz')}\n` });
+    await convoy.says(/there is a % at character 12 that two hexadecimal digits do not follow/);
+
     const wrong = Object.assign(new URL(url), { password: 'not-the-password' });
     await project.write({ '.env': `DATABASE_URL=${wrong.href}\n` });
     await convoy.says(/\.env was read again: DATABASE_URL changed/);
@@ -79,9 +82,11 @@ describe.skipIf(engine === null)('a database that cannot be used', { timeout: 60
     await call(`${api}/mutation/messages.send`, { body: 'hi' });
     expect(await call(`${api}/query/messages.list`, {})).toMatchObject({ ok: true, data: [{ body: 'hi' }] });
 
-    await project.write({ '.env': `DATABASE_URL=${named('second')}\n` });
+    await project.write({ '.env': `DATABASE_URL=${named('second')}?sslpassword=s3cret\n` });
     expect(await address(convoy)).toBe(api);
     expect(await call(`${api}/query/messages.list`, {})).toEqual({ ok: true, data: [] });
+    expect(convoy.printed).not.toContain('s3cret');
+    expect(convoy.printed).toContain('DATABASE_URL has the parameter sslpassword, which Convoy does not know');
   });
 
   it('is used as soon as it can be reached', async () => {
