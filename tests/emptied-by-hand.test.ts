@@ -1,13 +1,10 @@
 /** Convoy's own tables emptied or dropped under a running server: what the log says, and that calls work on. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createConvoyClient, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
-
-const list = makeQueryRef<Record<string, never>, string[]>('list');
-const add = makeMutationRef<{ text: string }, string>('add');
+import { add, watchNotes } from './notes.js';
 
 let child: ChildProcess;
 let baseUrl: string;
@@ -46,16 +43,7 @@ it.each([
   'truncate _convoy.changes, _convoy.epoch, _convoy.idempotency',
   'drop schema _convoy cascade',
 ])('%s is said, and costs nothing but kept answers', async (statement) => {
-  const client = createConvoyClient({ baseUrl });
-  let notes: readonly string[] = [];
-  let wake = () => {};
-  client.watch(list, {}, ({ data }) => {
-    if (data !== null) notes = data;
-    wake();
-  });
-  const until = async (text: string) => {
-    while (!notes.includes(text)) await new Promise<void>((resolve) => (wake = resolve));
-  };
+  const { client, until } = watchNotes(baseUrl);
   await client.mutation(add, { text: 'before' });
   await until('before');
   await psql.query(`begin; insert into notes (data) values ('{"text": "by hand"}'); ${statement}; commit`);

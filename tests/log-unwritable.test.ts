@@ -5,14 +5,12 @@ import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createConvoyClient, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
+import { createConvoyClient } from '@avvos/convoy/client';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../js/convoy/dist/cli/postgres/index.js';
 import { freshDatabaseUrl } from './app.js';
-
-const list = makeQueryRef<Record<string, never>, string[]>('list');
-const add = makeMutationRef<{ text: string }, string>('add');
+import { add, watchNotes } from './notes.js';
 
 let folder: string;
 let postgres: EmbeddedPostgres;
@@ -51,23 +49,6 @@ async function fail(baseUrl: string, size: number): Promise<string> {
   return error.errorId;
 }
 
-/** What a client watches, as it comes. */
-function watching(baseUrl: string) {
-  const client = createConvoyClient({ baseUrl });
-  let notes: readonly string[] = [];
-  let wake = () => {};
-  client.watch(list, {}, ({ data }) => {
-    if (data !== null) notes = data;
-    wake();
-  });
-  return {
-    async until(text: string): Promise<void> {
-      while (!notes.includes(text)) await new Promise<void>((resolve) => (wake = resolve));
-    },
-    client,
-  };
-}
-
 async function restartPostgres(baseUrl: string): Promise<void> {
   const killed = postgres.pid;
   process.kill(killed, 'SIGKILL');
@@ -84,7 +65,7 @@ async function restartPostgres(baseUrl: string): Promise<void> {
 
 /** Failing calls, a restart of Postgres, and a write by psql, all while the log cannot be written. */
 async function serves(baseUrl: string, databaseUrl: string): Promise<void> {
-  const before = watching(baseUrl);
+  const before = watchNotes(baseUrl);
   await before.client.mutation(add, { text: 'first' });
   await before.until('first');
   for (let call = 0; call < 40; call++) await fail(baseUrl, 20_000);
@@ -93,7 +74,7 @@ async function serves(baseUrl: string, databaseUrl: string): Promise<void> {
   await psql.connect();
   await psql.query(`insert into notes (data) values ('{"text": "by hand"}')`);
   await psql.end();
-  const after = watching(baseUrl);
+  const after = watchNotes(baseUrl);
   await Promise.all([before.until('by hand'), after.until('by hand')]);
   await fail(baseUrl, 10);
   expect((await fetch(`${baseUrl}/api/health`)).status).toBe(200);

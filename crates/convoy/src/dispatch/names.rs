@@ -80,30 +80,12 @@ fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a s
         if other.rsplit('.').next() == Some(&lower) || other.split(['.', '/']).eq(lower.split(['.', '/'])) {
             return 0;
         }
-        edits(&lower, &other)
+        let start: String = other.chars().take(2 * MAX_SHOWN).collect();
+        strsim::osa_distance(&lower, &start)
     };
     // No function of a user has a name with a space.
     let near = names.filter(|name| !name.contains(' ')).map(|name| (distance(name), name));
     near.filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)
-}
-
-/// How many characters must be put in, left out, changed or swapped with the next.
-fn edits(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().take(2 * MAX_SHOWN).collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for i in 1..=one.len() {
-        let mut row = vec![i];
-        for j in 1..=other.len() {
-            let same = usize::from(one[i - 1] != other[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]

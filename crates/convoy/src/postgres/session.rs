@@ -132,8 +132,7 @@ impl Session {
     /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
     /// It may write where `logged`.
     pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
-        let known = self.prepared.contains(&sql::raw::name(raw));
-        let result = self.prepared_raw(raw, logged, None).await.map_err(|error| of_raw(error, known));
+        let result = self.prepared_raw(raw, logged, None).await;
         // One that is lent forgets all it has prepared as its transaction ends.
         if result.is_err() && self.setup.is_none() {
             self.tainted = true;
@@ -145,8 +144,7 @@ impl Session {
     /// session of ours.
     pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
-        let known = self.prepared.contains(&sql::raw::name(raw));
-        let result = self.prepared_raw(raw, logged, Some(isolation)).await.map_err(|error| of_raw(error, known));
+        let result = self.prepared_raw(raw, logged, Some(isolation)).await;
         self.tainted |= result.is_err();
         result
     }
@@ -195,20 +193,37 @@ impl Session {
         alone: Option<Isolation>,
     ) -> Result<Vec<String>, DbError> {
         self.ran_raw = true;
+        let prepared_before = self.prepare(raw).await.map_err(DbError::of_raw)?;
+        let rows = self.run_prepared(raw, logged, alone).await.map_err(DbError::of_raw);
+        if prepared_before { rows.map_err(DbError::of_prepared) } else { rows }
+    }
+
+    /// Prepares a statement of the user's own; gives whether it was prepared before.
+    async fn prepare(&mut self, raw: &Raw) -> Result<bool, DbError> {
         let name = sql::raw::name(raw);
-        if !self.prepared.contains(&name) {
-            if self.prepared.len() >= PREPARED
-                && let Some(oldest) = self.prepared.pop_front()
-            {
-                self.tell(sql::raw::deallocate(&oldest)).await?;
-            }
-            // By the extended protocol, which takes one statement and no more.
-            let (text, _) = sql::raw::prepare(raw).into_parts();
-            self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
-            self.prepared.push_back(name);
+        if self.prepared.contains(&name) {
+            return Ok(true);
         }
-        let marked = logged && !self.mistakes.has(Mistake::TrustMark);
-        let mut script = sql::raw::execute(raw, marked.then(rand::random));
+        if self.prepared.len() >= PREPARED
+            && let Some(oldest) = self.prepared.pop_front()
+        {
+            self.tell(sql::raw::deallocate(&oldest)).await?;
+        }
+        // By the extended protocol, which takes one statement and no more.
+        let (text, _) = sql::raw::prepare(raw).into_parts();
+        self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
+        self.prepared.push_back(name);
+        Ok(false)
+    }
+
+    async fn run_prepared(
+        &mut self,
+        raw: &Raw,
+        logged: bool,
+        alone: Option<Isolation>,
+    ) -> Result<Vec<String>, DbError> {
+        let mark = (logged && !self.mistakes.has(Mistake::TrustMark)).then(rand::random);
+        let mut script = sql::raw::execute(raw, mark);
         if let Some(isolation) = alone {
             script = script.begun(isolation.begin());
             self.add_end(&mut script, isolation.end());
@@ -216,11 +231,6 @@ impl Session {
         let rows = self.run_script(script).await?;
         rows.iter().map(object).collect()
     }
-}
-
-/// The error of a user statement, which was prepared before or not.
-fn of_raw(error: DbError, prepared_before: bool) -> DbError {
-    if prepared_before { error.of_raw().of_prepared() } else { error.of_raw() }
 }
 
 /// A row as a JSON object.

@@ -161,35 +161,27 @@ end
 $$",
         // `create or replace trigger` would wait for every open write transaction.
         "do $do$
+declare
+  relation text;
+  trigger_name text;
+  event text;
+  calls text;
 begin
-  if not exists (
-    select from pg_trigger where tgrelid = '_convoy.changes'::regclass and tgname = '_convoy_changed'
-  ) then
-    create trigger _convoy_changed after update or truncate on _convoy.changes
-    for each statement execute function _convoy.log_changed();
-    alter table _convoy.changes enable always trigger _convoy_changed;
-  end if;
-  if not exists (
-    select from pg_trigger where tgrelid = '_convoy.changes'::regclass and tgname = '_convoy_thinned'
-  ) then
-    create trigger _convoy_thinned after delete on _convoy.changes referencing old table as gone
-    for each statement execute function _convoy.log_thinned();
-    alter table _convoy.changes enable always trigger _convoy_thinned;
-  end if;
-  if not exists (
-    select from pg_trigger where tgrelid = '_convoy.idempotency'::regclass and tgname = '_convoy_emptied'
-  ) then
-    create trigger _convoy_emptied after truncate on _convoy.idempotency
-    for each statement execute function _convoy.answers_emptied();
-    alter table _convoy.idempotency enable always trigger _convoy_emptied;
-  end if;
-  if not exists (
-    select from pg_trigger where tgrelid = '_convoy.idempotency'::regclass and tgname = '_convoy_thinned'
-  ) then
-    create trigger _convoy_thinned after delete on _convoy.idempotency referencing old table as gone
-    for each statement execute function _convoy.answers_thinned();
-    alter table _convoy.idempotency enable always trigger _convoy_thinned;
-  end if;
+  for relation, trigger_name, event, calls in values
+    ('changes', '_convoy_changed', 'update or truncate on _convoy.changes', 'log_changed'),
+    ('changes', '_convoy_thinned', 'delete on _convoy.changes referencing old table as gone', 'log_thinned'),
+    ('idempotency', '_convoy_emptied', 'truncate on _convoy.idempotency', 'answers_emptied'),
+    ('idempotency', '_convoy_thinned', 'delete on _convoy.idempotency referencing old table as gone', 'answers_thinned')
+  loop
+    if not exists (
+      select from pg_trigger where tgrelid = ('_convoy.' || relation)::regclass and tgname = trigger_name
+    ) then
+      execute format(
+        'create trigger %I after %s for each statement execute function _convoy.%I()', trigger_name, event, calls
+      );
+      execute format('alter table _convoy.%I enable always trigger %I', relation, trigger_name);
+    end if;
+  end loop;
 end
 $do$",
     ]

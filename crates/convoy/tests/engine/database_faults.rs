@@ -210,17 +210,30 @@ async fn answering(bytes: &'static [u8]) -> String {
     answering_tls(b"N", bytes).await
 }
 
+/// Reads some of what the other side says.
+async fn hear(socket: &mut tokio::net::TcpStream) -> std::io::Result<()> {
+    match socket.read(&mut [0; 1024]).await? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
 async fn answering_tls(tls: &'static [u8], bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let mut said = [0; 1024];
-            // The request for TLS, then the start-up message.
-            if socket.read(&mut said).await.is_ok() && socket.write_all(tls).await.is_ok() {
-                let _ = socket.read(&mut said).await;
-                let _ = socket.write_all(bytes).await;
-                let _ = socket.shutdown().await;
+            let answered: std::io::Result<()> = async {
+                // The request for TLS, then the start-up message.
+                hear(&mut socket).await?;
+                socket.write_all(tls).await?;
+                hear(&mut socket).await?;
+                socket.write_all(bytes).await?;
+                socket.shutdown().await
+            }
+            .await;
+            if let Err(error) = answered {
+                println!("the engine hung up first: {error}");
             }
         }
     });

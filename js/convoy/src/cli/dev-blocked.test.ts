@@ -1,7 +1,7 @@
 /** `convoy dev` while code hangs, throws behind its back, and prints where nobody reads: the real program. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
-import { engine, makeProgram, type Program, type RunningProgram } from './program.test-kit.js';
+import { engine, makeProgram, type Program, type RunningProgram, results } from './program.test-kit.js';
 
 let program: Program;
 let project: TestProject;
@@ -37,23 +37,12 @@ async function call(
   return (await (await fetch(`${api}/${path}`, options)).json()) as Awaited<ReturnType<typeof call>>;
 }
 
-/** The bodies of messages as one stream is shown them. */
-async function* watchMessages(): AsyncGenerator<string[]> {
-  const response = await fetch(`${api}/subscribe?name=messages.list&args={}`);
-  let text = '';
-  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    text += chunk;
-    const frames = text.split('\n\n');
-    text = frames.pop() ?? '';
-    for (const frame of frames) {
-      const data = /^data: ?(.*)$/m.exec(frame)?.[1];
-      if (data) yield (JSON.parse(data) as { data: { body: string }[] }).data.map(({ body }) => body).sort();
-    }
+/** Waits until a stream of `messages.list` shows these bodies, in any order. */
+async function shows(stream: AsyncGenerator<unknown>, bodies: string[]): Promise<void> {
+  for await (const shown of stream) {
+    const found = (shown as { body: string }[]).map(({ body }) => body).sort();
+    if (JSON.stringify(found) === JSON.stringify(bodies)) return;
   }
-}
-
-async function shows(stream: AsyncGenerator<string[]>, bodies: string[]): Promise<void> {
-  for await (const shown of stream) if (JSON.stringify(shown) === JSON.stringify(bodies)) return;
 }
 
 describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
@@ -61,7 +50,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
     ['a loop', 'for (;;);'],
     ['an expression', `return /^(a+)+$/.test('a'.repeat(60) + '!');`],
   ])('goes on while %s keeps a thread, says which, and a save mends it; SIGTERM ends it', async (_, body) => {
-    const stream = watchMessages();
+    const stream = results(api, 'messages.list');
     await shows(stream, []);
     await project.write({ 'convoy/functions/bad.ts': bad(body) });
     await convoy.says(/bad\.ts changed: in place/);
@@ -69,7 +58,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
     await convoy.says(/bad\.run has kept its thread busy since \d\d:\d\d:\d\d UTC/);
     expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
     // Reading on after a `return` would need another stream.
-    const next = watchMessages();
+    const next = results(api, 'messages.list');
     await shows(next, ['a']);
     await project.write({ 'convoy/functions/bad.ts': bad('return 2') });
     await convoy.says(/bad\.ts changed: in place/);

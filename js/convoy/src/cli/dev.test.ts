@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
 import { isAlive } from './postgres/processes.js';
-import { engine, makeProgram, type Program, type RunningProgram } from './program.test-kit.js';
+import { engine, makeProgram, type Program, type RunningProgram, results } from './program.test-kit.js';
 
 let program: Program;
 let project: TestProject;
@@ -38,21 +38,6 @@ async function call(url: string, body: unknown): Promise<unknown> {
   return (await fetch(url, options)).json();
 }
 
-/** The results that arrive on one stream of one query. */
-async function* watch(api: string, name: string): AsyncGenerator<unknown> {
-  const response = await fetch(`${api}/subscribe?name=${name}&args={}`);
-  let text = '';
-  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    text += chunk;
-    const frames = text.split('\n\n');
-    text = frames.pop() ?? '';
-    for (const frame of frames) {
-      const data = /^data: ?(.*)$/m.exec(frame)?.[1];
-      if (data) yield (JSON.parse(data) as { data?: unknown; error?: unknown }).data;
-    }
-  }
-}
-
 describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
   it('needs nothing but functions: it makes schema, database and generated files, serves, and ends with 0', async () => {
     await project.write({
@@ -82,7 +67,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     await convoy.says(/convoy\/functions\/greet\.ts changed: in place in \d+ ms, wrote api\.ts/);
     expect(await greeting()).toEqual({ ok: true, data: 'one' });
 
-    const stream = watch(api, 'greet.hello');
+    const stream = results(api, 'greet.hello');
     expect((await stream.next()).value).toBe('one');
 
     await project.write({ 'convoy/functions/greet.ts': hello('(') });
@@ -118,7 +103,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     const convoy = dev('--no-watch');
     const [, pid] = await convoy.says(/Postgres is ready \(pid (\d+)/);
     const api = await address(convoy);
-    const stream = watch(api, 'messages.list');
+    const stream = results(api, 'messages.list');
     expect((await stream.next()).value).toEqual([]);
     expect(await call(`${api}/mutation/messages.send`, { body: 'kept' })).toMatchObject({ ok: true });
     expect((await stream.next()).value).toMatchObject([{ body: 'kept' }]);

@@ -93,3 +93,18 @@ export class RunningProgram {
     }
   }
 }
+
+/** The results that arrive on one stream of the query `name` without arguments; `api` ends before the path. */
+export async function* results(api: string, name: string): AsyncGenerator<unknown> {
+  const response = await fetch(`${api}/subscribe?name=${name}&args={}`);
+  let text = '';
+  for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    const frames = text.split('\n\n');
+    text = frames.pop() ?? '';
+    for (const frame of frames) {
+      const data = /^data: ?(.*)$/m.exec(frame)?.[1];
+      if (data) yield (JSON.parse(data) as { data?: unknown }).data;
+    }
+  }
+}
