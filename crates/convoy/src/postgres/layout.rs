@@ -123,6 +123,13 @@ impl Standing {
         }
     }
 
+    fn needs_indexes_changed(&self, table: &Table) -> bool {
+        let mut wanted = table.indexes.iter().filter(|index| layout::needs_building(index));
+        table.managed
+            && (self.broken_indexes.iter().any(|name| layout::is_ours(table, name))
+                || wanted.any(|index| !self.indexes.contains(&layout::index_name(table, index))))
+    }
+
     fn has_foreign_triggers(&self) -> bool {
         self.triggers.iter().any(|trigger| !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
@@ -218,7 +225,16 @@ async fn lay_out(
     }
     let mut tables: Vec<&Table> = schema.tables().map(AsRef::as_ref).collect();
     tables.sort_by(|a, b| a.physical.cmp(&b.physical));
-    let standing = standing(session, &tables).await?;
+    let mut standing = standing(session, &tables).await?;
+    let to_change: Vec<&str> = tables
+        .iter()
+        .filter(|table| change && standing.get(&table.physical).is_some_and(|found| found.needs_indexes_changed(table)))
+        .map(|table| table.physical.as_str())
+        .collect();
+    if !to_change.is_empty() {
+        wait_for_builds(session, &to_change).await?;
+        standing = self::standing(session, &tables).await?;
+    }
     for table in &tables {
         if table.managed && change {
             let builder = Builder { postgres, session: &mut *session, table };
@@ -256,6 +272,24 @@ async fn lay_out(
         }
     }
     Ok(report)
+}
+
+/// Waits until no index is being built for tables of which indexes have to be built
+/// or dropped. A killed process leaves its build going on in Postgres. That build
+/// would wait for the snapshot of a statement that waits for it: a deadlock. So this
+/// asks again and again, and holds nothing meanwhile.
+async fn wait_for_builds(session: &mut Session, tables: &[&str]) -> Result<(), DbError> {
+    while let Some(row) = session.ask(layout::builds(tables)).await?.first() {
+        let (index, pid, since) = (row.text(0)?, row.int8(1)?, row.text(2)?);
+        tracing::info!(
+            "waiting for another session to finish the index {index}; to end it: select pg_terminate_backend({pid})"
+        );
+        // Its progress ends shortly before its last transaction, which makes the index valid.
+        while !session.ask(layout::still_runs(pid, since)).await?.is_empty() {
+            tokio::time::sleep(TURN).await;
+        }
+    }
+    Ok(())
 }
 
 /// Lays out one table.

@@ -376,6 +376,28 @@ where datname = current_database() and relid = to_regclass(quote_ident(",
     sql
 }
 
+/// Indexes that sessions are building for the named tables: `index, pid, since`.
+pub fn builds(tables: &[&str]) -> Statement {
+    let mut sql = Statement::fixed(
+        "select coalesce(p.index_relid::regclass::text, c.relname::text), p.pid::int8, a.query_start::text
+from pg_stat_progress_create_index as p
+join pg_class as c on c.oid = p.relid
+join pg_stat_activity as a on a.pid = p.pid and a.state = 'active'
+where p.datname = current_database()
+  and c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+  and c.relname = any(",
+    );
+    sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect())).push(")");
+    sql
+}
+
+/// A row as long as the session still runs the statement that it began then.
+pub fn still_runs(pid: i64, since: &str) -> Statement {
+    let mut sql = Statement::fixed("select 1 from pg_stat_activity where state = 'active' and pid = ");
+    sql.bind(Bind::Int(pid)).push(" and query_start::text = ").bind(Bind::Text(since.to_owned()));
+    sql
+}
+
 /// Tables that log to us and are not among these: left over from another schema.
 pub fn left_over_tables(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(

@@ -293,3 +293,49 @@ async fn what_a_failed_build_of_an_index_leaves_behind_is_removed() {
     assert!(!warnings.contains("goes on refusing"), "{warnings}");
     engine.close().await;
 }
+
+/// A killed process leaves its build going on in Postgres. What it finishes is kept;
+/// what it would wait for must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_outlives_its_engine_is_waited_for() {
+    let db = TestDb::new().await;
+    let engine = open(&db.url()).await.expect("the engine opens");
+    load(&engine, items()).await.expect("it loads");
+    let (mut gate, mut psql) = (db.psql().await, db.psql().await);
+    let by_name =
+        psql.column("select indexname::text from pg_indexes where indexname like 'convoy_items_by_name_%'").await;
+    let by_name = by_name.first().expect("the index of the schema").clone();
+    psql.run(&format!(
+        "insert into items (data) values ('{{\"name\": \"a\"}}'); drop index {by_name};
+         create function slow(text) returns text immutable language plpgsql as
+         $$ begin perform pg_advisory_lock_shared(14); perform pg_advisory_unlock_shared(14); return $1; end $$"
+    ))
+    .await;
+    // One of the schema, and one of another version of it, which is unfinished when the load begins.
+    for name in [by_name.as_str(), "convoy_items_two_0123456789abcdef"] {
+        gate.run("select pg_advisory_lock(14)").await;
+        let mut builder = db.psql().await;
+        let create = format!("create index concurrently {name} on items (slow(data->>'name'))");
+        let building = tokio::spawn(async move { builder.run(&create).await });
+        psql.someone_waits_for_a_lock().await;
+        let now = psql.column("select clock_timestamp()::text").await.remove(0);
+        let again = engine.clone();
+        let loading = tokio::spawn(async move { load(&again, items()).await });
+        // Asking is right; a statement that waits for the build would deadlock with it.
+        let meets = format!(
+            "select count(*)::text from pg_stat_activity
+            where datname = current_database() and backend_start > '{now}'
+              and (query like '%query_start::text = %' or query like 'drop index%' and wait_event_type = 'Lock')"
+        );
+        convoy_testkit::within(async { while psql.column(&meets).await == ["0"] {} }).await;
+        gate.run("select pg_advisory_unlock(14)").await;
+        building.await.expect("the build is not what a deadlock ends");
+        let warnings = loading.await.expect("no panic").expect("it loads");
+        assert_eq!(warnings, Vec::<String>::new());
+        let kept = "select pg_get_indexdef(indexrelid) from pg_index
+            where indrelid = 'items'::regclass and indisvalid and indexrelid::regclass::text = ";
+        let kept = psql.column(&format!("{kept}'{name}'")).await;
+        assert!(kept.len() == 1 && kept[0].contains("slow("), "{name} was built twice, or dropped: {kept:?}");
+    }
+    engine.close().await;
+}
