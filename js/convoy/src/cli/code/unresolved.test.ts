@@ -28,6 +28,8 @@ it.each([
   ['../lib/quite-another', 'There is no file convoy/lib/quite-another.'],
   ['../libs/dates', 'There is no folder convoy/libs.'],
   ['@/lib/dates', '"compilerOptions.paths"'],
+  ['~/lib/dates', '"compilerOptions.paths"'],
+  ['$lib/dates', '"compilerOptions.paths"'],
   ['#lib', 'lists "#lib" under "imports"'],
 ])('an import of %s says what to do', async (specifier, advice) => {
   const { message: said } = await refusal({
@@ -36,6 +38,19 @@ it.each([
   expect(said).toContain(`Could not resolve "${specifier}"`);
   expect(said).toContain('convoy/functions/a.ts:1:');
   expect(said).toContain(advice);
+});
+
+it.each([
+  ['pnpm-lock.yaml', 'pnpm add dayjs'],
+  ['yarn.lock', 'yarn add dayjs'],
+  ['bun.lock', 'bun add dayjs'],
+  ['package-lock.json', 'npm install dayjs'],
+])('where there is a %s, a package is installed by %s', async (lockfile, command) => {
+  const { message } = await refusal({
+    [lockfile]: '',
+    'convoy/functions/a.ts': "import x from 'dayjs';\nexport const y = x;\n",
+  });
+  expect(message).toContain(`The package dayjs is not installed: ${command}`);
 });
 
 it('a refused schema points at each table and field', async () => {

@@ -13,7 +13,7 @@ export function adviceOnImport(complaint: string, importer: string | undefined, 
     return `No package.json above this file lists ${JSON.stringify(specifier)} under "imports".`;
   }
   const name = /^(@[^/]+\/[^/]+|[^@/][^/]*)/.exec(specifier)?.[0];
-  if (name === undefined || /^[@~]$/.test(name)) {
+  if (name === undefined || !isPackageName(name)) {
     return `This is no package. If it is an alias, list it under "compilerOptions.paths" in tsconfig.json.`;
   }
   if (isInstalled(name, from)) {
@@ -21,7 +21,29 @@ export function adviceOnImport(complaint: string, importer: string | undefined, 
       ? `The package ${name} is installed, and offers nothing to import under its own name.`
       : `The package ${name} is installed, and has no ${JSON.stringify(`.${specifier.slice(name.length)}`)}.`;
   }
-  return `The package ${name} is not installed: npm install ${name}`;
+  return `The package ${name} is not installed: ${installerOf(from)} ${name}`;
+}
+
+/** As registries take them; `~` and `$lib` can only be aliases. */
+function isPackageName(name: string): boolean {
+  return /^(@[\w.~-]+\/)?[\w.~-]+$/.test(name) && name !== '~';
+}
+
+const installers = [
+  ['pnpm-lock.yaml', 'pnpm add'],
+  ['yarn.lock', 'yarn add'],
+  ['bun.lock', 'bun add'],
+  ['bun.lockb', 'bun add'],
+  ['package-lock.json', 'npm install'],
+] as const;
+
+/** What installs a package here, by the nearest lockfile. */
+function installerOf(from: string): string {
+  for (let folder = from; ; folder = path.dirname(folder)) {
+    const found = installers.find(([lockfile]) => existsSync(path.join(folder, lockfile)));
+    if (found !== undefined) return found[1];
+    if (path.dirname(folder) === folder) return 'npm install';
+  }
 }
 
 function onPath(specifier: string, from: string, root: string): string {
