@@ -107,19 +107,7 @@ impl DbError {
     /// Whether the session has a statement prepared that the database no longer runs as
     /// it was prepared. Nothing was done; a new session prepares it again.
     pub fn is_stale_plan(&self) -> bool {
-        let DbError::Retry(sqlx::Error::Database(error)) = self else { return false };
-        is_stale_plan(error.as_ref()) || is_retyped(error.as_ref())
-    }
-
-    /// The same error, of a statement that had been prepared before: its values keep the
-    /// types they were prepared for, which may not fit the columns any more.
-    pub(super) fn of_prepared(self) -> DbError {
-        match self {
-            DbError::Other(sqlx::Error::Database(error)) if is_retyped(error.as_ref()) => {
-                DbError::Retry(sqlx::Error::Database(error))
-            }
-            other => other,
-        }
+        matches!(self, DbError::Retry(sqlx::Error::Database(error)) if is_stale_plan(error.as_ref()))
     }
 
     /// What lies behind it, in one line, for those who run the server.
@@ -241,11 +229,6 @@ fn is_stale_plan(error: &dyn DatabaseError) -> bool {
         "XX000" => error.message().starts_with("cache lookup failed for "),
         _ => false,
     }
-}
-
-/// Whether types do not go together: no such operator, no such conversion.
-fn is_retyped(error: &dyn DatabaseError) -> bool {
-    matches!(error.code().as_deref(), Some("42883" | "42804" | "42846"))
 }
 
 impl From<sqlx::Error> for DbError {

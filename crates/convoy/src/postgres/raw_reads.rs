@@ -42,13 +42,13 @@ pub enum Look {
 
 /// The answers.
 #[derive(Default)]
-pub struct Remembered(Mutex<HashMap<String, (Instant, RawReads)>>);
+pub struct Remembered(Mutex<HashMap<u128, (Instant, RawReads)>>);
 
 impl Remembered {
     /// What is known of a statement.
     pub fn get(&self, raw: &Raw) -> Option<RawReads> {
         let known = self.0.lock();
-        known.get(&sql::raw::name(raw)).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, reads)| reads.clone())
+        known.get(&sql::raw::fingerprint(raw)).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, reads)| reads.clone())
     }
 
     /// Notes an answer.
@@ -57,6 +57,6 @@ impl Remembered {
         if known.len() >= MOST {
             known.clear();
         }
-        known.insert(sql::raw::name(raw), (Instant::now(), reads));
+        known.insert(sql::raw::fingerprint(raw), (Instant::now(), reads));
     }
 }

@@ -7,13 +7,12 @@ use sqlx::{AssertSqlSafe, Connection, Either, Executor, Row as _};
 
 use super::{DbError, Session};
 use crate::mistakes::Mistake;
-use crate::sql::session::{Script, prepared};
+use crate::sql::session::Script;
 
 impl Session {
     /// Ends a transaction in which a statement of the user's own has run.
     pub(super) async fn end_clean(&mut self, how: &'static str) -> Result<(), DbError> {
         let script = if self.is_lent() {
-            self.prepared.clear();
             Script::end_lent(how)
         } else {
             let mut script = Script::default();
@@ -24,10 +23,10 @@ impl Session {
     }
 
     /// Adds the end of such a transaction in a session of ours.
-    pub(super) fn add_end(&self, script: &mut Script, how: &'static str) {
+    pub(super) fn add_end(&mut self, script: &mut Script, how: &'static str) {
         script.ended(how);
         if !self.mistakes.has(Mistake::KeepSession) {
-            script.clean(how);
+            script.clean(how, std::mem::replace(&mut self.reset_prepared, true));
         }
     }
 
@@ -71,14 +70,19 @@ impl Session {
         }
     }
 
-    /// Whether it has prepared what it is known to have, and nothing else.
+    /// Whether what the driver has prepared is there, and nothing else.
     fn is_as_left(&self, told: Option<&PgRow>) -> bool {
-        let expected = prepared(self.connection.cached_statements_size(), self.prepared.len());
-        let told = told.and_then(|row| row.try_get_raw(1).ok());
-        let told = told.as_ref().and_then(|told| told.as_str().ok());
-        if told != Some(expected.as_str()) {
-            tracing::debug!(told, expected, "a session's prepared statements have changed; its connection is closed");
+        let expected = self.connection.cached_statements_size().to_string();
+        let text = |at| told.and_then(|row| row.try_get_raw(at).ok()?.as_str().ok());
+        let as_left = text(1) == Some(expected.as_str()) && text(2) == Some("0");
+        if !as_left {
+            tracing::debug!(
+                by_driver = text(1),
+                expected,
+                by_others = text(2),
+                "a session's prepared statements have changed; its connection is closed"
+            );
         }
-        told == Some(expected.as_str())
+        as_left
     }
 }

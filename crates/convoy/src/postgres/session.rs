@@ -4,7 +4,7 @@
 //! Those run by PREPARE and EXECUTE, in the simple protocol: values go in and come
 //! out as Postgres' own text, whatever their types.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -16,19 +16,23 @@ use super::{DbError, Isolation, Row, Setup, row};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::op::Raw;
 use crate::sql::plan::Plan;
+use crate::sql::session::Script;
 use crate::sql::{self, Statement};
 
-/// How many of the user's statements a session keeps prepared.
-const PREPARED: usize = 128;
+/// How many of the user's statements a session knows to be single statements.
+const SINGLE: usize = 4_096;
 
 /// A connection, and what it knows.
 pub struct Session {
     pub connection: PgConnection,
     /// How each transaction sets it up, where it is lent; else it is ours.
     setup: Option<Arc<Setup>>,
-    /// The user's statements it has prepared, the oldest first; where it is lent,
-    /// those of the present transaction.
-    pub(super) prepared: VecDeque<String>,
+    /// The user's statements that it knows to be single ones, by their fingerprints.
+    single: HashSet<u128>,
+    /// How many names it has given to statements of the user's own.
+    names: u64,
+    /// The statement that resets it is prepared.
+    pub(super) reset_prepared: bool,
     /// A statement of the user's own has run in the present transaction.
     pub(super) ran_raw: bool,
     /// It is not to be used again: what is in it is no longer known.
@@ -42,11 +46,12 @@ pub struct Session {
 impl Session {
     /// A session of ours.
     pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
-        let prepared = VecDeque::new();
         Session {
             connection,
             setup,
-            prepared,
+            single: HashSet::new(),
+            names: 0,
+            reset_prepared: false,
             ran_raw: false,
             tainted: false,
             generation: 0,
@@ -132,7 +137,7 @@ impl Session {
     /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
     /// It may write where `logged`.
     pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
-        let result = self.prepared_raw(raw, logged, None).await;
+        let result = self.run_raw(raw, logged, None).await.map_err(DbError::of_raw);
         // One that is lent forgets all it has prepared as its transaction ends.
         if result.is_err() && self.setup.is_none() {
             self.tainted = true;
@@ -140,11 +145,11 @@ impl Session {
         result
     }
 
-    /// The same in a transaction of its own, in one message where it is prepared. Only in a
+    /// The same in a transaction of its own, in one message where it is known. Only in a
     /// session of ours.
     pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
-        let result = self.prepared_raw(raw, logged, Some(isolation)).await;
+        let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::of_raw);
         self.tainted |= result.is_err();
         result
     }
@@ -165,7 +170,7 @@ impl Session {
     }
 
     async fn ask_plan(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
-        let (text, _) = sql::raw::explain(raw).into_parts();
+        let (text, _) = sql::raw::explain(&self.next_name(), raw).into_parts();
         let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
         let explained: &str = rows
             .first()
@@ -186,50 +191,48 @@ impl Session {
     }
 
     /// Where `alone`, it has a transaction of its own, which this begins and ends.
-    async fn prepared_raw(
-        &mut self,
-        raw: &Raw,
-        logged: bool,
-        alone: Option<Isolation>,
-    ) -> Result<Vec<String>, DbError> {
+    async fn run_raw(&mut self, raw: &Raw, logged: bool, alone: Option<Isolation>) -> Result<Vec<String>, DbError> {
+        let name = self.next_name();
+        let mut script = Script::default();
+        if !self.is_known_single(raw) {
+            self.prove_single(&name, raw).await?;
+            sql::raw::forget(&mut script, &name);
+        }
         self.ran_raw = true;
-        let prepared_before = self.prepare(raw).await.map_err(DbError::of_raw)?;
-        let rows = self.run_prepared(raw, logged, alone).await.map_err(DbError::of_raw);
-        if prepared_before { rows.map_err(DbError::of_prepared) } else { rows }
-    }
-
-    /// Prepares a statement of the user's own; gives whether it was prepared before.
-    async fn prepare(&mut self, raw: &Raw) -> Result<bool, DbError> {
-        let name = sql::raw::name(raw);
-        if self.prepared.contains(&name) {
-            return Ok(true);
-        }
-        if self.prepared.len() >= PREPARED
-            && let Some(oldest) = self.prepared.pop_front()
-        {
-            self.tell(sql::raw::deallocate(&oldest)).await?;
-        }
-        // By the extended protocol, which takes one statement and no more.
-        let (text, _) = sql::raw::prepare(raw).into_parts();
-        self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
-        self.prepared.push_back(name);
-        Ok(false)
-    }
-
-    async fn run_prepared(
-        &mut self,
-        raw: &Raw,
-        logged: bool,
-        alone: Option<Isolation>,
-    ) -> Result<Vec<String>, DbError> {
         let mark = (logged && !self.mistakes.has(Mistake::TrustMark)).then(rand::random);
-        let mut script = sql::raw::execute(raw, mark);
+        sql::raw::run(&mut script, &name, raw, mark);
         if let Some(isolation) = alone {
             script = script.begun(isolation.begin());
             self.add_end(&mut script, isolation.end());
+        } else {
+            script.then(sql::raw::PLAN_AS_OURS);
         }
         let rows = self.run_script(script).await?;
         rows.iter().map(object).collect()
+    }
+
+    /// A name for a statement of the user's own, which this session has not used before.
+    fn next_name(&mut self) -> String {
+        self.names += 1;
+        sql::raw::name(self.names)
+    }
+
+    /// Whether a text is known to be one statement. Within one transaction the user's own
+    /// statements may change how the quotes of the next are read.
+    fn is_known_single(&self, raw: &Raw) -> bool {
+        self.single.contains(&sql::raw::fingerprint(raw)) && (!self.ran_raw || sql::raw::reads_the_same_always(raw))
+    }
+
+    /// Has Postgres refuse what is more than one statement, by the extended protocol, which
+    /// takes no more.
+    async fn prove_single(&mut self, name: &str, raw: &Raw) -> Result<(), DbError> {
+        let (text, _) = sql::raw::prepare(name, raw).into_parts();
+        self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
+        if self.single.len() >= SINGLE {
+            self.single.clear();
+        }
+        self.single.insert(sql::raw::fingerprint(raw));
+        Ok(())
     }
 }
 

@@ -10,35 +10,55 @@ use super::session::Script;
 use super::{Bind, Statement};
 use crate::op::Raw;
 
-/// What a session knows the statement by.
-pub fn name(raw: &Raw) -> String {
-    format!("convoy_{:032x}", xxh3_128(body(raw).as_bytes()))
+/// What the statement is known by.
+pub fn fingerprint(raw: &Raw) -> u128 {
+    xxh3_128(body(raw).as_bytes())
+}
+
+/// The name of the `n`th statement of a session.
+pub fn name(n: u64) -> String {
+    format!("convoy_{n}")
+}
+
+/// Whether its quotes mean the same under every `standard_conforming_strings` and
+/// `client_encoding`.
+pub fn reads_the_same_always(raw: &Raw) -> bool {
+    raw.text.is_ascii() && !raw.text.contains('\\')
 }
 
 /// Prepares it. What is no single query is refused by Postgres.
-pub fn prepare(raw: &Raw) -> Statement {
+pub fn prepare(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::new();
-    sql.push("prepare ").ident(&name(raw)).push(" as ");
-    // The user's own code, as they wrote it: that is what this operation is for.
-    sql.text.push_str(body(raw));
+    sql.prepared(name, raw);
     sql
 }
 
-/// Runs it with its values, inside a transaction. Our sessions plan a statement once,
-/// for values unknown; what the user's is best planned for, nobody knows but Postgres.
+/// Forgets a prepared statement.
+pub fn forget(script: &mut Script, name: &str) {
+    script.then("deallocate ").ident(name);
+}
+
+/// How our own statements are planned, which follow in the same transaction.
+pub const PLAN_AS_OURS: &str = "set local plan_cache_mode = force_generic_plan";
+
+/// Prepares it, runs it with its values, and forgets it, inside a transaction. Only a text
+/// that is known to be one statement.
+///
+/// It does not stay prepared: its values would keep the types that its columns had then,
+/// and after `alter column … type` would lose on their way what the old type cannot hold.
+/// Our sessions plan for values unknown; this is planned for its own.
 ///
 /// Where it may write, the triggers log it like any other writer's: the mark is set to
 /// a random value, `mark`, which no transaction has. A statement that changes the mark
 /// to its own transaction's silences the triggers, so then every table counts as
 /// changed.
-pub fn execute(raw: &Raw, mark: Option<u128>) -> Script {
-    let mut script = Script::default();
+pub fn run(script: &mut Script, name: &str, raw: &Raw, mark: Option<u128>) {
+    script.then("").prepared(name, raw);
     if let Some(mark) = mark {
         script.then("set local convoy.writer = ").literal(&format!("{mark:032x}"));
     }
     script.then("set local plan_cache_mode = auto");
-    script.rows_of(|sql| sql.executed(raw));
-    script.then("set local plan_cache_mode = force_generic_plan");
+    script.rows_of(|sql| sql.executed(name, raw));
     if let Some(mark) = mark {
         script.then("do $$ begin\nif current_setting('convoy.writer', true) is distinct from ");
         script.sql.literal(&format!("{mark:032x}")).push(
@@ -52,12 +72,20 @@ end if;
 end $$",
         );
     }
-    script
+    forget(script, name);
 }
 
 impl Statement {
-    fn executed(&mut self, raw: &Raw) -> &mut Statement {
-        self.push("execute ").ident(&name(raw));
+    fn prepared(&mut self, name: &str, raw: &Raw) {
+        self.push("prepare ").ident(name).push(" as ");
+        // The user's own code, as they wrote it: that is what this operation is for.
+        self.text.push_str(body(raw));
+        // It may end with a comment.
+        self.push("\n");
+    }
+
+    fn executed(&mut self, name: &str, raw: &Raw) -> &mut Statement {
+        self.push("execute ").ident(name);
         let mut separator = " (";
         for value in &raw.values {
             self.push(separator);
@@ -76,9 +104,11 @@ impl Statement {
 
 /// Asks how it would be run, one row of JSON. Planned for values unknown, as our
 /// sessions do; a plan for the values at hand may leave out what others need.
-pub fn explain(raw: &Raw) -> Statement {
+pub fn explain(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_look; ");
-    sql.push("explain (verbose, format json) ").executed(raw);
+    sql.prepared(name, raw);
+    sql.push("; explain (verbose, format json) ").executed(name, raw);
+    sql.push("; deallocate ").ident(name);
     sql
 }
 
@@ -179,13 +209,6 @@ select
     join pg_namespace as n on n.oid = c.relnamespace
   ) as tables",
     );
-    sql
-}
-
-/// Forgets a prepared statement.
-pub fn deallocate(name: &str) -> Statement {
-    let mut sql = Statement::new();
-    sql.push("deallocate ").ident(name);
     sql
 }
 

@@ -61,13 +61,17 @@ impl Script {
     }
 
     /// Adds what undoes in a session of ours what statements of the user's own left
-    /// there, after the transaction they were in has ended. The last statement tells what
-    /// is prepared now, see [`prepared`].
-    pub fn clean(&mut self, how: &'static str) {
+    /// there, after the transaction they were in has ended. The last statement tells how many
+    /// statements the driver has prepared now, and how many others are. The first time it is
+    /// prepared, unless it `is_prepared`.
+    pub fn clean(&mut self, how: &'static str, is_prepared: bool) {
         if how == "commit" {
             self.all(&RESET);
         }
-        self.then(UNLOCK_AND_COUNT);
+        if !is_prepared {
+            self.then("prepare convoy_reset as ").push(UNLOCK_AND_COUNT);
+        }
+        self.then("execute convoy_reset");
     }
 
     /// The end of a transaction in a session that is lent, which leaves nothing there:
@@ -124,18 +128,13 @@ const UNLOCK: [&str; 2] = [
 end $$",
 ];
 
-/// The same in a session of ours, where the engine's own stay prepared.
+/// The same in a session of ours, where the statements of the driver stay prepared: tells
+/// how many they are, and how many others there are. It is prepared, by the name that it
+/// leaves out, and asks the function instead of the view: planning it would take longer
+/// than most statements of users do.
 const UNLOCK_AND_COUNT: &str = "select pg_catalog.pg_advisory_unlock_all(), \
-    pg_catalog.concat_ws(' ', count(*) filter (where not from_sql), \
-    count(*) filter (where from_sql and name ~ '^convoy_[0-9a-f]{32}$'), \
-    count(*) filter (where from_sql and name !~ '^convoy_[0-9a-f]{32}$')) \
-    from pg_catalog.pg_prepared_statements";
-
-/// What [`Script::clean`] tells where nothing but ours is prepared: so many by the
-/// driver, and so many of the user's by us.
-pub fn prepared(by_driver: usize, by_us: usize) -> String {
-    format!("{by_driver} {by_us} 0")
-}
+    count(*) filter (where not from_sql), count(*) filter (where from_sql and name <> 'convoy_reset') \
+    from pg_catalog.pg_prepared_statement()";
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::idempotency::Entry;
+use super::session::Script;
 use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
 use crate::op::{Cursor, Edit, Filter, Order, Outcome, Page, Raw, Scan, Write};
@@ -177,12 +178,13 @@ fn the_users_own() {
         tables: None,
         read_only: false,
     };
-    let texts = [
-        raw::prepare(&statement),
-        raw::execute(&statement, None).sql,
-        raw::execute(&statement, Some(7)).sql,
-        raw::deallocate(&raw::name(&statement)),
-    ];
+    let script = |mark| {
+        let mut script = Script::default();
+        raw::run(&mut script, "convoy_1", &statement, mark);
+        script.sql
+    };
+    let texts =
+        [raw::prepare("convoy_1", &statement), script(None), script(Some(7)), raw::explain("convoy_1", &statement)];
     insta::assert_snapshot!("raw", texts.map(|statement| statement.text().to_owned()).join("\n\n"));
 }
 

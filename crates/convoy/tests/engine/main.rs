@@ -2,6 +2,7 @@
 //! scripted host in place of JavaScript. One binary, so that it links once.
 
 mod bank;
+mod changed_types;
 mod cross_origin;
 mod database_faults;
 mod faults;

@@ -94,7 +94,7 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
         // The transaction of a statement by `raw`, and what resets its session.
         ("query", "raw", "begin"),
         ("mutation", "rawApart", "begin"),
-        ("mutation", "rawWithin", "begin set commit;"),
+        ("mutation", "rawWithin", "begin prepare commit;"),
         ("query", "twice", "begin execute execute rollback"),
         ("query", "again", "begin execute execute rollback"),
     ] {

@@ -109,6 +109,11 @@ fn functions() -> Functions {
     Functions::new()
         .query("query", leaks)
         .query("queryTwice", twice)
+        .query("quoted", |ctx, input| async move {
+            let setting = json!([input["setting"], input["to"]]);
+            ctx.op(raw("select set_config($1, $2, true)", &setting)).await?;
+            ctx.op(raw(input["sql"].as_str().expect("SQL"), &json!([]))).await
+        })
         .query("stateOfReader", state)
         .mutation("mutation", leaks)
         .mutation("mutationTwice", twice)
@@ -277,5 +282,38 @@ async fn a_query_cannot_make_the_next_one_write() {
         }
     }
     assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["0"]);
+    app.engine.close().await;
+}
+
+/// One statement as a server reads it by default, and three under the other setting.
+const QUOTED: [(&str, &str, &str, &str); 2] = [
+    (
+        "standard_conforming_strings",
+        "on",
+        "off",
+        r"select 'a\' as x, '; commit; begin read write; insert into leaked values (1); commit; --' as y",
+    ),
+    // In SJIS the last byte of the sign and the backslash are one sign.
+    (
+        "client_encoding",
+        "UTF8",
+        "SJIS",
+        r"select E'\u{c1}\'' as x, E'; commit; begin read write; insert into leaked values (1); commit; --' as y",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_statement_is_never_read_as_several() {
+    let db = TestDb::new().await;
+    db.psql().await.run("create table leaked (n int)").await;
+    let app = db.app_with(json!({ "poolSize": 1 }), json!([]), functions()).await;
+    for (setting, default, to, sql) in QUOTED {
+        let sql = sql.replace(r"\u{c1}", "\u{c1}");
+        let asked = |to: &str| json!({ "setting": setting, "to": to, "sql": sql });
+        let first = send(&app, "query", "quoted", &asked(default)).await;
+        assert!(first.is_array(), "{setting}: {first}");
+        send(&app, "query", "quoted", &asked(to)).await;
+        assert_eq!(db.psql().await.column("select n::text from leaked").await, [""; 0], "{setting}");
+    }
     app.engine.close().await;
 }
