@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use convoy::dispatch::{Activity, CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Work};
+use convoy::dispatch::{Activity, CallId, CallLink, FunctionHost, FunctionResult, Invocation, LinkError, Rest, Work};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -321,19 +321,19 @@ fn rest(text: Option<String>) -> serde_json::Result<Rest> {
 }
 
 /// How JavaScript says a function ended.
-fn outcome(ok: bool, text: String) -> Outcome {
+fn outcome(ok: bool, text: String) -> FunctionResult {
     if ok {
-        return Outcome::Returned(text);
+        return FunctionResult::Returned(text);
     }
-    let broke = |message: String| Outcome::Threw { message, stack: String::new() };
+    let broke = |message: String| FunctionResult::Threw { message, stack: String::new() };
     let refusal: Refusal = match serde_json::from_str(&text) {
         Ok(refusal) => refusal,
         Err(error) => return broke(format!("{text} ({error})")),
     };
     let Refusal { thrown, code, message, details, status } = refusal;
     match (thrown, code.as_deref().map(Code::parse)) {
-        (Some(Thrown { message, stack }), _) => Outcome::Threw { message, stack },
-        (None, Some(Some(code))) => Outcome::Refused(Failure { code, message, details, status, error_id: None }),
+        (Some(Thrown { message, stack }), _) => FunctionResult::Threw { message, stack },
+        (None, Some(Some(code))) => FunctionResult::Refused(Failure { code, message, details, status, error_id: None }),
         (None, _) => broke(format!("unknown error code {}: {message}", code.unwrap_or_default())),
     }
 }

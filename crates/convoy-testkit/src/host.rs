@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, Invocation, Outcome, Rest, Seen, Work};
+use convoy::dispatch::{CallId, CallLink, FunctionHost, FunctionResult, Invocation, Rest, Seen, Work};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -243,9 +243,9 @@ impl FunctionHost for ScriptedHost {
         let input = serde_json::from_str(&input).expect("the engine sends JSON");
         tokio::spawn(async move {
             let outcome = match body(Ctx { call: running.clone() }, input).await {
-                Ok(result) => Outcome::Returned(result.to_string()),
-                Err(Thrown::Refused(code, message)) => Outcome::Refused(Failure::new(code, message)),
-                Err(Thrown::Broke(message)) => Outcome::Threw { message, stack: String::new() },
+                Ok(result) => FunctionResult::Returned(result.to_string()),
+                Err(Thrown::Refused(code, message)) => FunctionResult::Refused(Failure::new(code, message)),
+                Err(Thrown::Broke(message)) => FunctionResult::Threw { message, stack: String::new() },
             };
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());

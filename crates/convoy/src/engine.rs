@@ -14,18 +14,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::change::{ChangeSink, Doubts};
+use crate::change::Doubts;
 use crate::config::Config;
-use crate::dispatch::{Answer, CallOf, Caller, Dispatcher, FunctionHost, Program, ProgramDescription, WorkerId};
+use crate::dispatch::{
+    Answer, CallOf, Caller, Dispatcher, FunctionHost, PendingCommits, Program, ProgramDescription, WorkerId, Writes,
+};
 use crate::error::{Code, Failure};
-use crate::feed::{Feed, Outbox, Parts, Telling};
+use crate::feed::{Feed, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::Server;
-use crate::live::{Counts, Live, Setting};
+use crate::live::{Counts, Live, Setting, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Followed, Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
+use crate::write_log::WriteLog;
 use readiness::Readiness;
 
 /// How long a closing engine waits for what is in flight.
@@ -46,8 +49,6 @@ pub struct Engine {
     dispatcher: Dispatcher,
     live: Arc<Live>,
     feed: Feed,
-    /// Kept for the dispatcher, which tells it of commits and does not own it.
-    _telling: Arc<Telling>,
     health: Health,
     readiness: Readiness,
     program: Arc<ArcSwapOption<Program>>,
@@ -123,60 +124,46 @@ impl Engine {
         let node = Uuid::now_v7();
         let doubts = Doubts::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
-        let outbox = Arc::new(Outbox::default());
+        let peers = Arc::new(PeerQueue::default());
         let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
-        let mut telling = None;
-        let live = Arc::new_cyclic(|this: &Weak<Live>| {
-            let sink = telling.insert(Arc::new(Telling::new(this.clone(), outbox.clone())));
-            let sink: Weak<Telling> = Arc::downgrade(sink);
-            let supervisor = Supervisor::new(this.clone(), health.clone(), config.mistakes.clone());
-            let dispatcher = Dispatcher::new(
-                postgres.clone(),
-                &config,
-                node,
-                sink,
-                doubts.clone(),
-                supervisor.clone(),
-                look_now.clone(),
-            );
+        let (mistakes, linger) = (config.mistakes.clone(), Duration::from_millis(config.limits.linger_ms));
+        let pending = Arc::new(PendingCommits::new(doubts.clone(), mistakes.clone()));
+        let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), mistakes.clone()));
+        let supervisor = Supervisor::new(registry.clone(), health.clone(), mistakes.clone());
+        let log = Arc::new(WriteLog::new(registry.clone(), peers.clone()));
+        let writes = Writes { log, pending, doubts: doubts.clone() };
+        let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
+        let live = Arc::new(Live::new(Setting {
+            registry: registry.clone(),
+            dispatcher: dispatcher.clone(),
+            program: program.clone(),
+            limits: config.limits.clone(),
             // A quarter of the readers stays free for calls.
-            let runs = config.pool_size - config.pool_size / 4;
-            let (program, limits) = (program.clone(), config.limits.clone());
-            Live::new(
-                this.clone(),
-                Setting {
-                    dispatcher,
-                    program,
-                    limits,
-                    runs,
-                    node,
-                    dev: config.dev,
-                    read_now: read_now.clone(),
-                    supervisor,
-                    mistakes: config.mistakes.clone(),
-                },
-            )
-        });
-        let telling = telling.expect("it was made along with the live queries");
+            runs: config.pool_size - config.pool_size / 4,
+            node,
+            dev: config.dev,
+            read_now: read_now.clone(),
+            supervisor: supervisor.clone(),
+            mistakes,
+        }));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let sink: Arc<dyn ChangeSink> = live.clone();
-        let supervisor = live.supervisor().clone();
         let parts = Parts {
             postgres: postgres.clone(),
             node,
             ours,
-            sink,
+            watched: registry.watched(),
+            sink: registry,
             doubts,
-            outbox,
-            watched: live.watched(),
+            peers,
             read_now,
             look_now,
             health: health.clone(),
             supervisor: supervisor.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
-        let dispatcher = live.dispatcher().clone();
+        let (keeper, running, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || running.run_all()).await });
         let (keeper, timed, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timed.keep_time()).await });
         let (keeper, until) = (supervisor.clone(), stop.clone());
@@ -192,7 +179,6 @@ impl Engine {
             dispatcher,
             live,
             feed,
-            _telling: telling,
             health,
             readiness: Readiness::default(),
             program,
@@ -210,7 +196,7 @@ impl Engine {
     }
 
     /// The live queries.
-    pub fn live(&self) -> &Live {
+    pub fn live(&self) -> &Arc<Live> {
         &self.live
     }
 

@@ -32,6 +32,7 @@ pub mod sql;
 pub mod supervise;
 pub mod time;
 pub mod value;
+mod write_log;
 
 pub use config::{Config, Cors, Limits};
 pub use dispatch::FunctionHost;

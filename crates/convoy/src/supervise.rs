@@ -9,7 +9,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Weak;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -40,6 +40,8 @@ pub enum Part {
     Tables,
     /// Runs live queries again whose answers have grown old.
     Timer,
+    /// Starts the runs of live queries.
+    LiveRuns,
     /// Removes kept answers past their day.
     Answers,
     /// Looks at whether functions can run.
@@ -66,6 +68,7 @@ impl Part {
             Part::Listener => "listening to other nodes",
             Part::Tables => "looking at tables",
             Part::Timer => "refreshing old answers",
+            Part::LiveRuns => "starting live queries",
             Part::Answers => "removing old answers",
             Part::Functions => "running functions",
             Part::Accept => "accepting connections",
@@ -81,7 +84,7 @@ impl Part {
     fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
-            Part::Timer | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
+            Part::Timer | Part::LiveRuns | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
             Part::LiveQuery | Part::InsertLane | Part::SerialLane => false,
         }
     }
@@ -90,7 +93,7 @@ impl Part {
 /// Restarts tasks after panics. Cheap to clone.
 #[derive(Clone)]
 pub struct Supervisor {
-    sink: Weak<dyn ChangeSink>,
+    sink: Arc<dyn ChangeSink>,
     health: Health,
     mistakes: Mistakes,
 }
@@ -98,7 +101,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// After a panic, `sink` is told that everything changed; repeated panics set a
     /// condition in `health`.
-    pub fn new(sink: Weak<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
+    pub fn new(sink: Arc<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
         Supervisor { sink, health, mistakes }
     }
 
@@ -149,8 +152,7 @@ impl Supervisor {
     }
 
     fn run_everything_again(&self) {
-        let Some(sink) = self.sink.upgrade() else { return };
-        let told = catch_unwind(AssertUnwindSafe(|| sink.committed(Changes::Everything, &By::Caution)));
+        let told = catch_unwind(AssertUnwindSafe(|| self.sink.committed(Changes::Everything, &By::Caution)));
         if let Err(panic) = told {
             // The next access finds the state half-changed and resets it.
             tracing::error!(panic = message_of(&*panic), "live queries could not be told to run again");
@@ -167,7 +169,6 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Instant;
 
@@ -190,8 +191,8 @@ mod tests {
     }
 
     fn supervisor(told: &Arc<Told>) -> (Supervisor, Health) {
-        let (sink, health): (Arc<dyn ChangeSink>, _) = (told.clone(), Health::default());
-        (Supervisor::new(Arc::downgrade(&sink), health.clone(), Mistakes::default()), health)
+        let health = Health::default();
+        (Supervisor::new(told.clone(), health.clone(), Mistakes::default()), health)
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,7 +38,7 @@ pub(super) fn push_end(out: &mut String, start: usize, may_be_lossy: bool) {
 }
 
 /// `{"error":…},`
-pub(super) fn push_failure(out: &mut String, failure: &Failure) {
+pub(crate) fn push_failure(out: &mut String, failure: &Failure) {
     out.push_str(r#"{"error":"#);
     out.push_str(&failure.to_json());
     out.push_str("},");

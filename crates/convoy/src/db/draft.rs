@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::answer::{Content, push_failure, push_ok, push_ok_content};
+use super::savepoints::Savepoints;
 use crate::error::Failure;
 use crate::key::KeyFields;
-use crate::op::{Control, Edit, Op, Outcome, Write};
+use crate::op::{Control, Edit, Op, Write, WriteSet};
 use crate::postgres::{DbError, Row};
 use crate::schema::Table;
 
@@ -30,7 +31,7 @@ pub struct Draft {
     inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
     /// What the documents were before each change, newest last.
     journal: Vec<Step>,
-    savepoints: Vec<(u32, usize)>,
+    savepoints: Savepoints,
 }
 
 /// A document as the run knows it.
@@ -130,13 +131,12 @@ impl Draft {
                     push_ok(out, "null");
                 }
                 Ok(Op::Control(Control::Savepoint(name))) => {
-                    self.savepoints.push((*name, self.journal.len()));
+                    self.savepoints.set(*name, self.journal.len());
                     push_ok(out, "null");
                 }
                 Ok(Op::Control(Control::RollbackTo(name))) => {
-                    if let Some(at) = self.savepoints.iter().rposition(|(known, _)| known == name) {
-                        self.undo_to(self.savepoints[at].1);
-                        self.savepoints.truncate(at + 1);
+                    if let Some(mark) = self.savepoints.return_to(*name) {
+                        self.undo_to(mark);
                     }
                     push_ok(out, "null");
                 }
@@ -225,8 +225,8 @@ impl Draft {
     }
 
     /// Everything there is to check and to write, which is from now on done.
-    pub fn take(&mut self) -> Result<Outcome, DbError> {
-        let mut outcome = Outcome { inserts: std::mem::take(&mut self.inserts), ..Outcome::default() };
+    pub fn take(&mut self) -> Result<WriteSet, DbError> {
+        let mut write_set = WriteSet { inserts: std::mem::take(&mut self.inserts), ..WriteSet::default() };
         for ((_, id), known) in &mut self.documents {
             let changed = std::mem::take(&mut known.changed);
             match &known.stored {
@@ -236,20 +236,20 @@ impl Draft {
                     let old_keys =
                         keys.and_then(|keys| keys.to_json()).map_err(|error| DbError::Row(error.to_string()))?;
                     let (table, version) = (known.table.clone(), version.clone());
-                    outcome.writes.push(Write { table, id: *id, version, data, old_keys });
+                    write_set.writes.push(Write { table, id: *id, version, data, old_keys });
                 }
                 stored => {
                     let version = stored.as_ref().map(|(version, _)| version.clone());
-                    outcome.reads.push((known.table.clone(), *id, version));
+                    write_set.reads.push((known.table.clone(), *id, version));
                 }
             }
         }
         // In one order everywhere, so that two never wait for each other.
-        outcome.reads.sort_by_key(|(_, id, _)| *id);
-        outcome.writes.sort_by_key(|write| write.id);
+        write_set.reads.sort_by_key(|(_, id, _)| *id);
+        write_set.writes.sort_by_key(|write| write.id);
         self.journal.clear();
         self.savepoints.clear();
-        Ok(outcome)
+        Ok(write_set)
     }
 
     /// Forgets what is known; something may have changed it. Nothing may be left

@@ -7,14 +7,15 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Memory;
-use super::answer::push_failure;
+use super::answer::{push_failure, push_ok};
+use super::budget::Budget;
 use super::draft::Draft;
-use super::read::too_many_reads;
 use super::read_set::ReadSet;
+use super::savepoints::Savepoints;
 use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::mistakes::{Mistake, Mistakes};
-use crate::op::{Edit, Op, Outcome, Raw, Write};
+use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
 use crate::postgres::{DbError, Isolation, Look, Postgres, RawRows, Row, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;
@@ -80,12 +81,10 @@ pub struct Executor {
     pub(super) written: Written,
     /// What the transaction knows already.
     pub memory: Memory,
-    /// How many documents the whole call may read, and how many are left of it.
-    pub(super) limit_of_reads: u32,
-    may_read: usize,
-    may_write: usize,
-    /// The first write refused for its number; the call has lost it for good.
-    refused: Option<Failure>,
+    /// What is left of the call's limits.
+    pub budget: Budget,
+    /// The savepoints of its transaction, each with the number of changes before it.
+    savepoints: Savepoints,
     /// Something was written, or may have been.
     pub(super) dirty: bool,
     /// How many operations of the batch are answered, and how long that is.
@@ -96,17 +95,14 @@ pub struct Executor {
 
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
-    pub fn new(node: Uuid, may_read: usize, may_write: usize, memory: Memory) -> Executor {
-        let limit_of_reads = u32::try_from(may_read).unwrap_or(u32::MAX);
+    pub fn new(node: Uuid, budget: Budget, memory: Memory) -> Executor {
         Executor {
             node,
             reads: ReadSet::default(),
             written: Written::default(),
             memory,
-            limit_of_reads,
-            may_read,
-            may_write,
-            refused: None,
+            budget,
+            savepoints: Savepoints::default(),
             dirty: false,
             progress: (0, 0),
             cuts_too_early: false,
@@ -159,8 +155,10 @@ impl Executor {
             let (group, after) = rest.split_at(together);
             rest = after;
             let ops: Vec<&Op> = group.iter().flatten().collect();
-            if op.writes() && !self.count_writes(ops.len()) {
-                ops.iter().for_each(|_| push_failure(out, &too_many_writes()));
+            if op.writes()
+                && let Err(failure) = self.budget.write(ops.len())
+            {
+                ops.iter().for_each(|_| push_failure(out, &failure));
                 self.progressed(ops.len(), out.len());
                 continue;
             }
@@ -181,6 +179,45 @@ impl Executor {
         Ok(())
     }
 
+    /// Runs operations in a transaction, its savepoints among them.
+    pub async fn run_within(
+        &mut self,
+        transaction: &mut Transaction,
+        mut ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        while !ops.is_empty() {
+            let plain = ops.iter().take_while(|op| !matches!(op, Ok(Op::Control(_)))).count();
+            let (now, rest) = ops.split_at(plain);
+            self.run(&mut Access::Within(transaction), now, out).await?;
+            let Some((control, rest)) = rest.split_first() else { break };
+            ops = rest;
+            match control {
+                Ok(Op::Control(Control::Savepoint(name))) => {
+                    transaction.savepoint(*name).await?;
+                    self.savepoints.set(*name, self.written.changes.len());
+                    push_ok(out, "null");
+                }
+                Ok(Op::Control(Control::RollbackTo(name))) => {
+                    transaction.rollback_to(*name).await?;
+                    if let Some(changes) = self.savepoints.return_to(*name) {
+                        self.undo_to(changes);
+                    }
+                    push_ok(out, "null");
+                }
+                _ => push_failure(out, &out_of_place()),
+            }
+            self.progressed(1, out.len());
+        }
+        Ok(())
+    }
+
+    /// A transaction begins or has ended: from now on this is known of it.
+    pub fn begin_transaction(&mut self, memory: Memory) {
+        self.savepoints.clear();
+        self.memory = memory;
+    }
+
     /// A batch begins, at this place of its answers.
     pub fn begin_progress(&mut self, at: usize) {
         self.progress = (0, at);
@@ -196,14 +233,6 @@ impl Executor {
         self.progress
     }
 
-    /// Counts what a draft is about to do.
-    pub fn count_drafted(&mut self, reads: usize, writes: usize) -> Result<(), Failure> {
-        if !self.count_reads(reads) {
-            return Err(too_many_reads());
-        }
-        if self.count_writes(writes) { Ok(()) } else { Err(too_many_writes()) }
-    }
-
     /// Notes that something was written.
     pub fn set_dirty(&mut self) {
         self.dirty = true;
@@ -211,7 +240,7 @@ impl Executor {
 
     /// Writes what is in a draft, and forgets what both know.
     pub async fn settle(&mut self, access: &mut Access<'_>, draft: &mut Draft) -> Result<(), DbError> {
-        let Outcome { writes, inserts, .. } = draft.take()?;
+        let WriteSet { writes, inserts, .. } = draft.take()?;
         draft.forget();
         let mut ops: Vec<Result<Op, Failure>> = Vec::with_capacity(writes.len() + inserts.len());
         for Write { table, id, data, .. } in writes {
@@ -228,18 +257,12 @@ impl Executor {
             return Ok(());
         }
         // They were counted as they were made, by whoever made them.
-        let (left, dirty) = (std::mem::replace(&mut self.may_write, usize::MAX), self.dirty);
+        let (left, dirty) = (std::mem::replace(&mut self.budget, Budget::counted()), self.dirty);
         let mut answers = String::new();
         let ran = self.run(access, &ops, &mut answers).await;
-        (self.may_write, self.dirty) = (left, dirty);
+        (self.budget, self.dirty) = (left, dirty);
         self.memory.clear();
         ran
-    }
-
-    /// The write that was refused, if any: a call that lost one must not commit,
-    /// whether its function looked at that or not.
-    pub fn refused_write(&self) -> Option<&Failure> {
-        self.refused.as_ref()
     }
 
     /// Notes that the answer grows old by itself.
@@ -272,23 +295,8 @@ impl Executor {
         self.written.changes.truncate(changes);
         self.memory.clear();
     }
-
-    /// Counts writes that are about to be made. `false`: they are too many.
-    pub fn count_writes(&mut self, documents: usize) -> bool {
-        let left = self.may_write.checked_sub(documents);
-        self.may_write = left.unwrap_or(0);
-        if left.is_none() {
-            self.refused = Some(too_many_writes());
-        }
-        left.is_some()
-    }
-
-    pub(super) fn count_reads(&mut self, documents: usize) -> bool {
-        let left = self.may_read.checked_sub(documents);
-        self.may_read = left.unwrap_or(0);
-        left.is_some()
-    }
 }
+
 /// How many of the operations that begin with `first` are one statement with it
 /// (or, of reads by id, one for each table).
 fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
@@ -311,11 +319,6 @@ fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
         })
         .count();
     count.max(1)
-}
-
-/// A call writes more than its limit.
-pub fn too_many_writes() -> Failure {
-    Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
 }
 
 fn out_of_place() -> Failure {

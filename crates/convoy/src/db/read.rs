@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::answer::{push_begin, push_documents, push_end, push_failure, push_ok, push_ok_document};
 use super::execute::{Access, Executor};
 use super::read_set::LastRow;
-use crate::error::{Code, Failure};
 use crate::op::{Cursor, Op, Page, Raw, Scan};
 use crate::postgres::{DbError, Look, RawReads, RawRows, Row};
 use crate::schema::Table;
@@ -31,8 +30,8 @@ impl Executor {
                 None => by_table.push((table, vec![*id])),
             }
         }
-        if !self.count_reads(documents) {
-            ops.iter().for_each(|_| push_failure(out, &too_many_reads()));
+        if let Err(failure) = self.budget.read(documents) {
+            ops.iter().for_each(|_| push_failure(out, &failure));
             return Ok(());
         }
         let mut found: Vec<(&Arc<Table>, Uuid, Arc<Row>)> = Vec::with_capacity(documents);
@@ -73,10 +72,10 @@ impl Executor {
         self.reads.scan(scan, scan.limit.is_some());
         // One more than may be read shows that there are too many, without
         // fetching them all.
-        let most = self.limit_of_reads.saturating_add(1);
+        let most = self.budget.read_limit().saturating_add(1);
         let rows = access.run(scan::scan(scan, most)).await?;
-        if !self.count_reads(rows.len()) {
-            push_failure(out, &too_many_reads());
+        if let Err(failure) = self.budget.read(rows.len()) {
+            push_failure(out, &failure);
             return Ok(());
         }
         if let Some(row) = rows.iter().rev().nth(usize::from(self.cuts_too_early))
@@ -110,10 +109,12 @@ impl Executor {
             self.reads.begins_behind(scan, after);
         }
         // One more than asked for shows whether there are more.
-        let most = if page.until.is_some() { self.limit_of_reads } else { page.size };
+        let most = if page.until.is_some() { self.budget.read_limit() } else { page.size };
         let mut rows = access.run(scan::page(page, most.saturating_add(1))).await?;
-        if !self.count_reads(rows.len().min(most as usize)) || page.until.is_some() && rows.len() > most as usize {
-            push_failure(out, &too_many_reads());
+        // A page that begins and ends at documents has no size that it could be cut to.
+        let counted = if page.until.is_some() { rows.len() } else { rows.len().min(most as usize) };
+        if let Err(failure) = self.budget.read(counted) {
+            push_failure(out, &failure);
             return Ok(());
         }
         let more = rows.len() > most as usize;
@@ -173,14 +174,15 @@ impl Executor {
             }
             Err(error) => return Err(error),
         };
-        if self.count_reads(rows.len()) {
-            let start = push_begin(out);
-            out.push('[');
-            out.push_str(&rows.join(","));
-            out.push(']');
-            push_end(out, start, true);
-        } else {
-            push_failure(out, &too_many_reads());
+        match self.budget.read(rows.len()) {
+            Ok(()) => {
+                let start = push_begin(out);
+                out.push('[');
+                out.push_str(&rows.join(","));
+                out.push(']');
+                push_end(out, start, true);
+            }
+            Err(failure) => push_failure(out, &failure),
         }
         Ok(())
     }
@@ -189,12 +191,4 @@ impl Executor {
         let last = LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? };
         self.reads.stopped_at(scan, last).map_err(|error| DbError::Row(error.to_string()))
     }
-}
-
-/// A call reads more than its limit.
-pub fn too_many_reads() -> Failure {
-    Failure::new(
-        Code::PayloadTooLarge,
-        "this call reads more documents than its limit allows; use an index and a limit",
-    )
 }

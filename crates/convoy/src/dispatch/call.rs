@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::host::{CallLink, FromHost};
-use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, Invocation, Program, Request};
+use super::scope::CallScope;
+use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, Invocation};
 use crate::error::{Code, Failure};
 
 /// A started run. Dropped before its function answered, it tells the host to
@@ -22,8 +23,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Starts the function of `request`.
-    pub fn start(dispatcher: &Dispatcher, program: &Program, request: &Request, deadline: Instant) -> Call {
+    /// Starts a function.
+    pub fn start(scope: &CallScope) -> Call {
+        let CallScope { dispatcher, program, request, deadline } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
         let (link, messages) = CallLink::new();
         let invocation = Invocation {
@@ -35,18 +37,18 @@ impl Call {
         };
         let host = program.host.clone();
         host.start(invocation, link);
-        Call { id, host, messages, deadline, over: false }
+        Call { id, host, messages, deadline: *deadline, over: false }
     }
 
-    /// The next thing the function wants. `None`: its host has gone away, and
-    /// whatever the function has not finished will not be.
+    /// The next message of the function. `None`: its host has gone away, and what the
+    /// function has not finished will not be. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
         match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
             Ok(message) => {
                 self.over = matches!(message, None | Some(FromHost::Respond { .. }));
                 Ok(message)
             }
-            Err(_elapsed) => Err(self.give_up(time_is_up())),
+            Err(_elapsed) => Err(time_is_up()),
         }
     }
 
@@ -55,12 +57,11 @@ impl Call {
         self.host.results(self.id, batch, results);
     }
 
-    /// Gives the run up and gives `why` back.
-    pub fn give_up(&mut self, why: Failure) -> Failure {
+    /// Gives the run up, unless it is over.
+    pub fn give_up(&mut self, why: Failure) {
         if !std::mem::replace(&mut self.over, true) {
             self.host.abandon(self.id, &why);
         }
-        why
     }
 }
 

@@ -1,5 +1,5 @@
 //! Which calls meet over the same documents again and again. Those are sent
-//! through a [serial lane](super::serial_lane); all others never pay for it.
+//! through a [serial queue](super::strategy::serial_queue); all others never pay for it.
 //!
 //! A call is known by its function and by the documents its input names. A
 //! document (or, where the input names none that matter, the function itself)
@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::mutation::Touched;
 use super::program::Function;
+use super::strategy::Touched;
 use crate::change::ChangeKind;
 
 /// This many losses within this time make a place hot.
@@ -213,7 +213,7 @@ mod tests {
     fn touched(id: Uuid) -> Touched {
         let mut reads = ReadSet::default();
         reads.points.insert(("accounts".into(), id));
-        Touched { reads, written: Vec::new() }
+        Touched { reads, ..Touched::default() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use crate::error::Failure;
 /// exactly one [`CallLink::respond`], or the link is dropped, which counts as
 /// the host having gone away. No method may block.
 pub trait FunctionHost: Send + Sync + 'static {
-    /// Starts a function. Its operations and its outcome go through `link`.
+    /// Starts a function. Its operations and its result go through `link`.
     fn start(&self, invocation: Invocation, link: CallLink);
 
     /// The answers to one batch of operations, a JSON array.
@@ -122,7 +122,7 @@ pub enum Work {
 
 /// How a function ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum FunctionResult {
     /// It returned; the result as JSON text.
     Returned(String),
     /// It refused, in words meant for the caller.
@@ -139,10 +139,10 @@ pub enum Outcome {
 /// What a running function sends to its call.
 pub(super) enum FromHost {
     Operate { batch: u32, ops: String },
-    Respond { outcome: Outcome, rest: Rest },
+    Respond { result: FunctionResult, rest: Rest },
 }
 
-/// What a function's end says beside its outcome.
+/// What a function's end says beside its result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rest {
@@ -221,8 +221,8 @@ impl CallLink {
     }
 
     /// Ends the call.
-    pub fn respond(self, outcome: Outcome, rest: Rest) -> Result<(), LinkError> {
-        self.send(FromHost::Respond { outcome, rest })
+    pub fn respond(self, result: FunctionResult, rest: Rest) -> Result<(), LinkError> {
+        self.send(FromHost::Respond { result, rest })
     }
 
     fn send(&self, message: FromHost) -> Result<(), LinkError> {

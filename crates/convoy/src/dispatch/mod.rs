@@ -1,53 +1,51 @@
-//! Turns a function's name and input into one run: begins what it needs, calls
-//! the host, answers its operations, commits, and runs it again where another
-//! writer won.
+//! Turns a function's name and input into one run: a strategy (`strategy/`)
+//! answers the function's operations in the loop that all share (`drive.rs`), `commit/`
+//! commits what they wrote, and the run is repeated where another transaction won.
 
 mod call;
-mod commits;
+mod commit;
+mod drive;
 mod heat;
 mod host;
-mod idempotency;
-mod insert_lane;
 mod mutation;
 mod names;
-mod optimistic;
 mod program;
 mod query;
-mod run;
-mod serial_lane;
-mod unbound;
+mod scope;
+mod strategy;
 mod workers;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use commit::PendingCommits;
+pub use commit::idempotency::Key;
 pub use host::{
-    Activity, CallId, CallLink, FunctionHost, Invocation, LinkError, Outcome, Rest, Seen, Silence, Work, WorkerId,
+    Activity, CallId, CallLink, FunctionHost, FunctionResult, Invocation, LinkError, Rest, Seen, Silence, Work,
+    WorkerId,
 };
-pub use idempotency::Key;
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
 pub use workers::{Notice, Workers};
 
-use commits::{Commits, Committing};
+use commit::Committer;
+use commit::idempotency::Keys;
 use heat::Heat;
-use idempotency::Keys;
-use insert_lane::InsertLanes;
-use serial_lane::SerialLanes;
+use strategy::insert_batching::InsertQueues;
+use strategy::serial_queue::SerialQueues;
 
-use crate::change::{ChangeSink, Doubts};
+use crate::change::Doubts;
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::mistakes::Mistakes;
-use crate::output;
-use crate::postgres::{DbError, Postgres};
-use crate::sql::layout;
+use crate::postgres::Postgres;
 use crate::supervise::Supervisor;
+use crate::write_log::WriteLog;
 
 /// One call: a function with its input, and who asks.
 #[derive(Clone)]
@@ -118,6 +116,16 @@ impl Caller<'_> {
     }
 }
 
+/// Where commits go.
+pub struct Writes {
+    /// What all commits are appended to.
+    pub log: Arc<WriteLog>,
+    /// The commits under way.
+    pub pending: Arc<PendingCommits>,
+    /// The commits in doubt.
+    pub doubts: Doubts,
+}
+
 /// Runs functions. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -131,8 +139,6 @@ struct Inner {
     dev: bool,
     /// Signs our rows in the change log.
     node: Uuid,
-    sink: Weak<dyn ChangeSink>,
-    doubts: Doubts,
     supervisor: Supervisor,
     /// Requests a check of the `_convoy` schema.
     look_now: Arc<Notify>,
@@ -140,45 +146,44 @@ struct Inner {
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
     handler_runs: AtomicU64,
-    commits: Arc<Commits>,
-    inserts: InsertLanes,
+    committer: Committer,
+    inserts: InsertQueues,
     heat: Heat,
-    serial: SerialLanes,
+    serial: SerialQueues,
     keys: Keys,
     /// Owns the tasks of mutations and of the lanes they insert through, which a caller hanging up must not cut short.
     mutations: TaskTracker,
 }
 
 impl Dispatcher {
-    /// Runs functions on `postgres` and reports what they committed to `sink`.
+    /// Runs functions on `postgres` and appends what they committed to `log`.
     pub fn new(
         postgres: Postgres,
         config: &Config,
         node: Uuid,
-        sink: Weak<dyn ChangeSink>,
-        doubts: Doubts,
+        writes: Writes,
         supervisor: Supervisor,
         look_now: Arc<Notify>,
     ) -> Dispatcher {
-        let commits = Arc::new(Commits::new(doubts.clone(), config.mistakes.clone()));
+        let Writes { log, pending, doubts } = writes;
+        let mistakes = config.mistakes.clone();
+        let committer = Committer::new(postgres.clone(), pending, doubts, log, mistakes.clone());
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
                 limits: config.limits.clone(),
-                mistakes: config.mistakes.clone(),
+                mistakes,
                 dev: config.dev,
                 node,
-                sink,
-                doubts,
                 supervisor,
                 look_now,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
-                commits,
-                inserts: InsertLanes::default(),
+                committer,
+                inserts: InsertQueues::default(),
                 heat: Heat::default(),
-                serial: SerialLanes::default(),
+                serial: SerialQueues::default(),
                 keys: Keys::default(),
                 mutations: TaskTracker::new(),
             }),
@@ -195,25 +200,13 @@ impl Dispatcher {
         let request = Request { function, input: input.into(), caller, key };
         match kind {
             FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
-            FunctionKind::Mutation => self.mutate(program, request).await,
-            FunctionKind::Action => self.act(program, request).await,
+            FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,
         }
     }
 
     /// How many function runs were started.
     pub fn handler_runs(&self) -> u64 {
         self.inner.handler_runs.load(Ordering::Relaxed)
-    }
-
-    /// When the oldest commit of ours was sent that our live queries were not told
-    /// of yet.
-    pub fn oldest_commit(&self) -> Option<std::time::Instant> {
-        self.inner.commits.oldest()
-    }
-
-    /// Something is about to be committed; keep this until it was told.
-    fn committing(&self) -> Committing {
-        self.inner.commits.begin()
     }
 
     /// How many calls ended in a serial lane.
@@ -242,69 +235,6 @@ impl Dispatcher {
         }
         self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);
         Ok(running)
-    }
-
-    /// What a database error means for the caller, in the words of the schema; of
-    /// an unexpected one, the developer is told the cause.
-    fn explain(&self, program: &Program, function: &Function, error: &DbError) -> Failure {
-        if let DbError::Constraint { constraint, unique: true, .. } = error
-            && let Some((table, index)) = program.schema.tables().find_map(|table| {
-                let index = table.indexes.iter().find(|index| layout::index_name(table, index) == *constraint)?;
-                Some((table, index))
-            })
-        {
-            let fields: Vec<String> = index.fields.iter().map(|field| field.path.dotted()).collect();
-            let message = format!(
-                "another document of `{}` already has this {} (unique index `{}`)",
-                table.name,
-                fields.join(", "),
-                index.name
-            );
-            let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
-            return Failure::new(Code::Conflict, message).with_details(&details);
-        }
-        if error.names_nothing() && error.says("_convoy") {
-            self.inner.look_now.notify_one();
-        }
-        let mut failure = error.to_failure(&function.name);
-        if let Some(why) = error.why_cancelled() {
-            // A statement of an action has a limit of its own.
-            let subject = match function.kind {
-                FunctionKind::Action => format!("`{}`", function.name),
-                FunctionKind::Query | FunctionKind::Mutation => self.did_not_finish(function),
-            };
-            failure.message = format!("{subject}: {why}");
-        }
-        if self.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
-            failure.message = format!("`{}`: {}", function.name, error.cause());
-        }
-        failure
-    }
-
-    /// What an outcome means for the caller.
-    fn conclude(&self, function: &Function, outcome: Outcome) -> Result<String, Failure> {
-        match outcome {
-            Outcome::Returned(result) if result.len() > self.inner.limits.result_bytes => Err(Failure::new(
-                Code::PayloadTooLarge,
-                format!(
-                    "the result of `{}` has {} bytes; the limit is {}",
-                    function.name,
-                    result.len(),
-                    self.inner.limits.result_bytes
-                ),
-            )),
-            Outcome::Returned(result) => Ok(result),
-            Outcome::Refused(failure) => Err(failure),
-            Outcome::Threw { message, stack } => {
-                let cause = if stack.is_empty() { &message } else { &stack };
-                let mut failure = Failure::internal(&function.name, cause);
-                if self.inner.dev {
-                    failure.message = format!("`{}` threw: {}", function.name, output::cut(&message));
-                    failure = failure.with_details(&serde_json::json!({ "stack": output::cut(&stack) }));
-                }
-                Err(failure)
-            }
-        }
     }
 }
 

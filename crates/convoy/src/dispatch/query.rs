@@ -1,17 +1,18 @@
-//! Runs queries: one statement by itself where that is enough, one snapshot
-//! where it is not.
+//! Runs queries, again where one turns out to need a snapshot or has lost its host.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::call::{Call, LOST_HOSTS, broken_protocol, host_gone, time_is_up};
-use super::host::{FromHost, Rest, Seen};
-use super::run::close_list;
+use super::call::{Call, LOST_HOSTS, host_gone};
+use super::drive::{Stop, drive};
+use super::host::{Rest, Seen};
+use super::scope::CallScope;
+use super::strategy::snapshot::Snapshot;
 use super::{Dispatcher, Program, Request};
-use crate::db::{Access, Executor, Memory, ReadSet};
+use crate::db::{Budget, Executor, Memory, ReadSet};
 use crate::error::{Code, Failure};
-use crate::op::Op;
-use crate::postgres::{Isolation, Transaction};
 
 /// What one run of a query gave.
 pub struct QueryRun {
@@ -65,130 +66,88 @@ impl QueryRun {
 /// that once, unless tables are changed all the time.
 const STALE_PLANS: u32 = 2;
 
-/// How a run ended.
-enum Ended {
-    With(Result<String, Failure>),
-    /// Its host went away.
-    HostGone,
-    /// It wanted a second statement, and the first was not in a snapshot.
-    NeedsSnapshot,
-    /// A table was changed since its session prepared a statement.
-    StalePlan(Failure),
+/// How often a query was run again, by reason.
+#[derive(Default)]
+struct Again {
+    lost_hosts: u32,
+    stale_plans: u32,
 }
 
 impl Dispatcher {
     /// Runs a query once, or again where it turns out to need a snapshot or has
     /// lost its host.
-    pub async fn query(&self, program: &Program, request: &Request) -> QueryRun {
+    pub async fn query(&self, program: &Arc<Program>, request: &Request) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
-        let (mut apart, mut lost_hosts, mut stale_plans) = (None, 0, 0);
+        let mut scope =
+            CallScope { dispatcher: self.clone(), program: program.clone(), request: request.clone(), deadline };
+        let mut again = Again::default();
         loop {
             // Only what is read in one snapshot stays true.
             let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
-            let may_read = self.inner.limits.documents_read;
-            let mut executor = Executor::new(self.inner.node, may_read, 0, memory).mistaken(&self.inner.mistakes);
+            let budget = Budget::new(self.inner.limits.documents_read, 0);
+            let mut executor = Executor::new(self.inner.node, budget, memory).mistaken(&self.inner.mistakes);
             let mut said = None;
-            let ended = match self.enter() {
-                Ok(_running) => {
-                    self.run_query(apart.as_ref().unwrap_or(program), request, deadline, &mut executor, &mut said).await
-                }
-                Err(failure) => Ended::With(Err(failure)),
+            let stop = match self.run_query(&scope, &mut executor, &mut said).await {
+                Ok(result) => return QueryRun::ended(result, executor, said, false),
+                Err(stop) => stop,
             };
-            let is_gone = matches!(ended, Ended::HostGone);
-            let result = match ended {
-                Ended::NeedsSnapshot => {
-                    request.function.wants_snapshot();
-                    continue;
-                }
-                Ended::StalePlan(_) if stale_plans < STALE_PLANS => {
-                    stale_plans += 1;
-                    continue;
-                }
-                Ended::StalePlan(failure) => Err(failure),
-                Ended::HostGone if lost_hosts < LOST_HOSTS => {
-                    lost_hosts += 1;
-                    apart = apart.or_else(|| program.apart());
-                    continue;
-                }
-                Ended::HostGone => Err(host_gone()),
-                Ended::With(result) => result.map_err(|failure| self.name_limit(&request.function, failure)),
-            };
-            let heard = said.is_some();
-            let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
-            let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-            return QueryRun { result, reads, seen, expires_at, identity, heard, host_gone: is_gone };
+            let is_gone = matches!(stop, Stop::HostGone);
+            if let Some(result) = again.ends(stop, &mut scope) {
+                let result = result.map_err(|failure| self.name_limit(&request.function, failure));
+                return QueryRun::ended(result, executor, said, is_gone);
+            }
         }
     }
 
     async fn run_query(
         &self,
-        program: &Program,
-        request: &Request,
-        deadline: Instant,
+        scope: &CallScope,
         executor: &mut Executor,
         said: &mut Option<Rest>,
-    ) -> Ended {
-        let snapshot = request.function.needs_snapshot();
-        let mut call = Call::start(self, program, request, deadline);
-        let mut transaction: Option<Transaction> = None;
-        let mut statements = 0;
-        let ended = loop {
-            let (batch, text) = match call.next().await {
-                Ok(Some(FromHost::Operate { batch, ops })) => (batch, ops),
-                Ok(Some(FromHost::Respond { outcome, rest })) => {
-                    executor.refresh(rest.refresh_ms);
-                    *said = Some(rest);
-                    break Ended::With(self.conclude(&request.function, outcome));
-                }
-                Ok(None) => break Ended::HostGone,
-                Err(failure) => break Ended::With(Err(failure)),
-            };
-            let mut ops = match Op::parse_batch(&text, &program.schema) {
-                Ok(ops) => ops,
-                Err(error) => break Ended::With(Err(call.give_up(broken_protocol(&error)))),
-            };
-            for op in &mut ops {
-                if op.as_ref().is_ok_and(Op::writes) {
-                    *op = Err(Failure::new(Code::Internal, "a query cannot write; make this function a mutation"));
-                }
+    ) -> Result<Result<String, Failure>, Stop> {
+        let _running = self.enter().map_err(Stop::Failed)?;
+        let mut call = Call::start(scope);
+        let mut snapshot = Snapshot::new(scope, executor);
+        let ended = drive(&mut call, scope, &mut snapshot).await;
+        snapshot.end().await;
+        let (ended, rest) = ended?;
+        executor.refresh(rest.refresh_ms);
+        *said = Some(rest);
+        Ok(scope.conclude(ended))
+    }
+}
+
+impl Again {
+    /// The result of a run that was stopped, unless the query is run again.
+    fn ends(&mut self, stop: Stop, scope: &mut CallScope) -> Option<Result<String, Failure>> {
+        match stop {
+            Stop::NeedsOther => {
+                scope.function().wants_snapshot();
+                None
             }
-            statements += Executor::statements(&ops);
-            if statements > 1 && !snapshot {
-                call.give_up(Failure::new(Code::Unavailable, "this run starts again in a snapshot"));
-                return Ended::NeedsSnapshot;
+            Stop::Conflict(error) if error.is_stale_plan() && self.stale_plans < STALE_PLANS => {
+                self.stale_plans += 1;
+                None
             }
-            if snapshot && transaction.is_none() && statements > 0 {
-                match Transaction::begin(&self.inner.postgres.readers, Isolation::Snapshot).await {
-                    Ok(begun) => transaction = Some(begun),
-                    Err(error) => {
-                        break Ended::With(Err(call.give_up(self.explain(program, &request.function, &error))));
-                    }
+            Stop::HostGone if self.lost_hosts < LOST_HOSTS => {
+                if self.lost_hosts == 0 {
+                    scope.run_apart();
                 }
+                self.lost_hosts += 1;
+                None
             }
-            let mut access = match &mut transaction {
-                Some(transaction) => Access::Within(transaction),
-                None => Access::Reading(&self.inner.postgres),
-            };
-            let mut results = String::with_capacity(1_024);
-            results.push('[');
-            let ran = tokio::time::timeout_at(deadline, executor.run(&mut access, &ops, &mut results)).await;
-            match ran {
-                Ok(Ok(())) => {
-                    close_list(&mut results);
-                    call.answer(batch, results);
-                }
-                Ok(Err(error)) if error.is_stale_plan() => {
-                    break Ended::StalePlan(call.give_up(self.explain(program, &request.function, &error)));
-                }
-                Ok(Err(error)) => {
-                    break Ended::With(Err(call.give_up(self.explain(program, &request.function, &error))));
-                }
-                Err(_elapsed) => break Ended::With(Err(call.give_up(time_is_up()))),
-            }
-        };
-        if let Some(transaction) = transaction {
-            transaction.rollback().await;
+            Stop::HostGone | Stop::Idle => Some(Err(host_gone())),
+            Stop::Conflict(error) => Some(Err(scope.explain(&error))),
+            Stop::Failed(failure) | Stop::Broken(failure) => Some(Err(failure)),
         }
-        ended
+    }
+}
+
+impl QueryRun {
+    fn ended(result: Result<String, Failure>, mut executor: Executor, said: Option<Rest>, host_gone: bool) -> QueryRun {
+        let heard = said.is_some();
+        let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
+        let (result, reads) = (result.map(Bytes::from), executor.take_reads());
+        QueryRun { result, reads, seen, expires_at, identity, heard, host_gone }
     }
 }

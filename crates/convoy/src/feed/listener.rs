@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::{BEAT, Heard, Nodes};
 use super::notice::Notice;
-use super::telling::Outbox;
+use super::peer_queue::PeerQueue;
 use crate::change::{By, ChangeSink, Changes};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{Listener, Postgres};
@@ -33,7 +33,7 @@ const REPROBE_MOST: Duration = Duration::from_secs(60);
 pub struct Ear {
     pub postgres: Postgres,
     pub nodes: Arc<Mutex<Nodes>>,
-    pub outbox: Arc<Outbox>,
+    pub peers: Arc<PeerQueue>,
     /// Makes the notifier send a heartbeat.
     pub beat: Arc<Notify>,
     /// Makes the log be read.
@@ -159,7 +159,7 @@ impl Ear {
             nodes.others_listen()
         };
         if listened_to {
-            self.outbox.want(true);
+            self.peers.want(true);
         }
     }
 

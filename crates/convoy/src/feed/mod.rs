@@ -17,9 +17,9 @@ mod log;
 mod nodes;
 mod notice;
 mod notifier;
+mod peer_queue;
 mod position;
 mod tables;
-mod telling;
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use telling::{Outbox, Telling};
+pub use peer_queue::PeerQueue;
 
 use crate::change::{ChangeSink, Doubts};
 use crate::config::Config;
@@ -56,7 +56,7 @@ pub struct Parts {
     /// Commits of ours that may yet happen.
     pub doubts: Doubts,
     /// Where our own commits wait to be told to other nodes.
-    pub outbox: Arc<Outbox>,
+    pub peers: Arc<PeerQueue>,
     /// Whether anything is live.
     pub watched: watch::Receiver<bool>,
     /// Somebody wants the log to be read now.
@@ -102,7 +102,7 @@ impl Feed {
             let ear = Arc::new(Ear {
                 postgres: parts.postgres.clone(),
                 nodes,
-                outbox: parts.outbox.clone(),
+                peers: parts.peers.clone(),
                 beat,
                 read_log: parts.read_now.clone(),
                 sink: parts.sink.clone(),

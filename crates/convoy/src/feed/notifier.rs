@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Parts;
 use super::nodes::{BEAT, Nodes};
 use super::notice::{self, News, Notice};
-use super::telling::{Outbox, Parcel};
+use super::peer_queue::{Parcel, PeerQueue};
 use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Sender};
 use crate::sql;
@@ -40,7 +40,7 @@ const EMPTIED: i64 = 25;
 pub struct Voice {
     postgres: Postgres,
     node: Uuid,
-    outbox: Arc<Outbox>,
+    peers: Arc<PeerQueue>,
     nodes: Arc<Mutex<Nodes>>,
     /// Someone wants a heartbeat now.
     beat: Arc<Notify>,
@@ -54,7 +54,7 @@ impl Voice {
         Voice {
             postgres: parts.postgres.clone(),
             node: parts.node,
-            outbox: parts.outbox.clone(),
+            peers: parts.peers.clone(),
             nodes,
             beat,
             watched: parts.watched.clone(),
@@ -93,7 +93,7 @@ impl Notifier {
                 },
                 () = voice.beat.notified() => true,
                 () = time::sleep_until(next_beat) => self.heartbeat_matters(),
-                () = voice.outbox.filled() => false,
+                () = voice.peers.filled() => false,
             };
             if due || next_beat <= time::Instant::now() {
                 next_beat = time::Instant::now() + BEAT;
@@ -114,13 +114,13 @@ impl Notifier {
     /// live here, or another node.
     fn heartbeat_matters(&self) -> bool {
         let listened_to = self.voice.nodes.lock().others_listen();
-        self.voice.outbox.want(listened_to);
+        self.voice.peers.want(listened_to);
         listened_to || *self.voice.watched.borrow()
     }
 
     async fn turn(&mut self, beat: bool) -> Result<(), DbError> {
         let voice = self.voice.clone();
-        let sending = voice.outbox.take();
+        let sending = voice.peers.take();
         if !beat && sending.parcel.is_empty() {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Notifier {
             );
         }
         if !full && self.queue_full {
-            self.voice.outbox.failed();
+            self.voice.peers.failed();
             tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
         }
         self.queue_full = full;

@@ -15,18 +15,17 @@ const ONE_IN: u64 = 8;
 
 impl Live {
     /// Looks at a result that a run has just given, once in a while.
-    pub(super) fn doubt(&self, id: QueryId, ticket: &Ticket) {
+    pub(super) fn doubt(self: &Arc<Self>, id: QueryId, ticket: &Ticket) {
         let What::Topic(topic) = &ticket.what else { return };
         let Some(runs) = self.lock().runs(id).filter(|runs| runs % ONE_IN == 1) else { return };
         let Some((answer, other)) = self.lock().another_caller(id, ticket) else { return };
-        let (this, stop, topic) = (self.this.clone(), self.stop.clone(), topic.clone());
+        let (live, topic) = (self.clone(), topic.clone());
         self.tasks.spawn(async move {
-            let Some(live) = this.upgrade() else { return };
             let Ok(program) = live.loaded() else { return };
             let Ok(function) = program.public(FunctionKind::Query, &topic.function) else { return };
             let request = Request { function, input: topic.input.clone(), caller: Some(other), key: None };
             let run = tokio::select! {
-                () = stop.cancelled() => return,
+                () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,
             };
             let made = Made { ts: milliseconds(), position: "".into() };

@@ -62,7 +62,7 @@ impl Live {
     /// Has the feed read now, once for all who wait for it, which costs less than
     /// a run for each. `false`: it takes too long.
     async fn is_fed_since(&self, since: Instant) -> bool {
-        let mut fed = self.fed.subscribe();
+        let mut fed = self.registry.fed();
         self.read_now.notify_one();
         let reading = fed.wait_for(|fed| fed.is_some_and(|fed| fed >= since));
         tokio::time::timeout(READING, reading).await.is_ok_and(|read| read.is_ok())

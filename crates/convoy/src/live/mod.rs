@@ -13,16 +13,17 @@ mod message;
 mod position;
 mod registry;
 mod run;
+mod shared;
 mod stream;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -32,9 +33,9 @@ pub use invalidate::QueryId;
 pub use memory::Held;
 pub use message::{ClientId, EndReason, Message, PROTOCOL, SessionId};
 pub use registry::{Counts, Described, Style};
+pub use shared::SharedRegistry;
 pub use stream::{Alteration, Asked, Asks, Stream};
 
-use crate::change::{By, ChangeSink, Changes, TablesRead};
 use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
@@ -46,17 +47,13 @@ use registry::{Registry, Topic};
 
 /// The live queries of one engine.
 pub struct Live {
-    this: Weak<Live>,
-    /// Never locked across an await or a call into the host.
-    registry: Mutex<Registry>,
+    registry: Arc<SharedRegistry>,
     dispatcher: Dispatcher,
     program: Arc<ArcSwapOption<Program>>,
     limits: Limits,
     dev: bool,
     mistakes: Mistakes,
     clock: Clock,
-    /// Whatever was visible in the database then has been told.
-    fed: watch::Sender<Option<Instant>>,
     /// Asks the feed to read.
     read_now: Arc<Notify>,
     /// Another answer than before may be the first to grow old.
@@ -68,7 +65,6 @@ pub struct Live {
     /// How many live queries run at once: fewer than there are connections, so
     /// that a burst of re-runs does not starve calls.
     runs: Semaphore,
-    watched: watch::Sender<bool>,
     tasks: TaskTracker,
     stop: CancellationToken,
     supervisor: Supervisor,
@@ -76,6 +72,8 @@ pub struct Live {
 
 /// What a set of live queries is made with.
 pub struct Setting {
+    /// The state of the live queries.
+    pub registry: Arc<SharedRegistry>,
     /// What runs functions.
     pub dispatcher: Dispatcher,
     /// Where loaded code appears.
@@ -107,44 +105,37 @@ pub struct Overview {
 }
 
 impl Live {
-    /// An empty set.
-    pub fn new(this: Weak<Live>, setting: Setting) -> Live {
-        let Setting { dispatcher, program, limits, runs, node, dev, read_now, supervisor, mistakes } = setting;
+    /// Runs the queries that the registry wants to be run, once it is told to.
+    pub fn new(setting: Setting) -> Live {
+        let Setting { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, mistakes } =
+            setting;
         Live {
-            this,
-            registry: Mutex::new(Registry::new(Duration::from_millis(limits.linger_ms), dev, mistakes.clone())),
+            registry,
             dispatcher,
             program,
             limits,
             dev,
             mistakes,
             clock: Clock::new(node),
-            fed: watch::Sender::new(None),
             read_now,
             due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),
             runs: Semaphore::new(runs.max(1)),
-            watched: watch::Sender::new(false),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             supervisor,
         }
     }
 
-    /// What runs the queries.
-    pub fn dispatcher(&self) -> &Dispatcher {
-        &self.dispatcher
+    /// The state of the live queries.
+    pub fn registry(&self) -> &SharedRegistry {
+        &self.registry
     }
 
     /// The supervisor of long-lived tasks.
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
-    }
-
-    /// Whether anything is live, for the feed.
-    pub fn watched(&self) -> watch::Receiver<bool> {
-        self.watched.subscribe()
     }
 
     /// New code was loaded. Where it has a context and the last one had none, or
@@ -192,29 +183,14 @@ impl Live {
         self.tasks.wait().await;
     }
 
-    /// The state; reset first if an event panicked while it changed it.
+    /// The state; see [`SharedRegistry::lock`].
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        let mut registry = self.registry.lock();
-        if registry.is_half_changed() {
-            tracing::error!("a panic left the state of live queries half-changed; it is reset, and streams reconnect");
-            registry.restart();
-        }
-        registry
+        self.registry.lock()
     }
 
     /// Lets an event happen, and does what follows from it.
     fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
-        let (result, effects) = {
-            let mut registry = self.lock();
-            let result = registry.event(event);
-            let live = !registry.is_empty();
-            // Under the lock, or the feed would hear of two events in the wrong order.
-            self.watched.send_if_modified(|watched| std::mem::replace(watched, live) != live);
-            (result, registry.effects())
-        };
-        effects.wake.iter().for_each(|wake| wake.notify_one());
-        effects.run.into_iter().for_each(|id| self.run(id));
-        result
+        self.registry.with(event)
     }
 
     /// The function and the canonical input that are asked for.
@@ -246,27 +222,6 @@ impl Live {
 
     fn recheck(&self) -> Duration {
         Duration::from_millis(self.limits.context_ms)
-    }
-}
-
-impl ChangeSink for Live {
-    fn committed(&self, changes: Changes, by: &By) {
-        self.with(|registry| registry.changed(&changes, by));
-    }
-
-    fn caught_up(&self, at: Instant) {
-        // What is being committed here may be visible already, and is told by us.
-        let at = self.dispatcher.oldest_commit().map_or(at, |oldest| oldest.min(at));
-        self.with(|registry| registry.caught_up(at));
-        self.fed.send_replace(Some(at));
-    }
-
-    fn watched(&self, tables: HashSet<Arc<str>>) {
-        self.with(|registry| registry.watched_are(tables));
-    }
-
-    fn tables_read(&self) -> TablesRead {
-        self.lock().tables_read()
     }
 }
 

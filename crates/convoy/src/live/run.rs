@@ -44,8 +44,18 @@ struct Outcome {
 }
 
 impl Live {
-    pub(super) fn run(&self, id: QueryId) {
-        let Some(live) = self.this.upgrade() else { return };
+    /// Runs what the registry wants to be run, until it is told to stop.
+    pub async fn run_all(self: &Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                id = self.registry.next_to_run() => self.run(id),
+            }
+        }
+    }
+
+    fn run(self: &Arc<Self>, id: QueryId) {
+        let live = self.clone();
         self.tasks.spawn(async move {
             let mut again = false;
             let driving = live.supervisor.keep(Part::LiveQuery, &live.stop, || {
@@ -62,7 +72,7 @@ impl Live {
     }
 
     /// Runs a queued query until it rests. Only ever one task per query.
-    async fn drive(&self, id: QueryId) {
+    async fn drive(self: &Arc<Self>, id: QueryId) {
         let (mut pause, mut hot) = (RETRY_FIRST, 0);
         loop {
             let Ok(permit) = self.runs.acquire().await else { return };
@@ -121,7 +131,7 @@ impl Live {
 
     /// Runs a query. Where it is not known yet who may share it, those who are not
     /// like its caller do not wait for long.
-    async fn run_for_all(&self, id: QueryId, ticket: Ticket) -> Outcome {
+    async fn run_for_all(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> Outcome {
         let guesses = ticket.guesses;
         let run = self.run_once(id, ticket);
         if !guesses {
@@ -137,7 +147,7 @@ impl Live {
         }
     }
 
-    async fn run_once(&self, id: QueryId, ticket: Ticket) -> Outcome {
+    async fn run_once(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> Outcome {
         // A panic is a defect of ours: who watches is told, and it may run again.
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
         let ran = AssertUnwindSafe(self.ask(&ticket)).catch_unwind().await;
@@ -173,7 +183,13 @@ impl Live {
         }
     }
 
-    fn answered(&self, id: QueryId, ticket: &Ticket, run: QueryRun, program: Option<Arc<Program>>) -> Outcome {
+    fn answered(
+        self: &Arc<Self>,
+        id: QueryId,
+        ticket: &Ticket,
+        run: QueryRun,
+        program: Option<Arc<Program>>,
+    ) -> Outcome {
         let What::Topic(topic) = &ticket.what else { unreachable!("a gate gives no answer") };
         let suspect = run.is_suspect();
         let QueryRun { result, reads, seen, heard, .. } = run;

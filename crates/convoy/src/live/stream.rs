@@ -2,7 +2,7 @@
 //! frame.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Live;
@@ -53,14 +53,14 @@ pub struct Alteration {
 
 /// A session, until it is dropped.
 pub struct Stream {
-    live: Weak<Live>,
+    live: Arc<Live>,
     opened: Opened,
 }
 
 impl Live {
     /// Opens a session. Ends when it is known whether the caller may have one:
     /// `caller` describes them, and is asked only where there is a context to make.
-    pub async fn open(&self, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
+    pub async fn open(self: &Arc<Self>, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
         let program = self.loaded()?;
         if self.stop.is_cancelled() {
             return Err(shutting_down());
@@ -84,7 +84,7 @@ impl Live {
             self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(Opening { style, caller, wanted, address }, now))
         })?;
-        let stream = Stream { live: self.this.clone(), opened };
+        let stream = Stream { live: self.clone(), opened };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
                 Admission::Admitted => return Ok(stream),
@@ -151,7 +151,7 @@ impl Live {
     }
 
     /// What a caller's context says of them.
-    pub(super) async fn who(&self, program: &Program, caller: Arc<str>) -> Result<Known, Failure> {
+    pub(super) async fn who(&self, program: &Arc<Program>, caller: Arc<str>) -> Result<Known, Failure> {
         let function = program.context.clone();
         let request = Request { function, input: "{}".into(), caller: Some(caller), key: None };
         let (known, _reads) = known(self.dispatcher.query(program, &request).await);
@@ -216,9 +216,7 @@ impl Stream {
     /// where the future is dropped.
     pub async fn next(&mut self) -> Option<Vec<Message>> {
         loop {
-            let live = self.live.upgrade()?;
-            let taken = live.with(|registry| registry.take(self.opened.id, Instant::now()));
-            drop(live);
+            let taken = self.live.with(|registry| registry.take(self.opened.id, Instant::now()));
             if !taken.messages.is_empty() {
                 return Some(taken.messages);
             }
@@ -239,9 +237,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(live) = self.live.upgrade() {
-            live.with(|registry| registry.close(self.opened.id, Instant::now()));
-        }
+        self.live.with(|registry| registry.close(self.opened.id, Instant::now()));
     }
 }
 

@@ -2,8 +2,8 @@
 //! host sends.
 
 mod cursor;
-mod outcome;
 mod scan;
+mod write_set;
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::error::{Code, Failure};
 use crate::schema::{FieldPath, Schema, Table};
 
 pub use cursor::Cursor;
-pub use outcome::{Outcome, Write};
 pub use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
+pub use write_set::{Write, WriteSet};
 
 /// One operation, with its table looked up and its values checked.
 #[derive(Debug)]

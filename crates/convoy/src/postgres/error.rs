@@ -78,7 +78,7 @@ pub enum DbError {
 
 impl DbError {
     /// The database does not answer any more.
-    pub(super) fn silent() -> DbError {
+    pub fn silent() -> DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
@@ -153,11 +153,14 @@ impl DbError {
         error.code().is_some_and(|code| ["3F000", "42P01", "42883", "42703"].contains(&&*code))
     }
 
-    /// Whether Postgres itself refused the statement, so that nothing of it was done.
-    /// Of any other error that is not known.
-    pub fn is_refusal(&self) -> bool {
-        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
-        matches!(source, Some(sqlx::Error::Database(_))) && !self.connection_lost()
+    /// Whether what it is the error of may be done all the same: Postgres has not said
+    /// that it refuses it, and it may have been sent.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            DbError::Unavailable(_) | DbError::Row(_) => true,
+            DbError::Other(source) => !matches!(source, sqlx::Error::Database(_)),
+            _ => false,
+        }
     }
 
     /// What the outside is told. Anything without a sentence of its own is

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::idempotency::Entry;
 use super::{Bind, Statement};
-use crate::op::{Outcome, Write};
+use crate::op::{Write, WriteSet};
 use crate::schema::Table;
 
 /// Documents by id with their versions: `id, created_at, data, version`.
@@ -26,21 +26,21 @@ pub const STALE: &str = "documents have changed";
 /// Checks and writes, or fails with [`STALE`] and does nothing: for each document
 /// written `place, id, created_at, keys, old_created_at, old_keys, xid`, where
 /// `place` counts the tables of [`places`].
-pub fn apply(outcome: &Outcome, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
+pub fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
-    let places = places(outcome);
+    let places = places(write_set);
     sql.push(
         "with mark as materialized (\n  select set_config('convoy.writer', pg_current_xact_id()::text, true) as xid\n)",
     );
     let mut written: Vec<(usize, &'static str)> = Vec::new();
     for (place, table) in places.iter().enumerate() {
         sql.timeless = !table.facts().created_at;
-        let (edits, deletes): (Vec<&Write>, Vec<&Write>) = outcome
+        let (edits, deletes): (Vec<&Write>, Vec<&Write>) = write_set
             .writes
             .iter()
             .filter(|write| write.table.physical == table.physical)
             .partition(|write| write.data.is_some());
-        let inserts: Vec<(Uuid, &RawValue)> = outcome
+        let inserts: Vec<(Uuid, &RawValue)> = write_set
             .inserts
             .iter()
             .filter(|(of, _, _)| of.physical == table.physical)
@@ -82,19 +82,19 @@ pub fn apply(outcome: &Outcome, node: Uuid, keep: Option<(&Entry, &str)>) -> Sta
         sql.push(kind).number(*place as u64).push("\nunion all ");
     }
     // An error, so that nothing stays of what was written before it was known.
-    sql.push("select case when ").still_so(outcome, &places, &written);
+    sql.push("select case when ").still_so(write_set, &places, &written);
     sql.push(
         " then null else ('documents have changed' || pg_backend_pid())::int8 end, null, null, null, null, null, null",
     );
     sql
 }
 
-/// The tables an outcome is about, in the order of their first mention.
-pub fn places(outcome: &Outcome) -> Vec<Arc<Table>> {
+/// The tables an write_set is about, in the order of their first mention.
+pub fn places(write_set: &WriteSet) -> Vec<Arc<Table>> {
     let mut places: Vec<Arc<Table>> = Vec::new();
-    let reads = outcome.reads.iter().map(|(table, _, _)| table);
-    let writes = outcome.writes.iter().map(|write| &write.table);
-    for table in reads.chain(writes).chain(outcome.inserts.iter().map(|(table, _, _)| table)) {
+    let reads = write_set.reads.iter().map(|(table, _, _)| table);
+    let writes = write_set.writes.iter().map(|write| &write.table);
+    for table in reads.chain(writes).chain(write_set.inserts.iter().map(|(table, _, _)| table)) {
         if !places.iter().any(|known| known.physical == table.physical) {
             places.push(table.clone());
         }
@@ -107,7 +107,7 @@ impl Statement {
     /// found them so, and those only read.
     fn still_so(
         &mut self,
-        outcome: &Outcome,
+        write_set: &WriteSet,
         places: &[Arc<Table>],
         written: &[(usize, &'static str)],
     ) -> &mut Statement {
@@ -116,13 +116,13 @@ impl Statement {
             let deletes = *kind == "deleted_";
             let of_kind =
                 |write: &&Write| write.table.physical == places[*place].physical && write.data.is_none() == deletes;
-            let count = outcome.writes.iter().filter(of_kind).count() as u64;
+            let count = write_set.writes.iter().filter(of_kind).count() as u64;
             self.push("\n  and (select count(*) from ").push(kind).number(*place as u64).push(") = ").number(count);
         }
         for table in places {
             let mut seen = (Vec::new(), Vec::new());
             let mut absent = Vec::new();
-            for (_, id, version) in outcome.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
+            for (_, id, version) in write_set.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
                 match version {
                     Some(version) => {
                         seen.0.push(*id);

@@ -10,7 +10,7 @@ use super::idempotency::Entry;
 use super::session::Script;
 use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
-use crate::op::{Cursor, Edit, Filter, Order, Outcome, Page, Raw, Scan, Write};
+use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan, Write, WriteSet};
 use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
 use crate::time::Time;
 
@@ -199,9 +199,9 @@ fn a_mutation_in_one_statement() {
         old_keys: "{}".into(),
     };
     insta::assert_snapshot!("optimistic_get", optimistic::get(&table, &[Uuid::nil()]).text());
-    let one = Outcome { writes: vec![write(Uuid::nil(), Some("{}"))], ..Outcome::default() };
+    let one = WriteSet { writes: vec![write(Uuid::nil(), Some("{}"))], ..WriteSet::default() };
     insta::assert_snapshot!("optimistic_one", optimistic::apply(&one, node, None).text());
-    let everything = Outcome {
+    let everything = WriteSet {
         reads: vec![(table.clone(), Uuid::nil(), Some("5".into())), (table.clone(), Uuid::max(), None)],
         writes: vec![write(Uuid::nil(), Some("{}")), write(Uuid::max(), Some("{}")), write(Uuid::max(), None)],
         inserts: vec![(table.clone(), Uuid::max(), json("{}"))],

@@ -154,7 +154,7 @@ async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String>
     let message = watch.message().await.expect("the stream is open");
     assert_eq!(message["type"], "result", "{sql}: {message}");
     app.rest().await;
-    let read = app.engine.live().tables_read();
+    let read = app.engine.live().registry().tables_read();
     let mut names: Vec<String> = read.names.iter().map(|name| name.to_string()).collect();
     names.sort();
     if read.everything {
@@ -262,7 +262,7 @@ async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_ev
         app.client().watch("raw", json!({ "sql": "select 1 / $1::int", "values": ["0"], "tables": null })).await;
     assert_eq!(failing.message().await.expect("the stream is open")["type"], "error");
     app.rest().await;
-    assert!(app.engine.live().tables_read().everything);
+    assert!(app.engine.live().registry().tables_read().everything);
     app.engine.close().await;
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::watch::PULSE;
 use super::*;
 use crate::dispatch::host::FromHost;
-use crate::dispatch::{Activity, Outcome, Rest, Work};
+use crate::dispatch::{Activity, FunctionResult, Rest, Work};
 use std::collections::HashMap;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ impl Noting {
 
     fn answer(&self, call: u64) {
         let link = self.links.lock().remove(&CallId(call)).expect("it runs here");
-        link.respond(Outcome::Returned("null".into()), Rest::default()).expect("somebody waits");
+        link.respond(FunctionResult::Returned("null".into()), Rest::default()).expect("somebody waits");
     }
 
     fn recover(&self) {

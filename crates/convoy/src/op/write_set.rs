@@ -1,4 +1,4 @@
-//! What a mutation comes to: what it has seen, and what it writes.
+//! The read and write set of a mutation that has not been sent yet.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub struct Write {
     pub old_keys: String,
 }
 
-/// What a draft comes to.
+/// The documents that an optimistic mutation has read, and its writes.
 #[derive(Default)]
-pub struct Outcome {
+pub struct WriteSet {
     /// Documents that were read and stay as they are, with the version that was
     /// seen; none where there was no document.
     pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
 }
 
-impl Outcome {
+impl WriteSet {
     /// Whether there is nothing to check or to write.
     pub fn is_empty(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()

@@ -1,25 +1,23 @@
-//! Our own commits on their way: at once to our live queries, and from there to
-//! the notifier, if another node listens.
+//! Commits of this process on their way to others: the notifier takes them from here,
+//! if another process listens.
 //!
-//! Invariant: handing over never waits and is bounded. Where more waits than a
+//! Invariant: adding one never waits, and the queue is bounded. Where more waits than a
 //! few notifications could say, it becomes one word: read the log.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::change::{By, Change, ChangeSink, Changes, TablesRead};
+use crate::change::{Change, Changes};
 
 /// The most changes that wait to be sent.
 const MOST_WAITING: usize = 1_000;
 
 /// What waits to be sent to other nodes.
 #[derive(Default)]
-pub struct Outbox {
+pub struct PeerQueue {
     wanted: AtomicBool,
     waiting: Mutex<Parcel>,
     filled: Notify,
@@ -42,7 +40,7 @@ impl Parcel {
     }
 }
 
-impl Outbox {
+impl PeerQueue {
     /// Says whether anyone wants to hear; while nobody does, nothing is kept.
     pub fn want(&self, wanted: bool) {
         self.wanted.store(wanted, Ordering::Relaxed);
@@ -54,7 +52,7 @@ impl Outbox {
     }
 
     /// Adds what was committed.
-    fn put(&self, changes: &Changes) {
+    pub fn put(&self, changes: &Changes) {
         if !self.is_wanted() {
             return;
         }
@@ -83,14 +81,14 @@ impl Outbox {
     /// Takes what waits; nothing while no other node listens.
     pub fn take(&self) -> Sending<'_> {
         let parcel = if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { Parcel::default() };
-        Sending { outbox: self, parcel }
+        Sending { queue: self, parcel }
     }
 }
 
 /// A parcel on its way. It counts as sent when that is said; dropped before, it
 /// leaves the word to read the log.
 pub struct Sending<'a> {
-    outbox: &'a Outbox,
+    queue: &'a PeerQueue,
     /// What is to be said.
     pub parcel: Parcel,
 }
@@ -105,46 +103,8 @@ impl Sending<'_> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if !self.parcel.is_empty() {
-            self.outbox.failed();
+            self.queue.failed();
         }
-    }
-}
-
-/// Tells the live queries of this node and then the others.
-pub struct Telling {
-    live: Weak<dyn ChangeSink>,
-    outbox: Arc<Outbox>,
-}
-
-impl Telling {
-    /// In front of the live queries.
-    pub fn new(live: Weak<dyn ChangeSink>, outbox: Arc<Outbox>) -> Telling {
-        Telling { live, outbox }
-    }
-}
-
-impl ChangeSink for Telling {
-    fn committed(&self, changes: Changes, by: &By) {
-        if let Some(live) = self.live.upgrade() {
-            live.committed(changes.clone(), by);
-        }
-        self.outbox.put(&changes);
-    }
-
-    fn caught_up(&self, at: Instant) {
-        if let Some(live) = self.live.upgrade() {
-            live.caught_up(at);
-        }
-    }
-
-    fn watched(&self, tables: HashSet<Arc<str>>) {
-        if let Some(live) = self.live.upgrade() {
-            live.watched(tables);
-        }
-    }
-
-    fn tables_read(&self) -> TablesRead {
-        self.live.upgrade().map_or_else(TablesRead::default, |live| live.tables_read())
     }
 }
 
@@ -160,45 +120,45 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_nobody() {
-        let outbox = Outbox::default();
-        outbox.put(&changes(1));
-        assert!(outbox.take().parcel.is_empty());
-        outbox.want(true);
-        assert!(outbox.take().parcel.is_empty());
-        outbox.put(&changes(1));
-        let sending = outbox.take();
+        let queue = PeerQueue::default();
+        queue.put(&changes(1));
+        assert!(queue.take().parcel.is_empty());
+        queue.want(true);
+        assert!(queue.take().parcel.is_empty());
+        queue.put(&changes(1));
+        let sending = queue.take();
         assert_eq!(sending.parcel.commits.len(), 1);
         sending.sent();
-        assert!(outbox.take().parcel.is_empty());
+        assert!(queue.take().parcel.is_empty());
     }
 
     #[test]
     fn a_full_box_becomes_one_word_and_stays_bounded() {
-        let outbox = Outbox::default();
-        outbox.want(true);
+        let queue = PeerQueue::default();
+        queue.want(true);
         for _ in 0..MOST_WAITING {
-            outbox.put(&changes(2));
+            queue.put(&changes(2));
         }
-        let sending = outbox.take();
+        let sending = queue.take();
         assert!(sending.parcel.read_log && sending.parcel.changes <= MOST_WAITING);
         sending.sent();
-        outbox.put(&changes(1));
-        outbox.put(&Changes::Everything);
-        let sending = outbox.take();
+        queue.put(&changes(1));
+        queue.put(&Changes::Everything);
+        let sending = queue.take();
         assert!(sending.parcel.read_log && sending.parcel.commits.is_empty());
     }
 
     #[test]
     fn what_was_not_sent_leaves_the_word_to_read_the_log() {
-        let outbox = Outbox::default();
-        outbox.want(true);
-        outbox.put(&changes(1));
-        drop(outbox.take());
-        outbox.put(&changes(1));
-        let sending = outbox.take();
+        let queue = PeerQueue::default();
+        queue.want(true);
+        queue.put(&changes(1));
+        drop(queue.take());
+        queue.put(&changes(1));
+        let sending = queue.take();
         assert!(sending.parcel.read_log);
         sending.sent();
-        drop(outbox.take());
-        assert!(!outbox.take().parcel.read_log, "nothing was on its way");
+        drop(queue.take());
+        assert!(!queue.take().parcel.read_log, "nothing was on its way");
     }
 }

@@ -17,16 +17,16 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::program::Function;
-use super::{Answer, Dispatcher, Program, Request, overloaded};
+use super::Committer;
+use crate::dispatch::program::Function;
+use crate::dispatch::scope::CallScope;
+use crate::dispatch::{Answer, overloaded};
 use crate::error::{Code, Failure};
-use crate::postgres::{DbError, Isolation, Transaction};
+use crate::postgres::{DbError, Transaction};
 use crate::sql::idempotency::{self, CONSTRAINT, Entry};
 
 /// The longest a key may be, in bytes.
 const LONGEST_KEY: usize = 128;
-/// The pause between two attempts to find out about a commit.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A caller's key: 1 to 128 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,13 +51,14 @@ impl Key {
 
 /// A call that has a key and a caller.
 #[derive(Debug, Clone)]
-pub(super) struct Keyed {
+pub(in crate::dispatch) struct Keyed {
     pub entry: Entry,
 }
 
 impl Keyed {
     /// `None` where there is no key, or nobody knows whose.
-    pub fn of(program: &Program, request: &Request, identity: Option<&str>) -> Option<Keyed> {
+    pub fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
+        let CallScope { program, request, .. } = scope;
         let key = request.key.as_ref()?;
         let identity = if program.has_context { identity? } else { "" };
         let body = Uuid::from_u128(xxh3_128(request.input.as_bytes()));
@@ -76,7 +77,7 @@ type Name = (Arc<str>, Key);
 
 /// The keys of calls that run here or wait for their turn.
 #[derive(Default)]
-pub(super) struct Keys {
+pub(in crate::dispatch) struct Keys {
     running: Mutex<HashMap<Name, Arc<AsyncMutex<()>>>>,
     waiting: AtomicUsize,
 }
@@ -110,7 +111,7 @@ impl Keys {
 }
 
 /// A place among the calls with one key; given up on drop.
-pub(super) struct Turn<'a> {
+pub(in crate::dispatch) struct Turn<'a> {
     keys: &'a Keys,
     name: Name,
     held: Option<OwnedMutexGuard<()>>,
@@ -128,17 +129,16 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Dispatcher {
-    /// Keeps answers in the transaction.
-    pub(super) async fn keep(&self, transaction: &mut Transaction, entries: &[(&Entry, &str)]) -> Result<(), DbError> {
-        transaction.run(idempotency::keep(entries)).await.map(|_| ())
-    }
+/// Keeps answers in the transaction.
+pub(super) async fn keep(transaction: &mut Transaction, answers: &[(&Entry, &str)]) -> Result<(), DbError> {
+    transaction.run(idempotency::keep(answers)).await.map(|_| ())
+}
 
+impl Committer {
     /// A call failed: if it is a repeated one, it is answered like the first.
-    pub(super) async fn failed(&self, failure: Failure, keyed: Option<Keyed>) -> Result<Answer, Failure> {
+    pub async fn replay(&self, failure: Failure, keyed: Option<Keyed>, within: Duration) -> Result<Answer, Failure> {
         let Some(keyed) = keyed else { return Err(failure) };
-        let within = self.inner.limits.query_time();
-        let found = match self.inner.postgres.read_within(within, &idempotency::find(&keyed.entry)).await {
+        let found = match self.postgres.read_within(within, &idempotency::find(&keyed.entry)).await {
             Ok(found) => found,
             // Then the failure stands, and the caller comes again.
             Err(error) => {
@@ -157,32 +157,9 @@ impl Dispatcher {
         }
         Ok(Answer { result, replayed: true })
     }
-
-    /// Whether the key's answer was committed; `None` if that cannot be found out.
-    ///
-    /// Asks by trying to keep another one: that waits for a commit which is still
-    /// under way, and fails exactly if it has happened.
-    pub(super) async fn was_kept(&self, keyed: &Keyed, deadline: Instant) -> Option<bool> {
-        while Instant::now() < deadline {
-            let probe = async {
-                let mut transaction = Transaction::begin(&self.inner.postgres.writers, Isolation::Serializable).await?;
-                let kept = self.keep(&mut transaction, &[(&keyed.entry, "null")]).await;
-                transaction.rollback().await;
-                kept
-            };
-            match tokio::time::timeout_at(deadline, probe).await {
-                Ok(Ok(())) => return Some(false),
-                Ok(Err(error)) if repeated(&error) => return Some(true),
-                Ok(Err(error)) => tracing::debug!(cause = %error, "a commit's outcome is not known yet"),
-                Err(_elapsed) => return None,
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        None
-    }
 }
 
 /// Whether a statement failed because its key has an answer already.
-pub(super) fn repeated(error: &DbError) -> bool {
+pub(in crate::dispatch) fn repeated(error: &DbError) -> bool {
     matches!(error, DbError::Constraint { constraint, .. } if constraint == CONSTRAINT)
 }

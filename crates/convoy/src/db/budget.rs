@@ -1,0 +1,73 @@
+//! How many documents one call may read and write.
+
+use crate::error::{Code, Failure};
+
+/// What is left of a call's limits.
+pub struct Budget {
+    read_limit: u32,
+    reads: usize,
+    writes: usize,
+    refused: Option<Failure>,
+}
+
+impl Budget {
+    /// All of it.
+    pub fn new(reads: usize, writes: usize) -> Budget {
+        Budget { read_limit: u32::try_from(reads).unwrap_or(u32::MAX), reads, writes, refused: None }
+    }
+
+    /// For documents that were counted before.
+    pub fn counted() -> Budget {
+        Budget::new(usize::MAX, usize::MAX)
+    }
+
+    /// How many documents the whole call may read.
+    pub fn read_limit(&self) -> u32 {
+        self.read_limit
+    }
+
+    /// Counts documents that were read, or are about to be.
+    pub fn read(&mut self, documents: usize) -> Result<(), Failure> {
+        let left = self.reads.checked_sub(documents);
+        self.reads = left.unwrap_or(0);
+        left.map(drop).ok_or_else(too_many_reads)
+    }
+
+    /// Counts documents that are about to be written.
+    pub fn write(&mut self, documents: usize) -> Result<(), Failure> {
+        let left = self.writes.checked_sub(documents);
+        self.writes = left.unwrap_or(0);
+        left.map(drop).ok_or_else(|| self.refused.insert(too_many_writes()).clone())
+    }
+
+    /// The write that was refused, if any: a call that lost one must not commit,
+    /// whether its function looked at that or not.
+    pub fn refused_write(&self) -> Option<&Failure> {
+        self.refused.as_ref()
+    }
+}
+
+fn too_many_reads() -> Failure {
+    let message = "this call reads more documents than its limit allows; use an index and a limit";
+    Failure::new(Code::PayloadTooLarge, message)
+}
+
+fn too_many_writes() -> Failure {
+    Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_write_is_remembered() {
+        let mut budget = Budget::new(2, 2);
+        assert!(budget.read(2).is_ok() && budget.write(1).is_ok());
+        assert_eq!(budget.read(1).expect_err("the reads are used up").code, Code::PayloadTooLarge);
+        assert!(budget.refused_write().is_none());
+        assert!(budget.write(2).is_err());
+        assert!(budget.write(1).is_err(), "a refused write uses up what was left");
+        assert!(budget.refused_write().is_some());
+    }
+}

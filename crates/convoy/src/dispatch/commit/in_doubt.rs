@@ -1,0 +1,80 @@
+//! What became of a commit that Postgres did not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::idempotency::{self, repeated};
+use super::{Commit, Committer, Pending, Unit};
+use crate::change::{By, Change};
+use crate::error::{Code, Failure};
+use crate::postgres::{DbError, Isolation, Transaction};
+use crate::sql::idempotency::Entry;
+
+/// The pause between two attempts to find out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A commit without an answer.
+pub(super) struct Unanswered {
+    /// What it changes, or may.
+    pub changes: Arc<[Change]>,
+    /// The transaction's id, where it is known.
+    pub xid: Option<String>,
+    /// Why there is no answer.
+    pub cause: DbError,
+}
+
+impl Committer {
+    /// Notes a commit in doubt, and finds out whether it is done.
+    pub(super) async fn resolve(&self, pending: Pending, commit: Unanswered, unit: &Unit<'_>) -> Commit {
+        let Unanswered { changes, xid, cause } = commit;
+        let in_doubt = self.in_doubt(changes, &cause);
+        pending.end();
+        let committed = match (unit.answers.first(), xid) {
+            (Some((entry, _)), _) => self.answer_exists(entry, unit.deadline).await,
+            (None, Some(xid)) => self.postgres.was_committed(&xid, unit.deadline).await,
+            (None, None) => None,
+        };
+        match committed {
+            Some(true) => Commit::Committed,
+            Some(false) => Commit::Conflict(DbError::undone()),
+            None => in_doubt,
+        }
+    }
+
+    /// Notes a commit in doubt: it counts as done for live queries, now and for as long as
+    /// it still may be.
+    pub fn in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
+        tracing::warn!(%cause, "a commit was not answered");
+        self.doubts.raise();
+        self.log.append(changes, &By::Caution);
+        Commit::InDoubt(Failure::new(
+            Code::Unavailable,
+            "the database did not answer while committing; whether this mutation took effect is unknown",
+        ))
+    }
+
+    /// Whether the answer of a keyed call was committed; `None` if that cannot be found out.
+    ///
+    /// Tries to keep another one: that waits for a commit which is still under way, and
+    /// fails exactly if it has happened.
+    async fn answer_exists(&self, entry: &Entry, deadline: Instant) -> Option<bool> {
+        while Instant::now() < deadline {
+            let probe = async {
+                let mut transaction = Transaction::begin(&self.postgres.writers, Isolation::Serializable).await?;
+                let kept = idempotency::keep(&mut transaction, &[(entry, "null")]).await;
+                transaction.rollback().await;
+                kept
+            };
+            match tokio::time::timeout_at(deadline, probe).await {
+                Ok(Ok(())) => return Some(false),
+                Ok(Err(error)) if repeated(&error) => return Some(true),
+                Ok(Err(error)) => tracing::debug!(cause = %error, "a commit's outcome is not known yet"),
+                Err(_elapsed) => return None,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
+    }
+}

@@ -1,0 +1,117 @@
+//! One run of one function as its strategy sees it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::drive::Stop;
+use super::host::FunctionResult;
+use super::{Dispatcher, Function, FunctionKind, Program, Request};
+use crate::db::{Budget, Executor, Memory};
+use crate::error::{Code, Failure};
+use crate::output;
+use crate::postgres::DbError;
+use crate::sql::layout;
+
+/// What runs, for whom, and until when.
+#[derive(Clone)]
+pub(super) struct CallScope {
+    pub dispatcher: Dispatcher,
+    pub program: Arc<Program>,
+    pub request: Request,
+    pub deadline: Instant,
+}
+
+impl CallScope {
+    /// The function that runs.
+    pub fn function(&self) -> &Arc<Function> {
+        &self.request.function
+    }
+
+    /// Has it run away from other calls from now on, where its host can do that.
+    pub fn run_apart(&mut self) {
+        if let Some(apart) = self.program.apart() {
+            self.program = Arc::new(apart);
+        }
+    }
+
+    /// What runs the operations of a mutation or an action.
+    pub fn executor(&self, memory: Memory) -> Executor {
+        let limits = &self.dispatcher.inner.limits;
+        Executor::new(self.dispatcher.inner.node, Budget::new(limits.documents_read, limits.documents_written), memory)
+    }
+
+    /// How a database error ends a run.
+    pub fn stop(&self, error: DbError) -> Stop {
+        match error {
+            DbError::Retry(_) => Stop::Conflict(error),
+            _ if error.connection_lost() => Stop::Broken(self.explain(&error)),
+            _ => Stop::Failed(self.explain(&error)),
+        }
+    }
+
+    /// What a database error means for the caller, in the words of the schema; of
+    /// an unexpected one, the developer is told the cause.
+    pub fn explain(&self, error: &DbError) -> Failure {
+        let function = self.function();
+        if let Some(failure) = self.duplicate(error) {
+            return failure;
+        }
+        if error.names_nothing() && error.says("_convoy") {
+            self.dispatcher.inner.look_now.notify_one();
+        }
+        let mut failure = error.to_failure(&function.name);
+        if let Some(why) = error.why_cancelled() {
+            // A statement of an action has a limit of its own.
+            let subject = match function.kind {
+                FunctionKind::Action => format!("`{}`", function.name),
+                FunctionKind::Query | FunctionKind::Mutation => self.dispatcher.did_not_finish(function),
+            };
+            failure.message = format!("{subject}: {why}");
+        }
+        if self.dispatcher.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
+            failure.message = format!("`{}`: {}", function.name, error.cause());
+        }
+        failure
+    }
+
+    /// The refusal of a unique index of the schema.
+    fn duplicate(&self, error: &DbError) -> Option<Failure> {
+        let DbError::Constraint { constraint, unique: true, .. } = error else { return None };
+        let (table, index) = self.program.schema.tables().find_map(|table| {
+            let index = table.indexes.iter().find(|index| layout::index_name(table, index) == *constraint)?;
+            Some((table, index))
+        })?;
+        let fields: Vec<String> = index.fields.iter().map(|field| field.path.dotted()).collect();
+        let message = format!(
+            "another document of `{}` already has this {} (unique index `{}`)",
+            table.name,
+            fields.join(", "),
+            index.name
+        );
+        let details = serde_json::json!({ "table": table.name, "index": index.name, "fields": fields });
+        Some(Failure::new(Code::Conflict, message).with_details(&details))
+    }
+
+    /// What a function's end means for the caller.
+    pub fn conclude(&self, ended: FunctionResult) -> Result<String, Failure> {
+        let (function, limit) = (self.function(), self.dispatcher.inner.limits.result_bytes);
+        match ended {
+            FunctionResult::Returned(result) if result.len() > limit => Err(Failure::new(
+                Code::PayloadTooLarge,
+                format!("the result of `{}` has {} bytes; the limit is {limit}", function.name, result.len()),
+            )),
+            FunctionResult::Returned(result) => Ok(result),
+            FunctionResult::Refused(failure) => Err(failure),
+            FunctionResult::Threw { message, stack } => {
+                let cause = if stack.is_empty() { &message } else { &stack };
+                let mut failure = Failure::internal(&function.name, cause);
+                if self.dispatcher.inner.dev {
+                    failure.message = format!("`{}` threw: {}", function.name, output::cut(&message));
+                    failure = failure.with_details(&serde_json::json!({ "stack": output::cut(&stack) }));
+                }
+                Err(failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Runs what has no transaction of its own: actions, and mutations that opted out.
+//! Each operation is a transaction by itself, except between the `begin` and the
+//! `commit` the function sends. A lost race there is the function's to repeat, for
+//! only it knows what else it has done.
+
+use super::insert_batching::changed;
+use super::transaction::Aborted;
+use crate::change::By;
+use crate::db::{Access, Executor, Memory, Written};
+use crate::dispatch::Answer;
+use crate::dispatch::call::{Call, broken_protocol, host_gone};
+use crate::dispatch::commit::{Commit, Unit};
+use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
+use crate::dispatch::scope::CallScope;
+use crate::error::{Code, Failure};
+use crate::op::{Control, Op};
+use crate::postgres::{DbError, Isolation, Transaction};
+
+struct NonTransactional<'a> {
+    scope: &'a CallScope,
+    executor: Executor,
+    open: Option<Open>,
+}
+
+/// The transaction a function has begun.
+struct Open {
+    transaction: Transaction,
+    aborted: Aborted,
+}
+
+/// Runs it once: only the function knows what it has done.
+pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failure> {
+    let mut strategy = NonTransactional { scope, executor: scope.executor(Memory::none()), open: None };
+    let mut call = Call::start(scope);
+    let ended = drive(&mut call, scope, &mut strategy).await;
+    // After a lost connection or a statement that is still under way, it is dropped.
+    if !matches!(ended, Err(Stop::Broken(_)))
+        && let Some(Open { transaction, .. }) = strategy.open
+    {
+        transaction.rollback().await;
+    }
+    match ended {
+        Ok((_, rest)) if rest.held.is_some() => {
+            Err(broken_protocol(&"only a mutation in a transaction can hold inserts"))
+        }
+        Ok((ended, _)) => scope.conclude(ended).map(Answer::fresh),
+        Err(Stop::Failed(failure) | Stop::Broken(failure)) => Err(failure),
+        Err(Stop::HostGone | Stop::Idle | Stop::NeedsOther) => Err(host_gone()),
+        Err(Stop::Conflict(error)) => Err(scope.explain(&error)),
+    }
+}
+
+impl Strategy for NonTransactional<'_> {
+    /// Operations that follow a `begin` or a `commit` that failed counted on it, and fail
+    /// with it.
+    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+        let mut rest = &*ops;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(together(rest, self.open.is_some()));
+            rest = later;
+            let failed = match now {
+                [Ok(Op::Control(control))] if !is_savepoint(*control) => {
+                    let done = self.control(*control).await;
+                    match &done {
+                        Ok(()) => out.push_str(r#"{"ok":null},"#),
+                        Err(failure) => fail_all(now, failure, out),
+                    }
+                    done.err()
+                }
+                _ => {
+                    self.operations(now, out).await;
+                    None
+                }
+            };
+            if let Some(failure) = failed {
+                fail_all(rest, &failure, out);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NonTransactional<'_> {
+    /// Answers operations, in the transaction that is open or by themselves.
+    async fn operations(&mut self, ops: &[Result<Op, Failure>], out: &mut String) {
+        let NonTransactional { scope, executor, open } = self;
+        let failure = match open {
+            Some(Open { transaction, aborted }) => {
+                let explain = |error: &DbError| scope.explain_retryable(error);
+                match aborted.answer(executor, transaction, ops, explain, out).await {
+                    Ok(()) => return,
+                    Err(error) => scope.explain_retryable(&error),
+                }
+            }
+            None => match self.alone(ops, out).await {
+                Ok(()) => return,
+                Err(failure) => failure,
+            },
+        };
+        let (done, length) = self.executor.progress();
+        out.truncate(length);
+        fail_all(&ops[done..], &failure, out);
+    }
+
+    /// Answers operations that are transactions by themselves.
+    async fn alone(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), Failure> {
+        let NonTransactional { scope, executor, .. } = self;
+        executor.begin_progress(out.len());
+        if ops.iter().any(|op| matches!(op, Ok(Op::Control(_)))) {
+            return Err(misplaced());
+        }
+        let postgres = &scope.dispatcher.inner.postgres;
+        let writes = ops.iter().flatten().any(|op| op.writes() || matches!(op, Op::Raw(raw) if !raw.read_only));
+        if !writes {
+            let ran = executor.run(&mut Access::Reading(postgres), ops, out).await;
+            return ran.map_err(|error| scope.explain_retryable(&error));
+        }
+        let run = async {
+            executor.run(&mut Access::Writing(postgres), ops, out).await?;
+            Ok(executor.take_written().changes)
+        };
+        let may_change = || ops.iter().flatten().filter_map(Op::table).map(|table| changed(table)).collect();
+        let commit = scope.dispatcher.inner.committer.statement(run, may_change, scope.deadline, scope.unit()).await;
+        scope.committed(commit)
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), Failure> {
+        match control {
+            Control::Begin => self.begin().await,
+            Control::Commit => self.commit().await,
+            Control::Rollback => {
+                let Open { transaction, .. } = self.open.take().ok_or_else(misplaced)?;
+                transaction.rollback().await;
+                self.executor.undo_to(0);
+                self.executor.begin_transaction(Memory::none());
+                Ok(())
+            }
+            Control::Savepoint(_) | Control::RollbackTo(_) => Err(misplaced()),
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), Failure> {
+        if self.open.is_some() {
+            let message = "a transaction is open already; use its `tx` for a part that can fail by itself";
+            return Err(Failure::new(Code::InvalidArgs, message));
+        }
+        let writers = &self.scope.dispatcher.inner.postgres.writers;
+        let begun = Transaction::begin(writers, Isolation::Serializable).await;
+        let transaction = begun.map_err(|error| self.scope.explain_retryable(&error))?;
+        self.executor.begin_transaction(Memory::default());
+        self.open = Some(Open { transaction, aborted: Aborted::default() });
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        let Open { transaction, aborted } = self.open.take().ok_or_else(misplaced)?;
+        let Written { changes, xid } = self.executor.take_written();
+        self.executor.begin_transaction(Memory::none());
+        if let Some(failure) = aborted.failure().or(self.executor.budget.refused_write()) {
+            transaction.rollback().await;
+            return Err(failure.clone());
+        }
+        let committer = &self.scope.dispatcher.inner.committer;
+        self.scope.committed(committer.transaction(transaction, changes.into(), xid, self.scope.unit()).await)
+    }
+}
+
+impl CallScope {
+    /// What the call commits alone.
+    fn unit(&self) -> Unit<'static> {
+        let by = By::Function(self.function().name.clone());
+        Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
+    }
+
+    /// What the end of a commit means to the function, which goes on.
+    fn committed(&self, commit: Commit) -> Result<(), Failure> {
+        match commit {
+            Commit::Committed => Ok(()),
+            Commit::Conflict(error) | Commit::Rejected(error) => Err(self.explain_retryable(&error)),
+            Commit::InDoubt(failure) => Err(failure),
+        }
+    }
+
+    /// A database error, with the advice to repeat the transaction where that helps.
+    fn explain_retryable(&self, error: &DbError) -> Failure {
+        let failure = self.explain(error);
+        match error {
+            DbError::Retry(_) => failure.with_details(&serde_json::json!({ "retry": true })),
+            _ => failure,
+        }
+    }
+}
+
+/// How many of these run together: in a transaction all up to its end; without one each is
+/// a transaction by itself, but reads by id.
+fn together(ops: &[Result<Op, Failure>], in_transaction: bool) -> usize {
+    let joins = |op: &Result<Op, Failure>| match op {
+        Ok(Op::Control(control)) => in_transaction && is_savepoint(*control),
+        Ok(Op::Get { .. }) => true,
+        _ => in_transaction,
+    };
+    ops.iter().take_while(|op| joins(op)).count().max(1)
+}
+
+fn is_savepoint(control: Control) -> bool {
+    matches!(control, Control::Savepoint(_) | Control::RollbackTo(_))
+}
+
+fn misplaced() -> Failure {
+    let message = "there is no transaction here to go back in or to end; use the `tx` of ctx.db.transaction";
+    Failure::new(Code::InvalidArgs, message)
+}

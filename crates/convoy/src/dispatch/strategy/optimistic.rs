@@ -1,0 +1,200 @@
+//! Runs a mutation without a transaction while it runs: it reads documents by id,
+//! its writes stay in a [`Draft`], and at its end one statement checks that what it
+//! has read is still so and writes. That is one round trip for each reading and one
+//! for the end, where a transaction takes two more, and no row is locked while the
+//! function thinks.
+//!
+//! A function that asks for anything a draft cannot answer is run again from the
+//! start in a transaction, and from then on begins in one.
+
+use super::insert_batching::{self, Insert, changed};
+use super::transaction::held_inserts;
+use super::{Attempt, Touched};
+use crate::change::{By, Change, ChangeKind};
+use crate::db::{Budget, Draft, ReadSet, row_keys};
+use crate::dispatch::Answer;
+use crate::dispatch::call::Call;
+use crate::dispatch::commit::Unit;
+use crate::dispatch::commit::{
+    Commit,
+    idempotency::{Keyed, repeated},
+};
+use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
+use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::scope::CallScope;
+use crate::error::Failure;
+use crate::key::RowKeys;
+use crate::op::{Op, WriteSet};
+use crate::postgres::{self, DbError, Lease, Row};
+use crate::sql::idempotency::Entry;
+use crate::sql::optimistic;
+
+struct Optimistic<'a> {
+    scope: &'a CallScope,
+    draft: Draft,
+    budget: Budget,
+    /// How many readings there were: within one, nothing can have changed.
+    readings: usize,
+}
+
+/// Runs it once.
+pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
+    let limits = &scope.dispatcher.inner.limits;
+    let budget = Budget::new(limits.documents_read, limits.documents_written);
+    let mut strategy = Optimistic { scope, draft: Draft::default(), budget, readings: 0 };
+    let mut call = Call::start(scope);
+    let ended = match drive(&mut call, scope, &mut strategy).await {
+        Ok((ended, rest)) => strategy.end(ended, rest).await,
+        Err(stop) => Err(stop),
+    };
+    ended.unwrap_or_else(|stop| strategy.stopped(stop))
+}
+
+impl Strategy for Optimistic<'_> {
+    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+        if !self.draft.takes(ops) {
+            return Err(Stop::NeedsOther);
+        }
+        self.operate(ops, out).await.map_err(|error| self.scope.stop(error))
+    }
+}
+
+impl Optimistic<'_> {
+    async fn operate(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
+        let unknown = self.draft.unknown(ops);
+        let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
+        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
+        if let Err(failure) = self.budget.read(documents).and_then(|()| self.budget.write(writes)) {
+            fail_all(ops, &failure, out);
+            return Ok(());
+        }
+        for (table, ids) in unknown {
+            self.readings += 1;
+            let rows = self.scope.dispatcher.inner.postgres.read_as_writer(&optimistic::get(&table, &ids)).await?;
+            self.draft.learn(&table, &ids, rows)?;
+        }
+        self.draft.answer(ops, out)
+    }
+
+    /// The function has ended: commits what it wrote, where there is something to commit.
+    async fn end(&mut self, ended: FunctionResult, rest: Rest) -> Result<Attempt, Stop> {
+        let keyed = Keyed::of(self.scope, rest.identity.as_deref());
+        if self.readings > 1 && !matches!(ended, FunctionResult::Returned(_)) {
+            // It may have seen two moments, and failed for what never was.
+            self.check().await?;
+        }
+        let (result, mut held) = match self.finish(ended, &rest) {
+            Ok(finished) => finished,
+            Err(failure) => return Ok(Attempt::Failed(failure, keyed)),
+        };
+        let writes = self.draft.writes() || !held.is_empty();
+        if !writes && self.readings <= 1 && keyed.is_none() {
+            // What it saw was one moment's, and nothing depends on that any more.
+            return Ok(Attempt::Done(Ok(Answer::fresh(result))));
+        }
+        let mut write_set = self.draft.take().map_err(|error| self.scope.stop(error))?;
+        if write_set.is_empty()
+            && held.len() == 1
+            && let Some(insert) = held.pop()
+        {
+            // Nothing but inserts into one table: others may join it.
+            return Ok(insert_batching::attempt(self.scope, insert, result, keyed).await);
+        }
+        for Insert { table, rows } in held {
+            write_set.inserts.extend(rows.into_iter().map(|(id, doc)| (table.clone(), id, doc)));
+        }
+        self.commit(&write_set, result, keyed).await
+    }
+
+    fn finish(&mut self, ended: FunctionResult, rest: &Rest) -> Result<(String, Vec<Insert>), Failure> {
+        let result = match (self.budget.refused_write(), ended) {
+            (Some(refused), FunctionResult::Returned(_)) => return Err(refused.clone()),
+            (_, ended) => self.scope.conclude(ended)?,
+        };
+        let held = held_inserts(rest, self.scope)?;
+        self.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
+        Ok((result, held))
+    }
+
+    /// Checks that what was read is still so.
+    async fn check(&mut self) -> Result<(), Stop> {
+        let checked = async {
+            let mut write_set = self.draft.take()?;
+            write_set.writes_nothing();
+            let mut lease = self.scope.dispatcher.inner.postgres.writers.acquire().await?;
+            self.apply(&mut lease, &write_set, None).await
+        };
+        checked.await.map(drop).map_err(|error| self.scope.stop(error))
+    }
+
+    async fn commit(&self, write_set: &WriteSet, result: String, keyed: Option<Keyed>) -> Result<Attempt, Stop> {
+        let inner = &self.scope.dispatcher.inner;
+        // Where that fails nothing was sent, so nothing is in doubt.
+        let mut lease = match inner.postgres.writers.acquire().await {
+            Ok(lease) => lease,
+            Err(error) => return Ok(Attempt::Failed(self.scope.explain(&error), keyed)),
+        };
+        let answer = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
+        let unit = Unit {
+            by: By::Function(self.scope.function().name.clone()),
+            answers: answer.into_iter().collect(),
+            deadline: self.scope.deadline,
+            part: None,
+        };
+        let may_change = || optimistic::places(write_set).iter().map(|table| changed(table)).collect();
+        let run = async move { self.apply(&mut lease, write_set, answer).await };
+        match inner.committer.statement(run, may_change, self.scope.deadline, unit).await {
+            // Postgres refuses a value: in a transaction, the function is told where.
+            Commit::Rejected(error @ (DbError::Value { .. } | DbError::Constraint { .. })) if !repeated(&error) => {
+                Err(Stop::NeedsOther)
+            }
+            commit => Ok(Attempt::of_commit(commit, self.scope, result, keyed, || self.touched())),
+        }
+    }
+
+    /// Checks and writes, in one statement.
+    async fn apply(
+        &self,
+        lease: &mut Lease,
+        write_set: &WriteSet,
+        keep: Option<(&Entry, &str)>,
+    ) -> Result<Vec<Change>, DbError> {
+        let statement = optimistic::apply(write_set, self.scope.dispatcher.inner.node, keep);
+        let rows = match postgres::run(lease, statement).await {
+            Err(error) if error.says(optimistic::STALE) => return Err(DbError::undone()),
+            rows => rows?,
+        };
+        let places = optimistic::places(write_set);
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if let Some(place) = row.int8_or_null(0)? {
+                let table = places.get(place as usize).ok_or_else(|| DbError::Row("a place of no table".into()))?;
+                let id = row.uuid(1)?;
+                let (new, old) = (keys(row, id, 2)?, keys(row, id, 4)?);
+                changes.push(Change { table: table.key.clone(), kind: ChangeKind::Row { id, old, new } });
+            }
+        }
+        Ok(changes)
+    }
+
+    fn stopped(&self, stop: Stop) -> Attempt {
+        match stop {
+            Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, None),
+            Stop::Conflict(error) => Attempt::Conflict(error, self.touched()),
+            Stop::HostGone => Attempt::HostGone,
+            Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
+        }
+    }
+
+    /// What this run met others over.
+    fn touched(&self) -> Touched {
+        let mut reads = ReadSet::default();
+        reads.points.extend(self.draft.places());
+        Touched { reads, ..Touched::default() }
+    }
+}
+
+fn keys(row: &Row, id: uuid::Uuid, at: usize) -> Result<Option<RowKeys>, DbError> {
+    let (Some(created), Some(json)) = (row.micros_or_null(at)?, row.json_or_null(at + 1)?) else { return Ok(None) };
+    row_keys(id, created, json).map(Some)
+}

@@ -1,0 +1,174 @@
+//! One call's turn in a group.
+
+use std::time::Duration;
+
+use super::Waiting;
+use crate::db::Draft;
+use crate::dispatch::call::Call;
+use crate::dispatch::commit::idempotency::Keyed;
+use crate::dispatch::drive::{Stop, Strategy, drive};
+use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::strategy::transaction::TransactionRun;
+use crate::error::Failure;
+use crate::op::Op;
+use crate::postgres::{DbError, Transaction};
+
+/// The savepoint around a function that is known to fail after writing: above all names the
+/// function may use itself.
+const AROUND: u32 = u32::MAX;
+
+/// A call whose function runs.
+pub(super) struct Member {
+    pub waiting: Waiting,
+    pub run: TransactionRun,
+    call: Call,
+}
+
+/// How a member's turn ended.
+pub(super) enum TurnEnd {
+    /// The function has ended. If it failed, nothing it has written is left.
+    Finished { result: Result<String, Failure>, keyed: Option<Keyed> },
+    /// It failed, and what it had written is still in the transaction.
+    Poisoned { failure: Failure, keyed: Option<Keyed> },
+    /// It leaves the group, and runs elsewhere.
+    Leaves(Leaves),
+    /// It met a conflict with another transaction.
+    Conflict(DbError),
+    /// The connection is lost or busy.
+    Broken(Failure),
+}
+
+/// Why a member leaves its group.
+pub(super) enum Leaves {
+    /// It did nothing for too long.
+    Idle,
+    /// What ran its function went away.
+    HostGone,
+    /// It needs a transaction to itself, or one without a draft.
+    NeedsOther,
+}
+
+/// Answers one function's operations in the transaction of its group.
+struct Turn<'a> {
+    run: &'a mut TransactionRun,
+    transaction: &'a mut Transaction,
+}
+
+impl Strategy for Turn<'_> {
+    const MAX_IDLE: Option<Duration> = Some(Duration::from_millis(20));
+
+    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+        self.run.answer(self.transaction, ops, out).await
+    }
+}
+
+impl Member {
+    /// Starts its function.
+    pub fn start(waiting: Waiting) -> Member {
+        let call = Call::start(&waiting.scope);
+        let mut run = TransactionRun::new(waiting.scope.clone());
+        run.shared = !waiting.is_single();
+        Member { waiting, run, call }
+    }
+
+    /// Runs the function to its end.
+    pub async fn play(&mut self, transaction: &mut Transaction) -> TurnEnd {
+        let Member { waiting, run, call } = self;
+        run.mark = run.draft.as_mut().map_or(0, Draft::begin);
+        // A function that only drafts needs no savepoint, for its draft is undone by itself.
+        let savepoint = waiting.scope.function().fails_late() && run.draft.is_none();
+        if savepoint && let Err(error) = transaction.savepoint(AROUND).await {
+            return TurnEnd::Broken(waiting.scope.explain(&error));
+        }
+        let stop = match drive(call, &waiting.scope, &mut Turn { run: &mut *run, transaction: &mut *transaction }).await
+        {
+            Ok((ended, rest)) => return self.end(transaction, savepoint, ended, rest).await,
+            Err(stop) => stop,
+        };
+        self.stopped(transaction, savepoint, stop, None).await
+    }
+
+    async fn end(
+        &mut self,
+        transaction: &mut Transaction,
+        savepoint: bool,
+        ended: FunctionResult,
+        rest: Rest,
+    ) -> TurnEnd {
+        let keyed = Keyed::of(&self.waiting.scope, rest.identity.as_deref());
+        let (result, held) = match self.run.finish(ended, &rest) {
+            Ok(finished) => finished,
+            Err(failure) => return self.stopped(transaction, savepoint, Stop::Failed(failure), keyed).await,
+        };
+        if let Some(draft) = &mut self.run.draft {
+            held.into_iter().for_each(|insert| draft.insert(insert.table, insert.rows));
+            return TurnEnd::Finished { result: Ok(result), keyed };
+        }
+        match self.run.insert(transaction, held).await {
+            Ok(()) => TurnEnd::Finished { result: Ok(result), keyed },
+            Err(stop) => {
+                // Postgres refuses everything after it, until the savepoint.
+                self.run.executor.set_dirty();
+                self.stopped(transaction, savepoint, stop, keyed).await
+            }
+        }
+    }
+
+    async fn stopped(
+        &mut self,
+        transaction: &mut Transaction,
+        savepoint: bool,
+        stop: Stop,
+        keyed: Option<Keyed>,
+    ) -> TurnEnd {
+        match stop {
+            Stop::Failed(failure) => self.failed(transaction, savepoint, failure, keyed).await,
+            Stop::Broken(failure) => TurnEnd::Broken(failure),
+            Stop::Conflict(error) => TurnEnd::Conflict(error),
+            Stop::Idle => self.leaves(Leaves::Idle),
+            Stop::HostGone => self.leaves(Leaves::HostGone),
+            Stop::NeedsOther => self.leaves(Leaves::NeedsOther),
+        }
+    }
+
+    /// It leaves the group, and what it has drafted with it.
+    fn leaves(&mut self, why: Leaves) -> TurnEnd {
+        self.undo_draft();
+        TurnEnd::Leaves(why)
+    }
+
+    /// The function failed: what it has done is undone, if that is possible.
+    async fn failed(
+        &mut self,
+        transaction: &mut Transaction,
+        savepoint: bool,
+        failure: Failure,
+        keyed: Option<Keyed>,
+    ) -> TurnEnd {
+        if !self.run.executor.is_dirty() && !self.run.is_aborted() {
+            self.undo_draft();
+            return TurnEnd::Finished { result: Err(failure), keyed };
+        }
+        if !savepoint {
+            return TurnEnd::Poisoned { failure, keyed };
+        }
+        match transaction.rollback_to(AROUND).await {
+            Ok(()) => {
+                self.run.executor.undo_to(0);
+                TurnEnd::Finished { result: Err(failure), keyed }
+            }
+            Err(error) => TurnEnd::Broken(self.waiting.scope.explain(&error)),
+        }
+    }
+
+    fn undo_draft(&mut self) {
+        if let Some(draft) = &mut self.run.draft {
+            draft.undo_to(self.run.mark);
+        }
+    }
+
+    /// Whether it leaves something in the transaction that must not be committed.
+    pub fn has_left_writes(&self) -> bool {
+        self.run.executor.is_dirty() || self.run.is_aborted()
+    }
+}

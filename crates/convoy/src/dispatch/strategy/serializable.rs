@@ -1,0 +1,115 @@
+//! Runs a mutation in a serializable transaction of its own, begun by its first operation.
+
+use std::sync::Arc;
+
+use super::insert_batching::{self, Insert};
+use super::transaction::TransactionRun;
+use super::{Attempt, Touched};
+use crate::change::{By, Change};
+use crate::db::Written;
+use crate::dispatch::Answer;
+use crate::dispatch::call::Call;
+use crate::dispatch::commit::Unit;
+use crate::dispatch::commit::idempotency::Keyed;
+use crate::dispatch::drive::{Stop, Strategy, drive};
+use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::scope::CallScope;
+use crate::error::Failure;
+use crate::op::Op;
+use crate::postgres::{Isolation, Transaction};
+
+struct Serializable {
+    run: TransactionRun,
+    transaction: Option<Transaction>,
+}
+
+impl Strategy for Serializable {
+    async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
+        self.begin().await?;
+        let Serializable { run, transaction: Some(transaction) } = self else { return Ok(()) };
+        run.answer(transaction, ops, out).await
+    }
+}
+
+/// Runs it once.
+pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
+    let mut call = Call::start(scope);
+    let mut strategy = Serializable { run: TransactionRun::new(scope.clone()), transaction: None };
+    match drive(&mut call, scope, &mut strategy).await {
+        Ok((ended, rest)) => strategy.end(ended, rest).await,
+        Err(stop) => strategy.stopped(stop, None).await,
+    }
+}
+
+impl Serializable {
+    async fn begin(&mut self) -> Result<(), Stop> {
+        if self.transaction.is_none() {
+            let scope = &self.run.scope;
+            let begun = Transaction::begin(&scope.dispatcher.inner.postgres.writers, Isolation::Serializable).await;
+            self.transaction = Some(begun.map_err(|error| Stop::Failed(scope.explain(&error)))?);
+        }
+        Ok(())
+    }
+
+    /// Commits what the function did.
+    async fn end(mut self, ended: FunctionResult, rest: Rest) -> Attempt {
+        let keyed = Keyed::of(&self.run.scope, rest.identity.as_deref());
+        let (result, mut held) = match self.run.finish(ended, &rest) {
+            Ok(finished) => finished,
+            Err(failure) => return self.stopped(Stop::Failed(failure), keyed).await,
+        };
+        if self.transaction.is_none()
+            && held.len() == 1
+            && let Some(insert) = held.pop()
+        {
+            return insert_batching::attempt(&self.run.scope, insert, result, keyed).await;
+        }
+        if self.transaction.is_none() && held.is_empty() && keyed.is_none() {
+            return Attempt::Done(Ok(Answer::fresh(result)));
+        }
+        match self.write_held(held).await {
+            Ok(()) => self.commit(result, keyed).await,
+            Err(stop) => self.stopped(stop, keyed).await,
+        }
+    }
+
+    async fn write_held(&mut self, held: Vec<Insert>) -> Result<(), Stop> {
+        self.begin().await?;
+        match &mut self.transaction {
+            Some(transaction) => self.run.insert(transaction, held).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn commit(mut self, result: String, keyed: Option<Keyed>) -> Attempt {
+        let Some(transaction) = self.transaction.take() else { return Attempt::NeedsOther };
+        let TransactionRun { scope, executor, .. } = &mut self.run;
+        let Written { changes, xid } = executor.take_written();
+        let changes: Arc<[Change]> = changes.into();
+        let touched = Touched { reads: executor.take_reads(), written: changes.clone() };
+        let unit = Unit {
+            by: By::Function(scope.function().name.clone()),
+            answers: keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect(),
+            deadline: scope.deadline,
+            part: None,
+        };
+        let commit = scope.dispatcher.inner.committer.transaction(transaction, changes, xid, unit).await;
+        Attempt::of_commit(commit, scope, result, keyed, || touched)
+    }
+
+    /// Nothing is committed.
+    async fn stopped(mut self, stop: Stop, keyed: Option<Keyed>) -> Attempt {
+        // Dropping the transaction closes its connection.
+        if !matches!(stop, Stop::Broken(_))
+            && let Some(transaction) = self.transaction.take()
+        {
+            transaction.rollback().await;
+        }
+        match stop {
+            Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, keyed),
+            Stop::Conflict(error) => Attempt::Conflict(error, self.run.touched()),
+            Stop::HostGone => Attempt::HostGone,
+            Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A mutation's operations inside a transaction: its savepoints, and whether it may still
+//! commit. Who else is in the transaction is not known here.
+
+use crate::db::{Access, Draft, Executor, Memory};
+use crate::dispatch::call::{broken_protocol, time_is_up};
+use crate::dispatch::drive::{Stop, fail_all};
+use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::scope::CallScope;
+use crate::error::Failure;
+use crate::op::{Control, Op};
+use crate::postgres::{DbError, Transaction};
+use crate::sql::{document, optimistic};
+
+use super::Touched;
+use super::insert_batching::Insert;
+
+/// The first error in a transaction. Postgres refuses everything after it, so whatever the
+/// function makes of it, nothing is committed, unless it first returns to a savepoint.
+#[derive(Default)]
+pub(super) struct Aborted(Option<Failure>);
+
+impl Aborted {
+    /// The error, if there was one.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.0.as_ref()
+    }
+
+    /// The error that these operations fail with, unless they return to a savepoint.
+    fn refuses(&self, ops: &[Result<Op, Failure>]) -> Option<&Failure> {
+        let returns = matches!(ops.first(), Some(Ok(Op::Control(Control::RollbackTo(_)))));
+        self.0.as_ref().filter(|_| !returns)
+    }
+
+    /// Answers operations. After an error that is neither a conflict nor a lost connection
+    /// the rest of them fail with it; after one of these they stay unanswered, and
+    /// [`Executor::progress`] says how many are answered.
+    pub async fn answer(
+        &mut self,
+        executor: &mut Executor,
+        transaction: &mut Transaction,
+        ops: &[Result<Op, Failure>],
+        explain: impl Fn(&DbError) -> Failure,
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        executor.begin_progress(out.len());
+        if let Some(failure) = self.refuses(ops) {
+            fail_all(ops, failure, out);
+            return Ok(());
+        }
+        let Err(error) = executor.run_within(transaction, ops, out).await else {
+            // A limit that was passed has cost a write, savepoint or not.
+            self.0 = executor.budget.refused_write().cloned();
+            return Ok(());
+        };
+        // What came before it was done.
+        let (done, length) = executor.progress();
+        out.truncate(length);
+        let failure = self.0.insert(explain(&error));
+        if matches!(error, DbError::Retry(_)) || error.connection_lost() {
+            return Err(error);
+        }
+        fail_all(&ops[done..], failure, out);
+        Ok(())
+    }
+}
+
+/// A run inside a transaction and what it has done so far.
+pub(super) struct TransactionRun {
+    pub scope: CallScope,
+    /// What it has read and written.
+    pub executor: Executor,
+    /// Reads and writes it shares with others in its transaction, where it may.
+    pub draft: Option<Draft>,
+    /// It has asked for something a draft cannot answer: from then on it asks
+    /// Postgres, which also keeps its savepoints.
+    undrafted: bool,
+    /// Other calls may be in its transaction.
+    pub shared: bool,
+    /// How long the draft's journal was when it began.
+    pub mark: usize,
+    aborted: Aborted,
+}
+
+impl TransactionRun {
+    /// A run that has done nothing.
+    pub fn new(scope: CallScope) -> TransactionRun {
+        let executor = scope.executor(Memory::default());
+        let aborted = Aborted::default();
+        TransactionRun { scope, executor, draft: None, undrafted: false, shared: false, mark: 0, aborted }
+    }
+
+    /// Answers one batch of operations.
+    pub async fn answer(
+        &mut self,
+        transaction: &mut Transaction,
+        ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), Stop> {
+        self.note_raw(ops)?;
+        if !self.undrafted && self.draft.as_ref().is_some_and(|draft| !draft.takes(ops)) {
+            self.flush_draft(transaction).await?;
+            self.undrafted = true;
+        }
+        let answered = match self.draft.is_some() && !self.undrafted {
+            true => self.answer_from_draft(transaction, ops, out).await,
+            false => {
+                let TransactionRun { scope, executor, aborted, .. } = self;
+                aborted.answer(executor, transaction, ops, |error| scope.explain(error), out).await
+            }
+        };
+        answered.map_err(|error| match error {
+            DbError::Retry(_) => Stop::Conflict(error),
+            // The connection is lost, or a draft's savepoints, unknown to Postgres, cannot
+            // undo what failed there.
+            error => Stop::Broken(self.scope.explain(&error)),
+        })
+    }
+
+    /// Notes what the function does by `raw`. What that sets holds for the rest of the
+    /// transaction, so it must not be shared.
+    fn note_raw(&self, ops: &[Result<Op, Failure>]) -> Result<(), Stop> {
+        let mut raw =
+            ops.iter().flatten().filter_map(|op| if let Op::Raw(raw) = op { Some(raw) } else { None }).peekable();
+        if raw.peek().is_none() {
+            return Ok(());
+        }
+        self.scope.function().ran_raw();
+        if raw.any(|raw| !raw.read_only) {
+            self.scope.function().wrote_raw();
+        }
+        if self.shared { Err(Stop::NeedsOther) } else { Ok(()) }
+    }
+
+    /// Answers from the draft, reading what it does not know.
+    async fn answer_from_draft(
+        &mut self,
+        transaction: &mut Transaction,
+        ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        let Some(draft) = &mut self.draft else { return Ok(()) };
+        if let Some(failure) = self.aborted.refuses(ops) {
+            fail_all(ops, failure, out);
+            return Ok(());
+        }
+        let unknown = draft.unknown(ops);
+        let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
+        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
+        let budget = &mut self.executor.budget;
+        if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
+            fail_all(ops, &failure, out);
+            self.aborted = Aborted(budget.refused_write().cloned());
+            return Ok(());
+        }
+        for (table, ids) in unknown {
+            let rows = transaction.run(optimistic::get(&table, &ids)).await?;
+            draft.learn(&table, &ids, rows)?;
+        }
+        draft.answer(ops, out)
+    }
+
+    /// Writes what is in the draft, others' writes too, and forgets it: what comes
+    /// next is Postgres' to answer.
+    async fn flush_draft(&mut self, transaction: &mut Transaction) -> Result<(), Stop> {
+        let Some(draft) = &mut self.draft else { return Ok(()) };
+        if draft.has_savepoints() {
+            return Err(Stop::NeedsOther);
+        }
+        let own = draft.mark() > self.mark;
+        match self.executor.settle(&mut Access::Within(transaction), draft).await {
+            Ok(()) => {
+                if own {
+                    self.executor.set_dirty();
+                }
+                self.mark = 0;
+                Ok(())
+            }
+            Err(error) if error.connection_lost() => Err(Stop::Broken(self.scope.explain(&error))),
+            // What was refused may be another's, who finds out by itself.
+            Err(error) => Err(Stop::Conflict(error)),
+        }
+    }
+
+    /// The function has ended: its result, and the inserts held back until now, by table;
+    /// or why it fails.
+    pub fn finish(&mut self, ended: FunctionResult, rest: &Rest) -> Result<(String, Vec<Insert>), Failure> {
+        let result = match (self.aborted.failure(), ended) {
+            (Some(failure), FunctionResult::Returned(_)) => return Err(failure.clone()),
+            (_, ended) => self.scope.conclude(ended)?,
+        };
+        let held = held_inserts(rest, &self.scope)?;
+        self.executor.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
+        Ok((result, held))
+    }
+
+    /// Writes what was held back.
+    pub async fn insert(&mut self, transaction: &mut Transaction, held: Vec<Insert>) -> Result<(), Stop> {
+        for insert in held {
+            let statement = document::insert(&insert.table, self.scope.dispatcher.inner.node, &insert.rows);
+            let Ok(written) = tokio::time::timeout_at(self.scope.deadline, transaction.run(statement)).await else {
+                return Err(Stop::Broken(time_is_up()));
+            };
+            let noted = written.and_then(|rows| self.executor.inserted(&insert.table, &rows));
+            noted.map_err(|error| self.scope.stop(error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether something in the database failed that was not undone.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.failure().is_some()
+    }
+
+    /// What a run that met a conflict has touched.
+    pub fn touched(&mut self) -> Touched {
+        Touched { reads: self.executor.take_reads(), written: self.executor.take_written().changes.into() }
+    }
+}
+
+/// Groups held inserts by table, in the order tables first appear: plain
+/// inserts into different tables do not depend on each other.
+pub(super) fn held_inserts(rest: &Rest, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
+    let Some(held) = &rest.held else { return Ok(Vec::new()) };
+    let ops = Op::parse_batch(held.get(), &scope.program.schema).map_err(|error| broken_protocol(&error))?;
+    let mut inserts: Vec<Insert> = Vec::new();
+    for op in ops {
+        let Op::Insert { table, id, doc } = op? else {
+            return Err(broken_protocol(&"only inserts can be held"));
+        };
+        match inserts.iter_mut().find(|known| known.table.physical == table.physical) {
+            Some(known) => known.rows.push((id, doc)),
+            None => inserts.push(Insert { table, rows: vec![(id, doc)] }),
+        }
+    }
+    Ok(inserts)
+}
