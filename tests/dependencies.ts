@@ -30,6 +30,7 @@ const LEAVES = [
   'supervise',
   'time',
   'value',
+  'write_log',
 ];
 
 const ENGINE: Directions = {

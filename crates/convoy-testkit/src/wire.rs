@@ -98,6 +98,9 @@ impl Wire {
 }
 
 async fn relay(near: TcpStream, far: TcpStream, state: Arc<Mutex<State>>) {
+    for socket in [&near, &far] {
+        socket.set_nodelay(true).expect("an open socket");
+    }
     let (mut from_client, to_client) = near.into_split();
     let (mut from_server, mut to_server) = far.into_split();
     let answers = Arc::new(tokio::sync::Mutex::new(to_client));
@@ -135,9 +138,7 @@ async fn answers_but_notifications(from: &mut OwnedReadHalf, to: &tokio::sync::M
         let kind = from.read_u8().await.ok()?;
         let message = untyped(from).await?;
         if kind != b'A' {
-            let mut to = to.lock().await;
-            to.write_u8(kind).await.ok()?;
-            to.write_all(&message).await.ok()?;
+            to.lock().await.write_all(&[&[kind], &*message].concat()).await.ok()?;
         }
     }
 }
@@ -183,8 +184,7 @@ async fn forward(
         }
         // Held, so that no answer to this passes.
         let held = if cut.is_some() { Some(answers.lock().await) } else { None };
-        to.write_u8(kind).await.ok()?;
-        to.write_all(&body).await.ok()?;
+        to.write_all(&[&[kind], &*body].concat()).await.ok()?;
         if held.is_some() {
             // Postgres ends what it was told before it sees that nobody is there.
             return None;

@@ -127,12 +127,14 @@ impl By {
     }
 }
 
-/// Who is told about commits. Called after the commit, never under a lock, and
-/// must not block.
-pub trait ChangeSink: Send + Sync + 'static {
+/// What reads commits. Called after the commit, never under a lock, and must not block.
+pub trait CommitReader: Send + Sync + 'static {
     /// A commit, ours or anyone's, has become visible.
     fn committed(&self, changes: Changes, by: &By);
+}
 
+/// What is kept current: it reads commits, and how far the log of the database was read.
+pub trait ChangeSink: CommitReader {
     /// Whatever was visible in the database at this moment has been told, of tables
     /// that are watched.
     fn caught_up(&self, at: Instant);

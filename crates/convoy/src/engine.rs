@@ -131,7 +131,7 @@ impl Engine {
         let pending = Arc::new(PendingCommits::new(doubts.clone(), mistakes.clone()));
         let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), mistakes.clone()));
         let supervisor = Supervisor::new(registry.clone(), health.clone(), mistakes.clone());
-        let log = Arc::new(WriteLog::new(registry.clone(), peers.clone()));
+        let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
         let writes = Writes { log, pending, doubts: doubts.clone() };
         let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
         let live = Arc::new(Live::new(Setting {

@@ -48,6 +48,14 @@ pub enum Mistake {
     /// All who wait for the first run of a query wait for the one that has begun,
     /// whatever becomes of it.
     WaitForTheFirst,
+    /// No mutation runs without a transaction while its function runs.
+    NoOptimistic,
+    /// Calls that keep meeting conflicts are not queued.
+    NoSerialQueue,
+    /// Each insert is a statement of its own.
+    NoInsertBatching,
+    /// Every mutation is queued, whether it meets conflicts or not.
+    AlwaysSerialQueue,
 }
 
 /// The mistakes an engine was opened with, and the parts that are to panic.

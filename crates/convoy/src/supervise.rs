@@ -173,16 +173,19 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::change::TablesRead;
+    use crate::change::{CommitReader, TablesRead};
 
     #[derive(Default)]
     struct Told(AtomicU32);
 
-    impl ChangeSink for Told {
+    impl CommitReader for Told {
         fn committed(&self, changes: Changes, _: &By) {
             assert!(matches!(changes, Changes::Everything));
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    impl ChangeSink for Told {
         fn caught_up(&self, _: Instant) {}
         fn watched(&self, _: HashSet<Arc<str>>) {}
         fn tables_read(&self) -> TablesRead {

@@ -1,31 +1,26 @@
-//! The write log: what this process has committed, in the order in which it became known.
-//! Live queries have read an entry before it counts as appended, so a caller is answered
-//! only after them; the queue to other processes takes it along.
+//! The write log: what this process has committed. Live queries and the queue to other
+//! processes each read it.
 
 use std::sync::Arc;
 
-use crate::change::{By, Change, ChangeSink, Changes};
-use crate::feed::PeerQueue;
+use crate::change::{By, Change, Changes, CommitReader};
 
 /// What all commits of this process are appended to.
 pub struct WriteLog {
-    live: Arc<dyn ChangeSink>,
-    peers: Arc<PeerQueue>,
+    readers: Vec<Arc<dyn CommitReader>>,
 }
 
 impl WriteLog {
-    /// A log that live queries and the notifier of other processes read.
-    pub fn new(live: Arc<dyn ChangeSink>, peers: Arc<PeerQueue>) -> WriteLog {
-        WriteLog { live, peers }
+    /// A log with these readers.
+    pub fn new(readers: Vec<Arc<dyn CommitReader>>) -> WriteLog {
+        WriteLog { readers }
     }
 
-    /// Appends what one transaction has changed, made by these functions.
+    /// Appends what one transaction of these functions has changed. Every reader has read
+    /// it when this returns; so a caller is answered only after live queries were told.
     pub fn append(&self, changes: Arc<[Change]>, by: &By) {
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.readers.iter().for_each(|reader| reader.committed(Changes::Some(changes.clone()), by));
         }
-        let changes = Changes::Some(changes);
-        self.live.committed(changes.clone(), by);
-        self.peers.put(&changes);
     }
 }

@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::call::{LOST_HOSTS, host_gone};
+use super::heat::Place;
 use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
 use super::{Answer, Dispatcher, FunctionKind, Program, Request};
 use crate::error::Failure;
+use crate::mistakes::Mistake;
 
 /// A call that keeps meeting conflicts goes on for this long, however often that is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -103,14 +105,21 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
 /// met two conflicts does not wait for its place to become hot.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
-    let place = scope.dispatcher.inner.heat.lane(function, &scope.request.input, conflicts >= 2);
-    if may_queue && let Some(place) = place {
+    let mistakes = &scope.dispatcher.inner.mistakes;
+    let place = match mistakes.has(Mistake::AlwaysSerialQueue) {
+        true => Some(Place { function: function.name.clone(), document: None }),
+        false => scope.dispatcher.inner.heat.lane(function, &scope.request.input, conflicts >= 2),
+    };
+    if may_queue
+        && !mistakes.has(Mistake::NoSerialQueue)
+        && let Some(place) = place
+    {
         match serial_queue::attempt(place, scope).await {
             Attempt::NeedsOther => {}
             attempt => return attempt,
         }
     }
-    if !function.needs_transaction() {
+    if !function.needs_transaction() && !mistakes.has(Mistake::NoOptimistic) {
         match optimistic::attempt(scope).await {
             Attempt::NeedsOther => function.wants_transaction(),
             attempt => return attempt,

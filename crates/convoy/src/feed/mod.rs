@@ -2,7 +2,7 @@
 //! [`Changes`], by reading `_convoy.changes` ([`log`]), and sooner where another
 //! node says by a notification what it has committed ([`listener`]).
 //!
-//! Our own commits do not come this way: [`Telling`] tells of them at once, and
+//! Our own commits do not come this way: `write_log` tells of them at once, and
 //! gives them to the [`notifier`], which tells other nodes.
 //!
 //! Each part is supervised ([`Supervisor`]) and restarts from shared state that outlives

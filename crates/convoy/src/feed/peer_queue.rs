@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::change::{Change, Changes};
+use crate::change::{By, Change, Changes, CommitReader};
 
 /// The most changes that wait to be sent.
 const MOST_WAITING: usize = 1_000;
@@ -51,23 +51,6 @@ impl PeerQueue {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Adds what was committed.
-    pub fn put(&self, changes: &Changes) {
-        if !self.is_wanted() {
-            return;
-        }
-        let mut waiting = self.waiting.lock();
-        match changes {
-            Changes::Some(changes) if waiting.changes + changes.len() <= MOST_WAITING => {
-                waiting.changes += changes.len();
-                waiting.commits.push(changes.clone());
-            }
-            _ => *waiting = Parcel { read_log: true, ..Parcel::default() },
-        }
-        drop(waiting);
-        self.filled.notify_one();
-    }
-
     /// Something was perhaps not heard: the next word is to read the log.
     pub fn failed(&self) {
         *self.waiting.lock() = Parcel { read_log: true, ..Parcel::default() };
@@ -82,6 +65,24 @@ impl PeerQueue {
     pub fn take(&self) -> Sending<'_> {
         let parcel = if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { Parcel::default() };
         Sending { queue: self, parcel }
+    }
+}
+
+impl CommitReader for PeerQueue {
+    fn committed(&self, changes: Changes, _by: &By) {
+        if !self.is_wanted() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        match changes {
+            Changes::Some(changes) if waiting.changes + changes.len() <= MOST_WAITING => {
+                waiting.changes += changes.len();
+                waiting.commits.push(changes);
+            }
+            _ => *waiting = Parcel { read_log: true, ..Parcel::default() },
+        }
+        drop(waiting);
+        self.filled.notify_one();
     }
 }
 
@@ -118,14 +119,18 @@ mod tests {
         Changes::Some(vec![change; count].into())
     }
 
+    fn put(queue: &PeerQueue, changes: Changes) {
+        queue.committed(changes, &By::Outside);
+    }
+
     #[test]
     fn nothing_is_kept_for_nobody() {
         let queue = PeerQueue::default();
-        queue.put(&changes(1));
+        put(&queue, changes(1));
         assert!(queue.take().parcel.is_empty());
         queue.want(true);
         assert!(queue.take().parcel.is_empty());
-        queue.put(&changes(1));
+        put(&queue, changes(1));
         let sending = queue.take();
         assert_eq!(sending.parcel.commits.len(), 1);
         sending.sent();
@@ -137,13 +142,13 @@ mod tests {
         let queue = PeerQueue::default();
         queue.want(true);
         for _ in 0..MOST_WAITING {
-            queue.put(&changes(2));
+            put(&queue, changes(2));
         }
         let sending = queue.take();
         assert!(sending.parcel.read_log && sending.parcel.changes <= MOST_WAITING);
         sending.sent();
-        queue.put(&changes(1));
-        queue.put(&Changes::Everything);
+        put(&queue, changes(1));
+        put(&queue, Changes::Everything);
         let sending = queue.take();
         assert!(sending.parcel.read_log && sending.parcel.commits.is_empty());
     }
@@ -152,9 +157,9 @@ mod tests {
     fn what_was_not_sent_leaves_the_word_to_read_the_log() {
         let queue = PeerQueue::default();
         queue.want(true);
-        queue.put(&changes(1));
+        put(&queue, changes(1));
         drop(queue.take());
-        queue.put(&changes(1));
+        put(&queue, changes(1));
         let sending = queue.take();
         assert!(sending.parcel.read_log);
         sending.sent();

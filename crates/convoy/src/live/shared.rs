@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::QueryId;
 use super::registry::Registry;
-use crate::change::{By, ChangeSink, Changes, TablesRead};
+use crate::change::{By, ChangeSink, Changes, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::mistakes::Mistakes;
 
@@ -92,11 +92,13 @@ impl SharedRegistry {
     }
 }
 
-impl ChangeSink for SharedRegistry {
+impl CommitReader for SharedRegistry {
     fn committed(&self, changes: Changes, by: &By) {
         self.with(|registry| registry.changed(&changes, by));
     }
+}
 
+impl ChangeSink for SharedRegistry {
     fn caught_up(&self, at: Instant) {
         // What is being committed here may be visible already, and is told by us.
         let at = self.pending.oldest().map_or(at, |oldest| oldest.min(at));

@@ -3,6 +3,7 @@
 
 mod bank;
 mod changed_types;
+mod conformance;
 mod cross_origin;
 mod database_faults;
 mod faults;

@@ -29,6 +29,7 @@ use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::commit::{Commit, Unit};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
+use crate::mistakes::Mistake;
 use crate::postgres;
 use crate::schema::Table;
 use crate::sql::document;
@@ -100,7 +101,8 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
 
 /// Writes one table's inserts until none waits.
 async fn write_all(dispatcher: &Dispatcher, table: &str) {
-    while let Some(mut batch) = dispatcher.inner.inserts.next(table) {
+    let most = if dispatcher.inner.mistakes.has(Mistake::NoInsertBatching) { 0 } else { MOST_ROWS };
+    while let Some(mut batch) = dispatcher.inner.inserts.next(table, most) {
         match write(dispatcher, &batch).await {
             Ok(Commit::Committed) => give_all(batch, || Ok(Commit::Committed)),
             Ok(Commit::InDoubt(failure)) => give_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
@@ -165,8 +167,9 @@ impl InsertQueues {
         place.and_then(|place| queue.remove(place)).is_some()
     }
 
-    /// The next batch; the table becomes idle when there is none.
-    fn next(&self, table: &str) -> Option<Vec<Waiting>> {
+    /// The next batch, of `most` rows at most or of one insert; the table becomes idle
+    /// when there is none.
+    fn next(&self, table: &str, most: usize) -> Option<Vec<Waiting>> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(table)?;
         let Some(first) = queue.pop_front() else {
@@ -178,7 +181,7 @@ impl InsertQueues {
         // New code may describe the table differently: not in one statement.
         while let Some(next) = queue.pop_front_if(|next| {
             rows += next.insert.rows.len();
-            rows <= MOST_ROWS && Arc::ptr_eq(&next.insert.table, &batch[0].insert.table)
+            rows <= most && Arc::ptr_eq(&next.insert.table, &batch[0].insert.table)
         }) {
             batch.push(next);
         }

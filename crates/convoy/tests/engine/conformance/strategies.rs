@@ -1,0 +1,193 @@
+//! The strategies, each with a server that runs a scripted mutation by it.
+
+use std::sync::Arc;
+
+use convoy::Code;
+use convoy_testkit::{App, Client, Ctx, Functions, TestDb, Thrown, Wire, table, within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+/// How the scripted mutation is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Without a transaction while the function runs.
+    Optimistic,
+    /// In a serializable transaction of its own.
+    Serializable,
+    /// In a transaction shared with others.
+    SerialQueue,
+    /// In one statement, perhaps with others.
+    InsertBatching,
+    /// Each operation by itself.
+    Autocommit,
+    /// In a transaction that the function begins and ends.
+    OwnTransaction,
+}
+
+use Strategy::{Autocommit, InsertBatching, Optimistic, OwnTransaction, SerialQueue, Serializable};
+
+pub const STRATEGIES: [Strategy; 6] =
+    [Optimistic, Serializable, SerialQueue, InsertBatching, Autocommit, OwnTransaction];
+
+impl Strategy {
+    /// Whether the engine makes a transaction for it and runs it again after a conflict.
+    pub fn is_transactional(self) -> bool {
+        !matches!(self, Autocommit | OwnTransaction)
+    }
+
+    /// The statement that commits.
+    pub fn commits_by(self) -> &'static str {
+        match self {
+            Optimistic | InsertBatching | Autocommit => "execute",
+            Serializable | SerialQueue | OwnTransaction => "commit",
+        }
+    }
+
+    fn options(self) -> Value {
+        match self {
+            SerialQueue => json!({ "mistakes": ["alwaysSerialQueue"] }),
+            _ => json!({}),
+        }
+    }
+}
+
+/// A server whose mutation `script` runs by one strategy, behind a wire that can be cut.
+pub struct Served {
+    pub db: TestDb,
+    pub app: App,
+    pub wire: Wire,
+    /// Scripts wait here where they say so.
+    pub gate: Arc<Semaphore>,
+    strategy: Strategy,
+}
+
+impl Served {
+    pub async fn by(strategy: Strategy) -> Served {
+        Served::with(strategy, json!({}), "").await
+    }
+
+    /// With more options; `sql` is run once there are tables.
+    pub async fn with(strategy: Strategy, options: Value, sql: &str) -> Served {
+        let db = TestDb::new().await;
+        if !sql.is_empty() {
+            db.app(tables(), functions(strategy, Arc::new(Semaphore::new(0)))).await.engine.close().await;
+            db.psql().await.run(sql).await;
+        }
+        let (wire, url) = Wire::before(&db.url()).await;
+        let mut all = strategy.options();
+        all["databaseUrl"] = json!(url);
+        for (key, value) in options.as_object().expect("options are an object") {
+            all[key] = value.clone();
+        }
+        let gate = Arc::new(Semaphore::new(0));
+        let app = db.app_with(all, tables(), functions(strategy, gate.clone())).await;
+        Served { db, app, wire, gate, strategy }
+    }
+
+    /// Runs the script once, so that nothing is left to learn or to prepare, and sees that
+    /// the strategy is the one that is meant.
+    pub async fn warmed(self) -> Served {
+        let insert = json!([{ "insert": 0 }]);
+        self.run(&self.app.client(), insert.clone()).await.data();
+        let queued = self.app.engine.stats().in_lanes;
+        self.wire.take_statements();
+        self.run(&self.app.client(), insert).await.data();
+        let statements = self.wire.take_statements();
+        let begins = statements.iter().any(|said| said.starts_with("begin isolation level serializable"));
+        let in_transaction = self.strategy.commits_by() == "commit";
+        assert_eq!(begins, in_transaction, "{:?}: {statements:?}", self.strategy);
+        assert_eq!(self.app.engine.stats().in_lanes > queued, self.strategy == SerialQueue, "{:?}", self.strategy);
+        self.db.psql().await.run("delete from notes").await;
+        self
+    }
+
+    /// Runs a script.
+    pub async fn run(&self, client: &Client, steps: Value) -> convoy_testkit::Reply {
+        within(client.mutate("script", json!({ "steps": steps }))).await
+    }
+
+    /// The numbers that are stored, in order.
+    pub async fn stored(&self) -> Vec<String> {
+        self.db.psql().await.column("select data ->> 'n' from notes order by (data ->> 'n')::int").await
+    }
+
+    pub async fn close(self) {
+        self.app.engine.close().await;
+    }
+}
+
+fn tables() -> Value {
+    json!([table("notes", &[]), table("guarded", &[])])
+}
+
+fn count(of: &str) -> Value {
+    json!({ "op": "count", "table": of, "index": null, "eq": [], "order": "asc", "limit": null })
+}
+
+fn functions(strategy: Strategy, gate: Arc<Semaphore>) -> Functions {
+    let described = json!({ "name": "script", "kind": "mutation", "transaction": strategy.is_transactional() });
+    Functions::new()
+        .add(described, move |ctx, input| {
+            let gate = gate.clone();
+            async move {
+                ctx.identify("someone");
+                match strategy {
+                    OwnTransaction => in_own_transaction(&ctx, &input, &gate).await,
+                    _ => script(&ctx, &input, strategy, &gate).await,
+                }
+            }
+        })
+        .query("count", |ctx, _| async move { ctx.op(count("notes")).await })
+}
+
+/// As `ctx.db.transaction` does: after a conflict it begins again.
+async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Result<Value, Thrown> {
+    for _ in 0..50 {
+        ctx.op(json!({ "op": "begin" })).await?;
+        let ended = match script(ctx, input, OwnTransaction, gate).await {
+            Ok(result) => ctx.op(json!({ "op": "commit" })).await.map(|_| result),
+            Err(thrown) => {
+                ctx.op(json!({ "op": "rollback" })).await?;
+                Err(thrown)
+            }
+        };
+        match ended {
+            Err(Thrown::Refused(Code::Conflict, message)) if message.contains("kept losing") => {}
+            ended => return ended,
+        }
+    }
+    Err(Thrown::Broke("it met a conflict each time".into()))
+}
+
+/// Runs the steps of a script: `insert` a number, into `table`; `add` to the number of a
+/// document; `savepoint`, `rollback` to it; `wait` at the gate; `throw`.
+async fn script(ctx: &Ctx, input: &Value, strategy: Strategy, gate: &Semaphore) -> Result<Value, Thrown> {
+    if strategy == Serializable {
+        // Nothing that documents by id tell.
+        ctx.op(count("guarded")).await?;
+    }
+    for step in input["steps"].as_array().expect("steps") {
+        let (name, value) = step.as_object().and_then(|step| step.iter().next()).expect("a step");
+        match name.as_str() {
+            "insert" | "guarded" => {
+                let table = if name == "insert" { "notes" } else { "guarded" };
+                match strategy {
+                    InsertBatching => drop(ctx.hold(table, json!({ "n": value }))),
+                    _ => drop(ctx.insert(table, json!({ "n": value })).await?),
+                }
+            }
+            "add" => {
+                let read = ctx.op(json!({ "op": "get", "table": "notes", "id": value })).await?;
+                let n = read["n"].as_i64().expect("a number");
+                let set = json!({ "n": n + 1 });
+                ctx.op(json!({ "op": "patch", "table": "notes", "id": value, "set": set, "unset": [] })).await?;
+            }
+            "savepoint" => drop(ctx.op(json!({ "op": "savepoint", "name": value })).await?),
+            "rollback" => drop(ctx.op(json!({ "op": "rollback", "to": value })).await?),
+            "wait" => gate.acquire().await.expect("the gate stays").forget(),
+            "throw" => return Err(Thrown::Refused(Code::Forbidden, "as told".into())),
+            other => panic!("no step `{other}`"),
+        }
+    }
+    Ok(Value::Null)
+}
