@@ -68,6 +68,7 @@ impl Script {
         if how == "commit" {
             self.all(&RESET);
         }
+        self.then(FORGET_NUMBERS);
         if !is_prepared {
             self.then("prepare convoy_reset as ").push(UNLOCK_AND_COUNT);
         }
@@ -86,6 +87,7 @@ impl Script {
             script.all(&RESET);
             script.all(&RESET_LENT);
         }
+        script.then(FORGET_NUMBERS);
         script.all(&UNLOCK);
         script
     }
@@ -99,15 +101,12 @@ impl Script {
 
 /// What a transaction that commits may leave in its session, and a rollback undoes. The
 /// settings of the start-up message and its options are what `reset` returns to.
-const RESET: [&str; 7] = [
-    "reset session authorization",
-    "reset role",
-    "reset all",
-    "unlisten *",
-    "close all",
-    "discard temp",
-    "discard sequences",
-];
+const RESET: [&str; 6] =
+    ["reset session authorization", "reset role", "reset all", "unlisten *", "close all", "discard temp"];
+
+/// What `currval` and `lastval` know outlives a rollback as well, but belongs to the
+/// transaction until its end: deferred triggers may ask for it.
+const FORGET_NUMBERS: &str = "discard sequences";
 
 /// The start-up settings of the driver. Those of a pooler's session are the pooler's.
 const RESET_LENT: [&str; 4] = [
@@ -149,8 +148,11 @@ mod tests {
         );
         let ended = |how: &'static str| Script::end_lent(how).sql.text().to_owned();
         let (unlock, reset) = (UNLOCK.join("; "), RESET.join("; "));
-        assert_eq!(ended("rollback"), format!("rollback; {unlock}"));
-        assert_eq!(ended("commit"), format!("{unlock}; commit; {reset}; {}; {unlock}", RESET_LENT.join("; ")));
+        assert_eq!(ended("rollback"), format!("rollback; {FORGET_NUMBERS}; {unlock}"));
+        assert_eq!(
+            ended("commit"),
+            format!("{unlock}; commit; {reset}; {}; {FORGET_NUMBERS}; {unlock}", RESET_LENT.join("; "))
+        );
         assert_eq!(Script::end_lent("commit").end, Some(UNLOCK.len()));
     }
 }

@@ -285,6 +285,29 @@ async fn a_query_cannot_make_the_next_one_write() {
     app.engine.close().await;
 }
 
+/// The number that a transaction took is not given back, but nobody else is told it.
+async fn no_number_stays(db: &TestDb, app: &App) {
+    db.psql().await.run("create sequence numbers start 41").await;
+    for function in ["mutation", "mutationTwice", "apart", "apartWithin", "action"] {
+        let kind = if function == "action" { "action" } else { "mutation" };
+        for then in ["return", "throw"] {
+            send(app, kind, function, &json!({ "sql": "select nextval('numbers')", "then": then })).await;
+            for asking in ["mutation", "apart"] {
+                let last = send(app, "mutation", asking, &json!({ "sql": "select lastval()" })).await;
+                assert_eq!(last, json!("INTERNAL"), "{function}, {then}: {asking} is told a number");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_a_sequence_is_told_to_no_other_call() {
+    let db = TestDb::new().await;
+    let app = serve(&db, one_connection()).await;
+    no_number_stays(&db, &app).await;
+    app.engine.close().await;
+}
+
 /// One statement as a server reads it by default, and three under the other setting.
 const QUOTED: [(&str, &str, &str, &str); 2] = [
     (
