@@ -148,7 +148,11 @@ impl Executor {
     }
 
     pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
-        let look = if raw.tables.is_none() && access.is_a_querys() { Look::AtReads } else { Look::Away };
+        self.reads.everything |= raw.moves_names();
+        // Where everything is read anyway, what a statement reads does not matter, and where
+        // names mean something else than usual, it must not be remembered.
+        let matters = raw.tables.is_none() && access.is_a_querys() && !self.reads.everything;
+        let look = if matters { Look::AtReads } else { Look::Away };
         if !raw.read_only {
             self.memory.stop();
         }

@@ -106,6 +106,17 @@ pub struct Raw {
     pub read_only: bool,
 }
 
+impl Raw {
+    /// Whether it may change in which schemas names are looked for, in the rest of its
+    /// transaction: of what is read there, nobody knows which tables it is.
+    pub fn moves_names(&self) -> bool {
+        const SETTING: &str = "search_path";
+        let is_setting = |text: &[u8]| text.eq_ignore_ascii_case(SETTING.as_bytes());
+        self.text.as_bytes().windows(SETTING.len()).any(is_setting)
+            || self.values.iter().flatten().any(|value| is_setting(value.as_bytes()))
+    }
+}
+
 /// What a function says about its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {

@@ -130,6 +130,30 @@ async fn a_table_that_only_raw_knows_is_live_by_asking_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_found_through_another_search_path_is_live_by_asking_again() {
+    let db = TestDb::new().await;
+    let by_value = json!(["select set_config($1, 'other, public', true)", ["search_path"]]);
+    let by_text = json!(["select set_config('SEARCH_PATH', 'other, public', true)", []]);
+    db.psql().await.run("create schema other; create table other.messages (n int)").await;
+    let functions = with_raw().query("elsewhere", |ctx, input| async move {
+        let op = |text: &Value, values: &Value| json!({ "op": "raw", "text": text, "values": values, "tables": null });
+        ctx.op(op(&input["first"][0], &input["first"][1])).await?;
+        Ok(ctx.op(op(&input["sql"], &json!([]))).await?[0]["n"].clone())
+    });
+    let limits = json!({ "limits": { "pollEveryMs": 50 } });
+    let app = db.app_with(limits, tables(), functions).await;
+    let sql = "select count(*)::int as n from messages";
+    for first in [by_value, by_text] {
+        db.psql().await.run("truncate other.messages").await;
+        let mut watch = app.client().watch("elsewhere", json!({ "first": first, "sql": sql })).await;
+        watch.until(|n| *n == 0).await;
+        db.psql().await.run("insert into other.messages values (1)").await;
+        watch.until(|n| *n == 1).await;
+    }
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cascade_inside_a_statement_of_ours_is_seen() {
     let db = TestDb::new().await;
     let app = app(&db).await;
