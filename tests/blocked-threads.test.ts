@@ -259,6 +259,16 @@ describe('what is too large', () => {
     },
   );
 
+  it('of what the database gives fails the call and nothing else', async () => {
+    const convoy = await open({ resourceLimits, limits: { queryMs: 60_000 } });
+    const reads = makeQueryRef<object, number>('reads');
+    await expect(convoy.query(reads, { bytes: 200 << 20 })).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    expect(await convoy.query(where, {})).toBeGreaterThan(0);
+    // Nothing of what crosses at once has a limit where there is memory for it.
+    const roomy = await open();
+    expect(await roomy.query(reads, { bytes: 20 << 20 })).toBe(20 << 20);
+  });
+
   it('as the message of an error is cut, and the call fails at once', async () => {
     const convoy = await open();
     const call = convoy.query(makeQueryRef<object, unknown>('throwsLarge'), { bytes: 50 << 20 });

@@ -71,6 +71,13 @@ export const functions = {
       return ctx.runMutation(functions.add, { text });
     },
   }),
+  reads: query({
+    input: { bytes: z.number() },
+    handler: async (ctx, { bytes }) => {
+      const [row] = await ctx.db.raw({ text: `select repeat('z', $1::int) as text`, values: [bytes] });
+      return row.text.length;
+    },
+  }),
   throwsLarge: query({
     input: { bytes: z.number() },
     handler: (_ctx, { bytes }) => {

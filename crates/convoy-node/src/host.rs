@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use convoy::dispatch::{Activity, CallId, CallLink, FunctionHost, FunctionResult, Invocation, LinkError, Rest, Work};
 use convoy::{Code, Failure};
-use napi::bindgen_prelude::{FnArgs, Function};
+use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use serde::Deserialize;
@@ -17,7 +17,14 @@ use tokio::sync::oneshot;
 use crate::promise::{malformed, rejection};
 
 /// `(kind, callId, index, text, request)`.
-pub type Delivery = FnArgs<(u32, i64, u32, String, Option<String>)>;
+pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>)>;
+
+/// A text; a large one as its bytes, which are not in V8's heap: where they do not fit
+/// into that, V8 ends the whole process.
+type Text = Either<String, Buffer>;
+
+/// The most bytes that results have as a text.
+const LARGE: usize = 8 << 20;
 
 /// The JavaScript function every delivery goes to.
 pub type Deliver = ThreadsafeFunction<Message, (), Delivery, Status, false, false>;
@@ -187,17 +194,22 @@ impl Calls {
                         Work::Function(function) => (CALL, function),
                         Work::Context => (CONTEXT, 0),
                     };
-                    (kind, call as i64, function, input.to_string(), request.map(|request| request.to_string())).into()
+                    let request = request.map(|request| request.to_string());
+                    (kind, call as i64, function, Text::A(input.to_string()), request).into()
                 }
                 None => nothing(),
             },
             Message::Results { call, batch, results } => {
                 current(call);
+                let results = match results.len() > LARGE {
+                    true => Text::B(results.into_bytes().into()),
+                    false => Text::A(results),
+                };
                 (RESULTS, call as i64, batch, results, None).into()
             }
             Message::Abandon { call, why } => {
                 current(call);
-                (ABANDON, call as i64, 0, why, None).into()
+                (ABANDON, call as i64, 0, Text::A(why), None).into()
             }
             Message::Ping => {
                 current(0);
@@ -209,7 +221,7 @@ impl Calls {
 
 /// A delivery that asks for nothing.
 fn nothing() -> Delivery {
-    (PING, 0, 0, String::new(), None).into()
+    (PING, 0, 0, Text::A(String::new()), None).into()
 }
 
 /// One version of the code, in one JavaScript thread.

@@ -6,7 +6,7 @@
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { jsonSizeAtMost } from '../values/json-size.js';
 import { refusalIn } from './arrival.js';
-import { boundedJson, MOST_CROSSING, mustFit } from './bounded-json.js';
+import { boundedJson, MOST_CROSSING, mustFit, textThatFits } from './bounded-json.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
 import type { Operation } from './operations.js';
@@ -118,11 +118,18 @@ export class Batches {
   }
 
   /** The answers of a batch: a JSON array, in the order of its operations. */
-  settle(batch: number, text: string): void {
+  settle(batch: number, text: string | Buffer): void {
     const waiters = this.#sent?.get(batch);
     if (waiters === undefined) return;
     this.#sent?.delete(batch);
-    const answers = JSON.parse(text) as Answer[];
+    let answers: Answer[];
+    try {
+      const json = typeof text === 'string' ? text : textThatFits('What the database gave this call at once', text);
+      answers = JSON.parse(json);
+    } catch (error) {
+      for (const waiter of waiters) waiter.reject(error);
+      return;
+    }
     waiters.forEach((waiter, place) => {
       const answer = answers[place];
       if (answer === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));

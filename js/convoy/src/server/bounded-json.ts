@@ -1,8 +1,9 @@
 /**
- * JSON text of what user code made, within a limit and within what memory this thread has left: V8 ends the whole
- * process where such a text does not fit. Measured before the text is made.
+ * JSON text of what user code made, or is given, within a limit and within what memory this thread has left: V8 ends
+ * the whole process where such a text does not fit. Measured before the text is made.
  */
 
+import { constants } from 'node:buffer';
 import { getHeapStatistics } from 'node:v8';
 import { ConvoyError } from '../values/errors.js';
 import { jsonSize, jsonSizeAtMost } from '../values/json-size.js';
@@ -34,4 +35,14 @@ export function mustFit(subject: string, value: unknown, most: number): void {
   const why =
     room < most ? 'more than its thread has memory for' : `larger than ${most} bytes, the most there may be of it`;
   throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${why}.`);
+}
+
+/** Reading a text takes the text itself and its values, which take more room than it where they are small. */
+const TIMES_READ = 8;
+
+/** The text of `bytes`; throws `PAYLOAD_TOO_LARGE` where there is not memory for what is in it. */
+export function textThatFits(subject: string, bytes: Buffer): string {
+  const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
+  if (bytes.length <= Math.min((all - used) / TIMES_READ, constants.MAX_STRING_LENGTH)) return bytes.toString();
+  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is more than its thread has memory for.`);
 }

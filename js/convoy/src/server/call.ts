@@ -140,7 +140,7 @@ export class Call {
   }
 
   /** The answers of a batch: a JSON array, in the order of its operations. */
-  settle(batch: number, text: string): void {
+  settle(batch: number, text: string | Buffer): void {
     this.#batches.settle(batch, text);
   }
 

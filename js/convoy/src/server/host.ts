@@ -39,7 +39,8 @@ export class Host {
   /** What the engine calls for `program`. */
   deliverFor(program: Program): Deliver {
     return (kind, callId, index, text, request) => {
-      if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
+      if (typeof text !== 'string') this.#settle(callId, index, text);
+      else if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
       else if (kind === DELIVERY.context) this.#run(program, WHO_ASKS, callId, text, request);
       else if (kind === DELIVERY.results) this.#settle(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
@@ -185,7 +186,7 @@ export class Host {
     );
   }
 
-  #settle(callId: number, batch: number, text: string): void {
+  #settle(callId: number, batch: number, text: string | Buffer): void {
     const run = this.#runs.get(callId);
     if (run === undefined) return;
     try {

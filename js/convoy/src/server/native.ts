@@ -121,9 +121,16 @@ export interface FunctionDescription {
 
 /**
  * What the engine sends to JavaScript; see `DELIVERY`. `request` is JSON of who asks: a `ConvoyRequest`, which may also
- * say `keyed` (then the answer names an `identity`), or what this side gave to `call`.
+ * say `keyed` (then the answer names an `identity`), or what this side gave to `call`. Large results come as the bytes of
+ * their text.
  */
-export type Deliver = (kind: number, callId: number, index: number, text: string, request: string | null) => void;
+export type Deliver = (
+  kind: number,
+  callId: number,
+  index: number,
+  text: string | Buffer,
+  request: string | null,
+) => void;
 
 /** The kinds of `Deliver`. */
 export const DELIVERY = {
