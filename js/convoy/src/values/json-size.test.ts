@@ -45,6 +45,22 @@ describe('the size of JSON text', () => {
     expect(jsonSize(laughs, 10_000)).toBe(Number.POSITIVE_INFINITY);
   });
 
+  it('makes nothing of many bytes: their toJSON is an array of numbers', () => {
+    let made = 0;
+    class Bytes extends Uint8Array {
+      toJSON() {
+        made += 1;
+        return [...this];
+      }
+    }
+    expect(jsonSize(new Bytes(1_000), 1_000)).toBe(Number.POSITIVE_INFINITY);
+    expect(made).toBe(0);
+    expect(jsonSize(new Bytes([1, 20]), 1_000)).toBe(bytes(new Bytes([1, 20])));
+    for (const some of [new Uint8Array(20), Buffer.alloc(20), new DataView(new ArrayBuffer(20))]) {
+      expect(jsonSize(some, 1_000)).toBe(bytes(some));
+    }
+  });
+
   it('leaves what contains itself to those who refuse it', () => {
     const round: { me?: unknown } = {};
     round.me = round;

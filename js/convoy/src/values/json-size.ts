@@ -59,12 +59,21 @@ class Meter {
       this.#deep = true;
       return;
     }
+    if (ArrayBuffer.isView(value) && this.#isOverWith(value)) return;
     const { toJSON } = value as { readonly toJSON?: unknown };
     if (typeof toJSON === 'function') this.#add(toJSON.call(value), depth + 1);
     else if (Array.isArray(value)) {
       this.#count(2 + Math.max(0, value.length - 1));
       for (let at = 0; at < value.length && !this.#isDone; at++) this.#add(value[at], depth + 1);
     } else this.#addKeys(value as Record<string, unknown>, depth);
+  }
+
+  /** Whether there are too many elements in it whatever they are; to make their text, or to look at each, takes memory. */
+  #isOverWith(view: ArrayBufferView): boolean {
+    const { BYTES_PER_ELEMENT: each = Number.POSITIVE_INFINITY } = view as { readonly BYTES_PER_ELEMENT?: number };
+    // A digit and a comma.
+    if (this.#size + (view.byteLength / each) * 2 > this.#most) this.#over = true;
+    return this.#over;
   }
 
   #addKeys(value: Record<string, unknown>, depth: number): void {
