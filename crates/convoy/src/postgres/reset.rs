@@ -19,27 +19,31 @@ impl Session {
             self.add_end(&mut script, how);
             script
         };
-        self.run_script(script).await.map(drop)
+        let ended = self.run_script(script).await.map(drop);
+        self.tainted |= ended.is_err();
+        ended
     }
 
     /// Adds the end of such a transaction in a session of ours.
     pub(super) fn add_end(&mut self, script: &mut Script, how: &'static str) {
         script.ended(how);
         if !self.mistakes.has(Mistake::KeepSession) {
-            script.clean(how, std::mem::replace(&mut self.reset_prepared, true));
+            let raw_failed = std::mem::take(&mut self.raw_failed);
+            script.clean(how, raw_failed, std::mem::replace(&mut self.reset_prepared, true));
         }
     }
 
     /// Runs statements in one message, and gives the rows of the one that is asked for.
     ///
-    /// An error before the transaction has ended is the error of all of them. One that
-    /// comes later says nothing about the transaction: the session is not used again.
+    /// An error before the transaction has ended is the error of all of them; it stays open,
+    /// unless it is its end that failed. One that comes later says nothing about the
+    /// transaction: the session is not used again.
     pub(super) async fn run_script(&mut self, script: Script) -> Result<Vec<PgRow>, DbError> {
         let Script { sql, rows: rows_of, end, .. } = script;
         let (text, _) = sql.into_parts();
         let (mut rows, mut last, mut done) = (Vec::new(), None, 0);
         let mut results = self.connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(text)));
-        let failed = loop {
+        let mut failed = loop {
             match results.try_next().await {
                 Ok(Some(Either::Left(_))) => done += 1,
                 Ok(Some(Either::Right(row))) if Some(done) == rows_of => rows.push(row),
@@ -50,9 +54,13 @@ impl Session {
         };
         drop(results);
         let Some(end) = end else { return failed.map_or(Ok(rows), |error| Err(error.into())) };
+        // It is open still, and its end is to be asked for.
+        if let Some(error) = failed.take_if(|_| done < end) {
+            return Err(error.into());
+        }
         self.ran_raw = false;
         match failed {
-            Some(error) if done <= end => {
+            Some(error) if done == end => {
                 self.tainted = true;
                 Err(error.into())
             }

@@ -35,6 +35,8 @@ pub struct Session {
     pub(super) reset_prepared: bool,
     /// A statement of the user's own has run in the present transaction.
     pub(super) ran_raw: bool,
+    /// One of those has failed: it may still be prepared.
+    pub(super) raw_failed: bool,
     /// It is not to be used again: what is in it is no longer known.
     pub tainted: bool,
     /// The pool's, when it was opened.
@@ -53,6 +55,7 @@ impl Session {
             names: 0,
             reset_prepared: false,
             ran_raw: false,
+            raw_failed: false,
             tainted: false,
             generation: 0,
             mistakes: Mistakes::default(),
@@ -138,10 +141,7 @@ impl Session {
     /// It may write where `logged`.
     pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
         let result = self.run_raw(raw, logged, None).await.map_err(DbError::of_raw);
-        // One that is lent forgets all it has prepared as its transaction ends.
-        if result.is_err() && self.setup.is_none() {
-            self.tainted = true;
-        }
+        self.raw_failed |= result.is_err();
         result
     }
 
@@ -149,8 +149,17 @@ impl Session {
     /// session of ours.
     pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
+        let reset_prepared = self.reset_prepared;
         let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::of_raw);
-        self.tainted |= result.is_err();
+        if result.as_ref().is_err_and(|error| !error.connection_lost()) {
+            // What was to follow in the same message was not run.
+            (self.raw_failed, self.reset_prepared) = (true, reset_prepared);
+            if self.ran_raw
+                && let Err(error) = self.end_clean("rollback").await
+            {
+                tracing::debug!(cause = %error, "a rollback was not answered");
+            }
+        }
         result
     }
 
@@ -161,6 +170,7 @@ impl Session {
             Err(error) if error.connection_lost() => return Err(error),
             Err(error) => {
                 tracing::debug!(cause = %error.cause(), "what a raw statement reads cannot be found out");
+                self.raw_failed = true;
                 RawReads::Everything
             }
             Ok(reads) => reads,

@@ -64,11 +64,16 @@ impl Script {
     /// there, after the transaction they were in has ended. The last statement tells how many
     /// statements the driver has prepared now, and how many others are. The first time it is
     /// prepared, unless it `is_prepared`.
-    pub fn clean(&mut self, how: &'static str, is_prepared: bool) {
+    ///
+    /// Where one of those statements has failed, it may have stayed prepared.
+    pub fn clean(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
         if how == "commit" {
             self.all(&RESET);
         }
         self.then(FORGET_NUMBERS);
+        if raw_failed {
+            self.then(FORGET_RAW);
+        }
         if !is_prepared {
             self.then("prepare convoy_reset as ").push(UNLOCK_AND_COUNT);
         }
@@ -126,6 +131,17 @@ const UNLOCK: [&str; 2] = [
   end loop;
 end $$",
 ];
+
+/// Forgets what we have prepared by PREPARE, but for what resets the session. What users
+/// have prepared is counted, and ends the session.
+const FORGET_RAW: &str = "do $$ declare prepared text; begin
+  for prepared in
+    select name from pg_catalog.pg_prepared_statements
+    where from_sql and pg_catalog.starts_with(name, 'convoy_') and name <> 'convoy_reset'
+  loop
+    execute pg_catalog.format('deallocate %I', prepared);
+  end loop;
+end $$";
 
 /// The same in a session of ours, where the statements of the driver stay prepared: tells
 /// how many they are, and how many others there are. It is prepared, by the name that it

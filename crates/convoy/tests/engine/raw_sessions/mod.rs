@@ -285,6 +285,53 @@ async fn a_query_cannot_make_the_next_one_write() {
     app.engine.close().await;
 }
 
+/// Statements that fail: as they are prepared, given their values, run, or committed.
+const FAILING: [&str; 7] = [
+    "select 'x'::int",
+    "select no_such_column",
+    "select from where",
+    "select 1 / count(*) from messages where false",
+    "select set_config('app.user', 'ann', false), pg_advisory_lock(7), run('prepare mine as select 1'), 1 / 0",
+    "select run('insert into unique_numbers values (1)')",
+    "select run('insert into checked_late values (1)')",
+];
+
+/// Anyone may send a value that its type does not take, and opening a connection takes
+/// longer than most calls do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_fails_costs_no_connection_and_leaves_nothing() {
+    let db = TestDb::new().await;
+    let app = serve(&db, one_connection()).await;
+    let mut psql = db.psql().await;
+    psql.run(LEAKS).await;
+    psql.run(
+        "create table unique_numbers (n int unique); insert into unique_numbers values (1);
+         create table checked_late (n int references unique_numbers (n) deferrable initially deferred);
+         create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+         create constraint trigger late after insert on checked_late deferrable initially deferred
+         for each row execute function refuse()",
+    )
+    .await;
+    found(&app).await;
+    let clean = found(&app).await;
+    let sessions = "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'convoy' and pid <> pg_backend_pid()";
+    for sql in FAILING {
+        // Those that commit, or prepare something themselves, may cost it.
+        let costs = sql.contains("checked_late") || sql.contains("mine");
+        for (kind, function) in KINDS {
+            let before = psql.column(sessions).await;
+            for _ in 0..3 {
+                let failed = send(&app, kind, function, &json!({ "sql": sql })).await;
+                assert!(failed.is_string(), "{sql}, {function}: {failed}");
+                assert_eq!(found(&app).await, clean, "{sql} is left by {function}");
+            }
+            assert!(costs || psql.column(sessions).await == before, "{sql}, {function}: another session");
+        }
+    }
+    app.engine.close().await;
+}
+
 /// The number that a transaction took is not given back, but nobody else is told it.
 async fn no_number_stays(db: &TestDb, app: &App) {
     db.psql().await.run("create sequence numbers start 41").await;
