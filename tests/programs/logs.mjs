@@ -8,6 +8,7 @@ const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 const functions = {
   list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
+  ask: query({ input: { text: z.string() }, handler: (ctx, { text }) => ctx.db.raw({ text }) }),
   fail: mutation({
     input: { size: z.number() },
     handler: (_ctx, { size }) => {

@@ -214,7 +214,7 @@ impl DbError {
                 let hint = "grant it to the role in DATABASE_URL; at its next start Convoy lists the missing grants";
                 Failure::internal(context, &format!("{}: {hint}", self.cause()))
             }
-            DbError::Other(source) => Failure::internal(context, source),
+            DbError::Other(_) => Failure::internal(context, &self.cause()),
             DbError::Row(_) => Failure::internal(context, self),
         }
     }
