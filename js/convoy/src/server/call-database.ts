@@ -13,6 +13,7 @@ import { DevWarnings } from './dev-warnings.js';
 import type { Document } from './documents.js';
 import { assertNumberField, incrementBase, numberAt } from './fields.js';
 import type { FunctionKind } from './functions.js';
+import type { LossyValues } from './lossy-values.js';
 import type { InsertOperation, ReadOperation, WriteOperation } from './operations.js';
 import type { Program, Table } from './program.js';
 import { invalid, say } from './refusals.js';
@@ -37,9 +38,13 @@ export interface CallDatabaseOptions {
  */
 type Manner = 'plain' | 'write' | 'whole';
 
+/** What the call of `db` has read that JavaScript cannot hold; `null` where that is nothing. */
+export let lossyOf: (db: CallDatabase) => LossyValues | null;
+
 /** The running form of `Database`; the types are checked where `ctx.db` is typed. */
 export class CallDatabase implements ScanSource {
-  readonly call: Call;
+  /** Shared with the database that `createContext` is given, so that it must be out of reach of code that knows it. */
+  readonly #call: Call;
   /** `null` outside of development. */
   readonly warnings: DevWarnings | null;
   readonly #program: Program;
@@ -47,8 +52,12 @@ export class CallDatabase implements ScanSource {
   readonly #kind: FunctionKind;
   readonly #functionName: string | null;
 
+  static {
+    lossyOf = (db) => db.#call.lossy;
+  }
+
   constructor(call: Call, program: Program, options: CallDatabaseOptions = {}) {
-    this.call = call;
+    this.#call = call;
     this.#program = program;
     this.#scope = options.scope ?? call.root;
     this.#kind = options.kind ?? call.kind;
@@ -78,14 +87,14 @@ export class CallDatabase implements ScanSource {
   raw(query: unknown, options: unknown = {}): Promise<unknown[]> {
     const reads = this.#kind === 'query';
     // The session of a query does not write anyway.
-    const readOnly = reads && this.call.kind !== 'query' ? ({ readOnly: true } as const) : {};
+    const readOnly = reads && this.#call.kind !== 'query' ? ({ readOnly: true } as const) : {};
     return this.#issue(reads ? 'plain' : 'write', () => {
       const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
       return (scope) => {
         // A statement of the user's own may write whatever it likes.
-        if (!reads) this.call.documents.forgetAll();
-        return this.call.issue(scope, operation, (rows) => {
-          if (!reads) this.call.documents.forgetAll();
+        if (!reads) this.#call.documents.forgetAll();
+        return this.#call.issue(scope, operation, (rows) => {
+          if (!reads) this.#call.documents.forgetAll();
           return rows as unknown[];
         });
       };
@@ -94,11 +103,14 @@ export class CallDatabase implements ScanSource {
 
   transaction(fn: unknown): Promise<unknown> {
     if (typeof fn !== 'function') {
-      return this.call.refuse(this.#scope, invalid('transaction() takes a function: transaction(async (tx) => { … })'));
+      return this.#call.refuse(
+        this.#scope,
+        invalid('transaction() takes a function: transaction(async (tx) => { … })'),
+      );
     }
     const options = { kind: this.#kind, functionName: this.#functionName };
-    return this.call.transaction((scope) => {
-      return fn(new CallDatabase(this.call, this.#program, { ...options, scope })) as unknown;
+    return this.#call.transaction((scope) => {
+      return fn(new CallDatabase(this.#call, this.#program, { ...options, scope })) as unknown;
     }, this.#scope);
   }
 
@@ -106,7 +118,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue(this.#holds(tableName) ? 'plain' : 'write', () => {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
-      const doc = storedDocument(table, input, null, this.call.lossy);
+      const doc = storedDocument(table, input, null, this.#call.lossy);
       this.warnings?.stripped(table, input);
       return (scope) => this.#store(scope, table, [doc])[0] as Promise<string>;
     });
@@ -117,7 +129,7 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
-      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.call.lossy));
+      const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.#call.lossy));
       if (this.warnings !== null) for (const input of inputs as unknown[]) this.warnings.stripped(table, input);
       return (scope) => Promise.all(this.#store(scope, table, documents));
     });
@@ -186,46 +198,46 @@ export class CallDatabase implements ScanSource {
         for (const document of found) this.#arrived(scope, table, document);
         return found;
       };
-      return this.call.issue(scope, operation, (answer) => finish(answer, receive));
+      return this.#call.issue(scope, operation, (answer) => finish(answer, receive));
     });
   }
 
   /** Whether an insert into the table waits for the next operation, and so cannot fail by itself. */
   #holds(tableName: string): boolean {
-    return this.call.transactional && this.#program.holdsInserts.has(tableName);
+    return this.#call.transactional && this.#program.holdsInserts.has(tableName);
   }
 
   #store(scope: Scope, table: Table, documents: readonly object[]): Promise<string>[] {
     if (documents.length === 0) return [];
-    const uuids = this.call.engine.mintIds(documents.length);
-    const holds = !this.call.over && this.#holds(table.name);
+    const uuids = this.#call.engine.mintIds(documents.length);
+    const holds = !this.#call.over && this.#holds(table.name);
     return documents.map((doc, place) => {
       const uuid = uuids[place];
       if (uuid === undefined) throw new Error('The engine made too few ids.');
       const id = formatId(table.name, uuid);
       const operation: InsertOperation = { op: 'insert', table: table.name, id: uuid, doc };
-      if (!holds) return this.call.issue(scope, operation, () => id);
-      this.call.hold(scope, operation);
+      if (!holds) return this.#call.issue(scope, operation, () => id);
+      this.#call.hold(scope, operation);
       return Promise.resolve(id);
     });
   }
 
   /** Reads a document behind the writes to it that were issued before. */
   #read(scope: Scope, target: Target): Promise<Document | null> {
-    const { documents } = this.call;
+    const { documents } = this.#call;
     if (!documents.areWritten) return this.#readNow(scope, target);
     return scope.track(documents.afterWrites([target.id], () => this.#readNow(scope, target)));
   }
 
   #readNow(scope: Scope, { table, uuid }: Target): Promise<Document | null> {
-    return this.call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
+    return this.#call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
       document === null ? null : this.#arrived(scope, table, document as Document),
     );
   }
 
   /** The document as this call knows it; read where it does not. Waits for nothing where it does. */
   #current(scope: Scope, target: Target): Document | Promise<Document | null> {
-    return this.call.documents.known(target.id) ?? this.#readNow(scope, target);
+    return this.#call.documents.known(target.id) ?? this.#readNow(scope, target);
   }
 
   async #patch(scope: Scope, target: Target, changes: object): Promise<Document | null> {
@@ -233,7 +245,7 @@ export class CallDatabase implements ScanSource {
     const current = known instanceof Promise ? await known : known;
     if (current === null) return null;
     this.warnings?.stripped(target.table, changes);
-    const { set, unset } = storedChanges(target.table, current, changes, this.call.lossy);
+    const { set, unset } = storedChanges(target.table, current, changes, this.#call.lossy);
     if (Object.keys(set).length === 0 && unset.length === 0) return this.#readNow(scope, target);
     return this.#write(scope, target, { op: 'patch', table: target.table.name, id: target.uuid, set, unset });
   }
@@ -246,7 +258,7 @@ export class CallDatabase implements ScanSource {
       identity = known instanceof Promise ? await known : known;
     }
     if (identity === null) return null;
-    const doc = storedDocument(target.table, input, identity, this.call.lossy);
+    const doc = storedDocument(target.table, input, identity, this.#call.lossy);
     this.warnings?.stripped(target.table, input);
     return this.#write(scope, target, { op: 'replace', table: target.table.name, id: target.uuid, doc });
   }
@@ -272,15 +284,15 @@ export class CallDatabase implements ScanSource {
   }
 
   #write(scope: Scope, target: Target, operation: WriteOperation): Promise<Document | null> {
-    this.call.documents.forget(target.id);
-    return this.call.issue(scope, operation, (document) =>
+    this.#call.documents.forget(target.id);
+    return this.#call.issue(scope, operation, (document) =>
       document === null ? null : this.#arrived(scope, target.table, document as Document),
     );
   }
 
   #delete(scope: Scope, { table, uuid, id }: Target): Promise<boolean> {
-    return this.call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (gone) => {
-      this.call.documents.forget(id);
+    return this.#call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (gone) => {
+      this.#call.documents.forget(id);
       return gone === true;
     });
   }
@@ -288,14 +300,14 @@ export class CallDatabase implements ScanSource {
   /** A document just read: filled, and remembered where later reads of this call will give the same. */
   #arrived(scope: Scope, table: Table, document: Document): Document {
     table.fill?.(document);
-    const lasts = this.call.kind !== 'query' && !scope.ended && (this.call.transactional || scope.parent !== null);
-    if (lasts) this.call.documents.remember(document);
+    const lasts = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
+    if (lasts) this.#call.documents.remember(document);
     return document;
   }
 
   /** Runs `write` when no earlier write to the same documents is under way. */
   #inOrder<T>(targets: readonly Target[], write: () => Promise<T>): Promise<T> {
-    return this.call.documents.inOrder(
+    return this.#call.documents.inOrder(
       targets.map(({ id }) => id),
       write,
     );
@@ -308,18 +320,18 @@ export class CallDatabase implements ScanSource {
   #issue<T>(manner: Manner, check: () => (scope: Scope) => Promise<T>): Promise<T> {
     let scope = this.#scope;
     try {
-      scope = this.call.scopeOf(scope);
+      scope = this.#call.scopeOf(scope);
       return this.#inTurn(scope, manner, check());
     } catch (error) {
-      return this.call.refuse(scope, error);
+      return this.#call.refuse(scope, error);
     }
   }
 
   #inTurn<T>(scope: Scope, manner: Manner, operation: (scope: Scope) => Promise<T>): Promise<T> {
-    if (manner === 'whole' && !this.call.transactional && scope.parent === null) {
-      return this.call.transaction(operation, scope);
+    if (manner === 'whole' && !this.#call.transactional && scope.parent === null) {
+      return this.#call.transaction(operation, scope);
     }
-    const work = this.call.within(scope, () => operation(scope));
+    const work = this.#call.within(scope, () => operation(scope));
     return manner === 'plain' ? work : scope.watch(scope.track(work));
   }
 

@@ -56,6 +56,11 @@ function know(name: string, ...objects: object[]): void {
   }
 }
 
+/** The objects that another one holds where everyone can reach them. */
+function objectsOf(object: object): object[] {
+  return Object.values(object).filter((value) => typeof value === 'object' && value !== null);
+}
+
 /** An object of a built-in class that says it is a plain one, with nothing in it. */
 function disguised<T extends object>(object: T): T {
   return Object.setPrototypeOf(object, Object.prototype);
@@ -64,7 +69,7 @@ function disguised<T extends object>(object: T): T {
 const createContext: CreateContext = (req, base) => {
   const name = String(req.headers.authorization);
   const user = users.get(name) as { role: string; tags: string[]; team: object };
-  know(name, user, user.tags, user.team, base, ...Object.values(base as object));
+  know(name, user, user.tags, user.team, base, ...Object.values(base as object), ...objectsOf(base.db));
   local.enterWith(name);
   Object.assign(executionAsyncResource(), { [hidden]: name });
   const once = { x: 1 };
@@ -180,6 +185,7 @@ const BLIND: Record<string, Way> = {
     nameOf.get(Object.getOwnPropertyDescriptor(ctx, 'user')?.value) ?? null,
   'a WeakMap, asked for what was spread': (ctx) => nameOf.get({ ...ctx, name: null }.user) ?? null,
   'a WeakMap, asked for the database': (ctx) => nameOf.get(ctx.db) ?? null,
+  'a WeakMap, asked for what the database holds': (ctx) => objectsOf(ctx.db).map((held) => nameOf.get(held) ?? null),
   'a WeakMap, asked for functions of the base': (ctx) =>
     ['now', 'runQuery', 'runMutation', 'runAction'].map((part) => nameOf.get(ctx[part]) ?? null),
   'a WeakMap, asked by a function it calls': (ctx) => ctx.runQuery({ name: 'known' }),
@@ -207,8 +213,8 @@ const NOT_APART = new Set([
   'structuredClone()',
   'serialize()',
   'postMessage()',
-  'the message of deepStrictEqual()',
   'inspect() of slots',
+  'a WeakMap, asked for what the database holds',
   'an async context',
 ]);
 

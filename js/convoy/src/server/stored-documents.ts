@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { sql } from '../sql/index.js';
 import { formatId } from '../values/ids.js';
-import type { CallDatabase } from './call-database.js';
+import { type CallDatabase, lossyOf } from './call-database.js';
 import type { Document } from './documents.js';
 import { type AnyConvoyFunction, internalAction } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
@@ -123,7 +123,7 @@ async function check(db: CallDatabase, table: Table, ids: readonly string[]): Pr
     data: unknown;
   }[];
   const found = new Findings(table);
-  for (const { id, data } of rows) found.add(formatId(table.name, id), data, db.call.lossy);
+  for (const { id, data } of rows) found.add(formatId(table.name, id), data, lossyOf(db));
   return found.checked;
 }
 
