@@ -313,7 +313,29 @@ it('a member that is fixed is described as it is', async () => {
   });
   const request = JSON.stringify({ method: 'POST', url: '/', headers: {} });
   const flags = { writable: false, enumerable: true, configurable: false };
-  expect(await call('fn', {}, request)).toMatchObject({ body: [flags, true, 'a'], seen: { user: '!{"role":"a"}' } });
+  expect(await call('fn', {}, request)).toMatchObject({ body: [flags, true, 'a'], seen: { user: '=#{"role":"a"}' } });
+});
+
+it('values are told apart by how they and their members are fixed', async () => {
+  const forms: ((base: object) => object)[] = [
+    (base) => ({ ...base, user: { role: 'a' } }),
+    (base) => ({ ...base, user: Object.freeze({ role: 'a' }) }),
+    ...[
+      { writable: true, configurable: false },
+      { writable: false, configurable: true },
+      { writable: false, configurable: false },
+    ].map((flags) => (base: object) => {
+      return Object.defineProperty({ ...base }, 'user', { value: { role: 'a' }, enumerable: true, ...flags });
+    }),
+  ];
+  const texts = await Promise.all(
+    forms.map(async (form) => {
+      const functions = { fn: query({ handler: (ctx: Ctx) => ctx.user.role }) };
+      const { call } = hostOf({ schema: defineSchema({}), functions, createContext: (_req, base) => form(base) });
+      return (await call('fn', {}, JSON.stringify({ method: 'POST', url: '/', headers: {} }))).seen?.user;
+    }),
+  );
+  expect(new Set(texts).size).toBe(forms.length);
 });
 
 it('captureStackTrace() onto a context tells nothing of it', async () => {

@@ -241,8 +241,8 @@ function textOf(context: object, name: string): string | null {
   if (property === undefined) return ABSENT;
   if (!('value' in property) || property.enumerable !== true) return null;
   const text = canonicalText(property.value);
-  // A handler can find out that a value is fixed.
-  return text === null || (property.writable && property.configurable) ? text : `!${text}`;
+  // A handler can find out how a value is fixed. No text of a value begins with these signs.
+  return text === null ? null : `${property.writable ? '' : '='}${property.configurable ? '' : '#'}${text}`;
 }
 
 /** Symbols, what JSON in UTF-8 cannot carry, and what would be taken for one of our own names. */
