@@ -21,8 +21,10 @@ use crate::supervise::Part;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(2);
 
-/// How long callers who may differ wait for a run that would show whether they do.
+/// How long callers wait for a run in the name of another, at least, and how many times
+/// as long as the run before took.
 const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE_FACTOR: u32 = 3;
 
 /// A query that so many times in a row was hit again by the time its run ended
 /// from then on rests so many times as long as a run takes: those who write all
@@ -129,16 +131,16 @@ impl Live {
         }
     }
 
-    /// Runs a query. Where it is not known yet who may share it, those who are not
-    /// like its caller do not wait for long.
+    /// Runs a query. Those it serves who are not like its caller do not wait for much
+    /// longer than it usually takes.
     async fn run_for_all(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> Outcome {
-        let guesses = ticket.guesses;
+        let (may_part, patience) = (ticket.may_part, PATIENCE.max(ticket.took * PATIENCE_FACTOR));
         let run = self.run_once(id, ticket);
-        if !guesses {
+        if !may_part {
             return run.await;
         }
         let mut run = std::pin::pin!(run);
-        match tokio::time::timeout(PATIENCE, &mut run).await {
+        match tokio::time::timeout(patience, &mut run).await {
             Ok(outcome) => outcome,
             Err(_slow) => {
                 self.with(|registry| registry.part(id, Instant::now()));

@@ -1,8 +1,9 @@
 //! One caller for whom a query cannot be run does not keep the others from their
-//! answers: neither where its runs take for ever, nor where they end their host.
+//! answers: neither where its runs take for ever, nor where they end their host;
+//! neither from the first answer, nor from those after a change.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use convoy_testkit::{App, Functions, Session, TestDb};
@@ -28,6 +29,11 @@ enum Bad {
 /// Serves a query that anyone might share, as nothing is known of it before it has
 /// run; `runs` counts those of the bad caller.
 async fn serve(db: &TestDb, bad: Bad, mistakes: Value, runs: Arc<AtomicUsize>) -> App {
+    serve_turning(db, bad, mistakes, runs, Arc::new(AtomicBool::new(true))).await
+}
+
+/// The same, where the bad caller is bad only from when `is_bad` says so.
+async fn serve_turning(db: &TestDb, bad: Bad, mistakes: Value, runs: Arc<AtomicUsize>, is_bad: Arc<AtomicBool>) -> App {
     let limits = json!({ "queryMs": LIMIT.as_millis() as u64 });
     let app = db.app_with(json!({ "mistakes": mistakes, "limits": limits }), tables(), Functions::new()).await;
     let program = functions()
@@ -38,9 +44,9 @@ async fn serve(db: &TestDb, bad: Bad, mistakes: Value, runs: Arc<AtomicUsize>) -
             Ok(Value::Null)
         })
         .query("messages.cold", move |ctx, input| {
-            let runs = runs.clone();
+            let (runs, is_bad) = (runs.clone(), is_bad.load(Ordering::Relaxed));
             async move {
-                if user(&ctx) == "bad" {
+                if is_bad && user(&ctx) == "bad" {
                     runs.fetch_add(1, Ordering::Relaxed);
                     match bad {
                         Bad::NeverEnds => std::future::pending().await,
@@ -123,6 +129,53 @@ async fn a_caller_whose_runs_end_their_host_keeps_nobody_from_an_answer() {
 async fn control_waiting_for_the_first_run_is_found() {
     for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
         let Held { failures, .. } = play(bad, json!(["waitForTheFirst"])).await;
+        assert!(failures > 0, "nobody noticed");
+    }
+}
+
+/// What becomes of the honest ones after a change, where the bad caller's runs have
+/// gone well before.
+async fn turn(bad: Bad, mistakes: Value) -> Held {
+    let db = TestDb::new().await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let is_bad = Arc::new(AtomicBool::new(false));
+    let app = serve_turning(&db, bad, mistakes, runs.clone(), is_bad.clone()).await;
+    let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": "w" } }]);
+    let users = (0..BAD).map(|_| "bad".to_owned()).chain((0..12).map(|at| format!("user{at}")));
+    let mut sessions = Vec::new();
+    for user in users {
+        let mut session: Session = bearing(&app, &user, None, None).live(query.clone()).await;
+        session.until(0, |list| bodies(list).is_empty()).await;
+        sessions.push(session);
+    }
+    is_bad.store(true, Ordering::Relaxed);
+    let wrote = Instant::now();
+    db.psql().await.run(r#"insert into messages (data) values ('{"channel": "w", "n": 1, "body": "news"}')"#).await;
+    let mut failures = 0;
+    for session in &mut sessions[BAD..] {
+        session.until(0, |list| bodies(list).len() == 1).await;
+        failures += usize::from(session.answers().told.iter().any(|message| message["type"] == "error"));
+    }
+    let longest = wrote.elapsed();
+    assert!(runs.load(Ordering::Relaxed) > 0, "the run was made for the bad caller first");
+    say(&format!("after a change honest callers waited {longest:?} at most, {failures} were told of a failure"));
+    app.engine.close().await;
+    Held { longest, failures }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_whose_runs_turn_bad_keeps_nobody_from_the_next_answer() {
+    for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
+        let Held { longest, failures } = turn(bad, json!([])).await;
+        assert_eq!(failures, 0);
+        assert!(longest < LIMIT, "{longest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_waiting_for_a_caller_whose_runs_turn_bad_is_found() {
+    for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
+        let Held { failures, .. } = turn(bad, json!(["waitForTheFirst"])).await;
         assert!(failures > 0, "nobody noticed");
     }
 }

@@ -178,12 +178,12 @@ impl Registry {
         }
     }
 
-    /// A query that was to show who may share it has failed for its caller, or takes
-    /// long: those who are not like its caller are served by another from here on,
-    /// which takes over the guess. So they are not told of that failure, and of all
-    /// callers in whose names nothing runs each is waited for once.
+    /// A query has failed for its caller, or takes long: those who are not like its
+    /// caller are served by another from here on, which takes its place. So they are
+    /// not told of that failure, and of all callers in whose names nothing runs each is
+    /// waited for once.
     pub fn part(&mut self, id: QueryId, now: Instant) {
-        let Some(query) = self.queries.get_mut(&id).filter(|query| query.guessed) else { return };
+        let Some(query) = self.queries.get_mut(&id).filter(|query| query.may_part()) else { return };
         let runner = query.runner.and_then(|runner| self.sessions.get(&runner));
         let (Some(topic), Some(runner)) = (query.topic().cloned(), runner) else { return };
         let is_other =
@@ -198,12 +198,21 @@ impl Registry {
             query.members.remove(member);
         }
         // It stays off the list until it has run: who comes now is not kept waiting.
-        let guess = std::mem::replace(&mut query.share, own);
-        self.variants.unlist(&topic, &guess, id);
+        let share = std::mem::replace(&mut query.share, own);
+        let (guessed, parted, took) = (query.guessed, query.parted + 1, query.took);
+        let (covered, pending) = (query.covered, query.pending);
+        self.variants.unlist(&topic, &share, id);
         if leaving.is_empty() {
             return;
         }
-        let other = self.create(topic, guess);
+        let other = self.create(topic, share);
+        if let Some(other) = self.queries.get_mut(&other) {
+            (other.guessed, other.parted, other.took) = (guessed, parted, took);
+            // What the answer lacks that they hold, they still lack.
+            if !guessed {
+                (other.covered, other.pending) = (covered, pending.or(other.pending));
+            }
+        }
         for (session, member) in leaving {
             let Some(open) = self.sessions.get_mut(&session) else { continue };
             open.dirty.remove(&member);

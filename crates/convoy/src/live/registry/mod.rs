@@ -112,8 +112,10 @@ pub struct Ticket {
     pub members: usize,
     /// Which run of its query it is.
     pub run: u64,
-    /// Whether it is the first that may tell who shares its result.
-    pub guesses: bool,
+    /// Whether those served may be parted from this caller, where the run takes long.
+    pub may_part: bool,
+    /// How long a run of it has taken before.
+    pub took: Duration,
 }
 
 /// How a run ended.
@@ -220,7 +222,8 @@ impl Registry {
             before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
             members: query.members.len(),
             run: query.runs,
-            guesses: query.guessed && matches!(query.what, What::Topic(_)),
+            may_part: query.may_part(),
+            took: query.took,
         })
     }
 
@@ -236,7 +239,8 @@ impl Registry {
         }
         let guessed = query.guessed;
         if let Some(share) = share {
-            query.guessed = false;
+            (query.guessed, query.parted) = (false, 0);
+            query.took = now.saturating_duration_since(began);
             let by_first = query.runs > 1 && self.mistakes.has(Mistake::ShareByFirstRun);
             if !by_first && (guessed || share != query.share) {
                 self.reshare(id, share, ticket.runner, now);

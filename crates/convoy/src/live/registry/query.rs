@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::history::Place;
 use super::session::Known;
@@ -54,6 +54,9 @@ pub enum Phase {
 /// One query of one session.
 pub type Member = (SessionId, ClientId);
 
+/// How many callers a query is parted from in a row, once it has been run.
+const MOST_PARTED: u32 = 4;
+
 /// A live query.
 #[derive(Debug)]
 pub struct Query {
@@ -70,6 +73,10 @@ pub struct Query {
     pub share: Share,
     /// Whether it still is one: no function has said yet what it looks at.
     pub guessed: bool,
+    /// How long the last run took whose function was heard.
+    pub took: Duration,
+    /// How many callers were parted from it since one was.
+    pub parted: u32,
     pub members: HashSet<Member>,
     /// The session whose caller its runs are made for.
     pub runner: Option<SessionId>,
@@ -101,6 +108,8 @@ impl Query {
             is_told: false,
             share,
             guessed: true,
+            took: Duration::ZERO,
+            parted: 0,
             members: HashSet::new(),
             runner: None,
             tried: Vec::new(),
@@ -125,6 +134,13 @@ impl Query {
             What::Topic(topic) => Some(topic),
             What::Gate(_) => None,
         }
+    }
+
+    /// Whether those it serves may be parted from its caller. While it is a guess who
+    /// they are, from every caller; later only from a few, because what fails for many
+    /// in a row fails because of the query.
+    pub fn may_part(&self) -> bool {
+        !self.is_gate() && (self.guessed || (self.share != Share::Nobody && self.parted < MOST_PARTED))
     }
 
     /// The latest moment of which it is certain that the answer was true. `fed`:

@@ -247,11 +247,15 @@ fn one_caller_in_whose_name_nothing_runs_does_not_keep_the_others_from_an_answer
 
 /// A run that gives nothing, for a reason that may be its caller's.
 fn fail(world: &mut World, id: QueryId, ticket: &Ticket) -> Next {
+    fail_for(world, id, ticket, true)
+}
+
+fn fail_for(world: &mut World, id: QueryId, ticket: &Ticket, suspect: bool) -> Next {
     let failure = Failure::new(Code::Timeout, "it took too long");
     let made = Made { ts: 0, position: "p".into() };
     let answer = Arc::new(Answer::new("f", Err(failure), made, None));
     let now = world.now();
-    world.registry.finish(id, ticket, Ended { reads: ReadSet::default(), answer, share: None, suspect: true }, now)
+    world.registry.finish(id, ticket, Ended { reads: ReadSet::default(), answer, share: None, suspect }, now)
 }
 
 /// A session of this user, whose context says who they are and that they are a guest.
@@ -276,7 +280,7 @@ fn a_first_run_that_fails_is_its_callers_failure_and_the_others_run_at_once() {
     let honest = ["ann", "bob"].map(|user| join(&mut world, user));
     assert_eq!(world.queued(), Vec::<QueryId>::new(), "all wait for one run");
     let ticket = world.begin(id);
-    assert!(ticket.guesses);
+    assert!(ticket.may_part);
     fail(&mut world, id, &ticket);
     let [others] = world.queued()[..] else { panic!("one run for the others") };
     for client in [bad, more[0], more[1]] {
@@ -326,24 +330,53 @@ fn a_first_run_that_takes_long_keeps_only_its_caller_waiting() {
 }
 
 #[test]
-fn a_run_that_has_told_who_shares_parts_from_nobody() {
+fn a_later_run_that_fails_or_takes_long_is_its_callers_alone_too() {
+    for is_slow in [false, true] {
+        let mut world = World::new();
+        let bad = join(&mut world, "bad");
+        let [id] = world.queued()[..] else { panic!("one query") };
+        let ann = join(&mut world, "ann");
+        world.run(id, "1", "t");
+        assert_eq!((world.told(bad), world.told(ann)), (vec!["1 1".to_owned()], vec!["1 1".to_owned()]));
+        world.change("t");
+        world.queued();
+        let ticket = world.begin(id);
+        assert_eq!((ticket.caller.as_deref(), ticket.may_part), (Some("bad"), true));
+        if is_slow {
+            let now = world.now();
+            world.registry.part(id, now);
+        } else {
+            fail(&mut world, id, &ticket);
+        }
+        let [other] = world.queued()[..] else { panic!("one for the others") };
+        assert_eq!(world.told(ann), Vec::<String>::new(), "it is not her failure");
+        world.run(other, "2", "t");
+        assert_eq!(world.told(ann), ["1 2"]);
+    }
+}
+
+#[test]
+fn what_fails_for_one_caller_after_the_other_fails_for_all() {
     let mut world = World::new();
-    let ann = join(&mut world, "ann");
-    let [id] = world.queued()[..] else { panic!("one query") };
-    let clients = [ann, join(&mut world, "bob")];
+    let first = join(&mut world, "0");
+    let [mut id] = world.queued()[..] else { panic!("one query") };
+    let clients: Vec<_> = std::iter::once(first).chain((1..9).map(|n| join(&mut world, &n.to_string()))).collect();
     world.run(id, "1", "t");
     world.change("t");
     world.queued();
-    let ticket = world.begin(id);
-    assert!(!ticket.guesses);
-    let now = world.now();
-    world.registry.part(id, now);
-    fail(&mut world, id, &ticket);
-    assert_eq!(world.queued(), Vec::<QueryId>::new());
-    assert_eq!(world.registry.counts().queries, 1);
+    let mut runs = 0;
+    loop {
+        let ticket = world.begin(id);
+        fail(&mut world, id, &ticket);
+        runs += 1;
+        let [next] = world.queued()[..] else { break };
+        id = next;
+    }
+    assert_eq!(runs, 5);
     for client in clients {
         assert!(world.told(client).contains(&"1 failed".to_owned()));
     }
+    assert_eq!(world.registry.counts().queries, 5);
 }
 
 proptest::proptest! {
@@ -408,7 +441,7 @@ proptest::proptest! {
             for _ in 0..distinct {
                 let ticket = world.begin(id);
                 tried.insert(ticket.caller.clone());
-                fail(&mut world, id, &ticket);
+                fail_for(&mut world, id, &ticket, false);
                 world.registry.requeue(id, ticket.run);
             }
             proptest::prop_assert_eq!(tried.len(), distinct);
