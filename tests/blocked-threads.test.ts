@@ -215,6 +215,22 @@ describe('a process that Convoy started', () => {
     await looping;
   });
 
+  it('goes on where one thread after another ends at once', async () => {
+    const server = await startFile();
+    const baseUrl = await server.address();
+    const client = createConvoyClient({ baseUrl });
+    // It is run again on other threads, and ends them all.
+    await expect(call(baseUrl, 'exit')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    for (let n = 0; n < 4; n++) {
+      const left = client.action(makeActionRef<None, null>('throwLater'), {});
+      await expect(left).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    }
+    expect(await call(baseUrl, 'where')).toBeGreaterThan(0);
+    expect(server.process.exitCode).toBeNull();
+    server.process.kill('SIGTERM');
+    expect(await server.ended).toEqual([0, null]);
+  });
+
   it('ends at once at the second signal', async () => {
     const server = await startFile();
     const looping = call(await server.address(), 'loop').catch(() => null);

@@ -45,6 +45,7 @@ export const functions = {
       return never();
     },
   }),
+  exit: query({ handler: () => process.exit(1) }),
   print: query({
     input: { bytes: z.number() },
     handler: (_ctx, { bytes }) => {

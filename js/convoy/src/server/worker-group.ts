@@ -5,6 +5,7 @@
  */
 
 import inspector from 'node:inspector';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { NativeEngine, TellOwner } from './native.js';
 import { WorkerHandle } from './worker-handle.js';
@@ -42,6 +43,8 @@ export class WorkerGroup {
   #holdsInserts: readonly string[] | null = null;
   #state: 'starting' | 'in place' | 'replaced' = 'starting';
   #saidDebugged = false;
+  /** Ends the pauses between threads, when none is needed any more. */
+  readonly #over = new AbortController();
 
   constructor(engine: NativeEngine, { count, resourceLimits }: WorkersWanted, settings: WorkerSettings) {
     this.#engine = engine;
@@ -66,7 +69,7 @@ export class WorkerGroup {
 
   /** Other code is in place. Calls in flight end here; those of threads that give no sign, only where they may. */
   replaced({ endSilent }: { readonly endSilent: boolean }): void {
-    this.#state = 'replaced';
+    this.#isOver();
     const silent = endSilent ? this.#engine.silent(this.#settings.number) : [];
     for (const thread of this.#threads) {
       if (silent.includes(thread.id) && !this.#isDebugged()) void thread.end('Other code is in place.');
@@ -84,13 +87,19 @@ export class WorkerGroup {
   };
 
   async end(why: string): Promise<void> {
-    this.#state = 'replaced';
+    this.#isOver();
     await Promise.all([...this.#threads].map((thread) => thread.end(why)));
+  }
+
+  #isOver(): void {
+    this.#state = 'replaced';
+    this.#over.abort();
   }
 
   /** Starts a thread, which imports the program and joins the pool. */
   async #open(pauseMs: number): Promise<WorkerHandle> {
-    if (pauseMs > 0) await pause(pauseMs);
+    // Where the only thread has ended, nothing but this timer keeps Node from ending the process.
+    if (pauseMs > 0) await pause(pauseMs, null, { signal: this.#over.signal }).catch(() => {});
     if (this.#state === 'replaced') throw new Error('Other code is in place.');
     const thread = new WorkerHandle(this.#settings, this.#resourceLimits);
     this.#threads.add(thread);
@@ -166,11 +175,4 @@ function endOf(ready: Promise<WorkerHandle>): Promise<string> {
 
 function notTheSame(address: string): string {
   return `${address} is not the same program each time it is imported. Has it changed? Then load it anew.`;
-}
-
-/** Nobody is kept from ending by it. */
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }
