@@ -170,11 +170,18 @@ class Running {
   }
 }
 
-const startFile = async ({ fullDisk = false } = {}): Promise<Running> => {
+/** `preload`: Node imports something first, in each thread, that has printed before anything of Convoy is there. */
+const startFile = async ({ fullDisk = false, preload = false } = {}): Promise<Running> => {
   const databaseUrl = freshDatabaseUrl();
   await (await createConvoy({ program, databaseUrl, createDatabase: true })).close();
   const port = fullDisk ? await freePort() : 0;
-  const env = { DATABASE_URL: databaseUrl, PORT: String(port), HOST: '127.0.0.1' };
+  const printing = new URL('./programs/printing-first.mjs', import.meta.url);
+  const env = {
+    DATABASE_URL: databaseUrl,
+    PORT: String(port),
+    HOST: '127.0.0.1',
+    ...(preload ? { NODE_OPTIONS: `--import=${printing.href}` } : {}),
+  };
   if (!fullDisk) return new Running('blocking-start.mjs', [], env);
   const full = await openFile('/dev/full', 'w');
   closing.push(() => full.close());
@@ -297,32 +304,44 @@ describe('what is printed', () => {
     for (let n = 0; n < 20; n++) expect(await call(baseUrl, 'print', { bytes: 100_000 })).toBe(100_000);
   };
 
-  it('into pipes that nobody drains holds up nothing, and the process still ends', async () => {
-    const server = await startFile();
-    const baseUrl = await server.address();
-    server.process.stdout?.removeAllListeners('data').pause();
-    server.process.stderr?.removeAllListeners('data').pause();
-    await prints(baseUrl);
-    server.process.kill('SIGTERM');
-    expect(await server.ended).toEqual([0, null]);
-  });
+  describe.each([{ preload: false }, { preload: true }])('with %j', (options) => {
+    it('into pipes that nobody drains holds up nothing, and the process still ends', async () => {
+      const server = await startFile(options);
+      const baseUrl = await server.address();
+      server.process.stdout?.removeAllListeners('data').pause();
+      server.process.stderr?.removeAllListeners('data').pause();
+      await prints(baseUrl);
+      server.process.kill('SIGTERM');
+      expect(await server.ended).toEqual([0, null]);
+    });
 
-  it('into pipes that are closed ends nothing', async () => {
-    const server = await startFile();
-    const baseUrl = await server.address();
-    server.process.stdout?.destroy();
-    server.process.stderr?.destroy();
-    await prints(baseUrl);
-    server.process.kill('SIGTERM');
-    expect(await server.ended).toEqual([0, null]);
-  });
+    it('into pipes that are closed ends nothing', async () => {
+      const server = await startFile(options);
+      const baseUrl = await server.address();
+      server.process.stdout?.destroy();
+      server.process.stderr?.destroy();
+      await prints(baseUrl);
+      server.process.kill('SIGTERM');
+      expect(await server.ended).toEqual([0, null]);
+    });
 
-  it('onto a full disk ends nothing', async () => {
-    const server = await startFile({ fullDisk: true });
-    const baseUrl = await server.address();
-    await prints(baseUrl);
-    server.process.kill('SIGTERM');
-    expect(await server.ended).toEqual([0, null]);
+    it('onto a full disk ends nothing', async () => {
+      const server = await startFile({ ...options, fullDisk: true });
+      const baseUrl = await server.address();
+      await prints(baseUrl);
+      server.process.kill('SIGTERM');
+      expect(await server.ended).toEqual([0, null]);
+    });
+
+    it('arrives', async () => {
+      const server = await startFile(options);
+      await prints(await server.address());
+      server.process.kill('SIGTERM');
+      await server.ended;
+      // Of each print to either stream one line, cut.
+      expect(server.printed.match(/^[xy]{1000,} … \(\d+ more bytes were cut\)$/gm)).toHaveLength(40);
+      expect(server.printed).not.toMatch(/a worker ended/);
+    });
   });
 });
 

@@ -3,39 +3,33 @@
  * for which a full disk or a closed pipe is no error. A terminal is left as it is.
  */
 
-import { Writable } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { isMainThread } from 'node:worker_threads';
 import type { NativeModule } from './native.js';
 
 /** Has `console` and `process.stdout` and `stderr` of this thread print through the engine. For threads that are ours. */
 export function printBy(native: Pick<NativeModule, 'writeLog'>): void {
-  for (const [name, stream] of [
+  for (const [name, fd] of [
     ['stdout', 1],
     ['stderr', 2],
   ] as const) {
-    if (isMainThread && process[name].isTTY) {
-      // A terminal that is closed is no reason to end: who closes it sends a signal, too.
-      process[name].on('error', () => {});
-      continue;
-    }
-    Object.defineProperty(process, name, {
-      configurable: true,
-      enumerable: true,
-      value: writerOf(stream, (text) => native.writeLog(stream, text)),
-    });
+    const stream = process[name];
+    // A terminal that is closed is no reason to end: who closes it sends a signal, too.
+    stream.on('error', () => {});
+    if (isMainThread && stream.isTTY) continue;
+    // The streams stay what they are, because code that was loaded before, such as that of `--import`, may hold them,
+    // `console` keeps those it printed to first, and Node calls those of a worker by what only they have.
+    redirect(stream, (text) => native.writeLog(fd, text));
   }
 }
 
-function writerOf(fd: 1 | 2, write: (text: string) => void): Writable {
+function redirect(stream: Writable, write: (text: string) => void): void {
   // A character may be cut in two by a chunk's end.
   const decoder = new StringDecoder('utf8');
-  const stream = new Writable({
-    decodeStrings: false,
-    write(chunk: string | Buffer, _encoding, done) {
-      write(typeof chunk === 'string' ? chunk : decoder.write(chunk));
-      done();
-    },
-  });
-  return Object.assign(stream, { fd, isTTY: false });
+  stream._write = (chunk: string | Buffer, _encoding, done) => {
+    write(typeof chunk === 'string' ? chunk : decoder.write(chunk));
+    done();
+  };
+  Object.defineProperty(stream, '_writev', { value: null, configurable: true, writable: true });
 }
