@@ -45,8 +45,8 @@ pub enum Mistake {
     KeepSession,
     /// A statement by `raw` that marks its transaction as the engine's is not noticed.
     TrustMark,
-    /// All who wait for the first run of a query wait for the one that has begun,
-    /// whatever becomes of it.
+    /// All who wait for a run of a query wait for the one that has begun, whatever
+    /// becomes of it; and all queries wait for a place, whoever has them.
     WaitForTheFirst,
     /// No mutation runs without a transaction while its function runs.
     NoOptimistic,

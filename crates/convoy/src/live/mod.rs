@@ -15,6 +15,7 @@ mod registry;
 mod run;
 mod shared;
 mod stream;
+mod turns;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -40,10 +41,11 @@ use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
-use crate::mistakes::Mistakes;
+use crate::mistakes::{Mistake, Mistakes};
 use crate::supervise::Supervisor;
 use position::Clock;
 use registry::{Registry, Topic};
+use turns::Turns;
 
 /// The live queries of one engine.
 pub struct Live {
@@ -62,9 +64,8 @@ pub struct Live {
     warned: Mutex<HashSet<Arc<str>>>,
     /// Functions that were seen to give different results to callers who share them.
     differing: Mutex<HashSet<Arc<str>>>,
-    /// How many live queries run at once: fewer than there are connections, so
-    /// that a burst of re-runs does not starve calls.
-    runs: Semaphore,
+    /// Which runs take place at once.
+    turns: Turns,
     tasks: TaskTracker,
     stop: CancellationToken,
     supervisor: Supervisor,
@@ -109,6 +110,7 @@ impl Live {
     pub fn new(setting: Setting) -> Live {
         let Setting { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, mistakes } =
             setting;
+        let turns = Turns::new(runs, mistakes.has(Mistake::WaitForTheFirst));
         Live {
             registry,
             dispatcher,
@@ -121,7 +123,7 @@ impl Live {
             due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),
-            runs: Semaphore::new(runs.max(1)),
+            turns,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             supervisor,

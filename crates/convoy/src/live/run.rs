@@ -77,14 +77,14 @@ impl Live {
     async fn drive(self: &Arc<Self>, id: QueryId) {
         let (mut pause, mut hot) = (RETRY_FIRST, 0);
         loop {
-            let Ok(permit) = self.runs.acquire().await else { return };
+            let caller = self.lock().caller_of(id);
+            let Some(turn) = self.turns.take(caller).await else { return };
             let began = Instant::now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
             let (members, run) = (ticket.members, ticket.run);
             // A session waits for its context.
             let is_gate = matches!(ticket.what, What::Gate(_));
-            let Outcome { next, passing, refresh } = self.run_for_all(id, ticket).await;
-            drop(permit);
+            let Outcome { next, passing, refresh } = turn.run(self.run_for_all(id, ticket)).await;
             if passing {
                 // What made it end is no change, so it asks again by itself.
                 tokio::time::sleep(pause).await;

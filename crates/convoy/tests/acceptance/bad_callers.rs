@@ -179,3 +179,45 @@ async fn control_waiting_for_a_caller_whose_runs_turn_bad_is_found() {
         assert!(failures > 0, "nobody noticed");
     }
 }
+
+/// How long another caller waits, with a stream of their own, for a first answer while
+/// the bad caller has far more queries that never end than run at once; nothing where
+/// that is longer than the limit of one.
+async fn crowd_out(mistakes: Value) -> Option<Duration> {
+    let db = TestDb::new().await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let app = serve(&db, Bad::NeverEnds, mistakes, runs.clone()).await;
+    let many: Vec<Value> = (0..64)
+        .map(|at| json!({ "id": at, "name": "messages.cold", "args": { "channel": format!("bad{at}") } }))
+        .collect();
+    let _bad = bearing(&app, "bad", None, None).live(json!(many)).await;
+    while runs.load(Ordering::Relaxed) < 2 {
+        tokio::task::yield_now().await;
+    }
+    // Places are given back after a second; all that time others have some.
+    let mut longest = Some(Duration::ZERO);
+    for user in 0..3 {
+        let came = Instant::now();
+        let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": format!("of{user}") } }]);
+        let answered = tokio::time::timeout(LIMIT, async {
+            let client = bearing(&app, &format!("user{user}"), None, None);
+            client.live(query).await.until(0, |list| bodies(list).is_empty()).await;
+        });
+        longest = longest.max(answered.await.ok().map(|()| came.elapsed())).filter(|_| came.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    say(&format!("beside 64 queries that never end a first answer took {longest:?} at most"));
+    app.engine.close().await;
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_many_queries_that_never_end_crowds_nobody_out() {
+    let waited = crowd_out(json!([])).await;
+    assert!(waited.is_some_and(|waited| waited < Duration::from_secs(1)), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_runs_that_keep_their_place_crowd_others_out() {
+    assert_eq!(crowd_out(json!(["waitForTheFirst"])).await, None);
+}

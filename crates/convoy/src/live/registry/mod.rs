@@ -189,6 +189,15 @@ impl Registry {
         std::mem::take(&mut self.effects)
     }
 
+    /// In whose name a query will probably be run: a person where that is known, or a
+    /// session. Nothing for a gate, which is to find out who asks.
+    pub fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
+        let query = self.queries.get(&id).filter(|query| !query.is_gate())?;
+        let runner = query.runner.or_else(|| query.members.iter().next().map(|(session, _)| *session))?;
+        let fingerprint = self.sessions.get(&runner)?.known.fingerprint.as_deref();
+        Some(fingerprint.map_or_else(|| runner.to_string().into(), Arc::from))
+    }
+
     /// A queued query's run begins now. `None`: nobody needs it any more.
     pub fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
         let query = self.queries.get_mut(&id)?;
