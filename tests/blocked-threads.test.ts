@@ -97,7 +97,7 @@ describe('a function that keeps its thread', () => {
     const queued = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
     expect(queued.every((id) => id !== before)).toBe(true);
     expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
-    await untilSaid(/another takes its place. It did not answer any more after a call took too long: loop has kept/);
+    await untilSaid(/another takes its place. It has not answered since a call took too long there: loop has kept/);
     expect(await convoy.query(where, {})).toBe(queued[0]);
   });
 

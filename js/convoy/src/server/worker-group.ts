@@ -83,7 +83,7 @@ export class WorkerGroup {
     else if (what === 'recovered') void this.#releaseSpare(worker);
     else if (what === 'over') void this.end('No call runs on its code any more.');
     else if (what === 'drained') void thread?.end('It is not needed any more.');
-    else if (!this.#isDebugged()) void thread?.end(`It did not answer any more after a call took too long: ${why}.`);
+    else if (!this.#isDebugged()) void thread?.end(`It has not answered ${why}.`);
   };
 
   async end(why: string): Promise<void> {

@@ -39,11 +39,11 @@ pub enum Notice {
     },
     /// It answers again after it had been silent for long.
     Recovered(WorkerId),
-    /// It gives no sign after a call took too long there.
+    /// It gives no sign after a call took too long there, or for long without a call.
     Stuck {
         /// Which one.
         worker: WorkerId,
-        /// What keeps it, in words.
+        /// Since when, and what keeps it, in words.
         why: String,
     },
     /// It was drained, and its calls are over.

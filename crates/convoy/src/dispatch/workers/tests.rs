@@ -3,7 +3,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::watch::PULSE;
+use super::watch::{CALLLESS, PULSE};
 use super::*;
 use crate::dispatch::host::FromHost;
 use crate::dispatch::{Activity, FunctionResult, Rest, Work};
@@ -232,7 +232,24 @@ async fn one_that_gives_no_sign_after_a_call_was_given_up_is_stuck() {
     assert!(!it.was_told_of_stuck(), "not yet");
     let (worker, why) = it.told_of_stuck().await;
     assert_eq!(worker, WorkerId(0));
-    assert!(why.starts_with("messages.list has kept its thread busy since "), "{why}");
+    let expected = "since a call took too long there: messages.list has kept its thread busy since ";
+    assert!(why.starts_with(expected), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_kept_by_what_no_call_waits_for_is_stuck_in_the_end() {
+    let mut it = workers(1);
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    let _unbegun = it.start(1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let spare = Arc::new(Noting::default());
+    it.workers.join(WorkerId(7), spare.clone());
+    assert_eq!(spare.started(), [1], "no call is left there");
+    tokio::time::sleep(CALLLESS - PULSE * 2).await;
+    assert!(!it.was_told_of_stuck(), "not yet");
+    let (worker, why) = it.told_of_stuck().await;
+    assert_eq!(worker, WorkerId(0));
+    assert!(why.starts_with("for a minute, with no call there: "), "{why}");
 }
 
 #[tokio::test(start_paused = true)]

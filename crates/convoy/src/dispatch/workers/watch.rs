@@ -14,6 +14,9 @@ use super::{Notice, Worker, Workers};
 /// before others are preferred.
 pub(super) const PULSE: Duration = Duration::from_millis(100);
 
+/// How long code that no call waits for, such as that of a timer, may keep a host.
+pub(super) const CALLLESS: Duration = Duration::from_secs(60);
+
 /// Asks a host for signs of life while it is busy, until it has gone.
 pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, patience: Duration) {
     loop {
@@ -70,7 +73,7 @@ impl Silent<'_> {
     /// Waits for the sign; relieves the host of its calls, and says what is due.
     async fn until_sign(&self, sign: &mut oneshot::Receiver<()>) {
         self.note();
-        let (mut silent, mut owed, mut named) = (PULSE, Duration::ZERO, false);
+        let (mut silent, mut owed, mut alone, mut named) = (PULSE, Duration::ZERO, Duration::ZERO, false);
         while !self.worker.gives_sign(sign).await {
             silent += PULSE;
             let Some(workers) = self.workers.upgrade() else { return };
@@ -78,17 +81,20 @@ impl Silent<'_> {
             if silent >= SPARE_AFTER {
                 self.name(&workers, &mut named);
             }
-            if self.worker.gave_up.load(Ordering::Relaxed) {
+            let gave_up = self.worker.gave_up.load(Ordering::Relaxed);
+            if gave_up {
                 owed += PULSE;
             }
-            if owed >= self.patience {
+            // No call will take too long there, and none is given to it any more.
+            let callless = !gave_up && self.worker.calls.load(Ordering::Relaxed) == 0;
+            alone = if callless { alone + PULSE } else { Duration::ZERO };
+            if owed >= self.patience || alone >= CALLLESS {
                 // Where its owner lets it be, it is told of again.
-                owed = Duration::ZERO;
-                let why = self.why(&workers);
-                tracing::error!(
-                    worker = self.worker.id.0,
-                    "a thread has not answered since a call took too long there: {why}"
-                );
+                (owed, alone) = (Duration::ZERO, Duration::ZERO);
+                let when =
+                    if gave_up { "since a call took too long there" } else { "for a minute, with no call there" };
+                let why = format!("{when}: {}", self.why(&workers));
+                tracing::error!(worker = self.worker.id.0, "a thread has not answered {why}");
                 (workers.tell)(Notice::Stuck { worker: self.worker.id, why });
             }
         }
