@@ -142,13 +142,18 @@ describe('an identity', () => {
     ],
   ])('counts the request as well where the context has %s', (_, added) => {
     expect(of(added(), { cookie: 'ada' })).toBe(of(added(), { cookie: 'ada', 'user-agent': 'x' }));
-    for (const name of ['cookie', 'authorization', 'x-user', 'x-api-key']) {
+    // A tenant is often told by the address it is served at, or by that of its page.
+    for (const name of ['cookie', 'authorization', 'x-user', 'x-api-key', 'host', 'origin', 'x-forwarded-host']) {
       expect(of(added(), { [name]: 'ada' })).not.toBe(of(added(), { [name]: 'eve' }));
     }
     const from = (ip: string, url: string) => identityOf({ ...base, f: () => 1 }, base, { headers: {}, ip, url });
     expect(from('::1', '/')).toBe(from('::1', '/'));
     expect(from('::1', '/live')).toBe(from('::1', '/live/session'));
     expect(new Set([from('::1', '/'), from('::2', '/'), from('::1', '/?user=ada')]).size).toBe(3);
+    // A stream is opened without an `Origin` that later requests of its session have.
+    const session = (headers: Record<string, string>) =>
+      identityOf({ ...base, session: new Map() }, base, { headers, ip: '::1', url: '/' }, { session: true });
+    expect(session({ host: 'a', origin: 'http://a' })).toBe(session({ host: 'a' }));
     // A repetition of ours is the same but for these.
     const again = {
       'sec-fetch-mode': 'cors',

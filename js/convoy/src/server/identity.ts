@@ -26,10 +26,8 @@ const INCIDENTAL: ReadonlySet<string> = new Set([
   'content-type',
   'convoy-position',
   'convoy-session',
-  'host',
   'idempotency-key',
   'last-event-id',
-  'origin',
   'pragma',
   'priority',
   'referer',
@@ -41,6 +39,12 @@ const INCIDENTAL: ReadonlySet<string> = new Set([
   'user-agent',
   'x-request-id',
 ]);
+
+/**
+ * Headers that may say which tenant is meant. Browsers leave `Origin` out where they only open a stream, so they do not
+ * count for sessions.
+ */
+const OF_PLACE: ReadonlySet<string> = new Set(['host', 'origin']);
 
 /** Deeper than any context is; what goes deeper cannot be read. */
 const MAX_DEPTH = 16;
@@ -66,15 +70,17 @@ export function identityOf(
 ): string {
   const reading = new Reading(base, { functionsCount: !session });
   const added = reading.context(context);
-  const from = reading.isComplete ? null : originOf(request);
+  const from = reading.isComplete ? null : originOf(request, session);
   return createHash('sha256')
     .update(JSON.stringify([added, from]))
     .digest('base64url');
 }
 
 /** All that a request says of who makes it. Its path says what is asked. */
-function originOf({ url = '', headers, ip }: ConvoyRequest): unknown {
-  const telling = Object.entries(headers).filter(([name]) => !INCIDENTAL.has(name) && !name.startsWith(OF_BROWSERS));
+function originOf({ url = '', headers, ip }: ConvoyRequest, session: boolean): unknown {
+  const tells = (name: string): boolean =>
+    !INCIDENTAL.has(name) && !name.startsWith(OF_BROWSERS) && !(session && OF_PLACE.has(name));
+  const telling = Object.entries(headers).filter(([name]) => tells(name));
   const search = url.includes('?') ? url.slice(url.indexOf('?')) : '';
   return [search, ip, telling.sort(([one], [other]) => (one < other ? -1 : 1))];
 }
