@@ -141,7 +141,7 @@ impl DbError {
         })
     }
 
-    /// Whether the connection is gone, so that another one may do better.
+    /// Whether the connection is gone or of no use, so that another one may do better.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))
     }
@@ -154,11 +154,14 @@ impl DbError {
     }
 
     /// Whether what it is the error of may be done all the same: Postgres has not said
-    /// that it refuses it, and it may have been sent.
+    /// that it refuses it, and it may have been sent. A session that is ended (`57P..`,
+    /// `08...`) may have committed just before.
     pub fn may_be_done(&self) -> bool {
         match self {
-            DbError::Unavailable(_) | DbError::Row(_) => true,
-            DbError::Other(source) => !matches!(source, sqlx::Error::Database(_)),
+            DbError::Row(_) => true,
+            DbError::Unavailable(_) | DbError::Other(_) => {
+                self.state().is_none_or(|state| state.starts_with("57P") || state.starts_with("08"))
+            }
             _ => false,
         }
     }

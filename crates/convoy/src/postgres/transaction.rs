@@ -134,15 +134,15 @@ impl Transaction {
         self.lease.enter().tell(statement).await
     }
 
-    /// Commits. Any database error in reply is a proven rollback; a lost
-    /// connection proves nothing.
+    /// Commits. Any database error in reply is a proven rollback, but for one that ends
+    /// the session; a lost connection proves nothing.
     pub async fn commit(mut self) -> CommitOutcome {
         match answered(self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
             }
-            Err(error) if error.connection_lost() => CommitOutcome::Unknown(error),
+            Err(error) if error.connection_lost() && error.may_be_done() => CommitOutcome::Unknown(error),
             Err(error) => {
                 self.lease.leave();
                 CommitOutcome::RolledBack(error)

@@ -111,6 +111,48 @@ async fn a_pulled_cable_means_unavailable_and_afterwards_everything_is_right_aga
     app.engine.close().await;
 }
 
+/// What a failover to a standby, or `default_transaction_read_only`, makes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
+    let db = TestDb::new().await;
+    let app = db.app(tables(), functions()).await;
+    let client = app.client();
+    let message = json!({ "channel": "a", "n": 1, "body": "x" });
+    client.mutate("messages.send", message.clone()).await.data();
+
+    let mut psql = db.psql().await;
+    psql.run(
+        "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$",
+    )
+    .await;
+    let others = "select pg_terminate_backend(pid)::text from pg_stat_activity \
+                  where datname = current_database() and pid <> pg_backend_pid()";
+    psql.column(others).await;
+    // Connections that were ended just now may be noticed by a call only.
+    let settled = async { while client.query("messages.all", json!({})).await.status != 200 {} };
+    within(settled).await;
+
+    for name in ["messages.send", "messages.sendNow"] {
+        let keyed = client.with_header("idempotency-key", name);
+        for caller in [&client, &keyed] {
+            let told = async {
+                loop {
+                    let reply = caller.mutate(name, message.clone()).await;
+                    assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"), "{name}");
+                    let text = reply.body["error"]["message"].as_str().expect("a message").to_owned();
+                    if text.contains("only reads") {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, told)
+                .await
+                .unwrap_or_else(|_| panic!("{name} never says that it only reads"));
+        }
+    }
+    app.engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_opened_while_the_database_is_away_recovers_by_itself() {
     let db = TestDb::new().await;

@@ -118,15 +118,15 @@ impl Committer {
         let pending = self.pending.begin();
         let cause = match tokio::time::timeout_at(limit, run).await {
             Ok(Ok(changes)) => return self.committed(pending, changes.into(), &unit),
-            Ok(Err(error)) if !error.may_be_done() => {
-                pending.end();
-                return Commit::refused(error);
-            }
             Ok(Err(error)) => error,
             Err(_elapsed) => DbError::silent(),
         };
         if cause.connection_lost() {
             self.postgres.writers.forget_idle();
+        }
+        if !cause.may_be_done() {
+            pending.end();
+            return Commit::refused(cause);
         }
         self.resolve(pending, Unanswered { changes: may_change().into(), xid: None, cause }, &unit).await
     }
