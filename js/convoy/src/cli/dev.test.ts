@@ -129,6 +129,21 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     }
   });
 
+  it('logs what Postgres refuses in its own words, without a line of its source code', async () => {
+    await project.write({
+      'convoy/schema.ts': messagesSchema,
+      'convoy/functions/bad.ts': `import { sql } from '@avvos/convoy/sql';
+import { query } from '../_generated/server';
+export const typo = query({ handler: (ctx) => ctx.db.raw(sql\`select * from mesages\`) });
+`,
+    });
+    const convoy = dev();
+    const refused = { code: 'INTERNAL', message: '`bad.typo`: relation "mesages" does not exist (42P01)' };
+    const answer = await call(`${await address(convoy)}/query/bad.typo`, {});
+    expect(answer).toMatchObject({ ok: false, error: refused });
+    await convoy.says(/cause=relation "mesages" does not exist \(42P01\)\n/);
+  });
+
   it('brings everything up to date once and ends', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema });
     const convoy = dev('--once');
