@@ -49,10 +49,11 @@ describe('watching a project', { timeout: 30_000 }, () => {
     project = await makeProject({ 'convoy/schema.ts': messagesSchema, 'shared/names.ts': '' });
     changes = [];
     wake = () => {};
-    watcher = await watchProject(project.layout, async (files) => {
+    const onChange = async (files: readonly string[]) => {
       changes.push(...files.map((file) => path.relative(project.root, file)));
       wake();
-    });
+    };
+    watcher = await watchProject(project.layout, onChange, [path.join(project.root, '.env')]);
   });
   afterEach(async () => {
     await watcher.close();
@@ -67,6 +68,33 @@ describe('watching a project', { timeout: 30_000 }, () => {
     }
   }
 
+  /** Watching a file takes a moment, so it changes until it is seen. */
+  async function writeUntilSeen(file: string): Promise<void> {
+    for (let n = 0; !changes.includes(file); n += 1) {
+      await project.write({ [file]: `// ${n}` });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  it.each([
+    ['.env', 'at once', 0],
+    ['.env', 'after a while', 300],
+    ['shared/names.ts', 'at once', 0],
+    ['shared/names.ts', 'after a while', 300],
+  ])('sees %s, which is not in the folder, deleted and %s written anew', async (file, _when, pauseMs) => {
+    watcher.follow([path.join(project.root, file)]);
+    await writeUntilSeen(file);
+    for (const text of ['1', '2', '3']) {
+      // What came of the last round has been told by then.
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await project.write({ [file]: null });
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      changes = [];
+      await project.write({ [file]: text });
+      await untilSeen(file);
+    }
+  });
+
   it('sees new, changed and deleted sources, and those it is told to follow', async () => {
     await project.write({ 'convoy/functions/new.ts': 'export {};' });
     await untilSeen('convoy/functions/new.ts');
@@ -76,11 +104,7 @@ describe('watching a project', { timeout: 30_000 }, () => {
     await project.write({ 'convoy/functions/new.ts': null });
     await untilSeen('convoy/functions/new.ts');
     watcher.follow([path.join(project.root, 'shared/names.ts')]);
-    // Following takes a moment, so the file changes until it is seen.
-    for (let n = 0; !changes.includes('shared/names.ts'); n += 1) {
-      await project.write({ 'shared/names.ts': `// ${n}` });
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    await writeUntilSeen('shared/names.ts');
   });
 
   it('does not see generated files and dotfiles', async () => {

@@ -17,7 +17,10 @@ const quietMs = 40;
 
 const NO_FILE = '';
 
-/** Resolves when changes from now on are seen, those of files `besides` included, whether they are there yet or not. `onChange` gets absolute paths and must not reject. */
+/**
+ * Resolves when changes from now on are seen, those of files `besides` included; of such as are not there yet a moment
+ * later. `onChange` gets absolute paths and must not reject.
+ */
 export async function watchProject(
   layout: ProjectLayout,
   onChange: (files: readonly string[]) => Promise<void>,
@@ -25,18 +28,31 @@ export async function watchProject(
 ): Promise<ProjectWatcher> {
   const bursts = new Bursts((files) => onChange(files.filter((file) => file !== NO_FILE)));
   let timer: NodeJS.Timeout | undefined;
-  const watcher = watch([layout.convoyFolder, layout.schemaFile, ...besides], {
+  // A file that is not there would make chokidar say that it is ready before it has seen the others.
+  const [there, absent] = [besides.filter((file) => existsSync(file)), besides.filter((file) => !existsSync(file))];
+  const watcher = watch([layout.convoyFolder, layout.schemaFile, ...there], {
     ignoreInitial: true,
     ignored: (file) => isNoSource(file, layout),
   });
-  watcher.on('all', (_event, file) => bursts.add(path.resolve(file)));
+  const inFolder = (file: string) => file.startsWith(layout.convoyFolder + path.sep);
+  watcher.on('all', (_event, changed) => {
+    const file = path.resolve(changed);
+    if (!inFolder(file)) {
+      // What is watched by name is watched as the file that it was. Deleted and written anew, as editors, Git and
+      // `cp` do, it is another one, of which nothing would be heard.
+      watcher.unwatch(file);
+      watcher.add(file);
+    }
+    bursts.add(file);
+  });
   await new Promise<void>((resolve, reject) => {
     watcher.once('ready', resolve);
     watcher.once('error', reject);
   });
+  watcher.add(absent);
   return {
     follow: (files) => {
-      watcher.add(files.filter((file) => !file.startsWith(layout.convoyFolder + path.sep) && existsSync(file)));
+      watcher.add(files.filter((file) => !inFolder(file) && existsSync(file)));
     },
     callAgainIn: (ms) => {
       clearTimeout(timer);
