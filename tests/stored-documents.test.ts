@@ -85,6 +85,17 @@ test('a nested field, and one in a list, are told by their paths', async () => {
   expect(found?.misfits.map(({ path }) => path).sort()).toEqual(['a.b.c', 'list[].x']);
 });
 
+test('a check that throws over one document is told like any other, and the rest are looked at', async () => {
+  const app = await served(BEFORE, [...TWO, { text: 'c', n: 'three' }]);
+  const after = z.object({ text: z.string(), n: z.unknown() }).refine(({ n }) => (n as number).toFixed(0) === '1');
+  const [found] = await app.found(after as never);
+  expect(found).toMatchObject({ documents: 3, unfit: 2 });
+  expect(found?.misfits).toMatchObject([
+    { path: '', message: 'Invalid input', count: 1 },
+    { path: '', message: 'a check of the schema threw: n.toFixed is not a function', count: 1 },
+  ]);
+});
+
 test('of a union, what is wrong with the option that comes closest is told', async () => {
   const options = [{ kind: 'a', n: 1 }, { kind: 'b', s: 2 }, { kind: 'c' }];
   const app = await served(z.looseObject({}) as never, options);
