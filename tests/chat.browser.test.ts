@@ -131,3 +131,18 @@ test('what is typed in one window appears in the other, and what psql inserts in
     await ada.screenshot({ path: picture });
   }
 });
+
+test('a window without a network says so on the page, not in its console', async () => {
+  const page = await window('Alan');
+  const said: string[] = [];
+  page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
+  await page.context().setOffline(true);
+  await page.getByTestId('connection').and(page.locator('[data-state=connecting]')).waitFor();
+  // The next sign of life of the chat's own comes in ten seconds, or when somebody looks at the page again.
+  const nextBeat = page.waitForEvent('requestfailed', { timeout: 1_000 }).catch(() => null);
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await nextBeat;
+  expect(said).toEqual([]);
+  await page.context().setOffline(false);
+  await page.getByTestId('connection').and(page.locator('[data-state=open]')).waitFor();
+});

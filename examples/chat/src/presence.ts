@@ -14,6 +14,8 @@ export function useHeartbeat(me: Me, channelId: Channel['id'] | undefined): void
   useEffect(() => {
     let failed = false;
     const beat = async () => {
+      // Without a network the browser would complain of every beat.
+      if (!navigator.onLine) return;
       try {
         await client.mutation(api.presence.heartbeat, { session, name, ...(channelId ? { channelId } : {}) });
         failed = false;
