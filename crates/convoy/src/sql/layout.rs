@@ -252,6 +252,21 @@ pub fn catalog(tables: &[&str]) -> Statement {
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       and a.attnotnull and not a.atthasdef and a.attidentity = ''
       and a.attname not in ('id', 'data')
+  ) or exists (
+    select from pg_attribute as a
+    join pg_type as t on t.oid = a.atttypid
+    left join pg_attrdef as d on d.adrelid = c.oid and d.adnum = a.attnum
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      and a.attname not in ('id', 'created_at', 'updated_at', 'data')
+      and (t.typtype = 'd' or a.attgenerated <> '' or pg_get_expr(d.adbin, c.oid) like '%(%')
+  ) or exists (
+    -- Casts and functions in indexes of others can fail for a document.
+    select from pg_index as x
+    join pg_class as i on i.oid = x.indexrelid
+    where x.indrelid = c.oid and x.indisready and i.relname !~ '^convoy_.*_[0-9a-f]{16}$'
+      and regexp_replace(
+        concat(pg_get_expr(x.indexprs, c.oid), pg_get_expr(x.indpred, c.oid)), '''([^'']|'''')*''::text', '', 'g'
+      ) ~ '::|[a-z0-9_]\\('
   ) as constrained,
   (
     select coalesce(jsonb_agg(jsonb_build_object(
