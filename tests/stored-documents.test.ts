@@ -67,6 +67,27 @@ test('a renamed field is told with the name it had', async () => {
   expect(app.said()[0]).toContain('They hold `text`, which the schema does not know.');
 });
 
+test.each<[string, Shape]>([
+  ['with a default', { text: z.string(), hearts: z.number().default(0) }],
+  ['that is optional', { text: z.string(), hearts: z.number().optional() }],
+  ['of a strict schema', z.strictObject({ text: z.string(), hearts: z.number().optional() }) as never],
+])('a renamed field %s is told, although documents fit', async (_what, after) => {
+  const app = await served(BEFORE, TWO);
+  const [found] = await app.found(after);
+  expect(found).toMatchObject({ documents: 2, unfit: 0, misfits: [], renamed: { to: ['hearts'] } });
+  expect(found?.renamed.from).toMatchObject([{ path: 'n', count: 2, example: expect.stringMatching(/^notes:/) }]);
+  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
+  expect(app.said()[0]).toMatch(/n: in 2 of 2, such as notes:[0-9a-f-]{36}\n.*None of these documents has `hearts`/);
+});
+
+test.each<[string, Shape, object]>([
+  ['was left out', { text: z.string() }, { text: 'c' }],
+  ['came, and documents have it', { text: z.string(), hearts: z.number().default(0) }, { text: 'c', n: 3, hearts: 1 }],
+])('nothing is told where a field %s', async (_what, after, document) => {
+  const app = await served(BEFORE, [...TWO, document]);
+  expect(await app.found(after)).toEqual([]);
+});
+
 test.each<[string, Shape, string, number]>([
   ['a new required field', { ...BEFORE, more: z.boolean() }, 'more', 2],
   ['another type', { ...BEFORE, n: z.string() }, 'n', 2],

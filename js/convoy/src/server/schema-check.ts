@@ -20,6 +20,11 @@ export interface TableMisfits {
   readonly misfits: readonly Misfit[];
   /** Fields these documents have which the schema does not know. */
   readonly unknown: readonly string[];
+  /**
+   * Where documents that fit have fields which the schema does not know, and all of them lack some that it knows: perhaps
+   * a field with a default, or an optional one, was renamed. Otherwise both are empty.
+   */
+  readonly renamed: { readonly from: readonly Misfit[]; readonly to: readonly string[] };
   /** What of the documents looked at JavaScript cannot hold, whether they fit or not. */
   readonly odd: readonly Misfit[];
 }
@@ -64,7 +69,7 @@ export class SchemaCheck {
     const found: TableMisfits[] = [];
     for (const table of Object.keys(tables).sort()) {
       const misfits = await this.#checkTable(table, await this.#sample(table), () => false);
-      if (misfits !== null && misfits.unfit + misfits.odd.length > 0) found.push(misfits);
+      if (misfits !== null && misfits.unfit + misfits.odd.length + misfits.renamed.from.length > 0) found.push(misfits);
     }
     return found;
   }
@@ -80,6 +85,7 @@ export class SchemaCheck {
         if (misfits === null) return;
         this.#checked.set(table, sample.schema);
         if (misfits.unfit > 0) this.#warn(describeMisfits(misfits));
+        if (misfits.renamed.from.length > 0) this.#warn(describeRenamed(misfits));
       } catch (error) {
         if (!isOver()) this.#warn(`${table}: its documents could not be compared with the schema: ${String(error)}`);
       }
@@ -91,6 +97,8 @@ export class SchemaCheck {
     const misfits = new Map<string, Misfit>();
     const odd = new Map<string, Misfit>();
     const unknown = new Set<string>();
+    const forgotten = new Map<string, Misfit>();
+    const absent: (readonly string[])[] = [];
     let [documents, unfit] = [0, 0];
     for (let at = 0; at < sample.ids.length; at += PORTION) {
       if (isOver()) return null;
@@ -100,8 +108,13 @@ export class SchemaCheck {
       for (const key of found.unknown) unknown.add(key);
       for (const misfit of found.misfits) addTo(misfits, misfit);
       for (const misfit of found.odd) addTo(odd, misfit);
+      for (const misfit of found.forgotten) addTo(forgotten, misfit);
+      absent.push(found.absent);
     }
-    const facts = { table, documents, isWhole: sample.isWhole, unfit, unknown: [...unknown].sort() };
+    const to = absent[0]?.filter((key) => absent.every((keys) => keys.includes(key))) ?? [];
+    const isRenamed = forgotten.size > 0 && to.length > 0;
+    const renamed = isRenamed ? { from: mostFrequentFirst(forgotten), to } : { from: [], to: [] };
+    const facts = { table, documents, isWhole: sample.isWhole, unfit, unknown: [...unknown].sort(), renamed };
     return { ...facts, misfits: mostFrequentFirst(misfits), odd: mostFrequentFirst(odd) };
   }
 
@@ -142,6 +155,26 @@ export function describeMisfits({ table, documents, isWhole, unfit, misfits, unk
   lines.push(
     '  Queries return these documents as they are stored, and patching one fails until it fits. Make the field optional,',
     '  give it a constant default, or change the documents in a mutation or with SQL.',
+  );
+  return lines.join('\n');
+}
+
+/** The warning that fields of a table look renamed, although everything fits. */
+export function describeRenamed({ table, documents, isWhole, renamed: { from, to } }: TableMisfits): string {
+  const number = (count: number): string => count.toLocaleString('en-US');
+  const names = (keys: readonly string[]): string => {
+    const listed = keys.slice(0, MAX_LISTED).map((key) => `\`${key}\``);
+    return `${listed.join(', ')}${keys.length > MAX_LISTED ? ` and ${keys.length - MAX_LISTED} more` : ''}`;
+  };
+  const lines = [`${table}: stored documents have fields which the schema does not know:`];
+  for (const { path, count, example } of from.slice(0, MAX_LISTED)) {
+    const of = `${number(documents)}${isWhole ? '' : ' sampled'}`;
+    lines.push(`  ${path}: in ${number(count)} of ${of}, such as ${example}`);
+  }
+  if (from.length > MAX_LISTED) lines.push(`  and ${from.length - MAX_LISTED} more fields`);
+  lines.push(
+    `  None of these documents has ${names(to)}. Was a field renamed? Then copy its values to the new name, in a mutation`,
+    '  or with SQL, or keep the old name. Otherwise remove the old values, or leave them: nothing reads them.',
   );
   return lines.join('\n');
 }

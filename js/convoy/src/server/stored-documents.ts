@@ -51,6 +51,10 @@ export interface Checked {
   readonly misfits: readonly Misfit[];
   /** Fields of documents that do not fit which the schema does not know. */
   readonly unknown: readonly string[];
+  /** Fields that the schema does not know, of documents that fit. */
+  readonly forgotten: readonly Misfit[];
+  /** Fields that the schema knows and none of the documents with `forgotten` ones has. */
+  readonly absent: readonly string[];
   /** What JavaScript cannot hold: numbers that no double is equal to, and nesting deeper than our own. */
   readonly odd: readonly Misfit[];
 }
@@ -141,26 +145,38 @@ class Findings {
   readonly #misfits: Counted = new Map();
   readonly #odd: Counted = new Map();
   readonly #unknown = new Set<string>();
+  readonly #forgotten: Counted = new Map();
+  readonly #absent: Set<string>;
   #documents = 0;
   #unfit = 0;
 
   constructor(table: Table) {
     this.#table = table;
+    // A document of a union lacks the fields of the other options.
+    const isUnion = (table.definition.schema._zod as { def: z.core.$ZodTypeDef }).def.type === 'union';
+    this.#absent = new Set(isUnion ? [] : knownKeys(table.definition.schema));
   }
 
   get checked(): Checked {
     const [misfits, odd] = [[...this.#misfits.values()], [...this.#odd.values()]];
-    return { documents: this.#documents, unfit: this.#unfit, misfits, unknown: [...this.#unknown].sort(), odd };
+    const [unknown, forgotten] = [[...this.#unknown].sort(), [...this.#forgotten.values()]];
+    const absent = [...this.#absent];
+    return { documents: this.#documents, unfit: this.#unfit, misfits, unknown, forgotten, absent, odd };
   }
 
   add(id: string, data: unknown, lossy: LossyValues | null): void {
     this.#documents++;
     for (const [path, message] of lossy?.describe(data) ?? []) count(this.#odd, pathOf(path), message, id);
     const problems = problemsOf(this.#table, data);
-    if (problems.size === 0) return;
+    const unknown = unknownKeys(this.#table, data);
+    if (problems.size === 0) {
+      for (const key of unknown) count(this.#forgotten, key, 'is not in the schema', id);
+      if (unknown.length > 0) for (const key of Object.keys(data as object)) this.#absent.delete(key);
+      return;
+    }
     this.#unfit++;
     for (const [path, message] of problems) count(this.#misfits, path, message, id);
-    for (const key of unknownKeys(this.#table, data)) this.#unknown.add(key);
+    for (const key of unknown) this.#unknown.add(key);
   }
 }
 
