@@ -141,6 +141,18 @@ describe.skipIf(engine === null)('a refused start', { timeout: 60_000 }, () => {
     await leavesNothing(run(['dev', '--once']), /exports no schema/);
   });
 
+  it('makes no folder and no schema for a name that is mistyped', async () => {
+    const root = run(['dev', '--once', '--root', 'nowhere']);
+    expect(await root.ended).toBe(1);
+    expect(root.printed).toContain('nowhere has no package.json');
+    expect(existsSync(path.join(project.root, 'nowhere'))).toBe(false);
+    await leavesNothing(
+      run(['dev', '--once', '--schema', 'convoy/shema.ts']),
+      /no convoy\/shema\.ts in \S+, which --schema names; there is convoy\/schema\.ts\./,
+    );
+    expect(existsSync(path.join(project.root, 'convoy/shema.ts'))).toBe(false);
+  });
+
   it('leaves what was there', async () => {
     await project.write({ '.convoy/mine': 'kept' });
     const convoy = dev({ DATABASE_URL: 'foo' });

@@ -53,6 +53,12 @@ export async function ensureSchema(layout: ProjectLayout): Promise<boolean> {
   if (!existsSync(path.join(layout.root, 'package.json'))) {
     throw new Error(`${layout.root} has no package.json. Run convoy in your project's folder, or name it with --root.`);
   }
+  const usual = path.join(layout.convoyFolder, 'schema.ts');
+  if (existsSync(usual)) {
+    // Generated types and the database would follow an empty schema because of a typing error.
+    const [named, there] = [layout.schemaFile, usual].map((file) => path.relative(layout.root, file));
+    throw new Error(`There is no ${named} in ${layout.root}, which --schema names; there is ${there}.`);
+  }
   await mkdir(path.dirname(layout.schemaFile), { recursive: true });
   await writeFile(layout.schemaFile, firstSchema, { flag: 'wx' });
   return true;

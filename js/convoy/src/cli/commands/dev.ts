@@ -64,8 +64,8 @@ async function bringUp({ layout, flags, env, options, terminal, around, stops }:
   stops.push(async () => {
     if (!opened) await removeUnusedState(layout);
   });
-  await prepareStateFolder(layout);
   if (await ensureSchema(layout)) terminal.done(`Made ${path.relative(layout.root, layout.schemaFile)}`);
+  await prepareStateFolder(layout);
   const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
   let database: DevDatabase | null = null;
   stops.push(async () => database?.stop());
