@@ -140,7 +140,8 @@ function importersIn({ inputs }: Metafile): Map<string, string[]> {
 
 function mistakeOf(message: Message, { root }: ProjectLayout): CodeMistake {
   const { location, notes } = message;
-  const text = missingFromDrizzle(message) ?? message.text;
+  // Generated files are stood for by stubs while code is inspected.
+  const text = (missingFromDrizzle(message) ?? message.text).replace('"convoy-generated:', '"convoy/_generated/');
   // How to configure esbuild is no advice for someone who does not.
   const ofUse = notes.filter((note) => !note.text.includes('mark the path'));
   const advice = adviceOnImport(text, location?.file, root);

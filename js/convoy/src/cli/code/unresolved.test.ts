@@ -53,6 +53,12 @@ it.each([
   expect(message).toContain(`The package dayjs is not installed: ${command}`);
 });
 
+it('a name that a generated file does not export is told with that file', async () => {
+  const code = "import { qury } from '../_generated/server';\nexport const y = qury({ handler: () => 1 });\n";
+  const { message } = await refusal({ 'convoy/functions/a.ts': code });
+  expect(message).toContain('No matching export in "convoy/_generated/server" for import "qury"');
+});
+
 it('a refused schema points at each table and field', async () => {
   const { mistakes } = await refusal({
     'convoy/schema.ts': `import { defineSchema, defineTable } from '@avvos/convoy';
