@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConvoyError } from '../values/errors.js';
+import { ResultError } from './functions.js';
 import { failureJson } from './outcome.js';
 
 describe('a failure', () => {
@@ -20,6 +21,12 @@ describe('a failure', () => {
       expect(text.length).toBeLessThan(40_000);
       expect(text).toMatch(/more characters/);
     }
+  });
+
+  it('of a result has no frames, for the function is over', () => {
+    expect(JSON.parse(failureJson(new ResultError('a.b: it is a Promise')))).toEqual({
+      thrown: { message: 'a.b: it is a Promise', stack: 'ResultError: a.b: it is a Promise' },
+    });
   });
 
   it('is so also where it is none of ours', () => {

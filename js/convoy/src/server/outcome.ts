@@ -66,8 +66,9 @@ function thrownJson(error: unknown): string {
   let stack = '';
   try {
     message = error instanceof Error ? String(error.message) : `${inspect(error)} was thrown, which is no Error`;
-    // `inspect` also shows causes and the fields of database and system errors.
-    stack = userStack(inspect(error));
+    // What is wrong with a result is found once the function is over, so no frame is the user's. Otherwise `inspect` also
+    // shows causes and the fields of database and system errors.
+    stack = error instanceof ResultError ? `${error.name}: ${message}` : userStack(inspect(error));
   } catch {
     stack = message;
   }

@@ -10,6 +10,7 @@ it('begins with the frame of the user, in causes as well', () => {
     at Object.check (${ours}/scan.js:10:5)
     at handler (/app/convoy/functions/messages.ts:7:20)
     at run (file://${ours}/run.js:3:1)
+    ... 3 lines matching cause stack trace ...
     at process.processTicksAndRejections (node:internal/process/task_queues:105:5) {
   [cause]: Error: within
       at readFile (node:fs:1:1)
@@ -21,8 +22,7 @@ it('begins with the frame of the user, in causes as well', () => {
       .map((line) => line.trim()),
   ).toEqual([
     'TypeError: no such field',
-    'at handler (/app/convoy/functions/messages.ts:7:20)',
-    'at process.processTicksAndRejections (node:internal/process/task_queues:105:5) {',
+    'at handler (/app/convoy/functions/messages.ts:7:20) {',
     '[cause]: Error: within',
     'at load (/app/convoy/lib.ts:2:2)',
     '}',

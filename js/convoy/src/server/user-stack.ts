@@ -11,24 +11,31 @@ export function userStack(text: string): string {
   let block: string[] = [];
   const endBlock = () => {
     const users = block.filter((line) => !isForeign(line));
+    // What `inspect` adds (a cause, fields) opens a bracket at the end of the last frame.
+    const opens = block.at(-1)?.endsWith(' {') && !users.at(-1)?.endsWith(' {');
     kept.push(...(users.length > 0 ? users : block));
+    if (users.length > 0 && opens) kept.push(`${kept.pop()} {`);
     block = [];
   };
   for (const line of text.split('\n')) {
-    if (/^\s+at /.test(line)) {
+    if (/^\s+(at |\.\.\. \d+ lines matching cause stack trace)/.test(line)) {
       block.push(line);
       continue;
     }
     endBlock();
     kept.push(line);
   }
-  // What `inspect` adds (a cause, fields) opens a bracket at the end of the last frame.
   endBlock();
   return kept.join('\n');
 }
 
 function isForeign(line: string): boolean {
   // Tests of this package stand where users do.
-  if (line.endsWith('{') || line.includes('.test.')) return false;
-  return /\bnode:/.test(line) || /\(native\)$|<anonymous>\)?$/.test(line) || ours.some((base) => line.includes(base));
+  if (line.includes('.test.')) return false;
+  return (
+    /^\s+\.\.\. /.test(line) ||
+    /\bnode:/.test(line) ||
+    /(\(native\)|<anonymous>\)?)( \{)?$/.test(line) ||
+    ours.some((base) => line.includes(base))
+  );
 }
