@@ -270,6 +270,23 @@ describe('`refetch`', () => {
   });
 });
 
+test('an address of streams, as 0.0.1 took it, is warned of once where it is another than the client has', async () => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const here = createConvoyClient({ baseUrl: 'http://app.example', transport: new HandTransport() });
+  const view = (subscribeUrl: string) =>
+    probe(() => [
+      useQuery(list, { channelId: 'c' }, { client: here, subscribeUrl }),
+      useQuery(channels, {}, { client: here, subscribeUrl }),
+    ]);
+  await mount(view('http://app.example/api/subscribe').with({}));
+  await mount(view('/api/subscribe').with({}));
+  expect(warned.mock.calls).toEqual([]);
+  await mount(view('http://live.example/api/subscribe').with({}));
+  expect(warned.mock.calls).toEqual([[expect.stringMatching(/http:\/\/live\.example.*at http:\/\/app\.example;/)]]);
+  warned.mockRestore();
+  here.close();
+});
+
 describe('a client made by hand', () => {
   test('is asked once, is not live, and that is said once', async () => {
     const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});

@@ -22,6 +22,11 @@ export interface UseQueryOptions {
   readonly subscribe?: boolean;
   /** While new arguments have no answer yet, go on showing the last one, marked `isStale`. */
   readonly keepPrevious?: boolean;
+  /**
+   * Where 0.0.1 opened the stream of this query. Now all queries of a client share its connection, so this has no effect;
+   * one that is not below the client's `baseUrl` is warned of.
+   */
+  readonly subscribeUrl?: string;
 }
 
 export type UseQueryResult<Data, Args = never> = QueryFacts<Data, Args> &
@@ -66,6 +71,7 @@ export function useQuery<Ref extends AnyQueryRef>(
 ): UseQueryResult<ResultOfRef<Ref>, ArgsOfRef<Ref>> {
   const client = useConvoy(options.client);
   const liveness = options.subscribe === false ? 'once' : 'live';
+  useWarningElsewhere(client, options.subscribeUrl);
   const own = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
   const [override, setOverride] = useState<Override | null>(null);
   const asked = override !== null && override.of === own ? override.args : own;
@@ -92,6 +98,22 @@ export function useQuery<Ref extends AnyQueryRef>(
     return { ...snapshot, status: 'success', data: previous.data, isStale: true, isLoading: false, refetch };
   }
   return { ...snapshot, isLoading, refetch };
+}
+
+/** Clients whose queries name another address: each is warned of once. */
+const warnedElsewhere = new WeakSet<ConvoyClient>();
+
+function useWarningElsewhere(client: ConvoyClient, subscribeUrl: string | undefined): void {
+  useEffect(() => {
+    if (subscribeUrl === undefined || warnedElsewhere.has(client)) return;
+    if (!URL.canParse(subscribeUrl) || !URL.canParse(client.baseUrl)) return;
+    if (new URL(subscribeUrl).href.startsWith(new URL(client.baseUrl).href)) return;
+    warnedElsewhere.add(client);
+    console.warn(
+      `Convoy: \`subscribeUrl\` (${subscribeUrl}) has no effect. Queries are watched where they are asked, at ` +
+        `${client.baseUrl}; for another server pass createConvoyClient({ baseUrl }) to a ConvoyProvider.`,
+    );
+  }, [client, subscribeUrl]);
 }
 
 /** Arguments that stand in for the hook's own. */
