@@ -6,7 +6,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
-import { isConvoyError } from '../values/errors.js';
+import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
 import { loadNative } from './native.js';
 import { printBy } from './output.js';
@@ -40,7 +40,7 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
     // The process is ours, and so is what it prints.
     printBy(loadNative());
     file.startConvoyServer().catch((error: unknown) => {
-      // The database's faults say what to do; a stack says nothing of it.
+      // Faults of settings and of the database say what to do; a stack says nothing of it.
       console.error(isConvoyError(error) ? error.message : error);
       process.exitCode = 1;
     });
@@ -57,7 +57,12 @@ interface StartCode {
 async function create({ url, source }: StartCode, options: StartOptions): Promise<Convoy> {
   const { host: _host, port: _port, databaseUrl = process.env.DATABASE_URL, ...engine } = options;
   if (!isMainThread) throw new Error(`${url} starts a server each time it is imported, and workers import it.`);
-  if (!databaseUrl) throw new Error('Set DATABASE_URL to the Postgres to use, such as postgres://user@localhost/app.');
+  if (!databaseUrl) {
+    throw new ConvoyError(
+      'INVALID_ARGS',
+      'Set DATABASE_URL to the Postgres to use, such as postgres://user@localhost/app.',
+    );
+  }
   if (engine.workers !== 0) return createConvoy({ ...engine, databaseUrl, program: url });
   const { schema, functions, createContext } = typeof source === 'function' ? await source() : source;
   return createConvoy({ ...engine, databaseUrl, schema, functions, createContext });
@@ -84,7 +89,7 @@ function portIn(text: string | undefined): number {
   if (!text) return 3000;
   const port = Number(text);
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
-  throw new Error(`PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
+  throw new ConvoyError('INVALID_ARGS', `PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
 }
 
 /** The engine drains already. */
