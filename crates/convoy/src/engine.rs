@@ -1,6 +1,7 @@
 //! Puts the parts together: opens, loads code, serves, and closes.
 
 mod readiness;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -30,6 +31,7 @@ use crate::sql;
 use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
 use readiness::Readiness;
+pub use remote::{RemoteAnswer, RemoteCall};
 
 /// How long a closing engine waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);

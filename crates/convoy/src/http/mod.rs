@@ -29,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Engine;
-use crate::dispatch::{Answer, CallOf, Caller, FunctionKind};
+use crate::dispatch::{Answer, FunctionKind};
+use crate::engine::{RemoteAnswer, RemoteCall};
 use crate::error::{Code, Failure};
-use crate::live::{Asks, Held, SessionId, Style, incoming};
+use crate::live::{Asks, SessionId, Style, incoming};
 use crate::lossy;
 use crate::supervise::Part;
 use cors::Grant;
@@ -243,7 +244,6 @@ async fn handle(
     }
 }
 
-/// A call, answered from memory where that is possible.
 async fn call(
     engine: &Engine,
     (head, body): (&Parts, &mut Incoming),
@@ -252,27 +252,18 @@ async fn call(
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;
     let input = body::read(body, &engine.config().limits).await?;
-    let live = engine.live();
-    if kind == FunctionKind::Query {
-        let position = guard::position(&head.headers);
-        let held = live.held(name, &input, position, || guard::caller(head, address, false)).await;
-        if let Some(held) = held {
-            let Held { data, position } = held?;
-            let mut answer = success(data);
-            respond::mark_position(&mut answer, &position);
-            return Ok(answer);
-        }
-    }
-    let key = guard::idempotency_key(&head.headers)?;
-    let settles = guard::session(&head.headers).zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
-    let caller = |keyed| guard::caller(head, address, keyed);
-    let caller = Caller::Network(&caller);
-    let Answer { result, replayed } = engine.call(CallOf { kind, name, input, caller, key }).await?;
-    if let Some((session, key)) = settles {
-        live.settle(session, key.as_str().to_owned(), name, replayed);
-    }
+    let call = RemoteCall {
+        kind,
+        name,
+        input,
+        caller: &|keyed| guard::caller(head, address, keyed),
+        key: guard::idempotency_key(&head.headers)?,
+        position: guard::position(&head.headers),
+        session: guard::session(&head.headers),
+    };
+    let RemoteAnswer { result, position, replayed } = engine.answer(call).await?;
     let mut answer = success(result);
-    respond::mark_position(&mut answer, &live.position());
+    respond::mark_position(&mut answer, &position);
     if replayed {
         respond::mark_replayed(&mut answer);
     }
