@@ -2,12 +2,14 @@
 //
 //   node scripts/bench.mjs [--quick] [--only <regex>] [--docs]
 //   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
+//   node scripts/bench.mjs --strategies [--only <regex>]
 //
 // `--quick` only shows, in seconds, that the benchmark works and its promises
 // hold, and so takes the development build that tests have made already. `--only`
 // takes the workloads whose names match. `--docs` puts the curve of live queries
 // where the documentation shows it. `--against` measures this tree beside another
-// commit of it instead; see tests/bench/against.mjs.
+// commit of it instead; see tests/bench/against.mjs. `--strategies` measures what the
+// ways to run a mutation are worth; see tests/bench/strategies.mjs.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +25,7 @@ const { values } = parseArgs({
     docs: { type: 'boolean', default: false },
     against: { type: 'string' },
     pairs: { type: 'string' },
+    strategies: { type: 'boolean', default: false },
   },
 });
 if (values.quick && values.docs) throw new StepError('--docs shows speeds, and --quick measures none.');
@@ -36,8 +39,10 @@ await buildPackage();
 // Two builds, because one would give the engine whatever features of its
 // dependencies the generator needs.
 const cargo = (...what) => ['build', '--locked', '--profile', profile, ...what];
-await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convoy-node'));
-await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bin', 'load'));
+// Only one with mistakes can leave a strategy out.
+const features = values.strategies ? ['--features', 'mistakes'] : [];
+await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convoy-node', ...features));
+await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bins'));
 
 // A copy of its own: the addon under npm/ is a development build while one works.
 const folder = join(target, 'bench');
@@ -46,8 +51,17 @@ await mkdir(folder, { recursive: true });
 await copyFile(join(built, platform().library), addon);
 
 const generator = join(built, process.platform === 'win32' ? 'load.exe' : 'load');
-if (other === undefined) await measureBesideOthers();
+if (values.strategies) await measureStrategies();
+else if (other === undefined) await measureBesideOthers();
 else await measureBesideCommit(other);
+
+async function measureStrategies() {
+  const args = ['--generator', generator, '--delay', join(built, 'delay')];
+  args.push('--results', join(folder, 'strategies.json'));
+  if (values.only !== '') args.push('--only', values.only);
+  if (values.pairs !== undefined) args.push('--rounds', values.pairs);
+  await measure(['tests/bench/strategies.mjs', ...args]);
+}
 
 async function measureBesideOthers() {
   const results = join(folder, values.quick ? 'quick.json' : 'results.json');

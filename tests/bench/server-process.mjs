@@ -24,10 +24,11 @@ export class ServerProcess {
   /**
    * @param {string} name of a contestant
    * @param {string} databaseUrl
-   * @param {{ file?: string, env?: Record<string, string> }} [other] another commit's copy of the server
+   * @param {{ file?: string, env?: Record<string, string>, options?: object }} [other] another commit's copy of
+   *   the server, or options of the server
    */
-  static async start(name, databaseUrl, { file = CHILD, env = {} } = {}) {
-    const child = fork(file, [name], {
+  static async start(name, databaseUrl, { file = CHILD, env = {}, options = {} } = {}) {
+    const child = fork(file, [name, JSON.stringify(options)], {
       env: { ...process.env, NODE_ENV: 'production', DATABASE_URL: databaseUrl, ...env },
     });
     const server = new ServerProcess(child);

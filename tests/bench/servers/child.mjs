@@ -1,9 +1,9 @@
-// One server in a process of its own: `child.mjs <contestant>`, the database in
-// DATABASE_URL. Answers its parent's questions and ends with it.
+// One server in a process of its own: `child.mjs <contestant> [<options>]`, the
+// database in DATABASE_URL. Answers its parent's questions and ends with it.
 import process from 'node:process';
 
 const { start } = await import(`./${process.argv[2]}.mjs`);
-const server = await start(process.env.DATABASE_URL);
+const server = await start(process.env.DATABASE_URL, JSON.parse(process.argv[3] ?? '{}'));
 
 const answers = {
   cpu: () => {
