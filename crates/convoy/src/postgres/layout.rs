@@ -73,7 +73,8 @@ struct Trigger {
     enabled: bool,
     /// The arguments, each ended by a NUL, in hexadecimal.
     args: String,
-    /// It takes the mark of other roles for no engine's; those of earlier versions do not.
+    /// It takes the mark of another role, or for another table, for no engine's; those of
+    /// earlier versions do not.
     guarded: bool,
 }
 

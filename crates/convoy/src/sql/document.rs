@@ -4,8 +4,9 @@
 //!
 //! The writes mark their transaction as ours (`convoy.writer`), which keeps the
 //! triggers quiet that log everyone else's. The mark is a materialized CTE that
-//! the write selects from, so it is always set before the write. Its value is
-//! the transaction's id, which each write gives back in its last column.
+//! the write selects from, so it is always set before the write. It names the
+//! transaction, whose id each write gives back in its last column, and the table:
+//! what the default of a column does to others is none of our writes.
 
 use std::collections::HashMap;
 
@@ -13,14 +14,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::WRITER_SEPARATOR;
 use super::idempotency::Entry;
 use super::{Bind, Statement};
 use crate::op::Edit;
 use crate::schema::{FieldPath, Table};
-
-const MARK: &str = "with mark as materialized (
-  select set_config('convoy.writer', pg_current_xact_id()::text, true) as xid
-), ";
 
 /// Documents by id: `id, created_at, data`.
 pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
@@ -43,7 +41,10 @@ pub fn insert_and_keep(
     answers: &[(&Entry, &str)],
 ) -> Statement {
     let mut sql = Statement::of(table);
-    sql.push(MARK).push("written as (\n  insert into ").ident(&table.physical).push(" (id, data)\n  select ");
+    sql.marked(&[&table.physical])
+        .push(", written as (\n  insert into ")
+        .ident(&table.physical)
+        .push(" (id, data)\n  select ");
     match rows {
         [(id, doc)] => {
             sql.bind(Bind::Uuid(*id)).push("::uuid, ").bind(Bind::Json(doc.get().to_owned()));
@@ -77,7 +78,7 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
     let still = table.facts().quiet && edits.iter().all(|(_, edit)| !moves(table, edit));
     let mut sql = Statement::of(table);
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
-    sql.push(MARK);
+    sql.marked(&[&table.physical]).push(", ");
     if !still {
         sql.push("before as materialized (\n  select id, ").created("").push(" as at, ");
         sql.keys_object("", &table.key_paths).push(" as keys\n  from ").ident(&table.physical);
@@ -129,7 +130,10 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
 /// Removes documents: `id, created_at, keys, xid` of what was removed.
 pub fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
-    sql.push(MARK).push("written as (\n  delete from ").ident(&table.physical).push("\n  using mark\n  where id");
+    sql.marked(&[&table.physical])
+        .push(", written as (\n  delete from ")
+        .ident(&table.physical)
+        .push("\n  using mark\n  where id");
     sql.is_one_of(ids).push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);
     sql.push(" as keys\n), ").logged(table, node, "old_at, old_keys", "at, keys");
     sql.push("select id, at, keys, (select xid from mark)\nfrom written");
@@ -137,6 +141,13 @@ pub fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
 }
 
 impl Statement {
+    /// Begins with the mark of a statement that writes these tables.
+    pub(super) fn marked(&mut self, tables: &[&str]) -> &mut Statement {
+        let named: String = tables.iter().flat_map(|table| [WRITER_SEPARATOR, table]).collect();
+        self.push("with mark as materialized (\n  select xid, set_config('convoy.writer', xid || ").literal(&named);
+        self.push(", true)\n  from (select pg_current_xact_id()::text as xid) as own\n)")
+    }
+
     /// ` = $1` or ` = any($1)`.
     pub(super) fn is_one_of(&mut self, ids: &[Uuid]) -> &mut Statement {
         match ids {

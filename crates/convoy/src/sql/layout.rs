@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::{Longest, parts_of};
-use super::{Bind, Statement};
+use super::{Bind, Statement, WRITER_SEPARATOR};
 use crate::schema::{BY_ID, FieldPath, Index, KeyKind, MAX_NAME, Table};
 
 /// What every managed table's log triggers are called.
@@ -271,7 +271,7 @@ pub fn catalog(tables: &[&str]) -> Statement {
   (
     select coalesce(jsonb_agg(jsonb_build_object(
       'name', t.tgname, 'enabled', t.tgenabled in ('O', 'A'), 'args', encode(t.tgargs, 'hex'),
-      'guarded', pg_get_triggerdef(t.oid) like '%SESSION_USER%'
+      'guarded', pg_get_triggerdef(t.oid) like '%SESSION_USER%' and pg_get_triggerdef(t.oid) like '%string_to_array%'
     )), '[]') from pg_trigger as t
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
@@ -447,8 +447,8 @@ pub fn is_ours(table: &Table, name: &str) -> bool {
 }
 
 /// The four triggers that log what others write to the table. `paths` are the
-/// indexed fields to log. They stay quiet for a transaction that carries its own
-/// mark in a session of the engine's `role`, but not for what users' triggers and
+/// indexed fields to log. They stay quiet where the mark names the transaction and the
+/// table, in a session of the engine's `role`, but not for what users' triggers and
 /// cascades do inside it.
 pub fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<Statement> {
     let parts = [
@@ -465,9 +465,10 @@ pub fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<State
             "
 for each statement
 when (
-  current_setting('convoy.writer', true) is distinct from pg_current_xact_id_if_assigned()::text
-  or session_user <> ",
+  string_to_array(current_setting('convoy.writer', true), ",
         );
+        sql.literal(WRITER_SEPARATOR).push(") @> array[pg_current_xact_id_if_assigned()::text, ");
+        sql.literal(&table.physical).push("] is not true\n  or session_user <> ");
         sql.literal(role).push(
             "
   or pg_trigger_depth() > 0

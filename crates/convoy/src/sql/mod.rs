@@ -61,6 +61,10 @@ pub fn savepoint(name: u32) -> Statement {
     sql
 }
 
+/// Stands between the transaction and the tables in the mark of our writes. A table with
+/// this in its name is logged twice.
+const WRITER_SEPARATOR: &str = "/";
+
 /// Undoes everything since a savepoint, which stays.
 pub fn rollback_to(name: u32) -> Statement {
     let mut sql = Statement::fixed("rollback to savepoint convoy_");

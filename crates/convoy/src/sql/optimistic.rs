@@ -29,9 +29,8 @@ pub const STALE: &str = "documents have changed";
 pub fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
     let places = places(write_set);
-    sql.push(
-        "with mark as materialized (\n  select set_config('convoy.writer', pg_current_xact_id()::text, true) as xid\n)",
-    );
+    let tables: Vec<&str> = places.iter().map(|table| table.physical.as_str()).collect();
+    sql.marked(&tables);
     let mut written: Vec<(usize, &'static str)> = Vec::new();
     for (place, table) in places.iter().enumerate() {
         sql.timeless = !table.facts().created_at;

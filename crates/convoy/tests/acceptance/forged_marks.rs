@@ -8,7 +8,7 @@ use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
 use crate::lane::say;
 
-const MARK: &str = "set_config('convoy.writer', pg_current_xact_id()::text, true)";
+const MARK: &str = "set_config('convoy.writer', pg_current_xact_id()::text || '/messages', true)";
 const MESSAGE: &str = r#"'{"channel": "w", "n": 1, "body": "news"}'::jsonb"#;
 
 /// The ways to do it in one statement.
