@@ -286,6 +286,8 @@ fn push_value(out: &mut String, kind: &str, text: &str) {
 /// `{a,"b c",NULL,{…}}`, or with its bounds in front `[0:1]={…}`.
 fn push_array(out: &mut String, element: &str, text: &str) {
     let text = if text.starts_with('[') { text.split_once('=').map_or(text, |(_, array)| array) } else { text };
+    // The one type whose values hold commas unquoted.
+    let delimiter = if element == "BOX" { ';' } else { ',' };
     let mut chars = text.chars().peekable();
     let mut item = String::new();
     let (mut quoted, mut started) = (false, false);
@@ -307,7 +309,7 @@ fn push_array(out: &mut String, element: &str, text: &str) {
                 close(out, &mut item, &mut quoted, &mut started);
                 out.push(']');
             }
-            ',' => {
+            c if c == delimiter => {
                 close(out, &mut item, &mut quoted, &mut started);
                 out.push(',');
             }
@@ -351,5 +353,6 @@ mod tests {
         assert_eq!(array("BOOL", "{{t,f},{f,t}}"), "[[true,false],[false,true]]");
         assert_eq!(array("INT8", "[0:1]={1,2}"), r#"["1","2"]"#);
         assert_eq!(array("TEXT", "{}"), "[]");
+        assert_eq!(array("BOX", "{(3,4),(1,2);(1,1),(0,0)}"), r#"["(3,4),(1,2)","(1,1),(0,0)"]"#);
     }
 }
