@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, createConvoy, type EngineOptions } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { addon } from './addon.js';
 import { freshDatabaseUrl } from './app.js';
 
 type None = Record<string, never>;
@@ -17,7 +18,8 @@ const add = makeMutationRef<{ text: string }, string>('add');
 const compute = makeQueryRef<{ ms: number }, number>('compute');
 
 const program = new URL('./programs/blocking.mjs', import.meta.url);
-const said = vi.spyOn(console, 'error');
+/** What is written into the log. */
+const said = vi.spyOn(addon, 'writeLog');
 let closing: (() => Promise<unknown>)[];
 
 beforeEach(() => {
@@ -343,6 +345,15 @@ describe('what is printed', () => {
       expect(server.printed).not.toMatch(/a worker ended/);
     });
   });
+});
+
+it('a program whose errors go to a full disk is not ended by what is said of a worker that ended', async () => {
+  const full = await openFile('/dev/full', 'w');
+  closing.push(() => full.close());
+  const server = new Running('blocking-own.mjs', [freshDatabaseUrl()], {}, ['ignore', 'pipe', full.fd]);
+  const baseUrl = await server.address();
+  await expect(call(baseUrl, 'exit')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  expect(await call(baseUrl, 'where')).toBeGreaterThan(0);
 });
 
 describe('where functions run in the thread that opened it', () => {

@@ -4,6 +4,7 @@ import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import pg from 'pg';
 import { afterEach, expect, test, vi } from 'vitest';
 import { z } from 'zod';
+import { addon } from './addon.js';
 import { freshDatabaseUrl } from './app.js';
 
 const functions = { notes: { touch: mutation({ handler: () => null }) } };
@@ -26,14 +27,14 @@ async function served(before: Shape = BEFORE, documents: readonly object[] = [])
     await psql.end();
     await convoy.close();
   });
-  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const log = vi.spyOn(addon, 'writeLog').mockImplementation(() => {});
   for (const document of documents)
     await psql.query('insert into notes (data) values ($1)', [JSON.stringify(document)]);
   return {
     convoy,
     databaseUrl,
     psql,
-    said: () => warn.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('stored documents')),
+    said: () => log.mock.calls.map(([, text]) => text).filter((text) => text.includes('stored documents')),
     load: (after: Shape) => convoy.load({ schema: schemaOf(after), functions }),
     /** What is found, once the warning of it (or of the last table that has one) is out. */
     async found(after: Shape) {

@@ -9,6 +9,7 @@ import { threadId } from 'node:worker_threads';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, type ConvoyModuleOptions, createConvoy, type StartFile } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { addon } from './addon.js';
 import { freshDatabaseUrl } from './app.js';
 
 type None = Record<string, never>;
@@ -30,7 +31,8 @@ const program = new URL('./programs/workers.mjs', import.meta.url);
 
 let convoy: Convoy;
 let folder: string;
-const said = vi.spyOn(console, 'error');
+/** What is written into the log. */
+const said = vi.spyOn(addon, 'writeLog');
 
 async function open(options: Partial<ConvoyModuleOptions> = {}): Promise<Convoy> {
   const databaseUrl = freshDatabaseUrl();
@@ -216,7 +218,7 @@ describe('a worker that does not answer', () => {
     expect(ended.indexOf('the stuck one')).not.toBe(0);
     expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/did not answer/);
+    expect(said.mock.calls.flat().join('\n')).toMatch(/has not answered/);
   });
 
   it('is one thing, a function that never settles another', async () => {

@@ -184,8 +184,11 @@ export async function openConvoy(
   // Whatever is wrong with the functions is said before a connection is made.
   if (!isProgramModule(source)) describeProgram(source, { sync });
   const engine = await arriving(native.open(JSON.stringify(engineOptions)));
-  const threads = threadsFor(engine, workers, { sync, dev, resultBytes: options.limits?.resultBytes ?? MOST_RESULT });
-  const convoy = new RunningConvoy(engine, threads, { sync });
+  // Not by `console`, which is the program's own: it may wait for a reader, and ends the process where a disk is full.
+  const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
+  const resultBytes = options.limits?.resultBytes ?? MOST_RESULT;
+  const threads = threadsFor(engine, workers, { sync, dev, resultBytes }, log);
+  const convoy = new RunningConvoy(engine, threads, { sync, log });
   try {
     await convoy.load(source);
     return convoy;
@@ -223,8 +226,19 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
   return { source: { schema, functions, createContext }, workers: null, engineOptions };
 }
 
-function threadsFor(engine: NativeEngine, workers: WorkersWanted | null, options: ThreadOptions): Threads {
-  return workers === null ? new ThisThread(engine, options) : new WorkerThreads(engine, workers, options);
+function threadsFor(
+  engine: NativeEngine,
+  workers: WorkersWanted | null,
+  options: ThreadOptions,
+  log: (text: string) => void,
+): Threads {
+  return workers === null ? new ThisThread(engine, options) : new WorkerThreads(engine, { ...workers, log }, options);
+}
+
+interface RunningOptions {
+  readonly sync: boolean;
+  /** Says something in the log of the process. */
+  readonly log: (text: string) => void;
 }
 
 class RunningConvoy implements Convoy {
@@ -239,21 +253,18 @@ class RunningConvoy implements Convoy {
   /** Whether documents are compared with the schema when code is loaded. */
   readonly #checks: boolean;
 
-  constructor(engine: NativeEngine, threads: Threads, { sync }: { readonly sync: boolean }) {
+  constructor(engine: NativeEngine, threads: Threads, { sync, log }: RunningOptions) {
     this.#engine = engine;
     this.#threads = threads;
     this.#checks = sync;
-    this.#schemaCheck = new SchemaCheck(
-      async (name, input) => {
-        const { request, forget } = threads.remember({});
-        try {
-          return await engine.call('action', name, input, request);
-        } finally {
-          forget();
-        }
-      },
-      (message) => console.warn(`convoy: ${message}`),
-    );
+    this.#schemaCheck = new SchemaCheck(async (name, input) => {
+      const { request, forget } = threads.remember({});
+      try {
+        return await engine.call('action', name, input, request);
+      } finally {
+        forget();
+      }
+    }, log);
   }
 
   get address(): ListenAddress | null {

@@ -22,6 +22,11 @@ export interface WorkersWanted {
   readonly resourceLimits: ResourceLimits;
 }
 
+/** Workers, and where is said what becomes of them. */
+export interface LoggedWorkers extends WorkersWanted {
+  readonly log: (text: string) => void;
+}
+
 /** A thread's place in the group. */
 interface Place {
   /** Its thread, once that runs the program. */
@@ -34,6 +39,7 @@ export class WorkerGroup {
   readonly #engine: NativeEngine;
   readonly #settings: WorkerSettings;
   readonly #resourceLimits: ResourceLimits;
+  readonly #log: (text: string) => void;
   readonly #places: readonly Place[];
   readonly #threads = new Set<WorkerHandle>();
   #spare: Promise<WorkerHandle> | null = null;
@@ -46,10 +52,11 @@ export class WorkerGroup {
   /** Ends the pauses between threads, when none is needed any more. */
   readonly #over = new AbortController();
 
-  constructor(engine: NativeEngine, { count, resourceLimits }: WorkersWanted, settings: WorkerSettings) {
+  constructor(engine: NativeEngine, { count, resourceLimits, log }: LoggedWorkers, settings: WorkerSettings) {
     this.#engine = engine;
     this.#settings = settings;
     this.#resourceLimits = resourceLimits;
+    this.#log = log;
     this.#places = Array.from({ length: count }, () => ({ ready: this.#open(0), failures: 0 }));
   }
 
@@ -121,7 +128,7 @@ export class WorkerGroup {
     const began = performance.now();
     void endOf(place.ready).then((why) => {
       if (this.#state !== 'in place') return;
-      console.error(`convoy: a worker ended, and another takes its place. ${why}`);
+      this.#log(`a worker ended, and another takes its place. ${why}`);
       place.failures = performance.now() - began < LASTING_MS ? place.failures + 1 : 0;
       const pauseMs = place.failures < 3 ? 0 : Math.min(10 * 2 ** place.failures, LONGEST_PAUSE_MS);
       place.ready = this.#spare ?? this.#open(pauseMs);
@@ -133,13 +140,13 @@ export class WorkerGroup {
   /** None gives a sign of life: one more takes the new calls. */
   #startSpare(why: string): void {
     if (this.#state !== 'in place' || this.#spare !== null || this.#isDebugged()) return;
-    console.error(`convoy: ${why}. Another worker takes new calls meanwhile.`);
+    this.#log(`${why}. Another worker takes new calls meanwhile.`);
     const spare = this.#open(0);
     this.#spare = spare;
     void endOf(spare).then((end) => {
       if (this.#spare !== spare) return;
       this.#spare = null;
-      if (this.#state === 'in place') console.error(`convoy: a spare worker ended. ${end}`);
+      if (this.#state === 'in place') this.#log(`a spare worker ended. ${end}`);
     });
   }
 
@@ -157,9 +164,7 @@ export class WorkerGroup {
     if (inspector.url() === undefined) return false;
     if (!this.#saidDebugged) {
       this.#saidDebugged = true;
-      console.error(
-        'convoy: a worker gives no sign of life. It is left alone, since the process is open to debuggers.',
-      );
+      this.#log('a worker gives no sign of life. It is left alone, since the process is open to debuggers.');
     }
     return true;
   }

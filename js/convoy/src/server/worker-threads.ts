@@ -11,11 +11,11 @@ import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
 import { type ThreadOptions, type Threads, tablesThatHold } from './threads.js';
-import { WorkerGroup, type WorkersWanted } from './worker-group.js';
+import { type LoggedWorkers, WorkerGroup } from './worker-group.js';
 
 export class WorkerThreads implements Threads {
   readonly #engine: NativeEngine;
-  readonly #wanted: WorkersWanted;
+  readonly #wanted: LoggedWorkers;
   readonly #options: ThreadOptions;
   /** The engine's number, for threads to attach by. */
   readonly #number: number;
@@ -24,7 +24,7 @@ export class WorkerThreads implements Threads {
   #inPlace: { readonly number: number; readonly group: WorkerGroup } | null = null;
   #nextNumber = 1;
 
-  constructor(engine: NativeEngine, wanted: WorkersWanted, options: ThreadOptions) {
+  constructor(engine: NativeEngine, wanted: LoggedWorkers, options: ThreadOptions) {
     this.#engine = engine;
     this.#wanted = wanted;
     this.#options = options;
