@@ -82,6 +82,15 @@ impl DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
+    /// The error of a connection that could not be opened, whatever it is: nothing was
+    /// asked yet.
+    pub(super) fn of_connecting(error: sqlx::Error) -> DbError {
+        match DbError::from(error) {
+            DbError::Other(error) => DbError::Unavailable(error),
+            other => other,
+        }
+    }
+
     /// The same error, of a statement that may have been meant to write: then a
     /// refusal to write says nothing of the database.
     pub(super) fn of_raw(self) -> DbError {

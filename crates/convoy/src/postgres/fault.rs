@@ -76,6 +76,14 @@ pub async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fa
     }
 }
 
+/// Why a server that could be used before refuses connections now, in one line.
+pub fn of_losing(error: &DbError, options: &PgConnectOptions) -> String {
+    match error.state() {
+        Some(_) => of_login(error, options).message,
+        None => error.cause(),
+    }
+}
+
 fn place(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(folder) => format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()),

@@ -126,8 +126,8 @@ impl Pool {
 
     async fn connect(&self) -> Result<PgConnection, DbError> {
         let connecting = tokio::time::timeout(ACQUIRE, self.inner.options.connect()).await;
-        let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::from);
-        self.inner.reach.note(&connected);
+        let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::of_connecting);
+        self.inner.reach.note(&connected, &self.inner.options);
         connected
     }
 
@@ -154,25 +154,37 @@ impl Pool {
 }
 
 /// Whether the database can be reached, to say so once each time it changes.
-pub struct Reach(AtomicBool);
+pub struct Reach {
+    reachable: AtomicBool,
+    /// Why it cannot, as far as that was said since it last could. One cause may hide
+    /// another: a server that is started again with another password.
+    said: Mutex<Vec<String>>,
+}
+
+/// The most causes that are said of one time without the database.
+const MOST_CAUSES: usize = 8;
 
 impl Reach {
     /// Reachable until shown otherwise.
     pub fn new() -> Arc<Reach> {
-        Arc::new(Reach(AtomicBool::new(true)))
+        Arc::new(Reach { reachable: AtomicBool::new(true), said: Mutex::default() })
     }
 
-    fn note(&self, connected: &Result<PgConnection, DbError>) {
-        let reachable = connected.is_ok();
-        if self.0.swap(reachable, Ordering::Relaxed) == reachable {
-            return;
-        }
-        match connected {
-            Ok(_) => tracing::info!("the database is reachable again"),
-            Err(error) => {
-                let cause = error.cause();
-                tracing::warn!(%cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
+    fn note(&self, connected: &Result<PgConnection, DbError>, options: &PgConnectOptions) {
+        let was_reachable = self.reachable.swap(connected.is_ok(), Ordering::Relaxed);
+        let error = match connected {
+            Ok(_) if was_reachable => return,
+            Ok(_) => {
+                self.said.lock().clear();
+                return tracing::info!("the database is reachable again");
             }
+            Err(error) => error,
+        };
+        let cause = super::fault::of_losing(error, options);
+        let mut said = self.said.lock();
+        if said.len() < MOST_CAUSES && !said.contains(&cause) {
+            tracing::warn!(%cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
+            said.push(cause);
         }
     }
 }

@@ -154,6 +154,28 @@ async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_connections_any_more_is_unavailable() {
+    let db = TestDb::new().await;
+    let app = db.app(tables(), functions()).await;
+    let client = app.client();
+    let url = db.url();
+    let (server, name) = url.rsplit_once('/').expect("a URL with a database");
+    let mut psql = db.psql_at(&format!("{server}/postgres")).await;
+    psql.run(&format!("alter database \"{name}\" allow_connections false")).await;
+    psql.column(&format!(
+        "select pg_terminate_backend(pid)::text from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()"
+    ))
+    .await;
+    for _ in 0..3 {
+        let reply = client.query("messages.all", json!({})).await;
+        assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"), "{}", reply.body);
+    }
+    psql.run(&format!("alter database \"{name}\" allow_connections true")).await;
+    within(async { while client.query("messages.all", json!({})).await.status != 200 {} }).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_opened_while_the_database_is_away_recovers_by_itself() {
     let db = TestDb::new().await;
     let (cable, url) = cabled(&db).await;
