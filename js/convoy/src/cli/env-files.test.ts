@@ -24,6 +24,8 @@ it('takes the root before the working folder, and neither before what is set alr
   expect([CONVOY_TEST_ONE, CONVOY_TEST_TWO, CONVOY_TEST_THREE]).toEqual(['set', 'root', 'cwd']);
 });
 
-it('does without files', () => {
+it('does without files, and leaves a folder of that name alone', async () => {
+  expect(loadEnvFiles(folder, folder)).toEqual([]);
+  await mkdir(path.join(folder, '.env'));
   expect(loadEnvFiles(folder, folder)).toEqual([]);
 });

@@ -56,7 +56,8 @@ function textOf(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return null;
+    // A folder of this name is something else, such as a virtual environment of Python.
+    if (isErrno(error, 'ENOENT') || isErrno(error, 'EISDIR')) return null;
     throw new Error(`${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, {
       cause: error,
     });
