@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// The text is not JSON at all.
-    #[error("the body is not valid JSON: {0}")]
+    #[error("the arguments are not valid JSON: {0}")]
     Syntax(#[from] serde_json::Error),
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the JSON nests deeper than {MAX_DEPTH} levels")]

@@ -61,9 +61,16 @@ impl From<Failure> for RouteError {
 impl Route {
     /// Reads method and URI; anything else than the paths above is refused.
     pub fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
-        let unknown =
+        let foreign =
             || Failure::new(Code::NotFound, format!("nothing is served at this path; ours begin with {base}/"));
-        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(unknown)?;
+        let unknown = || {
+            let called = ["query", "mutation", "action"].map(|kind| format!("{base}/{kind}/<name>")).join(", ");
+            let message = format!(
+                "nothing is served at this path; functions are called at {called}, with names such as messages.list"
+            );
+            Failure::new(Code::NotFound, message)
+        };
+        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(foreign)?;
         match path.split_once('/') {
             None if path == "health" => only(method, "GET").map(|()| Route::Health),
             None if path == "ready" => only(method, "GET").map(|()| Route::Ready),
@@ -122,6 +129,15 @@ mod tests {
             RouteError::Refused(failure) => failure.code,
             RouteError::Method { .. } => Code::MethodNotAllowed,
         })
+    }
+
+    #[test]
+    fn a_path_that_is_almost_ours_says_how_functions_are_called() {
+        for uri in ["/api/querry/messages.list", "/api/query/messages/list", "/api/messages.list"] {
+            let refused = Route::parse(&Method::POST, &uri.parse().expect("a URI"), "/api");
+            let Err(RouteError::Refused(failure)) = refused else { panic!("{uri} is taken for {refused:?}") };
+            assert!(failure.message.contains("/api/query/<name>"), "{uri}: {failure}");
+        }
     }
 
     #[test]
