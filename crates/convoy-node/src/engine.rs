@@ -82,7 +82,8 @@ impl NativeEngine {
         let engine = self.shared.engine.clone();
         promise(env, async move {
             // A thread that cannot be replaced: what it is silent for is in the log and in `/api/health`.
-            let only = Workers::new(engine.config().limits.stuck_time(), |_| {});
+            let limit = engine.config().limits.stuck_time();
+            let only = Workers::new(limit, engine.supervisor().clone(), |_| {});
             only.join(WorkerId(0), host);
             load(&engine, &program, only).await
         })

@@ -54,6 +54,10 @@ pub enum Part {
     InsertLane,
     /// Runs the calls of one serial lane.
     SerialLane,
+    /// Watches one of several hosts.
+    WorkerWatch,
+    /// Runs calls again that have lost their host.
+    LostCalls,
     /// The state of all live queries: no task, but an event may panic half-way
     /// through it.
     Registry,
@@ -75,6 +79,8 @@ impl Part {
             Part::LiveQuery => "running a live query",
             Part::InsertLane => "an insert lane",
             Part::SerialLane => "a serial lane",
+            Part::WorkerWatch => "watching a worker",
+            Part::LostCalls => "running the calls of lost workers again",
             Part::Registry => "the state of live queries",
         }
     }
@@ -85,7 +91,7 @@ impl Part {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
             Part::Timer | Part::LiveRuns | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
-            Part::LiveQuery | Part::InsertLane | Part::SerialLane => false,
+            Part::LiveQuery | Part::InsertLane | Part::SerialLane | Part::WorkerWatch | Part::LostCalls => false,
         }
     }
 }
@@ -103,6 +109,11 @@ impl Supervisor {
     /// condition in `health`.
     pub fn new(sink: Arc<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
         Supervisor { sink, health, mistakes }
+    }
+
+    /// A part is where a panic would do the most harm; see [`Mistakes::reach`].
+    pub fn reach(&self, part: Part) {
+        self.mistakes.reach(part);
     }
 
     /// Runs a task until it returns. `start` creates its future, first and after each
@@ -167,7 +178,7 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Instant;
@@ -191,6 +202,11 @@ mod tests {
         fn tables_read(&self) -> TablesRead {
             TablesRead::default()
         }
+    }
+
+    /// A supervisor whose engine has no live queries.
+    pub fn supervisor_with(mistakes: Mistakes) -> Supervisor {
+        Supervisor::new(Arc::new(Told::default()), Health::default(), mistakes)
     }
 
     fn supervisor(told: &Arc<Told>) -> (Supervisor, Health) {

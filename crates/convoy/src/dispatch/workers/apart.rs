@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::pool::Running;
 use super::{CallId, CallLink, FunctionHost, Invocation, Worker, Workers};
 use crate::error::Failure;
+use crate::supervise::Part;
 
 /// A call that has lived for so long has nothing to do with it, most likely, and
 /// the next one starts.
@@ -22,8 +23,8 @@ impl FunctionHost for Apart {
     fn start(&self, invocation: Invocation, link: CallLink) {
         // What had to be ended would keep the next host, too.
         if !self.0.pool.lock().blockers.contains(&invocation.function) {
-            // Where the task has ended, so has the call: its link is dropped.
-            drop(self.0.lost.send((invocation, link)));
+            self.0.lost.lock().push_back((invocation, link));
+            self.0.arrived.notify_one();
         }
     }
 
@@ -36,14 +37,18 @@ impl FunctionHost for Apart {
     }
 }
 
-/// Runs lost calls as they come. `arrived` wakes it when there is a host again, or
-/// none will be.
-pub(super) async fn one_by_one(
-    workers: Weak<Workers>,
-    mut lost: mpsc::UnboundedReceiver<(Invocation, CallLink)>,
-    arrived: Arc<Notify>,
-) {
-    while let Some((invocation, link)) = lost.recv().await {
+/// Runs lost calls as they come. `arrived` wakes it when there is one, and when there is a
+/// host again, or none will be.
+pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
+    loop {
+        let next = workers.upgrade().and_then(|workers| workers.lost.lock().pop_front());
+        let Some((invocation, link)) = next else {
+            arrived.notified().await;
+            continue;
+        };
+        if let Some(workers) = workers.upgrade() {
+            workers.supervisor.reach(Part::LostCalls);
+        }
         let worker = loop {
             match place(&workers) {
                 Place::At(worker) => break Some(worker),

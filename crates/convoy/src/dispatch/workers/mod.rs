@@ -16,16 +16,19 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CallId, CallLink, FunctionHost, Invocation, Silence, WorkerId};
 use crate::error::{Code, Failure};
+use crate::supervise::{Part, Supervisor};
 use pool::{Pool, Running, Seat};
 
 /// What the owner of the threads is told of them.
@@ -56,11 +59,13 @@ pub enum Notice {
 pub struct Workers {
     this: Weak<Workers>,
     pool: Mutex<Pool>,
-    /// Calls that have lost their host, and the task that runs them one by one.
-    lost: mpsc::UnboundedSender<(Invocation, CallLink)>,
+    /// Calls that have lost their host, and the task that runs them one by one. Bounded by
+    /// the calls that may run at once.
+    lost: Mutex<VecDeque<(Invocation, CallLink)>>,
     _apart: AbortOnDropHandle<()>,
-    /// Wakes that task, where it waits for a host.
+    /// Wakes that task, where it waits for a call or for a host.
     arrived: Arc<Notify>,
+    supervisor: Supervisor,
     /// How long a host may give no sign once a call was given up on it.
     patience: Duration,
     tell: Box<dyn Fn(Notice) + Send + Sync>,
@@ -84,17 +89,25 @@ impl Workers {
     /// None yet. `tell` hears of what their owner has to do; it must not block.
     /// `patience` is how long one may give no sign after a call has passed its time
     /// limit there. Needs a runtime around it, as does [`Workers::join`].
-    pub fn new(patience: Duration, tell: impl Fn(Notice) + Send + Sync + 'static) -> Arc<Workers> {
-        let (lost, runs) = mpsc::unbounded_channel();
+    pub fn new(
+        patience: Duration,
+        supervisor: Supervisor,
+        tell: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Arc<Workers> {
         let arrived = Arc::new(Notify::new());
-        Arc::new_cyclic(|this| Workers {
-            this: this.clone(),
-            pool: Mutex::default(),
-            lost,
-            _apart: AbortOnDropHandle::new(tokio::spawn(apart::one_by_one(this.clone(), runs, arrived.clone()))),
-            arrived,
-            patience,
-            tell: Box::new(tell),
+        Arc::new_cyclic(|this: &Weak<Workers>| {
+            let (these, came, keeper) = (this.clone(), arrived.clone(), supervisor.clone());
+            let apart = keep(Part::LostCalls, keeper, move || apart::one_by_one(these.clone(), came.clone()));
+            Workers {
+                this: this.clone(),
+                pool: Mutex::default(),
+                lost: Mutex::default(),
+                _apart: apart,
+                arrived,
+                supervisor,
+                patience,
+                tell: Box::new(tell),
+            }
         })
     }
 
@@ -109,8 +122,10 @@ impl Workers {
             asked: AtomicBool::new(false),
             busy: Notify::new(),
         });
-        let watch = tokio::spawn(watch::until_gone(self.this.clone(), worker.clone(), self.patience));
-        self.pool.lock().add(Seat::new(worker, AbortOnDropHandle::new(watch)));
+        let (these, watched, patience) = (self.this.clone(), worker.clone(), self.patience);
+        let watching = move || watch::until_gone(these.clone(), watched.clone(), patience);
+        let watch = keep(Part::WorkerWatch, self.supervisor.clone(), watching);
+        self.pool.lock().add(Seat::new(worker, watch));
         self.arrived.notify_one();
         self.place_waiting();
         self.relieve_silent();
@@ -203,6 +218,15 @@ impl Workers {
     fn of(&self, call: CallId) -> Option<Arc<Worker>> {
         self.pool.lock().calls.get(&call).map(|running| running.worker.clone())
     }
+}
+
+/// Runs a task that is restarted after a panic, until its handle is dropped.
+fn keep<F>(part: Part, supervisor: Supervisor, start: impl FnMut() -> F + Send + 'static) -> AbortOnDropHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let never = CancellationToken::new();
+    AbortOnDropHandle::new(tokio::spawn(async move { supervisor.keep(part, &never, start).await }))
 }
 
 impl Drop for Workers {

@@ -191,12 +191,13 @@ impl Pool {
         }
     }
 
-    /// It answers again.
-    pub fn recovered(&mut self, id: WorkerId) {
-        if let Some(seat) = self.seat_mut(id) {
-            seat.silence = None;
+    /// It answers; gives whether it was silent.
+    pub fn recovered(&mut self, id: WorkerId) -> bool {
+        let was_silent = self.seat_mut(id).is_some_and(|seat| seat.silence.take().is_some());
+        if was_silent {
+            self.spare_asked = false;
         }
-        self.spare_asked = false;
+        was_silent
     }
 
     /// Whether a spare has to be asked for now.

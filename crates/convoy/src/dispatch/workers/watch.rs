@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::pool::SPARE_AFTER;
 use super::{Notice, Worker, Workers};
+use crate::supervise::Part;
 
 /// Between two questions to a busy host, and how long it may take to answer
 /// before others are preferred.
@@ -20,9 +21,11 @@ pub(super) const CALLLESS: Duration = Duration::from_secs(60);
 /// Asks a host for signs of life while it is busy, until it has gone.
 pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, patience: Duration) {
     loop {
-        worker.busy.notified().await;
         while worker.is_watched() {
             tokio::time::sleep(PULSE).await;
+            if let Some(workers) = workers.upgrade() {
+                workers.supervisor.reach(Part::WorkerWatch);
+            }
             // What is given up from now on, an answer to this says nothing of.
             let gave_up = worker.gave_up.swap(false, Ordering::Relaxed);
             worker.asked.store(false, Ordering::Relaxed);
@@ -30,6 +33,8 @@ pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, pati
             let asked = Instant::now();
             worker.host.ping(answered);
             if worker.gives_sign(&mut sign).await {
+                // Where a watch that panicked had called it silent.
+                recovered(&workers, &worker);
                 continue;
             }
             if gave_up {
@@ -39,6 +44,16 @@ pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, pati
             silence.until_sign(&mut sign).await;
             worker.gave_up.store(false, Ordering::Relaxed);
         }
+        worker.busy.notified().await;
+    }
+}
+
+/// It answers again, if it was silent.
+fn recovered(workers: &Weak<Workers>, worker: &Worker) {
+    let Some(workers) = workers.upgrade() else { return };
+    let was_silent = workers.pool.lock().recovered(worker.id);
+    if was_silent {
+        workers.place_waiting();
     }
 }
 
@@ -98,12 +113,10 @@ impl Silent<'_> {
                 (workers.tell)(Notice::Stuck { worker: self.worker.id, why });
             }
         }
-        let Some(workers) = self.workers.upgrade() else { return };
-        workers.pool.lock().recovered(self.worker.id);
-        if named {
+        recovered(self.workers, self.worker);
+        if named && let Some(workers) = self.workers.upgrade() {
             (workers.tell)(Notice::Recovered(self.worker.id));
         }
-        workers.place_waiting();
     }
 
     fn note(&self) {
