@@ -86,3 +86,37 @@ describe('a breach is seen', () => {
     expect(breaches([lib, ...fine])).toEqual([]);
   });
 });
+
+describe('the map in ARCHITECTURE.md', async () => {
+  const map = await readFile(join(root, 'ARCHITECTURE.md'), 'utf8');
+  const named = new Set(Array.from(map.matchAll(/`([\w./-]+\.(?:rs|tsx?|mjs))`/g), ([, name]) => name as string));
+
+  test('names only files that exist', async () => {
+    const folders = ['crates', 'js', 'examples', 'tests', 'scripts'];
+    const files = (await Promise.all(folders.map(filesBelow))).flat();
+    const missing = [...named].filter((name) => !files.some((file) => file.endsWith(`/${name}`)));
+    expect(named.size).toBeGreaterThan(50);
+    expect(missing).toEqual([]);
+  });
+
+  test('has every folder of the sources', async () => {
+    const folders = ['crates/convoy/src', 'js/convoy/src'];
+    const places = await Promise.all(
+      folders.map(async (folder) => {
+        const entries = await readdir(join(root, folder), { withFileTypes: true });
+        return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+      }),
+    );
+    // The engine is a file whose parts have a folder.
+    const missing = places.flat().filter((name) => name !== 'engine' && !map.includes(`| \`${name}/\``));
+    expect(missing).toEqual([]);
+  });
+});
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
+  const below = entries
+    .filter(({ name }) => name !== 'node_modules' && name !== 'dist')
+    .map((entry) => (entry.isDirectory() ? filesBelow(`${folder}/${entry.name}`) : [`${folder}/${entry.name}`]));
+  return (await Promise.all(below)).flat();
+}

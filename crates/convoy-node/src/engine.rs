@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{CallOf, Caller, FunctionHost, FunctionKind, ProgramDescription, WorkerId, Workers};
+use convoy::dispatch::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
@@ -46,7 +46,8 @@ impl Inside {
         let Inside { kind, name, input, request } = self;
         let kind = FunctionKind::parse(&kind)
             .ok_or_else(|| Failure::new(Code::InvalidArgs, "a call is one of a query, a mutation or an action"))?;
-        let call = CallOf { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
+        let call =
+            IncomingCall { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
         let result = match at {
             Some(worker) => engine.call_at(worker, call).await,
             None => engine.call(call).await,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use convoy::dispatch::{Activity, CallId, CallLink, FunctionHost, FunctionResult, Invocation, LinkError, Rest, Work};
+use convoy::dispatch::{
+    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError,
+};
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -76,7 +78,7 @@ struct Table {
 
 enum Entry {
     /// JavaScript has not seen it yet.
-    Waiting(Box<Invocation>, CallLink),
+    Waiting(Box<HostInvocation>, CallLink),
     Begun(CallLink),
 }
 
@@ -93,7 +95,7 @@ impl Calls {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, invocation: Invocation, link: CallLink) {
+    fn insert(&self, invocation: HostInvocation, link: CallLink) {
         let (call, entry) = (invocation.call.0, Entry::Waiting(Box::new(invocation), link));
         let mut table = self.table();
         let unwanted = if table.closed { Some(entry) } else { table.calls.insert(call, entry) };
@@ -110,7 +112,7 @@ impl Calls {
     }
 
     /// JavaScript begins a call; `None` where it was taken back or given up before.
-    fn begin(&self, call: u64) -> Option<Box<Invocation>> {
+    fn begin(&self, call: u64) -> Option<Box<HostInvocation>> {
         let mut table = self.table();
         match table.calls.remove(&call)? {
             Entry::Waiting(invocation, link) => {
@@ -124,7 +126,7 @@ impl Calls {
         }
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
         let mut table = self.table();
         let mut taken = Vec::new();
         for call in calls {
@@ -189,10 +191,10 @@ impl Calls {
             Message::Begin(call) => match self.begin(call) {
                 Some(invocation) => {
                     current(call);
-                    let Invocation { work, input, request, .. } = *invocation;
+                    let HostInvocation { work, input, request, .. } = *invocation;
                     let (kind, function) = match work {
-                        Work::Function(function) => (CALL, function),
-                        Work::Context => (CONTEXT, 0),
+                        HostTask::Function(function) => (CALL, function),
+                        HostTask::Context => (CONTEXT, 0),
                     };
                     let request = request.map(|request| request.to_string());
                     (kind, call as i64, function, Text::A(input.to_string()), request).into()
@@ -271,7 +273,7 @@ impl JsHost {
 }
 
 impl FunctionHost for JsHost {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         let call = invocation.call.0;
         self.calls.insert(invocation, link);
         if self.deliver(Message::Begin(call)) != Status::Ok {
@@ -299,7 +301,7 @@ impl FunctionHost for JsHost {
         self.deliver_and(Message::Ping, || answered.send(()).unwrap_or_default());
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
         self.calls.take_back(calls)
     }
 
@@ -328,8 +330,8 @@ struct Thrown {
 }
 
 /// What JavaScript says beside the outcome.
-fn rest(text: Option<String>) -> serde_json::Result<Rest> {
-    text.map_or_else(|| Ok(Rest::default()), |text| serde_json::from_str(&text))
+fn rest(text: Option<String>) -> serde_json::Result<CallMetadata> {
+    text.map_or_else(|| Ok(CallMetadata::default()), |text| serde_json::from_str(&text))
 }
 
 /// How JavaScript says a function ended.

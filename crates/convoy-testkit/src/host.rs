@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, FunctionHost, FunctionResult, Invocation, Rest, Seen, Work};
+use convoy::dispatch::{CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -221,8 +221,8 @@ pub(crate) struct ScriptedHost {
 }
 
 impl FunctionHost for ScriptedHost {
-    fn start(&self, invocation: Invocation, link: CallLink) {
-        let Invocation { call, work, input, request, .. } = invocation;
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
+        let HostInvocation { call, work, input, request, .. } = invocation;
         let running = Arc::new(RunningCall {
             link: Mutex::new(Some(link)),
             caller: request,
@@ -236,8 +236,8 @@ impl FunctionHost for ScriptedHost {
         });
         self.calls.lock().insert(call, running.clone());
         let body = match work {
-            Work::Function(function) => self.bodies[function as usize].clone(),
-            Work::Context => self.context.clone(),
+            HostTask::Function(function) => self.bodies[function as usize].clone(),
+            HostTask::Context => self.context.clone(),
         };
         let calls = self.calls.clone();
         let input = serde_json::from_str(&input).expect("the engine sends JSON");
@@ -250,7 +250,7 @@ impl FunctionHost for ScriptedHost {
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());
             let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
-            let rest = Rest {
+            let rest = CallMetadata {
                 held,
                 identity: running.identity.lock().take(),
                 refresh_ms: *running.refresh_ms.lock(),

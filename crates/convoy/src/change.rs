@@ -54,7 +54,7 @@ pub enum Changes {
 /// after its time limit, and what began before that has then left the snapshot. It
 /// stays open until the log was read after that, however long that takes.
 #[derive(Debug, Clone)]
-pub struct Doubts {
+pub struct InDoubtCommits {
     until: Arc<Mutex<Option<Instant>>>,
     /// How often a commit went untold.
     lost: Arc<AtomicU64>,
@@ -62,10 +62,10 @@ pub struct Doubts {
     longest: Duration,
 }
 
-impl Doubts {
-    /// No doubts yet; `longest` is the statements' time limit in Postgres.
-    pub fn new(longest: Duration) -> Doubts {
-        Doubts { until: Arc::default(), lost: Arc::default(), longest }
+impl InDoubtCommits {
+    /// No commit is in doubt yet; `longest` is the statements' time limit in Postgres.
+    pub fn new(longest: Duration) -> InDoubtCommits {
+        InDoubtCommits { until: Arc::default(), lost: Arc::default(), longest }
     }
 
     /// A commit may or may not happen from now on.
@@ -102,18 +102,18 @@ impl Doubts {
 
 /// Who has made a change, as far as that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum By {
+pub enum ChangeSource {
     /// A function of this process.
     Function(Arc<str>),
     /// Someone else: another process, `psql`, a trigger.
     Outside,
     /// Nobody in particular: the log was lost, a table is looked at in turn.
-    Caution,
+    Resync,
 }
 
-impl By {
+impl ChangeSource {
     /// What several functions did in one commit.
-    pub fn functions<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> By {
+    pub fn functions<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> ChangeSource {
         let mut distinct: Vec<&Arc<str>> = Vec::new();
         for name in names {
             if !distinct.contains(&name) {
@@ -121,8 +121,10 @@ impl By {
             }
         }
         match distinct.as_slice() {
-            [one] => By::Function((*one).clone()),
-            several => By::Function(several.iter().map(|name| &***name).collect::<Vec<_>>().join(", ").into()),
+            [one] => ChangeSource::Function((*one).clone()),
+            several => {
+                ChangeSource::Function(several.iter().map(|name| &***name).collect::<Vec<_>>().join(", ").into())
+            }
         }
     }
 }
@@ -130,7 +132,7 @@ impl By {
 /// What reads commits. Called after the commit, never under a lock, and must not block.
 pub trait CommitReader: Send + Sync + 'static {
     /// A commit, ours or anyone's, has become visible.
-    fn committed(&self, changes: Changes, by: &By);
+    fn committed(&self, changes: Changes, by: &ChangeSource);
 }
 
 /// What is kept current: it reads commits, and how far the log of the database was read.

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::change::Doubts;
+use crate::change::InDoubtCommits;
 use crate::config::Config;
 use crate::dispatch::{
-    Answer, CallOf, Caller, Dispatcher, FunctionHost, PendingCommits, Program, ProgramDescription, WorkerId, Writes,
+    Answer, Caller, Dispatcher, FunctionHost, IncomingCall, PendingCommits, Program, ProgramDescription, WorkerId,
+    Writes,
 };
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Parts, PeerQueue};
@@ -121,20 +122,20 @@ impl Engine {
         let postgres = Postgres::open(&config).await?;
         // An empty schema: only what is ours.
         let ours = Arc::new(Schema::parse(SchemaDescription::default())?);
-        postgres.lay_out(&ours, true).await?;
+        postgres.sync_schema(&ours, true).await?;
         postgres.note_history().await;
         let node = Uuid::now_v7();
-        let doubts = Doubts::new(config.limits.mutation_time());
+        let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let peers = Arc::new(PeerQueue::default());
         let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
         let (mistakes, linger) = (config.mistakes.clone(), Duration::from_millis(config.limits.linger_ms));
-        let pending = Arc::new(PendingCommits::new(doubts.clone(), mistakes.clone()));
+        let pending = Arc::new(PendingCommits::new(in_doubt.clone(), mistakes.clone()));
         let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), mistakes.clone()));
         let supervisor = Supervisor::new(registry.clone(), health.clone(), mistakes.clone());
         let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
-        let writes = Writes { log, pending, doubts: doubts.clone() };
+        let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
         let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
         let live = Arc::new(Live::new(Setting {
             registry: registry.clone(),
@@ -156,7 +157,7 @@ impl Engine {
             ours,
             watched: registry.watched(),
             sink: registry,
-            doubts,
+            in_doubt,
             peers,
             read_now,
             look_now,
@@ -231,7 +232,7 @@ impl Engine {
     ) -> Result<LayoutReport, OpenError> {
         let sync = description.sync;
         let program = Program::new(description, host, self.config.dev)?;
-        let report = self.postgres.lay_out(&program.schema, sync).await?;
+        let report = self.postgres.sync_schema(&program.schema, sync).await?;
         self.feed.follow(Followed { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let before = self.program.swap(Some(Arc::new(program)));
@@ -247,7 +248,7 @@ impl Engine {
     }
 
     /// Makes one call.
-    pub async fn call(&self, call: CallOf<'_>) -> Result<Answer, Failure> {
+    pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         // What still runs may call on, or it could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
@@ -257,7 +258,7 @@ impl Engine {
 
     /// Makes a call for a function that `worker` runs, there: what its caller
     /// brings is in no other place.
-    pub async fn call_at(&self, worker: WorkerId, call: CallOf<'_>) -> Result<Answer, Failure> {
+    pub async fn call_at(&self, worker: WorkerId, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         let here = self.program.load_full().and_then(|program| program.at(worker));
         let program = here.or_else(|| self.replaced_at(worker));
         let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is going away"))?;

@@ -44,20 +44,20 @@ pub struct Table {
     pub indexes: Vec<Index>,
     /// Every indexed stored field, without repeats: what change records carry.
     pub key_paths: Vec<FieldPath>,
-    facts: RwLock<Option<Facts>>,
+    traits: RwLock<Option<TableTraits>>,
 }
 
 /// What the database says about a table that its schema does not.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct TableTraits {
     /// It has the column `created_at`; a table of the user's own need not.
     pub created_at: bool,
     /// It has the column `updated_at`.
     pub updated_at: bool,
     /// No trigger but ours: a write changes what it says and nothing else.
-    pub quiet: bool,
+    pub no_side_effects: bool,
     /// Quiet, and nothing can refuse a write either: no unique index, no constraint.
-    pub plain: bool,
+    pub never_rejects: bool,
 }
 
 /// One index: fields in order, then creation time, then id.
@@ -228,25 +228,26 @@ impl Table {
             managed: description.managed,
             indexes,
             key_paths,
-            facts: RwLock::default(),
+            traits: RwLock::default(),
         })
     }
 
     /// What the database says; before it was asked, what holds for every table
     /// of ours.
-    pub fn facts(&self) -> Facts {
-        let before = Facts { created_at: true, updated_at: self.managed, quiet: false, plain: false };
-        (*self.facts.read()).unwrap_or(before)
+    pub fn traits(&self) -> TableTraits {
+        let before =
+            TableTraits { created_at: true, updated_at: self.managed, no_side_effects: false, never_rejects: false };
+        (*self.traits.read()).unwrap_or(before)
     }
 
     /// Notes what the database says: before the table is used, and now and then
     /// again, for someone may add a trigger or a constraint. The columns stay what
     /// they were at first; statements are being made of them.
-    pub fn learn(&self, facts: Facts) {
-        let mut known = self.facts.write();
+    pub fn learn(&self, traits: TableTraits) {
+        let mut known = self.traits.write();
         *known = Some(match *known {
-            None => facts,
-            Some(Facts { created_at, updated_at, .. }) => Facts { created_at, updated_at, ..facts },
+            None => traits,
+            Some(TableTraits { created_at, updated_at, .. }) => TableTraits { created_at, updated_at, ..traits },
         });
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{By, ChangeSink, Changes};
+use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::health::{Health, Remedy};
 use crate::mistakes::{Mistake, Mistakes};
 
@@ -163,7 +163,7 @@ impl Supervisor {
     }
 
     fn run_everything_again(&self) {
-        let told = catch_unwind(AssertUnwindSafe(|| self.sink.committed(Changes::Everything, &By::Caution)));
+        let told = catch_unwind(AssertUnwindSafe(|| self.sink.committed(Changes::Everything, &ChangeSource::Resync)));
         if let Err(panic) = told {
             // The next access finds the state half-changed and resets it.
             tracing::error!(panic = message_of(&*panic), "live queries could not be told to run again");
@@ -190,7 +190,7 @@ pub(crate) mod tests {
     struct Told(AtomicU32);
 
     impl CommitReader for Told {
-        fn committed(&self, changes: Changes, _: &By) {
+        fn committed(&self, changes: Changes, _: &ChangeSource) {
             assert!(matches!(changes, Changes::Everything));
             self.0.fetch_add(1, Ordering::Relaxed);
         }

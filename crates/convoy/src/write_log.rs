@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::change::{By, Change, Changes, CommitReader};
+use crate::change::{Change, ChangeSource, Changes, CommitReader};
 
 /// What all commits of this process are appended to.
 pub struct WriteLog {
@@ -18,7 +18,7 @@ impl WriteLog {
 
     /// Appends what one transaction of these functions has changed. Every reader has read
     /// it when this returns; so a caller is answered only after live queries were told.
-    pub fn append(&self, changes: Arc<[Change]>, by: &By) {
+    pub fn append(&self, changes: Arc<[Change]>, by: &ChangeSource) {
         if !changes.is_empty() {
             self.readers.iter().for_each(|reader| reader.committed(Changes::Some(changes.clone()), by));
         }

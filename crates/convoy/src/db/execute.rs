@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::Memory;
+use super::TxCache;
 use super::answer::{push_failure, push_ok};
 use super::budget::Budget;
-use super::draft::Draft;
 use super::read_set::ReadSet;
 use super::savepoints::Savepoints;
+use super::write_buffer::WriteBuffer;
 use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::mistakes::{Mistake, Mistakes};
@@ -80,7 +80,7 @@ pub struct Executor {
     pub(super) reads: ReadSet,
     pub(super) written: Written,
     /// What the transaction knows already.
-    pub memory: Memory,
+    pub tx_cache: TxCache,
     /// What is left of the call's limits.
     pub budget: Budget,
     /// The savepoints of its transaction, each with the number of changes before it.
@@ -95,12 +95,12 @@ pub struct Executor {
 
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
-    pub fn new(node: Uuid, budget: Budget, memory: Memory) -> Executor {
+    pub fn new(node: Uuid, budget: Budget, tx_cache: TxCache) -> Executor {
         Executor {
             node,
             reads: ReadSet::default(),
             written: Written::default(),
-            memory,
+            tx_cache,
             budget,
             savepoints: Savepoints::default(),
             dirty: false,
@@ -213,9 +213,9 @@ impl Executor {
     }
 
     /// A transaction begins or has ended: from now on this is known of it.
-    pub fn begin_transaction(&mut self, memory: Memory) {
+    pub fn begin_transaction(&mut self, tx_cache: TxCache) {
         self.savepoints.clear();
-        self.memory = memory;
+        self.tx_cache = tx_cache;
     }
 
     /// A batch begins, at this place of its answers.
@@ -238,10 +238,10 @@ impl Executor {
         self.dirty = true;
     }
 
-    /// Writes what is in a draft, and forgets what both know.
-    pub async fn settle(&mut self, access: &mut Access<'_>, draft: &mut Draft) -> Result<(), DbError> {
-        let WriteSet { writes, inserts, .. } = draft.take()?;
-        draft.forget();
+    /// Writes what is in a write buffer, and clears both caches.
+    pub async fn flush(&mut self, access: &mut Access<'_>, buffer: &mut WriteBuffer) -> Result<(), DbError> {
+        let WriteSet { writes, inserts, .. } = buffer.take()?;
+        buffer.forget();
         let mut ops: Vec<Result<Op, Failure>> = Vec::with_capacity(writes.len() + inserts.len());
         for Write { table, id, data, .. } in writes {
             ops.push(Ok(match data {
@@ -261,7 +261,7 @@ impl Executor {
         let mut answers = String::new();
         let ran = self.run(access, &ops, &mut answers).await;
         (self.budget, self.dirty) = (left, dirty);
-        self.memory.clear();
+        self.tx_cache.clear();
         ran
     }
 
@@ -293,7 +293,7 @@ impl Executor {
     /// Forgets what was written since there were this many changes: it was undone.
     pub fn undo_to(&mut self, changes: usize) {
         self.written.changes.truncate(changes);
-        self.memory.clear();
+        self.tx_cache.clear();
     }
 }
 

@@ -3,18 +3,18 @@
 
 mod answer;
 mod budget;
-mod draft;
 mod execute;
-mod memory;
 mod read;
 mod read_set;
 mod savepoints;
+mod tx_cache;
 mod write;
+mod write_buffer;
 
 pub(crate) use answer::push_failure;
 pub use budget::Budget;
-pub use draft::Draft;
 pub use execute::{Access, Executor, Written};
-pub use memory::Memory;
 pub use read_set::{ReadSet, TableRead};
+pub use tx_cache::TxCache;
 pub(crate) use write::row_keys;
+pub use write_buffer::WriteBuffer;

@@ -20,7 +20,7 @@ impl Executor {
         for op in ops {
             let Op::Get { table, id } = op else { continue };
             self.reads.point(table, *id);
-            if self.memory.get(table, *id).is_some() {
+            if self.tx_cache.get(table, *id).is_some() {
                 continue;
             }
             documents += 1;
@@ -46,7 +46,7 @@ impl Executor {
         let sorted = found.len() > 8;
         for op in ops {
             let Op::Get { table, id } = op else { continue };
-            if let Some(known) = self.memory.get(table, *id) {
+            if let Some(known) = self.tx_cache.get(table, *id) {
                 push_ok_document(out, table, known.as_deref())?;
                 continue;
             }
@@ -62,7 +62,7 @@ impl Executor {
         for (table, ids) in by_table {
             for id in ids {
                 let row = found.iter().find(|(of, known, _)| *known == id && of.physical == table.physical);
-                self.memory.note(table, id, row.map(|(_, _, row)| row.clone()));
+                self.tx_cache.note(table, id, row.map(|(_, _, row)| row.clone()));
             }
         }
         Ok(())
@@ -154,7 +154,7 @@ impl Executor {
         let matters = raw.tables.is_none() && access.is_a_querys() && !self.reads.everything;
         let look = if matters { Look::AtReads } else { Look::Away };
         if !raw.read_only {
-            self.memory.stop();
+            self.tx_cache.stop();
         }
         let before = self.reads.everything;
         match &raw.tables {

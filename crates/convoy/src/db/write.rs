@@ -55,7 +55,7 @@ impl Executor {
         edits.sort_by_key(|(id, _)| *id);
         // What a write meets others over is what it is about.
         edits.iter().for_each(|(id, _)| self.reads.point(table, *id));
-        self.memory.wrote(table);
+        self.tx_cache.wrote(table);
         let mut rows: Vec<(Uuid, Arc<Row>)> = Vec::with_capacity(edits.len());
         for row in access.run(document::edit(table, self.node, &edits)).await? {
             let id = row.uuid(0)?;
@@ -64,7 +64,7 @@ impl Executor {
             self.changed(table, id, Some(old), Some(new));
             self.wrote(row.text(6)?);
             let row = Arc::new(row);
-            self.memory.note(table, id, Some(row.clone()));
+            self.tx_cache.note(table, id, Some(row.clone()));
             rows.push((id, row));
         }
         for op in ops {
@@ -96,7 +96,7 @@ impl Executor {
             })
             .collect();
         ids.iter().for_each(|id| self.reads.point(table, *id));
-        self.memory.wrote(table);
+        self.tx_cache.wrote(table);
         let mut gone = HashSet::with_capacity(ids.len());
         for row in access.run(document::delete(table, self.node, &ids)).await? {
             let id = row.uuid(0)?;
@@ -106,7 +106,7 @@ impl Executor {
             gone.insert(id);
         }
         for id in ids.drain(..) {
-            self.memory.note(table, id, None);
+            self.tx_cache.note(table, id, None);
             push_ok(out, if gone.contains(&id) { "true" } else { "false" });
         }
         Ok(())
@@ -115,12 +115,12 @@ impl Executor {
     /// Notes inserted rows from what the statement returned.
     pub fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
         self.dirty = true;
-        self.memory.wrote(table);
+        self.tx_cache.wrote(table);
         for row in rows {
             let id = row.uuid(0)?;
             let new = row_keys(id, row.micros(1)?, row.json(2)?)?;
             self.changed(table, id, None, Some(new));
-            self.memory.forget(table, id);
+            self.tx_cache.forget(table, id);
             self.wrote(row.text(3)?);
         }
         Ok(())

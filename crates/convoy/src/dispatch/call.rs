@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::host::{CallLink, FromHost};
 use super::scope::CallScope;
-use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, Invocation};
+use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
 use crate::error::{Code, Failure};
 
 /// A started run. Dropped before its function answered, it tells the host to
@@ -28,7 +28,7 @@ impl Call {
         let CallScope { dispatcher, program, request, deadline } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
         let (link, messages) = CallLink::new();
-        let invocation = Invocation {
+        let invocation = HostInvocation {
             call: id,
             work: request.function.work,
             function: request.function.name.clone(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::call::{Call, broken_protocol, time_is_up};
-use super::host::{FromHost, FunctionResult, Rest};
+use super::host::{CallMetadata, FromHost, FunctionResult};
 use super::scope::CallScope;
 use crate::db::push_failure;
 use crate::error::{Code, Failure};
@@ -57,7 +57,7 @@ pub(super) async fn drive<S: Strategy>(
     call: &mut Call,
     scope: &CallScope,
     strategy: &mut S,
-) -> Result<(FunctionResult, Rest), Stop> {
+) -> Result<(FunctionResult, CallMetadata), Stop> {
     let ended = answer_all(call, scope, strategy).await;
     if let Err(stop) = &ended {
         call.give_up(stop.told());
@@ -69,7 +69,7 @@ async fn answer_all<S: Strategy>(
     call: &mut Call,
     scope: &CallScope,
     strategy: &mut S,
-) -> Result<(FunctionResult, Rest), Stop> {
+) -> Result<(FunctionResult, CallMetadata), Stop> {
     loop {
         let message = match S::MAX_IDLE {
             Some(most) => tokio::time::timeout(most, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
@@ -77,7 +77,7 @@ async fn answer_all<S: Strategy>(
         };
         let (batch, text) = match message.map_err(Stop::Failed)? {
             Some(FromHost::Operate { batch, ops }) => (batch, ops),
-            Some(FromHost::Respond { result, rest }) => return Ok((result, rest)),
+            Some(FromHost::Respond { result, metadata }) => return Ok((result, metadata)),
             None => return Err(Stop::HostGone),
         };
         let mut ops =

@@ -17,7 +17,7 @@ use crate::error::Failure;
 /// the host having gone away. No method may block.
 pub trait FunctionHost: Send + Sync + 'static {
     /// Starts a function. Its operations and its result go through `link`.
-    fn start(&self, invocation: Invocation, link: CallLink);
+    fn start(&self, invocation: HostInvocation, link: CallLink);
 
     /// The answers to one batch of operations, a JSON array.
     fn results(&self, call: CallId, batch: u32, results: String);
@@ -34,7 +34,7 @@ pub trait FunctionHost: Send + Sync + 'static {
 
     /// Calls out of `calls` that it has not begun, with their links; it begins them
     /// no more. One that begins calls as they come has none.
-    fn take_back(&self, _calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+    fn take_back(&self, _calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
         Vec::new()
     }
 
@@ -55,7 +55,7 @@ pub trait FunctionHost: Send + Sync + 'static {
 
     /// Where a call runs again whose host has gone away: away from others, as it
     /// may be why.
-    fn apart(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
+    fn quarantine(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
         None
     }
 
@@ -96,11 +96,11 @@ pub struct WorkerId(pub u32);
 pub struct CallId(pub u64);
 
 /// One run to start.
-pub struct Invocation {
+pub struct HostInvocation {
     /// Its name from now on.
     pub call: CallId,
     /// What to run.
-    pub work: Work,
+    pub work: HostTask,
     /// Its function's name, for the log.
     pub function: Arc<str>,
     /// The input, JSON text.
@@ -111,12 +111,12 @@ pub struct Invocation {
 
 /// What a host is asked to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub enum HostTask {
     /// The function at this place of the program description.
     Function(u32),
     /// Only the program's context, for the caller of the request: who is it? It
     /// reads as a query does. Answered with the result `null` and, in
-    /// [`Rest::seen`], everything the context says.
+    /// [`CallMetadata::seen`], everything the context says.
     Context,
 }
 
@@ -139,13 +139,13 @@ pub enum FunctionResult {
 /// What a running function sends to its call.
 pub(super) enum FromHost {
     Operate { batch: u32, ops: String },
-    Respond { result: FunctionResult, rest: Rest },
+    Respond { result: FunctionResult, metadata: CallMetadata },
 }
 
 /// What a function's end says beside its result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rest {
+pub struct CallMetadata {
     /// Inserts not sent before, in order: a JSON array of operations.
     pub held: Option<Box<RawValue>>,
     /// Who called, as far as the program's context tells; absent where there is
@@ -221,8 +221,8 @@ impl CallLink {
     }
 
     /// Ends the call.
-    pub fn respond(self, result: FunctionResult, rest: Rest) -> Result<(), LinkError> {
-        self.send(FromHost::Respond { result, rest })
+    pub fn respond(self, result: FunctionResult, metadata: CallMetadata) -> Result<(), LinkError> {
+        self.send(FromHost::Respond { result, metadata })
     }
 
     fn send(&self, message: FromHost) -> Result<(), LinkError> {

@@ -4,8 +4,8 @@
 
 mod call;
 mod commit;
+mod contention;
 mod drive;
-mod heat;
 mod host;
 mod mutation;
 mod names;
@@ -26,8 +26,8 @@ use uuid::Uuid;
 pub use commit::PendingCommits;
 pub use commit::idempotency::Key;
 pub use host::{
-    Activity, CallId, CallLink, FunctionHost, FunctionResult, Invocation, LinkError, Rest, Seen, Silence, Work,
-    WorkerId,
+    Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
+    Silence, WorkerId,
 };
 pub use program::{Function, FunctionKind, Program, ProgramDescription};
 pub use query::QueryRun;
@@ -35,11 +35,11 @@ pub use workers::{Notice, Workers};
 
 use commit::Committer;
 use commit::idempotency::Keys;
-use heat::Heat;
+use contention::ContentionTracker;
 use strategy::insert_batching::InsertQueues;
 use strategy::serial_queue::SerialQueues;
 
-use crate::change::Doubts;
+use crate::change::InDoubtCommits;
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::mistakes::Mistakes;
@@ -49,7 +49,7 @@ use crate::write_log::WriteLog;
 
 /// One call: a function with its input, and who asks.
 #[derive(Clone)]
-pub struct Request {
+pub struct FunctionCall {
     /// The function.
     pub function: Arc<Function>,
     /// Its input, JSON text.
@@ -76,7 +76,7 @@ impl Answer {
 }
 
 /// A call as it comes from outside the engine.
-pub struct CallOf<'a> {
+pub struct IncomingCall<'a> {
     /// The kind of function.
     pub kind: FunctionKind,
     /// Its name.
@@ -123,7 +123,7 @@ pub struct Writes {
     /// The commits under way.
     pub pending: Arc<PendingCommits>,
     /// The commits in doubt.
-    pub doubts: Doubts,
+    pub in_doubt: InDoubtCommits,
 }
 
 /// Runs functions. Cheap to clone.
@@ -148,10 +148,10 @@ struct Inner {
     handler_runs: AtomicU64,
     committer: Committer,
     inserts: InsertQueues,
-    heat: Heat,
+    contention: ContentionTracker,
     serial: SerialQueues,
     keys: Keys,
-    /// Owns the tasks of mutations and of the lanes they insert through, which a caller hanging up must not cut short.
+    /// Owns the tasks of mutations and of their queues, which go on when a caller hangs up.
     mutations: TaskTracker,
 }
 
@@ -165,9 +165,9 @@ impl Dispatcher {
         supervisor: Supervisor,
         look_now: Arc<Notify>,
     ) -> Dispatcher {
-        let Writes { log, pending, doubts } = writes;
+        let Writes { log, pending, in_doubt } = writes;
         let mistakes = config.mistakes.clone();
-        let committer = Committer::new(postgres.clone(), pending, doubts, log, mistakes.clone());
+        let committer = Committer::new(postgres.clone(), pending, in_doubt, log, mistakes.clone());
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
@@ -182,7 +182,7 @@ impl Dispatcher {
                 handler_runs: AtomicU64::new(0),
                 committer,
                 inserts: InsertQueues::default(),
-                heat: Heat::default(),
+                contention: ContentionTracker::default(),
                 serial: SerialQueues::default(),
                 keys: Keys::default(),
                 mutations: TaskTracker::new(),
@@ -191,13 +191,13 @@ impl Dispatcher {
     }
 
     /// Makes one call.
-    pub async fn call(&self, program: Arc<Program>, call: CallOf<'_>) -> Result<Answer, Failure> {
-        let CallOf { kind, name, input, caller, key } = call;
+    pub async fn call(&self, program: Arc<Program>, call: IncomingCall<'_>) -> Result<Answer, Failure> {
+        let IncomingCall { kind, name, input, caller, key } = call;
         let function = caller.find(&program, kind, name)?;
         crate::value::check(&input)?;
         let key = key.filter(|_| kind == FunctionKind::Mutation && function.transactional);
         let caller = caller.describe(&program, key.is_some());
-        let request = Request { function, input: input.into(), caller, key };
+        let request = FunctionCall { function, input: input.into(), caller, key };
         match kind {
             FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
             FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,
@@ -209,7 +209,7 @@ impl Dispatcher {
         self.inner.handler_runs.load(Ordering::Relaxed)
     }
 
-    /// How many calls ended in a serial lane.
+    /// How many calls ended in a serial queue.
     pub fn in_lanes(&self) -> u64 {
         self.inner.serial.ended()
     }

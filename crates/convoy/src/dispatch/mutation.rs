@@ -10,20 +10,20 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::call::{LOST_HOSTS, host_gone};
-use super::heat::Place;
+use super::contention::ContentionKey;
 use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
-use super::{Answer, Dispatcher, FunctionKind, Program, Request};
+use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
 use crate::error::Failure;
 use crate::mistakes::Mistake;
 
 /// A call that keeps meeting conflicts goes on for this long, however often that is.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_TIME: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Runs a mutation or an action to its end on a task of its own: a caller who stops
     /// waiting does not stop it.
-    pub async fn run_to_end(&self, program: Arc<Program>, request: Request) -> Result<Answer, Failure> {
+    pub async fn run_to_end(&self, program: Arc<Program>, request: FunctionCall) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let limits = &self.inner.limits;
         let kind = request.function.kind;
@@ -77,7 +77,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             }
             Attempt::HostGone if lost_hosts < LOST_HOSTS => {
                 if lost_hosts == 0 {
-                    scope.run_apart();
+                    scope.quarantine();
                 }
                 lost_hosts += 1;
                 continue;
@@ -88,8 +88,8 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             }
             Attempt::Conflict(error, touched) => (error, touched),
         };
-        inner.heat.lost(scope.function(), &scope.request.input, &touched);
-        let patient = conflicts < inner.limits.retries || began.elapsed() < PATIENCE;
+        inner.contention.record_conflict(scope.function(), &scope.request.input, &touched);
+        let patient = conflicts < inner.limits.retries || began.elapsed() < RETRY_TIME;
         if !patient || Instant::now() >= scope.deadline {
             return Err(error.to_failure(&scope.function().name));
         }
@@ -102,26 +102,26 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
 }
 
 /// Runs it once, with the strategy that fits what is known of its function. One that has
-/// met two conflicts does not wait for its place to become hot.
+/// met two conflicts does not wait for its key to become hot.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
     let mistakes = &scope.dispatcher.inner.mistakes;
-    let place = match mistakes.has(Mistake::AlwaysSerialQueue) {
-        true => Some(Place { function: function.name.clone(), document: None }),
-        false => scope.dispatcher.inner.heat.lane(function, &scope.request.input, conflicts >= 2),
+    let key = match mistakes.has(Mistake::AlwaysSerialQueue) {
+        true => Some(ContentionKey { function: function.name.clone(), document: None }),
+        false => scope.dispatcher.inner.contention.hot_key(function, &scope.request.input, conflicts >= 2),
     };
     if may_queue
         && !mistakes.has(Mistake::NoSerialQueue)
-        && let Some(place) = place
+        && let Some(key) = key
     {
-        match serial_queue::attempt(place, scope).await {
+        match serial_queue::attempt(key, scope).await {
             Attempt::NeedsOther => {}
             attempt => return attempt,
         }
     }
-    if !function.needs_transaction() && !mistakes.has(Mistake::NoOptimistic) {
+    if !function.learned.needs_transaction.is_set() && !mistakes.has(Mistake::NoOptimistic) {
         match optimistic::attempt(scope).await {
-            Attempt::NeedsOther => function.wants_transaction(),
+            Attempt::NeedsOther => function.learned.needs_transaction.set(),
             attempt => return attempt,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 
-use super::{FunctionHost, Work, WorkerId, names};
+use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
@@ -34,23 +34,47 @@ pub struct Function {
     /// What kind it is.
     pub kind: FunctionKind,
     /// What the host knows it by.
-    pub work: Work,
+    pub work: HostTask,
     /// Whether the network may call it.
     pub internal: bool,
     /// Whether its results may be shared between callers at all.
     pub share: bool,
     /// Whether all it does is one transaction.
     pub transactional: bool,
-    /// It once issued more than one statement, so it starts in a snapshot.
-    needs_snapshot: AtomicBool,
-    /// It once did what takes a transaction, so it starts in one.
-    needs_transaction: AtomicBool,
-    /// It once failed after it had written, so among others it gets a savepoint.
-    fails_late: AtomicBool,
-    /// It once wrote by `raw`, of which only the log says what.
-    writes_raw: AtomicBool,
-    /// It once ran `raw`, so no other call is in its transaction.
-    runs_raw: AtomicBool,
+    /// What its runs have shown of it.
+    pub learned: LearnedTraits,
+}
+
+/// What is known of a function once one of its runs has shown it.
+#[derive(Default)]
+pub struct LearnedTraits {
+    /// It issued more than one statement, so it starts in a snapshot.
+    pub needs_snapshot: Latch,
+    /// It did what takes a transaction, so it starts in one.
+    pub needs_transaction: Latch,
+    /// It failed after it had written, so in a serial queue it gets a savepoint.
+    pub fails_after_writing: Latch,
+    /// It wrote by `raw`, of which only the log says what.
+    pub writes_raw: Latch,
+    /// It ran `raw`, which changes settings for the rest of a transaction, so no other
+    /// call is in its transaction.
+    pub runs_raw: Latch,
+}
+
+/// A flag that is set once and stays set.
+#[derive(Default)]
+pub struct Latch(AtomicBool);
+
+impl Latch {
+    /// Sets it.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The kinds of functions.
@@ -127,15 +151,11 @@ impl Program {
                 let function = Function {
                     name: name.as_str().into(),
                     kind,
-                    work: Work::Function(index),
+                    work: HostTask::Function(index),
                     internal,
                     share,
                     transactional: transaction && kind != FunctionKind::Action,
-                    needs_snapshot: AtomicBool::new(false),
-                    needs_transaction: AtomicBool::new(false),
-                    fails_late: AtomicBool::new(false),
-                    writes_raw: AtomicBool::new(false),
-                    runs_raw: AtomicBool::new(false),
+                    learned: LearnedTraits::default(),
                 };
                 (name, Arc::new(function))
             })
@@ -143,15 +163,11 @@ impl Program {
         let context = Arc::new(Function {
             name: "createContext".into(),
             kind: FunctionKind::Query,
-            work: Work::Context,
+            work: HostTask::Context,
             internal: true,
             share: false,
             transactional: true,
-            needs_snapshot: AtomicBool::new(false),
-            needs_transaction: AtomicBool::new(false),
-            fails_late: AtomicBool::new(false),
-            writes_raw: AtomicBool::new(false),
-            runs_raw: AtomicBool::new(false),
+            learned: LearnedTraits::default(),
         });
         Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host, dev })
     }
@@ -162,8 +178,8 @@ impl Program {
     }
 
     /// The same program, for a call that has lost its host.
-    pub fn apart(&self) -> Option<Program> {
-        Some(self.on(self.host.clone().apart()?))
+    pub fn quarantine(&self) -> Option<Program> {
+        Some(self.on(self.host.clone().quarantine()?))
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
@@ -198,58 +214,6 @@ impl Program {
     }
 }
 
-impl Function {
-    /// Whether a run should begin in a snapshot transaction.
-    pub fn needs_snapshot(&self) -> bool {
-        self.needs_snapshot.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that one statement was not enough.
-    pub fn wants_snapshot(&self) {
-        self.needs_snapshot.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it may run `raw`, which changes settings for the rest of a transaction.
-    pub fn runs_raw(&self) -> bool {
-        self.runs_raw.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that it runs `raw`.
-    pub fn ran_raw(&self) {
-        self.runs_raw.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether some of what it writes is known only by reading the log.
-    pub fn writes_raw(&self) -> bool {
-        self.writes_raw.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that it writes by `raw`.
-    pub fn wrote_raw(&self) {
-        self.writes_raw.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a run of a mutation should begin in a transaction.
-    pub fn needs_transaction(&self) -> bool {
-        self.needs_transaction.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that documents by id were not enough.
-    pub fn wants_transaction(&self) {
-        self.needs_transaction.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it has failed after writing.
-    pub fn fails_late(&self) -> bool {
-        self.fails_late.load(Ordering::Relaxed)
-    }
-
-    /// Remembers that it failed after writing.
-    pub fn failed_late(&self) {
-        self.fails_late.store(true, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -259,15 +223,11 @@ pub(super) mod tests {
         Function {
             name: name.into(),
             kind: FunctionKind::Mutation,
-            work: Work::Function(0),
+            work: HostTask::Function(0),
             internal: false,
             share: true,
             transactional: true,
-            needs_snapshot: AtomicBool::new(false),
-            needs_transaction: AtomicBool::new(false),
-            fails_late: AtomicBool::new(false),
-            writes_raw: AtomicBool::new(false),
-            runs_raw: AtomicBool::new(false),
+            learned: LearnedTraits::default(),
         }
     }
 }

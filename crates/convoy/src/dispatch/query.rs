@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::call::{Call, LOST_HOSTS, host_gone};
 use super::drive::{Stop, drive};
-use super::host::{Rest, Seen};
+use super::host::{CallMetadata, Seen};
 use super::scope::CallScope;
 use super::strategy::snapshot::Snapshot;
-use super::{Dispatcher, Program, Request};
-use crate::db::{Budget, Executor, Memory, ReadSet};
+use super::{Dispatcher, FunctionCall, Program};
+use crate::db::{Budget, Executor, ReadSet, TxCache};
 use crate::error::{Code, Failure};
 
 /// What one run of a query gave.
@@ -28,8 +28,8 @@ pub struct QueryRun {
     /// Who its caller is, as far as its context tells; asked for by `keyed`
     /// requests.
     pub identity: Option<String>,
-    /// Whether the function itself said how it ended.
-    pub heard: bool,
+    /// Whether the host itself reported how it ended.
+    pub host_reported: bool,
     /// Whether its host went away each time it was run.
     pub host_gone: bool,
 }
@@ -44,7 +44,7 @@ impl QueryRun {
             seen: None,
             expires_at: None,
             identity: None,
-            heard: false,
+            host_reported: false,
             host_gone: false,
         }
     }
@@ -58,7 +58,7 @@ impl QueryRun {
     /// well at the same time.
     pub fn is_suspect(&self) -> bool {
         let timed_out = matches!(&self.result, Err(failure) if failure.code == Code::Timeout);
-        !self.heard && (self.host_gone || timed_out)
+        !self.host_reported && (self.host_gone || timed_out)
     }
 }
 
@@ -76,25 +76,26 @@ struct Again {
 impl Dispatcher {
     /// Runs a query once, or again where it turns out to need a snapshot or has
     /// lost its host.
-    pub async fn query(&self, program: &Arc<Program>, request: &Request) -> QueryRun {
+    pub async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
         let mut scope =
             CallScope { dispatcher: self.clone(), program: program.clone(), request: request.clone(), deadline };
         let mut again = Again::default();
         loop {
             // Only what is read in one snapshot stays true.
-            let memory = if request.function.needs_snapshot() { Memory::default() } else { Memory::none() };
+            let tx_cache =
+                if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
             let budget = Budget::new(self.inner.limits.documents_read, 0);
-            let mut executor = Executor::new(self.inner.node, budget, memory).mistaken(&self.inner.mistakes);
-            let mut said = None;
-            let stop = match self.run_query(&scope, &mut executor, &mut said).await {
-                Ok(result) => return QueryRun::ended(result, executor, said, false),
+            let mut executor = Executor::new(self.inner.node, budget, tx_cache).mistaken(&self.inner.mistakes);
+            let mut metadata = None;
+            let stop = match self.run_query(&scope, &mut executor, &mut metadata).await {
+                Ok(result) => return QueryRun::ended(result, executor, metadata, false),
                 Err(stop) => stop,
             };
             let is_gone = matches!(stop, Stop::HostGone);
             if let Some(result) = again.ends(stop, &mut scope) {
                 let result = result.map_err(|failure| self.name_limit(&request.function, failure));
-                return QueryRun::ended(result, executor, said, is_gone);
+                return QueryRun::ended(result, executor, metadata, is_gone);
             }
         }
     }
@@ -103,16 +104,16 @@ impl Dispatcher {
         &self,
         scope: &CallScope,
         executor: &mut Executor,
-        said: &mut Option<Rest>,
+        metadata: &mut Option<CallMetadata>,
     ) -> Result<Result<String, Failure>, Stop> {
         let _running = self.enter().map_err(Stop::Failed)?;
         let mut call = Call::start(scope);
         let mut snapshot = Snapshot::new(scope, executor);
         let ended = drive(&mut call, scope, &mut snapshot).await;
         snapshot.end().await;
-        let (ended, rest) = ended?;
-        executor.refresh(rest.refresh_ms);
-        *said = Some(rest);
+        let (ended, reported) = ended?;
+        executor.refresh(reported.refresh_ms);
+        *metadata = Some(reported);
         Ok(scope.conclude(ended))
     }
 }
@@ -122,7 +123,7 @@ impl Again {
     fn ends(&mut self, stop: Stop, scope: &mut CallScope) -> Option<Result<String, Failure>> {
         match stop {
             Stop::NeedsOther => {
-                scope.function().wants_snapshot();
+                scope.function().learned.needs_snapshot.set();
                 None
             }
             Stop::Conflict(error) if error.is_stale_plan() && self.stale_plans < STALE_PLANS => {
@@ -131,7 +132,7 @@ impl Again {
             }
             Stop::HostGone if self.lost_hosts < LOST_HOSTS => {
                 if self.lost_hosts == 0 {
-                    scope.run_apart();
+                    scope.quarantine();
                 }
                 self.lost_hosts += 1;
                 None
@@ -144,10 +145,15 @@ impl Again {
 }
 
 impl QueryRun {
-    fn ended(result: Result<String, Failure>, mut executor: Executor, said: Option<Rest>, host_gone: bool) -> QueryRun {
-        let heard = said.is_some();
-        let Rest { identity, seen, expires_at, .. } = said.unwrap_or_default();
+    fn ended(
+        result: Result<String, Failure>,
+        mut executor: Executor,
+        metadata: Option<CallMetadata>,
+        host_gone: bool,
+    ) -> QueryRun {
+        let host_reported = metadata.is_some();
+        let CallMetadata { identity, seen, expires_at, .. } = metadata.unwrap_or_default();
         let (result, reads) = (result.map(Bytes::from), executor.take_reads());
-        QueryRun { result, reads, seen, expires_at, identity, heard, host_gone }
+        QueryRun { result, reads, seen, expires_at, identity, host_reported, host_gone }
     }
 }

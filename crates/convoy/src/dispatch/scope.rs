@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::drive::Stop;
 use super::host::FunctionResult;
-use super::{Dispatcher, Function, FunctionKind, Program, Request};
-use crate::db::{Budget, Executor, Memory};
+use super::{Dispatcher, Function, FunctionCall, FunctionKind, Program};
+use crate::db::{Budget, Executor, TxCache};
 use crate::error::{Code, Failure};
 use crate::output;
 use crate::postgres::DbError;
@@ -18,7 +18,7 @@ use crate::sql::layout;
 pub(super) struct CallScope {
     pub dispatcher: Dispatcher,
     pub program: Arc<Program>,
-    pub request: Request,
+    pub request: FunctionCall,
     pub deadline: Instant,
 }
 
@@ -29,16 +29,20 @@ impl CallScope {
     }
 
     /// Has it run away from other calls from now on, where its host can do that.
-    pub fn run_apart(&mut self) {
-        if let Some(apart) = self.program.apart() {
+    pub fn quarantine(&mut self) {
+        if let Some(apart) = self.program.quarantine() {
             self.program = Arc::new(apart);
         }
     }
 
     /// What runs the operations of a mutation or an action.
-    pub fn executor(&self, memory: Memory) -> Executor {
+    pub fn executor(&self, tx_cache: TxCache) -> Executor {
         let limits = &self.dispatcher.inner.limits;
-        Executor::new(self.dispatcher.inner.node, Budget::new(limits.documents_read, limits.documents_written), memory)
+        Executor::new(
+            self.dispatcher.inner.node,
+            Budget::new(limits.documents_read, limits.documents_written),
+            tx_cache,
+        )
     }
 
     /// How a database error ends a run.
@@ -57,7 +61,7 @@ impl CallScope {
         if let Some(failure) = self.duplicate(error) {
             return failure;
         }
-        if error.names_nothing() && error.says("_convoy") {
+        if error.names_nothing() && error.message_contains("_convoy") {
             self.dispatcher.inner.look_now.notify_one();
         }
         let mut failure = error.to_failure(&function.name);

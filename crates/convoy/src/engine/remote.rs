@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Engine;
-use crate::dispatch::{Answer, CallOf, Caller, FunctionKind, Key};
+use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
 use crate::error::Failure;
 use crate::live::{Held, SessionId};
 
@@ -49,7 +49,7 @@ impl Engine {
             return Ok(RemoteAnswer { result: data, position, replayed: false });
         }
         let settles = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
-        let call = CallOf { kind, name, input, caller: Caller::Network(caller), key };
+        let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key };
         let Answer { result, replayed } = self.call(call).await?;
         if let Some((session, key)) = settles {
             self.live.settle(session, key.as_str().to_owned(), name, replayed);

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Parts;
-use super::position::{Cursor, Position, Reading, Snapshot};
-use crate::change::{Change, ChangeKind, ChangeSink, Changes, Doubts};
+use super::log_cursor::{Cursor, Position, Reading, Snapshot};
+use crate::change::{Change, ChangeKind, ChangeSink, Changes, InDoubtCommits};
 use crate::config::Config;
 use crate::health::{Health, Remedy};
 use crate::key::{KeyFields, RowKeys};
@@ -50,7 +50,7 @@ pub struct Log {
     node: Uuid,
     sink: Arc<dyn ChangeSink>,
     interval: Duration,
-    doubts: Doubts,
+    in_doubt: InDoubtCommits,
     /// Whether anything is live.
     watched: watch::Receiver<bool>,
     /// Requests a reading now.
@@ -72,7 +72,7 @@ impl Log {
             node: parts.node,
             sink: parts.sink.clone(),
             interval,
-            doubts: parts.doubts.clone(),
+            in_doubt: parts.in_doubt.clone(),
             watched: parts.watched.clone(),
             now: parts.read_now.clone(),
             health: parts.health.clone(),
@@ -83,7 +83,7 @@ impl Log {
 
     /// The first cursor. Every commit after this returns is told.
     pub async fn begin(&self) -> Result<Cursor, DbError> {
-        let untold = self.doubts.lost();
+        let untold = self.in_doubt.lost();
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
         let position = Position::of(row)?;
@@ -153,9 +153,9 @@ impl Log {
         match reading {
             Ok(reading) => {
                 let next = reading.tell(&*self.sink);
-                self.doubts.settle(began);
+                self.in_doubt.settle(began);
                 // A commit that went untold meanwhile is visible, and told with the next reading.
-                if self.doubts.lost() == next.untold {
+                if self.in_doubt.lost() == next.untold {
                     self.sink.caught_up(began);
                 }
                 self.trim(trim, &next).await;
@@ -173,7 +173,7 @@ impl Log {
 
     /// Reads what was logged since the cursor's position.
     async fn read(&self, cursor: &Cursor) -> Result<Reading, DbError> {
-        let (doubt, untold) = (self.doubts.any(), self.doubts.lost());
+        let (doubt, untold) = (self.in_doubt.any(), self.in_doubt.lost());
         let Snapshot { xmin, xmax, xip } = &cursor.position.snapshot;
         // Nobody signs with nil, so leaving out its rows leaves out none.
         let unread = if doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };

@@ -12,14 +12,14 @@
 //! the log cannot have, because no trigger of ours wrote it, [`tables`] asks for
 //! at intervals.
 
-mod listener;
 mod log;
-mod nodes;
-mod notice;
+mod log_cursor;
 mod notifier;
+mod peer_listener;
+mod peer_message;
 mod peer_queue;
-mod position;
-mod tables;
+mod peers;
+mod untracked_tables;
 
 use std::sync::Arc;
 
@@ -31,17 +31,17 @@ use uuid::Uuid;
 
 pub use peer_queue::PeerQueue;
 
-use crate::change::{ChangeSink, Doubts};
+use crate::change::{ChangeSink, InDoubtCommits};
 use crate::config::Config;
 use crate::health::Health;
 use crate::postgres::{DbError, Postgres, Sessions};
 use crate::schema::{Followed, Schema};
 use crate::supervise::{Part, Supervisor};
-use listener::Ear;
 use log::Log;
-use nodes::Nodes;
 use notifier::{Notifier, Voice};
-use tables::{Known, Tables};
+use peer_listener::PeerListener;
+use peers::PeerTable;
+use untracked_tables::{Known, Tables};
 
 /// What a feed is made of.
 pub struct Parts {
@@ -54,7 +54,7 @@ pub struct Parts {
     /// Who is told of others' commits.
     pub sink: Arc<dyn ChangeSink>,
     /// Commits of ours that may yet happen.
-    pub doubts: Doubts,
+    pub in_doubt: InDoubtCommits,
     /// Where our own commits wait to be told to other nodes.
     pub peers: Arc<PeerQueue>,
     /// Whether anything is live.
@@ -94,12 +94,12 @@ impl Feed {
         // What a session that is lent LISTENs for, whoever has it next would hear.
         // So we hear nobody there, and not whether anybody hears us.
         if parts.postgres.sessions == Sessions::Ours {
-            let nodes = Arc::new(Mutex::new(Nodes::new(parts.node)));
+            let nodes = Arc::new(Mutex::new(PeerTable::new(parts.node)));
             let beat = Arc::new(Notify::new());
             let mistakes = config.mistakes.clone();
             let voice = Arc::new(Voice::new(&parts, nodes.clone(), beat.clone(), mistakes.clone()));
             part.keep(Part::Notifier, move |stop| Notifier::new(voice.clone()).run(stop));
-            let ear = Arc::new(Ear {
+            let ear = Arc::new(PeerListener {
                 postgres: parts.postgres.clone(),
                 nodes,
                 peers: parts.peers.clone(),

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Parts;
-use super::nodes::{BEAT, Nodes};
-use super::notice::{self, News, Notice};
-use super::peer_queue::{Parcel, PeerQueue};
+use super::peer_message::{self, Payload, PeerMessage};
+use super::peer_queue::{PeerQueue, PendingNotifications};
+use super::peers::{BEAT, PeerTable};
 use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Sender};
 use crate::sql;
@@ -41,7 +41,7 @@ pub struct Voice {
     postgres: Postgres,
     node: Uuid,
     peers: Arc<PeerQueue>,
-    nodes: Arc<Mutex<Nodes>>,
+    nodes: Arc<Mutex<PeerTable>>,
     /// Someone wants a heartbeat now.
     beat: Arc<Notify>,
     watched: watch::Receiver<bool>,
@@ -50,7 +50,7 @@ pub struct Voice {
 
 impl Voice {
     /// The voice of a node.
-    pub fn new(parts: &Parts, nodes: Arc<Mutex<Nodes>>, beat: Arc<Notify>, mistakes: Mistakes) -> Voice {
+    pub fn new(parts: &Parts, nodes: Arc<Mutex<PeerTable>>, beat: Arc<Notify>, mistakes: Mistakes) -> Voice {
         Voice {
             postgres: parts.postgres.clone(),
             node: parts.node,
@@ -121,11 +121,11 @@ impl Notifier {
     async fn turn(&mut self, beat: bool) -> Result<(), DbError> {
         let voice = self.voice.clone();
         let sending = voice.peers.take();
-        if !beat && sending.parcel.is_empty() {
+        if !beat && sending.pending.is_empty() {
             return Ok(());
         }
         self.gauge().await?;
-        let payloads = self.payloads(&sending.parcel);
+        let payloads = self.payloads(&sending.pending);
         voice.mistakes.reach(Part::Notifier);
         if self.queue_full {
             return Ok(());
@@ -141,22 +141,24 @@ impl Notifier {
 
     /// The notices that say it; each one with news has the next number, sent or
     /// not, so that one left out is missed.
-    fn payloads(&mut self, parcel: &Parcel) -> Vec<String> {
-        let changes = parcel.commits.iter().flat_map(|commit| commit.iter());
-        let filled = if parcel.read_log { None } else { notice::fill(changes, MOST_PAYLOADS) };
+    fn payloads(&mut self, pending: &PendingNotifications) -> Vec<String> {
+        let changes = pending.commits.iter().flat_map(|commit| commit.iter());
+        let filled = if pending.read_log { None } else { peer_message::fill(changes, MOST_PAYLOADS) };
         match filled {
-            Some(payloads) if payloads.is_empty() => vec![self.payload(News::None, &[])],
-            Some(payloads) => payloads.iter().map(|changes| self.payload(News::Changes(Vec::new()), changes)).collect(),
-            None => vec![self.payload(News::ReadLog, &[])],
+            Some(payloads) if payloads.is_empty() => vec![self.payload(Payload::None, &[])],
+            Some(payloads) => {
+                payloads.iter().map(|changes| self.payload(Payload::Changes(Vec::new()), changes)).collect()
+            }
+            None => vec![self.payload(Payload::ReadLog, &[])],
         }
     }
 
-    fn payload(&mut self, news: News, changes: &[Box<RawValue>]) -> String {
-        if !matches!(news, News::None) {
+    fn payload(&mut self, news: Payload, changes: &[Box<RawValue>]) -> String {
+        if !matches!(news, Payload::None) {
             self.sequence += 1;
         }
         let live = *self.voice.watched.borrow();
-        let notice = Notice { node: self.voice.node, sequence: self.sequence, live, news };
+        let notice = PeerMessage { node: self.voice.node, sequence: self.sequence, live, news };
         notice.encode(changes).expect("a notice is made of JSON and numbers")
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::change::{By, Change, Changes, CommitReader};
+use crate::change::{Change, ChangeSource, Changes, CommitReader};
 
 /// The most changes that wait to be sent.
 const MOST_WAITING: usize = 1_000;
@@ -19,13 +19,13 @@ const MOST_WAITING: usize = 1_000;
 #[derive(Default)]
 pub struct PeerQueue {
     wanted: AtomicBool,
-    waiting: Mutex<Parcel>,
+    waiting: Mutex<PendingNotifications>,
     filled: Notify,
 }
 
 /// What one round of notifications is to say.
 #[derive(Default)]
-pub struct Parcel {
+pub struct PendingNotifications {
     /// Changes, commit by commit.
     pub commits: Vec<Arc<[Change]>>,
     /// There were more; the log has them.
@@ -33,7 +33,7 @@ pub struct Parcel {
     changes: usize,
 }
 
-impl Parcel {
+impl PendingNotifications {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty() && !self.read_log
@@ -53,7 +53,7 @@ impl PeerQueue {
 
     /// Something was perhaps not heard: the next word is to read the log.
     pub fn failed(&self) {
-        *self.waiting.lock() = Parcel { read_log: true, ..Parcel::default() };
+        *self.waiting.lock() = PendingNotifications { read_log: true, ..PendingNotifications::default() };
     }
 
     /// Waits until something was put in. May be dropped while it waits.
@@ -63,13 +63,14 @@ impl PeerQueue {
 
     /// Takes what waits; nothing while no other node listens.
     pub fn take(&self) -> Sending<'_> {
-        let parcel = if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { Parcel::default() };
-        Sending { queue: self, parcel }
+        let pending =
+            if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { PendingNotifications::default() };
+        Sending { queue: self, pending }
     }
 }
 
 impl CommitReader for PeerQueue {
-    fn committed(&self, changes: Changes, _by: &By) {
+    fn committed(&self, changes: Changes, _by: &ChangeSource) {
         if !self.is_wanted() {
             return;
         }
@@ -79,31 +80,31 @@ impl CommitReader for PeerQueue {
                 waiting.changes += changes.len();
                 waiting.commits.push(changes);
             }
-            _ => *waiting = Parcel { read_log: true, ..Parcel::default() },
+            _ => *waiting = PendingNotifications { read_log: true, ..PendingNotifications::default() },
         }
         drop(waiting);
         self.filled.notify_one();
     }
 }
 
-/// A parcel on its way. It counts as sent when that is said; dropped before, it
+/// Notifications on their way. They count as sent when that is said; dropped before, this
 /// leaves the word to read the log.
 pub struct Sending<'a> {
     queue: &'a PeerQueue,
     /// What is to be said.
-    pub parcel: Parcel,
+    pub pending: PendingNotifications,
 }
 
 impl Sending<'_> {
     /// It was sent.
     pub fn sent(mut self) {
-        self.parcel = Parcel::default();
+        self.pending = PendingNotifications::default();
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if !self.parcel.is_empty() {
+        if !self.pending.is_empty() {
             self.queue.failed();
         }
     }
@@ -120,21 +121,21 @@ mod tests {
     }
 
     fn put(queue: &PeerQueue, changes: Changes) {
-        queue.committed(changes, &By::Outside);
+        queue.committed(changes, &ChangeSource::Outside);
     }
 
     #[test]
     fn nothing_is_kept_for_nobody() {
         let queue = PeerQueue::default();
         put(&queue, changes(1));
-        assert!(queue.take().parcel.is_empty());
+        assert!(queue.take().pending.is_empty());
         queue.want(true);
-        assert!(queue.take().parcel.is_empty());
+        assert!(queue.take().pending.is_empty());
         put(&queue, changes(1));
         let sending = queue.take();
-        assert_eq!(sending.parcel.commits.len(), 1);
+        assert_eq!(sending.pending.commits.len(), 1);
         sending.sent();
-        assert!(queue.take().parcel.is_empty());
+        assert!(queue.take().pending.is_empty());
     }
 
     #[test]
@@ -145,12 +146,12 @@ mod tests {
             put(&queue, changes(2));
         }
         let sending = queue.take();
-        assert!(sending.parcel.read_log && sending.parcel.changes <= MOST_WAITING);
+        assert!(sending.pending.read_log && sending.pending.changes <= MOST_WAITING);
         sending.sent();
         put(&queue, changes(1));
         put(&queue, Changes::Everything);
         let sending = queue.take();
-        assert!(sending.parcel.read_log && sending.parcel.commits.is_empty());
+        assert!(sending.pending.read_log && sending.pending.commits.is_empty());
     }
 
     #[test]
@@ -161,9 +162,9 @@ mod tests {
         drop(queue.take());
         put(&queue, changes(1));
         let sending = queue.take();
-        assert!(sending.parcel.read_log);
+        assert!(sending.pending.read_log);
         sending.sent();
         drop(queue.take());
-        assert!(!queue.take().parcel.read_log, "nothing was on its way");
+        assert!(!queue.take().pending.read_log, "nothing was on its way");
     }
 }

@@ -18,7 +18,7 @@ use crate::origin::Origin;
 
 /// On whose behalf a request is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum TableState {
     /// A page of this server, or no page at all.
     Own,
     /// A page of another origin, which `cors.origins` lists.
@@ -28,15 +28,15 @@ pub enum Standing {
 /// The verdict on one request. Methods that change nothing pass unless they ask
 /// for a WebSocket, which a page may open without a preflight; what is answered
 /// to them a page of another origin cannot read.
-pub fn judge(method: &Method, headers: &HeaderMap, peer: IpAddr, config: &Config) -> Result<Standing, Failure> {
+pub fn judge(method: &Method, headers: &HeaderMap, peer: IpAddr, config: &Config) -> Result<TableState, Failure> {
     let origin = origin_in(headers)?;
     let changes_nothing = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if changes_nothing && !headers.contains_key(UPGRADE) {
-        return Ok(Standing::Own);
+        return Ok(TableState::Own);
     }
     match compare(headers, origin.as_ref(), peer, config) {
-        Ok(()) => Ok(Standing::Own),
-        Err(_) if is_listed(origin.as_ref(), config) => Ok(Standing::Listed),
+        Ok(()) => Ok(TableState::Own),
+        Err(_) if is_listed(origin.as_ref(), config) => Ok(TableState::Listed),
         Err(refused) => Err(refused),
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         trust_proxy: bool,
     }
 
-    fn judged(case: Case) -> Result<Standing, Failure> {
+    fn judged(case: Case) -> Result<TableState, Failure> {
         let mut headers = HeaderMap::new();
         let pairs = [
             ("sec-fetch-site", case.site),
@@ -145,13 +145,13 @@ mod tests {
     }
 
     /// The rule in other words, for every combination to be compared with.
-    fn expected(case: Case) -> Option<Standing> {
+    fn expected(case: Case) -> Option<TableState> {
         let malformed = case.origin.is_some_and(|origin| origin.contains('\u{fc}') || origin.ends_with('/'));
         if malformed {
             return None;
         }
         if case.method != "POST" && !case.upgrade {
-            return Some(Standing::Own);
+            return Some(TableState::Own);
         }
         let counts = case.trust_proxy || (case.dev && case.loopback);
         let host = case.forwarded.filter(|_| counts).unwrap_or(case.host);
@@ -161,8 +161,8 @@ mod tests {
             (None, Some(origin)) => origin == format!("https://{host}"),
         };
         match own {
-            true => Some(Standing::Own),
-            false if case.cors && case.origin == Some(LISTED) => Some(Standing::Listed),
+            true => Some(TableState::Own),
+            false if case.cors && case.origin == Some(LISTED) => Some(TableState::Listed),
             false => None,
         }
     }

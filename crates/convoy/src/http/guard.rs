@@ -9,7 +9,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, Heade
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
-use super::cross_origin::{self, Standing};
+use super::cross_origin::{self, TableState};
 use super::socket::CallerWith;
 use crate::config::Config;
 use crate::dispatch::Key;
@@ -52,7 +52,7 @@ pub fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Fail
     let standing = cross_origin::judge(&head.method, &head.headers, peer, config)?;
     // Of a POST, the preflight has made sure. Nothing asks before a WebSocket, and a
     // page cannot keep its browser from adding these.
-    if standing == Standing::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
+    if standing == TableState::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
         head.headers.remove(COOKIE);
         head.headers.remove(AUTHORIZATION);
     }

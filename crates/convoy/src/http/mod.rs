@@ -32,7 +32,7 @@ use crate::Engine;
 use crate::dispatch::{Answer, FunctionKind};
 use crate::engine::{RemoteAnswer, RemoteCall};
 use crate::error::{Code, Failure};
-use crate::live::{Asks, SessionId, Style, incoming};
+use crate::live::{OpenSession, SessionId, Style, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
 use cors::Grant;
@@ -211,15 +211,19 @@ async fn handle(
         }
         Route::Live => {
             guard::check_content_type(&head.headers)?;
-            let queries = incoming::opening(&body::read(body, &config.limits).await?)?;
-            let asks =
-                Asks { style: Style::Protocol, queries, position: guard::position(&head.headers), address: counted };
+            let queries = client_messages::opening(&body::read(body, &config.limits).await?)?;
+            let asks = OpenSession {
+                style: Style::Protocol,
+                queries,
+                position: guard::position(&head.headers),
+                address: counted,
+            };
             let opened = engine.live().open(asks, || guard::caller(&head, address, false)).await?;
             Ok(stream::session(engine, opened))
         }
         Route::Alter { session } => {
             guard::check_content_type(&head.headers)?;
-            let alteration = incoming::alteration(&body::read(body, &config.limits).await?)?;
+            let alteration = client_messages::alteration(&body::read(body, &config.limits).await?)?;
             let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
             let session = SessionId::parse(&session).ok_or_else(unknown)?;
             let caller = || guard::caller(&head, address, false);

@@ -20,8 +20,8 @@ use tokio_tungstenite::tungstenite::{Error, Message as Text};
 use super::respond::{self, HttpAnswer};
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::live::incoming::{self, Greeting, Wish};
-use crate::live::{Asks, Message, Stream, Style};
+use crate::live::client_messages::{self, ClientUpdate, Hello};
+use crate::live::{Message, OpenSession, Stream, Style};
 
 /// Who asks, as text for the host, given the bearer token they bring.
 pub type CallerWith = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
@@ -82,7 +82,7 @@ struct Client<'a> {
 impl Client<'_> {
     /// Does what it says it wishes, in the name of its token.
     async fn wishes(&mut self, engine: &Engine, said: &str) -> Result<(), Failure> {
-        let Wish { alteration, token } = incoming::wish(said)?;
+        let ClientUpdate { alteration, token } = client_messages::wish(said)?;
         let token = token.or_else(|| self.token.clone());
         let caller = || (self.caller)(token.as_deref());
         engine.live().alter(self.stream.id(), alteration, None, caller).await?;
@@ -109,11 +109,11 @@ impl Socket {
             }
         };
         let Some(said) = said else { return Ok(()) };
-        let (queries, token, position) = match incoming::greeting(&said) {
-            Ok(Greeting { queries, token, position }) => (queries, token, position),
+        let (queries, token, position) = match client_messages::greeting(&said) {
+            Ok(Hello { queries, token, position }) => (queries, token, position),
             Err(failure) => return self.refuse(failure, CloseCode::Policy).await,
         };
-        let asks = Asks { style: Style::Protocol, queries, position: position.as_deref(), address };
+        let asks = OpenSession { style: Style::Protocol, queries, position: position.as_deref(), address };
         match engine.live().open(asks, || caller(token.as_deref())).await {
             Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
             Err(failure) => self.refuse(failure, CloseCode::Policy).await,

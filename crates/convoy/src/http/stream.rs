@@ -15,7 +15,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
-use crate::live::{Asked, Asks, Message, Stream, Style, hash_in};
+use crate::live::{Asked, Message, OpenSession, Stream, Style, hash_in};
 use crate::mistakes::Mistake;
 
 /// The comment that says that what `Last-Event-ID` names is still the answer.
@@ -48,7 +48,7 @@ pub async fn subscribe(
 ) -> Result<HttpAnswer, Failure> {
     let Subscribing { name, input, last_seen, position, address } = subscribing;
     let queries = vec![Asked { id: 0, name: name.clone(), input, held: last_seen.and_then(hash_in) }];
-    let asks = Asks { style: Style::Plain, queries, position, address };
+    let asks = OpenSession { style: Style::Plain, queries, position, address };
     let mut stream = match engine.live().open(asks, caller).await {
         Ok(stream) => stream,
         Err(failure) if failure.code == Code::Unavailable => return Ok(not_now(engine, &name, failure)),
@@ -65,7 +65,7 @@ pub async fn subscribe(
             }
             _ => opening(engine, &events.spell(engine, &first)),
         },
-        [Message::Barred(failure), ..] => return Err(failure.clone()),
+        [Message::Rejected(failure), ..] => return Err(failure.clone()),
         // It was ended before it had an answer.
         _ => return Ok(not_now(engine, &name, gone())),
     };
@@ -120,7 +120,7 @@ fn event_stream(
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    // Asks nginx and its like not to hold events back.
+    // OpenSession nginx and its like not to hold events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     answer
 }
@@ -179,7 +179,7 @@ impl Events {
                         // The only one, mostly: then it is shared with all who are sent it.
                         Message::Answer { answer, .. } if messages.len() == 1 => return answer.event(name),
                         Message::Answer { answer, .. } => event.extend_from_slice(&answer.event(name)),
-                        Message::Barred(failure) => {
+                        Message::Rejected(failure) => {
                             event.extend_from_slice(&engine.live().failed(name, failure.clone()).event(name));
                             self.over = true;
                         }

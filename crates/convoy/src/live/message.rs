@@ -11,7 +11,7 @@ use crate::mistakes::{Mistake, Mistakes};
 pub const PROTOCOL: u32 = 1;
 
 /// The number a client knows one of its queries by.
-pub type ClientId = u64;
+pub type ClientQueryId = u64;
 
 /// One message to a session.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum Message {
     /// A query's answer.
     Answer {
         /// Which query.
-        id: ClientId,
+        id: ClientQueryId,
         /// The answer.
         answer: Arc<Answer>,
         /// What the client holds, if that is known.
@@ -31,7 +31,7 @@ pub enum Message {
     /// client's could not be understood.
     Refused {
         /// Which query.
-        id: Option<ClientId>,
+        id: Option<ClientQueryId>,
         /// Why.
         failure: Failure,
     },
@@ -41,7 +41,7 @@ pub enum Message {
         key: String,
     },
     /// Who asks may not, or not any more. Nothing follows until they may.
-    Barred(Failure),
+    Rejected(Failure),
     /// The last message.
     End {
         /// Why.
@@ -132,7 +132,7 @@ impl Message {
                 let key = serde_json::to_string(key).unwrap_or_default();
                 out.extend(format!(r#","key":{key}}}"#).bytes());
             }
-            Message::Barred(failure) => {
+            Message::Rejected(failure) => {
                 push(out, "auth", seq);
                 out.extend(format!(r#","error":{}}}"#, failure.to_json()).bytes());
             }
@@ -144,7 +144,7 @@ impl Message {
     }
 }
 
-fn write_answer(id: ClientId, answer: &Answer, held: Option<Hash>, seq: u64, out: &mut Vec<u8>) {
+fn write_answer(id: ClientQueryId, answer: &Answer, held: Option<Hash>, seq: u64, out: &mut Vec<u8>) {
     let delta = held.and_then(|held| answer.delta_to(held));
     let is_held = held == Some(answer.hash());
     let kind = match (is_held, delta, answer.failure()) {
@@ -173,7 +173,7 @@ fn push(out: &mut Vec<u8>, kind: &str, seq: u64) {
     push_number(out, seq);
 }
 
-fn push_id(out: &mut Vec<u8>, id: ClientId) {
+fn push_id(out: &mut Vec<u8>, id: ClientQueryId) {
     out.extend_from_slice(b",\"id\":");
     push_number(out, id);
 }
@@ -223,7 +223,7 @@ mod tests {
             ),
             (Message::Settled { key: "a\"b".into() }, r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned()),
             (
-                Message::Barred(refused()),
+                Message::Rejected(refused()),
                 r#"{"type":"auth","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),
             ),
             (

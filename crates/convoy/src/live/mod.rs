@@ -2,18 +2,18 @@
 //! and hands what is new to everyone who watches.
 
 mod answer;
+pub mod client_messages;
+mod consistency_token;
 mod delta;
-mod doubt;
-mod identity;
-pub mod incoming;
 mod intervals;
 mod invalidate;
-mod memory;
 mod message;
-mod position;
 mod registry;
+mod result_cache;
 mod run;
+mod share_key;
 mod shared;
+mod sharing_audit;
 mod stream;
 mod turns;
 
@@ -31,11 +31,11 @@ use uuid::Uuid;
 
 pub use answer::{Answer, Hash, hash_in};
 pub use invalidate::QueryId;
-pub use memory::Held;
-pub use message::{ClientId, EndReason, Message, PROTOCOL, SessionId};
+pub use message::{ClientQueryId, EndReason, Message, PROTOCOL, SessionId};
 pub use registry::{Counts, Described, Style};
+pub use result_cache::Held;
 pub use shared::SharedRegistry;
-pub use stream::{Alteration, Asked, Asks, Stream};
+pub use stream::{Alteration, Asked, OpenSession, Stream};
 
 use crate::config::Limits;
 use crate::db::ReadSet;
@@ -43,8 +43,8 @@ use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::supervise::Supervisor;
-use position::Clock;
-use registry::{Registry, Topic};
+use consistency_token::Clock;
+use registry::{QueryKey, Registry};
 use turns::Turns;
 
 /// The live queries of one engine.
@@ -56,7 +56,7 @@ pub struct Live {
     dev: bool,
     mistakes: Mistakes,
     clock: Clock,
-    /// Asks the feed to read.
+    /// OpenSession the feed to read.
     read_now: Arc<Notify>,
     /// Another answer than before may be the first to grow old.
     due: Notify,
@@ -87,7 +87,7 @@ pub struct Setting {
     pub node: Uuid,
     /// Development: what people want to know is kept.
     pub dev: bool,
-    /// Asks the feed to read.
+    /// OpenSession the feed to read.
     pub read_now: Arc<Notify>,
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
@@ -196,11 +196,11 @@ impl Live {
     }
 
     /// The function and the canonical input that are asked for.
-    fn find(&self, program: &Program, name: &str, input: &str) -> Result<(Arc<Function>, Topic), Failure> {
+    fn find(&self, program: &Program, name: &str, input: &str) -> Result<(Arc<Function>, QueryKey), Failure> {
         let function = program.public(FunctionKind::Query, name)?;
         let input = crate::value::canonical(input)?;
-        let topic = Topic { function: function.name.clone(), input: input.into() };
-        Ok((function, topic))
+        let query_key = QueryKey { function: function.name.clone(), input: input.into() };
+        Ok((function, query_key))
     }
 
     /// The code that is loaded.

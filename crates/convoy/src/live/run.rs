@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use super::answer::{Answer, Made};
-use super::identity::Share;
 use super::registry::{Ended, Known, Next, Ticket, What};
+use super::share_key::Share;
 use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
-use crate::dispatch::{FunctionKind, Program, QueryRun, Request};
+use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
 use crate::mistakes::Mistake;
 use crate::supervise::Part;
@@ -83,7 +83,7 @@ impl Live {
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
             let (members, run) = (ticket.members, ticket.run);
             // A session waits for its context.
-            let is_gate = matches!(ticket.what, What::Gate(_));
+            let is_gate = matches!(ticket.what, What::Auth(_));
             let Outcome { next, passing, refresh } = turn.run(self.run_for_all(id, ticket)).await;
             if passing {
                 // What made it end is no change, so it asks again by itself.
@@ -154,31 +154,31 @@ impl Live {
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
         let ran = AssertUnwindSafe(self.ask(&ticket)).catch_unwind().await;
         match ticket.what {
-            What::Topic(_) => {
+            What::Query(_) => {
                 let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
                 self.answered(id, &ticket, run, program)
             }
-            What::Gate(_) => self.admitted(id, ran.map_or_else(panicked, |(run, _)| run)),
+            What::Auth(_) => self.admitted(id, ran.map_or_else(panicked, |(run, _)| run)),
         }
     }
 
-    /// Asks the host, with the code that is loaded.
+    /// OpenSession the host, with the code that is loaded.
     async fn ask(&self, ticket: &Ticket) -> (QueryRun, Option<Arc<Program>>) {
         let found = self.loaded().and_then(|program| {
             Ok(match &ticket.what {
-                What::Topic(topic) => {
-                    (program.public(FunctionKind::Query, &topic.function)?, topic.input.clone(), program)
+                What::Query(query_key) => {
+                    (program.public(FunctionKind::Query, &query_key.function)?, query_key.input.clone(), program)
                 }
-                What::Gate(_) => (program.context.clone(), "{}".into(), program),
+                What::Auth(_) => (program.context.clone(), "{}".into(), program),
             })
         });
         match found {
             Ok((function, input, program)) => {
                 let caller = match ticket.what {
-                    What::Topic(_) => ticket.caller.clone(),
-                    What::Gate(_) => ticket.caller.as_deref().map(asking_who),
+                    What::Query(_) => ticket.caller.clone(),
+                    What::Auth(_) => ticket.caller.as_deref().map(asking_who),
                 };
-                let request = Request { function, input, caller, key: None };
+                let request = FunctionCall { function, input, caller, key: None };
                 (self.dispatcher.query(&program, &request).await, Some(program))
             }
             Err(failure) => (QueryRun::refused(failure), None),
@@ -192,23 +192,23 @@ impl Live {
         run: QueryRun,
         program: Option<Arc<Program>>,
     ) -> Outcome {
-        let What::Topic(topic) = &ticket.what else { unreachable!("a gate gives no answer") };
+        let What::Query(query_key) = &ticket.what else { unreachable!("a auth gives no answer") };
         let suspect = run.is_suspect();
-        let QueryRun { result, reads, seen, heard, .. } = run;
+        let QueryRun { result, reads, seen, host_reported, .. } = run;
         let refresh = reads.refresh;
         self.mistakes.reach(Part::LiveQuery);
         if self.dev {
-            self.warn_of_whole_tables(&topic.function, &reads);
+            self.warn_of_whole_tables(&query_key.function, &reads);
         }
-        let share = program.filter(|_| heard).map(|program| self.share(&program, &topic.function, seen));
+        let share = program.filter(|_| host_reported).map(|program| self.share(&program, &query_key.function, seen));
         let now = Instant::now();
         let made = Made { ts: milliseconds(), position: self.clock.say(now).into() };
-        let answer = Answer::new(&topic.function, result, made, ticket.before.as_deref());
+        let answer = Answer::new(&query_key.function, result, made, ticket.before.as_deref());
         let passing = answer.is_passing();
         let ended = Ended { reads, answer: Arc::new(answer), share, suspect };
         let next = self.with(|registry| registry.finish(id, ticket, ended, now));
         if self.dev && ticket.caller.is_some() && next == Next::Rest {
-            self.doubt(id, ticket);
+            self.audit_sharing(id, ticket);
         }
         Outcome { next, passing, refresh }
     }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::QueryId;
 use super::registry::Registry;
-use crate::change::{By, ChangeSink, Changes, CommitReader, TablesRead};
+use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::mistakes::Mistakes;
 
@@ -93,7 +93,7 @@ impl SharedRegistry {
 }
 
 impl CommitReader for SharedRegistry {
-    fn committed(&self, changes: Changes, by: &By) {
+    fn committed(&self, changes: Changes, by: &ChangeSource) {
         self.with(|registry| registry.changed(&changes, by));
     }
 }

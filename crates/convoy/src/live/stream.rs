@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use super::Live;
 use super::answer::Hash;
-use super::message::{ClientId, Message, SessionId};
+use super::message::{ClientQueryId, Message, SessionId};
 use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
 use super::run::{asking_who, known};
 use crate::config::Limits;
-use crate::dispatch::{FunctionKind, Program, Request};
+use crate::dispatch::{FunctionCall, FunctionKind, Program};
 use crate::error::{Code, Failure};
 
 /// A query as a client asks for it.
 #[derive(Debug)]
 pub struct Asked {
     /// What the client calls it.
-    pub id: ClientId,
+    pub id: ClientQueryId,
     /// The function's name.
     pub name: String,
     /// Its input, JSON text.
@@ -29,7 +29,7 @@ pub struct Asked {
 
 /// What a client wants.
 #[derive(Debug)]
-pub struct Asks<'a> {
+pub struct OpenSession<'a> {
     /// How it wants to be spoken to.
     pub style: Style,
     /// What it watches.
@@ -46,7 +46,7 @@ pub struct Alteration {
     /// Queries to watch as well.
     pub add: Vec<Asked>,
     /// Queries to watch no more.
-    pub remove: Vec<ClientId>,
+    pub remove: Vec<ClientQueryId>,
     /// The caller's token is to take the place of the one before.
     pub renew: bool,
 }
@@ -60,13 +60,17 @@ pub struct Stream {
 impl Live {
     /// Opens a session. Ends when it is known whether the caller may have one:
     /// `caller` describes them, and is asked only where there is a context to make.
-    pub async fn open(self: &Arc<Self>, asks: Asks<'_>, caller: impl FnOnce() -> Arc<str>) -> Result<Stream, Failure> {
+    pub async fn open(
+        self: &Arc<Self>,
+        asks: OpenSession<'_>,
+        caller: impl FnOnce() -> Arc<str>,
+    ) -> Result<Stream, Failure> {
         let program = self.loaded()?;
         if self.stop.is_cancelled() {
             return Err(shutting_down());
         }
         let now = Instant::now();
-        let Asks { style, queries, position, address } = asks;
+        let OpenSession { style, queries, position, address } = asks;
         let wanted = self.wanted(&program, queries, 0, position, now);
         if let (Style::Plain, [Err((_, failure))]) = (style, wanted.as_slice()) {
             return Err(failure.clone());
@@ -142,7 +146,7 @@ impl Live {
     /// (`replayed`), or `raw` has written, the feed has to read first.
     pub fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
         let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
-        let unread = replayed || function.is_ok_and(|function| function.writes_raw());
+        let unread = replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
         let unread = unread.then(Instant::now);
         self.with(|registry| registry.settle(id, key, unread));
         if unread.is_some() {
@@ -153,7 +157,7 @@ impl Live {
     /// What a caller's context says of them.
     pub(super) async fn who(&self, program: &Arc<Program>, caller: Arc<str>) -> Result<Known, Failure> {
         let function = program.context.clone();
-        let request = Request { function, input: "{}".into(), caller: Some(caller), key: None };
+        let request = FunctionCall { function, input: "{}".into(), caller: Some(caller), key: None };
         let (known, _reads) = known(self.dispatcher.query(program, &request).await);
         let known = known?;
         if known.expires.is_some_and(|expires| expires <= Instant::now()) {
@@ -198,8 +202,8 @@ impl Live {
                 let message = format!("this session already watches {most} queries, its limit");
                 return Err((id, Failure::new(Code::PayloadTooLarge, message)));
             }
-            let (function, topic) = self.find(program, &name, &input).map_err(|failure| (id, failure))?;
-            Ok(Watch { id, topic, shareable: function.share, held, since })
+            let (function, query_key) = self.find(program, &name, &input).map_err(|failure| (id, failure))?;
+            Ok(Watch { id, query_key, shareable: function.share, held, since })
         };
         queries.into_iter().map(one).collect()
     }

@@ -78,7 +78,7 @@ pub enum DbError {
 
 impl DbError {
     /// The database does not answer any more.
-    pub fn silent() -> DbError {
+    pub fn timed_out() -> DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
@@ -93,7 +93,7 @@ impl DbError {
 
     /// The same error, of a statement that may have been meant to write: then a
     /// refusal to write says nothing of the database.
-    pub(super) fn of_raw(self) -> DbError {
+    pub(super) fn from_user_sql(self) -> DbError {
         match self {
             DbError::Unavailable(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25006") => {
                 DbError::ReadOnly(sqlx::Error::Database(error))
@@ -103,13 +103,13 @@ impl DbError {
     }
 
     /// Whether the database's own message contains this.
-    pub fn says(&self, words: &str) -> bool {
+    pub fn message_contains(&self, words: &str) -> bool {
         let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
         matches!(source, Some(sqlx::Error::Database(error)) if error.message().contains(words))
     }
 
     /// A commit that was not answered, and turned out not to have happened.
-    pub fn undone() -> DbError {
+    pub fn aborted() -> DbError {
         DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
     }
 

@@ -164,7 +164,7 @@ fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
                  alter role {role} password '…'"
             ),
         ),
-        "28000" if error.says("pg_hba.conf") => {
+        "28000" if error.message_contains("pg_hba.conf") => {
             let tls = if matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow) {
                 "if the server demands TLS, set sslmode=require in DATABASE_URL; otherwise "
             } else {

@@ -13,7 +13,7 @@ use crate::sql::Statement;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn patiently<T>(exchange: impl Future<Output = Result<T, DbError>>) -> Result<T, DbError> {
-    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
 }
 
 /// A connection that LISTENs. The driver would replace a lost one by itself, and

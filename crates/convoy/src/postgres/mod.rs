@@ -5,16 +5,16 @@
 mod address;
 mod error;
 mod fault;
-mod layout;
 mod listener;
-mod outcome;
 mod pool;
 mod raw_reads;
 mod reset;
 mod row;
+mod schema_sync;
 mod session;
 mod setup;
 mod transaction;
+mod transaction_status;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,12 +24,12 @@ use sqlx::{ConnectOptions, Connection};
 
 pub use error::DbError;
 pub use fault::Fault;
-pub use layout::{LayoutReport, TableReport, Watched};
 pub use listener::{Listener, Sender};
 use pool::Reach;
 pub use pool::{Lease, Pool};
 pub use raw_reads::{Look, RawReads, RawRows};
 pub use row::Row;
+pub use schema_sync::{LayoutReport, TableReport, Watched};
 use session::Session;
 pub use setup::Sessions;
 use setup::Setup;
@@ -98,7 +98,7 @@ impl Postgres {
     /// Runs one read-only statement by itself, within `most`: a connection whose
     /// other end vanished would otherwise be waited for without end.
     pub async fn read_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(most, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+        tokio::time::timeout(most, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
     /// Runs one read-only statement by itself. A stale idle connection is
@@ -140,7 +140,7 @@ impl Postgres {
 
     /// The same within `most`. Where that is not enough it may have been done.
     pub async fn write_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(most, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+        tokio::time::timeout(most, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
     /// Asks the database for a sign of life.

@@ -15,7 +15,7 @@ use crate::sql::{self, Statement};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn answered(exchange: impl Future<Output = Result<(), DbError>>) -> Result<(), DbError> {
-    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::silent()))
+    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
 }
 
 /// What a transaction sees of others.

@@ -75,7 +75,7 @@ pub fn insert_and_keep(
 /// become. Rows are locked in the order of their ids, so that two statements
 /// never wait for each other.
 pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
-    let still = table.facts().quiet && edits.iter().all(|(_, edit)| !moves(table, edit));
+    let still = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !moves(table, edit));
     let mut sql = Statement::of(table);
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
     sql.marked(&[&table.physical]).push(", ");
@@ -90,7 +90,7 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
         [(_, Edit::Replace { .. }), ..] => sql.push("input.change"),
         _ => sql.push("t.data || input.change"),
     };
-    if table.facts().updated_at {
+    if table.traits().updated_at {
         sql.push(", updated_at = now()");
     }
     sql.push("\n  from mark");

@@ -218,7 +218,7 @@ where not exists (
 }
 
 /// What is there of the named tables, one row each:
-/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, filled, reacts, divided, used`.
+/// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, non_empty, has_side_effects, partitioned, used`.
 pub fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
@@ -275,15 +275,15 @@ pub fn catalog(tables: &[&str]) -> Statement {
     )), '[]') from pg_trigger as t
     where t.tgrelid = c.oid and not t.tgisinternal
   )::text as triggers,
-  c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as filled,
+  c.reltuples <> 0 and pg_relation_size(c.oid) > 0 as non_empty,
   c.relhasrules or c.relrowsecurity or exists (
     select from pg_constraint as k
     where k.confrelid = c.oid
-  ) as reacts,
+  ) as has_side_effects,
   exists (
     select from pg_inherits as h
     where h.inhparent = c.oid
-  ) as divided,
+  ) as partitioned,
   c.relkind = 'p' or pg_relation_size(c.oid) > 0 as used
 from pg_class as c
 where c.relnamespace = to_regnamespace(quote_ident(current_schema()))

@@ -9,12 +9,12 @@ pub mod lane;
 pub mod layout;
 pub mod notify;
 pub mod optimistic;
-pub mod outcome;
 pub mod plan;
 pub mod raw;
 pub mod rights;
 pub mod scan;
 pub mod session;
+pub mod transaction_status;
 
 use crate::schema::{FieldPath, Table};
 use crate::time::Time;
@@ -84,7 +84,7 @@ impl Statement {
 
     /// A statement about rows of this table.
     fn of(table: &Table) -> Statement {
-        Statement { timeless: !table.facts().created_at, ..Statement::new() }
+        Statement { timeless: !table.traits().created_at, ..Statement::new() }
     }
 
     /// A row's creation time; for those that have none, one they have in common.

@@ -33,7 +33,7 @@ pub fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> 
     sql.marked(&tables);
     let mut written: Vec<(usize, &'static str)> = Vec::new();
     for (place, table) in places.iter().enumerate() {
-        sql.timeless = !table.facts().created_at;
+        sql.timeless = !table.traits().created_at;
         let (edits, deletes): (Vec<&Write>, Vec<&Write>) = write_set
             .writes
             .iter()
@@ -156,7 +156,7 @@ impl Statement {
         } else {
             self.push("input.data");
         }
-        if table.facts().updated_at {
+        if table.traits().updated_at {
             self.push(", updated_at = now()");
         }
         self.push("\n  from mark");

@@ -11,7 +11,7 @@ use super::session::Script;
 use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
 use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan, Write, WriteSet};
-use crate::schema::{Facts, FieldPath, IndexField, KeyKind, Schema, Table};
+use crate::schema::{FieldPath, IndexField, KeyKind, Schema, Table, TableTraits};
 use crate::time::Time;
 
 fn table() -> Arc<Table> {
@@ -24,7 +24,7 @@ fn table() -> Arc<Table> {
 
 fn quiet_table() -> Arc<Table> {
     let table = table();
-    table.learn(Facts { created_at: true, updated_at: true, quiet: true, plain: true });
+    table.learn(TableTraits { created_at: true, updated_at: true, no_side_effects: true, never_rejects: true });
     table
 }
 

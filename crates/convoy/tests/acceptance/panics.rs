@@ -294,7 +294,7 @@ async fn send_inside(app: &App) {
     let input = json!({ "channel": "w", "n": 1, "body": "news" }).to_string();
     let kind = convoy::dispatch::FunctionKind::Mutation;
     let caller = convoy::dispatch::Caller::Inside(None);
-    let call = convoy::dispatch::CallOf { kind, name: "messages.send", input, caller, key: None };
+    let call = convoy::dispatch::IncomingCall { kind, name: "messages.send", input, caller, key: None };
     app.engine.call(call).await.expect("it is sent");
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, Invocation};
+use convoy::dispatch::{CallId, CallLink, HostInvocation};
 use convoy::{Code, Failure, FunctionHost};
 use convoy_testkit::{App, TestDb, within};
 use hyper::Method;
@@ -31,7 +31,7 @@ impl<D: Fn(u32) -> bool + Send + Sync + 'static> Mortal<D> {
 }
 
 impl<D: Fn(u32) -> bool + Send + Sync + 'static> FunctionHost for Mortal<D> {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         self.host.start(invocation, link);
     }
 

@@ -32,7 +32,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// plan may hold many ids.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Work {
+enum HostTask {
     Requests(requests::Plan),
     Watch(watch::Plan),
     Crowd(crowd::Plan),
@@ -45,11 +45,11 @@ fn main() -> Result<(), Failed> {
     std::io::stdin().read_line(&mut line)?;
     let one_thread = || Builder::new_current_thread().enable_all().build();
     let measured = match serde_json::from_str(&line)? {
-        Work::Requests(plan) => serde_json::to_string(&one_thread()?.block_on(requests::run(plan))?)?,
-        Work::Watch(plan) => serde_json::to_string(&one_thread()?.block_on(watch::run(plan))?)?,
-        Work::Crowd(plan) => serde_json::to_string(&one_thread()?.block_on(crowd::run(plan))?)?,
-        Work::Hold(plan) => serde_json::to_string(&one_thread()?.block_on(hold::run(plan))?)?,
-        Work::Floor(plan) => return Builder::new_multi_thread().enable_all().build()?.block_on(floor::run(plan)),
+        HostTask::Requests(plan) => serde_json::to_string(&one_thread()?.block_on(requests::run(plan))?)?,
+        HostTask::Watch(plan) => serde_json::to_string(&one_thread()?.block_on(watch::run(plan))?)?,
+        HostTask::Crowd(plan) => serde_json::to_string(&one_thread()?.block_on(crowd::run(plan))?)?,
+        HostTask::Hold(plan) => serde_json::to_string(&one_thread()?.block_on(hold::run(plan))?)?,
+        HostTask::Floor(plan) => return Builder::new_multi_thread().enable_all().build()?.block_on(floor::run(plan)),
     };
     println!("{measured}");
     Ok(())

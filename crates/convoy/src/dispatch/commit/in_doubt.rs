@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::idempotency::{self, repeated};
 use super::{Commit, Committer, Pending, Unit};
-use crate::change::{By, Change};
+use crate::change::{Change, ChangeSource};
 use crate::error::{Code, Failure};
 use crate::postgres::{DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
@@ -38,7 +38,7 @@ impl Committer {
         };
         match committed {
             Some(true) => Commit::Committed,
-            Some(false) => Commit::Conflict(DbError::undone()),
+            Some(false) => Commit::Conflict(DbError::aborted()),
             None => in_doubt,
         }
     }
@@ -47,8 +47,8 @@ impl Committer {
     /// it still may be.
     pub fn in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
         tracing::warn!(%cause, "a commit was not answered");
-        self.doubts.raise();
-        self.log.append(changes, &By::Caution);
+        self.in_doubt.raise();
+        self.log.append(changes, &ChangeSource::Resync);
         Commit::InDoubt(Failure::new(
             Code::Unavailable,
             "the database did not answer while committing; whether this mutation took effect is unknown",

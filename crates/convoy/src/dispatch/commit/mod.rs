@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::change::{By, Change, Doubts};
+use crate::change::{Change, ChangeSource, InDoubtCommits};
 use crate::error::Failure;
 use crate::mistakes::Mistakes;
 use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
@@ -24,7 +24,7 @@ pub use pending::PendingCommits;
 /// What is committed in one transaction.
 pub(super) struct Unit<'a> {
     /// The functions whose calls it is.
-    pub by: By,
+    pub by: ChangeSource,
     /// The answers that are kept along with it.
     pub answers: Vec<(&'a Entry, &'a str)>,
     /// How long the result of an unanswered commit is looked for.
@@ -61,7 +61,7 @@ impl Commit {
 pub(super) struct Committer {
     postgres: Postgres,
     pending: Arc<PendingCommits>,
-    doubts: Doubts,
+    in_doubt: InDoubtCommits,
     log: Arc<WriteLog>,
     mistakes: Mistakes,
 }
@@ -71,11 +71,11 @@ impl Committer {
     pub fn new(
         postgres: Postgres,
         pending: Arc<PendingCommits>,
-        doubts: Doubts,
+        in_doubt: InDoubtCommits,
         log: Arc<WriteLog>,
         mistakes: Mistakes,
     ) -> Committer {
-        Committer { postgres, pending, doubts, log, mistakes }
+        Committer { postgres, pending, in_doubt, log, mistakes }
     }
 
     /// Commits a transaction with this id, once it has one, that has changed this.
@@ -119,7 +119,7 @@ impl Committer {
         let cause = match tokio::time::timeout_at(limit, run).await {
             Ok(Ok(changes)) => return self.committed(pending, changes.into(), &unit),
             Ok(Err(error)) => error,
-            Err(_elapsed) => DbError::silent(),
+            Err(_elapsed) => DbError::timed_out(),
         };
         if cause.connection_lost() {
             self.postgres.writers.forget_idle();

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::change::Doubts;
+use crate::change::InDoubtCommits;
 use crate::mistakes::{Mistake, Mistakes};
 
 /// The commits under way.
 pub struct PendingCommits {
     pending: Mutex<Sent>,
-    doubts: Doubts,
+    in_doubt: InDoubtCommits,
     mistakes: Mistakes,
 }
 
@@ -26,9 +26,9 @@ struct Sent {
 }
 
 impl PendingCommits {
-    /// None. Those that are dropped before their end are noted in `doubts`.
-    pub fn new(doubts: Doubts, mistakes: Mistakes) -> PendingCommits {
-        PendingCommits { pending: Mutex::default(), doubts, mistakes }
+    /// None. Those that are dropped before their end count as commits in doubt.
+    pub fn new(in_doubt: InDoubtCommits, mistakes: Mistakes) -> PendingCommits {
+        PendingCommits { pending: Mutex::default(), in_doubt, mistakes }
     }
 
     /// A commit is sent now.
@@ -65,7 +65,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.ended && !self.commits.mistakes.has(Mistake::Unsupervised) {
-            self.commits.doubts.lose();
+            self.commits.in_doubt.lose();
         }
         self.commits.pending.lock().since.remove(&self.number);
     }
@@ -77,14 +77,14 @@ mod tests {
 
     use super::*;
 
-    fn commits() -> (Arc<PendingCommits>, Doubts) {
-        let doubts = Doubts::new(Duration::ZERO);
-        (Arc::new(PendingCommits::new(doubts.clone(), Mistakes::default())), doubts)
+    fn commits() -> (Arc<PendingCommits>, InDoubtCommits) {
+        let in_doubt = InDoubtCommits::new(Duration::ZERO);
+        (Arc::new(PendingCommits::new(in_doubt.clone(), Mistakes::default())), in_doubt)
     }
 
     #[test]
     fn the_oldest_is_the_first_that_has_not_ended() {
-        let (commits, doubts) = commits();
+        let (commits, in_doubt) = commits();
         assert!(commits.oldest().is_none());
         let (first, second) = (commits.begin(), commits.begin());
         let oldest = commits.oldest().expect("one");
@@ -92,21 +92,21 @@ mod tests {
         assert!(commits.oldest().is_some_and(|next| next >= oldest));
         second.end();
         assert!(commits.oldest().is_none());
-        assert_eq!(doubts.lost(), 0);
+        assert_eq!(in_doubt.lost(), 0);
     }
 
     #[test]
     fn one_that_is_dropped_before_its_end_is_noted() {
-        let (commits, doubts) = commits();
+        let (commits, in_doubt) = commits();
         drop(commits.begin());
-        assert_eq!(doubts.lost(), 1);
+        assert_eq!(in_doubt.lost(), 1);
         let cloned = commits.clone();
         let panicking = std::thread::spawn(move || {
             let _pending = cloned.begin();
             panic!("before it was told");
         });
         assert!(panicking.join().is_err());
-        assert_eq!(doubts.lost(), 2);
+        assert_eq!(in_doubt.lost(), 2);
         assert!(commits.oldest().is_none());
     }
 }

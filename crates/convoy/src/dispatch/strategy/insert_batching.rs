@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Attempt, Touched};
-use crate::change::{By, Change, ChangeKind};
-use crate::db::{Budget, Executor, Memory};
+use super::{Attempt, ReadWriteSet};
+use crate::change::{Change, ChangeKind, ChangeSource};
+use crate::db::{Budget, Executor, TxCache};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::time_is_up;
 use crate::dispatch::commit::idempotency::Keyed;
@@ -37,7 +37,7 @@ use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
 /// The most rows one statement takes of those that wait.
-const MOST_ROWS: usize = 256;
+const MAX_ROWS: usize = 256;
 
 /// Rows for one table: what one mutation inserts.
 pub(in crate::dispatch) struct Insert {
@@ -50,13 +50,13 @@ pub(in crate::dispatch) struct Insert {
 pub(in crate::dispatch) struct InsertQueues {
     /// A table is here while a task writes its inserts. Never locked across an
     /// await. Bounded by the calls that may run at once.
-    queues: Mutex<HashMap<String, VecDeque<Waiting>>>,
+    queues: Mutex<HashMap<String, VecDeque<QueuedInsert>>>,
 }
 
 /// How an insert ended, or why it was not sent.
 type Ended = Result<Commit, Failure>;
 
-struct Waiting {
+struct QueuedInsert {
     id: Uuid,
     insert: Insert,
     /// The function that inserts.
@@ -72,7 +72,7 @@ struct Waiting {
 pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, keyed: Option<Keyed>) -> Attempt {
     let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
     match enqueue(scope, insert, keep).await {
-        Ok(commit) => Attempt::of_commit(commit, scope, result, keyed, Touched::default),
+        Ok(commit) => Attempt::of_commit(commit, scope, result, keyed, ReadWriteSet::default),
         Err(failure) => Attempt::Failed(failure, keyed),
     }
 }
@@ -83,7 +83,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
-    if inner.inserts.push(Waiting { id, insert, by, keep, deadline, answer }) {
+    if inner.inserts.push(QueuedInsert { id, insert, by, keep, deadline, answer }) {
         let (dispatcher, table) = (scope.dispatcher.clone(), table.physical.clone());
         inner.mutations.spawn(async move {
             // It goes on with those that wait; what it had in hand is in doubt.
@@ -101,7 +101,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
 
 /// Writes one table's inserts until none waits.
 async fn write_all(dispatcher: &Dispatcher, table: &str) {
-    let most = if dispatcher.inner.mistakes.has(Mistake::NoInsertBatching) { 0 } else { MOST_ROWS };
+    let most = if dispatcher.inner.mistakes.has(Mistake::NoInsertBatching) { 0 } else { MAX_ROWS };
     while let Some(mut batch) = dispatcher.inner.inserts.next(table, most) {
         match write(dispatcher, &batch).await {
             Ok(Commit::Committed) => give_all(batch, || Ok(Commit::Committed)),
@@ -122,7 +122,7 @@ async fn write_all(dispatcher: &Dispatcher, table: &str) {
 
 /// Writes a batch in one statement, which is its own transaction: its
 /// session makes every statement SERIALIZABLE.
-async fn write(dispatcher: &Dispatcher, batch: &[Waiting]) -> Ended {
+async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Ended {
     let inner = &dispatcher.inner;
     let table = &batch[0].insert.table;
     let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
@@ -134,14 +134,14 @@ async fn write(dispatcher: &Dispatcher, batch: &[Waiting]) -> Ended {
     let acquired = inner.postgres.writers.acquire().await;
     let mut lease = acquired.map_err(|error| error.to_failure("insert"))?;
     let unit = Unit {
-        by: By::functions(batch.iter().map(|waiting| &waiting.by)),
+        by: ChangeSource::functions(batch.iter().map(|waiting| &waiting.by)),
         answers,
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
         part: Some(Part::InsertLane),
     };
     let run = async move {
         let written = postgres::run(&mut lease, statement).await?;
-        let mut executor = Executor::new(inner.node, Budget::counted(), Memory::none());
+        let mut executor = Executor::new(inner.node, Budget::counted(), TxCache::none());
         executor.inserted(table, &written)?;
         Ok(executor.take_written().changes)
     };
@@ -151,7 +151,7 @@ async fn write(dispatcher: &Dispatcher, batch: &[Waiting]) -> Ended {
 
 impl InsertQueues {
     /// Adds an insert; `true` where the table was idle.
-    fn push(&self, waiting: Waiting) -> bool {
+    fn push(&self, waiting: QueuedInsert) -> bool {
         let mut queues = self.queues.lock();
         let table = &waiting.insert.table.physical;
         let idle = !queues.contains_key(table);
@@ -169,7 +169,7 @@ impl InsertQueues {
 
     /// The next batch, of `most` rows at most or of one insert; the table becomes idle
     /// when there is none.
-    fn next(&self, table: &str, most: usize) -> Option<Vec<Waiting>> {
+    fn next(&self, table: &str, most: usize) -> Option<Vec<QueuedInsert>> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(table)?;
         let Some(first) = queue.pop_front() else {
@@ -194,7 +194,7 @@ pub(super) fn changed(table: &Table) -> Change {
     Change { table: table.key.clone(), kind: ChangeKind::Whole }
 }
 
-fn give_all(batch: Vec<Waiting>, ended: impl Fn() -> Ended) {
+fn give_all(batch: Vec<QueuedInsert>, ended: impl Fn() -> Ended) {
     batch.into_iter().for_each(|waiting| give(waiting.answer, ended()));
 }
 

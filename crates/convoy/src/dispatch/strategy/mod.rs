@@ -27,7 +27,7 @@ pub(super) enum Attempt {
     /// It failed, but an earlier call with its key may have succeeded.
     Failed(Failure, Option<Keyed>),
     /// Another transaction won; nothing of this attempt is left.
-    Conflict(DbError, Touched),
+    Conflict(DbError, ReadWriteSet),
     /// Its host went away, and nothing of this attempt is left.
     HostGone,
     /// Nothing of it is left, and it has to run with another strategy.
@@ -41,7 +41,7 @@ impl Attempt {
         scope: &CallScope,
         result: String,
         keyed: Option<Keyed>,
-        touched: impl FnOnce() -> Touched,
+        touched: impl FnOnce() -> ReadWriteSet,
     ) -> Attempt {
         match commit {
             Commit::Committed => Attempt::Done(Ok(Answer::fresh(result))),
@@ -54,7 +54,7 @@ impl Attempt {
 
 /// What an attempt that met a conflict has read and written: some of it is contended.
 #[derive(Default)]
-pub(super) struct Touched {
+pub(super) struct ReadWriteSet {
     pub reads: ReadSet,
     pub written: Arc<[Change]>,
 }

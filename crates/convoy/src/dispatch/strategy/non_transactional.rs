@@ -5,8 +5,8 @@
 
 use super::insert_batching::changed;
 use super::transaction::Aborted;
-use crate::change::By;
-use crate::db::{Access, Executor, Memory, Written};
+use crate::change::ChangeSource;
+use crate::db::{Access, Executor, TxCache, Written};
 use crate::dispatch::Answer;
 use crate::dispatch::call::{Call, broken_protocol, host_gone};
 use crate::dispatch::commit::{Commit, Unit};
@@ -30,7 +30,7 @@ struct Open {
 
 /// Runs it once: only the function knows what it has done.
 pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failure> {
-    let mut strategy = NonTransactional { scope, executor: scope.executor(Memory::none()), open: None };
+    let mut strategy = NonTransactional { scope, executor: scope.executor(TxCache::none()), open: None };
     let mut call = Call::start(scope);
     let ended = drive(&mut call, scope, &mut strategy).await;
     // After a lost connection or a statement that is still under way, it is dropped.
@@ -40,7 +40,7 @@ pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failur
         transaction.rollback().await;
     }
     match ended {
-        Ok((_, rest)) if rest.held.is_some() => {
+        Ok((_, metadata)) if metadata.held.is_some() => {
             Err(broken_protocol(&"only a mutation in a transaction can hold inserts"))
         }
         Ok((ended, _)) => scope.conclude(ended).map(Answer::fresh),
@@ -133,7 +133,7 @@ impl NonTransactional<'_> {
                 let Open { transaction, .. } = self.open.take().ok_or_else(misplaced)?;
                 transaction.rollback().await;
                 self.executor.undo_to(0);
-                self.executor.begin_transaction(Memory::none());
+                self.executor.begin_transaction(TxCache::none());
                 Ok(())
             }
             Control::Savepoint(_) | Control::RollbackTo(_) => Err(misplaced()),
@@ -148,7 +148,7 @@ impl NonTransactional<'_> {
         let writers = &self.scope.dispatcher.inner.postgres.writers;
         let begun = Transaction::begin(writers, Isolation::Serializable).await;
         let transaction = begun.map_err(|error| self.scope.explain_retryable(&error))?;
-        self.executor.begin_transaction(Memory::default());
+        self.executor.begin_transaction(TxCache::default());
         self.open = Some(Open { transaction, aborted: Aborted::default() });
         Ok(())
     }
@@ -156,7 +156,7 @@ impl NonTransactional<'_> {
     async fn commit(&mut self) -> Result<(), Failure> {
         let Open { transaction, aborted } = self.open.take().ok_or_else(misplaced)?;
         let Written { changes, xid } = self.executor.take_written();
-        self.executor.begin_transaction(Memory::none());
+        self.executor.begin_transaction(TxCache::none());
         if let Some(failure) = aborted.failure().or(self.executor.budget.refused_write()) {
             transaction.rollback().await;
             return Err(failure.clone());
@@ -169,7 +169,7 @@ impl NonTransactional<'_> {
 impl CallScope {
     /// What the call commits alone.
     fn unit(&self) -> Unit<'static> {
-        let by = By::Function(self.function().name.clone());
+        let by = ChangeSource::Function(self.function().name.clone());
         Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
     }
 

@@ -1,17 +1,17 @@
 //! Runs a mutation without a transaction while it runs: it reads documents by id,
-//! its writes stay in a [`Draft`], and at its end one statement checks that what it
+//! its writes stay in a [`WriteBuffer`], and at its end one statement checks that what it
 //! has read is still so and writes. That is one round trip for each reading and one
 //! for the end, where a transaction takes two more, and no row is locked while the
 //! function thinks.
 //!
-//! A function that asks for anything a draft cannot answer is run again from the
+//! A function that asks for anything a buffer cannot answer is run again from the
 //! start in a transaction, and from then on begins in one.
 
 use super::insert_batching::{self, Insert, changed};
 use super::transaction::held_inserts;
-use super::{Attempt, Touched};
-use crate::change::{By, Change, ChangeKind};
-use crate::db::{Budget, Draft, ReadSet, row_keys};
+use super::{Attempt, ReadWriteSet};
+use crate::change::{Change, ChangeKind, ChangeSource};
+use crate::db::{Budget, ReadSet, WriteBuffer, row_keys};
 use crate::dispatch::Answer;
 use crate::dispatch::call::Call;
 use crate::dispatch::commit::Unit;
@@ -20,7 +20,7 @@ use crate::dispatch::commit::{
     idempotency::{Keyed, repeated},
 };
 use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
-use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::key::RowKeys;
@@ -31,7 +31,7 @@ use crate::sql::optimistic;
 
 struct Optimistic<'a> {
     scope: &'a CallScope,
-    draft: Draft,
+    buffer: WriteBuffer,
     budget: Budget,
     /// How many readings there were: within one, nothing can have changed.
     readings: usize,
@@ -41,10 +41,10 @@ struct Optimistic<'a> {
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let limits = &scope.dispatcher.inner.limits;
     let budget = Budget::new(limits.documents_read, limits.documents_written);
-    let mut strategy = Optimistic { scope, draft: Draft::default(), budget, readings: 0 };
+    let mut strategy = Optimistic { scope, buffer: WriteBuffer::default(), budget, readings: 0 };
     let mut call = Call::start(scope);
     let ended = match drive(&mut call, scope, &mut strategy).await {
-        Ok((ended, rest)) => strategy.end(ended, rest).await,
+        Ok((ended, metadata)) => strategy.end(ended, metadata).await,
         Err(stop) => Err(stop),
     };
     ended.unwrap_or_else(|stop| strategy.stopped(stop))
@@ -52,7 +52,7 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
 
 impl Strategy for Optimistic<'_> {
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
-        if !self.draft.takes(ops) {
+        if !self.buffer.takes(ops) {
             return Err(Stop::NeedsOther);
         }
         self.operate(ops, out).await.map_err(|error| self.scope.stop(error))
@@ -61,7 +61,7 @@ impl Strategy for Optimistic<'_> {
 
 impl Optimistic<'_> {
     async fn operate(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
-        let unknown = self.draft.unknown(ops);
+        let unknown = self.buffer.unknown(ops);
         let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
         if let Err(failure) = self.budget.read(documents).and_then(|()| self.budget.write(writes)) {
@@ -71,28 +71,28 @@ impl Optimistic<'_> {
         for (table, ids) in unknown {
             self.readings += 1;
             let rows = self.scope.dispatcher.inner.postgres.read_as_writer(&optimistic::get(&table, &ids)).await?;
-            self.draft.learn(&table, &ids, rows)?;
+            self.buffer.learn(&table, &ids, rows)?;
         }
-        self.draft.answer(ops, out)
+        self.buffer.answer(ops, out)
     }
 
     /// The function has ended: commits what it wrote, where there is something to commit.
-    async fn end(&mut self, ended: FunctionResult, rest: Rest) -> Result<Attempt, Stop> {
-        let keyed = Keyed::of(self.scope, rest.identity.as_deref());
+    async fn end(&mut self, ended: FunctionResult, metadata: CallMetadata) -> Result<Attempt, Stop> {
+        let keyed = Keyed::of(self.scope, metadata.identity.as_deref());
         if self.readings > 1 && !matches!(ended, FunctionResult::Returned(_)) {
             // It may have seen two moments, and failed for what never was.
             self.check().await?;
         }
-        let (result, mut held) = match self.finish(ended, &rest) {
+        let (result, mut held) = match self.finish(ended, &metadata) {
             Ok(finished) => finished,
             Err(failure) => return Ok(Attempt::Failed(failure, keyed)),
         };
-        let writes = self.draft.writes() || !held.is_empty();
+        let writes = self.buffer.writes() || !held.is_empty();
         if !writes && self.readings <= 1 && keyed.is_none() {
             // What it saw was one moment's, and nothing depends on that any more.
             return Ok(Attempt::Done(Ok(Answer::fresh(result))));
         }
-        let mut write_set = self.draft.take().map_err(|error| self.scope.stop(error))?;
+        let mut write_set = self.buffer.take().map_err(|error| self.scope.stop(error))?;
         if write_set.is_empty()
             && held.len() == 1
             && let Some(insert) = held.pop()
@@ -106,12 +106,12 @@ impl Optimistic<'_> {
         self.commit(&write_set, result, keyed).await
     }
 
-    fn finish(&mut self, ended: FunctionResult, rest: &Rest) -> Result<(String, Vec<Insert>), Failure> {
+    fn finish(&mut self, ended: FunctionResult, metadata: &CallMetadata) -> Result<(String, Vec<Insert>), Failure> {
         let result = match (self.budget.refused_write(), ended) {
             (Some(refused), FunctionResult::Returned(_)) => return Err(refused.clone()),
             (_, ended) => self.scope.conclude(ended)?,
         };
-        let held = held_inserts(rest, self.scope)?;
+        let held = held_inserts(metadata, self.scope)?;
         self.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
         Ok((result, held))
     }
@@ -119,7 +119,7 @@ impl Optimistic<'_> {
     /// Checks that what was read is still so.
     async fn check(&mut self) -> Result<(), Stop> {
         let checked = async {
-            let mut write_set = self.draft.take()?;
+            let mut write_set = self.buffer.take()?;
             write_set.writes_nothing();
             let mut lease = self.scope.dispatcher.inner.postgres.writers.acquire().await?;
             self.apply(&mut lease, &write_set, None).await
@@ -136,7 +136,7 @@ impl Optimistic<'_> {
         };
         let answer = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
         let unit = Unit {
-            by: By::Function(self.scope.function().name.clone()),
+            by: ChangeSource::Function(self.scope.function().name.clone()),
             answers: answer.into_iter().collect(),
             deadline: self.scope.deadline,
             part: None,
@@ -148,7 +148,7 @@ impl Optimistic<'_> {
             Commit::Rejected(error @ (DbError::Value { .. } | DbError::Constraint { .. })) if !repeated(&error) => {
                 Err(Stop::NeedsOther)
             }
-            commit => Ok(Attempt::of_commit(commit, self.scope, result, keyed, || self.touched())),
+            commit => Ok(Attempt::of_commit(commit, self.scope, result, keyed, || self.read_write_set())),
         }
     }
 
@@ -161,7 +161,7 @@ impl Optimistic<'_> {
     ) -> Result<Vec<Change>, DbError> {
         let statement = optimistic::apply(write_set, self.scope.dispatcher.inner.node, keep);
         let rows = match postgres::run(lease, statement).await {
-            Err(error) if error.says(optimistic::STALE) => return Err(DbError::undone()),
+            Err(error) if error.message_contains(optimistic::STALE) => return Err(DbError::aborted()),
             rows => rows?,
         };
         let places = optimistic::places(write_set);
@@ -180,17 +180,17 @@ impl Optimistic<'_> {
     fn stopped(&self, stop: Stop) -> Attempt {
         match stop {
             Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, None),
-            Stop::Conflict(error) => Attempt::Conflict(error, self.touched()),
+            Stop::Conflict(error) => Attempt::Conflict(error, self.read_write_set()),
             Stop::HostGone => Attempt::HostGone,
             Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
         }
     }
 
     /// What this run met others over.
-    fn touched(&self) -> Touched {
+    fn read_write_set(&self) -> ReadWriteSet {
         let mut reads = ReadSet::default();
-        reads.points.extend(self.draft.places());
-        Touched { reads, ..Touched::default() }
+        reads.points.extend(self.buffer.keys());
+        ReadWriteSet { reads, ..ReadWriteSet::default() }
     }
 }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::insert_batching::{self, Insert};
 use super::transaction::TransactionRun;
-use super::{Attempt, Touched};
-use crate::change::{By, Change};
+use super::{Attempt, ReadWriteSet};
+use crate::change::{Change, ChangeSource};
 use crate::db::Written;
 use crate::dispatch::Answer;
 use crate::dispatch::call::Call;
 use crate::dispatch::commit::Unit;
 use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::drive::{Stop, Strategy, drive};
-use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::op::Op;
@@ -36,7 +36,7 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let mut call = Call::start(scope);
     let mut strategy = Serializable { run: TransactionRun::new(scope.clone()), transaction: None };
     match drive(&mut call, scope, &mut strategy).await {
-        Ok((ended, rest)) => strategy.end(ended, rest).await,
+        Ok((ended, metadata)) => strategy.end(ended, metadata).await,
         Err(stop) => strategy.stopped(stop, None).await,
     }
 }
@@ -52,9 +52,9 @@ impl Serializable {
     }
 
     /// Commits what the function did.
-    async fn end(mut self, ended: FunctionResult, rest: Rest) -> Attempt {
-        let keyed = Keyed::of(&self.run.scope, rest.identity.as_deref());
-        let (result, mut held) = match self.run.finish(ended, &rest) {
+    async fn end(mut self, ended: FunctionResult, metadata: CallMetadata) -> Attempt {
+        let keyed = Keyed::of(&self.run.scope, metadata.identity.as_deref());
+        let (result, mut held) = match self.run.finish(ended, &metadata) {
             Ok(finished) => finished,
             Err(failure) => return self.stopped(Stop::Failed(failure), keyed).await,
         };
@@ -86,9 +86,9 @@ impl Serializable {
         let TransactionRun { scope, executor, .. } = &mut self.run;
         let Written { changes, xid } = executor.take_written();
         let changes: Arc<[Change]> = changes.into();
-        let touched = Touched { reads: executor.take_reads(), written: changes.clone() };
+        let touched = ReadWriteSet { reads: executor.take_reads(), written: changes.clone() };
         let unit = Unit {
-            by: By::Function(scope.function().name.clone()),
+            by: ChangeSource::Function(scope.function().name.clone()),
             answers: keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect(),
             deadline: scope.deadline,
             part: None,
@@ -107,7 +107,7 @@ impl Serializable {
         }
         match stop {
             Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, keyed),
-            Stop::Conflict(error) => Attempt::Conflict(error, self.run.touched()),
+            Stop::Conflict(error) => Attempt::Conflict(error, self.run.read_write_set()),
             Stop::HostGone => Attempt::HostGone,
             Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
         }

@@ -39,7 +39,7 @@ impl Strategy for Snapshot<'_> {
             *op = Err(Failure::new(Code::Internal, "a query cannot write; make this function a mutation"));
         }
         self.statements += Executor::statements(ops);
-        let (scope, snapshot) = (self.scope, self.scope.function().needs_snapshot());
+        let (scope, snapshot) = (self.scope, self.scope.function().learned.needs_snapshot.is_set());
         if self.statements > 1 && !snapshot {
             return Err(Stop::NeedsOther);
         }

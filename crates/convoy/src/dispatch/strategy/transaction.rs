@@ -1,17 +1,17 @@
 //! A mutation's operations inside a transaction: its savepoints, and whether it may still
 //! commit. Who else is in the transaction is not known here.
 
-use crate::db::{Access, Draft, Executor, Memory};
+use crate::db::{Access, Executor, TxCache, WriteBuffer};
 use crate::dispatch::call::{broken_protocol, time_is_up};
 use crate::dispatch::drive::{Stop, fail_all};
-use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::op::{Control, Op};
 use crate::postgres::{DbError, Transaction};
 use crate::sql::{document, optimistic};
 
-use super::Touched;
+use super::ReadWriteSet;
 use super::insert_batching::Insert;
 
 /// The first error in a transaction. Postgres refuses everything after it, so whatever the
@@ -70,13 +70,13 @@ pub(super) struct TransactionRun {
     /// What it has read and written.
     pub executor: Executor,
     /// Reads and writes it shares with others in its transaction, where it may.
-    pub draft: Option<Draft>,
-    /// It has asked for something a draft cannot answer: from then on it asks
+    pub buffer: Option<WriteBuffer>,
+    /// It has asked for something a buffer cannot answer: from then on it asks
     /// Postgres, which also keeps its savepoints.
-    undrafted: bool,
+    unbuffered: bool,
     /// Other calls may be in its transaction.
     pub shared: bool,
-    /// How long the draft's journal was when it began.
+    /// How long the buffer's undo_log was when it began.
     pub mark: usize,
     aborted: Aborted,
 }
@@ -84,9 +84,9 @@ pub(super) struct TransactionRun {
 impl TransactionRun {
     /// A run that has done nothing.
     pub fn new(scope: CallScope) -> TransactionRun {
-        let executor = scope.executor(Memory::default());
+        let executor = scope.executor(TxCache::default());
         let aborted = Aborted::default();
-        TransactionRun { scope, executor, draft: None, undrafted: false, shared: false, mark: 0, aborted }
+        TransactionRun { scope, executor, buffer: None, unbuffered: false, shared: false, mark: 0, aborted }
     }
 
     /// Answers one batch of operations.
@@ -97,12 +97,12 @@ impl TransactionRun {
         out: &mut String,
     ) -> Result<(), Stop> {
         self.note_raw(ops)?;
-        if !self.undrafted && self.draft.as_ref().is_some_and(|draft| !draft.takes(ops)) {
-            self.flush_draft(transaction).await?;
-            self.undrafted = true;
+        if !self.unbuffered && self.buffer.as_ref().is_some_and(|buffer| !buffer.takes(ops)) {
+            self.flush_buffer(transaction).await?;
+            self.unbuffered = true;
         }
-        let answered = match self.draft.is_some() && !self.undrafted {
-            true => self.answer_from_draft(transaction, ops, out).await,
+        let answered = match self.buffer.is_some() && !self.unbuffered {
+            true => self.answer_from_buffer(transaction, ops, out).await,
             false => {
                 let TransactionRun { scope, executor, aborted, .. } = self;
                 aborted.answer(executor, transaction, ops, |error| scope.explain(error), out).await
@@ -110,7 +110,7 @@ impl TransactionRun {
         };
         answered.map_err(|error| match error {
             DbError::Retry(_) => Stop::Conflict(error),
-            // The connection is lost, or a draft's savepoints, unknown to Postgres, cannot
+            // The connection is lost, or a buffer's savepoints, unknown to Postgres, cannot
             // undo what failed there.
             error => Stop::Broken(self.scope.explain(&error)),
         })
@@ -124,26 +124,26 @@ impl TransactionRun {
         if raw.peek().is_none() {
             return Ok(());
         }
-        self.scope.function().ran_raw();
+        self.scope.function().learned.runs_raw.set();
         if raw.any(|raw| !raw.read_only) {
-            self.scope.function().wrote_raw();
+            self.scope.function().learned.writes_raw.set();
         }
         if self.shared { Err(Stop::NeedsOther) } else { Ok(()) }
     }
 
-    /// Answers from the draft, reading what it does not know.
-    async fn answer_from_draft(
+    /// Answers from the buffer, reading what it does not know.
+    async fn answer_from_buffer(
         &mut self,
         transaction: &mut Transaction,
         ops: &[Result<Op, Failure>],
         out: &mut String,
     ) -> Result<(), DbError> {
-        let Some(draft) = &mut self.draft else { return Ok(()) };
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
         if let Some(failure) = self.aborted.refuses(ops) {
             fail_all(ops, failure, out);
             return Ok(());
         }
-        let unknown = draft.unknown(ops);
+        let unknown = buffer.unknown(ops);
         let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
         let budget = &mut self.executor.budget;
@@ -154,20 +154,20 @@ impl TransactionRun {
         }
         for (table, ids) in unknown {
             let rows = transaction.run(optimistic::get(&table, &ids)).await?;
-            draft.learn(&table, &ids, rows)?;
+            buffer.learn(&table, &ids, rows)?;
         }
-        draft.answer(ops, out)
+        buffer.answer(ops, out)
     }
 
-    /// Writes what is in the draft, others' writes too, and forgets it: what comes
+    /// Writes what is in the buffer, others' writes too, and forgets it: what comes
     /// next is Postgres' to answer.
-    async fn flush_draft(&mut self, transaction: &mut Transaction) -> Result<(), Stop> {
-        let Some(draft) = &mut self.draft else { return Ok(()) };
-        if draft.has_savepoints() {
+    async fn flush_buffer(&mut self, transaction: &mut Transaction) -> Result<(), Stop> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        if buffer.has_savepoints() {
             return Err(Stop::NeedsOther);
         }
-        let own = draft.mark() > self.mark;
-        match self.executor.settle(&mut Access::Within(transaction), draft).await {
+        let own = buffer.mark() > self.mark;
+        match self.executor.flush(&mut Access::Within(transaction), buffer).await {
             Ok(()) => {
                 if own {
                     self.executor.set_dirty();
@@ -183,12 +183,12 @@ impl TransactionRun {
 
     /// The function has ended: its result, and the inserts held back until now, by table;
     /// or why it fails.
-    pub fn finish(&mut self, ended: FunctionResult, rest: &Rest) -> Result<(String, Vec<Insert>), Failure> {
+    pub fn finish(&mut self, ended: FunctionResult, metadata: &CallMetadata) -> Result<(String, Vec<Insert>), Failure> {
         let result = match (self.aborted.failure(), ended) {
             (Some(failure), FunctionResult::Returned(_)) => return Err(failure.clone()),
             (_, ended) => self.scope.conclude(ended)?,
         };
-        let held = held_inserts(rest, &self.scope)?;
+        let held = held_inserts(metadata, &self.scope)?;
         self.executor.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
         Ok((result, held))
     }
@@ -212,15 +212,15 @@ impl TransactionRun {
     }
 
     /// What a run that met a conflict has touched.
-    pub fn touched(&mut self) -> Touched {
-        Touched { reads: self.executor.take_reads(), written: self.executor.take_written().changes.into() }
+    pub fn read_write_set(&mut self) -> ReadWriteSet {
+        ReadWriteSet { reads: self.executor.take_reads(), written: self.executor.take_written().changes.into() }
     }
 }
 
 /// Groups held inserts by table, in the order tables first appear: plain
 /// inserts into different tables do not depend on each other.
-pub(super) fn held_inserts(rest: &Rest, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
-    let Some(held) = &rest.held else { return Ok(Vec::new()) };
+pub(super) fn held_inserts(metadata: &CallMetadata, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
+    let Some(held) = &metadata.held else { return Ok(Vec::new()) };
     let ops = Op::parse_batch(held.get(), &scope.program.schema).map_err(|error| broken_protocol(&error))?;
     let mut inserts: Vec<Insert> = Vec::new();
     for op in ops {

@@ -9,8 +9,8 @@
 //! answers, the owner of the threads is asked for a spare; and one that gives no
 //! sign after a call was given up there for its time limit is reported as stuck.
 
-mod apart;
 mod pool;
+mod quarantine;
 mod watch;
 
 #[cfg(test)]
@@ -26,10 +26,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, FunctionHost, Invocation, Silence, WorkerId};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, Silence, WorkerId};
 use crate::error::{Code, Failure};
 use crate::supervise::{Part, Supervisor};
-use pool::{Pool, Running, Seat};
+use pool::{Pool, Running, WorkerSlot};
 
 /// What the owner of the threads is told of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub struct Workers {
     pool: Mutex<Pool>,
     /// Calls that have lost their host, and the task that runs them one by one. Bounded by
     /// the calls that may run at once.
-    lost: Mutex<VecDeque<(Invocation, CallLink)>>,
-    _apart: AbortOnDropHandle<()>,
+    lost: Mutex<VecDeque<(HostInvocation, CallLink)>>,
+    _quarantine: AbortOnDropHandle<()>,
     /// Wakes that task, where it waits for a call or for a host.
     arrived: Arc<Notify>,
     supervisor: Supervisor,
@@ -76,7 +76,7 @@ struct Worker {
     host: Arc<dyn FunctionHost>,
     calls: AtomicUsize,
     /// A call runs there that may end it.
-    at_risk: AtomicBool,
+    quarantined: AtomicBool,
     /// A call was given up on it, and it has given no sign since.
     gave_up: AtomicBool,
     /// Somebody wants to know whether it answers, busy or not.
@@ -97,12 +97,12 @@ impl Workers {
         let arrived = Arc::new(Notify::new());
         Arc::new_cyclic(|this: &Weak<Workers>| {
             let (these, came, keeper) = (this.clone(), arrived.clone(), supervisor.clone());
-            let apart = keep(Part::LostCalls, keeper, move || apart::one_by_one(these.clone(), came.clone()));
+            let apart = keep(Part::LostCalls, keeper, move || quarantine::one_by_one(these.clone(), came.clone()));
             Workers {
                 this: this.clone(),
                 pool: Mutex::default(),
                 lost: Mutex::default(),
-                _apart: apart,
+                _quarantine: apart,
                 arrived,
                 supervisor,
                 patience,
@@ -117,7 +117,7 @@ impl Workers {
             id,
             host,
             calls: AtomicUsize::new(0),
-            at_risk: AtomicBool::new(false),
+            quarantined: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             busy: Notify::new(),
@@ -125,7 +125,7 @@ impl Workers {
         let (these, watched, patience) = (self.this.clone(), worker.clone(), self.patience);
         let watching = move || watch::until_gone(these.clone(), watched.clone(), patience);
         let watch = keep(Part::WorkerWatch, self.supervisor.clone(), watching);
-        self.pool.lock().add(Seat::new(worker, watch));
+        self.pool.lock().add(WorkerSlot::new(worker, watch));
         self.arrived.notify_one();
         self.place_waiting();
         self.relieve_silent();
@@ -152,16 +152,16 @@ impl Workers {
 
     /// How many hosts there are.
     pub fn count(&self) -> usize {
-        self.pool.lock().seats.len()
+        self.pool.lock().slots.len()
     }
 
     /// Those that give no sign now.
     pub fn silent(&self) -> Vec<WorkerId> {
-        self.pool.lock().seats.iter().filter(|seat| seat.silence.is_some()).map(|seat| seat.worker.id).collect()
+        self.pool.lock().slots.iter().filter(|slot| slot.silence.is_some()).map(|slot| slot.worker.id).collect()
     }
 
     /// Gives a call to a host, or keeps it until one can have it.
-    fn place(&self, invocation: Invocation, link: CallLink) {
+    fn place(&self, invocation: HostInvocation, link: CallLink) {
         if link.is_over() {
             return;
         }
@@ -236,14 +236,14 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         self.busy.notify_one();
         self.host.start(invocation, link);
     }
 }
 
 impl FunctionHost for Workers {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         let link = self.counted(invocation.call, link);
         self.place(invocation, link);
     }
@@ -280,21 +280,21 @@ impl FunctionHost for Workers {
 
     fn silence(&self) -> Option<Silence> {
         let pool = self.pool.lock();
-        for seat in &pool.seats {
+        for slot in &pool.slots {
             // One that is idle was not asked for long.
-            seat.worker.asked.store(true, Ordering::Relaxed);
-            seat.worker.busy.notify_one();
+            slot.worker.asked.store(true, Ordering::Relaxed);
+            slot.worker.busy.notify_one();
         }
         pool.silence()
     }
 
     fn at(self: Arc<Self>, id: WorkerId) -> Option<Arc<dyn FunctionHost>> {
-        let worker = self.pool.lock().seat(id)?.worker.clone();
+        let worker = self.pool.lock().slot(id)?.worker.clone();
         Some(Arc::new(OneWorker { workers: self, worker }))
     }
 
-    fn apart(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
-        Some(Arc::new(apart::Apart(self)))
+    fn quarantine(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
+        Some(Arc::new(quarantine::Quarantine(self)))
     }
 
     fn retire(&self) {
@@ -315,7 +315,7 @@ struct OneWorker {
 }
 
 impl FunctionHost for OneWorker {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         let running = Running { movable: false, ..Running::of(&invocation, &self.worker) };
         self.workers.pool.lock().assign(&invocation, running);
         let link = self.workers.counted(invocation.call, link);

@@ -10,19 +10,19 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, Invocation, Silence, Worker, WorkerId};
+use super::{CallId, CallLink, HostInvocation, Silence, Worker, WorkerId};
 
 /// How long a host may give no sign before a spare is asked for, and the function
 /// that keeps it is named in the log.
 pub(super) const SPARE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
-    pub seats: Vec<Seat>,
+    pub slots: Vec<WorkerSlot>,
     /// The calls that are not over.
     pub calls: HashMap<CallId, Running>,
     /// Calls that no host can have yet. The dispatcher bounds how many calls there
     /// are at all.
-    pub waiting: VecDeque<(Invocation, CallLink)>,
+    pub waiting: VecDeque<(HostInvocation, CallLink)>,
     /// No host comes any more.
     pub retired: bool,
     /// Functions that kept a host until it was ended.
@@ -40,11 +40,11 @@ pub(super) struct Running {
     /// Whether another host may have it, too.
     pub movable: bool,
     /// Dropped when it ends; only of one that runs apart.
-    pub _apart: Option<oneshot::Sender<()>>,
+    pub _quarantine: Option<oneshot::Sender<()>>,
 }
 
 /// A host's place, and the task that watches it.
-pub(super) struct Seat {
+pub(super) struct WorkerSlot {
     pub worker: Arc<Worker>,
     pub silence: Option<Silence>,
     /// It gets no more calls.
@@ -55,7 +55,7 @@ pub(super) struct Seat {
 impl Default for Pool {
     fn default() -> Pool {
         Pool {
-            seats: Vec::new(),
+            slots: Vec::new(),
             calls: HashMap::new(),
             waiting: VecDeque::new(),
             retired: false,
@@ -67,14 +67,14 @@ impl Default for Pool {
 }
 
 impl Running {
-    pub fn of(invocation: &Invocation, worker: &Arc<Worker>) -> Running {
-        Running { worker: worker.clone(), function: invocation.function.clone(), movable: true, _apart: None }
+    pub fn of(invocation: &HostInvocation, worker: &Arc<Worker>) -> Running {
+        Running { worker: worker.clone(), function: invocation.function.clone(), movable: true, _quarantine: None }
     }
 }
 
-impl Seat {
-    pub fn new(worker: Arc<Worker>, watch: AbortOnDropHandle<()>) -> Seat {
-        Seat { worker, silence: None, draining: false, _watch: watch }
+impl WorkerSlot {
+    pub fn new(worker: Arc<Worker>, watch: AbortOnDropHandle<()>) -> WorkerSlot {
+        WorkerSlot { worker, silence: None, draining: false, _watch: watch }
     }
 
     fn answers(&self) -> bool {
@@ -83,40 +83,40 @@ impl Seat {
 }
 
 impl Pool {
-    pub fn add(&mut self, seat: Seat) {
-        self.seats.push(seat);
+    pub fn add(&mut self, slot: WorkerSlot) {
+        self.slots.push(slot);
     }
 
     /// Removes a host; gives the functions that ran there, too.
-    pub fn remove(&mut self, id: WorkerId) -> (Vec<Seat>, Vec<String>) {
-        let (gone, stay): (Vec<Seat>, _) =
-            std::mem::take(&mut self.seats).into_iter().partition(|seat| seat.worker.id == id);
-        self.seats = stay;
-        if self.seats.is_empty() && !gone.is_empty() {
+    pub fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>) {
+        let (gone, stay): (Vec<WorkerSlot>, _) =
+            std::mem::take(&mut self.slots).into_iter().partition(|slot| slot.worker.id == id);
+        self.slots = stay;
+        if self.slots.is_empty() && !gone.is_empty() {
             self.empty_since = Instant::now();
         }
         self.spare_asked = false;
-        self.blockers.extend(gone.iter().filter_map(|seat| seat.silence.as_ref()?.function.clone()));
-        let functions = gone.iter().flat_map(|seat| self.names(seat.worker.host.activity().calls)).collect();
+        self.blockers.extend(gone.iter().filter_map(|slot| slot.silence.as_ref()?.function.clone()));
+        let functions = gone.iter().flat_map(|slot| self.names(slot.worker.host.activity().calls)).collect();
         (gone, functions)
     }
 
-    pub fn seat(&self, id: WorkerId) -> Option<&Seat> {
-        self.seats.iter().find(|seat| seat.worker.id == id)
+    pub fn slot(&self, id: WorkerId) -> Option<&WorkerSlot> {
+        self.slots.iter().find(|slot| slot.worker.id == id)
     }
 
-    fn seat_mut(&mut self, id: WorkerId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.worker.id == id)
+    fn slot_mut(&mut self, id: WorkerId) -> Option<&mut WorkerSlot> {
+        self.slots.iter_mut().find(|slot| slot.worker.id == id)
     }
 
     /// The least loaded of those that answer; of the others, where none does.
     pub fn choose(&self) -> Option<Arc<Worker>> {
-        let load = |seat: &&Seat| {
-            let Worker { at_risk, calls, .. } = &*seat.worker;
-            let (at_risk, calls) = (at_risk.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
-            (seat.silence.is_some(), seat.draining, at_risk, calls)
+        let load = |slot: &&WorkerSlot| {
+            let Worker { quarantined, calls, .. } = &*slot.worker;
+            let (quarantined, calls) = (quarantined.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
+            (slot.silence.is_some(), slot.draining, quarantined, calls)
         };
-        self.seats.iter().min_by_key(load).map(|seat| seat.worker.clone())
+        self.slots.iter().min_by_key(load).map(|slot| slot.worker.clone())
     }
 
     /// Whether this function keeps a host from answering now, and at most one is
@@ -124,11 +124,11 @@ impl Pool {
     pub fn would_silence_the_last(&self, function: &str) -> bool {
         let keeps =
             |silence: &Silence| silence.function.as_deref() == Some(function) && silence.since.elapsed() >= SPARE_AFTER;
-        self.seats.iter().filter_map(|seat| seat.silence.as_ref()).any(keeps)
-            && self.seats.iter().filter(|seat| seat.answers()).count() <= 1
+        self.slots.iter().filter_map(|slot| slot.silence.as_ref()).any(keeps)
+            && self.slots.iter().filter(|slot| slot.answers()).count() <= 1
     }
 
-    pub fn assign(&mut self, invocation: &Invocation, running: Running) {
+    pub fn assign(&mut self, invocation: &HostInvocation, running: Running) {
         running.worker.calls.fetch_add(1, Ordering::Relaxed);
         self.calls.insert(invocation.call, running);
     }
@@ -145,25 +145,25 @@ impl Pool {
         let Some(running) = self.calls.remove(&call) else { return (None, None) };
         let id = running.worker.id;
         let left = running.worker.calls.fetch_sub(1, Ordering::Relaxed) - 1;
-        let drained = left == 0 && self.seat(id).is_some_and(|seat| seat.draining);
+        let drained = left == 0 && self.slot(id).is_some_and(|slot| slot.draining);
         (Some(running), drained.then_some(id))
     }
 
     /// A host gets no more calls. Whether it has none already.
     pub fn drain(&mut self, id: WorkerId) -> bool {
-        let Some(seat) = self.seat_mut(id) else { return false };
-        seat.draining = true;
-        seat.worker.calls.load(Ordering::Relaxed) == 0
+        let Some(slot) = self.slot_mut(id) else { return false };
+        slot.draining = true;
+        slot.worker.calls.load(Ordering::Relaxed) == 0
     }
 
     /// Hosts that give no sign, with calls that might be taken from them: none
     /// where no other answers.
     pub fn relievable(&self) -> Vec<(Arc<Worker>, Vec<CallId>)> {
-        if !self.seats.iter().any(Seat::answers) {
+        if !self.slots.iter().any(WorkerSlot::answers) {
             return Vec::new();
         }
-        let silent = self.seats.iter().filter(|seat| seat.silence.is_some());
-        silent.map(|seat| (seat.worker.clone(), self.movable(seat.worker.id))).collect()
+        let silent = self.slots.iter().filter(|slot| slot.silence.is_some());
+        silent.map(|slot| (slot.worker.clone(), self.movable(slot.worker.id))).collect()
     }
 
     fn movable(&self, id: WorkerId) -> Vec<CallId> {
@@ -173,8 +173,8 @@ impl Pool {
 
     /// A host has given no sign since this moment.
     pub fn silent(&mut self, id: WorkerId, since: Instant) {
-        let Some(seat) = self.seat(id) else { return };
-        let activity = seat.worker.host.activity();
+        let Some(slot) = self.slot(id) else { return };
+        let activity = slot.worker.host.activity();
         let current = activity.current.and_then(|call| self.calls.get(&call)).map(|running| running.function.clone());
         let at = clock(SystemTime::now() - since.elapsed());
         let why = match (&current, self.names(activity.calls)) {
@@ -184,16 +184,16 @@ impl Pool {
             }
             (None, names) => format!("one of {} has kept its thread busy since {at}", names.join(", ")),
         };
-        if let Some(seat) = self.seat_mut(id) {
+        if let Some(slot) = self.slot_mut(id) {
             // What was known at first stays known when its call has been given up.
-            let known = seat.silence.take().filter(|before| before.function.is_some());
-            seat.silence = Some(known.unwrap_or(Silence { since, function: current, why }));
+            let known = slot.silence.take().filter(|before| before.function.is_some());
+            slot.silence = Some(known.unwrap_or(Silence { since, function: current, why }));
         }
     }
 
     /// It answers; gives whether it was silent.
     pub fn recovered(&mut self, id: WorkerId) -> bool {
-        let was_silent = self.seat_mut(id).is_some_and(|seat| seat.silence.take().is_some());
+        let was_silent = self.slot_mut(id).is_some_and(|slot| slot.silence.take().is_some());
         if was_silent {
             self.spare_asked = false;
         }
@@ -202,17 +202,17 @@ impl Pool {
 
     /// Whether a spare has to be asked for now.
     pub fn wants_spare(&mut self) -> bool {
-        let wanted = !self.retired && !self.spare_asked && !self.seats.iter().any(Seat::answers);
+        let wanted = !self.retired && !self.spare_asked && !self.slots.iter().any(WorkerSlot::answers);
         self.spare_asked |= wanted;
         wanted
     }
 
     /// Whether none answers, and for how long none has.
     pub fn silence(&self) -> Option<Silence> {
-        if self.retired || self.seats.iter().any(Seat::answers) {
+        if self.retired || self.slots.iter().any(WorkerSlot::answers) {
             return None;
         }
-        let shortest = self.seats.iter().filter_map(|seat| seat.silence.clone()).max_by_key(|silence| silence.since);
+        let shortest = self.slots.iter().filter_map(|slot| slot.silence.clone()).max_by_key(|silence| silence.since);
         Some(shortest.unwrap_or_else(|| Silence {
             since: self.empty_since,
             function: None,

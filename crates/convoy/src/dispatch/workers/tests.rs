@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::watch::{CALLLESS, PULSE};
 use super::*;
 use crate::dispatch::host::FromHost;
-use crate::dispatch::{Activity, FunctionResult, Rest, Work};
+use crate::dispatch::{Activity, CallMetadata, FunctionResult, HostTask};
 use crate::mistakes::Mistakes;
 use crate::supervise::tests::supervisor_with;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ struct Noting {
     told: Mutex<Vec<String>>,
     is_stuck: AtomicBool,
     /// What it was given and has not begun, while it is stuck.
-    unbegun: Mutex<Vec<(Invocation, CallLink)>>,
+    unbegun: Mutex<Vec<(HostInvocation, CallLink)>>,
     current: Mutex<Option<CallId>>,
     unanswered: Mutex<Vec<oneshot::Sender<()>>>,
 }
@@ -34,7 +34,7 @@ impl Noting {
 
     fn answer(&self, call: u64) {
         let link = self.links.lock().remove(&CallId(call)).expect("it runs here");
-        link.respond(FunctionResult::Returned("null".into()), Rest::default()).expect("somebody waits");
+        link.respond(FunctionResult::Returned("null".into()), CallMetadata::default()).expect("somebody waits");
     }
 
     fn recover(&self) {
@@ -47,7 +47,7 @@ impl Noting {
 }
 
 impl FunctionHost for Noting {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         if self.is_stuck.load(Ordering::Relaxed) {
             self.unbegun.lock().push((invocation, link));
             return;
@@ -56,7 +56,7 @@ impl FunctionHost for Noting {
         self.links.lock().insert(invocation.call, link);
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(Invocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
         self.unbegun.lock().extract_if(.., |(invocation, _)| calls.contains(&invocation.call)).collect()
     }
 
@@ -151,8 +151,8 @@ fn start_on(host: &dyn FunctionHost, call: u64) -> mpsc::Receiver<FromHost> {
 
 fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc::Receiver<FromHost> {
     let (link, messages) = CallLink::new();
-    let (work, input) = (Work::Function(0), "{}".into());
-    let invocation = Invocation { call: CallId(call), work, function: function.into(), input, request: None };
+    let (work, input) = (HostTask::Function(0), "{}".into());
+    let invocation = HostInvocation { call: CallId(call), work, function: function.into(), input, request: None };
     host.start(invocation, link);
     messages
 }
@@ -273,7 +273,7 @@ async fn one_that_answers_after_a_call_was_given_up_is_not() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_have_lost_a_host_run_one_by_one_and_apart_from_others() {
     let it = workers(2);
-    let apart = it.workers.clone().apart().expect("there are several");
+    let apart = it.workers.clone().quarantine().expect("there are several");
     let _lost = [start_on(&*apart, 1), start_on(&*apart, 2), start_on(&*apart, 3)];
     tokio::time::sleep(PULSE).await;
     let _fresh = [it.start(4), it.start(5)];
@@ -289,7 +289,7 @@ async fn calls_that_have_lost_a_host_run_one_by_one_and_apart_from_others() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_have_lost_a_host_wait_for_one_as_long_as_one_may_come() {
     let it = workers(0);
-    let apart = it.workers.clone().apart().expect("there may be several");
+    let apart = it.workers.clone().quarantine().expect("there may be several");
     let _lost = start_on(&*apart, 1);
     tokio::time::sleep(PULSE).await;
     let host = Arc::new(Noting::default());
@@ -356,7 +356,7 @@ async fn what_kept_a_host_until_that_was_ended_is_not_run_again() {
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(PULSE * 4).await;
     it.workers.leave(WorkerId(0));
-    let apart = it.workers.clone().apart().expect("there are several");
+    let apart = it.workers.clone().quarantine().expect("there are several");
     assert!(start_function_on(&*apart, 2, "messages.loop").recv().await.is_none());
     let _innocent = start_on(&*apart, 3);
     tokio::time::sleep(PULSE).await;
@@ -399,7 +399,7 @@ async fn a_watch_that_panicked_notices_a_stuck_host_and_its_recovery_all_the_sam
 async fn calls_that_have_lost_a_host_run_again_after_a_panic_too() {
     let mistakes = Mistakes::default();
     let it = workers_with(1, mistakes.clone());
-    let apart = it.workers.clone().apart().expect("there is a place apart");
+    let apart = it.workers.clone().quarantine().expect("there is a place apart");
     mistakes.panic_once(Part::LostCalls);
     let mut unlucky = start_on(&*apart, 1);
     assert!(unlucky.recv().await.is_none(), "the call is told");

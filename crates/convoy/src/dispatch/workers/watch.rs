@@ -139,7 +139,7 @@ impl Silent<'_> {
 
     fn why(&self, workers: &Workers) -> String {
         let pool = workers.pool.lock();
-        let silence = pool.seat(self.worker.id).and_then(|seat| seat.silence.as_ref());
+        let silence = pool.slot(self.worker.id).and_then(|slot| slot.silence.as_ref());
         silence.map(|silence| silence.why.clone()).unwrap_or_default()
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::query::{Phase, What};
-use super::session::Gate;
+use super::session::AuthState;
 use super::{MOST_LINGERING, Registry, reads_only};
-use crate::change::{By, Change, ChangeKind, Changes};
+use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
 use crate::mistakes::Mistake;
@@ -29,7 +29,7 @@ fn new_keys_only(changes: &Changes) -> Changes {
 impl Registry {
     /// Something was committed. Queries already waiting to run will see it; those
     /// running are compared with it when they finish.
-    pub fn changed(&mut self, changes: &Changes, by: &By) {
+    pub fn changed(&mut self, changes: &Changes, by: &ChangeSource) {
         let place = self.history.add(changes);
         self.mistakes.reach(Part::Registry);
         let new_keys_only = self.mistakes.has(Mistake::NewKeysOnly).then(|| new_keys_only(changes));
@@ -53,7 +53,7 @@ impl Registry {
         }
     }
 
-    fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &By) {
+    fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &ChangeSource) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         if query.members.is_empty() && !query.is_gate() {
             // Nobody watches: it is not worth a run.
@@ -64,11 +64,11 @@ impl Registry {
         if self.explains {
             query.cause = Some((change.cloned(), by.clone()));
         }
-        if let What::Gate(session) = query.what
+        if let What::Auth(session) = query.what
             && let Some(session) = self.sessions.get_mut(&session)
-            && matches!(session.gate, Gate::Open)
+            && matches!(session.auth, AuthState::Open)
         {
-            session.gate = Gate::Checking;
+            session.auth = AuthState::Checking;
         }
         if matches!(query.phase, Phase::Idle) {
             query.phase = Phase::Queued;
@@ -97,8 +97,8 @@ impl Registry {
         }
         unwatched.into_iter().for_each(|id| self.forget(id));
         for session in self.sessions.values_mut() {
-            if session.gate_query.is_some() && matches!(session.gate, Gate::Open) {
-                session.gate = Gate::Checking;
+            if session.gate_query.is_some() && matches!(session.auth, AuthState::Open) {
+                session.auth = AuthState::Checking;
             }
         }
     }

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::Registry;
 use super::query::{Phase, Query, What};
-use crate::change::{By, Change, ChangeKind};
+use crate::change::{Change, ChangeKind, ChangeSource};
 use crate::db::{ReadSet, TableRead};
 use crate::key::row_span;
-use crate::live::identity::Share;
+use crate::live::share_key::Share;
 
 /// One live query, described.
 #[derive(Debug, Serialize)]
@@ -42,8 +42,8 @@ impl Registry {
 
 fn describe(query: &Query) -> Described {
     let (function, args) = match &query.what {
-        What::Topic(topic) => (topic.function.to_string(), serde_json::from_str(&topic.input).ok()),
-        What::Gate(_) => ("createContext".to_owned(), None),
+        What::Query(query_key) => (query_key.function.to_string(), serde_json::from_str(&query_key.input).ok()),
+        What::Auth(_) => ("createContext".to_owned(), None),
     };
     Described {
         function,
@@ -91,11 +91,11 @@ fn part(range: &TableRead) -> String {
 }
 
 /// Why a query ran: `messages:… entered by_channel where channel = "c7", written by messages.send`.
-fn cause(change: Option<&Change>, by: &By, reads: &ReadSet) -> String {
+fn cause(change: Option<&Change>, by: &ChangeSource, reads: &ReadSet) -> String {
     let by = match by {
-        By::Function(name) => format!("written by {name}"),
-        By::Outside => "written by someone else".to_owned(),
-        By::Caution => "nobody can say what changed".to_owned(),
+        ChangeSource::Function(name) => format!("written by {name}"),
+        ChangeSource::Outside => "written by someone else".to_owned(),
+        ChangeSource::Resync => "nobody can say what changed".to_owned(),
     };
     let Some(change) = change else { return format!("anything may have changed, {by}") };
     let table = &change.table;

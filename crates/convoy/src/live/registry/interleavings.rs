@@ -15,7 +15,7 @@ use shuttle::sync::{Arc as Shared, Mutex};
 use shuttle::thread;
 
 use super::*;
-use crate::change::{By, Change, ChangeKind, Changes};
+use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::live::answer::Made;
 use crate::live::message::Message;
 
@@ -68,7 +68,7 @@ impl World {
     fn write(&self, table: &'static str) {
         *self.database.lock().expect("sound").get_mut(table).expect("a table") += 1;
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
-        self.with(|registry| registry.changed(&Changes::Some([change].into()), &By::Outside));
+        self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
     }
 
     /// Runs one query that waits, to its rest. `false`: none waits.
@@ -77,9 +77,9 @@ impl World {
         loop {
             let began = self.now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return true };
-            let topic = match &ticket.what {
-                What::Topic(topic) => topic,
-                What::Gate(_) => {
+            let query_key = match &ticket.what {
+                What::Query(query_key) => query_key,
+                What::Auth(_) => {
                     let now = self.now();
                     let known = who(ticket.caller.as_deref().expect("a caller"));
                     let recheck = Duration::from_secs(60);
@@ -102,9 +102,9 @@ impl World {
                 }
                 continue;
             }
-            let value = self.database.lock().expect("sound")[&*topic.input];
+            let value = self.database.lock().expect("sound")[&*query_key.input];
             let mut reads = ReadSet::default();
-            reads.table(&topic.input);
+            reads.table(&query_key.input);
             let made = Made { ts: 0, position: "".into() };
             let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), made, None));
             let ended = Ended { reads, answer, share: Some(Share::everyone()), suspect: false };
@@ -159,8 +159,8 @@ impl Client {
 }
 
 fn watch(id: u64, table: &str, since: Option<Instant>) -> Watch {
-    let topic = Topic { function: "f".into(), input: table.into() };
-    Watch { id, topic, shareable: true, held: None, since }
+    let query_key = QueryKey { function: "f".into(), input: table.into() };
+    Watch { id, query_key, shareable: true, held: None, since }
 }
 
 /// `callers`: of three clients, in whose names they watch.

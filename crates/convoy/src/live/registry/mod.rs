@@ -4,21 +4,21 @@
 //!
 //! Invariants:
 //! - No gap: see [`history`].
-//! - A session is sent answers only while its gate is open, and only of queries
+//! - A session is sent answers only while it is authenticated, and only of queries
 //!   whose [`Share`] admits what its context says.
 //! - A session's answers never go backwards: a query's answers follow one another,
 //!   and who needs an answer from after a moment is given no earlier one.
 
 mod changes;
 mod describe;
-mod gates;
-mod history;
-mod members;
-mod outbox;
+mod frame_builder;
 mod query;
+mod query_index;
+mod recent_commits;
 mod restart;
 mod session;
-mod variants;
+mod session_auth;
+mod subscriptions;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -28,24 +28,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use describe::Described;
-pub use gates::{Admission, Opening};
-pub use members::{Wanted, Watch};
 pub use query::What;
+pub use query_index::QueryKey;
 pub use session::{Known, Opened, Style};
-pub use variants::Topic;
+pub use session_auth::{Admission, Opening};
+pub use subscriptions::{Wanted, Watch};
 
 use super::answer::Answer;
-use super::identity::Share;
 use super::invalidate::{QueryId, ReadIndex};
 use super::message::SessionId;
+use super::share_key::Share;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
 use crate::mistakes::{Mistake, Mistakes};
-use history::History;
 use query::{Phase, Query};
+use query_index::Variants;
+use recent_commits::History;
 use session::Session;
-use variants::Variants;
 
 /// How many answers that nobody watches any more are kept, for those who come back.
 const MOST_LINGERING: usize = 10_000;
@@ -145,7 +145,7 @@ pub enum Next {
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The question.
-    pub topic: &'a Topic,
+    pub query_key: &'a QueryKey,
     /// Who asks.
     pub identity: &'a Seen,
     /// Until when they have seen things.
@@ -190,7 +190,7 @@ impl Registry {
     }
 
     /// In whose name a query will probably be run: a person where that is known, or a
-    /// session. Nothing for a gate, which is to find out who asks.
+    /// session. Absent for an authentication, which finds out who asks.
     pub fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
         let query = self.queries.get(&id).filter(|query| !query.is_gate())?;
         let runner = query.runner.or_else(|| query.members.iter().next().map(|(session, _)| *session))?;
@@ -205,8 +205,8 @@ impl Registry {
             return None;
         }
         let runner = match query.what {
-            What::Gate(session) => Some(session),
-            What::Topic(_) => {
+            What::Auth(session) => Some(session),
+            What::Query(_) => {
                 let stays = query.runner.filter(|runner| query.members.iter().any(|(member, _)| member == runner));
                 stays.or_else(|| query.members.iter().next().map(|(session, _)| *session))
             }
@@ -350,8 +350,8 @@ impl Registry {
 
     /// The answer to a question, if it is held here for a caller like this one.
     pub fn held(&self, ask: &Asked<'_>, now: Instant) -> Held {
-        let Asked { topic, identity, since } = *ask;
-        let found = self.variants.find(topic, identity).and_then(|id| self.queries.get(&id));
+        let Asked { query_key, identity, since } = *ask;
+        let found = self.variants.find(query_key, identity).and_then(|id| self.queries.get(&id));
         let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return Held::No };
         let answer = query.answer.clone().filter(|answer| answer.data().is_some());
         let (Some(answer), Some(true_at)) = (answer, query.true_at(self.fed)) else { return Held::No };
@@ -365,8 +365,8 @@ impl Registry {
     }
 
     /// Whether anyone may be answered to this from here at all.
-    pub fn holds(&self, topic: &Topic) -> bool {
-        self.variants.has(topic)
+    pub fn holds(&self, query_key: &QueryKey) -> bool {
+        self.variants.has(query_key)
     }
 
     /// The tables that have been read.
@@ -403,8 +403,8 @@ impl Registry {
         if let Some(due) = query.due {
             self.due.remove(&(due, id));
         }
-        if let Some(topic) = query.topic() {
-            self.variants.unlist(topic, &query.share, id);
+        if let Some(query_key) = query.query_key() {
+            self.variants.unlist(query_key, &query.share, id);
         }
         if let Phase::Running { since, .. } = query.phase {
             self.history.end(since);

@@ -1,4 +1,4 @@
-//! One live query, or one session's gate: what it has read, where it stands, and
+//! One live query, or one session's authentication: what it has read, where it stands, and
 //! who is served by it.
 //!
 //! ```text
@@ -15,22 +15,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::history::Place;
+use super::query_index::QueryKey;
+use super::recent_commits::Place;
 use super::session::Known;
-use super::variants::Topic;
-use crate::change::{By, Change};
+use crate::change::{Change, ChangeSource};
 use crate::db::ReadSet;
 use crate::live::answer::Answer;
-use crate::live::identity::Share;
-use crate::live::message::{ClientId, SessionId};
+use crate::live::message::{ClientQueryId, SessionId};
+use crate::live::share_key::Share;
 
 /// What is run.
 #[derive(Debug, Clone)]
 pub enum What {
     /// A function with its input.
-    Topic(Topic),
+    Query(QueryKey),
     /// The context of a session: who is it, and may they still ask?
-    Gate(SessionId),
+    Auth(SessionId),
 }
 
 /// Where a query stands.
@@ -52,7 +52,7 @@ pub enum Phase {
 }
 
 /// One query of one session.
-pub type Member = (SessionId, ClientId);
+pub type Member = (SessionId, ClientQueryId);
 
 /// How many callers a query is parted from in a row, once it has been run.
 const MOST_PARTED: u32 = 4;
@@ -90,7 +90,7 @@ pub struct Query {
     /// The first change that concerns it and is not in the answer.
     pub pending: Option<Place>,
     /// What made it run last, where that is asked for.
-    pub cause: Option<(Option<Change>, By)>,
+    pub cause: Option<(Option<Change>, ChangeSource)>,
     /// When its answer grows old by itself.
     pub due: Option<Instant>,
     /// When its last member left.
@@ -125,14 +125,14 @@ impl Query {
 
     /// Whether it goes on without members: it serves a session itself.
     pub fn is_gate(&self) -> bool {
-        matches!(self.what, What::Gate(_))
+        matches!(self.what, What::Auth(_))
     }
 
-    /// The topic, unless it is a gate.
-    pub fn topic(&self) -> Option<&Topic> {
+    /// The key, unless it is an authentication.
+    pub fn query_key(&self) -> Option<&QueryKey> {
         match &self.what {
-            What::Topic(topic) => Some(topic),
-            What::Gate(_) => None,
+            What::Query(query_key) => Some(query_key),
+            What::Auth(_) => None,
         }
     }
 

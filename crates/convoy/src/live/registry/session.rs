@@ -9,7 +9,7 @@
 //!   Unknown ─────────────────────▶ Open ◀───────────────────────────────▶ Checking
 //!      │ refused                    │ refused, or expired                     │
 //!      ▼                            ▼                                         │
-//!   Refused                       Barred ◀────────────────────────────────────┘
+//!   Refused                       Rejected ◀────────────────────────────────────┘
 //!                                   │ a new token: Checking again
 //!                                   ▼ none in time: the end
 //! ```
@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::history::Place;
-use super::variants::Topic;
+use super::query_index::QueryKey;
+use super::recent_commits::Place;
 use crate::dispatch::Seen;
 use crate::error::Failure;
 use crate::live::answer::Hash;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientId, Message, SessionId};
+use crate::live::message::{ClientQueryId, Message, SessionId};
 
 /// How long a frame waits for the slowest of what one commit has changed.
 pub const GATHER: Duration = Duration::from_millis(50);
@@ -51,19 +51,21 @@ pub enum Style {
     Protocol,
 }
 
-/// Whether a session may be sent anything.
+/// The authentication of a session: the state of its context.
 #[derive(Debug)]
-pub enum Gate {
-    /// Its context is being made for the first time.
+pub enum AuthState {
+    /// The first context is being made; nothing is sent.
     Unknown,
-    /// It was refused at once.
+    /// The first context was refused; the session never opens.
     Refused(Failure),
-    /// It may.
+    /// The context holds; everything is sent.
     Open,
-    /// It might not any more; its context is being made again.
+    /// The context is being made again because what it depends on has changed; delivery
+    /// pauses.
     Checking,
-    /// It may not, since then.
-    Barred(Instant),
+    /// Authentication was rejected at this instant; the grace period for a new token
+    /// starts here.
+    Rejected(Instant),
 }
 
 /// What a context says of its caller.
@@ -89,10 +91,10 @@ impl Known {
 /// One query of a session.
 #[derive(Debug)]
 pub struct Sub {
-    pub topic: Topic,
+    pub query_key: QueryKey,
     /// Whether its function's results may be shared at all.
     pub shareable: bool,
-    /// What serves it; nothing before the session's gate has opened.
+    /// What serves it; nothing before the session is authenticated.
     pub query: Option<QueryId>,
     /// The result the client holds.
     pub held: Option<Hash>,
@@ -120,16 +122,16 @@ pub struct Session {
     pub caller: Option<Arc<str>>,
     /// The client's address, where streams are counted by it.
     pub address: Option<IpAddr>,
-    pub gate: Gate,
+    pub auth: AuthState,
     pub gate_query: Option<QueryId>,
     pub known: Known,
     /// Counts changes of who this is: a run made for an earlier one is not theirs.
     pub epoch: u64,
     /// When its context is to be made again, whatever happens.
     pub recheck: Option<Instant>,
-    pub subs: HashMap<ClientId, Sub>,
+    pub subs: HashMap<ClientQueryId, Sub>,
     /// Queries with an answer it was not sent.
-    pub dirty: BTreeSet<ClientId>,
+    pub dirty: BTreeSet<ClientQueryId>,
     pub dirty_since: Option<Instant>,
     /// What else is to be said, first.
     pub notices: Vec<Message>,
@@ -159,7 +161,7 @@ impl Session {
             style,
             caller,
             address: None,
-            gate: Gate::Unknown,
+            auth: AuthState::Unknown,
             gate_query: None,
             known: Known::default(),
             epoch: 0,
@@ -176,16 +178,16 @@ impl Session {
 
     /// Whether answers may be sent.
     pub fn is_open(&self) -> bool {
-        matches!(self.gate, Gate::Open) && !self.over
+        matches!(self.auth, AuthState::Open) && !self.over
     }
 
     /// Whether it is known who asks; not whether they still may.
     pub fn is_known(&self) -> bool {
-        !matches!(self.gate, Gate::Unknown | Gate::Refused(_))
+        !matches!(self.auth, AuthState::Unknown | AuthState::Refused(_))
     }
 
     /// Notes that a query has an answer to send. `false`: it was told this one.
-    pub fn has_news(&mut self, id: ClientId, hash: Hash, now: Instant) -> bool {
+    pub fn has_news(&mut self, id: ClientQueryId, hash: Hash, now: Instant) -> bool {
         let Some(sub) = self.subs.get(&id) else { return false };
         if sub.told == Some(hash) {
             return false;
@@ -204,11 +206,11 @@ impl Session {
 
     /// Who asks may not any more; nothing is sent until they may.
     pub fn bar(&mut self, failure: Failure, now: Instant) {
-        if matches!(self.gate, Gate::Barred(_)) {
+        if matches!(self.auth, AuthState::Rejected(_)) {
             return;
         }
-        self.gate = Gate::Barred(now);
-        self.notices.push(Message::Barred(failure));
+        self.auth = AuthState::Rejected(now);
+        self.notices.push(Message::Rejected(failure));
     }
 
     /// Adds a mutation whose effects are to be waited for.

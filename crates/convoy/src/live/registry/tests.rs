@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::change::{By, Change, ChangeKind, Changes};
+use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::error::{Code, Failure};
 use crate::live::answer::{Made, spelled};
 use crate::live::message::Message;
 
-mod identity;
+mod share_key;
 
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -42,8 +42,8 @@ impl World {
     /// A session with a context that says this; and the queries to run for it.
     fn open_as(&mut self, caller: &str, seen: &[(&str, Option<&str>)]) -> (Client, Vec<QueryId>) {
         let client = self.open(Some(caller), &["{}"]);
-        let [gate] = self.queued()[..] else { panic!("its gate, and nothing else before that") };
-        self.admit(gate, seen, "users", None);
+        let [auth] = self.queued()[..] else { panic!("its auth, and nothing else before that") };
+        self.admit(auth, seen, "users", None);
         (client, self.queued())
     }
 
@@ -79,7 +79,7 @@ impl World {
 
     fn change(&mut self, table: &str) {
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
-        self.registry.changed(&Changes::Some([change].into()), &By::Outside);
+        self.registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside);
     }
 
     fn admit(&mut self, id: QueryId, seen: &[(&str, Option<&str>)], reads: &str, expires: Option<Duration>) -> Next {
@@ -110,7 +110,7 @@ fn shown(message: &Message) -> String {
             None => format!("{id} failed"),
         },
         Message::Settled { key } => format!("settled {key}"),
-        Message::Barred(_) => "barred".into(),
+        Message::Rejected(_) => "barred".into(),
         Message::End { .. } => "end".into(),
         Message::Refused { .. } => "refused".into(),
         Message::Session(_) => "session".into(),
@@ -118,8 +118,8 @@ fn shown(message: &Message) -> String {
 }
 
 fn watching(id: u64, input: &str) -> Watch {
-    let topic = Topic { function: "f".into(), input: input.into() };
-    Watch { id, topic, shareable: true, held: None, since: None }
+    let query_key = QueryKey { function: "f".into(), input: input.into() };
+    Watch { id, query_key, shareable: true, held: None, since: None }
 }
 
 fn reading(table: &str) -> ReadSet {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Waiting;
+use super::QueuedCall;
 use super::turn::{Member, TurnEnd};
-use crate::change::By;
-use crate::db::{Access, Budget, Draft, Executor, Memory, Written};
+use crate::change::ChangeSource;
+use crate::db::{Access, Budget, Executor, TxCache, WriteBuffer, Written};
 use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::commit::{Commit, Unit};
 use crate::dispatch::strategy::Attempt;
@@ -28,16 +28,16 @@ pub(super) struct Group {
     began: Instant,
     finished: Vec<Finished>,
     /// What is known of documents, from turn to turn.
-    memory: Memory,
+    tx_cache: TxCache,
     /// Writes that Postgres has not been sent yet; none where each is sent at once.
-    draft: Option<Draft>,
-    /// What was written for the draft, or left by members that went.
+    buffer: Option<WriteBuffer>,
+    /// What was written for the buffer, or left by members that went.
     written: Written,
 }
 
 /// A call whose function has ended; it is answered when its group has committed.
 pub(super) struct Finished {
-    pub waiting: Waiting,
+    pub waiting: QueuedCall,
     result: Result<String, Failure>,
     keyed: Option<Keyed>,
     written: Written,
@@ -49,8 +49,8 @@ pub(super) enum Abort {
     Conflict(DbError),
     /// Postgres has refused the commit.
     Rejected(DbError),
-    /// Postgres has refused a write of the draft, which may be any call's.
-    DraftRefused,
+    /// Postgres has refused a write of the buffer, which may be any call's.
+    BufferRefused,
     /// Something is in the transaction that must not be committed.
     Poisoned,
     /// Its connection is lost or busy.
@@ -67,15 +67,15 @@ impl Group {
             transaction,
             began: Instant::now(),
             finished: Vec::new(),
-            memory: Memory::default(),
-            draft: Some(Draft::default()),
+            tx_cache: TxCache::default(),
+            buffer: Some(WriteBuffer::default()),
             written: Written::default(),
         })
     }
 
     /// Whether a call may join: there is room, and neither it nor the first one needs a
     /// group to itself.
-    pub fn takes(&self, waiting: &Waiting) -> bool {
+    pub fn takes(&self, waiting: &QueuedCall) -> bool {
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
         shares && self.finished.len() < MAX_CALLS && self.began.elapsed() < MAX_TIME
     }
@@ -85,23 +85,23 @@ impl Group {
         self.finished.is_empty()
     }
 
-    /// Runs a member's turn. It has what is known of documents, and the draft.
+    /// Runs a member's turn. It has what is known of documents, and the buffer.
     pub async fn play(&mut self, member: &mut Member) -> Result<TurnEnd, Abort> {
         if !member.run.shared {
-            // What was drafted may be why; now each write is its own.
-            self.draft = None;
+            // What was buffered may be why; now each write is its own.
+            self.buffer = None;
         }
-        if member.waiting.scope.function().fails_late() {
+        if member.waiting.scope.function().learned.fails_after_writing.is_set() {
             // It gets a savepoint, which must not undo what came before it.
-            self.flush_draft().await?;
+            self.flush_buffer().await?;
         } else {
-            std::mem::swap(&mut member.run.draft, &mut self.draft);
+            std::mem::swap(&mut member.run.buffer, &mut self.buffer);
         }
-        std::mem::swap(&mut member.run.executor.memory, &mut self.memory);
+        std::mem::swap(&mut member.run.executor.tx_cache, &mut self.tx_cache);
         let ended = member.play(&mut self.transaction).await;
-        std::mem::swap(&mut member.run.executor.memory, &mut self.memory);
-        if member.run.draft.is_some() {
-            std::mem::swap(&mut member.run.draft, &mut self.draft);
+        std::mem::swap(&mut member.run.executor.tx_cache, &mut self.tx_cache);
+        if member.run.buffer.is_some() {
+            std::mem::swap(&mut member.run.buffer, &mut self.buffer);
         }
         Ok(ended)
     }
@@ -113,29 +113,29 @@ impl Group {
         self.finished.push(Finished { waiting, result, keyed, written });
     }
 
-    /// Keeps what a member that leaves has written of the others' draft.
+    /// Keeps what a member that leaves has written of the others' buffer.
     pub fn keep_written(&mut self, written: Written) {
         self.written.join(written);
     }
 
-    /// Writes what the group has drafted.
-    async fn flush_draft(&mut self) -> Result<(), Abort> {
-        let Some(draft) = &mut self.draft else { return Ok(()) };
-        let mut executor = Executor::new(self.dispatcher.inner.node, Budget::counted(), Memory::none());
-        executor.settle(&mut Access::Within(&mut self.transaction), draft).await.map_err(|error| match error {
+    /// Writes what the group has buffered.
+    async fn flush_buffer(&mut self) -> Result<(), Abort> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let mut executor = Executor::new(self.dispatcher.inner.node, Budget::counted(), TxCache::none());
+        executor.flush(&mut Access::Within(&mut self.transaction), buffer).await.map_err(|error| match error {
             DbError::Retry(_) => Abort::Conflict(error),
-            _ => Abort::DraftRefused,
+            _ => Abort::BufferRefused,
         })?;
         self.written.join(executor.take_written());
-        // It is older than what was drafted since.
-        self.memory.clear();
+        // It is older than what was buffered since.
+        self.tx_cache.clear();
         Ok(())
     }
 
     /// Commits for all calls, and gives how each ended; or what becomes of them where
     /// nothing is left of the group.
-    pub async fn commit(mut self) -> Result<Vec<(Waiting, Attempt)>, (Abort, Vec<Finished>)> {
-        if let Err(abort) = self.flush_draft().await {
+    pub async fn commit(mut self) -> Result<Vec<(QueuedCall, Attempt)>, (Abort, Vec<Finished>)> {
+        if let Err(abort) = self.flush_buffer().await {
             return Err((abort, self.abort().await));
         }
         let Group { dispatcher, transaction, mut finished, written, .. } = self;
@@ -145,7 +145,7 @@ impl Group {
             xid = xid.or(one.written.xid.take());
         }
         let unit = Unit {
-            by: By::functions(finished.iter().map(|one| &one.waiting.scope.function().name)),
+            by: ChangeSource::functions(finished.iter().map(|one| &one.waiting.scope.function().name)),
             answers: finished.iter().filter_map(Finished::answer).collect(),
             deadline: finished.iter().map(|one| one.waiting.scope.deadline).max().unwrap_or_else(Instant::now),
             part: Some(Part::SerialLane),
@@ -178,7 +178,7 @@ impl Finished {
     }
 
     /// How its call ended, after a commit that may be in doubt.
-    fn ended(self, in_doubt: Option<&Failure>) -> (Waiting, Attempt) {
+    fn ended(self, in_doubt: Option<&Failure>) -> (QueuedCall, Attempt) {
         let attempt = match (self.result, in_doubt) {
             (Ok(result), None) => Attempt::Done(Ok(Answer::fresh(result))),
             (Ok(_), Some(failure)) => Attempt::Done(Err(failure.clone())),
@@ -188,7 +188,7 @@ impl Finished {
     }
 
     /// How it ended where Postgres has refused what it alone was about to commit.
-    pub fn rejected(self, error: &DbError) -> (Waiting, Attempt) {
+    pub fn rejected(self, error: &DbError) -> (QueuedCall, Attempt) {
         let failure = self.waiting.scope.explain(error);
         (self.waiting, Attempt::Failed(failure, self.keyed))
     }

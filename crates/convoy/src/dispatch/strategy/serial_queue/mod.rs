@@ -1,17 +1,16 @@
-//! Mutations that keep meeting over the same documents, run one after another in
-//! transactions they share.
+//! Runs mutations that conflict over the same documents one after another, in transactions
+//! that they share (group commit).
 //!
-//! Serializable transactions that meet make each other start again, and under
-//! contention most of the work is lost. In a serial queue there are no conflicts: one connection
-//! runs call after call inside one transaction and commits for all of them at
-//! once, so that contention costs nothing and a commit is paid once per group. A
-//! call sees what those before it in the group have done, so nobody is answered,
-//! not even with a refusal, before the group has committed.
+//! Serializable transactions that conflict make each other start again, and under
+//! contention most of the work is lost. A serial queue has no conflicts within itself: one
+//! connection runs call after call inside one transaction and commits once for all of them.
+//! A call sees the writes of the calls before it in its group, so every call, also one that
+//! fails, is answered only after the group has committed.
 //!
-//! What one call does wrong must not become another's loss: a call that fails
-//! after it has written spoils the group, which then starts again, from then on
-//! with a savepoint around that function; a group that was undone twice runs as
-//! groups of one. A function that keeps the queue waiting leaves it.
+//! A fault of one call must not harm another. A call that fails after it has written
+//! poisons the group: the group starts again, from then on with a savepoint around that
+//! function. The calls of a group that was aborted twice run as groups of one. A function
+//! that keeps the queue waiting leaves it.
 
 mod group;
 mod task;
@@ -27,14 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
 use crate::dispatch::call::time_is_up;
-use crate::dispatch::heat::Place;
+use crate::dispatch::contention::ContentionKey;
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::supervise::Part;
 use task::QueueTask;
 
-/// A call whose group was undone so often is a group of its own.
-const UNDONE: u32 = 2;
+/// A call whose group was aborted so often is a group of its own.
+const MAX_ABORTS: u32 = 2;
 
 /// The queues in use.
 #[derive(Default)]
@@ -48,39 +47,39 @@ pub(in crate::dispatch) struct SerialQueues {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// How many calls of each place are in the queue, waiting or not.
-    present: HashMap<Place, usize>,
+    waiting: VecDeque<QueuedCall>,
+    /// How many calls of each key are in the queue, waiting or not.
+    present: HashMap<ContentionKey, usize>,
 }
 
 /// A call in a queue.
-struct Waiting {
+struct QueuedCall {
     number: u64,
-    place: Place,
+    key: ContentionKey,
     scope: CallScope,
     answer: oneshot::Sender<Attempt>,
-    /// How often its group was undone.
-    undone: u32,
+    /// How often its group was aborted.
+    aborts: u32,
 }
 
-impl Waiting {
-    /// Whether it shares a transaction with no other call: it has been undone too often,
+impl QueuedCall {
+    /// Whether it shares a transaction with no other call: its group was aborted too often,
     /// or its function runs `raw`.
     fn is_single(&self) -> bool {
-        self.undone >= UNDONE || self.scope.function().runs_raw()
+        self.aborts >= MAX_ABORTS || self.scope.function().learned.runs_raw.is_set()
     }
 }
 
-/// Runs a call once, in the queue of its place.
-pub(in crate::dispatch) async fn attempt(place: Place, scope: &CallScope) -> Attempt {
+/// Runs a call once, in the queue of its key.
+pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) -> Attempt {
     let inner = &scope.dispatcher.inner;
     let (answer, mut answered) = oneshot::channel();
-    let name = place.lane();
+    let name = key.queue();
     let number = inner.serial.next.fetch_add(1, Ordering::Relaxed);
-    let waiting = Waiting { number, place: place.clone(), scope: scope.clone(), answer, undone: 0 };
+    let waiting = QueuedCall { number, key: key.clone(), scope: scope.clone(), answer, aborts: 0 };
     let (idle, met) = inner.serial.push(&name, waiting);
     if met {
-        inner.heat.met(&place);
+        inner.contention.record_overlap(&key);
     }
     if idle {
         let (dispatcher, name) = (scope.dispatcher.clone(), name.clone());
@@ -108,12 +107,12 @@ impl SerialQueues {
     }
 
     /// Adds a call. Gives whether the queue was idle, and whether another call of this
-    /// place is in it.
-    fn push(&self, name: &Arc<str>, waiting: Waiting) -> (bool, bool) {
+    /// key is in it.
+    fn push(&self, name: &Arc<str>, waiting: QueuedCall) -> (bool, bool) {
         let mut queues = self.queues.lock();
         let idle = !queues.contains_key(name);
         let queue = queues.entry(name.clone()).or_default();
-        let present = queue.present.entry(waiting.place.clone()).or_default();
+        let present = queue.present.entry(waiting.key.clone()).or_default();
         *present += 1;
         let met = *present > 1;
         queue.waiting.push_back(waiting);
@@ -126,7 +125,7 @@ impl SerialQueues {
         let Some(queue) = queues.get_mut(name) else { return false };
         let Some(at) = queue.waiting.iter().position(|waiting| waiting.number == number) else { return false };
         if let Some(waiting) = queue.waiting.remove(at) {
-            queue.left(&waiting.place);
+            queue.left(&waiting.key);
         }
         true
     }
@@ -137,15 +136,15 @@ impl Queue {
     fn recount(&mut self) {
         self.present.clear();
         for waiting in &self.waiting {
-            *self.present.entry(waiting.place.clone()).or_default() += 1;
+            *self.present.entry(waiting.key.clone()).or_default() += 1;
         }
     }
 
-    fn left(&mut self, place: &Place) {
-        if let Some(present) = self.present.get_mut(place) {
+    fn left(&mut self, key: &ContentionKey) {
+        if let Some(present) = self.present.get_mut(key) {
             *present -= 1;
             if *present == 0 {
-                self.present.remove(place);
+                self.present.remove(key);
             }
         }
     }

@@ -8,13 +8,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::group::{Abort, Finished, Group};
 use super::turn::{Leaves, Member, TurnEnd};
-use super::{UNDONE, Waiting};
+use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
-use crate::dispatch::strategy::{Attempt, Touched};
+use crate::dispatch::strategy::{Attempt, ReadWriteSet};
 
 /// How many functions are started before it is their turn: while one waits for
 /// Postgres, the next ones get as far as their first operation.
-const AHEAD: usize = 4;
+const PREFETCH: usize = 4;
 
 /// The task of one queue.
 pub(super) struct QueueTask {
@@ -49,7 +49,7 @@ impl QueueTask {
     /// Starts functions that wait for their turn. With `close`, the queue ends if
     /// there are none.
     fn start_some(&mut self, close: bool) {
-        while self.ahead.len() < AHEAD {
+        while self.ahead.len() < PREFETCH {
             let next = {
                 let mut queues = self.dispatcher.inner.serial.queues.lock();
                 let next = queues.get_mut(&self.name).and_then(|queue| queue.waiting.pop_front());
@@ -100,15 +100,15 @@ impl QueueTask {
     }
 
     /// A member leaves its group.
-    fn leave(&mut self, waiting: Waiting, why: Leaves) {
+    fn leave(&mut self, waiting: QueuedCall, why: Leaves) {
         match why {
             Leaves::NeedsOther => {
-                // From now on without a draft, as one that fails late.
-                waiting.scope.function().failed_late();
+                // From now on without a buffer, as one that fails late.
+                waiting.scope.function().learned.fails_after_writing.set();
                 self.ahead.push_front(Member::start(waiting));
             }
             Leaves::Idle => {
-                self.dispatcher.inner.heat.slow(&waiting.scope.function().name);
+                self.dispatcher.inner.contention.record_slow(&waiting.scope.function().name);
                 self.end(waiting, Attempt::NeedsOther);
             }
             // By itself it is counted how often that happens.
@@ -117,14 +117,14 @@ impl QueueTask {
     }
 
     /// A member's turn ended so that its group cannot go on.
-    async fn abort_by(&mut self, group: Group, waiting: Waiting, ended: TurnEnd) {
+    async fn abort_by(&mut self, group: Group, waiting: QueuedCall, ended: TurnEnd) {
         match ended {
             TurnEnd::Poisoned { failure, keyed } if group.is_empty() => {
                 group.abort().await;
                 self.end(waiting, Attempt::Failed(failure, keyed));
             }
             TurnEnd::Poisoned { .. } => {
-                waiting.scope.function().failed_late();
+                waiting.scope.function().learned.fails_after_writing.set();
                 self.abort(group, Abort::Poisoned, Some(waiting)).await;
             }
             TurnEnd::Conflict(error) => self.abort(group, Abort::Conflict(error), Some(waiting)).await,
@@ -136,7 +136,7 @@ impl QueueTask {
         }
     }
 
-    async fn abort(&mut self, group: Group, why: Abort, last: Option<Waiting>) {
+    async fn abort(&mut self, group: Group, why: Abort, last: Option<QueuedCall>) {
         let finished = match why {
             Abort::Broken => group.disconnect(),
             _ => group.abort().await,
@@ -146,38 +146,40 @@ impl QueueTask {
 
     /// Nothing of a group is left. Its calls start again, those it ended with
     /// last; one that meets a conflict by itself, or is refused alone, is told so.
-    fn repeat(&mut self, mut finished: Vec<Finished>, last: Option<Waiting>, why: Abort) {
+    fn repeat(&mut self, mut finished: Vec<Finished>, last: Option<QueuedCall>, why: Abort) {
         if let (Abort::Rejected(error), 1, None) = (&why, finished.len(), &last)
             && let Some(one) = finished.pop()
         {
             let (waiting, attempt) = one.rejected(error);
             return self.end(waiting, attempt);
         }
-        let mut again: VecDeque<Waiting> = finished.into_iter().map(|one| one.waiting).chain(last).collect();
+        let mut again: VecDeque<QueuedCall> = finished.into_iter().map(|one| one.waiting).chain(last).collect();
         match why {
             Abort::Conflict(error) => {
-                again.iter_mut().for_each(|waiting| waiting.undone += 1);
+                again.iter_mut().for_each(|waiting| waiting.aborts += 1);
                 if again.len() == 1
-                    && let Some(waiting) = again.pop_front_if(|alone| alone.undone > UNDONE)
+                    && let Some(waiting) = again.pop_front_if(|alone| alone.aborts > MAX_ABORTS)
                 {
-                    return self.end(waiting, Attempt::Conflict(error, Touched::default()));
+                    return self.end(waiting, Attempt::Conflict(error, ReadWriteSet::default()));
                 }
             }
-            // Each starts again as a group of its own, without a draft, and so finds out
+            // Each starts again as a group of its own, without a buffer, and so finds out
             // whether the error is its own.
-            Abort::Rejected(_) | Abort::DraftRefused => again.iter_mut().for_each(|waiting| waiting.undone = UNDONE),
+            Abort::Rejected(_) | Abort::BufferRefused => {
+                again.iter_mut().for_each(|waiting| waiting.aborts = MAX_ABORTS)
+            }
             Abort::Poisoned | Abort::Broken => {}
         }
         again.into_iter().rev().for_each(|waiting| self.ahead.push_front(Member::start(waiting)));
     }
 
-    fn end(&self, waiting: Waiting, attempt: Attempt) {
+    fn end(&self, waiting: QueuedCall, attempt: Attempt) {
         let serial = &self.dispatcher.inner.serial;
         if !matches!(attempt, Attempt::NeedsOther) {
             serial.ended.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(queue) = serial.queues.lock().get_mut(&self.name) {
-            queue.left(&waiting.place);
+            queue.left(&waiting.key);
         }
         if waiting.answer.send(attempt).is_err() {
             tracing::debug!("a call ended in its queue after it had been answered");

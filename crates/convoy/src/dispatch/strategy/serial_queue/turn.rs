@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Waiting;
-use crate::db::Draft;
+use super::QueuedCall;
+use crate::db::WriteBuffer;
 use crate::dispatch::call::Call;
 use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::drive::{Stop, Strategy, drive};
-use crate::dispatch::host::{FunctionResult, Rest};
+use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::strategy::transaction::TransactionRun;
 use crate::error::Failure;
 use crate::op::Op;
@@ -19,7 +19,7 @@ const AROUND: u32 = u32::MAX;
 
 /// A call whose function runs.
 pub(super) struct Member {
-    pub waiting: Waiting,
+    pub waiting: QueuedCall,
     pub run: TransactionRun,
     call: Call,
 }
@@ -44,7 +44,7 @@ pub(super) enum Leaves {
     Idle,
     /// What ran its function went away.
     HostGone,
-    /// It needs a transaction to itself, or one without a draft.
+    /// It needs a transaction to itself, or one without a buffer.
     NeedsOther,
 }
 
@@ -64,7 +64,7 @@ impl Strategy for Turn<'_> {
 
 impl Member {
     /// Starts its function.
-    pub fn start(waiting: Waiting) -> Member {
+    pub fn start(waiting: QueuedCall) -> Member {
         let call = Call::start(&waiting.scope);
         let mut run = TransactionRun::new(waiting.scope.clone());
         run.shared = !waiting.is_single();
@@ -74,15 +74,15 @@ impl Member {
     /// Runs the function to its end.
     pub async fn play(&mut self, transaction: &mut Transaction) -> TurnEnd {
         let Member { waiting, run, call } = self;
-        run.mark = run.draft.as_mut().map_or(0, Draft::begin);
-        // A function that only drafts needs no savepoint, for its draft is undone by itself.
-        let savepoint = waiting.scope.function().fails_late() && run.draft.is_none();
+        run.mark = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
+        // A function that only buffers needs no savepoint, for its buffer is undone by itself.
+        let savepoint = waiting.scope.function().learned.fails_after_writing.is_set() && run.buffer.is_none();
         if savepoint && let Err(error) = transaction.savepoint(AROUND).await {
             return TurnEnd::Broken(waiting.scope.explain(&error));
         }
         let stop = match drive(call, &waiting.scope, &mut Turn { run: &mut *run, transaction: &mut *transaction }).await
         {
-            Ok((ended, rest)) => return self.end(transaction, savepoint, ended, rest).await,
+            Ok((ended, metadata)) => return self.end(transaction, savepoint, ended, metadata).await,
             Err(stop) => stop,
         };
         self.stopped(transaction, savepoint, stop, None).await
@@ -93,15 +93,15 @@ impl Member {
         transaction: &mut Transaction,
         savepoint: bool,
         ended: FunctionResult,
-        rest: Rest,
+        metadata: CallMetadata,
     ) -> TurnEnd {
-        let keyed = Keyed::of(&self.waiting.scope, rest.identity.as_deref());
-        let (result, held) = match self.run.finish(ended, &rest) {
+        let keyed = Keyed::of(&self.waiting.scope, metadata.identity.as_deref());
+        let (result, held) = match self.run.finish(ended, &metadata) {
             Ok(finished) => finished,
             Err(failure) => return self.stopped(transaction, savepoint, Stop::Failed(failure), keyed).await,
         };
-        if let Some(draft) = &mut self.run.draft {
-            held.into_iter().for_each(|insert| draft.insert(insert.table, insert.rows));
+        if let Some(buffer) = &mut self.run.buffer {
+            held.into_iter().for_each(|insert| buffer.insert(insert.table, insert.rows));
             return TurnEnd::Finished { result: Ok(result), keyed };
         }
         match self.run.insert(transaction, held).await {
@@ -131,9 +131,9 @@ impl Member {
         }
     }
 
-    /// It leaves the group, and what it has drafted with it.
+    /// It leaves the group, and what it has buffered with it.
     fn leaves(&mut self, why: Leaves) -> TurnEnd {
-        self.undo_draft();
+        self.undo_buffer();
         TurnEnd::Leaves(why)
     }
 
@@ -146,7 +146,7 @@ impl Member {
         keyed: Option<Keyed>,
     ) -> TurnEnd {
         if !self.run.executor.is_dirty() && !self.run.is_aborted() {
-            self.undo_draft();
+            self.undo_buffer();
             return TurnEnd::Finished { result: Err(failure), keyed };
         }
         if !savepoint {
@@ -161,9 +161,9 @@ impl Member {
         }
     }
 
-    fn undo_draft(&mut self) {
-        if let Some(draft) = &mut self.run.draft {
-            draft.undo_to(self.run.mark);
+    fn undo_buffer(&mut self) {
+        if let Some(buffer) = &mut self.run.buffer {
+            buffer.undo_to(self.run.mark);
         }
     }
 

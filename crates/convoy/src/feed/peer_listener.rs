@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio::time::{self, Duration};
 use tokio_util::sync::CancellationToken;
 
-use super::nodes::{BEAT, Heard, Nodes};
-use super::notice::Notice;
+use super::peer_message::PeerMessage;
 use super::peer_queue::PeerQueue;
-use crate::change::{By, ChangeSink, Changes};
+use super::peers::{BEAT, Heard, PeerTable};
+use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{Listener, Postgres};
 use crate::sql::notify::CHANNEL;
@@ -30,9 +30,9 @@ const REPROBE_FIRST: Duration = Duration::from_secs(5);
 const REPROBE_MOST: Duration = Duration::from_secs(60);
 
 /// The listening side of a node.
-pub struct Ear {
+pub struct PeerListener {
     pub postgres: Postgres,
-    pub nodes: Arc<Mutex<Nodes>>,
+    pub nodes: Arc<Mutex<PeerTable>>,
     pub peers: Arc<PeerQueue>,
     /// Makes the notifier send a heartbeat.
     pub beat: Arc<Notify>,
@@ -52,7 +52,7 @@ enum Ended {
     NeverSpoke,
 }
 
-impl Ear {
+impl PeerListener {
     /// Listens until it is told to stop.
     pub async fn run(&self, stop: CancellationToken) {
         let (mut retry, mut reprobe) = (RETRY_FIRST, REPROBE_FIRST);
@@ -138,7 +138,7 @@ impl Ear {
     }
 
     fn take(&self, payload: &str) {
-        let Some(notice) = Notice::decode(payload) else {
+        let Some(notice) = PeerMessage::decode(payload) else {
             // Of another program, or another version: the log knows.
             tracing::debug!("a notification that is none of ours");
             self.read_log.notify_one();
@@ -147,7 +147,7 @@ impl Ear {
         let Heard { changes, read_log, sender } = self.nodes.lock().hear(notice, Instant::now());
         self.mistakes.reach(Part::Listener);
         if !changes.is_empty() {
-            self.sink.committed(Changes::Some(changes.into()), &By::Outside);
+            self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Outside);
         }
         if read_log {
             self.ask_the_log();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::pool::Running;
-use super::{CallId, CallLink, FunctionHost, Invocation, Worker, Workers};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, Worker, Workers};
 use crate::error::Failure;
 use crate::supervise::Part;
 
@@ -17,10 +17,10 @@ use crate::supervise::Part;
 const HARMLESS: Duration = Duration::from_millis(200);
 
 /// The hosts, for calls that have lost one.
-pub(super) struct Apart(pub Arc<Workers>);
+pub(super) struct Quarantine(pub Arc<Workers>);
 
-impl FunctionHost for Apart {
-    fn start(&self, invocation: Invocation, link: CallLink) {
+impl FunctionHost for Quarantine {
+    fn start(&self, invocation: HostInvocation, link: CallLink) {
         // What had to be ended would keep the next host, too.
         if !self.0.pool.lock().blockers.contains(&invocation.function) {
             self.0.lost.lock().push_back((invocation, link));
@@ -51,41 +51,41 @@ pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
         }
         let worker = loop {
             match place(&workers) {
-                Place::At(worker) => break Some(worker),
-                Place::Nowhere => break None,
+                Placement::At(worker) => break Some(worker),
+                Placement::Nowhere => break None,
                 // A permit is kept for whoever has not begun to wait.
-                Place::NotYet => arrived.notified().await,
+                Placement::NotYet => arrived.notified().await,
             }
         };
         let (Some(worker), false) = (worker, link.is_over()) else { continue };
         let (running, ended) = oneshot::channel();
         {
             let Some(workers) = workers.upgrade() else { return };
-            worker.at_risk.store(true, Ordering::Relaxed);
-            let running = Running { _apart: Some(running), ..Running::of(&invocation, &worker) };
+            worker.quarantined.store(true, Ordering::Relaxed);
+            let running = Running { _quarantine: Some(running), ..Running::of(&invocation, &worker) };
             workers.pool.lock().assign(&invocation, running);
             let link = workers.counted(invocation.call, link);
             worker.start(invocation, link);
         }
         // Answered by being dropped, when the call ends.
         tokio::time::timeout(HARMLESS, ended).await.ok();
-        worker.at_risk.store(false, Ordering::Relaxed);
+        worker.quarantined.store(false, Ordering::Relaxed);
     }
 }
 
-enum Place {
+enum Placement {
     At(Arc<Worker>),
     NotYet,
     /// And never again.
     Nowhere,
 }
 
-fn place(workers: &Weak<Workers>) -> Place {
-    let Some(workers) = workers.upgrade() else { return Place::Nowhere };
+fn place(workers: &Weak<Workers>) -> Placement {
+    let Some(workers) = workers.upgrade() else { return Placement::Nowhere };
     let pool = workers.pool.lock();
     match pool.choose() {
-        Some(worker) => Place::At(worker),
-        None if pool.retired => Place::Nowhere,
-        None => Place::NotYet,
+        Some(worker) => Placement::At(worker),
+        None if pool.retired => Placement::Nowhere,
+        None => Placement::NotYet,
     }
 }

@@ -3,7 +3,7 @@
 //! A function waits for the answer of each write, but where nothing in the
 //! database can refuse or change a write (no constraint, no trigger but ours), the
 //! answer is known without asking. So its writes are kept here, answered from
-//! here, and sent all at once at its end. Whatever a draft cannot answer exactly it
+//! here, and sent all at once at its end. What a buffer cannot answer exactly it
 //! does not take: then the function runs on statements of its own.
 
 use std::borrow::Cow;
@@ -21,22 +21,22 @@ use crate::op::{Control, Edit, Op, Write, WriteSet};
 use crate::postgres::{DbError, Row};
 use crate::schema::Table;
 
-type Place = (Arc<str>, Uuid);
+type DocumentKey = (Arc<str>, Uuid);
 
 /// The reads and writes of one run, or of several that share a transaction.
 #[derive(Default)]
-pub struct Draft {
-    documents: HashMap<Place, Drafted>,
+pub struct WriteBuffer {
+    documents: HashMap<DocumentKey, BufferedDocument>,
     /// Documents to be inserted, in order.
     inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
     /// What the documents were before each change, newest last.
-    journal: Vec<Step>,
+    undo_log: Vec<UndoEntry>,
     savepoints: Savepoints,
 }
 
 /// A document as the run knows it.
 #[derive(Clone)]
-struct Drafted {
+struct BufferedDocument {
     table: Arc<Table>,
     /// The version Postgres had, and what was in it; none where there was none.
     stored: Option<(Arc<str>, Content)>,
@@ -46,12 +46,12 @@ struct Drafted {
     changed: bool,
 }
 
-enum Step {
-    Document(Place, Drafted),
+enum UndoEntry {
+    Document(DocumentKey, BufferedDocument),
     Insert,
 }
 
-impl Draft {
+impl WriteBuffer {
     /// Whether all of these can be answered from here, once their documents are
     /// known.
     pub fn takes(&self, ops: &[Result<Op, Failure>]) -> bool {
@@ -61,11 +61,11 @@ impl Draft {
             // A new document has no creation time yet.
             Ok(Op::Get { id, .. }) => !new.contains(id),
             Ok(Op::Edit { table, id, edit: Edit::Patch { .. } | Edit::Replace { .. } } | Op::Delete { table, id }) => {
-                table.facts().plain && !new.contains(id)
+                table.traits().never_rejects && !new.contains(id)
             }
             Ok(Op::Insert { table, id, .. }) => {
                 new.push(*id);
-                table.facts().plain
+                table.traits().never_rejects
             }
             Ok(Op::Control(Control::Savepoint(_) | Control::RollbackTo(_))) => true,
             Ok(_) => false,
@@ -89,11 +89,11 @@ impl Draft {
         unknown
     }
 
-    /// Takes the answer to [`Draft::unknown`] of one table: rows of
+    /// Takes the answer to [`WriteBuffer::unknown`] of one table: rows of
     /// `id, created_at, data, version`.
     pub fn learn(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
         for id in ids {
-            let gone = Drafted { table: table.clone(), stored: None, content: None, changed: false };
+            let gone = BufferedDocument { table: table.clone(), stored: None, content: None, changed: false };
             self.documents.insert((table.key.clone(), *id), gone);
         }
         for row in rows {
@@ -101,8 +101,8 @@ impl Draft {
             let version = Arc::from(row.text(3)?);
             let content = Content::of(Arc::new(row))?;
             let stored = Some((version, content.clone()));
-            let drafted = Drafted { table: table.clone(), stored, content: Some(content), changed: false };
-            self.documents.insert((table.key.clone(), id), drafted);
+            let buffered = BufferedDocument { table: table.clone(), stored, content: Some(content), changed: false };
+            self.documents.insert((table.key.clone(), id), buffered);
         }
         Ok(())
     }
@@ -126,12 +126,12 @@ impl Draft {
                     push_ok(out, if was_there { "true" } else { "false" });
                 }
                 Ok(Op::Insert { table, id, doc }) => {
-                    self.journal.push(Step::Insert);
+                    self.undo_log.push(UndoEntry::Insert);
                     self.inserts.push((table.clone(), *id, doc.clone()));
                     push_ok(out, "null");
                 }
                 Ok(Op::Control(Control::Savepoint(name))) => {
-                    self.savepoints.set(*name, self.journal.len());
+                    self.savepoints.set(*name, self.undo_log.len());
                     push_ok(out, "null");
                 }
                 Ok(Op::Control(Control::RollbackTo(name))) => {
@@ -140,7 +140,7 @@ impl Draft {
                     }
                     push_ok(out, "null");
                 }
-                Ok(_) => unreachable!("a draft takes no such operation"),
+                Ok(_) => unreachable!("a buffer takes no such operation"),
             }
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Draft {
     /// Adds documents a function has held back until its end.
     pub fn insert(&mut self, table: Arc<Table>, rows: Vec<(Uuid, Box<RawValue>)>) {
         for (id, doc) in rows {
-            self.journal.push(Step::Insert);
+            self.undo_log.push(UndoEntry::Insert);
             self.inserts.push((table.clone(), id, doc));
         }
     }
@@ -159,7 +159,7 @@ impl Draft {
             let data = match edit {
                 Edit::Patch { set, unset } => patched(content.data()?, set, unset)?,
                 Edit::Replace { doc } => doc.get().to_owned(),
-                Edit::Increment { .. } => unreachable!("a draft takes no increment"),
+                Edit::Increment { .. } => unreachable!("a buffer takes no increment"),
             };
             Ok(Some(content.with(data)))
         })?;
@@ -177,14 +177,14 @@ impl Draft {
         let Some(known) = self.documents.get_mut(&place) else { return Ok(None) };
         let Some(before) = known.content.clone() else { return Ok(None) };
         let after = become_(&before)?;
-        self.journal.push(Step::Document(place, known.clone()));
+        self.undo_log.push(UndoEntry::Document(place, known.clone()));
         known.content = after;
         known.changed = true;
         Ok(Some(before))
     }
 
     /// The documents it knows of.
-    pub fn places(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+    pub fn keys(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
         self.documents.keys().cloned()
     }
 
@@ -195,7 +195,7 @@ impl Draft {
 
     /// A mark to return to: the changes so far.
     pub fn mark(&self) -> usize {
-        self.journal.len()
+        self.undo_log.len()
     }
 
     /// The next run begins; the savepoints were the last one's.
@@ -211,12 +211,12 @@ impl Draft {
 
     /// Undoes the changes since a mark.
     pub fn undo_to(&mut self, mark: usize) {
-        while self.journal.len() > mark {
-            match self.journal.pop() {
-                Some(Step::Document(place, before)) => {
+        while self.undo_log.len() > mark {
+            match self.undo_log.pop() {
+                Some(UndoEntry::Document(place, before)) => {
                     self.documents.insert(place, before);
                 }
-                Some(Step::Insert) => {
+                Some(UndoEntry::Insert) => {
                     self.inserts.pop();
                 }
                 None => return,
@@ -247,7 +247,7 @@ impl Draft {
         // In one order everywhere, so that two never wait for each other.
         write_set.reads.sort_by_key(|(_, id, _)| *id);
         write_set.writes.sort_by_key(|write| write.id);
-        self.journal.clear();
+        self.undo_log.clear();
         self.savepoints.clear();
         Ok(write_set)
     }
@@ -256,7 +256,7 @@ impl Draft {
     /// to write.
     pub fn forget(&mut self) {
         self.documents.clear();
-        self.journal.clear();
+        self.undo_log.clear();
         self.savepoints.clear();
     }
 }

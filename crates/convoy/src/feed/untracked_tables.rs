@@ -13,7 +13,7 @@ use tokio::time::{self, Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
-use crate::change::{By, Change, ChangeKind, ChangeSink, Changes};
+use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
 use crate::config::Config;
 use crate::mistakes::Mistakes;
 use crate::postgres::{DbError, Postgres, Watched};
@@ -137,7 +137,7 @@ impl Tables {
             self.sink.watched(before.intersection(&now).cloned().collect());
         }
         if !changed.is_empty() {
-            self.sink.committed(Changes::Some(changed.into()), &By::Caution);
+            self.sink.committed(Changes::Some(changed.into()), &ChangeSource::Resync);
         }
         if before != now {
             self.sink.watched(now);
@@ -158,12 +158,12 @@ impl Tables {
             false => "",
         };
         tracing::warn!("the schema _convoy lacks {}; it is created again{lost}", missing.join(", "));
-        self.postgres.lay_out(&self.ours, true).await?;
+        self.postgres.sync_schema(&self.ours, true).await?;
         if followed.sync {
-            self.postgres.lay_out(&followed.schema, true).await?;
+            self.postgres.sync_schema(&followed.schema, true).await?;
         }
         // Writes made in between were not logged.
-        self.sink.committed(Changes::Everything, &By::Caution);
+        self.sink.committed(Changes::Everything, &ChangeSource::Resync);
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Tables {
         }
         if !names.is_empty() {
             let changes: Vec<Change> = names.into_iter().map(whole).collect();
-            self.sink.committed(Changes::Some(changes.into()), &By::Caution);
+            self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Resync);
         }
     }
 }

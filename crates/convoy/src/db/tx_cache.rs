@@ -11,16 +11,16 @@ use crate::schema::Table;
 
 /// What is known of documents, found or not.
 #[derive(Default)]
-pub struct Memory {
+pub struct TxCache {
     known: HashMap<(Arc<str>, Uuid), Option<Arc<Row>>>,
     /// Something may write behind our back: nothing is remembered any more.
     off: bool,
 }
 
-impl Memory {
+impl TxCache {
     /// Remembers nothing, now and later: for statements without a snapshot.
-    pub fn none() -> Memory {
-        Memory { off: true, ..Memory::default() }
+    pub fn none() -> TxCache {
+        TxCache { off: true, ..TxCache::default() }
     }
 
     /// What is known of a document; the outer `None` is nothing.
@@ -45,7 +45,7 @@ impl Memory {
 
     /// Notes a write into a table. Triggers of the user's may write anything.
     pub fn wrote(&mut self, table: &Table) {
-        if !table.facts().quiet {
+        if !table.traits().no_side_effects {
             self.stop();
         }
     }

@@ -49,8 +49,8 @@ fn what_cannot_be_compared_is_run_for_each() {
 fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("role", Some("1"))], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[("role", Some("1"))], "users", None);
     let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.finish(id, &ticket, "1", "t", &[("role", Some("1"))]);
@@ -58,12 +58,12 @@ fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
     world.change("users");
     world.change("t");
     let ran = world.queued();
-    assert!(ran.contains(&gate) && ran.contains(&id));
+    assert!(ran.contains(&auth) && ran.contains(&id));
     let ticket = world.begin(id);
     world.finish(id, &ticket, "2", "t", &[("role", Some("1"))]);
     assert_eq!(world.told(client), Vec::<String>::new());
     // The role is another one: what was made for the old one is never shown.
-    world.admit(gate, &[("role", Some("2"))], "users", None);
+    world.admit(auth, &[("role", Some("2"))], "users", None);
     assert_eq!(world.told(client), Vec::<String>::new());
     let [anew] = world.queued()[..] else { panic!("another query") };
     let ticket = world.begin(anew);
@@ -75,14 +75,14 @@ fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
 fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("user", Some("\"ann\""))], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[("user", Some("\"ann\""))], "users", None);
     let [id] = world.queued()[..] else { panic!("one query") };
     let for_ann = world.begin(id);
     // Before that run ends, the session's token becomes another's.
     world.registry.renew(client.0, "bob".into());
-    assert_eq!(world.queued(), [gate]);
-    world.admit(gate, &[("user", Some("\"bob\""))], "users", None);
+    assert_eq!(world.queued(), [auth]);
+    world.admit(auth, &[("user", Some("\"bob\""))], "users", None);
     world.finish(id, &for_ann, "\"ann's\"", "t", &[("user", Some("\"ann\""))]);
     assert_eq!(world.told(client), Vec::<String>::new());
     let [anew] = world.queued()[..] else { panic!("a query for bob") };
@@ -96,8 +96,8 @@ fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
 fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[], "users", Some(Duration::from_secs(5)));
     let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     assert_eq!(world.told(client), ["1 1"]);
@@ -108,9 +108,9 @@ fn nothing_is_sent_past_expiry_until_a_new_token_has_come_and_not_for_ever() {
     assert_eq!(world.told(client), ["barred"]);
     assert_eq!(world.told(client), Vec::<String>::new());
     world.registry.renew(client.0, "ann again".into());
-    assert_eq!(world.queued(), [gate]);
+    assert_eq!(world.queued(), [auth]);
     assert_eq!(world.told(client), Vec::<String>::new());
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    world.admit(auth, &[], "users", Some(Duration::from_secs(5)));
     assert_eq!(world.told(client), ["1 2"]);
     world.now += Duration::from_secs(5);
     assert_eq!(world.told(client), ["barred"]);
@@ -128,19 +128,19 @@ fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
         Opening { style: Style::Plain, caller: Some("x".into()), wanted: vec![Ok(watching(1, "{}"))], address: None };
     let now = world.now();
     let opened = world.registry.open(opening, now);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.begin(gate);
-    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.begin(auth);
+    world.registry.admitted(auth, reading("users"), refused(), Duration::from_secs(60), now);
     assert!(matches!(world.registry.admission(opened.id, now), Admission::Refused(_)));
     assert_eq!(world.registry.counts(), Counts { queries: 0, busy: 0, sessions: 0, watching: 0 });
 
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[], "users", None);
     world.change("users");
-    world.begin(gate);
+    world.begin(auth);
     let now = world.now();
-    world.registry.admitted(gate, reading("users"), refused(), Duration::from_secs(60), now);
+    world.registry.admitted(auth, reading("users"), refused(), Duration::from_secs(60), now);
     assert_eq!(world.told(client), ["barred"]);
 }
 
@@ -148,16 +148,16 @@ fn a_refused_context_ends_the_opening_and_bars_a_living_session() {
 fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[("rights", None)], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[("rights", None)], "users", None);
     let [id] = world.queued()[..] else { panic!("one query") };
     let ticket = world.begin(id);
     world.finish(id, &ticket, "\"with all rights\"", "t", &[("rights", None)]);
     assert_eq!(world.told(client), ["1 \"with all rights\""]);
     // Its rights may be in no database, so nothing else would make the query run.
     world.change("users");
-    assert_eq!(world.queued(), [gate]);
-    world.admit(gate, &[("rights", None)], "users", None);
+    assert_eq!(world.queued(), [auth]);
+    world.admit(auth, &[("rights", None)], "users", None);
     let [anew] = world.queued()[..] else { panic!("a run for who it is now") };
     let ticket = world.begin(anew);
     world.finish(anew, &ticket, "\"with none\"", "t", &[("rights", None)]);
@@ -168,17 +168,17 @@ fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
 fn a_refusal_of_the_token_before_bars_nobody() {
     let mut world = World::new();
     let client = world.open(Some("old"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[], "users", None);
     let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     world.told(client);
     world.change("users");
-    let _for_old = world.begin(gate);
+    let _for_old = world.begin(auth);
     world.registry.renew(client.0, "new".into());
     let now = world.now();
     let expired = Err(Failure::new(Code::Unauthorized, "expired"));
-    let next = world.registry.admitted(gate, reading("users"), expired, Duration::from_secs(60), now);
+    let next = world.registry.admitted(auth, reading("users"), expired, Duration::from_secs(60), now);
     assert_eq!(next, Next::Again);
     assert_eq!(world.told(client), Vec::<String>::new());
 }
@@ -187,8 +187,8 @@ fn a_refusal_of_the_token_before_bars_nobody() {
 fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", Some(Duration::from_secs(5)));
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[], "users", Some(Duration::from_secs(5)));
     world.queued();
     world.now += Duration::from_secs(5);
     assert_eq!(world.told(client), ["barred"]);
@@ -196,7 +196,7 @@ fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
     for _ in 0..2 {
         world.now += Duration::from_secs(14);
         world.change("users");
-        world.admit(gate, &[], "users", Some(Duration::ZERO));
+        world.admit(auth, &[], "users", Some(Duration::ZERO));
         assert_eq!(world.told(client), Vec::<String>::new());
     }
     world.now += Duration::from_secs(3);
@@ -207,19 +207,19 @@ fn a_context_that_is_made_again_and_has_expired_opens_nothing() {
 fn a_context_that_cannot_be_made_for_now_is_watched_as_before() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
-    let [gate] = world.queued()[..] else { panic!("its gate") };
-    world.admit(gate, &[], "users", None);
+    let [auth] = world.queued()[..] else { panic!("its auth") };
+    world.admit(auth, &[], "users", None);
     let [id] = world.queued()[..] else { panic!("one query") };
     world.run(id, "1", "t");
     world.told(client);
     // It is made again by the clock, and the host is busy.
     world.now += Duration::from_secs(60);
     world.told(client);
-    assert_eq!(world.queued(), [gate]);
-    world.begin(gate);
+    assert_eq!(world.queued(), [auth]);
+    world.begin(auth);
     let now = world.now();
     let busy = Err(Failure::new(Code::Unavailable, "busy"));
-    world.registry.admitted(gate, ReadSet::default(), busy, Duration::from_secs(60), now);
+    world.registry.admitted(auth, ReadSet::default(), busy, Duration::from_secs(60), now);
     world.change("users");
     world.change("t");
     world.run(id, "2", "t");
@@ -261,13 +261,13 @@ fn fail_for(world: &mut World, id: QueryId, ticket: &Ticket, suspect: bool) -> N
 /// A session of this user, whose context says who they are and that they are a guest.
 fn join(world: &mut World, user: &str) -> Client {
     let client = world.open(Some(user), &["{}"]);
-    let gate = *world.queued().last().expect("its gate");
-    let _ticket = world.begin(gate);
+    let auth = *world.queued().last().expect("its auth");
+    let _ticket = world.begin(auth);
     let now = world.now();
     let name = format!("\"{user}\"");
     let identity = Arc::new(seen_as(&[("user", Some(&name)), ("role", Some("\"guest\""))]));
     let known = Known { identity, fingerprint: Some(user.into()), expires: None };
-    world.registry.admitted(gate, reading("users"), Ok(known), Duration::from_secs(60), now);
+    world.registry.admitted(auth, reading("users"), Ok(known), Duration::from_secs(60), now);
     client
 }
 

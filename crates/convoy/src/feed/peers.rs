@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::notice::{News, Notice};
+use super::peer_message::{Payload, PeerMessage};
 use crate::change::Change;
 
 /// How often a node says that it is there.
@@ -22,7 +22,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 pub const SILENCE: Duration = Duration::from_millis(2_200);
 
 /// What is known of this node's own voice and of the others.
-pub struct Nodes {
+pub struct PeerTable {
     me: Uuid,
     others: HashMap<Uuid, Other>,
     /// When the first of those beats was begun that have not come back.
@@ -48,14 +48,14 @@ pub struct Heard {
     pub changes: Vec<Change>,
     /// Something may have been missed.
     pub read_log: bool,
-    /// What is known of its sender from then on: see [`Nodes::told`].
+    /// What is known of its sender from then on: see [`PeerTable::told`].
     pub sender: Option<(Uuid, Other)>,
 }
 
-impl Nodes {
+impl PeerTable {
     /// Nothing is known yet.
-    pub fn new(me: Uuid) -> Nodes {
-        Nodes { me, others: HashMap::new(), unheard: None, sent: false, delivers: false }
+    pub fn new(me: Uuid) -> PeerTable {
+        PeerTable { me, others: HashMap::new(), unheard: None, sent: false, delivers: false }
     }
 
     /// The listener has a new connection, which has shown nothing yet.
@@ -85,20 +85,21 @@ impl Nodes {
     }
 
     /// Reads what was heard. Of another node it counts once it was told.
-    pub fn hear(&mut self, notice: Notice, now: Instant) -> Heard {
-        let Notice { node, sequence, live, news } = notice;
+    pub fn hear(&mut self, notice: PeerMessage, now: Instant) -> Heard {
+        let PeerMessage { node, sequence, live, news } = notice;
         if node == self.me {
             (self.unheard, self.sent, self.delivers) = (None, false, true);
             return Heard::default();
         }
         let before = self.others.get(&node);
-        let expected = before.map(|other| if matches!(news, News::None) { other.sequence } else { other.sequence + 1 });
+        let expected =
+            before.map(|other| if matches!(news, Payload::None) { other.sequence } else { other.sequence + 1 });
         let missed = expected != Some(sequence);
         let sender = Some((node, Other { sequence, live, heard: now }));
         match news {
-            News::None => Heard { changes: Vec::new(), read_log: missed, sender },
-            News::Changes(changes) => Heard { changes, read_log: missed, sender },
-            News::ReadLog => Heard { changes: Vec::new(), read_log: true, sender },
+            Payload::None => Heard { changes: Vec::new(), read_log: missed, sender },
+            Payload::Changes(changes) => Heard { changes, read_log: missed, sender },
+            Payload::ReadLog => Heard { changes: Vec::new(), read_log: true, sender },
         }
     }
 
@@ -128,38 +129,41 @@ mod tests {
     const ME: Uuid = Uuid::from_u128(1);
     const OTHER: Uuid = Uuid::from_u128(2);
 
-    fn from(node: Uuid, sequence: u64, news: News) -> Notice {
-        Notice { node, sequence, live: true, news }
+    fn from(node: Uuid, sequence: u64, news: Payload) -> PeerMessage {
+        PeerMessage { node, sequence, live: true, news }
     }
 
     /// Hears a notice, and tells of it.
-    fn hear(nodes: &mut Nodes, notice: Notice, now: Instant) -> Heard {
+    fn hear(nodes: &mut PeerTable, notice: PeerMessage, now: Instant) -> Heard {
         let mut heard = nodes.hear(notice, now);
         nodes.told(heard.sender.take());
         heard
     }
 
-    fn changed() -> News {
-        News::Changes(vec![Change { table: "t".into(), kind: ChangeKind::Whole }])
+    fn changed() -> Payload {
+        Payload::Changes(vec![Change { table: "t".into(), kind: ChangeKind::Whole }])
     }
 
     #[test]
     fn a_number_left_out_means_read_the_log_and_what_came_counts_all_the_same() {
-        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        assert!(hear(&mut nodes, from(OTHER, 4, News::None), now).read_log, "whatever came before is not known");
+        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
+        assert!(hear(&mut nodes, from(OTHER, 4, Payload::None), now).read_log, "whatever came before is not known");
         let next = hear(&mut nodes, from(OTHER, 5, changed()), now);
         assert_eq!((next.changes.len(), next.read_log), (1, false));
-        assert!(!hear(&mut nodes, from(OTHER, 5, News::None), now).read_log);
+        assert!(!hear(&mut nodes, from(OTHER, 5, Payload::None), now).read_log);
         let later = hear(&mut nodes, from(OTHER, 7, changed()), now);
         assert_eq!((later.changes.len(), later.read_log), (1, true));
-        assert!(hear(&mut nodes, from(OTHER, 8, News::None), now).read_log, "the beat knows of one that did not come");
+        assert!(
+            hear(&mut nodes, from(OTHER, 8, Payload::None), now).read_log,
+            "the beat knows of one that did not come"
+        );
         assert!(hear(&mut nodes, from(OTHER, 1, changed()), now).read_log);
     }
 
     #[test]
     fn what_was_not_told_is_missed() {
-        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        hear(&mut nodes, from(OTHER, 4, News::None), now);
+        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
+        hear(&mut nodes, from(OTHER, 4, Payload::None), now);
         drop(nodes.hear(from(OTHER, 5, changed()), now));
         assert!(hear(&mut nodes, from(OTHER, 6, changed()), now).read_log);
         assert!(!hear(&mut nodes, from(OTHER, 7, changed()), now).read_log);
@@ -167,7 +171,7 @@ mod tests {
 
     #[test]
     fn our_own_news_is_no_news_and_shows_that_the_listener_works() {
-        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
+        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
         nodes.beat_begun(now);
         assert!(!nodes.is_silent(now + SILENCE), "it may not even have been sent");
         nodes.beat_sent();
@@ -187,8 +191,8 @@ mod tests {
 
     #[test]
     fn who_misses_two_beats_is_forgotten() {
-        let (mut nodes, now) = (Nodes::new(ME), Instant::now());
-        hear(&mut nodes, from(OTHER, 0, News::None), now);
+        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
+        hear(&mut nodes, from(OTHER, 0, Payload::None), now);
         assert!(nodes.others_listen());
         assert!(!nodes.forget_silent(now + BEAT * 2));
         assert!(nodes.forget_silent(now + BEAT + SILENCE));

@@ -38,8 +38,8 @@ impl Live {
         let since = self.clock.read(position?, now);
         let program = self.loaded().ok()?;
         // Whatever is wrong with the question, the call itself will say.
-        let (_, topic) = self.find(&program, name, input).ok()?;
-        if !self.lock().holds(&topic) {
+        let (_, query_key) = self.find(&program, name, input).ok()?;
+        if !self.lock().holds(&query_key) {
             return None;
         }
         let identity = match program.has_context {
@@ -49,7 +49,7 @@ impl Live {
             },
             false => Arc::default(),
         };
-        let asked = Asked { topic: &topic, identity: &identity, since };
+        let asked = Asked { query_key: &query_key, identity: &identity, since };
         let mut found = self.lock().held(&asked, Instant::now());
         if matches!(found, Lookup::Unvouched) && self.is_fed_since(since).await {
             found = self.lock().held(&asked, Instant::now());

@@ -14,7 +14,7 @@ use crate::error::{Code, Failure};
 
 /// The first thing a client says over a WebSocket.
 #[derive(Debug)]
-pub struct Greeting {
+pub struct Hello {
     /// What it watches.
     pub queries: Vec<Asked>,
     /// Its bearer token.
@@ -25,7 +25,7 @@ pub struct Greeting {
 
 /// What a client says later over a WebSocket.
 #[derive(Debug)]
-pub struct Wish {
+pub struct ClientUpdate {
     /// What is to be otherwise.
     pub alteration: Alteration,
     /// Its new bearer token.
@@ -80,29 +80,29 @@ pub fn alteration(text: &str) -> Result<Alteration, Failure> {
 }
 
 /// The first message of a WebSocket.
-pub fn greeting(text: &str) -> Result<Greeting, Failure> {
+pub fn greeting(text: &str) -> Result<Hello, Failure> {
     let open: Open<'_> = parse(text)?;
     must_be("open", open.kind.as_deref())?;
     asked_in(open)
 }
 
 /// A later one.
-pub fn wish(text: &str) -> Result<Wish, Failure> {
+pub fn wish(text: &str) -> Result<ClientUpdate, Failure> {
     let change: Change<'_> = parse(text)?;
     must_be("change", change.kind.as_deref())?;
     let Change { add, remove, token, .. } = change;
     let alteration = Alteration { add: add.into_iter().map(asked).collect(), remove, renew: token.is_some() };
-    Ok(Wish { alteration, token })
+    Ok(ClientUpdate { alteration, token })
 }
 
-fn asked_in(open: Open<'_>) -> Result<Greeting, Failure> {
+fn asked_in(open: Open<'_>) -> Result<Hello, Failure> {
     let Open { protocol, queries, token, position, .. } = open;
     if protocol != PROTOCOL {
         let message =
             format!("this server speaks protocol {PROTOCOL} of live queries, not {protocol}; load the page anew");
         return Err(Failure::new(Code::InvalidArgs, message));
     }
-    Ok(Greeting { queries: queries.into_iter().map(asked).collect(), token, position })
+    Ok(Hello { queries: queries.into_iter().map(asked).collect(), token, position })
 }
 
 fn asked(query: Query<'_>) -> Asked {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{DbError, Postgres};
-use crate::sql::outcome;
+use crate::sql::transaction_status;
 
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ impl Postgres {
     }
 
     async fn history(&self) -> Result<String, DbError> {
-        let rows = self.read(&outcome::history()).await?;
+        let rows = self.read(&transaction_status::history()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no history".into()))?;
         Ok(row.text(0)?.to_owned())
     }
@@ -36,7 +36,7 @@ impl Postgres {
                 if self.history().await? != *known {
                     return Ok(Some("another history".to_owned()));
                 }
-                let rows = self.read(&outcome::status(xid)).await?;
+                let rows = self.read(&transaction_status::status(xid)).await?;
                 Ok::<_, DbError>(rows.first().map(|row| row.text(0)).transpose()?.map(str::to_owned))
             };
             match tokio::time::timeout_at(deadline, asked).await {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use crate::change::{By, ChangeSink, Changes};
+use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::postgres::{DbError, Row};
 
 /// A `pg_snapshot`: which transactions a reading saw.
@@ -95,9 +95,9 @@ impl Reading {
     /// Tells of the changes; gives the cursor to go on from.
     pub fn tell(self, sink: &dyn ChangeSink) -> Cursor {
         match &self.changes {
-            Changes::Everything => sink.committed(self.changes, &By::Caution),
+            Changes::Everything => sink.committed(self.changes, &ChangeSource::Resync),
             Changes::Some(changes) if changes.is_empty() => {}
-            Changes::Some(_) => sink.committed(self.changes, &By::Outside),
+            Changes::Some(_) => sink.committed(self.changes, &ChangeSource::Outside),
         }
         self.next
     }

@@ -4,21 +4,21 @@ use std::time::Instant;
 
 use super::Registry;
 use super::query::{Member, Phase, Query, What};
+use super::query_index::QueryKey;
 use super::session::{Known, Sub};
-use super::variants::Topic;
 use crate::live::answer::Hash;
-use crate::live::identity::Share;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientId, Message, SessionId};
+use crate::live::message::{ClientQueryId, Message, SessionId};
+use crate::live::share_key::Share;
 use crate::mistakes::Mistake;
 
 /// A query that a client wants to watch.
 #[derive(Debug)]
 pub struct Watch {
     /// What it calls it.
-    pub id: ClientId,
+    pub id: ClientQueryId,
     /// What it asks.
-    pub topic: Topic,
+    pub query_key: QueryKey,
     /// Whether the function's results may be shared at all.
     pub shareable: bool,
     /// The result it holds.
@@ -29,30 +29,30 @@ pub struct Watch {
 }
 
 /// A [`Watch`], or why there is none.
-pub type Wanted = Result<Watch, (ClientId, crate::error::Failure)>;
+pub type Wanted = Result<Watch, (ClientQueryId, crate::error::Failure)>;
 
 impl Registry {
     /// A session watches something more.
     pub fn watch(&mut self, session: SessionId, wanted: Wanted, now: Instant) {
         let Some(open) = self.sessions.get_mut(&session) else { return };
-        let Watch { id, topic, shareable, held, since } = match wanted {
+        let Watch { id, query_key, shareable, held, since } = match wanted {
             Ok(watch) => watch,
             Err((id, failure)) => {
                 self.notify(session, Message::Refused { id: Some(id), failure });
                 return;
             }
         };
-        let sub = Sub { topic, shareable, query: None, held, told: None, after: since };
+        let sub = Sub { query_key, shareable, query: None, held, told: None, after: since };
         open.subs.insert(id, sub);
         self.watching += 1;
-        // Before its gate has opened it is not known who asks.
+        // Before it is authenticated it is not known who asks.
         if open.is_known() {
             self.attach(session, id, now);
         }
     }
 
     /// A session does not watch something any more.
-    pub fn unwatch(&mut self, session: SessionId, id: ClientId, now: Instant) {
+    pub fn unwatch(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
         self.detach(session, id, now);
         if let Some(open) = self.sessions.get_mut(&session)
             && open.subs.remove(&id).is_some()
@@ -66,28 +66,28 @@ impl Registry {
     }
 
     /// Finds what serves a query of a session, or makes it.
-    pub(super) fn attach(&mut self, session: SessionId, id: ClientId, now: Instant) {
+    pub(super) fn attach(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
         let Some(open) = self.sessions.get(&session) else { return };
         let Some(sub) = open.subs.get(&id) else { return };
         let identity = open.known.identity.clone();
-        let (topic, shareable) = (sub.topic.clone(), sub.shareable);
-        let found = if shareable { self.variants.find(&topic, &identity) } else { None };
+        let (query_key, shareable) = (sub.query_key.clone(), sub.shareable);
+        let found = if shareable { self.variants.find(&query_key, &identity) } else { None };
         let query = match (found, shareable) {
             (Some(found), _) => found,
-            (None, true) => self.create(topic.clone(), Share::expected(&identity, self.variants.keys(&topic))),
-            (None, false) => self.create(topic, Share::Nobody),
+            (None, true) => self.create(query_key.clone(), Share::expected(&identity, self.variants.keys(&query_key))),
+            (None, false) => self.create(query_key, Share::Nobody),
         };
         self.join(query, session, id, now);
     }
 
-    fn create(&mut self, topic: Topic, share: Share) -> QueryId {
-        let id = self.add(Query::new(What::Topic(topic.clone()), share.clone(), self.history.next()));
-        self.variants.list(&topic, &share, id);
+    fn create(&mut self, query_key: QueryKey, share: Share) -> QueryId {
+        let id = self.add(Query::new(What::Query(query_key.clone()), share.clone(), self.history.next()));
+        self.variants.list(&query_key, &share, id);
         id
     }
 
     /// Makes a query serve a query of a session, at once where its answer will do.
-    fn join(&mut self, id: QueryId, session: SessionId, member: ClientId, now: Instant) {
+    fn join(&mut self, id: QueryId, session: SessionId, member: ClientQueryId, now: Instant) {
         let (Some(query), Some(open)) = (self.queries.get_mut(&id), self.sessions.get_mut(&session)) else { return };
         let Some(sub) = open.subs.get_mut(&member) else { return };
         sub.query = Some(id);
@@ -118,7 +118,7 @@ impl Registry {
     }
 
     /// Ends what [`Registry::attach`] began.
-    pub(super) fn detach(&mut self, session: SessionId, member: ClientId, now: Instant) {
+    pub(super) fn detach(&mut self, session: SessionId, member: ClientQueryId, now: Instant) {
         let sub = self.sessions.get_mut(&session).and_then(|open| open.subs.get_mut(&member));
         let Some(id) = sub.and_then(|sub| sub.query.take()) else { return };
         let Some(query) = self.queries.get_mut(&id) else { return };
@@ -142,11 +142,11 @@ impl Registry {
     /// who may not are served by other queries from here on.
     pub(super) fn reshare(&mut self, id: QueryId, share: Share, runner: Option<(SessionId, u64)>, now: Instant) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        let Some(topic) = query.topic().cloned() else { return };
-        self.variants.unlist(&topic, &query.share, id);
+        let Some(query_key) = query.query_key().cloned() else { return };
+        self.variants.unlist(&query_key, &query.share, id);
         query.share = share.clone();
         let began = query.confirmed;
-        let twin = self.variants.list(&topic, &share, id);
+        let twin = self.variants.list(&query_key, &share, id);
         let leaves = |session: &SessionId| {
             let Some(open) = self.sessions.get(session) else { return true };
             let ran_for_it = runner == Some((*session, open.epoch));
@@ -185,7 +185,7 @@ impl Registry {
     pub fn part(&mut self, id: QueryId, now: Instant) {
         let Some(query) = self.queries.get_mut(&id).filter(|query| query.may_part()) else { return };
         let runner = query.runner.and_then(|runner| self.sessions.get(&runner));
-        let (Some(topic), Some(runner)) = (query.topic().cloned(), runner) else { return };
+        let (Some(query_key), Some(runner)) = (query.query_key().cloned(), runner) else { return };
         let is_other =
             |(session, _): &&Member| self.sessions.get(session).is_none_or(|open| !open.known.is_like(&runner.known));
         let leaving: Vec<_> = query.members.iter().filter(is_other).copied().collect();
@@ -201,11 +201,11 @@ impl Registry {
         let share = std::mem::replace(&mut query.share, own);
         let (guessed, parted, took) = (query.guessed, query.parted + 1, query.took);
         let (covered, pending) = (query.covered, query.pending);
-        self.variants.unlist(&topic, &share, id);
+        self.variants.unlist(&query_key, &share, id);
         if leaving.is_empty() {
             return;
         }
-        let other = self.create(topic, share);
+        let other = self.create(query_key, share);
         if let Some(other) = self.queries.get_mut(&other) {
             (other.guessed, other.parted, other.took) = (guessed, parted, took);
             // What the answer lacks that they hold, they still lack.

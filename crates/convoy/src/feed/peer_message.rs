@@ -1,6 +1,6 @@
 //! What one node tells the others in a notification.
 //!
-//! Invariant: what is decoded is what was encoded, or it is [`News::ReadLog`]: a
+//! Invariant: what is decoded is what was encoded, or it is [`Payload::ReadLog`]: a
 //! payload that cannot be read says that something happened, and the log says what.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ const ENVELOPE: usize = 160;
 
 /// One notification.
 #[derive(Debug)]
-pub struct Notice {
+pub struct PeerMessage {
     /// Who sends it.
     pub node: Uuid,
     /// How many notices with news it has sent, this one included.
@@ -28,12 +28,12 @@ pub struct Notice {
     /// Whether it wants to hear of changes itself.
     pub live: bool,
     /// What it has to say.
-    pub news: News,
+    pub news: Payload,
 }
 
 /// What a notice says.
 #[derive(Debug)]
-pub enum News {
+pub enum Payload {
     /// The sender is there: a heartbeat.
     None,
     /// This has been committed.
@@ -61,23 +61,23 @@ struct WireRow<'a>(#[serde(borrow)] Cow<'a, str>, Uuid, Option<WireKeys>, Option
 #[derive(Serialize, Deserialize)]
 struct WireKeys(Time, Box<RawValue>);
 
-impl Notice {
+impl PeerMessage {
     /// The payload. `changes` are the encoded ones, as [`fill`] has put them together.
     pub fn encode(&self, changes: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
-        let Notice { node, sequence, live, ref news } = *self;
-        let log = matches!(news, News::ReadLog);
+        let PeerMessage { node, sequence, live, ref news } = *self;
+        let log = matches!(news, Payload::ReadLog);
         serde_json::to_string(&Wire { node, sequence, live, log, changes: changes.iter().map(AsRef::as_ref).collect() })
     }
 
     /// Reads a payload; `None` where not even its sender can be read.
-    pub fn decode(payload: &str) -> Option<Notice> {
+    pub fn decode(payload: &str) -> Option<PeerMessage> {
         let Wire { node, sequence, live, log, changes } = serde_json::from_str(payload).ok()?;
         let news = match changes.iter().map(|change| decode_change(change)).collect::<Option<Vec<Change>>>() {
-            Some(changes) if !log && changes.is_empty() => News::None,
-            Some(changes) if !log => News::Changes(changes),
-            _ => News::ReadLog,
+            Some(changes) if !log && changes.is_empty() => Payload::None,
+            Some(changes) if !log => Payload::Changes(changes),
+            _ => Payload::ReadLog,
         };
-        Some(Notice { node, sequence, live, news })
+        Some(PeerMessage { node, sequence, live, news })
     }
 }
 
@@ -137,8 +137,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn notice(news: News) -> Notice {
-        Notice { node: Uuid::from_u128(7), sequence: 3, live: true, news }
+    fn notice(news: Payload) -> PeerMessage {
+        PeerMessage { node: Uuid::from_u128(7), sequence: 3, live: true, news }
     }
 
     fn some_change() -> impl Strategy<Value = Change> {
@@ -178,9 +178,9 @@ mod tests {
             let Some(payloads) = fill(changes.iter(), 8) else { return Ok(()) };
             let mut arrived = Vec::new();
             for payload in payloads {
-                let text = notice(News::Changes(Vec::new())).encode(&payload).expect("JSON");
+                let text = notice(Payload::Changes(Vec::new())).encode(&payload).expect("JSON");
                 prop_assert!(text.len() <= MOST_BYTES, "{} bytes", text.len());
-                let News::Changes(changes) = Notice::decode(&text).expect("ours").news else { panic!("{text}") };
+                let Payload::Changes(changes) = PeerMessage::decode(&text).expect("ours").news else { panic!("{text}") };
                 arrived.extend(changes);
             }
             let spelled = |changes: &[Change]| changes.iter().map(spelled).collect::<Vec<_>>();
@@ -189,7 +189,7 @@ mod tests {
 
         #[test]
         fn nothing_that_others_send_is_taken_for_changes(payload in any::<String>()) {
-            prop_assert!(Notice::decode(&payload).is_none());
+            prop_assert!(PeerMessage::decode(&payload).is_none());
         }
     }
 
@@ -210,12 +210,12 @@ mod tests {
 
     #[test]
     fn beats_and_calls_to_read_the_log_and_words_of_later_versions() {
-        let decoded = |text: &str| Notice::decode(text).expect("a notice").news;
-        let beat = notice(News::None).encode(&[]).expect("JSON");
-        assert!(matches!(decoded(&beat), News::None));
-        let log = notice(News::ReadLog).encode(&[]).expect("JSON");
-        assert!(matches!(decoded(&log), News::ReadLog));
+        let decoded = |text: &str| PeerMessage::decode(text).expect("a notice").news;
+        let beat = notice(Payload::None).encode(&[]).expect("JSON");
+        assert!(matches!(decoded(&beat), Payload::None));
+        let log = notice(Payload::ReadLog).encode(&[]).expect("JSON");
+        assert!(matches!(decoded(&log), Payload::ReadLog));
         let strange = beat.replace('}', r#","changes":[["t",1,2,3,4]],"more":1}"#);
-        assert!(matches!(decoded(&strange), News::ReadLog), "{strange}");
+        assert!(matches!(decoded(&strange), Payload::ReadLog), "{strange}");
     }
 }

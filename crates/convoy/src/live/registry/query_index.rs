@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::dispatch::Seen;
-use crate::live::identity::{Share, said_of};
 use crate::live::invalidate::QueryId;
+use crate::live::share_key::{Share, said_of};
 
 /// A question: a function and its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Topic {
+pub struct QueryKey {
     /// The function's name.
     pub function: Arc<str>,
     /// Its input in canonical JSON.
@@ -20,11 +20,11 @@ pub struct Topic {
 /// The shared queries of all topics. Those nobody shares are not here.
 #[derive(Debug, Default)]
 pub struct Variants {
-    topics: HashMap<Topic, Vec<Shape>>,
+    topics: HashMap<QueryKey, Vec<Shape>>,
 }
 
 /// Queries that have looked at the same keys. Functions look at the same few, so
-/// a topic has few shapes, however many callers.
+/// a key has few shapes, however many callers.
 #[derive(Debug)]
 struct Shape {
     keys: Vec<String>,
@@ -33,29 +33,29 @@ struct Shape {
 
 impl Variants {
     /// Whether anyone asks this, in a way that others may share.
-    pub fn has(&self, topic: &Topic) -> bool {
-        self.topics.contains_key(topic)
+    pub fn has(&self, query_key: &QueryKey) -> bool {
+        self.topics.contains_key(query_key)
     }
 
     /// The query that serves a caller of this identity.
-    pub fn find(&self, topic: &Topic, identity: &Seen) -> Option<QueryId> {
-        self.topics.get(topic)?.iter().find_map(|shape| {
+    pub fn find(&self, query_key: &QueryKey, identity: &Seen) -> Option<QueryId> {
+        self.topics.get(query_key)?.iter().find_map(|shape| {
             let texts: Option<Vec<String>> =
                 shape.keys.iter().map(|key| said_of(identity, key).map(str::to_owned)).collect();
             shape.queries.get(&texts?).copied()
         })
     }
 
-    /// The keys that results of this topic are known to look at.
-    pub fn keys(&self, topic: &Topic) -> &[String] {
-        let shapes = self.topics.get(topic).map_or(&[][..], Vec::as_slice);
+    /// The keys that results of this key are known to look at.
+    pub fn keys(&self, query_key: &QueryKey) -> &[String] {
+        let shapes = self.topics.get(query_key).map_or(&[][..], Vec::as_slice);
         shapes.iter().map(|shape| shape.keys.as_slice()).max_by_key(|keys| keys.len()).unwrap_or_default()
     }
 
     /// Lists a query. Gives the one that is listed so already, if there is another.
-    pub fn list(&mut self, topic: &Topic, share: &Share, query: QueryId) -> Option<QueryId> {
+    pub fn list(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) -> Option<QueryId> {
         let (keys, texts) = parts(share)?;
-        let shapes = self.topics.entry(topic.clone()).or_default();
+        let shapes = self.topics.entry(query_key.clone()).or_default();
         let at = shapes.iter().position(|shape| shape.keys == keys).unwrap_or_else(|| {
             shapes.push(Shape { keys, queries: HashMap::new() });
             shapes.len() - 1
@@ -65,8 +65,8 @@ impl Variants {
     }
 
     /// Takes a query off the list.
-    pub fn unlist(&mut self, topic: &Topic, share: &Share, query: QueryId) {
-        let (Some((keys, texts)), Some(shapes)) = (parts(share), self.topics.get_mut(topic)) else { return };
+    pub fn unlist(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) {
+        let (Some((keys, texts)), Some(shapes)) = (parts(share), self.topics.get_mut(query_key)) else { return };
         if let Some(at) = shapes.iter().position(|shape| shape.keys == keys) {
             if shapes[at].queries.get(&texts) == Some(&query) {
                 shapes[at].queries.remove(&texts);
@@ -76,7 +76,7 @@ impl Variants {
             }
         }
         if shapes.is_empty() {
-            self.topics.remove(topic);
+            self.topics.remove(query_key);
         }
     }
 }

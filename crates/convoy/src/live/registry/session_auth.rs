@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::members::Wanted;
 use super::query::{Phase, Query, What};
-use super::session::{GRACE, Gate, Known, Opened, Session, Style};
+use super::session::{AuthState, GRACE, Known, Opened, Session, Style};
+use super::subscriptions::Wanted;
 use super::{Next, Registry};
 use crate::db::ReadSet;
 use crate::error::{Code, Failure};
-use crate::live::identity::Share;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientId, EndReason, Message, SessionId, retry_ms};
+use crate::live::message::{ClientQueryId, EndReason, Message, SessionId, retry_ms};
+use crate::live::share_key::Share;
 use crate::mistakes::Mistake;
 
 /// A session to open.
@@ -41,7 +41,7 @@ pub enum Admission {
 }
 
 impl Registry {
-    /// Opens a session. Where there is a context to make, its gate is shut until
+    /// Opens a session. Where there is a context to make, it is not authenticated until
     /// that has been made.
     pub fn open(&mut self, opening: Opening, now: Instant) -> Opened {
         let Opening { style, caller, wanted, address } = opening;
@@ -55,10 +55,10 @@ impl Registry {
             session.notices.push(Message::Session(opened.id));
         }
         match session.caller {
-            None => session.gate = Gate::Open,
+            None => session.auth = AuthState::Open,
             Some(_) => {
-                let gate = Query::new(What::Gate(opened.id), Share::Nobody, self.history.next());
-                session.gate_query = Some(self.add(gate));
+                let auth = Query::new(What::Auth(opened.id), Share::Nobody, self.history.next());
+                session.gate_query = Some(self.add(auth));
             }
         }
         self.sessions.insert(opened.id, session);
@@ -68,19 +68,19 @@ impl Registry {
 
     /// Whether a session that was just opened may be served.
     pub fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
-        match self.sessions.get(&id).map(|session| &session.gate) {
+        match self.sessions.get(&id).map(|session| &session.auth) {
             // It was ended before anything was known of it.
-            Some(Gate::Unknown) if self.sessions[&id].over => {
+            Some(AuthState::Unknown) if self.sessions[&id].over => {
                 self.close(id, now);
                 Admission::Refused(Failure::new(Code::Unavailable, "the server ended this stream; try again shortly"))
             }
-            Some(Gate::Unknown) => Admission::NotYet,
-            Some(Gate::Refused(failure)) => {
+            Some(AuthState::Unknown) => Admission::NotYet,
+            Some(AuthState::Refused(failure)) => {
                 let failure = failure.clone();
                 self.close(id, now);
                 Admission::Refused(failure)
             }
-            Some(Gate::Open | Gate::Checking | Gate::Barred(_)) => Admission::Admitted,
+            Some(AuthState::Open | AuthState::Checking | AuthState::Rejected(_)) => Admission::Admitted,
             None => {
                 Admission::Refused(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"))
             }
@@ -92,8 +92,8 @@ impl Registry {
         let watched: Vec<_> = self.sessions.get(&id).map_or(Vec::new(), |open| open.subs.keys().copied().collect());
         watched.into_iter().for_each(|member| self.unwatch(id, member, now));
         let Some(session) = self.sessions.remove(&id) else { return };
-        if let Some(gate) = session.gate_query {
-            self.forget(gate);
+        if let Some(auth) = session.gate_query {
+            self.forget(auth);
         }
         if let Some(Entry::Occupied(mut count)) = session.address.map(|address| self.by_address.entry(address)) {
             *count.get_mut() -= 1;
@@ -117,7 +117,7 @@ impl Registry {
         let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
         let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
         let Some(query) = self.queries.get(&id) else { return Next::Rest };
-        let What::Gate(of) = query.what else { return Next::Rest };
+        let What::Auth(of) = query.what else { return Next::Rest };
         let again = matches!(query.phase, Phase::Queued);
         let Some(session) = self.sessions.get_mut(&of) else { return Next::Rest };
         session.recheck = Some(now + recheck);
@@ -129,13 +129,13 @@ impl Registry {
             // What was read has changed meanwhile, or the token: not a word before it is
             // known anew.
             _ if again => {
-                if matches!(session.gate, Gate::Open) {
-                    session.gate = Gate::Checking;
+                if matches!(session.auth, AuthState::Open) {
+                    session.auth = AuthState::Checking;
                 }
             }
             Ok(known) => self.opened(of, known, began, now),
             Err(_) if passing => {}
-            Err(failure) if matches!(session.gate, Gate::Unknown) => session.gate = Gate::Refused(failure),
+            Err(failure) if matches!(session.auth, AuthState::Unknown) => session.auth = AuthState::Refused(failure),
             Err(failure) => session.bar(failure, now),
         }
         if again { Next::Again } else { Next::Rest }
@@ -148,7 +148,7 @@ impl Registry {
         // What cannot be compared may be another each time.
         let is_comparable = known.identity.values().all(Option::is_some);
         let changed = first || session.known.identity != known.identity;
-        session.gate = Gate::Open;
+        session.auth = AuthState::Open;
         session.known = known;
         if self.mistakes.has(Mistake::IgnoreExpiry) {
             session.known.expires = None;
@@ -187,21 +187,21 @@ impl Registry {
         session.epoch += 1;
         session.known.expires = None;
         if session.is_known() {
-            session.gate = Gate::Checking;
+            session.auth = AuthState::Checking;
         }
         self.check(id);
     }
 
     /// Makes a session's context again.
     fn check(&mut self, id: SessionId) {
-        let Some(gate) = self.sessions.get(&id).and_then(|session| session.gate_query) else { return };
+        let Some(auth) = self.sessions.get(&id).and_then(|session| session.gate_query) else { return };
         let place = self.history.next();
-        let Some(query) = self.queries.get_mut(&gate) else { return };
+        let Some(query) = self.queries.get_mut(&auth) else { return };
         match query.phase {
             Phase::Idle => {
                 query.phase = Phase::Queued;
                 query.pending.get_or_insert(place);
-                self.effects.run.push(gate);
+                self.effects.run.push(auth);
             }
             Phase::Queued => {}
             // What runs has asked in the name of the old token.
@@ -218,9 +218,9 @@ impl Registry {
         if session.over {
             return None;
         }
-        match &session.gate {
-            Gate::Unknown | Gate::Refused(_) => None,
-            Gate::Barred(since) => {
+        match &session.auth {
+            AuthState::Unknown | AuthState::Refused(_) => None,
+            AuthState::Rejected(since) => {
                 let end = *since + GRACE;
                 if now < end {
                     return Some(end);
@@ -228,7 +228,7 @@ impl Registry {
                 session.end(EndReason::Auth, retry_ms(&self.mistakes));
                 None
             }
-            Gate::Open | Gate::Checking => {
+            AuthState::Open | AuthState::Checking => {
                 if session.known.expires.is_some_and(|expires| expires <= now) {
                     session.bar(expired(), now);
                     return Some(now + GRACE);
@@ -264,7 +264,7 @@ impl Registry {
     }
 
     /// Whether a session calls a query of its own so.
-    pub fn watches_as(&self, id: SessionId, member: ClientId) -> bool {
+    pub fn watches_as(&self, id: SessionId, member: ClientQueryId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.subs.contains_key(&member))
     }
 }

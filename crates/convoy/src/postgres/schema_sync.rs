@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection;
 
 use super::{DbError, Postgres, Row, Session};
-use crate::schema::{BY_CREATION, Facts, Index, Schema, Table};
+use crate::schema::{BY_CREATION, Index, Schema, Table, TableTraits};
 use crate::sql::{layout, rights};
 
 /// How long to wait before asking again whether it is our turn.
@@ -44,11 +44,11 @@ pub struct TableReport {
     /// held until the mutation ends.
     pub holds_inserts: bool,
     /// It may hold documents.
-    pub filled: bool,
+    pub non_empty: bool,
 }
 
 /// One table as it stands in the database.
-struct Standing {
+struct TableState {
     /// Its columns and their types.
     kinds: Vec<(String, String)>,
     indexes: Vec<String>,
@@ -57,12 +57,12 @@ struct Standing {
     constrained: bool,
     unique_indexes: Vec<String>,
     triggers: Vec<Trigger>,
-    filled: bool,
+    non_empty: bool,
     /// A write may do more than it says, or less: by a rule, a foreign key or a
     /// policy.
-    reacts: bool,
+    has_side_effects: bool,
     /// It has partitions or children, whose triggers are their own.
-    divided: bool,
+    partitioned: bool,
     /// It takes space, so it may hold documents.
     used: bool,
 }
@@ -78,9 +78,9 @@ struct Trigger {
     guarded: bool,
 }
 
-impl Standing {
-    fn of(row: &Row) -> Result<Standing, DbError> {
-        Ok(Standing {
+impl TableState {
+    fn of(row: &Row) -> Result<TableState, DbError> {
+        Ok(TableState {
             kinds: row
                 .texts(1)?
                 .iter()
@@ -92,9 +92,9 @@ impl Standing {
             unique_indexes: row.texts(4)?,
             constrained: row.bool(5)?,
             triggers: serde_json::from_str(row.text(6)?).map_err(|error| DbError::Row(error.to_string()))?,
-            filled: row.bool(7)?,
-            reacts: row.bool(8)?,
-            divided: row.bool(9)?,
+            non_empty: row.bool(7)?,
+            has_side_effects: row.bool(8)?,
+            partitioned: row.bool(9)?,
             used: row.bool(10)?,
         })
     }
@@ -113,14 +113,14 @@ impl Standing {
         self.triggers.iter().all(|trigger| trigger.guarded || !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
 
-    fn facts(&self) -> Facts {
+    fn traits(&self) -> TableTraits {
         let has = |name: &str| self.kinds.iter().any(|(column, _)| column == name);
-        let quiet = !self.reacts && !self.divided && !self.has_foreign_triggers();
-        Facts {
+        let no_side_effects = !self.has_side_effects && !self.partitioned && !self.has_foreign_triggers();
+        TableTraits {
             created_at: has("created_at"),
             updated_at: has("updated_at"),
-            quiet,
-            plain: quiet && !self.constrained && self.unique_indexes.is_empty(),
+            no_side_effects,
+            never_rejects: no_side_effects && !self.constrained && self.unique_indexes.is_empty(),
         }
     }
 
@@ -158,14 +158,14 @@ impl Postgres {
     pub async fn look_at(&self, most: Duration, tables: &[Arc<Table>]) -> Result<Vec<Watched>, DbError> {
         let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
         let rows = self.read_within(most, &layout::catalog(&names)).await?;
-        let standing = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Standing::of(row)?)));
-        let standing = standing.collect::<Result<HashMap<String, Standing>, DbError>>()?;
+        let standing = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::of(row)?)));
+        let standing = standing.collect::<Result<HashMap<String, TableState>, DbError>>()?;
         let watched = |table: &Arc<Table>| {
             let Some(found) = standing.get(&table.physical) else { return Watched::Absent };
-            table.learn(found.facts());
+            table.learn(found.traits());
             match () {
                 () if !table.managed => Watched::NotOurs,
-                () if found.divided => Watched::Divided,
+                () if found.partitioned => Watched::Divided,
                 () if found.logs(&layout_paths(table)) => Watched::ByTriggers,
                 () => Watched::TriggerMissing,
             }
@@ -181,10 +181,10 @@ impl Postgres {
 
     /// Creates the `_convoy` schema and what `schema` names and the database
     /// lacks. With `change: false` only looks, and warns of what is missing.
-    pub async fn lay_out(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
+    pub async fn sync_schema(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
         let lock = self.lock_layout().await?;
         let mut session = self.connect().await?;
-        let report = match lay_out(self, &mut session, schema, change).await {
+        let report = match sync_schema(self, &mut session, schema, change).await {
             Ok(report) => report,
             Err(error) => return Err(self.explain(error, schema).await),
         };
@@ -212,7 +212,7 @@ impl Postgres {
     }
 }
 
-async fn lay_out(
+async fn sync_schema(
     postgres: &Postgres,
     session: &mut Session,
     schema: &Schema,
@@ -239,7 +239,7 @@ async fn lay_out(
     for table in &tables {
         if table.managed && change {
             let builder = Builder { postgres, session: &mut *session, table };
-            builder.lay_out(standing.get(&table.physical), &mut report).await?;
+            builder.sync_schema(standing.get(&table.physical), &mut report).await?;
         }
     }
     report.left_over = left_over_tables(session, &tables).await?;
@@ -264,10 +264,10 @@ async fn lay_out(
                         table.name
                     ));
                 }
-                let facts = found.facts();
-                let holds_inserts = table.managed && facts.plain;
-                table.learn(facts);
-                report.tables.insert(table.name.clone(), TableReport { holds_inserts, filled: found.used });
+                let traits = found.traits();
+                let holds_inserts = table.managed && traits.never_rejects;
+                table.learn(traits);
+                report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.used });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
         }
@@ -301,7 +301,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    async fn lay_out(mut self, found: Option<&Standing>, report: &mut LayoutReport) -> Result<(), DbError> {
+    async fn sync_schema(mut self, found: Option<&TableState>, report: &mut LayoutReport) -> Result<(), DbError> {
         let table = self.table;
         if found.is_none() {
             self.session.tell(layout::create_table(table)).await?;
@@ -311,7 +311,7 @@ impl Builder<'_> {
         // and each write has to keep it, or is refused by it.
         if let Some(found) = found {
             for name in found.broken_indexes.iter().filter(|name| layout::is_ours(table, name)) {
-                self.session.tell(layout::drop_broken_index(name, !found.divided)).await?;
+                self.session.tell(layout::drop_broken_index(name, !found.partitioned)).await?;
             }
         }
         for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
@@ -319,7 +319,7 @@ impl Builder<'_> {
             if found.is_some_and(|found| found.indexes.contains(&name)) {
                 continue;
             }
-            self.build(index, found.is_some_and(|found| found.filled)).await?;
+            self.build(index, found.is_some_and(|found| found.non_empty)).await?;
             if index.name != BY_CREATION {
                 report.created.push(format!("index {}.{}", table.name, index.name));
             }
@@ -336,9 +336,9 @@ impl Builder<'_> {
     }
 
     /// Builds an index; what is left of one that cannot be built is removed.
-    async fn build(&mut self, index: &Index, filled: bool) -> Result<(), DbError> {
+    async fn build(&mut self, index: &Index, non_empty: bool) -> Result<(), DbError> {
         let table = self.table;
-        if !filled {
+        if !non_empty {
             let built = self.session.tell(layout::create_index(table, index, false)).await;
             return built.map_err(|error| refused(table, index, error));
         }
@@ -395,7 +395,7 @@ fn layout_paths(table: &Table) -> Vec<String> {
 
 /// Unique indexes of ours that the schema no longer has: nothing is dropped
 /// unasked, so they go on refusing documents until someone does.
-fn left_over_unique(table: &Table, found: &Standing) -> Vec<String> {
+fn left_over_unique(table: &Table, found: &TableState) -> Vec<String> {
     let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
     let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !wanted.contains(name));
     left_over
@@ -415,7 +415,7 @@ fn left_over_unique(table: &Table, found: &Standing) -> Vec<String> {
 
 /// Other indexes of the table's that Convoy has made and does not use (any more).
 /// Those of Convoy 0.0.1 order everything as text.
-fn left_over_indexes(table: &Table, found: &Standing) -> Vec<String> {
+fn left_over_indexes(table: &Table, found: &TableState) -> Vec<String> {
     let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
     let mut left_over = Vec::new();
     for name in &found.indexes {
@@ -466,7 +466,7 @@ async fn left_over_tables(session: &mut Session, tables: &[&Table]) -> Result<Ve
 }
 
 /// What keeps a table of the user's own from being used.
-fn unfit_columns(table: &Table, found: &Standing) -> Vec<String> {
+fn unfit_columns(table: &Table, found: &TableState) -> Vec<String> {
     let unfit = [("id", "uuid"), ("data", "jsonb")].into_iter().filter_map(|(column, needed)| {
         let (_, kind) = found.kinds.iter().find(|(name, _)| name == column)?;
         let message = format!("column {column} of table {} is {kind}; Convoy needs {needed}", table.name);
@@ -475,7 +475,7 @@ fn unfit_columns(table: &Table, found: &Standing) -> Vec<String> {
     unfit.collect()
 }
 
-fn missing_columns(table: &Table, found: &Standing) -> Option<String> {
+fn missing_columns(table: &Table, found: &TableState) -> Option<String> {
     let lacking: Vec<&str> = ["id", "created_at", "data"]
         .into_iter()
         // A table of the user's own needs no creation times.
@@ -485,8 +485,8 @@ fn missing_columns(table: &Table, found: &Standing) -> Option<String> {
     (!lacking.is_empty()).then(|| format!("table {} has no column {}", table.name, lacking.join(", ")))
 }
 
-async fn standing(session: &mut Session, tables: &[&Table]) -> Result<HashMap<String, Standing>, DbError> {
+async fn standing(session: &mut Session, tables: &[&Table]) -> Result<HashMap<String, TableState>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
     let rows = session.ask(layout::catalog(&names)).await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), Standing::of(row)?))).collect()
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::of(row)?))).collect()
 }
