@@ -93,7 +93,7 @@ impl DbError {
 
     /// The same error, of a statement that may have been meant to write: then a
     /// refusal to write says nothing of the database.
-    pub(super) fn from_user_sql(self) -> DbError {
+    pub(super) fn into_user_error(self) -> DbError {
         match self {
             DbError::Unavailable(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25006") => {
                 DbError::ReadOnly(sqlx::Error::Database(error))

@@ -140,7 +140,7 @@ impl Session {
     /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
     /// It may write where `logged`.
     pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
-        let result = self.run_raw(raw, logged, None).await.map_err(DbError::from_user_sql);
+        let result = self.run_raw(raw, logged, None).await.map_err(DbError::into_user_error);
         self.raw_failed |= result.is_err();
         result
     }
@@ -150,7 +150,7 @@ impl Session {
     pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
         let reset_prepared = self.reset_prepared;
-        let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::from_user_sql);
+        let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::into_user_error);
         if result.as_ref().is_err_and(|error| !error.connection_lost()) {
             // What was to follow in the same message was not run.
             (self.raw_failed, self.reset_prepared) = (true, reset_prepared);
