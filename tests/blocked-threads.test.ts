@@ -92,7 +92,7 @@ describe('a function that keeps its thread', () => {
   });
 
   it('is replaced when a call was given up there, and what was queued there is answered', async () => {
-    const convoy = await open({ limits: { queryMs: 3_000, stuckMs: 500 } });
+    const convoy = await open({ limits: { queryMs: 3_000, workerUnresponsiveMs: 500 } });
     const before = await convoy.query(where, {});
     const stuck = convoy.query(makeQueryRef<None, null>('loop'), {}).catch((error: { code: string }) => error);
     // Given to the thread that hangs, before anybody could know.
@@ -119,7 +119,7 @@ describe('a function that keeps its thread', () => {
   it('is left alone where a debugger may have stopped it', async () => {
     inspector.open(0);
     closing.push(async () => inspector.close());
-    const convoy = await open({ limits: { queryMs: 1_500, stuckMs: 200 } });
+    const convoy = await open({ limits: { queryMs: 1_500, workerUnresponsiveMs: 200 } });
     await expect(convoy.query(makeQueryRef<None, null>('loop'), {})).rejects.toMatchObject({ code: 'TIMEOUT' });
     await untilSaid(/It is left alone, since the process is open to debuggers/);
     expect(errors()).not.toMatch(/takes/);
@@ -357,7 +357,7 @@ it('a program whose errors go to a full disk is not ended by what is said of a w
 });
 
 describe('where functions run in the thread that opened it', () => {
-  const limits = JSON.stringify({ queryMs: 1_000, stuckMs: 1_000 });
+  const limits = JSON.stringify({ queryMs: 1_000, workerUnresponsiveMs: 1_000 });
 
   // The control: what the tests above show to be mended by workers is seen here, and told.
   it.each(['values', 'no workers'])('(%s) one that loops holds up all others; health and log say so', async (how) => {

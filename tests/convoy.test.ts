@@ -112,7 +112,7 @@ describe('calls', () => {
   });
 
   test('a mutation over its limit of writes stores nothing, however its inserts traveled', async () => {
-    const { client, convoy, psql } = await served({ limits: { documentsWritten: 10 } });
+    const { client, convoy, psql } = await served({ limits: { maxDocumentsWritten: 10 } });
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     for (const [before, after, reads] of [
       [11, 0, false],

@@ -34,7 +34,7 @@ async function served() {
     }),
     all: query({ handler: async (ctx) => (await ctx.db.query('bags').collect()).map(({ value }) => value) }),
   };
-  const limits = { documentsRead: 1_000_000, documentsWritten: 1_000_000, mutationMs: 60_000, queryMs: 60_000 };
+  const limits = { maxDocumentsRead: 1_000_000, maxDocumentsWritten: 1_000_000, mutationMs: 60_000, queryMs: 60_000 };
   const app = await serveImprovised({ schema: schema as never, functions: { values }, limits });
   open.push(app);
   return {

@@ -200,7 +200,7 @@ describe('a worker that ends', () => {
 });
 
 describe('a worker that does not answer', () => {
-  const limits = { queryMs: 1_000, stuckMs: 500 };
+  const limits = { queryMs: 1_000, workerUnresponsiveMs: 500 };
 
   it('holds nobody up, and is replaced', async () => {
     await open({ limits });

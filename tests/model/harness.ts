@@ -37,7 +37,7 @@ export async function openHarness({ databaseUrl, seed, rules }: HarnessOptions):
       read: query({ handler: (ctx) => work(ctx.db) }),
     },
   };
-  const limits = { documentsRead: 10_000_000, documentsWritten: 1_000_000, mutationMs: 120_000, queryMs: 60_000 };
+  const limits = { maxDocumentsRead: 10_000_000, maxDocumentsWritten: 1_000_000, mutationMs: 120_000, queryMs: 60_000 };
   const convoy = await createConvoy({ schema, functions, databaseUrl, createDatabase: true, limits });
   let model = new ModelTable({ ...DOCUMENTED, ...rules }, await storeForeign(databaseUrl, new Random(seed)));
   let batch = 0;

@@ -14,7 +14,7 @@ console.error = () => {};
 
 function open() {
   const program = new URL('./workers.mjs', import.meta.url);
-  const limits = { queryMs: 300, stuckMs: 100 };
+  const limits = { queryMs: 300, workerUnresponsiveMs: 100 };
   return createConvoy({ program, workers: 3, databaseUrl, createDatabase: true, limits });
 }
 

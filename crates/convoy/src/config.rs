@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::mistakes::Mistakes;
@@ -34,7 +35,7 @@ pub struct Config {
     #[serde(default = "default_base_path", deserialize_with = "with_one_slash_before")]
     pub base_path: String,
     /// Published limits.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     pub limits: Limits,
     /// Mistakes to make on purpose; none outside of tests.
     #[cfg_attr(feature = "mistakes", serde(default))]
@@ -70,9 +71,9 @@ pub struct Limits {
     pub retries: u32,
     /// Milliseconds a worker may give no sign of life once a call was given up
     /// there for its time limit; then it is replaced.
-    pub stuck_ms: u64,
+    pub worker_unresponsive_ms: u64,
     /// Calls that may wait for the host at once (`UNAVAILABLE`).
-    pub waiting_calls: usize,
+    pub max_pending_calls: usize,
     /// Live streams of this process (`UNAVAILABLE`).
     pub streams: usize,
     /// Live streams of one client address (`RATE_LIMITED`). Counts only where
@@ -82,14 +83,14 @@ pub struct Limits {
     pub queries_per_stream: usize,
     /// Milliseconds after which the context of a live stream is made again,
     /// though nothing it has read has changed.
-    pub context_ms: u64,
+    pub context_refresh_ms: u64,
     /// Milliseconds for which an answer is kept that nobody watches any more, for
     /// those who come back.
     pub linger_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
-    pub documents_read: usize,
+    pub max_documents_read: usize,
     /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
-    pub documents_written: usize,
+    pub max_documents_written: usize,
     /// Milliseconds between comments on a quiet stream.
     pub heartbeat_ms: u64,
     /// Milliseconds for a client to send a body.
@@ -97,14 +98,34 @@ pub struct Limits {
     /// Milliseconds for a client to send its headers.
     pub header_ms: u64,
     /// Milliseconds for which a client may take nothing of what it is sent.
-    pub stall_ms: u64,
+    pub slow_reader_ms: u64,
     /// Milliseconds between two readings of the change log while anything is live.
     pub poll_ms: u64,
     /// Milliseconds after which live queries over tables that no trigger of ours
     /// watches are asked again.
-    pub poll_every_ms: u64,
+    pub untracked_poll_ms: u64,
     /// Milliseconds between two looks at whether the triggers are still there.
-    pub triggers_ms: u64,
+    pub trigger_check_ms: u64,
+}
+
+/// What limits were called before, and what they are called now.
+const RENAMED: [(&str, &str); 8] = [
+    ("stuckMs", "workerUnresponsiveMs"),
+    ("contextMs", "contextRefreshMs"),
+    ("triggersMs", "triggerCheckMs"),
+    ("pollEveryMs", "untrackedPollMs"),
+    ("stallMs", "slowReaderMs"),
+    ("waitingCalls", "maxPendingCalls"),
+    ("documentsRead", "maxDocumentsRead"),
+    ("documentsWritten", "maxDocumentsWritten"),
+];
+
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    let given = serde_json::Map::deserialize(deserializer)?;
+    if let Some((before, now)) = RENAMED.into_iter().find(|(before, _)| given.contains_key(*before)) {
+        return Err(D::Error::custom(format!("`limits.{before}` is called `limits.{now}` now")));
+    }
+    Limits::deserialize(serde_json::Value::Object(given)).map_err(D::Error::custom)
 }
 
 impl Default for Limits {
@@ -116,22 +137,22 @@ impl Default for Limits {
             mutation_ms: 15_000,
             action_ms: 600_000,
             retries: 4,
-            stuck_ms: 5_000,
-            waiting_calls: 1_024,
+            worker_unresponsive_ms: 5_000,
+            max_pending_calls: 1_024,
             streams: 20_000,
             streams_per_address: 64,
             queries_per_stream: 256,
-            context_ms: 60_000,
+            context_refresh_ms: 60_000,
             linger_ms: 10_000,
-            documents_read: 32_000,
-            documents_written: 16_000,
+            max_documents_read: 32_000,
+            max_documents_written: 16_000,
             heartbeat_ms: 15_000,
             body_ms: 30_000,
             header_ms: 10_000,
-            stall_ms: 60_000,
+            slow_reader_ms: 60_000,
             poll_ms: 100,
-            poll_every_ms: 5_000,
-            triggers_ms: 15_000,
+            untracked_poll_ms: 5_000,
+            trigger_check_ms: 15_000,
         }
     }
 }
@@ -149,7 +170,7 @@ impl Limits {
 
     /// How long a worker may owe a sign of life.
     pub fn stuck_time(&self) -> Duration {
-        Duration::from_millis(self.stuck_ms)
+        Duration::from_millis(self.worker_unresponsive_ms)
     }
 
     /// How long one action may take.
@@ -198,5 +219,14 @@ mod tests {
         assert!(
             parse(r#"{"databaseUrl":"","limits":{"querySeconds":1}}"#).expect_err("refused").contains("querySeconds")
         );
+    }
+
+    #[test]
+    fn a_limit_by_its_old_name_is_refused_with_the_new_one() {
+        for (before, now) in RENAMED {
+            let refused = parse(&format!(r#"{{"databaseUrl":"","limits":{{"{before}":1}}}}"#)).expect_err("refused");
+            assert!(refused.contains(before) && refused.contains(now), "{refused}");
+            assert!(parse(&format!(r#"{{"databaseUrl":"","limits":{{"{now}":1}}}}"#)).is_ok());
+        }
     }
 }

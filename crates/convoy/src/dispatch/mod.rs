@@ -230,7 +230,7 @@ impl Dispatcher {
     fn enter(&self) -> Result<Running<'_>, Failure> {
         let before = self.inner.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(&self.inner.running);
-        if before >= self.inner.limits.waiting_calls {
+        if before >= self.inner.limits.max_pending_calls {
             return Err(overloaded(before));
         }
         self.inner.handler_runs.fetch_add(1, Ordering::Relaxed);

@@ -56,7 +56,7 @@ async fn one_at_a_time(scope: CallScope) -> Result<Answer, Failure> {
     let (dispatcher, request) = (scope.dispatcher.clone(), scope.request.clone());
     let _turn = match &request.key {
         Some(key) => {
-            let most = dispatcher.inner.limits.waiting_calls;
+            let most = dispatcher.inner.limits.max_pending_calls;
             Some(dispatcher.inner.keys.turn(&request.function, key, most, scope.deadline).await?)
         }
         None => None,

@@ -85,7 +85,7 @@ impl Dispatcher {
             // Only what is read in one snapshot stays true.
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
-            let budget = Budget::new(self.inner.limits.documents_read, 0);
+            let budget = Budget::new(self.inner.limits.max_documents_read, 0);
             let mut executor = Executor::new(self.inner.node, budget, tx_cache).mistaken(&self.inner.mistakes);
             let mut metadata = None;
             let stop = match self.run_query(&scope, &mut executor, &mut metadata).await {

@@ -40,7 +40,7 @@ impl CallScope {
         let limits = &self.dispatcher.inner.limits;
         Executor::new(
             self.dispatcher.inner.node,
-            Budget::new(limits.documents_read, limits.documents_written),
+            Budget::new(limits.max_documents_read, limits.max_documents_written),
             tx_cache,
         )
     }

@@ -67,8 +67,8 @@ impl Tables {
             schema,
             now: parts.look_now.clone(),
             live: parts.watched.clone(),
-            poll_every: Duration::from_millis(config.limits.poll_every_ms.max(1)),
-            look_every: Duration::from_millis(config.limits.triggers_ms.max(1)),
+            poll_every: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
+            look_every: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
             mistakes: config.mistakes.clone(),
         }
     }
@@ -215,15 +215,15 @@ fn say(table: &Table, before: Option<Watched>, now: Watched) {
         Watched::ByTriggers if before.is_none() => {}
         Watched::ByTriggers => tracing::info!("table {name} is watched by its triggers again"),
         Watched::NotOurs => tracing::info!(
-            "table {name} is unmanaged: what others write to it is seen at intervals (limits.pollEveryMs), not at once"
+            "table {name} is unmanaged: what others write to it is seen at intervals (limits.untrackedPollMs), not at once"
         ),
         Watched::TriggerMissing => tracing::warn!(
             "table {name} lacks a trigger of Convoy's, or has it disabled: what others write to it is seen at intervals \
-             (limits.pollEveryMs) until it is back; loading the code again creates it"
+             (limits.untrackedPollMs) until it is back; loading the code again creates it"
         ),
         Watched::Divided => tracing::warn!(
             "table {name} has partitions or children, which can be written without its triggers: what others write to it is \
-             seen at intervals (limits.pollEveryMs)"
+             seen at intervals (limits.untrackedPollMs)"
         ),
         Watched::Absent => tracing::warn!("table {name} does not exist in the database"),
     }

@@ -124,7 +124,8 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
         tracing::debug!(cause = %error, "TCP_NODELAY could not be set");
     }
     let limits = &engine.config().limits;
-    let (header_time, stall_time) = (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.stall_ms));
+    let (header_time, stall_time) =
+        (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
     let service = service_fn(move |request| {
         let (engine, tasks) = (engine.clone(), tasks.clone());
         // In a box of its own, which goes when the answer begins: a connection that

@@ -223,7 +223,7 @@ impl Live {
     }
 
     fn recheck(&self) -> Duration {
-        Duration::from_millis(self.limits.context_ms)
+        Duration::from_millis(self.limits.context_refresh_ms)
     }
 }
 

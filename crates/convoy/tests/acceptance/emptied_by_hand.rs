@@ -88,7 +88,7 @@ async fn a_failing_call_recreates_what_was_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_dropped_is_missed_though_the_log_is_there() {
     let db = TestDb::new().await;
-    let app = serve(&db, json!({ "limits": { "triggersMs": 20 } })).await;
+    let app = serve(&db, json!({ "limits": { "triggerCheckMs": 20 } })).await;
     let mut psql = db.psql().await;
     psql.run("drop table _convoy.lane_0; drop function _convoy.log_truncate() cascade; drop trigger _convoy_thinned on _convoy.changes").await;
     let there = "select (to_regclass('_convoy.lane_0') is not null)::text || count(*)
@@ -149,7 +149,7 @@ async fn only_answers_that_are_still_needed_are_missed() {
 
 /// Nothing is looked for unless something is missed.
 async fn quiet(db: &TestDb) -> App {
-    serve(db, json!({ "limits": { "triggersMs": 600_000 } })).await
+    serve(db, json!({ "limits": { "triggerCheckMs": 600_000 } })).await
 }
 
 /// Whether a stream comes to show a message that was written in the same transaction

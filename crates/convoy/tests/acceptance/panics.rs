@@ -313,7 +313,7 @@ async fn watch(app: &App, name: &str) -> Reader<Answer> {
 async fn serve(db: &TestDb, mistakes: &[&str]) -> App {
     let create = "create table if not exists audit (id uuid primary key default gen_random_uuid(), data jsonb)";
     db.psql().await.run(create).await;
-    let limits = json!({ "heartbeatMs": 100, "pollEveryMs": 50, "triggersMs": 1_000, "mutationMs": 1_500 });
+    let limits = json!({ "heartbeatMs": 100, "untrackedPollMs": 50, "triggerCheckMs": 1_000, "mutationMs": 1_500 });
     let mut tables = tables();
     let mut audit = table("audit", &[]);
     audit["managed"] = json!(false);

@@ -236,7 +236,7 @@ async fn a_function_that_never_ends_is_given_up_and_its_connection_comes_back() 
 async fn more_calls_than_may_wait_are_turned_away() {
     let db = TestDb::new().await;
     let functions = Functions::new().query("stuck", |_, _| std::future::pending());
-    let limits = json!({ "limits": { "waitingCalls": 2, "queryMs": 2000 } });
+    let limits = json!({ "limits": { "maxPendingCalls": 2, "queryMs": 2000 } });
     let app = db.app_with(limits, crate::shared::tables(), functions).await;
     let stuck: Vec<_> = (0..2)
         .map(|_| {

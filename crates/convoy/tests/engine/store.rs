@@ -240,7 +240,7 @@ async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_f
 async fn reading_more_than_a_call_may_is_refused_without_reading_it_all() {
     let db = TestDb::new().await;
     let app = db
-        .app_with(json!({ "limits": { "documentsRead": 10 } }), crate::shared::tables(), crate::shared::functions())
+        .app_with(json!({ "limits": { "maxDocumentsRead": 10 } }), crate::shared::tables(), crate::shared::functions())
         .await;
     let mut psql = db.psql().await;
     let fill =
@@ -283,7 +283,7 @@ async fn a_mutation_that_writes_more_than_it_may_writes_nothing() {
         });
     let mut tables = crate::shared::tables();
     tables.as_array_mut().expect("a list").push(convoy_testkit::table("others", &[]));
-    let app = db.app_with(json!({ "limits": { "documentsWritten": 10 } }), tables, functions).await;
+    let app = db.app_with(json!({ "limits": { "maxDocumentsWritten": 10 } }), tables, functions).await;
     let client = app.client();
     for (name, first, second) in [("held", 11, 0), ("held", 6, 5), ("sent", 11, 0), ("sent", 6, 5)] {
         let reply = client.mutate(name, json!({ "first": first, "second": second })).await;

@@ -29,7 +29,7 @@ fn with_raw() -> Functions {
 }
 
 async fn app(db: &TestDb) -> App {
-    let limits = json!({ "limits": { "pollEveryMs": 50, "triggersMs": 50 } });
+    let limits = json!({ "limits": { "untrackedPollMs": 50, "triggerCheckMs": 50 } });
     db.app_with(limits, tables(), with_raw()).await
 }
 
@@ -95,7 +95,7 @@ async fn a_table_of_the_users_own_is_live_by_asking_again_and_our_writes_count_a
     db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
     let mut audit = table("audit", &[]);
     audit["managed"] = json!(false);
-    let limits = json!({ "limits": { "pollEveryMs": 50 } });
+    let limits = json!({ "limits": { "untrackedPollMs": 50 } });
     let app = db.app_with(limits, json!([audit]), with_raw()).await;
     let mut all = app.client().watch("audit.all", json!({})).await;
     assert_eq!(all.next().await, json!([]));
@@ -140,7 +140,7 @@ async fn a_table_found_through_another_search_path_is_live_by_asking_again() {
         ctx.op(op(&input["first"][0], &input["first"][1])).await?;
         Ok(ctx.op(op(&input["sql"], &json!([]))).await?[0]["n"].clone())
     });
-    let limits = json!({ "limits": { "pollEveryMs": 50 } });
+    let limits = json!({ "limits": { "untrackedPollMs": 50 } });
     let app = db.app_with(limits, tables(), functions).await;
     let sql = "select count(*)::int as n from messages";
     for first in [by_value, by_text] {
@@ -198,7 +198,8 @@ async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String>
 async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_everything() {
     let db = TestDb::new().await;
     // Asked again and again, nothing would ever come to rest.
-    let app = db.app_with(json!({ "limits": { "pollEveryMs": 600_000, "lingerMs": 0 } }), tables(), with_raw()).await;
+    let app =
+        db.app_with(json!({ "limits": { "untrackedPollMs": 600_000, "lingerMs": 0 } }), tables(), with_raw()).await;
     db.psql()
         .await
         .run(
@@ -315,7 +316,7 @@ async fn no_reading_of_the_log_vouches_for_a_table_that_is_not_in_it() {
     db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
     let mut audit = table("audit", &[]);
     audit["managed"] = json!(false);
-    let limits = json!({ "limits": { "pollEveryMs": 600_000 } });
+    let limits = json!({ "limits": { "untrackedPollMs": 600_000 } });
     let app = db.app_with(limits, json!([audit]), with_raw()).await;
     let mut all = app.client().watch("audit.all", json!({})).await;
     assert_eq!(all.next().await, json!([]));

@@ -34,16 +34,16 @@ export interface ConvoyLimits {
   /** The largest result, in bytes (16 MiB); `PAYLOAD_TOO_LARGE`. */
   readonly resultBytes?: number;
   /** Documents one call may read (32,000); `PAYLOAD_TOO_LARGE`. */
-  readonly documentsRead?: number;
+  readonly maxDocumentsRead?: number;
   /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
-  readonly documentsWritten?: number;
+  readonly maxDocumentsWritten?: number;
   /**
    * How long a worker may not answer once a call took too long there, in milliseconds (5,000); it is then replaced. Where
    * functions run in a thread that cannot be, `/api/health` answers 503 after as long without a sign of life.
    */
-  readonly stuckMs?: number;
+  readonly workerUnresponsiveMs?: number;
   /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
-  readonly waitingCalls?: number;
+  readonly maxPendingCalls?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
   /** Live streams of one client address (64), where `trustProxy` says what that is; `RATE_LIMITED`. */
@@ -51,15 +51,15 @@ export interface ConvoyLimits {
   /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
   readonly queriesPerStream?: number;
   /** After how long the context of a live stream is made again whatever happens, in milliseconds (60,000). */
-  readonly contextMs?: number;
+  readonly contextRefreshMs?: number;
   /** How long an answer is kept that nobody watches any more, in milliseconds (10,000). */
   readonly lingerMs?: number;
   /** How long a client may take nothing of what it is sent, in milliseconds (60,000). */
-  readonly stallMs?: number;
+  readonly slowReaderMs?: number;
   /** Between two looks at a table that no trigger of Convoy's watches, in milliseconds (5,000). */
-  readonly pollEveryMs?: number;
+  readonly untrackedPollMs?: number;
   /** Between two looks at the triggers, in milliseconds (15,000). */
-  readonly triggersMs?: number;
+  readonly triggerCheckMs?: number;
   /** How long a client may take to send its headers, in milliseconds (10,000). */
   readonly headerMs?: number;
   /** How long a client may take to send its body, in milliseconds (30,000). */

@@ -40,7 +40,7 @@ struct Optimistic<'a> {
 /// Runs it once.
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let limits = &scope.dispatcher.inner.limits;
-    let budget = Budget::new(limits.documents_read, limits.documents_written);
+    let budget = Budget::new(limits.max_documents_read, limits.max_documents_written);
     let mut strategy = Optimistic { scope, buffer: WriteBuffer::default(), budget, readings: 0 };
     let mut call = Call::start(scope);
     let ended = match drive(&mut call, scope, &mut strategy).await {

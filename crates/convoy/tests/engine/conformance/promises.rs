@@ -198,7 +198,7 @@ async fn savepoint(strategy: Strategy) -> Option<&'static str> {
 }
 
 async fn budget(strategy: Strategy) -> Option<&'static str> {
-    let limits = json!({ "limits": { "documentsWritten": 3 } });
+    let limits = json!({ "limits": { "maxDocumentsWritten": 3 } });
     let served = Served::with(strategy, limits, "").await.warmed().await;
     let inserts = |count: i64| Value::Array((0..count).map(|n| json!({ "insert": n })).collect());
     served.run(&served.app.client(), inserts(3)).await.data();
