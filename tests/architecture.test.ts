@@ -87,8 +87,10 @@ describe('a breach is seen', () => {
   });
 });
 
-describe('the map in ARCHITECTURE.md', async () => {
-  const map = await readFile(join(root, 'ARCHITECTURE.md'), 'utf8');
+describe('the map in ARCHITECTURE.md and docs/internals', async () => {
+  const pages = await filesBelow('docs/internals');
+  const texts = await Promise.all(['ARCHITECTURE.md', ...pages].map((page) => readFile(join(root, page), 'utf8')));
+  const map = texts.join('\n');
   const named = new Set(Array.from(map.matchAll(/`([\w./-]+\.(?:rs|tsx?|mjs))`/g), ([, name]) => name as string));
 
   test('names only files that exist', async () => {

@@ -30,6 +30,8 @@ const settings = {
   max_wal_size: '16GB',
   checkpoint_timeout: '1h',
   shared_buffers: '512MB',
+  // Ten servers may be connected at once.
+  max_connections: '400',
 };
 
 export class Database {
