@@ -107,7 +107,7 @@ pub enum ChangeSource {
     Function(Arc<str>),
     /// Someone else: another process, `psql`, a trigger.
     Outside,
-    /// Nobody in particular: the log was lost, a table is looked at in turn.
+    /// No writer: the log was lost, or an untracked table is due for a check.
     Resync,
 }
 
@@ -145,7 +145,7 @@ pub trait ChangeSink: CommitReader {
     fn watched(&self, tables: HashSet<Arc<str>>);
 
     /// The tables that live queries have read, by their names in Postgres; and
-    /// whether some have read nobody knows what.
+    /// whether some have read tables that are not known.
     fn tables_read(&self) -> TablesRead;
 }
 

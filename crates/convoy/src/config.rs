@@ -84,7 +84,7 @@ pub struct Limits {
     /// Milliseconds after which the context of a live stream is made again,
     /// though nothing it has read has changed.
     pub context_refresh_ms: u64,
-    /// Milliseconds for which an answer is kept that nobody watches any more, for
+    /// Milliseconds for which a result without subscribers is retained, for
     /// those who come back.
     pub linger_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).

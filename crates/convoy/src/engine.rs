@@ -346,7 +346,7 @@ async fn note_silence(program: &ArcSwapOption<Program>, health: &Health, limit: 
     }
 }
 
-/// Removes the kept answers of keyed mutations that nobody will ask for again.
+/// Removes the kept answers of keyed mutations after their retention.
 async fn forget_old_answers(postgres: &Postgres, stop: &CancellationToken) {
     loop {
         tokio::select! {

@@ -4,7 +4,7 @@
 //! [`dispatch`], whose operations [`db`] turns into statements made by [`sql`]
 //! and run by [`postgres`]. What was committed, by us or by anyone, arrives
 //! through [`feed`] as [`change`]s, from which [`live`] finds the queries to run
-//! again and hands their new results to whoever watches them.
+//! again and sends their new results to their subscribers.
 //!
 //! The engine never learns what a function is written in: [`FunctionHost`] is
 //! the seam where its host stands. [`Engine`] puts the parts together.

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_double_says_the_same_is_no_loss() {
+    fn numbers_a_double_represents_exactly_are_not_lossy() {
         for text in
             ["0", "-0", "0.1", "1.50", "1764300000000.123000", "9007199254740992", "1e21", "100000000000000000000000"]
         {

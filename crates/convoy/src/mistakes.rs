@@ -37,7 +37,7 @@ pub enum Mistake {
     ContextUnwatched,
     /// Everyone who is sent away is told to come back after the same time.
     NoJitter,
-    /// A result serves everyone with the same input, whoever asks.
+    /// A result serves everyone with the same input, regardless of the caller.
     ShareRegardless,
     /// Whether a result depends on who asks is decided by its first run.
     ShareByFirstRun,

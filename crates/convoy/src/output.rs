@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_arrives_in_order() {
+    fn lines_are_written_in_order() {
         let stream = Stream::default();
         let output = Output::to(stream.clone());
         (0..100).for_each(|n| output.write(&format!("line {n}\n")));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_takes_nothing_holds_up_nobody_and_what_was_dropped_is_counted() {
+    fn a_blocked_stream_blocks_no_writer_and_dropped_lines_are_counted() {
         let stream = Stream::default();
         stream.set(|held| held.shut = true);
         let output = Output::to(stream.clone());

@@ -89,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_end_of_the_range_can_be_told_and_understood() {
+    fn both_ends_of_the_time_range_round_trip() {
         assert_eq!(Time::INFINITY.to_ms(), "8640000000000000");
         assert_eq!(Time::MINUS_INFINITY.to_ms(), "-8640000000000000");
         assert_eq!(Time::of_ms(8.64e15), Time::INFINITY);

@@ -256,7 +256,7 @@ impl Executor {
         if ops.is_empty() {
             return Ok(());
         }
-        // They were counted as they were made, by whoever made them.
+        // They were counted when they were buffered.
         let (left, dirty) = (std::mem::replace(&mut self.budget, Budget::counted()), self.dirty);
         let mut answers = String::new();
         let ran = self.run(access, &ops, &mut answers).await;

@@ -159,7 +159,7 @@ impl Executor {
         let before = self.reads.everything;
         match &raw.tables {
             Some(tables) => tables.iter().for_each(|table| self.reads.table(table)),
-            // As long as nobody knows: also if it fails, or is not waited for.
+            // Until that is known; also if it fails, or is not waited for.
             None => self.reads.everything = true,
         }
         let ran = access.raw(raw, look).await;
@@ -171,7 +171,7 @@ impl Executor {
         }
         let rows = match ran {
             Ok(RawRows { rows, .. }) => rows,
-            // It has left nothing behind, so it is nobody else's failure.
+            // It has left nothing behind, so only this operation fails.
             Err(error) if raw.read_only && !error.connection_lost() && !matches!(error, DbError::Retry(_)) => {
                 push_failure(out, &error.to_failure("raw"));
                 return Ok(());

@@ -20,7 +20,7 @@ pub struct ReadSet {
     pub ranges: Vec<TableRead>,
     /// Whole tables, by their names in Postgres.
     pub tables: HashSet<Arc<str>>,
-    /// Nobody knows what: any change may matter.
+    /// It is unknown what was read: any change may matter.
     pub everything: bool,
     /// The answer depends on the time: it is to be asked for again after this.
     pub refresh: Option<Duration>,

@@ -113,9 +113,9 @@ pub(super) fn spoken(ms: u64) -> String {
 /// was committed. A function that ends its host does so each time.
 pub(super) const LOST_HOSTS: u32 = 2;
 
-/// The host has gone away, and the call cannot be run again, or not once more.
+/// The worker has exited, and the call cannot be run again, or not once more.
 pub(super) fn host_gone() -> Failure {
-    Failure::new(Code::Unavailable, "what ran the function went away; try again shortly")
+    Failure::new(Code::Unavailable, "the worker running this function exited; try again shortly")
 }
 
 /// The host broke the protocol: a defect of ours, not of the user's.

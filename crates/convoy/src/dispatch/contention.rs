@@ -225,7 +225,7 @@ mod tests {
             assert_eq!(heat.hot_key(&transfer, &input(hot), false), None);
             heat.record_conflict(&transfer, &input(hot), &read_write_set(hot));
         }
-        // Whoever keeps losing need not wait that long.
+        // A call with several conflicts need not wait that long.
         heat.record_conflict(&transfer, &input(cold), &read_write_set(cold));
         assert_eq!(heat.hot_key(&transfer, &input(cold), false), None);
         assert!(heat.hot_key(&transfer, &input(cold), true).is_some());

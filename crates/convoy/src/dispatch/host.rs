@@ -28,7 +28,7 @@ pub trait FunctionHost: Send + Sync + 'static {
     /// Asks for a sign of life: answered once everything asked before has at
     /// least begun. One that cannot get stuck may answer at once.
     fn ping(&self, answered: oneshot::Sender<()>) {
-        // Whoever asked may have stopped waiting.
+        // The receiver may have stopped waiting.
         answered.send(()).unwrap_or_default();
     }
 
@@ -154,7 +154,7 @@ pub struct CallMetadata {
     /// A query's result grows old by itself after so many milliseconds.
     pub refresh_ms: Option<u64>,
     /// What of its caller a query looked at; of a context alone, all there is.
-    /// Absent where that is not known, and then nobody shares the result, or where
+    /// Absent where that is not known, and then the result is not shared, or where
     /// the program has no context. A key that cannot be compared stands for a
     /// function it has called that opts out of sharing.
     pub seen: Option<Seen>,
@@ -204,7 +204,7 @@ impl CallLink {
         (CallLink { sender, at_end: None }, receiver)
     }
 
-    /// Whether nobody waits for the call any more.
+    /// Whether the call was given up or has ended.
     pub(super) fn is_over(&self) -> bool {
         self.sender.is_closed()
     }

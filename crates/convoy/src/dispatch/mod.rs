@@ -220,7 +220,7 @@ impl Dispatcher {
     }
 
     /// Waits until every mutation has ended. Later ones are still run, but
-    /// nobody waits for them.
+    /// this does not wait for them.
     pub async fn drain(&self) {
         self.inner.mutations.close();
         self.inner.mutations.wait().await;

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_of_another_kind_is_told_with_its_kind() {
+    fn unknown_name_of_another_kind_names_that_kind() {
         let list = function("messages.send");
         insta::assert_snapshot!(
             explained(FunctionKind::Query, "messages.send", Some(&list), std::iter::empty()),

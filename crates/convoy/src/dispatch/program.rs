@@ -197,7 +197,7 @@ impl Program {
     }
 
     /// The function someone on the network asks for. Unknown, internal and
-    /// wrong-kind names are answered alike, so that nobody can probe for them; in
+    /// wrong-kind names are answered alike, so that names cannot be probed; in
     /// development they are told apart.
     pub fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
@@ -218,7 +218,7 @@ impl Program {
 pub(super) mod tests {
     use super::*;
 
-    /// A mutation that nobody runs.
+    /// A mutation for tests that run no function.
     pub fn function(name: &str) -> Function {
         Function {
             name: name.into(),

@@ -33,7 +33,7 @@ use crate::supervise::Part;
 
 /// How often the log is read while nothing is live, only to keep it short.
 const IDLE: Duration = Duration::from_secs(30);
-/// Log rows older than this are nobody's news any more.
+/// Log rows older than this have been read by every process.
 const KEEP: Duration = Duration::from_secs(300);
 /// How often old rows are removed.
 const TRIM: Duration = Duration::from_secs(60);
@@ -175,7 +175,7 @@ impl Log {
     async fn read(&self, cursor: &Cursor) -> Result<Reading, DbError> {
         let (doubt, untold) = (self.in_doubt.any(), self.in_doubt.lost());
         let Snapshot { xmin, xmax, xip } = &cursor.position.snapshot;
-        // Nobody signs with nil, so leaving out its rows leaves out none.
+        // No process has the nil id, so leaving out its rows leaves out none.
         let unread = if doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, unread)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;

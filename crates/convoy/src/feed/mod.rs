@@ -92,7 +92,7 @@ impl Feed {
             async move { log.run(cursor, stop).await }
         });
         // What a session that is lent LISTENs for, whoever has it next would hear.
-        // So we hear nobody there, and not whether anybody hears us.
+        // So no notifications arrive there, and it is not known whether ours arrive.
         if parts.postgres.sessions == Sessions::Ours {
             let nodes = Arc::new(Mutex::new(PeerTable::new(parts.node)));
             let beat = Arc::new(Notify::new());

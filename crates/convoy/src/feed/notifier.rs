@@ -32,7 +32,7 @@ const MOST_PAYLOADS: usize = 8;
 /// How often Postgres is asked how full its queue is.
 const GAUGE: Duration = Duration::from_secs(15);
 /// From how full a queue on nothing is added to it, and from where on again, in
-/// per cent. A full one makes every commit fail that notifies, whoever's it is.
+/// per cent. A full queue makes every commit fail that notifies, also those of other programs.
 const TOO_FULL: i64 = 50;
 const EMPTIED: i64 = 25;
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_in_the_log() {
+    fn oversized_changes_are_left_to_the_log() {
         let json = serde_json::json!({ "text": "x".repeat(MOST_BYTES) }).to_string();
         let new = Some(RowKeys {
             id: Uuid::nil(),

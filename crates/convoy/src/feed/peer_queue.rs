@@ -41,7 +41,7 @@ impl PendingNotifications {
 }
 
 impl PeerQueue {
-    /// Says whether anyone wants to hear; while nobody does, nothing is kept.
+    /// Sets whether a peer listens; while none does, nothing is kept.
     pub fn want(&self, wanted: bool) {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_for_nobody() {
+    fn without_listening_peers_the_queue_stays_empty() {
         let queue = PeerQueue::default();
         put(&queue, changes(1));
         assert!(queue.take().pending.is_empty());
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_leaves_the_word_to_read_the_log() {
+    fn an_unsent_notification_leaves_a_request_to_read_the_log() {
         let queue = PeerQueue::default();
         queue.want(true);
         put(&queue, changes(1));

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_left_out_means_read_the_log_and_what_came_counts_all_the_same() {
+    fn a_gap_in_sequence_numbers_causes_a_log_read_and_keeps_the_payload() {
         let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
         assert!(hear(&mut nodes, from(OTHER, 4, Payload::None), now).read_log, "whatever came before is not known");
         let next = hear(&mut nodes, from(OTHER, 5, changed()), now);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_told_is_missed() {
+    fn an_unreported_change_is_detected() {
         let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
         hear(&mut nodes, from(OTHER, 4, Payload::None), now);
         drop(nodes.hear(from(OTHER, 5, changed()), now));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_misses_two_beats_is_forgotten() {
+    fn peer_is_dropped_after_two_missed_heartbeats() {
         let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
         hear(&mut nodes, from(OTHER, 0, Payload::None), now);
         assert!(nodes.others_listen());

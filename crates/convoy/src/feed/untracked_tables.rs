@@ -3,7 +3,7 @@
 //! A table is *watched* if every write to it is logged by our triggers, and that
 //! is looked at again and again, since anyone may drop or disable them. Any other
 //! table that a live query has read, the user's own or one that `raw` reads, counts
-//! as changed at intervals; and so do those tables that nobody knows the names of.
+//! as changed at intervals; and so do tables whose names are not known.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl Tables {
                 continue;
             }
             say(table, before, now);
-            // What was written in between, nobody has logged. At the first look,
+            // Writes made in between were not logged. At the first look,
             // nothing is known to have gone unlogged.
             if before.is_some() || known.restarted {
                 changed.push(whole(table.key.clone()));

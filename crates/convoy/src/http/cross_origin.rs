@@ -233,7 +233,7 @@ mod tests {
     };
 
     #[test]
-    fn a_proxy_that_changes_host_is_no_obstacle_where_the_browser_says_same_origin() {
+    fn sec_fetch_site_same_origin_passes_behind_a_proxy_that_rewrites_host() {
         let behind = Case { host: "127.0.0.1:3000", ..PAGE };
         assert!(judged(Case { site: Some("same-origin"), ..behind }).is_ok());
         let refused = judged(behind).expect_err("nothing tells it from another site").message;

@@ -19,7 +19,7 @@ use crate::live::SessionId;
 /// Bytes all headers of a request may have together.
 pub const MOST_HEADERS: usize = 64 << 10;
 
-/// Headers that mean one thing. Whoever stands before us may have looked at the
+/// Headers that mean one thing. A proxy in front may have looked at the
 /// other one of two, so a request with two is refused.
 const READ_ONCE: [&str; 12] = [
     "authorization",
@@ -123,7 +123,7 @@ pub fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
     Box::new(move |token| {
         let Some(token) = token else { return caller(&head, address, false) };
         let mut bringing = head.clone();
-        // A token that fits into no header is one that nobody knows.
+        // A token that fits into no header is treated as unknown.
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static("Bearer"));
         bringing.headers.insert(AUTHORIZATION, value);
         caller(&bringing, address, false)

@@ -157,7 +157,7 @@ type Request = hyper::Request<Incoming>;
 async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks: &TaskTracker) -> HttpAnswer {
     let (head, mut body) = request.into_parts();
     let grant = Grant::of(&head.headers, engine.config());
-    // Whoever waits to be asked for the body has not sent it.
+    // A client that waits for 100 Continue has not sent the body.
     let waits = head.headers.contains_key(EXPECT);
     let handling = handle(engine, head, &mut body, Asker { peer, grant: &grant, tasks });
     let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_almost_ours_says_how_functions_are_called() {
+    fn a_wrong_api_path_explains_how_to_call_functions() {
         for uri in ["/api/querry/messages.list", "/api/query/messages/list", "/api/messages.list"] {
             let refused = Route::parse(&Method::POST, &uri.parse().expect("a URI"), "/api");
             let Err(RouteError::Refused(failure)) = refused else { panic!("{uri} is taken for {refused:?}") };

@@ -37,7 +37,7 @@ pub fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
     let Some(key) = key else {
         return Err(Failure {
             status: Some(StatusCode::UPGRADE_REQUIRED.as_u16()),
-            ..Failure::new(Code::InvalidArgs, "this path speaks WebSocket (version 13) and nothing else")
+            ..Failure::new(Code::InvalidArgs, "this endpoint requires a WebSocket upgrade (version 13)")
         });
     };
     let accepted = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
@@ -104,7 +104,7 @@ impl Socket {
         let said = match tokio::time::timeout(patience, self.text()).await {
             Ok(said) => said?,
             Err(_elapsed) => {
-                let failure = Failure::new(Code::Timeout, "the first message took too long to come");
+                let failure = Failure::new(Code::Timeout, "no opening message arrived in time");
                 return self.refuse(failure, CloseCode::Policy).await;
             }
         };

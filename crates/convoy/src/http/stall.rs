@@ -80,7 +80,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test(start_paused = true)]
-    async fn who_reads_slowly_is_waited_for_and_who_does_not_read_is_given_up() {
+    async fn slow_readers_are_waited_for_and_stalled_ones_are_closed() {
         let limit = Duration::from_secs(60);
         let (near, mut far) = tokio::io::duplex(8);
         let mut near = Stalling::new(near, limit);

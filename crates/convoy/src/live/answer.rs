@@ -196,13 +196,13 @@ pub mod tests {
     }
 
     #[test]
-    fn what_is_not_json_becomes_an_error() {
+    fn invalid_json_is_an_error() {
         let answer = answer(Ok("undefined"));
         assert!(answer.failure().is_some() && written(&answer).starts_with(r#","ts":7"#));
     }
 
     #[test]
-    fn the_difference_goes_only_to_who_holds_what_it_starts_from() {
+    fn a_delta_is_sent_only_to_holders_of_its_base() {
         let rows = format!(r#"{{"id":"a","text":"{0}"}},{{"id":"b","text":"{0}"}}"#, "a row ".repeat(30));
         let made = |ts, position: &str| Made { ts, position: position.into() };
         let before = Answer::new("a.b", Ok(format!("[{rows}]").into()), made(7, "p.1"), None);

@@ -99,7 +99,7 @@ fn asked_in(open: Open<'_>) -> Result<Hello, Failure> {
     let Open { protocol, queries, token, position, .. } = open;
     if protocol != PROTOCOL {
         let message =
-            format!("this server speaks protocol {PROTOCOL} of live queries, not {protocol}; load the page anew");
+            format!("this server speaks protocol {PROTOCOL} of live queries, not {protocol}; reload the page");
         return Err(Failure::new(Code::InvalidArgs, message));
     }
     Ok(Hello { queries: queries.into_iter().map(asked).collect(), token, position })
@@ -125,7 +125,7 @@ fn must_be(wanted: &str, kind: Option<&str>) -> Result<(), Failure> {
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
     serde_json::from_str(text)
-        .map_err(|error| Failure::new(Code::InvalidArgs, format!("this says nothing about live queries: {error}")))
+        .map_err(|error| Failure::new(Code::InvalidArgs, format!("malformed live-query message: {error}")))
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused() {
+    fn foreign_cursors_are_refused() {
         for text in
             ["", "[]", "{}", r#"{"protocol":2,"queries":[]}"#, r#"{"protocol":1,"queries":[{"id":-1,"name":"a"}]}"#]
         {

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_has_no_difference() {
+    fn only_lists_have_deltas() {
         let text = |value: Value| value.to_string().into_bytes();
         let long = "x".repeat(300);
         assert!(between(1, &text(json!({ "a": 1 })), &text(json!({ "a": long }))).is_none());

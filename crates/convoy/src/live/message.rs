@@ -69,7 +69,7 @@ pub fn retry_ms(mistakes: &Mistakes) -> u32 {
     if mistakes.has(Mistake::NoJitter) { 1_000 } else { rand::random_range(500..2_000) }
 }
 
-/// Names a session; nobody can guess another's.
+/// The id of a session; it cannot be guessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(u128);
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_spelled_as_the_protocol_says() {
+    fn messages_serialize_as_the_protocol_specifies() {
         let ok = Arc::new(answer(Ok("[1]")));
         let hash = spelled(ok.hash());
         let of = |held| Message::Answer { id: 9, answer: ok.clone(), held };

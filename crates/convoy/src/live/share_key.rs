@@ -1,7 +1,7 @@
 //! Who may share a result: those whose contexts say the same of everything the
 //! run has looked at.
 //!
-//! Invariant: where anything looked at cannot be compared, nobody shares.
+//! Invariant: if any observed value cannot be compared, the result is not shared.
 
 use crate::dispatch::Seen;
 
@@ -13,7 +13,7 @@ const ABSENT: &str = "undefined";
 pub enum Share {
     /// Everyone whose context says just this.
     With(Seen),
-    /// Nobody.
+    /// No other caller.
     Nobody,
 }
 
@@ -23,7 +23,7 @@ impl Share {
         Share::With(Seen::new())
     }
 
-    /// After a run that has looked at this, or at nobody knows what.
+    /// After a run that has observed this, or something unknown.
     pub fn after(seen: Option<Seen>) -> Share {
         match seen {
             Some(seen) if seen.values().all(Option::is_some) => Share::With(seen),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_equal_in_what_was_looked_at_shares() {
+    fn callers_equal_in_the_observed_context_share() {
         let share = Share::after(Some(seen(&[("role", Some("\"admin\""))])));
         assert!(share.admits(&seen(&[("role", Some("\"admin\"")), ("user", Some("1"))])));
         assert!(!share.admits(&seen(&[("role", Some("\"guest\""))])));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_is_shared_with_nobody() {
+    fn incomparable_context_values_are_never_shared() {
         assert_eq!(Share::after(Some(seen(&[("tags", None)]))), Share::Nobody);
         assert_eq!(Share::after(None), Share::Nobody);
         assert!(!Share::Nobody.admits(&seen(&[])));

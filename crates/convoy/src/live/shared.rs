@@ -30,7 +30,7 @@ pub struct SharedRegistry {
 }
 
 impl SharedRegistry {
-    /// No live queries; results nobody reads are kept for `linger`.
+    /// No live queries; results without subscribers are retained for `linger`.
     pub fn new(linger: Duration, dev: bool, pending: Arc<PendingCommits>, mistakes: Mistakes) -> SharedRegistry {
         SharedRegistry {
             registry: Mutex::new(Registry::new(linger, dev, mistakes)),

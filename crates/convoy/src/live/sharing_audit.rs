@@ -1,6 +1,6 @@
 //! In development, looks whether results that were shared were rightly shared: now
 //! and then a result is made again for another of those who were served it. That
-//! the two differ means that the function depends on something nobody sees, such as
+//! the two differ means that the function depends on something that is not tracked, such as
 //! what a module keeps from call to call, and shows one caller what is another's.
 
 use std::sync::Arc;

@@ -161,7 +161,7 @@ impl Live {
         let (known, _reads) = known(self.dispatcher.query(program, &request).await);
         let known = known?;
         if known.expires.is_some_and(|expires| expires <= Instant::now()) {
-            return Err(Failure::new(Code::Unauthorized, "what said who you are has expired; bring a new token"));
+            return Err(Failure::new(Code::Unauthorized, "the credentials have expired; send a new token"));
         }
         Ok(known)
     }

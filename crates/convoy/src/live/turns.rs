@@ -2,7 +2,7 @@
 //!
 //! There are fewer than connections, so that a burst of re-runs does not starve calls.
 //! No caller has all of them, and a run that takes long gives its place to others, so
-//! that one whose runs take for ever holds up nobody else. It still counts as one of
+//! that a caller whose runs never end delays no other caller. It still counts as one of
 //! its caller's.
 
 use std::collections::HashMap;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_run_in_nobodys_name_needs_only_a_place_among_all() {
+    async fn a_run_without_a_caller_counts_only_against_the_total() {
         let turns = Turns::new(1, false);
         let turn = turns.take(None).await.expect("a place");
         assert!(turns.take(None).now_or_never().is_none());

@@ -99,7 +99,7 @@ pub struct Raw {
     pub text: String,
     /// The values, in Postgres' text form.
     pub values: Vec<Option<String>>,
-    /// The tables it reads, by their names in Postgres; `None` where nobody said.
+    /// The tables it reads, by their names in Postgres; `None` where they were not given.
     pub tables: Option<Vec<String>>,
     /// It must not write, though its transaction may: a query asks, inside a
     /// mutation.
@@ -108,7 +108,7 @@ pub struct Raw {
 
 impl Raw {
     /// Whether it may change in which schemas names are looked for, in the rest of its
-    /// transaction: of what is read there, nobody knows which tables it is.
+    /// transaction: the tables that it reads are not known.
     pub fn moves_names(&self) -> bool {
         const SETTING: &str = "search_path";
         let is_setting = |text: &[u8]| text.eq_ignore_ascii_case(SETTING.as_bytes());
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_values_that_do_not_fit_are_told_what_would() {
+    fn unknown_names_and_values_suggest_the_nearest() {
         let ops = parse(
             r#"[
             {"op":"get","table":"constructor","id":"x"},

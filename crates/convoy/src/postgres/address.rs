@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_url_is_said_without_its_password() {
+    fn url_errors_never_contain_the_password() {
         let said = |url: &str| address(url).expect_err("it is not usable").to_string();
         for (url, part) in [
             ("", "empty"),

@@ -1,4 +1,4 @@
-//! What keeps the engine from using its database, told to whoever runs the server:
+//! What keeps the engine from using its database, explained to the operator of the server:
 //! what happened, why, and the statement or setting that mends it.
 //!
 //! In: an error of connecting or of laying out. Out: a [`Fault`], which names host,

@@ -102,7 +102,7 @@ impl Postgres {
     }
 
     /// Runs one read-only statement by itself. A stale idle connection is
-    /// replaced and the statement tried again: reading twice harms nobody.
+    /// replaced and the statement tried again: reading twice is safe.
     pub async fn read(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.readers.acquire().await?;

@@ -19,7 +19,7 @@ const MOST: usize = 1_000;
 pub enum RawReads {
     /// These tables, with their schema where that is not ours.
     Tables(Arc<[Arc<str>]>),
-    /// Nobody knows.
+    /// Unknown: any table may be read.
     Everything,
 }
 
@@ -27,7 +27,7 @@ pub enum RawReads {
 pub struct RawRows {
     /// Each a JSON object.
     pub rows: Vec<String>,
-    /// What was read; [`RawReads::Everything`] where nobody asked.
+    /// What was read; [`RawReads::Everything`] where it was not looked up.
     pub reads: RawReads,
 }
 

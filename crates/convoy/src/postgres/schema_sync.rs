@@ -195,7 +195,7 @@ impl Postgres {
     }
 
     /// Waits for its turn to lay out, and keeps it as long as the session lasts.
-    /// Never within a statement: that would hold a snapshot, and whoever builds an
+    /// Never within a statement: that would hold a snapshot, and a process that builds an
     /// index meanwhile waits for all snapshots to end, with the lock in hand.
     async fn lock_layout(&self) -> Result<Session, DbError> {
         let mut session = self.connect().await?;
@@ -362,7 +362,7 @@ impl Builder<'_> {
                 built = &mut building => return built,
                 () = tokio::time::sleep(REPORT) => {}
             }
-            // Only of interest to whoever waits; the build goes on without.
+            // Only the progress is lost; the build continues.
             match self.postgres.read_within(REPORT, &layout::progress(self.table)).await {
                 Ok(rows) => {
                     if let Some(row) = rows.first() {

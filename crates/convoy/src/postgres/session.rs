@@ -88,7 +88,7 @@ impl Session {
         self.end_alone(rows).await
     }
 
-    /// Runs statements that cannot be prepared, or whose rows nobody reads.
+    /// Runs statements that cannot be prepared, or whose rows are not needed.
     pub async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
         self.connection.execute(sqlx::raw_sql(text)).await?;
         Ok(())

@@ -48,7 +48,7 @@ impl Setup {
             ("statement_timeout", most.clone()),
             ("idle_in_transaction_session_timeout", most),
             // Ours ask for what an index gives, so one plan is right for all values.
-            // Left to itself, Postgres plans anew wherever an array is bound, because
+            // Left to itself, Postgres plans again wherever an array is bound, because
             // it expects ten elements, and that costs more than the statement.
             ("plan_cache_mode", PLANNED_ONCE.to_owned()),
             // Numbers as they are, in the text that `raw` gives.

@@ -101,7 +101,7 @@ impl Transaction {
         let session = self.lease.enter();
         session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
         let rows = session.raw(raw, false).await;
-        // Also after an error, which then is that statement's and nobody else's.
+        // Also after an error, which then affects this statement only.
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
             session.execute("rollback to savepoint convoy_read_only").await?;
         }

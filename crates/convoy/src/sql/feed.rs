@@ -60,7 +60,7 @@ pub fn prepared() -> Statement {
     Statement::fixed("select transaction::text from pg_prepared_xacts where database = current_database()")
 }
 
-/// Makes the epoch row anew after a crash emptied the unlogged tables.
+/// Makes the epoch row again after a crash emptied the unlogged tables.
 pub fn renew_epoch() -> Statement {
     Statement::fixed("insert into _convoy.epoch default values on conflict do nothing")
 }

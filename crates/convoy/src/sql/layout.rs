@@ -19,7 +19,7 @@ pub fn begin_locking() -> Statement {
     Statement::fixed("begin isolation level read committed; set local idle_in_transaction_session_timeout = 0")
 }
 
-/// Takes the lock if nobody has it.
+/// Takes the lock if it is free.
 pub fn try_lock() -> Statement {
     Statement::fixed("select pg_try_advisory_xact_lock(hashtext('convoy.layout'))")
 }

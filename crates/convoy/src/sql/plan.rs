@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_names_its_tables_and_admits_what_it_does_not_know() {
+    fn a_plan_lists_its_tables_or_is_marked_unclear() {
         let read = |plan: Value| Plan::read(&json!([{ "Plan": plan }]).to_string(), "");
         let scan =
             |name: &str| json!({ "Node Type": "Seq Scan", "Schema": "public", "Relation Name": name, "Alias": "f(x)" });

@@ -10,7 +10,7 @@ pub fn history() -> Statement {
     )
 }
 
-/// `committed`, `aborted` or `in progress`; null if nobody knows any more.
+/// `committed`, `aborted` or `in progress`; null if Postgres no longer knows it.
 pub fn status(xid: &str) -> Statement {
     let mut sql = Statement::fixed("select coalesce(pg_xact_status(");
     sql.bind(Bind::Text(xid.to_owned())).push("::text::xid8), 'forgotten')");

@@ -112,14 +112,14 @@ async fn play(bad: Bad, mistakes: Value) -> Held {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_whose_runs_never_end_keeps_nobody_waiting_for_their_limit() {
+async fn a_caller_whose_runs_hang_delays_no_other_caller_to_the_limit() {
     let Held { longest, failures } = play(Bad::NeverEnds, json!([])).await;
     assert_eq!(failures, 0);
     assert!(longest < LIMIT, "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_whose_runs_end_their_host_keeps_nobody_from_an_answer() {
+async fn a_caller_whose_runs_end_the_worker_blocks_no_other_caller() {
     let Held { longest, failures } = play(Bad::EndsItsHost, json!([])).await;
     assert_eq!(failures, 0);
     assert!(longest < LIMIT, "{longest:?}");
@@ -164,7 +164,7 @@ async fn turn(bad: Bad, mistakes: Value) -> Held {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_whose_runs_turn_bad_keeps_nobody_from_the_next_answer() {
+async fn a_caller_whose_runs_start_to_hang_blocks_no_update() {
     for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
         let Held { longest, failures } = turn(bad, json!([])).await;
         assert_eq!(failures, 0);
@@ -212,7 +212,7 @@ async fn crowd_out(mistakes: Value) -> Option<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_with_many_queries_that_never_end_crowds_nobody_out() {
+async fn a_caller_with_many_hanging_queries_starves_no_other_caller() {
     let waited = crowd_out(json!([])).await;
     assert!(waited.is_some_and(|waited| waited < Duration::from_secs(1)), "{waited:?}");
 }

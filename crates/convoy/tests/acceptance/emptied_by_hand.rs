@@ -32,7 +32,7 @@ const DROPPED: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_in_the_log_is_seen_though_it_was_emptied() {
+async fn writes_logged_before_a_truncate_are_seen() {
     for emptied in EMPTIED {
         let db = TestDb::new().await;
         let app = quiet(&db).await;
@@ -52,7 +52,7 @@ async fn control_a_log_that_does_not_say_that_it_was_emptied_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_dropped_is_laid_out_again() {
+async fn dropped_convoy_objects_are_recreated() {
     for dropped in DROPPED {
         let db = TestDb::new().await;
         let app = quiet(&db).await;
@@ -86,7 +86,7 @@ async fn a_failing_call_recreates_what_was_dropped() {
 
 /// The log can still be read, so only the periodic check finds these.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_dropped_is_missed_though_the_log_is_there() {
+async fn dropped_log_rows_are_detected_while_the_log_exists() {
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "limits": { "triggerCheckMs": 20 } })).await;
     let mut psql = db.psql().await;

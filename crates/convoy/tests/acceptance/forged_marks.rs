@@ -38,7 +38,7 @@ fn functions_of_the_database() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_engine_sees_what_a_forged_mark_hides() {
+async fn every_engine_sees_writes_hidden_by_a_forged_mark() {
     for (name, sql) in forgeries() {
         for function in ["raw", "rawApart"] {
             assert_eq!(seen(json!([]), function, &sql).await, [true, true], "{name}, {function}");

@@ -37,7 +37,7 @@ async fn an_idle_stream_takes_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_hardly_read_neither_take_memory_nor_hold_others_up() {
+async fn slow_readers_use_no_memory_and_delay_no_other() {
     let Found { growth, slow, alone, beside } = write_beside_slow_readers(json!([])).await;
     assert!(growth <= slow * EACH_SLOW + UNCERTAIN, "the server has grown by {growth} bytes");
     assert!(beside <= alone * 10 + Duration::from_secs(1), "{beside:?} beside slow readers, {alone:?} without");

@@ -49,7 +49,7 @@ async fn every_way_of_writing_is_seen_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_touches_no_row_runs_nothing() {
+async fn a_write_that_changes_no_row_reruns_nothing() {
     let db = TestDb::new().await;
     let app = serve(&db, json!({})).await;
     let mut overview = app.client().watch("messages.overview", json!({})).await;
@@ -78,7 +78,7 @@ async fn what_touches_no_row_runs_nothing() {
 const ATTEMPTS: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_log_that_nobody_reads_is_found() {
+async fn control_an_unread_log_is_found() {
     // The log is also read whenever the listener connects, which on a busy machine may be just then.
     for _ in 0..ATTEMPTS {
         if !one_row_is_seen(json!(["noPoll"]), one_row("here", "news")).await {
@@ -90,7 +90,7 @@ async fn control_a_log_that_nobody_reads_is_found() {
 
 /// A stated limit: what is written with triggers switched off is nobody's news.
 #[tokio::test(flavor = "multi_thread")]
-async fn control_what_is_written_without_triggers_is_missed() {
+async fn control_writes_without_triggers_are_missed() {
     let quietly =
         format!("set session_replication_role = replica; {}; reset session_replication_role", one_row("here", "news"));
     assert!(!one_row_is_seen(json!([]), quietly).await, "somebody noticed");

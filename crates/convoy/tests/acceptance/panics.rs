@@ -121,7 +121,7 @@ async fn other_nodes_are_notified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_insert_lane_committed_is_told() {
+async fn a_panic_after_a_batched_insert_is_recovered() {
     for (mistakes, kept) in KEPT_AND_NOT {
         let world = World::open(mistakes).await;
         let hold = async {
@@ -140,7 +140,7 @@ async fn what_an_insert_lane_committed_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_serial_lane_committed_is_told() {
+async fn a_panic_after_a_queue_commit_is_recovered() {
     for (mistakes, kept) in KEPT_AND_NOT {
         let world = World::open(mistakes).await;
         let app = &world.app;

@@ -29,7 +29,7 @@ async fn control_registering_after_the_run_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_written_upon_the_first_frame_is_always_seen() {
+async fn a_write_after_the_first_frame_is_always_seen() {
     let db = TestDb::new().await;
     let app = serve(&db, json!({})).await;
     let rounds = scale(20, 400);

@@ -32,7 +32,7 @@ async fn control_an_end_that_is_not_looked_at_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_brings_a_new_token_goes_on_where_it_was() {
+async fn a_session_with_a_new_token_continues() {
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({}))).await;
     let sessions = scale(20, 200);

@@ -147,7 +147,7 @@ async fn a_statement_that_failed_and_was_undone_runs_again_in_its_transaction() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_serial_lane_goes_on_when_a_table_or_a_type_changes() {
+async fn a_serial_queue_survives_changed_tables_and_types() {
     let functions = crate::bank::functions().mutation("bank.bumpWithRaw", |ctx, input| async move {
         let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
         ctx.op(set(&input["id"], balance + 1)).await?;

@@ -51,7 +51,7 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_or_repeated_origin_is_refused_whatever_else_is_said() {
+async fn a_malformed_or_repeated_origin_is_always_refused() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let own = format!("origin: http://{}", app.address);

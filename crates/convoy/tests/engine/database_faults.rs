@@ -126,7 +126,7 @@ async fn each_missing_right_is_named_with_the_grant_that_gives_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_may_not_be_created_is_told_with_both_ways_to_have_it() {
+async fn a_missing_createdb_right_is_explained_with_both_remedies() {
     let role = Role::new("").await;
     let name = format!("convoy_test_{}", Uuid::now_v7().simple());
     let config = json!({ "databaseUrl": role.url(Some(&name)), "createDatabase": true });
@@ -142,7 +142,7 @@ async fn a_database_that_may_not_be_created_is_told_with_both_ways_to_have_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_or_database_that_only_reads_is_told_with_the_setting() {
+async fn a_read_only_role_or_database_is_explained_with_the_setting() {
     let role = Role::new("superuser").await;
     for sql in [
         "alter role $role set default_transaction_read_only = on",
@@ -164,7 +164,7 @@ async fn a_role_or_database_that_only_reads_is_told_with_the_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refused_connection_says_why_and_what_mends_it() {
+async fn each_refused_connection_is_explained_with_its_remedy() {
     let role = Role::new("").await;
     role.run("grant create on database \"$db\" to $role").await;
     let url = role.url(None);
@@ -241,7 +241,7 @@ async fn answering_tls(tls: &'static [u8], bytes: &'static [u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_starts_and_one_that_is_none_are_told_apart() {
+async fn a_starting_server_is_distinguished_from_a_foreign_one() {
     let starting = answering(b"E\0\0\0\x3bSFATAL\0VFATAL\0C57P03\0Mthe database system is starting\0\0").await;
     let failure = refused(&starting).await;
     assert_eq!(fault(&failure), ("starting".to_owned(), true), "{failure}");
@@ -269,7 +269,7 @@ async fn a_server_that_never_answers_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_failed_build_of_an_index_leaves_behind_is_removed() {
+async fn an_invalid_index_of_a_failed_build_is_dropped() {
     let db = TestDb::new().await;
     let config: Config = serde_json::from_value(json!({ "databaseUrl": db.url(), "poolSize": 2 })).expect("options");
     let engine = Engine::open(config).await.expect("the engine opens");

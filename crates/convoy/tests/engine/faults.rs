@@ -310,7 +310,7 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_happens_after_its_caller_was_told_it_may_not_is_still_seen() {
+async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
     let db = TestDb::new().await;
     let (cable, url) = cabled(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;

@@ -123,7 +123,7 @@ async fn an_action_is_not_run_again_for_only_it_knew_what_it_had_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_in_a_lane_go_on_when_one_of_them_has_lost_its_host() {
+async fn queued_calls_continue_when_one_loses_its_worker() {
     let db = TestDb::new().await;
     let mortal = bank::functions().on(Mortal::of(|given| given % 100 == 99));
     let app = db.app(bank::accounts(), mortal).await;

@@ -93,7 +93,7 @@ async fn send(app: &App, channel: &str, body: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_are_shared_as_far_as_they_depend_on_nobody() {
+async fn results_independent_of_the_context_are_shared() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     as_user(&app, "system").mutate("setRole", json!({ "name": "ann", "role": "admin" })).await.data();
@@ -150,7 +150,7 @@ async fn a_role_that_is_taken_away_is_taken_away_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_banned_hears_nothing_more_and_others_hear_nothing_of_that() {
+async fn a_rejected_session_gets_nothing_and_others_are_not_affected() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let mut ann = as_user(&app, "ann").live(json!([query(1, "all")])).await;

@@ -114,7 +114,7 @@ async fn a_page_in_the_middle_is_read_from_the_middle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_texts_are_taken_found_and_told_apart() {
+async fn long_texts_are_stored_found_and_distinguished() {
     let db = TestDb::new().await;
     let app = db.app(things(), functions()).await;
     let client = app.client();

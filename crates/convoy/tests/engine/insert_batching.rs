@@ -71,7 +71,7 @@ async fn one_that_postgres_refuses_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_was_told_its_time_is_up_was_not_written() {
+async fn a_withdrawn_insert_is_not_written() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "limits": { "mutationMs": 400 } }), tables(), functions()).await;
     let mut locker = db.psql().await;

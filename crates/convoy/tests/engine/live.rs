@@ -9,7 +9,7 @@ fn message(channel: &str, n: i64, body: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_wakes_only_those_watching_what_it_concerns() {
+async fn a_write_reruns_only_the_queries_it_concerns() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut home = app.client().watch("messages.list", json!({ "channel": "home" })).await;
@@ -33,7 +33,7 @@ async fn a_write_wakes_only_those_watching_what_it_concerns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_past_the_end_of_a_limited_list_wakes_nobody() {
+async fn a_row_past_the_limit_reruns_no_query() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     for n in 1..=20 {
@@ -51,7 +51,7 @@ async fn a_row_past_the_end_of_a_limited_list_wakes_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_hears_that_it_is_the_last_when_the_row_behind_it_goes() {
+async fn deleting_the_next_row_updates_is_done_of_a_live_page() {
     let db = TestDb::new().await;
     let paged = functions().query("messages.page", |ctx, input| async move {
         ctx.op(json!({
@@ -106,7 +106,7 @@ async fn one_run_serves_every_subscriber() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscribers_who_come_while_writers_write_end_at_the_truth() {
+async fn subscribers_that_join_during_writes_converge() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let writer = {
@@ -164,7 +164,7 @@ async fn new_code_reaches_open_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_context_nobody_gets_a_result_made_for_another() {
+async fn with_a_context_results_are_never_shared_wrongly() {
     let db = TestDb::new().await;
     let whoami = Functions::new().query("whoami", |ctx, _| async move {
         Ok(ctx.caller().expect("a caller")["headers"]["authorization"].clone())

@@ -28,7 +28,7 @@ async fn until_held(app: &App, mut position: String) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stream_keeps_current_is_answered_without_a_run() {
+async fn calls_of_live_queries_are_answered_from_the_result_cache() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut watch = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -51,7 +51,7 @@ async fn what_a_stream_keeps_current_is_answered_without_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_written_reads_what_they_wrote() {
+async fn a_client_reads_its_own_writes() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut watch = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -71,7 +71,7 @@ async fn who_has_written_reads_what_they_wrote() {
 /// One process writes, another reads: a position of the one means to the other
 /// that everything committed by now must be in the answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_elsewhere_is_read_here() {
+async fn writes_of_peers_are_seen() {
     let db = TestDb::new().await;
     let (here, there) = (chat(&db).await, chat(&db).await);
     let mut watch = here.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -93,7 +93,7 @@ async fn what_was_written_elsewhere_is_read_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_context_it_is_made_for_every_call_and_nobody_gets_anothers() {
+async fn a_context_is_made_per_call_and_never_mixed() {
     let db = TestDb::new().await;
     let functions = by_token().query("me", |ctx, _| async move { Ok(token_of(&ctx)) });
     let app = db.app(tables(), Functions::new()).await;

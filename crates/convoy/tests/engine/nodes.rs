@@ -71,7 +71,7 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_killed_between_commit_and_notification_costs_nobody_an_update() {
+async fn a_process_killed_between_commit_and_notification_loses_no_update() {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
     let (here, there) = (chat(&db).await, node(&db, json!({ "databaseUrl": url })).await);
@@ -111,7 +111,7 @@ async fn no_transaction_with_anything_else_in_it_ever_notifies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_alone_says_nothing_but_that_it_is_there() {
+async fn a_process_without_peers_sends_only_heartbeats() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut heard = db.eavesdropper().await;
@@ -130,7 +130,7 @@ async fn a_node_alone_says_nothing_but_that_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_into_a_notification_is_read_from_the_log() {
+async fn changes_too_large_for_a_notification_are_read_from_the_log() {
     let db = TestDb::new().await;
     let (here, there) = (node(&db, without_poll()).await, chat(&db).await);
     let long = "x".repeat(20_000);

@@ -81,7 +81,7 @@ async fn a_transaction_prepared_before_the_log_was_lost_is_seen_when_it_commits(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_prepared_before_a_node_came_is_seen_too() {
+async fn two_phase_transactions_prepared_before_start_are_seen() {
     let db = TestDb::new().await;
     chat(&db).await.engine.close().await;
     let mut psql = db.psql().await;
@@ -144,7 +144,7 @@ async fn our_own_writes_are_logged_once_and_not_read_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_users_triggers_write_inside_our_statements_is_seen() {
+async fn writes_by_user_triggers_inside_engine_statements_are_seen() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     db.psql()
@@ -250,7 +250,7 @@ async fn an_insert_by_hand_arrives_with_the_next_reading() {
 /// A column's default that counts in another table of the schema: no trigger calls it, so
 /// it runs as a part of the engine's own insert.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_default_of_a_column_writes_elsewhere_is_seen() {
+async fn writes_by_column_defaults_to_other_tables_are_seen() {
     let db = TestDb::new().await;
     let (app, other) = (chat(&db).await, chat(&db).await);
     let mut psql = db.psql().await;

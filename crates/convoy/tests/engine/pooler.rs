@@ -85,7 +85,7 @@ async fn everything_works_and_nothing_is_left_in_the_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn raw_statements_are_prepared_anew_and_forgotten_and_cannot_write_from_a_query() {
+async fn raw_statements_cannot_write_from_a_query_and_are_not_kept() {
     let db = TestDb::new().await;
     let (pooler, app) = pooled(&db, "").await;
     let client = app.client();

@@ -29,7 +29,7 @@ fn leak(statement: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_prepared_before_its_tables_changed_is_prepared_again() {
+async fn statements_are_prepared_again_after_their_tables_changed() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "poolSize": 2 }), tables(), with_raw()).await;
     let mut psql = db.psql().await;

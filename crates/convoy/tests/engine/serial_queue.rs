@@ -77,7 +77,7 @@ async fn books_balance(app: &App, accounts: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_over_one_document_move_into_a_lane_and_leave_it_again() {
+async fn calls_over_one_document_are_queued_while_it_is_hot() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 4).await;
     // Alone, nobody needs a lane.
@@ -109,7 +109,7 @@ async fn calls_over_one_document_move_into_a_lane_and_leave_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_lane_wrote_wakes_those_who_watch() {
+async fn writes_of_a_serial_queue_reach_live_queries() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 2).await;
     let mut total = app.client().watch("bank.total", json!({})).await;
@@ -125,7 +125,7 @@ async fn what_a_lane_wrote_wakes_those_who_watch() {
 /// Calls of a lane share a transaction, unless a function runs `raw`: what it sets holds
 /// for a transaction.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_raw_sets_in_a_lane_holds_for_one_call() {
+async fn settings_of_raw_in_a_serial_queue_hold_for_one_call() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 2).await;
     let bumps = 400;
@@ -148,7 +148,7 @@ async fn what_raw_sets_in_a_lane_holds_for_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_throws_after_it_has_written_leaves_nothing_and_costs_nobody_anything() {
+async fn a_queued_call_that_throws_after_writing_leaves_nothing() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 2).await;
     let traffic = Traffic::over(&app, &ids, 8);
@@ -267,7 +267,7 @@ const SMALL_NUMBERS: &str = "
     for each row when ((new.data ->> 'number')::int >= 1000) execute function refuse()";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_or_stuck_function_is_put_out_and_blocks_nobody() {
+async fn a_slow_or_stuck_function_is_evicted_and_blocks_no_other_call() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 3).await;
     let traffic = Traffic::over(&app, &ids, 8);
@@ -314,7 +314,7 @@ async fn without_a_document_in_the_input_the_function_itself_is_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_function_drafts_is_what_another_that_fails_late_reads() {
+async fn buffered_writes_are_visible_to_functions_with_a_savepoint() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 1).await;
     let mut bumped = 0;
@@ -345,7 +345,7 @@ async fn what_one_function_drafts_is_what_another_that_fails_late_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_put_out_takes_no_news_of_others_with_it() {
+async fn a_call_evicted_from_a_queue_takes_no_state_of_others_along() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 25).await;
     let hot = &ids[0];
@@ -428,7 +428,7 @@ async fn two_nodes_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_whose_commit_was_not_answered_is_judged_by_what_happened() {
+async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
     let db = TestDb::new().await;
     let (direct, ids) = bank(&db, 2).await;
     let (wire, url) = Wire::before(&db.url()).await;

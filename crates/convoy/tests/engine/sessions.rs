@@ -16,7 +16,7 @@ fn list(id: u64, channel: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_stream_carries_all_queries_and_what_is_added_and_removed() {
+async fn one_stream_carries_all_queries_as_they_are_added_and_removed() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let client = app.client();
@@ -92,7 +92,7 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_session_and_what_is_not_ours_is_refused_with_its_status() {
+async fn invalid_upgrades_are_refused_with_their_status() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let client = app.client();
@@ -182,7 +182,7 @@ async fn a_mutation_of_the_session_has_settled_when_its_effects_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_is_told_what_is_the_same_without_a_run() {
+async fn a_returning_client_gets_unchanged_without_a_run() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     app.client().mutate("messages.send", message("a", 1, "there")).await.data();
@@ -206,7 +206,7 @@ async fn who_comes_back_is_told_what_is_the_same_without_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_code_runs_what_is_watched_and_a_new_kind_of_code_ends_the_streams() {
+async fn loading_code_reruns_live_queries_and_a_changed_context_ends_streams() {
     let db = TestDb::new().await;
     let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!([n])) });
     let app = db.app(tables(), version(1)).await;
@@ -223,7 +223,7 @@ async fn new_code_runs_what_is_watched_and_a_new_kind_of_code_ends_the_streams()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_are_counted_by_process_and_by_address_where_a_proxy_says_it() {
+async fn streams_are_limited_per_process_and_per_proxied_address() {
     let db = TestDb::new().await;
     let options = json!({ "trustProxy": true, "limits": { "streams": 4, "streamsPerAddress": 2 } });
     let app = db.app_with(options, tables(), crate::shared::functions()).await;

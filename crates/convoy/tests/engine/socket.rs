@@ -88,7 +88,7 @@ async fn a_web_socket_carries_the_same_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_ours_is_refused_and_the_stream_goes_on_where_it_can() {
+async fn malformed_messages_are_refused_and_the_stream_continues() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     for first in [json!("x"), json!({ "type": "open", "protocol": 9, "queries": [] }), json!({ "type": "change" })] {

@@ -6,7 +6,7 @@ use convoy_testkit::{Functions, TestDb, Thrown, within};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_inserted_comes_back_with_its_id_and_creation_time() {
+async fn an_inserted_document_has_its_id_and_creation_time() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let id =

@@ -73,7 +73,7 @@ async fn texts(app: &App) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_after_a_savepoint_can_be_undone_and_the_rest_stays() {
+async fn rollback_to_savepoint_keeps_earlier_writes() {
     let db = TestDb::new().await;
     let app = notes(&db).await;
     let mut list = app.client().watch("list", json!({})).await;
@@ -91,7 +91,7 @@ async fn what_comes_after_a_savepoint_can_be_undone_and_the_rest_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_in_the_database_is_healed_by_going_back_and_by_nothing_else() {
+async fn only_rollback_to_savepoint_recovers_from_a_database_error() {
     let db = TestDb::new().await;
     let app = notes(&db).await;
     let client = app.client();

@@ -111,7 +111,7 @@ async fn a_table_of_the_users_own_is_live_by_asking_again_and_our_writes_count_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_only_raw_knows_is_live_by_asking_again() {
+async fn a_table_read_only_by_raw_is_live_by_polling() {
     let db = TestDb::new().await;
     db.psql().await.run("create table plain (n int); create function hidden() returns bigint language sql volatile as 'select count(*) from plain'; create function opaque() returns bigint language plpgsql as 'begin return (select count(*) from plain); end'").await;
     let app = app(&db).await;
@@ -195,7 +195,7 @@ async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_everything() {
+async fn reads_of_raw_are_taken_from_its_plan_or_count_as_everything() {
     let db = TestDb::new().await;
     // Asked again and again, nothing would ever come to rest.
     let app =
@@ -292,7 +292,7 @@ async fn what_a_raw_statement_reads_is_found_out_and_where_it_cannot_be_it_is_ev
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_raw_query_wakes_for_what_it_reads_and_for_nothing_else() {
+async fn a_raw_query_reruns_only_for_tables_it_reads() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({}), tables(), with_raw()).await;
     let count = json!({ "sql": "select count(*)::int as n from messages", "values": [], "tables": null });
@@ -311,7 +311,7 @@ async fn a_raw_query_wakes_for_what_it_reads_and_for_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_reading_of_the_log_vouches_for_a_table_that_is_not_in_it() {
+async fn untracked_tables_are_never_answered_from_the_result_cache() {
     let db = TestDb::new().await;
     db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
     let mut audit = table("audit", &[]);

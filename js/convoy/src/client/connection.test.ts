@@ -42,7 +42,7 @@ describe('waiting', () => {
     expect(after(lost(0.25))).toMatchObject({ phase: 'waiting', delayMs: 125 });
   });
 
-  test('begins anew once a server has delivered, but not when it only accepted', () => {
+  test('begins again once a server has delivered, but not when it only accepted', () => {
     expect(after(lost(), elapsed, lost(), elapsed, ...OPEN, lost(1))).toMatchObject({ attempt: 1, delayMs: 500 });
     expect(after(lost(), elapsed, lost(), elapsed, accepted, lost(1))).toMatchObject({ attempt: 3, delayMs: 2000 });
   });
@@ -103,7 +103,7 @@ describe('resting', () => {
   });
 });
 
-test('a refresh connects anew, even from an open connection and while connecting', () => {
+test('a refresh connects again, even from an open connection and while connecting', () => {
   expect(after(...OPEN, { type: 'refresh' }).phase).toBe('connecting');
   const connecting = after();
   expect(step(connecting, { type: 'refresh' })).not.toBe(connecting);

@@ -9,10 +9,10 @@
  *                  waiting ◀───lost, ended───┘
  *
  *   waiting, refused, resting ──wake──▶ connecting
- *   connecting, open ──damaged──▶ connecting, anew; waiting where that happened last time too
+ *   connecting, open ──damaged──▶ connecting, again; waiting where that happened last time too
  *   connecting, open, waiting ──offline──▶ waiting, for long
  *   connecting, open, waiting ──rest──▶ resting
- *   any but idle, resting and closed ──refresh──▶ connecting, anew
+ *   any but idle, resting and closed ──refresh──▶ connecting, again
  *   any but closed ──leave──▶ idle
  *   any ──close──▶ closed, for good
  *
@@ -62,9 +62,9 @@ export type ConnectionEvent =
   | { readonly type: 'refused' }
   /** The wait is over. */
   | { readonly type: 'elapsed' }
-  /** Something is watched, someone is looking again, or asks anew. */
+  /** Something is watched, someone is looking again, or asks again. */
   | { readonly type: 'wake' }
-  /** Connect anew, even from an open connection; not where no one is looking. */
+  /** Connect again, even from an open connection; not where no one is looking. */
   | { readonly type: 'refresh' }
   | { readonly type: 'rest' }
   /** Nothing is watched any more. */

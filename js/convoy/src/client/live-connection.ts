@@ -274,7 +274,7 @@ export class LiveConnection {
 
   /** Begins again from what is certain. Somebody should look into it, so it is not passed over in silence. */
   #damaged(what: string): void {
-    console.warn(`Convoy: ${what}; connecting anew.`);
+    console.warn(`Convoy: ${what}; reconnecting.`);
     this.#take({ type: 'damaged', random: this.#options.random() });
   }
 

@@ -3,7 +3,7 @@
  * subscription, opened for the first and closed a moment after the last.
  *
  * The moment (`LINGER_MS`) is there because screens let go and take hold again in one breath: StrictMode, a changed
- * route, a list drawn anew.
+ * route, a list rendered again.
  */
 import { askOnce } from './once.js';
 import {
@@ -26,7 +26,7 @@ export interface LiveQuery<Data> {
   getSnapshot(): QuerySnapshot<Data>;
   /** Calls `listener` after each change, until the returned function is called. */
   subscribe(listener: () => void): () => void;
-  /** Asks anew; resolves with the next answer, or with `null` where it fails or no one listens. Never rejects. */
+  /** Asks again; resolves with the next answer, or with `null` where it fails or no one listens. Never rejects. */
   refetch(): Promise<Data | null>;
   /**
    * The snapshot may lack a change that this process has been told of: a mutation by another client of the same server

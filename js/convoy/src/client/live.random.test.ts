@@ -111,7 +111,7 @@ function act(below: Below, { server, watchers, watch }: World): void {
 }
 
 const sameAnswer = (a: unknown, b: unknown) => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-/** A page put together anew has its members in another order. */
+/** A page put together again has its members in another order. */
 const sorted = (answer: unknown) =>
   Array.isArray(answer) || answer === null ? answer : Object.entries(answer as object).sort();
 

@@ -1,6 +1,6 @@
 /**
  * A subscription that asks once and never again by itself: what a query that is not live stands on. `refresh` asks
- * anew; of several answers under way only the last question's counts.
+ * again; of several answers under way only the last question's counts.
  */
 import { errorFromPayload, isConvoyError } from '../values/errors.js';
 import { share } from './share.js';

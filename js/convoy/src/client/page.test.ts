@@ -91,7 +91,7 @@ test('a network that is back wakes no page that rests', async () => {
   await watch.until(({ connectionState }) => connectionState === 'open');
 });
 
-test('a page out of sight that asks anew is answered, and rests again', async () => {
+test('a page out of sight that asks again is answered, and rests again', async () => {
   const watch = watching(client, list, C);
   await server.nextSession();
   look('hidden');

@@ -15,7 +15,7 @@ import type { SubscribeRequest, SubscriptionSink } from './transport.js';
 
 /** A query somebody watches. */
 export interface WantedQuery extends SubscribeRequest {
-  /** Its number in the session; another one when it is asked anew. */
+  /** Its number in the session; another one when it is asked again. */
   readonly id: number;
   readonly sink: SubscriptionSink;
   /** The server cannot answer it for now, and will by itself. */
@@ -119,7 +119,7 @@ export class Session {
     return (query as Entry).closed;
   }
 
-  /** Asks for the whole result anew: a new number, and no hash. What the old number still brings is passed over. */
+  /** Asks for the whole result again: a new number, and no hash. What the old number still brings is passed over. */
   renew(query: WantedQuery): void {
     const entry = this.#wanted.get(query.id);
     if (!entry) return;

@@ -48,7 +48,7 @@ export interface SubscriptionSink {
 }
 
 export interface Subscription {
-  /** Asks for the whole result anew, at once, wherever the connection stands. */
+  /** Asks for the whole result again, at once, wherever the connection stands. */
   refresh(): void;
   /**
    * What was reported last may lack a change that this process has been told of, by whichever client. Without it,

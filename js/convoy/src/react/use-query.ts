@@ -46,7 +46,7 @@ interface QueryFacts<Data, Args> {
   /** `disabled` where nothing is asked, or asked only once. */
   readonly connectionState: QueryConnectionState;
   /**
-   * Asks anew and resolves with the answer, or with `null` where there is none; a failure shows in `error`, so this
+   * Asks again and resolves with the answer, or with `null` where there is none; a failure shows in `error`, so this
    * never rejects. Other arguments given here take the place of the hook's own, until those change; an event, as in
    * `onClick={refetch}`, is ignored.
    */

@@ -7,7 +7,7 @@ import { strippedKeys } from '../schema/index.js';
 import type { Call } from './call.js';
 import type { Program, Table } from './program.js';
 
-/** What was said already; code that is loaded anew may be warned of anew. */
+/** What was said already; code that is loaded again may be warned of again. */
 const SAID = new WeakMap<Program, Set<string>>();
 
 /** The warnings of one function, in one call. */

@@ -45,7 +45,7 @@ export class QueryWatch {
     return running.run({ watch: this, name }, handler);
   }
 
-  /** Other code is in place, of which everything may be said anew. */
+  /** Other code is in place, of which everything may be said again. */
   renew(): void {
     this.#told.clear();
   }

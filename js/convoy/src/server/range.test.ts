@@ -116,7 +116,7 @@ describe('a range', () => {
       /both an equality and a bound/,
     ],
     ['has two lower bounds', (q) => q.eq('channelId', CHANNEL).gt('likes', 1).gte('likes', 2), /two lower bounds/],
-    ['says a field twice', (q) => q.eq('channelId', CHANNEL).eq('channelId', CHANNEL), /said twice/],
+    ['gives a field twice', (q) => q.eq('channelId', CHANNEL).eq('channelId', CHANNEL), /given twice/],
     ['names another field', (q) => q.eq('author', 'x'), /has no field 'author'; its fields are channelId, likes, body/],
     ['compares with undefined', (q) => q.eq('channelId', undefined), /'channelId' is undefined/],
     ['compares with what JSON cannot carry', (q) => q.eq('channelId', 1n), /'channelId' is a bigint/],

@@ -60,7 +60,7 @@ class RangeRecorder {
 
   eq(field: string, value: unknown): this {
     this.#check(field, value);
-    if (this.#equal.has(field)) throw invalid(`${this.#place}: eq('${field}') is said twice`);
+    if (this.#equal.has(field)) throw invalid(`${this.#place}: eq('${field}') was given twice`);
     this.#equal.set(field, value);
     return this;
   }

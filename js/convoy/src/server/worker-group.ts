@@ -179,5 +179,5 @@ function endOf(ready: Promise<WorkerHandle>): Promise<string> {
 }
 
 function notTheSame(address: string): string {
-  return `${address} is not the same program each time it is imported. Has it changed? Then load it anew.`;
+  return `${address} is not the same program each time it is imported. Has it changed? Then reload it.`;
 }

@@ -56,7 +56,7 @@ pub(in crate::dispatch) struct Keyed {
 }
 
 impl Keyed {
-    /// `None` where there is no key, or nobody knows whose.
+    /// `None` where there is no key, or its caller is unknown.
     pub fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
         let CallScope { program, request, .. } = scope;
         let key = request.key.as_ref()?;
@@ -122,7 +122,7 @@ impl Drop for Turn<'_> {
         self.held = None;
         self.keys.waiting.fetch_sub(1, Ordering::Relaxed);
         let mut running = self.keys.running.lock();
-        // Whoever waits holds the gate too.
+        // Waiting calls hold a reference to the gate, too.
         if running.get(&self.name).is_some_and(|gate| Arc::strong_count(gate) == 1) {
             running.remove(&self.name);
         }

@@ -2,8 +2,7 @@
 //!
 //! Most of what an insert costs Postgres is its statement, not its row. So while
 //! one statement for a table is under way, later inserts into it wait, and the
-//! next statement takes them all. Nobody waits for company: an insert that finds
-//! its table idle is sent at once.
+//! next statement takes them all. An insert into an idle table is sent at once.
 //!
 //! Such mutations have read nothing, so running several as one transaction is the
 //! same as running them one after another, and each is still SERIALIZABLE. What
@@ -83,7 +82,11 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
-    if inner.inserts.push(QueuedInsert { id, insert, by, keep, deadline, answer }) {
+    let queued = QueuedInsert { id, insert, by, keep, deadline, answer };
+    if inner.mistakes.has(Mistake::NoInsertBatching) {
+        return write(&scope.dispatcher, &[queued]).await;
+    }
+    if inner.inserts.push(queued) {
         let (dispatcher, table) = (scope.dispatcher.clone(), table.physical.clone());
         inner.mutations.spawn(async move {
             // It goes on with those that wait; what it had in hand is in doubt.
@@ -101,8 +104,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
 
 /// Writes one table's inserts until none waits.
 async fn write_all(dispatcher: &Dispatcher, table: &str) {
-    let most = if dispatcher.inner.mistakes.has(Mistake::NoInsertBatching) { 0 } else { MAX_ROWS };
-    while let Some(mut batch) = dispatcher.inner.inserts.next(table, most) {
+    while let Some(mut batch) = dispatcher.inner.inserts.next(table) {
         match write(dispatcher, &batch).await {
             Ok(Commit::Committed) => give_all(batch, || Ok(Commit::Committed)),
             Ok(Commit::InDoubt(failure)) => give_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
@@ -167,9 +169,8 @@ impl InsertQueues {
         place.and_then(|place| queue.remove(place)).is_some()
     }
 
-    /// The next batch, of `most` rows at most or of one insert; the table becomes idle
-    /// when there is none.
-    fn next(&self, table: &str, most: usize) -> Option<Vec<QueuedInsert>> {
+    /// The next batch; the table becomes idle when there is none.
+    fn next(&self, table: &str) -> Option<Vec<QueuedInsert>> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(table)?;
         let Some(first) = queue.pop_front() else {
@@ -181,7 +182,7 @@ impl InsertQueues {
         // New code may describe the table differently: not in one statement.
         while let Some(next) = queue.pop_front_if(|next| {
             rows += next.insert.rows.len();
-            rows <= most && Arc::ptr_eq(&next.insert.table, &batch[0].insert.table)
+            rows <= MAX_ROWS && Arc::ptr_eq(&next.insert.table, &batch[0].insert.table)
         }) {
             batch.push(next);
         }

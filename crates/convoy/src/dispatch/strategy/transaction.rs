@@ -176,7 +176,7 @@ impl TransactionRun {
                 Ok(())
             }
             Err(error) if error.connection_lost() => Err(Stop::Broken(self.scope.explain(&error))),
-            // What was refused may be another's, who finds out by itself.
+            // The refused write may be another call's, which will fail by itself.
             Err(error) => Err(Stop::Conflict(error)),
         }
     }

@@ -131,8 +131,7 @@ impl Workers {
         self.relieve_silent();
     }
 
-    /// A host has gone. Whoever owned it has dropped, or drops, the links of its
-    /// calls.
+    /// A host has gone. Its owner has dropped, or drops, the links of its calls.
     pub fn leave(&self, id: WorkerId) {
         let (gone, functions) = self.pool.lock().remove(id);
         if !functions.is_empty() {

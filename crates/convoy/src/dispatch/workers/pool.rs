@@ -1,5 +1,5 @@
 //! Which hosts there are, what runs where, and what may run where. Pure but for
-//! the clock; whoever has the lock drops nothing in it that needs it again.
+//! the clock; no value is dropped under its lock whose drop needs the lock again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Runs again what has lost its host, one call after another: one of them may have
-//! ended it, and would end the next. So it meets nobody but itself.
+//! ended it, and would end the next. So it shares its worker with no other call.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -53,7 +53,7 @@ pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
             match place(&workers) {
                 Placement::At(worker) => break Some(worker),
                 Placement::Nowhere => break None,
-                // A permit is kept for whoever has not begun to wait.
+                // `notify_one` keeps a permit where no task waits yet.
                 Placement::NotYet => arrived.notified().await,
             }
         };

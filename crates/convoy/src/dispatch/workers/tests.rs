@@ -158,7 +158,7 @@ fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_goes_to_the_least_loaded_and_so_does_what_is_said_of_it() {
+async fn calls_go_to_the_least_loaded_worker_with_their_messages() {
     let it = workers(2);
     let _open: Vec<_> = (1..=4).map(|call| it.start(call)).collect();
     assert_eq!(it.started(), [vec![1, 3], vec![2, 4]]);
@@ -183,7 +183,7 @@ async fn one_that_has_to_be_somewhere_runs_there_and_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_goes_takes_its_calls_with_it_and_others_wait_for_the_next() {
+async fn a_lost_worker_loses_its_calls_and_others_wait_for_the_next() {
     let it = workers(1);
     let mut lost = it.start(1);
     it.workers.leave(WorkerId(0));
@@ -201,7 +201,7 @@ async fn one_that_goes_takes_its_calls_with_it_and_others_wait_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_workers_of_code_that_was_replaced() {
+async fn calls_do_not_wait_for_workers_of_replaced_code() {
     let it = workers(1);
     it.workers.leave(WorkerId(0));
     let mut before = it.start(1);
@@ -244,7 +244,7 @@ async fn one_that_gives_no_sign_after_a_call_was_given_up_is_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_kept_by_what_no_call_waits_for_is_stuck_in_the_end() {
+async fn a_worker_blocked_without_a_call_is_reported_stuck() {
     let mut it = workers(1);
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _unbegun = it.start(1);
@@ -302,7 +302,7 @@ async fn calls_that_have_lost_a_host_wait_for_one_as_long_as_one_may_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_none_answers_a_spare_is_asked_for_once_and_takes_what_was_not_begun() {
+async fn a_spare_is_requested_once_and_takes_calls_not_begun() {
     let mut it = workers(1);
     let _loop = it.start_function(1, "messages.loop");
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
@@ -350,7 +350,7 @@ async fn calls_that_a_silent_host_has_not_begun_go_to_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_kept_a_host_until_that_was_ended_is_not_run_again() {
+async fn a_function_whose_worker_was_ended_is_not_run_again() {
     let it = workers(2);
     let _loop = it.start_function(1, "messages.loop");
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
@@ -364,7 +364,7 @@ async fn what_kept_a_host_until_that_was_ended_is_not_run_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_owner_is_told_when_no_call_is_left_of_code_that_was_replaced() {
+async fn the_owner_is_notified_when_replaced_code_has_no_calls() {
     let mut it = workers(1);
     let _open = it.start(1);
     it.workers.retire();

@@ -56,7 +56,7 @@ impl Registry {
     fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &ChangeSource) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         if query.members.is_empty() && !query.is_gate() {
-            // Nobody watches: it is not worth a run.
+            // It has no subscribers, so it is not run.
             self.forget(id);
             return;
         }
@@ -167,7 +167,7 @@ impl Registry {
         }
     }
 
-    /// Forgets answers that nobody has come back for.
+    /// Drops results without subscribers after their retention.
     pub(super) fn sweep(&mut self, now: Instant) {
         while let Some((since, id)) = self.lingering.front().copied() {
             let full = self.lingering.len() > MOST_LINGERING;

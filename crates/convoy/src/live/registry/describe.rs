@@ -95,7 +95,7 @@ fn cause(change: Option<&Change>, by: &ChangeSource, reads: &ReadSet) -> String 
     let by = match by {
         ChangeSource::Function(name) => format!("written by {name}"),
         ChangeSource::Outside => "written by someone else".to_owned(),
-        ChangeSource::Resync => "nobody can say what changed".to_owned(),
+        ChangeSource::Resync => "changes were missed; every query runs".to_owned(),
     };
     let Some(change) = change else { return format!("anything may have changed, {by}") };
     let table = &change.table;

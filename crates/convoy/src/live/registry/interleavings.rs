@@ -216,7 +216,7 @@ fn in_every_order_of_steps_everyone_ends_at_the_truth() {
 }
 
 #[test]
-fn in_every_order_of_steps_callers_who_are_parted_end_at_the_truth() {
+fn in_every_interleaving_separated_callers_converge() {
     let callers = [Some(BAD), Some("ann"), Some("bob")];
     let (run, same) = (Mistakes::default(), [Some(BAD), Some("ann"), Some(BAD)]);
     let mistakes = run.clone();

@@ -47,7 +47,7 @@ use query_index::Variants;
 use recent_commits::History;
 use session::Session;
 
-/// How many answers that nobody watches any more are kept, for those who come back.
+/// How many results without subscribers are retained, for clients that return.
 const MOST_LINGERING: usize = 10_000;
 
 /// How old the feed's last word may be for answers from memory.
@@ -68,7 +68,7 @@ pub struct Registry {
     by_address: HashMap<IpAddr, usize>,
     /// Queries of all sessions.
     watching: usize,
-    /// How long answers are kept that nobody watches any more.
+    /// How long results without subscribers are retained.
     linger: Duration,
     /// Queries without members, the first that will be forgotten in front.
     lingering: VecDeque<(Instant, QueryId)>,
@@ -178,7 +178,7 @@ pub struct Counts {
 }
 
 impl Registry {
-    /// An empty one, which keeps answers that nobody watches any more for so long;
+    /// An empty one, which retains results without subscribers for so long;
     /// `explains`: causes are kept.
     pub fn new(linger: Duration, explains: bool, mistakes: Mistakes) -> Registry {
         Registry { linger, explains, mistakes, ..Registry::default() }
@@ -198,7 +198,7 @@ impl Registry {
         Some(fingerprint.map_or_else(|| runner.to_string().into(), Arc::from))
     }
 
-    /// A queued query's run begins now. `None`: nobody needs it any more.
+    /// A queued query's run begins now. `None`: it is not needed any more.
     pub fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
         let query = self.queries.get_mut(&id)?;
         if !matches!(query.phase, Phase::Queued) {
@@ -340,7 +340,7 @@ impl Registry {
         let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
         let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
         if query.members.is_empty() && !query.is_gate() {
-            // Whoever comes back must not be given that answer.
+            // A returning client must not get that result.
             self.forget(id);
             return false;
         }

@@ -17,7 +17,7 @@ pub struct QueryKey {
     pub input: Arc<str>,
 }
 
-/// The shared queries of all topics. Those nobody shares are not here.
+/// The shared queries by their keys. Queries that are not shared are not here.
 #[derive(Debug, Default)]
 pub struct Variants {
     topics: HashMap<QueryKey, Vec<Shape>>,

@@ -148,7 +148,7 @@ pub struct Session {
 pub struct Taken {
     /// In order, as one frame.
     pub messages: Vec<Message>,
-    /// When to ask again though nobody calls.
+    /// When to call `take` again without a wake-up.
     pub wake_at: Option<Instant>,
     /// These are the last.
     pub over: bool,

@@ -127,7 +127,7 @@ impl Registry {
         let made = made.and_then(|known| if ignored || holds(&known) { Ok(known) } else { Err(expired()) });
         match made {
             // What was read has changed meanwhile, or the token: not a word before it is
-            // known anew.
+            // known again.
             _ if again => {
                 if matches!(session.auth, AuthState::Open) {
                     session.auth = AuthState::Checking;
@@ -235,7 +235,7 @@ impl Registry {
                 }
                 let due = session.recheck.is_some_and(|recheck| recheck <= now);
                 if due {
-                    // Set anew when that has been done.
+                    // Set again when that has been done.
                     session.recheck = None;
                 }
                 let next = [session.known.expires, session.recheck].into_iter().flatten().min();
@@ -247,15 +247,15 @@ impl Registry {
         }
     }
 
-    /// Whether someone may speak for a session: whoever it was opened by.
+    /// Whether a caller may change a session: only the one that opened it.
     pub fn speaks_for(&self, id: SessionId, known: &Known) -> Result<(), Failure> {
         let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
         let session = self.sessions.get(&id).filter(|session| !session.over).ok_or_else(unknown)?;
-        // Sessions without a context belong to whoever knows their name.
+        // A session without a context may be changed by any client that knows its id.
         if session.caller.is_none() || session.known.fingerprint == known.fingerprint {
             return Ok(());
         }
-        Err(Failure::new(Code::Forbidden, "this session is somebody else's"))
+        Err(Failure::new(Code::Forbidden, "this session belongs to another caller"))
     }
 
     /// How many queries a session watches; nothing where there is none of this name.
@@ -270,5 +270,5 @@ impl Registry {
 }
 
 fn expired() -> Failure {
-    Failure::new(Code::Unauthorized, "what said who you are has expired; bring a new token")
+    Failure::new(Code::Unauthorized, "the credentials have expired; send a new token")
 }

@@ -133,7 +133,7 @@ fn seen_as(pairs: &[(&str, Option<&str>)]) -> Seen {
 }
 
 #[test]
-fn one_run_serves_all_who_ask_the_same() {
+fn one_run_serves_every_subscriber_of_a_query() {
     let mut world = World::new();
     let (a, b) = (world.open(None, &["{}"]), world.open(None, &["{}"]));
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -162,7 +162,7 @@ fn a_change_that_lands_while_a_run_is_under_way_makes_it_run_again() {
 }
 
 #[test]
-fn equal_answers_are_silent_and_what_changed_and_changed_back_too() {
+fn an_unchanged_result_sends_no_frame() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -183,7 +183,7 @@ fn equal_answers_are_silent_and_what_changed_and_changed_back_too() {
 }
 
 #[test]
-fn what_one_commit_has_changed_goes_in_one_frame_unless_it_takes_too_long() {
+fn results_of_one_commit_share_a_frame_within_a_time_limit() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2"]);
     let ids = world.queued();
@@ -227,7 +227,7 @@ fn a_mutation_has_settled_when_all_it_changed_was_sent() {
 }
 
 #[test]
-fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one() {
+fn clients_holding_a_result_get_unchanged_and_newer_ones_wait() {
     let mut world = World::new();
     let _other = world.open(None, &["{}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -259,7 +259,7 @@ fn who_holds_the_answer_is_told_so_and_who_has_seen_more_waits_for_a_newer_one()
 }
 
 #[test]
-fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
+fn a_result_without_subscribers_is_retained_until_it_may_have_changed() {
     let mut world = World::new();
     let (client, other) = (world.open(None, &["1"]), world.open(None, &["2"]));
     let ids = world.queued();
@@ -285,7 +285,7 @@ fn an_answer_nobody_watches_is_kept_for_a_while_until_it_may_have_changed() {
 }
 
 #[test]
-fn who_asks_for_nonsense_and_reads_nothing_is_sent_away() {
+fn a_client_with_unread_refusals_is_disconnected() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
     for _ in 0..5_000 {
@@ -312,7 +312,7 @@ fn more_changes_than_are_kept_count_as_a_hit() {
 }
 
 #[test]
-fn new_code_runs_everything_again_and_what_ran_under_the_old_code_is_stale() {
+fn loading_code_reruns_every_query_and_discards_old_runs() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -372,7 +372,7 @@ fn a_query_that_cannot_be_run_for_now_holds_no_others_up() {
 }
 
 #[test]
-fn what_is_live_says_why_it_ran() {
+fn live_queries_report_why_they_ran() {
     let mut world = World::new();
     let _client = world.open(None, &["{\"a\":1}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -390,7 +390,7 @@ fn what_is_live_says_why_it_ran() {
 }
 
 #[test]
-fn an_answer_that_grows_old_while_nobody_watches_is_not_kept() {
+fn an_expired_result_without_subscribers_is_dropped() {
     let mut world = World::new();
     let client = world.open(None, &["{}"]);
     let [id] = world.queued()[..] else { panic!("one query") };
@@ -420,7 +420,7 @@ fn a_run_that_something_else_has_made_since_is_not_asked_for_again() {
 }
 
 #[test]
-fn what_was_ready_and_went_does_not_shorten_the_wait_for_the_next_frame() {
+fn a_withdrawn_result_does_not_shorten_the_frame_delay() {
     let mut world = World::new();
     let client = world.open(None, &["1", "2", "3"]);
     let ids = world.queued();

@@ -23,7 +23,7 @@ const SESSIONS: usize = 4;
 const IN_A_SESSION: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_live_query_shows_what_fresh_sql_says() {
+async fn every_live_query_matches_fresh_sql() {
     let wrong = compare(scale(3, 20), scale(8, 50), json!([])).await;
     assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }

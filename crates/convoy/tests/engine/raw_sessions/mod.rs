@@ -348,7 +348,7 @@ async fn no_number_stays(db: &TestDb, app: &App) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_of_a_sequence_is_told_to_no_other_call() {
+async fn sequence_state_does_not_leak_to_other_calls() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
     no_number_stays(&db, &app).await;

@@ -16,7 +16,7 @@ async fn nothing_is_left_in_a_poolers_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_of_a_sequence_is_told_to_no_other_call_at_a_pooler() {
+async fn sequence_state_does_not_leak_to_other_calls_at_a_pooler() {
     let db = TestDb::new().await;
     let pooler = Pooler::before(&db, 2, "").await;
     let app =

@@ -81,7 +81,7 @@ describe('watching a project', { timeout: 30_000 }, () => {
     ['.env', 'after a while', 300],
     ['shared/names.ts', 'at once', 0],
     ['shared/names.ts', 'after a while', 300],
-  ])('sees %s, which is not in the folder, deleted and %s written anew', async (file, _when, pauseMs) => {
+  ])('sees %s, which is not in the folder, deleted and %s written again', async (file, _when, pauseMs) => {
     watcher.follow([path.join(project.root, file)]);
     await writeUntilSeen(file);
     for (const text of ['1', '2', '3']) {

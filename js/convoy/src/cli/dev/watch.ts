@@ -38,7 +38,7 @@ export async function watchProject(
   watcher.on('all', (_event, changed) => {
     const file = path.resolve(changed);
     if (!inFolder(file)) {
-      // What is watched by name is watched as the file that it was. Deleted and written anew, as editors, Git and
+      // What is watched by name is watched as the file that it was. Deleted and written again, as editors, Git and
       // `cp` do, it is another one, of which nothing would be heard.
       watcher.unwatch(file);
       watcher.add(file);

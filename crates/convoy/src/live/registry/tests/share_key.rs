@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn results_are_shared_by_those_who_are_equal_in_what_was_looked_at() {
+fn results_are_shared_by_callers_equal_in_the_observed_context() {
     let mut world = World::new();
     let roles = ["\"admin\"", "\"guest\"", "\"admin\""];
     let mut to_run = Vec::new();
@@ -28,7 +28,7 @@ fn results_are_shared_by_those_who_are_equal_in_what_was_looked_at() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_run_for_each() {
+fn queries_with_incomparable_context_run_per_caller() {
     let mut world = World::new();
     let mut to_run = Vec::new();
     let clients = ["a", "b"].map(|name| {
@@ -72,7 +72,7 @@ fn a_session_is_sent_nothing_while_its_context_is_in_doubt() {
 }
 
 #[test]
-fn a_run_made_for_who_a_session_was_is_not_for_who_it_is() {
+fn results_computed_under_an_old_context_are_discarded() {
     let mut world = World::new();
     let client = world.open(Some("ann"), &["{}"]);
     let [auth] = world.queued()[..] else { panic!("its auth") };
@@ -165,7 +165,7 @@ fn a_context_that_cannot_be_compared_may_be_another_each_time_it_is_made() {
 }
 
 #[test]
-fn a_refusal_of_the_token_before_bars_nobody() {
+fn rejection_of_an_old_token_does_not_affect_a_new_one() {
     let mut world = World::new();
     let client = world.open(Some("old"), &["{}"]);
     let [auth] = world.queued()[..] else { panic!("its auth") };
@@ -356,7 +356,7 @@ fn a_later_run_that_fails_or_takes_long_is_its_callers_alone_too() {
 }
 
 #[test]
-fn what_fails_for_one_caller_after_the_other_fails_for_all() {
+fn a_query_failing_for_several_callers_fails_for_all() {
     let mut world = World::new();
     let first = join(&mut world, "0");
     let [mut id] = world.queued()[..] else { panic!("one query") };
