@@ -265,6 +265,15 @@ describe('what is too large', () => {
     expect(await convoy.query(where, {})).toBeGreaterThan(0);
   });
 
+  it.each(['getter', 'toJSON', 'proxy'])('by a %s that gives more each time ends no process', async (how) => {
+    const convoy = await open({ resourceLimits });
+    const grows = convoy.query(makeQueryRef<object, unknown>('grows'), { how, bytes: 300 << 20 });
+    const ended = await grows.catch((error: { code: string }) => error.code);
+    // What is sent is what it gave once.
+    expect(['PAYLOAD_TOO_LARGE', { a: 1 }, 1]).toContainEqual(ended);
+    expect(await convoy.query(where, {})).toBeGreaterThan(0);
+  });
+
   it('may be as large as the limit', async () => {
     const convoy = await open({ limits: { resultBytes: 40 << 20 } });
     const args = { bytes: (40 << 20) - 4 };

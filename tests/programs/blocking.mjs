@@ -55,6 +55,21 @@ export const functions = {
     },
   }),
   large: query({ input: { bytes: z.number() }, handler: (_ctx, { bytes }) => ['z'.repeat(bytes)] }),
+  // Small when it is measured, and large whenever it is asked for again.
+  grows: query({
+    input: { how: z.string(), bytes: z.number() },
+    handler: (_ctx, { how, bytes }) => {
+      let asked = 0;
+      const growing = () => (asked++ < 2 ? 1 : 'z'.repeat(bytes));
+      if (how === 'toJSON') return { toJSON: growing };
+      if (how === 'proxy') return new Proxy({ a: 1 }, { get: (_target, key) => (key === 'a' ? growing() : undefined) });
+      return {
+        get a() {
+          return growing();
+        },
+      };
+    },
+  }),
   many: query({
     input: { count: z.number() },
     handler: (_ctx, { count }) => {

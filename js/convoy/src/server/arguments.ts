@@ -10,9 +10,9 @@ import { ARGUMENTS } from './functions.js';
 /** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
 export function argumentsJson(args: unknown): string {
   const given = args ?? {};
-  mustFit('The arguments', given, MOST_CROSSING);
+  const sent = mustFit('The arguments', given, MOST_CROSSING);
   const problem = sendingProblem(given);
-  if (problem === null) return jsonText(given) ?? '{}';
+  if (problem === null) return jsonText(sent) ?? '{}';
   const place = formatPath(problem.path) || 'The arguments';
   throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
     details: { issues: [{ path: problem.path, message: problem.reason }] },

@@ -172,7 +172,6 @@ export class Batches {
   #json(operations: readonly Operation[]): string {
     const subject = 'What this call asks of the database at once';
     if (this.#lossy === null) return boundedJson(subject, operations, MOST_CROSSING);
-    mustFit(subject, operations, MOST_CROSSING);
-    return this.#lossy.stringify(operations);
+    return this.#lossy.stringify(mustFit(subject, operations, MOST_CROSSING));
   }
 }

@@ -4,9 +4,10 @@
  */
 
 import { constants } from 'node:buffer';
+import { types } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
 import { ConvoyError } from '../values/errors.js';
-import { jsonSize, jsonSizeAtMost } from '../values/json-size.js';
+import { jsonSize, measureJson, steadyCopy } from '../values/json-size.js';
 
 /** What always fits. */
 const LITTLE = 1 << 20;
@@ -22,16 +23,24 @@ export const MOST_RESULT = 16 << 20;
 
 /** The JSON of `value`; throws `PAYLOAD_TOO_LARGE` where it has more than `most` bytes. `subject` begins the message. */
 export function boundedJson(subject: string, value: unknown, most: number): string {
-  mustFit(subject, value, most);
-  return JSON.stringify(value);
+  return JSON.stringify(mustFit(subject, value, most));
 }
 
-/** Throws `PAYLOAD_TOO_LARGE` where the JSON of `value` has more than `most` bytes, or than there is memory for. */
-export function mustFit(subject: string, value: unknown, most: number): void {
-  if (jsonSizeAtMost(value, Math.min(LITTLE, most)) <= most) return;
+/**
+ * What to make the JSON of `value` from: itself, or a copy where its own code (a getter, a `toJSON`, a proxy) could give
+ * more when the text is made than when it was measured. Throws `PAYLOAD_TOO_LARGE` where the JSON has more than `most`
+ * bytes, or than there is memory for.
+ */
+export function mustFit(subject: string, value: unknown, most: number): unknown {
+  const little = measureJson(value, { most: Math.min(LITTLE, most), isProxy: types.isProxy });
+  if (little.size <= most && little.steady) return value;
   const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
   const room = Math.floor((all - used) / TIMES);
-  if (jsonSize(value, Math.min(most, room)) <= most) return;
+  const least = Math.min(most, room);
+  const { size, steady } = measureJson(value, { most: least, exact: true, isProxy: types.isProxy });
+  if (size <= most && steady) return value;
+  const copied = size <= most ? steadyCopy(value, least) : undefined;
+  if (copied !== undefined && jsonSize(copied.copy, least) <= most) return copied.copy;
   const why =
     room < most ? 'more than its thread has memory for' : `larger than ${most} bytes, the most there may be of it`;
   throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${why}.`);

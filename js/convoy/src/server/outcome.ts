@@ -22,19 +22,20 @@ export interface ResultOptions {
 export function resultJson(name: string, result: unknown, options: ResultOptions = {}): string {
   const { most = MOST_RESULT, lossy = null } = options;
   if (result === undefined || result === null) return 'null';
-  mustFit(`${name}: what it returned`, result, most);
-  if (lossy !== null) return lossyJson(name, result, lossy);
+  const sent = mustFit(`${name}: what it returned`, result, most);
+  if (lossy !== null) return lossyJson(name, result, sent, lossy);
   const problem = sendingProblem(result);
   if (problem !== null) throw new ResultError(`${name}: ${sayProblem(problem)}.`);
-  return jsonText(result) ?? 'null';
+  return jsonText(sent) ?? 'null';
 }
 
 /** The same of a call that read what JavaScript cannot hold; where that is in the way, it is named. */
-function lossyJson(name: string, result: unknown, lossy: LossyValues): string {
+function lossyJson(name: string, result: unknown, sent: unknown, lossy: LossyValues): string {
   try {
     lossy.adopt(result);
+    if (sent !== result) lossy.adopt(sent);
     const problem = sendingProblem(result, lossy);
-    if (problem === null) return lossy.stringify(result);
+    if (problem === null) return lossy.stringify(sent);
     throw new ResultError(`${name}: ${sayProblem(problem)}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -53,8 +54,11 @@ export function failureJson(error: unknown): string {
     if (!isConvoyError(error)) return thrownJson(error);
     const { code, message, details, status } = error;
     if (typeof code !== 'string' || typeof message !== 'string') return thrownJson(error);
-    mustFit(`The details of an error (${code})`, [message, details], MOST_RESULT);
-    return wellFormedJson({ code, message, details, status });
+    const [said, sent] = mustFit(`The details of an error (${code})`, [message, details], MOST_RESULT) as [
+      string,
+      unknown,
+    ];
+    return wellFormedJson({ code, message: said, details: sent, status });
   } catch (unsayable) {
     // Details that are not JSON, or an error whose properties throw.
     return thrownJson(unsayable);

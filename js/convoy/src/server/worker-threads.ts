@@ -59,13 +59,13 @@ export class WorkerThreads implements Threads {
   }
 
   remember(context: object): ReturnType<Threads['remember']> {
-    mustFit('The context', context, MOST_CROSSING);
+    const sent = mustFit('The context', context, MOST_CROSSING);
     const problem = sendingProblem(context);
     if (problem !== null) {
       const where = formatPath(['context', ...problem.path]);
       throw new TypeError(`\`${where}\` ${problem.reason}. To a worker, a context travels as JSON.`);
     }
-    return { request: JSON.stringify({ context }), forget: () => {} };
+    return { request: JSON.stringify({ context: sent }), forget: () => {} };
   }
 
   async close(): Promise<void> {

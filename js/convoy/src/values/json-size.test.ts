@@ -1,5 +1,6 @@
+import { types } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { jsonSize, jsonSizeAtMost } from './json-size.js';
+import { jsonSize, jsonSizeAtMost, measureJson, steadyCopy } from './json-size.js';
 
 const bytes = (value: unknown) => Buffer.byteLength(JSON.stringify(value));
 
@@ -65,5 +66,55 @@ describe('the size of JSON text', () => {
     const round: { me?: unknown } = {};
     round.me = round;
     expect(jsonSize(round, 1_000)).toBeLessThan(1_000);
+  });
+});
+
+describe('a value whose own code gives its JSON', () => {
+  let calls = 0;
+  const growing = () => (calls++ === 0 ? 1 : 'x'.repeat(1_000));
+  const unsteady: [string, unknown][] = [
+    [
+      'a getter',
+      {
+        get a() {
+          return growing();
+        },
+      },
+    ],
+    ['a getter deep inside', [{ b: [Object.defineProperty({}, 'a', { enumerable: true, get: growing })] }]],
+    ['a getter of an array', Object.defineProperty([0], 0, { enumerable: true, get: growing })],
+    ['toJSON', { toJSON: growing }],
+    [
+      'an inherited toJSON',
+      new (class {
+        toJSON() {
+          return growing();
+        }
+      })(),
+    ],
+    ['a proxy', new Proxy({ a: 1 }, { get: (target, key) => (key === 'a' ? growing() : Reflect.get(target, key)) })],
+  ];
+
+  it.each(unsteady)('is not steady: %s', (_what, value) => {
+    calls = 0;
+    expect(measureJson(value, { most: 100_000, isProxy: types.isProxy }).steady).toBe(false);
+    calls = 1;
+    expect(steadyCopy(value, 10)).toBeUndefined();
+    const copied = steadyCopy(value, 100_000);
+    const text = JSON.stringify(copied?.copy);
+    expect(text).toContain('xxx');
+    // Nothing runs for the copy any more.
+    const before = calls;
+    expect(JSON.stringify(copied?.copy)).toBe(text);
+    expect(measureJson(copied?.copy, { most: 100_000, isProxy: types.isProxy })).toEqual({
+      size: expect.any(Number),
+      steady: true,
+    });
+    expect(calls).toBe(before);
+  });
+
+  it.each(values.slice(0, -1).map((value) => [value]))('and plain data is: %j', (value) => {
+    expect(measureJson(value, { most: 1_000, isProxy: types.isProxy }).steady).toBe(true);
+    expect(JSON.stringify(steadyCopy(value, 1_000)?.copy)).toBe(JSON.stringify(value));
   });
 });
