@@ -5,7 +5,7 @@
 import type { ApiRef } from '../protocol/refs.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
-import { askOnce } from './once.js';
+import { askOnce } from './one-shot-query.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
 /** What is needed of one. */

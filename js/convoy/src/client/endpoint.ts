@@ -7,7 +7,7 @@
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { acknowledgedBy, Position } from './position.js';
+import { acknowledgedBy, Position } from './consistency-token.js';
 
 /** The token itself, or a function asked before every request, so that a renewed token is picked up. */
 export type AuthSource = string | (() => string | null | undefined | Promise<string | null | undefined>);

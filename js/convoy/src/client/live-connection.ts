@@ -6,15 +6,15 @@
 import { type LiveMessage, PROTOCOL, type SessionChange } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { type Connection, type ConnectionEvent, STARTED, step, viewOf } from './connection.js';
+import type { Position } from './consistency-token.js';
 import { endBy, isPassing, type LinkEnd, type LinkReader, type OpenLink, type Way } from './link.js';
-import { Outbox } from './outbox.js';
-import { isOffline } from './page.js';
-import type { Position } from './position.js';
+import type { Settlements } from './pending-mutations.js';
 import { type Report, Session, type Signal, type WantedQuery } from './session.js';
-import type { Settlements } from './settlements.js';
 import { takesDataAway } from './snapshot.js';
+import { Outbox } from './subscription-updates.js';
 import type { ConnectionView, SubscribeRequest, Subscription, SubscriptionSink } from './transport.js';
-import { BEST, BETTER_AFTER_MS, forConnecting, proven, type Ways, withoutThis } from './ways.js';
+import { BEST, BETTER_AFTER_MS, fallback, proven, retryPreferred, type TransportState } from './transport-fallback.js';
+import { isOffline } from './visibility.js';
 
 export interface LiveTimes {
   /**
@@ -51,7 +51,7 @@ export class LiveConnection {
   readonly #session: Session;
   readonly #outbox: Outbox;
   #connection: Connection = STARTED;
-  #ways: Ways = BEST;
+  #ways: TransportState = BEST;
   #attempt = new AbortController();
   /** Ends a wait, or a silence. */
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -165,7 +165,7 @@ export class LiveConnection {
     const { links, times } = this.#options;
     const attempt = new AbortController();
     this.#attempt = attempt;
-    this.#ways = forConnecting(this.#ways, Date.now());
+    this.#ways = retryPreferred(this.#ways, Date.now());
     this.#after(times.silenceMs, () => this.#ended(endBy(SILENT)));
     const opening = { queries: this.#session.open(), signal: attempt.signal };
     this.#outbox.begin(links[this.#ways.way](opening, this.#readerOf(attempt)), attempt.signal);
@@ -281,7 +281,7 @@ export class LiveConnection {
   /** No session gets through this way. */
   #giveWay(): void {
     const last = this.#ways.way === 'polling';
-    this.#ways = withoutThis(this.#ways, Date.now());
+    this.#ways = fallback(this.#ways, Date.now());
     if (last) this.#lost();
     else this.#take({ type: 'refresh' });
   }

@@ -5,7 +5,7 @@
  * The moment (`LINGER_MS`) is there because screens let go and take hold again in one breath: StrictMode, a changed
  * route, a list rendered again.
  */
-import { askOnce } from './once.js';
+import { askOnce } from './one-shot-query.js';
 import {
   PENDING,
   PENDING_UNCONNECTED,

@@ -8,12 +8,12 @@
 import { ConvoyError } from '../values/errors.js';
 import { type Endpoint, readAnswer } from './endpoint.js';
 import { LIVE_TIMES, LiveConnection, type LiveTimes } from './live-connection.js';
-import { isPageHidden, listenToPage } from './page.js';
+import { Settlements } from './pending-mutations.js';
 import { openPolling } from './polling-link.js';
-import { Settlements } from './settlements.js';
 import { openSocket } from './socket-link.js';
 import { openStream } from './stream-link.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
+import { isPageHidden, listenToPage } from './visibility.js';
 
 /** How long a hidden page keeps its connection: long enough for a look at another tab. */
 const REST_AFTER_MS = 60_000;

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type LiveMessage, parseMessage } from '../protocol/frames.js';
 import { ConvoyError } from '../values/errors.js';
-import { Position } from './position.js';
+import { Position } from './consistency-token.js';
 import { Session, type WantedQuery } from './session.js';
 
 const sink = { result: () => {}, same: () => {}, failed: () => {}, connection: () => {} };

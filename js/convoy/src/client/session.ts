@@ -7,10 +7,10 @@
  */
 import type { LiveMessage, LiveMessageOf, QueryWish, SessionChange } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload } from '../values/errors.js';
-import { isBefore, type Position } from './position.js';
-import { listIn, withRows } from './rows.js';
-import { share } from './share.js';
+import { isBefore, type Position } from './consistency-token.js';
+import { listIn, withRows } from './list-patch.js';
 import { takesDataAway } from './snapshot.js';
+import { share } from './structural-sharing.js';
 import type { SubscribeRequest, SubscriptionSink } from './transport.js';
 
 /** A query somebody watches. */

@@ -5,13 +5,13 @@
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { jsonSizeAtMost } from '../values/json-size.js';
-import { refusalIn } from './arrival.js';
 import { boundedJson, MOST_CROSSING, mustFit, textThatFits } from './bounded-json.js';
+import { toConvoyError } from './engine-errors.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
+import { ignore } from './observed-promise.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
-import { ignore } from './watched.js';
 
 /** What is held travels with the result in the end, so there is not much of it. */
 const MOST_HELD = 8 << 20;
@@ -164,7 +164,7 @@ export class Batches {
       this.#engine.operate(this.#callId, batch, this.#json(crossing.map(({ operation }) => operation)));
     } catch (error) {
       this.#sent.delete(batch);
-      const refusal = refusalIn(error);
+      const refusal = toConvoyError(error);
       for (const waiter of waiters) waiter.reject(refusal);
     }
   }

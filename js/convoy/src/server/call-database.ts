@@ -8,19 +8,19 @@
 import { bindStatement } from '../sql/statement.js';
 import { formatId } from '../values/ids.js';
 import { storageProblem } from '../values/json.js';
+import { invalid, say } from './argument-errors.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';
+import { documentRef, type Target, tableNamed, targetOf } from './document-ref.js';
 import type { Document } from './documents.js';
 import { assertNumberField, incrementBase, numberAt } from './fields.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
 import type { InsertOperation, ReadOperation, WriteOperation } from './operations.js';
 import type { Program, Table } from './program.js';
-import { invalid, say } from './refusals.js';
 import { type Receive, type ScanSource, TableScan } from './scan.js';
 import type { Scope } from './scope.js';
-import { assertFits, assertRemovable, storedChanges, storedDocument } from './stored-form.js';
-import { type Target, tableNamed, targetAnd, targetOf } from './targets.js';
+import { assertFits, assertRemovable, storedChanges, storedDocument } from './validate-document.js';
 
 /** What a database may be told beside its call. */
 export interface CallDatabaseOptions {
@@ -33,10 +33,10 @@ export interface CallDatabaseOptions {
 }
 
 /**
- * How an operation is issued. `plain`: nothing is lost where it fails unseen. `write`: a failure nobody looks at is the
- * scope's. `whole`: a write of several operations, which in a call without a transaction need one of their own.
+ * How an operation is issued. `read`: nothing is lost if its failure is ignored. `write`: an ignored failure fails the
+ * scope. `multi-op`: a write of several operations, which need a transaction of their own in a call without one.
  */
-type Manner = 'plain' | 'write' | 'whole';
+type IssueMode = 'read' | 'write' | 'multi-op';
 
 /** What the call of `db` has read that JavaScript cannot hold; `null` where that is nothing. */
 export let lossyOf: (db: CallDatabase) => LossyValues | null;
@@ -66,14 +66,14 @@ export class CallDatabase implements ScanSource {
   }
 
   get(...args: unknown[]): Promise<Document | null> {
-    return this.#issue('plain', () => {
+    return this.#issue('read', () => {
       const target = targetOf(this.#program, args);
       return (scope) => this.#read(scope, target);
     });
   }
 
   getMany(ids: unknown): Promise<(Document | null)[]> {
-    return this.#issue('plain', () => {
+    return this.#issue('read', () => {
       // All of them are looked at before the first is read.
       const targets = list('getMany', ids).map((id) => targetOf(this.#program, [id]));
       return (scope) => Promise.all(targets.map((target) => this.#read(scope, target)));
@@ -88,7 +88,7 @@ export class CallDatabase implements ScanSource {
     const reads = this.#kind === 'query';
     // The session of a query does not write anyway.
     const readOnly = reads && this.#call.kind !== 'query' ? ({ readOnly: true } as const) : {};
-    return this.#issue(reads ? 'plain' : 'write', () => {
+    return this.#issue(reads ? 'read' : 'write', () => {
       const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
       return (scope) => {
         // A statement of the user's own may write whatever it likes.
@@ -115,7 +115,7 @@ export class CallDatabase implements ScanSource {
   }
 
   insert(tableName: string, input: unknown): Promise<string> {
-    return this.#issue(this.#holds(tableName) ? 'plain' : 'write', () => {
+    return this.#issue(this.#holds(tableName) ? 'read' : 'write', () => {
       this.#mustWrite('insert');
       const table = tableNamed(this.#program, tableName);
       const doc = storedDocument(table, input, null, this.#call.lossy);
@@ -125,7 +125,7 @@ export class CallDatabase implements ScanSource {
   }
 
   insertMany(tableName: string, inputs: unknown): Promise<string[]> {
-    return this.#issue(this.#holds(tableName) ? 'plain' : 'whole', () => {
+    return this.#issue(this.#holds(tableName) ? 'read' : 'multi-op', () => {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
       // A document that does not fit keeps all of them out.
@@ -136,9 +136,9 @@ export class CallDatabase implements ScanSource {
   }
 
   patch(...args: unknown[]): Promise<Document | null> {
-    return this.#issue('whole', () => {
+    return this.#issue('multi-op', () => {
       this.#mustWrite('patch');
-      const [target, changes] = targetAnd(this.#program, 'patch', args, 'the keys to change');
+      const [target, changes] = documentRef(this.#program, 'patch', args, 'the keys to change');
       if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) {
         throw invalid(`patch() takes an object of the keys to change, not ${say(changes)}`);
       }
@@ -148,15 +148,15 @@ export class CallDatabase implements ScanSource {
   }
 
   replace(...args: unknown[]): Promise<Document | null> {
-    return this.#issue('whole', () => {
+    return this.#issue('multi-op', () => {
       this.#mustWrite('replace');
-      const [target, input] = targetAnd(this.#program, 'replace', args, 'the new document');
+      const [target, input] = documentRef(this.#program, 'replace', args, 'the new document');
       return (scope) => this.#inOrder([target], () => this.#replace(scope, target, input));
     });
   }
 
   increment(...args: unknown[]): Promise<Document | null> {
-    return this.#issue('whole', () => {
+    return this.#issue('multi-op', () => {
       this.#mustWrite('increment');
       if (args.length < 3) throw invalid('increment() takes an id, a field and a number');
       const target = targetOf(this.#program, args.slice(0, -2));
@@ -178,7 +178,7 @@ export class CallDatabase implements ScanSource {
   }
 
   deleteMany(tableName: string, ids: unknown): Promise<number> {
-    return this.#issue('whole', () => {
+    return this.#issue('multi-op', () => {
       this.#mustWrite('deleteMany');
       const table = tableNamed(this.#program, tableName);
       // All of them are looked at before the first is deleted, and each is deleted once.
@@ -192,7 +192,7 @@ export class CallDatabase implements ScanSource {
   }
 
   read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T> {
-    return this.#issue('plain', () => (scope) => {
+    return this.#issue('read', () => (scope) => {
       const receive: Receive = (documents) => {
         const found = documents as Document[];
         for (const document of found) this.#arrived(scope, table, document);
@@ -317,22 +317,22 @@ export class CallDatabase implements ScanSource {
    * Issues an operation in the scope it was asked for in, when that has its turn. `check` looks at what was asked at
    * once, so that mistakes have the caller's stack. Every refusal comes as a promise, and one that may go unawaited.
    */
-  #issue<T>(manner: Manner, check: () => (scope: Scope) => Promise<T>): Promise<T> {
+  #issue<T>(mode: IssueMode, check: () => (scope: Scope) => Promise<T>): Promise<T> {
     let scope = this.#scope;
     try {
       scope = this.#call.scopeOf(scope);
-      return this.#inTurn(scope, manner, check());
+      return this.#inTurn(scope, mode, check());
     } catch (error) {
       return this.#call.refuse(scope, error);
     }
   }
 
-  #inTurn<T>(scope: Scope, manner: Manner, operation: (scope: Scope) => Promise<T>): Promise<T> {
-    if (manner === 'whole' && !this.#call.transactional && scope.parent === null) {
+  #inTurn<T>(scope: Scope, mode: IssueMode, operation: (scope: Scope) => Promise<T>): Promise<T> {
+    if (mode === 'multi-op' && !this.#call.transactional && scope.parent === null) {
       return this.#call.transaction(operation, scope);
     }
     const work = this.#call.within(scope, () => operation(scope));
-    return manner === 'plain' ? work : scope.watch(scope.track(work));
+    return mode === 'read' ? work : scope.watch(scope.track(work));
   }
 
   #mustWrite(method: string): void {

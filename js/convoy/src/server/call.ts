@@ -13,11 +13,11 @@ import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
+import { failed, ignore } from './observed-promise.js';
 import type { InsertOperation, Operation } from './operations.js';
 import { untilItWins } from './retries.js';
 import { SCOPE_OVER, Scope } from './scope.js';
 import { Transactions } from './transactions.js';
-import { failed, ignore } from './watched.js';
 
 export type { Operation, ScanOperation } from './operations.js';
 

@@ -7,15 +7,15 @@ import type { ResourceLimits } from 'node:worker_threads';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
-import { arriving, outcomeIn } from './arrival.js';
 import { MOST_RESULT } from './bounded-json.js';
 import type { BaseContext, CreateContext } from './contexts.js';
+import { outcomeIn, unwrapEnvelope } from './engine-errors.js';
+import { InlineExecutor, type ThreadOptions, type Threads } from './executors.js';
 import type { FunctionKind } from './functions.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
-import { ThisThread, type ThreadOptions, type Threads } from './threads.js';
 import type { WorkersWanted } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
 
@@ -183,7 +183,7 @@ export async function openConvoy(
   const { source, workers, engineOptions } = partsOf(options);
   // Whatever is wrong with the functions is said before a connection is made.
   if (!isProgramModule(source)) describeProgram(source, { sync });
-  const engine = await arriving(native.open(JSON.stringify(engineOptions)));
+  const engine = await unwrapEnvelope(native.open(JSON.stringify(engineOptions)));
   // Not by `console`, which is the program's own: it may wait for a reader, and ends the process where a disk is full.
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
   const resultBytes = options.limits?.resultBytes ?? MOST_RESULT;
@@ -232,7 +232,9 @@ function threadsFor(
   options: ThreadOptions,
   log: (text: string) => void,
 ): Threads {
-  return workers === null ? new ThisThread(engine, options) : new WorkerThreads(engine, { ...workers, log }, options);
+  return workers === null
+    ? new InlineExecutor(engine, options)
+    : new WorkerThreads(engine, { ...workers, log }, options);
 }
 
 interface RunningOptions {
@@ -288,7 +290,9 @@ class RunningConvoy implements Convoy {
   }
 
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
-    const address = JSON.parse(await arriving(this.#engine.listen(JSON.stringify({ host, port })))) as ListenAddress;
+    const address = JSON.parse(
+      await unwrapEnvelope(this.#engine.listen(JSON.stringify({ host, port }))),
+    ) as ListenAddress;
     this.#address = address;
     return address;
   }

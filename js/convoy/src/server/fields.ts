@@ -1,8 +1,8 @@
 /** Fields as handlers name them, checked against the schema: no name reaches SQL that is not a field of the table. */
 
 import { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from '../schema/index.js';
+import { invalid, say, sayName } from './argument-errors.js';
 import type { Table } from './program.js';
-import { invalid, say, sayName } from './refusals.js';
 
 /** The kind of the field at `path`; `place` begins the refusal of a field that is not there. */
 export function knownField(table: Table, path: unknown, place: string): FieldKind {

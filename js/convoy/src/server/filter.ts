@@ -3,10 +3,10 @@
 import { fieldNames } from '../schema/index.js';
 import { formatId, isUuid, parseId } from '../values/ids.js';
 import { formatPath, MAX_DEPTH, storageProblem } from '../values/json.js';
+import { invalid, say, sayName } from './argument-errors.js';
 import { knownField } from './fields.js';
 import type { Filter } from './operations.js';
 import type { Table } from './program.js';
-import { invalid, say, sayName } from './refusals.js';
 
 /** What `callback` says of `table`. */
 export function filterOf(table: Table, callback: unknown): Filter {

@@ -13,14 +13,14 @@ import { nearest } from '../values/nearest.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
 import { CallDatabase } from './call-database.js';
 import { DevWarnings } from './dev-warnings.js';
+import { resultJson } from './encode-result.js';
 import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
-import { withBase } from './made-context.js';
-import { resultJson } from './outcome.js';
+import { failed, ignore } from './observed-promise.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
 import { unwatchedNow } from './query-watch.js';
 import type { Run } from './run.js';
 import { Scope } from './scope.js';
-import { failed, ignore } from './watched.js';
+import { withBase } from './validate-context.js';
 
 /** How many functions may call one another; more is a circle. */
 const MAX_DEPTH = 32;

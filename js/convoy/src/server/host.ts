@@ -8,20 +8,27 @@
 import { parseEarliest } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
-import { outcomeIn } from './arrival.js';
 import { Call } from './call.js';
-import { type Asking, type Brought, CalledRun, NOBODY, type RequestJson, WHO_ASKS } from './called-run.js';
+import { identityOf } from './caller-fingerprint.js';
 import { ContextObserver } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { DevWarnings } from './dev-warnings.js';
+import { failureJson, resultJson } from './encode-result.js';
+import { outcomeIn } from './engine-errors.js';
 import { baseOf } from './function-calls.js';
 import { RESULT } from './functions.js';
-import { identityOf } from './identity.js';
-import { contextIn, expiryOf, withBase } from './made-context.js';
 import { DELIVERY, type Deliver, type NativeCalls } from './native.js';
-import { failureJson, resultJson } from './outcome.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
+import {
+  CalledRun,
+  type Caller,
+  CONTEXT_ONLY,
+  type InheritedContext,
+  NO_CALLER,
+  type RequestJson,
+} from './root-run.js';
 import type { Run } from './run.js';
+import { contextIn, expiryOf, withBase } from './validate-context.js';
 
 /** The calls of one engine, over all programs it loads. */
 export class Host {
@@ -29,7 +36,7 @@ export class Host {
   /** Runs that have not ended; a handler that answers at once never gets here. */
   readonly #runs = new Map<number, CalledRun>();
   /** What calls made in this process bring, by the token their request carries. */
-  readonly #brought = new Map<number, Brought>();
+  readonly #brought = new Map<number, InheritedContext>();
   #nextToken = 1;
 
   constructor(engine: NativeCalls) {
@@ -41,7 +48,7 @@ export class Host {
     return (kind, callId, index, text, request) => {
       if (typeof text !== 'string') this.#settle(callId, index, text);
       else if (kind === DELIVERY.call) this.#run(program, program.functions[index], callId, text, request);
-      else if (kind === DELIVERY.context) this.#run(program, WHO_ASKS, callId, text, request);
+      else if (kind === DELIVERY.context) this.#run(program, CONTEXT_ONLY, callId, text, request);
       else if (kind === DELIVERY.results) this.#settle(callId, index, text);
       else if (kind === DELIVERY.abandon) this.#abandon(callId, text);
     };
@@ -63,7 +70,7 @@ export class Host {
       if (fn === undefined) throw new ConvoyError('NOT_FOUND', 'There is no such function.');
       const { kind, transaction, input } = fn.definition;
       const call = new Call(callId, kind, this.#engine, { transactional: kind !== 'action' && transaction });
-      const asking = request === null ? NOBODY : this.#askingIn(request);
+      const asking = request === null ? NO_CALLER : this.#askingIn(request);
       run = new CalledRun(program, fn, call, asking);
       const args = argumentsIn(text, input, program.dev ? new DevWarnings(program, call, fn.name) : null);
       if (isAwaited(args)) this.#continue(run, args, (parsed) => this.#enter(run as CalledRun, parsed));
@@ -96,10 +103,10 @@ export class Host {
     const { fn, asking } = run;
     const context = contextIn(made);
     run.expiresAt = expiryOf(context);
-    if (asking.keyed) run.identity = identityOf(context, base, request, { session: fn === WHO_ASKS });
+    if (asking.keyed) run.identity = identityOf(context, base, request, { session: fn === CONTEXT_ONLY });
     const { kind, share } = fn.definition;
     if (kind === 'query' && share && asking.request !== null) run.observer = ContextObserver.of(context, base);
-    if (fn === WHO_ASKS) run.observer?.lookAtAll();
+    if (fn === CONTEXT_ONLY) run.observer?.lookAtAll();
     // By a part of the base that createContext has held, a WeakMap would know the caller.
     this.#handle(run, run.observer === null ? context : withBase(context, baseOf(run, this.#callElsewhere)), args);
   }
@@ -218,7 +225,7 @@ export class Host {
     }
   };
 
-  #askingIn(text: string): Asking {
+  #askingIn(text: string): Caller {
     const { contextToken, context, keyed = false, ...request } = JSON.parse(text) as RequestJson;
     if (context !== undefined) return { request: null, brought: { context, depth: 0 }, keyed: false };
     if (contextToken === undefined) return { request, brought: null, keyed };

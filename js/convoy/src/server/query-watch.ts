@@ -17,13 +17,13 @@ const INSTEAD = {
 
 type Impurity = keyof typeof INSTEAD;
 
-interface Watched {
+interface ObservedPromise {
   readonly watch: QueryWatch;
   readonly name: string;
 }
 
 /** The query whose handler is running, in whose async context. */
-const running = new AsyncLocalStorage<Watched | undefined>();
+const running = new AsyncLocalStorage<ObservedPromise | undefined>();
 
 /** Open watches, and how to give the globals back after the last: there is one set of globals, so this is the process's. */
 let open = 0;

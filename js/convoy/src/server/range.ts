@@ -1,9 +1,9 @@
 /** The range of an index, recorded from a callback and checked against the index, so that mistakes have its stack. */
 
 import { storageProblem } from '../values/json.js';
+import { invalid, sayName } from './argument-errors.js';
 import type { Filter, Plan, ScanBound } from './operations.js';
 import type { Table } from './program.js';
-import { invalid, sayName } from './refusals.js';
 
 const SYSTEM_INDEXES: ReadonlyMap<string, readonly string[]> = new Map([
   ['by_id', ['id']],

@@ -6,6 +6,7 @@
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { storageProblem } from '../values/json.js';
+import { invalid, say } from './argument-errors.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
 import type { Document } from './documents.js';
 import { knownField } from './fields.js';
@@ -13,7 +14,6 @@ import { filterOf } from './filter.js';
 import type { Filter, OrderField, Plan, ReadOperation } from './operations.js';
 import type { Table } from './program.js';
 import { type IndexRange, rangeOf, WHOLE_TABLE } from './range.js';
-import { invalid, say } from './refusals.js';
 import type {
   Condition,
   Direction,

@@ -3,7 +3,7 @@
  * schema of it. What it finds is the same that `checkDocuments` gives.
  */
 
-import { outcomeIn } from './arrival.js';
+import { outcomeIn } from './engine-errors.js';
 import type { LoadReport } from './native.js';
 import { CHECK_NAME, type CheckArguments, type Checked, type Misfit, type SampleOfTable } from './stored-documents.js';
 

@@ -6,7 +6,7 @@
  */
 
 import { ConvoyError } from '../values/errors.js';
-import { failed, Watched } from './watched.js';
+import { failed, ObservedPromise } from './observed-promise.js';
 
 export class Scope {
   /** `null`: the call's own. */
@@ -29,7 +29,7 @@ export class Scope {
   #broken: { readonly why: unknown } | null = null;
   readonly #open = new Set<Promise<unknown>>();
   /** Writes that failed, some of which nobody may have looked at. */
-  readonly #failures: Watched<unknown>[] = [];
+  readonly #failures: ObservedPromise<unknown>[] = [];
 
   constructor(parent: Scope | null) {
     this.parent = parent;
@@ -58,7 +58,7 @@ export class Scope {
 
   /** The promise of a write, to be given to the handler: a failure nobody looks at is this scope's failure. */
   watch<T>(work: Promise<T>): Promise<T> {
-    const watched = Watched.of(work);
+    const watched = ObservedPromise.of(work);
     work.then(undefined, (why) => {
       watched.why = why;
       this.#failures.push(watched);
@@ -68,7 +68,7 @@ export class Scope {
 
   /** A promise that fails with `error`; watched, because a refused write is a write lost. */
   refuse(error: unknown): Promise<never> {
-    const watched = Watched.of<never>(failed(error));
+    const watched = ObservedPromise.of<never>(failed(error));
     watched.why = error;
     this.#failures.push(watched);
     return watched;

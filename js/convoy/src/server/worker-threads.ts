@@ -5,12 +5,12 @@
  */
 
 import { formatPath, sendingProblem } from '../values/json.js';
-import { arriving } from './arrival.js';
 import { MOST_CROSSING, mustFit } from './bounded-json.js';
+import { unwrapEnvelope } from './engine-errors.js';
+import { type ThreadOptions, type Threads, tablesThatHold } from './executors.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
-import { type ThreadOptions, type Threads, tablesThatHold } from './threads.js';
 import { type LoggedWorkers, WorkerGroup } from './worker-group.js';
 
 export class WorkerThreads implements Threads {
@@ -47,7 +47,7 @@ export class WorkerThreads implements Threads {
     this.#groups.set(number, group);
     try {
       const description = await group.joined();
-      const report = JSON.parse(await arriving(this.#engine.loadOnWorkers(description, number))) as LoadReport;
+      const report = JSON.parse(await unwrapEnvelope(this.#engine.loadOnWorkers(description, number))) as LoadReport;
       group.putInPlace(tablesThatHold(report));
       this.#replaceBy(number, group);
       return report;

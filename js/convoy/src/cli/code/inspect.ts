@@ -7,8 +7,8 @@ import type { ProjectFunction, ProjectTable } from '../../codegen/index.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import type { ProjectFiles } from './files.js';
-import { mistakeIn } from './place.js';
 import { type CodeMistake, CodeProblem } from './problem.js';
+import { mistakeIn } from './source-location.js';
 
 /** What a bundle holds, as plain data. */
 export interface InspectedCode {

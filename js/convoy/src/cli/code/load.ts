@@ -8,8 +8,8 @@ import { type AnyConvoyFunction, isConvoyFunction } from '../../server/functions
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
-import { mistakesIn } from './place.js';
 import { CodeProblem } from './problem.js';
+import { mistakesIn } from './source-location.js';
 
 export interface LoadedFunction extends ProjectFunction {
   readonly definition: AnyConvoyFunction;

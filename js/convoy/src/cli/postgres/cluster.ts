@@ -9,7 +9,7 @@ import { chmod, chown, mkdir, readdir, readFile, realpath, rename, rm, writeFile
 import path from 'node:path';
 import { isErrno } from '../errno.js';
 import { type Binaries, wayOut } from './binaries.js';
-import type { SystemUser } from './placement.js';
+import type { SystemUser } from './data-location.js';
 import { isAlive } from './processes.js';
 import { runProgram } from './run-as.js';
 

@@ -13,13 +13,13 @@
 import { chmod, chown, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { attempt, backoffMs, type Running, type Setup } from './attempt.js';
 import { findBinariesPackage, prepareBinaries } from './binaries.js';
 import { type Cluster, openCluster, rememberPort, urlOf } from './cluster.js';
+import { choosePlacement } from './data-location.js';
+import { lookAround } from './environment.js';
 import type { PostgresEvent } from './events.js';
-import { choosePlacement } from './placement.js';
 import { choosePort } from './ports.js';
-import { lookAround } from './surroundings.js';
+import { attempt, backoffMs, type Running, type Setup } from './start-once.js';
 
 export interface EmbeddedPostgresOptions {
   /** The project's folder for local state, such as `<project>/.convoy`; made when missing. */

@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import type { SystemUser } from './placement.js';
+import type { SystemUser } from './data-location.js';
 import { spawnOptionsFor } from './run-as.js';
 
 /** Marks the guardian's command line, by which another process of the project recognises a guarded Postgres. */

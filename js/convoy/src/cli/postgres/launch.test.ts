@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { backoffMs } from './attempt.js';
 import { essence, whyItFailed } from './launch.js';
+import { backoffMs } from './start-once.js';
 
 const at = '2026-01-02 03:04:05.678 UTC [42] ';
 

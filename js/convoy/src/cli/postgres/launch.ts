@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Binaries } from './binaries.js';
 import type { Cluster } from './cluster.js';
+import type { SystemUser } from './data-location.js';
 import { type Guardian, guard } from './guardian.js';
 import { closeLog, LogTail, openLog } from './log-tail.js';
-import type { SystemUser } from './placement.js';
 import { readPostmasterFile } from './postmaster.js';
 
 export interface LaunchOptions {

@@ -2,7 +2,7 @@
 import { closeSync, fchownSync, openSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isErrno } from '../errno.js';
-import type { SystemUser } from './placement.js';
+import type { SystemUser } from './data-location.js';
 
 const largest = 4 * 1024 * 1024;
 

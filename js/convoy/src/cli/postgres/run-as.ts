@@ -2,7 +2,7 @@
 import { type SpawnOptions, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { isErrno } from '../errno.js';
-import type { SystemUser } from './placement.js';
+import type { SystemUser } from './data-location.js';
 
 /** PG* and LD_* variables of the developer's shell must not reach our Postgres, and its messages must be English. */
 export function spawnOptionsFor(runAs: SystemUser | null): SpawnOptions {

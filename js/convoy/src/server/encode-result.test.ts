@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConvoyError } from '../values/errors.js';
+import { failureJson } from './encode-result.js';
 import { ResultError } from './functions.js';
-import { failureJson } from './outcome.js';
 
 describe('a failure', () => {
   it('is text the engine can read, whatever it quotes', () => {

@@ -5,10 +5,10 @@
 
 import { isZodAsyncError, parseOrRefuse, refuseLostKeys } from '../schema/index.js';
 import { assertStorable } from '../values/json.js';
+import { invalid } from './argument-errors.js';
 import type { Document } from './documents.js';
 import type { LossyValues } from './lossy-values.js';
 import type { Table } from './program.js';
-import { invalid } from './refusals.js';
 
 /** What a patch writes. */
 export interface Changes {

@@ -3,7 +3,7 @@
  * again; of several answers under way only the last question's counts.
  */
 import { errorFromPayload, isConvoyError } from '../values/errors.js';
-import { share } from './share.js';
+import { share } from './structural-sharing.js';
 import type { SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
 export function askOnce(transport: Transport, request: SubscribeRequest, sink: SubscriptionSink): Subscription {

@@ -25,16 +25,16 @@ export function outcomeIn(envelope: string, note?: (data: unknown, lossy: LossyA
 }
 
 /** Waits for the engine; where it refuses, the caller gets a `ConvoyError`. */
-export async function arriving<T>(promise: Promise<T>): Promise<T> {
+export async function unwrapEnvelope<T>(promise: Promise<T>): Promise<T> {
   try {
     return await promise;
   } catch (error) {
-    throw refusalIn(error);
+    throw toConvoyError(error);
   }
 }
 
 /** The `ConvoyError` whose payload is the message of `error`; any other error as it is. */
-export function refusalIn(error: unknown): unknown {
+export function toConvoyError(error: unknown): unknown {
   try {
     if (!(error instanceof Error) || !error.message.startsWith('{')) return error;
   } catch {

@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isErrno } from '../errno.js';
-import { type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } from './placement.js';
+import { type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } from './data-location.js';
 
 /** Both folders must exist and be given as real paths. */
 export async function lookAround(dataRoot: string, binariesFolder: string): Promise<PlacementFacts> {

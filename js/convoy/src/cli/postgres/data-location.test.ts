@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { choosePlacement, type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } from './placement.js';
+import { choosePlacement, type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } from './data-location.js';
 
 const users = parsePasswd(
   'root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\npostgres:x:101:104::/:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n',

@@ -1,6 +1,6 @@
 /** Where functions run: what `createConvoy` needs of it, and the simplest form, the thread that called it. */
 
-import { arriving } from './arrival.js';
+import { unwrapEnvelope } from './engine-errors.js';
 import { Host } from './host.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
@@ -31,7 +31,7 @@ export function tablesThatHold({ tables }: LoadReport): string[] {
 }
 
 /** This thread. */
-export class ThisThread implements Threads {
+export class InlineExecutor implements Threads {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #sync: boolean;
@@ -55,7 +55,7 @@ export class ThisThread implements Threads {
       resultBytes: this.#resultBytes,
     });
     const description = describeProgram(source, { sync: this.#sync });
-    const text = await arriving(this.#engine.load(description, this.#host.deliverFor(program)));
+    const text = await unwrapEnvelope(this.#engine.load(description, this.#host.deliverFor(program)));
     const report = JSON.parse(text) as LoadReport;
     program.holdsInserts = new Set(tablesThatHold(report));
     this.#watch?.renew();

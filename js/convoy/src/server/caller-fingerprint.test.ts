@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { identityOf } from './identity.js';
+import { identityOf } from './caller-fingerprint.js';
 
 const base = { db: new (class Db {})(), now: () => 1, runQuery: async () => null };
 const nobody = { headers: {} };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { withRows } from './rows.js';
+import { withRows } from './list-patch.js';
 
 const a = { n: 1 };
 const b = { n: 2 };

@@ -1,8 +1,8 @@
 /** What a method of `ctx.db` is about: a table by name, or a document by `(id)` or `(table, id)`. */
 
 import { formatId, isUuid, parseId } from '../values/ids.js';
+import { invalid, say } from './argument-errors.js';
 import type { Program, Table } from './program.js';
-import { invalid, say } from './refusals.js';
 
 /** A document's place: its table and bare uuid, and the id they make. */
 export interface Target {
@@ -28,7 +28,12 @@ export function targetOf(program: Program, args: readonly unknown[]): Target {
 }
 
 /** The same with one argument behind it, which is `what`. */
-export function targetAnd(program: Program, method: string, args: readonly unknown[], what: string): [Target, unknown] {
+export function documentRef(
+  program: Program,
+  method: string,
+  args: readonly unknown[],
+  what: string,
+): [Target, unknown] {
   if (args.length < 2) throw invalid(`${method}() takes an id and ${what}`);
   return [targetOf(program, args.slice(0, -1)), args.at(-1)];
 }

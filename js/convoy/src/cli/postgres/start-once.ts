@@ -7,9 +7,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Binaries } from './binaries.js';
 import type { Cluster } from './cluster.js';
+import type { SystemUser } from './data-location.js';
 import type { PostgresEvent } from './events.js';
 import { type Launched, launch, settingsFor } from './launch.js';
-import type { SystemUser } from './placement.js';
 import { isFree } from './ports.js';
 import { disownPidFile, findPostmaster, postmasterGone, stopPostmaster } from './postmaster.js';
 

@@ -18,16 +18,16 @@ export interface RequestJson extends ConvoyRequest {
 }
 
 /** Who asks for a run, and what for. */
-export interface Asking {
+export interface Caller {
   /** `null` for a call from inside the program. */
   readonly request: ConvoyRequest | null;
-  readonly brought: Brought | null;
+  readonly brought: InheritedContext | null;
   /** Whether the answer has to say who asked. */
   readonly keyed: boolean;
 }
 
 /** What a call made in this process brings with it. */
-export interface Brought {
+export interface InheritedContext {
   /** Stands in for what `createContext` would have made. */
   readonly context: object;
   /** How many functions called one another to make this call. */
@@ -35,19 +35,22 @@ export interface Brought {
 }
 
 /** A call from inside the program that brings nothing. */
-export const NOBODY: Asking = { request: null, brought: null, keyed: false };
+export const NO_CALLER: Caller = { request: null, brought: null, keyed: false };
 
 /** Stands for the function of a call that is about the context alone. */
-export const WHO_ASKS: NamedFunction = { name: 'createContext', definition: internalQuery({ handler: () => null }) };
+export const CONTEXT_ONLY: NamedFunction = {
+  name: 'createContext',
+  definition: internalQuery({ handler: () => null }),
+};
 
 export class CalledRun extends Run {
-  readonly asking: Asking;
+  readonly asking: Caller;
   /** Who asked, once that is known. */
   identity: string | null = null;
   /** When what its context says ceases to hold, in milliseconds since 1970. */
   expiresAt: number | null = null;
 
-  constructor(program: Program, fn: NamedFunction, call: Call, asking: Asking) {
+  constructor(program: Program, fn: NamedFunction, call: Call, asking: Caller) {
     super(program, fn, call, asking.brought === null ? {} : { depth: asking.brought.depth });
     this.asking = asking;
   }
@@ -76,6 +79,6 @@ export class CalledRun extends Run {
     if (!this.call.isShareable) return NOT_PLAIN;
     const seen = this.observer?.seen() ?? null;
     // A context alone says something in any case.
-    return seen === null && this.fn === WHO_ASKS && this.context !== null ? NOT_PLAIN : seen;
+    return seen === null && this.fn === CONTEXT_ONLY && this.context !== null ? NOT_PLAIN : seen;
   }
 }

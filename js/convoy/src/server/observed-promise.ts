@@ -4,14 +4,14 @@
  * Follows a write. One that fails while nobody looks is a write lost, and the call it belongs to must fail with it.
  * `await` looks: it goes through `then` for every promise that is not plainly a `Promise`.
  */
-export class Watched<T> extends Promise<T> {
+export class ObservedPromise<T> extends Promise<T> {
   seen = false;
   /** What it failed with; `undefined` while it has not. */
   why: unknown;
 
   /** Follows `work`. Its failure never ends the process, whether someone looks or not. */
-  static of<T>(work: Promise<T>): Watched<T> {
-    const watched = new Watched<T>((resolve, reject) => {
+  static of<T>(work: Promise<T>): ObservedPromise<T> {
+    const watched = new ObservedPromise<T>((resolve, reject) => {
       work.then(resolve, reject);
     });
     // Not through our own `then`, which would count as someone asking.

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { share } from './share.js';
+import { share } from './structural-sharing.js';
 
 const parsed = (value: unknown) => JSON.parse(JSON.stringify(value));
 const rows = [

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { acknowledgedBy, isBefore, Position } from './position.js';
+import { acknowledgedBy, isBefore, Position } from './consistency-token.js';
 
 test.each([
   ['nothing said', [], null],
