@@ -150,7 +150,7 @@ export const DELIVERY = {
 export interface TableReport {
   readonly holdsInserts: boolean;
   /** Whether it may hold documents. */
-  readonly filled?: boolean;
+  readonly nonEmpty: boolean;
 }
 
 /** What loading a program did. */

@@ -55,7 +55,7 @@ export class SchemaCheck {
   /** Begins to look at the tables of what was loaded, without waiting. */
   begin({ tables }: LoadReport): void {
     const load = ++this.#load;
-    const names = Object.keys(tables).filter((name) => tables[name]?.filled === true);
+    const names = Object.keys(tables).filter((name) => tables[name]?.nonEmpty === true);
     this.#running = this.#running.then(() => this.#look(names, load));
   }
 
