@@ -119,6 +119,19 @@ impl DbError {
         matches!(self, DbError::Retry(sqlx::Error::Database(error)) if is_stale_plan(error.as_ref()))
     }
 
+    /// The same error; a lock that did not come free in time (`lock_timeout`) counts as a
+    /// conflict.
+    pub(super) fn of_short_lock_timeout(self) -> DbError {
+        match self {
+            DbError::Cancelled(error)
+                if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("55P03") =>
+            {
+                DbError::Retry(error)
+            }
+            other => other,
+        }
+    }
+
     /// What lies behind it, in one line, for those who run the server.
     pub fn cause(&self) -> String {
         match std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>()) {

@@ -50,6 +50,9 @@ impl Isolation {
 pub struct Transaction {
     lease: Lease,
     isolation: Isolation,
+    /// It is a serial queue's, whose sessions wait for no lock for long, and which runs again
+    /// elsewhere what cannot have one.
+    is_queued: bool,
 }
 
 /// What became of a transaction that was asked to commit.
@@ -70,7 +73,7 @@ impl Transaction {
         loop {
             let mut lease = pool.acquire().await?;
             match answered(lease.enter().begin(isolation)).await {
-                Ok(()) => return Ok(Transaction { lease, isolation }),
+                Ok(()) => return Ok(Transaction { lease, isolation, is_queued: false }),
                 Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
                 Err(error) => return Err(error),
             }
@@ -81,7 +84,7 @@ impl Transaction {
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let result = self.lease.enter().fetch(statement).await;
         self.lease.note_stale_plans(&result);
-        result
+        if self.is_queued { result.map_err(DbError::of_short_lock_timeout) } else { result }
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
@@ -93,7 +96,7 @@ impl Transaction {
             false => self.lease.raw_within(raw, look, logged).await,
         };
         self.lease.note_stale_plans(&result);
-        result
+        if self.is_queued { result.map_err(DbError::of_short_lock_timeout) } else { result }
     }
 
     /// A transaction that was made read-only stays so, except by going back.
@@ -126,6 +129,7 @@ impl Transaction {
     /// Waits for its turn among all lanes of this name. Must come first: a
     /// snapshot taken before the lock would not see what its last holder did.
     pub async fn lock_lane(&mut self, lane: u32) -> Result<(), DbError> {
+        self.is_queued = true;
         self.tell(sql::lane::lock(lane)).await
     }
 

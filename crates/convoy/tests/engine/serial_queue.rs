@@ -413,6 +413,35 @@ async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queued_call_outlasts_a_lock_that_a_stranger_holds() {
+    let db = TestDb::new().await;
+    let options = json!({ "poolSize": 8, "mistakes": ["alwaysSerialQueue"] });
+    let app = db.app_with(options, accounts(), functions()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        ids.push(app.client().mutate("bank.open", json!({ "balance": 1_000 })).await.data());
+    }
+    let (mut holder, mut observer) = (db.psql().await, db.psql().await);
+    holder.run("begin; update accounts set data = data").await;
+    let call = send(&app, "bank.transfer", transfer(&ids[0], &ids[1]));
+    // The first waits to write its buffer, the second to write by itself; a third one shows
+    // that the call has not been given up.
+    let mut waiters = std::collections::HashSet::new();
+    within(async {
+        while waiters.len() < 3 {
+            let sql = "select virtualtransaction from pg_locks join pg_stat_activity using (pid)
+                where not granted and datname = current_database()";
+            waiters.extend(observer.column(sql).await);
+        }
+    })
+    .await;
+    holder.run("commit").await;
+    within(call).await.expect("an answer").data();
+    books_balance(&app, 2).await;
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_take_turns() {
     let db = TestDb::new().await;
     let (one, ids) = bank(&db, 2).await;
