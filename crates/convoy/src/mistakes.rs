@@ -45,8 +45,8 @@ pub enum Mistake {
     KeepSession,
     /// A statement by `raw` that marks its transaction as the engine's is not noticed.
     TrustMark,
-    /// All who wait for a run of a query wait for the one that has begun, whatever
-    /// becomes of it; and all queries wait for a place, whoever has them.
+    /// All who wait for a run of a query wait for the one that has begun, however
+    /// it ends; and all queries wait for a place, also where one caller has them all.
     WaitForTheFirst,
     /// No mutation runs without a transaction while its function runs.
     NoOptimistic,

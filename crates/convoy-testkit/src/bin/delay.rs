@@ -22,7 +22,7 @@ fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
     spawn(|| {
-        // At the end of its input there is nobody left to serve.
+        // The program that started it has ended once its input ends.
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("an open input");
         std::process::exit(0);
     });

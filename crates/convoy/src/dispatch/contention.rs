@@ -218,70 +218,70 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_document_becomes_hot_by_losses_and_cools_down_alone() {
-        let (heat, transfer) = (ContentionTracker::default(), function("bank.transfer"));
+        let (tracker, transfer) = (ContentionTracker::default(), function("bank.transfer"));
         let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}","amount":5}}"#);
         for _ in 0..CONFLICTS {
-            assert_eq!(heat.hot_key(&transfer, &input(hot), false), None);
-            heat.record_conflict(&transfer, &input(hot), &read_write_set(hot));
+            assert_eq!(tracker.hot_key(&transfer, &input(hot), false), None);
+            tracker.record_conflict(&transfer, &input(hot), &read_write_set(hot));
         }
         // A call with several conflicts need not wait that long.
-        heat.record_conflict(&transfer, &input(cold), &read_write_set(cold));
-        assert_eq!(heat.hot_key(&transfer, &input(cold), false), None);
-        assert!(heat.hot_key(&transfer, &input(cold), true).is_some());
-        let key = heat.hot_key(&transfer, &input(hot), false).expect("it is hot");
+        tracker.record_conflict(&transfer, &input(cold), &read_write_set(cold));
+        assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
+        assert!(tracker.hot_key(&transfer, &input(cold), true).is_some());
+        let key = tracker.hot_key(&transfer, &input(hot), false).expect("it is hot");
         assert_eq!(key.document, Some(("accounts".into(), hot)));
-        assert_eq!(heat.hot_key(&transfer, &input(cold), false), None);
-        assert_eq!(heat.hot_key(&function("bank.audit"), &input(hot), false), None);
+        assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
+        assert_eq!(tracker.hot_key(&function("bank.audit"), &input(hot), false), None);
         tokio::time::advance(COOLING / 2).await;
-        heat.record_overlap(&key);
+        tracker.record_overlap(&key);
         tokio::time::advance(COOLING - Duration::from_millis(1)).await;
-        assert!(heat.hot_key(&transfer, &input(hot), false).is_some());
+        assert!(tracker.hot_key(&transfer, &input(hot), false).is_some());
         tokio::time::advance(Duration::from_millis(2)).await;
-        assert_eq!(heat.hot_key(&transfer, &input(hot), false), None);
+        assert_eq!(tracker.hot_key(&transfer, &input(hot), false), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_most_calls_are_hot_the_others_come_along() {
-        let (heat, transfer) = (ContentionTracker::default(), function("bank.transfer"));
+        let (tracker, transfer) = (ContentionTracker::default(), function("bank.transfer"));
         let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}"}}"#);
         for _ in 0..CONFLICTS {
-            heat.record_conflict(&transfer, &input(hot), &read_write_set(hot));
+            tracker.record_conflict(&transfer, &input(hot), &read_write_set(hot));
         }
-        assert_eq!(heat.hot_key(&transfer, &input(cold), false), None);
+        assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
         for _ in 0..100 {
-            assert!(heat.hot_key(&transfer, &input(hot), false).is_some());
+            assert!(tracker.hot_key(&transfer, &input(hot), false).is_some());
         }
-        assert!(heat.hot_key(&transfer, &input(cold), false).is_some());
+        assert!(tracker.hot_key(&transfer, &input(cold), false).is_some());
         for _ in 0..100 {
-            heat.hot_key(&transfer, &input(cold), false);
+            tracker.hot_key(&transfer, &input(cold), false);
         }
-        assert_eq!(heat.hot_key(&transfer, &input(cold), false), None);
+        assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn losses_far_apart_heat_nothing() {
-        let (heat, transfer, id) = (ContentionTracker::default(), function("bank.transfer"), Uuid::from_u128(1));
+        let (tracker, transfer, id) = (ContentionTracker::default(), function("bank.transfer"), Uuid::from_u128(1));
         let input = format!(r#"{{"from":"accounts:{id}"}}"#);
         for _ in 0..CONFLICTS * 3 {
-            heat.record_conflict(&transfer, &input, &read_write_set(id));
+            tracker.record_conflict(&transfer, &input, &read_write_set(id));
             tokio::time::advance(WINDOW).await;
         }
-        assert_eq!(heat.hot_key(&transfer, &input, false), None);
+        assert_eq!(tracker.hot_key(&transfer, &input, false), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_documents_the_function_itself_is_hot_and_a_slow_one_stays_outside() {
-        let (heat, tick) = (ContentionTracker::default(), function("counter.tick"));
+        let (tracker, tick) = (ContentionTracker::default(), function("counter.tick"));
         for _ in 0..CONFLICTS {
-            heat.record_conflict(&tick, "{}", &ReadWriteSet::default());
+            tracker.record_conflict(&tick, "{}", &ReadWriteSet::default());
         }
-        assert_eq!(heat.hot_key(&tick, "{}", false).map(|key| key.document), Some(None));
+        assert_eq!(tracker.hot_key(&tick, "{}", false).map(|key| key.document), Some(None));
         for _ in 0..CONFLICTS {
-            assert!(heat.hot_key(&tick, "{}", false).is_some());
-            heat.record_slow("counter.tick");
+            assert!(tracker.hot_key(&tick, "{}", false).is_some());
+            tracker.record_slow("counter.tick");
         }
-        assert_eq!(heat.hot_key(&tick, "{}", false), None);
+        assert_eq!(tracker.hot_key(&tick, "{}", false), None);
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::commit::Unit;
 use super::drive::Stop;
 use super::host::FunctionResult;
 use super::{Dispatcher, Function, FunctionCall, FunctionKind, Program};
+use crate::change::ChangeSource;
 use crate::db::{Budget, Executor, TxCache};
 use crate::error::{Code, Failure};
 use crate::output;
@@ -43,6 +45,12 @@ impl CallScope {
             Budget::new(limits.max_documents_read, limits.max_documents_written),
             tx_cache,
         )
+    }
+
+    /// What the call commits alone, without its answer.
+    pub fn unit(&self) -> Unit<'static> {
+        let by = ChangeSource::Function(self.function().name.clone());
+        Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
     }
 
     /// How a database error ends a run.

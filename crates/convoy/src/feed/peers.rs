@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_gap_in_sequence_numbers_causes_a_log_read_and_keeps_the_payload() {
         let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
-        assert!(hear(&mut nodes, from(OTHER, 4, Payload::None), now).read_log, "whatever came before is not known");
+        assert!(hear(&mut nodes, from(OTHER, 4, Payload::None), now).read_log, "the entries before it are not known");
         let next = hear(&mut nodes, from(OTHER, 5, changed()), now);
         assert_eq!((next.changes.len(), next.read_log), (1, false));
         assert!(!hear(&mut nodes, from(OTHER, 5, Payload::None), now).read_log);

@@ -83,7 +83,7 @@ impl Live {
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
             let (members, run) = (ticket.members, ticket.run);
             // A session waits for its context.
-            let is_gate = matches!(ticket.what, What::Auth(_));
+            let is_auth = matches!(ticket.what, What::Auth(_));
             let Outcome { next, passing, refresh } = turn.run(self.run_for_all(id, ticket)).await;
             if passing {
                 // What made it end is no change, so it asks again by itself.
@@ -103,7 +103,7 @@ impl Live {
                 return;
             }
             hot += 1;
-            if hot < HOT || is_gate {
+            if hot < HOT || is_auth {
                 continue;
             }
             let cost = began.elapsed() + HANDING_OUT * u32::try_from(members).unwrap_or(u32::MAX);

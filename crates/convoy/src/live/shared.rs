@@ -23,7 +23,7 @@ pub struct SharedRegistry {
     runnable: Notify,
     /// Whether anything is live.
     watched: watch::Sender<bool>,
-    /// Whatever was visible in the database then has been told.
+    /// Every change visible in the database then has been told.
     fed: watch::Sender<Option<Instant>>,
     /// Commits of this process that are told by itself.
     pending: Arc<PendingCommits>,

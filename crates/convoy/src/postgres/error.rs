@@ -82,7 +82,7 @@ impl DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
-    /// The error of a connection that could not be opened, whatever it is: nothing was
+    /// The error of a connection that could not be opened, of any kind: nothing was
     /// asked yet.
     pub(super) fn of_connecting(error: sqlx::Error) -> DbError {
         match DbError::from(error) {

@@ -83,8 +83,7 @@ impl Transaction {
     /// Runs one statement inside.
     pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let result = self.lease.enter().fetch(statement).await;
-        self.lease.note_stale_plans(&result);
-        if self.is_queued { result.map_err(DbError::of_short_lock_timeout) } else { result }
+        self.noted(result)
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
@@ -95,6 +94,11 @@ impl Transaction {
             true => self.raw_read_only(raw).await,
             false => self.lease.raw_within(raw, look, logged).await,
         };
+        self.noted(result)
+    }
+
+    /// What a statement's error says of the session, and what it means in a serial queue.
+    fn noted<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
         self.lease.note_stale_plans(&result);
         if self.is_queued { result.map_err(DbError::of_short_lock_timeout) } else { result }
     }

@@ -4,6 +4,7 @@ use convoy_testkit::{App, Reply, TestDb, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::faults::cabled;
 use crate::shared::{bodies, chat, functions, tables};
 
 fn send(app: &App, message: Value) -> JoinHandle<Reply> {
@@ -94,6 +95,31 @@ async fn a_withdrawn_insert_is_not_written() {
     app.client().mutate("messages.sendNow", message(10)).await.data();
     let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
     assert!(certain.iter().all(|body| !bodies(&list).contains(&body.as_str())), "{certain:?} in {list}");
+    app.engine.close().await;
+}
+
+/// What became of a keyed insert is looked up for as long as its call may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_not_answered_does_not_hold_up_the_next() {
+    let db = TestDb::new().await;
+    let (cable, url) = cabled(&db).await;
+    let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
+    // Prepares the statement, which would otherwise wait for the lock unsent.
+    send(&app, message(0)).await.expect("an answer").data();
+    let mut locker = db.psql().await;
+    locker.run("begin; lock table messages in exclusive mode").await;
+    let keyed = app.client().with_header("idempotency-key", "k");
+    let unanswered = tokio::spawn(async move { keyed.mutate("messages.send", message(1)).await });
+    db.psql().await.someone_waits_for_a_lock().await;
+    cable.pull();
+    let next = within(send(&app, message(2))).await.expect("an answer");
+    assert_eq!((next.status, next.code()), (503, "UNAVAILABLE"), "{}", next.body);
+    assert!(!unanswered.is_finished(), "what became of it is not known yet");
+    cable.plug_in();
+    locker.run("commit").await;
+    within(unanswered).await.expect("an answer").data();
+    let stored = db.psql().await.column("select data ->> 'n' from messages order by 1").await;
+    assert_eq!(stored, ["0", "1"]);
     app.engine.close().await;
 }
 

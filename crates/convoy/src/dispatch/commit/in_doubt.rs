@@ -16,20 +16,22 @@ use crate::sql::idempotency::Entry;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A commit without an answer.
-pub(super) struct Unanswered {
+pub(in crate::dispatch) struct Unanswered {
+    /// Its mark among those under way.
+    pub(super) pending: Pending,
     /// What it changes, or may.
-    pub changes: Arc<[Change]>,
+    pub(super) changes: Arc<[Change]>,
     /// The transaction's id, where it is known.
-    pub xid: Option<String>,
+    pub(super) xid: Option<String>,
     /// Why there is no answer.
-    pub cause: DbError,
+    pub(super) cause: DbError,
 }
 
 impl Committer {
     /// Notes a commit in doubt, and finds out whether it is done.
-    pub(super) async fn resolve(&self, pending: Pending, commit: Unanswered, unit: &Unit<'_>) -> Commit {
-        let Unanswered { changes, xid, cause } = commit;
-        let in_doubt = self.in_doubt(changes, &cause);
+    pub async fn resolve(&self, commit: Unanswered, unit: &Unit<'_>) -> Commit {
+        let Unanswered { pending, changes, xid, cause } = commit;
+        let in_doubt = self.note_in_doubt(changes, &cause);
         pending.end();
         let committed = match (unit.answers.first(), xid) {
             (Some((entry, _)), _) => self.answer_exists(entry, unit.deadline).await,
@@ -45,7 +47,7 @@ impl Committer {
 
     /// Notes a commit in doubt: it counts as done for live queries, now and for as long as
     /// it still may be.
-    pub fn in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
+    pub fn note_in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.raise();
         self.log.append(changes, &ChangeSource::Resync);

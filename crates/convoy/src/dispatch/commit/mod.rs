@@ -1,6 +1,5 @@
-//! Commits, whatever strategy made what they hold: the marks of those under way, the
-//! answers of keyed calls, the write log, and what became of a commit that Postgres did
-//! not answer.
+//! Commits of all strategies: the marks of those under way, the answers of keyed calls,
+//! the write log, and what became of a commit that Postgres did not answer.
 
 pub(super) mod idempotency;
 mod in_doubt;
@@ -17,7 +16,7 @@ use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 use crate::write_log::WriteLog;
-use in_doubt::Unanswered;
+pub(super) use in_doubt::Unanswered;
 use pending::Pending;
 pub use pending::PendingCommits;
 
@@ -100,14 +99,13 @@ impl Committer {
                 Commit::refused(error)
             }
             CommitOutcome::Unknown(error) => {
-                self.resolve(pending, Unanswered { changes, xid, cause: error }, &unit).await
+                self.resolve(Unanswered { pending, changes, xid, cause: error }, &unit).await
             }
         }
     }
 
-    /// Commits by a statement that is a transaction by itself: `run` gives what it has
-    /// changed. Where that stays unknown, `may_change` is what it could have. It is given
-    /// up at `limit`, and may be done all the same.
+    /// Commits by a statement that is a transaction by itself, and finds out what became
+    /// of it where Postgres did not answer; see [`send`](Self::send).
     pub async fn statement(
         &self,
         run: impl Future<Output = Result<Vec<Change>, DbError>>,
@@ -115,9 +113,25 @@ impl Committer {
         limit: Instant,
         unit: Unit<'_>,
     ) -> Commit {
+        match self.send(run, may_change, limit, &unit).await {
+            Ok(commit) => commit,
+            Err(unanswered) => self.resolve(unanswered, &unit).await,
+        }
+    }
+
+    /// Sends a statement that is a transaction by itself: `run` gives what it has changed.
+    /// Where that stays unknown, `may_change` is what it could have. It is given up at
+    /// `limit`, and may be done all the same.
+    pub async fn send(
+        &self,
+        run: impl Future<Output = Result<Vec<Change>, DbError>>,
+        may_change: impl FnOnce() -> Vec<Change>,
+        limit: Instant,
+        unit: &Unit<'_>,
+    ) -> Result<Commit, Unanswered> {
         let pending = self.pending.begin();
         let cause = match tokio::time::timeout_at(limit, run).await {
-            Ok(Ok(changes)) => return self.committed(pending, changes.into(), &unit),
+            Ok(Ok(changes)) => return Ok(self.committed(pending, changes.into(), unit)),
             Ok(Err(error)) => error,
             Err(_elapsed) => DbError::timed_out(),
         };
@@ -126,9 +140,9 @@ impl Committer {
         }
         if !cause.may_be_done() {
             pending.end();
-            return Commit::refused(cause);
+            return Ok(Commit::refused(cause));
         }
-        self.resolve(pending, Unanswered { changes: may_change().into(), xid: None, cause }, &unit).await
+        Err(Unanswered { pending, changes: may_change().into(), xid: None, cause })
     }
 
     fn committed(&self, pending: Pending, changes: Arc<[Change]>, unit: &Unit<'_>) -> Commit {

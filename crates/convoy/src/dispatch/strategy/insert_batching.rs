@@ -25,7 +25,7 @@ use crate::db::{Budget, Executor, TxCache};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::time_is_up;
 use crate::dispatch::commit::idempotency::Keyed;
-use crate::dispatch::commit::{Commit, Unit};
+use crate::dispatch::commit::{Commit, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::mistakes::Mistake;
@@ -84,7 +84,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
     let queued = QueuedInsert { id, insert, by, keep, deadline, answer };
     if inner.mistakes.has(Mistake::NoInsertBatching) {
-        return write(&scope.dispatcher, &[queued]).await;
+        return write_alone(&scope.dispatcher, &queued).await;
     }
     if inner.inserts.push(queued) {
         let (dispatcher, table) = (scope.dispatcher.clone(), table.physical.clone());
@@ -96,51 +96,66 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     }
     match tokio::time::timeout_at(deadline, answered).await {
         Ok(Ok(ended)) => ended,
-        Ok(Err(_dropped)) => Ok(inner.committer.in_doubt(Arc::new([changed(&table)]), &"its task panicked")),
+        Ok(Err(_dropped)) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"its task panicked")),
         Err(_elapsed) if inner.inserts.withdraw(&table, id) => Err(time_is_up()),
-        Err(_elapsed) => Ok(inner.committer.in_doubt(Arc::new([changed(&table)]), &"it took too long")),
+        Err(_elapsed) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"it took too long")),
     }
 }
 
 /// Writes one table's inserts until none waits.
 async fn write_all(dispatcher: &Dispatcher, table: &str) {
-    while let Some(mut batch) = dispatcher.inner.inserts.next(table) {
+    while let Some(batch) = dispatcher.inner.inserts.next(table) {
         match write(dispatcher, &batch).await {
-            Ok(Commit::Committed) => give_all(batch, || Ok(Commit::Committed)),
-            Ok(Commit::InDoubt(failure)) => give_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
+            Ok(Ok(commit)) => end(dispatcher, batch, commit).await,
+            Ok(Err(unanswered)) => {
+                // It may take as long as a call may to find out; later inserts do not wait.
+                let dispatcher = dispatcher.clone();
+                dispatcher.inner.mutations.clone().spawn(async move {
+                    let commit = dispatcher.inner.committer.resolve(unanswered, &unit(&batch)).await;
+                    end(&dispatcher, batch, commit).await;
+                });
+            }
             // Without a connection none of them has a chance alone either.
             Err(failure) => give_all(batch, || Err(failure.clone())),
-            ended if batch.len() == 1 => give(batch.remove(0).answer, ended),
-            // Nothing was written, and one of them is the reason.
-            Ok(Commit::Conflict(_) | Commit::Rejected(_)) => {
-                for waiting in batch {
-                    let ended = write(dispatcher, std::slice::from_ref(&waiting)).await;
-                    give(waiting.answer, ended);
-                }
+        }
+    }
+}
+
+/// Answers the calls of a batch.
+async fn end(dispatcher: &Dispatcher, mut batch: Vec<QueuedInsert>, commit: Commit) {
+    match commit {
+        Commit::Committed => give_all(batch, || Ok(Commit::Committed)),
+        Commit::InDoubt(failure) => give_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
+        Commit::Conflict(_) | Commit::Rejected(_) if batch.len() == 1 => give(batch.remove(0).answer, Ok(commit)),
+        // Nothing was written, and one of them is the reason.
+        Commit::Conflict(_) | Commit::Rejected(_) => {
+            for waiting in batch {
+                let ended = write_alone(dispatcher, &waiting).await;
+                give(waiting.answer, ended);
             }
         }
     }
 }
 
+/// Writes one insert, and finds out what became of it.
+async fn write_alone(dispatcher: &Dispatcher, queued: &QueuedInsert) -> Ended {
+    let batch = std::slice::from_ref(queued);
+    match write(dispatcher, batch).await? {
+        Ok(commit) => Ok(commit),
+        Err(unanswered) => Ok(dispatcher.inner.committer.resolve(unanswered, &unit(batch)).await),
+    }
+}
+
 /// Writes a batch in one statement, which is its own transaction: its
 /// session makes every statement SERIALIZABLE.
-async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Ended {
+async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result<Commit, Unanswered>, Failure> {
     let inner = &dispatcher.inner;
     let table = &batch[0].insert.table;
     let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
-    let answers: Vec<(&Entry, &str)> = batch
-        .iter()
-        .filter_map(|waiting| waiting.keep.as_ref().map(|(entry, result)| (entry, result.as_str())))
-        .collect();
-    let statement = document::insert_and_keep(table, inner.node, &rows, &answers);
+    let unit = unit(batch);
+    let statement = document::insert_and_keep(table, inner.node, &rows, &unit.answers);
     let acquired = inner.postgres.writers.acquire().await;
     let mut lease = acquired.map_err(|error| error.to_failure("insert"))?;
-    let unit = Unit {
-        by: ChangeSource::functions(batch.iter().map(|waiting| &waiting.by)),
-        answers,
-        deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
-        part: Some(Part::InsertLane),
-    };
     let run = async move {
         let written = postgres::run(&mut lease, statement).await?;
         let mut executor = Executor::new(inner.node, Budget::counted(), TxCache::none());
@@ -148,7 +163,18 @@ async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Ended {
         Ok(executor.take_written().changes)
     };
     let limit = Instant::now() + inner.limits.mutation_time();
-    Ok(inner.committer.statement(run, || vec![changed(table)], limit, unit).await)
+    Ok(inner.committer.send(run, || vec![changed(table)], limit, &unit).await)
+}
+
+/// What a batch commits.
+fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
+    let kept = batch.iter().filter_map(|waiting| waiting.keep.as_ref());
+    Unit {
+        by: ChangeSource::functions(batch.iter().map(|waiting| &waiting.by)),
+        answers: kept.map(|(entry, result)| (entry, result.as_str())).collect(),
+        deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
+        part: Some(Part::InsertLane),
+    }
 }
 
 impl InsertQueues {

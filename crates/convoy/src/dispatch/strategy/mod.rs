@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::Answer;
 use super::commit::Commit;
 use super::commit::idempotency::Keyed;
+use super::drive::Stop;
 use super::scope::CallScope;
 use crate::change::Change;
 use crate::db::ReadSet;
@@ -48,6 +49,16 @@ impl Attempt {
             Commit::Conflict(error) => Attempt::Conflict(error, touched()),
             Commit::Rejected(error) => Attempt::Failed(scope.explain(&error), keyed),
             Commit::InDoubt(failure) => Attempt::Done(Err(failure)),
+        }
+    }
+
+    /// Of a run that stopped, and of which nothing is left.
+    fn of_stop(stop: Stop, keyed: Option<Keyed>, touched: impl FnOnce() -> ReadWriteSet) -> Attempt {
+        match stop {
+            Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, keyed),
+            Stop::Conflict(error) => Attempt::Conflict(error, touched()),
+            Stop::HostGone => Attempt::HostGone,
+            Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
         }
     }
 }

@@ -5,11 +5,10 @@
 
 use super::insert_batching::changed;
 use super::transaction::Aborted;
-use crate::change::ChangeSource;
 use crate::db::{Access, Executor, TxCache, Written};
 use crate::dispatch::Answer;
 use crate::dispatch::call::{Call, broken_protocol, host_gone};
-use crate::dispatch::commit::{Commit, Unit};
+use crate::dispatch::commit::Commit;
 use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
 use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
@@ -167,12 +166,6 @@ impl NonTransactional<'_> {
 }
 
 impl CallScope {
-    /// What the call commits alone.
-    fn unit(&self) -> Unit<'static> {
-        let by = ChangeSource::Function(self.function().name.clone());
-        Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
-    }
-
     /// What the end of a commit means to the function, which goes on.
     fn committed(&self, commit: Commit) -> Result<(), Failure> {
         match commit {

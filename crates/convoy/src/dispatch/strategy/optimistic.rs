@@ -8,9 +8,9 @@
 //! start in a transaction, and from then on begins in one.
 
 use super::insert_batching::{self, Insert, changed};
-use super::transaction::held_inserts;
+use super::transaction::finish;
 use super::{Attempt, ReadWriteSet};
-use crate::change::{Change, ChangeKind, ChangeSource};
+use crate::change::{Change, ChangeKind};
 use crate::db::{Budget, ReadSet, WriteBuffer, row_keys};
 use crate::dispatch::Answer;
 use crate::dispatch::call::Call;
@@ -47,7 +47,7 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
         Ok((ended, metadata)) => strategy.end(ended, metadata).await,
         Err(stop) => Err(stop),
     };
-    ended.unwrap_or_else(|stop| strategy.stopped(stop))
+    ended.unwrap_or_else(|stop| Attempt::of_stop(stop, None, || strategy.read_write_set()))
 }
 
 impl Strategy for Optimistic<'_> {
@@ -83,7 +83,8 @@ impl Optimistic<'_> {
             // It may have seen two moments, and failed for what never was.
             self.check().await?;
         }
-        let (result, mut held) = match self.finish(ended, &metadata) {
+        let refused = self.budget.refused_write().cloned();
+        let (result, mut held) = match finish(self.scope, refused, &mut self.budget, ended, &metadata) {
             Ok(finished) => finished,
             Err(failure) => return Ok(Attempt::Failed(failure, keyed)),
         };
@@ -106,16 +107,6 @@ impl Optimistic<'_> {
         self.commit(&write_set, result, keyed).await
     }
 
-    fn finish(&mut self, ended: FunctionResult, metadata: &CallMetadata) -> Result<(String, Vec<Insert>), Failure> {
-        let result = match (self.budget.refused_write(), ended) {
-            (Some(refused), FunctionResult::Returned(_)) => return Err(refused.clone()),
-            (_, ended) => self.scope.conclude(ended)?,
-        };
-        let held = held_inserts(metadata, self.scope)?;
-        self.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
-        Ok((result, held))
-    }
-
     /// Checks that what was read is still so.
     async fn check(&mut self) -> Result<(), Stop> {
         let checked = async {
@@ -135,12 +126,7 @@ impl Optimistic<'_> {
             Err(error) => return Ok(Attempt::Failed(self.scope.explain(&error), keyed)),
         };
         let answer = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
-        let unit = Unit {
-            by: ChangeSource::Function(self.scope.function().name.clone()),
-            answers: answer.into_iter().collect(),
-            deadline: self.scope.deadline,
-            part: None,
-        };
+        let unit = Unit { answers: answer.into_iter().collect(), ..self.scope.unit() };
         let may_change = || optimistic::places(write_set).iter().map(|table| changed(table)).collect();
         let run = async move { self.apply(&mut lease, write_set, answer).await };
         match inner.committer.statement(run, may_change, self.scope.deadline, unit).await {
@@ -175,15 +161,6 @@ impl Optimistic<'_> {
             }
         }
         Ok(changes)
-    }
-
-    fn stopped(&self, stop: Stop) -> Attempt {
-        match stop {
-            Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, None),
-            Stop::Conflict(error) => Attempt::Conflict(error, self.read_write_set()),
-            Stop::HostGone => Attempt::HostGone,
-            Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
-        }
     }
 
     /// What this run met others over.

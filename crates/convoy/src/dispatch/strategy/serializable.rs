@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::insert_batching::{self, Insert};
 use super::transaction::TransactionRun;
 use super::{Attempt, ReadWriteSet};
-use crate::change::{Change, ChangeSource};
+use crate::change::Change;
 use crate::db::Written;
 use crate::dispatch::Answer;
 use crate::dispatch::call::Call;
@@ -87,12 +87,8 @@ impl Serializable {
         let Written { changes, xid } = executor.take_written();
         let changes: Arc<[Change]> = changes.into();
         let touched = ReadWriteSet { reads: executor.take_reads(), written: changes.clone() };
-        let unit = Unit {
-            by: ChangeSource::Function(scope.function().name.clone()),
-            answers: keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect(),
-            deadline: scope.deadline,
-            part: None,
-        };
+        let answers = keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect();
+        let unit = Unit { answers, ..scope.unit() };
         let commit = scope.dispatcher.inner.committer.transaction(transaction, changes, xid, unit).await;
         Attempt::of_commit(commit, scope, result, keyed, || touched)
     }
@@ -105,11 +101,6 @@ impl Serializable {
         {
             transaction.rollback().await;
         }
-        match stop {
-            Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, keyed),
-            Stop::Conflict(error) => Attempt::Conflict(error, self.run.read_write_set()),
-            Stop::HostGone => Attempt::HostGone,
-            Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
-        }
+        Attempt::of_stop(stop, keyed, || self.run.read_write_set())
     }
 }

@@ -1,7 +1,7 @@
 //! A mutation's operations inside a transaction: its savepoints, and whether it may still
 //! commit. Who else is in the transaction is not known here.
 
-use crate::db::{Access, Executor, TxCache, WriteBuffer};
+use crate::db::{Access, Budget, Executor, TxCache, WriteBuffer};
 use crate::dispatch::call::{broken_protocol, time_is_up};
 use crate::dispatch::drive::{Stop, fail_all};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
@@ -14,8 +14,9 @@ use crate::sql::{document, optimistic};
 use super::ReadWriteSet;
 use super::insert_batching::Insert;
 
-/// The first error in a transaction. Postgres refuses everything after it, so whatever the
-/// function makes of it, nothing is committed, unless it first returns to a savepoint.
+/// The first error in a transaction. Postgres refuses everything after it, so
+/// nothing is committed, even where the function catches the error, unless it first returns
+/// to a savepoint.
 #[derive(Default)]
 pub(super) struct Aborted(Option<Failure>);
 
@@ -184,13 +185,7 @@ impl TransactionRun {
     /// The function has ended: its result, and the inserts held back until now, by table;
     /// or why it fails.
     pub fn finish(&mut self, ended: FunctionResult, metadata: &CallMetadata) -> Result<(String, Vec<Insert>), Failure> {
-        let result = match (self.aborted.failure(), ended) {
-            (Some(failure), FunctionResult::Returned(_)) => return Err(failure.clone()),
-            (_, ended) => self.scope.conclude(ended)?,
-        };
-        let held = held_inserts(metadata, &self.scope)?;
-        self.executor.budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
-        Ok((result, held))
+        finish(&self.scope, self.aborted.failure().cloned(), &mut self.executor.budget, ended, metadata)
     }
 
     /// Writes what was held back.
@@ -217,9 +212,27 @@ impl TransactionRun {
     }
 }
 
+/// What a function's end gives: its result, and the inserts held back until now, by table;
+/// or why it fails. It cannot succeed after `failure`.
+pub(super) fn finish(
+    scope: &CallScope,
+    failure: Option<Failure>,
+    budget: &mut Budget,
+    ended: FunctionResult,
+    metadata: &CallMetadata,
+) -> Result<(String, Vec<Insert>), Failure> {
+    let result = match (failure, ended) {
+        (Some(failure), FunctionResult::Returned(_)) => return Err(failure),
+        (_, ended) => scope.conclude(ended)?,
+    };
+    let held = held_inserts(metadata, scope)?;
+    budget.write(held.iter().map(|insert| insert.rows.len()).sum())?;
+    Ok((result, held))
+}
+
 /// Groups held inserts by table, in the order tables first appear: plain
 /// inserts into different tables do not depend on each other.
-pub(super) fn held_inserts(metadata: &CallMetadata, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
+fn held_inserts(metadata: &CallMetadata, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
     let Some(held) = &metadata.held else { return Ok(Vec::new()) };
     let ops = Op::parse_batch(held.get(), &scope.program.schema).map_err(|error| broken_protocol(&error))?;
     let mut inserts: Vec<Insert> = Vec::new();

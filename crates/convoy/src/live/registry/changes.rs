@@ -55,7 +55,7 @@ impl Registry {
 
     fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &ChangeSource) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        if query.members.is_empty() && !query.is_gate() {
+        if query.members.is_empty() && !query.is_auth() {
             // It has no subscribers, so it is not run.
             self.forget(id);
             return;
@@ -85,7 +85,7 @@ impl Registry {
         let mut unwatched = Vec::new();
         for (id, query) in &mut self.queries {
             query.reads = Default::default();
-            if query.members.is_empty() && !query.is_gate() {
+            if query.members.is_empty() && !query.is_auth() {
                 unwatched.push(*id);
                 continue;
             }

@@ -49,7 +49,7 @@ fn describe(query: &Query) -> Described {
         function,
         args,
         reads: lines(&query.reads),
-        subscribers: query.members.len().max(usize::from(query.is_gate())),
+        subscribers: query.members.len().max(usize::from(query.is_auth())),
         runs: query.runs,
         state: match query.phase {
             Phase::Idle => "idle",

@@ -192,7 +192,7 @@ impl Registry {
     /// In whose name a query will probably be run: a person where that is known, or a
     /// session. Absent for an authentication, which finds out who asks.
     pub fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
-        let query = self.queries.get(&id).filter(|query| !query.is_gate())?;
+        let query = self.queries.get(&id).filter(|query| !query.is_auth())?;
         let runner = query.runner.or_else(|| query.members.iter().next().map(|(session, _)| *session))?;
         let fingerprint = self.sessions.get(&runner)?.known.fingerprint.as_deref();
         Some(fingerprint.map_or_else(|| runner.to_string().into(), Arc::from))
@@ -339,7 +339,7 @@ impl Registry {
     pub fn requeue(&mut self, id: QueryId, run: u64) -> bool {
         let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
         let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
-        if query.members.is_empty() && !query.is_gate() {
+        if query.members.is_empty() && !query.is_auth() {
             // A returning client must not get that result.
             self.forget(id);
             return false;

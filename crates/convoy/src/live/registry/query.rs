@@ -124,7 +124,7 @@ impl Query {
     }
 
     /// Whether it goes on without members: it serves a session itself.
-    pub fn is_gate(&self) -> bool {
+    pub fn is_auth(&self) -> bool {
         matches!(self.what, What::Auth(_))
     }
 
@@ -140,11 +140,11 @@ impl Query {
     /// they are, from every caller; later only from a few, because what fails for many
     /// in a row fails because of the query.
     pub fn may_part(&self) -> bool {
-        !self.is_gate() && (self.guessed || (self.share != Share::Nobody && self.parted < MOST_PARTED))
+        !self.is_auth() && (self.guessed || (self.share != Share::Nobody && self.parted < MOST_PARTED))
     }
 
     /// The latest moment of which it is certain that the answer was true. `fed`:
-    /// whatever was visible then has been told to all queries.
+    /// every change visible then has been told to all queries.
     pub fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
         let confirmed = self.confirmed?;
         match self.phase {

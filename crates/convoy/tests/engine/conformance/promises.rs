@@ -2,8 +2,9 @@
 
 use std::pin::Pin;
 
-use convoy_testkit::{Cut, within};
+use convoy_testkit::{Cut, Reply, within};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::strategies::{Served, Strategy};
 
@@ -159,10 +160,8 @@ async fn lost_unkeyed(strategy: Strategy) -> Option<&'static str> {
     None
 }
 
-async fn hang_up(strategy: Strategy) -> Option<&'static str> {
-    let served = Served::by(strategy).await.warmed().await;
-    let mut watch = served.app.client().watch("count", json!({})).await;
-    assert_eq!(watch.next().await, json!(0));
+/// A call whose function runs, and waits for the gate before it inserts.
+async fn begun(served: &Served) -> JoinHandle<Reply> {
     let runs = served.app.engine.stats().handler_runs;
     let (client, steps) = (served.app.client(), json!([{ "wait": true }, { "insert": 1 }]));
     let call = tokio::spawn(async move { client.mutate("script", json!({ "steps": steps })).await });
@@ -172,6 +171,14 @@ async fn hang_up(strategy: Strategy) -> Option<&'static str> {
         }
     })
     .await;
+    call
+}
+
+async fn hang_up(strategy: Strategy) -> Option<&'static str> {
+    let served = Served::by(strategy).await.warmed().await;
+    let mut watch = served.app.client().watch("count", json!({})).await;
+    assert_eq!(watch.next().await, json!(0));
+    let call = begun(&served).await;
     call.abort();
     assert!(call.await.is_err_and(|ended| ended.is_cancelled()));
     served.gate.add_permits(8);
@@ -242,15 +249,7 @@ async fn keyed(strategy: Strategy) -> Option<&'static str> {
 
 async fn drained(strategy: Strategy) -> Option<&'static str> {
     let served = Served::by(strategy).await.warmed().await;
-    let runs = served.app.engine.stats().handler_runs;
-    let (client, steps) = (served.app.client(), json!([{ "wait": true }, { "insert": 1 }]));
-    let call = tokio::spawn(async move { client.mutate("script", json!({ "steps": steps })).await });
-    within(async {
-        while served.app.engine.stats().handler_runs == runs {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let call = begun(&served).await;
     let engine = served.app.engine.clone();
     let closing = tokio::spawn(async move { engine.close().await });
     served.gate.add_permits(8);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::group::{Abort, Finished, Group};
-use super::turn::{Leaves, Member, TurnEnd};
+use super::turn::{Fatal, Leaves, Member, TurnEnd};
 use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::strategy::{Attempt, ReadWriteSet};
@@ -87,7 +87,7 @@ impl QueueTask {
                         return self.abort(group, Abort::Poisoned, None).await;
                     }
                 }
-                Ok(ended) => return self.abort_by(group, member.waiting, ended).await,
+                Ok(TurnEnd::Fatal(why)) => return self.abort_by(group, member.waiting, why).await,
                 Err(abort) => return self.abort(group, abort, Some(member.waiting)).await,
             }
         }
@@ -103,7 +103,7 @@ impl QueueTask {
     fn leave(&mut self, waiting: QueuedCall, why: Leaves) {
         match why {
             Leaves::NeedsOther => {
-                // From now on without a buffer, as one that fails late.
+                // A function that fails after writing gets no buffer; so does this one from now on.
                 waiting.scope.function().learned.fails_after_writing.set();
                 self.ahead.push_front(Member::start(waiting));
             }
@@ -117,22 +117,21 @@ impl QueueTask {
     }
 
     /// A member's turn ended so that its group cannot go on.
-    async fn abort_by(&mut self, group: Group, waiting: QueuedCall, ended: TurnEnd) {
-        match ended {
-            TurnEnd::Poisoned { failure, keyed } if group.is_empty() => {
+    async fn abort_by(&mut self, group: Group, waiting: QueuedCall, why: Fatal) {
+        match why {
+            Fatal::Poisoned { failure, keyed } if group.is_empty() => {
                 group.abort().await;
                 self.end(waiting, Attempt::Failed(failure, keyed));
             }
-            TurnEnd::Poisoned { .. } => {
+            Fatal::Poisoned { .. } => {
                 waiting.scope.function().learned.fails_after_writing.set();
                 self.abort(group, Abort::Poisoned, Some(waiting)).await;
             }
-            TurnEnd::Conflict(error) => self.abort(group, Abort::Conflict(error), Some(waiting)).await,
-            TurnEnd::Broken(failure) => {
+            Fatal::Conflict(error) => self.abort(group, Abort::Conflict(error), Some(waiting)).await,
+            Fatal::Broken(failure) => {
                 self.end(waiting, Attempt::Done(Err(failure)));
                 self.abort(group, Abort::Broken, None).await;
             }
-            TurnEnd::Finished { .. } | TurnEnd::Leaves(_) => self.abort(group, Abort::Poisoned, Some(waiting)).await,
         }
     }
 

@@ -28,10 +28,16 @@ pub(super) struct Member {
 pub(super) enum TurnEnd {
     /// The function has ended. If it failed, nothing it has written is left.
     Finished { result: Result<String, Failure>, keyed: Option<Keyed> },
-    /// It failed, and what it had written is still in the transaction.
-    Poisoned { failure: Failure, keyed: Option<Keyed> },
     /// It leaves the group, and runs elsewhere.
     Leaves(Leaves),
+    /// Its group cannot go on.
+    Fatal(Fatal),
+}
+
+/// What ends a group together with the turn.
+pub(super) enum Fatal {
+    /// The function failed, and what it had written is still in the transaction.
+    Poisoned { failure: Failure, keyed: Option<Keyed> },
     /// It met a conflict with another transaction.
     Conflict(DbError),
     /// The connection is lost or busy.
@@ -78,7 +84,7 @@ impl Member {
         // A function that only buffers needs no savepoint, for its buffer is undone by itself.
         let savepoint = waiting.scope.function().learned.fails_after_writing.is_set() && run.buffer.is_none();
         if savepoint && let Err(error) = transaction.savepoint(AROUND).await {
-            return TurnEnd::Broken(waiting.scope.explain(&error));
+            return TurnEnd::Fatal(Fatal::Broken(waiting.scope.explain(&error)));
         }
         let stop = match drive(call, &waiting.scope, &mut Turn { run: &mut *run, transaction: &mut *transaction }).await
         {
@@ -123,8 +129,8 @@ impl Member {
     ) -> TurnEnd {
         match stop {
             Stop::Failed(failure) => self.failed(transaction, savepoint, failure, keyed).await,
-            Stop::Broken(failure) => TurnEnd::Broken(failure),
-            Stop::Conflict(error) => TurnEnd::Conflict(error),
+            Stop::Broken(failure) => TurnEnd::Fatal(Fatal::Broken(failure)),
+            Stop::Conflict(error) => TurnEnd::Fatal(Fatal::Conflict(error)),
             Stop::Idle => self.leaves(Leaves::Idle),
             Stop::HostGone => self.leaves(Leaves::HostGone),
             Stop::NeedsOther => self.leaves(Leaves::NeedsOther),
@@ -150,14 +156,14 @@ impl Member {
             return TurnEnd::Finished { result: Err(failure), keyed };
         }
         if !savepoint {
-            return TurnEnd::Poisoned { failure, keyed };
+            return TurnEnd::Fatal(Fatal::Poisoned { failure, keyed });
         }
         match transaction.rollback_to(AROUND).await {
             Ok(()) => {
                 self.run.executor.undo_to(0);
                 TurnEnd::Finished { result: Err(failure), keyed }
             }
-            Err(error) => TurnEnd::Broken(self.waiting.scope.explain(&error)),
+            Err(error) => TurnEnd::Fatal(Fatal::Broken(self.waiting.scope.explain(&error))),
         }
     }
 
