@@ -39,8 +39,8 @@ await buildPackage();
 // Two builds, because one would give the engine whatever features of its
 // dependencies the generator needs.
 const cargo = (...what) => ['build', '--locked', '--profile', profile, ...what];
-// Only one with mistakes can leave a strategy out.
-const features = values.strategies ? ['--features', 'mistakes'] : [];
+// Only a build with failpoints can leave a strategy out.
+const features = values.strategies ? ['--features', 'failpoints'] : [];
 await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convoy-node', ...features));
 await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bins'));
 

@@ -24,8 +24,8 @@ export async function buildEngine(profile) {
     'convoy-node',
     '--profile',
     profile,
-    // Tests ask the engine for mistakes, to show that they would find them.
-    ...(profile === 'dev' ? ['--features', 'mistakes'] : []),
+    // Tests activate failpoints to show that they detect the damage.
+    ...(profile === 'dev' ? ['--features', 'failpoints'] : []),
   ]);
   const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
   const built = join(target, profile === 'dev' ? 'debug' : profile, library);

@@ -1,6 +1,6 @@
 /**
  * Which part of the sources may name which, and what breaks that. Pure: it takes files as texts, so that a test can
- * show it a mistake. `ARCHITECTURE.md` says why the directions are these.
+ * show it a failpoint. `ARCHITECTURE.md` says why the directions are these.
  */
 import { posix } from 'node:path';
 
@@ -22,7 +22,7 @@ const LEAVES = [
   'id',
   'key',
   'lossy',
-  'mistakes',
+  'failpoints',
   'op',
   'origin',
   'output',

@@ -22,14 +22,14 @@ const AT_ONCE = LONG ? 50 : 10;
 interface Scene {
   readonly streams: number;
   readonly mutations: number;
-  readonly mistakes?: readonly string[];
+  readonly failpoints?: readonly string[];
 }
 
-/** Plays it; whoever does not end at all there is to see hangs, where no mistake was asked for. */
-async function play({ streams, mutations, mistakes = [] }: Scene): Promise<Seen> {
+/** Plays it; whoever does not end at all there is to see hangs, where no failpoint was asked for. */
+async function play({ streams, mutations, failpoints = [] }: Scene): Promise<Seen> {
   const seed = seedOfThisRun();
   const random = new Random(seed);
-  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, mistakes };
+  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, failpoints };
   const convoy = await createConvoy({ schema, functions, createContext: createContext as never, ...options });
   const screens: Screen[] = [];
   try {
@@ -52,7 +52,7 @@ async function play({ streams, mutations, mistakes = [] }: Scene): Promise<Seen>
       if (turn === 2) await screen.refuses({ ...screen.person, id: `${screen.person.id}'s friend` });
     }
     await Promise.all(screens.map((screen) => screen.caughtUp()));
-    if (mistakes.length === 0) await Promise.all(screens.map((screen) => screen.shows(stage.notes, stage.strict)));
+    if (failpoints.length === 0) await Promise.all(screens.map((screen) => screen.shows(stage.notes, stage.strict)));
     const { results, rows, foreign } = seen;
     console.log(
       `seed ${seed}: ${foreign.length} foreign rows among ${rows} in ${results} results of ${streams} streams, ${mutations} mutations`,
@@ -71,7 +71,7 @@ test('nobody is shown a row that is not theirs to see, and everybody all that is
   expect(foreign).toEqual([]);
 });
 
-test.each(['shareRegardless', 'shareByFirstRun'])('control: %s is found', async (mistake) => {
-  const { foreign } = await play({ streams: 40, mutations: 200, mistakes: [mistake] });
+test.each(['shareRegardless', 'shareByFirstRun'])('control: %s is found', async (failpoint) => {
+  const { foreign } = await play({ streams: 40, mutations: 200, failpoints: [failpoint] });
   expect(foreign.length).toBeGreaterThan(0);
 });

@@ -87,7 +87,7 @@ function createContext(req: ConvoyRequest, base: Base): object {
 }
 
 interface Settings {
-  readonly mistakes?: readonly string[];
+  readonly failpoints?: readonly string[];
   readonly contexts?: boolean;
 }
 
@@ -96,8 +96,8 @@ afterEach(async () => {
   for (const end of ending.splice(0).reverse()) await end();
 });
 
-async function served({ mistakes = [], contexts = true }: Settings = {}) {
-  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, mistakes };
+async function served({ failpoints = [], contexts = true }: Settings = {}) {
+  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, failpoints };
   const convoy: Convoy = await createConvoy({
     schema,
     functions,
@@ -191,7 +191,7 @@ describe('three users of one live query', () => {
   });
 
   it.each(['printed', 'failed'] as const)('control: shared regardless, %s shows foreign rows', async (name) => {
-    expect((await shown(name, { mistakes: ['shareRegardless'] })).foreign.length).toBeGreaterThan(0);
+    expect((await shown(name, { failpoints: ['shareRegardless'] })).foreign.length).toBeGreaterThan(0);
   });
 
   const asking = ['asking', 'askingByName', 'askingDeeper'] as const;
@@ -210,7 +210,7 @@ describe('three users of one live query', () => {
   });
 
   it.each(asking)('control: shared regardless, %s shows one run to all', async (name) => {
-    const { named } = await shown(name, { mistakes: ['shareRegardless'] });
+    const { named } = await shown(name, { failpoints: ['shareRegardless'] });
     expect(new Set(named.flat()).size).toBeLessThan(named.flat().length);
   });
 

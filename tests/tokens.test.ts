@@ -57,8 +57,8 @@ afterEach(async () => {
   for (const one of open.splice(0).reverse()) await one.close();
 });
 
-async function serve(mistakes: readonly string[]) {
-  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, mistakes };
+async function serve(failpoints: readonly string[]) {
+  const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, failpoints };
   const convoy = await createConvoy({ schema, functions, createContext: createContext as never, ...options });
   open.push(convoy);
   const { port } = await convoy.listen({ port: 0 });
@@ -85,8 +85,8 @@ async function serve(mistakes: readonly string[]) {
 }
 
 /** How many sessions are shown something so long after their token's end. */
-async function lateAfterExpiry(mistakes: readonly string[]): Promise<number> {
-  const { watch, mutate } = await serve(mistakes);
+async function lateAfterExpiry(failpoints: readonly string[]): Promise<number> {
+  const { watch, mutate } = await serve(failpoints);
   const lasting = await watch('lasting');
   const ends = Array.from({ length: SESSIONS }, (_, at) => Date.now() + 1_000 + at * 10);
   const last = ends.map(() => 0);
@@ -106,8 +106,8 @@ async function lateAfterExpiry(mistakes: readonly string[]): Promise<number> {
 }
 
 /** How many sessions are shown something that was written when the role was gone that their context has read. */
-async function shownAfterRevocation(mistakes: readonly string[]): Promise<number> {
-  const { watch, mutate } = await serve(mistakes);
+async function shownAfterRevocation(failpoints: readonly string[]): Promise<number> {
+  const { watch, mutate } = await serve(failpoints);
   // Runs the query for all of them: a run for one whose role is gone would make no context.
   const lasting = await watch('lasting');
   const members = await Promise.all(

@@ -55,8 +55,8 @@ try {
   const servers = {};
   for (const [line, delay] of Object.entries(LINES)) {
     const url = delay === 0 ? database.url : (await parts.begin(delayed(database.url, delay))).url;
-    for (const [set, mistakes] of Object.entries(SETS)) {
-      const server = ServerProcess.start(CONVOY.name, urlFor(url, CONVOY.schema), { options: { mistakes } });
+    for (const [set, failpoints] of Object.entries(SETS)) {
+      const server = ServerProcess.start(CONVOY.name, urlFor(url, CONVOY.schema), { options: { failpoints } });
       servers[`${set}, ${line}`] = await parts.begin(server);
     }
   }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use convoy::dispatch::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
+use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
 use convoy::{Code, Config, Engine, Failure};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
@@ -52,7 +52,7 @@ impl Inside {
             Some(worker) => engine.call_at(worker, call).await,
             None => engine.call(call).await,
         };
-        Ok(convoy::http::envelope_of(&result))
+        Ok(convoy::envelope_of(&result))
     }
 }
 

@@ -6,6 +6,9 @@
 //! in worker threads; engines share nothing but the runtime's threads. A worker
 //! thread finds the engine it works for by its number ([`shared`]).
 
+// `#[napi]` exports functions of private modules.
+#![allow(unreachable_pub)]
+
 mod engine;
 mod host;
 mod logging;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use convoy::dispatch::{WorkerId, Workers};
 use convoy::{Code, Failure};
+use convoy::{WorkerId, Workers};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;

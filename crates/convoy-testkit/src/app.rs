@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use convoy::postgres::LayoutReport;
-use convoy::{Config, Engine};
+use convoy::{Config, Engine, LayoutReport};
 use serde_json::{Value, json};
 
 use crate::client::Client;

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use crate::PATIENCE;
 
 /// An open stream of events.
-pub struct Events {
+pub(crate) struct Events {
     body: Incoming,
     /// Bytes, since a character may arrive in two parts.
     buffer: Vec<u8>,
@@ -22,7 +22,7 @@ impl Events {
 
     /// The next event as it came, comments included; `None` when the stream has
     /// ended. Given up half-way, it loses nothing.
-    pub async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(length) = self.buffer[self.searched..].windows(2).position(|two| two == b"\n\n") {
                 let end = self.searched + length;
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// Whether nothing more has arrived. Ask only once the server is at rest.
-    pub fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         use futures_util::FutureExt;
         while let Some(Some(Ok(frame))) = self.body.frame().now_or_never() {
             if let Ok(data) = frame.into_data() {
@@ -55,11 +55,11 @@ impl Events {
 }
 
 /// The `data:` lines of an event.
-pub fn data_of(event: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn data_of(event: &str) -> impl Iterator<Item = &str> {
     event.lines().filter_map(|line| line.strip_prefix("data:").map(|data| data.strip_prefix(' ').unwrap_or(data)))
 }
 
 /// Whether an event says only that the stream is alive.
-pub fn is_heartbeat(event: &str) -> bool {
+pub(crate) fn is_heartbeat(event: &str) -> bool {
     !event.is_empty() && event.lines().all(|line| line.starts_with(':'))
 }

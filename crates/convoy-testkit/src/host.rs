@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen};
+use convoy::{CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 /// What a function gives back: a result, or how it failed.
-pub type Returns = Result<Value, Thrown>;
+pub(crate) type Returns = Result<Value, Thrown>;
 type Running = Pin<Box<dyn Future<Output = Returns> + Send>>;
 type Body = Arc<dyn Fn(Ctx, Value) -> Running + Send + Sync>;
 

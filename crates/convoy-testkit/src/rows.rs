@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The new result; `held` is the one the message's `from` names.
-pub fn apply(held: &Value, message: &Value) -> Value {
+pub(crate) fn apply(held: &Value, message: &Value) -> Value {
     let Some(rest) = message.get("rest") else { return new_list(held, &message["rows"]) };
     let mut result = rest.clone();
     result["page"] = new_list(&held["page"], &message["rows"]);

@@ -54,7 +54,7 @@ pub enum Changes {
 /// after its time limit, and what began before that has then left the snapshot. It
 /// stays open until the log was read after that, however long that takes.
 #[derive(Debug, Clone)]
-pub struct InDoubtCommits {
+pub(crate) struct InDoubtCommits {
     until: Arc<Mutex<Option<Instant>>>,
     /// How often a commit went untold.
     lost: Arc<AtomicU64>,
@@ -64,35 +64,35 @@ pub struct InDoubtCommits {
 
 impl InDoubtCommits {
     /// No commit is in doubt yet; `longest` is the statements' time limit in Postgres.
-    pub fn new(longest: Duration) -> InDoubtCommits {
+    pub(crate) fn new(longest: Duration) -> InDoubtCommits {
         InDoubtCommits { until: Arc::default(), lost: Arc::default(), longest }
     }
 
     /// A commit may or may not happen from now on.
-    pub fn raise(&self) {
+    pub(crate) fn raise(&self) {
         *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
     }
 
     /// Something of ours was perhaps committed, and it will never be said what.
-    pub fn lose(&self) {
+    pub(crate) fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         self.raise();
     }
 
     /// How often that has happened: each time everything counts as changed.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Whether there is a commit that may have happened, or may yet, and that no
     /// reading of the log has looked for since.
-    pub fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.until.lock().is_some()
     }
 
     /// The log has been read, our own rows included where there was a doubt when
     /// that began. A doubt ends with a reading that began after it was over.
-    pub fn settle(&self, began: Instant) {
+    pub(crate) fn settle(&self, began: Instant) {
         let mut until = self.until.lock();
         if until.is_some_and(|until| until <= began) {
             *until = None;

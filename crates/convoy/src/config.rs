@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::origin::Origin;
 
 /// Options of one engine. All but `database_url` have defaults.
@@ -37,10 +37,10 @@ pub struct Config {
     /// Published limits.
     #[serde(default, deserialize_with = "limits")]
     pub limits: Limits,
-    /// Mistakes to make on purpose; none outside of tests.
-    #[cfg_attr(feature = "mistakes", serde(default))]
-    #[cfg_attr(not(feature = "mistakes"), serde(skip))]
-    pub mistakes: Mistakes,
+    /// Active failpoints; none outside of tests.
+    #[cfg_attr(feature = "failpoints", serde(default))]
+    #[cfg_attr(not(feature = "failpoints"), serde(skip))]
+    pub failpoints: Failpoints,
 }
 
 /// Which pages of other origins may call us, and read the answers.

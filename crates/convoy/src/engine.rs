@@ -1,5 +1,7 @@
 //! Puts the parts together: opens, loads code, serves, and closes.
 
+#[cfg(feature = "failpoints")]
+mod inspect;
 mod readiness;
 mod remote;
 
@@ -32,7 +34,7 @@ use crate::sql;
 use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
 use readiness::Readiness;
-pub use remote::{RemoteAnswer, RemoteCall};
+pub(crate) use remote::{RemoteAnswer, RemoteCall};
 
 /// How long a closing engine waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -130,10 +132,10 @@ impl Engine {
         let peers = Arc::new(PeerQueue::default());
         let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
-        let (mistakes, linger) = (config.mistakes.clone(), Duration::from_millis(config.limits.linger_ms));
-        let pending = Arc::new(PendingCommits::new(in_doubt.clone(), mistakes.clone()));
-        let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), mistakes.clone()));
-        let supervisor = Supervisor::new(registry.clone(), health.clone(), mistakes.clone());
+        let (failpoints, linger) = (config.failpoints.clone(), Duration::from_millis(config.limits.linger_ms));
+        let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
+        let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), failpoints.clone()));
+        let supervisor = Supervisor::new(registry.clone(), health.clone(), failpoints.clone());
         let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
         let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
         let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
@@ -148,7 +150,7 @@ impl Engine {
             dev: config.dev,
             read_now: read_now.clone(),
             supervisor: supervisor.clone(),
-            mistakes,
+            failpoints,
         }));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = Parts {
@@ -199,7 +201,7 @@ impl Engine {
     }
 
     /// The live queries.
-    pub fn live(&self) -> &Arc<Live> {
+    pub(crate) fn live(&self) -> &Arc<Live> {
         &self.live
     }
 

@@ -9,32 +9,40 @@
 //! The engine never learns what a function is written in: [`FunctionHost`] is
 //! the seam where its host stands. [`Engine`] puts the parts together.
 
-pub mod change;
-pub mod config;
-pub mod db;
-pub mod dispatch;
+mod change;
+mod config;
+mod db;
+mod dispatch;
 mod engine;
-pub mod error;
-pub mod feed;
-pub mod health;
-pub mod http;
+mod error;
+mod failpoints;
+mod feed;
+mod health;
+mod http;
 pub mod id;
-pub mod key;
-pub mod live;
-pub mod lossy;
-pub mod mistakes;
-pub mod op;
-pub mod origin;
+mod key;
+mod live;
+mod lossy;
+mod op;
+mod origin;
 pub mod output;
-pub mod postgres;
-pub mod schema;
-pub mod sql;
-pub mod supervise;
-pub mod time;
-pub mod value;
+mod postgres;
+mod schema;
+mod sql;
+mod supervise;
+mod time;
+mod value;
 mod write_log;
 
 pub use config::{Config, Cors, Limits};
-pub use dispatch::FunctionHost;
+pub use dispatch::{
+    Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
+    HostTask, IncomingCall, LinkError, Notice, ProgramDescription, Seen, Silence, WorkerId, Workers,
+};
 pub use engine::{Engine, OpenError, Stats};
 pub use error::{Code, Failure};
+pub use failpoints::{Failpoint, Failpoints};
+pub use health::{Condition, Health, Remedy};
+pub use http::{Server, envelope_of};
+pub use postgres::{LayoutReport, TableReport};
+pub use supervise::{Part, Supervisor};

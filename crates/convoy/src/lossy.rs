@@ -21,7 +21,7 @@ const MAX_LOOK: usize = 32;
 
 /// A number that no double is equal to.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LossyNumber<'a> {
+pub(crate) struct LossyNumber<'a> {
     /// Where it is: a JSON array of keys and places.
     pub path: String,
     /// Its text.
@@ -30,7 +30,7 @@ pub struct LossyNumber<'a> {
 
 /// What of a JSON text JavaScript cannot hold.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Lossy<'a> {
+pub(crate) struct Lossy<'a> {
     /// In the order of the text.
     pub numbers: Vec<LossyNumber<'a>>,
     /// How deep arrays and objects nest.
@@ -39,7 +39,7 @@ pub struct Lossy<'a> {
 
 /// The members `,"numbers":[[path,text],…],"deep":true` of an answer, as far as they are
 /// needed. Numbers may have exponents.
-pub fn members(json: &str) -> Option<String> {
+pub(crate) fn members(json: &str) -> Option<String> {
     let Lossy { numbers, depth } = find(json);
     let mut out = String::new();
     for (at, number) in numbers.iter().enumerate() {
@@ -59,7 +59,7 @@ pub fn members(json: &str) -> Option<String> {
 /// A cheap look at Postgres' text of a `jsonb`, which has no exponents. It never says
 /// no where something is to be found: a number of more digits than are safe covers a
 /// sixteenth place.
-pub fn may_be_lossy(data: &str) -> bool {
+pub(crate) fn may_be_lossy(data: &str) -> bool {
     let json = data.as_bytes();
     let of_number = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
     let long = |at: usize| {
@@ -86,7 +86,7 @@ fn may_round(number: &[u8]) -> bool {
 }
 
 /// Looks at the whole text, which must be valid JSON.
-pub fn find(json: &str) -> Lossy<'_> {
+pub(crate) fn find(json: &str) -> Lossy<'_> {
     let bytes = json.as_bytes();
     let mut found = Lossy::default();
     // What leads to the value that comes next.
@@ -156,7 +156,7 @@ fn past_string(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Whether a double of this number would be another number once it is said again.
-pub fn is_lossy(text: &str) -> bool {
+pub(crate) fn is_lossy(text: &str) -> bool {
     if text.len() <= SAFE_DIGITS && !text.contains(['e', 'E']) {
         return false;
     }

@@ -4,25 +4,24 @@
 //! Parsed once from the description the host sends; every name in it is checked
 //! here, so that the rest of the engine can trust it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde::Deserialize;
 
 /// Postgres' limit for identifiers, in bytes.
-pub const MAX_NAME: usize = 63;
+pub(crate) const MAX_NAME: usize = 63;
 
 /// All tables of one program, by their name in code.
 #[derive(Debug, Default)]
-pub struct Schema {
+pub(crate) struct Schema {
     tables: HashMap<String, Arc<Table>>,
-    by_physical: HashMap<String, Arc<Table>>,
 }
 
 /// The schema of the code that is loaded.
 #[derive(Debug, Clone)]
-pub struct Followed {
+pub(crate) struct Followed {
     /// Its tables.
     pub schema: Arc<Schema>,
     /// Whether the database may be made to match it.
@@ -31,7 +30,7 @@ pub struct Followed {
 
 /// One table.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     /// The name in code, and the prefix of its ids.
     pub name: String,
     /// The name in Postgres.
@@ -49,7 +48,7 @@ pub struct Table {
 
 /// What the database says about a table that its schema does not.
 #[derive(Debug, Clone, Copy)]
-pub struct TableTraits {
+pub(crate) struct TableTraits {
     /// It has the column `created_at`; a table of the user's own need not.
     pub created_at: bool,
     /// It has the column `updated_at`.
@@ -62,7 +61,7 @@ pub struct TableTraits {
 
 /// One index: fields in order, then creation time, then id.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Index {
+pub(crate) struct Index {
     /// The name in code.
     pub name: String,
     /// The indexed fields.
@@ -73,7 +72,7 @@ pub struct Index {
 
 /// One field of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexField {
+pub(crate) struct IndexField {
     /// Where the value lies.
     pub path: FieldPath,
     /// How values compare.
@@ -94,7 +93,7 @@ pub enum FieldPath {
 /// How the values of an indexed field compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KeyKind {
+pub(crate) enum KeyKind {
     /// By code point.
     Text,
     /// By numeric value.
@@ -106,9 +105,9 @@ pub enum KeyKind {
 }
 
 /// The index every table has: creation time, then id.
-pub const BY_CREATION: &str = "by_creation_time";
+pub(crate) const BY_CREATION: &str = "by_creation_time";
 /// The other index every table has: its primary key.
-pub const BY_ID: &str = "by_id";
+pub(crate) const BY_ID: &str = "by_id";
 
 /// Why a schema description was refused.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +132,7 @@ pub enum SchemaError {
 
 /// The description as the host sends it.
 #[derive(Debug, Default, Deserialize)]
-pub struct SchemaDescription {
+pub(crate) struct SchemaDescription {
     tables: Vec<TableDescription>,
 }
 
@@ -161,11 +160,12 @@ struct FieldDescription {
 
 impl Schema {
     /// Checks a description and gives the schema it describes.
-    pub fn parse(description: SchemaDescription) -> Result<Schema, SchemaError> {
+    pub(crate) fn parse(description: SchemaDescription) -> Result<Schema, SchemaError> {
         let mut schema = Schema::default();
+        let mut physical = HashSet::new();
         for table in description.tables {
             let table = Arc::new(Table::parse(table)?);
-            if schema.by_physical.insert(table.physical.clone(), table.clone()).is_some() {
+            if !physical.insert(table.physical.clone()) {
                 return Err(SchemaError::Twice(table.physical.clone()));
             }
             if let Some(first) = schema.tables.insert(table.name.clone(), table) {
@@ -176,17 +176,12 @@ impl Schema {
     }
 
     /// The table with this name in code.
-    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+    pub(crate) fn table(&self, name: &str) -> Option<&Arc<Table>> {
         self.tables.get(name)
     }
 
-    /// The table with this name in Postgres.
-    pub fn table_by_physical(&self, name: &str) -> Option<&Arc<Table>> {
-        self.by_physical.get(name)
-    }
-
     /// All tables, in no order.
-    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.tables.values()
     }
 }
@@ -234,7 +229,7 @@ impl Table {
 
     /// What the database says; before it was asked, what holds for every table
     /// of ours.
-    pub fn traits(&self) -> TableTraits {
+    pub(crate) fn traits(&self) -> TableTraits {
         let before =
             TableTraits { created_at: true, updated_at: self.managed, no_side_effects: false, never_rejects: false };
         (*self.traits.read()).unwrap_or(before)
@@ -243,7 +238,7 @@ impl Table {
     /// Notes what the database says: before the table is used, and now and then
     /// again, for someone may add a trigger or a constraint. The columns stay what
     /// they were at first; statements are being made of them.
-    pub fn learn(&self, traits: TableTraits) {
+    pub(crate) fn learn(&self, traits: TableTraits) {
         let mut known = self.traits.write();
         *known = Some(match *known {
             None => traits,
@@ -252,7 +247,7 @@ impl Table {
     }
 
     /// The index with this name, and its place in [`Table::indexes`].
-    pub fn index(&self, name: &str) -> Option<(usize, &Index)> {
+    pub(crate) fn index(&self, name: &str) -> Option<(usize, &Index)> {
         self.indexes.iter().enumerate().find(|(_, index)| index.name == name)
     }
 }
@@ -261,7 +256,7 @@ impl Index {
     /// What rows that are equal in the last fields, from `first` on, are ordered
     /// by: those fields, then creation time and id, each only once. Nothing
     /// comes after an id, which no two rows share.
-    pub fn order_from(&self, first: usize) -> Vec<IndexField> {
+    pub(crate) fn order_from(&self, first: usize) -> Vec<IndexField> {
         let tail = [(FieldPath::CreationTime, KeyKind::Number), (FieldPath::Id, KeyKind::Text)];
         let tail = tail.map(|(path, kind)| IndexField { path, kind });
         let mut order: Vec<IndexField> = Vec::with_capacity(self.fields.len() + tail.len());
@@ -326,7 +321,7 @@ mod tests {
         assert_eq!(table.indexes[0].name, BY_CREATION);
         let paths: Vec<String> = table.key_paths.iter().map(FieldPath::dotted).collect();
         assert_eq!(paths, ["channelId", "address.city"]);
-        assert!(schema.table_by_physical("msgs").is_some());
+        assert_eq!(&*table.physical, "msgs");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::change::{ChangeSink, ChangeSource, Changes};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::health::{Health, Remedy};
-use crate::mistakes::{Mistake, Mistakes};
 
 /// The pauses before a part is started again.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -101,19 +101,19 @@ impl Part {
 pub struct Supervisor {
     sink: Arc<dyn ChangeSink>,
     health: Health,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 impl Supervisor {
     /// After a panic, `sink` is told that everything changed; repeated panics set a
     /// condition in `health`.
-    pub fn new(sink: Arc<dyn ChangeSink>, health: Health, mistakes: Mistakes) -> Supervisor {
-        Supervisor { sink, health, mistakes }
+    pub fn new(sink: Arc<dyn ChangeSink>, health: Health, failpoints: Failpoints) -> Supervisor {
+        Supervisor { sink, health, failpoints }
     }
 
-    /// A part is where a panic would do the most harm; see [`Mistakes::reach`].
+    /// Panics if the part is armed; see [`Failpoints::reach`].
     pub fn reach(&self, part: Part) {
-        self.mistakes.reach(part);
+        self.failpoints.reach(part);
     }
 
     /// Runs a task until it returns. `start` creates its future, first and after each
@@ -140,7 +140,7 @@ impl Supervisor {
             let Err(panic) = calm.catch_unwind().await else { return self.health.clear(part.name()) };
             panics += 1;
             let message = message_of(&*panic);
-            if self.mistakes.has(Mistake::Unsupervised) {
+            if self.failpoints.has(Failpoint::Unsupervised) {
                 return;
             }
             tracing::error!(
@@ -205,13 +205,13 @@ pub(crate) mod tests {
     }
 
     /// A supervisor whose engine has no live queries.
-    pub fn supervisor_with(mistakes: Mistakes) -> Supervisor {
-        Supervisor::new(Arc::new(Told::default()), Health::default(), mistakes)
+    pub(crate) fn supervisor_with(failpoints: Failpoints) -> Supervisor {
+        Supervisor::new(Arc::new(Told::default()), Health::default(), failpoints)
     }
 
     fn supervisor(told: &Arc<Told>) -> (Supervisor, Health) {
         let health = Health::default();
-        (Supervisor::new(told.clone(), health.clone(), Mistakes::default()), health)
+        (Supervisor::new(told.clone(), health.clone(), Failpoints::default()), health)
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{Code, Failure};
 
 /// How deep arrays and objects may nest, in levels.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Why a text was not accepted as JSON.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ impl From<JsonError> for Failure {
 
 /// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep, whose
 /// numbers are numbers in JavaScript.
-pub fn check(text: &str) -> Result<(), JsonError> {
+pub(crate) fn check(text: &str) -> Result<(), JsonError> {
     if too_deep(text) {
         return Err(JsonError::TooDeep);
     }
@@ -52,7 +52,7 @@ pub fn check(text: &str) -> Result<(), JsonError> {
 
 /// The canonical spelling: keys sorted, no white space, numbers in their
 /// shortest form.
-pub fn canonical(text: &str) -> Result<String, JsonError> {
+pub(crate) fn canonical(text: &str) -> Result<String, JsonError> {
     check(text)?;
     let value: Value = serde_json::from_str(text)?;
     Ok(value.to_string())

@@ -60,17 +60,17 @@ enum Data {
 }
 
 impl Content {
-    pub fn of(row: Arc<Row>) -> Result<Content, DbError> {
+    pub(super) fn of(row: Arc<Row>) -> Result<Content, DbError> {
         Ok(Content { created: row.micros(1)?, data: Data::Row(row) })
     }
 
     /// The same document with other data.
-    pub fn with(&self, data: String) -> Content {
+    pub(super) fn with(&self, data: String) -> Content {
         Content { created: self.created, data: Data::Text(data.into()) }
     }
 
     /// The stored JSON.
-    pub fn data(&self) -> Result<&str, DbError> {
+    pub(super) fn data(&self) -> Result<&str, DbError> {
         match &self.data {
             Data::Row(row) => row.json(2),
             Data::Text(text) => Ok(text),

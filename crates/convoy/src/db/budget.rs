@@ -3,7 +3,7 @@
 use crate::error::{Code, Failure};
 
 /// What is left of a call's limits.
-pub struct Budget {
+pub(crate) struct Budget {
     read_limit: u32,
     reads: usize,
     writes: usize,
@@ -12,29 +12,29 @@ pub struct Budget {
 
 impl Budget {
     /// All of it.
-    pub fn new(reads: usize, writes: usize) -> Budget {
+    pub(crate) fn new(reads: usize, writes: usize) -> Budget {
         Budget { read_limit: u32::try_from(reads).unwrap_or(u32::MAX), reads, writes, refused: None }
     }
 
     /// For documents that were counted before.
-    pub fn counted() -> Budget {
+    pub(crate) fn counted() -> Budget {
         Budget::new(usize::MAX, usize::MAX)
     }
 
     /// How many documents the whole call may read.
-    pub fn read_limit(&self) -> u32 {
+    pub(crate) fn read_limit(&self) -> u32 {
         self.read_limit
     }
 
     /// Counts documents that were read, or are about to be.
-    pub fn read(&mut self, documents: usize) -> Result<(), Failure> {
+    pub(crate) fn read(&mut self, documents: usize) -> Result<(), Failure> {
         let left = self.reads.checked_sub(documents);
         self.reads = left.unwrap_or(0);
         left.map(drop).ok_or_else(too_many_reads)
     }
 
     /// Counts documents that are about to be written.
-    pub fn write(&mut self, documents: usize) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, documents: usize) -> Result<(), Failure> {
         let left = self.writes.checked_sub(documents);
         self.writes = left.unwrap_or(0);
         left.map(drop).ok_or_else(|| self.refused.insert(too_many_writes()).clone())
@@ -42,7 +42,7 @@ impl Budget {
 
     /// The write that was refused, if any: a call that lost one must not commit,
     /// whether its function looked at that or not.
-    pub fn refused_write(&self) -> Option<&Failure> {
+    pub(crate) fn refused_write(&self) -> Option<&Failure> {
         self.refused.as_ref()
     }
 }

@@ -14,14 +14,14 @@ use super::savepoints::Savepoints;
 use super::write_buffer::WriteBuffer;
 use crate::change::Change;
 use crate::error::{Code, Failure};
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
 use crate::postgres::{DbError, Isolation, Look, Postgres, RawRows, Row, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;
 
 /// How a call reaches the database at the moment.
-pub enum Access<'a> {
+pub(crate) enum Access<'a> {
     /// One read-only statement by itself.
     Reading(&'a Postgres),
     /// One statement by itself, which may write.
@@ -59,7 +59,7 @@ impl Access<'_> {
 
 /// What a call has written.
 #[derive(Debug, Default)]
-pub struct Written {
+pub(crate) struct Written {
     /// Row by row.
     pub changes: Vec<Change>,
     /// The transaction's id, once it is known.
@@ -68,14 +68,14 @@ pub struct Written {
 
 impl Written {
     /// Adds what was written later in the same transaction.
-    pub fn join(&mut self, later: Written) {
+    pub(crate) fn join(&mut self, later: Written) {
         self.changes.extend(later.changes);
         self.xid = self.xid.take().or(later.xid);
     }
 }
 
 /// What a call has read and written so far, within its limits.
-pub struct Executor {
+pub(crate) struct Executor {
     pub(super) node: Uuid,
     pub(super) reads: ReadSet,
     pub(super) written: Written,
@@ -95,7 +95,7 @@ pub struct Executor {
 
 impl Executor {
     /// For one run; `node` is what its log rows are signed with.
-    pub fn new(node: Uuid, budget: Budget, tx_cache: TxCache) -> Executor {
+    pub(crate) fn new(node: Uuid, budget: Budget, tx_cache: TxCache) -> Executor {
         Executor {
             node,
             reads: ReadSet::default(),
@@ -109,13 +109,13 @@ impl Executor {
         }
     }
 
-    /// Makes mistakes, where it is asked to.
-    pub fn mistaken(self, mistakes: &Mistakes) -> Executor {
-        Executor { cuts_too_early: mistakes.has(Mistake::CutTooEarly), ..self }
+    /// The active failpoints.
+    pub(crate) fn without_poll(self, failpoints: &Failpoints) -> Executor {
+        Executor { cuts_too_early: failpoints.has(Failpoint::CutTooEarly), ..self }
     }
 
     /// How many statements these operations will take.
-    pub fn statements(ops: &[Result<Op, Failure>]) -> usize {
+    pub(crate) fn statements(ops: &[Result<Op, Failure>]) -> usize {
         let mut gets: Vec<&str> = Vec::new();
         let mut others = 0;
         for op in ops.iter().flatten() {
@@ -134,7 +134,7 @@ impl Executor {
     /// Neighbouring reads by id become one statement per table, and so do
     /// neighbouring writes of one kind to different documents of one table;
     /// everything else keeps its order.
-    pub async fn run(
+    pub(crate) async fn run(
         &mut self,
         access: &mut Access<'_>,
         ops: &[Result<Op, Failure>],
@@ -180,7 +180,7 @@ impl Executor {
     }
 
     /// Runs operations in a transaction, its savepoints among them.
-    pub async fn run_within(
+    pub(crate) async fn run_within(
         &mut self,
         transaction: &mut Transaction,
         mut ops: &[Result<Op, Failure>],
@@ -213,33 +213,33 @@ impl Executor {
     }
 
     /// A transaction begins or has ended: from now on this is known of it.
-    pub fn begin_transaction(&mut self, tx_cache: TxCache) {
+    pub(crate) fn begin_transaction(&mut self, tx_cache: TxCache) {
         self.savepoints.clear();
         self.tx_cache = tx_cache;
     }
 
     /// A batch begins, at this place of its answers.
-    pub fn begin_progress(&mut self, at: usize) {
+    pub(crate) fn begin_progress(&mut self, at: usize) {
         self.progress = (0, at);
     }
 
     /// Some more of the batch is answered.
-    pub fn progressed(&mut self, ops: usize, length: usize) {
+    pub(crate) fn progressed(&mut self, ops: usize, length: usize) {
         self.progress = (self.progress.0 + ops, length);
     }
 
     /// How many operations of the batch are answered, and how long that is.
-    pub fn progress(&self) -> (usize, usize) {
+    pub(crate) fn progress(&self) -> (usize, usize) {
         self.progress
     }
 
     /// Notes that something was written.
-    pub fn set_dirty(&mut self) {
+    pub(crate) fn set_dirty(&mut self) {
         self.dirty = true;
     }
 
     /// Writes what is in a write buffer, and clears both caches.
-    pub async fn flush(&mut self, access: &mut Access<'_>, buffer: &mut WriteBuffer) -> Result<(), DbError> {
+    pub(crate) async fn flush(&mut self, access: &mut Access<'_>, buffer: &mut WriteBuffer) -> Result<(), DbError> {
         let WriteSet { writes, inserts, .. } = buffer.take()?;
         buffer.forget();
         let mut ops: Vec<Result<Op, Failure>> = Vec::with_capacity(writes.len() + inserts.len());
@@ -266,32 +266,27 @@ impl Executor {
     }
 
     /// Notes that the answer grows old by itself.
-    pub fn refresh(&mut self, after_ms: Option<u64>) {
+    pub(crate) fn refresh(&mut self, after_ms: Option<u64>) {
         self.reads.refresh = after_ms.map(std::time::Duration::from_millis);
     }
 
     /// Takes what was read.
-    pub fn take_reads(&mut self) -> ReadSet {
+    pub(crate) fn take_reads(&mut self) -> ReadSet {
         std::mem::take(&mut self.reads)
     }
 
     /// Whether anything was written, or may have been.
-    pub fn is_dirty(&self) -> bool {
+    pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// What was written so far.
-    pub fn written(&self) -> &Written {
-        &self.written
-    }
-
     /// Takes what was written.
-    pub fn take_written(&mut self) -> Written {
+    pub(crate) fn take_written(&mut self) -> Written {
         std::mem::take(&mut self.written)
     }
 
     /// Forgets what was written since there were this many changes: it was undone.
-    pub fn undo_to(&mut self, changes: usize) {
+    pub(crate) fn undo_to(&mut self, changes: usize) {
         self.written.changes.truncate(changes);
         self.tx_cache.clear();
     }

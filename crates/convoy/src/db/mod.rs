@@ -12,9 +12,9 @@ mod write;
 mod write_buffer;
 
 pub(crate) use answer::push_failure;
-pub use budget::Budget;
-pub use execute::{Access, Executor, Written};
-pub use read_set::{ReadSet, TableRead};
-pub use tx_cache::TxCache;
+pub(crate) use budget::Budget;
+pub(crate) use execute::{Access, Executor, Written};
+pub(crate) use read_set::{ReadSet, TableRead};
+pub(crate) use tx_cache::TxCache;
 pub(crate) use write::row_keys;
-pub use write_buffer::WriteBuffer;
+pub(crate) use write_buffer::WriteBuffer;

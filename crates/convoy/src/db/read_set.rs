@@ -13,7 +13,7 @@ use crate::time::Time;
 
 /// Everything one run has read. Reading more only ever adds to it.
 #[derive(Debug, Default)]
-pub struct ReadSet {
+pub(crate) struct ReadSet {
     /// Documents asked for by id, found or not: `(table, id)`.
     pub points: HashSet<(Arc<str>, Uuid)>,
     /// Parts of indexes.
@@ -28,7 +28,7 @@ pub struct ReadSet {
 
 /// A part of one index of one table.
 #[derive(Debug, Clone)]
-pub struct TableRead {
+pub(crate) struct TableRead {
     /// The table, as the run knew it.
     pub table: Arc<Table>,
     /// Which of its indexes.
@@ -44,19 +44,19 @@ pub struct TableRead {
 
 impl TableRead {
     /// Whether it is the whole table.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.eq.is_empty() && !self.cut
     }
 }
 
 impl ReadSet {
     /// Notes a read by id. That nothing was found is an answer too.
-    pub fn point(&mut self, table: &Table, id: Uuid) {
+    pub(crate) fn point(&mut self, table: &Table, id: Uuid) {
         self.points.insert((table.key.clone(), id));
     }
 
     /// Notes that anything in a table may have been read.
-    pub fn table(&mut self, physical: &str) {
+    pub(crate) fn table(&mut self, physical: &str) {
         self.tables.insert(Arc::from(physical));
     }
 
@@ -64,7 +64,7 @@ impl ReadSet {
     /// what it would have read.
     ///
     /// `limited`: it gives so many documents at the most.
-    pub fn scan(&mut self, scan: &Scan, limited: bool) {
+    pub(crate) fn scan(&mut self, scan: &Scan, limited: bool) {
         let span = key::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
         let table = scan.table.clone();
         let cut = scan.lower.is_some() || scan.upper.is_some() || (limited && scan.by.is_none());
@@ -74,7 +74,7 @@ impl ReadSet {
     /// Narrows the scan noted last: a limit stopped it at this row, and what
     /// lies behind cannot have mattered. Only an index's own order says what
     /// lies behind.
-    pub fn stopped_at(&mut self, scan: &Scan, last: LastRow<'_>) -> Result<(), serde_json::Error> {
+    pub(crate) fn stopped_at(&mut self, scan: &Scan, last: LastRow<'_>) -> Result<(), serde_json::Error> {
         if scan.by.is_some() {
             return Ok(());
         }
@@ -86,12 +86,12 @@ impl ReadSet {
     }
 
     /// Narrows the scan noted last: it began behind this place.
-    pub fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
+    pub(crate) fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
         self.narrow(scan, key::place_span(scan, place), None);
     }
 
     /// Narrows the scan noted last: it ended with this place.
-    pub fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
+    pub(crate) fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
         self.narrow(scan, None, key::place_span(scan, place));
     }
 
@@ -112,7 +112,7 @@ impl ReadSet {
 }
 
 /// The row a limited scan ended at.
-pub struct LastRow<'a> {
+pub(crate) struct LastRow<'a> {
     /// Its id.
     pub id: Uuid,
     /// Its `created_at`.

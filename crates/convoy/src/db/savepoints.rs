@@ -6,24 +6,24 @@ pub(super) struct Savepoints(Vec<(u32, usize)>);
 
 impl Savepoints {
     /// Adds one.
-    pub fn set(&mut self, name: u32, position: usize) {
+    pub(super) fn set(&mut self, name: u32, position: usize) {
         self.0.push((name, position));
     }
 
     /// Removes those after the newest of this name, which stays; gives its position.
-    pub fn return_to(&mut self, name: u32) -> Option<usize> {
+    pub(super) fn return_to(&mut self, name: u32) -> Option<usize> {
         let at = self.0.iter().rposition(|(known, _)| *known == name)?;
         self.0.truncate(at + 1);
         Some(self.0[at].1)
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Removes all.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 }

@@ -113,7 +113,7 @@ impl Executor {
     }
 
     /// Notes inserted rows from what the statement returned.
-    pub fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
+    pub(crate) fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
         self.dirty = true;
         self.tx_cache.wrote(table);
         for row in rows {
@@ -146,7 +146,7 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
 }
 
 /// Where a row lies, from what a write gave back.
-pub fn row_keys(id: Uuid, created: Time, keys: &str) -> Result<RowKeys, DbError> {
+pub(crate) fn row_keys(id: Uuid, created: Time, keys: &str) -> Result<RowKeys, DbError> {
     let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
     Ok(RowKeys { id, created, fields })
 }

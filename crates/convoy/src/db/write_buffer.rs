@@ -25,7 +25,7 @@ type DocumentKey = (Arc<str>, Uuid);
 
 /// The reads and writes of one run, or of several that share a transaction.
 #[derive(Default)]
-pub struct WriteBuffer {
+pub(crate) struct WriteBuffer {
     documents: HashMap<DocumentKey, BufferedDocument>,
     /// Documents to be inserted, in order.
     inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
@@ -54,7 +54,7 @@ enum UndoEntry {
 impl WriteBuffer {
     /// Whether all of these can be answered from here, once their documents are
     /// known.
-    pub fn takes(&self, ops: &[Result<Op, Failure>]) -> bool {
+    pub(crate) fn takes(&self, ops: &[Result<Op, Failure>]) -> bool {
         let mut new: Vec<Uuid> = self.inserts.iter().map(|(_, id, _)| *id).collect();
         ops.iter().all(|op| match op {
             Err(_) => true,
@@ -73,7 +73,7 @@ impl WriteBuffer {
     }
 
     /// The documents these operations are about that are not known yet.
-    pub fn unknown(&self, ops: &[Result<Op, Failure>]) -> Vec<(Arc<Table>, Vec<Uuid>)> {
+    pub(crate) fn unknown(&self, ops: &[Result<Op, Failure>]) -> Vec<(Arc<Table>, Vec<Uuid>)> {
         let mut unknown: Vec<(Arc<Table>, Vec<Uuid>)> = Vec::new();
         for op in ops.iter().flatten() {
             let (Op::Get { table, id } | Op::Edit { table, id, .. } | Op::Delete { table, id }) = op else { continue };
@@ -91,7 +91,7 @@ impl WriteBuffer {
 
     /// Takes the answer to [`WriteBuffer::unknown`] of one table: rows of
     /// `id, created_at, data, version`.
-    pub fn learn(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
+    pub(crate) fn learn(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
         for id in ids {
             let gone = BufferedDocument { table: table.clone(), stored: None, content: None, changed: false };
             self.documents.insert((table.key.clone(), *id), gone);
@@ -108,7 +108,7 @@ impl WriteBuffer {
     }
 
     /// Answers operations whose documents are known, and changes what they change.
-    pub fn answer(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
+    pub(crate) fn answer(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
         for op in ops {
             match op {
                 Err(failure) => push_failure(out, failure),
@@ -147,7 +147,7 @@ impl WriteBuffer {
     }
 
     /// Adds documents a function has held back until its end.
-    pub fn insert(&mut self, table: Arc<Table>, rows: Vec<(Uuid, Box<RawValue>)>) {
+    pub(crate) fn insert(&mut self, table: Arc<Table>, rows: Vec<(Uuid, Box<RawValue>)>) {
         for (id, doc) in rows {
             self.undo_log.push(UndoEntry::Insert);
             self.inserts.push((table.clone(), id, doc));
@@ -184,33 +184,33 @@ impl WriteBuffer {
     }
 
     /// The documents it knows of.
-    pub fn keys(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
         self.documents.keys().cloned()
     }
 
     /// Whether anything is to be written.
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         !self.inserts.is_empty() || self.documents.values().any(|known| known.changed)
     }
 
     /// A mark to return to: the changes so far.
-    pub fn mark(&self) -> usize {
+    pub(crate) fn mark(&self) -> usize {
         self.undo_log.len()
     }
 
     /// The next run begins; the savepoints were the last one's.
-    pub fn begin(&mut self) -> usize {
+    pub(crate) fn begin(&mut self) -> usize {
         self.savepoints.clear();
         self.mark()
     }
 
     /// Whether there is a savepoint to return to.
-    pub fn has_savepoints(&self) -> bool {
+    pub(crate) fn has_savepoints(&self) -> bool {
         !self.savepoints.is_empty()
     }
 
     /// Undoes the changes since a mark.
-    pub fn undo_to(&mut self, mark: usize) {
+    pub(crate) fn undo_to(&mut self, mark: usize) {
         while self.undo_log.len() > mark {
             match self.undo_log.pop() {
                 Some(UndoEntry::Document(place, before)) => {
@@ -225,7 +225,7 @@ impl WriteBuffer {
     }
 
     /// Everything there is to check and to write, which is from now on done.
-    pub fn take(&mut self) -> Result<WriteSet, DbError> {
+    pub(crate) fn take(&mut self) -> Result<WriteSet, DbError> {
         let mut write_set = WriteSet { inserts: std::mem::take(&mut self.inserts), ..WriteSet::default() };
         for ((_, id), known) in &mut self.documents {
             let changed = std::mem::take(&mut known.changed);
@@ -254,7 +254,7 @@ impl WriteBuffer {
 
     /// Forgets what is known; something may have changed it. Nothing may be left
     /// to write.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.documents.clear();
         self.undo_log.clear();
         self.savepoints.clear();

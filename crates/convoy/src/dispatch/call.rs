@@ -24,7 +24,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Starts a function.
-    pub fn start(scope: &CallScope) -> Call {
+    pub(super) fn start(scope: &CallScope) -> Call {
         let CallScope { dispatcher, program, request, deadline } = scope;
         let id = CallId(dispatcher.inner.next_call.fetch_add(1, Ordering::Relaxed));
         let (link, messages) = CallLink::new();
@@ -42,7 +42,7 @@ impl Call {
 
     /// The next message of the function. `None`: its host has gone away, and what the
     /// function has not finished will not be. May be dropped while it waits.
-    pub async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
         match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
             Ok(message) => {
                 self.over = matches!(message, None | Some(FromHost::Respond { .. }));
@@ -53,12 +53,12 @@ impl Call {
     }
 
     /// Answers one batch.
-    pub fn answer(&self, batch: u32, results: String) {
+    pub(super) fn answer(&self, batch: u32, results: String) {
         self.host.results(self.id, batch, results);
     }
 
     /// Gives the run up, unless it is over.
-    pub fn give_up(&mut self, why: Failure) {
+    pub(super) fn give_up(&mut self, why: Failure) {
         if !std::mem::replace(&mut self.over, true) {
             self.host.abandon(self.id, &why);
         }

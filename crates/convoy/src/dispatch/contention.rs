@@ -44,7 +44,7 @@ pub(super) struct ContentionKey {
 
 impl ContentionKey {
     /// The name of the queue that calls of this key go through: one for each table.
-    pub fn queue(&self) -> Arc<str> {
+    pub(super) fn queue(&self) -> Arc<str> {
         match &self.document {
             Some((table, _)) => table.clone(),
             None => self.function.clone(),
@@ -82,7 +82,7 @@ pub(super) struct ContentionTracker {
 impl ContentionTracker {
     /// The hot key of a call, if it has one; with `any`, a key with one conflict
     /// will do.
-    pub fn hot_key(&self, function: &Function, input: &str, any: bool) -> Option<ContentionKey> {
+    pub(super) fn hot_key(&self, function: &Function, input: &str, any: bool) -> Option<ContentionKey> {
         if self.known.load(Ordering::Relaxed) == 0 || self.is_slow(&function.name) {
             return None;
         }
@@ -127,7 +127,7 @@ impl ContentionTracker {
     }
 
     /// A call met a conflict with another transaction over something it has read or written.
-    pub fn record_conflict(&self, function: &Function, input: &str, touched: &ReadWriteSet) {
+    pub(super) fn record_conflict(&self, function: &Function, input: &str, touched: &ReadWriteSet) {
         let now = Instant::now();
         let name = function.name.clone();
         let mut documents: Vec<Option<(Arc<str>, Uuid)>> = named(input)
@@ -165,14 +165,14 @@ impl ContentionTracker {
     }
 
     /// Two calls of a key are in its queue at once.
-    pub fn record_overlap(&self, key: &ContentionKey) {
+    pub(super) fn record_overlap(&self, key: &ContentionKey) {
         if let Some(contention) = self.keys.lock().get_mut(key) {
             contention.hot_until = Some(Instant::now() + COOLING);
         }
     }
 
     /// A function kept its queue waiting. Once may be an accident.
-    pub fn record_slow(&self, function: &str) {
+    pub(super) fn record_slow(&self, function: &str) {
         let now = Instant::now();
         let mut slow = self.slow.lock();
         let strikes = slow.entry(function.into()).or_insert(Strikes { count: 0, since: now, out_until: None });

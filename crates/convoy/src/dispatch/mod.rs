@@ -23,14 +23,15 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use commit::PendingCommits;
-pub use commit::idempotency::Key;
+pub(crate) use commit::PendingCommits;
+pub(crate) use commit::idempotency::Key;
 pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
     Silence, WorkerId,
 };
-pub use program::{Function, FunctionKind, Program, ProgramDescription};
-pub use query::QueryRun;
+pub(crate) use program::{Function, Program};
+pub use program::{FunctionKind, ProgramDescription};
+pub(crate) use query::QueryRun;
 pub use workers::{Notice, Workers};
 
 use commit::Committer;
@@ -42,14 +43,14 @@ use strategy::serial_queue::SerialQueues;
 use crate::change::InDoubtCommits;
 use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
 use crate::supervise::Supervisor;
 use crate::write_log::WriteLog;
 
 /// One call: a function with its input, and who asks.
 #[derive(Clone)]
-pub struct FunctionCall {
+pub(crate) struct FunctionCall {
     /// The function.
     pub function: Arc<Function>,
     /// Its input, JSON text.
@@ -117,7 +118,7 @@ impl Caller<'_> {
 }
 
 /// Where commits go.
-pub struct Writes {
+pub(crate) struct Writes {
     /// What all commits are appended to.
     pub log: Arc<WriteLog>,
     /// The commits under way.
@@ -128,14 +129,14 @@ pub struct Writes {
 
 /// Runs functions. Cheap to clone.
 #[derive(Clone)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     postgres: Postgres,
     limits: Limits,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
     dev: bool,
     /// Signs our rows in the change log.
     node: Uuid,
@@ -157,7 +158,7 @@ struct Inner {
 
 impl Dispatcher {
     /// Runs functions on `postgres` and appends what they committed to `log`.
-    pub fn new(
+    pub(crate) fn new(
         postgres: Postgres,
         config: &Config,
         node: Uuid,
@@ -166,13 +167,13 @@ impl Dispatcher {
         look_now: Arc<Notify>,
     ) -> Dispatcher {
         let Writes { log, pending, in_doubt } = writes;
-        let mistakes = config.mistakes.clone();
-        let committer = Committer::new(postgres.clone(), pending, in_doubt, log, mistakes.clone());
+        let failpoints = config.failpoints.clone();
+        let committer = Committer::new(postgres.clone(), pending, in_doubt, log, failpoints.clone());
         Dispatcher {
             inner: Arc::new(Inner {
                 postgres,
                 limits: config.limits.clone(),
-                mistakes,
+                failpoints,
                 dev: config.dev,
                 node,
                 supervisor,
@@ -191,7 +192,7 @@ impl Dispatcher {
     }
 
     /// Makes one call.
-    pub async fn call(&self, program: Arc<Program>, call: IncomingCall<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn call(&self, program: Arc<Program>, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         let IncomingCall { kind, name, input, caller, key } = call;
         let function = caller.find(&program, kind, name)?;
         crate::value::check(&input)?;
@@ -205,23 +206,23 @@ impl Dispatcher {
     }
 
     /// How many function runs were started.
-    pub fn handler_runs(&self) -> u64 {
+    pub(crate) fn handler_runs(&self) -> u64 {
         self.inner.handler_runs.load(Ordering::Relaxed)
     }
 
     /// How many calls ended in a serial queue.
-    pub fn in_lanes(&self) -> u64 {
+    pub(crate) fn in_lanes(&self) -> u64 {
         self.inner.serial.ended()
     }
 
     /// How many function runs are not over.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.inner.running.load(Ordering::Relaxed)
     }
 
     /// Waits until every mutation has ended. Later ones are still run, but
     /// this does not wait for them.
-    pub async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         self.inner.mutations.close();
         self.inner.mutations.wait().await;
     }

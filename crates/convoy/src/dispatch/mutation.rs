@@ -15,7 +15,7 @@ use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
 use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
 use crate::error::Failure;
-use crate::mistakes::Mistake;
+use crate::failpoints::Failpoint;
 
 /// A call that keeps meeting conflicts goes on for this long, however often that is.
 const RETRY_TIME: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const RETRY_TIME: Duration = Duration::from_secs(1);
 impl Dispatcher {
     /// Runs a mutation or an action to its end on a task of its own: a caller who stops
     /// waiting does not stop it.
-    pub async fn run_to_end(&self, program: Arc<Program>, request: FunctionCall) -> Result<Answer, Failure> {
+    pub(crate) async fn run_to_end(&self, program: Arc<Program>, request: FunctionCall) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let limits = &self.inner.limits;
         let kind = request.function.kind;
@@ -105,13 +105,13 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
 /// met two conflicts does not wait for its key to become hot.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
-    let mistakes = &scope.dispatcher.inner.mistakes;
-    let key = match mistakes.has(Mistake::AlwaysSerialQueue) {
+    let failpoints = &scope.dispatcher.inner.failpoints;
+    let key = match failpoints.has(Failpoint::AlwaysSerialQueue) {
         true => Some(ContentionKey { function: function.name.clone(), document: None }),
         false => scope.dispatcher.inner.contention.hot_key(function, &scope.request.input, conflicts >= 2),
     };
     if may_queue
-        && !mistakes.has(Mistake::NoSerialQueue)
+        && !failpoints.has(Failpoint::NoSerialQueue)
         && let Some(key) = key
     {
         match serial_queue::attempt(key, scope).await {
@@ -119,7 +119,7 @@ async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt 
             attempt => return attempt,
         }
     }
-    if !function.learned.needs_transaction.is_set() && !mistakes.has(Mistake::NoOptimistic) {
+    if !function.learned.needs_transaction.is_set() && !failpoints.has(Failpoint::NoOptimistic) {
         match optimistic::attempt(scope).await {
             Attempt::NeedsOther => function.learned.needs_transaction.set(),
             attempt => return attempt,

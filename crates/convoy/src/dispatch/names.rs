@@ -10,13 +10,13 @@ const MAX_SHOWN: usize = 100;
 
 /// What the network is told outside of development: the same of a name that is
 /// unknown, internal or of another kind.
-pub fn unknown(kind: FunctionKind, name: &str) -> String {
+pub(super) fn unknown(kind: FunctionKind, name: &str) -> String {
     let (kind, name) = (kind.as_str(), shown(name));
     format!("no public {kind} is called `{name}`; is it exported from a file in convoy/functions?")
 }
 
 /// What a developer is told: why it cannot be called, and what was probably meant.
-pub fn explained<'a>(
+pub(super) fn explained<'a>(
     kind: FunctionKind,
     name: &str,
     found: Option<&Function>,

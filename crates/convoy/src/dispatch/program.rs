@@ -12,7 +12,7 @@ use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
 /// One version of the user's code.
-pub struct Program {
+pub(crate) struct Program {
     /// Its tables.
     pub schema: Arc<Schema>,
     /// Whether each call's context depends on who calls. Then no result is
@@ -28,7 +28,7 @@ pub struct Program {
 }
 
 /// One function.
-pub struct Function {
+pub(crate) struct Function {
     /// Its name, such as `messages.list`.
     pub name: Arc<str>,
     /// What kind it is.
@@ -47,7 +47,7 @@ pub struct Function {
 
 /// What is known of a function once one of its runs has shown it.
 #[derive(Default)]
-pub struct LearnedTraits {
+pub(crate) struct LearnedTraits {
     /// It issued more than one statement, so it starts in a snapshot.
     pub needs_snapshot: Latch,
     /// It did what takes a transaction, so it starts in one.
@@ -63,16 +63,16 @@ pub struct LearnedTraits {
 
 /// A flag that is set once and stays set.
 #[derive(Default)]
-pub struct Latch(AtomicBool);
+pub(crate) struct Latch(AtomicBool);
 
 impl Latch {
     /// Sets it.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is set.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -136,7 +136,7 @@ fn yes() -> bool {
 
 impl Program {
     /// Checks a description; `host` will run its functions.
-    pub fn new(
+    pub(crate) fn new(
         description: ProgramDescription,
         host: Arc<dyn FunctionHost>,
         dev: bool,
@@ -173,12 +173,12 @@ impl Program {
     }
 
     /// The same program, all of it run by one worker of its host.
-    pub fn at(&self, worker: WorkerId) -> Option<Program> {
+    pub(crate) fn at(&self, worker: WorkerId) -> Option<Program> {
         Some(self.on(self.host.clone().at(worker)?))
     }
 
     /// The same program, for a call that has lost its host.
-    pub fn quarantine(&self) -> Option<Program> {
+    pub(crate) fn quarantine(&self) -> Option<Program> {
         Some(self.on(self.host.clone().quarantine()?))
     }
 
@@ -189,7 +189,7 @@ impl Program {
     }
 
     /// The function this process itself asks for, internal ones too.
-    pub fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
+    pub(crate) fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind => Ok(function.clone()),
             _ => Err(self.explained(kind, name)),
@@ -199,7 +199,7 @@ impl Program {
     /// The function someone on the network asks for. Unknown, internal and
     /// wrong-kind names are answered alike, so that names cannot be probed; in
     /// development they are told apart.
-    pub fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
+    pub(crate) fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind && !function.internal => Ok(function.clone()),
             _ if self.dev => Err(self.explained(kind, name)),
@@ -219,7 +219,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A mutation for tests that run no function.
-    pub fn function(name: &str) -> Function {
+    pub(crate) fn function(name: &str) -> Function {
         Function {
             name: name.into(),
             kind: FunctionKind::Mutation,

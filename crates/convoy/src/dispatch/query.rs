@@ -15,7 +15,7 @@ use crate::db::{Budget, Executor, ReadSet, TxCache};
 use crate::error::{Code, Failure};
 
 /// What one run of a query gave.
-pub struct QueryRun {
+pub(crate) struct QueryRun {
     /// The result as JSON text, or why there is none.
     pub result: Result<Bytes, Failure>,
     /// What it depends on; complete also where the run failed.
@@ -36,7 +36,7 @@ pub struct QueryRun {
 
 impl QueryRun {
     /// A run that did not take place.
-    pub fn refused(failure: Failure) -> QueryRun {
+    pub(crate) fn refused(failure: Failure) -> QueryRun {
         let reads = ReadSet::default();
         QueryRun {
             result: Err(failure),
@@ -50,13 +50,13 @@ impl QueryRun {
     }
 
     /// Whether it failed for a reason that passes by itself.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(&self.result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 
     /// Whether it may have failed because of its caller: a run for another may go
     /// well at the same time.
-    pub fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         let timed_out = matches!(&self.result, Err(failure) if failure.code == Code::Timeout);
         !self.host_reported && (self.host_gone || timed_out)
     }
@@ -76,7 +76,7 @@ struct Again {
 impl Dispatcher {
     /// Runs a query once, or again where it turns out to need a snapshot or has
     /// lost its host.
-    pub async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
+    pub(crate) async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
         let mut scope =
             CallScope { dispatcher: self.clone(), program: program.clone(), request: request.clone(), deadline };
@@ -86,7 +86,7 @@ impl Dispatcher {
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
             let budget = Budget::new(self.inner.limits.max_documents_read, 0);
-            let mut executor = Executor::new(self.inner.node, budget, tx_cache).mistaken(&self.inner.mistakes);
+            let mut executor = Executor::new(self.inner.node, budget, tx_cache).without_poll(&self.inner.failpoints);
             let mut metadata = None;
             let stop = match self.run_query(&scope, &mut executor, &mut metadata).await {
                 Ok(result) => return QueryRun::ended(result, executor, metadata, false),

@@ -26,19 +26,19 @@ pub(super) struct CallScope {
 
 impl CallScope {
     /// The function that runs.
-    pub fn function(&self) -> &Arc<Function> {
+    pub(super) fn function(&self) -> &Arc<Function> {
         &self.request.function
     }
 
     /// Has it run away from other calls from now on, where its host can do that.
-    pub fn quarantine(&mut self) {
+    pub(super) fn quarantine(&mut self) {
         if let Some(apart) = self.program.quarantine() {
             self.program = Arc::new(apart);
         }
     }
 
     /// What runs the operations of a mutation or an action.
-    pub fn executor(&self, tx_cache: TxCache) -> Executor {
+    pub(super) fn executor(&self, tx_cache: TxCache) -> Executor {
         let limits = &self.dispatcher.inner.limits;
         Executor::new(
             self.dispatcher.inner.node,
@@ -48,13 +48,13 @@ impl CallScope {
     }
 
     /// What the call commits alone, without its answer.
-    pub fn unit(&self) -> Unit<'static> {
+    pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
         Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
     }
 
     /// How a database error ends a run.
-    pub fn stop(&self, error: DbError) -> Stop {
+    pub(super) fn stop(&self, error: DbError) -> Stop {
         match error {
             DbError::Retry(_) => Stop::Conflict(error),
             _ if error.connection_lost() => Stop::Broken(self.explain(&error)),
@@ -64,7 +64,7 @@ impl CallScope {
 
     /// What a database error means for the caller, in the words of the schema; of
     /// an unexpected one, the developer is told the cause.
-    pub fn explain(&self, error: &DbError) -> Failure {
+    pub(super) fn explain(&self, error: &DbError) -> Failure {
         let function = self.function();
         if let Some(failure) = self.duplicate(error) {
             return failure;
@@ -106,7 +106,7 @@ impl CallScope {
     }
 
     /// What a function's end means for the caller.
-    pub fn conclude(&self, ended: FunctionResult) -> Result<String, Failure> {
+    pub(super) fn conclude(&self, ended: FunctionResult) -> Result<String, Failure> {
         let (function, limit) = (self.function(), self.dispatcher.inner.limits.result_bytes);
         match ended {
             FunctionResult::Returned(result) if result.len() > limit => Err(Failure::new(

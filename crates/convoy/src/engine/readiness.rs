@@ -16,12 +16,12 @@ const FRESH: Duration = Duration::from_millis(100);
 
 /// The last result, with its time.
 #[derive(Default)]
-pub struct Readiness(Mutex<Option<(Instant, BTreeMap<String, String>)>>);
+pub(super) struct Readiness(Mutex<Option<(Instant, BTreeMap<String, String>)>>);
 
 impl Readiness {
     /// The failing checks, by name, each with its reason. Concurrent requests share one
     /// probe.
-    pub async fn unready(
+    pub(super) async fn unready(
         &self,
         postgres: &Postgres,
         health: &Health,

@@ -24,9 +24,9 @@ use super::Parts;
 use super::log_cursor::{Cursor, Position, Reading, Snapshot};
 use crate::change::{Change, ChangeKind, ChangeSink, Changes, InDoubtCommits};
 use crate::config::Config;
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::health::{Health, Remedy};
 use crate::key::{KeyFields, RowKeys};
-use crate::mistakes::{Mistake, Mistakes};
 use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
 use crate::supervise::Part;
@@ -45,7 +45,7 @@ const BEHIND: &str = "feed";
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// A reader of the log: what it reads with. How far it has read is in a [`Cursor`].
-pub struct Log {
+pub(super) struct Log {
     postgres: Postgres,
     node: Uuid,
     sink: Arc<dyn ChangeSink>,
@@ -59,14 +59,15 @@ pub struct Log {
     health: Health,
     /// Requests a check of the `_convoy` schema.
     look_now: Arc<Notify>,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 impl Log {
     /// Reads through `postgres`; rows signed with `node` are left out.
-    pub fn new(parts: &Parts, config: &Config) -> Log {
-        let mistaken = [Mistake::NoPoll, Mistake::ListenerSkipsCatchUp].map(|mistake| config.mistakes.has(mistake));
-        let interval = if mistaken.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
+    pub(super) fn new(parts: &Parts, config: &Config) -> Log {
+        let without_poll =
+            [Failpoint::NoPoll, Failpoint::ListenerSkipsCatchUp].map(|failpoint| config.failpoints.has(failpoint));
+        let interval = if without_poll.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
         Log {
             postgres: parts.postgres.clone(),
             node: parts.node,
@@ -77,12 +78,12 @@ impl Log {
             now: parts.read_now.clone(),
             health: parts.health.clone(),
             look_now: parts.look_now.clone(),
-            mistakes: config.mistakes.clone(),
+            failpoints: config.failpoints.clone(),
         }
     }
 
     /// The first cursor. Every commit after this returns is told.
-    pub async fn begin(&self) -> Result<Cursor, DbError> {
+    pub(super) async fn begin(&self) -> Result<Cursor, DbError> {
         let untold = self.in_doubt.lost();
         let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
@@ -94,7 +95,7 @@ impl Log {
     /// Runs until `stop`, from `cursor` on; without one everything counts as changed.
     /// Reads each interval while anything is live, and at once when that begins or
     /// when a reading is requested.
-    pub async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
+    pub(super) async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
         let mut watched = self.watched.clone();
         let (mut trim, mut failures) = (Trim::default(), 0u32);
         let mut first = cursor.is_none();
@@ -193,10 +194,10 @@ impl Log {
         let ended = !cursor.prepared.is_subset(&prepared);
         let changes = match lost || ended || untold != cursor.untold || rows.len() as i64 > sql::feed::READ_AT_MOST {
             true => Changes::Everything,
-            false if self.mistakes.has(Mistake::ReadBeforeUnderstood) => only_if_understood(&rows),
+            false if self.failpoints.has(Failpoint::ReadBeforeUnderstood) => only_if_understood(&rows),
             false => changes(&rows),
         };
-        self.mistakes.reach(Part::Log);
+        self.failpoints.reach(Part::Log);
         let prepared = if lost { prepared } else { cursor.prepared.intersection(&prepared).cloned().collect() };
         let own_rows_below = if doubt { position.snapshot.xmax } else { cursor.own_rows_below };
         Ok(Reading::new(changes, Cursor { position, own_rows_below, prepared, untold }))
@@ -264,7 +265,7 @@ fn warn_of_lost_answers(rows: &[Row]) {
     }
 }
 
-/// What [`Mistake::ReadBeforeUnderstood`] makes of log rows.
+/// The log rows that [`Failpoint::ReadBeforeUnderstood`] leaves.
 fn only_if_understood(rows: &[Row]) -> Changes {
     match rows.iter().all(|row| kind(row).is_ok()) {
         true => changes(rows),

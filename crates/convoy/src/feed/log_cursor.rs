@@ -9,7 +9,7 @@ use crate::postgres::{DbError, Row};
 
 /// A `pg_snapshot`: which transactions a reading saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// Every transaction below was over.
     pub xmin: u64,
     /// None from here on had begun.
@@ -20,7 +20,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Parses Postgres' spelling: `xmin:xmax:xip,xip`.
-    pub fn parse(text: &str) -> Option<Snapshot> {
+    pub(super) fn parse(text: &str) -> Option<Snapshot> {
         let mut parts = text.split(':');
         let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;
@@ -33,7 +33,7 @@ impl Snapshot {
 
 /// The last snapshot, and which log it was taken of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
+pub(super) struct Position {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// The log's identity; none after a crash emptied it.
@@ -44,7 +44,7 @@ pub struct Position {
 
 impl Position {
     /// From the first three columns of a reading.
-    pub fn of(row: &Row) -> Result<Position, DbError> {
+    pub(super) fn of(row: &Row) -> Result<Position, DbError> {
         let text = row.text(0)?;
         let snapshot = Snapshot::parse(text).ok_or_else(|| DbError::Row(format!("`{text}` is no snapshot")))?;
         let trimmed_below = row.text_or_null(2)?.map_or(Ok(0), str::parse);
@@ -53,14 +53,14 @@ impl Position {
     }
 
     /// Whether rows may be missing between this position and the next.
-    pub fn lost(&self, next: &Position) -> bool {
+    pub(super) fn lost(&self, next: &Position) -> bool {
         next.epoch.is_none() || next.epoch != self.epoch || self.snapshot.xmin < next.trimmed_below
     }
 }
 
 /// How far the log has been read, and what is to be remembered from there on.
 #[derive(Debug, Clone)]
-pub struct Cursor {
+pub(super) struct Cursor {
     /// Everything this has seen was told.
     pub position: Position,
     /// Our own rows are read too until this transaction and all before it are
@@ -76,24 +76,24 @@ pub struct Cursor {
 /// What one reading has found. The cursor behind it is had by telling, and in no
 /// other way.
 #[must_use]
-pub struct Reading {
+pub(super) struct Reading {
     changes: Changes,
     next: Cursor,
 }
 
 impl Reading {
     /// These changes lie before `next`.
-    pub fn new(changes: Changes, next: Cursor) -> Reading {
+    pub(super) fn new(changes: Changes, next: Cursor) -> Reading {
         Reading { changes, next }
     }
 
     /// It is not known what lies before `next`.
-    pub fn of_everything(next: Cursor) -> Reading {
+    pub(super) fn of_everything(next: Cursor) -> Reading {
         Reading { changes: Changes::Everything, next }
     }
 
     /// Tells of the changes; gives the cursor to go on from.
-    pub fn tell(self, sink: &dyn ChangeSink) -> Cursor {
+    pub(super) fn tell(self, sink: &dyn ChangeSink) -> Cursor {
         match &self.changes {
             Changes::Everything => sink.committed(self.changes, &ChangeSource::Resync),
             Changes::Some(changes) if changes.is_empty() => {}

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use peer_queue::PeerQueue;
+pub(crate) use peer_queue::PeerQueue;
 
 use crate::change::{ChangeSink, InDoubtCommits};
 use crate::config::Config;
@@ -44,7 +44,7 @@ use peers::PeerTable;
 use untracked_tables::{Known, Tables};
 
 /// What a feed is made of.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The database.
     pub postgres: Postgres,
     /// What our rows in the log are signed with.
@@ -70,14 +70,14 @@ pub struct Parts {
 }
 
 /// Follows what others commit until it is told to stop.
-pub struct Feed {
+pub(crate) struct Feed {
     schema: watch::Sender<Followed>,
 }
 
 impl Feed {
     /// Takes the first position: whatever commits after this returns will be told.
     /// Its tasks belong to `tasks`, and end when `stop` says so.
-    pub async fn open(
+    pub(crate) async fn open(
         parts: Parts,
         config: &Config,
         tasks: &TaskTracker,
@@ -96,8 +96,8 @@ impl Feed {
         if parts.postgres.sessions == Sessions::Ours {
             let nodes = Arc::new(Mutex::new(PeerTable::new(parts.node)));
             let beat = Arc::new(Notify::new());
-            let mistakes = config.mistakes.clone();
-            let voice = Arc::new(Voice::new(&parts, nodes.clone(), beat.clone(), mistakes.clone()));
+            let failpoints = config.failpoints.clone();
+            let voice = Arc::new(Voice::new(&parts, nodes.clone(), beat.clone(), failpoints.clone()));
             part.keep(Part::Notifier, move |stop| Notifier::new(voice.clone()).run(stop));
             let ear = Arc::new(PeerListener {
                 postgres: parts.postgres.clone(),
@@ -106,7 +106,7 @@ impl Feed {
                 beat,
                 read_log: parts.read_now.clone(),
                 sink: parts.sink.clone(),
-                mistakes,
+                failpoints,
             });
             part.keep(Part::Listener, move |stop| {
                 let ear = ear.clone();
@@ -124,7 +124,7 @@ impl Feed {
     }
 
     /// The schema of the code that was loaded.
-    pub fn follow(&self, schema: Followed) {
+    pub(crate) fn follow(&self, schema: Followed) {
         self.schema.send_replace(schema);
     }
 }

@@ -19,7 +19,7 @@ use super::Parts;
 use super::peer_message::{self, Payload, PeerMessage};
 use super::peer_queue::{PeerQueue, PendingNotifications};
 use super::peers::{BEAT, PeerTable};
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, Postgres, Sender};
 use crate::sql;
 use crate::supervise::Part;
@@ -37,7 +37,7 @@ const TOO_FULL: i64 = 50;
 const EMPTIED: i64 = 25;
 
 /// What a notifier is made of, and what outlives it.
-pub struct Voice {
+pub(super) struct Voice {
     postgres: Postgres,
     node: Uuid,
     peers: Arc<PeerQueue>,
@@ -45,12 +45,12 @@ pub struct Voice {
     /// Someone wants a heartbeat now.
     beat: Arc<Notify>,
     watched: watch::Receiver<bool>,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 impl Voice {
     /// The voice of a node.
-    pub fn new(parts: &Parts, nodes: Arc<Mutex<PeerTable>>, beat: Arc<Notify>, mistakes: Mistakes) -> Voice {
+    pub(super) fn new(parts: &Parts, nodes: Arc<Mutex<PeerTable>>, beat: Arc<Notify>, failpoints: Failpoints) -> Voice {
         Voice {
             postgres: parts.postgres.clone(),
             node: parts.node,
@@ -58,13 +58,13 @@ impl Voice {
             nodes,
             beat,
             watched: parts.watched.clone(),
-            mistakes,
+            failpoints,
         }
     }
 }
 
 /// The notifying side of a node.
-pub struct Notifier {
+pub(super) struct Notifier {
     voice: Arc<Voice>,
     sender: Option<Sender>,
     sequence: u64,
@@ -75,12 +75,12 @@ pub struct Notifier {
 
 impl Notifier {
     /// Not connected yet.
-    pub fn new(voice: Arc<Voice>) -> Notifier {
+    pub(super) fn new(voice: Arc<Voice>) -> Notifier {
         Notifier { voice, sender: None, sequence: 0, sent: time::Instant::now(), gauged: None, queue_full: false }
     }
 
     /// Sends until it is told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let voice = self.voice.clone();
         let mut watched = voice.watched.clone();
         let mut next_beat = time::Instant::now() + BEAT;
@@ -126,7 +126,7 @@ impl Notifier {
         }
         self.gauge().await?;
         let payloads = self.payloads(&sending.pending);
-        voice.mistakes.reach(Part::Notifier);
+        voice.failpoints.reach(Part::Notifier);
         if self.queue_full {
             return Ok(());
         }

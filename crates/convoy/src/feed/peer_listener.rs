@@ -17,7 +17,7 @@ use super::peer_message::PeerMessage;
 use super::peer_queue::PeerQueue;
 use super::peers::{BEAT, Heard, PeerTable};
 use crate::change::{ChangeSink, ChangeSource, Changes};
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::postgres::{Listener, Postgres};
 use crate::sql::notify::CHANNEL;
 use crate::supervise::Part;
@@ -30,7 +30,7 @@ const REPROBE_FIRST: Duration = Duration::from_secs(5);
 const REPROBE_MOST: Duration = Duration::from_secs(60);
 
 /// The listening side of a node.
-pub struct PeerListener {
+pub(super) struct PeerListener {
     pub postgres: Postgres,
     pub nodes: Arc<Mutex<PeerTable>>,
     pub peers: Arc<PeerQueue>,
@@ -39,7 +39,7 @@ pub struct PeerListener {
     /// Makes the log be read.
     pub read_log: Arc<Notify>,
     pub sink: Arc<dyn ChangeSink>,
-    pub mistakes: Mistakes,
+    pub failpoints: Failpoints,
 }
 
 /// Why a connection is not listened to any more.
@@ -54,7 +54,7 @@ enum Ended {
 
 impl PeerListener {
     /// Listens until it is told to stop.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub(super) async fn run(&self, stop: CancellationToken) {
         let (mut retry, mut reprobe) = (RETRY_FIRST, REPROBE_FIRST);
         let (mut connections, mut said) = (0u64, false);
         loop {
@@ -145,7 +145,7 @@ impl PeerListener {
             return;
         };
         let Heard { changes, read_log, sender } = self.nodes.lock().hear(notice, Instant::now());
-        self.mistakes.reach(Part::Listener);
+        self.failpoints.reach(Part::Listener);
         if !changes.is_empty() {
             self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Outside);
         }
@@ -165,7 +165,7 @@ impl PeerListener {
 
     /// Something may have been missed.
     fn ask_the_log(&self) {
-        if !self.mistakes.has(Mistake::ListenerSkipsCatchUp) {
+        if !self.failpoints.has(Failpoint::ListenerSkipsCatchUp) {
             self.read_log.notify_one();
         }
     }

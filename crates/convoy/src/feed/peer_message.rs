@@ -14,13 +14,13 @@ use crate::key::{KeyFields, RowKeys};
 use crate::time::Time;
 
 /// The longest payload we send, in bytes; Postgres refuses 8,000.
-pub const MOST_BYTES: usize = 7_800;
+pub(super) const MOST_BYTES: usize = 7_800;
 /// Room for all of a payload but its changes.
 const ENVELOPE: usize = 160;
 
 /// One notification.
 #[derive(Debug)]
-pub struct PeerMessage {
+pub(super) struct PeerMessage {
     /// Who sends it.
     pub node: Uuid,
     /// How many notices with news it has sent, this one included.
@@ -33,7 +33,7 @@ pub struct PeerMessage {
 
 /// What a notice says.
 #[derive(Debug)]
-pub enum Payload {
+pub(super) enum Payload {
     /// The sender is there: a heartbeat.
     None,
     /// This has been committed.
@@ -63,14 +63,14 @@ struct WireKeys(Time, Box<RawValue>);
 
 impl PeerMessage {
     /// The payload. `changes` are the encoded ones, as [`fill`] has put them together.
-    pub fn encode(&self, changes: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
+    pub(super) fn encode(&self, changes: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
         let PeerMessage { node, sequence, live, ref news } = *self;
         let log = matches!(news, Payload::ReadLog);
         serde_json::to_string(&Wire { node, sequence, live, log, changes: changes.iter().map(AsRef::as_ref).collect() })
     }
 
     /// Reads a payload; `None` where not even its sender can be read.
-    pub fn decode(payload: &str) -> Option<PeerMessage> {
+    pub(super) fn decode(payload: &str) -> Option<PeerMessage> {
         let Wire { node, sequence, live, log, changes } = serde_json::from_str(payload).ok()?;
         let news = match changes.iter().map(|change| decode_change(change)).collect::<Option<Vec<Change>>>() {
             Some(changes) if !log && changes.is_empty() => Payload::None,
@@ -83,7 +83,7 @@ impl PeerMessage {
 
 /// Encodes changes into payloads' worth of them; `None` where that takes more than
 /// `most` payloads, or where one change fits into none.
-pub fn fill<'a>(changes: impl Iterator<Item = &'a Change>, most: usize) -> Option<Vec<Vec<Box<RawValue>>>> {
+pub(super) fn fill<'a>(changes: impl Iterator<Item = &'a Change>, most: usize) -> Option<Vec<Vec<Box<RawValue>>>> {
     let mut payloads = Vec::new();
     let (mut payload, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::new(), ENVELOPE);
     for change in changes {

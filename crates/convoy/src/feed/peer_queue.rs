@@ -17,7 +17,7 @@ const MOST_WAITING: usize = 1_000;
 
 /// What waits to be sent to other nodes.
 #[derive(Default)]
-pub struct PeerQueue {
+pub(crate) struct PeerQueue {
     wanted: AtomicBool,
     waiting: Mutex<PendingNotifications>,
     filled: Notify,
@@ -25,7 +25,7 @@ pub struct PeerQueue {
 
 /// What one round of notifications is to say.
 #[derive(Default)]
-pub struct PendingNotifications {
+pub(crate) struct PendingNotifications {
     /// Changes, commit by commit.
     pub commits: Vec<Arc<[Change]>>,
     /// There were more; the log has them.
@@ -35,34 +35,34 @@ pub struct PendingNotifications {
 
 impl PendingNotifications {
     /// Whether there is nothing to say.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.commits.is_empty() && !self.read_log
     }
 }
 
 impl PeerQueue {
     /// Sets whether a peer listens; while none does, nothing is kept.
-    pub fn want(&self, wanted: bool) {
+    pub(crate) fn want(&self, wanted: bool) {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
 
     /// Whether anyone wants to hear.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
     /// Something was perhaps not heard: the next word is to read the log.
-    pub fn failed(&self) {
+    pub(crate) fn failed(&self) {
         *self.waiting.lock() = PendingNotifications { read_log: true, ..PendingNotifications::default() };
     }
 
     /// Waits until something was put in. May be dropped while it waits.
-    pub async fn filled(&self) {
+    pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }
 
     /// Takes what waits; nothing while no other node listens.
-    pub fn take(&self) -> Sending<'_> {
+    pub(crate) fn take(&self) -> Sending<'_> {
         let pending =
             if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { PendingNotifications::default() };
         Sending { queue: self, pending }
@@ -89,7 +89,7 @@ impl CommitReader for PeerQueue {
 
 /// Notifications on their way. They count as sent when that is said; dropped before, this
 /// leaves the word to read the log.
-pub struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     queue: &'a PeerQueue,
     /// What is to be said.
     pub pending: PendingNotifications,
@@ -97,7 +97,7 @@ pub struct Sending<'a> {
 
 impl Sending<'_> {
     /// It was sent.
-    pub fn sent(mut self) {
+    pub(crate) fn sent(mut self) {
         self.pending = PendingNotifications::default();
     }
 }

@@ -17,12 +17,12 @@ use super::peer_message::{Payload, PeerMessage};
 use crate::change::Change;
 
 /// How often a node says that it is there.
-pub const BEAT: Duration = Duration::from_secs(1);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// How long after a beat two more have been missed.
-pub const SILENCE: Duration = Duration::from_millis(2_200);
+pub(super) const SILENCE: Duration = Duration::from_millis(2_200);
 
 /// What is known of this node's own voice and of the others.
-pub struct PeerTable {
+pub(super) struct PeerTable {
     me: Uuid,
     others: HashMap<Uuid, Other>,
     /// When the first of those beats was begun that have not come back.
@@ -35,7 +35,7 @@ pub struct PeerTable {
 
 /// What is known of another node.
 #[derive(Debug)]
-pub struct Other {
+pub(super) struct Other {
     sequence: u64,
     live: bool,
     heard: Instant,
@@ -43,7 +43,7 @@ pub struct Other {
 
 /// What to do about a notice.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(super) struct Heard {
     /// Changes to apply.
     pub changes: Vec<Change>,
     /// Something may have been missed.
@@ -54,38 +54,38 @@ pub struct Heard {
 
 impl PeerTable {
     /// Nothing is known yet.
-    pub fn new(me: Uuid) -> PeerTable {
+    pub(super) fn new(me: Uuid) -> PeerTable {
         PeerTable { me, others: HashMap::new(), unheard: None, sent: false, delivers: false }
     }
 
     /// The listener has a new connection, which has shown nothing yet.
-    pub fn connected(&mut self) {
+    pub(super) fn connected(&mut self) {
         (self.unheard, self.sent, self.delivers) = (None, false, false);
     }
 
     /// A beat of ours is about to be sent.
-    pub fn beat_begun(&mut self, now: Instant) {
+    pub(super) fn beat_begun(&mut self, now: Instant) {
         self.unheard.get_or_insert(now);
     }
 
     /// It was.
-    pub fn beat_sent(&mut self) {
+    pub(super) fn beat_sent(&mut self) {
         self.sent = true;
     }
 
     /// Whether our own beats do not come back. Where they have come back before, it
     /// is of no matter why: both ways may be cut at once.
-    pub fn is_silent(&self, now: Instant) -> bool {
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
         (self.delivers || self.sent) && self.unheard.is_some_and(|since| now.duration_since(since) >= SILENCE)
     }
 
     /// Whether the listener's present connection has ever delivered.
-    pub fn delivers(&self) -> bool {
+    pub(super) fn delivers(&self) -> bool {
         self.delivers
     }
 
     /// Reads what was heard. Of another node it counts once it was told.
-    pub fn hear(&mut self, notice: PeerMessage, now: Instant) -> Heard {
+    pub(super) fn hear(&mut self, notice: PeerMessage, now: Instant) -> Heard {
         let PeerMessage { node, sequence, live, news } = notice;
         if node == self.me {
             (self.unheard, self.sent, self.delivers) = (None, false, true);
@@ -104,19 +104,19 @@ impl PeerTable {
     }
 
     /// What was heard has been told: its number is the last.
-    pub fn told(&mut self, sender: Option<(Uuid, Other)>) {
+    pub(super) fn told(&mut self, sender: Option<(Uuid, Other)>) {
         self.others.extend(sender);
     }
 
     /// Forgets who has missed two beats; whether there was anyone.
-    pub fn forget_silent(&mut self, now: Instant) -> bool {
+    pub(super) fn forget_silent(&mut self, now: Instant) -> bool {
         let before = self.others.len();
         self.others.retain(|_, other| now.duration_since(other.heard) < BEAT + SILENCE);
         self.others.len() < before
     }
 
     /// Whether another node has live queries.
-    pub fn others_listen(&self) -> bool {
+    pub(super) fn others_listen(&self) -> bool {
         self.others.values().any(|other| other.live)
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Parts;
 use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
 use crate::config::Config;
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, Postgres, Watched};
 use crate::schema::{Followed, Schema, Table};
 use crate::supervise::Part;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const UNKNOWN: &str = "";
 
 /// The tables of the loaded program, and who has read what.
-pub struct Tables {
+pub(super) struct Tables {
     postgres: Postgres,
     sink: Arc<dyn ChangeSink>,
     ours: Arc<Schema>,
@@ -38,11 +38,11 @@ pub struct Tables {
     poll_every: Duration,
     /// How often triggers are looked at.
     look_every: Duration,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 /// What is known of the tables.
-pub struct Known {
+pub(super) struct Known {
     watched: HashMap<Arc<str>, Watched>,
     /// Those of which it was said that they are asked again at intervals.
     said: HashSet<Arc<str>>,
@@ -52,14 +52,14 @@ pub struct Known {
 
 impl Known {
     /// Nothing is known yet. `restarted`: the state before a panic was lost.
-    pub fn new(restarted: bool) -> Known {
+    pub(super) fn new(restarted: bool) -> Known {
         Known { watched: HashMap::new(), said: HashSet::new(), restarted }
     }
 }
 
 impl Tables {
     /// The tables of what appears in `schema`.
-    pub fn new(parts: &Parts, schema: watch::Receiver<Followed>, config: &Config) -> Tables {
+    pub(super) fn new(parts: &Parts, schema: watch::Receiver<Followed>, config: &Config) -> Tables {
         Tables {
             postgres: parts.postgres.clone(),
             sink: parts.sink.clone(),
@@ -69,12 +69,12 @@ impl Tables {
             live: parts.watched.clone(),
             poll_every: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
             look_every: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
-            mistakes: config.mistakes.clone(),
+            failpoints: config.failpoints.clone(),
         }
     }
 
     /// Looks and asks until it is told to stop.
-    pub async fn run(&self, mut known: Known, stop: CancellationToken) {
+    pub(super) async fn run(&self, mut known: Known, stop: CancellationToken) {
         let mut schema = self.schema.clone();
         let mut look = time::interval(self.look_every);
         let mut poll = time::interval(self.poll_every);
@@ -173,7 +173,7 @@ impl Tables {
         {
             return;
         }
-        self.mistakes.reach(Part::Tables);
+        self.failpoints.reach(Part::Tables);
         let read = self.sink.tables_read();
         let unwatched = read.names.into_iter().filter(|name| known.watched.get(name) != Some(&Watched::ByTriggers));
         let mut names: Vec<Arc<str>> = unwatched.collect();

@@ -16,7 +16,7 @@ const LINGER_QUIET: Duration = Duration::from_secs(1);
 
 /// The whole body as text; an empty one is `{}`. One whose declared length is
 /// above the limit is refused before any of it is read.
-pub async fn read(body: &mut Incoming, limits: &Limits) -> Result<String, Failure> {
+pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String, Failure> {
     let limit = limits.body_bytes;
     let too_large = || Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"));
     if body.size_hint().lower() > limit as u64 {
@@ -39,7 +39,7 @@ pub async fn read(body: &mut Incoming, limits: &Limits) -> Result<String, Failur
 /// Receives and forgets the rest of a body that was answered early. A socket that
 /// is closed with bytes unread resets the connection, and the client may lose the
 /// answer it was about to read.
-pub async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: Incoming) {
     let receiving =
         async { while let Ok(Some(Ok(_frame))) = tokio::time::timeout(LINGER_QUIET, body.frame()).await {} };
     // Whether it ended or was given up, the connection is closed now.

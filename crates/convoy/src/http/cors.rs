@@ -20,7 +20,7 @@ const REMEMBERED: &str = "7200";
 
 /// What a request's origin is granted. Goes onto every answer, refusals included,
 /// so that the page can read why.
-pub struct Grant {
+pub(super) struct Grant {
     /// As the request spelled it.
     origin: Option<HeaderValue>,
     credentials: bool,
@@ -30,7 +30,7 @@ pub struct Grant {
 
 impl Grant {
     /// The grant for a request with these headers.
-    pub fn of(headers: &HeaderMap, config: &Config) -> Grant {
+    pub(super) fn of(headers: &HeaderMap, config: &Config) -> Grant {
         let once = headers.get_all(ORIGIN).iter().count() == 1;
         let listed = once
             && cross_origin::origin_in(headers).is_ok_and(|origin| cross_origin::is_listed(origin.as_ref(), config));
@@ -42,7 +42,7 @@ impl Grant {
     }
 
     /// Says so.
-    pub fn mark(&self, answer: &mut HttpAnswer) {
+    pub(super) fn mark(&self, answer: &mut HttpAnswer) {
         let headers = answer.headers_mut();
         if self.varies {
             headers.append(VARY, HeaderValue::from_static("Origin"));
@@ -57,7 +57,7 @@ impl Grant {
 
     /// The answer to a preflight of a path that takes `allowed`; `None` where the
     /// request is no preflight.
-    pub fn preflight(
+    pub(super) fn preflight(
         &self,
         method: &Method,
         headers: &HeaderMap,

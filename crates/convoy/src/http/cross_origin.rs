@@ -18,7 +18,7 @@ use crate::origin::Origin;
 
 /// On whose behalf a request is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TableState {
+pub(super) enum TableState {
     /// A page of this server, or no page at all.
     Own,
     /// A page of another origin, which `cors.origins` lists.
@@ -28,7 +28,12 @@ pub enum TableState {
 /// The verdict on one request. Methods that change nothing pass unless they ask
 /// for a WebSocket, which a page may open without a preflight; what is answered
 /// to them a page of another origin cannot read.
-pub fn judge(method: &Method, headers: &HeaderMap, peer: IpAddr, config: &Config) -> Result<TableState, Failure> {
+pub(super) fn judge(
+    method: &Method,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    config: &Config,
+) -> Result<TableState, Failure> {
     let origin = origin_in(headers)?;
     let changes_nothing = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if changes_nothing && !headers.contains_key(UPGRADE) {
@@ -42,12 +47,12 @@ pub fn judge(method: &Method, headers: &HeaderMap, peer: IpAddr, config: &Config
 }
 
 /// Whether `cors.origins` names it.
-pub fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
+pub(super) fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
     origin.is_some_and(|origin| config.cors.origins.contains(origin))
 }
 
 /// The request's origin, if it names one.
-pub fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> {
+pub(super) fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
     let parsed = origin.to_str().ok().and_then(Origin::parse);
     parsed.map(Some).ok_or_else(|| Failure::new(Code::Forbidden, "this request's Origin header is malformed"))

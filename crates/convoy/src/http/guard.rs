@@ -17,7 +17,7 @@ use crate::error::{Code, Failure};
 use crate::live::SessionId;
 
 /// Bytes all headers of a request may have together.
-pub const MOST_HEADERS: usize = 64 << 10;
+pub(super) const MOST_HEADERS: usize = 64 << 10;
 
 /// Headers that mean one thing. A proxy in front may have looked at the
 /// other one of two, so a request with two is refused.
@@ -39,7 +39,7 @@ const READ_ONCE: [&str; 12] = [
 /// Refuses what is ambiguous, what another site's page sends on behalf of its
 /// visitor, and, in development, what reaches us under a name that is not ours
 /// (DNS rebinding). Takes from a request what it may not carry.
-pub fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Failure> {
+pub(super) fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Failure> {
     check_size(&head.headers)?;
     check_once(&head.headers)?;
     let host = text(&head.headers, HOST).unwrap_or_default();
@@ -78,7 +78,7 @@ fn check_once(headers: &HeaderMap) -> Result<(), Failure> {
 
 /// A POST from a page must be JSON: other types are sent by plain forms, which
 /// browsers do not ask permission for.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
@@ -94,7 +94,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
 /// Node's own server would give them, and the peer's address.
 ///
 /// A call with a key says so, for its context then has to tell identities apart.
-pub fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
+pub(super) fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
         let values = head.headers.get_all(name).iter().map(as_node_reads);
@@ -119,7 +119,7 @@ pub fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
 }
 
 /// The same for who brings a token that is in no header, as a page's WebSocket must.
-pub fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
+pub(super) fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
     Box::new(move |token| {
         let Some(token) = token else { return caller(&head, address, false) };
         let mut bringing = head.clone();
@@ -132,7 +132,7 @@ pub fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
 
 /// Where a request comes from. What a proxy says of that counts only if it is
 /// ours: anyone can send such a header.
-pub fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
+pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
     if !trust_proxy {
         return peer;
     }
@@ -142,22 +142,22 @@ pub fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
 
 /// The address whose streams are counted: none where it is not known to be the
 /// client's, or is this machine's.
-pub fn counted(address: IpAddr, trust_proxy: bool) -> Option<IpAddr> {
+pub(super) fn counted(address: IpAddr, trust_proxy: bool) -> Option<IpAddr> {
     (trust_proxy && !address.is_loopback()).then_some(address)
 }
 
 /// What the client has seen, as it says.
-pub fn position(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn position(headers: &HeaderMap) -> Option<&str> {
     headers.get("convoy-position")?.to_str().ok()
 }
 
 /// The session a mutation belongs to, if it says one.
-pub fn session(headers: &HeaderMap) -> Option<SessionId> {
+pub(super) fn session(headers: &HeaderMap) -> Option<SessionId> {
     SessionId::parse(headers.get("convoy-session")?.to_str().ok()?)
 }
 
 /// The call's key, if it has one.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     // What is no ASCII is refused with the rest.
     Key::parse(value.to_str().unwrap_or_default()).map(Some)

@@ -11,14 +11,14 @@ use crate::error::{Code, Failure};
 use crate::health::Remedy;
 
 /// 503 only for what a restart mends.
-pub fn health(engine: &Engine) -> HttpAnswer {
+pub(super) fn health(engine: &Engine) -> HttpAnswer {
     let conditions = engine.health().conditions();
     let broken = conditions.into_iter().filter(|(_, condition)| condition.remedy == Remedy::Restart);
     answer("up", "this process has to be started again", broken.map(|(name, found)| (name, found.reason)).collect())
 }
 
 /// 503 for all that keeps requests from being answered, or answers from being current.
-pub async fn ready(engine: &Engine) -> HttpAnswer {
+pub(super) async fn ready(engine: &Engine) -> HttpAnswer {
     answer("ready", "this process cannot serve requests at the moment", engine.unready().await)
 }
 

@@ -103,7 +103,7 @@ impl Accepting {
                 () = self.stop.cancelled() => return,
                 accepted = self.listener.accept() => accepted,
             };
-            self.engine.config().mistakes.reach(Part::Accept);
+            self.engine.config().failpoints.reach(Part::Accept);
             match accepted {
                 Ok((socket, peer)) => {
                     let (engine, stop, tasks) = (self.engine.clone(), self.stop.clone(), self.tasks.clone());

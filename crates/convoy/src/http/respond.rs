@@ -9,20 +9,20 @@ use hyper::{Method, Response, StatusCode};
 use crate::error::{Code, Failure};
 
 /// Any answer of ours.
-pub type HttpAnswer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
+pub(super) type HttpAnswer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 
 /// `200 {"ok":true,"data":…}`; `data` is JSON text.
-pub fn success(data: Bytes) -> HttpAnswer {
+pub(super) fn success(data: Bytes) -> HttpAnswer {
     json(StatusCode::OK, envelope(&data))
 }
 
 /// Says that the effect is an earlier call's.
-pub fn mark_replayed(answer: &mut HttpAnswer) {
+pub(super) fn mark_replayed(answer: &mut HttpAnswer) {
     answer.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
 }
 
 /// Says what the client has seen with this.
-pub fn mark_position(answer: &mut HttpAnswer, position: &str) {
+pub(super) fn mark_position(answer: &mut HttpAnswer, position: &str) {
     // Positions are plain ASCII.
     if let Ok(position) = HeaderValue::from_str(position) {
         answer.headers_mut().insert("convoy-position", position);
@@ -30,19 +30,19 @@ pub fn mark_position(answer: &mut HttpAnswer, position: &str) {
 }
 
 /// Says that the connection ends with this answer.
-pub fn mark_last(answer: &mut HttpAnswer) {
+pub(super) fn mark_last(answer: &mut HttpAnswer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// An answer without a body.
-pub fn empty(status: StatusCode) -> HttpAnswer {
+pub(super) fn empty(status: StatusCode) -> HttpAnswer {
     let mut answer = Response::new(Full::new(Bytes::new()).boxed_unsync());
     *answer.status_mut() = status;
     answer
 }
 
 /// The envelope around a result.
-pub fn envelope(data: &[u8]) -> Bytes {
+pub(super) fn envelope(data: &[u8]) -> Bytes {
     const BEFORE: &[u8] = br#"{"ok":true,"data":"#;
     let mut body = BytesMut::with_capacity(BEFORE.len() + data.len() + 1);
     body.put_slice(BEFORE);
@@ -52,7 +52,7 @@ pub fn envelope(data: &[u8]) -> Bytes {
 }
 
 /// The envelope around an error, with the error's status.
-pub fn failure(failure: &Failure) -> HttpAnswer {
+pub(super) fn failure(failure: &Failure) -> HttpAnswer {
     let body = failure_envelope(failure);
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(status, body.into());
@@ -63,7 +63,7 @@ pub fn failure(failure: &Failure) -> HttpAnswer {
 }
 
 /// A path of ours was asked with a method it does not take.
-pub fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
+pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
     let message = format!("this path takes {allowed}, not {method}");
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -71,7 +71,7 @@ pub fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer 
 }
 
 /// `{"ok":false,"error":{…}}`.
-pub fn failure_envelope(failure: &Failure) -> String {
+pub(super) fn failure_envelope(failure: &Failure) -> String {
     format!(r#"{{"ok":false,"error":{}}}"#, failure.to_json())
 }
 

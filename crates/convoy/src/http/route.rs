@@ -8,7 +8,7 @@ use crate::error::{Code, Failure};
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     /// `GET /api/health`
     Health,
     /// `GET /api/ready`
@@ -42,7 +42,7 @@ pub enum Route {
 
 /// Why a request means none of our paths.
 #[derive(Debug)]
-pub enum RouteError {
+pub(super) enum RouteError {
     /// Nothing is served there, or a parameter does not fit.
     Refused(Failure),
     /// The path is ours, with another method.
@@ -60,7 +60,7 @@ impl From<Failure> for RouteError {
 
 impl Route {
     /// Reads method and URI; anything else than the paths above is refused.
-    pub fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
+    pub(super) fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
         let foreign =
             || Failure::new(Code::NotFound, format!("nothing is served at this path; ours begin with {base}/"));
         let unknown = || {

@@ -24,10 +24,10 @@ use crate::live::client_messages::{self, ClientUpdate, Hello};
 use crate::live::{Message, OpenSession, Stream, Style};
 
 /// Who asks, as text for the host, given the bearer token they bring.
-pub type CallerWith = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
+pub(super) type CallerWith = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
 
 /// The answer to a request to speak WebSocket, or why not.
-pub fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
+pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
     let names = |name, word: &str| {
         let all = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         all.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
@@ -50,7 +50,7 @@ pub fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
 }
 
 /// Serves the connection until either side ends it.
-pub async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith, address: Option<IpAddr>) {
+pub(super) async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith, address: Option<IpAddr>) {
     let upgraded = match upgrading.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(cause = %error, "a connection was not upgraded"),

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 /// Wraps a socket. Reading is as before; a write that waits longer than the limit
 /// fails.
-pub struct Stalling<S> {
+pub(super) struct Stalling<S> {
     socket: S,
     limit: Duration,
     /// Runs while a write waits.
@@ -21,7 +21,7 @@ pub struct Stalling<S> {
 
 impl<S> Stalling<S> {
     /// Gives `socket` so long for each write.
-    pub fn new(socket: S, limit: Duration) -> Stalling<S> {
+    pub(super) fn new(socket: S, limit: Duration) -> Stalling<S> {
         Stalling { socket, limit, patience: None }
     }
 

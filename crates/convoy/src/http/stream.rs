@@ -15,8 +15,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
+use crate::failpoints::Failpoint;
 use crate::live::{Asked, Message, OpenSession, Stream, Style, hash_in};
-use crate::mistakes::Mistake;
 
 /// The comment that says that what `Last-Event-ID` names is still the answer.
 const CURRENT: &str = ": current\n";
@@ -24,7 +24,7 @@ const CURRENT: &str = ": current\n";
 const HEARTBEAT: &[u8] = b":\n\n";
 
 /// One query's stream, as it is asked for.
-pub struct Subscribing<'a> {
+pub(super) struct Subscribing<'a> {
     /// The function's name.
     pub name: String,
     /// Its input, JSON text.
@@ -41,7 +41,7 @@ pub struct Subscribing<'a> {
 /// right by waiting (an unknown name, arguments that do not fit, a caller who may
 /// not ask) is refused with its status; `UNAVAILABLE` is an event of an open
 /// stream instead, because an `EventSource` never tries again after a 503.
-pub async fn subscribe(
+pub(super) async fn subscribe(
     engine: &Arc<Engine>,
     subscribing: Subscribing<'_>,
     caller: impl FnOnce() -> Arc<str>,
@@ -79,17 +79,17 @@ fn not_now(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
 }
 
 /// Opens the stream of a session.
-pub fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
+pub(super) fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
     let spelling = Spelling::Protocol { next: 0 };
     let events = Events { stream, heartbeat: heartbeat(engine), spelling, over: false };
     let frames = events.run(engine.clone(), Bytes::new());
-    match engine.config().mistakes.has(Mistake::QueuePerStream) {
+    match engine.config().failpoints.has(Failpoint::QueuePerStream) {
         false => event_stream(frames),
         true => event_stream(queued(frames)),
     }
 }
 
-/// The mistake of taking frames before the client does, with no end.
+/// [`Failpoint::QueuePerStream`]: takes frames before the client does, without a bound.
 fn queued<T: Send + 'static>(frames: impl stream::Stream<Item = T> + Send + 'static) -> impl stream::Stream<Item = T> {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {

@@ -22,11 +22,11 @@ pub(super) struct KeyBuilder {
 }
 
 impl KeyBuilder {
-    pub fn new() -> KeyBuilder {
+    pub(super) fn new() -> KeyBuilder {
         KeyBuilder { bytes: Vec::with_capacity(64), widened: false }
     }
 
-    pub fn push(&mut self, component: Component) {
+    pub(super) fn push(&mut self, component: Component) {
         if self.widened {
             return;
         }
@@ -40,7 +40,7 @@ impl KeyBuilder {
         }
     }
 
-    pub fn finish(self) -> Span {
+    pub(super) fn finish(self) -> Span {
         if self.widened {
             return Span::prefix(self.bytes);
         }

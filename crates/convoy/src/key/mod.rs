@@ -24,7 +24,7 @@ use bytes::{Component, KeyBuilder, VALUE, id_bytes, ordered_component, stored_co
 
 /// A half-open interval of keys: `lo <= key < hi`; no `hi` means no end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first key inside.
     pub lo: Vec<u8>,
     /// The first key past it.
@@ -33,18 +33,18 @@ pub struct Span {
 
 impl Span {
     /// Every key that begins with `prefix`.
-    pub fn prefix(prefix: Vec<u8>) -> Span {
+    pub(crate) fn prefix(prefix: Vec<u8>) -> Span {
         let hi = successor(&prefix);
         Span { lo: prefix, hi }
     }
 
     /// Every key.
-    pub fn everything() -> Span {
+    pub(crate) fn everything() -> Span {
         Span { lo: Vec::new(), hi: None }
     }
 
     /// Whether the two have a key in common.
-    pub fn overlaps(&self, other: &Span) -> bool {
+    pub(crate) fn overlaps(&self, other: &Span) -> bool {
         let before = |lo: &[u8], hi: &Option<Vec<u8>>| hi.as_deref().is_none_or(|hi| lo < hi);
         before(&self.lo, &other.hi) && before(&other.lo, &self.hi)
     }
@@ -109,7 +109,7 @@ fn descend<'a>(json: &'a str, parts: &[String]) -> Result<Option<&'a RawValue>, 
 
 /// A value someone compares an indexed field with.
 #[derive(Debug, Clone, PartialEq)]
-pub enum KeyValue {
+pub(crate) enum KeyValue {
     /// Absent or `null`.
     Null,
     /// A string.
@@ -129,7 +129,7 @@ pub enum KeyValue {
 impl KeyValue {
     /// Reads the JSON value a caller compares `field` with; `None` when it is
     /// of another type than the field.
-    pub fn parse(field: &IndexField, json: &RawValue) -> Option<KeyValue> {
+    pub(crate) fn parse(field: &IndexField, json: &RawValue) -> Option<KeyValue> {
         let text = json.get();
         if text == "null" {
             return Some(KeyValue::Null);
@@ -152,7 +152,7 @@ impl KeyValue {
     }
 
     /// The value of a stored field as JSON text.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         match self {
             KeyValue::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
             KeyValue::Number(text) | KeyValue::Json(text) => text.clone(),
@@ -164,7 +164,7 @@ impl KeyValue {
 }
 
 /// Where a row lies in an index.
-pub fn row_span(index: &Index, row: &RowKeys) -> Span {
+pub(crate) fn row_span(index: &Index, row: &RowKeys) -> Span {
     let mut key = KeyBuilder::new();
     for field in &index.fields {
         key.push(match &field.path {
@@ -183,7 +183,7 @@ pub fn row_span(index: &Index, row: &RowKeys) -> Span {
 
 /// Where a place in a scan's order lies in its index; `None` where the order is
 /// not the index's.
-pub fn place_span(scan: &Scan, place: &Cursor) -> Option<Span> {
+pub(crate) fn place_span(scan: &Scan, place: &Cursor) -> Option<Span> {
     if scan.by.is_some() {
         return None;
     }
@@ -204,7 +204,7 @@ pub fn place_span(scan: &Scan, place: &Cursor) -> Option<Span> {
 
 /// One end of a range.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// The value compared with.
     pub value: KeyValue,
     /// Whether the value itself is inside.
@@ -213,7 +213,7 @@ pub struct Bound {
 
 /// What a scan with this equality prefix and these bounds on the next field can
 /// see of an index.
-pub fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&Bound>) -> Span {
+pub(crate) fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&Bound>) -> Span {
     let mut key = KeyBuilder::new();
     for value in eq {
         key.push(value_component(value));

@@ -11,21 +11,21 @@ use super::delta::{self, Delta};
 use crate::error::{Code, Failure};
 
 /// Names an answer; equal answers have equal hashes.
-pub type Hash = u128;
+pub(super) type Hash = u128;
 
 /// How a hash is spelled.
-pub fn spelled(hash: Hash) -> String {
+pub(super) fn spelled(hash: Hash) -> String {
     format!("{hash:032x}")
 }
 
 /// Reads what [`spelled`] has written.
-pub fn hash_in(text: &str) -> Option<Hash> {
+pub(crate) fn hash_in(text: &str) -> Option<Hash> {
     (text.len() == 32).then(|| Hash::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// A result, or why there is none.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     hash: Hash,
     /// JSON text on one line.
     outcome: Result<Bytes, Failure>,
@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// When an answer was made.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub(crate) struct Made {
     /// Milliseconds since 1970.
     pub ts: u64,
     /// The position of who has seen it.
@@ -54,7 +54,7 @@ enum Message<'a> {
 impl Answer {
     /// What a run of `name` gave. `before` is the answer it takes the place of,
     /// where someone may be served the difference.
-    pub fn new(name: &str, result: Result<Bytes, Failure>, made: Made, before: Option<&Answer>) -> Answer {
+    pub(crate) fn new(name: &str, result: Result<Bytes, Failure>, made: Made, before: Option<&Answer>) -> Answer {
         let outcome = result.and_then(|data| {
             // The host promises JSON text; what is not would break the stream.
             if let Err(error) = serde_json::from_slice::<&RawValue>(&data) {
@@ -78,33 +78,33 @@ impl Answer {
     }
 
     /// Its name.
-    pub fn hash(&self) -> Hash {
+    pub(crate) fn hash(&self) -> Hash {
         self.hash
     }
 
     /// The result, JSON text.
-    pub fn data(&self) -> Option<&Bytes> {
+    pub(crate) fn data(&self) -> Option<&Bytes> {
         self.outcome.as_ref().ok()
     }
 
     /// Why there is no result, if there is none.
-    pub fn failure(&self) -> Option<&Failure> {
+    pub(crate) fn failure(&self) -> Option<&Failure> {
         self.outcome.as_ref().err()
     }
 
     /// Whether it will pass by itself: the query runs again until it does.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         self.failure().is_some_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 
     /// The position of who has seen it.
-    pub fn position(&self) -> &str {
+    pub(crate) fn position(&self) -> &str {
         &self.made.position
     }
 
     /// The whole answer of the function `name` as one server-sent event of a
     /// stream that carries nothing else.
-    pub fn event(&self, name: &str) -> Bytes {
+    pub(crate) fn event(&self, name: &str) -> Bytes {
         let encode = || {
             let Made { ts, position } = &self.made;
             let message = match &self.outcome {
@@ -120,7 +120,7 @@ impl Answer {
 
     /// Appends the whole answer as the members of a session's message, from behind
     /// the query's id to its end.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let Made { ts, position } = &self.made;
         match &self.outcome {
             Ok(data) => {
@@ -137,12 +137,12 @@ impl Answer {
     }
 
     /// The difference to an answer that someone holds, if that is known.
-    pub fn delta_to(&self, held: Hash) -> Option<&Delta> {
+    pub(crate) fn delta_to(&self, held: Hash) -> Option<&Delta> {
         self.delta.as_ref().filter(|delta| delta.from == held)
     }
 
     /// Appends a difference to this answer in the same way.
-    pub fn write_delta(&self, delta: &Delta, out: &mut Vec<u8>) {
+    pub(crate) fn write_delta(&self, delta: &Delta, out: &mut Vec<u8>) {
         let (Made { ts, position }, from, hash) = (&self.made, spelled(delta.from), spelled(self.hash));
         out.reserve(delta.members.len() + 200);
         out.extend(format!(r#","from":"{from}","hash":"{hash}","ts":{ts},"position":"{position}""#).bytes());
@@ -161,10 +161,10 @@ fn on_one_line(data: Bytes) -> Bytes {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub fn answer(result: Result<&'static str, Failure>) -> Answer {
+    pub(crate) fn answer(result: Result<&'static str, Failure>) -> Answer {
         let made = Made { ts: 7, position: "p.1".into() };
         Answer::new("a.b", result.map(Bytes::from), made, None)
     }

@@ -14,7 +14,7 @@ use crate::error::{Code, Failure};
 
 /// The first thing a client says over a WebSocket.
 #[derive(Debug)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// What it watches.
     pub queries: Vec<Asked>,
     /// Its bearer token.
@@ -25,7 +25,7 @@ pub struct Hello {
 
 /// What a client says later over a WebSocket.
 #[derive(Debug)]
-pub struct ClientUpdate {
+pub(crate) struct ClientUpdate {
     /// What is to be otherwise.
     pub alteration: Alteration,
     /// Its new bearer token.
@@ -68,26 +68,26 @@ struct Change<'a> {
 }
 
 /// The body of `POST /api/live`: what to watch.
-pub fn opening(text: &str) -> Result<Vec<Asked>, Failure> {
+pub(crate) fn opening(text: &str) -> Result<Vec<Asked>, Failure> {
     let open: Open<'_> = parse(text)?;
     asked_in(open).map(|greeting| greeting.queries)
 }
 
 /// The body of `POST /api/live/<session>`.
-pub fn alteration(text: &str) -> Result<Alteration, Failure> {
+pub(crate) fn alteration(text: &str) -> Result<Alteration, Failure> {
     let Change { add, remove, auth, .. } = parse(text)?;
     Ok(Alteration { add: add.into_iter().map(asked).collect(), remove, renew: auth })
 }
 
 /// The first message of a WebSocket.
-pub fn greeting(text: &str) -> Result<Hello, Failure> {
+pub(crate) fn greeting(text: &str) -> Result<Hello, Failure> {
     let open: Open<'_> = parse(text)?;
     must_be("open", open.kind.as_deref())?;
     asked_in(open)
 }
 
 /// A later one.
-pub fn wish(text: &str) -> Result<ClientUpdate, Failure> {
+pub(crate) fn wish(text: &str) -> Result<ClientUpdate, Failure> {
     let change: Change<'_> = parse(text)?;
     must_be("change", change.kind.as_deref())?;
     let Change { add, remove, token, .. } = change;

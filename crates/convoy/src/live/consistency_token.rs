@@ -13,21 +13,21 @@ use uuid::Uuid;
 
 /// Tells positions of this process from others'.
 #[derive(Debug, Clone)]
-pub struct Clock {
+pub(super) struct Clock {
     node: Arc<str>,
     start: Instant,
 }
 
 impl Clock {
     /// The clock of a node.
-    pub fn new(node: Uuid) -> Clock {
+    pub(super) fn new(node: Uuid) -> Clock {
         // The random end of a version 7 id.
         Clock { node: format!("{:016x}", node.as_u128() as u64).into(), start: Instant::now() }
     }
 
     /// The position of who has seen things until `at`, as clients carry it. Of one
     /// process, a later one is a greater text.
-    pub fn say(&self, at: Instant) -> String {
+    pub(super) fn say(&self, at: Instant) -> String {
         // To the nanosecond, or who says one back would have seen a little more.
         let nanos = at.saturating_duration_since(self.start).as_nanos() as u64;
         format!("{}.{nanos:016x}", self.node)
@@ -35,7 +35,7 @@ impl Clock {
 
     /// The moment a client's position means here. Another process' position, and
     /// what is none, mean now: everything committed by now must be in the answer.
-    pub fn read(&self, position: &str, now: Instant) -> Instant {
+    pub(super) fn read(&self, position: &str, now: Instant) -> Instant {
         let own = position.strip_prefix(&*self.node).and_then(|rest| rest.strip_prefix('.'));
         let nanos = own.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         let at = nanos.and_then(|nanos| self.start.checked_add(Duration::from_nanos(nanos)));

@@ -20,7 +20,7 @@ const WORTH_IT: usize = 256;
 
 /// How to make a result of an earlier one.
 #[derive(Debug)]
-pub struct Delta {
+pub(crate) struct Delta {
     /// What the earlier one is called.
     pub from: Hash,
     /// The members of a `rows` message that say it, each with a comma before it.
@@ -29,7 +29,7 @@ pub struct Delta {
 
 /// The difference between two results, JSON texts on one line each, if there is
 /// one that is shorter than the new result.
-pub fn between(from: Hash, old: &[u8], new: &[u8]) -> Option<Delta> {
+pub(super) fn between(from: Hash, old: &[u8], new: &[u8]) -> Option<Delta> {
     if new.len() < WORTH_IT {
         return None;
     }

@@ -9,7 +9,7 @@ use crate::key::Span;
 
 /// A set of intervals, each with an owner. One owner may hold several.
 #[derive(Debug, Default)]
-pub struct Intervals {
+pub(super) struct Intervals {
     root: Link,
     len: usize,
     state: u64,
@@ -30,12 +30,12 @@ struct Node {
 
 impl Intervals {
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds an interval.
-    pub fn insert(&mut self, span: Span, owner: u64) {
+    pub(super) fn insert(&mut self, span: Span, owner: u64) {
         let priority = self.next_priority();
         let furthest = span.hi.clone();
         let node = Box::new(Node { span, owner, priority, furthest, left: None, right: None });
@@ -45,14 +45,14 @@ impl Intervals {
     }
 
     /// Removes one interval that was added with the same span and owner.
-    pub fn remove(&mut self, span: &Span, owner: u64) -> bool {
+    pub(super) fn remove(&mut self, span: &Span, owner: u64) -> bool {
         let removed = remove(&mut self.root, span, owner);
         self.len -= usize::from(removed);
         removed
     }
 
     /// Calls `hit` with the owner of every interval that overlaps `span`.
-    pub fn overlapping(&self, span: &Span, hit: &mut impl FnMut(u64)) {
+    pub(super) fn overlapping(&self, span: &Span, hit: &mut impl FnMut(u64)) {
         visit(&self.root, span, hit);
     }
 

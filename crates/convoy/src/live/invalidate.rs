@@ -15,11 +15,11 @@ use crate::key::{RowKeys, row_span};
 use crate::schema::Table;
 
 /// Names a live query.
-pub type QueryId = u64;
+pub(crate) type QueryId = u64;
 
 /// What all live queries have read, arranged to be found by a change.
 #[derive(Debug, Default)]
-pub struct ReadIndex {
+pub(super) struct ReadIndex {
     points: HashMap<(Arc<str>, Uuid), Vec<QueryId>>,
     tables: HashMap<String, TableIndex>,
     /// Those that may have read anything in a table, by its name.
@@ -37,7 +37,7 @@ struct TableIndex {
 
 impl ReadIndex {
     /// Adds what a query has read.
-    pub fn insert(&mut self, query: QueryId, reads: &ReadSet) {
+    pub(super) fn insert(&mut self, query: QueryId, reads: &ReadSet) {
         for point in &reads.points {
             self.points.entry(point.clone()).or_default().push(query);
         }
@@ -57,7 +57,7 @@ impl ReadIndex {
     }
 
     /// Removes what [`ReadIndex::insert`] added.
-    pub fn remove(&mut self, query: QueryId, reads: &ReadSet) {
+    pub(super) fn remove(&mut self, query: QueryId, reads: &ReadSet) {
         for point in &reads.points {
             if let Some(queries) = self.points.get_mut(point) {
                 forget(queries, query);
@@ -88,7 +88,7 @@ impl ReadIndex {
     }
 
     /// The tables that have been read.
-    pub fn tables_read(&self) -> TablesRead {
+    pub(super) fn tables_read(&self) -> TablesRead {
         let points = self.points.keys().map(|(table, _)| table.clone());
         let ranges = self.tables.values().map(|entry| entry.table.key.clone());
         let names = self.whole.keys().cloned().chain(points).chain(ranges).collect();
@@ -96,7 +96,7 @@ impl ReadIndex {
     }
 
     /// The queries a change concerns.
-    pub fn hits(&self, change: &Change, hits: &mut HashSet<QueryId>) {
+    pub(super) fn hits(&self, change: &Change, hits: &mut HashSet<QueryId>) {
         let mut hit = |query: QueryId| {
             hits.insert(query);
         };
@@ -142,7 +142,7 @@ fn forget(queries: &mut Vec<QueryId>, query: QueryId) {
 
 /// Whether a change could have changed what was read: the same answer as the
 /// index gives, for one read set that is not in it yet.
-pub fn touches(reads: &ReadSet, change: &Change) -> bool {
+pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
     if reads.everything || reads.tables.contains(&change.table) {
         return true;
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Hash, spelled};
 use crate::error::Failure;
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 
 /// The protocol spoken here; clients say which they speak.
-pub const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 1;
 
 /// The number a client knows one of its queries by.
-pub type ClientQueryId = u64;
+pub(super) type ClientQueryId = u64;
 
 /// One message to a session.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// The session is open under this name.
     Session(SessionId),
     /// A query's answer.
@@ -53,7 +53,7 @@ pub enum Message {
 
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndReason {
+pub(crate) enum EndReason {
     /// The server is shutting down.
     Shutdown,
     /// No valid token came in time.
@@ -65,8 +65,8 @@ pub enum EndReason {
 }
 
 /// When a client that is sent away should come again: not all at once.
-pub fn retry_ms(mistakes: &Mistakes) -> u32 {
-    if mistakes.has(Mistake::NoJitter) { 1_000 } else { rand::random_range(500..2_000) }
+pub(super) fn retry_ms(failpoints: &Failpoints) -> u32 {
+    if failpoints.has(Failpoint::NoJitter) { 1_000 } else { rand::random_range(500..2_000) }
 }
 
 /// The id of a session; it cannot be guessed.
@@ -112,7 +112,7 @@ impl EndReason {
 impl Message {
     /// Appends the message as JSON on one line; `seq` is its place among the
     /// session's messages.
-    pub fn write(&self, seq: u64, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, seq: u64, out: &mut Vec<u8>) {
         match self {
             Message::Session(session) => {
                 push(out, "session", seq);

@@ -2,7 +2,7 @@
 //! and hands what is new to everyone who watches.
 
 mod answer;
-pub mod client_messages;
+pub(crate) mod client_messages;
 mod consistency_token;
 mod delta;
 mod intervals;
@@ -29,32 +29,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use answer::{Answer, Hash, hash_in};
-pub use invalidate::QueryId;
-pub use message::{ClientQueryId, EndReason, Message, PROTOCOL, SessionId};
-pub use registry::{Counts, Described, Style};
-pub use result_cache::Held;
-pub use shared::SharedRegistry;
-pub use stream::{Alteration, Asked, OpenSession, Stream};
+pub(crate) use answer::hash_in;
+pub(crate) use invalidate::QueryId;
+pub(crate) use message::{EndReason, Message, SessionId};
+pub(crate) use registry::{Counts, Described, Style};
+pub(crate) use result_cache::Held;
+pub(crate) use shared::SharedRegistry;
+pub(crate) use stream::{Asked, OpenSession, Stream};
 
 use crate::config::Limits;
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::supervise::Supervisor;
 use consistency_token::Clock;
 use registry::{QueryKey, Registry};
 use turns::Turns;
 
 /// The live queries of one engine.
-pub struct Live {
+pub(crate) struct Live {
     registry: Arc<SharedRegistry>,
     dispatcher: Dispatcher,
     program: Arc<ArcSwapOption<Program>>,
     limits: Limits,
     dev: bool,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
     clock: Clock,
     /// OpenSession the feed to read.
     read_now: Arc<Notify>,
@@ -72,7 +72,7 @@ pub struct Live {
 }
 
 /// What a set of live queries is made with.
-pub struct Setting {
+pub(crate) struct Setting {
     /// The state of the live queries.
     pub registry: Arc<SharedRegistry>,
     /// What runs functions.
@@ -92,12 +92,12 @@ pub struct Setting {
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
     /// What is done wrong on purpose.
-    pub mistakes: Mistakes,
+    pub failpoints: Failpoints,
 }
 
 /// Everything that is live, for people to look at.
 #[derive(Debug, Serialize)]
-pub struct Overview {
+pub(crate) struct Overview {
     sessions: usize,
     /// Functions that were seen to give different results to callers who share
     /// them, which is an error in them.
@@ -107,17 +107,17 @@ pub struct Overview {
 
 impl Live {
     /// Runs the queries that the registry wants to be run, once it is told to.
-    pub fn new(setting: Setting) -> Live {
-        let Setting { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, mistakes } =
+    pub(crate) fn new(setting: Setting) -> Live {
+        let Setting { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, failpoints } =
             setting;
-        let turns = Turns::new(runs, mistakes.has(Mistake::WaitForTheFirst));
+        let turns = Turns::new(runs, failpoints.has(Failpoint::WaitForTheFirst));
         Live {
             registry,
             dispatcher,
             program,
             limits,
             dev,
-            mistakes,
+            failpoints,
             clock: Clock::new(node),
             read_now,
             due: Notify::new(),
@@ -131,18 +131,19 @@ impl Live {
     }
 
     /// The state of the live queries.
-    pub fn registry(&self) -> &SharedRegistry {
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn registry(&self) -> &SharedRegistry {
         &self.registry
     }
 
     /// The supervisor of long-lived tasks.
-    pub fn supervisor(&self) -> &Supervisor {
+    pub(crate) fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
 
     /// New code was loaded. Where it has a context and the last one had none, or
     /// the other way round, nothing that is known of sessions holds.
-    pub fn reloaded(&self, context_changed: bool) {
+    pub(crate) fn reloaded(&self, context_changed: bool) {
         self.with(|registry| match context_changed {
             true => registry.end_all(EndReason::Reload),
             false => registry.reloaded(),
@@ -150,12 +151,12 @@ impl Live {
     }
 
     /// How much there is to keep current.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.lock().counts()
     }
 
     /// Everything that is live.
-    pub fn overview(&self) -> Overview {
+    pub(crate) fn overview(&self) -> Overview {
         let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
         let registry = self.lock();
         Overview { sessions: registry.counts().sessions, differing, queries: registry.describe() }
@@ -163,23 +164,23 @@ impl Live {
 
     /// When a client that loses us should come again, in milliseconds: not all at
     /// once.
-    pub fn retry_ms(&self) -> u32 {
-        message::retry_ms(&self.mistakes)
+    pub(crate) fn retry_ms(&self) -> u32 {
+        message::retry_ms(&self.failpoints)
     }
 
     /// The position of who has seen what there is now.
-    pub fn position(&self) -> String {
+    pub(crate) fn position(&self) -> String {
         self.clock.say(Instant::now())
     }
 
     /// Tells every stream that it is over.
-    pub fn end_streams(&self) {
+    pub(crate) fn end_streams(&self) {
         self.stop.cancel();
         self.with(|registry| registry.end_all(EndReason::Shutdown));
     }
 
     /// Waits for the runs in flight.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.end_streams();
         self.tasks.close();
         self.tasks.wait().await;

@@ -15,7 +15,7 @@ const READING: Duration = Duration::from_millis(20);
 
 /// An answer that was there already.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// The result, JSON text.
     pub data: Bytes,
     /// The position of who has seen it.
@@ -27,7 +27,7 @@ impl Live {
     /// caller has seen. Who does not say what they have seen is not answered so.
     ///
     /// Where there is a context it is made for every call, also for these.
-    pub async fn held(
+    pub(crate) async fn held(
         &self,
         name: &str,
         input: &str,

@@ -14,7 +14,7 @@ use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
 use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
 use crate::error::Failure;
-use crate::mistakes::Mistake;
+use crate::failpoints::Failpoint;
 use crate::supervise::Part;
 
 /// The pauses between runs of a query that cannot be run at the moment.
@@ -47,7 +47,7 @@ struct Outcome {
 
 impl Live {
     /// Runs what the registry wants to be run, until it is told to stop.
-    pub async fn run_all(self: &Arc<Self>) {
+    pub(crate) async fn run_all(self: &Arc<Self>) {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -113,9 +113,9 @@ impl Live {
 
     /// Runs queries again when their answers have grown old, until it is told to
     /// stop. One task sees to all of them.
-    pub async fn keep_time(&self) {
+    pub(crate) async fn keep_time(&self) {
         loop {
-            self.mistakes.reach(Part::Timer);
+            self.failpoints.reach(Part::Timer);
             let due = self.lock().next_due();
             let until_due = async {
                 match due {
@@ -196,7 +196,7 @@ impl Live {
         let suspect = run.is_suspect();
         let QueryRun { result, reads, seen, host_reported, .. } = run;
         let refresh = reads.refresh;
-        self.mistakes.reach(Part::LiveQuery);
+        self.failpoints.reach(Part::LiveQuery);
         if self.dev {
             self.warn_of_whole_tables(&query_key.function, &reads);
         }
@@ -217,7 +217,7 @@ impl Live {
     fn share(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> Share {
         let shareable = program.public(FunctionKind::Query, function).is_ok_and(|function| function.share);
         match (shareable, program.has_context) {
-            _ if self.mistakes.has(Mistake::ShareRegardless) => Share::everyone(),
+            _ if self.failpoints.has(Failpoint::ShareRegardless) => Share::everyone(),
             (false, _) => Share::Nobody,
             // Without a context there is nothing to look at, unless a function it
             // called opts out.
@@ -237,7 +237,7 @@ impl Live {
 
 impl Live {
     /// An answer of `name` that says why there is none.
-    pub fn failed(&self, name: &str, failure: Failure) -> Answer {
+    pub(crate) fn failed(&self, name: &str, failure: Failure) -> Answer {
         let made = Made { ts: milliseconds(), position: self.position().into() };
         Answer::new(name, Err(failure), made, None)
     }

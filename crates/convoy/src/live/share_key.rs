@@ -10,7 +10,7 @@ const ABSENT: &str = "undefined";
 
 /// Who may have a result beside the one it was made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Share {
+pub(super) enum Share {
     /// Everyone whose context says just this.
     With(Seen),
     /// No other caller.
@@ -19,12 +19,12 @@ pub enum Share {
 
 impl Share {
     /// Everyone: nothing of the caller was looked at.
-    pub fn everyone() -> Share {
+    pub(super) fn everyone() -> Share {
         Share::With(Seen::new())
     }
 
     /// After a run that has observed this, or something unknown.
-    pub fn after(seen: Option<Seen>) -> Share {
+    pub(super) fn after(seen: Option<Seen>) -> Share {
         match seen {
             Some(seen) if seen.values().all(Option::is_some) => Share::With(seen),
             _ => Share::Nobody,
@@ -33,20 +33,20 @@ impl Share {
 
     /// Before the first run for this caller: with whoever is equal in what runs
     /// for others have looked at.
-    pub fn expected(identity: &Seen, keys: &[String]) -> Share {
+    pub(super) fn expected(identity: &Seen, keys: &[String]) -> Share {
         let said = keys.iter().map(|key| (key.clone(), said_of(identity, key).map(str::to_owned)));
         Share::after(Some(said.collect()))
     }
 
     /// Whether a caller of this identity may share.
-    pub fn admits(&self, identity: &Seen) -> bool {
+    pub(super) fn admits(&self, identity: &Seen) -> bool {
         let Share::With(seen) = self else { return false };
         seen.iter().all(|(key, text)| text.as_deref().is_some_and(|text| said_of(identity, key) == Some(text)))
     }
 }
 
 /// What a context says under a key, where that can be compared.
-pub fn said_of<'a>(identity: &'a Seen, key: &str) -> Option<&'a str> {
+pub(super) fn said_of<'a>(identity: &'a Seen, key: &str) -> Option<&'a str> {
     match identity.get(key) {
         Some(text) => text.as_deref(),
         None => Some(ABSENT),

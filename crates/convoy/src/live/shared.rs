@@ -11,11 +11,11 @@ use super::QueryId;
 use super::registry::Registry;
 use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 
 /// The state of all live queries. Knows nothing of what runs them: queries to run are taken
 /// from here.
-pub struct SharedRegistry {
+pub(crate) struct SharedRegistry {
     /// Never locked across an await or a call into the host.
     registry: Mutex<Registry>,
     /// Queries to run; each is here at most once.
@@ -31,9 +31,14 @@ pub struct SharedRegistry {
 
 impl SharedRegistry {
     /// No live queries; results without subscribers are retained for `linger`.
-    pub fn new(linger: Duration, dev: bool, pending: Arc<PendingCommits>, mistakes: Mistakes) -> SharedRegistry {
+    pub(crate) fn new(
+        linger: Duration,
+        dev: bool,
+        pending: Arc<PendingCommits>,
+        failpoints: Failpoints,
+    ) -> SharedRegistry {
         SharedRegistry {
-            registry: Mutex::new(Registry::new(linger, dev, mistakes)),
+            registry: Mutex::new(Registry::new(linger, dev, failpoints)),
             to_run: Mutex::default(),
             runnable: Notify::new(),
             watched: watch::Sender::new(false),
@@ -82,7 +87,7 @@ impl SharedRegistry {
     }
 
     /// Whether anything is live, for the feed.
-    pub fn watched(&self) -> watch::Receiver<bool> {
+    pub(crate) fn watched(&self) -> watch::Receiver<bool> {
         self.watched.subscribe()
     }
 

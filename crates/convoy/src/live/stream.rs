@@ -16,7 +16,7 @@ use crate::error::{Code, Failure};
 
 /// A query as a client asks for it.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// What the client calls it.
     pub id: ClientQueryId,
     /// The function's name.
@@ -29,7 +29,7 @@ pub struct Asked {
 
 /// What a client wants.
 #[derive(Debug)]
-pub struct OpenSession<'a> {
+pub(crate) struct OpenSession<'a> {
     /// How it wants to be spoken to.
     pub style: Style,
     /// What it watches.
@@ -42,7 +42,7 @@ pub struct OpenSession<'a> {
 
 /// What a client wants to be otherwise.
 #[derive(Debug, Default)]
-pub struct Alteration {
+pub(crate) struct Alteration {
     /// Queries to watch as well.
     pub add: Vec<Asked>,
     /// Queries to watch no more.
@@ -52,7 +52,7 @@ pub struct Alteration {
 }
 
 /// A session, until it is dropped.
-pub struct Stream {
+pub(crate) struct Stream {
     live: Arc<Live>,
     opened: Opened,
 }
@@ -60,7 +60,7 @@ pub struct Stream {
 impl Live {
     /// Opens a session. Ends when it is known whether the caller may have one:
     /// `caller` describes them, and is asked only where there is a context to make.
-    pub async fn open(
+    pub(crate) async fn open(
         self: &Arc<Self>,
         asks: OpenSession<'_>,
         caller: impl FnOnce() -> Arc<str>,
@@ -100,7 +100,7 @@ impl Live {
 
     /// Changes what a session watches, or who it is. `caller` must be who it was
     /// opened by.
-    pub async fn alter(
+    pub(crate) async fn alter(
         &self,
         id: SessionId,
         alteration: Alteration,
@@ -137,14 +137,14 @@ impl Live {
 
     /// Says something to a session beside its queries' answers: a message of its
     /// client's was not understood.
-    pub fn refuse(&self, id: SessionId, failure: Failure) {
+    pub(crate) fn refuse(&self, id: SessionId, failure: Failure) {
         self.with(|registry| registry.notify(id, Message::Refused { id: None, failure }));
     }
 
     /// A mutation of a session, of the function `name`, has ended; it hears when
     /// everything it has changed has been sent. What another process may have done
     /// (`replayed`), or `raw` has written, the feed has to read first.
-    pub fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
+    pub(crate) fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
         let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
         let unread = replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
         let unread = unread.then(Instant::now);
@@ -211,14 +211,14 @@ impl Live {
 
 impl Stream {
     /// The session's name.
-    pub fn id(&self) -> SessionId {
+    pub(crate) fn id(&self) -> SessionId {
         self.opened.id
     }
 
     /// What is to be sent next, as one frame: the newest there is; what a slow
     /// reader missed is skipped. `None` when the stream is over. Nothing is lost
     /// where the future is dropped.
-    pub async fn next(&mut self) -> Option<Vec<Message>> {
+    pub(crate) async fn next(&mut self) -> Option<Vec<Message>> {
         loop {
             let taken = self.live.with(|registry| registry.take(self.opened.id, Instant::now()));
             if !taken.messages.is_empty() {

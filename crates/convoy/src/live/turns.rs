@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 const KEEP: Duration = Duration::from_secs(1);
 
 /// The places of runs.
-pub struct Turns {
+pub(super) struct Turns {
     all: Semaphore,
     /// How many runs one caller may have.
     of_one: usize,
@@ -27,7 +27,7 @@ pub struct Turns {
 }
 
 /// The place of one run.
-pub struct Turn<'a> {
+pub(super) struct Turn<'a> {
     all: Option<SemaphorePermit<'a>>,
     _own: Option<Own<'a>>,
     keep: Option<Duration>,
@@ -35,7 +35,7 @@ pub struct Turn<'a> {
 
 impl Turns {
     /// `unfair`: callers are not told apart.
-    pub fn new(runs: usize, unfair: bool) -> Turns {
+    pub(super) fn new(runs: usize, unfair: bool) -> Turns {
         let runs = runs.max(1);
         let of_one = runs.saturating_sub((runs / 4).max(1)).max(1);
         Turns { all: Semaphore::new(runs), of_one, by_caller: Mutex::default(), unfair }
@@ -43,7 +43,7 @@ impl Turns {
 
     /// Waits for a place, for a run in the name of `caller`. `None`: there are none any
     /// more.
-    pub async fn take(&self, caller: Option<Arc<str>>) -> Option<Turn<'_>> {
+    pub(super) async fn take(&self, caller: Option<Arc<str>>) -> Option<Turn<'_>> {
         let own = match caller.filter(|_| !self.unfair) {
             Some(caller) => Some(Own::take(self, caller).await?),
             None => None,
@@ -55,7 +55,7 @@ impl Turns {
 
 impl Turn<'_> {
     /// Makes a run. Where it takes long, others begin meanwhile.
-    pub async fn run<T>(mut self, run: impl Future<Output = T>) -> T {
+    pub(super) async fn run<T>(mut self, run: impl Future<Output = T>) -> T {
         let Some(keep) = self.keep else { return run.await };
         let mut run = std::pin::pin!(run);
         match tokio::time::timeout(keep, &mut run).await {

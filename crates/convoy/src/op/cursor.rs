@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// A row's place in the order of a query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// What the row is ordered by before creation time and id, one text for each
     /// expression of the order, as Postgres spells it.
     pub keys: Vec<Option<String>>,
@@ -21,14 +21,14 @@ pub struct Cursor {
 
 impl Cursor {
     /// The cursor of the query with this fingerprint.
-    pub fn encode(&self, fingerprint: u64) -> String {
+    pub(crate) fn encode(&self, fingerprint: u64) -> String {
         // Strings and numbers always serialize.
         let json = serde_json::to_vec(&(fingerprint, self)).unwrap_or_default();
         URL_SAFE_NO_PAD.encode(json)
     }
 
     /// Reads a cursor; `None` if it is none, or another query's.
-    pub fn decode(text: &str, fingerprint: u64) -> Option<Cursor> {
+    pub(crate) fn decode(text: &str, fingerprint: u64) -> Option<Cursor> {
         let json = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (of, cursor): (u64, Cursor) = serde_json::from_slice(&json).ok()?;
         (of == fingerprint).then_some(cursor)

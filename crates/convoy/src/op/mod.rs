@@ -14,14 +14,14 @@ use uuid::Uuid;
 use crate::error::{Code, Failure};
 use crate::schema::{FieldPath, Schema, Table};
 
-pub use cursor::Cursor;
-pub use scan::{Filter, Order, Page, Scan};
+pub(crate) use cursor::Cursor;
+pub(crate) use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
-pub use write_set::{Write, WriteSet};
+pub(crate) use write_set::{Write, WriteSet};
 
 /// One operation, with its table looked up and its values checked.
 #[derive(Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// One document by id.
     Get {
         /// Its table.
@@ -68,7 +68,7 @@ pub enum Op {
 
 /// What changes in a document.
 #[derive(Debug, Clone)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// Some keys set, others removed.
     Patch {
         /// Keys to set, a JSON object.
@@ -94,7 +94,7 @@ pub enum Edit {
 
 /// A statement of the user's own.
 #[derive(Debug, Clone)]
-pub struct Raw {
+pub(crate) struct Raw {
     /// Its text, with `$1`, `$2`, ….
     pub text: String,
     /// The values, in Postgres' text form.
@@ -109,7 +109,7 @@ pub struct Raw {
 impl Raw {
     /// Whether it may change in which schemas names are looked for, in the rest of its
     /// transaction: the tables that it reads are not known.
-    pub fn moves_names(&self) -> bool {
+    pub(crate) fn moves_names(&self) -> bool {
         const SETTING: &str = "search_path";
         let is_setting = |text: &[u8]| text.eq_ignore_ascii_case(SETTING.as_bytes());
         self.text.as_bytes().windows(SETTING.len()).any(is_setting)
@@ -119,7 +119,7 @@ impl Raw {
 
 /// What a function says about its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
+pub(crate) enum Control {
     /// A place to return to.
     Savepoint(u32),
     /// Undoes everything since that place, which stays.
@@ -134,7 +134,7 @@ pub enum Control {
 
 impl Op {
     /// Whether the operation changes a document.
-    pub fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         match self {
             Op::Get { .. } | Op::Scan(_) | Op::Count(_) | Op::Page(_) | Op::Raw(_) | Op::Control(_) => false,
             Op::Insert { .. } | Op::Edit { .. } | Op::Delete { .. } => true,
@@ -142,7 +142,7 @@ impl Op {
     }
 
     /// The table it is about; none where it is a statement of the user's own.
-    pub fn table(&self) -> Option<&Arc<Table>> {
+    pub(crate) fn table(&self) -> Option<&Arc<Table>> {
         match self {
             Op::Get { table, .. } | Op::Insert { table, .. } | Op::Edit { table, .. } | Op::Delete { table, .. } => {
                 Some(table)
@@ -155,7 +155,7 @@ impl Op {
 
     /// Parses one batch. The outer error means the host broke the protocol; an
     /// inner one is the answer of that operation alone.
-    pub fn parse_batch(json: &str, schema: &Schema) -> Result<Vec<Result<Op, Failure>>, serde_json::Error> {
+    pub(crate) fn parse_batch(json: &str, schema: &Schema) -> Result<Vec<Result<Op, Failure>>, serde_json::Error> {
         let wire: Vec<Wire<'_>> = serde_json::from_str(json)?;
         Ok(wire.into_iter().map(|op| op.resolve(schema)).collect())
     }

@@ -14,7 +14,7 @@ use crate::schema::{BY_CREATION, FieldPath, Index, IndexField, KeyKind, Table};
 
 /// Documents of one table, from a range of one index.
 #[derive(Debug, Clone)]
-pub struct Scan {
+pub(crate) struct Scan {
     /// The table.
     pub table: Arc<Table>,
     /// The index: its place in [`Table::indexes`].
@@ -39,7 +39,7 @@ pub struct Scan {
 
 /// One page of a scan.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub(crate) struct Page {
     /// The scan; its limit is not used.
     pub scan: Scan,
     /// Names the query in its cursors.
@@ -55,7 +55,7 @@ pub struct Page {
 /// The direction of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Order {
+pub(crate) enum Order {
     /// Smallest first.
     Asc,
     /// Greatest first.
@@ -64,7 +64,7 @@ pub enum Order {
 
 /// A condition on a document. Each is true or false, never unknown.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// The field has this value; null also means that it is missing.
     Equal(FieldPath, KeyValue),
     /// The field has one of these values.
@@ -180,13 +180,13 @@ impl<'a> Wire<'a> {
 
 impl Scan {
     /// The index that is read.
-    pub fn index(&self) -> &Index {
+    pub(crate) fn index(&self) -> &Index {
         &self.table.indexes[self.index]
     }
 
     /// What the documents are ordered by, after the fields that are equal in all
     /// of them. Ends with creation time and id, or with the id alone.
-    pub fn order_fields(&self) -> Vec<IndexField> {
+    pub(crate) fn order_fields(&self) -> Vec<IndexField> {
         match &self.by {
             Some(field) => {
                 let alone = Index { name: String::new(), fields: vec![field.clone()], unique: false };
@@ -197,7 +197,7 @@ impl Scan {
     }
 
     /// How many texts a place in this order has, besides creation time and id.
-    pub fn key_columns(&self) -> usize {
+    pub(crate) fn key_columns(&self) -> usize {
         let of_field = |field: &IndexField| match (&field.path, field.kind) {
             (FieldPath::Stored(_), KeyKind::Json) => 3,
             (FieldPath::Stored(_), _) => 1,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::schema::Table;
 
 /// A document that changes.
-pub struct Write {
+pub(crate) struct Write {
     /// Its table.
     pub table: Arc<Table>,
     /// Its id.
@@ -23,7 +23,7 @@ pub struct Write {
 
 /// The documents that an optimistic mutation has read, and its writes.
 #[derive(Default)]
-pub struct WriteSet {
+pub(crate) struct WriteSet {
     /// Documents that were read and stay as they are, with the version that was
     /// seen; none where there was no document.
     pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
@@ -35,12 +35,12 @@ pub struct WriteSet {
 
 impl WriteSet {
     /// Whether there is nothing to check or to write.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()
     }
 
     /// Leaves only the checks.
-    pub fn writes_nothing(&mut self) {
+    pub(crate) fn writes_nothing(&mut self) {
         let checks = self.writes.drain(..).map(|write| (write.table, write.id, Some(write.version)));
         self.reads.extend(checks);
         self.inserts.clear();

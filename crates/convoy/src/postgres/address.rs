@@ -28,7 +28,7 @@ const PARAMETERS: [&str; 18] = [
 ];
 
 /// Reads a database URL. What is wrong with it is said without its password.
-pub fn address(url: &str) -> Result<PgConnectOptions, DbError> {
+pub(super) fn address(url: &str) -> Result<PgConnectOptions, DbError> {
     let wrong = |why: String| Err(DbError::Address(why));
     if url.trim().is_empty() {
         return wrong("it is empty".into());

@@ -54,13 +54,13 @@ impl From<Fault> for DbError {
 }
 
 /// Connects, within a limit of time.
-pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let connecting = tokio::time::timeout(CONNECT, options.connect()).await;
     connecting.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())))
 }
 
 /// Why connecting failed.
-pub async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fault {
+pub(super) async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fault {
     let place = place(options);
     match &error {
         sqlx::Error::Database(_) => of_login(&DbError::from(error), options),
@@ -77,7 +77,7 @@ pub async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fa
 }
 
 /// Why a server that could be used before refuses connections now, in one line.
-pub fn of_losing(error: &DbError, options: &PgConnectOptions) -> String {
+pub(super) fn of_losing(error: &DbError, options: &PgConnectOptions) -> String {
     match error.state() {
         Some(_) => of_login(error, options).message,
         None => error.cause(),
@@ -231,7 +231,7 @@ fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
 }
 
 /// The database is not there, and could not be created.
-pub async fn of_creating(error: DbError, options: &PgConnectOptions) -> Fault {
+pub(super) async fn of_creating(error: DbError, options: &PgConnectOptions) -> Fault {
     let role = quoted(options.get_username());
     let database = quoted(options.get_database().unwrap_or_default());
     Fault::lasting(
@@ -246,7 +246,7 @@ pub async fn of_creating(error: DbError, options: &PgConnectOptions) -> Fault {
 }
 
 /// Refuses a server that lacks what the layout needs.
-pub fn check_version(number: i32, name: &str) -> Result<(), Fault> {
+pub(super) fn check_version(number: i32, name: &str) -> Result<(), Fault> {
     if number >= OLDEST {
         return Ok(());
     }

@@ -19,12 +19,12 @@ async fn patiently<T>(exchange: impl Future<Output = Result<T, DbError>>) -> Res
 /// A connection that LISTENs. The driver would replace a lost one by itself, and
 /// what was sent meanwhile would be missed without a word; so each is used until
 /// it is lost and not after.
-pub struct Listener(PgListener);
+pub(crate) struct Listener(PgListener);
 
 impl Listener {
     /// The next payload; `None` once the connection is lost. May be dropped while
     /// it waits.
-    pub async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         match self.0.try_recv().await {
             Ok(notification) => notification.map(|notification| notification.payload().to_owned()),
             Err(error) => {
@@ -35,7 +35,7 @@ impl Listener {
     }
 
     /// Stops listening.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         let stopped = patiently(async { Ok(self.0.unlisten_all().await?) });
         if let Err(error) = stopped.await {
             tracing::debug!(cause = %error.cause(), "the listening connection did not close cleanly");
@@ -44,21 +44,21 @@ impl Listener {
 }
 
 /// A connection that sends notifications.
-pub struct Sender(Session);
+pub(crate) struct Sender(Session);
 
 impl Sender {
     /// Runs statements without binds or rows, as one transaction.
-    pub async fn send(&mut self, statement: Statement) -> Result<(), DbError> {
+    pub(crate) async fn send(&mut self, statement: Statement) -> Result<(), DbError> {
         patiently(self.0.tell(statement)).await
     }
 
     /// Asks something.
-    pub async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         patiently(self.0.fetch(statement)).await
     }
 
     /// Ends the connection.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         if let Err(error) = patiently(async { Ok(self.0.connection.close().await?) }).await {
             tracing::debug!(cause = %error.cause(), "the notifying connection did not close cleanly");
         }
@@ -67,7 +67,7 @@ impl Sender {
 
 impl Postgres {
     /// Listens on a new connection.
-    pub async fn listen(&self, channel: &str) -> Result<Listener, DbError> {
+    pub(crate) async fn listen(&self, channel: &str) -> Result<Listener, DbError> {
         patiently(async {
             // The driver's listener takes its connection out of a pool of the
             // driver's; of this one it is the only user.
@@ -81,7 +81,7 @@ impl Postgres {
     }
 
     /// Opens a connection to send notifications on.
-    pub async fn sender(&self) -> Result<Sender, DbError> {
+    pub(crate) async fn sender(&self) -> Result<Sender, DbError> {
         patiently(async { Ok(Sender(self.connect().await?)) }).await
     }
 }

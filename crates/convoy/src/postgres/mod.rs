@@ -22,18 +22,19 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-pub use error::DbError;
-pub use fault::Fault;
-pub use listener::{Listener, Sender};
+pub(crate) use error::DbError;
+pub(crate) use fault::Fault;
+pub(crate) use listener::{Listener, Sender};
 use pool::Reach;
-pub use pool::{Lease, Pool};
-pub use raw_reads::{Look, RawReads, RawRows};
-pub use row::Row;
-pub use schema_sync::{LayoutReport, TableReport, Watched};
+pub(crate) use pool::{Lease, Pool};
+pub(crate) use raw_reads::{Look, RawReads, RawRows};
+pub(crate) use row::Row;
+pub(crate) use schema_sync::Watched;
+pub use schema_sync::{LayoutReport, TableReport};
 use session::Session;
-pub use setup::Sessions;
+pub(crate) use setup::Sessions;
 use setup::Setup;
-pub use transaction::{CommitOutcome, Isolation, Transaction};
+pub(crate) use transaction::{CommitOutcome, Isolation, Transaction};
 
 use crate::config::Config;
 use crate::op::Raw;
@@ -41,7 +42,7 @@ use crate::sql::{self, Statement};
 
 /// The database: connections for reading and connections for writing.
 #[derive(Clone)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     /// Read-only sessions.
     pub readers: Pool,
     /// Sessions whose statements are SERIALIZABLE by themselves, so that a
@@ -59,7 +60,7 @@ pub struct Postgres {
 impl Postgres {
     /// Finds the database, makes it where that is asked for, and finds out what lies
     /// between it and us.
-    pub async fn open(config: &Config) -> Result<Postgres, DbError> {
+    pub(crate) async fn open(config: &Config) -> Result<Postgres, DbError> {
         let options = address::address(&config.database_url)?;
         // A parameter of the driver's that poolers refuse.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
@@ -77,7 +78,7 @@ impl Postgres {
             );
         }
         let reach = Reach::new();
-        let pool = |setup, size| Pool::new(&options, setup, sessions, size, config.mistakes.clone(), reach.clone());
+        let pool = |setup, size| Pool::new(&options, setup, sessions, size, config.failpoints.clone(), reach.clone());
         Ok(Postgres {
             readers: pool(Setup::reading(limits), config.pool_size),
             writers: pool(Setup::writing(limits), config.pool_size),
@@ -97,13 +98,13 @@ impl Postgres {
 
     /// Runs one read-only statement by itself, within `most`: a connection whose
     /// other end vanished would otherwise be waited for without end.
-    pub async fn read_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn read_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
         tokio::time::timeout(most, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
     /// Runs one read-only statement by itself. A stale idle connection is
     /// replaced and the statement tried again: reading twice is safe.
-    pub async fn read(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn read(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.readers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
@@ -115,7 +116,7 @@ impl Postgres {
     }
 
     /// Reads as a mutation does: serializable, and not from a replica.
-    pub async fn read_as_writer(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn read_as_writer(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.writers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
@@ -127,7 +128,7 @@ impl Postgres {
     }
 
     /// Runs one statement of ours (never a user's) by itself on a writer.
-    pub async fn write(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn write(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.writers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
@@ -139,17 +140,17 @@ impl Postgres {
     }
 
     /// The same within `most`. Where that is not enough it may have been done.
-    pub async fn write_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn write_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
         tokio::time::timeout(most, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
     /// Asks the database for a sign of life.
-    pub async fn answers(&self, most: Duration) -> Result<(), DbError> {
+    pub(crate) async fn answers(&self, most: Duration) -> Result<(), DbError> {
         self.read_within(most, &sql::session::sign_of_life()).await.map(drop)
     }
 
     /// Closes both pools.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
         self.lanes.close().await;
@@ -157,7 +158,7 @@ impl Postgres {
 }
 
 /// Runs one statement on a lease that is outside any transaction.
-pub async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
+pub(crate) async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
     let session = lease.enter();
     let result = match session.begin_alone().await {
         Ok(()) => {
@@ -186,7 +187,7 @@ fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
 impl Pool {
     /// Runs a statement of the user's own by itself, in a transaction: a reader's is
     /// rolled back.
-    pub async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
+    pub(crate) async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         loop {
             let mut lease = self.acquire().await?;
             let result = lease.raw_alone(raw, look, self.isolation()).await;

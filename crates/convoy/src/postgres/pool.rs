@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::raw_reads::Remembered;
 use super::{DbError, Isolation, Session, Sessions, Setup};
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 
 /// How long a call waits for a connection, and a connection for its server.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const PING: Duration = Duration::from_secs(2);
 
 /// A bounded set of connections with the same options.
 #[derive(Clone)]
-pub struct Pool {
+pub(crate) struct Pool {
     inner: Arc<Inner>,
 }
 
@@ -38,7 +38,7 @@ struct Inner {
     /// How each transaction sets up its session, where that is lent.
     setup: Option<Arc<Setup>>,
     isolation: Isolation,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
     reach: Arc<Reach>,
     permits: Arc<Semaphore>,
     /// Clean sessions, the last used on top. Never locked across an await.
@@ -51,12 +51,12 @@ struct Inner {
 
 impl Pool {
     /// A pool of at most `size` connections, none of them open yet.
-    pub fn new(
+    pub(crate) fn new(
         base: &PgConnectOptions,
         setup: Setup,
         sessions: Sessions,
         size: usize,
-        mistakes: Mistakes,
+        failpoints: Failpoints,
         reach: Arc<Reach>,
     ) -> Pool {
         let isolation = setup.isolation;
@@ -73,7 +73,7 @@ impl Pool {
                 options,
                 setup,
                 isolation,
-                mistakes,
+                failpoints,
                 reach,
                 permits,
                 idle,
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// Takes an idle connection, or opens one. Waits when all are taken.
-    pub async fn acquire(&self) -> Result<Lease, DbError> {
+    pub(crate) async fn acquire(&self) -> Result<Lease, DbError> {
         let waiting = tokio::time::timeout(ACQUIRE, self.inner.permits.clone().acquire_owned());
         let permit = match waiting.await {
             Ok(Ok(permit)) => permit,
@@ -101,7 +101,7 @@ impl Pool {
             None => {
                 let generation = self.generation();
                 let mut session = Session::new(self.connect().await?, self.inner.setup.clone());
-                session.mistakes = self.inner.mistakes.clone();
+                session.failpoints = self.inner.failpoints.clone();
                 session.generation = generation;
                 (session, true)
             }
@@ -132,7 +132,7 @@ impl Pool {
     }
 
     /// Closes the idle connections; the server went away, so none is of use.
-    pub fn forget_idle(&self) {
+    pub(crate) fn forget_idle(&self) {
         let stale = std::mem::take(&mut *self.inner.idle.lock());
         drop(stale);
     }
@@ -142,7 +142,7 @@ impl Pool {
     }
 
     /// Refuses further leases and closes the idle connections politely.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.inner.permits.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock());
         for (session, _) in idle {
@@ -154,7 +154,7 @@ impl Pool {
 }
 
 /// Whether the database can be reached, to say so once each time it changes.
-pub struct Reach {
+pub(crate) struct Reach {
     reachable: AtomicBool,
     /// Why it cannot, as far as that was said since it last could. One cause may hide
     /// another: a server that is started again with another password.
@@ -166,7 +166,7 @@ const MOST_CAUSES: usize = 8;
 
 impl Reach {
     /// Reachable until shown otherwise.
-    pub fn new() -> Arc<Reach> {
+    pub(crate) fn new() -> Arc<Reach> {
         Arc::new(Reach { reachable: AtomicBool::new(true), said: Mutex::default() })
     }
 
@@ -190,7 +190,7 @@ impl Reach {
 }
 
 /// A connection on loan. See the module for what happens when it is dropped.
-pub struct Lease {
+pub(crate) struct Lease {
     session: Option<Session>,
     busy: bool,
     fresh: bool,
@@ -227,7 +227,7 @@ impl Lease {
 
     /// Whether this connection was opened for this lease: if it fails, an idle
     /// one gone stale is not the reason.
-    pub fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
 }

@@ -16,7 +16,7 @@ const MOST: usize = 1_000;
 
 /// What a statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RawReads {
+pub(crate) enum RawReads {
     /// These tables, with their schema where that is not ours.
     Tables(Arc<[Arc<str>]>),
     /// Unknown: any table may be read.
@@ -24,7 +24,7 @@ pub enum RawReads {
 }
 
 /// The rows a statement gave, and what it reads, where that was asked.
-pub struct RawRows {
+pub(crate) struct RawRows {
     /// Each a JSON object.
     pub rows: Vec<String>,
     /// What was read; [`RawReads::Everything`] where it was not looked up.
@@ -33,7 +33,7 @@ pub struct RawRows {
 
 /// Whether it matters what a statement reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub(crate) enum Look {
     /// Find out, unless it is known.
     AtReads,
     /// It does not.
@@ -42,17 +42,17 @@ pub enum Look {
 
 /// The answers.
 #[derive(Default)]
-pub struct Remembered(Mutex<HashMap<u128, (Instant, RawReads)>>);
+pub(super) struct Remembered(Mutex<HashMap<u128, (Instant, RawReads)>>);
 
 impl Remembered {
     /// What is known of a statement.
-    pub fn get(&self, raw: &Raw) -> Option<RawReads> {
+    pub(super) fn get(&self, raw: &Raw) -> Option<RawReads> {
         let known = self.0.lock();
         known.get(&sql::raw::fingerprint(raw)).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, reads)| reads.clone())
     }
 
     /// Notes an answer.
-    pub fn note(&self, raw: &Raw, reads: RawReads) {
+    pub(super) fn note(&self, raw: &Raw, reads: RawReads) {
         let mut known = self.0.lock();
         if known.len() >= MOST {
             known.clear();

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, Either, Executor, Row as _};
 
 use super::{DbError, Session};
-use crate::mistakes::Mistake;
+use crate::failpoints::Failpoint;
 use crate::sql::session::Script;
 
 impl Session {
@@ -27,7 +27,7 @@ impl Session {
     /// Adds the end of such a transaction in a session of ours.
     pub(super) fn add_end(&mut self, script: &mut Script, how: &'static str) {
         script.ended(how);
-        if !self.mistakes.has(Mistake::KeepSession) {
+        if !self.failpoints.has(Failpoint::KeepSession) {
             let raw_failed = std::mem::take(&mut self.raw_failed);
             script.clean(how, raw_failed, std::mem::replace(&mut self.reset_prepared, true));
         }
@@ -70,7 +70,7 @@ impl Session {
                 Ok(rows)
             }
             None => {
-                if !self.is_lent() && !self.mistakes.has(Mistake::KeepSession) {
+                if !self.is_lent() && !self.failpoints.has(Failpoint::KeepSession) {
                     self.tainted |= !self.is_as_left(last.as_ref());
                 }
                 Ok(rows)

@@ -16,7 +16,7 @@ const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
 const TIMESTAMPTZ: PgTypeInfo = PgTypeInfo::with_oid(Oid(1184));
 
 /// One row of a result; columns are read by place.
-pub struct Row(PgRow);
+pub(crate) struct Row(PgRow);
 
 impl Row {
     pub(super) fn new(row: PgRow) -> Row {
@@ -37,29 +37,29 @@ impl Row {
     }
 
     /// A `uuid`.
-    pub fn uuid(&self, at: usize) -> Result<Uuid, DbError> {
+    pub(crate) fn uuid(&self, at: usize) -> Result<Uuid, DbError> {
         Uuid::from_slice(self.present(at)?).map_err(|error| DbError::Row(error.to_string()))
     }
 
     /// A `uuid`, or null.
-    pub fn uuid_or_null(&self, at: usize) -> Result<Option<Uuid>, DbError> {
+    pub(crate) fn uuid_or_null(&self, at: usize) -> Result<Option<Uuid>, DbError> {
         self.bytes(at)?.map(|_| self.uuid(at)).transpose()
     }
 
     /// A `timestamptz`.
-    pub fn micros(&self, at: usize) -> Result<Time, DbError> {
+    pub(crate) fn micros(&self, at: usize) -> Result<Time, DbError> {
         let bytes = self.present(at)?;
         let bytes: [u8; 8] = bytes.try_into().map_err(|_| DbError::Row(format!("column {at} is no timestamp")))?;
         Ok(Time::of_postgres(i64::from_be_bytes(bytes)))
     }
 
     /// A `timestamptz`, or null.
-    pub fn micros_or_null(&self, at: usize) -> Result<Option<Time>, DbError> {
+    pub(crate) fn micros_or_null(&self, at: usize) -> Result<Option<Time>, DbError> {
         self.bytes(at)?.map(|_| self.micros(at)).transpose()
     }
 
     /// The JSON text of a `jsonb`: on the wire a version byte and the text.
-    pub fn json(&self, at: usize) -> Result<&str, DbError> {
+    pub(crate) fn json(&self, at: usize) -> Result<&str, DbError> {
         match self.present(at)?.split_first() {
             Some((1, text)) => std::str::from_utf8(text).map_err(|error| DbError::Row(error.to_string())),
             _ => Err(DbError::Row(format!("column {at} is no jsonb of version 1"))),
@@ -67,37 +67,37 @@ impl Row {
     }
 
     /// A `jsonb`'s text, or null.
-    pub fn json_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
+    pub(crate) fn json_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
         self.bytes(at)?.map(|_| self.json(at)).transpose()
     }
 
     /// A `text`.
-    pub fn text(&self, at: usize) -> Result<&str, DbError> {
+    pub(crate) fn text(&self, at: usize) -> Result<&str, DbError> {
         std::str::from_utf8(self.present(at)?).map_err(|error| DbError::Row(error.to_string()))
     }
 
     /// A `text`, or null.
-    pub fn text_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
+    pub(crate) fn text_or_null(&self, at: usize) -> Result<Option<&str>, DbError> {
         self.bytes(at)?.map(|_| self.text(at)).transpose()
     }
 
     /// A `text[]`.
-    pub fn texts(&self, at: usize) -> Result<Vec<String>, DbError> {
+    pub(crate) fn texts(&self, at: usize) -> Result<Vec<String>, DbError> {
         Ok(self.0.try_get(at)?)
     }
 
     /// An `int8`.
-    pub fn int8(&self, at: usize) -> Result<i64, DbError> {
+    pub(crate) fn int8(&self, at: usize) -> Result<i64, DbError> {
         Ok(self.0.try_get(at)?)
     }
 
     /// An `int8`, or null.
-    pub fn int8_or_null(&self, at: usize) -> Result<Option<i64>, DbError> {
+    pub(crate) fn int8_or_null(&self, at: usize) -> Result<Option<i64>, DbError> {
         Ok(self.0.try_get(at)?)
     }
 
     /// A `bool`.
-    pub fn bool(&self, at: usize) -> Result<bool, DbError> {
+    pub(crate) fn bool(&self, at: usize) -> Result<bool, DbError> {
         Ok(self.0.try_get(at)?)
     }
 }

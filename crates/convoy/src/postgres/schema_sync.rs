@@ -138,7 +138,7 @@ impl TableState {
 
 /// Whether every write to a table is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watched {
+pub(crate) enum Watched {
     /// By our triggers.
     ByTriggers,
     /// The table is the user's own, and gets no triggers.
@@ -155,7 +155,7 @@ pub enum Watched {
 impl Postgres {
     /// Looks at tables again: whether their triggers are as they should be, and
     /// what else must not be taken for granted of them, which is noted in each.
-    pub async fn look_at(&self, most: Duration, tables: &[Arc<Table>]) -> Result<Vec<Watched>, DbError> {
+    pub(crate) async fn look_at(&self, most: Duration, tables: &[Arc<Table>]) -> Result<Vec<Watched>, DbError> {
         let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
         let rows = self.read_within(most, &layout::catalog(&names)).await?;
         let standing = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::of(row)?)));
@@ -174,14 +174,14 @@ impl Postgres {
     }
 
     /// What is missing of the `_convoy` schema.
-    pub async fn missing(&self, most: Duration) -> Result<Vec<String>, DbError> {
+    pub(crate) async fn missing(&self, most: Duration) -> Result<Vec<String>, DbError> {
         let rows = self.read_within(most, &layout::missing()).await?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// Creates the `_convoy` schema and what `schema` names and the database
     /// lacks. With `change: false` only looks, and warns of what is missing.
-    pub async fn sync_schema(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
+    pub(crate) async fn sync_schema(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
         let lock = self.lock_layout().await?;
         let mut session = self.connect().await?;
         let report = match sync_schema(self, &mut session, schema, change).await {

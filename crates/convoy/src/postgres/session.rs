@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Column, Executor, PgConnection, Row as _, SqlSafeStr, 
 
 use super::raw_reads::RawReads;
 use super::{DbError, Isolation, Row, Setup, row};
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::Raw;
 use crate::sql::plan::Plan;
 use crate::sql::session::Script;
@@ -23,7 +23,7 @@ use crate::sql::{self, Statement};
 const SINGLE: usize = 4_096;
 
 /// A connection, and what it knows.
-pub struct Session {
+pub(super) struct Session {
     pub connection: PgConnection,
     /// How each transaction sets it up, where it is lent; else it is ours.
     setup: Option<Arc<Setup>>,
@@ -42,12 +42,12 @@ pub struct Session {
     /// The pool's, when it was opened.
     pub(super) generation: u64,
     /// Those that its engine was opened with.
-    pub(super) mistakes: Mistakes,
+    pub(super) failpoints: Failpoints,
 }
 
 impl Session {
     /// A session of ours.
-    pub fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
+    pub(super) fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
         Session {
             connection,
             setup,
@@ -58,7 +58,7 @@ impl Session {
             raw_failed: false,
             tainted: false,
             generation: 0,
-            mistakes: Mistakes::default(),
+            failpoints: Failpoints::default(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Session {
     }
 
     /// Runs a statement and gives its rows.
-    pub async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    pub(super) async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let (text, binds) = statement.into_parts();
         let mut arguments = PgArguments::default();
         for bind in binds {
@@ -82,26 +82,26 @@ impl Session {
     }
 
     /// The same by itself, outside any transaction of its user's.
-    pub async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    pub(super) async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         self.begin_alone().await?;
         let rows = self.fetch(statement).await;
         self.end_alone(rows).await
     }
 
     /// Runs statements that cannot be prepared, or whose rows are not needed.
-    pub async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
+    pub(super) async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
         self.connection.execute(sqlx::raw_sql(text)).await?;
         Ok(())
     }
 
     /// The same with a statement of `sql/` that has no binds.
-    pub async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
+    pub(super) async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
         let (text, _) = statement.into_parts();
         self.execute(AssertSqlSafe(text)).await
     }
 
     /// Begins a transaction.
-    pub async fn begin(&mut self, isolation: Isolation) -> Result<(), DbError> {
+    pub(super) async fn begin(&mut self, isolation: Isolation) -> Result<(), DbError> {
         match &self.setup {
             Some(setup) => self.tell(setup.begin()).await,
             None => self.execute(isolation.begin()).await,
@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// Ends one, by `commit` or `rollback`.
-    pub async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
+    pub(super) async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
         match self.ran_raw {
             true => self.end_clean(how).await,
             false => self.execute(how).await,
@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Before something that is to run by itself.
-    pub async fn begin_alone(&mut self) -> Result<(), DbError> {
+    pub(super) async fn begin_alone(&mut self) -> Result<(), DbError> {
         match &self.setup {
             Some(setup) => self.tell(setup.begin()).await,
             None => Ok(()),
@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// After it; gives what it gave, or why it came to nothing.
-    pub async fn end_alone<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+    pub(super) async fn end_alone<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
         let Some(setup) = self.setup.clone() else { return result };
         match result {
             Ok(value) => self.end(setup.end()).await.map(|()| value),
@@ -139,7 +139,7 @@ impl Session {
 
     /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
     /// It may write where `logged`.
-    pub async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
+    pub(super) async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
         let result = self.run_raw(raw, logged, None).await.map_err(DbError::into_user_error);
         self.raw_failed |= result.is_err();
         result
@@ -147,7 +147,7 @@ impl Session {
 
     /// The same in a transaction of its own, in one message where it is known. Only in a
     /// session of ours.
-    pub async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
+    pub(super) async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
         let reset_prepared = self.reset_prepared;
         let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::into_user_error);
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Finds out what a statement reads that has just run here, in a transaction.
-    pub async fn look(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
+    pub(super) async fn look(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
         let looked = self.ask_plan(raw).await;
         let looked = match looked {
             Err(error) if error.connection_lost() => return Err(error),
@@ -209,7 +209,7 @@ impl Session {
             sql::raw::forget(&mut script, &name);
         }
         self.ran_raw = true;
-        let mark = (logged && !self.mistakes.has(Mistake::TrustMark)).then(rand::random);
+        let mark = (logged && !self.failpoints.has(Failpoint::TrustMark)).then(rand::random);
         sql::raw::run(&mut script, &name, raw, mark);
         if let Some(isolation) = alone {
             script = script.begun(isolation.begin());

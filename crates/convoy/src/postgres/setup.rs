@@ -25,7 +25,7 @@ const LANE_WAITS: &str = "2000";
 
 /// Whose the sessions are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sessions {
+pub(crate) enum Sessions {
     /// One for each connection, ours as long as that lasts.
     Ours,
     /// A pooler's, lent for one transaction.
@@ -34,7 +34,7 @@ pub enum Sessions {
 
 /// What a pool's sessions are for, and so what they are like.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub(crate) struct Setup {
     settings: Vec<(&'static str, String)>,
     /// What its transactions see of others.
     pub isolation: Isolation,
@@ -58,30 +58,30 @@ impl Setup {
     }
 
     /// For queries.
-    pub fn reading(limits: &Limits) -> Setup {
+    pub(crate) fn reading(limits: &Limits) -> Setup {
         Setup::new(Isolation::Snapshot, limits.query_time())
     }
 
     /// For mutations.
-    pub fn writing(limits: &Limits) -> Setup {
+    pub(crate) fn writing(limits: &Limits) -> Setup {
         Setup::new(Isolation::Serializable, limits.mutation_time())
     }
 
     /// For serial lanes.
-    pub fn lanes(limits: &Limits) -> Setup {
+    pub(crate) fn lanes(limits: &Limits) -> Setup {
         let mut setup = Setup::writing(limits);
         setup.settings.push(("lock_timeout", LANE_WAITS.to_owned()));
         setup
     }
 
     /// For one-off work on a connection of its own.
-    pub fn plain() -> Setup {
+    pub(crate) fn plain() -> Setup {
         Setup { settings: Vec::new(), isolation: Isolation::Serializable }
     }
 
     /// The options of a session of ours: what its statements are by themselves, they
     /// need no transaction to be.
-    pub fn options(&self, base: &PgConnectOptions) -> PgConnectOptions {
+    pub(crate) fn options(&self, base: &PgConnectOptions) -> PgConnectOptions {
         let by_default = match self.isolation {
             Isolation::Snapshot => ("default_transaction_read_only", "on"),
             Isolation::Serializable => ("default_transaction_isolation", "serializable"),
@@ -91,19 +91,19 @@ impl Setup {
     }
 
     /// Begins a transaction in a session that is lent.
-    pub fn begin(&self) -> Statement {
+    pub(crate) fn begin(&self) -> Statement {
         sql::session::begin(self.isolation.begin(), &self.settings)
     }
 
     /// Ends one of a single statement.
-    pub fn end(&self) -> &'static str {
+    pub(crate) fn end(&self) -> &'static str {
         self.isolation.end()
     }
 }
 
 /// Finds out whose sessions there are behind an address: a pooler refuses options it
 /// cannot keep, or accepts them and forgets them.
-pub async fn whose(base: &PgConnectOptions, limits: &Limits) -> Result<Sessions, DbError> {
+pub(super) async fn whose(base: &PgConnectOptions, limits: &Limits) -> Result<Sessions, DbError> {
     let ours = Setup::writing(limits).options(base);
     let (mut connection, refused) = match fault::connect(&ours).await {
         Ok(connection) => (connection, false),

@@ -20,7 +20,7 @@ async fn answered(exchange: impl Future<Output = Result<(), DbError>>) -> Result
 
 /// What a transaction sees of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
+pub(crate) enum Isolation {
     /// A mutation's: as if it ran alone.
     Serializable,
     /// A query's of several statements: one snapshot, no writes.
@@ -47,7 +47,7 @@ impl Isolation {
 }
 
 /// An open transaction.
-pub struct Transaction {
+pub(crate) struct Transaction {
     lease: Lease,
     isolation: Isolation,
     /// It is a serial queue's, whose sessions wait for no lock for long, and which runs again
@@ -57,7 +57,7 @@ pub struct Transaction {
 
 /// What became of a transaction that was asked to commit.
 #[derive(Debug)]
-pub enum CommitOutcome {
+pub(crate) enum CommitOutcome {
     /// It is durable.
     Committed,
     /// Postgres said no; nothing of it is visible.
@@ -69,7 +69,7 @@ pub enum CommitOutcome {
 impl Transaction {
     /// Begins on a connection of the pool whose sessions are made for it. A stale idle connection is replaced:
     /// nothing has happened yet.
-    pub async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
+    pub(crate) async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
         loop {
             let mut lease = pool.acquire().await?;
             match answered(lease.enter().begin(isolation)).await {
@@ -81,14 +81,14 @@ impl Transaction {
     }
 
     /// Runs one statement inside.
-    pub async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let result = self.lease.enter().fetch(statement).await;
         self.noted(result)
     }
 
     /// Runs a statement of the user's own inside. What it writes is logged by the
     /// triggers, like a stranger's.
-    pub async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
+    pub(crate) async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
         let logged = self.isolation == Isolation::Serializable;
         let result = match raw.read_only {
             true => self.raw_read_only(raw).await,
@@ -116,23 +116,23 @@ impl Transaction {
     }
 
     /// What it sees of others.
-    pub fn isolation(&self) -> Isolation {
+    pub(crate) fn isolation(&self) -> Isolation {
         self.isolation
     }
 
     /// Makes a place to return to.
-    pub async fn savepoint(&mut self, name: u32) -> Result<(), DbError> {
+    pub(crate) async fn savepoint(&mut self, name: u32) -> Result<(), DbError> {
         self.tell(sql::savepoint(name)).await
     }
 
     /// Undoes everything since a savepoint, which stays.
-    pub async fn rollback_to(&mut self, name: u32) -> Result<(), DbError> {
+    pub(crate) async fn rollback_to(&mut self, name: u32) -> Result<(), DbError> {
         self.tell(sql::rollback_to(name)).await
     }
 
     /// Waits for its turn among all lanes of this name. Must come first: a
     /// snapshot taken before the lock would not see what its last holder did.
-    pub async fn lock_lane(&mut self, lane: u32) -> Result<(), DbError> {
+    pub(crate) async fn lock_lane(&mut self, lane: u32) -> Result<(), DbError> {
         self.is_queued = true;
         self.tell(sql::lane::lock(lane)).await
     }
@@ -144,7 +144,7 @@ impl Transaction {
 
     /// Commits. Any database error in reply is a proven rollback, but for one that ends
     /// the session; a lost connection proves nothing.
-    pub async fn commit(mut self) -> CommitOutcome {
+    pub(crate) async fn commit(mut self) -> CommitOutcome {
         match answered(self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
@@ -159,7 +159,7 @@ impl Transaction {
     }
 
     /// Ends it without effect.
-    pub async fn rollback(mut self) {
+    pub(crate) async fn rollback(mut self) {
         match answered(self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
             // The lease stays marked, so the connection closes, which rolls back too.

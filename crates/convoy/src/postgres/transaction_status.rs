@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Postgres {
     /// Notes the history that transaction ids belong to from now on. A role may
     /// lack the right to ask; then unanswered commits stay unknown.
-    pub async fn note_history(&self) {
+    pub(crate) async fn note_history(&self) {
         match self.history().await {
             // A second note changes nothing: ids of before belong to the first.
             Ok(history) => drop(self.history.set(history)),
@@ -29,7 +29,7 @@ impl Postgres {
 
     /// Whether the transaction was committed; `None` if that cannot be found out.
     /// After a failover ids are used again, so only the same history counts.
-    pub async fn was_committed(&self, xid: &str, deadline: Instant) -> Option<bool> {
+    pub(crate) async fn was_committed(&self, xid: &str, deadline: Instant) -> Option<bool> {
         let known = self.history.get()?;
         while Instant::now() < deadline {
             let asked = async {

@@ -21,7 +21,7 @@ use crate::op::Edit;
 use crate::schema::{FieldPath, Table};
 
 /// Documents by id: `id, created_at, data`.
-pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
+pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.push("select id, ").created("").push(", data\nfrom ").ident(&table.physical).push("\nwhere id");
     sql.is_one_of(ids);
@@ -29,12 +29,12 @@ pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
 }
 
 /// New documents of one table: `id, created_at, keys, xid` of what was written.
-pub fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) -> Statement {
+pub(crate) fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) -> Statement {
     insert_and_keep(table, node, rows, &[])
 }
 
 /// The same, and with it the answers of the calls that insert.
-pub fn insert_and_keep(
+pub(crate) fn insert_and_keep(
     table: &Table,
     node: Uuid,
     rows: &[(Uuid, Box<RawValue>)],
@@ -74,7 +74,7 @@ pub fn insert_and_keep(
 /// only from Postgres 18 on. Where no indexed field can change, they are as they
 /// become. Rows are locked in the order of their ids, so that two statements
 /// never wait for each other.
-pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
+pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
     let still = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !moves(table, edit));
     let mut sql = Statement::of(table);
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
@@ -128,7 +128,7 @@ pub fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
 }
 
 /// Removes documents: `id, created_at, keys, xid` of what was removed.
-pub fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
+pub(crate) fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.marked(&[&table.physical])
         .push(", written as (\n  delete from ")
@@ -222,6 +222,6 @@ fn moves(table: &Table, edit: &Edit) -> bool {
 }
 
 /// The paths a trigger on the table must log, in the spelling it takes them.
-pub fn logged_paths(table: &Table) -> Vec<String> {
+pub(crate) fn logged_paths(table: &Table) -> Vec<String> {
     table.key_paths.iter().filter(|path| matches!(path, FieldPath::Stored(_))).map(FieldPath::dotted).collect()
 }

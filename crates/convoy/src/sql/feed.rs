@@ -6,11 +6,11 @@ use super::{Bind, Statement};
 
 /// The most log rows one reading takes; where there are more, everything counts
 /// as changed.
-pub const READ_AT_MOST: i64 = 10_000;
+pub(crate) const READ_AT_MOST: i64 = 10_000;
 
 /// The newest snapshot and the log's epoch, without its rows:
 /// `snapshot, epoch, trimmed_below`.
-pub fn position() -> Statement {
+pub(crate) fn position() -> Statement {
     Statement::fixed(
         "select pg_current_snapshot()::text, e.id, e.trimmed_below::text
 from (values (1)) as one
@@ -26,7 +26,7 @@ left join _convoy.epoch as e on true",
 /// Two index scans: everything begun since, and what was still running then.
 /// Reading from `xmin` instead would repeat all that came behind one long
 /// transaction.
-pub fn read(xmax: u64, xip: &[u64], node: Uuid) -> Statement {
+pub(crate) fn read(xmax: u64, xip: &[u64], node: Uuid) -> Statement {
     let mut sql = Statement::new();
     let columns = "select tab, id, old_at, old_keys, new_at, new_keys
     from _convoy.changes
@@ -56,17 +56,17 @@ left join (
 }
 
 /// The transactions of this database that are prepared: their ids.
-pub fn prepared() -> Statement {
+pub(crate) fn prepared() -> Statement {
     Statement::fixed("select transaction::text from pg_prepared_xacts where database = current_database()")
 }
 
 /// Makes the epoch row again after a crash emptied the unlogged tables.
-pub fn renew_epoch() -> Statement {
+pub(crate) fn renew_epoch() -> Statement {
     Statement::fixed("insert into _convoy.epoch default values on conflict do nothing")
 }
 
 /// Forgets what every reader has long read, and says so in the same transaction.
-pub fn trim(below: u64) -> Statement {
+pub(crate) fn trim(below: u64) -> Statement {
     let mut sql = Statement::new();
     sql.push("with trimmed as (\n  delete from _convoy.changes where xid < ").bind(Bind::Text(below.to_string()));
     sql.push("::text::xid8\n)\nupdate _convoy.epoch set trimmed_below = greatest(trimmed_below, ");

@@ -5,11 +5,11 @@ use uuid::Uuid;
 use super::{Bind, Statement};
 
 /// The constraint that a repeated key runs into.
-pub const CONSTRAINT: &str = "idempotency_key";
+pub(crate) const CONSTRAINT: &str = "idempotency_key";
 
 /// Names one keyed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The function's name.
     pub function: String,
     /// Who called; empty where the program has no context.
@@ -21,7 +21,7 @@ pub struct Entry {
 }
 
 /// Keeps answers, in the transactions of their mutations.
-pub fn keep(entries: &[(&Entry, &str)]) -> Statement {
+pub(crate) fn keep(entries: &[(&Entry, &str)]) -> Statement {
     let mut sql = Statement::new();
     sql.keep(entries);
     sql
@@ -41,7 +41,7 @@ impl Statement {
 }
 
 /// The answer of an earlier call: `body, result`.
-pub fn find(entry: &Entry) -> Statement {
+pub(crate) fn find(entry: &Entry) -> Statement {
     let mut sql = Statement::new();
     sql.push("select body, result\nfrom _convoy.idempotency\nwhere key = ").bind(Bind::Text(entry.key.clone()));
     sql.push(" and function = ").bind(Bind::Text(entry.function.clone()));
@@ -50,7 +50,7 @@ pub fn find(entry: &Entry) -> Statement {
 }
 
 /// Forgets answers older than a day, some at a time: a row if there were any.
-pub fn trim() -> Statement {
+pub(crate) fn trim() -> Statement {
     Statement::fixed(
         "with old as (
   delete from _convoy.idempotency

@@ -60,7 +60,7 @@ pub(super) enum Longest {
 
 impl Longest {
     /// What an index with these fields has room for.
-    pub fn of(index: &Index) -> Longest {
+    pub(super) fn of(index: &Index) -> Longest {
         let texts = index.fields.iter().filter(|field| {
             matches!(field.path, FieldPath::Stored(_)) && matches!(field.kind, KeyKind::Text | KeyKind::Json)
         });
@@ -301,7 +301,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    pub fn operator(self, inclusive: bool) -> &'static str {
+    pub(super) fn operator(self, inclusive: bool) -> &'static str {
         match (self, inclusive) {
             (Side::Lower, true) => " >= ",
             (Side::Lower, false) => " > ",

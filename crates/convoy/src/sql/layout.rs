@@ -11,21 +11,21 @@ use super::{Bind, Statement, WRITER_SEPARATOR};
 use crate::schema::{BY_ID, FieldPath, Index, KeyKind, MAX_NAME, Table};
 
 /// What every managed table's log triggers are called.
-pub const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
+pub(crate) const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
 
 /// Begins the transaction whose lock makes layout changes take turns. It may last
 /// as long as an index takes to build, and holds no snapshot.
-pub fn begin_locking() -> Statement {
+pub(crate) fn begin_locking() -> Statement {
     Statement::fixed("begin isolation level read committed; set local idle_in_transaction_session_timeout = 0")
 }
 
 /// Takes the lock if it is free.
-pub fn try_lock() -> Statement {
+pub(crate) fn try_lock() -> Statement {
     Statement::fixed("select pg_try_advisory_xact_lock(hashtext('convoy.layout'))")
 }
 
 /// The `_convoy` schema, its tables and functions; each may run any number of times.
-pub fn prelude() -> Vec<Statement> {
+pub(crate) fn prelude() -> Vec<Statement> {
     [
         "create schema if not exists _convoy",
         "create unlogged table if not exists _convoy.epoch (
@@ -190,10 +190,10 @@ $do$",
 }
 
 /// The table name under which the log reports that kept answers were removed.
-pub const ANSWERS_LOST: &str = "_convoy.idempotency";
+pub(crate) const ANSWERS_LOST: &str = "_convoy.idempotency";
 
 /// Missing parts of the `_convoy` schema, such as `table epoch`, one per row.
-pub fn missing() -> Statement {
+pub(crate) fn missing() -> Statement {
     Statement::fixed(
         "select 'table ' || name from unnest(array[
   'changes', 'epoch', 'idempotency', 'lane_0', 'lane_1', 'lane_2', 'lane_3'
@@ -219,7 +219,7 @@ where not exists (
 
 /// What is there of the named tables, one row each:
 /// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, non_empty, has_side_effects, partitioned, used`.
-pub fn catalog(tables: &[&str]) -> Statement {
+pub(crate) fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
     sql.push(
         "select
@@ -295,7 +295,7 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
 }
 
 /// A managed table, as Convoy has laid them out since 0.0.1.
-pub fn create_table(table: &Table) -> Statement {
+pub(crate) fn create_table(table: &Table) -> Statement {
     let mut sql = Statement::new();
     sql.push("create table if not exists ").ident(&table.physical);
     sql.push(
@@ -311,7 +311,7 @@ pub fn create_table(table: &Table) -> Statement {
 
 /// The name of an index in Postgres. The hash covers what it is built from, so
 /// a changed index gets a name of its own, and long names do not collide.
-pub fn index_name(table: &Table, index: &Index) -> String {
+pub(crate) fn index_name(table: &Table, index: &Index) -> String {
     let definition = index_definition(table, index);
     let name = format!("convoy_{}_{}", table.physical, index.name);
     let hash = format!("_{:016x}", xxh3_64(definition.text().as_bytes()));
@@ -359,12 +359,12 @@ impl Statement {
 
 /// Whether the index needs a structure of its own in Postgres; the primary key
 /// is there anyway.
-pub fn needs_building(index: &Index) -> bool {
+pub(crate) fn needs_building(index: &Index) -> bool {
     index.name != BY_ID
 }
 
 /// Builds an index; `concurrently` where the table has rows to keep writable.
-pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Statement {
+pub(crate) fn create_index(table: &Table, index: &Index, concurrently: bool) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "create unique index " } else { "create index " });
     if concurrently {
@@ -378,7 +378,7 @@ pub fn create_index(table: &Table, index: &Index, concurrently: bool) -> Stateme
 
 /// How far the index is that is being built for a table: `phase`, and how much of it
 /// is done in per cent, where that can be told.
-pub fn progress(table: &Table) -> Statement {
+pub(crate) fn progress(table: &Table) -> Statement {
     let mut sql = Statement::fixed(
         "select phase, coalesce(
   100 * blocks_done / nullif(blocks_total, 0),
@@ -392,7 +392,7 @@ where datname = current_database() and relid = to_regclass(quote_ident(",
 }
 
 /// Indexes that sessions are building for the named tables: `index, pid, since`.
-pub fn builds(tables: &[&str]) -> Statement {
+pub(crate) fn builds(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select coalesce(p.index_relid::regclass::text, c.relname::text), p.pid::int8, a.query_start::text
 from pg_stat_progress_create_index as p
@@ -407,14 +407,14 @@ where p.datname = current_database()
 }
 
 /// A row as long as the session still runs the statement that it began then.
-pub fn still_runs(pid: i64, since: &str) -> Statement {
+pub(crate) fn still_runs(pid: i64, since: &str) -> Statement {
     let mut sql = Statement::fixed("select 1 from pg_stat_activity where state = 'active' and pid = ");
     sql.bind(Bind::Int(pid)).push(" and query_start::text = ").bind(Bind::Text(since.to_owned()));
     sql
 }
 
 /// Tables that log to us and are not among these: left over from another schema.
-pub fn left_over_tables(tables: &[&str]) -> Statement {
+pub(crate) fn left_over_tables(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select distinct c.relname::text
 from pg_trigger as t
@@ -430,7 +430,7 @@ where t.tgname = '_convoy_insert'
 /// Removes what is left of a build of ours that failed: Postgres keeps such an
 /// index, marked invalid and of no use. Those of partitioned tables cannot be
 /// dropped concurrently.
-pub fn drop_broken_index(name: &str, concurrently: bool) -> Statement {
+pub(crate) fn drop_broken_index(name: &str, concurrently: bool) -> Statement {
     let mut sql = Statement::new();
     sql.push("drop index ").push(if concurrently { "concurrently " } else { "" }).push("if exists ").ident(name);
     sql
@@ -438,7 +438,7 @@ pub fn drop_broken_index(name: &str, concurrently: bool) -> Statement {
 
 /// Whether an index of the table has a name as Convoy gives it, of any version of
 /// the schema.
-pub fn is_ours(table: &Table, name: &str) -> bool {
+pub(crate) fn is_ours(table: &Table, name: &str) -> bool {
     let Some((stem, hash)) = name.rsplit_once('_') else { return false };
     let hashed = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let own = format!("convoy_{}_", table.physical);
@@ -450,7 +450,7 @@ pub fn is_ours(table: &Table, name: &str) -> bool {
 /// indexed fields to log. They stay quiet where the mark names the transaction and the
 /// table, in a session of the engine's `role`, but not for what users' triggers and
 /// cascades do inside it.
-pub fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<Statement> {
+pub(crate) fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<Statement> {
     let parts = [
         (" after insert on ", "\nreferencing new table as new_rows", "_convoy.log_insert("),
         (" after update on ", "\nreferencing old table as old_rows new table as new_rows", "_convoy.log_update("),
@@ -488,12 +488,12 @@ execute function ",
 }
 
 /// The role of this session, whose mark the triggers take for the engine's.
-pub fn role() -> Statement {
+pub(crate) fn role() -> Statement {
     Statement::fixed("select session_user::text")
 }
 
 /// The database a URL names.
-pub fn create_database(name: &str) -> Statement {
+pub(crate) fn create_database(name: &str) -> Statement {
     let mut sql = Statement::new();
     sql.push("create database ").ident(name);
     sql

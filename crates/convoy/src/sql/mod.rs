@@ -1,20 +1,20 @@
 //! The only way text reaches Postgres: statements made of fixed text, checked
 //! identifiers, quoted literals and binds. Pure; its results are snapshot-tested.
 
-pub mod document;
-pub mod feed;
-pub mod idempotency;
+pub(crate) mod document;
+pub(crate) mod feed;
+pub(crate) mod idempotency;
 mod key;
-pub mod lane;
-pub mod layout;
-pub mod notify;
-pub mod optimistic;
-pub mod plan;
-pub mod raw;
-pub mod rights;
-pub mod scan;
-pub mod session;
-pub mod transaction_status;
+pub(crate) mod lane;
+pub(crate) mod layout;
+pub(crate) mod notify;
+pub(crate) mod optimistic;
+pub(crate) mod plan;
+pub(crate) mod raw;
+pub(crate) mod rights;
+pub(crate) mod scan;
+pub(crate) mod session;
+pub(crate) mod transaction_status;
 
 use crate::schema::{FieldPath, Table};
 use crate::time::Time;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 /// One statement and the values bound to its `$1`, `$2`, ….
 #[derive(Debug, Clone, Default)]
-pub struct Statement {
+pub(crate) struct Statement {
     text: String,
     binds: Vec<Bind>,
     /// What comes before the next condition.
@@ -33,7 +33,7 @@ pub struct Statement {
 
 /// A bound value; it never becomes text of the statement.
 #[derive(Debug, Clone)]
-pub enum Bind {
+pub(crate) enum Bind {
     /// `uuid`
     Uuid(Uuid),
     /// `uuid[]`
@@ -55,7 +55,7 @@ pub enum Bind {
 }
 
 /// Makes a place in a transaction to return to.
-pub fn savepoint(name: u32) -> Statement {
+pub(crate) fn savepoint(name: u32) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_");
     sql.number(u64::from(name));
     sql
@@ -66,7 +66,7 @@ pub fn savepoint(name: u32) -> Statement {
 const WRITER_SEPARATOR: &str = "/";
 
 /// Undoes everything since a savepoint, which stays.
-pub fn rollback_to(name: u32) -> Statement {
+pub(crate) fn rollback_to(name: u32) -> Statement {
     let mut sql = Statement::fixed("rollback to savepoint convoy_");
     sql.number(u64::from(name));
     sql
@@ -74,7 +74,7 @@ pub fn rollback_to(name: u32) -> Statement {
 
 impl Statement {
     /// A statement of fixed text.
-    pub fn fixed(text: &'static str) -> Statement {
+    pub(crate) fn fixed(text: &'static str) -> Statement {
         Statement { text: text.to_owned(), ..Statement::default() }
     }
 
@@ -93,19 +93,20 @@ impl Statement {
     }
 
     /// The text with its placeholders.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Asks for its plan instead of running it, one line a row.
+    /// Returns its plan instead of running it, one line a row.
+    #[cfg(feature = "failpoints")]
     #[must_use]
-    pub fn explained(mut self) -> Statement {
+    pub(crate) fn explained(mut self) -> Statement {
         self.text.insert_str(0, "explain ");
         self
     }
 
     /// Text and binds, for the driver.
-    pub fn into_parts(self) -> (String, Vec<Bind>) {
+    pub(crate) fn into_parts(self) -> (String, Vec<Bind>) {
         (self.text, self.binds)
     }
 

@@ -13,7 +13,7 @@ use crate::op::{Write, WriteSet};
 use crate::schema::Table;
 
 /// Documents by id with their versions: `id, created_at, data, version`.
-pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
+pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.push("select id, ").created("").push(", data, xmin::text\nfrom ").ident(&table.physical).push("\nwhere id");
     sql.is_one_of(ids);
@@ -21,12 +21,12 @@ pub fn get(table: &Table, ids: &[Uuid]) -> Statement {
 }
 
 /// Part of what Postgres says when a check did not hold.
-pub const STALE: &str = "documents have changed";
+pub(crate) const STALE: &str = "documents have changed";
 
 /// Checks and writes, or fails with [`STALE`] and does nothing: for each document
 /// written `place, id, created_at, keys, old_created_at, old_keys, xid`, where
 /// `place` counts the tables of [`places`].
-pub fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
+pub(crate) fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
     let places = places(write_set);
     let tables: Vec<&str> = places.iter().map(|table| table.physical.as_str()).collect();
@@ -89,7 +89,7 @@ pub fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> 
 }
 
 /// The tables an write_set is about, in the order of their first mention.
-pub fn places(write_set: &WriteSet) -> Vec<Arc<Table>> {
+pub(crate) fn places(write_set: &WriteSet) -> Vec<Arc<Table>> {
     let mut places: Vec<Arc<Table>> = Vec::new();
     let reads = write_set.reads.iter().map(|(table, _, _)| table);
     let writes = write_set.writes.iter().map(|write| &write.table);

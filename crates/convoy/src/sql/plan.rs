@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// What a plan, and the statement's own text, name.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Tables, as `(schema, name)`.
     pub relations: BTreeSet<(String, String)>,
     /// What may be functions.
@@ -77,7 +77,7 @@ const NAMES: [&str; 12] = [
 
 impl Plan {
     /// Reads what `explain (verbose, format json)` has said of a statement.
-    pub fn read(json: &str, statement: &str) -> Plan {
+    pub(crate) fn read(json: &str, statement: &str) -> Plan {
         let mut plan = Plan::default();
         match serde_json::from_str(json) {
             Ok(explained) => plan.walk(&explained),

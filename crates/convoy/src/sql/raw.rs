@@ -11,35 +11,35 @@ use super::{Bind, Statement};
 use crate::op::Raw;
 
 /// What the statement is known by.
-pub fn fingerprint(raw: &Raw) -> u128 {
+pub(crate) fn fingerprint(raw: &Raw) -> u128 {
     xxh3_128(body(raw).as_bytes())
 }
 
 /// The name of the `n`th statement of a session.
-pub fn name(n: u64) -> String {
+pub(crate) fn name(n: u64) -> String {
     format!("convoy_{n}")
 }
 
 /// Whether its quotes mean the same under every `standard_conforming_strings` and
 /// `client_encoding`.
-pub fn reads_the_same_always(raw: &Raw) -> bool {
+pub(crate) fn reads_the_same_always(raw: &Raw) -> bool {
     raw.text.is_ascii() && !raw.text.contains('\\')
 }
 
 /// Prepares it. What is no single query is refused by Postgres.
-pub fn prepare(name: &str, raw: &Raw) -> Statement {
+pub(crate) fn prepare(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::new();
     sql.prepared(name, raw);
     sql
 }
 
 /// Forgets a prepared statement.
-pub fn forget(script: &mut Script, name: &str) {
+pub(crate) fn forget(script: &mut Script, name: &str) {
     script.then("deallocate ").ident(name);
 }
 
 /// How our own statements are planned, which follow in the same transaction.
-pub const PLAN_AS_OURS: &str = "set local plan_cache_mode = force_generic_plan";
+pub(crate) const PLAN_AS_OURS: &str = "set local plan_cache_mode = force_generic_plan";
 
 /// Prepares it, runs it with its values, and forgets it, inside a transaction. Only a text
 /// that is known to be one statement.
@@ -52,7 +52,7 @@ pub const PLAN_AS_OURS: &str = "set local plan_cache_mode = force_generic_plan";
 /// a random value, `mark`, which no transaction has. A statement that changes the mark
 /// to its own transaction's silences the triggers, so then every table counts as
 /// changed.
-pub fn run(script: &mut Script, name: &str, raw: &Raw, mark: Option<u128>) {
+pub(crate) fn run(script: &mut Script, name: &str, raw: &Raw, mark: Option<u128>) {
     script.then("").prepared(name, raw);
     if let Some(mark) = mark {
         script.then("set local convoy.writer = ").literal(&format!("{mark:032x}"));
@@ -104,7 +104,7 @@ impl Statement {
 
 /// Asks how it would be run, one row of JSON. Planned for values unknown, as our
 /// sessions do; a plan for the values at hand may leave out what others need.
-pub fn explain(name: &str, raw: &Raw) -> Statement {
+pub(crate) fn explain(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_look; ");
     sql.prepared(name, raw);
     sql.push("; explain (verbose, format json) ").executed(name, raw);
@@ -113,7 +113,7 @@ pub fn explain(name: &str, raw: &Raw) -> Statement {
 }
 
 /// Undoes what looking at a statement may have spoilt.
-pub const LOOKED: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
+pub(crate) const LOOKED: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
 
 /// Functions of Postgres' own that run statements, or read what has no table.
 const RUN_STATEMENTS: [&str; 18] = [
@@ -140,7 +140,7 @@ const RUN_STATEMENTS: [&str; 18] = [
 /// What the catalog knows of a plan's names, one row: `hides`, whether something may
 /// read behind the plan's back; and `tables`, those of the plan, with all they are
 /// part of and all that is part of them, with their schema unless that is ours.
-pub fn look_up(plan: &Plan) -> Statement {
+pub(crate) fn look_up(plan: &Plan) -> Statement {
     let texts = |names: &BTreeSet<String>| Bind::Texts(names.iter().cloned().collect());
     let (schemas, names) = plan.relations.iter().cloned().unzip();
     let mut sql = Statement::fixed("with recursive user_function as (\n  select p.oid, p.proname, l.lanname");

@@ -3,13 +3,13 @@
 use super::{Bind, Statement};
 
 /// An identifier as a statement for people has it.
-pub fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// What the layout of these tables needs and the session's role may not do, and the
 /// statement that lets it: `what, remedy`, one row each.
-pub fn missing(tables: &[&str]) -> Statement {
+pub(crate) fn missing(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "with me as (
   select current_user as role, current_database() as base, current_schema() as place
@@ -62,7 +62,7 @@ select what, remedy from (
 
 /// Which of these tables the session's role may not read or write: `name, rights,
 /// remedy`, one row each; the rights are words such as `insert, update`.
-pub fn lacking(tables: &[&str]) -> Statement {
+pub(crate) fn lacking(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select c.relname::text, lacks.rights, format(
   'grant %s on table %I.%I to %I', lacks.rights, current_schema(), c.relname, current_user
@@ -82,7 +82,7 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relk
 
 /// Whether the server is a standby, and the statement that lets the session's role
 /// write again: `standby, remedy`.
-pub fn read_only() -> Statement {
+pub(crate) fn read_only() -> Statement {
     Statement::fixed(
         "select pg_is_in_recovery(), case s.source
   when 'database user' then format('alter role %I in database %I reset default_transaction_read_only', current_user, current_database())

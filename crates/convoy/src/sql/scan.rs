@@ -8,7 +8,7 @@ use crate::schema::{FieldPath, IndexField};
 use crate::time::Time;
 
 /// Documents in order, at most `most`: `id, created_at, data`.
-pub fn scan(scan: &Scan, most: u32) -> Statement {
+pub(crate) fn scan(scan: &Scan, most: u32) -> Statement {
     let mut sql = Statement::of(&scan.table);
     sql.push("select id, ").created("").push(", data").from(scan);
     order_by(&mut sql, scan);
@@ -23,7 +23,7 @@ pub fn scan(scan: &Scan, most: u32) -> Statement {
 }
 
 /// How many documents the scan would give: one `int8`.
-pub fn count(scan: &Scan) -> Statement {
+pub(crate) fn count(scan: &Scan) -> Statement {
     let mut sql = Statement::of(&scan.table);
     if scan.limit.is_none() && scan.offset == 0 {
         sql.push("select count(*)").from(scan);
@@ -43,7 +43,7 @@ pub fn count(scan: &Scan) -> Statement {
 /// read in order and only if those before it did not fill the page. So a page
 /// costs the same wherever it lies. The stretches are limited themselves, which
 /// also keeps Postgres from reading them in parallel, out of order.
-pub fn page(page: &Page, most: u32) -> Statement {
+pub(crate) fn page(page: &Page, most: u32) -> Statement {
     let scan = &page.scan;
     let fields = scan.order_fields();
     let levels = levels(scan, &fields);

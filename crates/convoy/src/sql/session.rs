@@ -3,13 +3,13 @@
 use super::Statement;
 
 /// Asks for nothing but an answer.
-pub fn sign_of_life() -> Statement {
+pub(crate) fn sign_of_life() -> Statement {
     Statement::fixed("select 1")
 }
 
 /// Begins a transaction, with settings that end with it. For the simple protocol.
 /// None of this takes a snapshot.
-pub fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statement {
+pub(crate) fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statement {
     let mut sql = Statement::fixed(begin);
     for (name, value) in settings {
         sql.push("; set local ").push(name).push(" = ").literal(value);
@@ -20,7 +20,7 @@ pub fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statem
 /// Several statements in one message of the simple protocol, which all reach the same
 /// session. What follows one that fails is not run.
 #[derive(Debug, Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// The text so far.
     pub sql: Statement,
     statements: usize,
@@ -32,7 +32,7 @@ pub struct Script {
 
 impl Script {
     /// Adds a statement, or the beginning of one.
-    pub fn then(&mut self, text: &'static str) -> &mut Statement {
+    pub(crate) fn then(&mut self, text: &'static str) -> &mut Statement {
         if self.statements > 0 {
             self.sql.push("; ");
         }
@@ -41,13 +41,13 @@ impl Script {
     }
 
     /// Adds the statement whose rows are asked for.
-    pub fn rows_of(&mut self, statement: impl FnOnce(&mut Statement) -> &mut Statement) {
+    pub(crate) fn rows_of(&mut self, statement: impl FnOnce(&mut Statement) -> &mut Statement) {
         self.rows = Some(self.statements);
         statement(self.then(""));
     }
 
     /// Begins a transaction before all of it.
-    pub fn begun(mut self, begin: &'static str) -> Script {
+    pub(crate) fn begun(mut self, begin: &'static str) -> Script {
         let mut script = Script { statements: self.statements + 1, ..Script::default() };
         script.sql.push(begin).push("; ").text.push_str(&std::mem::take(&mut self.sql.text));
         script.rows = self.rows.map(|at| at + 1);
@@ -55,7 +55,7 @@ impl Script {
     }
 
     /// Adds the end of the transaction, by `commit` or `rollback`.
-    pub fn ended(&mut self, how: &'static str) {
+    pub(crate) fn ended(&mut self, how: &'static str) {
         self.end = Some(self.statements);
         self.then(how);
     }
@@ -66,7 +66,7 @@ impl Script {
     /// prepared, unless it `is_prepared`.
     ///
     /// Where one of those statements has failed, it may have stayed prepared.
-    pub fn clean(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
+    pub(crate) fn clean(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
         if how == "commit" {
             self.all(&RESET);
         }
@@ -82,7 +82,7 @@ impl Script {
 
     /// The end of a transaction in a session that is lent, which leaves nothing there:
     /// where the commit fails, what no rollback undoes is gone already.
-    pub fn end_lent(how: &'static str) -> Script {
+    pub(crate) fn end_lent(how: &'static str) -> Script {
         let mut script = Script::default();
         if how == "commit" {
             script.all(&UNLOCK);

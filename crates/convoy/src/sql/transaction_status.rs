@@ -3,7 +3,7 @@
 use super::{Bind, Statement};
 
 /// The cluster and its timeline, as one `text`.
-pub fn history() -> Statement {
+pub(crate) fn history() -> Statement {
     Statement::fixed(
         "select (select system_identifier from pg_control_system())::text
   || ':' || left(pg_walfile_name(pg_current_wal_lsn()), 8)",
@@ -11,7 +11,7 @@ pub fn history() -> Statement {
 }
 
 /// `committed`, `aborted` or `in progress`; null if Postgres no longer knows it.
-pub fn status(xid: &str) -> Statement {
+pub(crate) fn status(xid: &str) -> Statement {
     let mut sql = Statement::fixed("select coalesce(pg_xact_status(");
     sql.bind(Bind::Text(xid.to_owned())).push("::text::xid8), 'forgotten')");
     sql

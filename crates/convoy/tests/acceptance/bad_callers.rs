@@ -28,14 +28,20 @@ enum Bad {
 
 /// Serves a query that anyone might share, as nothing is known of it before it has
 /// run; `runs` counts those of the bad caller.
-async fn serve(db: &TestDb, bad: Bad, mistakes: Value, runs: Arc<AtomicUsize>) -> App {
-    serve_turning(db, bad, mistakes, runs, Arc::new(AtomicBool::new(true))).await
+async fn serve(db: &TestDb, bad: Bad, failpoints: Value, runs: Arc<AtomicUsize>) -> App {
+    serve_turning(db, bad, failpoints, runs, Arc::new(AtomicBool::new(true))).await
 }
 
 /// The same, where the bad caller is bad only from when `is_bad` says so.
-async fn serve_turning(db: &TestDb, bad: Bad, mistakes: Value, runs: Arc<AtomicUsize>, is_bad: Arc<AtomicBool>) -> App {
+async fn serve_turning(
+    db: &TestDb,
+    bad: Bad,
+    failpoints: Value,
+    runs: Arc<AtomicUsize>,
+    is_bad: Arc<AtomicBool>,
+) -> App {
     let limits = json!({ "queryMs": LIMIT.as_millis() as u64 });
-    let app = db.app_with(json!({ "mistakes": mistakes, "limits": limits }), tables(), Functions::new()).await;
+    let app = db.app_with(json!({ "failpoints": failpoints, "limits": limits }), tables(), Functions::new()).await;
     let program = functions()
         .context(|ctx| async move {
             let user = user(&ctx);
@@ -80,11 +86,11 @@ struct Held {
     failures: usize,
 }
 
-async fn play(bad: Bad, mistakes: Value) -> Held {
+async fn play(bad: Bad, failpoints: Value) -> Held {
     let honest = scale(12, 200);
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
-    let app = serve(&db, bad, mistakes, runs.clone()).await;
+    let app = serve(&db, bad, failpoints, runs.clone()).await;
     let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": "c" } }]);
     let mut bad_ones = Vec::new();
     for _ in 0..BAD {
@@ -135,11 +141,11 @@ async fn control_waiting_for_the_first_run_is_found() {
 
 /// What becomes of the honest ones after a change, where the bad caller's runs have
 /// gone well before.
-async fn turn(bad: Bad, mistakes: Value) -> Held {
+async fn turn(bad: Bad, failpoints: Value) -> Held {
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
     let is_bad = Arc::new(AtomicBool::new(false));
-    let app = serve_turning(&db, bad, mistakes, runs.clone(), is_bad.clone()).await;
+    let app = serve_turning(&db, bad, failpoints, runs.clone(), is_bad.clone()).await;
     let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": "w" } }]);
     let users = (0..BAD).map(|_| "bad".to_owned()).chain((0..12).map(|at| format!("user{at}")));
     let mut sessions = Vec::new();
@@ -183,10 +189,10 @@ async fn control_waiting_for_a_caller_whose_runs_turn_bad_is_found() {
 /// How long another caller waits, with a stream of their own, for a first answer while
 /// the bad caller has far more queries that never end than run at once; nothing where
 /// that is longer than the limit of one.
-async fn crowd_out(mistakes: Value) -> Option<Duration> {
+async fn crowd_out(failpoints: Value) -> Option<Duration> {
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
-    let app = serve(&db, Bad::NeverEnds, mistakes, runs.clone()).await;
+    let app = serve(&db, Bad::NeverEnds, failpoints, runs.clone()).await;
     let many: Vec<Value> = (0..64)
         .map(|at| json!({ "id": at, "name": "messages.cold", "args": { "channel": format!("bad{at}") } }))
         .collect();

@@ -5,14 +5,14 @@ use convoy_testkit::{Answer, App, Psql, Reader, within};
 use serde_json::{Value, json};
 
 /// Marks left in a table that nothing else watches.
-pub struct Barrier<'a> {
+pub(crate) struct Barrier<'a> {
     apps: Vec<(&'a App, Reader<Answer>)>,
     last: u64,
 }
 
 impl<'a> Barrier<'a> {
     /// Before these engines, which serve the chat.
-    pub async fn before(apps: &[&'a App]) -> Barrier<'a> {
+    pub(crate) async fn before(apps: &[&'a App]) -> Barrier<'a> {
         let (mut watched, mut last) = (Vec::new(), 0);
         for app in apps {
             let mut watch = app.client().watch("marks.last", json!({})).await;
@@ -26,7 +26,7 @@ impl<'a> Barrier<'a> {
     /// every query that it concerned has run.
     ///
     /// What a node says last arrives last. Where its word is lost, it says another.
-    pub async fn heard_each_other(&mut self) {
+    pub(crate) async fn heard_each_other(&mut self) {
         for speaker in 0..self.apps.len() {
             let client = self.apps[speaker].0.client();
             for listener in 0..self.apps.len() {
@@ -48,7 +48,7 @@ impl<'a> Barrier<'a> {
     /// Returns when every engine has been told of what anybody has committed, and
     /// every query that it concerned has run. Where a reading is lost, there is
     /// another.
-    pub async fn read_the_log(&mut self, psql: &mut Psql) {
+    pub(crate) async fn read_the_log(&mut self, psql: &mut Psql) {
         for reader in 0..self.apps.len() {
             within(async {
                 loop {

@@ -4,7 +4,7 @@
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
-pub fn tables() -> Value {
+pub(crate) fn tables() -> Value {
     json!([
         table("messages", &[("by_channel", false, &[("channel", "text"), ("n", "number")])]),
         table("marks", &[("by_n", false, &[("n", "number")])]),
@@ -12,7 +12,7 @@ pub fn tables() -> Value {
     ])
 }
 
-pub fn functions() -> Functions {
+pub(crate) fn functions() -> Functions {
     Functions::new()
         .query("messages.list", |ctx, input| async move {
             ctx.saw_nothing();
@@ -44,17 +44,17 @@ async fn raw(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
 }
 
 /// Serves the chat with heartbeats that are worth waiting for, and `options`.
-pub async fn serve(db: &TestDb, options: Value) -> App {
+pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
     db.app_with(with_heartbeats(options), tables(), functions()).await
 }
 
 /// Options whose streams have a heartbeat each 100 ms.
-pub fn with_heartbeats(mut options: Value) -> Value {
+pub(crate) fn with_heartbeats(mut options: Value) -> Value {
     options["limits"]["heartbeatMs"] = json!(100);
     options
 }
 
 /// The bodies of a list of messages.
-pub fn bodies(list: &Value) -> Vec<&str> {
+pub(crate) fn bodies(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
 }

@@ -55,10 +55,10 @@ async fn control_a_mark_that_is_trusted_is_found() {
 }
 
 /// Which of two engines' streams come to show the message.
-async fn seen(mistakes: Value, function: &str, sql: &str) -> [bool; 2] {
+async fn seen(failpoints: Value, function: &str, sql: &str) -> [bool; 2] {
     let db = TestDb::new().await;
-    let one = serve(&db, json!({ "mistakes": mistakes })).await;
-    let other = serve(&db, json!({ "mistakes": mistakes })).await;
+    let one = serve(&db, json!({ "failpoints": failpoints })).await;
+    let other = serve(&db, json!({ "failpoints": failpoints })).await;
     db.psql().await.run(&functions_of_the_database()).await;
     let mut watches = Vec::new();
     for app in [&one, &other] {

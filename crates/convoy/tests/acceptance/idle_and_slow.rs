@@ -99,11 +99,11 @@ struct Found {
     beside: Duration,
 }
 
-async fn write_beside_slow_readers(mistakes: Value) -> Found {
+async fn write_beside_slow_readers(failpoints: Value) -> Found {
     let (slow, active, writes) = (scale(20, 100), scale(100, 1_000), scale(120, 300));
     allow_open_files((slow + active) as u64 + 1_000);
     let db = TestDb::new().await;
-    let server = ServerProcess::start(&db, json!({ "mistakes": mistakes }));
+    let server = ServerProcess::start(&db, json!({ "failpoints": failpoints }));
     let mut room = Room { client: server.client(), readers: Vec::new(), last: 0 };
     for _ in 0..active {
         room.readers.push((1, room.client.live(query("marks.last", json!({}))).await.read_on()));

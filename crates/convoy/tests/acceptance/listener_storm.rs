@@ -48,13 +48,13 @@ async fn control_a_listener_that_does_not_catch_up_is_found() {
 
 impl Storm {
     /// How many of the subscribers end at what is in the table.
-    async fn rage(&self, mistakes: Value) -> usize {
+    async fn rage(&self, failpoints: Value) -> usize {
         let mut random = seeded();
         let db = TestDb::new().await;
         let (proxy_a, url_a) = Proxy::before(&db.url()).await;
         let (proxy_b, url_b) = Proxy::before(&db.url()).await;
-        let a = serve(&db, json!({ "databaseUrl": url_a, "mistakes": mistakes })).await;
-        let b = serve(&db, json!({ "databaseUrl": url_b, "mistakes": mistakes })).await;
+        let a = serve(&db, json!({ "databaseUrl": url_a, "failpoints": failpoints })).await;
+        let b = serve(&db, json!({ "databaseUrl": url_b, "failpoints": failpoints })).await;
         let nodes = [(&a, &proxy_a), (&b, &proxy_b)];
         let mut psql = db.psql().await;
 

@@ -71,16 +71,16 @@ async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_a_log_that_counts_as_read_before_it_is_understood_is_found() {
-    let mistakes = json!(["readBeforeUnderstood"]);
+    let failpoints = json!(["readBeforeUnderstood"]);
     let (_, odd) = ODD.iter().find(|(name, _)| *name == "keys that are no object").expect("one of them");
-    assert!(!is_seen(mistakes, &format!("{odd}; {MESSAGE}")).await, "the message is seen all the same");
+    assert!(!is_seen(failpoints, &format!("{odd}; {MESSAGE}")).await, "the message is seen all the same");
 }
 
 /// Whether a stream on the messages comes to show one that `sql` writes in one
 /// transaction, by the time in which the log has been read past it.
-async fn is_seen(mistakes: Value, sql: &str) -> bool {
+async fn is_seen(failpoints: Value, sql: &str) -> bool {
     let db = TestDb::new().await;
-    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let app = serve(&db, json!({ "failpoints": failpoints })).await;
     let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
     assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
     let mut barrier = Barrier::before(&[&app]).await;

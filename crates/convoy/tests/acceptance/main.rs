@@ -2,7 +2,7 @@
 //! clients, or against Postgres itself as the judge.
 //!
 //! Each test counts what it finds and prints it with its seed, and has a control:
-//! the same scenario with a mistake made on purpose (`mistakes.rs`), which must
+//! the same scenario with a failpoint active (`failpoints.rs`), which must
 //! be found. The numbers are small in `npm test`, and those of the promise with
 //! `CONVOY_TEST_LONG=1`.
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::chat::{functions, tables};
 
 /// Serves it.
-pub async fn serve(db: &TestDb, options: Value) -> App {
+pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
     let app = db.app_with(options, tables(), Functions::new()).await;
     let program = functions()
         .context(who)
@@ -25,13 +25,13 @@ pub async fn serve(db: &TestDb, options: Value) -> App {
 }
 
 /// A client with such a token.
-pub fn bearing(app: &App, user: &str, ends: Option<Instant>, role: Option<&str>) -> Client {
+pub(crate) fn bearing(app: &App, user: &str, ends: Option<Instant>, role: Option<&str>) -> Client {
     app.client().with_header("authorization", &token(user, ends, role))
 }
 
 /// A token that says who someone is, when that ends, and by which role they may
 /// come in.
-pub fn token(user: &str, ends: Option<Instant>, role: Option<&str>) -> String {
+pub(crate) fn token(user: &str, ends: Option<Instant>, role: Option<&str>) -> String {
     let ends = ends.map(|ends| {
         let left = ends.saturating_duration_since(Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");

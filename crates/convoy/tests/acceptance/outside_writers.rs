@@ -98,9 +98,9 @@ async fn control_writes_without_triggers_are_missed() {
 
 /// Whether a row that `sql` inserts is seen by the time in which the engine has
 /// told of a later write of its own.
-async fn one_row_is_seen(mistakes: Value, sql: String) -> bool {
+async fn one_row_is_seen(failpoints: Value, sql: String) -> bool {
     let db = TestDb::new().await;
-    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let app = serve(&db, json!({ "failpoints": failpoints })).await;
     let mut overview = app.client().watch("messages.overview", json!({})).await;
     overview.until(|now| shows(now, 0, "")).await;
     db.psql().await.run(&sql).await;

@@ -2,7 +2,7 @@
 //! under open streams. It starts again, and streams come to what is in the tables.
 //! Without supervision they do not.
 
-use convoy::supervise::Part;
+use convoy::Part;
 use convoy_testkit::{Answer, App, Functions, Holder, Reader, TestDb, table, within};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -21,9 +21,9 @@ struct World {
 }
 
 impl World {
-    async fn open(mistakes: &[&str]) -> World {
+    async fn open(failpoints: &[&str]) -> World {
         let db = TestDb::new().await;
-        let app = serve(&db, mistakes).await;
+        let app = serve(&db, failpoints).await;
         let (messages, audit, ticks) = (list(&app).await, watch(&app, "audit.all").await, watch(&app, "ticks").await);
         World { db, app, messages, audit, ticks }
     }
@@ -43,8 +43,8 @@ async fn write_outside(db: &TestDb) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_on() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         world.panic(Part::Log, write_outside(&world.db)).await;
         comes_to(&world.messages, kept, is_news).await;
         world.app.engine.close().await;
@@ -53,9 +53,9 @@ async fn the_log_is_read_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_query_whose_run_panicked_runs_again() {
-    for (mistakes, kept) in KEPT_AND_NOT {
+    for (failpoints, kept) in KEPT_AND_NOT {
         let db = TestDb::new().await;
-        let app = serve(&db, mistakes).await;
+        let app = serve(&db, failpoints).await;
         let messages = list(&app).await;
         arm(&app, Part::LiveQuery);
         send(&app).await;
@@ -67,8 +67,8 @@ async fn a_live_query_whose_run_panicked_runs_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_without_triggers_are_asked_again() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         world.panic(Part::Tables, async {}).await;
         world.db.psql().await.run("insert into audit (data) values ('{}')").await;
         comes_to(&world.audit, kept, |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
@@ -78,8 +78,8 @@ async fn tables_without_triggers_are_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_grow_old() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         world.panic(Part::Timer, async {}).await;
         let fired_at = world.app.engine.stats().handler_runs;
         // A run may have been on its way, so the second one counts.
@@ -90,9 +90,9 @@ async fn answers_grow_old() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_nodes_are_heard() {
-    for (mistakes, kept) in KEPT_AND_NOT {
+    for (failpoints, kept) in KEPT_AND_NOT {
         // What is not heard is not read either, so that only hearing tells of it.
-        let here = World::open(&[mistakes, &["noPoll"][..]].concat()).await;
+        let here = World::open(&[failpoints, &["noPoll"][..]].concat()).await;
         let there = serve(&here.db, &[]).await;
         Barrier::before(&[&here.app, &there]).await.heard_each_other().await;
         here.panic(Part::Listener, send(&there)).await;
@@ -104,12 +104,12 @@ async fn other_nodes_are_heard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_nodes_are_notified() {
-    for (mistakes, kept) in KEPT_AND_NOT {
+    for (failpoints, kept) in KEPT_AND_NOT {
         // A node that does not fall back on the log when another falls silent; where
         // notifying goes on, it reads it because it is told to.
         let deaf = if kept { &["noPoll"][..] } else { &["noPoll", "listenerSkipsCatchUp"] };
         let here = World::open(deaf).await;
-        let there = serve(&here.db, mistakes).await;
+        let there = serve(&here.db, failpoints).await;
         Barrier::before(&[&here.app, &there]).await.heard_each_other().await;
         arm(&there, Part::Notifier);
         send(&there).await;
@@ -122,8 +122,8 @@ async fn other_nodes_are_notified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_after_a_batched_insert_is_recovered() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         let hold = async {
             let message = json!({ "channel": "w", "n": 1, "body": "news" });
             let answer = world.app.client().mutate("messages.hold", message).await;
@@ -141,8 +141,8 @@ async fn a_panic_after_a_batched_insert_is_recovered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_after_a_queue_commit_is_recovered() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         let app = &world.app;
         let id = app.client().mutate("messages.send", json!({ "channel": "w", "n": 0, "body": "x" })).await.data();
         let count = |client: convoy_testkit::Client, id: Value| async move {
@@ -185,8 +185,8 @@ async fn a_panic_after_a_queue_commit_is_recovered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_accepted() {
-    for (mistakes, kept) in KEPT_AND_NOT {
-        let world = World::open(mistakes).await;
+    for (failpoints, kept) in KEPT_AND_NOT {
+        let world = World::open(failpoints).await;
         let knock = async { drop(TcpStream::connect(world.app.address).await) };
         world.panic(Part::Accept, knock).await;
         let health = || async {
@@ -209,11 +209,11 @@ async fn connections_are_accepted() {
 /// is relied on any more. Streams end, and their clients come back to what is right.
 #[tokio::test(flavor = "multi_thread")]
 async fn state_that_was_left_half_changed_is_not_used() {
-    for (mistakes, kept) in KEPT_AND_NOT {
+    for (failpoints, kept) in KEPT_AND_NOT {
         // A writer of ours whose commit is not told of may say itself that it is in doubt.
         for outside in if kept { &[true, false][..] } else { &[true] } {
             let db = TestDb::new().await;
-            let app = serve(&db, mistakes).await;
+            let app = serve(&db, failpoints).await;
             let messages = list(&app).await;
             let query = json!([{ "id": 0, "name": "messages.list", "args": { "channel": "w" } }]);
             let session = app.client().live(query.clone()).await.read_on();
@@ -268,11 +268,11 @@ fn is_news(list: &Value) -> bool {
 }
 
 fn arm(app: &App, part: Part) {
-    app.engine.config().mistakes.panic_once(part);
+    app.engine.config().failpoints.panic_once(part);
 }
 
 fn will_panic(app: &App, part: Part) -> bool {
-    app.engine.config().mistakes.will_panic(part)
+    app.engine.config().failpoints.will_panic(part)
 }
 
 async fn fired(app: &App, part: Part) {
@@ -292,9 +292,9 @@ async fn send(app: &App) {
 /// The same without a connection.
 async fn send_inside(app: &App) {
     let input = json!({ "channel": "w", "n": 1, "body": "news" }).to_string();
-    let kind = convoy::dispatch::FunctionKind::Mutation;
-    let caller = convoy::dispatch::Caller::Inside(None);
-    let call = convoy::dispatch::IncomingCall { kind, name: "messages.send", input, caller, key: None };
+    let kind = convoy::FunctionKind::Mutation;
+    let caller = convoy::Caller::Inside(None);
+    let call = convoy::IncomingCall { kind, name: "messages.send", input, caller, key: None };
     app.engine.call(call).await.expect("it is sent");
 }
 
@@ -310,7 +310,7 @@ async fn watch(app: &App, name: &str) -> Reader<Answer> {
     watch
 }
 
-async fn serve(db: &TestDb, mistakes: &[&str]) -> App {
+async fn serve(db: &TestDb, failpoints: &[&str]) -> App {
     let create = "create table if not exists audit (id uuid primary key default gen_random_uuid(), data jsonb)";
     db.psql().await.run(create).await;
     let limits = json!({ "heartbeatMs": 100, "untrackedPollMs": 50, "triggerCheckMs": 1_000, "mutationMs": 1_500 });
@@ -318,7 +318,7 @@ async fn serve(db: &TestDb, mistakes: &[&str]) -> App {
     let mut audit = table("audit", &[]);
     audit["managed"] = json!(false);
     tables.as_array_mut().expect("a list").push(audit);
-    db.app_with(json!({ "limits": limits, "mistakes": mistakes }), tables, with_more()).await
+    db.app_with(json!({ "limits": limits, "failpoints": failpoints }), tables, with_more()).await
 }
 
 fn with_more() -> Functions {

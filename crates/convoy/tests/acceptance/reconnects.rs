@@ -41,10 +41,10 @@ struct Found {
     took: Duration,
 }
 
-async fn restart(clients: usize, mistakes: Value) -> Found {
+async fn restart(clients: usize, failpoints: Value) -> Found {
     allow_open_files(2 * clients as u64 + 1_000);
     let db = TestDb::new().await;
-    let options = json!({ "mistakes": mistakes, "poolSize": 10, "limits": { "heartbeatMs": 5_000 } });
+    let options = json!({ "failpoints": failpoints, "poolSize": 10, "limits": { "heartbeatMs": 5_000 } });
     let before = serve(&db, options.clone()).await;
     let role = before.client().mutate("roles.give", json!({})).await.data();
     // Where the server is; nowhere while there is none.

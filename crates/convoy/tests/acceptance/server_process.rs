@@ -15,10 +15,10 @@ const SERVES: &str = "CONVOY_TEST_SERVES";
 /// What it says once it does, before its address.
 const SERVING: &str = "serving at ";
 /// How much a result of `padded` weighs, in bytes.
-pub const PADDING: usize = 32 << 10;
+pub(crate) const PADDING: usize = 32 << 10;
 
 /// The process; it ends with this value, and with the test's process.
-pub struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     /// What it says, which nobody reads once it serves.
     _output: Lines<BufReader<ChildStdout>>,
@@ -27,7 +27,7 @@ pub struct ServerProcess {
 
 impl ServerProcess {
     /// Starts one on this database, with options of the engine's.
-    pub fn start(db: &TestDb, mut options: Value) -> ServerProcess {
+    pub(crate) fn start(db: &TestDb, mut options: Value) -> ServerProcess {
         options["databaseUrl"] = json!(db.url());
         let program = std::env::current_exe().expect("this binary is somewhere");
         let mut child = Command::new(program)
@@ -46,12 +46,12 @@ impl ServerProcess {
         ServerProcess { child, _output: output, address }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::of(self.address)
     }
 
     /// Its resident memory, in bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("the process lives, on Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");

@@ -38,10 +38,11 @@ fn functions() -> Functions {
 }
 
 /// How many calls of the other user saw a secret.
-async fn seen(mistakes: Value) -> usize {
+async fn seen(failpoints: Value) -> usize {
     let db = TestDb::new().await;
-    let app =
-        db.app_with(json!({ "poolSize": 1, "mistakes": mistakes }), json!([table("secrets", &[])]), functions()).await;
+    let app = db
+        .app_with(json!({ "poolSize": 1, "failpoints": failpoints }), json!([table("secrets", &[])]), functions())
+        .await;
     let secrets =
         r#"insert into secrets (data) values ('{"owner": "ann", "secret": "a"}'), ('{"owner": "bob", "secret": "b"}')"#;
     db.psql().await.run(secrets).await;

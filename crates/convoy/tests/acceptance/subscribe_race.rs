@@ -51,10 +51,10 @@ async fn a_write_after_the_first_frame_is_always_seen() {
 }
 
 /// How many of the subscriptions never show what was written as they were made.
-async fn subscribe_while_writing(rounds: usize, mistakes: Value) -> usize {
+async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
     let mut random = seeded();
     let db = TestDb::new().await;
-    let app = serve(&db, json!({ "mistakes": mistakes })).await;
+    let app = serve(&db, json!({ "failpoints": failpoints })).await;
     let mut writers = connections(&app).await;
     let mut stale = 0;
     for round in 0..rounds {

@@ -71,10 +71,10 @@ async fn control_a_context_whose_reads_are_not_watched_is_found() {
 }
 
 /// How many of the streams are delivered anything so long after their token's end.
-async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
+async fn watch_beyond_the_end(streams: usize, failpoints: Value) -> usize {
     let mut random = seeded();
     let db = TestDb::new().await;
-    let app = serve(&db, with_heartbeats(json!({ "mistakes": mistakes }))).await;
+    let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
     let lasting = bearing(&app, "lasting", None, None).live(list("c")).await.read_on();
     let (mut sessions, mut watches) = (Vec::new(), Vec::new());
     let mut last = Instant::now();
@@ -127,10 +127,10 @@ async fn watch_beyond_the_end(streams: usize, mistakes: Value) -> usize {
 
 /// How many sessions are shown what was written after, or with, the end of the
 /// role that their context has read.
-async fn watch_beyond_a_role(rounds: usize, mistakes: Value) -> usize {
+async fn watch_beyond_a_role(rounds: usize, failpoints: Value) -> usize {
     const AT_ONCE: usize = 25;
     let db = TestDb::new().await;
-    let app = serve(&db, with_heartbeats(json!({ "mistakes": mistakes }))).await;
+    let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
     let mut shown = 0;
     for round in 0..rounds {
         let all = (0..AT_ONCE).map(|at| {

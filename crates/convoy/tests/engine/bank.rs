@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use crate::shared::raw;
 
-pub fn accounts() -> Value {
+pub(crate) fn accounts() -> Value {
     json!([
         table("accounts", &[]),
         table("slips", &[("by_number", true, &[("number", "number")]), ("by_from", false, &[("from", "text")])]),
     ])
 }
 
-pub fn get(id: &Value) -> Value {
+pub(crate) fn get(id: &Value) -> Value {
     json!({ "op": "get", "table": "accounts", "id": bare(id) })
 }
 
-pub fn set(id: &Value, balance: i64) -> Value {
+pub(crate) fn set(id: &Value, balance: i64) -> Value {
     json!({ "op": "patch", "table": "accounts", "id": bare(id), "set": { "balance": balance }, "unset": [] })
 }
 
@@ -50,7 +50,7 @@ async fn transfer(ctx: &Ctx, input: &Value) -> Result<(), Thrown> {
     Ok(())
 }
 
-pub fn functions() -> Functions {
+pub(crate) fn functions() -> Functions {
     Functions::new()
         .mutation("bank.open", |ctx, input| async move {
             Ok(json!(format!("accounts:{}", ctx.insert("accounts", input).await?)))
@@ -158,16 +158,16 @@ pub fn functions() -> Functions {
 }
 
 /// A bank with `count` accounts of 1,000 each.
-pub async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
+pub(crate) async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
     // A stuck function is given up soon.
     bank_with(db, count, json!({ "mutationMs": 5_000 })).await
 }
 
-pub async fn bank_with(db: &TestDb, count: usize, limits: Value) -> (App, Vec<Value>) {
+pub(crate) async fn bank_with(db: &TestDb, count: usize, limits: Value) -> (App, Vec<Value>) {
     bank_of(db, count, limits, functions()).await
 }
 
-pub async fn bank_of(db: &TestDb, count: usize, limits: Value, functions: Functions) -> (App, Vec<Value>) {
+pub(crate) async fn bank_of(db: &TestDb, count: usize, limits: Value, functions: Functions) -> (App, Vec<Value>) {
     let options = json!({ "poolSize": 8, "limits": limits });
     let app = db.app_with(options, accounts(), functions).await;
     let client = app.client();

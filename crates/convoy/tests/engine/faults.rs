@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 
 /// A TCP proxy before Postgres that can be cut.
-pub struct Cable {
+pub(crate) struct Cable {
     port: u16,
     plugged: Arc<AtomicBool>,
     cut: broadcast::Sender<End>,
@@ -53,12 +53,12 @@ impl Cable {
     }
 
     /// Connections are closed, and new ones too.
-    pub fn pull(&self) {
+    pub(crate) fn pull(&self) {
         self.end(End::Closed);
     }
 
     /// Connections stay open and nothing answers: a router that lost its state.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.end(End::Silent);
     }
 
@@ -68,13 +68,13 @@ impl Cable {
         drop(self.cut.send(how));
     }
 
-    pub fn plug_in(&self) {
+    pub(crate) fn plug_in(&self) {
         self.plugged.store(true, Ordering::SeqCst);
     }
 }
 
 /// The database's URL by way of a cable.
-pub async fn cabled(db: &TestDb) -> (Cable, String) {
+pub(crate) async fn cabled(db: &TestDb) -> (Cable, String) {
     let url = db.url();
     let (before, after) = url.rsplit_once('@').expect("a URL with a role");
     let (authority, database) = after.split_once('/').expect("a URL with a database");

@@ -1,6 +1,6 @@
 //! `/api/health` and `/api/ready`: what each calls for, and what it says.
 
-use convoy::health::Remedy;
+use convoy::Remedy;
 use convoy_testkit::{App, TestDb, within};
 use hyper::Method;
 use serde_json::json;

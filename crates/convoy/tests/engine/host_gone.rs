@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::dispatch::{CallId, CallLink, HostInvocation};
+use convoy::{CallId, CallLink, HostInvocation};
 use convoy::{Code, Failure, FunctionHost};
 use convoy_testkit::{App, TestDb, within};
 use hyper::Method;

@@ -1,11 +1,5 @@
 //! Indexes are used, take whatever is stored, and do not collide.
 
-use std::time::Duration;
-
-use convoy::op::Op;
-use convoy::postgres::Postgres;
-use convoy::schema::Schema;
-use convoy::sql::scan;
 use convoy_testkit::{App, Functions, TestDb, table};
 use serde_json::{Value, json};
 
@@ -30,23 +24,9 @@ fn functions() -> Functions {
         .mutation("write", |ctx, op| async move { ctx.op(op).await })
 }
 
-/// The plan of an operation, as the engine asks it.
-async fn plan(db: &TestDb, op: Value) -> String {
-    let schema = Schema::parse(serde_json::from_value(json!({ "tables": things() })).expect("a description"));
-    let schema = schema.expect("a schema");
-    let mut ops = Op::parse_batch(&json!([op]).to_string(), &schema).expect("the protocol is kept");
-    let statement = match ops.remove(0).expect("an operation") {
-        Op::Scan(scan) => scan::scan(&scan, 32_001),
-        Op::Count(scan) => scan::count(&scan),
-        Op::Page(page) => scan::page(&page, page.size + 1),
-        other => panic!("{other:?} has no plan to look at"),
-    };
-    let config = serde_json::from_value(json!({ "databaseUrl": db.url() })).expect("a configuration");
-    let postgres = Postgres::open(&config).await.expect("a usable URL");
-    let rows = postgres.read_within(Duration::from_secs(10), &statement.explained()).await.expect("a plan");
-    let lines: Vec<&str> = rows.iter().map(|row| row.text(0).expect("a line")).collect();
-    postgres.close().await;
-    lines.join("\n")
+/// The plan of an operation.
+async fn plan(app: &App, op: Value) -> String {
+    app.engine.plan_of(&json!([op]).to_string()).await.expect("a plan")
 }
 
 async fn filled() -> (TestDb, App) {
@@ -68,7 +48,7 @@ async fn filled() -> (TestDb, App) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equality_ranges_and_order_walk_the_index() {
-    let (db, app) = filled().await;
+    let (_db, app) = filled().await;
     let scan = |index: &str, more: Value| {
         let mut op = json!({ "op": "scan", "table": "things", "index": index, "eq": [], "order": "asc", "limit": 20 });
         op.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -90,7 +70,7 @@ async fn equality_ranges_and_order_walk_the_index() {
         ("by_code", json!({ "eq": ["77"] })),
         ("by_creation_time", json!({ "order": "desc" })),
     ] {
-        let plan = plan(&db, scan(index, more.clone())).await;
+        let plan = plan(&app, scan(index, more.clone())).await;
         let name = if index == "by_code" { "Scan".to_owned() } else { format!("using convoy_things_{index}") };
         let walks = plan.contains("Index") && plan.contains(&name) && !plan.contains("Seq Scan");
         // One text equals at most one row of the unique index, so a sort of it is none.
@@ -101,13 +81,13 @@ async fn equality_ranges_and_order_walk_the_index() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_in_the_middle_is_read_from_the_middle() {
-    let (db, app) = filled().await;
+    let (_db, app) = filled().await;
     let page = |cursor: Value| {
         json!({ "op": "page", "table": "things", "index": "by_name", "eq": ["n7"], "order": "asc", "limit": null,
                 "cursor": cursor, "end": null, "size": 5 })
     };
     let first = app.client().query("run", page(Value::Null)).await.data();
-    let plan = plan(&db, page(first["continueCursor"].clone())).await;
+    let plan = plan(&app, page(first["continueCursor"].clone())).await;
     assert!(plan.contains("Index Scan using convoy_things_by_name"), "{plan}");
     assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
     app.engine.close().await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// The log is not read at intervals: what arrives was notified of, or read because
 /// something was missed.
 fn without_poll() -> Value {
-    json!({ "mistakes": ["noPoll"] })
+    json!({ "failpoints": ["noPoll"] })
 }
 
 async fn node(db: &TestDb, options: Value) -> App {
@@ -177,7 +177,7 @@ async fn a_listener_that_was_lost_catches_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_that_does_not_catch_up_would_be_noticed() {
     let db = TestDb::new().await;
-    let (here, there) = (node(&db, json!({ "mistakes": ["listenerSkipsCatchUp"] })).await, chat(&db).await);
+    let (here, there) = (node(&db, json!({ "failpoints": ["listenerSkipsCatchUp"] })).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     let mut other = here.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
@@ -192,7 +192,7 @@ async fn a_listener_that_does_not_catch_up_would_be_noticed() {
     there.client().mutate("messages.send", message("b", 2, "said")).await.data();
     other.until(|list| bodies(list).contains(&"said")).await;
     here.rest().await;
-    assert!(list.is_quiet(), "the mistake does not show");
+    assert!(list.is_quiet(), "the failpoint does not show");
     here.engine.close().await;
     there.engine.close().await;
 }
@@ -205,7 +205,7 @@ async fn without_the_poll_a_strangers_write_would_not_be_seen() {
             return;
         }
     }
-    panic!("the mistake does not show");
+    panic!("the failpoint does not show");
 }
 
 async fn a_strangers_write_is_missed() -> bool {

@@ -415,7 +415,7 @@ async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_call_outlasts_a_lock_that_a_stranger_holds() {
     let db = TestDb::new().await;
-    let options = json!({ "poolSize": 8, "mistakes": ["alwaysSerialQueue"] });
+    let options = json!({ "poolSize": 8, "failpoints": ["alwaysSerialQueue"] });
     let app = db.app_with(options, accounts(), functions()).await;
     let mut ids = Vec::new();
     for _ in 0..2 {

@@ -4,7 +4,7 @@ use convoy::Code;
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
-pub fn tables() -> Value {
+pub(crate) fn tables() -> Value {
     json!([
         table("channels", &[("by_name", true, &[("name", "text")])]),
         table("messages", &[("by_channel", false, &[("channel", "text"), ("n", "number")])]),
@@ -12,11 +12,11 @@ pub fn tables() -> Value {
 }
 
 /// A statement of the user's own.
-pub fn raw(sql: &str, values: &Value) -> Value {
+pub(crate) fn raw(sql: &str, values: &Value) -> Value {
     json!({ "op": "raw", "text": sql, "values": values, "tables": null })
 }
 
-pub fn functions() -> Functions {
+pub(crate) fn functions() -> Functions {
     Functions::new()
         .query("messages.list", |ctx, input| async move {
             ctx.op(json!({
@@ -51,17 +51,17 @@ pub fn functions() -> Functions {
         })
 }
 
-pub async fn chat(db: &TestDb) -> App {
+pub(crate) async fn chat(db: &TestDb) -> App {
     db.app(tables(), functions()).await
 }
 
 /// The bodies of a list of messages.
-pub fn bodies(list: &Value) -> Vec<&str> {
+pub(crate) fn bodies(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
 }
 
 /// Functions whose callers are known by their token, and who has none is refused.
-pub fn by_token() -> Functions {
+pub(crate) fn by_token() -> Functions {
     Functions::new().context(|ctx| async move {
         if token_of(&ctx) == Value::Null {
             return Err(Thrown::Refused(Code::Unauthorized, "who?".into()));
@@ -71,7 +71,7 @@ pub fn by_token() -> Functions {
 }
 
 /// The caller's token, which is thereby looked at.
-pub fn token_of(ctx: &Ctx) -> Value {
+pub(crate) fn token_of(ctx: &Ctx) -> Value {
     let token = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
     ctx.saw("user", Some(&token));
     token

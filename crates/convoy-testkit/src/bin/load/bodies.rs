@@ -12,7 +12,7 @@ use crate::spread::{Picker, Random, Spread};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Bodies {
+pub(crate) enum Bodies {
     /// Sent in turn, beginning anew at the end.
     InTurn(Vec<String>),
     /// Made as they are sent.
@@ -22,7 +22,7 @@ pub enum Bodies {
 /// `before`, as many ids as `picks` says with `between` among them, `after`. No
 /// id comes twice in one body.
 #[derive(Deserialize)]
-pub struct Picked {
+pub(crate) struct Picked {
     /// The favoured ones first.
     ids: Vec<String>,
     picks: usize,
@@ -34,7 +34,7 @@ pub struct Picked {
 }
 
 /// Where the requests of one connection come from; all connections share it.
-pub enum Source {
+pub(crate) enum Source {
     /// Encoded beforehand.
     InTurn(Vec<Vec<u8>>),
     Picked {
@@ -46,7 +46,7 @@ pub enum Source {
 }
 
 impl Source {
-    pub fn new(address: SocketAddr, path: String, bodies: Bodies) -> Result<Source, Failed> {
+    pub(crate) fn new(address: SocketAddr, path: String, bodies: Bodies) -> Result<Source, Failed> {
         match bodies {
             Bodies::InTurn(bodies) if bodies.is_empty() => Err("a plan needs a body".into()),
             Bodies::InTurn(bodies) => {
@@ -64,7 +64,7 @@ impl Source {
 
     /// The requests of one among some connections: apart from the others', so
     /// that not all ask for the same at once.
-    pub fn requests(self: &Arc<Source>, place: usize, connections: usize) -> Requests {
+    pub(crate) fn requests(self: &Arc<Source>, place: usize, connections: usize) -> Requests {
         let next = match &**self {
             Source::InTurn(all) => place * all.len() / connections,
             Source::Picked { .. } => 0,
@@ -79,7 +79,7 @@ impl Source {
 }
 
 /// One connection's requests, without end.
-pub struct Requests {
+pub(crate) struct Requests {
     source: Arc<Source>,
     /// The place of the next among those in turn.
     next: usize,
@@ -89,7 +89,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub fn next(&mut self) -> &[u8] {
+    pub(crate) fn next(&mut self) -> &[u8] {
         match &*self.source {
             Source::InTurn(all) => {
                 let request = &all[self.next];

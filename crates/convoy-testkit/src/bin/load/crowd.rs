@@ -23,7 +23,7 @@ const SAMPLE: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Plan {
+pub(crate) struct Plan {
     address: SocketAddr,
     /// What all subscribers watch.
     stream: Opening,
@@ -40,7 +40,7 @@ pub struct Plan {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Measured {
+pub(crate) struct Measured {
     subscribers: usize,
     /// Writes answered at all: before, within and after the measurement.
     written: usize,
@@ -64,7 +64,7 @@ pub struct Measured {
 
 /// Says `subscribed` when every subscriber has its first answer, and `written` when
 /// they have had the time to see the last write.
-pub async fn run(plan: Plan) -> Result<Measured, Failed> {
+pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     LocalSet::new().run_until(write_and_watch(plan)).await
 }
 

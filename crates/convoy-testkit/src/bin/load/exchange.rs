@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::Failed;
 
 /// A POST with a JSON body, as it goes over the wire.
-pub fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -18,12 +18,12 @@ pub fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
 }
 
 /// A GET, as it goes over the wire.
-pub fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n").into_bytes()
 }
 
 /// One connection, with one request on it at a time.
-pub struct Exchange {
+pub(crate) struct Exchange {
     socket: TcpStream,
     /// The answer being read.
     answer: Vec<u8>,
@@ -31,14 +31,14 @@ pub struct Exchange {
 
 impl Exchange {
     /// Connects.
-    pub async fn open(address: SocketAddr) -> Result<Exchange, Failed> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Exchange, Failed> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         Ok(Exchange { socket, answer: Vec::with_capacity(16 << 10) })
     }
 
     /// Sends a request and reads its whole answer; gives the status.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<u16, Failed> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<u16, Failed> {
         self.socket.write_all(request).await?;
         self.answer.clear();
         loop {
@@ -57,23 +57,23 @@ impl Exchange {
     }
 
     /// What a header of the last answer says.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         header(&self.answer[..head_end(&self.answer)?], name)
     }
 
     /// The last answer, for people.
-    pub fn answer(&self) -> String {
+    pub(crate) fn answer(&self) -> String {
         String::from_utf8_lossy(&self.answer).into_owned()
     }
 }
 
 /// Where an answer's body begins, once its head is there.
-pub fn head_end(answer: &[u8]) -> Option<usize> {
+pub(crate) fn head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
 /// What an answer's first line says.
-pub fn status(answer: &[u8]) -> Result<u16, Failed> {
+pub(crate) fn status(answer: &[u8]) -> Result<u16, Failed> {
     let digits = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("an answer is no HTTP/1.1")?;
     Ok(std::str::from_utf8(digits)?.parse()?)
 }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::Failed;
 
 #[derive(Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What stands before, between and after what the last writes say in a frame.
     frame: Vec<String>,
 }
@@ -31,7 +31,7 @@ pub struct Plan {
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Says `{"port":…}`, and serves until the caller closes its end.
-pub async fn run(plan: Plan) -> Result<(), Failed> {
+pub(crate) async fn run(plan: Plan) -> Result<(), Failed> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"port\":{}}}", listener.local_addr()?.port());
     let floor = Arc::new(Floor::new(plan));

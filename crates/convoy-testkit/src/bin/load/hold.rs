@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Plan {
+pub(crate) struct Plan {
     address: SocketAddr,
     streams: Vec<Opening>,
     /// Streams of each kind.
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 #[derive(Serialize)]
-pub struct Held {
+pub(crate) struct Held {
     streams: usize,
     /// Which came after the first answers, heartbeats left out.
     events: usize,
@@ -36,7 +36,7 @@ pub struct Held {
 
 /// Says `held` when every query has its first answer. The caller's line is how many
 /// events it expects; ends when they have come, or have had their time.
-pub async fn run(plan: Plan) -> Result<Held, Failed> {
+pub(crate) async fn run(plan: Plan) -> Result<Held, Failed> {
     LocalSet::new().run_until(hold(plan)).await
 }
 

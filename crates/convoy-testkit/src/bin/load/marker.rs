@@ -3,24 +3,24 @@
 
 use memchr::memmem::{self, Finder};
 
-pub struct Marker {
+pub(crate) struct Marker {
     prefix: String,
     finder: Finder<'static>,
 }
 
 impl Marker {
     /// `prefix` is in no other text of the frames.
-    pub fn new(prefix: &str) -> Marker {
+    pub(crate) fn new(prefix: &str) -> Marker {
         Marker { prefix: prefix.to_owned(), finder: Finder::new(prefix).into_owned() }
     }
 
-    pub fn text(&self, number: usize) -> String {
+    pub(crate) fn text(&self, number: usize) -> String {
         format!("{}{number}.", self.prefix)
     }
 
     /// The numbers in a frame, in its order; it is read only as far as they are
     /// asked for.
-    pub fn numbers<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    pub(crate) fn numbers<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         self.finder.find_iter(frame).filter_map(|at| number(&frame[at + self.prefix.len()..]))
     }
 }

@@ -19,7 +19,7 @@ use crate::times::Times;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Plan {
+pub(crate) struct Plan {
     address: SocketAddr,
     path: String,
     bodies: Bodies,
@@ -41,7 +41,7 @@ enum Length {
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Answered with 200 within the measurement.
     requests: usize,
     per_second: f64,
@@ -57,7 +57,7 @@ pub struct Measured {
 
 /// Says `measuring` when the warm-up is over and `measured` when the time is up;
 /// ends when every request has its answer.
-pub async fn run(plan: Plan) -> Result<Measured, Failed> {
+pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     if plan.connections == 0 {
         return Err("a plan needs a connection".into());
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// favoured ones.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Spread {
+pub(crate) enum Spread {
     /// All alike.
     Uniform,
     /// A share of the picks goes to the first few, the rest to all.
@@ -17,7 +17,7 @@ pub enum Spread {
 }
 
 /// A spread over a given count, ready to be picked from.
-pub enum Picker {
+pub(crate) enum Picker {
     Uniform {
         count: usize,
     },
@@ -33,7 +33,7 @@ pub enum Picker {
 }
 
 impl Picker {
-    pub fn new(spread: &Spread, count: usize) -> Picker {
+    pub(crate) fn new(spread: &Spread, count: usize) -> Picker {
         match *spread {
             Spread::Uniform => Picker::Uniform { count },
             Spread::Hot { share, size } => Picker::Hot { share, size: size.min(count), count },
@@ -51,7 +51,7 @@ impl Picker {
         }
     }
 
-    pub fn pick(&self, random: &mut Random) -> usize {
+    pub(crate) fn pick(&self, random: &mut Random) -> usize {
         match self {
             Picker::Uniform { count } => random.below(*count),
             Picker::Hot { share, size, count } => {
@@ -67,11 +67,11 @@ impl Picker {
 }
 
 /// SplitMix64: good enough for loads, and the same on every machine and release.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The `stream`-th sequence of a seed; streams are unrelated.
-    pub fn new(seed: u64, stream: u64) -> Random {
+    pub(crate) fn new(seed: u64, stream: u64) -> Random {
         let mut random = Random(seed);
         Random(random.next() ^ stream.wrapping_mul(0xd134_2543_de82_ef95))
     }

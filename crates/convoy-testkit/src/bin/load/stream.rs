@@ -17,7 +17,7 @@ use crate::Failed;
 use crate::exchange::{get, head_end, post, status};
 
 /// Streams being opened at once, as a rule.
-pub const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 
 thread_local! {
     /// Filled and read out within one poll, so one serves all streams.
@@ -27,7 +27,7 @@ thread_local! {
 /// What opens a stream.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Opening {
+pub(crate) struct Opening {
     path: String,
     /// Posted, if there is one.
     body: Option<String>,
@@ -41,7 +41,7 @@ fn one() -> usize {
 }
 
 /// An open stream whose queries have been answered once.
-pub struct Stream {
+pub(crate) struct Stream {
     socket: TcpStream,
     chunks: Chunks,
     /// An event of which the end has not come.
@@ -51,7 +51,7 @@ pub struct Stream {
 impl Stream {
     /// Opens the streams in their order, `copies` of each, `at_once` at a time; gives
     /// them with their places.
-    pub async fn open_all<'a>(
+    pub(crate) async fn open_all<'a>(
         address: SocketAddr,
         openings: impl Iterator<Item = &'a Opening>,
         copies: usize,
@@ -96,7 +96,7 @@ impl Stream {
     }
 
     /// Waits for bytes, and shows every event they complete; comments are left out.
-    pub async fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), Failed> {
+    pub(crate) async fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), Failed> {
         poll_fn(|context| {
             BUFFER.with_borrow_mut(|buffer| {
                 let mut came = ReadBuf::new(buffer);

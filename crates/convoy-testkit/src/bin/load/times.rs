@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Microseconds; negative where the second event came first.
 #[derive(Debug, Default, Serialize)]
-pub struct Times {
+pub(crate) struct Times {
     p50: i64,
     p99: i64,
     max: i64,
@@ -14,7 +14,7 @@ pub struct Times {
 
 impl Times {
     /// Nearest-rank percentiles; all zero of nothing.
-    pub fn of(mut micros: Vec<i64>) -> Times {
+    pub(crate) fn of(mut micros: Vec<i64>) -> Times {
         micros.sort_unstable();
         let Some(max) = micros.last().copied() else { return Times::default() };
         let rank = |percent: usize| micros[(micros.len() * percent).div_ceil(100).max(1) - 1];
@@ -23,7 +23,7 @@ impl Times {
 }
 
 /// From one to the other; negative where the other was first.
-pub fn micros(from: Instant, to: Instant) -> i64 {
+pub(crate) fn micros(from: Instant, to: Instant) -> i64 {
     match to.checked_duration_since(from) {
         Some(later) => later.as_micros() as i64,
         None => -((from - to).as_micros() as i64),

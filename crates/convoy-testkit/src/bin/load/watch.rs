@@ -25,7 +25,7 @@ const AFTERWARDS: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Where the streams are.
     address: SocketAddr,
     streams: Vec<Watched>,
@@ -52,7 +52,7 @@ struct Watched {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Measured {
+pub(crate) struct Measured {
     subscribers: usize,
     writes: usize,
     /// Writes whose delays were taken.
@@ -79,7 +79,7 @@ pub struct Measured {
 
 /// Says `subscribed` when every subscriber has its first answer, `measuring` when
 /// the first writes have been seen, and `measured` when the others have.
-pub async fn run(plan: Plan) -> Result<Measured, Failed> {
+pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     LocalSet::new().run_until(watch_and_write(plan)).await
 }
 

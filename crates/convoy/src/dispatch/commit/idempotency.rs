@@ -57,7 +57,7 @@ pub(in crate::dispatch) struct Keyed {
 
 impl Keyed {
     /// `None` where there is no key, or its caller is unknown.
-    pub fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
+    pub(crate) fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
         let CallScope { program, request, .. } = scope;
         let key = request.key.as_ref()?;
         let identity = if program.has_context { identity? } else { "" };
@@ -85,7 +85,7 @@ pub(in crate::dispatch) struct Keys {
 impl Keys {
     /// Waits until no other call of this function has the key; at most `most`
     /// calls may be here.
-    pub async fn turn(
+    pub(crate) async fn turn(
         &self,
         function: &Function,
         key: &Key,
@@ -136,7 +136,12 @@ pub(super) async fn keep(transaction: &mut Transaction, answers: &[(&Entry, &str
 
 impl Committer {
     /// A call failed: if it is a repeated one, it is answered like the first.
-    pub async fn replay(&self, failure: Failure, keyed: Option<Keyed>, within: Duration) -> Result<Answer, Failure> {
+    pub(crate) async fn replay(
+        &self,
+        failure: Failure,
+        keyed: Option<Keyed>,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
         let Some(keyed) = keyed else { return Err(failure) };
         let found = match self.postgres.read_within(within, &idempotency::find(&keyed.entry)).await {
             Ok(found) => found,

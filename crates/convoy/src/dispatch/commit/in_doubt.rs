@@ -29,7 +29,7 @@ pub(in crate::dispatch) struct Unanswered {
 
 impl Committer {
     /// Notes a commit in doubt, and finds out whether it is done.
-    pub async fn resolve(&self, commit: Unanswered, unit: &Unit<'_>) -> Commit {
+    pub(crate) async fn resolve(&self, commit: Unanswered, unit: &Unit<'_>) -> Commit {
         let Unanswered { pending, changes, xid, cause } = commit;
         let in_doubt = self.note_in_doubt(changes, &cause);
         pending.end();
@@ -47,7 +47,7 @@ impl Committer {
 
     /// Notes a commit in doubt: it counts as done for live queries, now and for as long as
     /// it still may be.
-    pub fn note_in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
+    pub(crate) fn note_in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.raise();
         self.log.append(changes, &ChangeSource::Resync);

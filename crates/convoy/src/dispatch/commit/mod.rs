@@ -11,14 +11,14 @@ use tokio::time::Instant;
 
 use crate::change::{Change, ChangeSource, InDoubtCommits};
 use crate::error::Failure;
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 use crate::write_log::WriteLog;
 pub(super) use in_doubt::Unanswered;
 use pending::Pending;
-pub use pending::PendingCommits;
+pub(crate) use pending::PendingCommits;
 
 /// What is committed in one transaction.
 pub(super) struct Unit<'a> {
@@ -62,23 +62,23 @@ pub(super) struct Committer {
     pending: Arc<PendingCommits>,
     in_doubt: InDoubtCommits,
     log: Arc<WriteLog>,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 impl Committer {
     /// Commits to `postgres` and appends to `log`.
-    pub fn new(
+    pub(super) fn new(
         postgres: Postgres,
         pending: Arc<PendingCommits>,
         in_doubt: InDoubtCommits,
         log: Arc<WriteLog>,
-        mistakes: Mistakes,
+        failpoints: Failpoints,
     ) -> Committer {
-        Committer { postgres, pending, in_doubt, log, mistakes }
+        Committer { postgres, pending, in_doubt, log, failpoints }
     }
 
     /// Commits a transaction with this id, once it has one, that has changed this.
-    pub async fn transaction(
+    pub(super) async fn transaction(
         &self,
         mut transaction: Transaction,
         changes: Arc<[Change]>,
@@ -106,7 +106,7 @@ impl Committer {
 
     /// Commits by a statement that is a transaction by itself, and finds out what became
     /// of it where Postgres did not answer; see [`send`](Self::send).
-    pub async fn statement(
+    pub(super) async fn statement(
         &self,
         run: impl Future<Output = Result<Vec<Change>, DbError>>,
         may_change: impl FnOnce() -> Vec<Change>,
@@ -122,7 +122,7 @@ impl Committer {
     /// Sends a statement that is a transaction by itself: `run` gives what it has changed.
     /// Where that stays unknown, `may_change` is what it could have. It is given up at
     /// `limit`, and may be done all the same.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         run: impl Future<Output = Result<Vec<Change>, DbError>>,
         may_change: impl FnOnce() -> Vec<Change>,
@@ -147,7 +147,7 @@ impl Committer {
 
     fn committed(&self, pending: Pending, changes: Arc<[Change]>, unit: &Unit<'_>) -> Commit {
         if let Some(part) = unit.part {
-            self.mistakes.reach(part);
+            self.failpoints.reach(part);
         }
         self.log.append(changes, &unit.by);
         pending.end();

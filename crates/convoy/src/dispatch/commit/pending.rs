@@ -9,13 +9,13 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::change::InDoubtCommits;
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 
 /// The commits under way.
-pub struct PendingCommits {
+pub(crate) struct PendingCommits {
     pending: Mutex<Sent>,
     in_doubt: InDoubtCommits,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
 }
 
 #[derive(Default)]
@@ -27,8 +27,8 @@ struct Sent {
 
 impl PendingCommits {
     /// None. Those that are dropped before their end count as commits in doubt.
-    pub fn new(in_doubt: InDoubtCommits, mistakes: Mistakes) -> PendingCommits {
-        PendingCommits { pending: Mutex::default(), in_doubt, mistakes }
+    pub(crate) fn new(in_doubt: InDoubtCommits, failpoints: Failpoints) -> PendingCommits {
+        PendingCommits { pending: Mutex::default(), in_doubt, failpoints }
     }
 
     /// A commit is sent now.
@@ -42,7 +42,7 @@ impl PendingCommits {
     }
 
     /// When the oldest of them was sent.
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(crate) fn oldest(&self) -> Option<Instant> {
         self.pending.lock().since.first_key_value().map(|(_, since)| *since)
     }
 }
@@ -57,14 +57,14 @@ pub(super) struct Pending {
 
 impl Pending {
     /// The write log has it, or Postgres has refused it.
-    pub fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.ended = true;
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if !self.ended && !self.commits.mistakes.has(Mistake::Unsupervised) {
+        if !self.ended && !self.commits.failpoints.has(Failpoint::Unsupervised) {
             self.commits.in_doubt.lose();
         }
         self.commits.pending.lock().since.remove(&self.number);
@@ -79,7 +79,7 @@ mod tests {
 
     fn commits() -> (Arc<PendingCommits>, InDoubtCommits) {
         let in_doubt = InDoubtCommits::new(Duration::ZERO);
-        (Arc::new(PendingCommits::new(in_doubt.clone(), Mistakes::default())), in_doubt)
+        (Arc::new(PendingCommits::new(in_doubt.clone(), Failpoints::default())), in_doubt)
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::commit::{Commit, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
-use crate::mistakes::Mistake;
+use crate::failpoints::Failpoint;
 use crate::postgres;
 use crate::schema::Table;
 use crate::sql::document;
@@ -83,7 +83,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
     let queued = QueuedInsert { id, insert, by, keep, deadline, answer };
-    if inner.mistakes.has(Mistake::NoInsertBatching) {
+    if inner.failpoints.has(Failpoint::NoInsertBatching) {
         return write_alone(&scope.dispatcher, &queued).await;
     }
     if inner.inserts.push(queued) {

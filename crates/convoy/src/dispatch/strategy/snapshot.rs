@@ -20,12 +20,12 @@ pub(in crate::dispatch) struct Snapshot<'a> {
 
 impl<'a> Snapshot<'a> {
     /// A run that has asked for nothing.
-    pub fn new(scope: &'a CallScope, executor: &'a mut Executor) -> Snapshot<'a> {
+    pub(crate) fn new(scope: &'a CallScope, executor: &'a mut Executor) -> Snapshot<'a> {
         Snapshot { scope, executor, statements: 0, transaction: None }
     }
 
     /// Ends the snapshot.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         if let Some(transaction) = self.transaction {
             transaction.rollback().await;
         }

@@ -22,7 +22,7 @@ pub(super) struct Aborted(Option<Failure>);
 
 impl Aborted {
     /// The error, if there was one.
-    pub fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&Failure> {
         self.0.as_ref()
     }
 
@@ -35,7 +35,7 @@ impl Aborted {
     /// Answers operations. After an error that is neither a conflict nor a lost connection
     /// the rest of them fail with it; after one of these they stay unanswered, and
     /// [`Executor::progress`] says how many are answered.
-    pub async fn answer(
+    pub(super) async fn answer(
         &mut self,
         executor: &mut Executor,
         transaction: &mut Transaction,
@@ -84,14 +84,14 @@ pub(super) struct TransactionRun {
 
 impl TransactionRun {
     /// A run that has done nothing.
-    pub fn new(scope: CallScope) -> TransactionRun {
+    pub(super) fn new(scope: CallScope) -> TransactionRun {
         let executor = scope.executor(TxCache::default());
         let aborted = Aborted::default();
         TransactionRun { scope, executor, buffer: None, unbuffered: false, shared: false, mark: 0, aborted }
     }
 
     /// Answers one batch of operations.
-    pub async fn answer(
+    pub(super) async fn answer(
         &mut self,
         transaction: &mut Transaction,
         ops: &[Result<Op, Failure>],
@@ -184,12 +184,16 @@ impl TransactionRun {
 
     /// The function has ended: its result, and the inserts held back until now, by table;
     /// or why it fails.
-    pub fn finish(&mut self, ended: FunctionResult, metadata: &CallMetadata) -> Result<(String, Vec<Insert>), Failure> {
+    pub(super) fn finish(
+        &mut self,
+        ended: FunctionResult,
+        metadata: &CallMetadata,
+    ) -> Result<(String, Vec<Insert>), Failure> {
         finish(&self.scope, self.aborted.failure().cloned(), &mut self.executor.budget, ended, metadata)
     }
 
     /// Writes what was held back.
-    pub async fn insert(&mut self, transaction: &mut Transaction, held: Vec<Insert>) -> Result<(), Stop> {
+    pub(super) async fn insert(&mut self, transaction: &mut Transaction, held: Vec<Insert>) -> Result<(), Stop> {
         for insert in held {
             let statement = document::insert(&insert.table, self.scope.dispatcher.inner.node, &insert.rows);
             let Ok(written) = tokio::time::timeout_at(self.scope.deadline, transaction.run(statement)).await else {
@@ -202,12 +206,12 @@ impl TransactionRun {
     }
 
     /// Whether something in the database failed that was not undone.
-    pub fn is_aborted(&self) -> bool {
+    pub(super) fn is_aborted(&self) -> bool {
         self.aborted.failure().is_some()
     }
 
     /// What a run that met a conflict has touched.
-    pub fn read_write_set(&mut self) -> ReadWriteSet {
+    pub(super) fn read_write_set(&mut self) -> ReadWriteSet {
         ReadWriteSet { reads: self.executor.take_reads(), written: self.executor.take_written().changes.into() }
     }
 }

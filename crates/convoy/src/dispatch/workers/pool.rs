@@ -67,13 +67,13 @@ impl Default for Pool {
 }
 
 impl Running {
-    pub fn of(invocation: &HostInvocation, worker: &Arc<Worker>) -> Running {
+    pub(super) fn of(invocation: &HostInvocation, worker: &Arc<Worker>) -> Running {
         Running { worker: worker.clone(), function: invocation.function.clone(), movable: true, _quarantine: None }
     }
 }
 
 impl WorkerSlot {
-    pub fn new(worker: Arc<Worker>, watch: AbortOnDropHandle<()>) -> WorkerSlot {
+    pub(super) fn new(worker: Arc<Worker>, watch: AbortOnDropHandle<()>) -> WorkerSlot {
         WorkerSlot { worker, silence: None, draining: false, _watch: watch }
     }
 
@@ -83,12 +83,12 @@ impl WorkerSlot {
 }
 
 impl Pool {
-    pub fn add(&mut self, slot: WorkerSlot) {
+    pub(super) fn add(&mut self, slot: WorkerSlot) {
         self.slots.push(slot);
     }
 
     /// Removes a host; gives the functions that ran there, too.
-    pub fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>) {
+    pub(super) fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>) {
         let (gone, stay): (Vec<WorkerSlot>, _) =
             std::mem::take(&mut self.slots).into_iter().partition(|slot| slot.worker.id == id);
         self.slots = stay;
@@ -101,7 +101,7 @@ impl Pool {
         (gone, functions)
     }
 
-    pub fn slot(&self, id: WorkerId) -> Option<&WorkerSlot> {
+    pub(super) fn slot(&self, id: WorkerId) -> Option<&WorkerSlot> {
         self.slots.iter().find(|slot| slot.worker.id == id)
     }
 
@@ -110,7 +110,7 @@ impl Pool {
     }
 
     /// The least loaded of those that answer; of the others, where none does.
-    pub fn choose(&self) -> Option<Arc<Worker>> {
+    pub(super) fn choose(&self) -> Option<Arc<Worker>> {
         let load = |slot: &&WorkerSlot| {
             let Worker { quarantined, calls, .. } = &*slot.worker;
             let (quarantined, calls) = (quarantined.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
@@ -121,27 +121,27 @@ impl Pool {
 
     /// Whether this function keeps a host from answering now, and at most one is
     /// left that does.
-    pub fn would_silence_the_last(&self, function: &str) -> bool {
+    pub(super) fn would_silence_the_last(&self, function: &str) -> bool {
         let keeps =
             |silence: &Silence| silence.function.as_deref() == Some(function) && silence.since.elapsed() >= SPARE_AFTER;
         self.slots.iter().filter_map(|slot| slot.silence.as_ref()).any(keeps)
             && self.slots.iter().filter(|slot| slot.answers()).count() <= 1
     }
 
-    pub fn assign(&mut self, invocation: &HostInvocation, running: Running) {
+    pub(super) fn assign(&mut self, invocation: &HostInvocation, running: Running) {
         running.worker.calls.fetch_add(1, Ordering::Relaxed);
         self.calls.insert(invocation.call, running);
     }
 
     /// A call leaves its host, which has not begun it.
-    pub fn unassign(&mut self, call: CallId) {
+    pub(super) fn unassign(&mut self, call: CallId) {
         if let Some(running) = self.calls.remove(&call) {
             running.worker.calls.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// A call is over. Gives the host that is drained by that.
-    pub fn end(&mut self, call: CallId) -> (Option<Running>, Option<WorkerId>) {
+    pub(super) fn end(&mut self, call: CallId) -> (Option<Running>, Option<WorkerId>) {
         let Some(running) = self.calls.remove(&call) else { return (None, None) };
         let id = running.worker.id;
         let left = running.worker.calls.fetch_sub(1, Ordering::Relaxed) - 1;
@@ -150,7 +150,7 @@ impl Pool {
     }
 
     /// A host gets no more calls. Whether it has none already.
-    pub fn drain(&mut self, id: WorkerId) -> bool {
+    pub(super) fn drain(&mut self, id: WorkerId) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
         slot.draining = true;
         slot.worker.calls.load(Ordering::Relaxed) == 0
@@ -158,7 +158,7 @@ impl Pool {
 
     /// Hosts that give no sign, with calls that might be taken from them: none
     /// where no other answers.
-    pub fn relievable(&self) -> Vec<(Arc<Worker>, Vec<CallId>)> {
+    pub(super) fn relievable(&self) -> Vec<(Arc<Worker>, Vec<CallId>)> {
         if !self.slots.iter().any(WorkerSlot::answers) {
             return Vec::new();
         }
@@ -172,7 +172,7 @@ impl Pool {
     }
 
     /// A host has given no sign since this moment.
-    pub fn silent(&mut self, id: WorkerId, since: Instant) {
+    pub(super) fn silent(&mut self, id: WorkerId, since: Instant) {
         let Some(slot) = self.slot(id) else { return };
         let activity = slot.worker.host.activity();
         let current = activity.current.and_then(|call| self.calls.get(&call)).map(|running| running.function.clone());
@@ -192,7 +192,7 @@ impl Pool {
     }
 
     /// It answers; gives whether it was silent.
-    pub fn recovered(&mut self, id: WorkerId) -> bool {
+    pub(super) fn recovered(&mut self, id: WorkerId) -> bool {
         let was_silent = self.slot_mut(id).is_some_and(|slot| slot.silence.take().is_some());
         if was_silent {
             self.spare_asked = false;
@@ -201,14 +201,14 @@ impl Pool {
     }
 
     /// Whether a spare has to be asked for now.
-    pub fn wants_spare(&mut self) -> bool {
+    pub(super) fn wants_spare(&mut self) -> bool {
         let wanted = !self.retired && !self.spare_asked && !self.slots.iter().any(WorkerSlot::answers);
         self.spare_asked |= wanted;
         wanted
     }
 
     /// Whether none answers, and for how long none has.
-    pub fn silence(&self) -> Option<Silence> {
+    pub(super) fn silence(&self) -> Option<Silence> {
         if self.retired || self.slots.iter().any(WorkerSlot::answers) {
             return None;
         }

@@ -7,7 +7,7 @@ use super::watch::{CALLLESS, PULSE};
 use super::*;
 use crate::dispatch::host::FromHost;
 use crate::dispatch::{Activity, CallMetadata, FunctionResult, HostTask};
-use crate::mistakes::Mistakes;
+use crate::failpoints::Failpoints;
 use crate::supervise::tests::supervisor_with;
 use std::collections::HashMap;
 
@@ -90,13 +90,13 @@ struct Testing {
 }
 
 fn workers(count: u32) -> Testing {
-    workers_with(count, Mistakes::default())
+    workers_with(count, Failpoints::default())
 }
 
-fn workers_with(count: u32, mistakes: Mistakes) -> Testing {
+fn workers_with(count: u32, failpoints: Failpoints) -> Testing {
     let (tell, notices) = mpsc::unbounded_channel();
     // At its end the test listens no more.
-    let supervisor = supervisor_with(mistakes);
+    let supervisor = supervisor_with(failpoints);
     let workers = Workers::new(PATIENCE, supervisor, move |notice| tell.send(notice).unwrap_or_default());
     let hosts: Vec<Arc<Noting>> = (0..count).map(|_| Arc::default()).collect();
     for (id, host) in (0..).zip(&hosts) {
@@ -368,39 +368,39 @@ async fn the_owner_is_notified_when_replaced_code_has_no_calls() {
     let mut it = workers(1);
     let _open = it.start(1);
     it.workers.retire();
-    it.workers = Workers::new(PATIENCE, supervisor_with(Mistakes::default()), |_| {});
+    it.workers = Workers::new(PATIENCE, supervisor_with(Failpoints::default()), |_| {});
     assert_eq!(it.notices.recv().await, Some(Notice::Over));
 }
 
-#[cfg(feature = "mistakes")]
+#[cfg(feature = "failpoints")]
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_panicked_notices_a_stuck_host_and_its_recovery_all_the_same() {
-    let mistakes = Mistakes::default();
-    let mut it = workers_with(1, mistakes.clone());
-    mistakes.panic_once(Part::WorkerWatch);
+    let failpoints = Failpoints::default();
+    let mut it = workers_with(1, failpoints.clone());
+    failpoints.panic_once(Part::WorkerWatch);
     let _open = it.start(1);
-    while mistakes.will_panic(Part::WorkerWatch) {
+    while failpoints.will_panic(Part::WorkerWatch) {
         tokio::time::sleep(PULSE).await;
     }
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     it.give_up(1);
     assert_eq!(it.told_of_stuck().await.0, WorkerId(0));
     // Once more while it is silent: the next watch finds that it answers.
-    mistakes.panic_once(Part::WorkerWatch);
+    failpoints.panic_once(Part::WorkerWatch);
     it.hosts[0].recover();
-    while mistakes.will_panic(Part::WorkerWatch) || !it.workers.silent().is_empty() {
+    while failpoints.will_panic(Part::WorkerWatch) || !it.workers.silent().is_empty() {
         it.start(2);
         tokio::time::sleep(PULSE).await;
     }
 }
 
-#[cfg(feature = "mistakes")]
+#[cfg(feature = "failpoints")]
 #[tokio::test(start_paused = true)]
 async fn calls_that_have_lost_a_host_run_again_after_a_panic_too() {
-    let mistakes = Mistakes::default();
-    let it = workers_with(1, mistakes.clone());
+    let failpoints = Failpoints::default();
+    let it = workers_with(1, failpoints.clone());
     let apart = it.workers.clone().quarantine().expect("there is a place apart");
-    mistakes.panic_once(Part::LostCalls);
+    failpoints.panic_once(Part::LostCalls);
     let mut unlucky = start_on(&*apart, 1);
     assert!(unlucky.recv().await.is_none(), "the call is told");
     let _next = start_on(&*apart, 2);

@@ -8,12 +8,12 @@ use super::query::{Phase, What};
 use super::session::AuthState;
 use super::{MOST_LINGERING, Registry, reads_only};
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
+use crate::failpoints::Failpoint;
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
-use crate::mistakes::Mistake;
 use crate::supervise::Part;
 
-/// What [`Mistake::NewKeysOnly`] makes of changes.
+/// The changes that [`Failpoint::NewKeysOnly`] leaves.
 fn new_keys_only(changes: &Changes) -> Changes {
     let Changes::Some(changes) = changes else { return changes.clone() };
     let strip = |change: &Change| match &change.kind {
@@ -29,10 +29,10 @@ fn new_keys_only(changes: &Changes) -> Changes {
 impl Registry {
     /// Something was committed. Queries already waiting to run will see it; those
     /// running are compared with it when they finish.
-    pub fn changed(&mut self, changes: &Changes, by: &ChangeSource) {
+    pub(crate) fn changed(&mut self, changes: &Changes, by: &ChangeSource) {
         let place = self.history.add(changes);
-        self.mistakes.reach(Part::Registry);
-        let new_keys_only = self.mistakes.has(Mistake::NewKeysOnly).then(|| new_keys_only(changes));
+        self.failpoints.reach(Part::Registry);
+        let new_keys_only = self.failpoints.has(Failpoint::NewKeysOnly).then(|| new_keys_only(changes));
         match new_keys_only.as_ref().unwrap_or(changes) {
             Changes::Everything => {
                 let all: Vec<QueryId> = self.queries.keys().copied().collect();
@@ -78,7 +78,7 @@ impl Registry {
 
     /// New code was loaded: every result may be another, every context too, and
     /// what was read under the old schema says nothing.
-    pub fn reloaded(&mut self) {
+    pub(crate) fn reloaded(&mut self) {
         self.generation += 1;
         self.index = ReadIndex::default();
         let place = self.history.next();
@@ -104,9 +104,9 @@ impl Registry {
     }
 
     /// Ends every session, and with them all queries.
-    pub fn end_all(&mut self, reason: EndReason) {
+    pub(crate) fn end_all(&mut self, reason: EndReason) {
         for session in self.sessions.values_mut() {
-            session.end(reason, retry_ms(&self.mistakes));
+            session.end(reason, retry_ms(&self.failpoints));
             self.effects.wake.push(session.wake.clone());
         }
         let all: Vec<QueryId> = self.queries.keys().copied().collect();
@@ -114,7 +114,7 @@ impl Registry {
     }
 
     /// These are the tables of which every write is told.
-    pub fn watched_are(&mut self, tables: HashSet<Arc<str>>) {
+    pub(crate) fn watched_are(&mut self, tables: HashSet<Arc<str>>) {
         self.watched = tables;
         for query in self.queries.values_mut() {
             query.is_told = reads_only(&query.reads, &self.watched);
@@ -123,7 +123,7 @@ impl Registry {
 
     /// Whatever was visible in the database at `at` has been told, of tables that
     /// are watched.
-    pub fn caught_up(&mut self, at: Instant) {
+    pub(crate) fn caught_up(&mut self, at: Instant) {
         self.fed = self.fed.max(Some(at));
         let before = self.history.next();
         let unread = std::mem::take(&mut self.unread);
@@ -141,7 +141,7 @@ impl Registry {
     }
 
     /// The answer that this run of a query gave grows old at this moment.
-    pub fn grows_old(&mut self, id: QueryId, run: u64, at: Instant) {
+    pub(crate) fn grows_old(&mut self, id: QueryId, run: u64, at: Instant) {
         let Some(query) = self.queries.get_mut(&id).filter(|query| query.runs == run) else { return };
         if let Some(before) = query.due.replace(at) {
             self.due.remove(&(before, id));
@@ -150,12 +150,12 @@ impl Registry {
     }
 
     /// When the first answer grows old.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Makes queries run whose answers have grown old by now.
-    pub fn grown_old(&mut self, now: Instant) {
+    pub(crate) fn grown_old(&mut self, now: Instant) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, id));
             let Some(query) = self.queries.get_mut(&id) else { continue };

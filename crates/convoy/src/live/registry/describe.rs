@@ -12,7 +12,7 @@ use crate::live::share_key::Share;
 /// One live query, described.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Described {
+pub(crate) struct Described {
     /// The function.
     pub function: String,
     /// Its input.
@@ -33,7 +33,7 @@ pub struct Described {
 
 impl Registry {
     /// All live queries, those with the most runs first.
-    pub fn describe(&self) -> Vec<Described> {
+    pub(crate) fn describe(&self) -> Vec<Described> {
         let mut all: Vec<Described> = self.queries.values().map(describe).collect();
         all.sort_by(|a, b| b.runs.cmp(&a.runs).then_with(|| a.function.cmp(&b.function)));
         all

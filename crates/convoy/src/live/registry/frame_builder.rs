@@ -10,7 +10,7 @@ use crate::live::registry::query::Query;
 impl Registry {
     /// Takes what a session is to be sent now, as one frame. What one commit has
     /// changed goes together, unless the slowest of it takes too long.
-    pub fn take(&mut self, id: SessionId, now: Instant) -> Taken {
+    pub(crate) fn take(&mut self, id: SessionId, now: Instant) -> Taken {
         let next = self.tick(id, now);
         let Some(session) = self.sessions.get_mut(&id) else { return Taken { over: true, ..Taken::default() } };
         let mut taken = Taken { messages: std::mem::take(&mut session.notices), wake_at: next, over: session.over };
@@ -74,7 +74,7 @@ impl Registry {
     /// A mutation of this session has committed; it hears when everything that was
     /// changed by now has been sent; where some of that is `unread`, what the feed
     /// has told of by the time it has read up to there.
-    pub fn settle(&mut self, id: SessionId, key: String, unread: Option<Instant>) {
+    pub(crate) fn settle(&mut self, id: SessionId, key: String, unread: Option<Instant>) {
         let before = self.history.next();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.settle(Settling { key, before, unread });
@@ -86,11 +86,11 @@ impl Registry {
     }
 
     /// Says something to a session beside its queries' answers.
-    pub fn notify(&mut self, id: SessionId, message: Message) {
+    pub(crate) fn notify(&mut self, id: SessionId, message: Message) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.over) else { return };
         session.notices.push(message);
         if session.notices.len() >= MOST_NOTICES {
-            session.end(EndReason::Overloaded, retry_ms(&self.mistakes));
+            session.end(EndReason::Overloaded, retry_ms(&self.failpoints));
         }
         self.effects.wake.push(session.wake.clone());
     }
@@ -98,7 +98,7 @@ impl Registry {
 
 impl Session {
     /// Nothing follows.
-    pub fn end(&mut self, reason: EndReason, retry_ms: u32) {
+    pub(super) fn end(&mut self, reason: EndReason, retry_ms: u32) {
         self.notices.push(Message::End { reason, retry_ms });
         self.over = true;
     }

@@ -39,9 +39,9 @@ struct World {
 }
 
 impl World {
-    fn new(mistakes: Mistakes) -> Shared<World> {
+    fn new(failpoints: Failpoints) -> Shared<World> {
         Shared::new(World {
-            registry: Mutex::new(Registry::new(Duration::from_secs(1), false, mistakes)),
+            registry: Mutex::new(Registry::new(Duration::from_secs(1), false, failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
             start: Instant::now(),
@@ -164,8 +164,8 @@ fn watch(id: u64, table: &str, since: Option<Instant>) -> Watch {
 }
 
 /// `callers`: of three clients, in whose names they watch.
-fn everyone_ends_at_the_truth(mistakes: &Mistakes, callers: [Option<&'static str>; 3]) {
-    let world = World::new(mistakes.clone());
+fn everyone_ends_at_the_truth(failpoints: &Failpoints, callers: [Option<&'static str>; 3]) {
+    let world = World::new(failpoints.clone());
     let writers = TABLES.map(|table| {
         let world = world.clone();
         thread::spawn(move || (0..WRITES).for_each(|_| world.write(table)))
@@ -209,24 +209,24 @@ fn cases() -> usize {
 
 #[test]
 fn in_every_order_of_steps_everyone_ends_at_the_truth() {
-    let mistakes = Mistakes::default();
-    let run = mistakes.clone();
+    let failpoints = Failpoints::default();
+    let run = failpoints.clone();
     shuttle::check_random(move || everyone_ends_at_the_truth(&run, [None; 3]), cases() * 2);
-    shuttle::check_pct(move || everyone_ends_at_the_truth(&mistakes, [None; 3]), cases() * 2, 4);
+    shuttle::check_pct(move || everyone_ends_at_the_truth(&failpoints, [None; 3]), cases() * 2, 4);
 }
 
 #[test]
 fn in_every_interleaving_separated_callers_converge() {
     let callers = [Some(BAD), Some("ann"), Some("bob")];
-    let (run, same) = (Mistakes::default(), [Some(BAD), Some("ann"), Some(BAD)]);
-    let mistakes = run.clone();
+    let (run, same) = (Failpoints::default(), [Some(BAD), Some("ann"), Some(BAD)]);
+    let failpoints = run.clone();
     shuttle::check_random(move || everyone_ends_at_the_truth(&run, callers), cases() * 2);
-    shuttle::check_pct(move || everyone_ends_at_the_truth(&mistakes, same), cases() * 2, 4);
+    shuttle::check_pct(move || everyone_ends_at_the_truth(&failpoints, same), cases() * 2, 4);
 }
 
 #[test]
 fn the_checker_would_notice_a_registration_after_the_run() {
-    let mistakes: Mistakes = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a mistake that is known");
-    let check = move || shuttle::check_random(move || everyone_ends_at_the_truth(&mistakes, [None; 3]), 2_000);
-    assert!(catch_unwind(AssertUnwindSafe(check)).is_err(), "with the mistake, some order leaves a session behind");
+    let failpoints: Failpoints = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a failpoint that is known");
+    let check = move || shuttle::check_random(move || everyone_ends_at_the_truth(&failpoints, [None; 3]), 2_000);
+    assert!(catch_unwind(AssertUnwindSafe(check)).is_err(), "with the failpoint, some order leaves a session behind");
 }

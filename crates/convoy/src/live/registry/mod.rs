@@ -27,12 +27,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub use describe::Described;
-pub use query::What;
-pub use query_index::QueryKey;
-pub use session::{Known, Opened, Style};
-pub use session_auth::{Admission, Opening};
-pub use subscriptions::{Wanted, Watch};
+pub(crate) use describe::Described;
+pub(super) use query::What;
+pub(super) use query_index::QueryKey;
+pub(crate) use session::{Known, Opened, Style};
+pub(super) use session_auth::{Admission, Opening};
+pub(super) use subscriptions::{Wanted, Watch};
 
 use super::answer::Answer;
 use super::invalidate::{QueryId, ReadIndex};
@@ -41,7 +41,7 @@ use super::share_key::Share;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
-use crate::mistakes::{Mistake, Mistakes};
+use crate::failpoints::{Failpoint, Failpoints};
 use query::{Phase, Query};
 use query_index::Variants;
 use recent_commits::History;
@@ -55,7 +55,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// All live queries and sessions of a process.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(super) struct Registry {
     queries: HashMap<QueryId, Query>,
     variants: Variants,
     sessions: HashMap<SessionId, Session>,
@@ -82,7 +82,7 @@ pub struct Registry {
     unread: HashSet<SessionId>,
     /// Whether causes are kept, for people to look at.
     explains: bool,
-    mistakes: Mistakes,
+    failpoints: Failpoints,
     effects: Effects,
     /// Set while an event is applied; still set afterwards if it panicked.
     half_changed: bool,
@@ -90,7 +90,7 @@ pub struct Registry {
 
 /// What is to be done because of an event.
 #[derive(Debug, Default)]
-pub struct Effects {
+pub(super) struct Effects {
     /// Queries to run.
     pub run: Vec<QueryId>,
     /// Sessions to wake.
@@ -99,7 +99,7 @@ pub struct Effects {
 
 /// What a run needs to know.
 #[derive(Debug, Clone)]
-pub struct Ticket {
+pub(super) struct Ticket {
     /// What is run.
     pub what: What,
     /// Who asks, where that matters.
@@ -120,7 +120,7 @@ pub struct Ticket {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     /// What it has read.
     pub reads: ReadSet,
     /// What it gave.
@@ -134,7 +134,7 @@ pub struct Ended {
 
 /// What happens after a run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// Nothing; the result is current.
     Rest,
     /// Run again.
@@ -143,7 +143,7 @@ pub enum Next {
 
 /// A question whose answer may be held already.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     /// The question.
     pub query_key: &'a QueryKey,
     /// Who asks.
@@ -154,7 +154,7 @@ pub struct Asked<'a> {
 
 /// Whether an answer is held.
 #[derive(Debug)]
-pub enum Held {
+pub(super) enum Held {
     /// It is, and was true at this moment.
     Yes(Arc<Answer>, Instant),
     /// There is one that nothing is known to have changed, but not for certain
@@ -166,7 +166,7 @@ pub enum Held {
 
 /// How much there is to keep current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Live queries that someone watches.
     pub queries: usize,
     /// Queries that wait for a run or are in one.
@@ -180,18 +180,18 @@ pub struct Counts {
 impl Registry {
     /// An empty one, which retains results without subscribers for so long;
     /// `explains`: causes are kept.
-    pub fn new(linger: Duration, explains: bool, mistakes: Mistakes) -> Registry {
-        Registry { linger, explains, mistakes, ..Registry::default() }
+    pub(super) fn new(linger: Duration, explains: bool, failpoints: Failpoints) -> Registry {
+        Registry { linger, explains, failpoints, ..Registry::default() }
     }
 
     /// What is to be done because of what has happened since this was last asked.
-    pub fn effects(&mut self) -> Effects {
+    pub(super) fn effects(&mut self) -> Effects {
         std::mem::take(&mut self.effects)
     }
 
     /// In whose name a query will probably be run: a person where that is known, or a
     /// session. Absent for an authentication, which finds out who asks.
-    pub fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
+    pub(super) fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
         let query = self.queries.get(&id).filter(|query| !query.is_auth())?;
         let runner = query.runner.or_else(|| query.members.iter().next().map(|(session, _)| *session))?;
         let fingerprint = self.sessions.get(&runner)?.known.fingerprint.as_deref();
@@ -199,7 +199,7 @@ impl Registry {
     }
 
     /// A queued query's run begins now. `None`: it is not needed any more.
-    pub fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
+    pub(super) fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
         let query = self.queries.get_mut(&id)?;
         if !matches!(query.phase, Phase::Queued) {
             return None;
@@ -238,7 +238,7 @@ impl Registry {
 
     /// A run has ended. Its answer is shown unless it equals the last one, also
     /// when the query must run again: under constant writes a screen keeps moving.
-    pub fn finish(&mut self, id: QueryId, ticket: &Ticket, ended: Ended, now: Instant) -> Next {
+    pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, ended: Ended, now: Instant) -> Next {
         let Ended { reads, answer, share, suspect } = ended;
         let passing = answer.is_passing();
         let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
@@ -250,7 +250,7 @@ impl Registry {
         if let Some(share) = share {
             (query.guessed, query.parted) = (false, 0);
             query.took = now.saturating_duration_since(began);
-            let by_first = query.runs > 1 && self.mistakes.has(Mistake::ShareByFirstRun);
+            let by_first = query.runs > 1 && self.failpoints.has(Failpoint::ShareByFirstRun);
             if !by_first && (guessed || share != query.share) {
                 self.reshare(id, share, ticket.runner, now);
             }
@@ -276,7 +276,7 @@ impl Registry {
         let query = self.queries.get_mut(&id)?;
         let Phase::Running { since, began, generation } = query.phase else { return None };
         let missed = match generation == self.generation {
-            true if self.mistakes.has(Mistake::RegisterAfterRun) => None,
+            true if self.failpoints.has(Failpoint::RegisterAfterRun) => None,
             true => self.history.first_hit(since, &reads),
             false => Some(since),
         };
@@ -299,7 +299,7 @@ impl Registry {
 
     /// The task that ran a query panicked: its run does not count, and the query is
     /// queued again.
-    pub fn interrupted(&mut self, id: QueryId) {
+    pub(super) fn interrupted(&mut self, id: QueryId) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         match query.phase {
             Phase::Idle => {
@@ -316,13 +316,13 @@ impl Registry {
     }
 
     /// How many runs of a query have begun; none of one that is gone.
-    pub fn runs(&self, id: QueryId) -> Option<u64> {
+    pub(super) fn runs(&self, id: QueryId) -> Option<u64> {
         self.queries.get(&id).map(|query| query.runs)
     }
 
     /// A query's answer, and someone else who is served by it than the one its run
     /// was made for.
-    pub fn another_caller(&self, id: QueryId, ticket: &Ticket) -> Option<(Arc<Answer>, Arc<str>)> {
+    pub(super) fn another_caller(&self, id: QueryId, ticket: &Ticket) -> Option<(Arc<Answer>, Arc<str>)> {
         let query = self.queries.get(&id)?;
         let callers = query.members.iter().filter_map(|(session, _)| self.sessions.get(session)?.caller.as_ref());
         let other = callers.filter(|caller| Some(*caller) != ticket.caller.as_ref()).min()?;
@@ -330,13 +330,13 @@ impl Registry {
     }
 
     /// Whether nothing has touched a query since so many runs of it had begun.
-    pub fn rests_since(&self, id: QueryId, runs: u64) -> bool {
+    pub(super) fn rests_since(&self, id: QueryId, runs: u64) -> bool {
         self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
     }
 
     /// Queues a query that rests since this run, whose answer will not do any more.
     /// `false`: it is gone, or something else has made it run since.
-    pub fn requeue(&mut self, id: QueryId, run: u64) -> bool {
+    pub(super) fn requeue(&mut self, id: QueryId, run: u64) -> bool {
         let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
         let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
         if query.members.is_empty() && !query.is_auth() {
@@ -349,7 +349,7 @@ impl Registry {
     }
 
     /// The answer to a question, if it is held here for a caller like this one.
-    pub fn held(&self, ask: &Asked<'_>, now: Instant) -> Held {
+    pub(super) fn held(&self, ask: &Asked<'_>, now: Instant) -> Held {
         let Asked { query_key, identity, since } = *ask;
         let found = self.variants.find(query_key, identity).and_then(|id| self.queries.get(&id));
         let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return Held::No };
@@ -365,34 +365,34 @@ impl Registry {
     }
 
     /// Whether anyone may be answered to this from here at all.
-    pub fn holds(&self, query_key: &QueryKey) -> bool {
+    pub(super) fn holds(&self, query_key: &QueryKey) -> bool {
         self.variants.has(query_key)
     }
 
     /// The tables that have been read.
-    pub fn tables_read(&self) -> TablesRead {
+    pub(super) fn tables_read(&self) -> TablesRead {
         self.index.tables_read()
     }
 
     /// How much there is to keep current.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let busy = self.queries.values().filter(|query| !matches!(query.phase, Phase::Idle)).count();
         let queries = self.queries.values().filter(|query| !query.members.is_empty()).count();
         Counts { queries, busy, sessions: self.sessions.len(), watching: self.watching }
     }
 
     /// How many sessions are open.
-    pub fn sessions(&self) -> usize {
+    pub(super) fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
     /// How many sessions an address has.
-    pub fn sessions_of(&self, address: IpAddr) -> usize {
+    pub(super) fn sessions_of(&self, address: IpAddr) -> usize {
         self.by_address.get(&address).copied().unwrap_or_default()
     }
 
     /// Whether nothing is to be kept current.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queries.is_empty()
     }
 
@@ -428,7 +428,7 @@ fn reads_only(reads: &ReadSet, tables: &HashSet<Arc<str>>) -> bool {
         && reads.ranges.iter().all(|range| tables.contains(&range.table.key))
 }
 
-#[cfg(all(test, feature = "mistakes"))]
+#[cfg(all(test, feature = "failpoints"))]
 mod interleavings;
 #[cfg(test)]
 mod tests;

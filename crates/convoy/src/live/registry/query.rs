@@ -26,7 +26,7 @@ use crate::live::share_key::Share;
 
 /// What is run.
 #[derive(Debug, Clone)]
-pub enum What {
+pub(crate) enum What {
     /// A function with its input.
     Query(QueryKey),
     /// The context of a session: who is it, and may they still ask?
@@ -35,7 +35,7 @@ pub enum What {
 
 /// Where a query stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(super) enum Phase {
     /// It has an answer that nothing has changed since.
     Idle,
     /// It waits for its run.
@@ -52,14 +52,14 @@ pub enum Phase {
 }
 
 /// One query of one session.
-pub type Member = (SessionId, ClientQueryId);
+pub(super) type Member = (SessionId, ClientQueryId);
 
 /// How many callers a query is parted from in a row, once it has been run.
 const MOST_PARTED: u32 = 4;
 
 /// A live query.
 #[derive(Debug)]
-pub struct Query {
+pub(super) struct Query {
     pub what: What,
     pub phase: Phase,
     /// How many runs have begun.
@@ -99,7 +99,7 @@ pub struct Query {
 
 impl Query {
     /// A query that waits for its first run.
-    pub fn new(what: What, share: Share, place: Place) -> Query {
+    pub(super) fn new(what: What, share: Share, place: Place) -> Query {
         Query {
             what,
             phase: Phase::Queued,
@@ -124,12 +124,12 @@ impl Query {
     }
 
     /// Whether it goes on without members: it serves a session itself.
-    pub fn is_auth(&self) -> bool {
+    pub(super) fn is_auth(&self) -> bool {
         matches!(self.what, What::Auth(_))
     }
 
     /// The key, unless it is an authentication.
-    pub fn query_key(&self) -> Option<&QueryKey> {
+    pub(super) fn query_key(&self) -> Option<&QueryKey> {
         match &self.what {
             What::Query(query_key) => Some(query_key),
             What::Auth(_) => None,
@@ -139,13 +139,13 @@ impl Query {
     /// Whether those it serves may be parted from its caller. While it is a guess who
     /// they are, from every caller; later only from a few, because what fails for many
     /// in a row fails because of the query.
-    pub fn may_part(&self) -> bool {
+    pub(super) fn may_part(&self) -> bool {
         !self.is_auth() && (self.guessed || (self.share != Share::Nobody && self.parted < MOST_PARTED))
     }
 
     /// The latest moment of which it is certain that the answer was true. `fed`:
     /// every change visible then has been told to all queries.
-    pub fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
+    pub(super) fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
         let confirmed = self.confirmed?;
         match self.phase {
             Phase::Idle if self.is_told => Some(fed.map_or(confirmed, |fed| fed.max(confirmed))),
@@ -154,18 +154,18 @@ impl Query {
     }
 
     /// Whether its answer is of a run that began no earlier than this.
-    pub fn is_made_since(&self, moment: Instant) -> bool {
+    pub(super) fn is_made_since(&self, moment: Instant) -> bool {
         matches!(self.phase, Phase::Idle) && self.confirmed.is_some_and(|confirmed| confirmed >= moment)
     }
 
     /// The first change that others should wait for it to show: one that cannot be
     /// run for now shows none for who knows how long.
-    pub fn lacking(&self) -> Option<Place> {
+    pub(super) fn lacking(&self) -> Option<Place> {
         self.pending.filter(|_| self.answer.as_ref().is_none_or(|answer| !answer.is_passing()))
     }
 
     /// Whether others should wait for it to show a change from before this place.
-    pub fn lacks(&self, place: Place) -> bool {
+    pub(super) fn lacks(&self, place: Place) -> bool {
         self.lacking().is_some_and(|pending| pending < place)
     }
 }

@@ -10,7 +10,7 @@ use crate::live::share_key::{Share, said_of};
 
 /// A question: a function and its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct QueryKey {
+pub(crate) struct QueryKey {
     /// The function's name.
     pub function: Arc<str>,
     /// Its input in canonical JSON.
@@ -19,7 +19,7 @@ pub struct QueryKey {
 
 /// The shared queries by their keys. Queries that are not shared are not here.
 #[derive(Debug, Default)]
-pub struct Variants {
+pub(super) struct Variants {
     topics: HashMap<QueryKey, Vec<Shape>>,
 }
 
@@ -33,12 +33,12 @@ struct Shape {
 
 impl Variants {
     /// Whether anyone asks this, in a way that others may share.
-    pub fn has(&self, query_key: &QueryKey) -> bool {
+    pub(super) fn has(&self, query_key: &QueryKey) -> bool {
         self.topics.contains_key(query_key)
     }
 
     /// The query that serves a caller of this identity.
-    pub fn find(&self, query_key: &QueryKey, identity: &Seen) -> Option<QueryId> {
+    pub(super) fn find(&self, query_key: &QueryKey, identity: &Seen) -> Option<QueryId> {
         self.topics.get(query_key)?.iter().find_map(|shape| {
             let texts: Option<Vec<String>> =
                 shape.keys.iter().map(|key| said_of(identity, key).map(str::to_owned)).collect();
@@ -47,13 +47,13 @@ impl Variants {
     }
 
     /// The keys that results of this key are known to look at.
-    pub fn keys(&self, query_key: &QueryKey) -> &[String] {
+    pub(super) fn keys(&self, query_key: &QueryKey) -> &[String] {
         let shapes = self.topics.get(query_key).map_or(&[][..], Vec::as_slice);
         shapes.iter().map(|shape| shape.keys.as_slice()).max_by_key(|keys| keys.len()).unwrap_or_default()
     }
 
     /// Lists a query. Gives the one that is listed so already, if there is another.
-    pub fn list(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) -> Option<QueryId> {
+    pub(super) fn list(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) -> Option<QueryId> {
         let (keys, texts) = parts(share)?;
         let shapes = self.topics.entry(query_key.clone()).or_default();
         let at = shapes.iter().position(|shape| shape.keys == keys).unwrap_or_else(|| {
@@ -65,7 +65,7 @@ impl Variants {
     }
 
     /// Takes a query off the list.
-    pub fn unlist(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) {
+    pub(super) fn unlist(&mut self, query_key: &QueryKey, share: &Share, query: QueryId) {
         let (Some((keys, texts)), Some(shapes)) = (parts(share), self.topics.get_mut(query_key)) else { return };
         if let Some(at) = shapes.iter().position(|shape| shape.keys == keys) {
             if shapes[at].queries.get(&texts) == Some(&query) {

@@ -14,11 +14,11 @@ use crate::live::invalidate::touches;
 const KEEP: usize = 20_000;
 
 /// A place in the stream of changes.
-pub type Place = u64;
+pub(super) type Place = u64;
 
 /// The stream of changes, as far as runs in flight need it.
 #[derive(Debug, Default)]
-pub struct History {
+pub(super) struct History {
     recent: VecDeque<(Place, Changes)>,
     rows: usize,
     /// The place of the next change.
@@ -31,18 +31,18 @@ pub struct History {
 
 impl History {
     /// The place of the next change.
-    pub fn next(&self) -> Place {
+    pub(super) fn next(&self) -> Place {
         self.next
     }
 
     /// A run begins; changes from the place given back on are kept for it.
-    pub fn begin(&mut self) -> Place {
+    pub(super) fn begin(&mut self) -> Place {
         *self.in_flight.entry(self.next).or_default() += 1;
         self.next
     }
 
     /// Adds what has changed, and gives its place.
-    pub fn add(&mut self, changes: &Changes) -> Place {
+    pub(super) fn add(&mut self, changes: &Changes) -> Place {
         let place = self.next;
         self.next += 1;
         if self.in_flight.is_empty() {
@@ -60,7 +60,7 @@ impl History {
     }
 
     /// The first change since a run began that could have changed what it read.
-    pub fn first_hit(&self, since: Place, reads: &ReadSet) -> Option<Place> {
+    pub(super) fn first_hit(&self, since: Place, reads: &ReadSet) -> Option<Place> {
         if since < self.kept_from {
             return Some(since);
         }
@@ -73,7 +73,7 @@ impl History {
     }
 
     /// A run that began at `since` is over; what only it waited for goes.
-    pub fn end(&mut self, since: Place) {
+    pub(super) fn end(&mut self, since: Place) {
         if let Some(count) = self.in_flight.get_mut(&since) {
             *count -= 1;
             if *count == 0 {

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::{Effects, Registry};
+use crate::failpoints::Failpoint;
 use crate::live::message::{EndReason, retry_ms};
-use crate::mistakes::Mistake;
 
 impl Registry {
     /// Applies an event. A panic leaves `half_changed` set.
-    pub fn event<T>(&mut self, event: impl FnOnce(&mut Registry) -> T) -> T {
+    pub(crate) fn event<T>(&mut self, event: impl FnOnce(&mut Registry) -> T) -> T {
         self.half_changed = true;
         let result = event(self);
         self.half_changed = false;
@@ -16,18 +16,18 @@ impl Registry {
     }
 
     /// Whether the last event panicked.
-    pub fn is_half_changed(&self) -> bool {
-        self.half_changed && !self.mistakes.has(Mistake::Unsupervised)
+    pub(crate) fn is_half_changed(&self) -> bool {
+        self.half_changed && !self.failpoints.has(Failpoint::Unsupervised)
     }
 
     /// Resets the registry: its contents may be inconsistent, so every session ends and
     /// its client reconnects. Runs in flight find that their queries no longer exist.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let mut sessions = std::mem::take(&mut self.sessions);
         let mut by_address = HashMap::new();
         for session in sessions.values_mut() {
             if !session.over {
-                session.end(EndReason::Reload, retry_ms(&self.mistakes));
+                session.end(EndReason::Reload, retry_ms(&self.failpoints));
             }
             session.subs.clear();
             session.dirty.clear();
@@ -47,7 +47,7 @@ impl Registry {
             linger: self.linger,
             watched: std::mem::take(&mut self.watched),
             explains: self.explains,
-            mistakes: self.mistakes.clone(),
+            failpoints: self.failpoints.clone(),
             effects: Effects { wake, ..Effects::default() },
             ..Registry::default()
         };

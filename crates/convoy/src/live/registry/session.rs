@@ -30,20 +30,20 @@ use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientQueryId, Message, SessionId};
 
 /// How long a frame waits for the slowest of what one commit has changed.
-pub const GATHER: Duration = Duration::from_millis(50);
+pub(super) const GATHER: Duration = Duration::from_millis(50);
 /// How long a client has to bring a token that holds.
-pub const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 /// How many mutations of a session may wait for their word. Of more, the oldest
 /// are not told; their clients do not wait for ever.
-pub const MOST_SETTLING: usize = 1_024;
+pub(super) const MOST_SETTLING: usize = 1_024;
 
 /// How much may wait to be said beside answers: a client that asks for nonsense and
 /// does not read what it is told of that is sent away.
-pub const MOST_NOTICES: usize = 1_024;
+pub(super) const MOST_NOTICES: usize = 1_024;
 
 /// How a session is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// One query, whole answers.
     Plain,
     /// Any number of queries; what a client holds is known, so it can be told the
@@ -53,7 +53,7 @@ pub enum Style {
 
 /// The authentication of a session: the state of its context.
 #[derive(Debug)]
-pub enum AuthState {
+pub(super) enum AuthState {
     /// The first context is being made; nothing is sent.
     Unknown,
     /// The first context was refused; the session never opens.
@@ -70,7 +70,7 @@ pub enum AuthState {
 
 /// What a context says of its caller.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub(crate) struct Known {
     /// All of it, as it can be compared.
     pub identity: Arc<Seen>,
     /// Who it is, whatever else has changed about them.
@@ -82,7 +82,7 @@ pub struct Known {
 impl Known {
     /// Whether this is the same caller as far as anyone can tell: by who they are,
     /// or by all that can be said of them.
-    pub fn is_like(&self, other: &Known) -> bool {
+    pub(crate) fn is_like(&self, other: &Known) -> bool {
         let is_same_person = self.fingerprint.is_some() && self.fingerprint == other.fingerprint;
         is_same_person || (self.identity == other.identity && self.identity.values().all(Option::is_some))
     }
@@ -90,7 +90,7 @@ impl Known {
 
 /// One query of a session.
 #[derive(Debug)]
-pub struct Sub {
+pub(super) struct Sub {
     pub query_key: QueryKey,
     /// Whether its function's results may be shared at all.
     pub shareable: bool,
@@ -106,7 +106,7 @@ pub struct Sub {
 
 /// A mutation whose effects are to be waited for.
 #[derive(Debug)]
-pub struct Settling {
+pub(super) struct Settling {
     pub key: String,
     /// They are among the changes before this place.
     pub before: Place,
@@ -116,7 +116,7 @@ pub struct Settling {
 
 /// A stream to a client.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     pub style: Style,
     /// Who asks, as text for the host; where the program wants to know.
     pub caller: Option<Arc<str>>,
@@ -145,7 +145,7 @@ pub struct Session {
 
 /// What a session is to be sent now.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// In order, as one frame.
     pub messages: Vec<Message>,
     /// When to call `take` again without a wake-up.
@@ -156,7 +156,7 @@ pub struct Taken {
 
 impl Session {
     /// Nothing is known of it yet.
-    pub fn new(style: Style, caller: Option<Arc<str>>, wake: Arc<Notify>) -> Session {
+    pub(super) fn new(style: Style, caller: Option<Arc<str>>, wake: Arc<Notify>) -> Session {
         Session {
             style,
             caller,
@@ -177,17 +177,17 @@ impl Session {
     }
 
     /// Whether answers may be sent.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.auth, AuthState::Open) && !self.over
     }
 
     /// Whether it is known who asks; not whether they still may.
-    pub fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         !matches!(self.auth, AuthState::Unknown | AuthState::Refused(_))
     }
 
     /// Notes that a query has an answer to send. `false`: it was told this one.
-    pub fn has_news(&mut self, id: ClientQueryId, hash: Hash, now: Instant) -> bool {
+    pub(super) fn has_news(&mut self, id: ClientQueryId, hash: Hash, now: Instant) -> bool {
         let Some(sub) = self.subs.get(&id) else { return false };
         if sub.told == Some(hash) {
             return false;
@@ -200,12 +200,12 @@ impl Session {
     }
 
     /// Whether the end of a run, even of one with nothing new, may be what it waits for.
-    pub fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         !self.dirty.is_empty() || !self.settling.is_empty()
     }
 
     /// Who asks may not any more; nothing is sent until they may.
-    pub fn bar(&mut self, failure: Failure, now: Instant) {
+    pub(super) fn bar(&mut self, failure: Failure, now: Instant) {
         if matches!(self.auth, AuthState::Rejected(_)) {
             return;
         }
@@ -214,7 +214,7 @@ impl Session {
     }
 
     /// Adds a mutation whose effects are to be waited for.
-    pub fn settle(&mut self, settling: Settling) {
+    pub(super) fn settle(&mut self, settling: Settling) {
         if self.settling.len() >= MOST_SETTLING {
             self.settling.remove(0);
         }
@@ -224,7 +224,7 @@ impl Session {
 
 /// A session as its stream knows it.
 #[derive(Debug, Clone)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// Its name.
     pub id: SessionId,
     /// Called when there may be something to send.

@@ -11,14 +11,14 @@ use super::subscriptions::Wanted;
 use super::{Next, Registry};
 use crate::db::ReadSet;
 use crate::error::{Code, Failure};
+use crate::failpoints::Failpoint;
 use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientQueryId, EndReason, Message, SessionId, retry_ms};
 use crate::live::share_key::Share;
-use crate::mistakes::Mistake;
 
 /// A session to open.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// How it is spoken to.
     pub style: Style,
     /// Who asks, where the program has a context to make of it.
@@ -31,7 +31,7 @@ pub struct Opening {
 
 /// Whether a session that was just opened may be served.
 #[derive(Debug)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Its context is being made.
     NotYet,
     /// It may.
@@ -43,7 +43,7 @@ pub enum Admission {
 impl Registry {
     /// Opens a session. Where there is a context to make, it is not authenticated until
     /// that has been made.
-    pub fn open(&mut self, opening: Opening, now: Instant) -> Opened {
+    pub(crate) fn open(&mut self, opening: Opening, now: Instant) -> Opened {
         let Opening { style, caller, wanted, address } = opening;
         let opened = Opened { id: SessionId::random(), wake: Arc::default() };
         let mut session = Session::new(style, caller, opened.wake.clone());
@@ -67,7 +67,7 @@ impl Registry {
     }
 
     /// Whether a session that was just opened may be served.
-    pub fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
+    pub(crate) fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
         match self.sessions.get(&id).map(|session| &session.auth) {
             // It was ended before anything was known of it.
             Some(AuthState::Unknown) if self.sessions[&id].over => {
@@ -88,7 +88,7 @@ impl Registry {
     }
 
     /// Ends a session.
-    pub fn close(&mut self, id: SessionId, now: Instant) {
+    pub(crate) fn close(&mut self, id: SessionId, now: Instant) {
         let watched: Vec<_> = self.sessions.get(&id).map_or(Vec::new(), |open| open.subs.keys().copied().collect());
         watched.into_iter().for_each(|member| self.unwatch(id, member, now));
         let Some(session) = self.sessions.remove(&id) else { return };
@@ -104,7 +104,7 @@ impl Registry {
     }
 
     /// A session's context was made, or refused.
-    pub fn admitted(
+    pub(crate) fn admitted(
         &mut self,
         id: QueryId,
         reads: ReadSet,
@@ -112,7 +112,7 @@ impl Registry {
         recheck: Duration,
         now: Instant,
     ) -> Next {
-        let unwatched = self.mistakes.has(Mistake::ContextUnwatched);
+        let unwatched = self.failpoints.has(Failpoint::ContextUnwatched);
         let reads = if unwatched { ReadSet::default() } else { reads };
         let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
         let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
@@ -123,7 +123,7 @@ impl Registry {
         session.recheck = Some(now + recheck);
         self.effects.wake.push(session.wake.clone());
         let holds = |known: &Known| known.expires.is_none_or(|expires| now < expires);
-        let ignored = self.mistakes.has(Mistake::IgnoreExpiry);
+        let ignored = self.failpoints.has(Failpoint::IgnoreExpiry);
         let made = made.and_then(|known| if ignored || holds(&known) { Ok(known) } else { Err(expired()) });
         match made {
             // What was read has changed meanwhile, or the token: not a word before it is
@@ -150,7 +150,7 @@ impl Registry {
         let changed = first || session.known.identity != known.identity;
         session.auth = AuthState::Open;
         session.known = known;
-        if self.mistakes.has(Mistake::IgnoreExpiry) {
+        if self.failpoints.has(Failpoint::IgnoreExpiry) {
             session.known.expires = None;
         }
         if !changed && is_comparable {
@@ -181,7 +181,7 @@ impl Registry {
     }
 
     /// A session's client has brought another token.
-    pub fn renew(&mut self, id: SessionId, caller: Arc<str>) {
+    pub(crate) fn renew(&mut self, id: SessionId, caller: Arc<str>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.caller = Some(caller);
         session.epoch += 1;
@@ -225,7 +225,7 @@ impl Registry {
                 if now < end {
                     return Some(end);
                 }
-                session.end(EndReason::Auth, retry_ms(&self.mistakes));
+                session.end(EndReason::Auth, retry_ms(&self.failpoints));
                 None
             }
             AuthState::Open | AuthState::Checking => {
@@ -248,7 +248,7 @@ impl Registry {
     }
 
     /// Whether a caller may change a session: only the one that opened it.
-    pub fn speaks_for(&self, id: SessionId, known: &Known) -> Result<(), Failure> {
+    pub(crate) fn speaks_for(&self, id: SessionId, known: &Known) -> Result<(), Failure> {
         let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
         let session = self.sessions.get(&id).filter(|session| !session.over).ok_or_else(unknown)?;
         // A session without a context may be changed by any client that knows its id.
@@ -259,12 +259,12 @@ impl Registry {
     }
 
     /// How many queries a session watches; nothing where there is none of this name.
-    pub fn watches(&self, id: SessionId) -> Option<usize> {
+    pub(crate) fn watches(&self, id: SessionId) -> Option<usize> {
         self.sessions.get(&id).filter(|session| !session.over).map(|session| session.subs.len())
     }
 
     /// Whether a session calls a query of its own so.
-    pub fn watches_as(&self, id: SessionId, member: ClientQueryId) -> bool {
+    pub(crate) fn watches_as(&self, id: SessionId, member: ClientQueryId) -> bool {
         self.sessions.get(&id).is_some_and(|session| session.subs.contains_key(&member))
     }
 }

@@ -6,15 +6,15 @@ use super::Registry;
 use super::query::{Member, Phase, Query, What};
 use super::query_index::QueryKey;
 use super::session::{Known, Sub};
+use crate::failpoints::Failpoint;
 use crate::live::answer::Hash;
 use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientQueryId, Message, SessionId};
 use crate::live::share_key::Share;
-use crate::mistakes::Mistake;
 
 /// A query that a client wants to watch.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// What it calls it.
     pub id: ClientQueryId,
     /// What it asks.
@@ -29,11 +29,11 @@ pub struct Watch {
 }
 
 /// A [`Watch`], or why there is none.
-pub type Wanted = Result<Watch, (ClientQueryId, crate::error::Failure)>;
+pub(crate) type Wanted = Result<Watch, (ClientQueryId, crate::error::Failure)>;
 
 impl Registry {
     /// A session watches something more.
-    pub fn watch(&mut self, session: SessionId, wanted: Wanted, now: Instant) {
+    pub(crate) fn watch(&mut self, session: SessionId, wanted: Wanted, now: Instant) {
         let Some(open) = self.sessions.get_mut(&session) else { return };
         let Watch { id, query_key, shareable, held, since } = match wanted {
             Ok(watch) => watch,
@@ -52,7 +52,7 @@ impl Registry {
     }
 
     /// A session does not watch something any more.
-    pub fn unwatch(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
+    pub(crate) fn unwatch(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
         self.detach(session, id, now);
         if let Some(open) = self.sessions.get_mut(&session)
             && open.subs.remove(&id).is_some()
@@ -182,7 +182,7 @@ impl Registry {
     /// caller are served by another from here on, which takes its place. So they are
     /// not told of that failure, and of all callers in whose names nothing runs each is
     /// waited for once.
-    pub fn part(&mut self, id: QueryId, now: Instant) {
+    pub(crate) fn part(&mut self, id: QueryId, now: Instant) {
         let Some(query) = self.queries.get_mut(&id).filter(|query| query.may_part()) else { return };
         let runner = query.runner.and_then(|runner| self.sessions.get(&runner));
         let (Some(query_key), Some(runner)) = (query.query_key().cloned(), runner) else { return };
@@ -191,7 +191,7 @@ impl Registry {
         let leaving: Vec<_> = query.members.iter().filter(is_other).copied().collect();
         let keys: Vec<_> = runner.known.identity.keys().cloned().collect();
         let own = Share::expected(&runner.known.identity, &keys);
-        if own == query.share || self.mistakes.has(Mistake::WaitForTheFirst) {
+        if own == query.share || self.failpoints.has(Failpoint::WaitForTheFirst) {
             return;
         }
         for member in &leaving {

@@ -22,7 +22,7 @@ struct Client(SessionId);
 
 impl World {
     fn new() -> World {
-        let mut registry = Registry::new(LINGER, true, Mistakes::default());
+        let mut registry = Registry::new(LINGER, true, Failpoints::default());
         registry.watched_are(["t", "u", "users"].map(Arc::from).into());
         World { registry, now: Instant::now() }
     }

@@ -40,7 +40,7 @@ async fn control_cutting_a_range_too_early_is_found() {
 
 /// Starts the server so many times, each time with so many batches of writes and a
 /// barrier behind each. Ends with the first answer that is wrong, and gives it.
-async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<String> {
+async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<String> {
     let mut random = seeded();
     let db = TestDb::new().await;
     let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), &mut random)).collect();
@@ -54,7 +54,7 @@ async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<Strin
     let questions = judge.questions(&tables, &mut random).await;
     let (mut left, mut barriers) = (Vec::new(), 0);
     for _ in 0..starts {
-        let app = serve(&db, &tables, mistakes.clone()).await;
+        let app = serve(&db, &tables, failpoints.clone()).await;
         let mut watchers = Watchers::open(&app, &questions, left).await;
         let mut barrier = Barrier::before(&[&app]).await;
         for _ in 0..batches {
@@ -83,10 +83,10 @@ async fn compare(starts: usize, batches: usize, mistakes: Value) -> Option<Strin
     judge.wrong
 }
 
-async fn serve(db: &TestDb, tables: &[Table], mistakes: Value) -> App {
+async fn serve(db: &TestDb, tables: &[Table], failpoints: Value) -> App {
     let mut described = chat::tables();
     described.as_array_mut().expect("a list").extend(tables.iter().map(Table::described));
-    db.app_with(chat::with_heartbeats(json!({ "mistakes": mistakes })), described, functions()).await
+    db.app_with(chat::with_heartbeats(json!({ "failpoints": failpoints })), described, functions()).await
 }
 
 fn functions() -> Functions {

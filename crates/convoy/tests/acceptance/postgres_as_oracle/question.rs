@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::shape::{FIELDS, Field, Kind, Table};
 
 /// A query and how to check its answer.
-pub struct Question {
+pub(super) struct Question {
     /// What the engine is asked.
     pub op: Value,
     pub truth: Truth,
 }
 
 /// What plain SQL says the answer is.
-pub enum Truth {
+pub(super) enum Truth {
     /// These rows, as documents without their times.
     Documents(String),
     /// The first of these rows, or null.
@@ -32,7 +32,7 @@ pub enum Truth {
 
 impl Question {
     /// `ids` are those of documents that exist, for the queries by id.
-    pub fn random(tables: &[Table], ids: &[Vec<String>], random: &mut StdRng) -> Question {
+    pub(super) fn random(tables: &[Table], ids: &[Vec<String>], random: &mut StdRng) -> Question {
         let at = random.random_range(0..tables.len());
         let table = &tables[at];
         if random.random_bool(0.1)
@@ -45,7 +45,7 @@ impl Question {
     }
 
     /// The second page of the same query; `first` is its first.
-    pub fn page_after(&self, first: &Value) -> Question {
+    pub(super) fn page_after(&self, first: &Value) -> Question {
         let mut op = self.op.clone();
         op["cursor"] = first["continueCursor"].clone();
         Question { op, truth: Truth::Fresh }

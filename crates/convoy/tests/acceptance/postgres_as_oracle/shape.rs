@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 
 /// A field of every document: its path, and what it holds where it is not missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
+pub(super) struct Field {
     pub path: &'static str,
     pub kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Text,
     Number,
     Boolean,
@@ -22,7 +22,7 @@ pub enum Kind {
     Mixed,
 }
 
-pub const FIELDS: [Field; 5] = [
+pub(super) const FIELDS: [Field; 5] = [
     Field { path: "s", kind: Kind::Text },
     Field { path: "n", kind: Kind::Number },
     Field { path: "b", kind: Kind::Boolean },
@@ -31,7 +31,7 @@ pub const FIELDS: [Field; 5] = [
 ];
 
 /// A table of the schema.
-pub struct Table {
+pub(super) struct Table {
     pub name: String,
     pub indexes: Vec<(String, Vec<Field>)>,
 }
@@ -41,7 +41,7 @@ const TEXTS: [&str; 6] = ["", "B", "a", "aa", "b", "é"];
 const NUMBERS: [f64; 7] = [-3.0, 0.0, 0.5, 2.0, 9.0, 10.0, 1e21];
 
 impl Table {
-    pub fn random(name: &str, random: &mut StdRng) -> Table {
+    pub(super) fn random(name: &str, random: &mut StdRng) -> Table {
         let count = random.random_range(1..=3);
         let indexes = (0..count).map(|at| {
             let fields = random.random_range(1..=3);
@@ -50,7 +50,7 @@ impl Table {
         Table { name: name.to_owned(), indexes: indexes.collect() }
     }
 
-    pub fn described(&self) -> Value {
+    pub(super) fn described(&self) -> Value {
         let fields: Vec<Vec<(&str, &str)>> = self
             .indexes
             .iter()
@@ -67,7 +67,7 @@ impl Table {
 }
 
 impl Kind {
-    pub fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Kind::Text => "text",
             Kind::Number => "number",
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    pub fn random(self, random: &mut StdRng) -> Value {
+    pub(super) fn random(self, random: &mut StdRng) -> Value {
         match self {
             Kind::Text => json!(TEXTS.choose(random)),
             Kind::Number => json!(NUMBERS.choose(random)),
@@ -88,7 +88,7 @@ impl Kind {
 }
 
 /// A document, some of whose fields are missing.
-pub fn document(random: &mut StdRng) -> Value {
+pub(super) fn document(random: &mut StdRng) -> Value {
     let mut document = Map::new();
     for field in FIELDS {
         if random.random_bool(0.15) {

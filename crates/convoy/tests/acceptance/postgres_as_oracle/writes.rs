@@ -12,12 +12,12 @@ use super::shape::{FIELDS, Table, document};
 const DOCUMENTS: usize = 60;
 
 /// The ids of a table's documents, in no order.
-pub async fn ids(psql: &mut Psql, table: &Table) -> Vec<String> {
+pub(super) async fn ids(psql: &mut Psql, table: &Table) -> Vec<String> {
     psql.column(&format!("select id::text from {}", table.name)).await
 }
 
 /// One mutation of so many operations.
-pub async fn mutate(
+pub(super) async fn mutate(
     writer: &mut Connection,
     operations: usize,
     tables: &[Table],
@@ -56,7 +56,7 @@ fn operation(tables: &[Table], known: &[Vec<String>], random: &mut StdRng) -> Va
 }
 
 /// One statement of somebody else's.
-pub async fn write_by_hand(psql: &mut Psql, tables: &[Table], known: &[Vec<String>], random: &mut StdRng) {
+pub(super) async fn write_by_hand(psql: &mut Psql, tables: &[Table], known: &[Vec<String>], random: &mut StdRng) {
     let at = random.random_range(0..tables.len());
     let table = &tables[at].name;
     let pivot = known[at].choose(random).map_or("00000000-0000-0000-0000-000000000000", String::as_str);

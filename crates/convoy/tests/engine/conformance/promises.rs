@@ -13,7 +13,7 @@ type Kept = Pin<Box<dyn Future<Output = Option<&'static str>> + Send>>;
 /// What is promised, and what sees whether it is kept.
 type Promise = (&'static str, fn(Strategy) -> Kept);
 
-pub const PROMISES: [Promise; 10] = [
+pub(super) const PROMISES: [Promise; 10] = [
     ("a failed call leaves nothing, early or late", |strategy| Box::pin(thrown(strategy))),
     ("a constraint checked at commit refuses its own call only", |strategy| Box::pin(constraint(strategy))),
     ("conflicts are repeated, and no write is lost", |strategy| Box::pin(conflict(strategy))),

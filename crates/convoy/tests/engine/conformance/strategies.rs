@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 /// How the scripted mutation is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
+pub(super) enum Strategy {
     /// Without a transaction while the function runs.
     Optimistic,
     /// In a serializable transaction of its own.
@@ -26,17 +26,17 @@ pub enum Strategy {
 
 use Strategy::{Autocommit, InsertBatching, Optimistic, OwnTransaction, SerialQueue, Serializable};
 
-pub const STRATEGIES: [Strategy; 6] =
+pub(super) const STRATEGIES: [Strategy; 6] =
     [Optimistic, Serializable, SerialQueue, InsertBatching, Autocommit, OwnTransaction];
 
 impl Strategy {
     /// Whether the engine makes a transaction for it and runs it again after a conflict.
-    pub fn is_transactional(self) -> bool {
+    pub(super) fn is_transactional(self) -> bool {
         !matches!(self, Autocommit | OwnTransaction)
     }
 
     /// The statement that commits.
-    pub fn commits_by(self) -> &'static str {
+    pub(super) fn commits_by(self) -> &'static str {
         match self {
             Optimistic | InsertBatching | Autocommit => "execute",
             Serializable | SerialQueue | OwnTransaction => "commit",
@@ -45,14 +45,14 @@ impl Strategy {
 
     fn options(self) -> Value {
         match self {
-            SerialQueue => json!({ "mistakes": ["alwaysSerialQueue"] }),
+            SerialQueue => json!({ "failpoints": ["alwaysSerialQueue"] }),
             _ => json!({}),
         }
     }
 }
 
 /// A server whose mutation `script` runs by one strategy, behind a wire that can be cut.
-pub struct Served {
+pub(super) struct Served {
     pub db: TestDb,
     pub app: App,
     pub wire: Wire,
@@ -62,12 +62,12 @@ pub struct Served {
 }
 
 impl Served {
-    pub async fn by(strategy: Strategy) -> Served {
+    pub(super) async fn by(strategy: Strategy) -> Served {
         Served::with(strategy, json!({}), "").await
     }
 
     /// With more options; `sql` is run once there are tables.
-    pub async fn with(strategy: Strategy, options: Value, sql: &str) -> Served {
+    pub(super) async fn with(strategy: Strategy, options: Value, sql: &str) -> Served {
         let db = TestDb::new().await;
         if !sql.is_empty() {
             db.app(tables(), functions(strategy, Arc::new(Semaphore::new(0)))).await.engine.close().await;
@@ -86,7 +86,7 @@ impl Served {
 
     /// Runs the script once, so that nothing is left to learn or to prepare, and sees that
     /// the strategy is the one that is meant.
-    pub async fn warmed(self) -> Served {
+    pub(super) async fn warmed(self) -> Served {
         let insert = json!([{ "insert": 0 }]);
         self.run(&self.app.client(), insert.clone()).await.data();
         let queued = self.app.engine.stats().in_lanes;
@@ -102,16 +102,16 @@ impl Served {
     }
 
     /// Runs a script.
-    pub async fn run(&self, client: &Client, steps: Value) -> convoy_testkit::Reply {
+    pub(super) async fn run(&self, client: &Client, steps: Value) -> convoy_testkit::Reply {
         within(client.mutate("script", json!({ "steps": steps }))).await
     }
 
     /// The numbers that are stored, in order.
-    pub async fn stored(&self) -> Vec<String> {
+    pub(super) async fn stored(&self) -> Vec<String> {
         self.db.psql().await.column("select data ->> 'n' from notes order by (data ->> 'n')::int").await
     }
 
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.app.engine.close().await;
     }
 }

@@ -59,7 +59,7 @@ pub(super) enum Abort {
 
 impl Group {
     /// Begins a transaction, and waits for the turn among all processes.
-    pub async fn begin(dispatcher: Dispatcher, lock: u32) -> Result<Group, DbError> {
+    pub(super) async fn begin(dispatcher: Dispatcher, lock: u32) -> Result<Group, DbError> {
         let mut transaction = Transaction::begin(&dispatcher.inner.postgres.lanes, Isolation::Serializable).await?;
         transaction.lock_lane(lock).await?;
         Ok(Group {
@@ -75,18 +75,18 @@ impl Group {
 
     /// Whether a call may join: there is room, and neither it nor the first one needs a
     /// group to itself.
-    pub fn takes(&self, waiting: &QueuedCall) -> bool {
+    pub(super) fn takes(&self, waiting: &QueuedCall) -> bool {
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
         shares && self.finished.len() < MAX_CALLS && self.began.elapsed() < MAX_TIME
     }
 
     /// Whether no call has finished yet.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.finished.is_empty()
     }
 
     /// Runs a member's turn. It has what is known of documents, and the buffer.
-    pub async fn play(&mut self, member: &mut Member) -> Result<TurnEnd, Abort> {
+    pub(super) async fn play(&mut self, member: &mut Member) -> Result<TurnEnd, Abort> {
         if !member.run.shared {
             // What was buffered may be why; now each write is its own.
             self.buffer = None;
@@ -107,14 +107,14 @@ impl Group {
     }
 
     /// Adds a call that has finished.
-    pub fn add(&mut self, member: Member, result: Result<String, Failure>, keyed: Option<Keyed>) {
+    pub(super) fn add(&mut self, member: Member, result: Result<String, Failure>, keyed: Option<Keyed>) {
         let Member { waiting, mut run, .. } = member;
         let written = run.executor.take_written();
         self.finished.push(Finished { waiting, result, keyed, written });
     }
 
     /// Keeps what a member that leaves has written of the others' buffer.
-    pub fn keep_written(&mut self, written: Written) {
+    pub(super) fn keep_written(&mut self, written: Written) {
         self.written.join(written);
     }
 
@@ -134,7 +134,7 @@ impl Group {
 
     /// Commits for all calls, and gives how each ended; or what becomes of them where
     /// nothing is left of the group.
-    pub async fn commit(mut self) -> Result<Vec<(QueuedCall, Attempt)>, (Abort, Vec<Finished>)> {
+    pub(super) async fn commit(mut self) -> Result<Vec<(QueuedCall, Attempt)>, (Abort, Vec<Finished>)> {
         if let Err(abort) = self.flush_buffer().await {
             return Err((abort, self.abort().await));
         }
@@ -160,13 +160,13 @@ impl Group {
     }
 
     /// Rolls back; gives the calls of which nothing is left.
-    pub async fn abort(self) -> Vec<Finished> {
+    pub(super) async fn abort(self) -> Vec<Finished> {
         self.transaction.rollback().await;
         self.finished
     }
 
     /// Closes the connection, which rolls back.
-    pub fn disconnect(self) -> Vec<Finished> {
+    pub(super) fn disconnect(self) -> Vec<Finished> {
         self.finished
     }
 }
@@ -188,7 +188,7 @@ impl Finished {
     }
 
     /// How it ended where Postgres has refused what it alone was about to commit.
-    pub fn rejected(self, error: &DbError) -> (QueuedCall, Attempt) {
+    pub(super) fn rejected(self, error: &DbError) -> (QueuedCall, Attempt) {
         let failure = self.waiting.scope.explain(error);
         (self.waiting, Attempt::Failed(failure, self.keyed))
     }

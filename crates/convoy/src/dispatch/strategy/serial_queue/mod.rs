@@ -102,7 +102,7 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
 
 impl SerialQueues {
     /// How many calls have ended in a queue.
-    pub fn ended(&self) -> u64 {
+    pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
 

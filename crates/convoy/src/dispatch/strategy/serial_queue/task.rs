@@ -27,7 +27,7 @@ pub(super) struct QueueTask {
 
 impl QueueTask {
     /// A task that goes on with the calls that wait.
-    pub fn new(dispatcher: Dispatcher, name: Arc<str>) -> QueueTask {
+    pub(super) fn new(dispatcher: Dispatcher, name: Arc<str>) -> QueueTask {
         let lock = xxh3_64(name.as_bytes()) as u32;
         if let Some(queue) = dispatcher.inner.serial.queues.lock().get_mut(&name) {
             queue.recount();
@@ -36,7 +36,7 @@ impl QueueTask {
     }
 
     /// Runs groups until no call waits.
-    pub async fn work(mut self) {
+    pub(super) async fn work(mut self) {
         loop {
             self.start_some(true);
             if self.ahead.is_empty() {

@@ -70,7 +70,7 @@ impl Strategy for Turn<'_> {
 
 impl Member {
     /// Starts its function.
-    pub fn start(waiting: QueuedCall) -> Member {
+    pub(super) fn start(waiting: QueuedCall) -> Member {
         let call = Call::start(&waiting.scope);
         let mut run = TransactionRun::new(waiting.scope.clone());
         run.shared = !waiting.is_single();
@@ -78,7 +78,7 @@ impl Member {
     }
 
     /// Runs the function to its end.
-    pub async fn play(&mut self, transaction: &mut Transaction) -> TurnEnd {
+    pub(super) async fn play(&mut self, transaction: &mut Transaction) -> TurnEnd {
         let Member { waiting, run, call } = self;
         run.mark = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
         // A function that only buffers needs no savepoint, for its buffer is undone by itself.
@@ -174,7 +174,7 @@ impl Member {
     }
 
     /// Whether it leaves something in the transaction that must not be committed.
-    pub fn has_left_writes(&self) -> bool {
+    pub(super) fn has_left_writes(&self) -> bool {
         self.run.executor.is_dirty() || self.run.is_aborted()
     }
 }

@@ -1,16 +1,16 @@
-//! Mistakes that can be made on purpose, so that a test can show that it would
-//! notice them: each names one step left out that the design calls for.
+//! Fault injection: each failpoint makes the engine leave out one step that the
+//! design calls for, so that a test can show that it detects the damage.
 //!
-//! Only with the cargo feature `mistakes`, which no release is built with.
-//! Without it nothing can be asked for, and the answer is a constant.
+//! Failpoints exist only with the cargo feature `failpoints`, which no release is
+//! built with. Without it every question about them is a constant.
 
 use crate::supervise::Part;
 
-/// A step left out.
+/// A step that the engine leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "mistakes", derive(serde::Deserialize))]
-#[cfg_attr(feature = "mistakes", serde(rename_all = "camelCase"))]
-pub enum Mistake {
+#[cfg_attr(feature = "failpoints", derive(serde::Deserialize))]
+#[cfg_attr(feature = "failpoints", serde(rename_all = "camelCase"))]
+pub enum Failpoint {
     /// A listener that has connected again goes on where it is, without reading
     /// what it missed. The log is not read at intervals either, which would hide
     /// that.
@@ -58,43 +58,43 @@ pub enum Mistake {
     AlwaysSerialQueue,
 }
 
-/// The mistakes an engine was opened with, and the parts that are to panic.
+/// The failpoints that an engine was opened with, and the parts that will panic.
 #[derive(Debug, Clone, Default)]
-#[cfg_attr(feature = "mistakes", derive(serde::Deserialize))]
-#[cfg_attr(feature = "mistakes", serde(from = "Vec<Mistake>"))]
-pub struct Mistakes {
-    #[cfg(feature = "mistakes")]
-    made: Vec<Mistake>,
-    /// Parts that panic the next time they come to it; shared by all clones.
-    #[cfg(feature = "mistakes")]
+#[cfg_attr(feature = "failpoints", derive(serde::Deserialize))]
+#[cfg_attr(feature = "failpoints", serde(from = "Vec<Failpoint>"))]
+pub struct Failpoints {
+    #[cfg(feature = "failpoints")]
+    active: Vec<Failpoint>,
+    /// Armed parts. Shared by all clones.
+    #[cfg(feature = "failpoints")]
     panics: std::sync::Arc<parking_lot::Mutex<Vec<Part>>>,
 }
 
-#[cfg(feature = "mistakes")]
-impl From<Vec<Mistake>> for Mistakes {
-    fn from(made: Vec<Mistake>) -> Mistakes {
-        Mistakes { made, ..Mistakes::default() }
+#[cfg(feature = "failpoints")]
+impl From<Vec<Failpoint>> for Failpoints {
+    fn from(active: Vec<Failpoint>) -> Failpoints {
+        Failpoints { active, ..Failpoints::default() }
     }
 }
 
-#[cfg(feature = "mistakes")]
-impl Mistakes {
-    /// Whether this one is to be made.
-    pub fn has(&self, mistake: Mistake) -> bool {
-        self.made.contains(&mistake)
+#[cfg(feature = "failpoints")]
+impl Failpoints {
+    /// Whether this failpoint is active.
+    pub fn has(&self, failpoint: Failpoint) -> bool {
+        self.active.contains(&failpoint)
     }
 
-    /// Makes a part panic the next time it comes to [`Mistakes::reach`].
+    /// Arms a part: it panics the next time it calls [`Failpoints::reach`].
     pub fn panic_once(&self, part: Part) {
         self.panics.lock().push(part);
     }
 
-    /// Whether a part has yet to panic.
+    /// Whether a part is armed and has not panicked yet.
     pub fn will_panic(&self, part: Part) -> bool {
         self.panics.lock().contains(&part)
     }
 
-    /// A part is where a panic would do the most harm.
+    /// Panics if the part is armed. Called where a panic would do the most harm.
     pub fn reach(&self, part: Part) {
         let mut panics = self.panics.lock();
         if let Some(at) = panics.iter().position(|armed| *armed == part) {
@@ -105,26 +105,26 @@ impl Mistakes {
     }
 }
 
-#[cfg(not(feature = "mistakes"))]
-impl Mistakes {
-    /// Whether this one is to be made: never.
-    pub const fn has(&self, _mistake: Mistake) -> bool {
+#[cfg(not(feature = "failpoints"))]
+impl Failpoints {
+    /// Whether this failpoint is active: never without the feature.
+    pub const fn has(&self, _mistake: Failpoint) -> bool {
         false
     }
 
-    /// A part is where a panic would do the most harm; none is made.
+    /// Panics if the part is armed: never without the feature.
     pub const fn reach(&self, _part: Part) {}
 }
 
-#[cfg(all(test, feature = "mistakes"))]
+#[cfg(all(test, feature = "failpoints"))]
 mod tests {
     use super::*;
 
     #[test]
-    fn none_is_made_unless_it_is_asked_for() {
-        let asked: Mistakes = serde_json::from_str(r#"["noPoll"]"#).expect("known");
-        assert!(asked.has(Mistake::NoPoll) && !asked.has(Mistake::ListenerSkipsCatchUp));
-        assert!(!Mistakes::default().has(Mistake::NoPoll));
-        assert!(serde_json::from_str::<Mistakes>(r#"["noSuchMistake"]"#).is_err());
+    fn only_named_failpoints_are_active() {
+        let failpoints: Failpoints = serde_json::from_str(r#"["noPoll"]"#).expect("known");
+        assert!(failpoints.has(Failpoint::NoPoll) && !failpoints.has(Failpoint::ListenerSkipsCatchUp));
+        assert!(!Failpoints::default().has(Failpoint::NoPoll));
+        assert!(serde_json::from_str::<Failpoints>(r#"["noSuchFailpoint"]"#).is_err());
     }
 }
