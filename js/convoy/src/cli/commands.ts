@@ -1,4 +1,7 @@
-/** The commands and flags of `convoy`, in the words of `--help`. Unknown ones are refused with the closest name. */
+/**
+ * Defines the commands and flags of `convoy` and their help texts. An unknown one is an error that suggests the closest
+ * name.
+ */
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { runDev } from './commands/dev.js';
@@ -20,20 +23,20 @@ export function defineCommands(terminal: Terminal): Command {
     command
       .option('--root <folder>', 'the folder that holds convoy/', '.')
       .option('--schema <file>', 'the schema, from the root', 'convoy/schema.ts')
-      .option('-v, --verbose', 'say more, and show stack traces')
+      .option('-v, --verbose', 'print more, including stack traces')
       .exitOverride();
 
   withProjectFlags(program.command('dev').alias('init'))
     .summary('start a database and the server, and keep both up to date with your code')
     .description(
       'Starts a database when DATABASE_URL is not set, creates missing tables, writes convoy/_generated, serves, ' +
-        'and puts changed code in place without dropping connections.',
+        'and reloads changed code without dropping connections.',
     )
-    .option('--watch', 'put changed code in place', true)
+    .option('--watch', 'reload changed code', true)
     .option('--no-watch', 'do not watch for changes')
     .option('--serve', 'listen for clients', true)
     .option('--no-serve', 'do not listen')
-    .option('--once', 'bring database and generated files up to date, then end')
+    .option('--once', 'update the database and the generated files, then exit')
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 127.0.0.1)')
     .action((flags: DevFlags) => runDev(flags, terminal));

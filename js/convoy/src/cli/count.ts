@@ -1,4 +1,4 @@
-/** `1 function`, `2 functions`; `several` where an s does not do. */
-export function count(n: number, noun: string, several = `${noun}s`): string {
-  return `${n} ${n === 1 ? noun : several}`;
+/** `1 function`, `2 functions`; `plural` where the plural is irregular. */
+export function count(n: number, noun: string, plural = `${noun}s`): string {
+  return `${n} ${n === 1 ? noun : plural}`;
 }

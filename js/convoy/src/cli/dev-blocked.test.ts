@@ -1,4 +1,4 @@
-/** `convoy dev` while code hangs, throws behind its back, and prints where nobody reads: the real program. */
+/** The real `convoy dev` while code hangs, throws asynchronously, and prints to a pipe that is not read. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
 import { engine, makeProgram, type Program, type RunningProgram, results } from './program.test-kit.js';
@@ -18,7 +18,7 @@ beforeEach(async () => {
     'convoy/functions/bad.ts': bad('return 1'),
   });
   convoy = program.run(['dev', '--port', '0'], project.root);
-  api = (await convoy.says(/Server +(\S+)/))[1] ?? '';
+  api = (await convoy.prints(/Server +(\S+)/))[1] ?? '';
 });
 afterEach(async () => {
   convoy.process.kill('SIGKILL');
@@ -49,27 +49,27 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
   it.each([
     ['a loop', 'for (;;);'],
     ['an expression', `return /^(a+)+$/.test('a'.repeat(60) + '!');`],
-  ])('goes on while %s keeps a thread, says which, and a save mends it; SIGTERM ends it', async (_, body) => {
+  ])('keeps serving while %s blocks a thread, names it, recovers on save, stops on SIGTERM', async (_, body) => {
     const stream = results(api, 'messages.list');
     await shows(stream, []);
     await project.write({ 'convoy/functions/bad.ts': bad(body) });
-    await convoy.says(/bad\.ts changed: in place/);
+    await convoy.prints(/bad\.ts changed: loaded/);
     const hanging = call('query/bad.run');
-    await convoy.says(/bad\.run has kept its thread busy since \d\d:\d\d:\d\d UTC/);
+    await convoy.prints(/bad\.run has kept its thread busy since \d\d:\d\d:\d\d UTC/);
     expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
-    // Reading on after a `return` would need another stream.
+    // `shows` has closed the first stream by returning.
     const next = results(api, 'messages.list');
     await shows(next, ['a']);
     await project.write({ 'convoy/functions/bad.ts': bad('return 2') });
-    await convoy.says(/bad\.ts changed: in place/);
+    await convoy.prints(/bad\.ts changed: loaded/);
     expect(await call('query/bad.run')).toEqual({ ok: true, data: 2 });
-    // What hung was on the old code, whose thread has ended with the save.
+    // The hanging call ran on the old code, whose thread ended with the save.
     expect(await hanging).toMatchObject({ ok: false });
 
     await project.write({ 'convoy/functions/bad.ts': bad(body) });
-    await convoy.says(/bad\.ts changed: in place/);
+    await convoy.prints(/bad\.ts changed: loaded/);
     const again = call('query/bad.run').catch(() => null);
-    await convoy.says(/bad\.run has kept its thread busy/);
+    await convoy.prints(/bad\.run has kept its thread busy/);
     const began = performance.now();
     convoy.process.kill('SIGTERM');
     expect(await convoy.ended).toBe(0);
@@ -77,38 +77,38 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
     await again;
   });
 
-  it('goes on when code throws in a timer or forgets a promise, in a function or outside, and names the function', async () => {
+  it('keeps serving when a timer throws or a promise is unhandled, in a function or outside, and names the function', async () => {
     const boom = `setTimeout(() => { throw new Error('a timer threw'); }); return new Promise((done) => setTimeout(done, 300_000));`;
     await project.write({ 'convoy/functions/bad.ts': bad(boom) });
-    await convoy.says(/in place/);
+    await convoy.prints(/changed: loaded/);
     expect(await call('query/bad.run')).toMatchObject({ ok: false, error: { code: 'UNAVAILABLE' } });
-    await convoy.says(/bad\.run has left something behind that threw .*a timer threw/s);
+    await convoy.prints(/bad\.run has left something behind that threw .*a timer threw/s);
     expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
 
     const outside = `setTimeout(() => { void Promise.reject(new Error('outside of functions')); }, 100);`;
     await project.write({ 'convoy/functions/bad.ts': bad('return 3', outside) });
-    await convoy.says(/outside of functions/);
+    await convoy.prints(/outside of functions/);
     await project.write({ 'convoy/functions/bad.ts': bad('return 4') });
-    // It may have been said to be in place several times.
+    // Each restart of the thread may have printed that the code was loaded.
     while ((await call('query/bad.run')).data !== 4);
     expect(convoy.process.exitCode).toBeNull();
   });
 
-  it('refuses code that hangs while it is loaded, and takes the next', async () => {
+  it('refuses code that hangs while it is loaded, and accepts the next', async () => {
     await project.write({ 'convoy/functions/bad.ts': bad('return 5', 'for (;;);') });
-    await convoy.says(/has not been loaded after 10 seconds/);
-    await convoy.says(/The last good code goes on serving/);
+    await convoy.prints(/has not been loaded after 10 seconds/);
+    await convoy.prints(/The last good code keeps serving/);
     expect(await call('query/bad.run')).toEqual({ ok: true, data: 1 });
     await project.write({ 'convoy/functions/bad.ts': bad('return 6') });
-    await convoy.says(/Fixed/);
+    await convoy.prints(/Fixed/);
     expect(await call('query/bad.run')).toEqual({ ok: true, data: 6 });
   });
 
-  it('answers while nobody reads what it and the functions print', async () => {
+  it('answers while its output and that of the functions are not read', async () => {
     await project.write({
       'convoy/functions/bad.ts': bad(`console.log('x'.repeat(200_000)); console.error('y'.repeat(200_000)); return 7`),
     });
-    await convoy.says(/in place/);
+    await convoy.prints(/changed: loaded/);
     convoy.process.stdout?.removeAllListeners('data').pause();
     convoy.process.stderr?.removeAllListeners('data').pause();
     for (let n = 0; n < 20; n++) expect(await call('query/bad.run')).toEqual({ ok: true, data: 7 });
@@ -116,7 +116,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
     while ((await call('query/bad.run')).data !== 8);
     convoy.process.stdout?.destroy();
     convoy.process.stderr?.destroy();
-    await project.write({ 'convoy/functions/bad.ts': bad(`console.log('nobody'); return 9`) });
+    await project.write({ 'convoy/functions/bad.ts': bad(`console.log('no reader'); return 9`) });
     while ((await call('query/bad.run')).data !== 9);
     convoy.process.kill('SIGTERM');
     expect(await convoy.ended).toBe(0);

@@ -1,4 +1,4 @@
-/** `convoy dev` as a developer sees it: the real program, engine and Postgres, and files that change. */
+/** `convoy dev` end to end: the real program, engine and Postgres, and files that change. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -31,7 +31,7 @@ function dev(...flags: string[]): RunningProgram {
   return each;
 }
 
-const address = async (convoy: RunningProgram) => (await convoy.says(/Server +(\S+)/))[1] ?? '';
+const address = async (convoy: RunningProgram) => (await convoy.prints(/Server +(\S+)/))[1] ?? '';
 
 async function call(url: string, body: unknown): Promise<unknown> {
   const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
@@ -39,13 +39,13 @@ async function call(url: string, body: unknown): Promise<unknown> {
 }
 
 describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
-  it('needs nothing but functions: it makes schema, database and generated files, serves, and ends with 0', async () => {
+  it('needs only functions: it creates schema, database and generated files, serves, and exits with 0', async () => {
     await project.write({
       'convoy/functions/messages.ts': `import { query } from '../_generated/server';\nexport const hi = query({ handler: () => 'hi' });`,
     });
     const convoy = dev();
-    await convoy.says(/Made convoy\/schema\.ts/);
-    const [, pid] = await convoy.says(/Postgres is ready \(pid (\d+)/);
+    await convoy.prints(/Created convoy\/schema\.ts/);
+    const [, pid] = await convoy.prints(/Postgres is ready \(pid (\d+)/);
     const api = await address(convoy);
     expect(await call(`${api}/query/messages.hi`, {})).toEqual({ ok: true, data: 'hi' });
     // One Ctrl-C may arrive twice: from the terminal, and passed on by npm.
@@ -55,7 +55,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     expect(isAlive(Number(pid))).toBe(false);
   });
 
-  it('puts changed code in place, keeps the last good one over mistakes, and says when they are fixed', async () => {
+  it('loads changed code, keeps the last good code while there are errors, and reports when they are fixed', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema });
     const convoy = dev();
     const api = await address(convoy);
@@ -64,53 +64,53 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     const greeting = () => call(`${api}/query/greet.hello`, {});
 
     await project.write({ 'convoy/functions/greet.ts': hello(`'one'`) });
-    await convoy.says(/convoy\/functions\/greet\.ts changed: in place in \d+ ms, wrote api\.ts/);
+    await convoy.prints(/convoy\/functions\/greet\.ts changed: loaded in \d+ ms, wrote api\.ts/);
     expect(await greeting()).toEqual({ ok: true, data: 'one' });
 
     const stream = results(api, 'greet.hello');
     expect((await stream.next()).value).toBe('one');
 
     await project.write({ 'convoy/functions/greet.ts': hello('(') });
-    await convoy.says(/convoy\/functions\/greet\.ts:2:\d+:/);
-    await convoy.says(/The last good code goes on serving/);
+    await convoy.prints(/convoy\/functions\/greet\.ts:2:\d+:/);
+    await convoy.prints(/The last good code keeps serving/);
     expect(await greeting()).toEqual({ ok: true, data: 'one' });
 
     await project.write({ 'convoy/functions/greet.ts': hello(`'two'`) });
-    await convoy.says(/Fixed/);
+    await convoy.prints(/Fixed/);
     expect(await greeting()).toEqual({ ok: true, data: 'two' });
     expect((await stream.next()).value).toBe('two');
 
     await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
-    await convoy.says(/messages\.body: Date is not JSON/);
-    await convoy.says(/convoy\/schema\.ts:5:\d+:/);
-    await convoy.says(/The last good code goes on serving/);
+    await convoy.prints(/messages\.body: Date is not JSON/);
+    await convoy.prints(/convoy\/schema\.ts:5:\d+:/);
+    await convoy.prints(/The last good code keeps serving/);
 
     const two = `messages: defineTable({ body: z.string() }),\n  rooms: defineTable({ name: z.string() }),`;
     await project.write({ 'convoy/schema.ts': messagesSchema.replace(/ {2}messages.*/, `  ${two}`) });
-    await convoy.says(/Fixed.*created table rooms/);
+    await convoy.prints(/Fixed.*created table rooms/);
   });
 
   it('waits for the first good code when there is none', async () => {
     await project.write({ 'convoy/schema.ts': `${messagesSchema}(` });
     const convoy = dev();
-    await convoy.says(/Nothing is served yet/);
+    await convoy.prints(/Not serving yet/);
     await project.write({ 'convoy/schema.ts': messagesSchema });
     expect(await call(`${await address(convoy)}/query/messages.list`, {})).toEqual({ ok: true, data: [] });
   });
 
-  it('says so and starts Postgres again when it is killed, and loses nothing', async () => {
+  it('reports that Postgres was killed, restarts it, and loses no data', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema });
     const convoy = dev('--no-watch');
-    const [, pid] = await convoy.says(/Postgres is ready \(pid (\d+)/);
+    const [, pid] = await convoy.prints(/Postgres is ready \(pid (\d+)/);
     const api = await address(convoy);
     const stream = results(api, 'messages.list');
     expect((await stream.next()).value).toEqual([]);
     expect(await call(`${api}/mutation/messages.send`, { body: 'kept' })).toMatchObject({ ok: true });
     expect((await stream.next()).value).toMatchObject([{ body: 'kept' }]);
     process.kill(Number(pid), 'SIGKILL');
-    await convoy.says(/ended unexpectedly: killed by SIGKILL/);
-    await convoy.says(/Postgres is ready/);
-    // Calls fail while it is away, and only in this way; then they work again.
+    await convoy.prints(/ended unexpectedly: killed by SIGKILL/);
+    await convoy.prints(/Postgres is ready/);
+    // While Postgres is away, calls fail with UNAVAILABLE only; then they succeed again.
     const untilDone = async (path: string, args: object) => {
       for (;;) {
         const answer = (await call(`${api}/${path}`, args)) as {
@@ -129,7 +129,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 60_000 }, () => {
     }
   });
 
-  it('logs what Postgres refuses in its own words, without a line of its source code', async () => {
+  it('logs the error message of Postgres, without a line of its source code', async () => {
     await project.write({
       'convoy/schema.ts': messagesSchema,
       'convoy/functions/bad.ts': `import { sql } from '@avvos/convoy/sql';
@@ -141,40 +141,40 @@ export const typo = query({ handler: (ctx) => ctx.db.raw(sql\`select * from mesa
     const refused = { code: 'INTERNAL', message: '`bad.typo`: relation "mesages" does not exist (42P01)' };
     const answer = await call(`${await address(convoy)}/query/bad.typo`, {});
     expect(answer).toMatchObject({ ok: false, error: refused });
-    await convoy.says(/cause=relation "mesages" does not exist \(42P01\)\n/);
+    await convoy.prints(/cause=relation "mesages" does not exist \(42P01\)\n/);
   });
 
-  it('brings everything up to date once and ends', async () => {
+  it('brings everything up to date and exits with --once', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema });
     const convoy = dev('--once');
     expect(await convoy.ended).toBe(0);
-    expect(convoy.printed).toContain('created table messages');
-    expect(convoy.printed).not.toContain('Server');
+    expect(convoy.output).toContain('created table messages');
+    expect(convoy.output).not.toContain('Server');
     const again = dev('--once');
     expect(await again.ended).toBe(0);
-    expect(again.printed).not.toContain('created');
+    expect(again.output).not.toContain('created');
   });
 
-  it('ends with 1 where nobody watches for a fix', async () => {
+  it('exits with 1 on an error with --no-watch', async () => {
     await project.write({ 'convoy/schema.ts': `${messagesSchema}(` });
     const convoy = dev('--no-watch');
     expect(await convoy.ended).toBe(1);
-    expect(convoy.printed).toMatch(/convoy\/schema\.ts:\d+:\d+:/);
+    expect(convoy.output).toMatch(/convoy\/schema\.ts:\d+:\d+:/);
   });
 
-  it('says who has the port before it starts anything', async () => {
+  it('names the owner of a taken port before it starts anything', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     const convoy = program.run(['dev', '--port', String(port)], project.root);
     expect(await convoy.ended).toBe(1);
-    expect(convoy.printed).toContain(`Port ${port} is in use by`);
-    expect(convoy.printed).toContain(`(pid ${process.pid})`);
-    expect(convoy.printed).not.toContain('Postgres');
+    expect(convoy.output).toContain(`Port ${port} is in use by`);
+    expect(convoy.output).toContain(`(pid ${process.pid})`);
+    expect(convoy.output).not.toContain('Postgres');
     server.close();
   });
 
-  it('ends at once at the second signal', async () => {
+  it('exits at once on the second signal', async () => {
     await project.write({
       'convoy/schema.ts': messagesSchema,
       'convoy/functions/slow.ts': `import { query } from '../_generated/server';\nexport const never = query({ handler: () => {\n  console.log('in flight');\n  return new Promise(() => {});\n} });`,
@@ -182,9 +182,9 @@ export const typo = query({ handler: (ctx) => ctx.db.raw(sql\`select * from mesa
     const convoy = dev();
     const api = await address(convoy);
     const hanging = call(`${api}/query/slow.never`, {}).catch(() => null);
-    await convoy.says(/in flight/);
+    await convoy.prints(/in flight/);
     convoy.process.kill('SIGTERM');
-    await convoy.says(/Stopping/);
+    await convoy.prints(/Stopping/);
     const pressing = setInterval(() => convoy.process.kill('SIGTERM'), 100);
     expect(await convoy.ended).toBe(130);
     clearInterval(pressing);

@@ -13,7 +13,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-it('takes the root before the working folder, and neither before what is set already', async () => {
+it('prefers existing variables over the root, and the root over the working folder', async () => {
   const root = path.join(folder, 'app');
   await mkdir(root);
   process.env.CONVOY_TEST_ONE = 'set';
@@ -24,7 +24,7 @@ it('takes the root before the working folder, and neither before what is set alr
   expect([CONVOY_TEST_ONE, CONVOY_TEST_TWO, CONVOY_TEST_THREE]).toEqual(['set', 'root', 'cwd']);
 });
 
-it('does without files, and leaves a folder of that name alone', async () => {
+it('accepts missing files, and ignores a folder of that name', async () => {
   expect(loadEnvFiles(folder, folder)).toEqual([]);
   await mkdir(path.join(folder, '.env'));
   expect(loadEnvFiles(folder, folder)).toEqual([]);

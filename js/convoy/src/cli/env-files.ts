@@ -1,14 +1,17 @@
-/** Loads `.env` files into the environment, and again when they change; variables that are set already stay as they are. */
+/**
+ * Loads `.env` files into the environment, and reloads them when they change. Variables that are already set take
+ * precedence.
+ */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'dotenv';
 import { isErrno } from './errno.js';
 
 export class EnvFiles {
-  /** Where they may be, the first wins. */
+  /** The paths that are searched; the first file that defines a variable wins. */
   readonly files: readonly string[];
-  /** What is in the environment because a file says so. */
-  readonly #set = new Map<string, string>();
+  /** The variables that were set from a file, with their values. */
+  readonly #fromFiles = new Map<string, string>();
   readonly #env: NodeJS.ProcessEnv;
 
   constructor(root: string, cwd: string, env: NodeJS.ProcessEnv = process.env) {
@@ -16,7 +19,7 @@ export class EnvFiles {
     this.#env = env;
   }
 
-  /** Reads them (again). Returns the files that are there, and the names whose values are not what they were. */
+  /** Reads the files (again). Returns the files that exist, and the names of the variables whose values changed. */
   load(): { readonly loaded: readonly string[]; readonly changed: readonly string[] } {
     const wanted = new Map<string, string>();
     const loaded = this.files.filter((file) => {
@@ -26,28 +29,31 @@ export class EnvFiles {
       return true;
     });
     const changed: string[] = [];
-    for (const name of [...this.#set.keys()].filter((each) => !wanted.has(each))) {
+    for (const name of [...this.#fromFiles.keys()].filter((each) => !wanted.has(each))) {
       delete this.#env[name];
-      this.#set.delete(name);
+      this.#fromFiles.delete(name);
       changed.push(name);
     }
     for (const [name, value] of wanted) {
-      if (this.#env[name] !== undefined && !this.#set.has(name)) continue;
-      if (this.#set.get(name) === value) continue;
+      if (this.#env[name] !== undefined && !this.#fromFiles.has(name)) continue;
+      if (this.#fromFiles.get(name) === value) continue;
       this.#env[name] = value;
-      this.#set.set(name, value);
+      this.#fromFiles.set(name, value);
       changed.push(name);
     }
     return { loaded, changed };
   }
 
-  /** Whether a change of the files can change this variable: the environment itself did not set it. */
-  decides(name: string): boolean {
-    return this.#set.has(name) || this.#env[name] === undefined;
+  /** Whether a change of the files can change this variable, because the environment itself did not set it. */
+  controls(name: string): boolean {
+    return this.#fromFiles.has(name) || this.#env[name] === undefined;
   }
 }
 
-/** The one in the project's root wins over the one in the working folder. Returns those that were there. */
+/**
+ * Loads the `.env` files. The one in the project's root wins over the one in the working folder. Returns those that
+ * exist.
+ */
 export function loadEnvFiles(root: string, cwd: string): readonly string[] {
   return new EnvFiles(root, cwd).load().loaded;
 }
@@ -56,7 +62,7 @@ function textOf(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    // A folder of this name is something else, such as a virtual environment of Python.
+    // A folder of this name is something else, such as a Python virtual environment.
     if (isErrno(error, 'ENOENT') || isErrno(error, 'EISDIR')) return null;
     throw new Error(`${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, {
       cause: error,

@@ -2,5 +2,5 @@
 import { runCli } from './run.js';
 
 process.exitCode = await runCli(process.argv.slice(2));
-// User code loaded here may hold timers and connections open; the command is over all the same.
+// User code loaded here may keep timers and connections open, which must not delay the exit.
 process.exit();

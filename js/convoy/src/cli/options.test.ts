@@ -4,7 +4,7 @@ import { type DevFlags, devOptionsOf, layoutOf } from './options.js';
 const flags: DevFlags = { root: '.', schema: 'convoy/schema.ts', watch: true, serve: true };
 
 describe('the options of convoy dev', () => {
-  it('come from the environment where no flag says otherwise, and empty variables say nothing', () => {
+  it('come from the environment where no flag is given, and ignore empty variables', () => {
     expect(devOptionsOf(flags, {})).toEqual({
       databaseUrl: null,
       watch: true,
@@ -18,18 +18,18 @@ describe('the options of convoy dev', () => {
     expect(devOptionsOf(flags, { DATABASE_URL: '', PORT: '', HOST: '' })).toEqual(devOptionsOf(flags, {}));
   });
 
-  it('neither serve nor watch when all is to be done once', () => {
+  it('neither serve nor watch with --once', () => {
     expect(devOptionsOf({ ...flags, once: true }, {})).toMatchObject({ watch: false, serve: false });
   });
 
-  it.each(['65536', '-1', 'http', '3e3', ' '])('refuse the port %j, naming where it came from', (port) => {
+  it.each(['65536', '-1', 'http', '3e3', ' '])('refuse the port %j, naming its source', (port) => {
     expect(() => devOptionsOf({ ...flags, port }, {})).toThrow(/^--port is .*0 to 65535/);
     expect(() => devOptionsOf(flags, { PORT: port })).toThrow(/^PORT is /);
   });
 });
 
 describe('the layout of a project', () => {
-  it('hangs from the root, with the schema where the flag says', () => {
+  it('is relative to the root, with the schema that the flag names', () => {
     const layout = layoutOf({ root: 'app', schema: '../shared/schema.ts' }, '/projects');
     expect(layout).toMatchObject({
       root: '/projects/app',

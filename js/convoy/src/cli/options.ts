@@ -1,4 +1,4 @@
-/** From flags and environment to what a command needs to know. Pure; refusals name the flag or variable. */
+/** Parses flags and environment variables into the options of a command. Pure; an error names the flag or variable. */
 import path from 'node:path';
 
 export interface ProjectFlags {
@@ -15,7 +15,7 @@ export interface DevFlags extends ProjectFlags {
   readonly host?: string;
 }
 
-/** Where everything of a project is; absolute paths. */
+/** The files and folders of a project, as absolute paths. */
 export interface ProjectLayout {
   readonly root: string;
   readonly convoyFolder: string;
@@ -53,7 +53,7 @@ export function layoutOf(flags: ProjectFlags, cwd: string): ProjectLayout {
   };
 }
 
-/** `env` with the `.env` files in it. Empty variables count as missing. */
+/** The options of `convoy dev`. `env` includes the `.env` files; an empty variable counts as missing. */
 export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, string | undefined>>): DevOptions {
   const once = flags.once ?? false;
   return {
@@ -61,12 +61,12 @@ export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, strin
     watch: flags.watch && !once,
     serve: flags.serve && !once,
     host: flags.host || env.HOST || '127.0.0.1',
-    port: flags.port !== undefined ? portFrom(flags.port, '--port') : portFrom(env.PORT || '3000', 'PORT'),
+    port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),
   };
 }
 
-function portFrom(text: string, source: string): number {
+function parsePort(text: string, source: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw new Error(`${source} is ${JSON.stringify(text)}, which is no port: give a number from 0 to 65535.`);
+  throw new Error(`${source} is ${JSON.stringify(text)}, which is not a port: give a number from 0 to 65535.`);
 }

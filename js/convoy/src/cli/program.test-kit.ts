@@ -1,4 +1,4 @@
-/** For tests: the `convoy` program made from these sources, started as a process of its own. */
+/** For tests: the `convoy` program built from these sources, which runs as a separate process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
-/** The engine of this machine, where it has been built. */
+/** The engine addon of this machine; null where it has not been built. */
 export const engine = ((): string | null => {
   const given = process.env.CONVOY_NATIVE_PATH ?? path.join(here, '../../../../npm/linux-x64-gnu/convoy.node');
   return existsSync(given) ? given : null;
@@ -20,14 +20,17 @@ export interface Program {
   remove(): Promise<void>;
 }
 
-/** Bundled into a folder two below the package, from where it finds `package.json` as the published file does. */
+/**
+ * Bundles the program into a folder two levels below the package, where it finds `package.json` like the published
+ * file.
+ */
 export async function makeProgram(): Promise<Program> {
   const local = path.join(here, '../../.convoy');
   await mkdir(local, { recursive: true });
   const folder = await mkdtemp(path.join(local, 'program-'));
   const file = path.join(folder, 'main.js');
   await build({
-    // Threads are started from files of their own, beside what starts them.
+    // Threads start from separate files next to the file that starts them.
     entryPoints: ['main.ts', 'code/inspect-thread.ts', '../server/worker-thread.ts'].map((each) =>
       path.join(here, each),
     ),
@@ -49,12 +52,12 @@ export async function makeProgram(): Promise<Program> {
   };
 }
 
-/** A started program: what it has printed, and how it ended. */
+/** A started program with its output and exit code. */
 export class RunningProgram {
   readonly process: ChildProcess;
   /** Resolves to the exit code, or the signal that killed it. */
   readonly ended: Promise<number | string | null>;
-  printed = '';
+  output = '';
   #read = 0;
   #wake = () => {};
 
@@ -62,7 +65,7 @@ export class RunningProgram {
     this.process = child;
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (chunk: string) => {
-        this.printed += chunk;
+        this.output += chunk;
         this.#wake();
       });
     }
@@ -74,19 +77,19 @@ export class RunningProgram {
     });
   }
 
-  /** Waits until it prints this, after whatever was waited for before; rejects when it ends without. */
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
-    let over = false;
+  /** Waits until the output matches, after the previous match; rejects when the program ends first. */
+  async prints(pattern: RegExp): Promise<RegExpExecArray> {
+    let hasEnded = false;
     void this.ended.then(() => {
-      over = true;
+      hasEnded = true;
     });
     for (;;) {
-      const match = pattern.exec(this.printed.slice(this.#read));
+      const match = pattern.exec(this.output.slice(this.#read));
       if (match) {
         this.#read += match.index + match[0].length;
         return match;
       }
-      if (over) throw new Error(`it ended without saying ${pattern}; it said:\n${this.printed}`);
+      if (hasEnded) throw new Error(`the program ended without printing ${pattern}; its output:\n${this.output}`);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -94,7 +97,7 @@ export class RunningProgram {
   }
 }
 
-/** The results that arrive on one stream of the query `name` without arguments; `api` ends before the path. */
+/** The results on one stream of the query `name` without arguments; `api` is the base URL. */
 export async function* results(api: string, name: string): AsyncGenerator<unknown> {
   const response = await fetch(`${api}/subscribe?name=${name}&args={}`);
   let text = '';

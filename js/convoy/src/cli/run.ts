@@ -1,4 +1,4 @@
-/** Runs one command line and turns how it ended into an exit code. Nothing escapes it. */
+/** Runs one command line and maps its result to an exit code. Catches and prints every error. */
 import { CommanderError } from 'commander';
 import { loadNative } from '../server/native.js';
 import { printBy } from '../server/output.js';
@@ -9,13 +9,13 @@ import { createTerminal, type Terminal } from './terminal.js';
 /** `args` without `node` and the script. Resolves to the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   const verbose = process.env.CONVOY_DEBUG === '1' || args.includes('--verbose') || args.includes('-v');
-  printCalmly(args);
+  printWithoutBlocking(args);
   const terminal = createTerminal({ verbose });
   try {
     await defineCommands(terminal).parseAsync([...args], { from: 'user' });
     return 0;
   } catch (error) {
-    // Commander has printed what was wrong with the command line, or the help that was asked for.
+    // Commander has already printed the usage error or the requested help.
     if (error instanceof CommanderError) return error.exitCode;
     report(error, terminal);
     return 1;
@@ -31,14 +31,14 @@ function report(error: unknown, terminal: Terminal): void {
   if (error instanceof Error && error.stack) terminal.detail(error.stack);
 }
 
-/** Nobody who reads what is printed, or does not, may hold up or end what serves. */
-function printCalmly([command]: readonly string[]): void {
+/** A slow or closed reader of stdout or stderr must neither block nor end the server. */
+function printWithoutBlocking([command]: readonly string[]): void {
   if (command === 'dev' || command === 'init') {
     try {
       printBy(loadNative());
       return;
     } catch {
-      // Whoever needs the engine says why there is none.
+      // The command that needs the engine reports why it cannot be loaded.
     }
   }
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});

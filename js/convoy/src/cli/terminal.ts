@@ -1,26 +1,26 @@
-/** What the commands print: steps with a spinner on a terminal and plain lines elsewhere, and results in colour. */
+/** The output of the commands: steps with a spinner on a terminal and plain lines elsewhere, and results in colour. */
 import ora from 'ora';
 import pc from 'picocolors';
 import type { CodeProblem } from './code/problem.js';
 
-/** A step under way. */
+/** A step in progress. */
 export interface Step {
-  /** Says what is being done now. */
+  /** Updates the text that is shown while the step runs. */
   now(text: string): void;
-  /** Says what the line reads once the step has succeeded. */
+  /** Sets the text that is shown once the step has succeeded. */
   result(text: string): void;
 }
 
 export interface Terminal {
-  /** Shows `text` while `work` runs, then whether it succeeded. */
+  /** Shows `text` while `work` runs, then marks it as succeeded or failed. */
   step<T>(text: string, work: (step: Step) => Promise<T>): Promise<T>;
   done(text: string): void;
   info(text: string): void;
   warn(text: string): void;
   fail(text: string): void;
-  /** What is wrong in the user's code: file, line, column, message and the line itself. */
+  /** Prints the errors in the user's code: file, line, column, message and the line itself. */
   problem(problem: CodeProblem): void;
-  /** Names and values, in two columns. */
+  /** Prints names and values in two columns. */
   table(rows: readonly (readonly [string, string])[]): void;
   /** Printed only with `--verbose` or `CONVOY_DEBUG=1`. */
   detail(text: string): void;
@@ -46,8 +46,8 @@ export function createTerminal({ verbose, stream = process.stdout }: TerminalOpt
       try {
         const value = await work({
           now: line.now,
-          result: (words) => {
-            result = words;
+          result: (message) => {
+            result = message;
           },
         });
         line.done(result);
@@ -82,24 +82,24 @@ interface StepLine {
 }
 
 function spinnerOn(stream: NodeJS.WritableStream, text: string): StepLine {
-  // Ora would read the keyboard to hide what is typed; Ctrl-C must stay the terminal's own.
+  // By default, ora reads stdin to hide typed characters, and Ctrl-C would no longer reach the terminal.
   const spinner = ora({ text, stream, discardStdin: false }).start();
   return {
-    now: (words) => {
-      spinner.text = words;
+    now: (message) => {
+      spinner.text = message;
     },
-    done: (words) => spinner.succeed(words),
+    done: (message) => spinner.succeed(message),
     fail: () => spinner.fail(),
   };
 }
 
-/** For logs: what begins and how it ended, a line each. */
-function plainLine(text: string, say: Record<'print' | 'done' | 'fail', (text: string) => void>): StepLine {
+/** For logs: one line when the step begins and one when it ends. */
+function plainLine(text: string, out: Record<'print' | 'done' | 'fail', (text: string) => void>): StepLine {
   let current = text;
-  const now = (words: string) => {
-    current = words;
-    say.print(`- ${words}…`);
+  const now = (message: string) => {
+    current = message;
+    out.print(`- ${message}…`);
   };
   now(text);
-  return { now, done: say.done, fail: () => say.fail(current) };
+  return { now, done: out.done, fail: () => out.fail(current) };
 }

@@ -1,7 +1,7 @@
 /**
- * Turns schema, functions and `server.ts` into one module that Node can import.
+ * Bundles schema, functions and `server.ts` into one module that Node can import.
  *
- * The module sits in `.convoy/build/` under the hash of its text, so that bare imports resolve from the project,
+ * The module is stored in `.convoy/build/` under the hash of its text, so that bare imports resolve from the project,
  * changed code is another module, and unchanged code is the same one.
  */
 import { createHash } from 'node:crypto';
@@ -10,15 +10,15 @@ import path from 'node:path';
 import { type BuildFailure, build, type Message, type Metafile } from 'esbuild';
 import { isErrno } from '../errno.js';
 import type { ProjectLayout } from '../options.js';
-import { drizzleStandIn, missingFromDrizzle, usesDrizzleStandIn } from './drizzle.js';
+import { drizzleImportError, drizzleStandIn, usesDrizzleStandIn } from './drizzle.js';
 import { asPosix, type ProjectFiles } from './files.js';
-import { type CodeMistake, CodeProblem } from './problem.js';
-import { generatedStubs, packagesOutside } from './resolve.js';
-import { adviceOnImport } from './unresolved.js';
+import { CodeProblem, type Diagnostic } from './problem.js';
+import { externalPackages, generatedStubs } from './resolve.js';
+import { importAdvice } from './unresolved.js';
 
 /**
- * What functions get when they import from `_generated/`. Stubs know every name there could be; they serve to find out
- * what there is while the real files are missing or out of date.
+ * The source of imports from `_generated/`. Stubs export every possible name; they are used to inspect the project
+ * while the real files are missing or out of date.
  */
 export type GeneratedSource = 'files' | 'stubs';
 
@@ -31,13 +31,13 @@ export interface Bundle {
   readonly inputs: readonly string[];
   /** Import specifier that was left to Node → source files that import it, from the root. */
   readonly importers: ReadonlyMap<string, readonly string[]>;
-  /** Something in it imports from `drizzle-orm`, which is not installed. */
+  /** The bundle imports from `drizzle-orm`, which is not installed. */
   readonly drizzleStandIn: boolean;
 }
 
 const entryName = 'convoy-entry.js';
 
-/** Throws a CodeProblem for what the bundler refuses. */
+/** Bundles the project. Throws a CodeProblem for every error that the bundler reports. */
 export async function bundleProject(
   layout: ProjectLayout,
   files: ProjectFiles,
@@ -58,28 +58,28 @@ export async function bundleProject(
     plugins: [
       ...(generated === 'stubs' ? [generatedStubs(layout)] : []),
       drizzleStandIn(layout.root),
-      packagesOutside(layout),
+      externalPackages(layout),
     ],
   }).catch((failure: BuildFailure) => {
     if (!Array.isArray(failure.errors)) throw failure;
     throw new CodeProblem(
-      failure.errors.map((message) => mistakeOf(message, layout)),
+      failure.errors.map((message) => toDiagnostic(message, layout)),
       { cause: failure },
     );
   });
 
-  // A member of a namespace that is not there is a warning: it would be undefined.
-  const missing = result.warnings.filter((warning) => missingFromDrizzle(warning) !== undefined);
-  if (missing.length > 0) throw new CodeProblem(missing.map((message) => mistakeOf(message, layout)));
+  // For esbuild, a missing member of a namespace is only a warning: it would be undefined.
+  const missing = result.warnings.filter((warning) => drizzleImportError(warning) !== undefined);
+  if (missing.length > 0) throw new CodeProblem(missing.map((message) => toDiagnostic(message, layout)));
 
   const code = result.outputFiles.find(({ path: file }) => file.endsWith('.mjs'));
   const map = result.outputFiles.find(({ path: file }) => file.endsWith('.map'));
-  if (!code || !map) throw new Error('esbuild gave neither code nor source map');
+  if (!code || !map) throw new Error('esbuild returned no code or no source map');
   const hash = createHash('sha256').update(code.contents).digest('hex').slice(0, 16);
   const file = path.join(layout.buildFolder, `${hash}.mjs`);
   await mkdir(layout.buildFolder, { recursive: true });
-  await writeWhole(`${file}.map`, map.text);
-  await writeWhole(file, `${code.text}//# sourceMappingURL=${hash}.mjs.map\n`);
+  await writeAtomically(`${file}.map`, map.text);
+  await writeAtomically(file, `${code.text}//# sourceMappingURL=${hash}.mjs.map\n`);
   const inputs = Object.keys(result.metafile.inputs).filter(
     (input) => !input.includes(':') && input !== 'convoy-entry.js',
   );
@@ -93,7 +93,9 @@ export async function bundleProject(
   };
 }
 
-/** Builds no longer in use are deleted, but none of the last minute: another convoy may be about to load it. */
+/**
+ * Deletes builds that are no longer in use, except those of the last minute: another convoy may be about to load one.
+ */
 export async function removeOldBuilds(buildFolder: string, inUse: string): Promise<void> {
   for (const name of await readdir(buildFolder)) {
     if (name.startsWith(inUse)) continue;
@@ -101,7 +103,7 @@ export async function removeOldBuilds(buildFolder: string, inUse: string): Promi
     try {
       if (Date.now() - (await stat(file)).mtimeMs > 60_000) await rm(file);
     } catch (error) {
-      // The other convoy deleted it.
+      // Another convoy has deleted it.
       if (!isErrno(error, 'ENOENT')) throw error;
     }
   }
@@ -117,13 +119,13 @@ function entryFor(layout: ProjectLayout, { schema, server, functions }: ProjectF
   return lines.map(([name, file]) => `export * as ${name} from ${local(file)};\n`).join('');
 }
 
-async function writeWhole(file: string, text: string): Promise<void> {
+async function writeAtomically(file: string, text: string): Promise<void> {
   const draft = `${file}.${process.pid}`;
   await writeFile(draft, text);
   await rename(draft, file);
 }
 
-/** Stand-ins are named after their namespace. */
+/** Stubs and stand-ins have a namespace before a colon. */
 function isFile(input: string): boolean {
   return !input.includes(':') && input !== entryName;
 }
@@ -138,13 +140,13 @@ function importersIn({ inputs }: Metafile): Map<string, string[]> {
   return importers;
 }
 
-function mistakeOf(message: Message, { root }: ProjectLayout): CodeMistake {
+function toDiagnostic(message: Message, { root }: ProjectLayout): Diagnostic {
   const { location, notes } = message;
-  // Generated files are stood for by stubs while code is inspected.
-  const text = (missingFromDrizzle(message) ?? message.text).replace('"convoy-generated:', '"convoy/_generated/');
-  // How to configure esbuild is no advice for someone who does not.
-  const ofUse = notes.filter((note) => !note.text.includes('mark the path'));
-  const advice = adviceOnImport(text, location?.file, root);
-  const said = advice === null ? text : `${text}. ${advice}`;
-  return { text: said, location, notes: ofUse.map((note) => ({ text: note.text })) };
+  // While code is inspected, stubs replace the generated files.
+  const text = (drizzleImportError(message) ?? message.text).replace('"convoy-generated:', '"convoy/_generated/');
+  // Notes on esbuild's configuration do not help users, who do not configure it.
+  const useful = notes.filter((note) => !note.text.includes('mark the path'));
+  const advice = importAdvice(text, location?.file, root);
+  const withAdvice = advice === null ? text : `${text}. ${advice}`;
+  return { text: withAdvice, location, notes: useful.map((note) => ({ text: note.text })) };
 }

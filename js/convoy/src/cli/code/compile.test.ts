@@ -22,7 +22,7 @@ beforeEach(async () => {
 });
 afterEach(() => project.remove());
 
-/** Code is looked at in this thread; that a thread of its own does, the tests of `convoy dev` show. */
+/** Inspects the code in this thread; the tests of `convoy dev` cover the separate thread. */
 const inspectHere: Inspect = async (...code) => describeCode(await loadBundle(...code));
 const compile = async () => {
   const compiled = await compileProject(project.layout, inspectHere);
@@ -38,7 +38,7 @@ async function problem(): Promise<CodeProblem> {
 }
 
 describe('compiling a project', () => {
-  it('gives functions by file and export, and writes the generated files', async () => {
+  it('names functions by file and export, and writes the generated files', async () => {
     await project.write({
       'convoy/functions/index.ts': `import { query } from '../_generated/server';\nexport const ping = query({ handler: () => 1 });`,
       'convoy/functions/chat/rooms.ts': `import { query } from '../../_generated/server';\nexport const all = query({ handler: () => 1 });\nexport const helper = () => 2;`,
@@ -51,7 +51,7 @@ describe('compiling a project', () => {
     expect(await generated('dataModel.ts')).toContain('export interface MessagesDocument');
   });
 
-  it('writes and names nothing new when nothing has changed', async () => {
+  it('writes no files and keeps the hash when the project is unchanged', async () => {
     const first = await compile();
     expect(first.written).toContain('api.ts');
     const second = await compile();
@@ -60,7 +60,7 @@ describe('compiling a project', () => {
     expect(second.inputs).toContain(path.join(project.root, 'convoy/functions/messages.ts'));
   });
 
-  it('takes a schema exported by name, and a context', async () => {
+  it('accepts a schema exported by name, and a context', async () => {
     await project.write({
       'convoy/schema.ts': messagesSchema.replace('export default', 'export const schema ='),
       'convoy/server.ts': `export const createContext = (_req: unknown, base: object) => ({ ...base, user: 'ana' });`,
@@ -72,7 +72,7 @@ describe('compiling a project', () => {
     expect(await generated('dataModel.ts')).toContain(`import type { schema } from '../schema.js'`);
   });
 
-  it('lets functions use references that are about to be generated', async () => {
+  it('lets functions use references that are not generated yet', async () => {
     await compile();
     await project.write({
       'convoy/functions/later.ts': `import { api } from '../_generated/api';
@@ -87,7 +87,7 @@ describe('compiling a project', () => {
     expect(await later.one.run({}, {})).toBe('later.one');
   });
 
-  it('keeps internal functions out of what clients see, also while the generated files are yet to be made', async () => {
+  it('keeps internal functions out of `api`, also before the generated files exist', async () => {
     await project.write({
       'convoy/functions/mail.ts': `import { api, internal } from '../_generated/api';
         import { action, internalAction } from '../_generated/server';
@@ -123,7 +123,7 @@ describe('compiling a project', () => {
     expect(await readFile(path.join(project.layout.buildFolder, `${hash}.mjs`), 'utf8')).toContain(`from "zod"`);
   });
 
-  it('deletes builds that nobody can be about to load', async () => {
+  it('deletes old builds that are not in use', async () => {
     const { hash } = await compile();
     await project.write({ '.convoy/build/old.mjs': '', '.convoy/build/new.mjs': '' });
     const anHourAgo = Date.now() / 1000 - 3600;
@@ -138,63 +138,63 @@ describe('compiling a project', () => {
   });
 });
 
-describe('what is wrong in the code', () => {
+describe('an error in the code', () => {
   const broken = (text: string) => project.write({ 'convoy/functions/broken.ts': text });
 
-  it('is told with file, line, column and the line, for syntax', async () => {
+  it('is reported with file, line, column and the line, for syntax', async () => {
     await broken(`export const a = 1;\nexport const b = (2;\n`);
     const error = await problem();
-    expect(error.mistakes).toMatchObject([
+    expect(error.diagnostics).toMatchObject([
       { location: { file: 'convoy/functions/broken.ts', line: 2, column: 19, lineText: 'export const b = (2;' } },
     ]);
     expect(error.format({ color: false })).toContain('convoy/functions/broken.ts:2:19:');
     expect(error.format({ color: false })).toContain('export const b = (2;');
   });
 
-  it('is told for a package that is not there', async () => {
+  it('is reported for a package that does not exist', async () => {
     await broken(`\nimport { x } from 'no-such-package';\nexport const y = x;`);
-    const [mistake] = (await problem()).mistakes;
-    expect(mistake).toMatchObject({
+    const [diagnostic] = (await problem()).diagnostics;
+    expect(diagnostic).toMatchObject({
       text: expect.stringContaining('no-such-package'),
       location: { line: 2 },
       notes: [],
     });
   });
 
-  it('is told for what a module throws while it is loaded, again after another failure', async () => {
+  it('is reported for an error thrown while a module is loaded, again after another failure', async () => {
     const text = `const read = (x: { a?: { b: number } }): number => {\n  return x.a!.b;\n};\nexport const n = read({});`;
     for (const round of [1, 2]) {
       await broken(text);
-      const [mistake] = (await problem()).mistakes;
-      expect(mistake, `round ${round}`).toMatchObject({
+      const [diagnostic] = (await problem()).diagnostics;
+      expect(diagnostic, `round ${round}`).toMatchObject({
         text: expect.stringContaining(`reading 'b'`),
         location: { file: 'convoy/functions/broken.ts', line: 2, lineText: '  return x.a!.b;' },
       });
     }
   });
 
-  it('is told for a schema that is refused, at the field', async () => {
+  it('is reported for a rejected schema, at the field', async () => {
     await project.write({ 'convoy/schema.ts': messagesSchema.replace('z.string()', 'z.date()') });
-    const [mistake] = (await problem()).mistakes;
-    expect(mistake).toMatchObject({
+    const [diagnostic] = (await problem()).diagnostics;
+    expect(diagnostic).toMatchObject({
       text: expect.stringContaining('messages.body'),
       location: { file: 'convoy/schema.ts', line: 5 },
     });
   });
 
-  it('is told for a schema that is not exported, and one that is not there', async () => {
+  it('is reported for a schema that is not exported, and one that does not exist', async () => {
     await project.write({ 'convoy/schema.ts': 'export const tables = 1;' });
     expect((await problem()).message).toContain('convoy/schema.ts exports no schema');
     await project.write({ 'convoy/schema.ts': null });
     await expect(compile()).rejects.toThrow(/no convoy\/schema\.ts/);
   });
 
-  it('is told for two functions of one name', async () => {
+  it('is reported for two functions of the same name', async () => {
     await project.write({ 'convoy/functions/messages/index.ts': messagesFunctions.replace("'../_", "'../../_") });
     expect((await problem()).message).toMatch(/same name: messages\.list/);
   });
 
-  it('leaves the generated files as they are', async () => {
+  it('leaves the generated files unchanged', async () => {
     await compile();
     const file = path.join(project.layout.generatedFolder, 'api.ts');
     const before = await stat(file);

@@ -1,9 +1,9 @@
 /**
- * From the files of a project to a program that can be loaded, with `_generated/` up to date.
+ * Compiles the files of a project into a program that can be loaded, and brings `_generated/` up to date.
  *
- * Functions import `_generated/`, which is made from the functions. So the code is loaded with the files as they are;
- * where that fails, because they are missing or out of date, with stand-ins; and where the files change because of what
- * was found, once more with the new ones.
+ * Functions import `_generated/`, which is generated from the functions. Therefore the code is first loaded with the
+ * existing files; if that fails because they are missing or out of date, with stubs; and if the files change as a
+ * result, once more with the new ones.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -25,12 +25,12 @@ import { writeProgram } from './program-file.js';
 export interface CompiledProject {
   /** The module that exports the program. */
   readonly program: string;
-  /** Names the code: equal hashes are the same code. */
+  /** Identifies the code: equal hashes mean equal code. */
   readonly hash: string;
-  /** Every file the code was made from, as absolute paths. */
+  /** Every source file of the code, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
-  /** What the developer should know of code that works otherwise than it may seem. */
+  /** Warnings for the developer about code that is accepted but has no effect. */
   readonly warnings: readonly string[];
   readonly tableCount: number;
   /** Generated files whose text changed. */
@@ -40,10 +40,12 @@ export interface CompiledProject {
 }
 
 const configureServerWarning =
-  'convoy/server.ts exports configureServer, which this version does not call: what it does to the server is not done. ' +
+  'convoy/server.ts exports configureServer, which this version does not call: its changes to the server have no effect. ' +
   'See docs/coming-from-0.0.1.md.';
 
-/** Throws a CodeProblem for whatever is wrong in the user's code; `_generated/` is then left as it is. */
+/**
+ * Compiles the project. Throws a CodeProblem for errors in the user's code, and then leaves `_generated/` unchanged.
+ */
 export async function compileProject(
   layout: ProjectLayout,
   inspect: Inspect = inspectOnThread,
@@ -53,7 +55,7 @@ export async function compileProject(
     const bundle = await bundleProject(layout, files, generated);
     return { generated, bundle, code: await inspect(bundle, files, layout) };
   };
-  const first = await loadSomehow(layout, load);
+  const first = await loadWithFallback(layout, load);
   checkNames(first.code);
   const { written, removed } = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
   const upToDate = first.generated === 'files' && !written.includes('api.ts');
@@ -71,21 +73,21 @@ export async function compileProject(
   };
 }
 
-interface Loading {
+interface LoadedBundle {
   readonly generated: GeneratedSource;
   readonly bundle: Bundle;
   readonly code: InspectedCode;
 }
 
-type Load = (generated: GeneratedSource) => Promise<Loading>;
+type Load = (generated: GeneratedSource) => Promise<LoadedBundle>;
 
-async function loadSomehow(layout: ProjectLayout, load: Load): Promise<Loading> {
+async function loadWithFallback(layout: ProjectLayout, load: Load): Promise<LoadedBundle> {
   if (existsSync(path.join(layout.generatedFolder, 'api.ts'))) {
     try {
       return await load('files');
     } catch (error) {
       if (!(error instanceof CodeProblem)) throw error;
-      // What is wrong with the code itself, the stand-ins bring to light too.
+      // An error in the code itself occurs with the stubs as well, and is thrown then.
     }
   }
   return load('stubs');
@@ -100,7 +102,7 @@ function checkNames({ functions }: InspectedCode): void {
   }
 }
 
-function describe({ code, bundle }: Loading, layout: ProjectLayout): Project {
+function describe({ code, bundle }: LoadedBundle, layout: ProjectLayout): Project {
   const { schemaExport, tables, functions, hasContext } = code;
   const importOf = (file: string) => asImport(asPosix(path.relative(layout.generatedFolder, file)));
   return {

@@ -1,4 +1,4 @@
-/** Loaded code as plain data. */
+/** Describes loaded code as plain data. */
 import { defOf } from '../../schema/index.js';
 import type { InspectedCode } from './inspect.js';
 import type { LoadedCode } from './load.js';

@@ -1,4 +1,4 @@
-/** Functions written for 0.0.1 import `sql` from `drizzle-orm`, whether it is installed or not. */
+/** Functions written for 0.0.1 import `sql` from `drizzle-orm`, which may not be installed. */
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -19,7 +19,7 @@ beforeEach(async () => {
 });
 afterEach(() => project.remove());
 
-/** Code is looked at in this thread, as in compile.test.ts. */
+/** Inspects the code in this thread, as in compile.test.ts. */
 const inspectHere: Inspect = async (...code) => describeCode(await loadBundle(...code));
 const compile = () => compileProject(project.layout, inspectHere);
 
@@ -30,7 +30,7 @@ const functionsThat = (imports: string, value: string) =>
       export const one = query({ handler: () => ${value} });`,
   });
 
-/** What the function gives, and the bundle's text. */
+/** The function's result, and the bundle's text. */
 async function compiled() {
   const { program, hash, written, removed } = await compile();
   const source = await importProgram(pathToFileURL(program).href);
@@ -39,9 +39,9 @@ async function compiled() {
   return { result: await reports.one.run({}, {}), text, generated: { written, removed } };
 }
 
-async function mistakes() {
+async function diagnostics() {
   const error = await compile().catch((caught: unknown) => caught);
-  if (error instanceof CodeProblem) return error.mistakes;
+  if (error instanceof CodeProblem) return error.diagnostics;
   throw new Error('a CodeProblem was expected', { cause: error });
 }
 
@@ -61,16 +61,16 @@ describe('where drizzle-orm is not installed', () => {
     ['beside a type', `import { type SQL, sql } from 'drizzle-orm';\nlet q: SQL;`, 'q = sql`select 1`'],
     ['as a namespace', `import * as orm from 'drizzle-orm';`, 'orm.sql`select 1`'],
     ['at run time', '', "import('drizzle-orm').then(({ sql }) => sql`select 1`)"],
-  ])('sql is ours, imported %s', async (_how, imports, value) => {
+  ])("sql resolves to Convoy's, imported %s", async (_how, imports, value) => {
     await functionsThat(imports, value);
     const { result, text } = await compiled();
     expect(result).toMatchObject({ parts: ['select 1'], values: [] });
-    // The very one that the package has, not a copy in the bundle.
+    // An import of the package, not a copy in the bundle.
     expect(text).toContain('"@avvos/convoy/sql"');
     expect(text).not.toContain(SqlFragment.name);
   });
 
-  it('its types are declared, as long as they are needed', async () => {
+  it('its types are declared while they are needed', async () => {
     await functionsThat(`import { sql } from 'drizzle-orm';`, 'sql`select 1`');
     expect((await compiled()).generated.written).toContain('drizzle-orm.d.ts');
     expect(await readFile(path.join(project.layout.generatedFolder, 'server.ts'), 'utf8')).toContain(
@@ -81,7 +81,7 @@ describe('where drizzle-orm is not installed', () => {
     expect((await compiled()).generated).toEqual({ written: ['server.ts'], removed: ['drizzle-orm.d.ts'] });
   });
 
-  it('sql is ours too where the project has made the name an alias of it', async () => {
+  it("sql resolves to Convoy's where tsconfig aliases the name to it", async () => {
     const paths = { 'drizzle-orm': ['./node_modules/@avvos/convoy/sql.mjs'] };
     await project.write({ 'tsconfig.json': JSON.stringify({ compilerOptions: { paths } }) });
     await functionsThat(`import { sql } from 'drizzle-orm';`, 'sql`select 1`');
@@ -100,19 +100,19 @@ describe('where drizzle-orm is not installed', () => {
       'pgTable()',
       '"drizzle-orm/pg-core" cannot be imported',
     ],
-  ])('%s that only the package has is an error that says what to do', async (_what, imports, value, message) => {
+  ])('%s that only the package has is an error with instructions', async (_what, imports, value, message) => {
     await functionsThat(`\n${imports}`, value);
-    const [mistake, ...more] = await mistakes();
+    const [diagnostic, ...more] = await diagnostics();
     expect(more).toEqual([]);
-    expect(mistake?.text).toContain(message);
-    expect(mistake?.text).toContain('Run `npm install drizzle-orm`. Without it, only `sql` can be imported');
-    expect(mistake?.location).toMatchObject({ file: 'convoy/functions/reports.ts' });
+    expect(diagnostic?.text).toContain(message);
+    expect(diagnostic?.text).toContain('Run `npm install drizzle-orm`. Without it, only `sql` can be imported');
+    expect(diagnostic?.location).toMatchObject({ file: 'convoy/functions/reports.ts' });
     expect(existsSync(declaration())).toBe(false);
   });
 });
 
 describe('where drizzle-orm is installed', () => {
-  it('it is left to Node, with everything in it', async () => {
+  it('it is left to Node, with all exports', async () => {
     await installDrizzle();
     await functionsThat(
       `import { eq, sql } from 'drizzle-orm';\nimport { pgTable } from 'drizzle-orm/pg-core';`,
@@ -124,7 +124,7 @@ describe('where drizzle-orm is installed', () => {
     expect(existsSync(declaration())).toBe(false);
   });
 
-  it('after it was not, nothing of ours stays in its way', async () => {
+  it('the stand-in and its declaration are removed, and come back when it is uninstalled', async () => {
     await functionsThat(`import { sql } from 'drizzle-orm';`, 'sql`select 1`');
     await compiled();
     await installDrizzle();

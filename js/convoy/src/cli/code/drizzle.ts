@@ -1,10 +1,10 @@
 /**
- * What `drizzle-orm` is for functions where it is not installed. It came along with Convoy 0.0.1, whose functions import
- * `sql` from it; here they get ours. Everything else that is imported from it is an error that says what to do. Where
- * the package is installed, this does nothing.
+ * Replaces `drizzle-orm` where it is not installed. Convoy 0.0.1 depended on it, and its functions import `sql` from
+ * it; here, that import resolves to the `sql` of this package. Any other import from it is an error with instructions.
+ * Where the package is installed, this plugin does nothing.
  */
 import type { Message, Metafile, Plugin } from 'esbuild';
-import { asked } from './resolve.js';
+import { NESTED_RESOLVE } from './resolve.js';
 
 const namespace = 'convoy-drizzle';
 const standIn = `${namespace}:drizzle-orm`;
@@ -17,12 +17,12 @@ export function drizzleStandIn(root: string): Plugin {
     name: 'drizzle stand-in',
     setup(build) {
       build.onResolve({ filter: /^drizzle-orm(\/|$)/ }, async ({ path: specifier, pluginData, ...from }) => {
-        if (pluginData === asked) return undefined;
+        if (pluginData === NESTED_RESOLVE) return undefined;
         const { kind, importer, resolveDir } = from;
-        const options = { kind, importer, resolveDir, pluginData: asked };
+        const options = { kind, importer, resolveDir, pluginData: NESTED_RESOLVE };
         const found = await build.resolve(specifier, options);
         if (found.errors.length === 0) {
-          // A project may have made it an alias of ours (`paths` in tsconfig.json), which Node does not know.
+          // `paths` in tsconfig.json may alias it to our package, which Node does not resolve.
           const ours = await build.resolve('@avvos/convoy/sql', options);
           if (found.path !== ours.path) return undefined;
         }
@@ -37,13 +37,15 @@ export function drizzleStandIn(root: string): Plugin {
   };
 }
 
-/** Whether anything in a bundle was given ours. */
+/** Whether the bundle contains the stand-in. */
 export function usesDrizzleStandIn({ inputs }: Metafile): boolean {
   return standIn in inputs;
 }
 
-/** What a message of esbuild's says about a name that only the real package has, in words of use; else undefined. */
-export function missingFromDrizzle({ text }: Message): string | undefined {
+/**
+ * The error text for an esbuild message about a name that only the real package exports; undefined for other messages.
+ */
+export function drizzleImportError({ text }: Message): string | undefined {
   if (!text.includes(`"${standIn}"`)) return undefined;
   const [, name = ''] = /\bimport "(.+?)"/i.exec(text) ?? [];
   return `"${name}" cannot be imported from "drizzle-orm": ${remedy}`;

@@ -1,4 +1,4 @@
-/** Finds the files of a project that are code. */
+/** Finds the source files of a project. */
 import { type Dirent, existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,7 +8,7 @@ import type { ProjectLayout } from '../options.js';
 export interface ProjectFiles {
   readonly schema: string;
   readonly server: string | null;
-  /** Absolute paths, in the order of their names. */
+  /** Absolute paths, sorted by name. */
   readonly functions: readonly string[];
 }
 
@@ -16,7 +16,7 @@ export async function findProjectFiles(layout: ProjectLayout): Promise<ProjectFi
   if (!existsSync(layout.schemaFile)) {
     const name = path.relative(layout.root, layout.schemaFile);
     throw new Error(
-      `There is no ${name} in ${layout.root}. Make one with \`convoy dev\`, or name yours with --schema.`,
+      `There is no ${name} in ${layout.root}. Create one with \`convoy dev\`, or name yours with --schema.`,
     );
   }
   return {
@@ -36,7 +36,7 @@ async function functionFiles(folder: string): Promise<string[]> {
     .sort();
 }
 
-/** Paths in imports and names always have `/`. */
+/** Converts path separators to `/`, as imports and function names need. */
 export function asPosix(file: string): string {
   return file.split(path.sep).join('/');
 }
@@ -47,17 +47,17 @@ const firstSchema = `import { defineSchema } from '@avvos/convoy';
 export default defineSchema({});
 `;
 
-/** Resolves to true when there was no schema and one was made. */
+/** Creates an empty schema where there is none; resolves to whether it did. */
 export async function ensureSchema(layout: ProjectLayout): Promise<boolean> {
   if (existsSync(layout.schemaFile)) return false;
   if (!existsSync(path.join(layout.root, 'package.json'))) {
     throw new Error(`${layout.root} has no package.json. Run convoy in your project's folder, or name it with --root.`);
   }
-  const usual = path.join(layout.convoyFolder, 'schema.ts');
-  if (existsSync(usual)) {
-    // Generated types and the database would follow an empty schema because of a typing error.
-    const [named, there] = [layout.schemaFile, usual].map((file) => path.relative(layout.root, file));
-    throw new Error(`There is no ${named} in ${layout.root}, which --schema names; there is ${there}.`);
+  const defaultFile = path.join(layout.convoyFolder, 'schema.ts');
+  if (existsSync(defaultFile)) {
+    // A mistyped --schema must not lead to an empty schema, which the generated types and the database would follow.
+    const [named, existing] = [layout.schemaFile, defaultFile].map((file) => path.relative(layout.root, file));
+    throw new Error(`There is no ${named} in ${layout.root}, which --schema names; there is ${existing}.`);
   }
   await mkdir(path.dirname(layout.schemaFile), { recursive: true });
   await writeFile(layout.schemaFile, firstSchema, { flag: 'wx' });

@@ -1,4 +1,4 @@
-/** The thread of `inspect.ts`: evaluates a bundle and says what it holds. */
+/** The worker thread of `inspect.ts`: evaluates a bundle and posts a description of its contents. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeCode } from './describe.js';
 import type { Inspection, InspectionTask } from './inspect.js';
@@ -12,7 +12,7 @@ async function inspect({ bundle, files, layout }: InspectionTask): Promise<Inspe
   try {
     return { code: describeCode(await loadBundle(bundle, files, layout)) };
   } catch (error) {
-    if (error instanceof CodeProblem) return { mistakes: error.mistakes };
+    if (error instanceof CodeProblem) return { diagnostics: error.diagnostics };
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
     return { message, stack };
   }

@@ -1,16 +1,16 @@
 /**
- * Finds out what a bundle holds by evaluating it on a thread of its own, which then ends: whatever the user's modules do
- * when they are loaded (a loop, a timer that throws, memory they keep), it is not this thread's trouble.
+ * Inspects a bundle by evaluating it on a separate thread, which then ends. Side effects of loading the user's modules
+ * (an endless loop, a timer that throws, a memory leak) do not affect this thread.
  */
 import { Worker } from 'node:worker_threads';
 import type { ProjectFunction, ProjectTable } from '../../codegen/index.js';
 import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import type { ProjectFiles } from './files.js';
-import { type CodeMistake, CodeProblem } from './problem.js';
-import { mistakeIn } from './source-location.js';
+import { CodeProblem, type Diagnostic } from './problem.js';
+import { diagnosticOf } from './source-location.js';
 
-/** What a bundle holds, as plain data. */
+/** The contents of a bundle, as plain data. */
 export interface InspectedCode {
   readonly schemaExport: 'default' | 'schema';
   readonly tables: readonly ProjectTable[];
@@ -21,23 +21,23 @@ export interface InspectedCode {
 
 export type Inspect = (bundle: Bundle, files: ProjectFiles, layout: ProjectLayout) => Promise<InspectedCode>;
 
-/** What the thread is started with. */
+/** The input of the inspection thread. */
 export interface InspectionTask {
   readonly bundle: Bundle;
   readonly files: ProjectFiles;
   readonly layout: ProjectLayout;
 }
 
-/** How it ended. */
+/** The result of the inspection thread. */
 export type Inspection =
   | { readonly code: InspectedCode }
-  | { readonly mistakes: readonly CodeMistake[] }
+  | { readonly diagnostics: readonly Diagnostic[] }
   | { readonly message: string; readonly stack: string | undefined };
 
-/** How long loading the user's modules may take. */
-const LOADING_MS = 10_000;
+/** The time limit for loading the user's modules. */
+const LOAD_TIMEOUT_MS = 10_000;
 
-/** Throws a CodeProblem for what goes wrong while the user's modules are evaluated. */
+/** Inspects the bundle. Throws a CodeProblem for errors thrown while the user's modules are evaluated. */
 export async function inspectOnThread(
   bundle: Bundle,
   files: ProjectFiles,
@@ -54,22 +54,22 @@ export async function inspectOnThread(
   }
   let timer: NodeJS.Timeout | undefined;
   try {
-    return codeIn(
+    return unwrap(
       await new Promise<Inspection>((resolve, reject) => {
         const fail = (text: string, cause?: unknown) =>
           reject(
-            new CodeProblem([cause ? mistakeIn(cause, bundle, layout.root) : { text, location: null }], { cause }),
+            new CodeProblem([cause ? diagnosticOf(cause, bundle, layout.root) : { text, location: null }], { cause }),
           );
         thread.once('message', resolve);
         thread.once('error', (error) => fail(String(error), error));
         thread.once('exit', (code) =>
-          fail(`Loading the code ended its thread with ${code}: does it call process.exit?`),
+          fail(`The thread that loads the code ended with exit code ${code}: does the code call process.exit?`),
         );
-        timer = setTimeout(() => fail(TOO_LONG), LOADING_MS);
+        timer = setTimeout(() => fail(LOAD_TIMEOUT_MESSAGE), LOAD_TIMEOUT_MS);
       }),
     );
   } catch (error) {
-    // Else it is printed where the code runs.
+    // Otherwise, this output is printed where the code runs.
     process.stderr.write(printed.join(''));
     throw error;
   } finally {
@@ -78,13 +78,13 @@ export async function inspectOnThread(
   }
 }
 
-const TOO_LONG =
-  `The code has not been loaded after ${LOADING_MS / 1_000} seconds. Outside of functions there is a loop without end, ` +
-  'or an await that does not come back.';
+const LOAD_TIMEOUT_MESSAGE =
+  `The code has not been loaded after ${LOAD_TIMEOUT_MS / 1_000} seconds. Look outside of functions for an endless loop, ` +
+  'or an await that never resolves.';
 
-function codeIn(inspection: Inspection): InspectedCode {
+function unwrap(inspection: Inspection): InspectedCode {
   if ('code' in inspection) return inspection.code;
-  if ('mistakes' in inspection) throw new CodeProblem(inspection.mistakes);
+  if ('diagnostics' in inspection) throw new CodeProblem(inspection.diagnostics);
   const { message, stack } = inspection;
   throw Object.assign(new Error(message), { stack: stack ?? message });
 }

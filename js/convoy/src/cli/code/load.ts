@@ -1,4 +1,4 @@
-/** Imports a bundle and finds in it what makes a program: the schema, functions by name, and `createContext`. */
+/** Imports a bundle and extracts the parts of a program: the schema, functions by name, and `createContext`. */
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { asImport, type ProjectFunction, segmentsOf } from '../../codegen/index.js';
@@ -9,7 +9,7 @@ import type { ProjectLayout } from '../options.js';
 import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
 import { CodeProblem } from './problem.js';
-import { mistakesIn } from './source-location.js';
+import { diagnosticsOf } from './source-location.js';
 
 export interface LoadedFunction extends ProjectFunction {
   readonly definition: AnyConvoyFunction;
@@ -26,10 +26,10 @@ export interface LoadedCode {
 
 type Module = Readonly<Record<string, unknown>>;
 
-/** Node keeps a module whose evaluation failed for ever; asking for it under another address evaluates it again. */
+/** Node caches a module whose evaluation failed forever; another URL evaluates it again. */
 let attempts = 0;
 
-/** Throws a CodeProblem for what goes wrong while the user's modules are evaluated. */
+/** Loads the bundle. Throws a CodeProblem for errors thrown while the user's modules are evaluated. */
 export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: ProjectLayout): Promise<LoadedCode> {
   const modules = await importBundle(bundle, layout);
   const functions = files.functions.flatMap((file, index) =>
@@ -45,13 +45,13 @@ export async function loadBundle(bundle: Bundle, files: ProjectFiles, layout: Pr
 }
 
 async function importBundle(bundle: Bundle, { root }: ProjectLayout): Promise<Record<string, Module>> {
-  const address = pathToFileURL(bundle.file);
-  if (attempts > 0) address.search = String(attempts);
+  const url = pathToFileURL(bundle.file);
+  if (attempts > 0) url.search = String(attempts);
   try {
-    return (await import(address.href)) as Record<string, Module>;
+    return (await import(url.href)) as Record<string, Module>;
   } catch (error) {
     attempts += 1;
-    throw new CodeProblem(mistakesIn(error, bundle, root), { cause: error });
+    throw new CodeProblem(diagnosticsOf(error, bundle, root), { cause: error });
   }
 }
 

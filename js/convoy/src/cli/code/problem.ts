@@ -1,12 +1,12 @@
-/** What is wrong in the user's code, with its place, whether the bundler found it or running the code did. */
+/** Errors in the user's code with their source locations, from the bundler or from running the code. */
 import { formatMessagesSync, type PartialMessage } from 'esbuild';
 
-/** One mistake. */
-export interface CodeMistake {
+/** One error in the user's code. */
+export interface Diagnostic {
   readonly text: string;
-  /** Null where nothing tells the place. */
+  /** Null where the source location is not known. */
   readonly location: {
-    /** As the developer would write it, from the project's root. */
+    /** The path relative to the project's root. */
     readonly file: string;
     /** From 1. */
     readonly line: number;
@@ -19,24 +19,24 @@ export interface CodeMistake {
   readonly notes?: readonly { readonly text: string }[];
 }
 
-/** The code cannot be used as it is. Its message has everything in plain text. */
+/** Thrown for code that cannot be used. Its message contains all diagnostics as plain text. */
 export class CodeProblem extends Error {
   override readonly name = 'CodeProblem';
 
   constructor(
-    readonly mistakes: readonly CodeMistake[],
+    readonly diagnostics: readonly Diagnostic[],
     options?: ErrorOptions,
   ) {
-    super(format(mistakes, false), options);
+    super(format(diagnostics, false), options);
   }
 
   format({ color }: { readonly color: boolean }): string {
-    return format(this.mistakes, color);
+    return format(this.diagnostics, color);
   }
 }
 
-function format(mistakes: readonly CodeMistake[], color: boolean): string {
-  const messages = mistakes.map(
+function format(diagnostics: readonly Diagnostic[], color: boolean): string {
+  const messages = diagnostics.map(
     ({ text, location, notes }): PartialMessage => ({
       text,
       location: location ? { ...location, length: location.length ?? 0 } : null,

@@ -1,4 +1,4 @@
-/** The module that workers import: what a bundle holds, as the program Convoy runs. */
+/** Generates the module that workers import, which exports the contents of a bundle as a Convoy program. */
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { arrangeFunctions, asImport, functionsText } from '../../codegen/index.js';
@@ -7,7 +7,7 @@ import type { Bundle } from './bundle.js';
 import { asPosix, type ProjectFiles } from './files.js';
 import type { InspectedCode } from './inspect.js';
 
-/** Writes it beside the bundle; resolves to its file. Equal bundles have equal programs. */
+/** Writes the program next to the bundle; resolves to its file. Equal bundles have equal programs. */
 export async function writeProgram(
   { file: bundleFile, hash }: Bundle,
   code: InspectedCode,

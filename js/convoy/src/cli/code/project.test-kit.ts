@@ -1,4 +1,4 @@
-/** For tests: a project in a folder of its own, which resolves `@avvos/convoy` to these sources. */
+/** For tests: a project in a temporary folder, which resolves `@avvos/convoy` to these sources. */
 import { chmod, mkdir, mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,12 +33,12 @@ export const send = mutation({
 });
 `;
 
-/** Below the package, so that zod and the rest resolve as they do for us. */
+/** Creates the project below the package, so that zod and the other dependencies resolve as in these sources. */
 export async function makeProject(files: Readonly<Record<string, string>> = {}): Promise<TestProject> {
   const local = path.join(packageFolder, '.convoy');
   await mkdir(local, { recursive: true });
   const root = await mkdtemp(path.join(local, 'project-'));
-  // As root, Postgres runs as another user, who has to get through.
+  // Under root, Postgres runs as another user, which must be able to enter this folder.
   await chmod(root, 0o755);
   await build({
     entryPoints: { index: 'index.ts', client: 'client/index.ts', node: 'server/index.ts', sql: 'sql/index.ts' },

@@ -1,12 +1,12 @@
-/** Where imports in the user's code lead that esbuild alone would not resolve as we need. */
+/** esbuild plugins for imports in the user's code that esbuild alone does not resolve as Convoy needs. */
 import path from 'node:path';
 import type { Plugin } from 'esbuild';
 import type { ProjectLayout } from '../options.js';
 
-/** Marks the questions that our plugins ask esbuild, so that none of them answers another's. */
-export const asked = Symbol('asked');
+/** Marks resolve requests that our plugins send to esbuild, so that no plugin intercepts them. */
+export const NESTED_RESOLVE = Symbol('nested resolve');
 
-/** Stands in for `_generated/`: the untyped builders, and an `api` that has every name. */
+/** Replaces `_generated/` with stubs: the untyped builders, and an `api` that has every name. */
 export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin {
   const stubs: Readonly<Record<string, string>> = {
     api: `
@@ -39,19 +39,19 @@ export function generatedStubs({ generatedFolder, root }: ProjectLayout): Plugin
 }
 
 /**
- * Packages stay imports for Node to resolve. What leads to the project's own files (aliases of tsconfig) or to
- * TypeScript (packages of the same workspace) becomes part of the bundle, because Node could not run it. A package that
- * is not there is esbuild's to report, with the place of the import.
+ * Keeps packages as imports that Node resolves. An import that resolves to the project's own files (tsconfig aliases)
+ * or to TypeScript (packages of the same workspace) is bundled, because Node could not run it. For a missing package,
+ * esbuild reports an error at the import.
  */
-export function packagesOutside({ root }: ProjectLayout): Plugin {
+export function externalPackages({ root }: ProjectLayout): Plugin {
   return {
-    name: 'packages outside',
+    name: 'external packages',
     setup(build) {
       build.onResolve({ filter: /^[^./]/ }, async ({ path: specifier, pluginData, kind, importer, resolveDir }) => {
-        if (pluginData === asked || kind === 'entry-point') return undefined;
-        const found = await build.resolve(specifier, { kind, importer, resolveDir, pluginData: asked });
+        if (pluginData === NESTED_RESOLVE || kind === 'entry-point') return undefined;
+        const found = await build.resolve(specifier, { kind, importer, resolveDir, pluginData: NESTED_RESOLVE });
         if (found.errors.length > 0) return undefined;
-        if (found.external || !isSource(found.path, root) || isOurs(specifier))
+        if (found.external || !isSource(found.path, root) || isConvoy(specifier))
           return { path: specifier, external: true };
         return { path: found.path };
       });
@@ -64,7 +64,7 @@ function isSource(file: string, root: string): boolean {
   return /\.[cm]?tsx?$/.test(file) || file.startsWith(root + path.sep);
 }
 
-/** There must be one copy of this package in the process. */
-function isOurs(specifier: string): boolean {
+/** This package must never be bundled: there must be one copy of it in the process. */
+function isConvoy(specifier: string): boolean {
   return specifier === '@avvos/convoy' || specifier.startsWith('@avvos/convoy/');
 }

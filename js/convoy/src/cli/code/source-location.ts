@@ -1,6 +1,6 @@
 /**
- * Finds the place in the user's source that an error from running the built code points at. The stack may already
- * speak of source files (where source maps are switched on) or of the built file; both are understood.
+ * Maps an error from running the built code to its location in the user's source. The stack may name source files
+ * (where source maps are enabled) or the built file; both are handled.
  */
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
@@ -8,8 +8,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { SchemaError } from '../../schema/index.js';
 import type { Bundle } from './bundle.js';
-import type { CodeMistake } from './problem.js';
-import { placeOfProblem } from './schema-place.js';
+import type { Diagnostic } from './problem.js';
+import { locateProblem } from './schema-location.js';
 
 interface Frame {
   readonly file: string;
@@ -18,7 +18,8 @@ interface Frame {
   readonly column: number;
 }
 
-export function mistakeIn(error: unknown, bundle: Bundle, root: string): CodeMistake {
+/** The diagnostic of an error that the user's code threw. */
+export function diagnosticOf(error: unknown, bundle: Bundle, root: string): Diagnostic {
   const text = error instanceof Error ? error.message : String(error);
   const stack = error instanceof Error ? (error.stack ?? '') : '';
   const sources = new Set(bundle.inputs);
@@ -28,21 +29,21 @@ export function mistakeIn(error: unknown, bundle: Bundle, root: string): CodeMis
   return { text, location: frame ? locationOf(frame, root) : importLocation(text, bundle, root) };
 }
 
-/** The same, one for each table or field that a refused schema has to have changed. */
-export function mistakesIn(error: unknown, bundle: Bundle, root: string): CodeMistake[] {
-  const mistake = mistakeIn(error, bundle, root);
-  const { location } = mistake;
-  if (!(error instanceof Error) || error.name !== 'SchemaError' || location === null) return [mistake];
+/** The diagnostics of an error that the user's code threw: one per problem for a rejected schema, otherwise one. */
+export function diagnosticsOf(error: unknown, bundle: Bundle, root: string): Diagnostic[] {
+  const diagnostic = diagnosticOf(error, bundle, root);
+  const { location } = diagnostic;
+  if (!(error instanceof Error) || error.name !== 'SchemaError' || location === null) return [diagnostic];
   const { problems } = error as SchemaError;
   const source = readFileSync(path.resolve(root, location.file), 'utf8');
   return problems.map((problem) => {
-    const place = placeOfProblem(source, problem.path);
+    const found = locateProblem(source, problem.path);
     const text = `${problem.path}: ${problem.message}.`;
-    return { text, location: place === null ? location : locationAt(source, location.file, place.at, place.length) };
+    return { text, location: found === null ? location : locationAt(source, location.file, found.at, found.length) };
   });
 }
 
-/** The places of a stack, innermost first. */
+/** The frames of a stack, innermost first. */
 export function framesOf(stack: string): Frame[] {
   return stack.split('\n').flatMap((line) => {
     const match = /^\s+at (?:.* \()?(.+?):(\d+):(\d+)\)?$/.exec(line);
@@ -59,8 +60,8 @@ function originOf({ line, column }: Frame, bundle: Bundle): Frame | null {
   return { file, line: entry.originalLine + 1, column: entry.originalColumn + 1 };
 }
 
-/** An import that fails has no frame; its message names the package, and perhaps what is missing in it. */
-function importLocation(message: string, bundle: Bundle, root: string): CodeMistake['location'] {
+/** An import that fails has no frame; its message names the package, and perhaps the missing export. */
+function importLocation(message: string, bundle: Bundle, root: string): Diagnostic['location'] {
   const specifier = /(?:requested module|Cannot find (?:package|module)) '([^']+)'/.exec(message)?.[1];
   if (specifier === undefined) return null;
   const name = /export named '([^']+)'/.exec(message)?.[1] ?? specifier;
@@ -73,24 +74,24 @@ function importLocation(message: string, bundle: Bundle, root: string): CodeMist
   return null;
 }
 
-function locationAt(text: string, file: string, at: number, length: number): CodeMistake['location'] {
+function locationAt(text: string, file: string, at: number, length: number): Diagnostic['location'] {
   const before = text.slice(0, at).split('\n');
   const [line, column] = [before.length, before.at(-1)?.length ?? 0];
   return { file, line, column, length, lineText: text.split('\n')[line - 1] ?? '' };
 }
 
-/** Where a name stands in the import of a module, or null. */
+/** The offset of a name in an import of `specifier`, or null. */
 export function findInImport(text: string, specifier: string, name: string): number | null {
-  const quoted = (word: string) => word.replace(/[^\w\s]/g, '\\$&');
-  const imports = new RegExp(`\\b(?:import|export)\\b[^;'"]*['"]${quoted(specifier)}['"]`, 'g');
+  const escapeRegExp = (word: string) => word.replace(/[^\w\s]/g, '\\$&');
+  const imports = new RegExp(`\\b(?:import|export)\\b[^;'"]*['"]${escapeRegExp(specifier)}['"]`, 'g');
   for (const match of text.matchAll(imports)) {
-    const within = new RegExp(`(?<![\\w$])${quoted(name)}(?![\\w$])`).exec(match[0]);
+    const within = new RegExp(`(?<![\\w$])${escapeRegExp(name)}(?![\\w$])`).exec(match[0]);
     if (within) return match.index + within.index;
   }
   return null;
 }
 
-function locationOf({ file, line, column }: Frame, root: string): CodeMistake['location'] {
+function locationOf({ file, line, column }: Frame, root: string): Diagnostic['location'] {
   const lineText = readFileSync(file, 'utf8').split('\n')[line - 1] ?? '';
   return { file: path.relative(root, file), line, column: column - 1, lineText };
 }

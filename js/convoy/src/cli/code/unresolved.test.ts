@@ -11,12 +11,12 @@ beforeEach(async () => {
 });
 afterEach(() => project.remove());
 
-async function refusal(files: Readonly<Record<string, string>>): Promise<CodeProblem> {
+async function compileError(files: Readonly<Record<string, string>>): Promise<CodeProblem> {
   await project.write(files);
   const compiling = compileProject(project.layout, async (...code) => describeCode(await loadBundle(...code)));
   const error: unknown = await compiling.catch((thrown: unknown) => thrown);
   if (error instanceof CodeProblem) return error;
-  throw error instanceof Error ? error : new Error('it was compiled');
+  throw error instanceof Error ? error : new Error('the project was compiled');
 }
 
 it.each([
@@ -31,13 +31,13 @@ it.each([
   ['~/lib/dates', '"compilerOptions.paths"'],
   ['$lib/dates', '"compilerOptions.paths"'],
   ['#lib', 'lists "#lib" under "imports"'],
-])('an import of %s says what to do', async (specifier, advice) => {
-  const { message: said } = await refusal({
+])('an unresolved import of %s is reported with advice', async (specifier, advice) => {
+  const { message } = await compileError({
     'convoy/functions/a.ts': `import x from '${specifier}';\nexport const y = x;\n`,
   });
-  expect(said).toContain(`Could not resolve "${specifier}"`);
-  expect(said).toContain('convoy/functions/a.ts:1:');
-  expect(said).toContain(advice);
+  expect(message).toContain(`Could not resolve "${specifier}"`);
+  expect(message).toContain('convoy/functions/a.ts:1:');
+  expect(message).toContain(advice);
 });
 
 it.each([
@@ -46,21 +46,21 @@ it.each([
   ['bun.lock', 'bun add dayjs'],
   ['package-lock.json', 'npm install dayjs'],
 ])('where there is a %s, a package is installed by %s', async (lockfile, command) => {
-  const { message } = await refusal({
+  const { message } = await compileError({
     [lockfile]: '',
     'convoy/functions/a.ts': "import x from 'dayjs';\nexport const y = x;\n",
   });
   expect(message).toContain(`The package dayjs is not installed: ${command}`);
 });
 
-it('a name that a generated file does not export is told with that file', async () => {
+it('a missing export of a generated file is reported with that file', async () => {
   const code = "import { qury } from '../_generated/server';\nexport const y = qury({ handler: () => 1 });\n";
-  const { message } = await refusal({ 'convoy/functions/a.ts': code });
+  const { message } = await compileError({ 'convoy/functions/a.ts': code });
   expect(message).toContain('No matching export in "convoy/_generated/server" for import "qury"');
 });
 
 it('a refused schema points at each table and field', async () => {
-  const { mistakes } = await refusal({
+  const { diagnostics } = await compileError({
     'convoy/schema.ts': `import { defineSchema, defineTable } from '@avvos/convoy';
 import { z } from 'zod';
 
@@ -80,7 +80,7 @@ export default defineSchema({
 });
 `,
   });
-  const places = mistakes.map(({ text, location }) => [text.split(':')[0], location?.line]);
+  const places = diagnostics.map(({ text, location }) => [text.split(':')[0], location?.line]);
   expect(places).toEqual([
     ['messages.by_author', 10],
     ['rooms.opened', 6],

@@ -1,30 +1,33 @@
-/** What to do about an import that leads nowhere: install a package, or correct a path. */
+/** Advice for an import that cannot be resolved: install a package, or correct a path. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { nearest } from '../../values/nearest.js';
 
-/** `null` where esbuild complains of something else. `importer` is the file with the import, from the root. */
-export function adviceOnImport(complaint: string, importer: string | undefined, root: string): string | null {
-  const specifier = /^Could not resolve "(.+)"$/.exec(complaint)?.[1];
+/**
+ * The advice for an esbuild message, `null` if it is not about an unresolved import. `importer` is relative to the
+ * root.
+ */
+export function importAdvice(message: string, importer: string | undefined, root: string): string | null {
+  const specifier = /^Could not resolve "(.+)"$/.exec(message)?.[1];
   if (specifier === undefined) return null;
   const from = path.dirname(path.resolve(root, importer ?? ''));
-  if (/^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..') return onPath(specifier, from, root);
+  if (/^\.{0,2}\//.test(specifier) || specifier === '.' || specifier === '..') return pathAdvice(specifier, from, root);
   if (specifier.startsWith('#')) {
     return `No package.json above this file lists ${JSON.stringify(specifier)} under "imports".`;
   }
   const name = /^(@[^/]+\/[^/]+|[^@/][^/]*)/.exec(specifier)?.[0];
   if (name === undefined || !isPackageName(name)) {
-    return `This is no package. If it is an alias, list it under "compilerOptions.paths" in tsconfig.json.`;
+    return `This is not a package name. If it is an alias, list it under "compilerOptions.paths" in tsconfig.json.`;
   }
   if (isInstalled(name, from)) {
     return specifier === name
-      ? `The package ${name} is installed, and offers nothing to import under its own name.`
-      : `The package ${name} is installed, and has no ${JSON.stringify(`.${specifier.slice(name.length)}`)}.`;
+      ? `The package ${name} is installed, but has no main export.`
+      : `The package ${name} is installed, but does not export ${JSON.stringify(`.${specifier.slice(name.length)}`)}.`;
   }
-  return `The package ${name} is not installed: ${installerOf(from)} ${name}`;
+  return `The package ${name} is not installed: ${installCommand(from)} ${name}`;
 }
 
-/** As registries take them; `~` and `$lib` can only be aliases. */
+/** Whether npm accepts the name; `~` and `$lib` can only be aliases. */
 function isPackageName(name: string): boolean {
   return /^(@[\w.~-]+\/)?[\w.~-]+$/.test(name) && name !== '~';
 }
@@ -37,8 +40,8 @@ const installers = [
   ['package-lock.json', 'npm install'],
 ] as const;
 
-/** What installs a package here, by the nearest lockfile. */
-function installerOf(from: string): string {
+/** The install command of the package manager in use, by the nearest lockfile. */
+function installCommand(from: string): string {
   for (let folder = from; ; folder = path.dirname(folder)) {
     const found = installers.find(([lockfile]) => existsSync(path.join(folder, lockfile)));
     if (found !== undefined) return found[1];
@@ -46,15 +49,15 @@ function installerOf(from: string): string {
   }
 }
 
-function onPath(specifier: string, from: string, root: string): string {
+function pathAdvice(specifier: string, from: string, root: string): string {
   const wanted = path.resolve(from, specifier);
   const folder = path.dirname(wanted);
   if (!existsSync(folder)) return `There is no folder ${path.relative(root, folder)}.`;
   const missing = `There is no file ${path.relative(root, wanted)}`;
   const names = readdirSync(folder).map((file) => file.replace(/(\.d)?\.[cm]?[jt]sx?$/, ''));
-  const meant = nearest(path.basename(wanted).replace(/\.[cm]?[jt]sx?$/, ''), new Set(names));
-  if (meant === null) return `${missing}.`;
-  const relative = path.relative(from, path.join(folder, meant)).split(path.sep).join('/');
+  const suggestion = nearest(path.basename(wanted).replace(/\.[cm]?[jt]sx?$/, ''), new Set(names));
+  if (suggestion === null) return `${missing}.`;
+  const relative = path.relative(from, path.join(folder, suggestion)).split(path.sep).join('/');
   return `${missing}. Did you mean "${relative.startsWith('.') ? relative : `./${relative}`}"?`;
 }
 

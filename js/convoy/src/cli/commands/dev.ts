@@ -1,5 +1,5 @@
 /**
- * `convoy dev`: database, code, server and watcher, brought up in this order and taken down in the opposite one.
+ * `convoy dev`: starts database, code, server and watcher in this order, and stops them in the reverse order.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -11,60 +11,60 @@ import { DevApp } from '../dev/app.js';
 import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
 import { databaseFault } from '../dev/fault.js';
 import { listLiveOnRequest } from '../dev/live-list.js';
-import { expectFreePort, type ServeAt, serve } from '../dev/serve.js';
+import { expectFreePort, type ListenAddress, serve } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
 import { EnvFiles } from '../env-files.js';
 import { type DevFlags, type DevOptions, devOptionsOf, layoutOf, type ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
 
-/** The seams at which tests stand. */
-export interface DevSurroundings {
+/** The dependencies that tests replace. */
+export interface DevDependencies {
   readonly cwd: string;
   readonly createConvoy: typeof createConvoy;
 }
 
-/** How long a database that cannot be used is left alone. */
-const TRY_AGAIN_MS = 2_000;
+/** The delay before the next attempt to use a database that was unavailable. */
+const RETRY_MS = 2_000;
 
-const ordinary: DevSurroundings = { cwd: process.cwd(), createConvoy };
+const defaults: DevDependencies = { cwd: process.cwd(), createConvoy };
 
-/** Resolves when told to stop and everything has stopped; with `--once`, when everything is up to date. */
-export async function runDev(flags: DevFlags, terminal: Terminal, around = ordinary): Promise<void> {
+/** Resolves when a signal arrived and everything has stopped; with `--once`, when everything is up to date. */
+export async function runDev(flags: DevFlags, terminal: Terminal, dependencies = defaults): Promise<void> {
   const signalled = listenForSignals();
-  const layout = layoutOf(flags, around.cwd);
-  const env = new EnvFiles(layout.root, around.cwd);
+  const layout = layoutOf(flags, dependencies.cwd);
+  const env = new EnvFiles(layout.root, dependencies.cwd);
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const stops: (() => Promise<void>)[] = [];
   try {
     const options = devOptionsOf(flags, process.env);
-    const up = bringUp({ layout, flags, env, options, terminal, around, stops });
+    const up = start({ layout, flags, env, options, terminal, dependencies, stops });
     const stopped = await Promise.race([up.then(() => null), signalled]);
     if (stopped === null && (options.watch || options.serve)) await signalled;
   } finally {
-    await takeDown(stops, terminal);
+    await stopAll(stops, terminal);
   }
 }
 
-interface BringUp {
+interface StartOptions {
   readonly layout: ProjectLayout;
   readonly flags: DevFlags;
   readonly env: EnvFiles;
   readonly options: DevOptions;
   readonly terminal: Terminal;
-  readonly around: DevSurroundings;
-  /** What to stop, in the order in which it was started. */
+  readonly dependencies: DevDependencies;
+  /** Stop functions, in start order. */
   readonly stops: (() => Promise<void>)[];
 }
 
-async function bringUp({ layout, flags, env, options, terminal, around, stops }: BringUp): Promise<void> {
-  // Before anything is started, so that nothing has to be stopped again.
+async function start({ layout, flags, env, options, terminal, dependencies, stops }: StartOptions): Promise<void> {
+  // Checked before anything is started, so that a taken port needs no cleanup.
   if (options.serve) await expectFreePort(options);
   let opened = existsSync(layout.stateFolder);
   stops.push(async () => {
     if (!opened) await removeUnusedState(layout);
   });
-  if (await ensureSchema(layout)) terminal.done(`Made ${path.relative(layout.root, layout.schemaFile)}`);
+  if (await ensureSchema(layout)) terminal.done(`Created ${path.relative(layout.root, layout.schemaFile)}`);
   await prepareStateFolder(layout);
   const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
   let database: DevDatabase | null = null;
@@ -75,21 +75,21 @@ async function bringUp({ layout, flags, env, options, terminal, around, stops }:
     layout,
     terminal,
     prepare: async () => {
-      if (database !== null && database.asked === databaseUrl()) return;
+      if (database !== null && database.configuredUrl === databaseUrl()) return;
       await database?.stop();
       database = null;
       database = await openDatabase(databaseUrl(), layout, terminal);
     },
     open: async (program) => {
       const url = database?.url ?? '';
-      return around.createConvoy({ program, databaseUrl: url, dev: true, createDatabase: true });
+      return dependencies.createConvoy({ program, databaseUrl: url, dev: true, createDatabase: true });
     },
     readEnv: (changed) => {
       if (!changed.some((file) => env.files.includes(file))) return { names: [], otherDatabase: false };
       const { changed: names } = env.load();
       return { names, otherDatabase: names.includes('DATABASE_URL') };
     },
-    tryAgain: () => watcher?.callAgainIn(TRY_AGAIN_MS),
+    scheduleRetry: () => watcher?.triggerIn(RETRY_MS),
     onInputs: (files) => watcher?.follow(files),
     onOpened: async (convoy) => {
       opened = true;
@@ -98,20 +98,21 @@ async function bringUp({ layout, flags, env, options, terminal, around, stops }:
   });
   stops.push(() => app.close());
 
-  let at: ServeAt = options;
+  let address: ListenAddress = options;
   let stopListing: (() => void) | null = null;
   stops.push(async () => stopListing?.());
   const show = async (convoy: Convoy) => {
-    const rows: [string, string][] = [['Postgres', database?.shown ?? '']];
+    const rows: [string, string][] = [['Postgres', database?.displayUrl ?? '']];
     if (options.serve) {
-      const server = `${await serve(convoy, at)}/api`;
-      // Should there be another database one day, clients find it at the same address.
-      at = { host: options.host, port: convoy.address?.port ?? options.port };
+      const server = `${await serve(convoy, address)}/api`;
+      // If DATABASE_URL changes later, the server keeps this address.
+      address = { host: options.host, port: convoy.address?.port ?? options.port };
       stopListing ??= listLiveOnRequest(server, terminal);
       rows.unshift(['Server', server]);
       rows.push(['Live queries', `type live and Enter, or ${server}/_live`]);
     }
-    if (options.watch) rows.push(['Watching', path.relative(around.cwd, layout.convoyFolder) || layout.convoyFolder]);
+    if (options.watch)
+      rows.push(['Watching', path.relative(dependencies.cwd, layout.convoyFolder) || layout.convoyFolder]);
     terminal.table(rows);
   };
 
@@ -122,24 +123,24 @@ async function bringUp({ layout, flags, env, options, terminal, around, stops }:
   try {
     await app.start();
   } catch (error) {
-    if (watcher === null || !canBeWaitedFor(error, env)) throw error;
+    if (watcher === null || !isRecoverable(error, env)) throw error;
     app.report(error);
   }
 }
 
 /**
- * Whether something that is watched can put it right: code and `.env` can, and a database can be mended while this waits.
- * A URL that makes no sense and comes from the environment takes another start.
+ * Whether the error can be fixed while `convoy dev` runs: by a change of the code or `.env`, or in the database. An
+ * invalid `DATABASE_URL` that comes from the environment needs a restart.
  */
-function canBeWaitedFor(error: unknown, env: EnvFiles): boolean {
+function isRecoverable(error: unknown, env: EnvFiles): boolean {
   const fault = databaseFault(error);
-  if (fault !== null) return fault.kind !== 'wrong-url' || env.decides('DATABASE_URL');
+  if (fault !== null) return fault.kind !== 'wrong-url' || env.controls('DATABASE_URL');
   return (
     error instanceof CodeProblem || (isConvoyError(error) && error.code !== 'UNAVAILABLE' && error.code !== 'TIMEOUT')
   );
 }
 
-async function takeDown(stops: readonly (() => Promise<void>)[], terminal: Terminal): Promise<void> {
+async function stopAll(stops: readonly (() => Promise<void>)[], terminal: Terminal): Promise<void> {
   if (stops.length === 0) return;
   await terminal.step('Stopping', async (step) => {
     for (const stop of [...stops].reverse()) await stop();

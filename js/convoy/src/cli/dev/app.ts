@@ -1,8 +1,7 @@
 /**
- * The code that `convoy dev` serves: compiled, loaded into a running Convoy, and replaced when it changes.
+ * Compiles the project for `convoy dev`, loads it into a running Convoy, and replaces it when it changes.
  *
- * Whatever is wrong with new code, the last good one goes on serving; what was wrong is said once, and that it is fixed
- * is said too.
+ * When new code has an error, the last good code keeps serving. Each error is reported once, and so is its fix.
  */
 import path from 'node:path';
 import type { Convoy } from '../../server/convoy.js';
@@ -18,21 +17,21 @@ import { databaseFault } from './fault.js';
 export interface DevAppOptions {
   readonly layout: ProjectLayout;
   readonly terminal: Terminal;
-  /** Makes sure that the database the environment names now is there. */
+  /** Ensures that the database that the environment names now is running. */
   readonly prepare: () => Promise<void>;
-  /** Opens a Convoy with the program of this file in it. */
+  /** Opens a Convoy that runs the program in this file. */
   readonly open: (program: string) => Promise<Convoy>;
-  /** Reads `.env` again where it is among these files. */
+  /** Reloads `.env` if it is among these files. */
   readonly readEnv: (changed: readonly string[]) => EnvChange;
-  /** Asks for a `refresh` without a changed file, after a while. */
-  readonly tryAgain: () => void;
-  /** Called with the files a good build was made from. */
+  /** Schedules a `refresh` without a changed file after a delay. */
+  readonly scheduleRetry: () => void;
+  /** Called with the source files of each successful build. */
   readonly onInputs: (files: readonly string[]) => void;
   /** Called once, when the first good code has been loaded. */
   readonly onOpened: (convoy: Convoy) => Promise<void>;
 }
 
-/** What a changed `.env` means. */
+/** The effect of a changed `.env`. */
 export interface EnvChange {
   /** The variables whose values changed. */
   readonly names: readonly string[];
@@ -44,41 +43,44 @@ export class DevApp {
   #convoy: Convoy | null = null;
   #hash: string | null = null;
   #failing = false;
-  /** Good code that the database did not let in yet. */
-  #ready: CompiledProject | null = null;
-  /** The fault of the database that was said. */
-  #fault: string | null = null;
+  /** Compiled code that could not be loaded yet because the database is unavailable. */
+  #pending: CompiledProject | null = null;
+  /** The database fault that was reported last. */
+  #reportedFault: string | null = null;
 
-  /** What was said to be left over, or warned of in the code: once is enough. */
-  readonly #said = new Set<string>();
+  /** Leftovers and code warnings that were printed; each is printed once. */
+  readonly #printed = new Set<string>();
 
   constructor(options: DevAppOptions) {
     this.#options = options;
   }
 
-  /** Compiles and opens. Rejects, in words for the developer, when the code or the database does not let it. */
+  /**
+   * Compiles the code and opens Convoy. Rejects with a message for the developer when the code or the database prevents
+   * it.
+   */
   async start(): Promise<void> {
     const { terminal, layout, prepare, open, onOpened, onInputs } = this.#options;
     const compiled =
-      this.#ready ??
+      this.#pending ??
       (await terminal.step('Compiling', async (step) => {
         const result = await compileProject(layout);
         step.result(`Compiled ${count(result.functionCount, 'function')}${writtenIn(result)}`);
         return result;
       }));
     onInputs(compiled.inputs);
-    this.#ready = compiled;
+    this.#pending = compiled;
     await prepare();
-    const convoy = this.#fault === null ? await this.#openAloud(compiled) : await open(compiled.program);
-    if (this.#fault !== null) terminal.done(`The database can be used now${createdIn(convoy.loaded)}`);
+    const convoy = this.#reportedFault === null ? await this.#openWithProgress(compiled) : await open(compiled.program);
+    if (this.#reportedFault !== null) terminal.done(`The database is available now${createdIn(convoy.loaded)}`);
     this.#convoy = convoy;
-    this.#fault = null;
+    this.#reportedFault = null;
     this.#warn(convoy.loaded);
-    await this.#keep(compiled);
+    await this.#loaded(compiled);
     await onOpened(convoy);
   }
 
-  #openAloud(compiled: CompiledProject): Promise<Convoy> {
+  #openWithProgress(compiled: CompiledProject): Promise<Convoy> {
     return this.#options.terminal.step('Opening the database', async (step) => {
       const opened = await this.#options.open(compiled.program);
       step.result(`The database is up to date${createdIn(opened.loaded)}`);
@@ -87,85 +89,86 @@ export class DevApp {
   }
 
   /**
-   * Puts the code as it is now in place; without `changed`, what the database did not let in. Never rejects: what is wrong
-   * is said, and the last good code stays.
+   * Compiles and loads the current code; without changed files, loads the code that is pending. Never rejects: errors
+   * are reported, and the last good code stays.
    */
   async refresh(changed: readonly string[]): Promise<void> {
     const { terminal } = this.#options;
     const began = performance.now();
     try {
-      await this.#heedEnv(changed);
-      if (changed.length > 0) this.#ready = null;
+      await this.#reloadEnv(changed);
+      if (changed.length > 0) this.#pending = null;
       if (this.#convoy === null) {
         await this.start();
         this.#failing = false;
         return;
       }
-      const compiled = this.#ready ?? (await compileProject(this.#options.layout));
-      this.#ready = compiled;
+      const compiled = this.#pending ?? (await compileProject(this.#options.layout));
+      this.#pending = compiled;
       this.#options.onInputs(compiled.inputs);
       if (compiled.hash !== this.#hash) {
         const report = await this.#convoy.load({ program: compiled.program });
         this.#warn(report);
         const took = `${Math.round(performance.now() - began)} ms`;
-        const what = this.#failing ? 'Fixed: the new code is in place' : `${this.#nameOf(changed)} changed: in place`;
+        const what = this.#failing ? 'Fixed: new code loaded' : `${this.#nameOf(changed)} changed: loaded`;
         terminal.done(`${what} in ${took}${writtenIn(compiled)}${createdIn(report)}`);
       } else if (this.#failing) {
-        terminal.done('Fixed: the code is again what is being served');
+        terminal.done('Fixed: the code matches the code that is serving');
       }
       this.#failing = false;
-      this.#fault = null;
-      await this.#keep(compiled);
+      this.#reportedFault = null;
+      await this.#loaded(compiled);
     } catch (error) {
       this.report(error);
     }
   }
 
-  /** Workers have the environment of their start, so what it was changed to takes a load; another database, another Convoy. */
-  async #heedEnv(changed: readonly string[]): Promise<void> {
+  /** Workers keep the environment of their start, so a change takes a new load; another database takes a new Convoy. */
+  async #reloadEnv(changed: readonly string[]): Promise<void> {
     const { names, otherDatabase } = this.#options.readEnv(changed);
     if (names.length === 0) return;
-    this.#options.terminal.info(`.env was read again: ${names.join(', ')} changed`);
-    this.#fault = null;
+    this.#options.terminal.info(`.env was reloaded: ${names.join(', ')} changed`);
+    this.#reportedFault = null;
     this.#hash = null;
     if (!otherDatabase) return;
-    const before = this.#convoy;
+    const previous = this.#convoy;
     this.#convoy = null;
-    await before?.close();
+    await previous?.close();
   }
 
-  /** Says what is wrong and what goes on meanwhile. */
+  /** Prints the error and what is being served meanwhile. */
   report(error: unknown): void {
     const { terminal } = this.#options;
     this.#failing = true;
     const fault = databaseFault(error);
     if (fault !== null) {
-      this.#options.tryAgain();
-      // It is tried every few seconds, and said once.
-      if (this.#fault === fault.message) return;
-      this.#fault = fault.message;
+      this.#options.scheduleRetry();
+      // The attempt repeats every few seconds; the fault is printed once.
+      if (this.#reportedFault === fault.message) return;
+      this.#reportedFault = fault.message;
     } else {
-      this.#fault = null;
+      this.#reportedFault = null;
     }
     if (error instanceof CodeProblem) terminal.problem(error);
     else terminal.fail(error instanceof Error ? error.message : String(error));
     if (error instanceof Error && error.stack) terminal.detail(error.stack);
     const then =
       fault === null
-        ? 'it will be as soon as this is fixed and saved'
-        : 'this is tried again every few seconds, and whenever .env or the code changes';
-    terminal.info(this.#convoy === null ? `Nothing is served yet; ${then}` : 'The last good code goes on serving');
+        ? 'the server starts when this is fixed and saved'
+        : 'retrying every few seconds, and whenever .env or the code changes';
+    terminal.info(this.#convoy === null ? `Not serving yet; ${then}` : 'The last good code keeps serving');
   }
 
-  /** Lets calls in flight finish. */
+  /** Closes Convoy after the calls in flight have finished. */
   async close(): Promise<void> {
     await this.#convoy?.close();
   }
 
-  async #keep({ hash, warnings }: CompiledProject): Promise<void> {
+  /** Called after this code was loaded: prints its warnings and removes old builds. */
+  async #loaded({ hash, warnings }: CompiledProject): Promise<void> {
     for (const warning of warnings) {
-      if (!this.#said.has(warning)) this.#options.terminal.warn(warning);
-      this.#said.add(warning);
+      if (!this.#printed.has(warning)) this.#options.terminal.warn(warning);
+      this.#printed.add(warning);
     }
     this.#hash = hash;
     await removeOldBuilds(this.#options.layout.buildFolder, hash);
@@ -174,9 +177,9 @@ export class DevApp {
   #warn(report: LoadReport): void {
     for (const warning of report.warnings) this.#options.terminal.warn(warning);
     for (const thing of report.leftOver) {
-      if (this.#said.has(thing)) continue;
-      this.#said.add(thing);
-      this.#options.terminal.info(`Left as it is: ${thing}`);
+      if (this.#printed.has(thing)) continue;
+      this.#printed.add(thing);
+      this.#options.terminal.info(`Left unchanged: ${thing}`);
     }
   }
 

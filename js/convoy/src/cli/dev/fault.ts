@@ -1,15 +1,15 @@
-/** What the engine says of a database that it cannot use, found in an error. */
+/** Extracts the database fault that the engine attaches to an error. */
 import { isConvoyError } from '../../values/errors.js';
 
 export interface DatabaseFault {
   readonly message: string;
-  /** Which one: `wrong-url`, `wrong-password`, `no-right`, …. */
+  /** `wrong-url`, `wrong-password`, `no-right`, …. */
   readonly kind: string;
-  /** It may be over by itself. */
+  /** The fault may pass without a change by the user. */
   readonly passes: boolean;
 }
 
-/** `null` where the error is about something else. */
+/** The fault in an error of the engine, or `null` if the error has another cause. */
 export function databaseFault(error: unknown): DatabaseFault | null {
   if (!isConvoyError(error)) return null;
   const details = error.details as {

@@ -37,18 +37,18 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop();
 });
 
-it('says of each live query what it reads, who shares it and why it ran', () => {
+it('describes what each live query reads, who shares it and why it ran', () => {
   expect(describeLive(overview)).toEqual([
     '2 live queries over 2 streams',
-    'messages.list {"room":"hall"}: watched by 2, 1 run, shared by those of the same role',
-    '  has read messages: by_room where room = "hall", within bounds',
-    '  ran last because messages:1 entered by_room where room = "hall", written by messages.send',
-    'createContext: watched by 1, 3 runs, running, for one stream',
-    'odd.one gave different results to callers between whom its result is shared: see the log',
+    'messages.list {"room":"hall"}: 2 subscribers, 1 run, shared by callers with the same role',
+    '  reads messages: by_room where room = "hall", within bounds',
+    '  cause of the last run: messages:1 entered by_room where room = "hall", written by messages.send',
+    'createContext: 1 subscriber, 3 runs, running, for one stream',
+    'odd.one returned different results to callers that share its result; see the log',
   ]);
 });
 
-it('answers to the word, and to no other', async () => {
+it('lists the live queries for the exact word only', async () => {
   const server = createServer((request, response) => {
     expect(request.url).toBe('/api/_live');
     response.end(JSON.stringify({ ok: true, data: overview }));
@@ -69,12 +69,12 @@ it('answers to the word, and to no other', async () => {
   expect(text.match(/2 live queries/g)).toHaveLength(1);
 });
 
-it('says so where there is no answer', async () => {
+it('prints an error where the server does not answer', async () => {
   const shown = new PassThrough();
   const typed = new PassThrough();
-  // Nobody listens on this port.
+  // This port is closed.
   stops.push(listLiveOnRequest('http://127.0.0.1:1/api', createTerminal({ verbose: false, stream: shown }), typed));
   typed.write('live\n');
   const [first] = (await shown.take(1).toArray()) as Buffer[];
-  expect(String(first)).toContain('cannot be shown');
+  expect(String(first)).toContain('cannot be listed');
 });

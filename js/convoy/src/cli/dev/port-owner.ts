@@ -1,9 +1,9 @@
-/** Names the program that listens on a port, for a message that tells what to do about it. */
+/** Finds the program that listens on a port, for the error message about a taken port. */
 import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
-/** Null when nobody can be found: another user's process, another machine's view of it. */
-export async function whoListensOn(port: number): Promise<{ pid: number; program: string } | null> {
+/** The process that listens on the port; null when it cannot be found, for example another user's process. */
+export async function findPortOwner(port: number): Promise<{ pid: number; program: string } | null> {
   return process.platform === 'linux' ? fromProc(port) : fromLsof(port);
 }
 
@@ -29,16 +29,16 @@ export function listeningSockets(table: string, port: number): string[] {
   });
 }
 
-// Processes come and go, and not all of them let us look; what cannot be read has nothing to say.
+// Processes come and go, and some may not be inspected; unreadable entries count as empty.
 const textOf = (file: string) => readFile(file, 'utf8').catch(() => '');
 const namesIn = (folder: string) => readdir(folder).catch(() => []);
 const targetOf = (link: string) => readlink(link).catch(() => '');
 
 async function fromLsof(port: number): Promise<{ pid: number; program: string } | null> {
-  const said = await new Promise<string>((resolve) => {
+  const output = await new Promise<string>((resolve) => {
     execFile('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-Fpc'], (_error, stdout) => resolve(stdout));
   });
-  const pid = /^p(\d+)$/m.exec(said)?.[1];
-  const program = /^c(.+)$/m.exec(said)?.[1];
+  const pid = /^p(\d+)$/m.exec(output)?.[1];
+  const program = /^c(.+)$/m.exec(output)?.[1];
   return pid && program ? { pid: Number(pid), program } : null;
 }

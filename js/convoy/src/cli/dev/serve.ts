@@ -1,30 +1,30 @@
-/** Listens for clients, or says who already does. */
+/** Listens for clients; a taken port is an error that names its owner. */
 import type { Convoy } from '../../server/convoy.js';
 import { isFree } from '../postgres/ports.js';
-import { whoListensOn } from './port-owner.js';
+import { findPortOwner } from './port-owner.js';
 
-export interface ServeAt {
+export interface ListenAddress {
   readonly host: string;
   /** 0 is any port. */
   readonly port: number;
 }
 
-/** Rejects, naming the program that has it, when the port is taken. */
-export async function expectFreePort({ host, port }: ServeAt): Promise<void> {
+/** Rejects when the port is taken, naming the program that listens on it. */
+export async function expectFreePort({ host, port }: ListenAddress): Promise<void> {
   if (port === 0 || (await isFree(port, host))) return;
-  const owner = await whoListensOn(port);
-  const who = owner ? `${owner.program} (pid ${owner.pid})` : 'another program';
-  throw new Error(`Port ${port} is in use by ${who}. Stop it, or choose another port with --port or PORT.`);
+  const owner = await findPortOwner(port);
+  const program = owner ? `${owner.program} (pid ${owner.pid})` : 'another program';
+  throw new Error(`Port ${port} is in use by ${program}. Stop it, or choose another port with --port or PORT.`);
 }
 
-/** Resolves to the address for people, without a path. */
-export async function serve(convoy: Pick<Convoy, 'listen'>, { host, port }: ServeAt): Promise<string> {
+/** Starts to listen; resolves to the URL to open, without a path. */
+export async function serve(convoy: Pick<Convoy, 'listen'>, { host, port }: ListenAddress): Promise<string> {
   const address = await convoy.listen({ host, port });
-  return `http://${nameFor(address.host)}:${address.port}`;
+  return `http://${browsableHost(address.host)}:${address.port}`;
 }
 
-/** An address that stands for all of a machine's is no address to open. */
-function nameFor(host: string): string {
+/** A wildcard address cannot be opened in a browser; `localhost` can. */
+function browsableHost(host: string): string {
   if (host === '0.0.0.0' || host === '::') return 'localhost';
   return host.includes(':') ? `[${host}]` : host;
 }

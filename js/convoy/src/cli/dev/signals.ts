@@ -1,7 +1,12 @@
-/** Ctrl-C and its relatives: the first asks to stop, the second does not ask. The engine hears them, whatever runs here. */
+/**
+ * SIGINT, SIGTERM and SIGHUP: the first signal stops gracefully, the second at once. The engine handles them, so they
+ * work while JavaScript is blocked.
+ */
 import { loadNative } from '../../server/native.js';
 
-/** Resolves with the first signal. The second ends the process at once; the embedded Postgres sees that by itself. */
+/**
+ * Resolves with the first signal. The second ends the process at once; the guardian then stops the embedded Postgres.
+ */
 export function listenForSignals(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => loadNative().handleSignals(resolve));
 }

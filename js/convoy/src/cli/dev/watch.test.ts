@@ -1,14 +1,14 @@
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { makeProject, messagesSchema, type TestProject } from '../code/project.test-kit.js';
-import { Bursts, type ProjectWatcher, watchProject } from './watch.js';
+import { ChangeBatcher, type ProjectWatcher, watchProject } from './watch.js';
 
-describe('bursts of changes', () => {
-  it('are told together, and those during a call in the next one', async () => {
+describe('batches of changes', () => {
+  it('are reported together, and changes during a call in the next one', async () => {
     const calls: (readonly string[])[] = [];
     let finish = () => {};
     const called = { next: () => {} };
-    const bursts = new Bursts((files) => {
+    const batcher = new ChangeBatcher((files) => {
       calls.push(files);
       called.next();
       return new Promise((resolve) => {
@@ -20,13 +20,13 @@ describe('bursts of changes', () => {
         called.next = resolve;
       });
     const first = nextCall();
-    bursts.add('b');
-    bursts.add('a');
-    bursts.add('b');
+    batcher.add('b');
+    batcher.add('a');
+    batcher.add('b');
     await first;
     const second = nextCall();
-    bursts.add('c');
-    bursts.add('d');
+    batcher.add('c');
+    batcher.add('d');
     expect(calls).toEqual([['a', 'b']]);
     finish();
     await second;
@@ -35,7 +35,7 @@ describe('bursts of changes', () => {
       ['c', 'd'],
     ]);
     finish();
-    bursts.stop();
+    batcher.stop();
   });
 });
 
@@ -68,7 +68,7 @@ describe('watching a project', { timeout: 30_000 }, () => {
     }
   }
 
-  /** Watching a file takes a moment, so it changes until it is seen. */
+  /** A new watch takes a moment, so the file is changed until a change is reported. */
   async function writeUntilSeen(file: string): Promise<void> {
     for (let n = 0; !changes.includes(file); n += 1) {
       await project.write({ [file]: `// ${n}` });
@@ -81,11 +81,11 @@ describe('watching a project', { timeout: 30_000 }, () => {
     ['.env', 'after a while', 300],
     ['shared/names.ts', 'at once', 0],
     ['shared/names.ts', 'after a while', 300],
-  ])('sees %s, which is not in the folder, deleted and %s written again', async (file, _when, pauseMs) => {
+  ])('reports %s, outside of the folder, deleted and rewritten %s', async (file, _when, pauseMs) => {
     watcher.follow([path.join(project.root, file)]);
     await writeUntilSeen(file);
     for (const text of ['1', '2', '3']) {
-      // What came of the last round has been told by then.
+      // The changes of the previous round have been reported by then.
       await new Promise((resolve) => setTimeout(resolve, 300));
       await project.write({ [file]: null });
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
@@ -95,7 +95,7 @@ describe('watching a project', { timeout: 30_000 }, () => {
     }
   });
 
-  it('sees new, changed and deleted sources, and those it is told to follow', async () => {
+  it('reports new, changed and deleted sources, and followed files', async () => {
     await project.write({ 'convoy/functions/new.ts': 'export {};' });
     await untilSeen('convoy/functions/new.ts');
     changes = [];
@@ -107,7 +107,7 @@ describe('watching a project', { timeout: 30_000 }, () => {
     await writeUntilSeen('shared/names.ts');
   });
 
-  it('does not see generated files and dotfiles', async () => {
+  it('ignores generated files and dotfiles', async () => {
     await project.write({
       'convoy/_generated/api.ts': 'export {};',
       'convoy/functions/.draft.ts': 'export {};',

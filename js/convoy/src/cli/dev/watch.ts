@@ -1,49 +1,52 @@
-/** Watches a project's sources and tells of changes in bursts: one call at a time, with everything since the last. */
+/**
+ * Watches a project's sources and reports changes in batches: one call at a time, with every change since the last one.
+ */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { watch } from 'chokidar';
 import type { ProjectLayout } from '../options.js';
 
 export interface ProjectWatcher {
-  /** Watches these files too, wherever they are. */
+  /** Watches these files too, also outside of the project's folder. */
   follow(files: readonly string[]): void;
-  /** Calls as if something had changed, without a file, after a while; a later call of this replaces it. */
-  callAgainIn(ms: number): void;
+  /** Reports a change without a file after a delay; a later call replaces the pending one. */
+  triggerIn(ms: number): void;
   close(): Promise<void>;
 }
 
 /** Editors write a file in several steps, and many files at once. */
-const quietMs = 40;
+const DEBOUNCE_MS = 40;
 
 const NO_FILE = '';
 
 /**
- * Resolves when changes from now on are seen, those of files `besides` included; of such as are not there yet a moment
+ * Resolves when the watcher is ready, that of `extraFiles` included; files that do not exist yet are watched a moment
  * later. `onChange` gets absolute paths and must not reject.
  */
 export async function watchProject(
   layout: ProjectLayout,
   onChange: (files: readonly string[]) => Promise<void>,
-  besides: readonly string[] = [],
+  extraFiles: readonly string[] = [],
 ): Promise<ProjectWatcher> {
-  const bursts = new Bursts((files) => onChange(files.filter((file) => file !== NO_FILE)));
+  const batcher = new ChangeBatcher((files) => onChange(files.filter((file) => file !== NO_FILE)));
   let timer: NodeJS.Timeout | undefined;
-  // A file that is not there would make chokidar say that it is ready before it has seen the others.
-  const [there, absent] = [besides.filter((file) => existsSync(file)), besides.filter((file) => !existsSync(file))];
-  const watcher = watch([layout.convoyFolder, layout.schemaFile, ...there], {
+  // A file that does not exist would make chokidar emit `ready` before it has seen the others.
+  const existing = extraFiles.filter((file) => existsSync(file));
+  const absent = extraFiles.filter((file) => !existsSync(file));
+  const watcher = watch([layout.convoyFolder, layout.schemaFile, ...existing], {
     ignoreInitial: true,
-    ignored: (file) => isNoSource(file, layout),
+    ignored: (file) => isIgnored(file, layout),
   });
   const inFolder = (file: string) => file.startsWith(layout.convoyFolder + path.sep);
   watcher.on('all', (_event, changed) => {
     const file = path.resolve(changed);
     if (!inFolder(file)) {
-      // What is watched by name is watched as the file that it was. Deleted and written again, as editors, Git and
-      // `cp` do, it is another one, of which nothing would be heard.
+      // A single watched file is watched by inode. Editors, Git and `cp` may delete and rewrite it, and events of the
+      // new inode would be lost.
       watcher.unwatch(file);
       watcher.add(file);
     }
-    bursts.add(file);
+    batcher.add(file);
   });
   await new Promise<void>((resolve, reject) => {
     watcher.once('ready', resolve);
@@ -54,27 +57,27 @@ export async function watchProject(
     follow: (files) => {
       watcher.add(files.filter((file) => !inFolder(file) && existsSync(file)));
     },
-    callAgainIn: (ms) => {
+    triggerIn: (ms) => {
       clearTimeout(timer);
-      timer = setTimeout(() => bursts.add(NO_FILE), ms);
+      timer = setTimeout(() => batcher.add(NO_FILE), ms);
     },
     close: async () => {
       clearTimeout(timer);
-      bursts.stop();
+      batcher.stop();
       await watcher.close();
     },
   };
 }
 
-function isNoSource(file: string, { convoyFolder, generatedFolder }: ProjectLayout): boolean {
+function isIgnored(file: string, { convoyFolder, generatedFolder }: ProjectLayout): boolean {
   const below = path.relative(convoyFolder, file);
   if (below.startsWith('..')) return false;
   if (file === generatedFolder || file.startsWith(generatedFolder + path.sep)) return true;
   return below.split(path.sep).some((part) => part.startsWith('.') || part === 'node_modules');
 }
 
-/** Gathers what comes in until it has been quiet for a moment, and never runs two calls at a time. */
-export class Bursts {
+/** Collects changes until none has arrived for `DEBOUNCE_MS`, and never runs two calls at a time. */
+export class ChangeBatcher {
   readonly #run: (files: readonly string[]) => Promise<void>;
   readonly #files = new Set<string>();
   #timer: NodeJS.Timeout | null = null;
@@ -90,7 +93,7 @@ export class Bursts {
     this.#files.add(file);
     if (this.#running) return;
     if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#drain(), quietMs);
+    this.#timer = setTimeout(() => this.#drain(), DEBOUNCE_MS);
   }
 
   stop(): void {

@@ -12,7 +12,7 @@ describe('the Postgres binaries', () => {
   let folder: string;
   let installed: BinariesPackage;
 
-  /** The package as npm unpacks it when no install script may run. */
+  /** The package as npm unpacks it with --ignore-scripts. */
   beforeEach(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'convoy-binaries-'));
     const found = await findBinariesPackage();
@@ -26,7 +26,7 @@ describe('the Postgres binaries', () => {
 
   const version = async (program: string) => (await run(program, ['--version'])).stdout;
 
-  it('get their links in place, by several processes at once', async () => {
+  it('get their links created in place, by several processes at once', async () => {
     const options = { copyTo: path.join(folder, 'copies'), mustCopy: false };
     const all = await Promise.all([1, 2, 3].map(() => prepareBinaries(installed, options)));
     for (const { postgres, initdb } of all) {
@@ -36,7 +36,7 @@ describe('the Postgres binaries', () => {
     }
   });
 
-  it('are copied where they cannot be reached, once, and run from the copy alone', async () => {
+  it('are copied once where they cannot be reached, and run from the copy alone', async () => {
     const copyTo = path.join(folder, 'copies');
     const copied: string[] = [];
     const options = { copyTo, mustCopy: true, onCopy: (at: string) => copied.push(at) };
@@ -48,7 +48,7 @@ describe('the Postgres binaries', () => {
     expect(copied.length).toBeLessThanOrEqual(2);
   });
 
-  it('are refused with the way out on Windows and on unknown machines', async () => {
+  it('are refused on Windows and on unknown machines, with advice to set DATABASE_URL', async () => {
     await expect(findBinariesPackage('win32', 'x64')).rejects.toThrow(/Windows.*DATABASE_URL/);
     await expect(findBinariesPackage('linux', 'mips')).rejects.toThrow(/linux-mips.*DATABASE_URL/);
   });

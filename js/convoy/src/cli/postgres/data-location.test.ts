@@ -19,8 +19,8 @@ function facts(changes: Partial<PlacementFacts>): PlacementFacts {
   return { uid: 0, users, dataRoot, dataRootFolders, binariesFolders: open, homeOwners: new Map(), ...changes };
 }
 
-describe('where the embedded Postgres lives', () => {
-  it('is beside the project, as oneself, for an ordinary user', () => {
+describe('the placement of the embedded Postgres', () => {
+  it('is in the project, as the current user, for an ordinary user', () => {
     const placement = choosePlacement(facts({ uid: 1000, dataRootFolders: closed, binariesFolders: closed }));
     expect(placement).toEqual({
       home: '/root/app/.convoy/postgres',
@@ -30,12 +30,12 @@ describe('where the embedded Postgres lives', () => {
     });
   });
 
-  it('is beside the project, as nobody, for root in a folder others may enter', () => {
+  it('is in the project, as nobody, for root in a folder that others may enter', () => {
     const placement = choosePlacement(facts({}));
     expect(placement).toMatchObject({ home: '/srv/app/.convoy/postgres', runAs: { name: 'nobody' }, mustCopy: false });
   });
 
-  it('is apart, with a copy of the binaries, for root in its own closed home', () => {
+  it('is in /var/lib/convoy, with a copy of the binaries, for root in its own closed home', () => {
     const placement = choosePlacement(facts({ dataRootFolders: closed, binariesFolders: closed }));
     expect(placement.home).toMatch(/^\/var\/lib\/convoy\/[0-9a-f]{16}$/);
     expect(placement).toMatchObject({
@@ -50,7 +50,7 @@ describe('where the embedded Postgres lives', () => {
     expect(possibleHomes('/root/a/.convoy')).toEqual(possibleHomes('/root/a/.convoy'));
   });
 
-  it('goes on as the user who owns the data already', () => {
+  it('keeps the user that already owns the data', () => {
     const anas = [folder('/'), folder('/home'), folder('/home/ana', 0o700, 1000, 1000)];
     const placement = choosePlacement(
       facts({ dataRootFolders: anas, homeOwners: new Map([['/home/ana/postgres', 1000]]) }),
@@ -58,7 +58,7 @@ describe('where the embedded Postgres lives', () => {
     expect(placement).toMatchObject({ home: '/home/ana/postgres', runAs: { name: 'ana', uid: 1000 } });
   });
 
-  it('counts the rights of the owner and the group before those of others', () => {
+  it('checks the permissions of the owner and the group before those of others', () => {
     const ofNobody = [folder('/'), folder('/srv', 0o077, 65534, 0)];
     const ofItsGroup = [folder('/'), folder('/srv', 0o707, 0, 65534)];
     for (const dataRootFolders of [ofNobody, ofItsGroup]) {
@@ -67,7 +67,7 @@ describe('where the embedded Postgres lives', () => {
     }
   });
 
-  it('tells root what to do on a system without any suitable user', () => {
+  it('is an error with instructions for root on a system without a suitable user', () => {
     expect(() => choosePlacement(facts({ users: parsePasswd('root:x:0:0::/root:/bin/sh\n') }))).toThrow(
       /nobody, postgres, daemon.*DATABASE_URL/,
     );
@@ -75,7 +75,7 @@ describe('where the embedded Postgres lives', () => {
 });
 
 describe('reading /etc/passwd', () => {
-  it('takes the negative ids of macOS and leaves out what it cannot read', () => {
+  it('accepts the negative ids of macOS and skips malformed lines', () => {
     const text = '# comment\nnobody:*:-2:-2:Unprivileged User:/var/empty:/usr/bin/false\nbroken:x::\n+::::::\n';
     expect(parsePasswd(text)).toEqual([{ name: 'nobody', uid: 4294967294, gid: 4294967294 }]);
   });

@@ -1,21 +1,21 @@
 /**
- * Decides, from facts alone, where the embedded Postgres lives and which user runs it.
+ * Decides where the embedded Postgres stores its data and which user runs it. Pure.
  *
- * Postgres refuses to run as root, so root hands it to an unprivileged user. That user must be able to enter every
+ * Postgres refuses to run as root, so under root an unprivileged user runs it. That user must be able to enter every
  * folder above its data and its binaries; where it cannot (a project inside /root), both move to `/var/lib/convoy`.
- * The same facts always give the same answer, so a second start finds the data of the first.
+ * The same facts always give the same placement, so a second start finds the data of the first.
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 
-/** A line of /etc/passwd, as far as it matters here. */
+/** The parts of a line of /etc/passwd that are needed here. */
 export interface SystemUser {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** What `stat` says about one folder. */
+/** The parts of a folder's `stat` that are needed here. */
 export interface FolderFacts {
   readonly path: string;
   readonly mode: number;
@@ -33,34 +33,34 @@ export interface PlacementFacts {
   readonly dataRootFolders: readonly FolderFacts[];
   /** Every folder from `/` down to and including the one with `bin`, `lib` and `share`. */
   readonly binariesFolders: readonly FolderFacts[];
-  /** The owner of a home made earlier, by its path; a home that does not exist is absent. */
+  /** The owners of existing homes, by path. */
   readonly homeOwners: ReadonlyMap<string, number>;
 }
 
 export interface Placement {
-  /** The folder that holds the cluster, owned by whoever runs it. */
+  /** The folder that holds the cluster, owned by the user that runs it. */
   readonly home: string;
-  /** The user to switch to, or null to stay who we are. */
+  /** The user that runs Postgres, or null for the user of this process. */
   readonly runAs: SystemUser | null;
-  /** Where a copy of the binaries goes when those in node_modules cannot be used as they are. */
+  /** The folder for a copy of the binaries when those in node_modules cannot be used. */
   readonly copyTo: string;
-  /** True when the binaries in node_modules are out of reach for `runAs`. */
+  /** True when `runAs` cannot reach the binaries in node_modules. */
   readonly mustCopy: boolean;
 }
 
-/** Data and binaries of a root user go here when the project's own folder is closed to others. */
+/** The folder for data and binaries under root when other users cannot enter the project's folder. */
 export const systemFolder = '/var/lib/convoy';
 
-/** Unprivileged users found on ordinary systems, the least entitled first. */
+/** Unprivileged users of common systems, the least privileged first. */
 const unprivileged = ['nobody', 'postgres', 'daemon'];
 
-/** The two folders in which a cluster of this project may live; which one is the placement's choice. */
+/** The two folders in which a cluster of this project may be stored; the placement chooses one. */
 export function possibleHomes(dataRoot: string): { beside: string; apart: string } {
   const hash = createHash('sha256').update(dataRoot).digest('hex').slice(0, 16);
   return { beside: path.join(dataRoot, 'postgres'), apart: path.join(systemFolder, hash) };
 }
 
-/** Throws an Error with a sentence for the developer when root has no user to hand Postgres to. */
+/** Chooses folder and user. Throws an Error for the developer when there is no unprivileged user to run Postgres. */
 export function choosePlacement(facts: PlacementFacts): Placement {
   const { beside, apart } = possibleHomes(facts.dataRoot);
   if (facts.uid !== 0) {
@@ -80,11 +80,11 @@ export function choosePlacement(facts: PlacementFacts): Placement {
   if (apartUser) return place(apart, apartUser);
   throw new Error(
     `Postgres refuses to run as root, and this system has none of the users ${unprivileged.join(', ')} to run it as. ` +
-      'Run convoy as an ordinary user, or set DATABASE_URL to a Postgres of your own.',
+      'Run convoy as an ordinary user, or set DATABASE_URL to your own Postgres.',
   );
 }
 
-/** Whoever owns the data goes on owning it; new data go to the least entitled user. */
+/** The users that may run Postgres: the owner of existing data, or the unprivileged users for new data. */
 function candidates(facts: PlacementFacts, home: string): SystemUser[] {
   const owner = facts.homeOwners.get(home);
   const ofOwner = facts.users.find((user) => user.uid === owner && user.uid !== 0);
@@ -99,7 +99,7 @@ function canEnter(user: SystemUser, folders: readonly FolderFacts[]): boolean {
   });
 }
 
-/** Reads the users out of the text of /etc/passwd; lines it cannot read are left out. */
+/** Parses the users in the text of /etc/passwd; skips malformed lines. */
 export function parsePasswd(text: string): SystemUser[] {
   return text.split('\n').flatMap((line) => {
     const [name, , uid, gid] = line.split(':');

@@ -1,32 +1,33 @@
 /**
- * The embedded Postgres of one project: started when asked, started again when it dies, stopped when asked or when we
- * are gone.
+ * The embedded Postgres of one project: starts it, restarts it when it dies, and stops it on request or when this
+ * process ends.
  *
  * ```
  *  start ─▶ attempt ─▶ running (owned, or shared with another process of this project)
- *              ▲           │ ended unasked
+ *              ▲           │ ended unexpectedly
  *              └─ backoff ─┘                     stop ends every state
  * ```
  *
- * When an owner leaves, those who shared its Postgres notice, and one of them launches it again on the same port.
+ * When its owner stops, the processes that share the Postgres notice it, and one of them launches it again on the same
+ * port.
  */
 import { chmod, chown, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findBinariesPackage, prepareBinaries } from './binaries.js';
-import { type Cluster, openCluster, rememberPort, urlOf } from './cluster.js';
+import { type Cluster, openCluster, savePort, urlOf } from './cluster.js';
 import { choosePlacement } from './data-location.js';
-import { lookAround } from './environment.js';
+import { collectPlacementFacts } from './environment.js';
 import type { PostgresEvent } from './events.js';
 import { choosePort } from './ports.js';
-import { attempt, backoffMs, type Running, type Setup } from './start-once.js';
+import { backoffMs, type Running, type Setup, startOnce } from './start-once.js';
 
 export interface EmbeddedPostgresOptions {
-  /** The project's folder for local state, such as `<project>/.convoy`; made when missing. */
+  /** The project's folder for local state, such as `<project>/.convoy`; created if missing. */
   readonly dataRoot: string;
-  /** The database in the URL, made together with the cluster. Default `convoy`. */
+  /** The database in the URL, created together with the cluster. Default `convoy`. */
   readonly database?: string;
-  /** False turns fsync off: for data nobody will miss. Default true. */
+  /** False turns fsync off, for data that may be lost. Default true. */
   readonly durable?: boolean;
   /** Further server settings by name, such as `{ max_connections: '300' }`. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -34,12 +35,12 @@ export interface EmbeddedPostgresOptions {
 }
 
 export interface EmbeddedPostgres {
-  /** Stays the same through restarts; fit for psql and DATABASE_URL. Holds the password. */
+  /** The URL for psql and DATABASE_URL, with the password. It stays the same across restarts. */
   readonly url: string;
   readonly port: number;
   /** The postmaster's pid; changes with a restart, and is 0 while there is none. */
   readonly pid: number;
-  /** True while another process of this project runs it; stopping leaves that one alone. */
+  /** True while another process of this project runs it; `stop` then leaves Postgres running. */
   readonly shared: boolean;
   /** The folder with the data, the log and the state file. */
   readonly folder: string;
@@ -53,22 +54,23 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 /**
- * `deleted`: everything in `dataRoot`, which must be ours alone, goes when Postgres stops, even if we are killed.
+ * With `deleted`, the contents of `dataRoot`, which must not be shared, are removed when Postgres stops, even if this
+ * process is killed.
  */
 export async function startIn(
   options: EmbeddedPostgresOptions,
   afterwards: 'kept' | 'deleted',
 ): Promise<EmbeddedPostgres> {
-  const tell = options.onEvent ?? (() => {});
+  const onEvent = options.onEvent ?? (() => {});
   const durable = options.durable ?? true;
   await mkdir(options.dataRoot, { recursive: true });
-  // Postgres' user has to get through to its own folder, which stays closed to everyone else.
+  // Postgres' user must be able to reach its own folder, which stays closed to other users.
   if (afterwards === 'deleted') await chmod(options.dataRoot, 0o711);
   const dataRoot = await realpath(options.dataRoot);
   const found = await findBinariesPackage();
-  const placement = choosePlacement(await lookAround(dataRoot, path.join(found.folder, 'native')));
+  const placement = choosePlacement(await collectPlacementFacts(dataRoot, path.join(found.folder, 'native')));
   const { home, runAs, copyTo, mustCopy } = placement;
-  const onCopy = (folder: string) => tell({ kind: 'copying', folder });
+  const onCopy = (folder: string) => onEvent({ kind: 'copying', folder });
   const binaries = await prepareBinaries(found, { copyTo, mustCopy, onCopy });
   const cluster = await openCluster({
     home,
@@ -78,10 +80,10 @@ export async function startIn(
     database: options.database ?? 'convoy',
     durable,
     choosePort: () => choosePort(dataRoot),
-    onCreate: (folder) => tell({ kind: 'creating', folder }),
+    onCreate: (folder) => onEvent({ kind: 'creating', folder }),
   });
   const scratch = afterwards === 'kept' ? null : home.startsWith(dataRoot) ? dataRoot : home;
-  // To delete a folder one must own it.
+  // The guardian runs as this user and must own the folder to delete it.
   if (scratch === dataRoot && runAs) await chown(dataRoot, runAs.uid, runAs.gid);
   const supervised = new SupervisedPostgres(cluster, {
     binaries,
@@ -89,7 +91,7 @@ export async function startIn(
     durable,
     settings: options.settings ?? {},
     scratch,
-    tell,
+    onEvent,
   });
   await supervised.start();
   return supervised;
@@ -127,67 +129,68 @@ class SupervisedPostgres implements EmbeddedPostgres {
     return this.#cluster.folder;
   }
 
+  /** Another program may take the port between the check and the launch, so that a few ports are tried. */
   async start(): Promise<void> {
     for (let moves = 0; ; moves += 1) {
-      const outcome = await attempt(this.#cluster, this.#setup);
-      if (outcome.kind === 'running') {
-        this.#adopt(outcome.running);
-        this.#supervision = this.#supervise(outcome.running);
+      const result = await startOnce(this.#cluster, this.#setup);
+      if (result.kind === 'running') {
+        this.#adopt(result.running);
+        this.#supervision = this.#supervise(result.running);
         return;
       }
-      if (!outcome.portInUse || moves === 10) {
-        throw new Error(`Postgres did not start: ${outcome.detail}\nIts log is ${this.#cluster.log}`);
+      if (!result.portInUse || moves === 10) {
+        throw new Error(`Postgres did not start: ${result.detail}\nSee its log: ${this.#cluster.log}`);
       }
-      await this.#move();
+      await this.#changePort();
     }
   }
 
   async stop(): Promise<void> {
-    const ours = this.#running !== null && !this.#running.shared;
+    const isOwner = this.#running !== null && !this.#running.shared;
     const first = !this.#stopping.signal.aborted;
-    if (first && ours) this.#setup.tell({ kind: 'stopping' });
+    if (first && isOwner) this.#setup.onEvent({ kind: 'stopping' });
     this.#stopping.abort();
     this.#running?.release();
     await this.#supervision;
-    if (first && ours) this.#setup.tell({ kind: 'stopped' });
+    if (first && isOwner) this.#setup.onEvent({ kind: 'stopped' });
   }
 
-  /** Ends only when we are to stop and nothing of ours runs any more. */
+  /** Restarts Postgres whenever it ends; resolves after `stop`, when Postgres has ended. */
   async #supervise(first: Running): Promise<void> {
-    for (let running: Running | null = first; running; running = await this.#again()) {
+    for (let running: Running | null = first; running; running = await this.#restart()) {
       if (running !== first) this.#adopt(running);
       const detail = await running.ended;
       this.#running = null;
       if (this.#stopping.signal.aborted) return;
-      this.#setup.tell({ kind: 'exited', pid: running.pid, shared: running.shared, detail });
+      this.#setup.onEvent({ kind: 'exited', pid: running.pid, shared: running.shared, detail });
     }
   }
 
   #adopt(running: Running): void {
     this.#running = running;
-    this.#setup.tell({ kind: 'ready', pid: running.pid, port: this.port, shared: running.shared });
-    // We were told to stop while it was starting.
+    this.#setup.onEvent({ kind: 'ready', pid: running.pid, port: this.port, shared: running.shared });
+    // `stop` was called while Postgres was starting.
     if (this.#stopping.signal.aborted) running.release();
   }
 
-  /** Tries until it runs, on the same port, because others hold its URL; null when we are to stop first. */
-  async #again(): Promise<Running | null> {
-    const { tell, stopping } = this.#setup;
+  /** Retries on the same port, because clients have its URL, until Postgres runs; null if `stop` is called first. */
+  async #restart(): Promise<Running | null> {
+    const { onEvent, stopping } = this.#setup;
     for (let attempts = 1; ; attempts += 1) {
       const inMs = backoffMs(attempts);
-      tell({ kind: 'restarting', attempt: attempts, inMs });
+      onEvent({ kind: 'restarting', attempt: attempts, inMs });
       await sleep(inMs, undefined, { signal: stopping }).catch(() => undefined);
       if (stopping.aborted) return null;
-      const outcome = await attempt(this.#cluster, this.#setup);
-      if (outcome.kind === 'running') return outcome.running;
-      tell({ kind: 'restart failed', attempt: attempts, detail: outcome.detail });
+      const result = await startOnce(this.#cluster, this.#setup);
+      if (result.kind === 'running') return result.running;
+      onEvent({ kind: 'restart failed', attempt: attempts, detail: result.detail });
     }
   }
 
-  async #move(): Promise<void> {
+  async #changePort(): Promise<void> {
     const from = this.port;
     const to = await choosePort(this.#cluster.folder);
-    this.#setup.tell({ kind: 'moved', from, to });
-    this.#cluster = await rememberPort(this.#cluster, to, this.#setup.runAs);
+    this.#setup.onEvent({ kind: 'moved', from, to });
+    this.#cluster = await savePort(this.#cluster, to, this.#setup.runAs);
   }
 }

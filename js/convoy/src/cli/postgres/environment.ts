@@ -1,11 +1,11 @@
-/** Collects from the machine the facts that `placement.ts` decides on. */
+/** Collects the facts about the machine on which `data-location.ts` bases its decision. */
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isErrno } from '../errno.js';
 import { type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } from './data-location.js';
 
-/** Both folders must exist and be given as real paths. */
-export async function lookAround(dataRoot: string, binariesFolder: string): Promise<PlacementFacts> {
+/** Collects the facts. Both folders must exist and be real paths. */
+export async function collectPlacementFacts(dataRoot: string, binariesFolder: string): Promise<PlacementFacts> {
   const { beside, apart } = possibleHomes(dataRoot);
   const homeOwners = new Map<string, number>();
   for (const home of [beside, apart]) {
@@ -35,7 +35,7 @@ async function ownerOf(folder: string): Promise<number | null> {
   try {
     return (await stat(folder)).uid;
   } catch (error) {
-    // A folder we may not even look at is for our purposes not there; making it will say why.
+    // A folder that cannot be inspected counts as missing; creating it then fails with the reason.
     if (isErrno(error, 'ENOENT', 'EACCES')) return null;
     throw error;
   }

@@ -1,27 +1,27 @@
-/** What the embedded Postgres tells whoever started it, and how each of these reads to a developer. */
+/** The events of the embedded Postgres, and their descriptions for the developer. */
 export type PostgresEvent =
   /** The binaries are being copied to a folder that Postgres' user can enter. */
   | { readonly kind: 'copying'; readonly folder: string }
-  /** A new cluster is being made. */
+  /** A new cluster is being created. */
   | { readonly kind: 'creating'; readonly folder: string }
   | { readonly kind: 'starting'; readonly port: number }
-  /** It was not shut down properly last time and is replaying its log. */
+  /** Postgres was not shut down properly last time and is replaying its WAL. */
   | { readonly kind: 'recovering' }
-  /** The port of last time is in use by another program. */
+  /** The port of the previous start is in use by another program. */
   | { readonly kind: 'moved'; readonly from: number; readonly to: number }
-  /** A Postgres left over from a process that was killed, or one just shutting down, is being waited for. */
+  /** Waiting for the end of a Postgres whose parent was killed, or that is shutting down. */
   | { readonly kind: 'clearing'; readonly pid: number }
   /** `shared`: another process of this project started it and will stop it. */
   | { readonly kind: 'ready'; readonly pid: number; readonly port: number; readonly shared: boolean }
-  /** It ended without being asked to by us; `shared` as it was. */
+  /** Postgres ended without a request of this process; `shared` is the value from before. */
   | { readonly kind: 'exited'; readonly pid: number; readonly shared: boolean; readonly detail: string }
   | { readonly kind: 'restarting'; readonly attempt: number; readonly inMs: number }
-  /** A restart did not succeed; another follows. */
+  /** A restart failed; another one follows. */
   | { readonly kind: 'restart failed'; readonly attempt: number; readonly detail: string }
   | { readonly kind: 'stopping' }
   | { readonly kind: 'stopped' };
 
-/** One sentence without a full stop. */
+/** The event as one sentence without a full stop. */
 export function describePostgresEvent(event: PostgresEvent): string {
   switch (event.kind) {
     case 'copying':
@@ -43,7 +43,7 @@ export function describePostgresEvent(event: PostgresEvent): string {
     case 'exited':
       return `Postgres (pid ${event.pid}) ended${event.shared ? '' : ' unexpectedly'}: ${event.detail}`;
     case 'restarting':
-      return event.inMs === 0 ? 'starting Postgres again' : `starting Postgres again in ${event.inMs} ms`;
+      return event.inMs === 0 ? 'restarting Postgres' : `restarting Postgres in ${event.inMs} ms`;
     case 'restart failed':
       return `Postgres did not start (attempt ${event.attempt}): ${event.detail}`;
     case 'stopping':

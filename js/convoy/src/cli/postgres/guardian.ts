@@ -1,22 +1,22 @@
 /**
- * The small process between us and Postgres. It sees its standard input close when we end, however we end, and then
- * stops Postgres, so that a `kill -9` of the parent leaves nothing behind.
+ * The guardian is a small process between this process and Postgres. Its standard input closes when this process ends,
+ * for any reason; it then stops Postgres, so that a `kill -9` of this process leaves no Postgres running.
  *
- * It is a shell script because the user that runs Postgres may not be able to read our JavaScript. It sits in a
- * session of its own, so that Ctrl-C in the terminal reaches only us. It ends when Postgres has ended.
+ * It is a shell script because the user that runs Postgres may not be able to read our JavaScript. It runs in its own
+ * session, so that Ctrl-C in the terminal reaches only this process. It ends when Postgres has ended.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { SystemUser } from './data-location.js';
 import { spawnOptionsFor } from './run-as.js';
 
-/** Marks the guardian's command line, by which another process of the project recognises a guarded Postgres. */
+/** Marks the guardian's command line, so that other processes of the project recognise a guarded Postgres. */
 export const guardianMark = 'convoy-postgres-guardian';
 
 /**
- * $1: a folder to delete once our parent is gone or done, or nothing. The rest: the command. Prints the command's pid,
- * then is silent.
- * SIGINT is Postgres' fast shutdown; SIGQUIT, after ten seconds, its immediate one, which is safe but needs recovery.
+ * $1 is a folder to delete after the parent has released the guardian or ended, or empty. The rest is the command.
+ * Prints the command's pid and nothing else. SIGINT is Postgres' fast shutdown; SIGQUIT, after ten seconds, its
+ * immediate one, which is safe but needs recovery.
  */
 const script = `
 scratch=$1
@@ -50,9 +50,9 @@ exit "$code"
 export interface GuardianOptions {
   readonly command: readonly string[];
   readonly runAs: SystemUser | null;
-  /** An open file for everything Postgres says. */
+  /** An open file for the output of Postgres. */
   readonly logFile: number;
-  /** A folder to delete when Postgres has ended because we released it or ended ourselves. */
+  /** A folder to delete when Postgres has ended after a release or the end of this process. */
   readonly scratch: string | null;
 }
 
@@ -60,9 +60,9 @@ export interface Guardian {
   readonly process: ChildProcess;
   /** The pid of the guarded command; rejects when the guardian could not start it. */
   readonly pid: Promise<number>;
-  /** Resolves to how it ended when the guardian, and so Postgres, has ended; never rejects. */
+  /** Resolves to a description of the exit when the guardian, and so Postgres, has ended; never rejects. */
   readonly ended: Promise<string>;
-  /** Asks for a fast shutdown. */
+  /** Requests a fast shutdown. */
   release(): void;
 }
 
@@ -73,27 +73,27 @@ export function guard(options: GuardianOptions): Guardian {
     stdio: ['pipe', 'pipe', options.logFile],
   });
   const ended = new Promise<string>((resolve) => {
-    child.once('exit', (code, signal) => resolve(howItEnded(code, signal)));
+    child.once('exit', (code, signal) => resolve(describeExit(code, signal)));
     child.once('error', (error) => resolve(error.message));
   });
   const pid = new Promise<number>((resolve, reject) => {
-    let said = '';
+    let output = '';
     child.once('error', reject);
     child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-      said += chunk;
-      if (said.endsWith('\n')) resolve(Number(said));
+      output += chunk;
+      if (output.endsWith('\n')) resolve(Number(output));
     });
     child.once('exit', (code, signal) => reject(new Error(`the guardian ended early (${code ?? signal})`)));
   });
-  // Whoever asks for the pid gets the rejection; it must not count as unhandled when nobody asks any more.
+  // A caller that awaits the pid gets the rejection; without one, it must not count as unhandled.
   pid.catch(() => undefined);
-  // Writing to a guardian that is already gone is no news: its end is reported by `ended`.
+  // A write to a guardian that has ended may fail; `ended` reports its end.
   child.stdin?.on('error', () => undefined);
   return { process: child, pid, ended, release: () => child.stdin?.end() };
 }
 
-/** The shell reports a command killed by a signal as 128 plus the signal's number. */
-function howItEnded(code: number | null, guardianSignal: NodeJS.Signals | null): string {
+/** Describes an exit code; the shell reports a command killed by a signal as 128 plus the signal's number. */
+function describeExit(code: number | null, guardianSignal: NodeJS.Signals | null): string {
   if (code === null) return `its guardian was killed by ${guardianSignal}`;
   const signal = Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
   return signal ? `killed by ${signal}` : `exit code ${code}`;

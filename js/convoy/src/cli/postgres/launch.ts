@@ -1,4 +1,4 @@
-/** One attempt to start Postgres under a guardian: it becomes ready, or it fails for a reason. */
+/** Starts Postgres once under a guardian, and waits until it is ready or has failed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Binaries } from './binaries.js';
 import type { Cluster } from './cluster.js';
@@ -13,28 +13,28 @@ export interface LaunchOptions {
   readonly runAs: SystemUser | null;
   /** Settings given on the command line, by name. */
   readonly settings: Readonly<Record<string, string>>;
-  /** A folder to delete when Postgres has ended because we released it or ended ourselves. */
+  /** A folder to delete when Postgres has ended after a release or the end of this process. */
   readonly scratch: string | null;
   readonly onRecovering: () => void;
 }
 
 export interface Launched {
   readonly pid: number;
-  /** Resolves, when Postgres has ended, to what is known of the cause. */
+  /** Resolves when Postgres has ended, to a description of the cause. */
   readonly ended: Promise<string>;
-  /** Asks for a fast shutdown; `ended` tells when it is done. */
+  /** Requests a fast shutdown; `ended` resolves when it is complete. */
   release(): void;
 }
 
 export type FailureReason = 'port in use' | 'already running' | 'memory still in use' | 'other';
 
-export type LaunchOutcome =
+export type LaunchResult =
   | { readonly kind: 'ready'; readonly launched: Launched }
   | { readonly kind: 'failed'; readonly reason: FailureReason; readonly detail: string };
 
 /**
- * Settings for data worth keeping, and for data that a crash of the machine may take. Either way a killed Postgres
- * loses nothing it acknowledged. Both speak TCP on the loopback only.
+ * The server settings for durable data, or for data that may be lost when the machine crashes. In both cases, a killed
+ * Postgres loses no acknowledged commit, and listens on the loopback address only.
  */
 export function settingsFor(port: number, durable: boolean): Record<string, string> {
   return {
@@ -47,7 +47,7 @@ export function settingsFor(port: number, durable: boolean): Record<string, stri
   };
 }
 
-export async function launch(options: LaunchOptions): Promise<LaunchOutcome> {
+export async function launch(options: LaunchOptions): Promise<LaunchResult> {
   const { cluster, binaries, settings } = options;
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const logFile = openLog(cluster.log, options.runAs);
@@ -64,35 +64,35 @@ export async function launch(options: LaunchOptions): Promise<LaunchOutcome> {
     closeLog(logFile);
   }
   const pid = await guardian.pid;
-  let over = false;
+  let hasEnded = false;
   guardian.ended.then(() => {
-    over = true;
+    hasEnded = true;
   });
 
-  while (!over) {
-    if ((await tail.read()).some(saysRecovering)) options.onRecovering();
+  while (!hasEnded) {
+    if ((await tail.read()).some(isRecoveryLine)) options.onRecovering();
     const file = await readPostmasterFile(cluster.data);
     if (file?.pid === pid && file.status === 'ready') {
-      const ended = guardian.ended.then((how) => account(tail, how));
+      const ended = guardian.ended.then((exit) => describeEnd(tail, exit));
       return { kind: 'ready', launched: { pid, ended, release: () => guardian.release() } };
     }
     await sleep(10);
   }
-  const detail = await account(tail, await guardian.ended);
-  return { kind: 'failed', reason: whyItFailed(tail.recent), detail };
+  const detail = await describeEnd(tail, await guardian.ended);
+  return { kind: 'failed', reason: failureReason(tail.recent), detail };
 }
 
-async function account(tail: LogTail, howItEnded: string): Promise<string> {
+async function describeEnd(tail: LogTail, exit: string): Promise<string> {
   await tail.read();
-  return [howItEnded, essence(tail.recent)].filter(Boolean).join('; ');
+  return [exit, errorSummary(tail.recent)].filter(Boolean).join('; ');
 }
 
-function saysRecovering(line: string): boolean {
+function isRecoveryLine(line: string): boolean {
   return line.includes('automatic recovery in progress');
 }
 
-/** Reads the reason out of Postgres' English log. */
-export function whyItFailed(lines: readonly string[]): FailureReason {
+/** Finds the reason of a failed start in Postgres' English log. */
+export function failureReason(lines: readonly string[]): FailureReason {
   const text = lines.join('\n');
   if (text.includes('could not create any TCP/IP sockets')) return 'port in use';
   if (text.includes('lock file "postmaster.pid" already exists')) return 'already running';
@@ -100,8 +100,8 @@ export function whyItFailed(lines: readonly string[]): FailureReason {
   return 'other';
 }
 
-/** What went wrong in Postgres' own words, without time stamps; nothing when it did not say. */
-export function essence(lines: readonly string[]): string {
+/** The last error lines of Postgres' log without time stamps; empty if there are none. */
+export function errorSummary(lines: readonly string[]): string {
   return lines
     .filter((line) => /\b(FATAL|PANIC|HINT|terminated by signal|could not)\b/.test(line))
     .slice(-4)

@@ -1,14 +1,14 @@
-/** Reads what Postgres has appended to its log since a moment, without keeping the file open. */
+/** Follows Postgres' log: reads the lines appended since the last read, without keeping the file open. */
 import { closeSync, fchownSync, openSync, renameSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isErrno } from '../errno.js';
 import type { SystemUser } from './data-location.js';
 
-const largest = 4 * 1024 * 1024;
+const MAX_LOG_BYTES = 4 * 1024 * 1024;
 
-/** Opens the log for a start of Postgres; a long one is put aside as `postgres.log.1`. Returns a file descriptor. */
+/** Opens the log for a start of Postgres and rotates a large one to `postgres.log.1`. Returns a file descriptor. */
 export function openLog(file: string, owner: SystemUser | null): number {
-  if (sizeOf(file) > largest) renameSync(file, `${file}.1`);
+  if (sizeOf(file) > MAX_LOG_BYTES) renameSync(file, `${file}.1`);
   const descriptor = openSync(file, 'a', 0o600);
   if (owner) fchownSync(descriptor, owner.uid, owner.gid);
   return descriptor;
@@ -27,7 +27,7 @@ export class LogTail {
     this.#offset = sizeOf(file);
   }
 
-  /** The lines added since the last reading. */
+  /** The lines appended since the last read. */
   async read(): Promise<string[]> {
     const length = sizeOf(this.#file) - this.#offset;
     if (length <= 0) return [];
@@ -35,9 +35,9 @@ export class LogTail {
     try {
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, this.#offset);
       const text = buffer.toString('utf8', 0, bytesRead);
-      const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-      this.#offset += Buffer.byteLength(whole);
-      const lines = whole.split('\n').slice(0, -1);
+      const complete = text.slice(0, text.lastIndexOf('\n') + 1);
+      this.#offset += Buffer.byteLength(complete);
+      const lines = complete.split('\n').slice(0, -1);
       this.#lines.push(...lines);
       this.#lines.splice(0, this.#lines.length - 200);
       return lines;
@@ -46,7 +46,7 @@ export class LogTail {
     }
   }
 
-  /** The newest lines read so far, at most 200. */
+  /** The latest lines that were read, at most 200. */
   get recent(): readonly string[] {
     return this.#lines;
   }

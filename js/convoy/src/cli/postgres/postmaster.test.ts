@@ -13,25 +13,25 @@ describe('reading postmaster.pid', () => {
     expect(parsePostmasterFile(file(42))).toEqual({ pid: 42, port: 15433, status: 'ready' });
   });
 
-  it('knows no status while Postgres has not written one', () => {
+  it('has no status until Postgres has written one', () => {
     expect(parsePostmasterFile('42\n/data\n1700000000\n15433\n')).toEqual({ pid: 42, port: 15433, status: null });
   });
 
-  it.each(['', '\n', 'x\n', '-7\n', '0\n'])('reads nothing from %j', (text) => {
+  it.each(['', '\n', 'x\n', '-7\n', '0\n'])('returns null for %j', (text) => {
     expect(parsePostmasterFile(text)).toBeNull();
   });
 });
 
-describe('proving that a process is our Postgres', () => {
+describe('identifying the Postgres of a data folder', () => {
   const of = (...command: string[]) => ({ parent: 1, command });
 
-  it('takes the program and exactly this data folder', () => {
+  it('accepts the program with exactly this data folder', () => {
     expect(runsPostgresOn(of('/x/bin/postgres', '-D', '/p/data', '-c', 'port=1'), '/p/data')).toBe(true);
     expect(runsPostgresOn(of('/x/bin/postgres', '-D', '/p/data'), '/p/data')).toBe(true);
     expect(runsPostgresOn(of('/x/bin/postgres', '-D', '/my', 'app/data'), '/my app/data')).toBe(true);
   });
 
-  it('takes no other program and no other folder', () => {
+  it('rejects any other program and any other folder', () => {
     expect(runsPostgresOn(of('/x/bin/postgres', '-D', '/p/data2'), '/p/data')).toBe(false);
     expect(runsPostgresOn(of('/usr/bin/vim', '-D', '/p/data'), '/p/data')).toBe(false);
     expect(runsPostgresOn(of('postgres: checkpointer'), '/p/data')).toBe(false);
@@ -53,7 +53,7 @@ describe('a data folder with a pid file', () => {
     expect(await findPostmaster(data)).toEqual({ kind: 'none' });
   });
 
-  it('is stale when the pid belongs to another process now, and gives way without losing the memory key', async () => {
+  it('is stale when the pid belongs to another process now, and is disowned without losing the memory key', async () => {
     await writeFile(path.join(data, 'postmaster.pid'), file(process.pid));
     expect(await findPostmaster(data)).toEqual({ kind: 'stale', pid: process.pid });
     await disownPidFile(data, process.pid);

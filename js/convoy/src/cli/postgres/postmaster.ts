@@ -1,34 +1,34 @@
 /**
- * Finds out whether a Postgres is running on a data folder, and stops it.
+ * Checks whether a Postgres is running on a data folder, and stops it.
  *
- * A pid in `postmaster.pid` may be stale, and by now belong to anything. Nothing is signalled unless the process'
- * own command line says that it is Postgres on exactly this folder.
+ * A pid in `postmaster.pid` may be stale and belong to another process by now. A process is signalled only if its
+ * command line shows that it is Postgres on exactly this folder.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno } from '../errno.js';
 import { guardianMark } from './guardian.js';
-import { isAlive, lookAtProcess, type ProcessFacts } from './processes.js';
+import { inspectProcess, isAlive, type ProcessInfo } from './processes.js';
 
-/** What Postgres writes about itself in `postmaster.pid`. */
+/** The parsed `postmaster.pid` that Postgres writes. */
 export interface PostmasterFile {
   readonly pid: number;
   readonly port: number;
-  /** Null while it starts so early that it has not said. */
+  /** Null early in the start, before Postgres writes its status. */
   readonly status: 'starting' | 'stopping' | 'ready' | 'standby' | null;
 }
 
 export type PostmasterFinding =
   | { readonly kind: 'none' }
-  /** Provably ours. `guarded`: a living guardian looks after it. */
+  /** The Postgres of this data folder. `guarded`: its guardian is alive. */
   | { readonly kind: 'running'; readonly file: PostmasterFile; readonly guarded: boolean }
-  /** The pid in the file belongs to some other process now. */
+  /** The pid in the file belongs to another process now. */
   | { readonly kind: 'stale'; readonly pid: number };
 
 const statuses = ['starting', 'stopping', 'ready', 'standby'] as const;
 
-/** Null for a file that is empty or still being written. */
+/** Parses `postmaster.pid`; null for a file that is empty or still being written. */
 export function parsePostmasterFile(text: string): PostmasterFile | null {
   const lines = text.split('\n').map((line) => line.trim());
   const pid = Number(lines[0]);
@@ -48,32 +48,35 @@ export async function readPostmasterFile(data: string): Promise<PostmasterFile |
 export async function findPostmaster(data: string): Promise<PostmasterFinding> {
   const file = await readPostmasterFile(data);
   if (file === null || !isAlive(file.pid)) return { kind: 'none' };
-  const facts = await lookAtProcess(file.pid);
-  if (!facts || !runsPostgresOn(facts, data)) {
+  const info = await inspectProcess(file.pid);
+  if (!info || !runsPostgresOn(info, data)) {
     return isAlive(file.pid) ? { kind: 'stale', pid: file.pid } : { kind: 'none' };
   }
-  const parent = await lookAtProcess(facts.parent);
+  const parent = await inspectProcess(info.parent);
   return { kind: 'running', file, guarded: parent?.command.includes(guardianMark) ?? false };
 }
 
-/** True when a process' own command line says that it is the Postgres of this data folder. */
-export function runsPostgresOn(facts: ProcessFacts, data: string): boolean {
-  // The folder may hold blanks, and some systems give the command line as one text.
-  const line = `${facts.command.join(' ')} `;
-  return path.basename(facts.command[0] ?? '') === 'postgres' && line.includes(` -D ${data} `);
+/** Whether the command line of a process shows that it is the Postgres of this data folder. */
+export function runsPostgresOn(info: ProcessInfo, data: string): boolean {
+  // The folder may contain spaces, and some systems return the command line as one string.
+  const line = `${info.command.join(' ')} `;
+  return path.basename(info.command[0] ?? '') === 'postgres' && line.includes(` -D ${data} `);
 }
 
 export async function isPostmaster(pid: number, data: string): Promise<boolean> {
-  const facts = await lookAtProcess(pid);
-  return facts !== null && runsPostgresOn(facts, data);
+  const info = await inspectProcess(pid);
+  return info !== null && runsPostgresOn(info, data);
 }
 
-/** Stops a Postgres that is provably ours: fast, after ten seconds immediately. Resolves when it is gone. */
+/**
+ * Stops the Postgres of this data folder: fast shutdown, after ten seconds immediate shutdown. Resolves when it has
+ * ended.
+ */
 export async function stopPostmaster(pid: number, data: string): Promise<void> {
-  const patience = Date.now() + 10_000;
+  const deadline = Date.now() + 10_000;
   for (let signal: 'SIGINT' | 'SIGQUIT' | null = 'SIGINT'; await isPostmaster(pid, data); await sleep(20)) {
     if (signal) process.kill(pid, signal);
-    signal = Date.now() > patience ? 'SIGQUIT' : null;
+    signal = Date.now() > deadline ? 'SIGQUIT' : null;
   }
 }
 
@@ -85,9 +88,9 @@ export async function postmasterGone(pid: number, data: string, signal: AbortSig
 }
 
 /**
- * Lets Postgres start over a pid file whose pid now belongs to another process, where it would refuse.
- * The file stays, with a pid that cannot exist: its other lines let Postgres see whether backends of a killed
- * postmaster still use the shared memory, and removing it would take that protection away.
+ * Replaces the pid in a pid file when it belongs to another process now, since Postgres would refuse to start. The file
+ * stays, with a pid that cannot exist: from its other lines, Postgres detects backends of a killed postmaster that
+ * still use the shared memory.
  */
 export async function disownPidFile(data: string, stalePid: number): Promise<void> {
   const text = await readFile(pidFile(data), 'utf8');

@@ -1,8 +1,8 @@
 /**
- * One attempt to have Postgres running on a cluster: share the one that runs, clear away what is left over, or launch.
+ * One attempt to run Postgres on a cluster: shares a running one, stops a leftover one, or launches it.
  *
- * Between processes Postgres' own `postmaster.pid` is the lock: of two that launch at once one fails, finds the other
- * and shares it.
+ * Postgres' own `postmaster.pid` is the lock between processes: of two concurrent launches one fails, finds the other
+ * Postgres and shares it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Binaries } from './binaries.js';
@@ -13,43 +13,44 @@ import { type Launched, launch, settingsFor } from './launch.js';
 import { isFree } from './ports.js';
 import { disownPidFile, findPostmaster, postmasterGone, stopPostmaster } from './postmaster.js';
 
+/** The parts of a start that stay the same across restarts. */
 export interface Setup {
   readonly binaries: Binaries;
   readonly runAs: SystemUser | null;
   readonly durable: boolean;
   readonly settings: Readonly<Record<string, string>>;
   readonly scratch: string | null;
-  readonly tell: (event: PostgresEvent) => void;
-  /** Aborted when we are to stop. */
+  readonly onEvent: (event: PostgresEvent) => void;
+  /** Aborted by `stop`. */
   readonly stopping: AbortSignal;
 }
 
-/** A Postgres that runs now. */
+/** A running Postgres. */
 export interface Running extends Launched {
-  /** Another process of this project owns it; releasing it only ends our interest. */
+  /** Another process of this project owns it; `release` then leaves Postgres running. */
   readonly shared: boolean;
 }
 
-export type Attempt =
+export type StartResult =
   | { readonly kind: 'running'; readonly running: Running }
   | { readonly kind: 'failed'; readonly portInUse: boolean; readonly detail: string };
 
-/** How long a killed Postgres' last backends, or one we may not look at, are waited for. */
-const patienceMs = 10_000;
+/** The time limit for waiting for the last backends of a killed Postgres, or for one that may not be inspected. */
+const RETRY_TIMEOUT_MS = 10_000;
 
-export async function attempt(cluster: Cluster, setup: Setup): Promise<Attempt> {
-  const deadline = Date.now() + patienceMs;
+export async function startOnce(cluster: Cluster, setup: Setup): Promise<StartResult> {
+  const deadline = Date.now() + RETRY_TIMEOUT_MS;
   for (;;) {
-    const shared = await clearTheWay(cluster, setup);
+    const shared = await shareOrStopExisting(cluster, setup);
     if (shared) return { kind: 'running', running: shared };
-    const outcome = await launchOn(cluster, setup);
-    if (outcome.kind === 'running' || !outcome.again || Date.now() > deadline) return outcome;
+    const result = await launchOn(cluster, setup);
+    if (result.kind === 'running' || !result.retryable || Date.now() > deadline) return result;
     await sleep(50);
   }
 }
 
 /** Resolves to a Postgres to share, or to null when none is running any more. */
-async function clearTheWay(cluster: Cluster, { tell, stopping }: Setup): Promise<Running | null> {
+async function shareOrStopExisting(cluster: Cluster, { onEvent, stopping }: Setup): Promise<Running | null> {
   let cleared = 0;
   for (;;) {
     const finding = await findPostmaster(cluster.data);
@@ -61,7 +62,7 @@ async function clearTheWay(cluster: Cluster, { tell, stopping }: Setup): Promise
     const { pid, status } = finding.file;
     if (finding.guarded && status === 'ready') return share(pid, cluster, stopping);
     if ((!finding.guarded || status === 'stopping') && cleared !== pid) {
-      tell({ kind: 'clearing', pid });
+      onEvent({ kind: 'clearing', pid });
       cleared = pid;
     }
     if (finding.guarded) await sleep(20);
@@ -70,43 +71,44 @@ async function clearTheWay(cluster: Cluster, { tell, stopping }: Setup): Promise
 }
 
 function share(pid: number, cluster: Cluster, stopping: AbortSignal): Running {
-  const interest = new AbortController();
+  const released = new AbortController();
   return {
     pid,
     shared: true,
-    ended: postmasterGone(pid, cluster.data, AbortSignal.any([interest.signal, stopping])).then(
+    ended: postmasterGone(pid, cluster.data, AbortSignal.any([released.signal, stopping])).then(
       () => 'the convoy that ran it has ended',
     ),
-    release: () => interest.abort(),
+    release: () => released.abort(),
   };
 }
 
-type LaunchAttempt = Attempt & { readonly again?: boolean };
+/** `retryable`: the cause of the failure may pass. */
+type LaunchOnceResult = StartResult & { readonly retryable?: boolean };
 
-async function launchOn(cluster: Cluster, setup: Setup): Promise<LaunchAttempt> {
+async function launchOn(cluster: Cluster, setup: Setup): Promise<LaunchOnceResult> {
   const { port } = cluster.state;
   if (!(await isFree(port))) {
     return { kind: 'failed', portInUse: true, detail: `port ${port} is in use by another program` };
   }
-  setup.tell({ kind: 'starting', port });
-  const outcome = await launch({
+  setup.onEvent({ kind: 'starting', port });
+  const result = await launch({
     cluster,
     binaries: setup.binaries,
     runAs: setup.runAs,
     settings: { ...settingsFor(port, setup.durable), ...setup.settings },
     scratch: setup.scratch,
-    onRecovering: () => setup.tell({ kind: 'recovering' }),
+    onRecovering: () => setup.onEvent({ kind: 'recovering' }),
   });
-  if (outcome.kind === 'ready') return { kind: 'running', running: { ...outcome.launched, shared: false } };
+  if (result.kind === 'ready') return { kind: 'running', running: { ...result.launched, shared: false } };
   return {
     kind: 'failed',
-    portInUse: outcome.reason === 'port in use',
-    detail: outcome.detail,
-    again: outcome.reason === 'already running' || outcome.reason === 'memory still in use',
+    portInUse: result.reason === 'port in use',
+    detail: result.detail,
+    retryable: result.reason === 'already running' || result.reason === 'memory still in use',
   };
 }
 
-/** The first attempt comes at once; then the delay doubles from 100 ms up to five seconds. */
+/** The delay before a restart: none at first, then it doubles from 100 ms up to five seconds. */
 export function backoffMs(attemptNumber: number): number {
   return attemptNumber <= 1 ? 0 : Math.min(5_000, 100 * 2 ** (attemptNumber - 2));
 }

@@ -1,4 +1,4 @@
-/** A Postgres for tests: in a temporary folder, without fsync, deleted when it stops or when we are killed. */
+/** A Postgres for tests: in a temporary folder, without fsync, deleted when it stops or when this process is killed. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -6,7 +6,7 @@ import { type EmbeddedPostgres, type EmbeddedPostgresOptions, startIn } from './
 
 export type ThrowAwayPostgresOptions = Omit<EmbeddedPostgresOptions, 'dataRoot' | 'durable'>;
 
-/** `durable` is always off and the data are always new. */
+/** Starts an empty Postgres without fsync. */
 export async function startThrowAwayPostgres(options: ThrowAwayPostgresOptions = {}): Promise<EmbeddedPostgres> {
   const folder = await mkdtemp(path.join(tmpdir(), 'convoy-postgres-'));
   try {
