@@ -101,7 +101,7 @@ test('a query that was returned and not run says how to run it', async () => {
   const returned = await app.call('query/messages.unfinished');
   expect(returned.status).toBe(500);
   expect(returned.message).toContain(NOT_RUN);
-  expect((await app.call('mutation/messages.inside')).message).toContain(`\`list[0]\` of what it returned is a`);
+  expect((await app.call('mutation/messages.inside')).message).toContain(`\`list[0]\` of its result is a`);
   expect((await app.call('mutation/messages.inside')).message).toContain(NOT_RUN);
 });
 

@@ -193,7 +193,7 @@ describe('a number that JavaScript cannot hold', () => {
     const app = await served({ dev: true });
     const id = await app.add('{"name":"a","n":1e400}');
     const answer = await app.call('query/items.numbers');
-    expect(JSON.parse(answer).error.message).toContain('`[0]` of what it returned is Infinity');
+    expect(JSON.parse(answer).error.message).toContain('`[0]` of its result is Infinity');
     expect(JSON.parse(answer).error.message).toContain(`${id} at \`n\``);
     expect(await app.call('query/items.names')).toContain('["a"]');
   });

@@ -206,11 +206,11 @@ test('what JavaScript cannot hold is found with its path and an example', async 
   expect(found?.odd).toHaveLength(2);
   expect(found?.odd).toContainEqual({
     path: 'a.n[]',
-    message: 'holds a number that JavaScript cannot hold',
+    message: 'holds a number that JavaScript cannot represent',
     count: 1,
     example,
   });
-  expect(found?.odd).toContainEqual({ path: '', message: 'nests deeper than 64 levels', count: 1, example });
+  expect(found?.odd).toContainEqual({ path: '', message: 'is nested deeper than 64 levels', count: 1, example });
 });
 
 test('where functions run on workers, documents are looked at there', async () => {

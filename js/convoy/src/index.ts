@@ -60,7 +60,7 @@ export {
   type QueryBuilder,
   query,
 } from './server/functions.js';
-export { createDb } from './server/gone.js';
+export { createDb } from './server/removed.js';
 export {
   ConvoyError,
   type ConvoyErrorCode,

@@ -1,7 +1,7 @@
 /** Runs one command line and maps its result to an exit code. Catches and prints every error. */
 import { CommanderError } from 'commander';
 import { loadNative } from '../server/native.js';
-import { printBy } from '../server/output.js';
+import { redirectOutput } from '../server/output.js';
 import { CodeProblem } from './code/problem.js';
 import { defineCommands } from './commands.js';
 import { createTerminal, type Terminal } from './terminal.js';
@@ -35,7 +35,7 @@ function report(error: unknown, terminal: Terminal): void {
 function printWithoutBlocking([command]: readonly string[]): void {
   if (command === 'dev' || command === 'init') {
     try {
-      printBy(loadNative());
+      redirectOutput(loadNative());
       return;
     } catch {
       // The command that needs the engine reports why it cannot be loaded.

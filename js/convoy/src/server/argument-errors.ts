@@ -1,14 +1,14 @@
-/** Refusals of what a handler asks of `ctx.db`: always `INVALID_ARGS`, with a sentence that says what would be right. */
+/** Errors for wrong arguments to `ctx.db`: always `INVALID_ARGS`, with a message that names the expected form. */
 
 import { ConvoyError } from '../values/errors.js';
 
-/** The refusal that says `message`, which needs no full stop. */
+/** An `INVALID_ARGS` error; adds the full stop to `message`. */
 export function invalid(message: string): ConvoyError {
   return new ConvoyError('INVALID_ARGS', `${message}.`);
 }
 
-/** A value as a message names it; short, and whatever it is. */
-export function say(value: unknown): string {
+/** A short text for any value, for use in a message. */
+export function inspectValue(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'object' && value !== null) return 'an object';
   if (typeof value === 'function') return 'a function';
@@ -16,7 +16,7 @@ export function say(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** A name of an index or a field as a message gives it, or what was given instead. */
-export function sayName(value: unknown): string {
-  return typeof value === 'string' && value.length <= 80 ? `'${value}'` : say(value);
+/** The quoted name of an index or a field for a message; for a value that is not a name, its short text. */
+export function quoteName(value: unknown): string {
+  return typeof value === 'string' && value.length <= 80 ? `'${value}'` : inspectValue(value);
 }

@@ -1,17 +1,17 @@
-/** Arguments on their way to a function: checked and said as JSON, as on the wire, and parsed where they arrive. */
+/** Encodes the arguments of a function as JSON, and decodes and parses them where the function runs. */
 
 import { parseEarliest, refuseLostKeys, strippedKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, jsonText, sendingProblem } from '../values/json.js';
-import { MOST_CROSSING, mustFit } from './bounded-json.js';
+import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import type { DevWarnings } from './dev-warnings.js';
 import { ARGUMENTS } from './functions.js';
 
-/** The JSON of `args`; none are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
+/** The JSON of `args`; without arguments `{}`. Throws `INVALID_ARGS` with the path of a value JSON cannot represent. */
 export function argumentsJson(args: unknown): string {
-  const given = args ?? {};
-  const sent = mustFit('The arguments', given, MOST_CROSSING);
-  const problem = sendingProblem(given);
+  const value = args ?? {};
+  const sent = boundedValue('The arguments', value, MAX_MESSAGE_BYTES);
+  const problem = sendingProblem(value);
   if (problem === null) return jsonText(sent) ?? '{}';
   const place = formatPath(problem.path) || 'The arguments';
   throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
@@ -20,19 +20,19 @@ export function argumentsJson(args: unknown): string {
 }
 
 /**
- * What `input` makes of arguments that arrived as JSON, or a promise of it. Fails with `INVALID_ARGS`. In development
- * `warnings` is told of keys that are dropped.
+ * Decodes arguments from JSON and parses them by `input`; returns a promise if the schema is async. Fails with
+ * `INVALID_ARGS`. In development, dropped keys are reported to `warnings`.
  */
 export function argumentsIn(text: string, input: ZodType, warnings: DevWarnings | null = null): unknown {
-  const given = readJson(text);
-  for (const key of warnings === null ? [] : strippedKeys(input, given)) {
+  const received = readJson(text);
+  for (const key of warnings === null ? [] : strippedKeys(input, received)) {
     warnings?.warn(`the argument \`${key}\` is not in its \`input\`, so it is dropped. Is it misspelled?`);
   }
-  const parsed = parseEarliest(input, given, ARGUMENTS);
-  // An escape may stand for any character.
+  const parsed = parseEarliest(input, received, ARGUMENTS);
+  // Only a text with `__proto__`, perhaps escaped, can have keys that parsing loses.
   if (!text.includes('__proto__') && !text.includes('\\u')) return parsed;
   const complete = (args: unknown): unknown => {
-    refuseLostKeys(given, args, ARGUMENTS);
+    refuseLostKeys(received, args, ARGUMENTS);
     return args;
   };
   return parsed instanceof Promise ? parsed.then(complete) : complete(parsed);

@@ -1,11 +1,11 @@
 /**
- * Gathers the operations of one call that are issued in one microtask into one crossing, and hands each its answer.
- * Operations cross in the order they were issued, held ones included.
+ * Batches the operations of one call: those issued in one microtask are sent to the engine together, and each receives
+ * its own result. Operations are sent in the order in which they were issued, held ones included.
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { jsonSizeAtMost } from '../values/json-size.js';
-import { boundedJson, MOST_CROSSING, mustFit, textThatFits } from './bounded-json.js';
+import { boundedJson, boundedText, boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { toConvoyError } from './engine-errors.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
@@ -13,15 +13,15 @@ import { ignore } from './observed-promise.js';
 import type { Operation } from './operations.js';
 import type { Scope } from './scope.js';
 
-/** What is held travels with the result in the end, so there is not much of it. */
-const MOST_HELD = 8 << 20;
+/** Held inserts may be sent together with the result, so their size is limited. */
+const MAX_HELD_BYTES = 8 << 20;
 
 interface Answer extends LossyAnswer {
   readonly ok?: unknown;
   readonly error?: unknown;
 }
 
-/** Whoever waits for an answer. */
+/** The callbacks of an operation that waits for its result. */
 export interface Waiter {
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -32,15 +32,15 @@ interface Issued {
   readonly waiter: Waiter;
 }
 
-/** The crossings of one call. */
+/** The batches of one call. */
 export class Batches {
   readonly #engine: NativeCalls;
   readonly #callId: number;
-  /** Why nothing crosses any more, or `null`. */
-  #why: ConvoyError | null = null;
-  /** Kept back until something else crosses; always in front of `#issued`. */
+  /** Set when the call has ended; no batch is sent afterwards. */
+  #endReason: ConvoyError | null = null;
+  /** Operations held until the next batch; they precede `#issued`. */
   #held: Issued[] = [];
-  /** No less than the bytes of what is held. */
+  /** An upper bound of the size of `#held` as JSON. */
   #heldBytes = 0;
   #issued: Issued[] = [];
   #sent: Map<number, readonly Waiter[]> | null = null;
@@ -52,86 +52,85 @@ export class Batches {
     this.#callId = callId;
   }
 
-  /** Why nothing crosses any more, or `null`. */
-  get why(): ConvoyError | null {
-    return this.#why;
+  /** Why no batch is sent any more; `null` while the call runs. */
+  get endReason(): ConvoyError | null {
+    return this.#endReason;
   }
 
-  /** What was read that JavaScript cannot hold; `null` where nothing was. */
+  /** Values read so far that JavaScript cannot represent exactly; `null` if there are none. */
   get lossy(): LossyValues | null {
     return this.#lossy;
   }
 
-  /** Notes what was said of `result` beside it. */
+  /** Records the lossy values that came with `result`. */
   note(result: unknown, answer: LossyAnswer): void {
     if (answer.numbers === undefined && answer.deep === undefined) return;
     this.#lossy ??= new LossyValues();
     this.#lossy.note(result, answer);
   }
 
-  /** Sends `operation` with everything else of this microtask. */
+  /** Adds `operation` to the batch of this microtask. */
   add(operation: Operation, waiter: Waiter): void {
-    if (this.#why !== null) {
-      waiter.reject(this.#why);
+    if (this.#endReason !== null) {
+      waiter.reject(this.#endReason);
       return;
     }
     if (this.#issued.length === 0) queueMicrotask(() => this.#flush());
     this.#issued.push({ operation, waiter });
   }
 
-  /** Sends `operation` and resolves to its answer. */
+  /** Sends `operation` and resolves to its result. */
   send(operation: Operation): Promise<unknown> {
     return new Promise((resolve, reject) => this.add(operation, { resolve, reject }));
   }
 
   /**
-   * Keeps `operation` back until something else crosses. Whoever awaited it was told that it is fine; if it is not,
-   * `scope` is not.
+   * Holds `operation` until the next batch. The handler's promise has already resolved, so a later failure aborts `scope`.
    */
   hold(operation: Operation, scope: Scope): void {
-    const waiter: Waiter = { resolve: ignore, reject: (why) => scope.break(why) };
-    this.#heldBytes += jsonSizeAtMost(operation, MOST_HELD);
-    // Behind what is about to cross, not in front of it.
-    if (this.#issued.length > 0 || this.#heldBytes > MOST_HELD) this.add(operation, waiter);
+    const waiter: Waiter = { resolve: ignore, reject: (reason) => scope.abort(reason) };
+    this.#heldBytes += jsonSizeAtMost(operation, MAX_HELD_BYTES);
+    // Operations of this microtask come first.
+    if (this.#issued.length > 0 || this.#heldBytes > MAX_HELD_BYTES) this.add(operation, waiter);
     else this.#held.push({ operation, waiter });
   }
 
   /**
-   * Forgets what is held of the scope that began with the savepoint `name`. False where that has crossed, or is about
-   * to: then the scope must be undone by the engine.
+   * Drops the held operations of the scope that began with the savepoint `name`. Returns false if that savepoint was sent
+   * or is about to be; the engine then has to roll the scope back.
    */
   dropHeld(name: number, options: { readonly keepSavepoint: boolean }): boolean {
     if (this.#issued.length > 0) return false;
-    const place = this.#held.findIndex(({ operation }) => operation.op === 'savepoint' && operation.name === name);
-    // Since it crossed nobody but the scope could issue anything.
-    if (place < 0) this.#held = [];
-    else this.#held.length = options.keepSavepoint ? place + 1 : place;
-    return place >= 0;
+    const index = this.#held.findIndex(({ operation }) => operation.op === 'savepoint' && operation.name === name);
+    // If the savepoint was sent, all held operations are the scope's: the others wait until it has ended.
+    if (index < 0) this.#held = [];
+    else this.#held.length = options.keepSavepoint ? index + 1 : index;
+    return index >= 0;
   }
 
-  /** The inserts that never crossed, as JSON; `null` where there are none. */
+  /** Takes the inserts that were never sent, as JSON; `null` if there are none. */
   takeHeld(): string | null {
-    // Nothing can return to a savepoint any more.
+    // The savepoints are left out: the handler has returned, so none of them is rolled back to.
     const inserts = this.#held.map(({ operation }) => operation).filter(({ op }) => op === 'insert');
     this.#held = [];
     return inserts.length === 0 ? null : this.#json(inserts);
   }
 
-  /** The answers of a batch: a JSON array, in the order of its operations. */
-  settle(batch: number, text: string | Buffer): void {
+  /** Resolves the operations of a batch with `text`, a JSON array in their order. */
+  resolveBatch(batch: number, text: string | Buffer): void {
     const waiters = this.#sent?.get(batch);
     if (waiters === undefined) return;
     this.#sent?.delete(batch);
     let answers: Answer[];
     try {
-      const json = typeof text === 'string' ? text : textThatFits('What the database gave this call at once', text);
+      const json = typeof text === 'string' ? text : boundedText("The result of this call's database operations", text);
       answers = JSON.parse(json);
     } catch (error) {
       for (const waiter of waiters) waiter.reject(error);
       return;
     }
-    waiters.forEach((waiter, place) => {
-      const answer = answers[place];
+    waiters.forEach((waiter, index) => {
+      const answer = answers[index];
       if (answer === undefined) waiter.reject(new ConvoyError('INTERNAL', 'The engine sent too few results.'));
       else if (answer.error !== undefined) waiter.reject(errorFromPayload(answer.error));
       else {
@@ -141,37 +140,37 @@ export class Batches {
     });
   }
 
-  /** Everything still unanswered fails with `why`, and nothing crosses any more; what is held can still be taken. */
-  end(why: ConvoyError): void {
-    this.#why = why;
+  /** Rejects all pending operations with `reason` and sends no further batch. Held inserts can still be taken. */
+  end(reason: ConvoyError): void {
+    this.#endReason = reason;
     const open = [...(this.#sent?.values() ?? [])].flat().concat(this.#issued.map(({ waiter }) => waiter));
     this.#sent = null;
     this.#issued = [];
-    for (const waiter of open) waiter.reject(why);
+    for (const waiter of open) waiter.reject(reason);
   }
 
   #flush(): void {
-    if (this.#why !== null || this.#issued.length === 0) return;
-    const crossing = this.#held.length === 0 ? this.#issued : [...this.#held, ...this.#issued];
+    if (this.#endReason !== null || this.#issued.length === 0) return;
+    const issued = this.#held.length === 0 ? this.#issued : [...this.#held, ...this.#issued];
     this.#held = [];
     this.#heldBytes = 0;
     this.#issued = [];
     const batch = this.#next++;
-    const waiters = crossing.map(({ waiter }) => waiter);
+    const waiters = issued.map(({ waiter }) => waiter);
     this.#sent ??= new Map();
     this.#sent.set(batch, waiters);
     try {
-      this.#engine.operate(this.#callId, batch, this.#json(crossing.map(({ operation }) => operation)));
+      this.#engine.operate(this.#callId, batch, this.#json(issued.map(({ operation }) => operation)));
     } catch (error) {
       this.#sent.delete(batch);
-      const refusal = toConvoyError(error);
-      for (const waiter of waiters) waiter.reject(refusal);
+      const reason = toConvoyError(error);
+      for (const waiter of waiters) waiter.reject(reason);
     }
   }
 
   #json(operations: readonly Operation[]): string {
-    const subject = 'What this call asks of the database at once';
-    if (this.#lossy === null) return boundedJson(subject, operations, MOST_CROSSING);
-    return this.#lossy.stringify(mustFit(subject, operations, MOST_CROSSING));
+    const subject = 'One batch of database operations of this call';
+    if (this.#lossy === null) return boundedJson(subject, operations, MAX_MESSAGE_BYTES);
+    return this.#lossy.stringify(boundedValue(subject, operations, MAX_MESSAGE_BYTES));
   }
 }

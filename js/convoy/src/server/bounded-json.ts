@@ -1,6 +1,6 @@
 /**
- * JSON text of what user code made, or is given, within a limit and within what memory this thread has left: V8 ends
- * the whole process where such a text does not fit. Measured before the text is made.
+ * JSON text within a size limit and within the free memory of this thread: V8 aborts the whole process if it cannot
+ * allocate such a text. Values are measured before the text is made.
  */
 
 import { constants } from 'node:buffer';
@@ -9,49 +9,49 @@ import { getHeapStatistics } from 'node:v8';
 import { ConvoyError } from '../values/errors.js';
 import { jsonSize, measureJson, steadyCopy } from '../values/json-size.js';
 
-/** What always fits. */
-const LITTLE = 1 << 20;
+/** A size that always fits into memory. */
+const FAST_PATH_BYTES = 1 << 20;
 
-/** Making a text takes the text itself, its parts, and a copy. */
-const TIMES = 4;
+/** Memory that `JSON.stringify` takes per byte of its text: the text itself, its parts, and a copy. */
+const STRINGIFY_FACTOR = 4;
 
-/** What crosses to the engine at once, and has no limit of its own. */
-export const MOST_CROSSING = 64 << 20;
+/** The limit of one message to the engine, where no other limit applies. */
+export const MAX_MESSAGE_BYTES = 64 << 20;
 
-/** A result, unless `limits.resultBytes` says otherwise. */
-export const MOST_RESULT = 16 << 20;
+/** The default of `limits.resultBytes`. */
+export const DEFAULT_MAX_RESULT_BYTES = 16 << 20;
 
-/** The JSON of `value`; throws `PAYLOAD_TOO_LARGE` where it has more than `most` bytes. `subject` begins the message. */
-export function boundedJson(subject: string, value: unknown, most: number): string {
-  return JSON.stringify(mustFit(subject, value, most));
+/** The JSON of `value`; throws `PAYLOAD_TOO_LARGE` above `maxBytes`. `subject` begins the message. */
+export function boundedJson(subject: string, value: unknown, maxBytes: number): string {
+  return JSON.stringify(boundedValue(subject, value, maxBytes));
 }
 
 /**
- * What to make the JSON of `value` from: itself, or a copy where its own code (a getter, a `toJSON`, a proxy) could give
- * more when the text is made than when it was measured. Throws `PAYLOAD_TOO_LARGE` where the JSON has more than `most`
- * bytes, or than there is memory for.
+ * The value to pass to `JSON.stringify` for `value`: itself, or a copy if its own code (a getter, a `toJSON`, a proxy)
+ * could return more then than when it was measured. Throws `PAYLOAD_TOO_LARGE` if the JSON is larger than `maxBytes` or
+ * than the free memory.
  */
-export function mustFit(subject: string, value: unknown, most: number): unknown {
-  const little = measureJson(value, { most: Math.min(LITTLE, most), isProxy: types.isProxy });
-  if (little.size <= most && little.steady) return value;
+export function boundedValue(subject: string, value: unknown, maxBytes: number): unknown {
+  const quick = measureJson(value, { most: Math.min(FAST_PATH_BYTES, maxBytes), isProxy: types.isProxy });
+  if (quick.size <= maxBytes && quick.steady) return value;
   const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
-  const room = Math.floor((all - used) / TIMES);
-  const least = Math.min(most, room);
-  const { size, steady } = measureJson(value, { most: least, exact: true, isProxy: types.isProxy });
-  if (size <= most && steady) return value;
-  const copied = size <= most ? steadyCopy(value, least) : undefined;
-  if (copied !== undefined && jsonSize(copied.copy, least) <= most) return copied.copy;
-  const why =
-    room < most ? 'more than its thread has memory for' : `larger than ${most} bytes, the most there may be of it`;
-  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${why}.`);
+  const available = Math.floor((all - used) / STRINGIFY_FACTOR);
+  const limit = Math.min(maxBytes, available);
+  const { size, steady } = measureJson(value, { most: limit, exact: true, isProxy: types.isProxy });
+  if (size <= maxBytes && steady) return value;
+  const copied = size <= maxBytes ? steadyCopy(value, limit) : undefined;
+  if (copied !== undefined && jsonSize(copied.copy, limit) <= maxBytes) return copied.copy;
+  const reason =
+    available < maxBytes ? 'larger than the free memory of its thread' : `larger than the limit of ${maxBytes} bytes`;
+  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is ${reason}.`);
 }
 
-/** Reading a text takes the text itself and its values, which take more room than it where they are small. */
-const TIMES_READ = 8;
+/** Memory that `JSON.parse` takes per byte of its text: the text itself and its values, many of them small. */
+const PARSE_FACTOR = 8;
 
-/** The text of `bytes`; throws `PAYLOAD_TOO_LARGE` where there is not memory for what is in it. */
-export function textThatFits(subject: string, bytes: Buffer): string {
+/** The text of `bytes`; throws `PAYLOAD_TOO_LARGE` if there is not enough free memory to parse it. */
+export function boundedText(subject: string, bytes: Buffer): string {
   const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
-  if (bytes.length <= Math.min((all - used) / TIMES_READ, constants.MAX_STRING_LENGTH)) return bytes.toString();
-  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is more than its thread has memory for.`);
+  if (bytes.length <= Math.min((all - used) / PARSE_FACTOR, constants.MAX_STRING_LENGTH)) return bytes.toString();
+  throw new ConvoyError('PAYLOAD_TOO_LARGE', `${subject} is larger than the free memory of its thread.`);
 }

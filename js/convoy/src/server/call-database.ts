@@ -8,7 +8,7 @@
 import { bindStatement } from '../sql/statement.js';
 import { formatId } from '../values/ids.js';
 import { storageProblem } from '../values/json.js';
-import { invalid, say } from './argument-errors.js';
+import { inspectValue, invalid } from './argument-errors.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';
 import { documentRef, type Target, tableNamed, targetOf } from './document-ref.js';
@@ -103,7 +103,7 @@ export class CallDatabase implements ScanSource {
 
   transaction(fn: unknown): Promise<unknown> {
     if (typeof fn !== 'function') {
-      return this.#call.refuse(
+      return this.#call.rejectWrite(
         this.#scope,
         invalid('transaction() takes a function: transaction(async (tx) => { … })'),
       );
@@ -140,7 +140,7 @@ export class CallDatabase implements ScanSource {
       this.#mustWrite('patch');
       const [target, changes] = documentRef(this.#program, 'patch', args, 'the keys to change');
       if (typeof changes !== 'object' || changes === null || Array.isArray(changes)) {
-        throw invalid(`patch() takes an object of the keys to change, not ${say(changes)}`);
+        throw invalid(`patch() takes an object of the keys to change, not ${inspectValue(changes)}`);
       }
       assertRemovable(target.table, changes);
       return (scope) => this.#inOrder([target], () => this.#patch(scope, target, changes));
@@ -163,7 +163,7 @@ export class CallDatabase implements ScanSource {
       const [field, by] = args.slice(-2);
       assertNumberField(target.table, field);
       if (typeof by !== 'number' || !Number.isFinite(by)) {
-        throw invalid(`increment() adds a finite number, not ${say(by)}: increment(id, '${field}', 1)`);
+        throw invalid(`increment() adds a finite number, not ${inspectValue(by)}: increment(id, '${field}', 1)`);
       }
       return (scope) => this.#inOrder([target], () => this.#increment(scope, target, field, by));
     });
@@ -210,7 +210,7 @@ export class CallDatabase implements ScanSource {
   #store(scope: Scope, table: Table, documents: readonly object[]): Promise<string>[] {
     if (documents.length === 0) return [];
     const uuids = this.#call.engine.mintIds(documents.length);
-    const holds = !this.#call.over && this.#holds(table.name);
+    const holds = !this.#call.ended && this.#holds(table.name);
     return documents.map((doc, place) => {
       const uuid = uuids[place];
       if (uuid === undefined) throw new Error('The engine made too few ids.');
@@ -225,7 +225,7 @@ export class CallDatabase implements ScanSource {
   /** Reads a document behind the writes to it that were issued before. */
   #read(scope: Scope, target: Target): Promise<Document | null> {
     const { documents } = this.#call;
-    if (!documents.areWritten) return this.#readNow(scope, target);
+    if (!documents.hasPendingWrites) return this.#readNow(scope, target);
     return scope.track(documents.afterWrites([target.id], () => this.#readNow(scope, target)));
   }
 
@@ -237,7 +237,7 @@ export class CallDatabase implements ScanSource {
 
   /** The document as this call knows it; read where it does not. Waits for nothing where it does. */
   #current(scope: Scope, target: Target): Document | Promise<Document | null> {
-    return this.#call.documents.known(target.id) ?? this.#readNow(scope, target);
+    return this.#call.documents.cached(target.id) ?? this.#readNow(scope, target);
   }
 
   async #patch(scope: Scope, target: Target, changes: object): Promise<Document | null> {
@@ -277,7 +277,7 @@ export class CallDatabase implements ScanSource {
       assertFits(target.table, document);
     } catch (error) {
       // It is written already; only the transaction can take it back.
-      scope.break(error);
+      scope.abort(error);
       throw error;
     }
     return document;
@@ -301,7 +301,7 @@ export class CallDatabase implements ScanSource {
   #arrived(scope: Scope, table: Table, document: Document): Document {
     table.fill?.(document);
     const lasts = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
-    if (lasts) this.#call.documents.remember(document);
+    if (lasts) this.#call.documents.cache(document);
     return document;
   }
 
@@ -323,7 +323,7 @@ export class CallDatabase implements ScanSource {
       scope = this.#call.scopeOf(scope);
       return this.#inTurn(scope, mode, check());
     } catch (error) {
-      return this.#call.refuse(scope, error);
+      return this.#call.rejectWrite(scope, error);
     }
   }
 
@@ -332,7 +332,7 @@ export class CallDatabase implements ScanSource {
       return this.#call.transaction(operation, scope);
     }
     const work = this.#call.within(scope, () => operation(scope));
-    return mode === 'read' ? work : scope.watch(scope.track(work));
+    return mode === 'read' ? work : scope.observe(scope.track(work));
   }
 
   #mustWrite(method: string): void {
@@ -345,7 +345,7 @@ export class CallDatabase implements ScanSource {
 function list(method: string, value: unknown): readonly unknown[] {
   // Not the array itself, in which `map` would step over holes.
   if (Array.isArray(value)) return Array.from(value);
-  throw invalid(`${method}() takes an array, not ${say(value)}`);
+  throw invalid(`${method}() takes an array, not ${inspectValue(value)}`);
 }
 
 function tablesIn(options: unknown): readonly string[] | null {

@@ -42,7 +42,7 @@ export function caller<Schema extends SchemaDefinition>(schema: Schema) {
     program.holdsInserts = new Set(holds);
     const call = new Call(1, kind, engine, { transactional });
     engine.use({ functions: [], hasContext: false, sync: false }, (delivery, _id, batch, text) => {
-      if (delivery === DELIVERY.results) call.settle(batch, text);
+      if (delivery === DELIVERY.results) call.resolveBatch(batch, text);
     });
     const db = new CallDatabase(call, program, { functionName: 'things.do' });
     let result: unknown;

@@ -1,10 +1,10 @@
 /**
- * One run of one function, seen from its operations: which of them travel together, which are kept or undone together,
- * and when the run is over.
+ * The database operations of one call: which of them share a batch, which are kept or rolled back together, and when
+ * the call has ended.
  *
- * Every promise given out has a handler of its own, so that one nobody awaits can fail without ending the process;
- * awaiting it still throws. A mutation ends only when all its operations have, so one that was not awaited is part of
- * the transaction all the same, and its failure is the mutation's.
+ * Every returned promise has a rejection handler, so that an unawaited one can fail without ending the process;
+ * awaiting it still throws. A mutation waits for all its operations before it ends, so an unawaited write is part of
+ * the transaction, and its failure fails the mutation.
  */
 
 import { ConvoyError } from '../values/errors.js';
@@ -13,37 +13,37 @@ import { Documents } from './documents.js';
 import type { FunctionKind } from './functions.js';
 import type { LossyAnswer, LossyValues } from './lossy-values.js';
 import type { NativeCalls } from './native.js';
-import { failed, ignore } from './observed-promise.js';
+import { ignore, rejected } from './observed-promise.js';
 import type { InsertOperation, Operation } from './operations.js';
-import { untilItWins } from './retries.js';
-import { SCOPE_OVER, Scope } from './scope.js';
+import { retryOnConflict } from './retries.js';
+import { SCOPE_ENDED, Scope } from './scope.js';
 import { Transactions } from './transactions.js';
 
 export type { Operation, ScanOperation } from './operations.js';
 
-/** What a call may be told beside its kind. */
+/** Options of a call. */
 export interface CallOptions {
-  /** Whether the engine runs all of it in one transaction. It does, unless this is an action or a mutation without one. */
+  /** Whether the engine runs the whole call in one transaction (true); false for actions and `transaction: false`. */
   readonly transactional?: boolean;
 }
 
-/** The operations of one run. */
+/** The operations of one call. */
 export class Call {
   readonly id: number;
   readonly kind: FunctionKind;
   readonly engine: NativeCalls;
   readonly transactional: boolean;
-  /** What is kept or undone with the run as a whole. */
+  /** The scope of the call as a whole. */
   readonly root = new Scope(null);
-  /** The shortest period `ctx.now` was given; how often a live query runs again by itself. */
+  /** The shortest period passed to `ctx.now`: how often a live query runs again without a change. */
   refreshMs: number | null = null;
-  /** False once a function that is `share: false` has become part of it. */
+  /** False once a `share: false` function has joined the call. */
   isShareable = true;
   readonly #batches: Batches;
   #documents: Documents | null = null;
-  /** `null` before the first `transaction`: until then every operation is the root's. */
+  /** `null` before the first `transaction`: until then every operation belongs to the root scope. */
   #transactions: Transactions | null = null;
-  #endings: (() => void)[] | null = null;
+  #endListeners: (() => void)[] | null = null;
 
   constructor(id: number, kind: FunctionKind, engine: NativeCalls, options: CallOptions = {}) {
     this.id = id;
@@ -53,41 +53,42 @@ export class Call {
     this.#batches = new Batches(engine, id);
   }
 
-  /** True once the run has ended or the engine has given it up. */
-  get over(): boolean {
-    return this.#batches.why !== null;
+  /** True once the call has ended or the engine has abandoned it. */
+  get ended(): boolean {
+    return this.#batches.endReason !== null;
   }
 
-  /** What the run has read that JavaScript cannot hold; `null` where that is nothing. */
+  /** Values read so far that JavaScript cannot represent exactly; `null` if there are none. */
   get lossy(): LossyValues | null {
     return this.#batches.lossy;
   }
 
-  /** Notes what was said of a result that did not come through an operation. */
+  /** Records the lossy values of a result that did not come from an operation. */
   noteLossy(result: unknown, answer: LossyAnswer): void {
     this.#batches.note(result, answer);
   }
 
-  /** What the run knows of documents. */
+  /** The document cache of the call. */
   get documents(): Documents {
     this.#documents ??= new Documents();
     return this.#documents;
   }
 
-  /** Whether what is issued from here is part of a transaction: the call's, or one this async context is inside of. */
+  /** Whether an operation issued now is part of a transaction: the call's, or one opened by this async context. */
   get inTransaction(): boolean {
     return this.transactional || (this.#transactions?.current(this.root) ?? this.root) !== this.root;
   }
 
-  /** Notes that the answer becomes old after `ms`; of several periods the shortest counts. */
+  /** Makes the result stale after `ms`; the shortest of several periods counts. */
   refreshEvery(ms: number): void {
     this.refreshMs = this.refreshMs === null ? ms : Math.min(this.refreshMs, ms);
   }
 
   /**
-   * Runs `fn` as a part that is undone where it throws, and rethrows. In a call that is no transaction the outermost of
-   * these is one: begun with its first operation, committed when `fn` is done, run again where it lost to another
-   * write. A query has nothing to undo and just runs it. `handle` is the scope asked, this async context's unless given.
+   * Runs `fn` in an inner scope, which is rolled back if `fn` throws; the error is rethrown. In a call without a
+   * transaction the outermost scope is one: begun by its first operation, committed when `fn` resolves, retried on
+   * conflict. In a query there are no writes to roll back, so `fn` just runs. `handle` is the scope to nest in; by
+   * default that of this async context.
    */
   transaction<T>(fn: (scope: Scope) => T | PromiseLike<T>, handle: Scope = this.root): Promise<T> {
     if (this.kind === 'query') {
@@ -99,83 +100,83 @@ export class Call {
     try {
       return this.#transactions.run(this.scopeOf(handle), fn);
     } catch (error) {
-      return this.refuse(handle, error);
+      return this.rejectWrite(handle, error);
     }
   }
 
-  /** The scope an operation issued from here belongs to, asked of `handle`. Throws where that has ended. */
+  /** The scope that an operation issued now on `handle` belongs to. Throws if that scope has ended. */
   scopeOf(handle: Scope): Scope {
     const scope = this.#transactions?.current(handle) ?? handle;
-    if (scope.ended) throw SCOPE_OVER;
+    if (scope.ended) throw SCOPE_ENDED;
     return scope;
   }
 
-  /** Runs `work`, which issues operations in `scope`: at once, or when the transaction that is open inside it is over. */
+  /** Runs `work`, which issues operations in `scope`: at once, or after the inner transaction open in it has ended. */
   within<T>(scope: Scope, work: () => Promise<T>): Promise<T> {
     return scope.gate === null ? work() : scope.track(scope.gate.then(work, work));
   }
 
-  /** Sends `operation` with everything else of this microtask; resolves to what `finish` makes of its answer. */
+  /** Adds `operation` to the batch of this microtask; resolves to its result mapped by `finish`. */
   issue<T>(scope: Scope, operation: Operation, finish: (answer: unknown) => T): Promise<T> {
     if (!this.transactional && scope === this.root) {
-      // A transaction by itself, which nobody else would run again.
-      return scope.track(untilItWins(() => this.#send(scope, operation, finish)));
+      // Runs in autocommit: a single-statement transaction, which no caller retries.
+      return scope.track(retryOnConflict(() => this.#send(scope, operation, finish)));
     }
-    const begun = this.#transactions?.begun(scope) ?? null;
-    if (begun === null) return scope.track(this.#send(scope, operation, finish));
-    return scope.track(begun.then(() => this.#send(scope, operation, finish)));
+    const whenBegun = this.#transactions?.whenBegun(scope) ?? null;
+    if (whenBegun === null) return scope.track(this.#send(scope, operation, finish));
+    return scope.track(whenBegun.then(() => this.#send(scope, operation, finish)));
   }
 
-  /** Keeps an insert back until the next batch or the end of the run; it cannot fail before then. */
+  /** Holds an insert until the next batch or the end of the call; it cannot fail before then. */
   hold(scope: Scope, operation: InsertOperation): void {
-    this.#transactions?.mark(scope, operation, 'held');
+    this.#transactions?.ensureSavepoint(scope, operation, 'held');
     this.#batches.hold(operation, scope);
   }
 
-  /** A promise that fails with `error`. A scope in which nobody looked at it has lost a write, and fails too. */
-  refuse(scope: Scope, error: unknown): Promise<never> {
+  /** A promise rejected with `error` for a write that was not sent; if it is left unhandled, the scope fails too. */
+  rejectWrite(scope: Scope, error: unknown): Promise<never> {
     let open = scope;
     while (open.ended && open.parent !== null) open = open.parent;
-    return open.refuse(error);
+    return open.rejectWrite(error);
   }
 
-  /** The answers of a batch: a JSON array, in the order of its operations. */
-  settle(batch: number, text: string | Buffer): void {
-    this.#batches.settle(batch, text);
+  /** Resolves the operations of a batch with `text`, a JSON array in their order. */
+  resolveBatch(batch: number, text: string | Buffer): void {
+    this.#batches.resolveBatch(batch, text);
   }
 
-  /** Resolves when no operation is open; `null` when none is. Fails with the first that failed unseen. */
+  /** Resolves when no operation is pending; `null` when none is. Rejects with the first unhandled failure. */
   whenIdle(): Promise<void> | null {
     return this.root.whenIdle();
   }
 
-  /** Calls `done` when the run ends, however it does. */
-  atEnd(done: () => void): void {
-    this.#endings ??= [];
-    this.#endings.push(done);
+  /** Calls `listener` when the call ends, successfully or not. */
+  onEnd(listener: () => void): void {
+    this.#endListeners ??= [];
+    this.#endListeners.push(listener);
   }
 
-  /** Ends the run. Operations from here on fail with `why`, and so do those still open. */
-  end(why: ConvoyError = RETURNED): void {
-    if (this.over) return;
-    this.#batches.end(why);
-    for (const done of this.#endings ?? []) done();
+  /** Ends the call. Pending and later operations fail with `reason`. */
+  end(reason: ConvoyError = RETURNED): void {
+    if (this.ended) return;
+    this.#batches.end(reason);
+    for (const listener of this.#endListeners ?? []) listener();
   }
 
-  /** The inserts that were never sent, as JSON; `null` where there are none. */
+  /** Takes the inserts that were never sent, as JSON; `null` if there are none. */
   takeHeld(): string | null {
     return this.#batches.takeHeld();
   }
 
   #send<T>(scope: Scope, operation: Operation, finish: (answer: unknown) => T): Promise<T> {
-    const why = this.#batches.why ?? (scope.ended ? SCOPE_OVER : null);
-    if (why !== null) return failed(why);
-    this.#transactions?.mark(scope, operation, 'sent');
+    const reason = this.#batches.endReason ?? (scope.ended ? SCOPE_ENDED : null);
+    if (reason !== null) return rejected(reason);
+    this.#transactions?.ensureSavepoint(scope, operation, 'sent');
     return new Promise<T>((resolve, reject) => {
       this.#batches.add(operation, {
         resolve: (answer) => settle(() => finish(answer), resolve, reject),
         reject: (error) => {
-          this.#transactions?.failed(scope, error);
+          this.#transactions?.recordFailure(scope, error);
           reject(error);
         },
       });
@@ -188,7 +189,7 @@ const RETURNED = new ConvoyError(
   'ctx.db was used after its function had returned. Await every ctx.db call before returning.',
 );
 
-/** Settles a promise with what `make` gives or throws. */
+/** Settles a promise with what `make` returns or throws. */
 function settle<T>(make: () => T, resolve: (value: T) => void, reject: (error: unknown) => void): void {
   try {
     resolve(make());

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { identityOf } from './caller-fingerprint.js';
+import { callerFingerprint } from './caller-fingerprint.js';
 
 const base = { db: new (class Db {})(), now: () => 1, runQuery: async () => null };
 const nobody = { headers: {} };
 const of = (added: object, headers: Record<string, string> = {}) =>
-  identityOf(Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added)), base, { headers });
+  callerFingerprint(Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added)), base, { headers });
 
 describe('an identity', () => {
   it('is a short text that cannot be read back', () => {
@@ -146,13 +146,14 @@ describe('an identity', () => {
     for (const name of ['cookie', 'authorization', 'x-user', 'x-api-key', 'host', 'origin', 'x-forwarded-host']) {
       expect(of(added(), { [name]: 'ada' })).not.toBe(of(added(), { [name]: 'eve' }));
     }
-    const from = (ip: string, url: string) => identityOf({ ...base, f: () => 1 }, base, { headers: {}, ip, url });
+    const from = (ip: string, url: string) =>
+      callerFingerprint({ ...base, f: () => 1 }, base, { headers: {}, ip, url });
     expect(from('::1', '/')).toBe(from('::1', '/'));
     expect(from('::1', '/live')).toBe(from('::1', '/live/session'));
     expect(new Set([from('::1', '/'), from('::2', '/'), from('::1', '/?user=ada')]).size).toBe(3);
     // A stream is opened without an `Origin` that later requests of its session have.
     const session = (headers: Record<string, string>) =>
-      identityOf({ ...base, session: new Map() }, base, { headers, ip: '::1', url: '/' }, { session: true });
+      callerFingerprint({ ...base, session: new Map() }, base, { headers, ip: '::1', url: '/' }, { session: true });
     expect(session({ host: 'a', origin: 'http://a' })).toBe(session({ host: 'a' }));
     // A repetition of ours is the same but for these.
     const again = {
@@ -167,7 +168,7 @@ describe('an identity', () => {
 
   it('of a session stays when its token is renewed, also where functions stand beside data', () => {
     const session = (added: object, cookie: string) =>
-      identityOf({ ...base, ...added }, base, { headers: { cookie } }, { session: true });
+      callerFingerprint({ ...base, ...added }, base, { headers: { cookie } }, { session: true });
     expect(session({ user: 'ada', can: () => true }, 'old')).toBe(session({ user: 'ada', can: () => true }, 'new'));
     expect(session({ user: 'ada', can: () => true }, 'old')).not.toBe(session({ user: 'eve', can: () => true }, 'old'));
     for (const added of [{ can: () => true }, { session: new Map() }]) {
@@ -181,11 +182,13 @@ describe('an identity', () => {
       readonly db = base.db;
       name = () => this.#user;
     }
-    const made = (cookie: string) => identityOf(new Context(), base, { headers: { cookie } });
+    const made = (cookie: string) => callerFingerprint(new Context(), base, { headers: { cookie } });
     expect(made('ada')).not.toBe(made('eve'));
   });
 
   it('of a context that adds nothing is the same for all', () => {
-    expect(identityOf(base, base, nobody)).toBe(identityOf({ ...base }, base, { headers: { cookie: 'x' } }));
+    expect(callerFingerprint(base, base, nobody)).toBe(
+      callerFingerprint({ ...base }, base, { headers: { cookie: 'x' } }),
+    );
   });
 });

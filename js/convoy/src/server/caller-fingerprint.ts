@@ -1,22 +1,22 @@
 /**
- * Who makes a call, as a short text: equal for a mutation and for its repetition under the same `Idempotency-Key`, and
- * different for different people.
+ * The caller fingerprint: a hash that is equal for a mutation and its retry under the same `Idempotency-Key`, and
+ * different for different callers.
  *
- * It is made of what `createContext` added to its base, because only that says who asks. A token may have been renewed
- * between the two, and a user's document may have changed, so `expiresAt` does not count, and of anything with an `id`
- * only the id does.
+ * It is computed from the members that `createContext` added to its base, because only those identify the caller. Between
+ * the two requests a token may have been renewed and the user's document may have changed, so `expiresAt` is ignored, and
+ * of an object with an `id` only the id counts.
  *
- * Where something was added that may hold more than can be read, that does not say who asks. Then the request counts as
- * well, because a context is made of it, and a repetition that is not the same request is a new call: better done twice
- * than answered with what is someone else's.
+ * A member that cannot be read completely does not identify the caller. In that case the request, from which the context
+ * is made, counts too, and a retry that differs from the first request is a new call: it is safer to run a call twice
+ * than to replay the result of another caller.
  */
 
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 import type { ConvoyRequest } from './contexts.js';
 
-/** Headers that may differ between two requests of one caller and say nothing of who asks. */
-const INCIDENTAL: ReadonlySet<string> = new Set([
+/** Headers that may differ between two requests of one caller, and do not identify the caller. */
+const INCIDENTAL_HEADERS: ReadonlySet<string> = new Set([
   'accept',
   'accept-encoding',
   'accept-language',
@@ -41,74 +41,74 @@ const INCIDENTAL: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Headers that may say which tenant is meant. Browsers leave `Origin` out where they only open a stream, so they do not
- * count for sessions.
+ * Headers that may identify the tenant. They do not count for sessions, because browsers leave `Origin` out of a request
+ * that only opens a stream.
  */
-const OF_PLACE: ReadonlySet<string> = new Set(['host', 'origin']);
+const TENANT_HEADERS: ReadonlySet<string> = new Set(['host', 'origin']);
 
-/** Deeper than any context is; what goes deeper cannot be read. */
+/** Deeper than any context; a deeper member counts as unreadable. */
 const MAX_DEPTH = 16;
 
-/** The same of all that a browser says of how it asks: `Sec-Fetch-Mode` and the like. */
-const OF_BROWSERS = 'sec-';
+/** The prefix of headers in which browsers describe the request, such as `Sec-Fetch-Mode`; they are incidental too. */
+const BROWSER_PREFIX = 'sec-';
 
-/** What a fingerprint is for. */
+/** The use of a fingerprint. */
 export interface Purpose {
   /**
-   * A session, which must stay who it is when its token is renewed. Functions beside data do not count then: nothing is
-   * answered from what was kept for another, and what may be shown is decided by the new context anyway.
+   * Whether it is for a live session, whose fingerprint must not change when its token is renewed. Functions among data
+   * are then ignored: a session replays no stored result, and the new context decides what it may read.
    */
   readonly session?: boolean;
 }
 
-/** The fingerprint of the one who asks: of `context`, which `createContext` made of `base` for `request`. */
-export function identityOf(
+/** The fingerprint of a caller, from the `context` that `createContext` made of `base` for `request`. */
+export function callerFingerprint(
   context: object,
   base: object,
   request: ConvoyRequest,
   { session = false }: Purpose = {},
 ): string {
-  const reading = new Reading(base, { functionsCount: !session });
-  const added = reading.context(context);
-  const from = reading.isComplete ? null : originOf(request, session);
+  const reader = new FingerprintReader(base, { includeFunctions: !session });
+  const added = reader.context(context);
+  const origin = reader.isComplete ? null : requestIdentity(request, session);
   return createHash('sha256')
-    .update(JSON.stringify([added, from]))
+    .update(JSON.stringify([added, origin]))
     .digest('base64url');
 }
 
-/** All that a request says of who makes it. Its path says what is asked. */
-function originOf({ url = '', headers, ip }: ConvoyRequest, session: boolean): unknown {
-  const tells = (name: string): boolean =>
-    !INCIDENTAL.has(name) && !name.startsWith(OF_BROWSERS) && !(session && OF_PLACE.has(name));
-  const telling = Object.entries(headers).filter(([name]) => tells(name));
+/** The parts of a request that may identify the caller. The path names the function, so it is not among them. */
+function requestIdentity({ url = '', headers, ip }: ConvoyRequest, session: boolean): unknown {
+  const identifies = (name: string): boolean =>
+    !INCIDENTAL_HEADERS.has(name) && !name.startsWith(BROWSER_PREFIX) && !(session && TENANT_HEADERS.has(name));
+  const identifying = Object.entries(headers).filter(([name]) => identifies(name));
   const search = url.includes('?') ? url.slice(url.indexOf('?')) : '';
-  return [search, ip, telling.sort(([one], [other]) => (one < other ? -1 : 1))];
+  return [search, ip, identifying.sort(([one], [other]) => (one < other ? -1 : 1))];
 }
 
-/** Reads values as text, and keeps in mind whether something could not be read. */
-class Reading {
+/** Writes values as text, and records whether all of them could be read. */
+class FingerprintReader {
   isComplete = true;
-  readonly #functionsCount: boolean;
-  #metFunction = false;
-  /** What the base brought, wherever it was put. */
-  readonly #ofBase: ReadonlySet<unknown>;
-  readonly #above = new Set<object>();
+  readonly #includeFunctions: boolean;
+  #hasFunction = false;
+  /** The base and its members, which are left out wherever they occur. */
+  readonly #baseValues: ReadonlySet<unknown>;
+  readonly #ancestors = new Set<object>();
 
-  constructor(base: object, { functionsCount }: { readonly functionsCount: boolean }) {
-    this.#functionsCount = functionsCount;
-    this.#ofBase = new Set<unknown>([base, ...Object.values(base)]);
+  constructor(base: object, { includeFunctions }: { readonly includeFunctions: boolean }) {
+    this.#includeFunctions = includeFunctions;
+    this.#baseValues = new Set<unknown>([base, ...Object.values(base)]);
   }
 
-  /** What was added to the base. The context itself is never taken by an `id` it may have. */
+  /** The members added to the base. An `id` of the context itself does not stand for the whole context. */
   context(context: object): string {
-    if (types.isProxy(context)) return this.#unreadable();
+    if (types.isProxy(context)) return this.#markIncomplete();
     if (!isPlain(context)) this.isComplete = false;
     const added = this.#members(context, 0, (key) => key !== 'expiresAt');
-    if (added === '{}' && this.#metFunction) this.isComplete = false;
+    if (added === '{}' && this.#hasFunction) this.isComplete = false;
     return added;
   }
 
-  /** The members of an object by name, sorted; what is `undefined` is left out. */
+  /** The members of an object, sorted by name, without those that are `undefined`. */
   #members(object: object, depth: number, counts: (key: string) => boolean = () => true): string {
     const texts: string[] = [];
     for (const key of Reflect.ownKeys(object).sort(byName)) {
@@ -120,10 +120,10 @@ class Reading {
     return `{${texts.join()}}`;
   }
 
-  /** A getter is not asked: it may do anything, and be another thing the next time. What is hidden is left to itself. */
+  /** Accessors and non-enumerable members count as unreadable: a getter may have effects, or return another value later. */
   #member(object: object, key: string, depth: number): string | null {
     const property = Object.getOwnPropertyDescriptor(object, key);
-    if (property === undefined || !('value' in property) || !property.enumerable) return this.#unreadable();
+    if (property === undefined || !('value' in property) || !property.enumerable) return this.#markIncomplete();
     return this.#text(property.value, depth + 1);
   }
 
@@ -141,23 +141,23 @@ class Reading {
         return null;
       case 'object':
         if (value === null) return 'null';
-        return this.#ofBase.has(value) ? null : this.#object(value, depth);
+        return this.#baseValues.has(value) ? null : this.#object(value, depth);
       case 'function':
-        if (this.#ofBase.has(value)) return null;
-        // What it closes over may be all that says who asks.
-        if (this.#functionsCount) return this.#unreadable();
-        this.#metFunction = true;
+        if (this.#baseValues.has(value)) return null;
+        // Only its closure may identify the caller.
+        if (this.#includeFunctions) return this.#markIncomplete();
+        this.#hasFunction = true;
         return null;
       default:
-        return this.#unreadable();
+        return this.#markIncomplete();
     }
   }
 
   #object(value: object, depth: number): string {
-    if (depth > MAX_DEPTH || this.#above.has(value) || types.isProxy(value)) return this.#unreadable();
-    this.#above.add(value);
+    if (depth > MAX_DEPTH || this.#ancestors.has(value) || types.isProxy(value)) return this.#markIncomplete();
+    this.#ancestors.add(value);
     const text = this.#structure(value, depth);
-    this.#above.delete(value);
+    this.#ancestors.delete(value);
     return text;
   }
 
@@ -166,17 +166,17 @@ class Reading {
     const id = Object.getOwnPropertyDescriptor(value, 'id');
     if (id?.enumerable === true && isId(id.value)) return `{"id":${JSON.stringify(id.value)}}`;
     if (isBareDate(value)) return `Date(${Date.prototype.getTime.call(value)})`;
-    return isPlain(value) ? this.#members(value, depth) : this.#unreadable();
+    return isPlain(value) ? this.#members(value, depth) : this.#markIncomplete();
   }
 
   #list(list: readonly unknown[], depth: number): string {
     // The keys of an array without holes or anything else are its indexes and `length`.
     const isBare = Object.getPrototypeOf(list) === Array.prototype && Reflect.ownKeys(list).length === list.length + 1;
-    if (!isBare) return this.#unreadable();
+    if (!isBare) return this.#markIncomplete();
     return `[${Array.from(list.keys(), (at) => this.#member(list, String(at), depth) ?? 'undefined').join()}]`;
   }
 
-  #unreadable(): string {
+  #markIncomplete(): string {
     this.isComplete = false;
     return '"?"';
   }
@@ -195,7 +195,7 @@ function isBareDate(value: object): value is Date {
   return types.isDate(value) && Object.getPrototypeOf(value) === Date.prototype && Reflect.ownKeys(value).length === 0;
 }
 
-/** A plain object, and none that only says so: one with the slots of a built-in class holds more than its members. */
+/** Whether `value` is a plain object without the internal slots of a built-in class, which hold more than its members. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return false;

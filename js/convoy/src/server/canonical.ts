@@ -1,74 +1,73 @@
 /**
- * A value as text, so that two values with one text cannot be told apart by what they hold; or nothing, where no text
- * could promise that.
+ * The canonical text of a value: two values with the same text have the same content. A value has no text if its content
+ * cannot be read completely.
  *
- * Plain data have one: primitives, and objects and arrays of plain data. Members keep their order, which code can see,
- * and an object that is met again is named by its number, which also ends circles. Whatever may hold more than its
- * members show has none: classes, functions, dates, proxies, accessors, symbols. Nothing of the user's is run to find
- * out.
+ * Plain data have a text: primitives, and objects and arrays of plain data. Members keep their order, which code can
+ * observe, and a repeated object is written as its number, which also handles cycles. Values that may contain more than
+ * their members have none: class instances, functions, dates, proxies, accessors, symbols. No user code is run.
  *
- * Who they are still tells two objects apart: `===`, a `WeakMap`, a private field put on from outside, an internal slot
- * under another prototype. A copy of one has nothing of that, so only copies are given to those who must not know.
+ * Objects with equal texts still differ by identity: `===`, a `WeakMap`, a private field added from outside, an internal
+ * slot behind another prototype. A deep copy shares none of these, so code that must not find the caller gets a copy.
  */
 
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 
-/** Deeper than any document is. */
+/** Deeper than any document. */
 const MAX_DEPTH = 64;
 
-/** What is longer than this is said by its hash: one is kept for each subscriber. */
-const LONG = 256;
+/** Longer texts are replaced by their hash, because one is kept for each subscriber. */
+const HASH_ABOVE = 256;
 
-/** What is longer than this is not worth a hash either. */
-const TOO_LONG = 65_536;
+/** Longer texts are not computed at all. */
+const MAX_LENGTH = 65_536;
 
-/** The text of `value`, or `null` where it has none. */
+/** The canonical text of `value`, or `null` if it has none. */
 export function canonicalText(value: unknown): string | null {
-  const text = new Reading().text(value, 0);
-  return text === null ? null : shortened(text);
+  const text = new CanonicalWriter().text(value, 0);
+  return text === null ? null : hashIfLong(text);
 }
 
-/** A copy of `value`, which has a text: it has the same one, and is known to nobody. */
-export function copyOf(value: unknown): unknown {
-  return copied(value, new Map());
+/** A deep copy of `value`, which has a canonical text: the copy has the same one, and no other code refers to it. */
+export function deepCopy(value: unknown): unknown {
+  return copyValue(value, new Map());
 }
 
-function copied(value: unknown, made: Map<object, object>): unknown {
+function copyValue(value: unknown, made: Map<object, object>): unknown {
   if (typeof value !== 'object' || value === null) return value;
   const known = made.get(value);
   if (known !== undefined) return known;
   const copy: object = Array.isArray(value) ? [] : {};
   made.set(value, copy);
   for (const [key, member] of Object.entries(value)) {
-    const property = { value: copied(member, made), writable: true, enumerable: true, configurable: true };
+    const property = { value: copyValue(member, made), writable: true, enumerable: true, configurable: true };
     Object.defineProperty(copy, key, property);
   }
   return Object.isFrozen(value) ? Object.freeze(copy) : copy;
 }
 
-/** `text`, or its hash, which no text looks like. */
-export function shortened(text: string): string {
-  return text.length <= LONG ? text : `sha256:${createHash('sha256').update(text).digest('base64url')}`;
+/** `text`, or its hash if it is long. No canonical text has the form of a hash. */
+export function hashIfLong(text: string): string {
+  return text.length <= HASH_ABOVE ? text : `sha256:${createHash('sha256').update(text).digest('base64url')}`;
 }
 
-class Reading {
-  readonly #met = new Map<object, number>();
+class CanonicalWriter {
+  readonly #visited = new Map<object, number>();
   #length = 0;
 
   text(value: unknown, depth: number): string | null {
     if (typeof value === 'object' && value !== null) return this.#object(value, depth);
-    if (typeof value === 'string' && value.length > TOO_LONG) return null;
+    if (typeof value === 'string' && value.length > MAX_LENGTH) return null;
     const text = primitive(value);
     this.#length += text?.length ?? 0;
-    return this.#length > TOO_LONG ? null : text;
+    return this.#length > MAX_LENGTH ? null : text;
   }
 
   #object(value: object, depth: number): string | null {
-    const number = this.#met.get(value);
+    const number = this.#visited.get(value);
     if (number !== undefined) return `&${number}`;
     if (depth >= MAX_DEPTH || types.isProxy(value)) return null;
-    this.#met.set(value, this.#met.size);
+    this.#visited.set(value, this.#visited.size);
     const isFrozen = Object.isFrozen(value);
     if (!isFrozen && !Object.isExtensible(value)) return null;
     const text = Array.isArray(value) ? this.#array(value, isFrozen, depth) : this.#plain(value, isFrozen, depth);
@@ -110,7 +109,7 @@ class Reading {
   }
 }
 
-/** What JSON has no word for gets one that JSON does not use. `undefined` is kept for what is not there at all. */
+/** Values that JSON cannot represent get texts that JSON does not use. The text `undefined` stands for a missing key. */
 function primitive(value: unknown): string | null {
   switch (typeof value) {
     case 'string':

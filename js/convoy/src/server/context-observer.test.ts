@@ -307,7 +307,7 @@ describe('nothing is known of a run', () => {
     const { call, host: own } = host((ctx) => ctx.user);
     for (const name of ['act', 'change']) expect(await call(name, {}, REQUEST)).toMatchObject({ ok: true, seen: null });
     expect((await call('fn')).seen).toBeNull();
-    expect((await call('fn', {}, own.remember({ user: 'x' }).request)).seen).toBeNull();
+    expect((await call('fn', {}, own.registerContext({ user: 'x' }).request)).seen).toBeNull();
   });
 
   it('of a program without createContext, whose handlers get no proxy', async () => {
@@ -442,7 +442,7 @@ describe('expiresAt', () => {
 
   it('in the past refuses every call', async () => {
     const { call, engine } = host(() => 1, until(Date.now()));
-    const refused = { ok: false, body: { code: 'UNAUTHORIZED', message: expect.stringMatching(/has expired/) } };
+    const refused = { ok: false, body: { code: 'UNAUTHORIZED', message: expect.stringMatching(/have expired/) } };
     for (const name of ['fn', 'change', 'act']) expect(await call(name, {}, REQUEST)).toMatchObject(refused);
     expect(await engine.whoAsks(REQUEST)).toMatchObject(refused);
   });

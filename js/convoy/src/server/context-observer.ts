@@ -1,49 +1,49 @@
 /**
- * What a query looks at of its context, which decides with whom its result may be shared: only with callers whose
- * context says the same of everything it has looked at.
+ * Records which members of its context a query reads. Its result may be shared only with callers whose contexts have the
+ * same values for all of them.
  *
- * The handler gets a proxy that notes each key before it gives its value out. Not everything that code can do to an
- * object asks its proxy: Node prints what is behind it, `===` and a `WeakMap` know an object whatever it says, private
- * fields and internal slots are found without a key. So nothing is behind the proxy, the base is another one than
- * `createContext` was given, and an object with a text is given out as a copy made for the run.
+ * The handler receives a proxy that records each key before it returns the value. Some operations bypass the traps of a
+ * proxy: Node prints its target, `===` and a `WeakMap` compare identities, private fields and internal slots are found
+ * without a key. So the target is empty, the base is not the one that `createContext` received, and an object with a
+ * canonical text is returned as a copy made for the run.
  *
- * What is the base's own is not noted by its key, since it is the same in every context that is plain: in which the base
- * is as it was, and which holds no more than its members show. A run is noted as one at a plain context; of one that is
- * not, that is all it says: it is like none. A run with such a context is not observed, so nothing is known of it and its
- * result is its caller's alone. The same goes for a context that its handler changes.
+ * Members of the base are not recorded: they are the same in every plain context, that is, in every context that has the
+ * base unchanged and holds no more than its visible members. Every recorded run has read that its context is plain. A
+ * context that is not plain equals no other: its run is not observed, its reads are unknown, and its result is never
+ * shared. The same applies if a handler changes its context.
  */
 
 import { inspect, types } from 'node:util';
-import { canonicalText, copyOf, shortened } from './canonical.js';
+import { canonicalText, deepCopy, hashIfLong } from './canonical.js';
 
-/** By key: the canonical text of its value, or `null` where it has none and can be the same as no other. */
-export type Seen = ReadonlyMap<string, string | null>;
+/** By key: the canonical text of its value, or `null` if it has none and so equals no other. */
+export type ContextReads = ReadonlyMap<string, string | null>;
 
-/** The text of a key that is not there. */
+/** The text of a missing key. */
 const ABSENT = 'undefined';
 
-/** Stands for the context being plain. */
+/** The pseudo-key for the context being plain. */
 const PLAIN = '@@plain';
 
-/** What a context says that is not. */
-export const NOT_PLAIN: Seen = new Map([[PLAIN, null]]);
+/** The reads of a context that is not plain. */
+export const NOT_PLAIN: ContextReads = new Map([[PLAIN, null]]);
 
-/** Stands for which keys there are, and in what order. */
+/** The pseudo-key for the list of keys and their order. */
 const KEYS = '@@keys';
 
-/** Stands for all keys that cannot stand for themselves. */
-const STRANGE = '@@symbols';
+/** The pseudo-key for all keys that cannot be recorded by name. */
+const UNNAMEABLE = '@@symbols';
 
-/** Notes what is looked at of one context, through however many views. */
+/** Records the reads of one context, through any number of views. */
 export class ContextObserver {
   readonly #context: object;
   readonly #base: object;
   readonly #texts = new Map<string, string | null>([[PLAIN, 'true']]);
-  /** The objects given out in place of those in the context, by key. */
+  /** The copies returned in place of objects in the context, by key. */
   readonly #copies = new Map<string | symbol, Copy>();
-  #isUnknown = false;
+  #isInvalid = false;
 
-  /** Observes `context`, which was made of `base`; `null` where what it shows is not all there is to it. */
+  /** Observes `context`, made of `base`; `null` if the context is not plain. */
   static of(context: object, base: object): ContextObserver | null {
     return isPlainOver(context, base) ? new ContextObserver(context, base) : null;
   }
@@ -53,89 +53,89 @@ export class ContextObserver {
     this.#base = base;
   }
 
-  /** What a handler is given in place of `context`: a copy of the observed one with another base. */
+  /** The proxy to pass to a handler in place of `context`, a copy of the observed context with another base. */
   view(context: object): object {
-    // Node and V8 reach a proxy's target without a trap, so the target holds nothing.
-    const shadow = Object.defineProperty({}, inspect.custom, { value: () => shown(view), configurable: true });
+    // Node and V8 read a proxy's target without a trap, so the target is empty.
+    const shadow = Object.defineProperty({}, inspect.custom, { value: () => printedForm(view), configurable: true });
     const view: object = new Proxy(shadow, new View(this, context));
     return view;
   }
 
-  /** Looks at everything the context says. */
-  lookAtAll(): void {
-    this.noteKeys(this.#context);
-    for (const key of Reflect.ownKeys(this.#context)) this.look(this.#context, key);
+  /** Records a read of every member of the context. */
+  recordAll(): void {
+    this.recordKeys(this.#context);
+    for (const key of Reflect.ownKeys(this.#context)) this.recordRead(this.#context, key);
   }
 
-  /** What was looked at until now; `null` where that is not known. */
-  seen(): Seen | null {
-    if (this.#isUnknown || !isPlainOver(this.#context, this.#base)) return null;
+  /** The reads so far; `null` if they are unknown. */
+  reads(): ContextReads | null {
+    if (this.#isInvalid || !isPlainOver(this.#context, this.#base)) return null;
     for (const [name, text] of this.#texts) {
-      // What has changed since may have been looked at before, after, or in both states.
+      // A value that has changed since may have been read before the change, after it, or both.
       if (text !== null && textOf(this.#context, name) !== text) this.#texts.set(name, null);
     }
     return this.#texts;
   }
 
-  /** Notes that the value of `key` is looked at, and which keys there are where no name can say which one that is. */
-  look(context: object, key: string | symbol): void {
+  /** Records a read of `key`; of a key that cannot be recorded by name, under the pseudo-key of all such keys. */
+  recordRead(context: object, key: string | symbol): void {
     if (Object.hasOwn(this.#base, key)) return;
-    if (isStrange(key)) this.#note(context, STRANGE);
-    else if (this.#note(context, key as string)) this.#copy(context, key as string);
+    if (isUnnameable(key)) this.#record(context, UNNAMEABLE);
+    else if (this.#record(context, key as string)) this.#copy(context, key as string);
   }
 
-  /** Notes that it is looked at which keys there are. */
-  noteKeys(context: object): void {
-    this.#note(context, KEYS);
+  /** Records a read of the list of keys. */
+  recordKeys(context: object): void {
+    this.#record(context, KEYS);
   }
 
-  /** From here on, nothing is known of the run. */
-  forget(): void {
-    this.#isUnknown = true;
+  /** Makes the reads of the run unknown. */
+  invalidate(): void {
+    this.#isInvalid = true;
   }
 
   /**
-   * What is given out for `value`, which was looked at under `key`. Of an object that has a text it is a copy, which has
-   * nothing else than what the text says: neither an identity that others know nor anything hidden inside.
+   * The value to return for `value`, read under `key`. An object with a canonical text is replaced by its copy, which has
+   * only the content of the text: neither an identity that other code knows nor hidden state.
    */
-  given(key: string | symbol, value: unknown): unknown {
+  exposedValue(key: string | symbol, value: unknown): unknown {
     if (typeof value !== 'object' || value === null) return value;
     const copy = this.#copies.get(key);
     if (copy?.of === value) return copy.value;
-    // Put there since it was noted: its text may be the same, but it is another object.
-    if (copy !== undefined) this.#isUnknown = true;
+    // The member was replaced since it was recorded: the text may be equal, but it is another object.
+    if (copy !== undefined) this.#isInvalid = true;
     return value;
   }
 
-  /** Notes a text as it is when it is looked at first. True where that is now. */
-  #note(context: object, name: string): boolean {
+  /** Records the text of `name` at its first read; true if this is the first. */
+  #record(context: object, name: string): boolean {
     if (this.#texts.has(name)) return false;
     this.#texts.set(name, textOf(context, name));
     return true;
   }
 
   #copy(context: object, key: string): void {
-    if (this.#isUnknown || this.#texts.get(key) === null) return;
+    if (this.#isInvalid || this.#texts.get(key) === null) return;
     const value: unknown = Object.getOwnPropertyDescriptor(context, key)?.value;
-    if (typeof value === 'object' && value !== null) this.#copies.set(key, { of: value, value: copyOf(value) });
+    if (typeof value === 'object' && value !== null) this.#copies.set(key, { of: value, value: deepCopy(value) });
   }
 }
 
-/** An object in a context, and what is given out in its place. */
+/** An object in a context, and the copy returned in its place. */
 interface Copy {
   readonly of: object;
   readonly value: unknown;
 }
 
-/** What Node prints in place of a view. To show everything is to look at everything. */
-function shown(view: object): object {
+/** The object that Node prints in place of a view. It reads, and so records, every member. */
+function printedForm(view: object): object {
   return Object.defineProperties({}, Object.getOwnPropertyDescriptors(view));
 }
 
 /**
- * One view of a context: the methods with the names of traps are those. They answer from the context. The proxy's target,
- * the shadow, is only given what a proxy must have there: members that are fixed, once they were looked at, and all of
- * them where the handler allows no more.
+ * The proxy handler of one view; its traps read from the context. The proxy's target, the shadow, receives only what the
+ * invariants of proxies require: non-configurable members once they were read, and all members when the handler prevents
+ * extensions.
  */
 class View implements ProxyHandler<object> {
   readonly #observer: ContextObserver;
@@ -147,18 +147,18 @@ class View implements ProxyHandler<object> {
   }
 
   get(_shadow: object, key: string | symbol, receiver: unknown): unknown {
-    this.#observer.look(this.#context, key);
+    this.#observer.recordRead(this.#context, key);
     const value: unknown = Reflect.get(this.#context, key, receiver);
-    return this.#observer.given(key, value);
+    return this.#observer.exposedValue(key, value);
   }
 
   has(_shadow: object, key: string | symbol): boolean {
-    this.#observer.look(this.#context, key);
+    this.#observer.recordRead(this.#context, key);
     return Reflect.has(this.#context, key);
   }
 
   getOwnPropertyDescriptor(shadow: object, key: string | symbol): PropertyDescriptor | undefined {
-    this.#observer.look(this.#context, key);
+    this.#observer.recordRead(this.#context, key);
     const property = this.#described(key);
     if (property?.configurable === false) Reflect.defineProperty(shadow, key, property);
     return property;
@@ -169,33 +169,33 @@ class View implements ProxyHandler<object> {
   }
 
   ownKeys(): (string | symbol)[] {
-    this.#observer.noteKeys(this.#context);
+    this.#observer.recordKeys(this.#context);
     return Reflect.ownKeys(this.#context);
   }
 
   set(_shadow: object, key: string | symbol, value: unknown, receiver: unknown): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     return Reflect.set(this.#context, key, value, receiver);
   }
 
   defineProperty(shadow: object, key: string | symbol, property: PropertyDescriptor): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     if (!Reflect.defineProperty(this.#context, key, property)) return false;
     return Reflect.defineProperty(shadow, key, this.#described(key) as PropertyDescriptor);
   }
 
   deleteProperty(shadow: object, key: string | symbol): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     return Reflect.deleteProperty(this.#context, key) && Reflect.deleteProperty(shadow, key);
   }
 
   setPrototypeOf(_shadow: object, prototype: object | null): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     return Reflect.setPrototypeOf(this.#context, prototype);
   }
 
   preventExtensions(shadow: object): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     Reflect.deleteProperty(shadow, inspect.custom);
     for (const key of Reflect.ownKeys(this.#context)) {
       Reflect.defineProperty(shadow, key, this.#described(key) as PropertyDescriptor);
@@ -204,20 +204,21 @@ class View implements ProxyHandler<object> {
     return Reflect.preventExtensions(this.#context) && Reflect.preventExtensions(shadow);
   }
 
-  /** No key says it. */
+  /** Not covered by any recorded key. */
   isExtensible(shadow: object): boolean {
-    this.#observer.forget();
+    this.#observer.invalidate();
     return Reflect.isExtensible(shadow);
   }
 
   #described(key: string | symbol): PropertyDescriptor | undefined {
     const property = Reflect.getOwnPropertyDescriptor(this.#context, key);
-    if (property !== undefined && 'value' in property) property.value = this.#observer.given(key, property.value);
+    if (property !== undefined && 'value' in property)
+      property.value = this.#observer.exposedValue(key, property.value);
     return property;
   }
 }
 
-/** Whether `context` is a plain object that has all of `base` as it is; one that is frozen has not. */
+/** Whether `context` is a plain, extensible object that has all members of `base` unchanged. */
 function isPlainOver(context: object, base: object): boolean {
   if (types.isProxy(context) || Object.getPrototypeOf(context) !== Object.prototype) return false;
   if (!Object.isExtensible(context)) return false;
@@ -229,26 +230,26 @@ function isPlainOver(context: object, base: object): boolean {
   return true;
 }
 
-/** What a context says under `name`. */
+/** The text of the key or pseudo-key `name` of a context. */
 function textOf(context: object, name: string): string | null {
   if (name === PLAIN) return 'true';
   if (name === KEYS) {
     const keys = Reflect.ownKeys(context);
-    return keys.some(isStrange) ? null : shortened(JSON.stringify(keys));
+    return keys.some(isUnnameable) ? null : hashIfLong(JSON.stringify(keys));
   }
-  if (name === STRANGE) return Reflect.ownKeys(context).some(isStrange) ? null : ABSENT;
+  if (name === UNNAMEABLE) return Reflect.ownKeys(context).some(isUnnameable) ? null : ABSENT;
   const property = Object.getOwnPropertyDescriptor(context, name);
   if (property === undefined) return ABSENT;
   if (!('value' in property) || property.enumerable !== true) return null;
   const text = canonicalText(property.value);
-  // A handler can find out how a value is fixed. No text of a value begins with these signs.
+  // A handler can observe these attributes. No canonical text begins with these characters.
   return text === null ? null : `${property.writable ? '' : '='}${property.configurable ? '' : '#'}${text}`;
 }
 
-/** Symbols, what JSON in UTF-8 cannot carry, and what would be taken for one of our own names. */
-function isStrange(key: string | symbol): boolean {
+/** Whether `key` cannot be recorded by name: a symbol, a string that is not valid Unicode, or one like a pseudo-key. */
+function isUnnameable(key: string | symbol): boolean {
   return typeof key === 'symbol' || key.startsWith('@@') || !(key as WellFormed).isWellFormed();
 }
 
-/** ES2024, and in every Node we support, but not yet in the library types we compile with. */
+/** ES2024: available in every supported Node, but not in the library types of our target. */
 type WellFormed = string & { isWellFormed(): boolean };

@@ -7,16 +7,16 @@ import type { ResourceLimits } from 'node:worker_threads';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
-import { MOST_RESULT } from './bounded-json.js';
+import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { BaseContext, CreateContext } from './contexts.js';
-import { outcomeIn, unwrapEnvelope } from './engine-errors.js';
-import { InlineExecutor, type ThreadOptions, type Threads } from './executors.js';
+import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
+import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
 import type { FunctionKind } from './functions.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
-import type { WorkersWanted } from './worker-group.js';
+import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
 
 /** Published limits; what is left out keeps its default. Each has an error of its own. */
@@ -183,10 +183,10 @@ export async function openConvoy(
   const { source, workers, engineOptions } = partsOf(options);
   // Whatever is wrong with the functions is said before a connection is made.
   if (!isProgramModule(source)) describeProgram(source, { sync });
-  const engine = await unwrapEnvelope(native.open(JSON.stringify(engineOptions)));
+  const engine = await rethrowAsConvoyError(native.open(JSON.stringify(engineOptions)));
   // Not by `console`, which is the program's own: it may wait for a reader, and ends the process where a disk is full.
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
-  const resultBytes = options.limits?.resultBytes ?? MOST_RESULT;
+  const resultBytes = options.limits?.resultBytes ?? DEFAULT_MAX_RESULT_BYTES;
   const threads = threadsFor(engine, workers, { sync, dev, resultBytes }, log);
   const convoy = new RunningConvoy(engine, threads, { sync, log });
   try {
@@ -201,7 +201,7 @@ export async function openConvoy(
 interface Parts {
   readonly source: ProgramSource | ProgramModule;
   /** `null`: the functions run in this thread. */
-  readonly workers: WorkersWanted | null;
+  readonly workers: WorkerOptions | null;
   readonly engineOptions: object;
 }
 
@@ -228,10 +228,10 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
 
 function threadsFor(
   engine: NativeEngine,
-  workers: WorkersWanted | null,
-  options: ThreadOptions,
+  workers: WorkerOptions | null,
+  options: ExecutorOptions,
   log: (text: string) => void,
-): Threads {
+): Executor {
   return workers === null
     ? new InlineExecutor(engine, options)
     : new WorkerThreads(engine, { ...workers, log }, options);
@@ -245,7 +245,7 @@ interface RunningOptions {
 
 class RunningConvoy implements Convoy {
   readonly #engine: NativeEngine;
-  readonly #threads: Threads;
+  readonly #threads: Executor;
   #address: ListenAddress | null = null;
   #loaded: LoadReport = { tables: {}, created: [], warnings: [], leftOver: [] };
   /** The load under way; loads never overlap. */
@@ -255,16 +255,16 @@ class RunningConvoy implements Convoy {
   /** Whether documents are compared with the schema when code is loaded. */
   readonly #checks: boolean;
 
-  constructor(engine: NativeEngine, threads: Threads, { sync, log }: RunningOptions) {
+  constructor(engine: NativeEngine, threads: Executor, { sync, log }: RunningOptions) {
     this.#engine = engine;
     this.#threads = threads;
     this.#checks = sync;
     this.#schemaCheck = new SchemaCheck(async (name, input) => {
-      const { request, forget } = threads.remember({});
+      const { request, release } = threads.registerContext({});
       try {
         return await engine.call('action', name, input, request);
       } finally {
-        forget();
+        release();
       }
     }, log);
   }
@@ -291,7 +291,7 @@ class RunningConvoy implements Convoy {
 
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
     const address = JSON.parse(
-      await unwrapEnvelope(this.#engine.listen(JSON.stringify({ host, port }))),
+      await rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port }))),
     ) as ListenAddress;
     this.#address = address;
     return address;
@@ -328,12 +328,12 @@ class RunningConvoy implements Convoy {
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
     const input = argumentsJson(args);
-    if (options.context === undefined) return outcomeIn(await this.#engine.call(kind, name, input, null));
-    const { request, forget } = this.#threads.remember(options.context);
+    if (options.context === undefined) return unwrapEnvelope(await this.#engine.call(kind, name, input, null));
+    const { request, release } = this.#threads.registerContext(options.context);
     try {
-      return outcomeIn(await this.#engine.call(kind, name, input, request));
+      return unwrapEnvelope(await this.#engine.call(kind, name, input, request));
     } finally {
-      forget();
+      release();
     }
   }
 }

@@ -60,7 +60,7 @@ describe('a step whose result is thrown away', () => {
     ],
   ])('is said by name: %s', async (step, query) => {
     expect(await warnings(query)).toEqual([
-      `convoy: things.do: the result of .${step}() was thrown away, so it did nothing to the query of tasks. ` +
+      `convoy: things.do: the result of .${step}() was discarded, so it had no effect on the query of tasks. ` +
         `Steps return a new query: q = q.${step}(…).`,
     ]);
   });

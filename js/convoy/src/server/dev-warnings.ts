@@ -1,14 +1,14 @@
 /**
- * What `convoy dev` says of queries that work but are hardly meant: once for each function and message, through
- * `console.warn`. In production none of this exists.
+ * Development warnings about code that works but is probably a mistake: once for each function and message, through
+ * `console.warn`. Not used in production.
  */
 
 import { strippedKeys } from '../schema/index.js';
 import type { Call } from './call.js';
 import type { Program, Table } from './program.js';
 
-/** What was said already; code that is loaded again may be warned of again. */
-const SAID = new WeakMap<Program, Set<string>>();
+/** The warnings given so far, by program: reloaded code may cause them again. */
+const GIVEN_WARNINGS = new WeakMap<Program, Set<string>>();
 
 /** The warnings of one function, in one call. */
 export class DevWarnings {
@@ -24,14 +24,14 @@ export class DevWarnings {
 
   warn(message: string): void {
     const text = `convoy: ${this.#functionName === null ? '' : `${this.#functionName}: `}${message}`;
-    const said = SAID.get(this.#program) ?? new Set();
-    SAID.set(this.#program, said);
-    if (said.has(text)) return;
-    said.add(text);
+    const given = GIVEN_WARNINGS.get(this.#program) ?? new Set();
+    GIVEN_WARNINGS.set(this.#program, given);
+    if (given.has(text)) return;
+    given.add(text);
     console.warn(text);
   }
 
-  /** Says which keys of a document are not stored. */
+  /** Warns about keys of a document that are not stored. */
   stripped(table: Table, document: unknown): void {
     for (const key of strippedKeys(table.definition.schema, document)) {
       if (key === 'id' || key === '_creationTime') continue;
@@ -39,13 +39,13 @@ export class DevWarnings {
     }
   }
 
-  /** Watches a new query for steps whose result is thrown away, which once had an effect. */
+  /** Tracks the steps of a new query, to warn about those whose result is discarded. In 0.0.1 they had an effect. */
   watchSteps(table: string): Steps {
     const steps = new Steps();
-    this.#call.atEnd(() => {
-      for (const name of steps.thrownAway()) {
+    this.#call.onEnd(() => {
+      for (const name of steps.discarded()) {
         this.warn(
-          `the result of .${name}() was thrown away, so it did nothing to the query of ${table}. ` +
+          `the result of .${name}() was discarded, so it had no effect on the query of ${table}. ` +
             `Steps return a new query: q = q.${name}(…).`,
         );
       }
@@ -57,11 +57,11 @@ export class DevWarnings {
 /** One builder of a query. */
 export interface Step {
   readonly name: string;
-  /** Whether something was made of it: another builder, or a result. */
+  /** Whether another builder was made from it, or it was executed. */
   used: boolean;
 }
 
-/** All builders that were made of one `query(table)`. */
+/** All builders made from one `query(table)`. */
 export class Steps {
   readonly #steps: Step[] = [];
   #executed = false;
@@ -77,8 +77,8 @@ export class Steps {
     this.#executed = true;
   }
 
-  /** The steps nothing was made of. Only a query that was run tells: one that was not may have been built in vain. */
-  thrownAway(): string[] {
+  /** The unused steps of an executed query. A query that is never executed is not reported. */
+  discarded(): string[] {
     return this.#executed ? this.#steps.filter(({ used }) => !used).map(({ name }) => name) : [];
   }
 }

@@ -1,7 +1,7 @@
 /** What a method of `ctx.db` is about: a table by name, or a document by `(id)` or `(table, id)`. */
 
 import { formatId, isUuid, parseId } from '../values/ids.js';
-import { invalid, say } from './argument-errors.js';
+import { inspectValue, invalid } from './argument-errors.js';
 import type { Program, Table } from './program.js';
 
 /** A document's place: its table and bare uuid, and the id they make. */
@@ -15,7 +15,7 @@ export interface Target {
 export function tableNamed({ tables }: Program, name: unknown): Table {
   const table = tables.get(name as string);
   if (table !== undefined) return table;
-  throw invalid(`There is no table ${say(name)}; the tables are ${[...tables.keys()].join(', ')}`);
+  throw invalid(`There is no table ${inspectValue(name)}; the tables are ${[...tables.keys()].join(', ')}`);
 }
 
 /** The document `args` names. Which form it is, the number of arguments decides; with a table, a bare uuid will do. */
@@ -40,7 +40,7 @@ export function documentRef(
 
 function targetById(program: Program, id: unknown): Target {
   const parts = parseId(id);
-  if (parts === null) throw invalid(`${say(id)} is not an id; ids look like messages:01890c5e-…`);
+  if (parts === null) throw invalid(`${inspectValue(id)} is not an id; ids look like messages:01890c5e-…`);
   const table = tableNamed(program, parts.table);
   return { table, uuid: parts.uuid, id: formatId(table.name, parts.uuid) };
 }
@@ -49,5 +49,5 @@ function uuidIn(table: Table, id: unknown): string {
   const parts = parseId(id);
   if (parts?.table === table.name) return parts.uuid;
   const what = parts === null ? 'not an id' : `an id of ${parts.table}`;
-  throw invalid(`${say(id)} is ${what}; an id of ${table.name} is needed`);
+  throw invalid(`${inspectValue(id)} is ${what}; an id of ${table.name} is needed`);
 }

@@ -1,55 +1,55 @@
 /**
- * What one call knows of documents: those it has read and nobody of it has written since, and which have a write under
- * way. Shared by every database of the call, so that functions run by functions see each other's writes.
+ * The document cache of one call: documents it has read and not written since, and the pending writes per document.
+ * Shared by every `CallDatabase` of the call, so that joined functions see each other's writes.
  */
 
-/** A document as it is read. */
+/** A document as returned to a handler. */
 export type Document = Record<string, unknown>;
 
 export class Documents {
-  /** By id; what a patch is merged with. */
-  readonly #known = new Map<string, Document>();
-  /** The last write to a document that has not settled, by id. */
-  readonly #writing = new Map<string, Promise<unknown>>();
+  /** By id. A patch is merged with the cached document. */
+  readonly #cached = new Map<string, Document>();
+  /** The last pending write to each document, by id. */
+  readonly #pendingWrites = new Map<string, Promise<unknown>>();
 
-  known(id: string): Document | undefined {
-    return this.#known.get(id);
+  cached(id: string): Document | undefined {
+    return this.#cached.get(id);
   }
 
-  /** Keeps a shallow copy, because the caller may change theirs; only checks of later writes look at it. */
-  remember(document: Document): void {
-    this.#known.set(String(document.id), { ...document });
+  /** Keeps a shallow copy, because the handler may change the original. Only the checks of later writes read it. */
+  cache(document: Document): void {
+    this.#cached.set(String(document.id), { ...document });
   }
 
   forget(id: string): void {
-    this.#known.delete(id);
+    this.#cached.delete(id);
   }
 
-  /** After something that may have changed any document. */
+  /** For operations that may have changed any document. */
   forgetAll(): void {
-    this.#known.clear();
+    this.#cached.clear();
   }
 
-  /** Whether any document has a write under way. */
-  get areWritten(): boolean {
-    return this.#writing.size > 0;
+  /** Whether any document has a pending write. */
+  get hasPendingWrites(): boolean {
+    return this.#pendingWrites.size > 0;
   }
 
-  /** Runs `write` when no earlier write to one of these documents is under way; at once where none is. */
+  /** Runs `write` after all earlier writes to these documents; at once if none is pending. */
   inOrder<T>(ids: readonly string[], write: () => Promise<T>): Promise<T> {
     const result = this.afterWrites(ids, write);
-    for (const id of ids) this.#writing.set(id, result);
+    for (const id of ids) this.#pendingWrites.set(id, result);
     const done = (): void => {
-      for (const id of ids) if (this.#writing.get(id) === result) this.#writing.delete(id);
+      for (const id of ids) if (this.#pendingWrites.get(id) === result) this.#pendingWrites.delete(id);
     };
     result.then(done, done);
     return result;
   }
 
-  /** Runs `read` when the writes to these documents that were issued before it are over, however they ended. */
+  /** Runs `read` after the earlier writes to these documents have settled. */
   afterWrites<T>(ids: readonly string[], read: () => Promise<T>): Promise<T> {
-    if (this.#writing.size === 0) return read();
-    const before = ids.map((id) => this.#writing.get(id)).filter((write) => write !== undefined);
+    if (this.#pendingWrites.size === 0) return read();
+    const before = ids.map((id) => this.#pendingWrites.get(id)).filter((write) => write !== undefined);
     return before.length === 0 ? read() : Promise.allSettled(before).then(read);
   }
 }

@@ -1,77 +1,78 @@
-/** What a call's end looks like on its way to the engine: a result or a failure, as JSON text. Total: never throws. */
+/** Encodes the result or the failure of a call as JSON for the engine. Encoding a failure never throws. */
 
 import { inspect } from 'node:util';
 import { isConvoyError } from '../values/errors.js';
 import { formatPath, type JsonProblem, jsonText, sendingProblem } from '../values/json.js';
-import { MOST_RESULT, mustFit } from './bounded-json.js';
+import { boundedValue, DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import { ResultError } from './functions.js';
 import type { LossyValues } from './lossy-values.js';
 import { userStack } from './user-stack.js';
 
-/** The most characters of an error's message and of its stack. */
-const MOST_SAID = 16_384;
+/** The maximum length of an error's message, and of its stack. */
+const MAX_ERROR_CHARACTERS = 16_384;
 
 export interface ResultOptions {
-  /** The most bytes of its JSON. */
-  readonly most?: number;
-  /** What the call has read that JavaScript cannot hold. */
+  /** The maximum size of the JSON. */
+  readonly maxBytes?: number;
+  /** Values the call has read that JavaScript cannot represent exactly. */
   readonly lossy?: LossyValues | null;
 }
 
-/** The JSON of what the function `name` returned; nothing returned is `null`. Throws a `ResultError`, or `PAYLOAD_TOO_LARGE`. */
+/** The JSON of the result of the function `name`; `undefined` is `null`. Throws a `ResultError` or `PAYLOAD_TOO_LARGE`. */
 export function resultJson(name: string, result: unknown, options: ResultOptions = {}): string {
-  const { most = MOST_RESULT, lossy = null } = options;
+  const { maxBytes = DEFAULT_MAX_RESULT_BYTES, lossy = null } = options;
   if (result === undefined || result === null) return 'null';
-  const sent = mustFit(`${name}: what it returned`, result, most);
+  const sent = boundedValue(`${name}: its result`, result, maxBytes);
   if (lossy !== null) return lossyJson(name, result, sent, lossy);
   const problem = sendingProblem(result);
-  if (problem !== null) throw new ResultError(`${name}: ${sayProblem(problem)}.`);
+  if (problem !== null) throw new ResultError(`${name}: ${describeProblem(problem)}.`);
   return jsonText(sent) ?? 'null';
 }
 
-/** The same of a call that read what JavaScript cannot hold; where that is in the way, it is named. */
+/** The same for a call that has read lossy values; errors caused by them name the documents. */
 function lossyJson(name: string, result: unknown, sent: unknown, lossy: LossyValues): string {
   try {
     lossy.adopt(result);
     if (sent !== result) lossy.adopt(sent);
     const problem = sendingProblem(result, lossy);
     if (problem === null) return lossy.stringify(sent);
-    throw new ResultError(`${name}: ${sayProblem(problem)}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
+    throw new ResultError(`${name}: ${describeProblem(problem)}. ${describeOrigins(lossy)}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const deep = 'what it returned nests too deeply to be sent';
-    throw new ResultError(`${name}: ${deep}. It read what JavaScript cannot hold: ${lossy.origins()}.`);
+    throw new ResultError(`${name}: its result is nested too deeply to be sent. ${describeOrigins(lossy)}`);
   }
 }
 
-function sayProblem({ path, reason }: JsonProblem): string {
-  return `${path.length === 0 ? 'what it returned' : `\`${formatPath(path)}\` of what it returned`} ${reason}`;
+function describeOrigins(lossy: LossyValues): string {
+  return `It read values that JavaScript cannot represent: ${lossy.origins()}.`;
 }
 
-/** The failure `error` stands for: a `ConvoyError` whole, of anything else the message and stack, for the log. */
+function describeProblem({ path, reason }: JsonProblem): string {
+  return `${path.length === 0 ? 'its result' : `\`${formatPath(path)}\` of its result`} ${reason}`;
+}
+
+/** The JSON of a failure: a `ConvoyError` in full; of any other error its message and stack, for the log. */
 export function failureJson(error: unknown): string {
   try {
     if (!isConvoyError(error)) return thrownJson(error);
     const { code, message, details, status } = error;
     if (typeof code !== 'string' || typeof message !== 'string') return thrownJson(error);
-    const [said, sent] = mustFit(`The details of an error (${code})`, [message, details], MOST_RESULT) as [
-      string,
-      unknown,
-    ];
-    return wellFormedJson({ code, message: said, details: sent, status });
-  } catch (unsayable) {
+    const subject = `The details of an error (${code})`;
+    const sent = boundedValue(subject, [message, details], DEFAULT_MAX_RESULT_BYTES) as [string, unknown];
+    return wellFormedJson({ code, message: sent[0], details: sent[1], status });
+  } catch (encodingError) {
     // Details that are not JSON, or an error whose properties throw.
-    return thrownJson(unsayable);
+    return thrownJson(encodingError);
   }
 }
 
 function thrownJson(error: unknown): string {
-  let message = 'something that cannot be described was thrown';
+  let message = 'a value that cannot be inspected was thrown';
   let stack = '';
   try {
-    message = error instanceof Error ? String(error.message) : `${inspect(error)} was thrown, which is no Error`;
-    // What is wrong with a result is found once the function is over, so no frame is the user's. Otherwise `inspect` also
-    // shows causes and the fields of database and system errors.
+    message = error instanceof Error ? String(error.message) : `${inspect(error)} was thrown, which is not an Error`;
+    // A `ResultError` is thrown after the handler has returned, so its stack has no user frames. For other errors
+    // `inspect` also prints causes and the fields of database and system errors.
     stack = error instanceof ResultError ? `${error.name}: ${message}` : userStack(inspect(error));
   } catch {
     stack = message;
@@ -79,17 +80,17 @@ function thrownJson(error: unknown): string {
   return wellFormedJson({ thrown: { message: cut(message), stack: cut(stack) } });
 }
 
-/** What an error says may be of any length, and all of it would travel to the log, where it is cut anyway. */
+/** Truncates long messages here, because the log truncates them anyway. */
 function cut(text: string): string {
-  const over = text.length - MOST_SAID;
-  return over <= 0 ? text : `${text.slice(0, MOST_SAID)} … (${over} more characters were cut)`;
+  const excess = text.length - MAX_ERROR_CHARACTERS;
+  return excess <= 0 ? text : `${text.slice(0, MAX_ERROR_CHARACTERS)} … (${excess} more characters were cut)`;
 }
 
-/** `value` as JSON, U+FFFD for each lone half of a surrogate pair: an error may quote text that nothing else can read. */
+/** `value` as JSON, with U+FFFD for each lone surrogate: an error may quote text that is not valid Unicode. */
 function wellFormedJson(value: object): string {
   const text = JSON.stringify(value);
-  // Only such a half is said as `\ud…`; other escapes, `\\` among them, are stepped over.
+  // Only lone surrogates are escaped as `\ud…`; the pattern also consumes other escapes, `\\` among them, as they are.
   return text.includes('\\ud')
-    ? text.replace(/\\(?:(ud[89a-f])..|.)/g, (said, half) => (half ? '\ufffd' : said))
+    ? text.replace(/\\(?:(ud[89a-f])..|.)/g, (match, surrogate) => (surrogate ? '\ufffd' : match))
     : text;
 }

@@ -1,8 +1,8 @@
 /**
- * Where outcomes of the engine become values and exceptions: the only place that throws what arrived as data.
+ * Turns results of the engine into values and exceptions: the only file that throws errors received as data.
  *
- * A call's outcome is an envelope, `{ok,data}` or `{ok,error}`. Anything else the engine refuses comes as a plain Error
- * whose message is a payload, because that is all N-API carries.
+ * A call returns an envelope, `{ok,data}` or `{ok,error}`. Every other method of the engine rejects with a plain `Error`
+ * whose message is a JSON payload, because N-API passes nothing else.
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
@@ -14,18 +14,18 @@ interface Envelope extends LossyAnswer {
   readonly error?: unknown;
 }
 
-/** The data of an envelope, or its error, thrown. `note` is told what of the data JavaScript cannot hold. */
-export function outcomeIn(envelope: string, note?: (data: unknown, lossy: LossyAnswer) => void): unknown {
-  const said = JSON.parse(envelope) as Envelope;
-  if (said.ok) {
-    note?.(said.data, said);
-    return said.data;
+/** Returns the data of an envelope, or throws its error. `note` receives the lossy values of the data. */
+export function unwrapEnvelope(json: string, note?: (data: unknown, lossy: LossyAnswer) => void): unknown {
+  const envelope = JSON.parse(json) as Envelope;
+  if (envelope.ok) {
+    note?.(envelope.data, envelope);
+    return envelope.data;
   }
-  throw errorFromPayload(said.error);
+  throw errorFromPayload(envelope.error);
 }
 
-/** Waits for the engine; where it refuses, the caller gets a `ConvoyError`. */
-export async function unwrapEnvelope<T>(promise: Promise<T>): Promise<T> {
+/** Awaits a promise of the engine; a rejection is rethrown as a `ConvoyError`. */
+export async function rethrowAsConvoyError<T>(promise: Promise<T>): Promise<T> {
   try {
     return await promise;
   } catch (error) {
@@ -33,12 +33,12 @@ export async function unwrapEnvelope<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** The `ConvoyError` whose payload is the message of `error`; any other error as it is. */
+/** The `ConvoyError` whose payload is the message of `error`; any other error unchanged. */
 export function toConvoyError(error: unknown): unknown {
   try {
     if (!(error instanceof Error) || !error.message.startsWith('{')) return error;
   } catch {
-    // A proxy may refuse even this question.
+    // The error may be a proxy whose traps throw.
     return error;
   }
   try {

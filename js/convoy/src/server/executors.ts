@@ -1,6 +1,6 @@
 /** Where functions run: what `createConvoy` needs of it, and the simplest form, the thread that called it. */
 
-import { unwrapEnvelope } from './engine-errors.js';
+import { rethrowAsConvoyError } from './engine-errors.js';
 import { Host } from './host.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
@@ -8,7 +8,7 @@ import { addressOf, importProgram, isProgramModule, type ProgramModule } from '.
 import { QueryWatch } from './query-watch.js';
 
 /** What threads are told beside the programs. */
-export interface ThreadOptions {
+export interface ExecutorOptions {
   /** Whether loading creates missing tables and indexes. */
   readonly sync: boolean;
   readonly dev: boolean;
@@ -16,22 +16,22 @@ export interface ThreadOptions {
   readonly resultBytes: number;
 }
 
-export interface Threads {
+export interface Executor {
   /** Swaps a program in. Loads never overlap; one that fails leaves the old program in place. */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
-  /** Keeps `context` for calls whose request is the returned text, until `forget` is called. */
-  remember(context: object): { readonly request: string; readonly forget: () => void };
+  /** Keeps `context` for calls whose request is the returned text, until `release` is called. */
+  registerContext(context: object): { readonly request: string; readonly release: () => void };
   /** After the engine has closed. */
   close(): Promise<void>;
 }
 
 /** The tables of a program whose inserts may wait for the next operation. */
-export function tablesThatHold({ tables }: LoadReport): string[] {
+export function tablesWithHeldInserts({ tables }: LoadReport): string[] {
   return Object.keys(tables).filter((name) => tables[name]?.holdsInserts);
 }
 
 /** This thread. */
-export class InlineExecutor implements Threads {
+export class InlineExecutor implements Executor {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #sync: boolean;
@@ -39,7 +39,7 @@ export class InlineExecutor implements Threads {
   /** Watches queries in development. */
   readonly #watch: QueryWatch | null;
 
-  constructor(engine: NativeEngine, { sync, dev, resultBytes }: ThreadOptions) {
+  constructor(engine: NativeEngine, { sync, dev, resultBytes }: ExecutorOptions) {
     this.#engine = engine;
     this.#host = new Host(engine);
     this.#sync = sync;
@@ -55,15 +55,15 @@ export class InlineExecutor implements Threads {
       resultBytes: this.#resultBytes,
     });
     const description = describeProgram(source, { sync: this.#sync });
-    const text = await unwrapEnvelope(this.#engine.load(description, this.#host.deliverFor(program)));
+    const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(program)));
     const report = JSON.parse(text) as LoadReport;
-    program.holdsInserts = new Set(tablesThatHold(report));
-    this.#watch?.renew();
+    program.holdsInserts = new Set(tablesWithHeldInserts(report));
+    this.#watch?.reset();
     return report;
   }
 
-  remember(context: object): ReturnType<Threads['remember']> {
-    return this.#host.remember(context);
+  registerContext(context: object): ReturnType<Executor['registerContext']> {
+    return this.#host.registerContext(context);
   }
 
   async close(): Promise<void> {

@@ -1,15 +1,16 @@
 /** Fields as handlers name them, checked against the schema: no name reaches SQL that is not a field of the table. */
 
 import { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from '../schema/index.js';
-import { invalid, say, sayName } from './argument-errors.js';
+import { inspectValue, invalid, quoteName } from './argument-errors.js';
 import type { Table } from './program.js';
 
 /** The kind of the field at `path`; `place` begins the refusal of a field that is not there. */
 export function knownField(table: Table, path: unknown, place: string): FieldKind {
   const { schema } = table.definition;
-  if (typeof path !== 'string') throw invalid(`${place} takes the name of a field of ${table.name}, not ${say(path)}`);
+  if (typeof path !== 'string')
+    throw invalid(`${place} takes the name of a field of ${table.name}, not ${inspectValue(path)}`);
   if (path.split('.').length > MAX_FIELD_DEPTH) {
-    throw invalid(`${place}: ${sayName(path)} is nested too deeply; a path reaches ${MAX_FIELD_DEPTH} names deep`);
+    throw invalid(`${place}: ${quoteName(path)} is nested too deeply; a path reaches ${MAX_FIELD_DEPTH} names deep`);
   }
   const kind = fieldKind(schema, path);
   if (kind !== null) return kind;
@@ -20,7 +21,7 @@ export function knownField(table: Table, path: unknown, place: string): FieldKin
     );
   }
   const known = [...names, 'id', '_creationTime'].join(', ');
-  throw invalid(`${place}: ${table.name} has no field ${sayName(path)}; its fields are ${known}`);
+  throw invalid(`${place}: ${table.name} has no field ${quoteName(path)}; its fields are ${known}`);
 }
 
 /** Refuses what cannot be incremented. */

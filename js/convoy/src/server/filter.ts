@@ -3,7 +3,7 @@
 import { fieldNames } from '../schema/index.js';
 import { formatId, isUuid, parseId } from '../values/ids.js';
 import { formatPath, MAX_DEPTH, storageProblem } from '../values/json.js';
-import { invalid, say, sayName } from './argument-errors.js';
+import { inspectValue, invalid, quoteName } from './argument-errors.js';
 import { knownField } from './fields.js';
 import type { Filter } from './operations.js';
 import type { Table } from './program.js';
@@ -14,9 +14,9 @@ export function filterOf(table: Table, callback: unknown): Filter {
     throw invalid(`filter() takes a callback, as in filter((q) => q.eq(q.field('${firstField(table)}'), …))`);
   }
   const condition: unknown = callback(new FilterRecorder(table));
-  if (condition instanceof SaidCondition && condition.table === table) return condition.filter;
+  if (condition instanceof RecordedCondition && condition.table === table) return condition.filter;
   throw invalid(
-    `${table.name}: the callback of filter() must return a condition made with q, not ${say(condition)}. ` +
+    `${table.name}: the callback of filter() must return a condition made with q, not ${inspectValue(condition)}. ` +
       'JavaScript cannot compare here, because the documents are still in the database: write ' +
       `(q) => q.eq(q.field('${firstField(table)}'), value), and combine conditions with q.and(…), q.or(…) and q.not(…)`,
   );
@@ -25,7 +25,7 @@ export function filterOf(table: Table, callback: unknown): Filter {
 type Comparison = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte';
 
 /** A field of a table; a class of ours, so that no value someone sends can pretend to be one. */
-class SaidField {
+class FieldOperand {
   constructor(
     readonly table: Table,
     readonly path: string,
@@ -33,7 +33,7 @@ class SaidField {
 }
 
 /** A condition on documents of a table. */
-class SaidCondition {
+class RecordedCondition {
   constructor(
     readonly table: Table,
     readonly filter: Filter,
@@ -49,94 +49,94 @@ class FilterRecorder {
     this.#table = table;
   }
 
-  field(path: unknown): SaidField {
+  field(path: unknown): FieldOperand {
     knownField(this.#table, path, 'q.field()');
-    return new SaidField(this.#table, path as string);
+    return new FieldOperand(this.#table, path as string);
   }
 
-  eq(field: unknown, value: unknown): SaidCondition {
+  eq(field: unknown, value: unknown): RecordedCondition {
     return this.#compare('eq', field, value);
   }
 
-  neq(field: unknown, value: unknown): SaidCondition {
+  neq(field: unknown, value: unknown): RecordedCondition {
     return this.not(this.#compare('neq', field, value));
   }
 
-  gt(field: unknown, value: unknown): SaidCondition {
+  gt(field: unknown, value: unknown): RecordedCondition {
     return this.#compare('gt', field, value);
   }
 
-  gte(field: unknown, value: unknown): SaidCondition {
+  gte(field: unknown, value: unknown): RecordedCondition {
     return this.#compare('gte', field, value);
   }
 
-  lt(field: unknown, value: unknown): SaidCondition {
+  lt(field: unknown, value: unknown): RecordedCondition {
     return this.#compare('lt', field, value);
   }
 
-  lte(field: unknown, value: unknown): SaidCondition {
+  lte(field: unknown, value: unknown): RecordedCondition {
     return this.#compare('lte', field, value);
   }
 
-  in(field: unknown, values: unknown): SaidCondition {
+  in(field: unknown, values: unknown): RecordedCondition {
     const { path } = this.#field('in', field);
     if (!Array.isArray(values))
-      throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${say(values)}`);
+      throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${inspectValue(values)}`);
     // Not `map`, which would step over holes.
     const checked = Array.from(values, (value) => this.#value('in', path, value));
-    return new SaidCondition(this.#table, { is: 'in', field: path, values: checked }, 1);
+    return new RecordedCondition(this.#table, { is: 'in', field: path, values: checked }, 1);
   }
 
-  and(...conditions: readonly unknown[]): SaidCondition {
+  and(...conditions: readonly unknown[]): RecordedCondition {
     return this.#combine('and', conditions);
   }
 
-  or(...conditions: readonly unknown[]): SaidCondition {
+  or(...conditions: readonly unknown[]): RecordedCondition {
     return this.#combine('or', conditions);
   }
 
-  not(condition: unknown): SaidCondition {
+  not(condition: unknown): RecordedCondition {
     const { filter, depth } = this.#condition('not', condition);
     return this.#nested({ is: 'not', of: filter }, depth);
   }
 
-  #compare(comparison: Comparison, field: unknown, value: unknown): SaidCondition {
+  #compare(comparison: Comparison, field: unknown, value: unknown): RecordedCondition {
     const { path } = this.#field(comparison, field);
     const checked = this.#value(comparison, path, value);
     const unordered = comparison !== 'eq' && comparison !== 'neq' && (checked === null || typeof checked === 'object');
     if (unordered) {
       throw invalid(
-        `${this.#table.name}: nothing is greater or less than ${say(checked)}; give q.${comparison}() a text, a number or a boolean`,
+        `${this.#table.name}: nothing is greater or less than ${inspectValue(checked)}; give q.${comparison}() a text, a number or a boolean`,
       );
     }
-    return new SaidCondition(
+    return new RecordedCondition(
       this.#table,
       { is: comparison === 'neq' ? 'eq' : comparison, field: path, value: checked },
       1,
     );
   }
 
-  #combine(is: 'and' | 'or', conditions: readonly unknown[]): SaidCondition {
+  #combine(is: 'and' | 'or', conditions: readonly unknown[]): RecordedCondition {
     const said = conditions.map((condition) => this.#condition(is, condition));
     return this.#nested({ is, of: said.map(({ filter }) => filter) }, Math.max(0, ...said.map(({ depth }) => depth)));
   }
 
-  #nested(filter: Filter, depth: number): SaidCondition {
+  #nested(filter: Filter, depth: number): RecordedCondition {
     if (depth >= MAX_DEPTH) throw invalid(`${this.#table.name}: a condition is nested deeper than ${MAX_DEPTH} levels`);
-    return new SaidCondition(this.#table, filter, depth + 1);
+    return new RecordedCondition(this.#table, filter, depth + 1);
   }
 
-  #condition(method: string, value: unknown): SaidCondition {
-    if (value instanceof SaidCondition && value.table === this.#table) return value;
+  #condition(method: string, value: unknown): RecordedCondition {
+    if (value instanceof RecordedCondition && value.table === this.#table) return value;
     throw invalid(
-      `${this.#table.name}: q.${method}() takes conditions made with q, not ${say(value)}; write ` +
+      `${this.#table.name}: q.${method}() takes conditions made with q, not ${inspectValue(value)}; write ` +
         `q.${method}(q.eq(q.field('${firstField(this.#table)}'), value))`,
     );
   }
 
-  #field(method: string, value: unknown): SaidField {
-    if (value instanceof SaidField && value.table === this.#table) return value;
-    const example = sayName(typeof value === 'string' ? value : firstField(this.#table));
+  #field(method: string, value: unknown): FieldOperand {
+    if (value instanceof FieldOperand && value.table === this.#table) return value;
+    const example = quoteName(typeof value === 'string' ? value : firstField(this.#table));
     throw invalid(
       `${this.#table.name}: q.${method}() takes a field first and then a value: q.${method}(q.field(${example}), …)`,
     );
@@ -144,7 +144,7 @@ class FilterRecorder {
 
   #value(method: string, path: string, value: unknown): unknown {
     const place = `${this.#table.name}: q.${method}(q.field('${path}'), …)`;
-    if (value instanceof SaidField)
+    if (value instanceof FieldOperand)
       throw invalid(`${place} compares two fields, which is not possible; give it a value`);
     const problem = storageProblem(value);
     if (problem !== null) {
@@ -161,7 +161,7 @@ class FilterRecorder {
     const parts = parseId(value);
     if (parts?.table === name) return formatId(name, parts.uuid);
     const what = parts === null ? 'is not an id' : `is an id of ${parts.table}`;
-    throw invalid(`${place}: ${say(value)} ${what}; an id of ${name} is needed`);
+    throw invalid(`${place}: ${inspectValue(value)} ${what}; an id of ${name} is needed`);
   }
 }
 

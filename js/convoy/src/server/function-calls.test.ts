@@ -340,7 +340,7 @@ describe('what a function may call', () => {
     ['loose', /a mutation may run more than once/],
     ['inside', /a transaction may run more than once/],
     ['unknown', /ctx\.runMutation: there is no function no\.such/],
-    ['foreign', /a mutation that this program does not have/],
+    ['foreign', /a mutation that is not in this program/],
     ['nothing', /takes a reference, such as/],
     ['wrong', /read is a query; use ctx\.runQuery/],
     ['stale', /add is a mutation; use ctx\.runMutation/],
@@ -355,7 +355,7 @@ describe('what a function may call', () => {
     const there = action({ handler: (ctx): Promise<unknown> => ctx.runAction(anyRef('action', 'there')) });
     const { call } = hostOf({ schema, functions: { here, there } });
     expect((await call('here')).body).toMatchObject({
-      thrown: { message: 'ctx.runQuery in here: 32 functions have called one another to get here. Is it a circle?' },
+      thrown: { message: 'ctx.runQuery in here: function calls are nested 32 levels deep. Is there a cycle?' },
     });
     // Each failure is told by the one above it, so what arrives is the last of 32.
     expect((await call('there')).body).toMatchObject({ thrown: { message: expect.stringMatching(/^there failed: /) } });

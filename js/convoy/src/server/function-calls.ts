@@ -1,10 +1,9 @@
 /**
- * What a handler is given by us: the database, the time, and the other functions.
+ * The base context of a handler: the database, the time, and calls of other functions.
  *
- * A function called within a transaction becomes part of it: it runs here, on the operations of its caller. Any other
- * is a call of its own, which the engine begins and ends. Either way it is called with what JSON makes of the arguments
- * and answers with what JSON makes of its result, so it does the same wherever it is called from, and nobody holds an
- * object that somebody else changes.
+ * A function called within a transaction joins it: it runs here, on the operations of its caller. Any other call is a
+ * separate one, started by the engine. Either way arguments and result pass through JSON, so a function behaves the same
+ * wherever it is called from, and caller and callee never share an object.
  */
 
 import { parseEarliest } from '../schema/index.js';
@@ -15,20 +14,20 @@ import { CallDatabase } from './call-database.js';
 import { DevWarnings } from './dev-warnings.js';
 import { resultJson } from './encode-result.js';
 import { type FunctionKind, isConvoyFunction, RESULT } from './functions.js';
-import { failed, ignore } from './observed-promise.js';
+import { ignore, rejected } from './observed-promise.js';
 import { callHandler, type NamedFunction, type Program } from './program.js';
-import { unwatchedNow } from './query-watch.js';
+import { untrackedNow } from './query-watch.js';
 import type { Run } from './run.js';
 import { Scope } from './scope.js';
 import { withBase } from './validate-context.js';
 
-/** How many functions may call one another; more is a circle. */
+/** The deepest nesting of function calls; beyond it, the calls are taken for a cycle. */
 const MAX_DEPTH = 32;
 
-/** How often a query may ask to run again. */
-const SHORTEST_REFRESH_MS = 100;
+/** The shortest period of `ctx.now(everyMs)`. */
+const MIN_REFRESH_MS = 100;
 
-/** The running form of `BaseContext`; the types are checked where `ctx` is typed. */
+/** The implementation of `BaseContext`; the public types are those of `ctx`. */
 export interface Base {
   readonly db: CallDatabase;
   readonly now: (everyMs?: number) => number;
@@ -37,158 +36,157 @@ export interface Base {
   readonly runAction: (callee: unknown, args?: unknown) => Promise<unknown>;
 }
 
-/** Makes a call of its own to `fn`, with the context of `caller`. */
-export type CallElsewhere = (fn: NamedFunction, input: string, caller: Run) => Promise<unknown>;
+/** Starts a separate call of `fn`, with the context of `caller`. */
+export type StartCall = (fn: NamedFunction, input: string, caller: Run) => Promise<unknown>;
 
-/** The base of `run`, whose calls outside of a transaction go `elsewhere`. */
-export function baseOf(run: Run, elsewhere: CallElsewhere): Base {
+/** The base context of `run`; `startCall` runs the functions it calls outside of a transaction. */
+export function baseOf(run: Run, startCall: StartCall): Base {
   return {
     db: new CallDatabase(run.call, run.program, {
       scope: run.scope,
       kind: run.fn.definition.kind,
       functionName: run.fn.name,
     }),
-    now: (everyMs) => timeFor(run, everyMs),
-    runQuery: (callee, args) => callFunction('query', { run, callee, args, elsewhere }),
-    runMutation: (callee, args) => callFunction('mutation', { run, callee, args, elsewhere }),
-    runAction: (callee, args) => callFunction('action', { run, callee, args, elsewhere }),
+    now: (everyMs) => currentTime(run, everyMs),
+    runQuery: (callee, args) => callFunction('query', { run, callee, args, startCall }),
+    runMutation: (callee, args) => callFunction('mutation', { run, callee, args, startCall }),
+    runAction: (callee, args) => callFunction('action', { run, callee, args, startCall }),
   };
 }
 
-interface Asked {
+interface FunctionCall {
   readonly run: Run;
   readonly callee: unknown;
   readonly args: unknown;
-  readonly elsewhere: CallElsewhere;
+  readonly startCall: StartCall;
 }
 
-function callFunction(kind: FunctionKind, { run, callee, args, elsewhere }: Asked): Promise<unknown> {
-  if (run.why !== null) return failed(run.why);
+function callFunction(kind: FunctionKind, { run, callee, args, startCall }: FunctionCall): Promise<unknown> {
+  if (run.endReason !== null) return rejected(run.endReason);
   const { call } = run;
   try {
-    const fn = functionMeant(kind, callee, run.program);
+    const fn = resolveFunction(kind, callee, run.program);
     const scope = call.scopeOf(run.scope);
     const joins = call.transactional || scope.parent !== null;
-    mustAllow(run, kind, { joins });
+    assertAllowed(run, kind, { joins });
     const input = argumentsJson(args);
-    if (joins) return join(fn, run, input, elsewhere);
-    const answer = run.orEnd(elsewhere(fn, input, run).catch((error: unknown) => throwAsHere(fn, error)));
-    answer.catch(ignore);
-    return kind === 'query' ? answer : scope.watch(run.track(answer));
+    if (joins) return join(fn, run, input, startCall);
+    const result = run.orEnd(startCall(fn, input, run).catch((error: unknown) => rethrowForCaller(fn, error)));
+    result.catch(ignore);
+    return kind === 'query' ? result : scope.observe(run.track(result));
   } catch (error) {
-    // A query that could not be run is nothing lost; anything else fails the run where nobody looks.
-    return kind === 'query' ? failed(error) : call.refuse(run.scope, error);
+    // A query that cannot be run loses no write; any other unhandled failure fails the run.
+    return kind === 'query' ? rejected(error) : call.rejectWrite(run.scope, error);
   }
 }
 
 /**
- * Runs `fn` as a part of the transaction that `run` is in, in a scope of its own: undone where it throws, and ended when
- * it has returned. In a query there is nothing to undo, so several may run at once.
+ * Runs `fn` as part of the transaction of `run`, in an inner scope: rolled back if `fn` throws, and ended when it returns.
+ * A query has no writes to roll back, so several functions may run concurrently in it.
  */
-function join(fn: NamedFunction, run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
-  // What createContext asks, which is before there is a context, is part of the context and compared as that.
+function join(fn: NamedFunction, run: Run, input: string, startCall: StartCall): Promise<unknown> {
+  // Calls made by createContext, while there is no context yet, do not count: their results are compared in the context.
   if (!fn.definition.share && run.context !== null) run.call.isShareable = false;
-  const inside = (scope: Scope): Promise<unknown> => runHere(run.join(fn, scope), input, elsewhere);
-  if (run.call.kind !== 'query') return run.call.transaction(inside, run.scope);
+  const inScope = (scope: Scope): Promise<unknown> => runJoined(run.join(fn, scope), input, startCall);
+  if (run.call.kind !== 'query') return run.call.transaction(inScope, run.scope);
   const scope = new Scope(run.scope);
   const end = (): void => {
     scope.ended = true;
   };
-  const answer = inside(scope);
-  answer.then(end, end);
-  return answer;
+  const result = inScope(scope);
+  result.then(end, end);
+  return result;
 }
 
 /**
- * Parses, calls and parses as the host does for a call from outside. The handler runs in the async context of its
- * caller, because that tells which transaction an operation belongs to, also for what the context closes over.
+ * Parses the input, calls the handler and parses the result, as the host does for a root run. The handler runs in the
+ * async context of its caller, which determines the transaction of each operation, also of closures in the context.
  */
-async function runHere(run: Run, input: string, elsewhere: CallElsewhere): Promise<unknown> {
+async function runJoined(run: Run, input: string, startCall: StartCall): Promise<unknown> {
   const { name, definition } = run.fn;
   const warnings = run.program.dev ? new DevWarnings(run.program, run.call, name) : null;
   const args = await argumentsIn(input, definition.input, warnings);
-  if (run.why !== null) throw run.why;
-  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, elsewhere)));
+  if (run.endReason !== null) throw run.endReason;
+  const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, startCall)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
-  const answer = returns === undefined ? result : await parseEarliest(returns, result, RESULT);
+  const parsed = returns === undefined ? result : await parseEarliest(returns, result, RESULT);
   const { lossy } = run.call;
   lossy?.adopt(result);
-  lossy?.carry(result, answer);
-  const given: unknown = JSON.parse(resultJson(name, answer, { lossy }));
-  lossy?.carry(answer, given);
-  return given;
+  lossy?.carry(result, parsed);
+  const copy: unknown = JSON.parse(resultJson(name, parsed, { lossy }));
+  lossy?.carry(parsed, copy);
+  return copy;
 }
 
-/** The function a reference or a function value stands for. Refusals are for the developer, not for the client. */
-function functionMeant(kind: FunctionKind, callee: unknown, { named }: Program): NamedFunction {
-  const asked = methodFor(kind);
+/** The function of a reference or a function value. Its errors are for the developer, never for the client. */
+function resolveFunction(kind: FunctionKind, callee: unknown, { named }: Program): NamedFunction {
+  const method = methodFor(kind);
   const isValue = isConvoyFunction(callee);
   const name = isValue ? undefined : (callee as { readonly name?: unknown } | null | undefined)?.name;
   if (!isValue && typeof name !== 'string') {
-    throw new TypeError(`${asked} takes a reference, such as api.messages.list, or a function itself.`);
+    throw new TypeError(`${method} takes a reference, such as api.messages.list, or a function itself.`);
   }
   const fn = named.get(isValue ? callee : (name as string));
   if (fn === undefined) {
     throw new TypeError(
       isValue
-        ? `${asked} was given a ${callee.kind} that this program does not have; is it exported by a file of functions?`
-        : unknownFunction(asked, name as string, named),
+        ? `${method} was given ${withArticle(callee.kind)} that is not in this program; export it from a function file.`
+        : unknownFunction(method, name as string, named),
     );
   }
   const { kind: found } = fn.definition;
-  if (found !== kind) throw new TypeError(`${asked}: ${fn.name} is ${withArticle(found)}; use ${methodFor(found)}.`);
+  if (found !== kind) throw new TypeError(`${method}: ${fn.name} is ${withArticle(found)}; use ${methodFor(found)}.`);
   return fn;
 }
 
-function unknownFunction(asked: string, name: string, named: Program['named']): string {
-  const meant = nearest(
+function unknownFunction(method: string, name: string, named: Program['named']): string {
+  const suggestion = nearest(
     name,
     [...named.values()].map((fn) => fn.name),
   );
-  return `${asked}: there is no function ${name}${meant === null ? '.' : `; did you mean ${meant}?`}`;
+  return `${method}: there is no function ${name}${suggestion === null ? '.' : `; did you mean ${suggestion}?`}`;
 }
 
-/** Refuses what would break what the calling function's kind promises, and circles. */
-function mustAllow({ fn, depth }: Run, kind: FunctionKind, { joins }: { readonly joins: boolean }): void {
-  const asked = `${methodFor(kind)} in ${fn.name}`;
+/** Throws if a function of kind `kind` must not be called from this run, or if the calls look like a cycle. */
+function assertAllowed({ fn, depth }: Run, kind: FunctionKind, { joins }: { readonly joins: boolean }): void {
+  const place = `${methodFor(kind)} in ${fn.name}`;
   const { kind: caller } = fn.definition;
   if (kind === 'mutation' && caller === 'query') {
-    throw new TypeError(`${asked}: a query only reads. Make it a mutation.`);
+    throw new TypeError(`${place}: a query only reads. Make it a mutation.`);
   }
   if (kind === 'action' && (caller !== 'action' || joins)) {
     const what = caller === 'action' ? 'a transaction' : withArticle(caller);
     throw new TypeError(
-      `${asked}: ${what} may run more than once, and what an action does to the world cannot be undone. ` +
-        'Run it from an action, outside of transactions.',
+      `${place}: ${what} may run more than once, and the side effects of an action cannot be rolled back. ` +
+        'Call it from an action, outside of transactions.',
     );
   }
   if (depth >= MAX_DEPTH) {
-    throw new Error(`${asked}: ${MAX_DEPTH} functions have called one another to get here. Is it a circle?`);
+    throw new Error(`${place}: function calls are nested ${MAX_DEPTH} levels deep. Is there a cycle?`);
   }
 }
 
 /**
- * The failure of a call of its own, as the caller would have met it here: what was no `ConvoyError` there is none here
- * either, so that it stays on the server.
+ * Rethrows the failure of a separate call as if the function had run here: an error that was not a `ConvoyError` becomes
+ * a plain `Error` again, so that its message stays on the server.
  */
-function throwAsHere({ name }: NamedFunction, error: unknown): never {
+function rethrowForCaller({ name }: NamedFunction, error: unknown): never {
   if (!isConvoyError(error) || error.code !== 'INTERNAL') throw error;
   const where = error.errorId === undefined ? '' : ` (errorId ${error.errorId})`;
   throw new Error(`${name} failed: ${error.message}${where}`, { cause: error });
 }
 
-function timeFor({ call, program }: Run, everyMs: number | undefined): number {
+function currentTime({ call, program }: Run, everyMs: number | undefined): number {
   if (everyMs !== undefined) {
-    if (!Number.isFinite(everyMs) || everyMs < SHORTEST_REFRESH_MS) {
+    if (!Number.isFinite(everyMs) || everyMs < MIN_REFRESH_MS) {
       throw new RangeError(
-        `ctx.now(everyMs) takes how often to run again, in milliseconds, and at least ${SHORTEST_REFRESH_MS}; ` +
-          `${String(everyMs)} was given.`,
+        `ctx.now(everyMs) takes a period in milliseconds, at least ${MIN_REFRESH_MS}; ${String(everyMs)} was given.`,
       );
     }
     call.refreshEvery(everyMs);
   }
-  return program.dev ? unwatchedNow() : Date.now();
+  return program.dev ? untrackedNow() : Date.now();
 }
 
 function methodFor(kind: FunctionKind): string {

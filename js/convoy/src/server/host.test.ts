@@ -174,8 +174,8 @@ describe('a failure', () => {
   });
 
   it.each<[string, unknown, RegExp]>([
-    ['a bigint', { a: [1n] }, /fn: `a\[0\]` of what it returned is a bigint/],
-    ['a Map', new Map(), /fn: what it returned is a Map/],
+    ['a bigint', { a: [1n] }, /fn: `a\[0\]` of its result is a bigint/],
+    ['a Map', new Map(), /fn: its result is a Map/],
     ['a promise nobody awaited', { a: Promise.resolve() }, /`a`.*Promise.*await/],
   ])('to return JSON (%s) names the place', async (_, result, message) => {
     const { call } = hostOf({ schema, functions: { fn: query({ handler: () => result }) } });
@@ -300,12 +300,12 @@ describe('createContext', () => {
   it('gives way to the context an in-process call brings, whose db is still the call’s own', async () => {
     const createContext = vi.fn(fromCookie);
     const { host, call } = hostOf({ schema, functions, createContext });
-    const { request: token, forget } = host.remember({ user: 'robot', db: 'stale' });
+    const { request: token, release } = host.registerContext({ user: 'robot', db: 'stale' });
     expect((await call('whoami', {}, token)).body).toBe('robot');
     expect(createContext).not.toHaveBeenCalled();
-    forget();
+    release();
     expect((await call('whoami', {}, token)).body).toMatchObject({
-      thrown: { message: expect.stringMatching(/gone/) },
+      thrown: { message: expect.stringMatching(/released/) },
     });
   });
 });

@@ -19,8 +19,8 @@ export {
   type EngineOptions,
   type ListenAddress,
 } from './convoy.js';
-export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './gone.js';
 export type { FunctionDescription, LoadReport } from './native.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
+export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';
 export { defineStartFile, type StartFile, type StartOptions, type StartSource } from './start-file.js';

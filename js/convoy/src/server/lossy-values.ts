@@ -1,19 +1,20 @@
 /**
- * What of stored documents JavaScript cannot hold, and how a call passes it on as Postgres wrote it.
+ * Lossy values: parts of stored documents that JavaScript cannot represent (numbers that no double equals, and very deep
+ * nesting), which a call passes on as Postgres wrote them.
  *
- * A handler sees the nearest number (`Infinity` for what is too large), because that is what JSON gives. As long as
- * nothing has changed it, the text Postgres wrote is what is sent and stored again. A call that read no such document,
- * which is almost every call, has none of these.
+ * A handler receives the nearest double, as from `JSON.parse`, or `Infinity` if the number is too large. As long as the
+ * handler does not change it, the original text is sent and stored. Almost no call reads such a document, so a
+ * `LossyValues` is only created when one does.
  */
 
 import { randomUUID } from 'node:crypto';
 import { type LossyText, MAX_DEPTH } from '../values/json.js';
 
-/** What the engine says of an answer beside its result. */
+/** The lossy values of a result, as reported by the engine. */
 export interface LossyAnswer {
-  /** Where numbers are that no double is equal to, and their text. */
+  /** The paths of numbers that no double equals, and their texts. */
   readonly numbers?: readonly (readonly [path: readonly (string | number)[], text: string])[];
-  /** The result nests about as deep as what is sent may, or deeper. */
+  /** True if the nesting of the result is close to or above the limit for sending. */
   readonly deep?: boolean;
 }
 
@@ -22,30 +23,30 @@ interface LossyNumber {
   readonly text: string;
 }
 
-/** By key; the keys of an array are its places. */
+/** By key; for an array, by index. */
 type Numbers = Map<string, LossyNumber>;
 
-/** A number of a document, by the keys that lead to it through objects. */
+/** A number of a document, and its path through objects. */
 interface NumberOfDocument {
   readonly keys: readonly string[];
   readonly number: LossyNumber;
 }
 
-/** How many documents an error names. */
+/** The number of documents named by an error. */
 const MAX_ORIGINS = 3;
 
-/** Stands for a number while JSON is made; nobody else can say it. */
-const MARK = randomUUID();
+/** Replaces a lossy number while JSON is made. Random, so that no string of a document contains it. */
+const PLACEHOLDER = randomUUID();
 
 export class LossyValues implements LossyText {
   readonly #numbers = new WeakMap<object, Numbers>();
-  /** The same by document, because a copy of one (`{ ...document }`) can only be told by its id. */
+  /** The same by document id, because a copy (`{ ...document }`) can only be recognized by its id. */
   readonly #ofDocuments = new Map<string, NumberOfDocument[]>();
   readonly #deep = new WeakSet<object>();
-  /** Documents that nest deeper than ours may. */
+  /** Ids of documents nested more deeply than Convoy allows. */
   readonly #deepDocuments = new Set<string>();
 
-  /** Notes what was said of `result`, which was just parsed. */
+  /** Records the lossy values of `result`, which was just parsed. */
   note(result: unknown, { numbers = [], deep = false }: LossyAnswer): void {
     for (const [path, text] of numbers) this.#noteNumber(result, path, { value: Number(text), text });
     if (deep) this.#noteDeep(result);
@@ -53,7 +54,7 @@ export class LossyValues implements LossyText {
 
   textAt(holder: object, key: string | number): string | undefined {
     const number = this.#numbers.get(holder)?.get(String(key));
-    // Whatever the handler has put there since is its own.
+    // If the handler has put another value there, the original text no longer applies.
     return number !== undefined && memberOf(holder, key) === number.value ? number.text : undefined;
   }
 
@@ -61,7 +62,7 @@ export class LossyValues implements LossyText {
     return this.#deep.has(value);
   }
 
-  /** Takes what is known of `from` over to `to`, which a schema or JSON has made of it: numbers that are the same. */
+  /** Copies the lossy values of `from` to `to`, made of it by a schema or by JSON, wherever the number is unchanged. */
   carry(from: unknown, to: unknown): void {
     const pairs: [unknown, unknown][] = [[from, to]];
     const seen = new WeakSet<object>();
@@ -81,7 +82,7 @@ export class LossyValues implements LossyText {
     }
   }
 
-  /** Finds copies of documents in `value`: a number that is still in its place there is not changed by that. */
+  /** Recognizes copies of documents in `value` by their ids, and restores the texts of numbers they left unchanged. */
   adopt(value: unknown): void {
     const seen = new WeakSet<object>();
     const open = [value];
@@ -94,7 +95,7 @@ export class LossyValues implements LossyText {
     }
   }
 
-  /** The same where `value` is a form of the document `id`. */
+  /** The same for a `value` known to be a copy of the document `id`. */
   adoptAs(id: unknown, value: object): void {
     if (typeof id !== 'string') return;
     for (const { keys, number } of this.#ofDocuments.get(id) ?? []) {
@@ -104,13 +105,13 @@ export class LossyValues implements LossyText {
     }
   }
 
-  /** Where what was read comes from, for an error about it: a few documents with their places. */
+  /** A few documents with the paths of their lossy values, for an error message. */
   origins(): string {
     const numbers = [...this.#ofDocuments].map(([id, [first]]) => `${id} at \`${first?.keys.join('.')}\``);
     return [...this.#deepDocuments, ...numbers].slice(0, MAX_ORIGINS).join(', ');
   }
 
-  /** What of a stored value JavaScript cannot hold, with its path. */
+  /** The lossy values inside a stored value, with their paths. */
   describe(value: unknown): [path: (string | number)[], message: string][] {
     const found: [(string | number)[], string][] = [];
     const open: { readonly value: unknown; readonly path: (string | number)[] }[] = [{ value, path: [] }];
@@ -118,42 +119,44 @@ export class LossyValues implements LossyText {
       const { value: holder, path } = next;
       if (!isObject(holder)) continue;
       if (path.length >= MAX_DEPTH) {
-        found.push([[], `nests deeper than ${MAX_DEPTH} levels`]);
+        found.push([[], `is nested deeper than ${MAX_DEPTH} levels`]);
         continue;
       }
       for (const key of Object.keys(holder)) {
         const step = [...path, Array.isArray(holder) ? Number(key) : key];
-        if (this.textAt(holder, key) !== undefined) found.push([step, 'holds a number that JavaScript cannot hold']);
+        if (this.textAt(holder, key) !== undefined)
+          found.push([step, 'holds a number that JavaScript cannot represent']);
         open.push({ value: memberOf(holder, key), path: step });
       }
     }
     return found;
   }
 
-  /** As `JSON.stringify`, with the numbers nothing has changed as Postgres wrote them. */
+  /** As `JSON.stringify`, but unchanged lossy numbers are written as Postgres wrote them. */
   stringify(value: unknown): string {
     const texts: string[] = [];
     const textAt = this.textAt.bind(this);
     const json = JSON.stringify(value, function (this: object, key, member: unknown) {
       const text = typeof member === 'number' ? textAt(this, key) : undefined;
-      return text === undefined ? member : `${MARK}${texts.push(text) - 1}`;
+      return text === undefined ? member : `${PLACEHOLDER}${texts.push(text) - 1}`;
     });
-    return texts.length === 0 ? json : json.replace(new RegExp(`"${MARK}(\\d+)"`, 'g'), (_, at) => texts[at] as string);
+    if (texts.length === 0) return json;
+    return json.replace(new RegExp(`"${PLACEHOLDER}(\\d+)"`, 'g'), (_, index) => texts[index] as string);
   }
 
   #noteNumber(result: unknown, path: readonly (string | number)[], number: LossyNumber): void {
     let holder = result;
     let id: unknown;
     let keys: string[] = [];
-    for (const [place, step] of path.entries()) {
+    for (const [index, step] of path.entries()) {
       if (id === undefined) {
         id = memberOf(holder, 'id');
         keys = [];
       }
       keys.push(String(step));
-      // A place in a list says nothing of a copy, whose list may be another.
+      // An index does not identify the element in a copy, whose array may be another.
       if (typeof step === 'number' && id !== undefined) id = null;
-      if (place === path.length - 1 && isObject(holder)) this.#add(holder, String(step), number);
+      if (index === path.length - 1 && isObject(holder)) this.#add(holder, String(step), number);
       holder = memberOf(holder, step);
     }
     if (typeof id !== 'string') return;
@@ -182,7 +185,7 @@ export class LossyValues implements LossyText {
   }
 }
 
-/** Own members only, whatever they are called. */
+/** The value of an own member, also of one named like a member of the prototype. */
 function memberOf(holder: unknown, key: string | number): unknown {
   return isObject(holder) && Object.hasOwn(holder, key) ? (holder as Record<string | number, unknown>)[key] : undefined;
 }

@@ -39,7 +39,7 @@ export interface NativeCalls {
   call(kind: string, name: string, input: string, request: string | null): Promise<string>;
   /** Sends one batch of a call's operations. Its results come back through `deliver` of kind 1. */
   operate(callId: number, batch: number, ops: string): void;
-  /** Ends a call: its JSON result, or its error; and an `AnswerRest` as JSON, or `null`. */
+  /** Ends a call: its JSON result, or its error; and an `CallMetadata` as JSON, or `null`. */
   respond(callId: number, ok: boolean, text: string, rest: string | null): void;
   /** `n` new UUIDv7, each greater than every one before. */
   mintIds(n: number): string[];
@@ -56,7 +56,7 @@ export interface NativeEngine extends NativeCalls {
   /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
   load(program: string, deliver: Deliver): Promise<string>;
   /** Gives the number worker threads attach by; `tell` is called with what their owner has to do. */
-  share(tell: TellOwner): number;
+  share(tell: OnWorkerEvent): number;
   /** Makes room for the workers that have loaded program `number`. */
   openPool(number: number): void;
   /** As `load`, of a program that the workers of its pool run. */
@@ -82,15 +82,15 @@ export interface NativeEngine extends NativeCalls {
  * - `drained`: that one, which was to be drained, has no calls.
  * - `over`: other code is in place, and no call runs on this any more.
  */
-export type TellOwner = (
+export type OnWorkerEvent = (
   what: 'silent' | 'recovered' | 'stuck' | 'drained' | 'over',
   program: number,
   worker: number,
-  why: string,
+  reason: string,
 ) => void;
 
 /** What an answer says beside its result. */
-export interface AnswerRest {
+export interface CallMetadata {
   /** Inserts that were held back, to be made before the commit. Only with a result. */
   readonly held?: readonly InsertOperation[];
   /** Who asked, where the request was `keyed` and a context could be made. */

@@ -1,45 +1,45 @@
-/** A promise that knows whether anyone has asked how it ended. */
+/** A promise that records whether a handler was attached to it. */
 
 /**
- * Follows a write. One that fails while nobody looks is a write lost, and the call it belongs to must fail with it.
- * `await` looks: it goes through `then` for every promise that is not plainly a `Promise`.
+ * The promise of a write. If the write fails and its rejection is not handled, the write is lost, so the call must fail
+ * too. `await` counts as a handler: it calls `then` on every promise whose constructor is not `Promise` itself.
  */
 export class ObservedPromise<T> extends Promise<T> {
-  seen = false;
-  /** What it failed with; `undefined` while it has not. */
-  why: unknown;
+  handled = false;
+  /** The rejection reason; `undefined` before the rejection. */
+  reason: unknown;
 
-  /** Follows `work`. Its failure never ends the process, whether someone looks or not. */
+  /** Wraps `work`. An unhandled rejection of the wrapper never ends the process. */
   static of<T>(work: Promise<T>): ObservedPromise<T> {
-    const watched = new ObservedPromise<T>((resolve, reject) => {
+    const observed = new ObservedPromise<T>((resolve, reject) => {
       work.then(resolve, reject);
     });
-    // Not through our own `then`, which would count as someone asking.
-    Promise.prototype.then.call(watched, undefined, ignore);
-    return watched;
+    // Bypasses the overridden `then`, which would mark the promise as handled.
+    Promise.prototype.then.call(observed, undefined, ignore);
+    return observed;
   }
 
-  /** What is chained to a watched promise is an ordinary one. */
+  /** `then` on an observed promise returns an ordinary one. */
   static override get [Symbol.species](): PromiseConstructor {
     return Promise;
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: overriding it is how this promise learns that it was seen.
+  // biome-ignore lint/suspicious/noThenProperty: the override records that a handler was attached.
   override then<A = T, B = never>(
     fulfilled?: ((value: T) => A | PromiseLike<A>) | null,
     rejected?: ((error: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.seen = true;
+    this.handled = true;
     return super.then(fulfilled, rejected);
   }
 }
 
-/** A promise that failed with `error`, and may go unawaited. */
-export function failed(error: unknown): Promise<never> {
+/** A promise rejected with `error`. Leaving it unhandled does not end the process. */
+export function rejected(error: unknown): Promise<never> {
   const promise = Promise.reject(error);
   promise.catch(ignore);
   return promise;
 }
 
-/** The handler that keeps a failure nobody awaits from ending the process; whoever awaits it is still told. */
+/** A no-op rejection handler: the process survives an unhandled rejection, and other handlers still receive it. */
 export function ignore(): void {}

@@ -106,7 +106,10 @@ describe('in a call without a transaction', () => {
       ...action,
       script: (op) => (op.op === 'delete' ? lost : stored(op)),
     });
-    expect(error).toMatchObject({ code: 'CONFLICT', message: 'This transaction kept losing to other writes.' });
+    expect(error).toMatchObject({
+      code: 'CONFLICT',
+      message: 'This transaction kept conflicting with other writes; try again.',
+    });
     expect((error as ConvoyError).details).toBeUndefined();
     expect(names).toEqual(new Array(5).fill([['begin'], ['delete'], ['rollback']]).flat());
   });

@@ -14,7 +14,7 @@ import {
   type SchemaDefinition,
   type TableDefinition,
 } from '../schema/index.js';
-import { MOST_RESULT } from './bounded-json.js';
+import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { CreateContext } from './contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
@@ -72,7 +72,10 @@ export interface Program {
   /** The largest result. */
   readonly resultBytes: number;
   /** Runs a callback in a copy of the async context the program was loaded in; no storage of another call reaches it. */
-  readonly inOwnContext: <Args extends unknown[], Result>(callback: (...args: Args) => Result, ...args: Args) => Result;
+  readonly inProgramContext: <Args extends unknown[], Result>(
+    callback: (...args: Args) => Result,
+    ...args: Args
+  ) => Result;
 }
 
 /** What a program is told beside its source. */
@@ -84,7 +87,7 @@ export interface ProgramOptions {
 
 /** Makes a program ready. Throws for a name that cannot be one. */
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
-  const { dev = false, watch = null, resultBytes = MOST_RESULT } = options;
+  const { dev = false, watch = null, resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
   const functions = listFunctions(source.functions);
   const tables = Object.entries(source.schema.tables).map(
     ([name, table]) => [name, prepareTable(name, table)] as const,
@@ -99,7 +102,7 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
     watch,
     resultBytes,
     holdsInserts: new Set(),
-    inOwnContext: ownContext(),
+    inProgramContext: createProgramContext(),
   };
 }
 
@@ -184,7 +187,7 @@ function isNamespace(value: object): boolean {
 }
 
 /** A copy for each callback, because one that calls `enterWith` would else change what all later ones see. */
-function ownContext(): Program['inOwnContext'] {
+function createProgramContext(): Program['inProgramContext'] {
   const loaded = new AsyncResource('convoy.program');
   const copy = (): AsyncResource => new AsyncResource('convoy.call');
   return (callback, ...args) => loaded.runInAsyncScope(copy).runInAsyncScope(callback, undefined, ...args);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { QueryWatch, unwatchedNow } from './query-watch.js';
+import { QueryWatch, untrackedNow } from './query-watch.js';
 
 const untouched = { Date: globalThis.Date, now: Date.now, random: Math.random, fetch: globalThis.fetch };
 const globals = () => ({ Date: globalThis.Date, now: Date.now, random: Math.random, fetch: globalThis.fetch });
@@ -40,13 +40,13 @@ describe('a watched query', () => {
     expect(warnings).toHaveLength(1);
     await watch.run('messages.other', ask);
     expect(warnings).toHaveLength(2);
-    watch.renew();
+    watch.reset();
     await watch.run('messages.list', ask);
     expect(warnings).toHaveLength(3);
   });
 
   it('may make dates of what it has read, and ask ctx.now', () => {
-    watch.run('messages.list', () => [new Date(0), new Date('2020-01-01'), Date.parse('2020-01-01'), unwatchedNow()]);
+    watch.run('messages.list', () => [new Date(0), new Date('2020-01-01'), Date.parse('2020-01-01'), untrackedNow()]);
     expect(warnings).toEqual([]);
   });
 });
@@ -67,7 +67,7 @@ describe('everyone else', () => {
 
   it('may replace a global meanwhile, and keeps it', () => {
     const now = vi.spyOn(Date, 'now').mockReturnValue(7);
-    watch.run('messages.list', () => expect(unwatchedNow()).toBe(7));
+    watch.run('messages.list', () => expect(untrackedNow()).toBe(7));
     now.mockRestore();
     const mine = () => 0.5;
     Math.random = mine;

@@ -1,43 +1,43 @@
 /**
- * Development only: says when a query asks for what changes without any write, which is the time, chance and the
- * network. Such a query would show an old answer for ever, because nothing tells that it should run again.
+ * Development only: warns when a query uses an impure source (the time, random numbers, the network), whose value changes
+ * without any write. Such a query would keep an old result forever, because no change makes it run again.
  *
- * The globals are replaced by ones that do the same and look whether a query is running, from the first watch that
- * opens until the last one closes. Production opens none, and this file then touches nothing.
+ * From the first open watch until the last one is closed, the globals are replaced by proxies that also check whether a
+ * query is running. Production opens none, so the globals stay as they are.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-const INSTEAD = {
-  'Date.now()': 'ctx.now(everyMs) is the time, and runs the query again that often',
-  'new Date()': 'new Date(ctx.now(everyMs)) is the time, and runs the query again that often',
-  'Math.random()': 'draw in a mutation and store what was drawn',
-  'fetch()': 'fetch in an action and store what came',
+const ALTERNATIVES = {
+  'Date.now()': 'use ctx.now(everyMs), which also runs the query again at that interval',
+  'new Date()': 'use new Date(ctx.now(everyMs)), which also runs the query again at that interval',
+  'Math.random()': 'draw the number in a mutation and store it',
+  'fetch()': 'fetch in an action and store the response',
 } as const;
 
-type Impurity = keyof typeof INSTEAD;
+type Impurity = keyof typeof ALTERNATIVES;
 
-interface ObservedPromise {
+interface RunningQuery {
   readonly watch: QueryWatch;
   readonly name: string;
 }
 
-/** The query whose handler is running, in whose async context. */
-const running = new AsyncLocalStorage<ObservedPromise | undefined>();
+/** The query whose handler runs in this async context. */
+const running = new AsyncLocalStorage<RunningQuery | undefined>();
 
-/** Open watches, and how to give the globals back after the last: there is one set of globals, so this is the process's. */
+/** The number of open watches, and the function that restores the globals. Per process, because the globals are. */
 let open = 0;
-let giveBack: () => void = () => {};
+let restoreGlobals: () => void = () => {};
 
-/** Watches the queries of one Convoy. Warns once for each query and thing it asks for, until other code is loaded. */
+/** Watches the queries of one Convoy. Warns once for each query and source, until other code is loaded. */
 export class QueryWatch {
   readonly #warn: (message: string) => void;
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   #closed = false;
 
   constructor(warn: (message: string) => void = console.warn) {
     this.#warn = warn;
-    if (open++ === 0) giveBack = replaceGlobals();
+    if (open++ === 0) restoreGlobals = replaceGlobals();
   }
 
   /** Runs the handler of the query `name`, watched. */
@@ -45,45 +45,45 @@ export class QueryWatch {
     return running.run({ watch: this, name }, handler);
   }
 
-  /** Other code is in place, of which everything may be said again. */
-  renew(): void {
-    this.#told.clear();
+  /** Called when other code is in place, which may cause the same warnings again. */
+  reset(): void {
+    this.#reported.clear();
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (--open === 0) giveBack();
+    if (--open === 0) restoreGlobals();
   }
 
-  /** The query `name` has asked for something. */
-  told(name: string, impurity: Impurity, place: string): void {
+  /** Warns that the query `name` has used `impurity`. */
+  report(name: string, impurity: Impurity, location: string): void {
     const key = `${name} ${impurity}`;
-    if (this.#closed || this.#told.has(key)) return;
-    this.#told.add(key);
+    if (this.#closed || this.#reported.has(key)) return;
+    this.#reported.add(key);
     this.#warn(
-      `convoy: the query ${name} calls ${impurity}${place}, and will not run again when its answer changes; ` +
-        `${INSTEAD[impurity]}.`,
+      `convoy: the query ${name} calls ${impurity}${location}, and does not run again when that value changes; ` +
+        `${ALTERNATIVES[impurity]}.`,
     );
   }
 }
 
-/** `Date.now()` for ourselves, which no watch hears. */
-export function unwatchedNow(): number {
+/** `Date.now()` for our own code, without a warning. */
+export function untrackedNow(): number {
   return running.run(undefined, () => Date.now());
 }
 
-// biome-ignore lint/complexity/noBannedTypes: what `captureStackTrace` takes: whichever function stands in.
-function notice(impurity: Impurity, standIn: Function): void {
+// biome-ignore lint/complexity/noBannedTypes: `captureStackTrace` takes any function.
+function reportUse(impurity: Impurity, replacement: Function): void {
   const query = running.getStore();
-  query?.watch.told(query.name, impurity, placeAbove(standIn));
+  query?.watch.report(query.name, impurity, callerLocation(replacement));
 }
 
-/** ` at file:line:column` of the code that called `standIn`. */
+/** ` (at file:line:column)` of the code that called `replacement`. */
 // biome-ignore lint/complexity/noBannedTypes: see above.
-function placeAbove(standIn: Function): string {
+function callerLocation(replacement: Function): string {
   const trace: { stack?: string } = {};
-  Error.captureStackTrace(trace, standIn);
+  Error.captureStackTrace(trace, replacement);
   const frame = trace.stack?.split('\n')[1]?.trim();
   return frame === undefined ? '' : ` (${frame})`;
 }
@@ -93,34 +93,34 @@ function replaceGlobals(): () => void {
   const prototype: { constructor: unknown } = original.prototype;
   const ofDate: ProxyHandler<DateConstructor> = {
     construct(date, args, newTarget) {
-      if (args.length === 0) notice('new Date()', ofDate.construct as () => object);
+      if (args.length === 0) reportUse('new Date()', ofDate.construct as () => object);
       return Reflect.construct(date, args, newTarget);
     },
-    // `Date()` is a text of the time, whatever its arguments.
+    // `Date()` returns the current time as text and ignores its arguments.
     apply(date, self, args) {
-      notice('new Date()', ofDate.apply as () => unknown);
+      reportUse('new Date()', ofDate.apply as () => unknown);
       return Reflect.apply(date, self, args);
     },
   };
   const watchedDate = new Proxy(original, ofDate);
   const undo = [
-    replace(original, 'now', calling('Date.now()')),
+    replace(original, 'now', reporting('Date.now()')),
     replace(prototype, 'constructor', () => watchedDate),
     replace(globalThis, 'Date', () => watchedDate),
-    replace(Math, 'random', calling('Math.random()')),
-    replace(globalThis, 'fetch', calling('fetch()')),
+    replace(Math, 'random', reporting('Math.random()')),
+    replace(globalThis, 'fetch', reporting('fetch()')),
   ];
   return () => {
     for (const each of undo) each();
   };
 }
 
-/** The same function, which also gives notice. A proxy, so that whatever else it has stays. */
-function calling(impurity: Impurity) {
+/** Wraps a function so that it also reports its use. A proxy, so that its other members stay. */
+function reporting(impurity: Impurity) {
   return <F extends (...args: never[]) => unknown>(original: F): F => {
     const handler: ProxyHandler<F> = {
       apply(target, self, args) {
-        notice(impurity, handler.apply as () => unknown);
+        reportUse(impurity, handler.apply as () => unknown);
         return Reflect.apply(target, self, args);
       },
     };
@@ -128,7 +128,7 @@ function calling(impurity: Impurity) {
   };
 }
 
-/** Puts `make(object[key])` in its place; gives the way back, which leaves alone what others have put there since. */
+/** Replaces `object[key]` by `make(object[key])`; the returned function restores it, unless it was replaced again since. */
 function replace<T extends object, K extends keyof T>(
   object: T,
   key: K,

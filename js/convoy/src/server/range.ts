@@ -1,7 +1,7 @@
 /** The range of an index, recorded from a callback and checked against the index, so that mistakes have its stack. */
 
 import { storageProblem } from '../values/json.js';
-import { invalid, sayName } from './argument-errors.js';
+import { invalid, quoteName } from './argument-errors.js';
 import type { Filter, Plan, ScanBound } from './operations.js';
 import type { Table } from './program.js';
 
@@ -13,11 +13,11 @@ const SYSTEM_INDEXES: ReadonlyMap<string, readonly string[]> = new Map([
 /** A part of an index. */
 export interface IndexRange extends Pick<Plan, 'index' | 'eq' | 'lower' | 'upper'> {
   /** Equalities that name no part of it, because a field before theirs has none. */
-  readonly beside: readonly Filter[];
+  readonly residual: readonly Filter[];
 }
 
 /** Everything, in creation order. */
-export const WHOLE_TABLE: IndexRange = { index: null, eq: [], beside: [] };
+export const WHOLE_TABLE: IndexRange = { index: null, eq: [], residual: [] };
 
 /** The range `callback` names of `index`. */
 export function rangeOf(table: Table, index: unknown, callback: ((q: never) => unknown) | undefined): IndexRange {
@@ -37,7 +37,7 @@ function indexFields(table: Table, index: unknown): readonly string[] {
     if (fields !== undefined) return fields;
   }
   const known = [...Object.keys(indexes), ...SYSTEM_INDEXES.keys()].join(', ');
-  throw invalid(`${table.name} has no index ${sayName(index)}; its indexes are ${known}`);
+  throw invalid(`${table.name} has no index ${quoteName(index)}; its indexes are ${known}`);
 }
 
 type Comparison = 'gt' | 'gte' | 'lt' | 'lte';
@@ -86,13 +86,13 @@ class RangeRecorder {
     const firstOpen = this.#fields.findIndex((field) => !this.#equal.has(field));
     const prefix = firstOpen < 0 ? this.#fields : this.#fields.slice(0, firstOpen);
     this.#checkBounds(firstOpen < 0 ? undefined : this.#fields[firstOpen]);
-    const beside = [...this.#equal].filter(([field]) => !prefix.includes(field));
+    const residual = [...this.#equal].filter(([field]) => !prefix.includes(field));
     return {
       index: this.#index,
       eq: prefix.map((field) => this.#equal.get(field)),
       ...(this.#lower && { lower: { value: this.#lower.value, inclusive: this.#lower.inclusive } }),
       ...(this.#upper && { upper: { value: this.#upper.value, inclusive: this.#upper.inclusive } }),
-      beside: beside.map(([field, value]) => ({ is: 'eq', field, value })),
+      residual: residual.map(([field, value]) => ({ is: 'eq', field, value })),
     };
   }
 
@@ -121,7 +121,7 @@ class RangeRecorder {
 
   #check(field: string, value: unknown): void {
     if (!this.#fields.includes(field)) {
-      throw invalid(`${this.#place} has no field ${sayName(field)}; its fields are ${this.#fields.join(', ')}`);
+      throw invalid(`${this.#place} has no field ${quoteName(field)}; its fields are ${this.#fields.join(', ')}`);
     }
     const problem = storageProblem(value);
     if (problem !== null) throw invalid(`${this.#place}: the value for '${field}' ${problem.reason}`);

@@ -1,31 +1,32 @@
-/** Running again what lost to another write: SERIALIZABLE lets one of two that disagree win, and tells the other. */
+/** Retries transactions that Postgres aborted for a conflict (serialization failure or deadlock). */
 
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 
-/** How often something that lost is run again. */
+/** Retries after the first attempt. */
 const RETRIES = 4;
-/** The span of the first pause; it doubles each time. */
-const PAUSE_MS = 5;
+/** The upper bound of the first delay; it doubles each time. */
+const BACKOFF_MS = 5;
 
-/** Whether a transaction cannot be kept because another write won, and running it again may help. */
-export function isLostRace(error: unknown): error is ConvoyError {
+/** Whether `error` is a conflict with another write that a retry may resolve. */
+export function isConflict(error: unknown): error is ConvoyError {
   if (!isConvoyError(error) || error.code !== 'CONFLICT') return false;
   return (error.details as { readonly retry?: unknown } | undefined)?.retry === true;
 }
 
-/** What `attempt` gives, run again while it fails with a lost race; in the end `CONFLICT`. */
-export async function untilItWins<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let lost = 0; ; lost++) {
+/** Runs `attempt`, again while it fails with a conflict; throws `CONFLICT` after the last retry. */
+export async function retryOnConflict<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let conflicts = 0; ; conflicts++) {
     try {
       return await attempt();
     } catch (error) {
-      if (!isLostRace(error)) throw error;
-      if (lost === RETRIES) {
-        throw new ConvoyError('CONFLICT', 'This transaction kept losing to other writes.', { cause: error });
+      if (!isConflict(error)) throw error;
+      if (conflicts === RETRIES) {
+        const message = 'This transaction kept conflicting with other writes; try again.';
+        throw new ConvoyError('CONFLICT', message, { cause: error });
       }
-      // A random part of a growing span, so that those who lost to each other do not meet again.
-      const span = PAUSE_MS << lost;
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * span));
+      // Exponential backoff with full jitter, so that transactions in conflict do not retry at the same time.
+      const maxDelay = BACKOFF_MS << conflicts;
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * maxDelay));
     }
   }
 }

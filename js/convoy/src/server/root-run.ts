@@ -1,84 +1,85 @@
-/** A run the engine called for: who asks, and what its answer says beside the result. */
+/** A run started by the engine: its caller, and the call metadata sent with its result. */
 
 import type { Call } from './call.js';
-import { NOT_PLAIN, type Seen } from './context-observer.js';
+import { type ContextReads, NOT_PLAIN } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
 import { internalQuery } from './functions.js';
-import type { AnswerRest } from './native.js';
+import type { CallMetadata } from './native.js';
 import type { NamedFunction, Program } from './program.js';
 import { Run } from './run.js';
 
-/** What the JSON of a request may say. */
+/** A request as the engine passes it, parsed. */
 export interface RequestJson extends ConvoyRequest {
-  /** Names what a call from inside the program has brought. */
+  /** The token of a context registered on this thread, for a call from inside the program. */
   readonly contextToken?: number;
-  /** A context such a call has brought from another thread. */
+  /** The context itself, for such a call from another thread. */
   readonly context?: object;
   readonly keyed?: boolean;
 }
 
-/** Who asks for a run, and what for. */
+/** The caller of a run. */
 export interface Caller {
   /** `null` for a call from inside the program. */
   readonly request: ConvoyRequest | null;
-  readonly brought: InheritedContext | null;
-  /** Whether the answer has to say who asked. */
+  readonly inherited: InheritedContext | null;
+  /** Whether the call metadata has to contain the caller's fingerprint. */
   readonly keyed: boolean;
 }
 
-/** What a call made in this process brings with it. */
+/** The context of a call made in this process. */
 export interface InheritedContext {
-  /** Stands in for what `createContext` would have made. */
+  /** Used instead of calling `createContext`. */
   readonly context: object;
-  /** How many functions called one another to make this call. */
+  /** The number of nested function calls above this call. */
   readonly depth: number;
 }
 
-/** A call from inside the program that brings nothing. */
-export const NO_CALLER: Caller = { request: null, brought: null, keyed: false };
+/** The caller of a call from inside the program without a context. */
+export const NO_CALLER: Caller = { request: null, inherited: null, keyed: false };
 
-/** Stands for the function of a call that is about the context alone. */
+/** The function of a call that only creates the context (`DELIVERY.context`). */
 export const CONTEXT_ONLY: NamedFunction = {
   name: 'createContext',
   definition: internalQuery({ handler: () => null }),
 };
 
-export class CalledRun extends Run {
-  readonly asking: Caller;
-  /** Who asked, once that is known. */
-  identity: string | null = null;
-  /** When what its context says ceases to hold, in milliseconds since 1970. */
+export class RootRun extends Run {
+  readonly caller: Caller;
+  /** The caller's fingerprint, once computed. */
+  fingerprint: string | null = null;
+  /** When the credentials in its context expire, in milliseconds since 1970. */
   expiresAt: number | null = null;
 
-  constructor(program: Program, fn: NamedFunction, call: Call, asking: Caller) {
-    super(program, fn, call, asking.brought === null ? {} : { depth: asking.brought.depth });
-    this.asking = asking;
+  constructor(program: Program, fn: NamedFunction, call: Call, caller: Caller) {
+    super(program, fn, call, caller.inherited === null ? {} : { depth: caller.inherited.depth });
+    this.caller = caller;
   }
 
-  /** What its answer says beside the result: an `AnswerRest` as JSON, or `null` where that is nothing. */
-  rest(held: string | null): string | null {
-    const { call, fn, identity } = this;
+  /** The `CallMetadata` as JSON; `null` if it would be empty. `held` is the JSON of the held inserts. */
+  metadata(held: string | null): string | null {
+    const { call, fn, fingerprint } = this;
     const isQuery = fn.definition.kind === 'query';
     const refreshMs = isQuery ? call.refreshMs : null;
     const expiresAt = isQuery ? this.expiresAt : null;
-    const seen = isQuery ? this.#seen() : null;
-    if (held === null && identity === null && refreshMs === null && expiresAt === null && seen === null) return null;
-    const rest: AnswerRest = {
-      ...(identity === null ? {} : { identity }),
+    const reads = isQuery ? this.#contextReads() : null;
+    if (held === null && fingerprint === null && refreshMs === null && expiresAt === null && reads === null)
+      return null;
+    const metadata: CallMetadata = {
+      ...(fingerprint === null ? {} : { identity: fingerprint }),
       ...(refreshMs === null ? {} : { refreshMs }),
       ...(expiresAt === null ? {} : { expiresAt }),
-      ...(seen === null ? {} : { seen: Object.fromEntries(seen) }),
+      ...(reads === null ? {} : { seen: Object.fromEntries(reads) }),
     };
-    const said = JSON.stringify(rest);
-    if (held === null) return said;
-    return said === '{}' ? `{"held":${held}}` : `{"held":${held},${said.slice(1)}`;
+    const json = JSON.stringify(metadata);
+    if (held === null) return json;
+    return json === '{}' ? `{"held":${held}}` : `{"held":${held},${json.slice(1)}`;
   }
 
-  /** What it has looked at; `null` where nothing is known of it, or there is no context. */
-  #seen(): Seen | null {
+  /** The context reads of the run; `null` if they are unknown or there is no context. */
+  #contextReads(): ContextReads | null {
     if (!this.call.isShareable) return NOT_PLAIN;
-    const seen = this.observer?.seen() ?? null;
-    // A context alone says something in any case.
-    return seen === null && this.fn === CONTEXT_ONLY && this.context !== null ? NOT_PLAIN : seen;
+    const reads = this.observer?.reads() ?? null;
+    // A context-only call always reports reads, so that the engine can compare its context.
+    return reads === null && this.fn === CONTEXT_ONLY && this.context !== null ? NOT_PLAIN : reads;
   }
 }

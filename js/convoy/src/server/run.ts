@@ -1,8 +1,8 @@
 /**
- * One run of one function: who it is, what it belongs to, and whether it is over.
+ * One run of one function: its call, scope, context and state.
  *
- * A run called from outside owns its `Call` and ends it. A function called within a transaction joins its caller's call,
- * as a run in a scope of its own; it ends with that scope, and with its caller's run at the latest.
+ * A root run owns its `Call` and ends it. A function called within a transaction joins the call of its caller: it runs
+ * in an inner scope and ends with that scope, at the latest with its caller's run.
  */
 
 import { ConvoyError } from '../values/errors.js';
@@ -15,73 +15,73 @@ export class Run {
   readonly program: Program;
   readonly fn: NamedFunction;
   readonly call: Call;
-  /** What its operations, and the functions it calls, are kept or undone with. */
+  /** The scope of its operations and of the functions it calls. */
   readonly scope: Scope;
-  /** How many functions called one another to get here. */
+  /** The number of nested function calls above this run. */
   readonly depth: number;
-  /** What its handler is given, once that is made and unobserved; the functions it calls are given the same. */
+  /** The context of its handler, without the observing proxy, once made. Functions it calls receive the same. */
   context: object | null;
-  /** Notes what is looked at of the context, where somebody wants to know. */
+  /** Records which members of the context are read; `null` if they need not be recorded. */
   observer: ContextObserver | null;
   /** The run whose call this one joined, or `null`. */
-  readonly #caller: Run | null;
-  #why: ConvoyError | null = null;
-  /** Those who wait for calls of their own, and are told when the run ends before them. */
-  #waiting: Set<(why: ConvoyError) => void> | null = null;
-  /** Calls of its own that change something. Not the call's business: they have operations and an end of their own. */
+  readonly #parent: Run | null;
+  #endReason: ConvoyError | null = null;
+  /** Rejects the pending promises of separate calls when the run ends before them. */
+  #rejectOnEnd: Set<(reason: ConvoyError) => void> | null = null;
+  /** Pending separate mutations and actions. They are not tracked by `call`: each has operations of its own. */
   #open: Set<Promise<unknown>> | null = null;
 
-  /** A run that owns `call`, unless it joined. */
+  /** A run that owns `call`, or, with `joined`, one that joins it. */
   constructor(program: Program, fn: NamedFunction, call: Call, { depth = 0, joined }: RunOptions = {}) {
     this.program = program;
     this.fn = fn;
     this.call = call;
     this.scope = joined?.scope ?? call.root;
     this.depth = depth;
-    this.#caller = joined?.caller ?? null;
-    this.context = joined?.caller.context ?? null;
-    this.observer = joined?.caller.observer ?? null;
+    this.#parent = joined?.parent ?? null;
+    this.context = joined?.parent.context ?? null;
+    this.observer = joined?.parent.observer ?? null;
   }
 
-  /** A run of `fn` that joins the call of this one, in `scope`. */
+  /** A run of `fn` that joins the call of this run, in `scope`. */
   join(fn: NamedFunction, scope: Scope): Run {
-    return new Run(this.program, fn, this.call, { depth: this.depth + 1, joined: { caller: this, scope } });
+    return new Run(this.program, fn, this.call, { depth: this.depth + 1, joined: { parent: this, scope } });
   }
 
-  /** `context` for this run: what its handler is given as `ctx`. */
+  /** Sets the context of this run and returns the `ctx` to pass to its handler. */
   enter(context: object): object {
     this.context = context;
     return this.observer === null ? context : this.observer.view(context);
   }
 
-  /** Why nothing can be asked of this run's context any more; `null` while it runs. */
-  get why(): ConvoyError | null {
-    return this.#caller === null ? this.#why : this.#caller.why;
+  /** Why this run's context can no longer be used; `null` while the run is active. */
+  get endReason(): ConvoyError | null {
+    return this.#parent === null ? this.#endReason : this.#parent.endReason;
   }
 
-  /** Ends the run and its call; without a reason because its handler has returned or thrown. */
-  end(why?: ConvoyError): void {
-    if (this.#why !== null) return;
-    this.#why = why ?? RETURNED;
-    this.call.end(why);
-    for (const leave of this.#waiting ?? []) leave(this.#why);
-    this.#waiting = null;
+  /** Ends the run and its call. Without a reason: its handler has returned or thrown. */
+  end(reason?: ConvoyError): void {
+    if (this.#endReason !== null) return;
+    this.#endReason = reason ?? RETURNED;
+    this.call.end(reason);
+    for (const reject of this.#rejectOnEnd ?? []) reject(this.#endReason);
+    this.#rejectOnEnd = null;
   }
 
   /**
-   * `work`, which is a call of its own made by this run; or why the run ended, where that comes first. How `work` ends
-   * then concerns nobody any more.
+   * Settles as `work`, a separate call made by this run, or rejects with the end reason if the run ends first. The result
+   * of `work` is then ignored.
    */
   orEnd<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#waiting ??= new Set();
-      this.#waiting.add(reject);
-      const done = (): void => void this.#waiting?.delete(reject);
+      this.#rejectOnEnd ??= new Set();
+      this.#rejectOnEnd.add(reject);
+      const done = (): void => void this.#rejectOnEnd?.delete(reject);
       work.then(resolve, reject).then(done, done);
     });
   }
 
-  /** Counts `work` among what the run waits for before it ends, and lets it fail unawaited. */
+  /** Makes the run wait for `work` before it ends. A rejection of `work` never ends the process. */
   track<T>(work: Promise<T>): Promise<T> {
     this.#open ??= new Set();
     this.#open.add(work);
@@ -90,7 +90,7 @@ export class Run {
     return work;
   }
 
-  /** Resolves when nothing is under way; `null` when nothing is. Fails with what failed unseen. */
+  /** Resolves when no work is pending; `null` when none is. Rejects with an unhandled failure. */
   whenIdle(): Promise<unknown> | null {
     const idle = this.call.whenIdle();
     if (idle !== null || this.#open === null || this.#open.size === 0) return idle;
@@ -100,12 +100,12 @@ export class Run {
 
 interface RunOptions {
   readonly depth?: number;
-  /** The run whose call it joins, and where in it. */
-  readonly joined?: { readonly caller: Run; readonly scope: Scope };
+  /** The run whose call it joins, and the scope for it. */
+  readonly joined?: { readonly parent: Run; readonly scope: Scope };
 }
 
 const RETURNED = new ConvoyError(
   'INTERNAL',
-  'ctx was used after its function had returned. Await what ctx.runQuery, ctx.runMutation and ctx.runAction give ' +
+  'ctx was used after its function had returned. Await every ctx.runQuery, ctx.runMutation and ctx.runAction call ' +
     'before returning.',
 );

@@ -1,6 +1,6 @@
 /**
- * Which function the code at hand belongs to, also in what a function has left behind: timers, promises nobody awaits.
- * Followed where it is to be known, since following every promise costs a little.
+ * Tracks which function the current code belongs to, also in timers and unawaited promises that outlive the call. Only
+ * in development, because an async context slows down every promise a little.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -13,7 +13,7 @@ export function runAs<T>(name: string, work: () => T): T {
   return running.run(name, work);
 }
 
-/** The function that the code at hand belongs to, where that was followed. */
+/** The function that the current code belongs to, if it is tracked. */
 export function runningFunction(): string | undefined {
   return running?.getStore();
 }

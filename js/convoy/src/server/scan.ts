@@ -6,7 +6,7 @@
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { storageProblem } from '../values/json.js';
-import { invalid, say } from './argument-errors.js';
+import { inspectValue, invalid } from './argument-errors.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
 import type { Document } from './documents.js';
 import { knownField } from './fields.js';
@@ -73,7 +73,7 @@ export class TableScan implements TableQuery<TableTypes> {
 
   withIndex(index: string, range?: (q: RangeBuilder<object, never>) => unknown): TableScan {
     const said = rangeOf(this.#table, index, range);
-    for (const equality of said.beside) this.#warnBeside(index, said, equality);
+    for (const equality of said.residual) this.#warnBeside(index, said, equality);
     return this.#with('withIndex', { range: said });
   }
 
@@ -132,7 +132,7 @@ export class TableScan implements TableQuery<TableTypes> {
       const step = this.#said.limit === null ? 'offset' : 'limit';
       throw invalid(`${this.#table.name}: paginate() has no place for ${step}(); numItems is the size of a page`);
     }
-    return this.#page(cursorIn('cursor', cursor), cursorIn('endCursor', endCursor), size);
+    return this.#page(parseCursor('cursor', cursor), parseCursor('endCursor', endCursor), size);
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<Document> {
@@ -191,8 +191,8 @@ export class TableScan implements TableQuery<TableTypes> {
 }
 
 function planOf({ range, filters, by, order, offset, limit }: Said): Plan {
-  const { beside, ...named } = range;
-  const all = [...beside, ...filters];
+  const { residual, ...named } = range;
+  const all = [...residual, ...filters];
   const [only] = all;
   return {
     ...named,
@@ -207,13 +207,13 @@ function planOf({ range, filters, by, order, offset, limit }: Said): Plan {
 function wholeNumber(place: string, value: unknown, least: number, most: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
   const name = place.endsWith(')') ? place : `${place}()`;
-  throw invalid(`${name} takes a whole number from ${least} to ${most}, not ${say(value)}`);
+  throw invalid(`${name} takes a whole number from ${least} to ${most}, not ${inspectValue(value)}`);
 }
 
-function cursorIn(name: string, value: unknown): string | null {
+function parseCursor(name: string, value: unknown): string | null {
   // Where there was nothing at all, the next page is the first.
   if (value === undefined || value === null || value === '') return null;
   // What no text in Postgres holds is no cursor, and could not cross to the engine.
   if (typeof value === 'string' && storageProblem(value) === null) return value;
-  throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${say(value)}`);
+  throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${inspectValue(value)}`);
 }

@@ -3,7 +3,7 @@
  * schema of it. What it finds is the same that `checkDocuments` gives.
  */
 
-import { outcomeIn } from './engine-errors.js';
+import { unwrapEnvelope } from './engine-errors.js';
 import type { LoadReport } from './native.js';
 import { CHECK_NAME, type CheckArguments, type Checked, type Misfit, type SampleOfTable } from './stored-documents.js';
 
@@ -123,7 +123,7 @@ export class SchemaCheck {
   }
 
   async #ask(args: CheckArguments): Promise<unknown> {
-    return outcomeIn(await this.#call(CHECK_NAME, JSON.stringify(args)));
+    return unwrapEnvelope(await this.#call(CHECK_NAME, JSON.stringify(args)));
   }
 }
 

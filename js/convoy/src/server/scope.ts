@@ -1,34 +1,35 @@
 /**
- * The operations that are kept or undone together: those of a whole call, and within it those of each
- * `ctx.db.transaction`. Knows what is still under way, what failed unseen, and what must not be kept.
+ * A scope: operations that are kept or rolled back together, either those of a whole call or, nested in it, those of one
+ * `ctx.db.transaction`. Tracks pending work, unhandled failures, and whether the scope has to be rolled back.
  *
- * While a scope has an open one inside it, its own operations wait; else they would be undone with the inner one's.
+ * While a scope has an open inner scope, its own operations wait; otherwise a rollback of the inner one would include
+ * them.
  */
 
 import { ConvoyError } from '../values/errors.js';
-import { failed, ObservedPromise } from './observed-promise.js';
+import { ObservedPromise, rejected } from './observed-promise.js';
 
 export class Scope {
-  /** `null`: the call's own. */
+  /** `null` for the root scope of the call. */
   readonly parent: Scope | null;
-  /** The newest `transaction` asked for in this scope and not yet over. What is issued now waits for it. */
+  /** The last pending `transaction` started in this scope. Operations issued now wait for it. */
   gate: Promise<unknown> | null = null;
-  /** True once it was kept or undone; nothing can be issued in it any more. */
+  /** True once the scope was kept or rolled back; it accepts no further operations. */
   ended = false;
-  /** True once it is being undone: what still fails in it is nobody's loss. */
-  undone = false;
-  /** The savepoint to return to; `null` while nothing was written that would have to be undone. */
+  /** True from the start of its rollback. A later failure in it no longer fails the parent. */
+  rolledBack = false;
+  /** The savepoint to roll back to; `null` before the first write. */
   savepoint: number | null = null;
-  /** The `begin` of a transaction of its own, only in calls that have none; `null` before its first operation. */
+  /** The pending or completed `begin`, only in calls without a transaction; `null` before the first operation. */
   beginning: Promise<void> | null = null;
-  /** Whether that transaction is open: begun, and not yet told to commit or to roll back. */
+  /** Whether that transaction is open: begun, with neither `commit` nor `rollback` sent. */
   isOpen = false;
-  /** That transaction has lost to another write: it cannot be kept, and running it again may help. */
-  lost: ConvoyError | null = null;
-  /** Why this scope cannot be kept, whatever its function thinks of it. */
-  #broken: { readonly why: unknown } | null = null;
+  /** The serialization failure or deadlock that ended that transaction; a retry may succeed. */
+  conflict: ConvoyError | null = null;
+  /** Set when the scope can only be rolled back, even if its function returns normally. */
+  #aborted: { readonly reason: unknown } | null = null;
   readonly #open = new Set<Promise<unknown>>();
-  /** Writes that failed, some of which nobody may have looked at. */
+  /** Failed writes, handled or not. */
   readonly #failures: ObservedPromise<unknown>[] = [];
 
   constructor(parent: Scope | null) {
@@ -41,14 +42,14 @@ export class Scope {
     return false;
   }
 
-  /** The scope right below the call's own that this one is in; the call's own for itself. */
+  /** The ancestor (or this scope) whose parent is the root scope; the root scope for itself. */
   get outermost(): Scope {
     let scope: Scope = this;
     while (scope.parent !== null && scope.parent.parent !== null) scope = scope.parent;
     return scope;
   }
 
-  /** Counts `work` among what this scope waits for before it ends, and lets it fail unawaited. */
+  /** Makes the scope wait for `work` before it ends. A rejection of `work` never ends the process. */
   track<T>(work: Promise<T>): Promise<T> {
     this.#open.add(work);
     const done = (): void => void this.#open.delete(work);
@@ -56,48 +57,48 @@ export class Scope {
     return work;
   }
 
-  /** The promise of a write, to be given to the handler: a failure nobody looks at is this scope's failure. */
-  watch<T>(work: Promise<T>): Promise<T> {
-    const watched = ObservedPromise.of(work);
-    work.then(undefined, (why) => {
-      watched.why = why;
-      this.#failures.push(watched);
+  /** Wraps the promise of a write for the handler: an unhandled rejection fails this scope. */
+  observe<T>(work: Promise<T>): Promise<T> {
+    const observed = ObservedPromise.of(work);
+    work.then(undefined, (reason) => {
+      observed.reason = reason;
+      this.#failures.push(observed);
     });
-    return watched;
+    return observed;
   }
 
-  /** A promise that fails with `error`; watched, because a refused write is a write lost. */
-  refuse(error: unknown): Promise<never> {
-    const watched = ObservedPromise.of<never>(failed(error));
-    watched.why = error;
-    this.#failures.push(watched);
-    return watched;
+  /** A promise rejected with `error` for a write that was not sent; observed like any other write. */
+  rejectWrite(error: unknown): Promise<never> {
+    const observed = ObservedPromise.of<never>(rejected(error));
+    observed.reason = error;
+    this.#failures.push(observed);
+    return observed;
   }
 
-  /** From here on this scope can only be undone, or the one it is part of since it was kept. The first reason stays. */
-  break(why: unknown): void {
-    if (this.ended && !this.undone && this.parent !== null) this.parent.break(why);
-    else this.#broken ??= { why };
+  /** Marks the scope for rollback, or its parent if the scope was kept already. The first reason is kept. */
+  abort(reason: unknown): void {
+    if (this.ended && !this.rolledBack && this.parent !== null) this.parent.abort(reason);
+    else this.#aborted ??= { reason };
   }
 
-  /** Resolves when nothing is under way; `null` when nothing is. Fails with what this scope must not be kept for. */
+  /** Resolves when no work is pending; `null` when none is. Rejects with the reason why the scope cannot be kept. */
   whenIdle(): Promise<void> | null {
-    if (this.#broken !== null) return failed(this.#broken.why);
-    const unseen = this.#failures.find((failure) => !failure.seen);
-    if (unseen !== undefined) return failed(unseen.why);
+    if (this.#aborted !== null) return rejected(this.#aborted.reason);
+    const unhandled = this.#failures.find((failure) => !failure.handled);
+    if (unhandled !== undefined) return rejected(unhandled.reason);
     if (this.#open.size === 0) return null;
     return Promise.all(this.#open).then(() => undefined);
   }
 
-  /** Resolves when everything issued so far is over, however it ended; `null` when nothing is under way. */
+  /** Resolves when all work issued so far has settled; `null` when no work is pending. */
   whenSettled(): Promise<unknown> | null {
     return this.#open.size === 0 ? null : Promise.allSettled(this.#open);
   }
 }
 
-/** The refusal of what is issued in a scope that has ended. */
-export const SCOPE_OVER = new ConvoyError(
+/** The error of an operation issued in an ended scope. */
+export const SCOPE_ENDED = new ConvoyError(
   'INTERNAL',
-  'ctx was used in a transaction that had ended, or in a function called by another that had returned. Await ' +
-    'everything in there before it returns, and use its ctx and its database nowhere else.',
+  'ctx was used after its transaction, or the function called with it, had ended. Await every call on it before the ' +
+    'callback returns, and do not use its ctx or database elsewhere.',
 );

@@ -9,7 +9,7 @@ import { isMainThread } from 'node:worker_threads';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
 import { loadNative } from './native.js';
-import { printBy } from './output.js';
+import { redirectOutput } from './output.js';
 import type { ProgramSource } from './program.js';
 
 /** Settings of a server; what is left out comes from the environment. */
@@ -38,7 +38,7 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
   };
   if (isMain(url)) {
     // The process is ours, and so is what it prints.
-    printBy(loadNative());
+    redirectOutput(loadNative());
     file.startConvoyServer().catch((error: unknown) => {
       // Faults of settings and of the database say what to do; a stack says nothing of it.
       console.error(isConvoyError(error) ? error.message : error);
@@ -69,7 +69,7 @@ async function create({ url, source }: StartCode, options: StartOptions): Promis
 }
 
 async function start(code: StartCode, options: StartOptions): Promise<Convoy> {
-  const { host = process.env.HOST || '0.0.0.0', port = portIn(process.env.PORT) } = options;
+  const { host = process.env.HOST || '0.0.0.0', port = parsePort(process.env.PORT) } = options;
   const convoy = await create(code, options);
   let address: ListenAddress;
   try {
@@ -78,14 +78,14 @@ async function start(code: StartCode, options: StartOptions): Promise<Convoy> {
     await convoy.close();
     throw error;
   }
-  loadNative().handleSignals(() => endWith(convoy));
+  loadNative().handleSignals(() => exitAfterClose(convoy));
   console.log(
     `Convoy listens on http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`,
   );
   return convoy;
 }
 
-function portIn(text: string | undefined): number {
+function parsePort(text: string | undefined): number {
   if (!text) return 3000;
   const port = Number(text);
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
@@ -93,7 +93,7 @@ function portIn(text: string | undefined): number {
 }
 
 /** The engine drains already. */
-function endWith(convoy: Convoy): void {
+function exitAfterClose(convoy: Convoy): void {
   convoy.close().then(
     () => process.exit(0),
     (error: unknown) => {

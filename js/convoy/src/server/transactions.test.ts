@@ -267,7 +267,7 @@ describe('what belongs to a transaction', () => {
       return [await swallow(tx.get(LIST)), await swallow(tx.transaction(() => {})), await goesOn];
     });
     expect(error).toBeUndefined();
-    expect(result).toEqual(new Array(3).fill(expect.stringMatching(/used in a transaction that had ended/)));
+    expect(result).toEqual(new Array(3).fill(expect.stringMatching(/used after its transaction/)));
   });
 
   it('is forgotten with it: what was read inside is read again', async () => {

@@ -1,27 +1,27 @@
 /**
- * `ctx.db.transaction`: runs a function in a scope of its own and keeps or undoes what it did.
+ * `ctx.db.transaction`: runs a function in a new scope and keeps its operations, or rolls them back.
  *
- * In a call that is a transaction a scope is a savepoint; in one that is none, the outermost scope is a transaction,
- * run again where it lost to another write. Both are begun by the first operation that needs them, so a scope that
- * does nothing costs nothing.
+ * In a transactional call a scope is a savepoint. In any other call the outermost scope is a transaction, retried on
+ * conflict, and inner scopes are savepoints in it. `begin` and savepoints are sent with the first operation that needs
+ * them, so an empty scope costs no round trip.
  *
- * Which scope an operation belongs to is known by the async context it was issued from. So `ctx.db` inside the function
- * means the scope, and the same `ctx.db` outside of it waits until the scope is over.
+ * The scope of an operation is found by the async context it was issued from. So `ctx.db` inside the function uses the
+ * inner scope, and the same `ctx.db` outside of it waits until that scope has ended.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Batches } from './batches.js';
 import type { Documents } from './documents.js';
 import type { ControlOperation, Operation } from './operations.js';
-import { isLostRace, untilItWins } from './retries.js';
+import { isConflict, retryOnConflict } from './retries.js';
 import { Scope } from './scope.js';
 
-/** One for the process, and none before the first transaction: some runtimes pay for it with every promise. */
+/** One per process, created by the first transaction: some runtimes slow down every promise once it exists. */
 let storage: AsyncLocalStorage<Scope> | null = null;
 
-/** What transactions need to know of their call. */
+/** The part of a call that `Transactions` uses. */
 export interface TransactionalCall {
-  /** Whether the call as a whole is a transaction. */
+  /** Whether the engine runs the whole call in one transaction. */
   readonly transactional: boolean;
   readonly documents: Documents;
 }
@@ -40,56 +40,56 @@ export class Transactions {
     this.#storage = storage;
   }
 
-  /** The scope this async context is in, where that is `handle` or one inside it; else `handle`. */
+  /** The scope of this async context if it is `handle` or nested in it, else `handle`. */
   current(handle: Scope): Scope {
     const scope = this.#storage.getStore();
     return scope?.isWithin(handle) ? scope : handle;
   }
 
-  /** Runs `fn` in a scope inside `parent`, when all that was issued there before is over. */
+  /** Runs `fn` in a new scope inside `parent`, after all work issued there before has settled. */
   run<T>(parent: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
-    const begins = !this.#call.transactional && parent.parent === null;
-    const run = (): Promise<T> => (begins ? this.#asTransaction(parent, fn) : this.#inSavepoint(parent, fn));
+    const isOutermost = !this.#call.transactional && parent.parent === null;
+    const run = (): Promise<T> => (isOutermost ? this.#inTransaction(parent, fn) : this.#inSavepoint(parent, fn));
     const work = parent.track((parent.whenSettled() ?? Promise.resolve()).then(run));
     parent.gate = work;
-    const opened = (): void => {
+    const openGate = (): void => {
       if (parent.gate === work) parent.gate = null;
     };
-    work.then(opened, opened);
-    return parent.watch(work);
+    work.then(openGate, openGate);
+    return parent.observe(work);
   }
 
   /**
-   * What an operation of `scope` has to wait for before it may cross; `null` where it need not. Nothing may cross with
-   * the `begin` itself: where that fails, what is behind it would be on its own and stay.
+   * The `begin` that an operation of `scope` waits for before it is sent; `null` if it need not wait. No operation shares
+   * a batch with `begin`: if `begin` failed, those after it would run in autocommit and be kept.
    */
-  begun(scope: Scope): Promise<unknown> | null {
+  whenBegun(scope: Scope): Promise<unknown> | null {
     if (this.#call.transactional || scope.parent === null) return null;
     const { outermost } = scope;
     outermost.beginning ??= this.#begin(outermost);
     return outermost.isOpen ? null : outermost.beginning;
   }
 
-  /** Sends or holds the savepoint that must stand in front of `operation`, which is about to be sent or held. */
-  mark(scope: Scope, operation: Operation, how: 'sent' | 'held'): void {
-    if (!changesSomething(operation)) return;
-    // One savepoint serves every scope that has none yet: in none of them anything has been written.
-    const unmarked: Scope[] = [];
+  /** Sends or holds the savepoint that `operation`, about to be sent or held, needs before it. */
+  ensureSavepoint(scope: Scope, operation: Operation, how: 'sent' | 'held'): void {
+    if (!isWrite(operation)) return;
+    // One savepoint serves every enclosing scope without one, since none of them has written yet.
+    const withoutSavepoint: Scope[] = [];
     for (let each = scope; this.#isSavepoint(each) && each.savepoint === null; each = each.parent as Scope) {
-      unmarked.push(each);
+      withoutSavepoint.push(each);
     }
-    if (unmarked.length === 0) return;
+    if (withoutSavepoint.length === 0) return;
     const savepoint: ControlOperation = { op: 'savepoint', name: this.#nextSavepoint++ };
-    for (const each of unmarked) each.savepoint = savepoint.name;
+    for (const each of withoutSavepoint) each.savepoint = savepoint.name;
     if (how === 'held') this.#batches.hold(savepoint, scope);
-    else this.#batches.add(savepoint, { resolve: () => {}, reject: (why) => scope.break(why) });
+    else this.#batches.add(savepoint, { resolve: () => {}, reject: (reason) => scope.abort(reason) });
   }
 
-  /** Notes that an operation failed, where that has ended the transaction it was in. */
-  failed(scope: Scope, error: unknown): void {
-    if (this.#call.transactional || scope.parent === null || !isLostRace(error)) return;
-    scope.outermost.lost ??= error;
-    scope.outermost.break(error);
+  /** Records the failure of an operation if it is a conflict, which aborts its transaction. */
+  recordFailure(scope: Scope, error: unknown): void {
+    if (this.#call.transactional || scope.parent === null || !isConflict(error)) return;
+    scope.outermost.conflict ??= error;
+    scope.outermost.abort(error);
   }
 
   #isSavepoint(scope: Scope): boolean {
@@ -101,8 +101,8 @@ export class Transactions {
       await this.#batches.send({ op: 'begin' });
       scope.isOpen = true;
     } catch (error) {
-      this.failed(scope, error);
-      scope.break(error);
+      this.recordFailure(scope, error);
+      scope.abort(error);
       throw error;
     }
   }
@@ -110,46 +110,46 @@ export class Transactions {
   async #inSavepoint<T>(parent: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
     const scope = new Scope(parent);
     try {
-      return await this.#inside(scope, fn);
+      return await this.#runInScope(scope, fn);
     } catch (error) {
-      scope.undone = true;
+      scope.rolledBack = true;
       await this.#returnToSavepoint(scope, parent);
       throw error;
     }
   }
 
-  #asTransaction<T>(parent: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
-    return untilItWins(() => this.#once(new Scope(parent), fn));
+  #inTransaction<T>(parent: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
+    return retryOnConflict(() => this.#attempt(new Scope(parent), fn));
   }
 
-  /** Begins, runs, commits; rolls back what cannot be committed. Fails with the lost race where there was one. */
-  async #once<T>(scope: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
+  /** Begins, runs and commits, or rolls back on failure. Rejects with the conflict if there was one. */
+  async #attempt<T>(scope: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
     try {
-      const result = await this.#inside(scope, fn);
-      if (scope.isOpen) await this.#end(scope, 'commit');
+      const result = await this.#runInScope(scope, fn);
+      if (scope.isOpen) await this.#finish(scope, 'commit');
       return result;
     } catch (error) {
-      scope.undone = true;
-      this.failed(scope, error);
+      scope.rolledBack = true;
+      this.recordFailure(scope, error);
       await scope.beginning?.catch(() => {});
-      // Also where it has lost: the engine keeps it open until it is told, and until then begins no other.
-      if (scope.isOpen) await this.#end(scope, 'rollback').catch(() => {});
-      throw this.#batches.why ?? scope.lost ?? error;
+      // After a conflict too: until it receives `rollback`, the engine keeps the transaction open and begins no other.
+      if (scope.isOpen) await this.#finish(scope, 'rollback').catch(() => {});
+      throw this.#batches.endReason ?? scope.conflict ?? error;
     } finally {
       this.#call.documents.forgetAll();
     }
   }
 
-  /** However this goes, the transaction is over then. */
-  #end(scope: Scope, op: 'commit' | 'rollback'): Promise<unknown> {
+  /** Sends `commit` or `rollback`. The transaction has ended afterwards, even if this fails. */
+  #finish(scope: Scope, op: 'commit' | 'rollback'): Promise<unknown> {
     scope.isOpen = false;
     return this.#batches.send({ op });
   }
 
-  /** Runs `fn`, waits for what it did not await, and ends the scope. */
-  async #inside<T>(scope: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
+  /** Runs `fn`, waits for the operations it did not await, and ends the scope. */
+  async #runInScope<T>(scope: Scope, fn: (scope: Scope) => T | PromiseLike<T>): Promise<T> {
     try {
-      if (this.#batches.why !== null) throw this.#batches.why;
+      if (this.#batches.endReason !== null) throw this.#batches.endReason;
       const result = await this.#storage.run(scope, async () => fn(scope));
       for (let idle = scope.whenIdle(); idle !== null; idle = scope.whenIdle()) await idle;
       return result;
@@ -159,17 +159,17 @@ export class Transactions {
   }
 
   async #returnToSavepoint({ savepoint, outermost }: Scope, parent: Scope): Promise<void> {
-    if (savepoint === null || outermost.lost !== null || this.#batches.why !== null) return;
+    if (savepoint === null || outermost.conflict !== null || this.#batches.endReason !== null) return;
     const shared = parent.savepoint === savepoint;
     if (this.#batches.dropHeld(savepoint, { keepSavepoint: shared })) return;
-    // What the scope has under way stands in front of this, and the engine goes by the order.
-    await this.#batches.send({ op: 'rollback', to: savepoint }).catch((why) => parent.break(why));
+    // The engine runs operations in order, so pending operations of the scope run before this rollback.
+    await this.#batches.send({ op: 'rollback', to: savepoint }).catch((reason) => parent.abort(reason));
     this.#call.documents.forgetAll();
   }
 }
 
-/** Whether it may have to be undone. A raw statement may do anything, unless it was told not to. */
-function changesSomething(operation: Operation): boolean {
+/** Whether `operation` may write and so need a rollback. A raw statement may, unless it is read-only. */
+function isWrite(operation: Operation): boolean {
   switch (operation.op) {
     case 'insert':
     case 'patch':

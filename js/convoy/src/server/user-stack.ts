@@ -1,17 +1,17 @@
-/** Stacks that begin with the user's own code: frames of this package and of Node say nothing about a mistake in it. */
+/** Error stacks reduced to user code: frames of this package and of Node do not help to find a mistake in it. */
 import { fileURLToPath } from 'node:url';
 
 const packageUrl = new URL('../../', import.meta.url).href;
 const packageFolder = fileURLToPath(packageUrl);
 const ours = [packageUrl, packageFolder].flatMap((base) => [`${base}dist/`, `${base}src/`]);
 
-/** The text of an error as `inspect` or `stack` gives it, without such frames. A stack of nothing else stays whole. */
+/** Removes the frames of this package and of Node from `text`, an error by `inspect` or its `stack`, if others remain. */
 export function userStack(text: string): string {
   const kept: string[] = [];
   let block: string[] = [];
   const endBlock = () => {
     const users = block.filter((line) => !isForeign(line));
-    // What `inspect` adds (a cause, fields) opens a bracket at the end of the last frame.
+    // `inspect` appends the bracket that opens a cause or fields to the last frame.
     const opens = block.at(-1)?.endsWith(' {') && !users.at(-1)?.endsWith(' {');
     kept.push(...(users.length > 0 ? users : block));
     if (users.length > 0 && opens) kept.push(`${kept.pop()} {`);
@@ -30,7 +30,7 @@ export function userStack(text: string): string {
 }
 
 function isForeign(line: string): boolean {
-  // Tests of this package stand where users do.
+  // Tests of this package count as user code.
   if (line.includes('.test.')) return false;
   return (
     /^\s+\.\.\. /.test(line) ||

@@ -1,17 +1,17 @@
-/** What `createContext` made, checked before anything is done with it. */
+/** Checks the result of `createContext` before it is used. */
 
 import { ConvoyError } from '../values/errors.js';
 
-/** Before 1973 in milliseconds; in seconds, which tokens count in, any time until the year 5138. */
-const SURELY_SECONDS = 100_000_000_000;
+/** The lowest plausible `expiresAt` (the year 1973). Lower values are seconds, as in tokens, up to the year 5138. */
+const MIN_EPOCH_MS = 100_000_000_000;
 
-/** The context, if it can be one. */
-export function contextIn(made: unknown): object {
+/** Returns `made` if it is an object, and throws otherwise. */
+export function assertContext(made: unknown): object {
   if (typeof made === 'object' && made !== null) return made;
   throw new TypeError('createContext must return an object: return { ...base, … }.');
 }
 
-/** `context` with `base` in place of the one it was made of. No getter is asked. */
+/** A copy of `context` with the members of `base` in place of those of its old base. Calls no getter. */
 export function withBase(context: object, base: object): object {
   return Object.defineProperties(
     {},
@@ -20,18 +20,18 @@ export function withBase(context: object, base: object): object {
 }
 
 /**
- * When what a context says of its caller ceases to hold, in milliseconds since 1970; `null` where it says no time.
- * Throws where that is over.
+ * The `expiresAt` of a context, in milliseconds since 1970; `null` if it has none. Throws `UNAUTHORIZED` if that time has
+ * passed.
  */
 export function expiryOf(context: object): number | null {
   const { expiresAt } = context as { readonly expiresAt?: unknown };
   if (expiresAt === undefined || expiresAt === null || expiresAt === Number.POSITIVE_INFINITY) return null;
-  if (typeof expiresAt !== 'number' || Number.isNaN(expiresAt) || (expiresAt > 0 && expiresAt < SURELY_SECONDS)) {
+  if (typeof expiresAt !== 'number' || Number.isNaN(expiresAt) || (expiresAt > 0 && expiresAt < MIN_EPOCH_MS)) {
     throw new TypeError(
-      'createContext: expiresAt is a number of milliseconds since 1970, such as `payload.exp * 1000` of a token that ' +
-        `counts in seconds; ${String(expiresAt)} was given.`,
+      'createContext: expiresAt must be in milliseconds since 1970; convert a time in seconds, as in ' +
+        `\`payload.exp * 1000\`. ${String(expiresAt)} was given.`,
     );
   }
-  if (expiresAt <= Date.now()) throw new ConvoyError('UNAUTHORIZED', 'What says who you are has expired.');
+  if (expiresAt <= Date.now()) throw new ConvoyError('UNAUTHORIZED', 'The credentials have expired; send a new token.');
   return expiresAt;
 }

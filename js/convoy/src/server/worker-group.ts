@@ -7,7 +7,7 @@
 import inspector from 'node:inspector';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ResourceLimits } from 'node:worker_threads';
-import type { NativeEngine, TellOwner } from './native.js';
+import type { NativeEngine, OnWorkerEvent } from './native.js';
 import { WorkerHandle } from './worker-handle.js';
 import type { WorkerSettings } from './worker-messages.js';
 
@@ -17,13 +17,13 @@ const LASTING_MS = 2_000;
 /** How long a place stays empty whose threads keep ending at once: longer each time, up to this. */
 const LONGEST_PAUSE_MS = 1_000;
 
-export interface WorkersWanted {
+export interface WorkerOptions {
   readonly count: number;
   readonly resourceLimits: ResourceLimits;
 }
 
 /** Workers, and where is said what becomes of them. */
-export interface LoggedWorkers extends WorkersWanted {
+export interface WorkerGroupOptions extends WorkerOptions {
   readonly log: (text: string) => void;
 }
 
@@ -52,7 +52,7 @@ export class WorkerGroup {
   /** Ends the pauses between threads, when none is needed any more. */
   readonly #over = new AbortController();
 
-  constructor(engine: NativeEngine, { count, resourceLimits, log }: LoggedWorkers, settings: WorkerSettings) {
+  constructor(engine: NativeEngine, { count, resourceLimits, log }: WorkerGroupOptions, settings: WorkerSettings) {
     this.#engine = engine;
     this.#settings = settings;
     this.#resourceLimits = resourceLimits;
@@ -84,18 +84,18 @@ export class WorkerGroup {
   }
 
   /** What the engine tells of it. */
-  readonly hear = (what: Parameters<TellOwner>[0], worker: number, why: string): void => {
+  readonly hear = (what: Parameters<OnWorkerEvent>[0], worker: number, reason: string): void => {
     const thread = [...this.#threads].find(({ id }) => id === worker);
-    if (what === 'silent') this.#startSpare(why);
+    if (what === 'silent') this.#startSpare(reason);
     else if (what === 'recovered') void this.#releaseSpare(worker);
     else if (what === 'over') void this.end('No call runs on its code any more.');
     else if (what === 'drained') void thread?.end('It is not needed any more.');
-    else if (!this.#isDebugged()) void thread?.end(`It has not answered ${why}.`);
+    else if (!this.#isDebugged()) void thread?.end(`It has not answered ${reason}.`);
   };
 
-  async end(why: string): Promise<void> {
+  async end(reason: string): Promise<void> {
     this.#isOver();
-    await Promise.all([...this.#threads].map((thread) => thread.end(why)));
+    await Promise.all([...this.#threads].map((thread) => thread.end(reason)));
   }
 
   #isOver(): void {
@@ -114,7 +114,7 @@ export class WorkerGroup {
     try {
       const description = await thread.joined;
       this.#description ??= description;
-      if (description !== this.#description) throw new Error(notTheSame(this.#settings.address));
+      if (description !== this.#description) throw new Error(programMismatch(this.#settings.address));
       if (this.#holdsInserts !== null) thread.loaded(this.#holdsInserts);
     } catch (error) {
       await thread.end(String(error));
@@ -126,9 +126,9 @@ export class WorkerGroup {
   /** When the thread in a place has ended, or could not be started, the spare takes the place, or another one. */
   #keepFilled(place: Place): void {
     const began = performance.now();
-    void endOf(place.ready).then((why) => {
+    void exitReason(place.ready).then((reason) => {
       if (this.#state !== 'in place') return;
-      this.#log(`a worker ended, and another takes its place. ${why}`);
+      this.#log(`a worker ended, and another takes its place. ${reason}`);
       place.failures = performance.now() - began < LASTING_MS ? place.failures + 1 : 0;
       const pauseMs = place.failures < 3 ? 0 : Math.min(10 * 2 ** place.failures, LONGEST_PAUSE_MS);
       place.ready = this.#spare ?? this.#open(pauseMs);
@@ -138,12 +138,12 @@ export class WorkerGroup {
   }
 
   /** None gives a sign of life: one more takes the new calls. */
-  #startSpare(why: string): void {
+  #startSpare(reason: string): void {
     if (this.#state !== 'in place' || this.#spare !== null || this.#isDebugged()) return;
-    this.#log(`${why}. Another worker takes new calls meanwhile.`);
+    this.#log(`${reason}. Another worker takes new calls meanwhile.`);
     const spare = this.#open(0);
     this.#spare = spare;
-    void endOf(spare).then((end) => {
+    void exitReason(spare).then((end) => {
       if (this.#spare !== spare) return;
       this.#spare = null;
       if (this.#state === 'in place') this.#log(`a spare worker ended. ${end}`);
@@ -171,13 +171,13 @@ export class WorkerGroup {
 }
 
 /** Resolves, when a thread has ended or could not be started, to why. */
-function endOf(ready: Promise<WorkerHandle>): Promise<string> {
+function exitReason(ready: Promise<WorkerHandle>): Promise<string> {
   return ready.then(
     (thread) => thread.ended,
     (error: unknown) => String(error),
   );
 }
 
-function notTheSame(address: string): string {
+function programMismatch(address: string): string {
   return `${address} is not the same program each time it is imported. Has it changed? Then reload it.`;
 }

@@ -8,34 +8,34 @@ export class WorkerHandle {
   readonly id: number;
   /** Resolves, when it has joined its pool, to what its program says of itself. */
   readonly joined: Promise<string>;
-  /** Resolves, when the thread has ended, to why. */
+  /** Resolves, when the thread has ended, to reason. */
   readonly ended: Promise<string>;
   readonly #worker: Worker;
-  #why: string | null = null;
+  #exitReason: string | null = null;
   /** What it said before it ended by an error. */
-  #failing = '';
+  #failureContext = '';
 
   constructor(settings: WorkerSettings, resourceLimits: ResourceLimits) {
     const worker = new Worker(new URL('./worker-thread.js', import.meta.url), { workerData: settings, resourceLimits });
     this.#worker = worker;
     this.id = worker.threadId;
     worker.on('error', (error: unknown) => {
-      this.#why ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#exitReason ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
     });
     this.ended = new Promise((resolve) => {
       // What it said before may arrive after the error itself, but not after this.
       worker.on('exit', (code) => {
-        const why = this.#why ?? `Its exit code is ${code}; does a function call process.exit?`;
-        resolve(this.#failing + why);
+        const reason = this.#exitReason ?? `Its exit code is ${code}; does a function call process.exit?`;
+        resolve(this.#failureContext + reason);
       });
     });
     this.joined = new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'joined') resolve(message.description);
-        else if (message.type === 'failing') this.#failing ||= whatFails(message);
+        else if (message.type === 'failing') this.#failureContext ||= describeFailure(message);
         else reject(Object.assign(new Error(message.message), { stack: message.stack ?? message.message }));
       });
-      void this.ended.then((why) => reject(new Error(`a worker ended while it was loading: ${why}`)));
+      void this.ended.then((reason) => reject(new Error(`a worker ended while it was loading: ${reason}`)));
     });
     // Whoever waits for it hears of a failure all the same.
     this.joined.catch(() => {});
@@ -47,13 +47,13 @@ export class WorkerHandle {
   }
 
   /** Ends it, whatever it is doing. */
-  async end(why: string): Promise<void> {
-    this.#why ??= why;
+  async end(reason: string): Promise<void> {
+    this.#exitReason ??= reason;
     await this.#worker.terminate();
   }
 }
 
-function whatFails({ fn, origin }: FromWorker & { readonly type: 'failing' }): string {
+function describeFailure({ fn, origin }: FromWorker & { readonly type: 'failing' }): string {
   return origin === 'unhandledRejection'
     ? `${fn} has left a promise behind that was rejected, and nobody caught that: `
     : `${fn} has left something behind that threw when it ran, and nobody caught that: `;

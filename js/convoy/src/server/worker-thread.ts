@@ -6,7 +6,7 @@
 import { parentPort, threadId, workerData } from 'node:worker_threads';
 import { Host } from './host.js';
 import { loadNative } from './native.js';
-import { printBy } from './output.js';
+import { redirectOutput } from './output.js';
 import { describeProgram, type Program, prepareProgram } from './program.js';
 import { importProgram } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
@@ -15,7 +15,7 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js'
 
 const { engine, number, address, sync, dev, resultBytes } = workerData as WorkerSettings;
 const addon = loadNative();
-printBy(addon);
+redirectOutput(addon);
 // Stacks name the user's own files.
 if (dev) process.setSourceMapsEnabled(true);
 const native = addon.attach(engine, threadId);

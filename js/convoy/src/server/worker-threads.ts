@@ -5,18 +5,18 @@
  */
 
 import { formatPath, sendingProblem } from '../values/json.js';
-import { MOST_CROSSING, mustFit } from './bounded-json.js';
-import { unwrapEnvelope } from './engine-errors.js';
-import { type ThreadOptions, type Threads, tablesThatHold } from './executors.js';
+import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
+import { rethrowAsConvoyError } from './engine-errors.js';
+import { type Executor, type ExecutorOptions, tablesWithHeldInserts } from './executors.js';
 import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
-import { type LoggedWorkers, WorkerGroup } from './worker-group.js';
+import { WorkerGroup, type WorkerGroupOptions } from './worker-group.js';
 
-export class WorkerThreads implements Threads {
+export class WorkerThreads implements Executor {
   readonly #engine: NativeEngine;
-  readonly #wanted: LoggedWorkers;
-  readonly #options: ThreadOptions;
+  readonly #wanted: WorkerGroupOptions;
+  readonly #options: ExecutorOptions;
   /** The engine's number, for threads to attach by. */
   readonly #number: number;
   /** By the number of their program; those of old code until no call runs on it. */
@@ -24,12 +24,12 @@ export class WorkerThreads implements Threads {
   #inPlace: { readonly number: number; readonly group: WorkerGroup } | null = null;
   #nextNumber = 1;
 
-  constructor(engine: NativeEngine, wanted: LoggedWorkers, options: ThreadOptions) {
+  constructor(engine: NativeEngine, wanted: WorkerGroupOptions, options: ExecutorOptions) {
     this.#engine = engine;
     this.#wanted = wanted;
     this.#options = options;
-    this.#number = engine.share((what, number, worker, why) => {
-      this.#groups.get(number)?.hear(what, worker, why);
+    this.#number = engine.share((what, number, worker, reason) => {
+      this.#groups.get(number)?.hear(what, worker, reason);
       if (what === 'over') this.#groups.delete(number);
     });
   }
@@ -47,8 +47,10 @@ export class WorkerThreads implements Threads {
     this.#groups.set(number, group);
     try {
       const description = await group.joined();
-      const report = JSON.parse(await unwrapEnvelope(this.#engine.loadOnWorkers(description, number))) as LoadReport;
-      group.putInPlace(tablesThatHold(report));
+      const report = JSON.parse(
+        await rethrowAsConvoyError(this.#engine.loadOnWorkers(description, number)),
+      ) as LoadReport;
+      group.putInPlace(tablesWithHeldInserts(report));
       this.#replaceBy(number, group);
       return report;
     } catch (error) {
@@ -58,14 +60,14 @@ export class WorkerThreads implements Threads {
     }
   }
 
-  remember(context: object): ReturnType<Threads['remember']> {
-    const sent = mustFit('The context', context, MOST_CROSSING);
+  registerContext(context: object): ReturnType<Executor['registerContext']> {
+    const sent = boundedValue('The context', context, MAX_MESSAGE_BYTES);
     const problem = sendingProblem(context);
     if (problem !== null) {
       const where = formatPath(['context', ...problem.path]);
       throw new TypeError(`\`${where}\` ${problem.reason}. To a worker, a context travels as JSON.`);
     }
-    return { request: JSON.stringify({ context: sent }), forget: () => {} };
+    return { request: JSON.stringify({ context: sent }), release: () => {} };
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,12 @@
 /**
- * What 0.0.1 put a server together from. Its parts took the tracking of changes and the answering of requests apart in a
- * way that the engine does not know, so none has an equal; each says what does its work now.
+ * The server parts of 0.0.1. They separated change tracking from request handling, which the engine does not, so none has
+ * an equivalent; each throws an error that names its replacement.
  */
 
-function gone(name: string, instead: string): (...args: unknown[]) => never {
+function removed(name: string, instead: string): (...args: unknown[]) => never {
   return () => {
     throw new Error(
-      `${name}() was part of Convoy 0.0.1 and is gone. ${instead} ` +
+      `${name}() was part of Convoy 0.0.1 and was removed. ${instead} ` +
         'See "Coming from 0.0.1" in the documentation: docs/coming-from-0.0.1.md.',
     );
   };
@@ -15,23 +15,26 @@ function gone(name: string, instead: string): (...args: unknown[]) => never {
 const convoy = 'createConvoy({ schema, functions, databaseUrl, createContext }) of @avvos/convoy/node';
 
 /** @deprecated Use `createConvoy`, and in functions `ctx.db`. */
-export const createDb = gone(
+export const createDb = removed(
   'createDb',
   `${convoy} connects by itself. In functions the database is ctx.db; elsewhere call functions: convoy.query(…), ` +
     'convoy.mutation(…).',
 );
 
 /** @deprecated Use `createConvoy` and its `listen`. */
-export const createNodeHandler = gone(
+export const createNodeHandler = removed(
   'createNodeHandler',
   `${convoy} serves by itself: await convoy.listen({ port }).`,
 );
 
 /** @deprecated Use `createConvoy` and its `listen`. */
-export const createNodeServer = gone('createNodeServer', `${convoy} serves by itself: await convoy.listen({ port }).`);
+export const createNodeServer = removed(
+  'createNodeServer',
+  `${convoy} serves by itself: await convoy.listen({ port }).`,
+);
 
 /** @deprecated Use `createConvoy`: what it serves is live. */
-export const createQuerySubscriptionManager = gone(
+export const createQuerySubscriptionManager = removed(
   'createQuerySubscriptionManager',
   `${convoy} keeps subscriptions current by itself: await convoy.listen({ port }) also serves /api/subscribe and ` +
     '/api/live.',
