@@ -6,7 +6,7 @@ import type * as fn_channels from '../functions/channels.js';
 import type * as fn_messages from '../functions/messages.js';
 import type * as fn_presence from '../functions/presence.js';
 
-/** References to the functions clients may call. */
+/** References to the functions that clients may call. */
 export interface Api {
   readonly channels: {
     readonly create: RefFor<'channels.create', typeof fn_channels.create>;
@@ -22,7 +22,7 @@ export interface Api {
   };
 }
 
-/** References to the functions only other functions may call. */
+/** References to the functions that only other functions may call. */
 export interface Internal {}
 
 export const api: Api = {

@@ -6,22 +6,22 @@ import type schema from '../schema.js';
 
 type Tables = (typeof schema)['tables'];
 
-/** A document of `channels`, as it is read. */
+/** A document of `channels`, as reads return it. */
 export interface ChannelsDocument extends InferTableRow<Tables['channels'], 'channels'> {}
 
-/** What an insert into `channels` takes. */
+/** The input of an insert into `channels`. */
 export interface ChannelsInput extends InferTableInput<Tables['channels']> {}
 
-/** A document of `messages`, as it is read. */
+/** A document of `messages`, as reads return it. */
 export interface MessagesDocument extends InferTableRow<Tables['messages'], 'messages'> {}
 
-/** What an insert into `messages` takes. */
+/** The input of an insert into `messages`. */
 export interface MessagesInput extends InferTableInput<Tables['messages']> {}
 
-/** A document of `presence`, as it is read. */
+/** A document of `presence`, as reads return it. */
 export interface PresenceDocument extends InferTableRow<Tables['presence'], 'presence'> {}
 
-/** What an insert into `presence` takes. */
+/** The input of an insert into `presence`. */
 export interface PresenceInput extends InferTableInput<Tables['presence']> {}
 
 /** The types of every table. */
@@ -34,7 +34,7 @@ export interface DataModel {
 /** The name of a table. */
 export type TableName = keyof DataModel;
 
-/** A document of a table, as it is read. */
+/** A document of a table, as reads return it. */
 export type Doc<T extends TableName> = DataModel[T]['document'];
 
 /** The id of a document of a table. */

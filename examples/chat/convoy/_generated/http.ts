@@ -3,7 +3,7 @@
 
 import { defineStartFile } from '@avvos/convoy/node';
 
-/** Run as a program, this file starts the server; imported, it starts nothing. Workers import the functions. */
+/** Starts the server when run as a program, and not when imported. Workers import the functions from this file. */
 export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, async () => {
   const fn_channels = await import('../functions/channels.js');
   const fn_messages = await import('../functions/messages.js');

@@ -4,10 +4,10 @@
 import { type BaseContext, createFunctionHelpers, type FunctionHelpers } from '@avvos/convoy';
 import type { DataModel } from './dataModel.js';
 
-/** What every handler is given, and what `createContext` gets as its base. */
+/** The context of every handler, and the base that `createContext` extends. */
 export interface ServerContext extends BaseContext<DataModel> {}
 
-/** What handlers get as `ctx`; export `createContext` from `convoy/server.ts` to add to it. */
+/** The `ctx` of handlers; export `createContext` from `convoy/server.ts` to extend it. */
 export type AppContext = ServerContext;
 
 export const { query, mutation, action, internalQuery, internalMutation, internalAction }: FunctionHelpers<AppContext> =

@@ -1,9 +1,9 @@
 /**
- * `api.ts`: references to every function, for clients and for other functions.
+ * Generates `api.ts`: references to every function, for clients and for other functions.
  *
- * Its types are declared, one `RefFor` per leaf, and never inferred from a value: the compiler looks into a leaf only
- * when that leaf is used, so functions may refer to `api` and `api` to them. At run time it imports nothing but
- * `/client`, so it works in browsers.
+ * Its types are declared, one `RefFor` per leaf, and never inferred from a value: the compiler resolves a leaf only
+ * when it is used, so functions may refer to `api` and `api` to them. At run time it imports only `/client`, so it
+ * works in browsers.
  */
 import { arrangeFunctions, type FunctionFolder, FunctionLeaf } from './function-tree.js';
 import { header } from './header.js';
@@ -17,22 +17,22 @@ const ownNames = ['Api', 'Internal', 'RefFor', 'api', 'internal', ...Object.valu
 
 export function apiFile({ functions }: Pick<Project, 'functions'>): string {
   const modules = moduleNames(functions, ownNames);
-  const open = arrangeFunctions(functions.filter((each) => !each.internal));
-  const internal = arrangeFunctions(functions.filter((each) => each.internal));
+  const publicTree = arrangeFunctions(functions.filter((each) => !each.internal));
+  const internalTree = arrangeFunctions(functions.filter((each) => each.internal));
   return [
     header,
     ...importsOf(functions),
     ...[...modules].map(([module, name]) => `import type * as ${name} from ${quote(module)};`),
     ...(functions.length > 0 ? [''] : []),
-    '/** References to the functions clients may call. */',
-    `export interface Api ${typesOf(open, modules)}`,
+    '/** References to the functions that clients may call. */',
+    `export interface Api ${typesOf(publicTree, modules)}`,
     '',
-    '/** References to the functions only other functions may call. */',
-    `export interface Internal ${typesOf(internal, modules)}`,
+    '/** References to the functions that only other functions may call. */',
+    `export interface Internal ${typesOf(internalTree, modules)}`,
     '',
-    `export const api: Api = ${valuesOf(open)};`,
+    `export const api: Api = ${valuesOf(publicTree)};`,
     '',
-    `export const internal: Internal = ${valuesOf(internal)};`,
+    `export const internal: Internal = ${valuesOf(internalTree)};`,
     '',
   ].join('\n');
 }

@@ -1,6 +1,6 @@
 /**
- * `dataModel.ts`: the types of documents, one interface per table, so that the compiler works each out once and shows
- * it by name.
+ * Generates `dataModel.ts`: the types of documents, one interface per table, so that the compiler computes each one
+ * once and displays its name.
  */
 import { header } from './header.js';
 import { asKey, Identifiers, pascalCase, quote } from './names.js';
@@ -17,7 +17,7 @@ export function dataModelFile({ schema, tables }: Project): string {
   const names = new Identifiers([...ownNames, 'InferTableRow', 'schema']);
   const named = tables.map((table): NamedTable => {
     const stem = pascalCase(table.name);
-    return { ...table, document: names.give(`${stem}Document`), input: names.give(`${stem}Input`) };
+    return { ...table, document: names.allocate(`${stem}Document`), input: names.allocate(`${stem}Input`) };
   });
   const clause = schema.exportName === 'default' ? 'schema' : '{ schema }';
   const helpers = tables.length > 0 ? ['IndexesOf', 'InferTableInput', 'InferTableRow'] : [];
@@ -38,7 +38,7 @@ export function dataModelFile({ schema, tables }: Project): string {
     '/** The name of a table. */',
     'export type TableName = keyof DataModel;',
     '',
-    '/** A document of a table, as it is read. */',
+    '/** A document of a table, as reads return it. */',
     "export type Doc<T extends TableName> = DataModel[T]['document'];",
     '',
     '/** The id of a document of a table. */',
@@ -48,16 +48,16 @@ export function dataModelFile({ schema, tables }: Project): string {
 }
 
 function tableTypes({ name, isUnion, document, input }: NamedTable): string[] {
-  const row = `InferTableRow<Tables[${quote(name)}], ${quote(name)}>`;
-  const taken = `InferTableInput<Tables[${quote(name)}]>`;
+  const documentType = `InferTableRow<Tables[${quote(name)}], ${quote(name)}>`;
+  const inputType = `InferTableInput<Tables[${quote(name)}]>`;
   const declare = (as: string, type: string) =>
     isUnion ? `export type ${as} = ${type};` : `export interface ${as} extends ${type} {}`;
   return [
-    `/** A document of \`${name}\`, as it is read. */`,
-    declare(document, row),
+    `/** A document of \`${name}\`, as reads return it. */`,
+    declare(document, documentType),
     '',
-    `/** What an insert into \`${name}\` takes. */`,
-    declare(input, taken),
+    `/** The input of an insert into \`${name}\`. */`,
+    declare(input, inputType),
     '',
   ];
 }

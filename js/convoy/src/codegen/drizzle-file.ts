@@ -1,7 +1,7 @@
 /**
- * `drizzle-orm.d.ts`: the types of `sql` for code written for 0.0.1, which imports it from a package that no longer
- * comes along. A script, not a module, because only a script can declare a package that is not there. `server.ts` names
- * it, so that every program with a function in it knows the declaration.
+ * Generates `drizzle-orm.d.ts`: the types of `sql` for code written for 0.0.1, which imports it from a package that is
+ * no longer a dependency. The file is a script, not a module, because only a script can declare a package that is not
+ * installed. `server.ts` references it, so that the declaration is part of every program that contains a function.
  */
 import { header } from './header.js';
 
@@ -9,7 +9,7 @@ export const drizzleFileName = 'drizzle-orm.d.ts';
 
 export function drizzleFile(): string {
   return `${header}
-// Functions import \`sql\` from drizzle-orm, which is not installed; they get the one of @avvos/convoy/sql.
+// Functions import \`sql\` from drizzle-orm, which is not installed; the import resolves to @avvos/convoy/sql.
 declare module 'drizzle-orm' {
   import type { SqlFragment, SqlTag } from '@avvos/convoy/sql';
   export type SQL<_Result = unknown> = SqlFragment;

@@ -1,9 +1,9 @@
 /**
- * Arranges functions as the tree that `api` is. A name is a function or a folder of functions, never both, and never
- * two functions: such a project is refused, naming what collides. Pure.
+ * Arranges functions as the tree of `api`. Two functions, or a function and a folder of functions, of the same name are
+ * an error that names both. Pure.
  */
 
-/** A folder of functions; keys in the order of their names. */
+/** A folder of functions; keys are sorted by name. */
 export interface FunctionFolder<F> {
   readonly [segment: string]: FunctionFolder<F> | FunctionLeaf<F>;
 }
@@ -12,17 +12,18 @@ export class FunctionLeaf<F> {
   constructor(readonly value: F) {}
 }
 
-/** Two functions, or a function and a folder, have one name. */
+/** Two functions, or a function and a folder, have the same name. */
 export class NameCollision extends Error {
   override readonly name = 'NameCollision';
 }
 
 interface Named {
   readonly name: string;
-  /** Where it is written, for messages. */
+  /** The module of the function, for messages. */
   readonly module: string;
 }
 
+/** Arranges functions by their names. Throws a NameCollision. */
 export function arrangeFunctions<F extends Named>(functions: readonly F[]): FunctionFolder<F> {
   type Folder = { [segment: string]: Folder | FunctionLeaf<F> };
   const folder = (): Folder => Object.create(null);
@@ -38,8 +39,10 @@ export function arrangeFunctions<F extends Named>(functions: readonly F[]): Func
       at[segment] = next;
       at = next;
     }
-    const there = at[last];
-    if (there) throw new NameCollision(collision(there instanceof FunctionLeaf ? there.value : firstOf(there), each));
+    const existing = at[last];
+    if (existing) {
+      throw new NameCollision(collision(existing instanceof FunctionLeaf ? existing.value : firstOf(existing), each));
+    }
     at[last] = new FunctionLeaf(each);
   }
   return root;

@@ -37,7 +37,7 @@ describe('the generated files', () => {
     for (const [name, text] of generateFiles(project)) expect(text).toMatchSnapshot(name);
   });
 
-  it('of a project that has nothing yet', () => {
+  it('of an empty project', () => {
     const empty: Project = {
       schema: { module: '../../other/schema.js', exportName: 'schema' },
       tables: [],
@@ -53,7 +53,7 @@ describe('the generated files', () => {
     expect(generateFiles(reversed)).toEqual(generateFiles(project));
   });
 
-  it('are refused where a function and a folder, or two functions, have one name', () => {
+  it('are refused where a function and a folder, or two functions, have the same name', () => {
     const of =
       (...functions: ProjectFunction[]) =>
       () =>

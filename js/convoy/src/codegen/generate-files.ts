@@ -1,4 +1,4 @@
-/** All the generated files of a project, as texts. Pure. */
+/** Generates the text of all files in `_generated/`. Pure. */
 import { apiFile } from './api-file.js';
 import { dataModelFile } from './data-model-file.js';
 import { drizzleFile, drizzleFileName } from './drizzle-file.js';
@@ -6,7 +6,7 @@ import { httpFile } from './http-file.js';
 import type { GeneratedFiles, Project } from './project.js';
 import { serverFile } from './server-file.js';
 
-/** In the order in which they depend on each other. Throws an Error when two functions collide. */
+/** The files in the order of their dependencies. Throws an Error when two functions collide. */
 export function generateFiles(project: Project): GeneratedFiles {
   return new Map([
     ...(project.drizzleStandIn ? [[drizzleFileName, drizzleFile()] as const] : []),

@@ -1,4 +1,7 @@
-/** `http.ts`: a start file for deployments that run one, as those of 0.0.1 do. What it does is in the package. */
+/**
+ * Generates `http.ts`: a start file for deployments that run one, as those of 0.0.1 do. Its implementation is in the
+ * package.
+ */
 import { arrangeFunctions, type FunctionFolder, FunctionLeaf } from './function-tree.js';
 import { header } from './header.js';
 import { memberOf, moduleNames } from './modules.js';
@@ -18,7 +21,7 @@ export function httpFile({ schema, functions, contextModule }: Project): string 
     header,
     "import { defineStartFile } from '@avvos/convoy/node';",
     '',
-    '/** Run as a program, this file starts the server; imported, it starts nothing. Workers import the functions. */',
+    '/** Starts the server when run as a program, and not when imported. Workers import the functions from this file. */',
     'export const { createConvoyServer, program, startConvoyServer } = defineStartFile(import.meta.url, async () => {',
     ...imports.map(([name, module]) => `  const ${name} = await import(${quote(module)});`),
     '  return {',
@@ -31,7 +34,7 @@ export function httpFile({ schema, functions, contextModule }: Project): string 
   ].join('\n');
 }
 
-/** The functions as an object literal; `modules` says how each module is written. */
+/** The functions as an object literal; `modules` has the identifier of each module. */
 export function functionsText(
   folder: FunctionFolder<ProjectFunction>,
   modules: ReadonlyMap<string, string>,

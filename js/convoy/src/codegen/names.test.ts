@@ -23,20 +23,20 @@ describe('files below functions/', () => {
     expect(isFunctionFile(file)).toBe(false);
   });
 
-  it('become names by folder and file, where an index adds nothing', () => {
+  it('become names by folder and file, where an index adds no segment', () => {
     expect(segmentsOf('messages.ts')).toEqual(['messages']);
     expect(segmentsOf('chat/messages.ts')).toEqual(['chat', 'messages']);
     expect(segmentsOf('chat/index.ts')).toEqual(['chat']);
     expect(segmentsOf('index.ts')).toEqual([]);
   });
 
-  it('are imported by the ending of their compiled form', () => {
+  it('are imported with the extension of their compiled form', () => {
     expect(['a/b.ts', 'a.tsx', 'a.mts', 'a.js'].map(asImport)).toEqual(['a/b.js', 'a.js', 'a.mjs', 'a.js']);
   });
 });
 
 describe('names in generated code', () => {
-  it('are quoted where they are no identifiers', () => {
+  it('are quoted where they are not identifiers', () => {
     expect(['list', 'größe', 'delete', '$x', 'two words', '2nd', 'my-file', ''].map(asKey)).toEqual([
       'list',
       'größe',
@@ -60,9 +60,9 @@ describe('names in generated code', () => {
     }
   });
 
-  it('never meet as identifiers', () => {
+  it('never collide as identifiers', () => {
     const names = new Identifiers(['api']);
-    expect(['api', 'a/b', 'a_b', '2nd', 'größe'].map((name) => names.give(name))).toEqual([
+    expect(['api', 'a/b', 'a_b', '2nd', 'größe'].map((name) => names.allocate(name))).toEqual([
       'api2',
       'a_b',
       'a_b2',

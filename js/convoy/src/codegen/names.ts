@@ -1,7 +1,7 @@
-/** Turns paths and names of a project into names of TypeScript code. Pure. */
+/** Converts paths and names of a project into names in TypeScript code. Pure. */
 
-/** File endings that may hold functions, and what an import writes for each. */
-const importEndings: Readonly<Record<string, string>> = {
+/** File extensions that may contain functions → the extension in an import. */
+const importExtensions: Readonly<Record<string, string>> = {
   '.ts': '.js',
   '.tsx': '.js',
   '.mts': '.mjs',
@@ -9,35 +9,35 @@ const importEndings: Readonly<Record<string, string>> = {
   '.mjs': '.mjs',
 };
 
-/** True for a file that may export functions, by its path below `functions/`, with `/` between the parts. */
+/** Whether a file may export functions, by its path below `functions/`, with `/` as separator. */
 export function isFunctionFile(file: string): boolean {
   const parts = file.split('/');
-  const { stem, ending } = splitEnding(parts.at(-1) ?? '');
+  const { stem, extension } = splitExtension(parts.at(-1) ?? '');
   if (parts.some((part) => part.startsWith('.') || part === 'node_modules')) return false;
-  return ending in importEndings && !/\.(test|d)$/.test(stem);
+  return extension in importExtensions && !/\.(test|d)$/.test(stem);
 }
 
-/** `chat/messages.ts` → `['chat', 'messages']`; an `index` adds nothing. */
+/** `chat/messages.ts` → `['chat', 'messages']`; an `index` adds no segment. */
 export function segmentsOf(file: string): string[] {
   const parts = file.split('/');
-  const { stem } = splitEnding(parts.pop() ?? '');
+  const { stem } = splitExtension(parts.pop() ?? '');
   return stem === 'index' ? parts : [...parts, stem];
 }
 
-/** How a TypeScript file names another in an import: with the ending its compiled form has. */
+/** The path of a TypeScript file in an import: with the extension of its compiled form. */
 export function asImport(file: string): string {
-  const { stem, ending } = splitEnding(file);
-  return `${stem}${importEndings[ending] ?? ending}`;
+  const { stem, extension } = splitExtension(file);
+  return `${stem}${importExtensions[extension] ?? extension}`;
 }
 
-function splitEnding(file: string): { stem: string; ending: string } {
+function splitExtension(file: string): { stem: string; extension: string } {
   const dot = file.lastIndexOf('.');
-  return dot <= 0 ? { stem: file, ending: '' } : { stem: file.slice(0, dot), ending: file.slice(dot) };
+  return dot <= 0 ? { stem: file, extension: '' } : { stem: file.slice(0, dot), extension: file.slice(dot) };
 }
 
-/** A name as a key of an object type; quoted when it is no identifier. Reserved words are fine as keys. */
+/** A name as a key of an object type; quoted when it is not an identifier. Reserved words are valid keys. */
 export function asKey(name: string): string {
-  // Written plainly in an object literal it would set the prototype instead.
+  // As a plain key of an object literal, it would set the prototype.
   if (name === '__proto__') return "['__proto__']";
   return /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(name) ? name : quote(name);
 }
@@ -47,7 +47,7 @@ export function quote(text: string): string {
   return `'${JSON.stringify(text).slice(1, -1).replaceAll("'", "\\'").replaceAll('\\"', '"')}'`;
 }
 
-/** Gives each text an identifier that reads like it, and no two the same. */
+/** Allocates unique identifiers that resemble the given names. */
 export class Identifiers {
   readonly #taken = new Set<string>();
 
@@ -55,8 +55,8 @@ export class Identifiers {
     for (const name of taken) this.#taken.add(name);
   }
 
-  /** `wanted` with everything that cannot stand in an identifier replaced, and a number where it is taken. */
-  give(wanted: string): string {
+  /** `wanted` with invalid characters replaced, and a number appended where the identifier is taken. */
+  allocate(wanted: string): string {
     const base = wanted.replace(/[^\p{ID_Continue}$]+/gu, '_').replace(/^(?![\p{ID_Start}$_])/u, '_');
     let name = base;
     for (let n = 2; this.#taken.has(name); n += 1) name = `${base}${n}`;

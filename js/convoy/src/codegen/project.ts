@@ -1,11 +1,11 @@
-/** What the generated files are made from: a project as plain data, with paths as they are imported. */
+/** The input of the code generator: a project as plain data, with paths as they are imported. */
 
 /** An exported function, as a leaf of `api`. */
 export interface ProjectFunction {
   /** `messages.list`: folders, file and export, joined by dots. */
   readonly name: string;
   readonly kind: 'query' | 'mutation' | 'action';
-  /** Never answered to the network: a leaf of `internal`, not of `api`. */
+  /** Not callable from the network: a leaf of `internal`, not of `api`. */
   readonly internal: boolean;
   /** The module as the generated files import it: `../functions/messages.js`. */
   readonly module: string;
@@ -15,7 +15,7 @@ export interface ProjectFunction {
 export interface ProjectTable {
   /** The key in the schema. */
   readonly name: string;
-  /** Its documents are a union of objects, which an interface cannot extend. */
+  /** The documents are a union of objects, which an interface cannot extend. */
   readonly isUnion: boolean;
 }
 

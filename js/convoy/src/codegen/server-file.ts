@@ -1,12 +1,12 @@
-/** `server.ts`: the builders of functions, typed to the project's schema and context. */
+/** Generates `server.ts`: the function builders, typed with the project's schema and context. */
 import { drizzleFileName } from './drizzle-file.js';
 import { header } from './header.js';
 import { quote } from './names.js';
 import type { Project } from './project.js';
 
 /**
- * The builders' types are stated, not inferred, so that the compiler looks into `createContext` only when it needs to;
- * and `ServerContext` never depends on `AppContext`, which `createContext` is made from.
+ * The builders' types are declared, not inferred, so that the compiler resolves `createContext` only when needed.
+ * `ServerContext` never depends on `AppContext`, which is the result type of `createContext`.
  */
 export function serverFile({
   contextModule,
@@ -19,13 +19,16 @@ export function serverFile({
     ...(contextModule ? [`import type { createContext } from ${quote(contextModule)};`] : []),
     "import type { DataModel } from './dataModel.js';",
     '',
-    '/** What every handler is given, and what `createContext` gets as its base. */',
+    '/** The context of every handler, and the base that `createContext` extends. */',
     'export interface ServerContext extends BaseContext<DataModel> {}',
     '',
     ...(contextModule
-      ? ['/** What `createContext` gives. */', 'export type AppContext = Awaited<ReturnType<typeof createContext>>;']
+      ? [
+          '/** The context that `createContext` returns. */',
+          'export type AppContext = Awaited<ReturnType<typeof createContext>>;',
+        ]
       : [
-          '/** What handlers get as `ctx`; export `createContext` from `convoy/server.ts` to add to it. */',
+          '/** The `ctx` of handlers; export `createContext` from `convoy/server.ts` to extend it. */',
           'export type AppContext = ServerContext;',
         ]),
     '',

@@ -1,4 +1,4 @@
-/** The generated files of a small project, type-checked by the real compiler together with code that uses them. */
+/** Type-checks the generated files of a small project, with code that uses them, by the real compiler. */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -38,7 +38,7 @@ const project: Project = {
   drizzleStandIn: false,
 };
 
-/** `E` stands for the ending that imports need. */
+/** `E` is a placeholder for the file extension in imports. */
 const written: Readonly<Record<string, string>> = {
   'convoy/schema.ts': `
     import { defineRef, defineSchema, defineTable } from '@avvos/convoy';
@@ -79,7 +79,7 @@ const written: Readonly<Record<string, string>> = {
       input: { id: defineRef('messages') },
       handler: async (ctx, { id }) => (await ctx.db.patch(id, { likes: 1 })) !== null,
     });
-    // Asks for others by reference and by value, and is one of \`api\` itself: none of it needs an annotation.
+    // Calls others by reference and by value, and is part of \`api\` itself: this needs no annotation.
     export const overview = query({
       handler: async (ctx) => ({
         names: await ctx.runQuery(api.admin.names),
@@ -95,7 +95,7 @@ const written: Readonly<Record<string, string>> = {
         return { by, posts: await ctx.runAction(internal.messages.post, { id, times: 3 }) };
       },
     });
-    // One that calls itself needs its result said.
+    // A recursive function needs a return annotation.
     export const post = internalAction({
       input: { id: defineRef('messages'), times: z.number() },
       handler: async (ctx, { id, times }): Promise<number> =>
@@ -141,7 +141,7 @@ const written: Readonly<Record<string, string>> = {
     yes<Same<ResultOfRef<typeof api.messages.overview>['names'], string[]>>();
     yes<Same<ResultOfRef<typeof api.messages.overview>['newest'], ResultOfRef<typeof api.messages.list>>>();
     yes<Same<ResultOfRef<typeof internal.messages.mark>, boolean>>();
-    // @ts-expect-error internal functions are none of the clients'
+    // @ts-expect-error internal functions are not part of \`api\`
     api.messages.mark;
     // @ts-expect-error there is no such function
     api.messages.remove;`,
@@ -177,7 +177,7 @@ describe('the generated types', { timeout: 120_000 }, () => {
       isolatedModules: true,
       skipLibCheck: true,
       noEmit: true,
-      // The sources, so that a build is no part of the test.
+      // Resolves to the sources, so that the test needs no build.
       paths: {
         '@avvos/convoy': [`${source}/index.ts`],
         '@avvos/convoy/client': [`${source}/client/index.ts`],
@@ -187,7 +187,7 @@ describe('the generated types', { timeout: 120_000 }, () => {
     const config = JSON.stringify({ compilerOptions, include: ['convoy', 'check.ts'] });
     await write([['tsconfig.json', config]]);
     return new Promise((resolve) => {
-      // The compiler's exit code says no more than what it prints.
+      // The exit code is ignored: the compiler prints every error.
       execFile(process.execPath, [compiler, '-p', folder], (_error, stdout, stderr) => resolve(stdout + stderr));
     });
   }
@@ -202,12 +202,12 @@ describe('the generated types', { timeout: 120_000 }, () => {
   it.each([
     ['for bundlers', '', { module: 'esnext', moduleResolution: 'bundler' }],
     ['for Node', '.js', { module: 'nodenext', moduleResolution: 'nodenext' }],
-  ])('hold %s, also where functions refer to each other', async (_for, ending, settings) => {
+  ])('compile %s, also where functions refer to each other', async (_for, ending, settings) => {
     await write([...userFiles(ending), ...generated(project), ['package.json', '{ "type": "module" }']]);
     expect(await check(settings)).toBe('');
   });
 
-  it('let the compiler say in words what a function of another kind is and what a query must not do', async () => {
+  it('give readable compiler errors for a function of the wrong kind and for a write in a query', async () => {
     const checked = `
       import { createConvoyClient } from '@avvos/convoy/client';
       import { api } from './convoy/_generated/api';
@@ -219,16 +219,16 @@ describe('the generated types', { timeout: 120_000 }, () => {
       client.mutation(api.messages.list, { channelId: 'channels:1' });`;
     await write([...userFiles(''), ...generated(project), ['package.json', '{ "type": "module" }']]);
     await write([['check.ts', checked]]);
-    const said = await check({ module: 'esnext', moduleResolution: 'bundler' });
-    const errors = said.split(/^(?=\S*check\.ts)/m);
-    expect(errors, said).toHaveLength(4);
+    const output = await check({ module: 'esnext', moduleResolution: 'bundler' });
+    const errors = output.split(/^(?=\S*check\.ts)/m);
+    expect(errors, output).toHaveLength(4);
     expect(errors[0]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
     expect(errors[1]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
     expect(errors[2]).toContain('"this is a mutation: call it with useMutation or mutation"');
     expect(errors[3]).toContain('"this is a query: call it with useQuery, query or watch"');
   });
 
-  it('have `sql` of drizzle-orm where functions import it and it is not installed', async () => {
+  it('declare `sql` of drizzle-orm where functions import it and it is not installed', async () => {
     await write([
       ...userFiles(''),
       ...generated({ ...project, drizzleStandIn: true }),
@@ -239,14 +239,14 @@ describe('the generated types', { timeout: 120_000 }, () => {
          const rows: SQL = sql<{ n: number }>\`select \${1} as n from \${sql.identifier('messages')}\`;
          export const one = query({ handler: (ctx) => ctx.db.raw<{ n: number }>(rows) });
          export { sql as same } from 'drizzle-orm/sql';
-         // @ts-expect-error Only the package has it.
+         // @ts-expect-error Only the real package exports it.
          export { eq } from 'drizzle-orm';`,
       ],
     ]);
     expect(await check({ module: 'esnext', moduleResolution: 'bundler' })).toBe('');
   });
 
-  it('hold for a project that has nothing yet', async () => {
+  it('compile for an empty project', async () => {
     const empty = { ...project, tables: [], functions: [], contextModule: null };
     await write([
       ...generated(empty),

@@ -1,14 +1,14 @@
 /**
  * Writes generated files: only those whose text differs, so that watchers and compilers see only real changes, and
- * each at once, so that nobody reads half of one. Files that only an earlier version wrote are deleted; all others in the
- * folder are left alone.
+ * atomically, so that no reader sees a partial file. Deletes files that only an earlier version wrote, and leaves all
+ * others in the folder alone.
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { GeneratedFiles } from './project.js';
 import { removeStale, textOf } from './stale.js';
 
-/** What became of the folder: names of files, in order. */
+/** The names of the files that were written and removed. */
 interface Written {
   readonly written: readonly string[];
   readonly removed: readonly string[];
@@ -21,7 +21,7 @@ export async function writeGenerated(folder: string, files: GeneratedFiles): Pro
   for (const [name, text] of files) {
     const file = path.join(folder, name);
     if ((await textOf(file)) === text) continue;
-    // A dotfile, which everything that looks for functions ignores.
+    // A dotfile, which is ignored wherever function files are listed.
     const draft = path.join(folder, `.${name}.${process.pid}`);
     await writeFile(draft, text);
     await rename(draft, file);
