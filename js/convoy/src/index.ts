@@ -1,4 +1,4 @@
-/** `@avvos/convoy`: the words a schema and its functions are written in. Runs in browsers. */
+/** `@avvos/convoy`: the API to define a schema and functions. Runs in browsers. */
 export {
   type DataModelOf,
   defineRef,

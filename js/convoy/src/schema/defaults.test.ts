@@ -7,7 +7,7 @@ function filled(schema: z.core.$ZodType, document: unknown): unknown {
   return document;
 }
 
-it('fills constants where the key is missing, and leaves every other value alone', () => {
+it('fills constant defaults for missing keys only', () => {
   const schema = z.object({
     likes: z.number().default(7),
     tags: z.array(z.string()).default(() => []),
@@ -26,7 +26,7 @@ it('gives each document a value of its own', () => {
   expect(b?.tags).toEqual([]);
 });
 
-it('leaves out defaults that are not constant', () => {
+it('skips defaults that are not constant', () => {
   let calls = 0;
   const schema = z.object({
     ms: z.number().default(() => Date.now()),
@@ -40,14 +40,14 @@ it('leaves out defaults that are not constant', () => {
   expect(calls).toBe(2);
 });
 
-it('gives the clock back', () => {
+it('restores the clock', () => {
   const before = Date;
   compileDefaults(z.object({ at: z.number().default(() => Date.now()) }));
   expect(Date).toBe(before);
   expect(Math.abs(Date.now() - new before().getTime())).toBeLessThan(1000);
 });
 
-it('looks through wrappers, and parses a prefault', () => {
+it('unwraps wrappers, and parses a prefault', () => {
   const schema = z.object({
     a: z.number().default(1).optional(),
     b: z.string().nullable().default(null),
@@ -58,7 +58,7 @@ it('looks through wrappers, and parses a prefault', () => {
   expect(filled(schema, {})).toEqual({ a: 1, b: null, c: 'x' });
 });
 
-it('reaches into objects, arrays, records, discriminated unions and recursive schemas', () => {
+it('descends into objects, arrays, records, discriminated unions and recursive schemas', () => {
   const item = z.object({ n: z.number().default(1) });
   const schema = z.object({
     inner: z.object({ item }).optional(),
@@ -91,7 +91,7 @@ it('reaches into objects, arrays, records, discriminated unions and recursive sc
   });
 });
 
-it('does not guess in a plain union, and costs nothing where there is no default', () => {
+it('skips plain unions, and compiles to null where there is no default', () => {
   const union = z.union([z.object({ a: z.number().default(1) }), z.object({ b: z.number() })]);
   expect(compileDefaults(union)).toBeNull();
   expect(compileDefaults(z.object({ a: z.string(), b: z.array(z.object({ c: z.number() })) }))).toBeNull();

@@ -1,65 +1,65 @@
 /**
  * Fills constant defaults into documents that were stored before the field existed.
  *
- * Each default is evaluated twice, the second time with the clock a year on: one that gives two different values
- * (`Date.now()`, a random id) is no constant and applies to writes only. What to fill is decided once, at load;
- * filling itself walks only where a default can be. Inside a plain union nothing is filled, because nothing says which
- * option a stored value belongs to.
+ * Each default is evaluated twice, the second time with the clock shifted by a year: one that returns two different
+ * values (`Date.now()`, a random id) is not constant and applies to writes only. The fillers are compiled once, at
+ * load, and visit only paths that can have a default. Plain unions are not filled, because the option of a stored value
+ * is unknown.
  */
 
 import * as z from 'zod';
 import { defOf, lazyTarget, unwrap, type ZodType } from './zod.js';
 
-/** Puts missing defaults into `value`, in place. */
+/** Fills missing defaults into `value`, in place. */
 export type Filler = (value: unknown) => void;
 
-/** The filler for values of `schema`, or `null` where it has no constant default. */
+/** Compiles the filler for values of `schema`; `null` where it has no constant default. */
 export function compileDefaults(schema: ZodType): Filler | null {
   return compile(schema, new Map());
 }
 
-function compile(schema: ZodType, known: Map<ZodType, Filler | null>): Filler | null {
+function compile(schema: ZodType, compiled: Map<ZodType, Filler | null>): Filler | null {
   const inner = unwrap(schema);
-  const before = known.get(inner);
-  if (before !== undefined) return before;
-  // A recursive schema meets itself here, before its filler is made.
-  known.set(inner, (value) => filler?.(value));
-  const filler = compileKind(inner, known);
-  known.set(inner, filler);
+  const cached = compiled.get(inner);
+  if (cached !== undefined) return cached;
+  // A recursive schema is reached again while its filler is being compiled.
+  compiled.set(inner, (value) => filler?.(value));
+  const filler = compileKind(inner, compiled);
+  compiled.set(inner, filler);
   return filler;
 }
 
-function compileKind(schema: ZodType, known: Map<ZodType, Filler | null>): Filler | null {
+function compileKind(schema: ZodType, compiled: Map<ZodType, Filler | null>): Filler | null {
   const def = defOf(schema);
   switch (def.type) {
     case 'object':
-      return fillObject(def.shape, known);
+      return fillObject(def.shape, compiled);
     case 'array': {
-      const fillItem = compile(def.element, known);
+      const fillItem = compile(def.element, compiled);
       return fillItem && ((value) => Array.isArray(value) && value.forEach((item) => void fillItem(item)));
     }
     case 'record': {
-      const fillItem = compile(def.valueType, known);
+      const fillItem = compile(def.valueType, compiled);
       return fillItem && ((value) => isRecord(value) && Object.values(value).forEach((item) => void fillItem(item)));
     }
     case 'intersection': {
-      const fillers = [compile(def.left, known), compile(def.right, known)].filter((filler) => filler !== null);
+      const fillers = [compile(def.left, compiled), compile(def.right, compiled)].filter((filler) => filler !== null);
       return fillers.length === 0 ? null : (value) => fillers.forEach((fill) => void fill(value));
     }
     case 'union':
-      return 'discriminator' in def ? fillDiscriminated(def as z.core.$ZodDiscriminatedUnionDef, known) : null;
+      return 'discriminator' in def ? fillDiscriminated(def as z.core.$ZodDiscriminatedUnionDef, compiled) : null;
     default:
       return null;
   }
 }
 
-function fillObject(shape: z.core.$ZodShape, known: Map<ZodType, Filler | null>): Filler | null {
+function fillObject(shape: z.core.$ZodShape, compiled: Map<ZodType, Filler | null>): Filler | null {
   const missing: [key: string, make: () => unknown][] = [];
   const present: [key: string, fill: Filler][] = [];
   for (const [key, property] of Object.entries(shape)) {
     const make = constantDefault(property);
     if (make !== null) missing.push([key, make]);
-    const fill = compile(property, known);
+    const fill = compile(property, compiled);
     if (fill !== null) present.push([key, fill]);
   }
   if (missing.length === 0 && present.length === 0) return null;
@@ -70,10 +70,13 @@ function fillObject(shape: z.core.$ZodShape, known: Map<ZodType, Filler | null>)
   };
 }
 
-function fillDiscriminated(def: z.core.$ZodDiscriminatedUnionDef, known: Map<ZodType, Filler | null>): Filler | null {
+function fillDiscriminated(
+  def: z.core.$ZodDiscriminatedUnionDef,
+  compiled: Map<ZodType, Filler | null>,
+): Filler | null {
   const byValue = new Map<unknown, Filler>();
   for (const option of def.options) {
-    const fill = compile(option, known);
+    const fill = compile(option, compiled);
     if (fill === null) continue;
     for (const value of option._zod.propValues?.[def.discriminator] ?? []) byValue.set(value, fill);
   }
@@ -83,11 +86,11 @@ function fillDiscriminated(def: z.core.$ZodDiscriminatedUnionDef, known: Map<Zod
   };
 }
 
-/** Makes a fresh copy of the value a missing `schema` stands for, or `null` where there is no such constant. */
+/** A function that returns a fresh copy of the constant default of `schema`; `null` where it has none. */
 function constantDefault(schema: ZodType): (() => unknown) | null {
   if (!hasDefault(schema)) return null;
   const first = z.safeParse(schema, undefined);
-  const second = aYearLater(() => z.safeParse(schema, undefined));
+  const second = withShiftedClock(() => z.safeParse(schema, undefined));
   if (!first.success || !second.success || first.data === undefined) return null;
   const text = JSON.stringify(first.data);
   if (text !== JSON.stringify(second.data)) return null;
@@ -116,13 +119,13 @@ function hasDefault(schema: ZodType, depth = 0): boolean {
   }
 }
 
-/** 400 days and an odd remainder, so that every unit from milliseconds to years reads differently. */
-const A_YEAR_MS = 400 * 86_400_000 + 20_034_567;
+/** 400 days and an odd remainder, so that every unit from milliseconds to years differs. */
+const CLOCK_SHIFT_MS = 400 * 86_400_000 + 20_034_567;
 
-/** Runs `evaluate`, which must be synchronous, with a clock that is ahead; nothing else can see it. */
-function aYearLater<T>(evaluate: () => T): T {
+/** Runs `evaluate` with a shifted clock. It must be synchronous, so that no other code observes the clock. */
+function withShiftedClock<T>(evaluate: () => T): T {
   const RealDate = Date;
-  const later = RealDate.now() + A_YEAR_MS;
+  const later = RealDate.now() + CLOCK_SHIFT_MS;
   globalThis.Date = new Proxy(RealDate, {
     construct: (target, args, newTarget) => Reflect.construct(target, args.length === 0 ? [later] : args, newTarget),
     apply: () => new RealDate(later).toString(),

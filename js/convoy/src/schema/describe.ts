@@ -1,4 +1,4 @@
-/** What the engine and the code generator need to know of a schema, as plain data. */
+/** Describes a schema as plain data for the engine and the code generator. */
 
 import { type FieldKind, fieldKind } from './fields.js';
 import type { SchemaDefinition } from './schema.js';
@@ -11,9 +11,9 @@ export interface SchemaDescription {
 
 /** A table as plain JSON. */
 export interface TableDescription {
-  /** Its key in the schema: the table of an `Id`. */
+  /** The key in the schema: the table of an `Id`. */
   readonly name: string;
-  /** Its name in Postgres. */
+  /** The name in Postgres. */
   readonly physicalName: string;
   readonly managed: boolean;
   readonly indexes: readonly IndexDescription[];
@@ -39,7 +39,7 @@ function describeTable(name: string, table: TableDefinition): TableDescription {
     indexes: Object.entries(table.indexes).map(([index, fields]) => ({
       name: index,
       unique: table.isUnique(index),
-      // A checked schema has every field its indexes name.
+      // `defineSchema` has checked that the schema has every indexed field.
       fields: fields.map((path) => ({ path, kind: fieldKind(table.schema, path) ?? 'json' })),
     })),
   };

@@ -1,6 +1,6 @@
 /**
- * Finds the field an index names: which schemas may stand at a path such as `address.city`, and of what kind their
- * values are. The kind decides how Postgres orders them, so a field of several kinds is compared as JSON.
+ * Resolves the field path of an index, such as `address.city`, to the schemas at that path and the kind of their
+ * values. Postgres sorts values by kind, so a field of several kinds is compared as JSON.
  */
 
 import { defOf, unwrap, type ZodDef, type ZodType } from './zod.js';
@@ -8,13 +8,13 @@ import { defOf, unwrap, type ZodDef, type ZodType } from './zod.js';
 /** How the values of an indexed field compare. */
 export type FieldKind = 'text' | 'number' | 'boolean' | 'json';
 
-/** The two fields every document has beside its own. */
+/** The two fields that every document has in addition to its own. */
 export const SYSTEM_FIELDS: Readonly<Record<'id' | '_creationTime', FieldKind>> = {
   id: 'text',
   _creationTime: 'number',
 };
 
-/** How many names a field path may have. */
+/** The maximum number of names in a field path. */
 export const MAX_FIELD_DEPTH = 3;
 
 /** True for `id` and `_creationTime`. */
@@ -34,13 +34,13 @@ export function fieldKind(schema: ZodType, path: string): FieldKind | null {
   return kinds.size === 1 && kind !== undefined ? kind : 'json';
 }
 
-/** The names of a document's own fields, those of every option of a union. */
+/** The names of a document's own fields, including those of every option of a union. */
 export function fieldNames(schema: ZodType): string[] {
   const shapes = objectsIn(schema).map((object) => (defOf(object) as { readonly shape: object }).shape);
   return [...new Set(shapes.flatMap((shape) => Object.keys(shape)))];
 }
 
-/** The object schemas that may stand at a path, `[]` being the document itself. */
+/** The object schemas at a path; `[]` is the document itself. */
 export function objectsAt(schema: ZodType, keys: readonly string[]): ZodType[] {
   let reached = objectsIn(schema);
   for (const key of keys)
@@ -48,7 +48,7 @@ export function objectsAt(schema: ZodType, keys: readonly string[]): ZodType[] {
   return reached;
 }
 
-/** The object schemas a value of `schema` may be parsed by: itself, or the options of a union. */
+/** The object schemas that may parse a value of `schema`: itself, or the options of a union. */
 export function objectsIn(schema: ZodType, depth = 0): ZodType[] {
   if (depth > MAX_UNION_DEPTH) return [];
   const inner = unwrap(schema);
@@ -82,7 +82,7 @@ function kindsOf(schema: ZodType, depth: number): ReadonlySet<FieldKind> {
   return scalarKinds(def);
 }
 
-/** No kind at all for `null` and `undefined`: they stand beside other values without changing how those compare. */
+/** The kinds of a scalar; none for `null` and `undefined`, which do not change how other values compare. */
 function scalarKinds(def: ZodDef): ReadonlySet<FieldKind> {
   switch (def.type) {
     case 'string':

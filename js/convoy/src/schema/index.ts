@@ -1,4 +1,4 @@
-/** From tables written with Zod to a checked schema, its description, and its types. Runs in browsers. */
+/** Defines tables with Zod, checks the schema, and derives its description and types. Runs in browsers. */
 export { compileDefaults, type Filler } from './defaults.js';
 export {
   describeSchema,
@@ -9,12 +9,12 @@ export {
 export { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from './fields.js';
 export type { DataModelOf, FieldsOf, IndexesOf, TableTypes, TableTypesOf } from './model.js';
 export {
-  callersFault,
+  callerInput,
   isZodAsyncError,
   type ParseSubject,
-  parseEarliest,
-  parseOrRefuse,
-  refuseLostKeys,
+  parseMaybeAsync,
+  parseOrThrow,
+  refuseDroppedKeys,
   type ValueIssue,
 } from './parse.js';
 export type { FieldPath, FieldValue } from './paths.js';

@@ -1,6 +1,6 @@
 /**
- * The data model: what the types of `ctx.db` are made from. One flat record per table, so that generated code can
- * state it as interfaces and the compiler need not work it out of Zod again and again. Types only.
+ * The data model, from which the types of `ctx.db` are derived. One flat record per table, so that generated code can
+ * declare it as interfaces and the compiler need not compute it from Zod repeatedly. Types only.
  */
 
 import type { SchemaDefinition } from './schema.js';
@@ -9,9 +9,9 @@ import type { ZodType } from './zod.js';
 
 /** The types of one table. */
 export interface TableTypes {
-  /** What is read. */
+  /** The type of a document that is read. */
   document: object;
-  /** What `insert` takes. */
+  /** The input of `insert`. */
   input: object;
   /** Index name → fields, the built-in ones included. */
   indexes: object;

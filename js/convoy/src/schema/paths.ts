@@ -1,9 +1,8 @@
 /**
- * The fields of a document as types: which paths an index may name (`'address.city'`), and what stands there.
- * Types only.
+ * The field paths that an index may name (`'address.city'`), and the types of the values at these paths. Types only.
  */
 
-/** What has no fields of its own, though TypeScript sees properties on it. */
+/** Types without document fields, although they have properties in TypeScript. */
 type Leaf = string | number | boolean | bigint | symbol | null | undefined | readonly unknown[];
 
 type KeyOf<T> = T extends Leaf ? never : T extends object ? keyof T & string : never;
@@ -19,7 +18,7 @@ type Nested<T> = {
   [K in KeyOf<T>]: K | `${K}.${KeyOf<At<T, K>>}`;
 }[KeyOf<T>];
 
-/** Every field an index of the document may name, `id` and `_creationTime` among them. */
+/** Every field that an index of the document may name, including `id` and `_creationTime`. */
 export type FieldPath<Document> = OwnFieldPath<Document> | 'id' | '_creationTime';
 
 /** The type of the value at `Path`, `undefined` where it may be missing. */

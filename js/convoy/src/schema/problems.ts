@@ -1,17 +1,17 @@
 /**
- * What is wrong with a schema, said at load: each problem names its place and what to write instead, and all of them
- * are reported together, so that one run of the program shows everything there is to repair.
+ * The problems of a schema, reported at load: each one has a path and a remedy. All problems are reported together, so
+ * that one run of the program shows everything to fix.
  */
 
-/** One thing that cannot stay as it is. */
+/** One problem of a schema. */
 export interface SchemaProblem {
-  /** Where: `messages.address.city`, or `messages.by_channel` for an index. */
+  /** The field or index: `messages.address.city`, `messages.by_channel`. */
   readonly path: string;
-  /** What is wrong and what to do, as the rest of a sentence after the path. */
+  /** The problem and its remedy, as the rest of a sentence after the path. */
   readonly message: string;
 }
 
-/** A schema that was refused when it was loaded. */
+/** Thrown when an invalid schema is loaded. */
 export class SchemaError extends Error {
   override readonly name = 'SchemaError';
 

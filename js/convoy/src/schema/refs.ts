@@ -1,6 +1,6 @@
 /**
- * `defineRef('channels')`: the Zod type of an id of another table. A string format, so it is text to indexes and to
- * JSON Schema, contains no transform, and survives every wrapper and clone Zod makes of it.
+ * `defineRef('channels')`: the Zod type of an id of another table. It is a string format, so it counts as text for
+ * indexes and JSON Schema, contains no transform, and is preserved by Zod's wrappers and clones.
  */
 
 import * as z from 'zod';
@@ -10,7 +10,9 @@ import { defOf, type ZodType } from './zod.js';
 const FORMAT_PREFIX = 'convoy_id:';
 const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** The Zod type `defineRef` makes: takes a string that reads like an id of `Table`, gives the branded `Id`. */
+/**
+ * The Zod type that `defineRef` returns: its input is a string with the prefix `Table:`, its output the branded `Id`.
+ */
 export type RefType<Table extends string> = z.ZodType<Id<Table>, IdInput<Table>>;
 
 /** The Zod type of an `Id<Table>`. Refuses ids of other tables. */
@@ -18,7 +20,7 @@ export function defineRef<const Table extends string>(table: Table): RefType<Tab
   if (!isTableName(table)) {
     throw new TypeError(`defineRef(${JSON.stringify(table)}): give the name of a table, as in defineRef('channels').`);
   }
-  // Lower case only: an id is compared as text, and both Postgres and Convoy write it so.
+  // Lower case only: ids are compared as text, and both Postgres and Convoy write them in lower case.
   const pattern = new RegExp(`^${table}:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`);
   const schema = z.stringFormat(`${FORMAT_PREFIX}${table}`, pattern, {
     error: `Invalid id: expected the id of a document in "${table}"`,

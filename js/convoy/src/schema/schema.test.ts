@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import { defineRef, defineSchema, defineTable, SchemaError, type TableInput } from './index.js';
 
-/** The problems of a schema that must be refused, as `path: message` lines. */
+/** The problems of an invalid schema, as `path: message` lines. */
 function problemsOf(define: () => unknown): string[] {
   try {
     define();
@@ -41,7 +41,7 @@ describe('a schema is accepted', () => {
     expect(oneTable(input)).not.toThrow();
   });
 
-  it('gives each table its name, unless it has one', () => {
+  it('names each table after its key, unless it has a name', () => {
     const legacy = defineTable({ a: z.string() });
     legacy.name = 'old_things';
     const schema = defineSchema({ things: defineTable({ a: z.string() }), legacy });
@@ -50,7 +50,7 @@ describe('a schema is accepted', () => {
   });
 });
 
-describe('a schema is refused, naming the place', () => {
+describe('a schema is refused, with the path of the problem', () => {
   it.each<[string, unknown, RegExp]>([
     ['Date', z.date(), /^things\.x: Date is not JSON; store a number/],
     ['bigint', z.bigint(), /^things\.x: bigint is not JSON/],
@@ -74,7 +74,7 @@ describe('a schema is refused, naming the place', () => {
     ],
     ['an async check', z.string().refine(async () => true), /^things\.x: this check is async/],
     ['an overwrite that is not idempotent', z.string().overwrite((s) => `${s}!`), /^things\.x: this \.overwrite\(\)/],
-    ['something that is no schema', 'string', /^things\.x: is not a Zod schema/],
+    ['a value that is not a schema', 'string', /^things\.x: is not a Zod schema/],
     ['a Zod 3 schema', { _def: { typeName: 'ZodString' }, parse() {} }, /^things\.x: ZodString is a Zod 3 schema/],
   ])('%s', (_, type, message) => {
     expect(problemsOf(oneTable({ x: type }))).toEqual([expect.stringMatching(message)]);
@@ -109,12 +109,12 @@ describe('a schema is refused, naming the place', () => {
     ]);
   });
 
-  it('indexes on fields that are not there, twice there, or too deep', () => {
+  it('indexes on fields that do not exist, are repeated, or are too deep', () => {
     const deep = z.object({ b: z.object({ c: z.object({ d: z.string() }) }) });
     const table = defineTable({ a: deep, 'x.y': z.string() })
-      // @ts-expect-error the compiler finds this too
+      // @ts-expect-error also a type error
       .index('by_city', ['city'])
-      // @ts-expect-error and this
+      // @ts-expect-error also a type error
       .index('by_depth', ['a.b.c.d'])
       .index('by_dot', ['x.y'])
       .index('by_twice', ['a', 'a'])
@@ -128,20 +128,20 @@ describe('a schema is refused, naming the place', () => {
     ]);
   });
 
-  it('a reference to a table that is not there', () => {
+  it('a reference to a table that does not exist', () => {
     expect(problemsOf(oneTable({ owner: z.array(defineRef('users')).optional() }))).toEqual([
       "things.owner[]: defineRef('users') names no table of this schema",
     ]);
   });
 
-  it('documents that are no objects', () => {
+  it('documents that are not objects', () => {
     expect(problemsOf(oneTable(z.object({}).optional()))).toEqual([
       expect.stringMatching(/^things: a document is an object/),
     ]);
     expect(problemsOf(oneTable(z.union([z.object({}), z.string()])))).toEqual([expect.stringMatching(/^things: /)]);
   });
 
-  it('names Postgres or an id could not hold, and two tables of one name', () => {
+  it('names that are invalid in Postgres or in an id, and two tables of the same name', () => {
     expect(problemsOf(() => defineSchema({ 'a:b': defineTable({}) }))).toEqual([
       expect.stringMatching(/^a:b: a table name/),
     ]);
@@ -155,7 +155,7 @@ describe('a schema is refused, naming the place', () => {
     ]);
   });
 
-  it('all at once', () => {
+  it('with all problems at once', () => {
     expect(problemsOf(oneTable({ a: z.date(), b: z.set(z.string()), id: z.string() }))).toHaveLength(3);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * `defineSchema`: gives every table its name and refuses, all at once, whatever could not be stored or indexed.
- * A schema that this function returned needs no further checks.
+ * `defineSchema`: names every table and rejects everything that could not be stored or indexed, with all problems at
+ * once. A schema that this function has returned needs no further checks.
  */
 
 import { fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsIn } from './fields.js';
@@ -26,15 +26,15 @@ export interface SchemaDefinition<Tables extends SchemaTables = SchemaTables> {
   readonly tables: Tables;
 }
 
-/** Postgres cuts names longer than this. */
+/** Postgres truncates longer names. */
 const MAX_NAME_BYTES = 63;
 
 const SYSTEM_INDEXES: readonly string[] = ['by_id', 'by_creation_time'];
 
-/** What `defineSchema` takes of a table: one made by `defineTable`, or what that takes. */
+/** The input of `defineSchema`: tables made by `defineTable`, or inputs of `defineTable`. */
 export type GivenTables = Readonly<Record<string, TableDefinition<ZodType, TableIndexes> | TableInput>>;
 
-/** Each of them as a table. */
+/** The tables of the input. */
 export type TablesOf<Given> = {
   readonly [Name in keyof Given]: Given[Name] extends TableDefinition<ZodType, TableIndexes>
     ? Given[Name]
@@ -43,10 +43,10 @@ export type TablesOf<Given> = {
 
 /**
  * Defines the schema of an application. A table without indexes may be given as its shape. Throws a `SchemaError` that
- * lists everything to be repaired.
+ * lists every problem.
  */
 export function defineSchema<Given extends GivenTables>(given: Given): SchemaDefinition<TablesOf<Given>> {
-  const tables = Object.fromEntries(Object.entries(given).map(([key, table]) => [key, tableIn(table)])) as SchemaTables;
+  const tables = Object.fromEntries(Object.entries(given).map(([key, table]) => [key, toTable(table)])) as SchemaTables;
   const problems: SchemaProblem[] = [];
   const owners = new Map<string, string>();
   for (const [key, table] of Object.entries(tables)) {
@@ -62,12 +62,14 @@ export function defineSchema<Given extends GivenTables>(given: Given): SchemaDef
   }
   if (problems.length > 0) throw new SchemaError(problems);
   for (const [key, table] of Object.entries(tables)) table.name ??= key;
-  // Each entry is the table that its input stands for.
+  // Each entry is the table of its input.
   return { tables: tables as unknown as TablesOf<Given> };
 }
 
-/** Anything else than a table or what one can be made of stays what it is, to be refused with its name. */
-function tableIn(given: unknown): unknown {
+/**
+ * Converts a shape or an object schema to a table. Any other value stays as it is, and is rejected with its key later.
+ */
+function toTable(given: unknown): unknown {
   if (isTableDefinition(given)) return given;
   if (isZodType(given)) return defineTable(given as unknown as TableInput);
   const isShape =
@@ -118,7 +120,9 @@ function documentProblems(key: string, table: TableDefinition, tables: SchemaTab
   return problems;
 }
 
-/** A table holds objects, or unions of them; wrappers around the whole document would say it may be missing. */
+/**
+ * Whether documents are objects or unions of objects. A wrapper such as `optional` around a document has no meaning.
+ */
 function isDocument(schema: ZodType): boolean {
   const def = defOf(schema);
   if (def.type === 'object') return true;

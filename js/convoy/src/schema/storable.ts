@@ -1,30 +1,30 @@
 /**
- * Finds in a table's Zod schema whatever could not be stored as JSON and read back the same.
+ * Checks that the values of a table's Zod schema can be stored as JSON and read back unchanged.
  *
- * The rule behind every refusal: parsing an output must return it. So nothing that turns one value into another
- * (transforms, codecs, most pipes), nothing JSON has no word for, nothing that must be awaited. Codecs and transforms
- * belong to a function's `input` and `returns`, where they are welcome.
+ * The rule behind every problem: parsing an output must return it. This excludes schemas that change values
+ * (transforms, codecs, most pipes), types that JSON does not have, and async checks. Codecs and transforms are allowed
+ * in a function's `input` and `returns`.
  */
 
 import type * as z from 'zod';
 import type { SchemaProblem } from './problems.js';
 import { refTarget } from './refs.js';
-import { defOf, isZodType, wrappedIn, type ZodDef, type ZodType, zod3TypeName } from './zod.js';
+import { defOf, innerOf, isZodType, type ZodDef, type ZodType, zod3TypeName } from './zod.js';
 
-/** What a walk has learned: problems, and every table a `defineRef` points to. */
+/** The result of a check: problems, and every table that a `defineRef` references. */
 export interface Findings {
   readonly problems: SchemaProblem[];
   readonly refs: { readonly path: string; readonly table: string }[];
 }
 
-/** Walks `schema`, which stands at `path`. */
+/** Checks `schema`; `path` is its location. */
 export function inspectStorable(schema: unknown, path: string): Findings {
   const walk = new Walk();
   walk.visit(schema, path);
   return { problems: walk.problems, refs: walk.refs };
 }
 
-const NO_JSON: Partial<Record<ZodDef['type'], string>> = {
+const NOT_STORABLE: Partial<Record<ZodDef['type'], string>> = {
   date: 'Date is not JSON; store a number (date.getTime()) or z.iso.datetime()',
   bigint: 'bigint is not JSON; store a string, or a number below 2^53',
   map: 'Map is not JSON; store z.record(…)',
@@ -54,7 +54,7 @@ const PIPED_SCALARS: ReadonlySet<string> = new Set([
 class Walk {
   readonly problems: SchemaProblem[] = [];
   readonly refs: { path: string; table: string }[] = [];
-  /** Recursive schemas come back to themselves; each is looked at once. */
+  /** Schemas may be recursive; each is visited once. */
   readonly #seen = new Set<ZodType>();
 
   visit(schema: unknown, path: string): void {
@@ -66,7 +66,7 @@ class Walk {
     this.#seen.add(schema);
     const def = defOf(schema);
     this.#visitChecks(def, path);
-    const refusal = NO_JSON[def.type];
+    const refusal = NOT_STORABLE[def.type];
     if (refusal !== undefined) this.#refuse(path, refusal);
     else this.#visitInner(schema, def, path);
   }
@@ -103,7 +103,7 @@ class Walk {
         this.visit(def.right, path);
         return;
       case 'literal':
-        if (def.values.some((value) => typeof value === 'bigint')) this.#refuse(path, NO_JSON.bigint as string);
+        if (def.values.some((value) => typeof value === 'bigint')) this.#refuse(path, NOT_STORABLE.bigint as string);
         return;
       case 'pipe':
         this.#visitPipe(def, path);
@@ -112,7 +112,7 @@ class Walk {
         this.#visitCustom(schema, path);
         return;
       default: {
-        const inner = wrappedIn(schema);
+        const inner = innerOf(schema);
         if (inner !== null) this.visit(inner, path);
       }
     }
@@ -124,7 +124,7 @@ class Walk {
     } else if (def.transform !== undefined) {
       this.#refuse(path, 'a codec changes the value; store its encoded side, and put the codec into input or returns');
     } else if (defOf(def.out).type === 'transform') {
-      this.#refuse(path, NO_JSON.transform as string);
+      this.#refuse(path, NOT_STORABLE.transform as string);
     } else if (!isPipedScalar(defOf(def.out))) {
       this.#refuse(path, 'this pipe may change the value; use one schema, with its checks in .refine()');
     } else {
@@ -157,12 +157,12 @@ class Walk {
   }
 }
 
-/** True for the second half of a pipe that only checks what the first half gave. */
+/** True for the second half of a pipe if it only checks the value of the first half. */
 function isPipedScalar(def: ZodDef): boolean {
   return PIPED_SCALARS.has(def.type) && (def as { coerce?: boolean }).coerce !== true;
 }
 
-/** Tries an overwrite (`trim`, `toLowerCase`, …) on samples: applied twice it must give what it gave once. */
+/** Tests an overwrite (`trim`, `toLowerCase`, …) with samples: applying it twice must equal applying it once. */
 function isIdempotent(overwrite: (value: unknown) => unknown, type: ZodDef['type']): boolean {
   const samples: readonly unknown[] =
     type === 'string' ? ['', ' Convoy \n', 'İstanbul ǅ é', 'a-b_c.d'] : type === 'number' ? [0, -1.5, 7, 1e21] : [];

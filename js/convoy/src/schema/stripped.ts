@@ -1,9 +1,9 @@
-/** Finds the keys of a value that a schema drops without a word: those a plain `z.object` does not know. */
+/** Finds the keys of a value that a schema silently strips: those that a plain `z.object` does not define. */
 
 import { formatPath } from '../values/json.js';
 import { defOf, unwrap, type ZodType } from './zod.js';
 
-/** Their paths, places in lists left out, each once. Within unions it does not look: any option may know a key. */
+/** The paths of the stripped keys, without list indexes and duplicates. Skips unions: any option may define a key. */
 export function strippedKeys(schema: ZodType, value: unknown): string[] {
   const found = new Set<string>();
   visit(schema, value, [], found);

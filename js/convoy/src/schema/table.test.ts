@@ -5,7 +5,7 @@ import { defineRef, defineSchema, defineTable, describeSchema } from './index.js
 const UUID = '01890c5e-9d2b-7cc3-8f11-aa0b6f5c2d10';
 
 describe('defineTable', () => {
-  it('validates documents and says what does not fit', () => {
+  it('validates documents and reports the failing field', () => {
     const { things } = defineSchema({ things: defineTable({ name: z.string(), likes: z.number().default(0) }) }).tables;
     expect(things.validate({ name: 'a', extra: 1 })).toEqual({ name: 'a', likes: 0 });
     expect(things.isValid({ name: 'a' })).toBe(true);
@@ -19,7 +19,7 @@ describe('defineTable', () => {
     );
   });
 
-  it('knows its indexes and refuses one of the same name', () => {
+  it('records its indexes and refuses a second one of the same name', () => {
     const table = defineTable({ a: z.string(), b: z.number() })
       .index('by_a', ['a', 'b'], { unique: true })
       .index('by_b', ['b']);
@@ -30,7 +30,7 @@ describe('defineTable', () => {
 });
 
 describe('defineRef', () => {
-  it('takes ids of its table only', () => {
+  it('accepts ids of its table only', () => {
     const ref = defineRef('channels');
     expect(ref.parse(`channels:${UUID}`)).toBe(`channels:${UUID}`);
     for (const other of [`messages:${UUID}`, `xchannels:${UUID}`, UUID, 'channels:', `channels:${UUID}\n`, 1, null]) {
@@ -40,13 +40,13 @@ describe('defineRef', () => {
     }
   });
 
-  it('refuses what cannot be the name of a table', () => {
+  it('refuses an invalid table name', () => {
     expect(() => defineRef('a.*')).toThrow(TypeError);
   });
 });
 
 describe('describeSchema', () => {
-  it('gives the engine names, indexes and how their fields compare', () => {
+  it('describes names, indexes and the kinds of their fields', () => {
     const city = z.object({ name: z.string().nullable(), zip: z.union([z.string(), z.number()]) });
     const messages = defineTable({
       channelId: defineRef('channels'),

@@ -1,18 +1,18 @@
 /**
- * `defineTable`: one table's documents as a Zod schema, with its indexes. Whether the schema can be stored is checked
- * when `defineSchema` gives the table its name, so that every refusal can say where it is.
+ * `defineTable`: the Zod schema of a table's documents, with its indexes. `defineSchema` checks whether the schema can
+ * be stored, since only it has the table's name for the error.
  */
 
 import * as z from 'zod';
 import type { Id } from '../values/ids.js';
-import { callersFault, parseOrRefuse } from './parse.js';
+import { callerInput, parseOrThrow } from './parse.js';
 import type { FieldPath } from './paths.js';
 import { type InputOf, isZodType, type OutputOf, type ZodType } from './zod.js';
 
-/** What `defineTable` takes: a shape, an object schema, or a (discriminated) union of object schemas. */
+/** The input of `defineTable`: a shape, an object schema, or a (discriminated) union of object schemas. */
 export type TableInput = z.core.$ZodShape | z.core.$ZodObject | z.core.$ZodUnion | z.core.$ZodDiscriminatedUnion;
 
-/** The Zod schema a table input stands for. */
+/** The Zod schema of a table input. */
 export type TableSchemaOf<Input> = Input extends ZodType
   ? Input
   : Input extends z.core.$ZodShape
@@ -22,30 +22,30 @@ export type TableSchemaOf<Input> = Input extends ZodType
 /** Index name → fields, in order. */
 export type TableIndexes = Readonly<Record<string, readonly string[]>>;
 
-/** Indexes every table has. */
+/** The indexes that every table has. */
 export interface SystemIndexes {
   readonly by_id: readonly ['id'];
   readonly by_creation_time: readonly ['_creationTime'];
 }
 
-/** What an index may be told beside its fields. */
+/** The options of an index. */
 export interface IndexOptions {
   /** No two documents may have equal values in all the fields. */
   readonly unique?: boolean;
 }
 
-/** Fields every document has beside its own. */
+/** The fields that every document has in addition to its own. */
 export interface SystemFields<Table extends string = string> {
   readonly id: Id<Table>;
   /** Milliseconds since 1970, from `created_at`; may have a fraction. */
   readonly _creationTime: number;
 }
 
-/** The document of a table as it is read: its schema's output, `id` and `_creationTime`. */
+/** The type of a document that is read: the schema's output, `id` and `_creationTime`. */
 export type InferTableRow<Table, Name extends string = string> =
   Table extends TableDefinition<infer Schema, TableIndexes> ? Row<OutputOf<Schema>, Name> : never;
 
-/** What `insert` takes: the schema's input. */
+/** The type that `insert` takes: the schema's input. */
 export type InferTableInput<Table> =
   Table extends TableDefinition<infer Schema, TableIndexes> ? InputOf<Schema> : never;
 
@@ -60,9 +60,9 @@ const BRAND: unique symbol = Symbol.for('convoy.table');
 
 /** A table: the schema of its documents and its indexes. */
 export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends TableIndexes = TableIndexes> {
-  /** Says that this is a table, also to another copy of this package. */
+  /** Identifies a table, also across copies of this package. */
   readonly [BRAND] = true;
-  /** The table's name in Postgres. `defineSchema` gives it its key in the schema, unless it was set before. */
+  /** The table's name in Postgres. `defineSchema` sets it to the key in the schema, unless it is set already. */
   name: string | undefined;
   readonly schema: Schema;
   /** Index name → fields. */
@@ -75,7 +75,7 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     this.indexes = indexes;
   }
 
-  /** False for a table of the user's own, which is never created, altered or given triggers. */
+  /** False for a user-managed table, which Convoy never creates, alters or adds triggers to. */
   get managed(): boolean {
     return this.#managed;
   }
@@ -91,7 +91,7 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     }
     (this.indexes as Record<string, readonly string[]>)[name] = Object.freeze([...fields]);
     if (options.unique === true) this.#unique.add(name);
-    // The same table, now known to have one index more.
+    // The same table, typed with the new index.
     return this as unknown as TableDefinition<Schema, Indexes & { readonly [K in Name]: Fields }>;
   }
 
@@ -100,17 +100,17 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     return this.#unique.has(name);
   }
 
-  /** Marks the table as the user's own: Convoy reads and writes documents in it and otherwise leaves it alone. */
+  /** Marks the table as user-managed: Convoy reads and writes its documents and otherwise leaves it alone. */
   unmanaged(): this {
     this.#managed = false;
     return this;
   }
 
-  /** The document as it would be stored, or a thrown `ConvoyError` (`INVALID_ARGS`) with the issues. */
+  /** Returns the document as it would be stored; throws a `ConvoyError` (`INVALID_ARGS`) with the issues. */
   validate(value: unknown): OutputOf<Schema> {
     const table = this.name ?? 'this table';
     const details = this.name === undefined ? {} : { table };
-    return parseOrRefuse(this.schema, value, callersFault(`The document does not fit ${table}`, details));
+    return parseOrThrow(this.schema, value, callerInput(`The document does not fit ${table}`, details));
   }
 
   /** Whether `value` could be stored. */
@@ -127,6 +127,6 @@ export function isTableDefinition(value: unknown): value is TableDefinition {
 /** Defines a table from a shape, an object schema or a union of object schemas. */
 export function defineTable<Input extends TableInput>(input: Input): TableDefinition<TableSchemaOf<Input>, NoIndexes> {
   const schema: ZodType = isZodType(input) ? input : z.object({ ...(input as z.core.$ZodShape) });
-  // No prototype: an index may be called anything.
+  // No prototype: an index may have any name.
   return new TableDefinition(schema, Object.create(null)) as TableDefinition<TableSchemaOf<Input>, NoIndexes>;
 }

@@ -1,4 +1,4 @@
-/** From a schema to documents, inputs, field paths and indexes. */
+/** The types of documents, inputs, field paths and indexes that are derived from a schema. */
 
 import { expectTypeOf } from 'vitest';
 import * as z from 'zod';
@@ -48,7 +48,7 @@ expectTypeOf<Model['messages']['indexes']['by_channel']>().toEqualTypeOf<
 >();
 expectTypeOf<Model['channels']['indexes']['by_id']>().toEqualTypeOf<readonly ['id']>();
 
-// A union of objects stays a union, so `type` tells the options apart.
+// A union of objects stays a union, so `type` discriminates the options.
 declare const event: Model['events']['document'];
 if (event.type === 'joined') expectTypeOf(event.who).toEqualTypeOf<string>();
 else expectTypeOf(event.count).toEqualTypeOf<number>();
@@ -60,7 +60,7 @@ expectTypeOf<InferTableRow<typeof schema.tables.channels, 'channels'>>().toEqual
   readonly _creationTime: number;
 }>();
 
-// Ids of different tables do not mix; a literal that reads like one is taken in.
+// Ids of different tables are not assignable to each other; inputs accept a literal with the right prefix.
 declare const channelId: Id<'channels'>;
 expectTypeOf(channelId).toExtend<string>();
 expectTypeOf<Id<'channels'>>().not.toExtend<Id<'messages'>>();
@@ -74,7 +74,7 @@ defineTable({ a: z.object({ b: z.object({ c: z.object({ d: z.string() }) }) }) }
 // @ts-expect-error a document is an object
 defineTable(z.string());
 
-// A table without indexes may be given as its shape; it is then the same table.
+// A table without indexes may be given as its shape.
 const shapes = defineSchema({
   plain: { body: z.string(), likes: z.number().default(0) },
   object: z.object({ name: z.string() }),
@@ -91,5 +91,5 @@ expectTypeOf<Shapes['plain']['input']>().toEqualTypeOf<{ body: string; likes?: n
 expectTypeOf<Shapes['plain']['indexes']['by_id']>().toEqualTypeOf<readonly ['id']>();
 expectTypeOf<Shapes['object']['document']['name']>().toEqualTypeOf<string>();
 expectTypeOf<Shapes['table']['indexes']['by_plain']>().toEqualTypeOf<readonly ['plainId']>();
-// @ts-expect-error a shape has Zod types
+// @ts-expect-error a shape consists of Zod types
 defineSchema({ wrong: { body: 'string' } });

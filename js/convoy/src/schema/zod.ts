@@ -1,23 +1,23 @@
 /**
- * How this package reads a Zod schema: by `_zod.def`, the structure Zod documents for library authors. Works for
- * `zod` and `zod/mini` alike, and knows a Zod 3 schema when it sees one.
+ * Reads Zod schemas by `_zod.def`, the structure that Zod documents for library authors. Supports `zod` and `zod/mini`,
+ * and recognises Zod 3 schemas.
  */
 
 import type * as z from 'zod';
 
-/** Any Zod 4 schema, of whichever flavour. */
+/** Any Zod 4 schema, from `zod` or `zod/mini`. */
 export type ZodType = z.core.$ZodType;
 
 /** The definition of a schema, a union to switch over by `type`. */
 export type ZodDef = z.core.$ZodTypes['_zod']['def'];
 
-/** What parsing takes. */
+/** The input type of a schema. */
 export type InputOf<Schema extends ZodType> = Schema['_zod']['input'];
 
-/** What parsing gives. */
+/** The output type of a schema. */
 export type OutputOf<Schema extends ZodType> = Schema['_zod']['output'];
 
-/** The definition behind a schema. */
+/** The definition of a schema. */
 export function defOf(schema: ZodType): ZodDef {
   return schema._zod.def as ZodDef;
 }
@@ -34,7 +34,7 @@ export function zod3TypeName(value: unknown): string | null {
   return typeof name === 'string' ? name : null;
 }
 
-/** The inner schema of a `z.lazy`. Zod keeps the one it made, so a recursive schema stays one object. */
+/** The inner schema of a `z.lazy`. Zod caches it, so a recursive schema stays one object. */
 export function lazyTarget(schema: ZodType): ZodType {
   return (schema as z.core.$ZodLazy)._zod.innerType as ZodType;
 }
@@ -44,15 +44,15 @@ export function unwrap(schema: ZodType): ZodType {
   let current = schema;
   for (let depth = 0; depth < MAX_WRAPPERS; depth++) {
     const def = defOf(current);
-    const inner = def.type === 'pipe' ? def.in : wrappedIn(current);
+    const inner = def.type === 'pipe' ? def.in : innerOf(current);
     if (inner === null) return current;
     current = inner;
   }
   return current;
 }
 
-/** What a wrapper wraps, or a lazy schema makes; `null` for every other schema. */
-export function wrappedIn(schema: ZodType): ZodType | null {
+/** The inner schema of a wrapper or a lazy schema; `null` for any other schema. */
+export function innerOf(schema: ZodType): ZodType | null {
   const def = defOf(schema);
   switch (def.type) {
     case 'optional':
@@ -70,7 +70,7 @@ export function wrappedIn(schema: ZodType): ZodType | null {
   }
 }
 
-/** A lazy schema may wrap itself; nobody wraps a value this often on purpose. */
+/** A limit, since a lazy schema may wrap itself. */
 const MAX_WRAPPERS = 64;
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,6 +1,6 @@
 /** Encodes the arguments of a function as JSON, and decodes and parses them where the function runs. */
 
-import { parseEarliest, refuseLostKeys, strippedKeys, type ZodType } from '../schema/index.js';
+import { parseMaybeAsync, refuseDroppedKeys, strippedKeys, type ZodType } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, jsonText, sendingProblem } from '../values/json.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
@@ -28,11 +28,11 @@ export function argumentsIn(text: string, input: ZodType, warnings: DevWarnings 
   for (const key of warnings === null ? [] : strippedKeys(input, received)) {
     warnings?.warn(`the argument \`${key}\` is not in its \`input\`, so it is dropped. Is it misspelled?`);
   }
-  const parsed = parseEarliest(input, received, ARGUMENTS);
+  const parsed = parseMaybeAsync(input, received, ARGUMENTS);
   // Only a text with `__proto__`, perhaps escaped, can have keys that parsing loses.
   if (!text.includes('__proto__') && !text.includes('\\u')) return parsed;
   const complete = (args: unknown): unknown => {
-    refuseLostKeys(received, args, ARGUMENTS);
+    refuseDroppedKeys(received, args, ARGUMENTS);
     return args;
   };
   return parsed instanceof Promise ? parsed.then(complete) : complete(parsed);

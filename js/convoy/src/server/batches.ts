@@ -4,7 +4,7 @@
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { jsonSizeAtMost } from '../values/json-size.js';
+import { jsonSizeBound } from '../values/json-size.js';
 import { boundedJson, boundedText, boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { toConvoyError } from './engine-errors.js';
 import { type LossyAnswer, LossyValues } from './lossy-values.js';
@@ -89,7 +89,7 @@ export class Batches {
    */
   hold(operation: Operation, scope: Scope): void {
     const waiter: Waiter = { resolve: ignore, reject: (reason) => scope.abort(reason) };
-    this.#heldBytes += jsonSizeAtMost(operation, MAX_HELD_BYTES);
+    this.#heldBytes += jsonSizeBound(operation, MAX_HELD_BYTES);
     // Operations of this microtask come first.
     if (this.#issued.length > 0 || this.#heldBytes > MAX_HELD_BYTES) this.add(operation, waiter);
     else this.#held.push({ operation, waiter });

@@ -7,7 +7,7 @@ import { constants } from 'node:buffer';
 import { types } from 'node:util';
 import { getHeapStatistics } from 'node:v8';
 import { ConvoyError } from '../values/errors.js';
-import { jsonSize, measureJson, steadyCopy } from '../values/json-size.js';
+import { jsonSize, measureJson, plainCopy } from '../values/json-size.js';
 
 /** A size that always fits into memory. */
 const FAST_PATH_BYTES = 1 << 20;
@@ -32,14 +32,14 @@ export function boundedJson(subject: string, value: unknown, maxBytes: number): 
  * than the free memory.
  */
 export function boundedValue(subject: string, value: unknown, maxBytes: number): unknown {
-  const quick = measureJson(value, { most: Math.min(FAST_PATH_BYTES, maxBytes), isProxy: types.isProxy });
-  if (quick.size <= maxBytes && quick.steady) return value;
+  const quick = measureJson(value, { limit: Math.min(FAST_PATH_BYTES, maxBytes), isProxy: types.isProxy });
+  if (quick.size <= maxBytes && quick.plain) return value;
   const { heap_size_limit: all, used_heap_size: used } = getHeapStatistics();
   const available = Math.floor((all - used) / STRINGIFY_FACTOR);
   const limit = Math.min(maxBytes, available);
-  const { size, steady } = measureJson(value, { most: limit, exact: true, isProxy: types.isProxy });
-  if (size <= maxBytes && steady) return value;
-  const copied = size <= maxBytes ? steadyCopy(value, limit) : undefined;
+  const { size, plain } = measureJson(value, { limit: limit, exact: true, isProxy: types.isProxy });
+  if (size <= maxBytes && plain) return value;
+  const copied = size <= maxBytes ? plainCopy(value, limit) : undefined;
   if (copied !== undefined && jsonSize(copied.copy, limit) <= maxBytes) return copied.copy;
   const reason =
     available < maxBytes ? 'larger than the free memory of its thread' : `larger than the limit of ${maxBytes} bytes`;

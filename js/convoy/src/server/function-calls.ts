@@ -6,7 +6,7 @@
  * wherever it is called from, and caller and callee never share an object.
  */
 
-import { parseEarliest } from '../schema/index.js';
+import { parseMaybeAsync } from '../schema/index.js';
 import { isConvoyError } from '../values/errors.js';
 import { nearest } from '../values/nearest.js';
 import { argumentsIn, argumentsJson } from './arguments.js';
@@ -110,7 +110,7 @@ async function runJoined(run: Run, input: string, startCall: StartCall): Promise
   const ctx = run.enter(withBase(run.context ?? {}, baseOf(run, startCall)));
   const result = await callHandler(run.program, run.fn, ctx, args);
   const { returns } = definition;
-  const parsed = returns === undefined ? result : await parseEarliest(returns, result, RESULT);
+  const parsed = returns === undefined ? result : await parseMaybeAsync(returns, result, RESULT);
   const { lossy } = run.call;
   lossy?.adopt(result);
   lossy?.carry(result, parsed);

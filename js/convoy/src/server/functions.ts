@@ -9,12 +9,12 @@
 import * as z from 'zod';
 import type { FunctionShape } from '../protocol/refs.js';
 import {
-  callersFault,
+  callerInput,
   type InputOf,
   isZodType,
   type OutputOf,
   type ParseSubject,
-  parseEarliest,
+  parseMaybeAsync,
   type ZodType,
 } from '../schema/index.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
@@ -181,12 +181,12 @@ export class ResultError extends TypeError {
 }
 
 /** Arguments, which are the caller's to repair. */
-export const ARGUMENTS: ParseSubject = callersFault('The arguments do not fit');
+export const ARGUMENTS: ParseSubject = callerInput('The arguments do not fit');
 
 /** A result, which is the function's author's. */
 export const RESULT: ParseSubject = {
-  saying: "The function's result does not fit its `returns`",
-  refuse: (message) => new ResultError(message),
+  messagePrefix: "The function's result does not fit its `returns`",
+  toError: (message) => new ResultError(message),
 };
 
 interface LooseDefinition {
@@ -226,8 +226,8 @@ function build(kind: FunctionKind, word: keyof FunctionHelpers<unknown>, definit
     transaction: kind !== 'mutation' || definition.transaction !== false,
     handler,
     async run(ctx: unknown, args: unknown) {
-      const result = await handler(ctx, await parseEarliest(input, args ?? {}, ARGUMENTS));
-      return returns === undefined ? result : parseEarliest(returns, result, RESULT);
+      const result = await handler(ctx, await parseMaybeAsync(input, args ?? {}, ARGUMENTS));
+      return returns === undefined ? result : parseMaybeAsync(returns, result, RESULT);
     },
   });
 }

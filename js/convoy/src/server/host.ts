@@ -5,7 +5,7 @@
  * A synchronous handler runs without any promise and with one `JSON.parse` and one `JSON.stringify`.
  */
 
-import { parseEarliest } from '../schema/index.js';
+import { parseMaybeAsync } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
 import { Call } from './call.js';
@@ -125,7 +125,7 @@ export class Host {
       this.#succeed(run, result);
       return;
     }
-    const parsed = parseEarliest(returns, result, RESULT);
+    const parsed = parseMaybeAsync(returns, result, RESULT);
     const answer = (value: unknown): void => {
       run.call.lossy?.adopt(result);
       run.call.lossy?.carry(result, value);

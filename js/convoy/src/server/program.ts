@@ -5,7 +5,7 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import {
-  callersFault,
+  callerInput,
   compileDefaults,
   defOf,
   describeSchema,
@@ -199,7 +199,7 @@ function prepareTable(name: string, definition: TableDefinition): Table {
     definition,
     fill: compileDefaults(definition.schema),
     strictKeys: strictKeysOf(definition),
-    subject: callersFault(`The document does not fit ${name}`, { table: name }),
+    subject: callerInput(`The document does not fit ${name}`, { table: name }),
   };
 }
 

@@ -3,7 +3,7 @@
  * Pure; every refusal is an `INVALID_ARGS` with the table and the issues.
  */
 
-import { isZodAsyncError, parseOrRefuse, refuseLostKeys } from '../schema/index.js';
+import { isZodAsyncError, parseOrThrow, refuseDroppedKeys } from '../schema/index.js';
 import { assertStorable } from '../values/json.js';
 import { invalid } from './argument-errors.js';
 import type { Document } from './documents.js';
@@ -32,7 +32,7 @@ export function storedDocument(
   lossy?.carry(input, doc);
   lossy?.adoptAs(identity?.id, doc);
   assertStorable(doc, { table: table.name }, lossy);
-  refuseLostKeys(given, doc, table.subject);
+  refuseDroppedKeys(given, doc, table.subject);
   return doc;
 }
 
@@ -66,7 +66,7 @@ export function storedChanges(
   lossy?.carry(changes, set);
   lossy?.adoptAs(current.id, set);
   assertStorable(set, { table: table.name }, lossy);
-  refuseLostKeys(named, set, table.subject);
+  refuseDroppedKeys(named, set, table.subject);
   return { set, unset };
 }
 
@@ -97,7 +97,7 @@ function withoutSystemFields(input: unknown, identity: Identity): unknown {
 
 function parsed(table: Table, document: unknown): object {
   try {
-    return parseOrRefuse(table.definition.schema, document, table.subject) as object;
+    return parseOrThrow(table.definition.schema, document, table.subject) as object;
   } catch (error) {
     if (!isZodAsyncError(error)) throw error;
     throw new Error(`The schema of ${table.name} has an async check; check it in the mutation, before writing.`);

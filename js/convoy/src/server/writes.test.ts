@@ -326,7 +326,7 @@ describe('raw', () => {
   });
 
   it.each<[unknown, unknown, RegExp]>([
-    ['select 1', {}, /takes no bare string.*write sql`…`/],
+    ['select 1', {}, /takes no plain string.*write sql`…`/],
     [{ text: 7 }, {}, /takes sql`…`/],
     [null, {}, /takes sql`…`/],
     [{ text: ' ' }, {}, /an empty statement/],
@@ -335,7 +335,7 @@ describe('raw', () => {
     [{ text: 'select 1' }, { tables: 'posts' }, /takes the names of the tables/],
     [{ text: 'select 1' }, { tables: [1] }, /takes the names of the tables/],
     [{ text: 'select 1' }, { tables: ['\ud800'] }, /takes the names of the tables/],
-    [{ text: "select '\ud800'" }, {}, /the statement contains half of a surrogate pair/],
+    [{ text: "select '\ud800'" }, {}, /the statement contains an unpaired surrogate/],
     [{ text: "select '\0'" }, {}, /the statement contains the character \\u0000/],
   ])('refuses %j with %j', async (query, options, message) => {
     const { error, ops } = await run((db) => db.raw(query as never, options as never));

@@ -1,32 +1,32 @@
 /**
- * Drizzle's `sql` objects, known by their shape alone: Drizzle is no dependency. They can build their own text, which
- * keeps us from knowing their parts; we only say how Postgres quotes names and numbers values.
+ * Support for Drizzle's `sql` objects, which are recognised by their shape: Drizzle is not a dependency. They build
+ * their text themselves, with a configuration that defines quoting and placeholders for Postgres.
  */
 
-/** As much of Drizzle's `SQL` as we use. */
+/** The members of Drizzle's `SQL` that are used here. */
 export interface DrizzleSql {
   readonly queryChunks: readonly unknown[];
 }
 
-/** True for what reads like an `SQL` of Drizzle. */
+/** True for an object with the shape of Drizzle's `SQL`. */
 export function isDrizzleSql(value: unknown): value is DrizzleSql {
   return typeof value === 'object' && value !== null && Array.isArray((value as { queryChunks?: unknown }).queryChunks);
 }
 
-/** The text and the values of a Drizzle query; throws what Drizzle throws where it cannot build it. */
+/** The text and the values of a Drizzle query; rethrows Drizzle's error if it cannot be built. */
 export function fromDrizzle(query: DrizzleSql): { readonly text: string; readonly values: readonly unknown[] } {
   const { toQuery } = query as { toQuery?: unknown };
-  if (typeof toQuery !== 'function') throw new TypeError('it has no toQuery(), as objects of Drizzle have');
+  if (typeof toQuery !== 'function') throw new TypeError('it has no toQuery() method');
   const built = (toQuery as (config: typeof POSTGRES) => { sql: string; params: readonly unknown[] }).call(
     query,
     POSTGRES,
   );
   const unfilled = built.params.map(placeholderIn).find((name) => name !== null);
-  if (unfilled !== undefined) throw new TypeError(`the placeholder '${unfilled}' has no value; write the value itself`);
+  if (unfilled !== undefined) throw new TypeError(`the placeholder '${unfilled}' has no value; pass the value itself`);
   return { text: built.sql, values: built.params };
 }
 
-/** What Drizzle's dialects tell a query that builds itself. */
+/** The configuration that Drizzle's Postgres dialect passes to `toQuery`. */
 const POSTGRES = {
   casing: { getColumnCasing: (column: { readonly name: string }) => column.name },
   escapeName: (name: string) => `"${name.replaceAll('"', '""')}"`,
@@ -36,7 +36,7 @@ const POSTGRES = {
 
 const KIND = Symbol.for('drizzle:entityKind');
 
-/** The name of a placeholder among the values, alone or with its encoder; `null` for every other value. */
+/** The name of a placeholder, alone or with its encoder; `null` for any other value. */
 function placeholderIn(value: unknown): string | null {
   if (typeof value !== 'object' || value === null) return null;
   const kind = (value.constructor as { [KIND]?: unknown } | undefined)?.[KIND];

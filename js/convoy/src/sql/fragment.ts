@@ -1,17 +1,17 @@
 /**
- * A piece of SQL and the values in it, kept apart until Postgres puts them together: no value ever becomes text of the
- * statement. Fragments nest; the numbers of their values are given when the whole is asked for its text.
+ * A fragment of SQL with its values, which are always sent as bound parameters and never become part of the text.
+ * Fragments nest; the parameters are numbered when the text of the whole is built.
  */
 
 const BRAND: unique symbol = Symbol.for('convoy.sql');
 
-/** What `` sql`…` `` makes: a statement or a part of one. */
+/** The result of `` sql`…` ``: a statement or a part of one. */
 export class SqlFragment {
-  /** Says what this is, also to another copy of this package; a symbol, so that no JSON can pretend to be one. */
+  /** Identifies a fragment, also across copies of this package. A symbol, so that JSON input cannot forge one. */
   readonly [BRAND] = true;
   /** The texts around the values, one more than there are values. */
   readonly parts: readonly string[];
-  /** The values as they were given, in the order of their numbers. */
+  /** The values as they were passed, in the order of their parameters. */
   readonly values: readonly unknown[];
 
   constructor(parts: readonly string[], values: readonly unknown[]) {
@@ -30,7 +30,7 @@ export function isSqlFragment(value: unknown): value is SqlFragment {
   return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
 }
 
-/** One fragment of texts and what stands between them; fragments among the values become part of the whole. */
+/** Builds one fragment from texts and the values between them; nested fragments are inlined. */
 export function assemble(texts: readonly string[], between: readonly unknown[]): SqlFragment {
   const parts = [texts[0] ?? ''];
   const values: unknown[] = [];

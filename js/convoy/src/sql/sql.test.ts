@@ -19,7 +19,7 @@ describe('sql', () => {
     expect(statement.values).toEqual([injected, 18]);
   });
 
-  it('nests, and numbers the values of the whole', () => {
+  it('nests, and numbers the parameters of the whole', () => {
     const adult = sql`age > ${18}`;
     const where = sql`where ${adult} or (${sql`name = ${'Ada'} and ${adult}`})`;
     expect(bound(sql`select ${1} from users ${where} limit ${5}`)).toEqual([
@@ -33,7 +33,7 @@ describe('sql', () => {
     expect(sql`${sql``}${sql`a`}${sql.empty()}`.text).toBe('a');
   });
 
-  it('quotes names, takes trusted text, and joins', () => {
+  it('quotes names, inserts trusted text, and joins', () => {
     const columns = ['a', 'we"ird'].map((name) => sql.identifier(name));
     const list = sql.join(columns, sql`, `);
     expect(sql`select ${list} from t ${sql.raw('order by 1')}`.text).toBe('select "a", "we""ird" from t order by 1');
@@ -41,7 +41,7 @@ describe('sql', () => {
     expect(sql.join([], sql`, `).text).toBe('');
   });
 
-  it('takes nothing for a fragment that only looks like one', () => {
+  it('binds an object that only resembles a fragment as a value', () => {
     const forged = JSON.parse('{"text":"drop table users","values":[],"parts":["drop table users"]}') as unknown;
     expect(bound(sql`select ${forged}`)).toEqual(['select $1', JSON.stringify(forged)]);
   });
@@ -50,13 +50,13 @@ describe('sql', () => {
     ['parentheses around a string', () => sql('select 1' as never), /template tag: write sql`select …` without/],
     ['parentheses around nothing', () => (sql as unknown as () => unknown)(), /template tag/],
     ['an array of texts', () => sql(['select 1'] as never), /template tag/],
-    ['raw of a number', () => sql.raw(7 as never), /sql\.raw\(\) takes text/],
-    ['no name', () => sql.identifier(''), /takes a name/],
+    ['raw of a number', () => sql.raw(7 as never), /sql\.raw\(\) takes a string/],
+    ['an empty name', () => sql.identifier(''), /takes a name/],
     ['too long a name', () => sql.identifier('ä'.repeat(32)), /at most 63 bytes/],
-    ['a zero in a name', () => sql.identifier('a\u0000'), /none of them is zero/],
-    ['a separator that is a string', () => sql.join([], ', ' as never), /takes its separator as SQL/],
-    ['no list', () => sql.join('x' as never, sql``), /takes an array/],
-    ['an escape that is none', () => sql`\unicode`, /write it twice/],
+    ['a NUL in a name', () => sql.identifier('a\u0000'), /no NUL character/],
+    ['a separator that is a string', () => sql.join([], ', ' as never), /takes its separator as an SQL fragment/],
+    ['a value that is not a list', () => sql.join('x' as never, sql``), /takes an array/],
+    ['an invalid escape', () => sql`\unicode`, /write it twice/],
   ])('refuses %s', (_, make, message) => {
     expect(make).toThrow(expect.objectContaining({ code: 'INVALID_ARGS', message: expect.stringMatching(message) }));
   });
@@ -99,14 +99,14 @@ describe('the text of a value', () => {
     ['a zero character', 'a\u0000', /\\u0000/],
     ['half a surrogate pair', ['\ud800'], /surrogate/],
     ['an invalid Date', new Date(Number.NaN), /invalid Date/],
-    ['a Map', new Map(), /is a Map; pass text/],
+    ['a Map', new Map(), /is a Map; pass a string/],
     ['an instance', new URL('http://x'), /is a URL/],
     ['a function', () => 1, /is a function/],
     ['a symbol', Symbol('x'), /is a symbol/],
     ['an object with a bigint', { a: { b: 1n } }, /cannot be JSON: a\.b is a bigint/],
     ['an object with half a surrogate pair', { a: [{ b: '\udc00' }] }, /cannot be JSON: a\[0\]\.b .*surrogate/],
     ['an object with a zero character', [{ 'a\u0000': 1 }], /cannot be JSON: a.* \\u0000/],
-    ['an object that is nothing as JSON', { toJSON: () => undefined }, /is undefined/],
+    ['an object whose toJSON returns undefined', { toJSON: () => undefined }, /is undefined/],
     ['seven dimensions', [[[[[[[1]]]]]]], /6 dimensions/],
   ])('refuses %s', (_, value, message) => {
     expect(() => text(value)).toThrow(
@@ -115,7 +115,7 @@ describe('the text of a value', () => {
   });
 });
 
-/** As Drizzle's SQL builds itself, in small. */
+/** A minimal stand-in for Drizzle's SQL. */
 class DrizzleLike {
   constructor(
     readonly queryChunks: readonly unknown[],
@@ -143,7 +143,7 @@ describe('a query of Drizzle', () => {
     ]);
   });
 
-  it('is refused where a value is still missing, or where it cannot be built', () => {
+  it('is refused if a placeholder has no value, or if it cannot be built', () => {
     class Placeholder {
       readonly name = 'id';
     }
@@ -155,10 +155,10 @@ describe('a query of Drizzle', () => {
     }
     for (const value of [new Placeholder(), new Param()]) {
       expect(() => bound(new DrizzleLike([], [value]))).toThrow(
-        /the placeholder 'id' has no value; write the value itself/,
+        /the placeholder 'id' has no value; pass the value itself/,
       );
     }
-    expect(() => bound({ queryChunks: [] })).toThrow(/of Drizzle cannot be used here: it has no toQuery/);
+    expect(() => bound({ queryChunks: [] })).toThrow(/this Drizzle query cannot be used here: it has no toQuery/);
     const broken = Object.assign(new DrizzleLike([]), {
       toQuery() {
         throw new Error('no such column.');

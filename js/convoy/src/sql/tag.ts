@@ -1,4 +1,4 @@
-/** `` sql`…` `` and its companions: SQL written as SQL, with values that stay values. */
+/** The tag `` sql`…` `` and its helpers: SQL text with bound values. */
 
 import { ConvoyError } from '../values/errors.js';
 import { assemble, isSqlFragment, SqlFragment } from './fragment.js';
@@ -7,54 +7,54 @@ import { assemble, isSqlFragment, SqlFragment } from './fragment.js';
 export interface SqlTag {
   /**
    * A statement or a part of one: `` sql`select * from orders where total > ${least}` ``. A fragment in it becomes part
-   * of the text; everything else is a value, which Postgres reads by the type the place asks for.
+   * of the text; everything else is a bound value, whose type Postgres infers from its position.
    */
   (strings: TemplateStringsArray, ...values: readonly unknown[]): SqlFragment;
-  /** Text that is SQL as it stands. Never from a user: nothing in it is quoted. */
+  /** Text that is inserted as SQL without quoting. Never pass user input. */
   raw(text: string): SqlFragment;
-  /** A name of a table, a column, …, quoted. It is one name: a dot in it is a part of it. */
+  /** The quoted name of a table, a column, …. A dot is part of the name, not a separator. */
   identifier(name: string): SqlFragment;
-  /** The fragments (or values) one after the other, with the separator in between: `` sql.join(parts, sql` and `) ``. */
+  /** Concatenates fragments or values with a separator: `` sql.join(parts, sql` and `) ``. */
   join(fragments: readonly unknown[], separator: SqlFragment): SqlFragment;
-  /** Nothing, for a part that is not always there. */
+  /** An empty fragment, for an optional part. */
   empty(): SqlFragment;
 }
 
 /** Writes SQL for `ctx.db.raw`. */
 export const sql: SqlTag = Object.assign(tag, { raw, identifier, join, empty });
 
-/** Postgres cuts names longer than this, and then means another. */
+/** Postgres truncates longer names, which then denote another object. */
 const MAX_NAME_BYTES = 63;
 
 function tag(strings: TemplateStringsArray, ...values: readonly unknown[]): SqlFragment {
   if (!Array.isArray(strings) || !Array.isArray(strings.raw)) {
-    throw invalid('sql is a template tag: write sql`select …` without parentheses, so that values stay values');
+    throw invalid('sql is a template tag: write sql`select …` without parentheses, so that values are bound');
   }
-  // A template with an escape JavaScript does not know has no text there.
+  // The cooked text of a template part with an invalid escape is undefined.
   if (strings.some((text) => text === undefined)) {
-    throw invalid('sql`…` has a backslash JavaScript reads as an unfinished escape; write it twice: \\\\');
+    throw invalid('sql`…` has a backslash that JavaScript reads as an invalid escape; write it twice: \\\\');
   }
   return assemble(strings, values);
 }
 
 function raw(text: string): SqlFragment {
-  if (typeof text !== 'string') throw invalid('sql.raw() takes text');
+  if (typeof text !== 'string') throw invalid('sql.raw() takes a string');
   return new SqlFragment([text], []);
 }
 
 function identifier(name: string): SqlFragment {
   if (typeof name !== 'string' || name === '') throw invalid('sql.identifier() takes a name');
   if (name.includes('\u0000') || new TextEncoder().encode(name).length > MAX_NAME_BYTES) {
-    throw invalid(`sql.identifier(): a name in Postgres has at most ${MAX_NAME_BYTES} bytes, and none of them is zero`);
+    throw invalid(`sql.identifier(): a name in Postgres has at most ${MAX_NAME_BYTES} bytes and no NUL character`);
   }
   return new SqlFragment([`"${name.replaceAll('"', '""')}"`], []);
 }
 
 function join(fragments: readonly unknown[], separator: SqlFragment): SqlFragment {
   if (!Array.isArray(fragments)) throw invalid('sql.join() takes an array of fragments');
-  // Left out means nothing in between, as in Drizzle.
+  // Without a separator, the fragments are concatenated, as in Drizzle.
   if (separator !== undefined && !isSqlFragment(separator)) {
-    throw invalid('sql.join() takes its separator as SQL: sql.join(parts, sql`, `)');
+    throw invalid('sql.join() takes its separator as an SQL fragment: sql.join(parts, sql`, `)');
   }
   const between = fragments.flatMap((each, place) => (place > 0 && separator ? [separator, each] : [each]));
   return assemble(new Array<string>(between.length + 1).fill(''), between);

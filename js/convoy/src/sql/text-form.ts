@@ -1,18 +1,18 @@
 /**
- * Values as the text Postgres reads them from. The type is not said: Postgres takes it from the place the value stands
- * in, and from `$1::int` where that says nothing.
+ * Converts values to Postgres' text form. The type is not declared: Postgres infers it from the position of the
+ * parameter, or from a cast such as `$1::int`.
  */
 
 import { formatPath, type JsonProblem, sendingProblem, storageProblem } from '../values/json.js';
 
-/** A value that has no text form, and why. */
+/** Thrown for a value without a text form; the message is the reason. */
 export class NoTextForm extends Error {}
 
-/** Postgres' arrays have no more dimensions. */
+/** The maximum number of dimensions of a Postgres array. */
 const MAX_DIMENSIONS = 6;
 
 /**
- * The text of `value`, or `null` for SQL's null. Dates become ISO text, bytes `\x…`, arrays Postgres' own arrays (for a
+ * The text form of `value`, or `null` for SQL NULL. Dates become ISO 8601, bytes `\x…`, arrays Postgres arrays (for a
  * JSON array, pass `JSON.stringify(…)`), and other plain objects JSON. Throws `NoTextForm`.
  */
 export function textForm(value: unknown): string | null {
@@ -30,11 +30,13 @@ function scalarText(value: unknown): string {
       return String(value);
     case 'number':
       if (Number.isFinite(value)) return String(value);
-      throw new NoTextForm(`is ${value}, which is hardly meant; pass the text 'NaN' or 'Infinity' where it is`);
+      throw new NoTextForm(
+        `is ${value}, which is probably a mistake; pass the string 'NaN' or 'Infinity' if it is intended`,
+      );
     case 'object':
       return objectText(value as object);
     case 'undefined':
-      throw new NoTextForm('is undefined; pass null for a null of SQL');
+      throw new NoTextForm('is undefined; pass null for SQL NULL');
     default:
       throw new NoTextForm(`is a ${typeof value}`);
   }
@@ -46,11 +48,12 @@ function objectText(value: object): string {
     return value.toISOString();
   }
   if (value instanceof Uint8Array) return bytesText(value);
-  if (!isPlain(value)) throw new NoTextForm(`is a ${className(value)}; pass text, a number, a Date or a plain object`);
+  if (!isPlain(value))
+    throw new NoTextForm(`is a ${className(value)}; pass a string, a number, a Date or a plain object`);
   const unsendable = sendingProblem(value);
   if (unsendable !== null) throw noJson(unsendable);
   const text = checkedText(JSON.stringify(value));
-  // Only an escape can stand for what is text in JSON and none in Postgres.
+  // Text that is valid in JSON and invalid in Postgres always contains an escape.
   const unstorable = text.includes('\\u') ? storageProblem(JSON.parse(text)) : null;
   if (unstorable !== null) throw noJson(unstorable);
   return text;
@@ -60,12 +63,12 @@ function noJson({ path, reason }: JsonProblem): NoTextForm {
   return new NoTextForm(`cannot be JSON: ${formatPath(path)} ${reason}`);
 }
 
-/** Postgres' own notation, `{1,NULL,"a \"b\""}`; elements are quoted wherever they are not numbers or booleans. */
+/** A Postgres array literal, `{1,NULL,"a \"b\""}`; elements are quoted unless they are numbers or booleans. */
 function arrayText(values: readonly unknown[], depth: number): string {
   if (depth > MAX_DIMENSIONS) {
     throw new NoTextForm(`is an array with more than the ${MAX_DIMENSIONS} dimensions Postgres has`);
   }
-  // Not `map`, which would step over holes.
+  // Not `map`, which skips holes.
   const elements = Array.from(values, (value) => {
     if (value === null) return 'NULL';
     if (Array.isArray(value)) return arrayText(value, depth + 1);
@@ -97,6 +100,6 @@ function isPlain(value: object): boolean {
 }
 
 function className(value: object): string {
-  const made = (value as { constructor?: { name?: unknown } }).constructor?.name;
-  return typeof made === 'string' && made !== '' ? made : 'object of a class';
+  const name = (value as { constructor?: { name?: unknown } }).constructor?.name;
+  return typeof name === 'string' && name !== '' ? name : 'class instance';
 }

@@ -9,14 +9,14 @@ import {
 } from './errors.js';
 
 describe('ConvoyError', () => {
-  it('has the status of its code unless told otherwise', () => {
+  it('has the status of its code by default', () => {
     expect(new ConvoyError('CONFLICT', 'taken').status).toBe(409);
     expect(new ConvoyError('CONFLICT', 'taken', { status: 422 }).status).toBe(422);
     expect(convoyError('NOT_FOUND', 'gone')).toBeInstanceOf(ConvoyError);
     expect(statusForCode('PAYLOAD_TOO_LARGE')).toBe(413);
   });
 
-  it('is recognised across copies of the package, and nothing else is', () => {
+  it('is recognised across copies of the package, and other values are not', () => {
     const brand = Symbol.for('convoy.error');
     expect(isConvoyError(new ConvoyError('TIMEOUT', 'late'))).toBe(true);
     expect(isConvoyError(Object.assign(new Error('x'), { [brand]: true }))).toBe(true);
@@ -32,7 +32,7 @@ describe('ConvoyError', () => {
     expect(leak).not.toContain('hunter2');
   });
 
-  it('survives the way through its payload', () => {
+  it('survives serialization as a payload', () => {
     const error = new ConvoyError('RATE_LIMITED', 'slow down', { details: [1], errorId: 'e1' });
     const copy = errorFromPayload(JSON.parse(JSON.stringify(error)));
     expect(copy).toMatchObject({
@@ -44,7 +44,10 @@ describe('ConvoyError', () => {
     });
   });
 
-  it.each([null, '<html>', { code: 'constructor', message: 7 }])('makes INTERNAL of the payload %j', (payload) => {
-    expect(errorFromPayload(payload)).toMatchObject({ code: 'INTERNAL', status: 500 });
-  });
+  it.each([null, '<html>', { code: 'constructor', message: 7 }])(
+    'converts the invalid payload %j to INTERNAL',
+    (payload) => {
+      expect(errorFromPayload(payload)).toMatchObject({ code: 'INTERNAL', status: 500 });
+    },
+  );
 });

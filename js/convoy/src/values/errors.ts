@@ -1,8 +1,8 @@
 /**
- * The one error people meet: a code from a closed list, a sentence for the developer, and details for the program.
+ * The public error type: a code from a closed list, a message for the developer, and details for the program.
  *
- * A `ConvoyError` reaches the caller whole, on whichever side of the network it was thrown; every other error stays
- * on the server. Two copies of this package recognise each other's errors, because the brand is a registered symbol.
+ * A `ConvoyError` reaches the caller unchanged, also over the network; every other error stays on the server. Copies of
+ * this package recognise each other's errors, because the brand is a registered symbol.
  */
 
 const STATUS_OF = {
@@ -19,28 +19,28 @@ const STATUS_OF = {
   TIMEOUT: 504,
 } as const;
 
-/** What went wrong, from a closed list a program can switch over. */
+/** The kind of an error, from a closed list that a program can switch over. */
 export type ConvoyErrorCode = keyof typeof STATUS_OF;
 
-/** An error as it travels: the `error` of an answer or a frame. */
+/** A serialized error: the `error` member of a response or a frame. */
 export interface ConvoyErrorPayload {
   readonly code: ConvoyErrorCode;
   readonly message: string;
-  /** JSON that helps the program, such as `{ issues: [{ path, message }] }`. */
+  /** JSON for the program, such as `{ issues: [{ path, message }] }`. */
   readonly details?: unknown;
-  /** Finds the cause in the server's log when the code is `INTERNAL`. */
+  /** The id of the log entry with the cause, when the code is `INTERNAL`. */
   readonly errorId?: string;
 }
 
-/** What may be said about an error beside its code and message. */
+/** The optional properties of an error. */
 export interface ConvoyErrorOptions {
   /** JSON sent to the client with the error. */
   readonly details?: unknown;
-  /** HTTP status, 400 to 599, where the code's own does not fit. */
+  /** HTTP status, 400 to 599, to replace the default of the code. */
   readonly status?: number;
   /** The id under which the server logged the cause. */
   readonly errorId?: string | undefined;
-  /** Kept on this side of the network, for the log. */
+  /** Never sent over the network; for the log. */
   readonly cause?: unknown;
 }
 
@@ -51,7 +51,7 @@ export class ConvoyError extends Error {
   override readonly name = 'ConvoyError';
   readonly code: ConvoyErrorCode;
   readonly status: number;
-  // Declared only, so that an error without them does not show them as undefined.
+  // Declared only, so that printing an error without them does not show `undefined`.
   declare readonly details?: unknown;
   declare readonly errorId?: string;
 
@@ -64,13 +64,13 @@ export class ConvoyError extends Error {
     Object.defineProperty(this, BRAND, { value: true });
   }
 
-  /** The payload of this error, so that `JSON.stringify(error)` says what a client would get. */
+  /** The payload of this error, so that `JSON.stringify(error)` equals the text that a client receives. */
   toJSON(): ConvoyErrorPayload {
     return errorPayloadFrom(this);
   }
 }
 
-/** Makes a `ConvoyError`, for those who would rather not write `new`. */
+/** Creates a `ConvoyError` without `new`. */
 export function convoyError(code: ConvoyErrorCode, message: string, options?: ConvoyErrorOptions): ConvoyError {
   return new ConvoyError(code, message, options);
 }
@@ -90,7 +90,7 @@ export function statusForCode(code: ConvoyErrorCode): number {
   return isConvoyErrorCode(code) ? STATUS_OF[code] : 500;
 }
 
-/** What a client may know of `error`: everything of a `ConvoyError`, of anything else only that something failed. */
+/** The payload that a client receives for `error`: complete for a `ConvoyError`, a generic one for any other error. */
 export function errorPayloadFrom(error: unknown): ConvoyErrorPayload {
   if (!isConvoyError(error)) return { code: 'INTERNAL', message: 'Something went wrong on the server.' };
   return {
@@ -101,15 +101,15 @@ export function errorPayloadFrom(error: unknown): ConvoyErrorPayload {
   };
 }
 
-/** The error a payload stands for, ready to be thrown. A payload of another shape (a proxy's page, say) is `INTERNAL`. */
+/** The error of a payload, ready to be thrown. An invalid payload (such as the error page of a proxy) is `INTERNAL`. */
 export function errorFromPayload(payload: unknown, options: { status?: number } = {}): ConvoyError {
-  const said = (typeof payload === 'object' && payload !== null ? payload : {}) as Record<string, unknown>;
-  const code = isConvoyErrorCode(said.code) ? said.code : 'INTERNAL';
+  const fields = (typeof payload === 'object' && payload !== null ? payload : {}) as Record<string, unknown>;
+  const code = isConvoyErrorCode(fields.code) ? fields.code : 'INTERNAL';
   const message =
-    typeof said.message === 'string' ? said.message : 'The server answered with an error of unknown shape.';
+    typeof fields.message === 'string' ? fields.message : 'The server returned an error of unknown shape.';
   return new ConvoyError(code, message, {
-    details: said.details,
-    errorId: typeof said.errorId === 'string' ? said.errorId : undefined,
+    details: fields.details,
+    errorId: typeof fields.errorId === 'string' ? fields.errorId : undefined,
     ...options,
   });
 }

@@ -4,7 +4,7 @@ import { formatId, type Id, idOf, isIdOf, isUuid, parseId } from './ids.js';
 const UUID = '01890c5e-9d2b-7cc3-8f11-aa0b6f5c2d10';
 
 describe('ids', () => {
-  it('are a table and a uuid, and come apart again', () => {
+  it('consist of a table and a uuid, and can be parsed', () => {
     const id = formatId('messages', UUID);
     expect(id).toBe(`messages:${UUID}`);
     expect(parseId(id)).toEqual({ table: 'messages', uuid: UUID });
@@ -42,7 +42,7 @@ describe('ids', () => {
 describe('idOf', () => {
   const uuid = '01890C5E-0000-7000-8000-000000000000';
 
-  it('makes an id of a bare uuid, in the spelling of Postgres', () => {
+  it('makes an id from a bare uuid, in lower case like Postgres', () => {
     expectTypeOf(idOf('issues', uuid)).toEqualTypeOf<Id<'issues'>>();
     expect(idOf('issues', uuid)).toBe(`issues:${uuid.toLowerCase()}`);
   });

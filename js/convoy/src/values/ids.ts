@@ -1,16 +1,16 @@
 /**
- * Document ids: `<table>:<uuid>`, branded with their table, so that an id of one table never passes for another's.
+ * Document ids: `<table>:<uuid>`, branded with their table, so that an id is not accepted for another table.
  *
  * A uuid is read in any version and written in lower case, which is how Postgres prints it.
  */
 
 /**
- * The id of a document of `Table`: the string `<table>:<uuid>`. The brand exists in types only; its key is a string, not
- * a unique symbol, since declaration files of users could not name that.
+ * The id of a document of `Table`: the string `<table>:<uuid>`. The brand exists in types only; its key is a string,
+ * not a unique symbol, since declaration files of users could not name that.
  */
 export type Id<Table extends string = string> = `${Table}:${string}` & { readonly '~table': Table };
 
-/** What may be written where an `Id<Table>` is taken in: an id, or a literal that reads like one. */
+/** The input type for an `Id<Table>`: an id, or a literal with the prefix of its table. */
 export type IdInput<Table extends string = string> = `${Table}:${string}`;
 
 /** The two halves of an id. */
@@ -26,12 +26,14 @@ export function isUuid(value: unknown): value is string {
   return typeof value === 'string' && value.length === 36 && UUID.test(value);
 }
 
-/** The id of the document `uuid` in `table`. The uuid must be one (see `isUuid`). */
+/** The id of the document `uuid` in `table`. The uuid must be valid (see `isUuid`). */
 export function formatId<Table extends string>(table: Table, uuid: string): Id<Table> {
   return `${table}:${uuid.toLowerCase()}` as Id<Table>;
 }
 
-/** The id of the document that has `uuid` in `table`, as `raw` gives it bare. Throws where that is no uuid. */
+/**
+ * The id of the document that has `uuid` in `table`, from a bare uuid as `raw` returns it. Throws for an invalid uuid.
+ */
 export function idOf<Table extends string>(table: Table, uuid: string): Id<Table> {
   if (isUuid(uuid)) return formatId(table, uuid);
   const given: string = JSON.stringify(String(uuid).slice(0, 80));

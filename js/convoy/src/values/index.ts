@@ -1,4 +1,4 @@
-/** Words every other folder may use: errors, ids, and what may be stored. Runs in browsers. */
+/** Shared by every other folder: errors, ids, and checks of storable values. Runs in browsers. */
 export {
   ConvoyError,
   type ConvoyErrorCode,

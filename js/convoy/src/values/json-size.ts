@@ -1,78 +1,78 @@
 /**
- * How long a value's JSON text would be, without making it, and without looking further than a limit: where memory is
- * short, making a text that does not fit ends the process.
+ * Measures the length of a value's JSON without creating the text, and stops at a limit: when memory is short, creating
+ * a text that does not fit ends the process.
  */
 
 import { MAX_DEPTH } from './json.js';
 
-/** What was measured. */
+/** The result of a measurement. */
 export interface JsonSize {
-  /** In bytes of UTF-8; `Infinity` where it is more than the limit. */
+  /** The size in bytes of UTF-8; `Infinity` if it exceeds the limit. */
   readonly size: number;
-  /** Whether the value is plain data. Code of its own, a getter, a `toJSON` or a proxy, may give another value next time. */
-  readonly steady: boolean;
+  /** Whether the value is plain data. A getter, a `toJSON` or a proxy may return another value the next time. */
+  readonly plain: boolean;
 }
 
-export interface Measuring {
-  /** Where the measuring ends. */
-  readonly most: number;
-  /** The exact size, or, quicker, a number that it does not exceed. */
+export interface MeasureOptions {
+  /** The size at which the measurement stops. */
+  readonly limit: number;
+  /** Whether to compute the exact size instead of an upper bound, which is faster. */
   readonly exact?: boolean;
-  /** Tells proxies, which only Node can. */
+  /** Detects proxies, which is possible in Node only. */
   readonly isProxy?: (value: object) => boolean;
 }
 
-/** How long the JSON text of `value` is. */
-export function measureJson(value: unknown, { most, exact = false, isProxy = noProxy }: Measuring): JsonSize {
-  // `\u0000` is the longest that one unit can become.
-  const meter = new Meter(most, exact ? exactly : (text) => 2 + 6 * text.length, isProxy);
+/** Measures the JSON of `value`. */
+export function measureJson(value: unknown, { limit, exact = false, isProxy = noProxy }: MeasureOptions): JsonSize {
+  // The longest escape of one UTF-16 unit is `\u0000`.
+  const meter = new Meter(limit, exact ? exactSize : (text) => 2 + 6 * text.length, isProxy);
   return meter.measure(value);
 }
 
-/** The bytes of the JSON text of `value` in UTF-8; `Infinity` where these are more than `most`. */
-export function jsonSize(value: unknown, most: number): number {
-  return measureJson(value, { most, exact: true }).size;
+/** The size of the JSON of `value` in bytes of UTF-8; `Infinity` if it exceeds `limit`. */
+export function jsonSize(value: unknown, limit: number): number {
+  return measureJson(value, { limit, exact: true }).size;
 }
 
-/** A number that the bytes of the JSON text of `value` do not exceed; `Infinity` where it is more than `most`. Quicker. */
-export function jsonSizeAtMost(value: unknown, most: number): number {
-  return measureJson(value, { most }).size;
+/** An upper bound of the size of the JSON of `value`; `Infinity` if it exceeds `limit`. Faster than the exact size. */
+export function jsonSizeBound(value: unknown, limit: number): number {
+  return measureJson(value, { limit }).size;
 }
 
 const noProxy = () => false;
 
 class Meter {
-  readonly #most: number;
-  readonly #sizeOf: (text: string, most: number) => number;
+  readonly #limit: number;
+  readonly #sizeOf: (text: string, limit: number) => number;
   readonly #isProxy: (value: object) => boolean;
   #size = 0;
-  #steady = true;
-  /** Too long, or nested too deep to go on: what is so deep is refused for that. */
-  #over = false;
-  #deep = false;
+  #plain = true;
+  #exceeded = false;
+  /** Nested deeper than `MAX_DEPTH`: the measurement stops, since such a value is rejected for its depth. */
+  #tooDeep = false;
 
-  constructor(most: number, sizeOf: (text: string, most: number) => number, isProxy: (value: object) => boolean) {
-    this.#most = most;
+  constructor(limit: number, sizeOf: (text: string, limit: number) => number, isProxy: (value: object) => boolean) {
+    this.#limit = limit;
     this.#sizeOf = sizeOf;
     this.#isProxy = isProxy;
   }
 
   measure(value: unknown): JsonSize {
     this.#add(value, 0);
-    return { size: this.#over ? Number.POSITIVE_INFINITY : this.#size, steady: this.#steady };
+    return { size: this.#exceeded ? Number.POSITIVE_INFINITY : this.#size, plain: this.#plain };
   }
 
   get #isDone(): boolean {
-    return this.#over || this.#deep;
+    return this.#exceeded || this.#tooDeep;
   }
 
   #count(bytes: number): void {
     this.#size += bytes;
-    if (this.#size > this.#most) this.#over = true;
+    if (this.#size > this.#limit) this.#exceeded = true;
   }
 
   #text(text: string): void {
-    this.#count(this.#sizeOf(text, this.#most - this.#size));
+    this.#count(this.#sizeOf(text, this.#limit - this.#size));
   }
 
   #add(value: unknown, depth: number): void {
@@ -84,14 +84,14 @@ class Meter {
 
   #addObject(value: object, depth: number): void {
     if (depth > MAX_DEPTH) {
-      this.#deep = true;
+      this.#tooDeep = true;
       return;
     }
-    if (ArrayBuffer.isView(value) && this.#isOverWith(value)) return;
-    if (this.#isProxy(value)) this.#steady = false;
+    if (ArrayBuffer.isView(value) && this.#exceedsLimit(value)) return;
+    if (this.#isProxy(value)) this.#plain = false;
     const { toJSON } = value as { readonly toJSON?: unknown };
     if (typeof toJSON === 'function') {
-      if (toJSON !== Date.prototype.toJSON) this.#steady = false;
+      if (toJSON !== Date.prototype.toJSON) this.#plain = false;
       this.#add(toJSON.call(value), depth + 1);
     } else if (Array.isArray(value)) {
       this.#count(2 + Math.max(0, value.length - 1));
@@ -99,20 +99,20 @@ class Meter {
     } else this.#addKeys(value as Record<string, unknown>, depth);
   }
 
-  /** A member of an object or an array, which is unsteady where code gives it. */
+  /** A member of an object or an array; a getter or a missing own property may make the value not plain. */
   #member(value: object, key: string | number): unknown {
-    const described = Object.getOwnPropertyDescriptor(value, key);
-    if (described !== undefined && described.get === undefined) return described.value;
-    this.#steady &&= described === undefined;
+    const descriptor = Object.getOwnPropertyDescriptor(value, key);
+    if (descriptor !== undefined && descriptor.get === undefined) return descriptor.value;
+    this.#plain &&= descriptor === undefined;
     return (value as Record<string | number, unknown>)[key];
   }
 
-  /** Whether there are too many elements in it whatever they are; to make their text, or to look at each, takes memory. */
-  #isOverWith(view: ArrayBufferView): boolean {
+  /** Whether the number of elements alone exceeds the limit; to visit each or to create their text takes memory. */
+  #exceedsLimit(view: ArrayBufferView): boolean {
     const { BYTES_PER_ELEMENT: each = Number.POSITIVE_INFINITY } = view as { readonly BYTES_PER_ELEMENT?: number };
     // A digit and a comma.
-    if (this.#size + (view.byteLength / each) * 2 > this.#most) this.#over = true;
-    return this.#over;
+    if (this.#size + (view.byteLength / each) * 2 > this.#limit) this.#exceeded = true;
+    return this.#exceeded;
   }
 
   #addKeys(value: Record<string, unknown>, depth: number): void {
@@ -130,10 +130,10 @@ class Meter {
   }
 }
 
-/** A long text is not looked through where its length says enough: that alone would take memory. */
-function exactly(text: string, most: number): number {
+/** The exact size of a JSON string. Stops when the limit is exceeded: reading a long string takes memory. */
+function exactSize(text: string, limit: number): number {
   let size = 2 + text.length;
-  for (let at = 0; at < text.length && size <= most; at++) {
+  for (let at = 0; at < text.length && size <= limit; at++) {
     const unit = text.charCodeAt(at);
     if (unit < 0x20) size += SHORT_ESCAPES.includes(unit) ? 1 : 5;
     else if (unit === 0x22 || unit === 0x5c) size += 1;
@@ -146,7 +146,7 @@ function exactly(text: string, most: number): number {
 /** `\b`, `\t`, `\n`, `\f` and `\r`. */
 const SHORT_ESCAPES = [8, 9, 10, 12, 13];
 
-/** Half of the four bytes of a pair; a half that stands alone is said as `\ud800`. */
+/** Half of the four bytes of a surrogate pair; an unpaired surrogate is escaped as `\ud800`. */
 function sizeOfSurrogate(text: string, at: number): number {
   const isHigh = text.charCodeAt(at) < 0xdc00;
   const other = text.charCodeAt(isHigh ? at + 1 : at - 1);
@@ -155,21 +155,21 @@ function sizeOfSurrogate(text: string, at: number): number {
 }
 
 /**
- * A copy of `value` in plain data, for which its getters and `toJSON` were run once. Not further than `most` members and
- * units of text: `undefined` then.
+ * A copy of `value` as plain data: its getters and `toJSON` run once. `undefined` if it has more than `limit` members
+ * and units of text.
  */
-export function steadyCopy(value: unknown, most: number): { readonly copy: unknown } | undefined {
-  let left = most;
+export function plainCopy(value: unknown, limit: number): { readonly copy: unknown } | undefined {
+  let remaining = limit;
   const copied = (inner: unknown, key: string, depth: number): unknown => {
-    left -= typeof inner === 'string' ? inner.length + 1 : 1;
-    if (left < 0) throw TOO_MUCH;
-    // What nests so deep is refused for that.
+    remaining -= typeof inner === 'string' ? inner.length + 1 : 1;
+    if (remaining < 0) throw LIMIT_EXCEEDED;
+    // A deeper value is rejected for its depth.
     if (typeof inner !== 'object' || inner === null || depth > MAX_DEPTH) return inner;
     const { toJSON } = inner as { readonly toJSON?: unknown };
     if (typeof toJSON === 'function') return copied(toJSON.call(inner, key), key, depth + 1);
     if (Array.isArray(inner)) {
-      left -= inner.length;
-      if (left < 0) throw TOO_MUCH;
+      remaining -= inner.length;
+      if (remaining < 0) throw LIMIT_EXCEEDED;
       return Array.from(inner, (member, at) => copied(member, String(at), depth + 1));
     }
     const copy: Record<string, unknown> = Object.create(null);
@@ -181,9 +181,9 @@ export function steadyCopy(value: unknown, most: number): { readonly copy: unkno
   try {
     return { copy: copied(value, '', 0) };
   } catch (error) {
-    if (error === TOO_MUCH) return undefined;
+    if (error === LIMIT_EXCEEDED) return undefined;
     throw error;
   }
 }
 
-const TOO_MUCH = new RangeError('more than the limit');
+const LIMIT_EXCEEDED = new RangeError('more than the limit');

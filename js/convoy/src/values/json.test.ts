@@ -10,14 +10,14 @@ function nested(depth: number): unknown {
 const circle: { self?: unknown } = {};
 circle.self = [circle];
 
-describe('what can be stored', () => {
+describe('storing', () => {
   it.each([
     ['plain values', { text: 'ä€😀', number: -1.5e300, yes: true, none: null, list: [1, [2, { a: 3 }]] }],
     ['a key that is undefined, which counts as absent', { a: undefined, b: 1 }],
     ['objects without a prototype', Object.assign(Object.create(null), { a: 1 })],
     ['64 levels', nested(MAX_DEPTH)],
     ['a key named __proto__', JSON.parse('{"__proto__": {"a": 1}}')],
-  ])('takes %s', (_, value) => {
+  ])('accepts %s', (_, value) => {
     expect(storageProblem(value)).toBeNull();
   });
 
@@ -57,21 +57,21 @@ describe('what can be stored', () => {
   });
 });
 
-describe('what can be sent', () => {
+describe('sending', () => {
   it.each([
     ['Date, which becomes a string', { at: new Date(0) }],
-    ['values with toJSON', { url: new URL('http://localhost'), own: { toJSON: () => 'said' } }],
+    ['values with toJSON', { url: new URL('http://localhost'), own: { toJSON: () => 'text' } }],
     ['half a surrogate pair, which JSON escapes', 'a\ud800'],
-  ])('takes %s', (_, value) => {
+  ])('accepts %s', (_, value) => {
     expect(sendingProblem(value)).toBeNull();
   });
 
   it.each([
-    ['a Promise nobody awaited', { user: Promise.resolve(1) }, 'user', /await/],
-    ['Map, which JSON would empty', { m: new Map([[1, 2]]) }, 'm', /Map/],
-    ['NaN, which JSON would null', [Number.NaN], '[0]', /NaN/],
+    ['a Promise that was not awaited', { user: Promise.resolve(1) }, 'user', /await/],
+    ['Map, which JSON would serialize as empty', { m: new Map([[1, 2]]) }, 'm', /Map/],
+    ['NaN, which JSON would serialize as null', [Number.NaN], '[0]', /NaN/],
     ['an invalid Date', { at: new Date(Number.NaN) }, 'at', /invalid Date/],
-    ['toJSON that gives what JSON cannot carry', { a: { toJSON: () => 1n } }, 'a', /bigint/],
+    ['toJSON that returns a value JSON cannot represent', { a: { toJSON: () => 1n } }, 'a', /bigint/],
   ])('refuses %s', (_, value, path, reason) => {
     const problem = sendingProblem(value);
     expect(formatPath(problem?.path ?? [])).toBe(path);

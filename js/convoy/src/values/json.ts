@@ -1,53 +1,56 @@
 /**
- * Says whether a value survives the way through JSON and Postgres unchanged, and where it would not.
+ * Checks whether a value can be serialized as JSON and stored in Postgres without loss, and finds the first place where
+ * not.
  *
- * Two rules: what is *stored* must come back equal (so no `Date`, no `toJSON`, no text Postgres cannot hold); what is
- * *sent* may be said differently once (a `Date` becomes a string), but never silently emptied or nulled.
- * Pure; a refusal is the place and the reason, and the caller decides which error that is.
+ * Two rules: a *stored* value must be read back equal (so no `Date`, no `toJSON`, no text that Postgres rejects); a
+ * *sent* value may be converted (a `Date` becomes a string), but is never silently emptied or nulled. Pure; a problem
+ * is a path and a reason, and the caller decides which error to throw.
  */
 
 import { ConvoyError } from './errors.js';
 
-/** How deep objects and arrays may nest, counted from the value itself. */
+/** The maximum nesting depth of objects and arrays, counted from the value itself. */
 export const MAX_DEPTH = 64;
 
-/** One place in a value that JSON cannot carry. */
+/** One part of a value that JSON cannot represent. */
 export interface JsonProblem {
   readonly path: readonly (string | number)[];
-  /** Continues a sentence that begins with the place: "is a Map, which …". */
+  /** The rest of a sentence that begins with the path: "is a Map, which …". */
   readonly reason: string;
 }
 
-/** What is known of values that came out of Postgres and that JavaScript cannot hold. */
+/** Tracks values read from Postgres that JavaScript cannot represent exactly. */
 export interface LossyText {
-  /** The text of the number at `key` of `holder`, where nothing has changed it. */
+  /** The exact text of the number at `key` of `holder`, unless the number was changed. */
   textAt(holder: object, key: string | number): string | undefined;
-  /** Whether `value` came with a document that nests deeper than ours may. */
+  /** Whether `value` was read in a stored document that exceeds `MAX_DEPTH`. */
   isStored(value: object): boolean;
 }
 
-/** What a value is checked for. */
+/** The purpose and context of a check. */
 interface Check {
   readonly use: 'store' | 'send';
   readonly lossy: LossyText | null;
 }
 
-/** The first thing in `value` that cannot be stored in a document, or `null`. Keys with `undefined` count as absent. */
+/** The first part of `value` that cannot be stored in a document, or `null`. Keys with `undefined` count as absent. */
 export function storageProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
   return problemIn(value, lossy === null ? STORE : { use: 'store', lossy }, 0);
 }
 
-/** The first thing in `value` that cannot be sent as JSON, or `null`. `Date` and other `toJSON` values are fine here. */
+/** The first part of `value` that cannot be sent as JSON, or `null`. `Date` and other `toJSON` values are allowed. */
 export function sendingProblem(value: unknown, lossy: LossyText | null = null): JsonProblem | null {
   return problemIn(value, lossy === null ? SEND : { use: 'send', lossy }, 0);
 }
 
-/** The JSON of `value`; `undefined` where its `toJSON` says that it is nothing. */
+/** The JSON of `value`; `undefined` where its `toJSON` returns `undefined`. */
 export function jsonText(value: unknown): string | undefined {
   return JSON.stringify(value);
 }
 
-/** Refuses with `INVALID_ARGS` and the path what a document cannot hold. `details` is added to the error's details. */
+/**
+ * Throws `INVALID_ARGS` with the path if a document cannot contain `value`. `details` is added to the error's details.
+ */
 export function assertStorable(
   value: unknown,
   details: { readonly table?: string } = {},
@@ -63,7 +66,7 @@ export function assertStorable(
   });
 }
 
-/** A path as people write it: `items[2].name`. The empty path is the empty string. */
+/** Formats a path as `items[2].name`. The empty path is the empty string. */
 export function formatPath(path: readonly PropertyKey[]): string {
   let text = '';
   for (const step of path) {
@@ -87,13 +90,13 @@ function problemIn(value: unknown, check: Check, depth: number): JsonProblem | n
     case 'object':
       return value === null ? null : structureProblem(value, check, depth);
     case 'undefined':
-      return here('is undefined, which JSON cannot say; use null, or leave the key out');
+      return here('is undefined, which JSON cannot represent; use null, or leave the key out');
     case 'bigint':
-      return here('is a bigint, which JSON cannot carry; use a string');
+      return here('is a bigint, which JSON cannot represent; use a string');
     case 'function':
-      return here('is a function, which JSON cannot carry');
+      return here('is a function, which JSON cannot represent');
     default:
-      return here('is a symbol, which JSON cannot carry');
+      return here('is a symbol, which JSON cannot represent');
   }
 }
 
@@ -108,9 +111,9 @@ function structureProblem(value: object, check: Check, depth: number): JsonProbl
     }
     return null;
   }
-  if (!isPlain(value)) return foreignProblem(value, check, depth);
+  if (!isPlain(value)) return instanceProblem(value, check, depth);
   if (use === 'send' && typeof (value as { toJSON?: unknown }).toJSON === 'function') {
-    return foreignProblem(value, check, depth);
+    return instanceProblem(value, check, depth);
   }
   for (const key of Object.keys(value)) {
     const inner = (value as Record<string, unknown>)[key];
@@ -121,17 +124,17 @@ function structureProblem(value: object, check: Check, depth: number): JsonProbl
   return null;
 }
 
-/** Anything but arrays and plain objects. Sending asks it for its own JSON; storing never does. */
-function foreignProblem(value: object, check: Check, depth: number): JsonProblem | null {
+/** Checks objects that are neither arrays nor plain. Sending calls their `toJSON`; storing never does. */
+function instanceProblem(value: object, check: Check, depth: number): JsonProblem | null {
   const { use } = check;
   const name = value.constructor?.name ?? 'object without a class';
-  const said = use === 'send' ? (value as { toJSON?: unknown }).toJSON : undefined;
-  if (typeof said === 'function') {
+  const toJSON = use === 'send' ? (value as { toJSON?: unknown }).toJSON : undefined;
+  if (typeof toJSON === 'function') {
     if (value instanceof Date && Number.isNaN(value.getTime())) return here('is an invalid Date');
-    const json: unknown = said.call(value);
+    const json: unknown = toJSON.call(value);
     return json === undefined ? null : problemIn(json, check, depth + 1);
   }
-  return here(`is a ${name}, which JSON cannot carry; ${REPLACEMENT[name] ?? 'use a plain object'}`);
+  return here(`is a ${name}, which JSON cannot represent; ${REPLACEMENT[name] ?? 'use a plain object'}`);
 }
 
 const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
@@ -144,17 +147,20 @@ const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.creat
 
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  // An Object.prototype of another realm is one whose own prototype is null.
+  // The Object.prototype of another realm is recognised by its null prototype.
   return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function textProblem(text: string): JsonProblem | null {
   if (text.includes('\u0000')) return here('contains the character \\u0000, which Postgres cannot store');
-  if (!isWellFormed(text)) return here('contains half of a surrogate pair, which is not valid Unicode');
+  if (!isWellFormed(text)) return here('contains an unpaired surrogate, which is not valid Unicode');
   return null;
 }
 
-/** ES2024's `isWellFormed`, present in every runtime we support but not yet in the library types we compile with. */
+/**
+ * ES2024's `isWellFormed`, available in every supported runtime but not yet in the library types of this compiler
+ * target.
+ */
 function isWellFormed(text: string): boolean {
   return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }

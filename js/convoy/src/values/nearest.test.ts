@@ -10,6 +10,6 @@ it.each([
   ['send', 'messages.send'],
   ['constructor', null],
   ['', null],
-])('%j: %j was meant', (name, meant) => {
-  expect(nearest(name, NAMES)).toBe(meant);
+])('%j: suggests %j', (name, suggestion) => {
+  expect(nearest(name, NAMES)).toBe(suggestion);
 });

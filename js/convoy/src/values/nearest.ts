@@ -1,20 +1,20 @@
-/** Finds the name that was probably meant. */
+/** Suggests a name for a misspelt one. */
 
-/** The name that differs least from `name`, where it differs little; `null` where none does. */
+/** The name with the smallest edit distance from `name`; `null` if none is close enough. */
 export function nearest(name: string, names: Iterable<string>): string | null {
   let best: string | null = null;
-  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  let smallest = Math.max(2, Math.floor(name.length / 3)) + 1;
   const wanted = name.toLowerCase();
   for (const other of names) {
     const lower = other.toLowerCase();
-    const distance = lower.split('.').at(-1) === wanted ? 0 : edits(wanted, lower);
-    if (distance < least) [best, least] = [other, distance];
+    const distance = lower.split('.').at(-1) === wanted ? 0 : editDistance(wanted, lower);
+    if (distance < smallest) [best, smallest] = [other, distance];
   }
   return best;
 }
 
-/** How many characters must be put in, left out, changed or swapped with the next. */
-function edits(one: string, other: string): number {
+/** The edit distance (optimal string alignment): insertions, deletions, substitutions and swaps of neighbours. */
+function editDistance(one: string, other: string): number {
   const rows: number[][] = [Array.from({ length: other.length + 1 }, (_, j) => j)];
   const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;
   for (let i = 1; i <= one.length; i++) {
