@@ -166,7 +166,7 @@ test('a page behind a proxy that changes Host is served where Chromium says that
   const beyond = await useIt(await open(`http://app.lan:${web}/`));
   expect(beyond).toMatch(/^FORBIDDEN/);
   expect(beyond).toContain(`http://app.lan:${web}`);
-  expect(beyond).toMatch(/asked as 127\.0\.0\.1:\d+.*X-Forwarded-Host/);
+  expect(beyond).toMatch(/host it requested is 127\.0\.0\.1:\d+.*X-Forwarded-Host/);
 });
 
 test('over plain HTTP to another name, X-Forwarded-Host of a proxy on this machine counts in development', async () => {

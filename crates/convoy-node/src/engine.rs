@@ -83,7 +83,7 @@ impl NativeEngine {
         let engine = self.shared.engine.clone();
         promise(env, async move {
             // A thread that cannot be replaced: what it is silent for is in the log and in `/api/health`.
-            let limit = engine.config().limits.stuck_time();
+            let limit = engine.config().limits.unresponsive_time();
             let only = Workers::new(limit, engine.supervisor().clone(), |_| {});
             only.join(WorkerId(0), host);
             load(&engine, &program, only).await

@@ -69,7 +69,7 @@ impl Shared {
     pub fn open_pool(&self, number: u32) {
         let tell = self.tell.clone();
         let _runtime = runtime().enter();
-        let (limit, supervisor) = (self.engine.config().limits.stuck_time(), self.engine.supervisor().clone());
+        let (limit, supervisor) = (self.engine.config().limits.unresponsive_time(), self.engine.supervisor().clone());
         let pool = Workers::new(limit, supervisor, move |notice| {
             let (what, WorkerId(worker), why) = match notice {
                 Notice::AllSilent { why } => ("silent", WorkerId(0), why),

@@ -168,8 +168,8 @@ impl Limits {
         Duration::from_millis(self.mutation_ms)
     }
 
-    /// How long a worker may owe a sign of life.
-    pub fn stuck_time(&self) -> Duration {
+    /// How long a worker may be unresponsive.
+    pub fn unresponsive_time(&self) -> Duration {
         Duration::from_millis(self.worker_unresponsive_ms)
     }
 

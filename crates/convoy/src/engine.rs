@@ -1,4 +1,4 @@
-//! Puts the parts together: opens, loads code, serves, and closes.
+//! Assembles the parts of an engine: opens it, loads code, serves, and closes.
 
 #[cfg(feature = "failpoints")]
 mod inspect;
@@ -27,7 +27,7 @@ use crate::error::{Code, Failure};
 use crate::feed::{Feed, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::Server;
-use crate::live::{Counts, Live, Setting, SharedRegistry};
+use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, Postgres};
 use crate::schema::{Followed, Schema, SchemaDescription, SchemaError};
 use crate::sql;
@@ -36,18 +36,18 @@ use crate::write_log::WriteLog;
 use readiness::Readiness;
 pub(crate) use remote::{RemoteAnswer, RemoteCall};
 
-/// How long a closing engine waits for what is in flight.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How often answers past their day are removed.
-const FORGET: Duration = Duration::from_secs(600);
-/// How often it is looked at whether functions can run.
-const LISTEN_FOR_SILENCE: Duration = Duration::from_millis(500);
-/// The condition set while they cannot.
+/// How long a closing engine waits for calls in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often expired answers of keyed mutations are removed.
+const TRIM_INTERVAL: Duration = Duration::from_secs(600);
+/// How often the function host is checked.
+const HOST_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The health condition that is set while functions cannot run.
 const FUNCTIONS: &str = "functions";
-/// After how long without a sign of life functions count as not running.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long the host may be unresponsive before the condition is set.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(1);
 
-/// One running engine. Everything it started ends with [`Engine::close`].
+/// One running engine. [`Engine::close`] ends everything it started.
 pub struct Engine {
     config: Config,
     postgres: Postgres,
@@ -57,19 +57,19 @@ pub struct Engine {
     health: Health,
     readiness: Readiness,
     program: Arc<ArcSwapOption<Program>>,
-    /// Programs that were replaced, for as long as calls run on them.
+    /// Replaced programs that still have calls in flight.
     replaced: Mutex<Vec<Weak<Program>>>,
     servers: Mutex<Vec<Arc<Server>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Set once it has closed.
+    /// Set once the engine has closed.
     closed: OnceCell<()>,
 }
 
-/// Why an engine could not be opened, or code not be loaded.
+/// The reason that an engine could not be opened, or code could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database did not do its part.
+    /// The database failed.
     #[error("{}", .0.to_failure("opening").message)]
     Database(#[from] DbError),
     /// The schema was refused.
@@ -78,7 +78,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What to tell. A developer opens engines, so causes are included.
+    /// The failure for the developer who opens the engine; its message includes the cause.
     pub fn to_failure(&self) -> Failure {
         match self {
             OpenError::Database(error) => {
@@ -86,7 +86,7 @@ impl OpenError {
                 match error {
                     DbError::Duplicates { .. } | DbError::Address(_) | DbError::Setup(_) => failure,
                     DbError::Other(_) => {
-                        let message = format!("Postgres refused a step of the layout: {}", error.cause());
+                        let message = format!("Postgres refused a step of the schema sync: {}", error.cause());
                         Failure { message, ..failure }
                     }
                     _ => Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
@@ -98,15 +98,15 @@ impl OpenError {
     }
 }
 
-/// Counters for people and tests.
+/// Counters, for inspection and tests.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     /// Function runs started, re-runs of live queries included.
     pub handler_runs: u64,
-    /// Calls that ended in a serial lane.
+    /// Calls that ended in a serial queue.
     pub in_lanes: u64,
-    /// Function runs not over yet.
+    /// Function runs in flight.
     pub running: usize,
     /// Live queries.
     pub live_queries: usize,
@@ -119,10 +119,10 @@ pub struct Stats {
 }
 
 impl Engine {
-    /// Connects, prepares the `_convoy` schema, and begins to follow changes.
+    /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let postgres = Postgres::open(&config).await?;
-        // An empty schema: only what is ours.
+        // An empty schema has only Convoy's own tables.
         let ours = Arc::new(Schema::parse(SchemaDescription::default())?);
         postgres.sync_schema(&ours, true).await?;
         postgres.note_history().await;
@@ -132,19 +132,19 @@ impl Engine {
         let peers = Arc::new(PeerQueue::default());
         let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
-        let (failpoints, linger) = (config.failpoints.clone(), Duration::from_millis(config.limits.linger_ms));
+        let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.linger_ms));
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
-        let registry = Arc::new(SharedRegistry::new(linger, config.dev, pending.clone(), failpoints.clone()));
+        let registry = Arc::new(SharedRegistry::new(retention, config.dev, pending.clone(), failpoints.clone()));
         let supervisor = Supervisor::new(registry.clone(), health.clone(), failpoints.clone());
         let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
         let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
         let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
-        let live = Arc::new(Live::new(Setting {
+        let live = Arc::new(Live::new(LiveParts {
             registry: registry.clone(),
             dispatcher: dispatcher.clone(),
             program: program.clone(),
             limits: config.limits.clone(),
-            // A quarter of the readers stays free for calls.
+            // A quarter of the read connections stays free for calls.
             runs: config.pool_size - config.pool_size / 4,
             node,
             dev: config.dev,
@@ -157,7 +157,7 @@ impl Engine {
             postgres: postgres.clone(),
             node,
             ours,
-            watched: registry.watched(),
+            watched: registry.has_queries(),
             sink: registry,
             in_doubt,
             peers,
@@ -167,17 +167,17 @@ impl Engine {
             supervisor: supervisor.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
-        let (keeper, running, until) = (supervisor.clone(), live.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || running.run_all()).await });
-        let (keeper, timed, until) = (supervisor.clone(), live.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timed.keep_time()).await });
+        let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
+        let (keeper, timer, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timer.run_refresh_timer()).await });
         let (keeper, until) = (supervisor.clone(), stop.clone());
-        let (hosts, noted, limit) = (program.clone(), health.clone(), config.limits.stuck_time());
+        let (checked, conditions, limit) = (program.clone(), health.clone(), config.limits.unresponsive_time());
         tasks.spawn(async move {
-            keeper.keep(Part::Functions, &until, || note_silence(&hosts, &noted, limit, &until)).await;
+            keeper.keep(Part::Functions, &until, || check_host(&checked, &conditions, limit, &until)).await;
         });
         let (keeper, database, until) = (supervisor, postgres.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || forget_old_answers(&database, &until)).await });
+        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || trim_answers(&database, &until)).await });
         Ok(Arc::new(Engine {
             config,
             postgres,
@@ -195,7 +195,7 @@ impl Engine {
         }))
     }
 
-    /// What the engine was opened with.
+    /// The configuration of the engine.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -205,7 +205,7 @@ impl Engine {
         &self.live
     }
 
-    /// The conditions this process is in. Other parts set and clear their own here.
+    /// The health conditions of this process. Each part sets and clears its own.
     pub fn health(&self) -> &Health {
         &self.health
     }
@@ -225,8 +225,8 @@ impl Engine {
         self.live.supervisor()
     }
 
-    /// Lays the database out for a program, then swaps it in: later calls run
-    /// on it, calls in flight end on the old one, live queries run again.
+    /// Syncs the database's schema for a program, then swaps the program in: later calls
+    /// run on it, calls in flight end on the old one, live queries run again.
     pub async fn load(
         &self,
         description: ProgramDescription,
@@ -237,37 +237,37 @@ impl Engine {
         let report = self.postgres.sync_schema(&program.schema, sync).await?;
         self.feed.follow(Followed { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
-        let before = self.program.swap(Some(Arc::new(program)));
-        if let Some(before) = &before {
-            before.host.retire();
+        let previous = self.program.swap(Some(Arc::new(program)));
+        if let Some(previous) = &previous {
+            previous.host.retire();
             let mut replaced = self.replaced.lock();
             replaced.retain(|program| program.strong_count() > 0);
-            replaced.push(Arc::downgrade(before));
+            replaced.push(Arc::downgrade(previous));
         }
-        let context_changed = before.is_some_and(|before| before.has_context != has_context);
+        let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
         self.live.reloaded(context_changed);
         Ok(report)
     }
 
     /// Makes one call.
     pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
-        // What still runs may call on, or it could not end.
+        // Functions in flight may make calls, or they could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
             return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
         }
         self.dispatcher.call(self.loaded()?, call).await
     }
 
-    /// Makes a call for a function that `worker` runs, there: what its caller
-    /// brings is in no other place.
+    /// Makes a call of a function that `worker` runs, in the same worker, which has the
+    /// context of its caller.
     pub async fn call_at(&self, worker: WorkerId, call: IncomingCall<'_>) -> Result<Answer, Failure> {
-        let here = self.program.load_full().and_then(|program| program.at(worker));
-        let program = here.or_else(|| self.replaced_at(worker));
-        let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is going away"))?;
+        let current = self.program.load_full().and_then(|program| program.at(worker));
+        let program = current.or_else(|| self.replaced_at(worker));
+        let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is shutting down"))?;
         self.dispatcher.call(Arc::new(program), call).await
     }
 
-    /// A program that was replaced, and still has calls at this worker.
+    /// A replaced program that still has calls in this worker.
     fn replaced_at(&self, worker: WorkerId) -> Option<Program> {
         let replaced: Vec<Arc<Program>> = self.replaced.lock().iter().filter_map(Weak::upgrade).collect();
         replaced.iter().find_map(|program| program.at(worker))
@@ -278,7 +278,7 @@ impl Engine {
         program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))
     }
 
-    /// Serves HTTP on an address; port 0 takes a free one.
+    /// Serves HTTP on an address; port 0 selects a free one.
     pub async fn listen(self: &Arc<Self>, host: &str, port: u16) -> std::io::Result<Arc<Server>> {
         let server = Arc::new(Server::start(self.clone(), host, port).await?);
         self.servers.lock().push(server.clone());
@@ -287,21 +287,21 @@ impl Engine {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        let Counts { queries, busy, sessions, watching } = self.live.counts();
+        let Counts { queries, busy, sessions, subscriptions } = self.live.counts();
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
             in_lanes: self.dispatcher.in_lanes(),
             running: self.dispatcher.running(),
             live_queries: queries,
             busy,
-            subscribers: watching,
+            subscribers: subscriptions,
             sessions,
         }
     }
 
-    /// Refuses new calls, ends streams, waits up to ten seconds for what is in
-    /// flight, and closes every connection. May be called more than once: all calls
-    /// return when it has closed.
+    /// Refuses new calls, ends streams, waits up to ten seconds for calls in flight, and
+    /// closes every connection. May be called more than once: all calls return when the
+    /// engine has closed.
     pub async fn close(&self) {
         self.closed.get_or_init(|| self.shut_down()).await;
     }
@@ -309,7 +309,7 @@ impl Engine {
     async fn shut_down(&self) {
         self.stop.cancel();
         let servers = std::mem::take(&mut *self.servers.lock());
-        let drained = tokio::time::timeout(DRAIN, async {
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
             self.live.close().await;
             for server in &servers {
                 server.close().await;
@@ -330,17 +330,17 @@ impl Engine {
     }
 }
 
-/// Notes where nothing that runs functions gives a sign of life: for longer than
-/// `limit`, only a restart mends it.
-async fn note_silence(program: &ArcSwapOption<Program>, health: &Health, limit: Duration, stop: &CancellationToken) {
+/// Sets a health condition while the function host is unresponsive; after `limit` only a
+/// restart resolves it.
+async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Duration, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LISTEN_FOR_SILENCE) => {}
+            () = tokio::time::sleep(HOST_CHECK_INTERVAL) => {}
         }
         let silence = program.load_full().and_then(|program| program.host.silence());
         let lasting = silence.map(|silence| (silence.since.elapsed(), silence.why));
-        match lasting.filter(|(lasts, _)| *lasts >= limit.min(SILENCE)) {
+        match lasting.filter(|(lasts, _)| *lasts >= limit.min(UNRESPONSIVE_AFTER)) {
             Some((lasts, why)) if lasts >= limit => health.set(FUNCTIONS, Remedy::Restart, why),
             Some((_, why)) => health.set(FUNCTIONS, Remedy::Wait, why),
             None => health.clear(FUNCTIONS),
@@ -348,21 +348,21 @@ async fn note_silence(program: &ArcSwapOption<Program>, health: &Health, limit: 
     }
 }
 
-/// Removes the kept answers of keyed mutations after their retention.
-async fn forget_old_answers(postgres: &Postgres, stop: &CancellationToken) {
+/// Removes the stored answers of keyed mutations after their retention.
+async fn trim_answers(postgres: &Postgres, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(FORGET) => {}
+            () = tokio::time::sleep(TRIM_INTERVAL) => {}
         }
-        // Some at a time, until there are none.
+        // In batches, until none are left.
         loop {
             match postgres.write(&sql::idempotency::trim()).await {
                 Ok(rows) if rows.is_empty() => break,
                 Ok(_) if stop.is_cancelled() => return,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!(cause = %error, "old answers could not be removed; they stay until the next time");
+                    tracing::debug!(cause = %error, "expired answers could not be removed; this is retried later");
                     break;
                 }
             }

@@ -1,4 +1,4 @@
-//! Insight for tests into what no caller sees: plans and read sets.
+//! Inspection for tests: plans and read sets.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ impl Engine {
         Ok(lines.map_err(|error| error.to_failure("reading a plan"))?.join("\n"))
     }
 
-    /// The names of the tables that live queries depend on, sorted; `everything`
-    /// first if the tables of one are not known.
+    /// The names of the tables that live queries depend on, sorted; `everything` first if a
+    /// query may depend on any table.
     pub fn tables_read(&self) -> Vec<String> {
         let read = self.live.registry().tables_read();
         let mut names: Vec<String> = read.names.iter().map(|name| name.to_string()).collect();

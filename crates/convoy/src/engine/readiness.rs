@@ -10,9 +10,9 @@ use crate::health::Health;
 use crate::postgres::Postgres;
 
 /// Time limit of each check.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a result is reused.
-const FRESH: Duration = Duration::from_millis(100);
+const CACHE_TIME: Duration = Duration::from_millis(100);
 
 /// The last result, with its time.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Readiness {
     ) -> BTreeMap<String, String> {
         let mut last = self.0.lock().await;
         if let Some((at, found)) = &*last
-            && at.elapsed() < FRESH
+            && at.elapsed() < CACHE_TIME
         {
             return found.clone();
         }
@@ -44,19 +44,19 @@ impl Readiness {
 }
 
 async fn database(postgres: &Postgres) -> Result<(), &'static str> {
-    postgres.answers(PATIENCE).await.map_err(|error| {
-        tracing::debug!(cause = %error.cause(), "asked for a sign of life, the database gave none");
+    postgres.answers(CHECK_TIMEOUT).await.map_err(|error| {
+        tracing::debug!(cause = %error.cause(), "the database did not answer the readiness check");
         "it does not answer"
     })
 }
 
 async fn functions(host: Option<&dyn FunctionHost>) -> Result<(), &'static str> {
     let host = host.ok_or("none are loaded")?;
-    let (answered, sign) = tokio::sync::oneshot::channel();
+    let (answered, ping) = tokio::sync::oneshot::channel();
     host.ping(answered);
-    match tokio::time::timeout(PATIENCE, sign).await {
+    match tokio::time::timeout(CHECK_TIMEOUT, ping).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_gone)) => Err("what runs them is gone"),
+        Ok(Err(_gone)) => Err("the worker that runs them has exited"),
         Err(_elapsed) => Err("JavaScript does not answer"),
     }
 }

@@ -1,5 +1,5 @@
-//! Calls that come over the network: answered from the result cache where that is possible,
-//! and tied to the live session that makes them.
+//! Calls over the network: answered from the result cache if possible, and acknowledged
+//! on the live session of the caller.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Engine;
 use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
 use crate::error::Failure;
-use crate::live::{Held, SessionId};
+use crate::live::{CachedResult, SessionId};
 
 /// A call by a client.
 pub struct RemoteCall<'a> {
@@ -18,41 +18,41 @@ pub struct RemoteCall<'a> {
     pub name: &'a str,
     /// Its input, JSON text.
     pub input: String,
-    /// Describes the client; the question is whether the call has a key.
+    /// Builds the caller, as JSON for the host; the argument is whether the call has a key.
     pub caller: &'a (dyn Fn(bool) -> Arc<str> + Sync),
     /// Its `Idempotency-Key`, if it has one.
     pub key: Option<Key>,
-    /// How far the client has seen, where it says so.
+    /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
-    /// The live session that is told when what a mutation has changed was sent.
+    /// The live session on which a mutation is acknowledged once its changes were sent.
     pub session: Option<SessionId>,
 }
 
-/// What a client is answered with.
+/// The answer to a client.
 pub struct RemoteAnswer {
     /// The result, JSON text.
     pub result: Bytes,
-    /// How far who has this answer has seen.
+    /// The client's consistency token after this answer.
     pub position: String,
-    /// An earlier call with the same key has had the effect, and this answer.
+    /// Whether this is the stored answer of an earlier call with the same key.
     pub replayed: bool,
 }
 
 impl Engine {
-    /// Answers a call that comes over the network.
+    /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
         let RemoteCall { kind, name, input, caller, key, position, session } = call;
         if kind == FunctionKind::Query
-            && let Some(held) = self.live.held(name, &input, position, || caller(false)).await
+            && let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await
         {
-            let Held { data, position } = held?;
+            let CachedResult { data, position } = cached?;
             return Ok(RemoteAnswer { result: data, position, replayed: false });
         }
-        let settles = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
+        let ack = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
         let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key };
         let Answer { result, replayed } = self.call(call).await?;
-        if let Some((session, key)) = settles {
-            self.live.settle(session, key.as_str().to_owned(), name, replayed);
+        if let Some((session, key)) = ack {
+            self.live.ack_when_visible(session, key.as_str().to_owned(), name, replayed);
         }
         Ok(RemoteAnswer { result, position: self.live.position(), replayed })
     }

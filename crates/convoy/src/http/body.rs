@@ -1,5 +1,5 @@
-//! The body of a request: read as text within its limits, or left unread, in a
-//! way that still lets the client read its answer.
+//! Request bodies: read as text within the limits, or discarded so that the client
+//! can still read its answer.
 
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use hyper::body::{Body, Incoming};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 
-/// How long what a client goes on sending after it was answered is received, in
-/// all, and without anything coming.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_QUIET: Duration = Duration::from_secs(1);
+/// How long the rest of a body is received after the answer: in total, and without data.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The whole body as text; an empty one is `{}`. One whose declared length is
-/// above the limit is refused before any of it is read.
+/// Reads the whole body as text; an empty body is `{}`. A body with a declared length
+/// above the limit is refused before it is read.
 pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String, Failure> {
     let limit = limits.body_bytes;
     let too_large = || Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"));
@@ -36,12 +35,11 @@ pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String,
     String::from_utf8(bytes).map_err(|_| Failure::new(Code::InvalidArgs, "the request's body is not UTF-8"))
 }
 
-/// Receives and forgets the rest of a body that was answered early. A socket that
-/// is closed with bytes unread resets the connection, and the client may lose the
-/// answer it was about to read.
+/// Receives and discards the rest of a body that was answered early. Closing a socket
+/// with unread bytes resets the connection, and the client may lose the answer.
 pub(super) async fn discard(mut body: Incoming) {
     let receiving =
-        async { while let Ok(Some(Ok(_frame))) = tokio::time::timeout(LINGER_QUIET, body.frame()).await {} };
-    // Whether it ended or was given up, the connection is closed now.
-    let _ended = tokio::time::timeout(LINGER, receiving).await;
+        async { while let Ok(Some(Ok(_frame))) = tokio::time::timeout(DISCARD_IDLE_TIMEOUT, body.frame()).await {} };
+    // The connection is closed in either case.
+    let _ended = tokio::time::timeout(DISCARD_TIMEOUT, receiving).await;
 }

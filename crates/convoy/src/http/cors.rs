@@ -1,5 +1,5 @@
-//! The headers by which pages of other origins are told what they may do: those
-//! that `cors.origins` lists, exactly, and no others.
+//! The CORS headers of answers: granted to the origins that `cors.origins` lists, and to
+//! no others.
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -13,18 +13,18 @@ use super::respond::{self, HttpAnswer};
 use crate::config::Config;
 use crate::error::{Code, Failure};
 
-/// What a page may read of an answer besides its body.
+/// The headers of an answer that a page may read.
 const EXPOSED: &str = "Convoy-Position, Idempotency-Replayed, Retry-After";
-/// Seconds for which a browser may remember a preflight: what Chromium takes at most.
-const REMEMBERED: &str = "7200";
+/// Seconds for which a browser may cache a preflight; Chromium's maximum.
+const MAX_AGE: &str = "7200";
 
-/// What a request's origin is granted. Goes onto every answer, refusals included,
-/// so that the page can read why.
+/// The grant for a request's origin. Its headers are added to every answer, errors
+/// included, so that the page can read the error.
 pub(super) struct Grant {
-    /// As the request spelled it.
+    /// The origin as the request has it; `None` if it is not listed.
     origin: Option<HeaderValue>,
     credentials: bool,
-    /// Answers differ by origin, so caches must keep them apart.
+    /// Answers differ by origin, so caches must key them by it.
     varies: bool,
 }
 
@@ -41,8 +41,8 @@ impl Grant {
         }
     }
 
-    /// Says so.
-    pub(super) fn mark(&self, answer: &mut HttpAnswer) {
+    /// Adds the headers to an answer.
+    pub(super) fn apply(&self, answer: &mut HttpAnswer) {
         let headers = answer.headers_mut();
         if self.varies {
             headers.append(VARY, HeaderValue::from_static("Origin"));
@@ -55,16 +55,16 @@ impl Grant {
         }
     }
 
-    /// The answer to a preflight of a path that takes `allowed`; `None` where the
-    /// request is no preflight.
+    /// The answer to a preflight of a path that takes the method `allowed`; `None` if the
+    /// request is not a preflight.
     pub(super) fn preflight(
         &self,
         method: &Method,
         headers: &HeaderMap,
         allowed: &'static str,
     ) -> Option<Result<HttpAnswer, Failure>> {
-        let asks = method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        let origin = headers.get(ORIGIN).filter(|_| asks)?;
+        let is_preflight = method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let origin = headers.get(ORIGIN).filter(|_| is_preflight)?;
         if self.origin.is_none() {
             let origin = String::from_utf8_lossy(origin.as_bytes());
             let message = format!(
@@ -76,19 +76,19 @@ impl Grant {
         let mut answer = respond::empty(StatusCode::NO_CONTENT);
         let granted = answer.headers_mut();
         granted.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed));
-        granted.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBERED));
-        // A client may be given headers of its own, which only the program knows.
-        if let Some(wanted) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            granted.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+        granted.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+        // Clients may send headers of the application, so every requested one is allowed.
+        if let Some(requested) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+            granted.insert(ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
         }
         for name in [ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS] {
-            granted.append(VARY, varied(&name));
+            granted.append(VARY, header_value(&name));
         }
         Some(Ok(answer))
     }
 }
 
-fn varied(name: &HeaderName) -> HeaderValue {
-    // A header's name is a header's value, too.
+fn header_value(name: &HeaderName) -> HeaderValue {
+    // A header name is a valid header value.
     HeaderValue::from_str(name.as_str()).unwrap_or(HeaderValue::from_static("*"))
 }

@@ -1,11 +1,10 @@
-//! Whether a request may come from the page it comes from. Pure: method, headers
-//! and peer in, a verdict out.
+//! Refuses cross-origin requests. Pure: a function of method, headers and peer.
 //!
 //! The order: a malformed or repeated `Origin` is refused; an origin listed in
 //! `cors.origins` passes; else `Sec-Fetch-Site`, which no page can forge, decides;
-//! and only where a browser did not send it (plain HTTP beyond localhost, old
-//! browsers) `Origin` is compared with the host. What carries neither header does
-//! not come from a page. After Go's `http.CrossOriginProtection`.
+//! only if a browser did not send it (plain HTTP beyond localhost, old browsers),
+//! `Origin` is compared with the host. A request without either header does not come
+//! from a page. After Go's `http.CrossOriginProtection`.
 
 use std::net::IpAddr;
 
@@ -16,42 +15,41 @@ use crate::config::Config;
 use crate::error::{Code, Failure};
 use crate::origin::Origin;
 
-/// On whose behalf a request is made.
+/// The origin of a request, as far as it was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TableState {
-    /// A page of this server, or no page at all.
+pub(super) enum RequestOrigin {
+    /// A page of this server, or not a page.
     Own,
     /// A page of another origin, which `cors.origins` lists.
     Listed,
 }
 
-/// The verdict on one request. Methods that change nothing pass unless they ask
-/// for a WebSocket, which a page may open without a preflight; what is answered
-/// to them a page of another origin cannot read.
-pub(super) fn judge(
+/// Checks one request. Safe methods pass, because a page of another origin cannot read
+/// their answers; except for a WebSocket upgrade, which needs no preflight.
+pub(super) fn check(
     method: &Method,
     headers: &HeaderMap,
     peer: IpAddr,
     config: &Config,
-) -> Result<TableState, Failure> {
+) -> Result<RequestOrigin, Failure> {
     let origin = origin_in(headers)?;
-    let changes_nothing = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes_nothing && !headers.contains_key(UPGRADE) {
-        return Ok(TableState::Own);
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_safe && !headers.contains_key(UPGRADE) {
+        return Ok(RequestOrigin::Own);
     }
     match compare(headers, origin.as_ref(), peer, config) {
-        Ok(()) => Ok(TableState::Own),
-        Err(_) if is_listed(origin.as_ref(), config) => Ok(TableState::Listed),
+        Ok(()) => Ok(RequestOrigin::Own),
+        Err(_) if is_listed(origin.as_ref(), config) => Ok(RequestOrigin::Listed),
         Err(refused) => Err(refused),
     }
 }
 
-/// Whether `cors.origins` names it.
+/// Whether `cors.origins` lists an origin.
 pub(super) fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
     origin.is_some_and(|origin| config.cors.origins.contains(origin))
 }
 
-/// The request's origin, if it names one.
+/// The request's origin, if it has an `Origin` header.
 pub(super) fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
     let parsed = origin.to_str().ok().and_then(Origin::parse);
@@ -71,13 +69,14 @@ fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: IpAddr, config: &
     }
 }
 
-/// The host that the page's browser asked for. What a proxy says of that counts
-/// where the proxy is known: `trustProxy`, or development's on this machine.
+/// The host that the browser requested. `X-Forwarded-Host` is used only from a trusted
+/// proxy: with `trustProxy`, or in development from this machine.
 fn host_of(headers: &HeaderMap, peer: IpAddr, config: &Config) -> String {
-    let counts = config.trust_proxy || (config.dev && peer.to_canonical().is_loopback());
-    let said = headers.get("x-forwarded-host").filter(|_| counts).map(|said| String::from_utf8_lossy(said.as_bytes()));
-    // The first of several proxies is the one that the browser asked.
-    let first = said.as_deref().and_then(|said| said.split(',').next()).map(str::trim).unwrap_or_default();
+    let is_trusted = config.trust_proxy || (config.dev && peer.to_canonical().is_loopback());
+    let forwarded = headers.get("x-forwarded-host").filter(|_| is_trusted);
+    let forwarded = forwarded.map(|hosts| String::from_utf8_lossy(hosts.as_bytes()));
+    // Of several hosts, the first is the one that the browser requested.
+    let first = forwarded.as_deref().and_then(|hosts| hosts.split(',').next()).map(str::trim).unwrap_or_default();
     if !first.is_empty() {
         return first.to_owned();
     }
@@ -85,17 +84,17 @@ fn host_of(headers: &HeaderMap, peer: IpAddr, config: &Config) -> String {
 }
 
 fn other_site(site: &str, origin: Option<&Origin>, host: &str) -> Failure {
-    let page = origin.map_or("its page's origin is not named".to_owned(), |origin| format!("its Origin is {origin}"));
+    let page = origin.map_or("it has no Origin".to_owned(), |origin| format!("its Origin is {origin}"));
     let message = format!(
-        "this request comes from a page of another origin: Sec-Fetch-Site is {site}, {page}, and this server was asked \
-         as {host}. If that page is yours, name its origin in createConvoy's cors: {{ origins: [\u{2026}] }}"
+        "this request comes from a page of another origin: Sec-Fetch-Site is {site}, {page}, and the host it \
+         requested is {host}. If that page is yours, name its origin in createConvoy's cors: {{ origins: [\u{2026}] }}"
     );
     Failure::new(Code::Forbidden, message)
 }
 
 fn other_host(origin: &Origin, host: &str) -> Failure {
     let message = format!(
-        "this request comes from a page of another origin: its Origin is {origin}, and this server was asked as {host}. \
+        "this request comes from a page of another origin: its Origin is {origin}, and the host it requested is {host}. \
          If a proxy in front changes the Host header, let it pass Host on unchanged, or send X-Forwarded-Host and set \
          createConvoy's trustProxy: true (in development, a proxy on this machine is trusted). If the page is another \
          one of yours, name its origin in cors: {{ origins: [\u{2026}] }}"
@@ -111,7 +110,7 @@ mod tests {
     const LISTED: &str = "https://partner.example";
     const OTHER: &str = "https://evil.test";
 
-    /// What decides, besides the configuration.
+    /// The inputs of one check.
     #[derive(Debug, Clone, Copy)]
     struct Case {
         method: &'static str,
@@ -126,7 +125,7 @@ mod tests {
         trust_proxy: bool,
     }
 
-    fn judged(case: Case) -> Result<TableState, Failure> {
+    fn checked(case: Case) -> Result<RequestOrigin, Failure> {
         let mut headers = HeaderMap::new();
         let pairs = [
             ("sec-fetch-site", case.site),
@@ -146,33 +145,33 @@ mod tests {
         });
         let config = serde_json::from_value(config).expect("a configuration");
         let peer = if case.loopback { [127, 0, 0, 1] } else { [10, 0, 0, 7] };
-        judge(&case.method.parse().expect("a method"), &headers, peer.into(), &config)
+        check(&case.method.parse().expect("a method"), &headers, peer.into(), &config)
     }
 
-    /// The rule in other words, for every combination to be compared with.
-    fn expected(case: Case) -> Option<TableState> {
+    /// A second implementation of the rule, to compare every combination with.
+    fn expected(case: Case) -> Option<RequestOrigin> {
         let malformed = case.origin.is_some_and(|origin| origin.contains('\u{fc}') || origin.ends_with('/'));
         if malformed {
             return None;
         }
         if case.method != "POST" && !case.upgrade {
-            return Some(TableState::Own);
+            return Some(RequestOrigin::Own);
         }
-        let counts = case.trust_proxy || (case.dev && case.loopback);
-        let host = case.forwarded.filter(|_| counts).unwrap_or(case.host);
+        let is_trusted = case.trust_proxy || (case.dev && case.loopback);
+        let host = case.forwarded.filter(|_| is_trusted).unwrap_or(case.host);
         let own = match (case.site, case.origin) {
             (Some(site), _) => site == "same-origin" || site == "none",
             (None, None) => true,
             (None, Some(origin)) => origin == format!("https://{host}"),
         };
         match own {
-            true => Some(TableState::Own),
-            false if case.cors && case.origin == Some(LISTED) => Some(TableState::Listed),
+            true => Some(RequestOrigin::Own),
+            false if case.cors && case.origin == Some(LISTED) => Some(RequestOrigin::Listed),
             false => None,
         }
     }
 
-    /// All the values each may have, every one with every other.
+    /// Every combination of the values.
     fn all() -> Vec<Case> {
         let mut cases = Vec::new();
         let both = [false, true];
@@ -220,7 +219,7 @@ mod tests {
         let cases = all();
         assert_eq!(cases.len(), 4 * 6 * 7 * 2 * 3 * 16);
         for case in cases {
-            assert_eq!(judged(case).ok(), expected(case), "{case:?}");
+            assert_eq!(checked(case).ok(), expected(case), "{case:?}");
         }
     }
 
@@ -240,26 +239,26 @@ mod tests {
     #[test]
     fn sec_fetch_site_same_origin_passes_behind_a_proxy_that_rewrites_host() {
         let behind = Case { host: "127.0.0.1:3000", ..PAGE };
-        assert!(judged(Case { site: Some("same-origin"), ..behind }).is_ok());
-        let refused = judged(behind).expect_err("nothing tells it from another site").message;
-        for said in ["https://app.example", "127.0.0.1:3000", "X-Forwarded-Host", "trustProxy", "cors"] {
-            assert!(refused.contains(said), "{refused}");
+        assert!(checked(Case { site: Some("same-origin"), ..behind }).is_ok());
+        let refused = checked(behind).expect_err("it looks like another site").message;
+        for part in ["https://app.example", "127.0.0.1:3000", "X-Forwarded-Host", "trustProxy", "cors"] {
+            assert!(refused.contains(part), "{refused}");
         }
         let forwarding = Case { forwarded: Some("app.example"), ..behind };
-        assert!(judged(forwarding).is_err(), "anyone could say so");
-        assert!(judged(Case { trust_proxy: true, ..forwarding }).is_ok());
-        assert!(judged(Case { dev: true, loopback: true, ..forwarding }).is_ok());
-        assert!(judged(Case { dev: true, ..forwarding }).is_err());
+        assert!(checked(forwarding).is_err(), "any client can send that header");
+        assert!(checked(Case { trust_proxy: true, ..forwarding }).is_ok());
+        assert!(checked(Case { dev: true, loopback: true, ..forwarding }).is_ok());
+        assert!(checked(Case { dev: true, ..forwarding }).is_err());
         let chain = Case { forwarded: Some("app.example:443, inner:8080"), trust_proxy: true, ..behind };
-        assert!(judged(chain).is_ok());
+        assert!(checked(chain).is_ok());
     }
 
     #[test]
     fn a_refusal_names_both_values_and_the_remedy() {
-        let refused = judged(Case { site: Some("same-site"), origin: Some("https://blog.app.example"), ..PAGE });
+        let refused = checked(Case { site: Some("same-site"), origin: Some("https://blog.app.example"), ..PAGE });
         let message = refused.expect_err("it is another origin").message;
-        for said in ["same-site", "https://blog.app.example", "app.example", "cors: { origins"] {
-            assert!(message.contains(said), "{message}");
+        for part in ["same-site", "https://blog.app.example", "app.example", "cors: { origins"] {
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a request's headers must be like, and who it is that asks.
+//! Checks the headers of a request, and describes its caller to the host.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,19 +9,19 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, Heade
 use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
-use super::cross_origin::{self, TableState};
-use super::socket::CallerWith;
+use super::cross_origin::{self, RequestOrigin};
+use super::socket::CallerOf;
 use crate::config::Config;
 use crate::dispatch::Key;
 use crate::error::{Code, Failure};
 use crate::live::SessionId;
 
-/// Bytes all headers of a request may have together.
-pub(super) const MOST_HEADERS: usize = 64 << 10;
+/// The maximum size of all headers of a request, in bytes.
+pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// Headers that mean one thing. A proxy in front may have looked at the
-/// other one of two, so a request with two is refused.
-const READ_ONCE: [&str; 12] = [
+/// Headers that may occur only once. Of two, a proxy may have checked the other one, so a
+/// request with two is refused.
+const SINGLETONS: [&str; 12] = [
     "authorization",
     "content-length",
     "content-type",
@@ -36,9 +36,8 @@ const READ_ONCE: [&str; 12] = [
     "transfer-encoding",
 ];
 
-/// Refuses what is ambiguous, what another site's page sends on behalf of its
-/// visitor, and, in development, what reaches us under a name that is not ours
-/// (DNS rebinding). Takes from a request what it may not carry.
+/// Refuses ambiguous headers, cross-origin requests, and in development hosts other than
+/// this machine (DNS rebinding). Removes credentials that the request may not carry.
 pub(super) fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Failure> {
     check_size(&head.headers)?;
     check_once(&head.headers)?;
@@ -46,13 +45,13 @@ pub(super) fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(
     if config.dev && !is_safe_in_development(host) {
         return Err(Failure::new(
             Code::Forbidden,
-            "in development only localhost and plain IP addresses are served; this request named another host",
+            "in development only localhost and plain IP addresses are served; this request has another Host",
         ));
     }
-    let standing = cross_origin::judge(&head.method, &head.headers, peer, config)?;
-    // Of a POST, the preflight has made sure. Nothing asks before a WebSocket, and a
-    // page cannot keep its browser from adding these.
-    if standing == TableState::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
+    let origin = cross_origin::check(&head.method, &head.headers, peer, config)?;
+    // A POST has passed a preflight. A WebSocket has none, and its browser always sends
+    // these headers.
+    if origin == RequestOrigin::Listed && !config.cors.credentials && head.headers.contains_key(UPGRADE) {
         head.headers.remove(COOKIE);
         head.headers.remove(AUTHORIZATION);
     }
@@ -61,23 +60,22 @@ pub(super) fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(
 
 fn check_size(headers: &HeaderMap) -> Result<(), Failure> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if size > MOST_HEADERS {
-        let message = format!("the request's headers have {size} bytes; the limit is {MOST_HEADERS}");
+    if size > MAX_HEADER_BYTES {
+        let message = format!("the request's headers have {size} bytes; the limit is {MAX_HEADER_BYTES}");
         return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
     }
     Ok(())
 }
 
 fn check_once(headers: &HeaderMap) -> Result<(), Failure> {
-    if let Some(name) = READ_ONCE.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
+    if let Some(name) = SINGLETONS.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
         let code = if matches!(name, "origin" | "sec-fetch-site") { Code::Forbidden } else { Code::InvalidArgs };
         return Err(Failure::new(code, format!("this request has more than one {name} header; send one")));
     }
     Ok(())
 }
 
-/// A POST from a page must be JSON: other types are sent by plain forms, which
-/// browsers do not ask permission for.
+/// A POST from a page must be JSON: plain forms send other types without a preflight.
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
@@ -90,18 +88,18 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(Code::InvalidArgs, "the request's Content-Type must be application/json"))
 }
 
-/// Who asks, as JSON text for the user's context: method, URL, headers as
-/// Node's own server would give them, and the peer's address.
+/// The caller of a request, as JSON for `createContext`: method, URL, headers in the form
+/// of Node's server, and the client's address.
 ///
-/// A call with a key says so, for its context then has to tell identities apart.
+/// `keyed`: the call has an idempotency key, so the host must return a fingerprint.
 pub(super) fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
-        let values = head.headers.get_all(name).iter().map(as_node_reads);
+        let values = head.headers.get_all(name).iter().map(latin1);
         let value = match name.as_str() {
             "set-cookie" => values.map(Value::from).collect::<Vec<_>>().into(),
             "cookie" => values.collect::<Vec<_>>().join("; ").into(),
-            once if SENT_ONCE.contains(&once) => values.take(1).collect::<String>().into(),
+            name if FIRST_ONLY.contains(&name) => values.take(1).collect::<String>().into(),
             _ => values.collect::<Vec<_>>().join(", ").into(),
         };
         headers.insert(name.as_str(), value);
@@ -118,53 +116,53 @@ pub(super) fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
     caller.to_string().into()
 }
 
-/// The same for who brings a token that is in no header, as a page's WebSocket must.
-pub(super) fn caller_with_token(head: Parts, address: IpAddr) -> CallerWith {
+/// Builds the caller of a WebSocket, whose token is in a message instead of a header.
+pub(super) fn caller_with_token(head: Parts, address: IpAddr) -> CallerOf {
     Box::new(move |token| {
         let Some(token) = token else { return caller(&head, address, false) };
-        let mut bringing = head.clone();
-        // A token that fits into no header is treated as unknown.
+        let mut with_token = head.clone();
+        // A token that is not a valid header value is treated as an unknown one.
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static("Bearer"));
-        bringing.headers.insert(AUTHORIZATION, value);
-        caller(&bringing, address, false)
+        with_token.headers.insert(AUTHORIZATION, value);
+        caller(&with_token, address, false)
     })
 }
 
-/// Where a request comes from. What a proxy says of that counts only if it is
-/// ours: anyone can send such a header.
+/// The address of the client. `X-Forwarded-For` is used only with `trustProxy`, since any
+/// client can send it.
 pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
     if !trust_proxy {
         return peer;
     }
-    let said = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
-    said.and_then(|said| said.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    forwarded.and_then(|addresses| addresses.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
 }
 
-/// The address whose streams are counted: none where it is not known to be the
-/// client's, or is this machine's.
+/// The address by which streams are counted: `None` if it may not be the client's, or is
+/// this machine's.
 pub(super) fn counted(address: IpAddr, trust_proxy: bool) -> Option<IpAddr> {
     (trust_proxy && !address.is_loopback()).then_some(address)
 }
 
-/// What the client has seen, as it says.
+/// The client's consistency token.
 pub(super) fn position(headers: &HeaderMap) -> Option<&str> {
     headers.get("convoy-position")?.to_str().ok()
 }
 
-/// The session a mutation belongs to, if it says one.
+/// The session of a mutation, if the client sent one.
 pub(super) fn session(headers: &HeaderMap) -> Option<SessionId> {
     SessionId::parse(headers.get("convoy-session")?.to_str().ok()?)
 }
 
-/// The call's key, if it has one.
+/// The call's idempotency key, if it has one.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>, Failure> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    // What is no ASCII is refused with the rest.
+    // Text that is not ASCII is refused like other invalid keys.
     Key::parse(value.to_str().unwrap_or_default()).map(Some)
 }
 
-/// Headers of which Node keeps the first and ignores the rest.
-const SENT_ONCE: [&str; 18] = [
+/// Headers of which Node keeps only the first value.
+const FIRST_ONLY: [&str; 18] = [
     "age",
     "authorization",
     "content-length",
@@ -185,8 +183,8 @@ const SENT_ONCE: [&str; 18] = [
     "user-agent",
 ];
 
-/// A byte is a character, so that no two values become the same text.
-fn as_node_reads(value: &HeaderValue) -> String {
+/// Decodes a header as Latin-1, like Node: distinct values stay distinct.
+fn latin1(value: &HeaderValue) -> String {
     value.as_bytes().iter().map(|byte| char::from(*byte)).collect()
 }
 
@@ -194,8 +192,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Whether a `Host` header, with or without a port, is one that no stranger's
-/// page can send: rebinding needs a name, so addresses are safe.
+/// Whether a `Host` header, with or without a port, is safe from DNS rebinding, which
+/// needs a name: so addresses are safe.
 fn is_safe_in_development(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -211,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_refused_unless_they_are_this_machines() {
+    fn hosts_other_than_this_machine_are_refused_in_development() {
         for host in [
             "localhost",
             "LOCALHOST:3000",

@@ -1,5 +1,5 @@
-//! `GET /api/health`, for what starts processes again, and `GET /api/ready`, for what
-//! sends them requests.
+//! The liveness probe `GET /api/health`, for process managers, and the readiness probe
+//! `GET /api/ready`, for load balancers.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::health::Remedy;
 
-/// 503 only for what a restart mends.
+/// Returns 503 only for conditions that a restart resolves.
 pub(super) fn health(engine: &Engine) -> HttpAnswer {
     let conditions = engine.health().conditions();
     let broken = conditions.into_iter().filter(|(_, condition)| condition.remedy == Remedy::Restart);
-    answer("up", "this process has to be started again", broken.map(|(name, found)| (name, found.reason)).collect())
+    answer("up", "this process has to be restarted", broken.map(|(name, found)| (name, found.reason)).collect())
 }
 
-/// 503 for all that keeps requests from being answered, or answers from being current.
+/// Returns 503 while requests cannot be answered, or answers may be outdated.
 pub(super) async fn ready(engine: &Engine) -> HttpAnswer {
     answer("ready", "this process cannot serve requests at the moment", engine.unready().await)
 }
 
-/// `failing`: the checks that fail, by name, and why.
+/// `failing`: the failing checks by name, with their reasons.
 fn answer(status: &'static str, message: &str, failing: BTreeMap<String, String>) -> HttpAnswer {
     if failing.is_empty() {
         return success(json!({ "status": status }).to_string().into());

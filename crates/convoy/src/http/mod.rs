@@ -1,5 +1,5 @@
-//! Bytes into requests, results and errors into bytes: the native server. The
-//! only place that names hyper.
+//! The HTTP server: parses requests, and encodes results and errors. The only module
+//! that uses hyper.
 
 mod body;
 mod cors;
@@ -9,8 +9,8 @@ mod health;
 mod respond;
 mod route;
 mod socket;
-mod stall;
 mod stream;
+mod write_timeout;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,17 +32,17 @@ use crate::Engine;
 use crate::dispatch::{Answer, FunctionKind};
 use crate::engine::{RemoteAnswer, RemoteCall};
 use crate::error::{Code, Failure};
-use crate::live::{OpenSession, SessionId, Style, client_messages};
+use crate::live::{OpenSession, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
 use cors::Grant;
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
-use stall::Stalling;
-use stream::Subscribing;
+use stream::SubscribeParams;
+use write_timeout::WriteTimeout;
 
-/// A call's result as the body an HTTP client would get, and beside it what
-/// JavaScript cannot hold of the result.
+/// The body that an HTTP client would receive for a call, plus the parts of the result
+/// that JavaScript cannot represent.
 pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     match result {
         Ok(answer) => {
@@ -54,33 +54,32 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
     }
 }
 
-/// Bytes of a connection's read buffer: room for the headers that are allowed
-/// and for the first line.
-const BUFFER: usize = guard::MOST_HEADERS + (16 << 10);
+/// The size of a connection's read buffer: the allowed headers and the request line.
+const BUFFER_BYTES: usize = guard::MAX_HEADER_BYTES + (16 << 10);
 
 /// A listening server. Dropping it does not stop it; [`Server::close`] does.
 pub struct Server {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Server {
-    /// Binds and begins to serve.
+    /// Binds the address and starts to serve.
     pub async fn start(engine: Arc<Engine>, host: &str, port: u16) -> std::io::Result<Server> {
         let listener = TcpListener::bind((host, port)).await?;
         let address = listener.local_addr()?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let accepting = Accepting { listener, engine, stop: stop.clone(), tasks: tasks.clone() };
+        let acceptor = Acceptor { listener, engine, stop: stop.clone(), tasks: tasks.clone() };
         tasks.spawn(async move {
-            let supervisor = accepting.engine.supervisor().clone();
-            supervisor.keep(Part::Accept, &accepting.stop, || accepting.run()).await;
+            let supervisor = acceptor.engine.supervisor().clone();
+            supervisor.keep(Part::Accept, &acceptor.stop, || acceptor.run()).await;
         });
         Ok(Server { address, stop, tasks })
     }
 
-    /// Stops accepting, lets requests in flight end, and closes what is idle.
+    /// Stops accepting, waits for requests in flight, and closes idle connections.
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -88,15 +87,15 @@ impl Server {
     }
 }
 
-/// What connections are accepted with.
-struct Accepting {
+/// Accepts connections.
+struct Acceptor {
     listener: TcpListener,
     engine: Arc<Engine>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Accepting {
+impl Acceptor {
     async fn run(&self) {
         loop {
             let accepted = tokio::select! {
@@ -110,7 +109,7 @@ impl Accepting {
                     self.tasks.spawn(serve(socket, peer, engine, stop, tasks));
                 }
                 Err(error) => {
-                    // Out of file descriptors, mostly: wait for some to come free.
+                    // Usually out of file descriptors: wait until some are closed.
                     tracing::warn!(cause = %error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -124,19 +123,19 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
         tracing::debug!(cause = %error, "TCP_NODELAY could not be set");
     }
     let limits = &engine.config().limits;
-    let (header_time, stall_time) =
+    let (header_timeout, write_timeout) =
         (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
     let service = service_fn(move |request| {
         let (engine, tasks) = (engine.clone(), tasks.clone());
-        // In a box of its own, which goes when the answer begins: a connection that
-        // then streams for hours does not keep room for all that may happen before.
+        // Boxed, so that its memory is freed when the answer begins: a connection that
+        // then streams for hours does not keep it.
         Box::pin(async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, &tasks).await) })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(Stalling::new(socket, stall_time)), service)
+        .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(WriteTimeout::new(socket, write_timeout)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -153,30 +152,30 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
 
 type Request = hyper::Request<Incoming>;
 
-/// Answers one request, whatever happens inside.
+/// Answers one request, also after a panic.
 async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks: &TaskTracker) -> HttpAnswer {
     let (head, mut body) = request.into_parts();
     let grant = Grant::of(&head.headers, engine.config());
     // A client that waits for 100 Continue has not sent the body.
-    let waits = head.headers.contains_key(EXPECT);
-    let handling = handle(engine, head, &mut body, Asker { peer, grant: &grant, tasks });
+    let expects_continue = head.headers.contains_key(EXPECT);
+    let handling = handle(engine, head, &mut body, Connection { peer, grant: &grant, tasks });
     let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
         Err(_panic) => failure(&Failure::internal("http", &"a request panicked")),
     };
-    grant.mark(&mut answer);
+    grant.apply(&mut answer);
     if !body.is_end_stream() {
         respond::mark_last(&mut answer);
-        if !waits {
+        if !expects_continue {
             tasks.spawn(body::discard(body));
         }
     }
     answer
 }
 
-/// What else is known of a request.
-struct Asker<'a> {
+/// The context of a request.
+struct Connection<'a> {
     peer: SocketAddr,
     grant: &'a Grant,
     tasks: &'a TaskTracker,
@@ -186,7 +185,7 @@ async fn handle(
     engine: &Arc<Engine>,
     mut head: Parts,
     body: &mut Incoming,
-    Asker { peer, grant, tasks }: Asker<'_>,
+    Connection { peer, grant, tasks }: Connection<'_>,
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&mut head, peer.ip(), config)?;
@@ -206,29 +205,29 @@ async fn handle(
         Route::Call { kind, name } => call(engine, (&head, body), address, (kind, &name)).await,
         Route::Subscribe { name, input } => {
             let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-            let subscribing =
-                Subscribing { name, input, last_seen, position: guard::position(&head.headers), address: counted };
-            stream::subscribe(engine, subscribing, || guard::caller(&head, address, false)).await
+            let params =
+                SubscribeParams { name, input, last_seen, position: guard::position(&head.headers), address: counted };
+            stream::subscribe(engine, params, || guard::caller(&head, address, false)).await
         }
         Route::Live => {
             guard::check_content_type(&head.headers)?;
-            let queries = client_messages::opening(&body::read(body, &config.limits).await?)?;
-            let asks = OpenSession {
-                style: Style::Protocol,
+            let queries = client_messages::parse_queries(&body::read(body, &config.limits).await?)?;
+            let request = OpenSession {
+                format: StreamFormat::Protocol,
                 queries,
                 position: guard::position(&head.headers),
                 address: counted,
             };
-            let opened = engine.live().open(asks, || guard::caller(&head, address, false)).await?;
+            let opened = engine.live().open(request, || guard::caller(&head, address, false)).await?;
             Ok(stream::session(engine, opened))
         }
-        Route::Alter { session } => {
+        Route::UpdateSession { session } => {
             guard::check_content_type(&head.headers)?;
-            let alteration = client_messages::alteration(&body::read(body, &config.limits).await?)?;
+            let update = client_messages::parse_session_update(&body::read(body, &config.limits).await?)?;
             let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
             let session = SessionId::parse(&session).ok_or_else(unknown)?;
             let caller = || guard::caller(&head, address, false);
-            engine.live().alter(session, alteration, guard::position(&head.headers), caller).await?;
+            engine.live().update(session, update, guard::position(&head.headers), caller).await?;
             Ok(success(Bytes::from_static(b"{}")))
         }
         Route::Socket => {
@@ -244,7 +243,7 @@ async fn handle(
             Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
         }
         Route::Overview => {
-            Err(Failure::new(Code::NotFound, "what is live is shown in development, and to this machine only"))
+            Err(Failure::new(Code::NotFound, "live queries are listed in development only, and to this machine only"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Results and failures as HTTP answers.
+//! Encodes results and failures as HTTP answers.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -8,7 +8,7 @@ use hyper::{Method, Response, StatusCode};
 
 use crate::error::{Code, Failure};
 
-/// Any answer of ours.
+/// An HTTP answer.
 pub(super) type HttpAnswer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 
 /// `200 {"ok":true,"data":…}`; `data` is JSON text.
@@ -16,20 +16,20 @@ pub(super) fn success(data: Bytes) -> HttpAnswer {
     json(StatusCode::OK, envelope(&data))
 }
 
-/// Says that the effect is an earlier call's.
+/// Marks an answer as the replay of an earlier call.
 pub(super) fn mark_replayed(answer: &mut HttpAnswer) {
     answer.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
 }
 
-/// Says what the client has seen with this.
+/// Adds the client's consistency token.
 pub(super) fn mark_position(answer: &mut HttpAnswer, position: &str) {
-    // Positions are plain ASCII.
+    // Tokens are plain ASCII.
     if let Ok(position) = HeaderValue::from_str(position) {
         answer.headers_mut().insert("convoy-position", position);
     }
 }
 
-/// Says that the connection ends with this answer.
+/// Closes the connection after this answer.
 pub(super) fn mark_last(answer: &mut HttpAnswer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
@@ -62,7 +62,7 @@ pub(super) fn failure(failure: &Failure) -> HttpAnswer {
     answer
 }
 
-/// A path of ours was asked with a method it does not take.
+/// The answer to a known path with another method.
 pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
     let message = format!("this path takes {allowed}, not {method}");
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));

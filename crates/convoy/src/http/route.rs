@@ -1,4 +1,4 @@
-//! Which of our paths a request means.
+//! Parses the method and path of a request into a route.
 
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use crate::dispatch::FunctionKind;
 use crate::error::{Code, Failure};
 
-/// What is asked for.
+/// A route of the HTTP API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `GET /api/health`
@@ -15,7 +15,7 @@ pub(super) enum Route {
     Ready,
     /// `POST /api/query/<name>`, `POST /api/mutation/<name>`, `POST /api/action/<name>`
     Call {
-        /// Which of them.
+        /// The kind in the path.
         kind: FunctionKind,
         /// The function's name.
         name: String,
@@ -30,8 +30,8 @@ pub(super) enum Route {
     /// `POST /api/live`
     Live,
     /// `POST /api/live/<session>`
-    Alter {
-        /// The session's name, as it was sent.
+    UpdateSession {
+        /// The session's id, not yet parsed.
         session: String,
     },
     /// `GET /api/ws`
@@ -40,14 +40,14 @@ pub(super) enum Route {
     Overview,
 }
 
-/// Why a request means none of our paths.
+/// The reason that a request has no route.
 #[derive(Debug)]
 pub(super) enum RouteError {
-    /// Nothing is served there, or a parameter does not fit.
+    /// There is no such path, or a parameter is invalid.
     Refused(Failure),
-    /// The path is ours, with another method.
+    /// The path exists, with another method.
     Method {
-        /// The one it takes.
+        /// The method it takes.
         allowed: &'static str,
     },
 }
@@ -59,18 +59,17 @@ impl From<Failure> for RouteError {
 }
 
 impl Route {
-    /// Reads method and URI; anything else than the paths above is refused.
+    /// Parses method and URI.
     pub(super) fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
-        let foreign =
-            || Failure::new(Code::NotFound, format!("nothing is served at this path; ours begin with {base}/"));
+        let outside =
+            || Failure::new(Code::NotFound, format!("there is no such path; paths of Convoy begin with {base}/"));
         let unknown = || {
             let called = ["query", "mutation", "action"].map(|kind| format!("{base}/{kind}/<name>")).join(", ");
-            let message = format!(
-                "nothing is served at this path; functions are called at {called}, with names such as messages.list"
-            );
+            let message =
+                format!("there is no such path; functions are called at {called}, with names such as messages.list");
             Failure::new(Code::NotFound, message)
         };
-        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(foreign)?;
+        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(outside)?;
         match path.split_once('/') {
             None if path == "health" => only(method, "GET").map(|()| Route::Health),
             None if path == "ready" => only(method, "GET").map(|()| Route::Ready),
@@ -87,7 +86,7 @@ impl Route {
             None if path == "_live" => only(method, "GET").map(|()| Route::Overview),
             Some(("live", session)) if !session.contains('/') => {
                 only(method, "POST")?;
-                Ok(Route::Alter { session: session.to_owned() })
+                Ok(Route::UpdateSession { session: session.to_owned() })
             }
             Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
                 let kind = FunctionKind::parse(kind).ok_or_else(unknown)?;
@@ -135,13 +134,13 @@ mod tests {
     fn a_wrong_api_path_explains_how_to_call_functions() {
         for uri in ["/api/querry/messages.list", "/api/query/messages/list", "/api/messages.list"] {
             let refused = Route::parse(&Method::POST, &uri.parse().expect("a URI"), "/api");
-            let Err(RouteError::Refused(failure)) = refused else { panic!("{uri} is taken for {refused:?}") };
+            let Err(RouteError::Refused(failure)) = refused else { panic!("{uri} is parsed as {refused:?}") };
             assert!(failure.message.contains("/api/query/<name>"), "{uri}: {failure}");
         }
     }
 
     #[test]
-    fn our_paths_are_exactly_these() {
+    fn only_the_documented_paths_are_routes() {
         let call = |kind, name: &str| Ok(Route::Call { kind, name: name.into() });
         assert_eq!(parse(Method::GET, "/api/health"), Ok(Route::Health));
         assert_eq!(parse(Method::GET, "/api/ready"), Ok(Route::Ready));
@@ -152,7 +151,7 @@ mod tests {
             Ok(Route::Subscribe { name: "x".into(), input: r#"{"a": 1}"#.into() })
         );
         assert_eq!(parse(Method::POST, "/api/live"), Ok(Route::Live));
-        assert_eq!(parse(Method::POST, "/api/live/ab"), Ok(Route::Alter { session: "ab".into() }));
+        assert_eq!(parse(Method::POST, "/api/live/ab"), Ok(Route::UpdateSession { session: "ab".into() }));
         assert_eq!(parse(Method::GET, "/api/ws"), Ok(Route::Socket));
         assert_eq!(parse(Method::GET, "/api/live"), Err(Code::MethodNotAllowed));
         for uri in [

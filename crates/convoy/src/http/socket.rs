@@ -1,5 +1,5 @@
-//! Sessions over WebSocket (`GET /api/ws`): the messages of `POST /api/live`, one
-//! frame a text message, its messages on lines of their own.
+//! Live sessions over WebSocket (`GET /api/ws`): the messages of `POST /api/live`. Each
+//! frame is one text message with one line for each of its messages.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,19 +21,20 @@ use super::respond::{self, HttpAnswer};
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::live::client_messages::{self, ClientUpdate, Hello};
-use crate::live::{Message, OpenSession, Stream, Style};
+use crate::live::{OpenSession, SessionMessage, Stream, StreamFormat};
 
-/// Who asks, as text for the host, given the bearer token they bring.
-pub(super) type CallerWith = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
+/// Builds the caller, as JSON for the host, from a bearer token.
+pub(super) type CallerOf = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
 
-/// The answer to a request to speak WebSocket, or why not.
+/// Answers a WebSocket upgrade request.
 pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
-    let names = |name, word: &str| {
+    let has_token = |name, token: &str| {
         let all = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        all.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+        all.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
     };
-    let fits = names(UPGRADE, "websocket") && names(CONNECTION, "upgrade") && names(SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| fits);
+    let is_upgrade =
+        has_token(UPGRADE, "websocket") && has_token(CONNECTION, "upgrade") && has_token(SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_upgrade);
     let Some(key) = key else {
         return Err(Failure {
             status: Some(StatusCode::UPGRADE_REQUIRED.as_u16()),
@@ -50,18 +51,18 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
 }
 
 /// Serves the connection until either side ends it.
-pub(super) async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerWith, address: Option<IpAddr>) {
+pub(super) async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerOf, address: Option<IpAddr>) {
     let upgraded = match upgrading.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(cause = %error, "a connection was not upgraded"),
     };
-    let most = engine.config().limits.body_bytes;
-    let config = WebSocketConfig::default().max_message_size(Some(most)).max_frame_size(Some(most));
+    let max = engine.config().limits.body_bytes;
+    let config = WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let mut socket = Socket { socket, next: 0 };
     let ended = match socket.run(&engine, &caller, address).await {
         Err(Error::Capacity(_)) => {
-            let failure = Failure::new(Code::PayloadTooLarge, format!("a message is larger than {most} bytes"));
+            let failure = Failure::new(Code::PayloadTooLarge, format!("a message is larger than {max} bytes"));
             socket.refuse(failure, CloseCode::Size).await
         }
         ended => ended,
@@ -71,21 +72,21 @@ pub(super) async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: Cal
     }
 }
 
-/// Who is served.
+/// A connected client.
 struct Client<'a> {
     stream: Stream,
-    caller: &'a CallerWith,
-    /// The token it brought last that held.
+    caller: &'a CallerOf,
+    /// The last token of the client that was accepted.
     token: Option<String>,
 }
 
 impl Client<'_> {
-    /// Does what it says it wishes, in the name of its token.
-    async fn wishes(&mut self, engine: &Engine, said: &str) -> Result<(), Failure> {
-        let ClientUpdate { alteration, token } = client_messages::wish(said)?;
+    /// Applies an update message with the client's token.
+    async fn apply_update(&mut self, engine: &Engine, message: &str) -> Result<(), Failure> {
+        let ClientUpdate { update, token } = client_messages::parse_update(message)?;
         let token = token.or_else(|| self.token.clone());
         let caller = || (self.caller)(token.as_deref());
-        engine.live().alter(self.stream.id(), alteration, None, caller).await?;
+        engine.live().update(self.stream.id(), update, None, caller).await?;
         self.token = token;
         Ok(())
     }
@@ -93,28 +94,28 @@ impl Client<'_> {
 
 struct Socket {
     socket: WebSocketStream<TokioIo<Upgraded>>,
-    /// The place of the next message.
+    /// The sequence number of the next message.
     next: u64,
 }
 
 impl Socket {
-    async fn run(&mut self, engine: &Arc<Engine>, caller: &CallerWith, address: Option<IpAddr>) -> Result<(), Error> {
+    async fn run(&mut self, engine: &Arc<Engine>, caller: &CallerOf, address: Option<IpAddr>) -> Result<(), Error> {
         let limits = &engine.config().limits;
-        let patience = Duration::from_millis(limits.header_ms);
-        let said = match tokio::time::timeout(patience, self.text()).await {
-            Ok(said) => said?,
+        let timeout = Duration::from_millis(limits.header_ms);
+        let message = match tokio::time::timeout(timeout, self.next_message()).await {
+            Ok(message) => message?,
             Err(_elapsed) => {
                 let failure = Failure::new(Code::Timeout, "no opening message arrived in time");
                 return self.refuse(failure, CloseCode::Policy).await;
             }
         };
-        let Some(said) = said else { return Ok(()) };
-        let (queries, token, position) = match client_messages::greeting(&said) {
+        let Some(message) = message else { return Ok(()) };
+        let (queries, token, position) = match client_messages::parse_hello(&message) {
             Ok(Hello { queries, token, position }) => (queries, token, position),
             Err(failure) => return self.refuse(failure, CloseCode::Policy).await,
         };
-        let asks = OpenSession { style: Style::Protocol, queries, position: position.as_deref(), address };
-        match engine.live().open(asks, || caller(token.as_deref())).await {
+        let request = OpenSession { format: StreamFormat::Protocol, queries, position: position.as_deref(), address };
+        match engine.live().open(request, || caller(token.as_deref())).await {
             Ok(stream) => self.session(engine, Client { stream, caller, token }).await,
             Err(failure) => self.refuse(failure, CloseCode::Policy).await,
         }
@@ -122,22 +123,22 @@ impl Socket {
 
     async fn session(&mut self, engine: &Arc<Engine>, mut client: Client<'_>) -> Result<(), Error> {
         let heartbeat = Duration::from_millis(engine.config().limits.heartbeat_ms);
-        // From the last frame on, however much the client says meanwhile.
-        let mut next_sign = Instant::now() + heartbeat;
+        // Counted from the last frame; messages of the client do not postpone it.
+        let mut next_heartbeat = Instant::now() + heartbeat;
         loop {
             tokio::select! {
-                frame = tokio::time::timeout_at(next_sign, client.stream.next()) => {
-                    next_sign = Instant::now() + heartbeat;
+                frame = tokio::time::timeout_at(next_heartbeat, client.stream.next()) => {
+                    next_heartbeat = Instant::now() + heartbeat;
                     match frame {
                         Ok(Some(messages)) => self.send(&messages).await?,
                         Ok(None) => return self.close(CloseCode::Away).await,
-                        // A page cannot see pings, and should see that we live.
+                        // Pages do not receive pings, so the heartbeat is a message.
                         Err(_elapsed) => self.socket.send(Text::text("\n")).await?,
                     }
                 }
-                said = self.text() => {
-                    let Some(said) = said? else { return Ok(()) };
-                    if let Err(failure) = client.wishes(engine, &said).await {
+                message = self.next_message() => {
+                    let Some(message) = message? else { return Ok(()) };
+                    if let Err(failure) = client.apply_update(engine, &message).await {
                         engine.live().refuse(client.stream.id(), failure);
                     }
                 }
@@ -145,17 +146,16 @@ impl Socket {
         }
     }
 
-    /// The next text; `None` when the other side has ended. Nothing is lost where
-    /// the future is dropped.
-    async fn text(&mut self) -> Result<Option<String>, Error> {
+    /// Waits for the next message; `None` when the client has closed. Cancel-safe.
+    async fn next_message(&mut self) -> Result<Option<String>, Error> {
         loop {
             match self.socket.next().await {
-                // A sign of life, as we give one too.
+                // The client's heartbeat.
                 Some(Ok(Text::Text(text))) if text.trim().is_empty() => {}
                 Some(Ok(Text::Text(text))) => return Ok(Some(text.as_str().to_owned())),
-                // It stands for a message that is none of ours, and is refused as such.
+                // Empty text, which is refused as a malformed message.
                 Some(Ok(Text::Binary(_))) => return Ok(Some(String::new())),
-                // What was answered to that goes out before the socket goes.
+                // Sends the reply to the close frame before the socket is dropped.
                 Some(Ok(Text::Close(_))) => return self.socket.flush().await.map(|()| None),
                 None => return Ok(None),
                 Some(Ok(Text::Ping(_) | Text::Pong(_) | Text::Frame(_))) => {}
@@ -165,7 +165,7 @@ impl Socket {
         }
     }
 
-    async fn send(&mut self, messages: &[Message]) -> Result<(), Error> {
+    async fn send(&mut self, messages: &[SessionMessage]) -> Result<(), Error> {
         let mut frame = Vec::new();
         for message in messages {
             if !frame.is_empty() {
@@ -174,14 +174,14 @@ impl Socket {
             message.write(self.next, &mut frame);
             self.next += 1;
         }
-        // Messages are made of text.
+        // Messages are valid UTF-8.
         let text = String::from_utf8(frame).map_err(|error| Error::Utf8(error.to_string()))?;
         self.socket.send(Text::text(text)).await
     }
 
-    /// Says why there is no session, and ends.
+    /// Sends the reason that there is no session, and closes.
     async fn refuse(&mut self, failure: Failure, code: CloseCode) -> Result<(), Error> {
-        self.send(&[Message::Refused { id: None, failure }]).await?;
+        self.send(&[SessionMessage::Refused { id: None, failure }]).await?;
         self.close(code).await
     }
 

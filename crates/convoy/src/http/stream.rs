@@ -1,5 +1,5 @@
-//! Streams of server-sent events: of one query (`GET /api/subscribe`), and of all
-//! that a client watches (`POST /api/live`).
+//! Streams of server-sent events: of one query (`GET /api/subscribe`), and of a live
+//! session (`POST /api/live`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,72 +16,73 @@ use super::respond::HttpAnswer;
 use crate::Engine;
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoint;
-use crate::live::{Asked, Message, OpenSession, Stream, Style, hash_in};
+use crate::live::{OpenSession, QueryRequest, SessionMessage, Stream, StreamFormat, hash_from_hex};
 
-/// The comment that says that what `Last-Event-ID` names is still the answer.
+/// The comment sent when the answer of `Last-Event-ID` is still current.
 const CURRENT: &str = ": current\n";
-/// A comment, so that everyone on the way sees the stream live.
+/// A comment, so that proxies do not close a quiet stream.
 const HEARTBEAT: &[u8] = b":\n\n";
 
-/// One query's stream, as it is asked for.
-pub(super) struct Subscribing<'a> {
+/// The parameters of `GET /api/subscribe`.
+pub(super) struct SubscribeParams<'a> {
     /// The function's name.
     pub name: String,
     /// Its input, JSON text.
     pub input: String,
-    /// What `Last-Event-ID` names.
+    /// The value of `Last-Event-ID`.
     pub last_seen: Option<&'a str>,
-    /// The position the client has seen.
+    /// The client's consistency token.
     pub position: Option<&'a str>,
-    /// The address it is counted for.
+    /// The address by which the stream is counted.
     pub address: Option<IpAddr>,
 }
 
-/// Opens one query's stream once its first answer is there. What can never become
-/// right by waiting (an unknown name, arguments that do not fit, a caller who may
-/// not ask) is refused with its status; `UNAVAILABLE` is an event of an open
-/// stream instead, because an `EventSource` never tries again after a 503.
+/// Opens one query's stream once its first answer is available. Permanent failures (an
+/// unknown name, invalid arguments, a caller without permission) are answered with their
+/// status; `UNAVAILABLE` is an event of an open stream instead, because an `EventSource`
+/// does not reconnect after a 503.
 pub(super) async fn subscribe(
     engine: &Arc<Engine>,
-    subscribing: Subscribing<'_>,
+    params: SubscribeParams<'_>,
     caller: impl FnOnce() -> Arc<str>,
 ) -> Result<HttpAnswer, Failure> {
-    let Subscribing { name, input, last_seen, position, address } = subscribing;
-    let queries = vec![Asked { id: 0, name: name.clone(), input, held: last_seen.and_then(hash_in) }];
-    let asks = OpenSession { style: Style::Plain, queries, position, address };
-    let mut stream = match engine.live().open(asks, caller).await {
+    let SubscribeParams { name, input, last_seen, position, address } = params;
+    let queries =
+        vec![QueryRequest { id: 0, name: name.clone(), input, client_hash: last_seen.and_then(hash_from_hex) }];
+    let request = OpenSession { format: StreamFormat::Plain, queries, position, address };
+    let mut stream = match engine.live().open(request, caller).await {
         Ok(stream) => stream,
-        Err(failure) if failure.code == Code::Unavailable => return Ok(not_now(engine, &name, failure)),
+        Err(failure) if failure.code == Code::Unavailable => return Ok(unavailable(engine, &name, failure)),
         Err(failure) => return Err(failure),
     };
     let gone = || Failure::new(Code::Unavailable, "the server is shutting down; try again shortly");
-    let Some(first) = stream.next().await else { return Ok(not_now(engine, &name, gone())) };
+    let Some(first) = stream.next().await else { return Ok(unavailable(engine, &name, gone())) };
     let mut events =
-        Events { stream, heartbeat: heartbeat(engine), spelling: Spelling::Plain { name: name.clone() }, over: false };
-    let opening = match first.as_slice() {
-        [Message::Answer { answer, .. }, ..] => match answer.failure() {
+        Events { stream, heartbeat: heartbeat(engine), encoding: Encoding::Plain { name: name.clone() }, ended: false };
+    let preamble = match first.as_slice() {
+        [SessionMessage::Answer { answer, .. }, ..] => match answer.failure() {
             Some(failure) if matches!(failure.code, Code::InvalidArgs | Code::Unauthorized | Code::Forbidden) => {
                 return Err(failure.clone());
             }
-            _ => opening(engine, &events.spell(engine, &first)),
+            _ => preamble(engine, &events.encode(engine, &first)),
         },
-        [Message::Rejected(failure), ..] => return Err(failure.clone()),
-        // It was ended before it had an answer.
-        _ => return Ok(not_now(engine, &name, gone())),
+        [SessionMessage::Rejected(failure), ..] => return Err(failure.clone()),
+        // The session ended before it had an answer.
+        _ => return Ok(unavailable(engine, &name, gone())),
     };
-    Ok(event_stream(events.run(engine.clone(), opening)))
+    Ok(event_stream(events.run(engine.clone(), preamble)))
 }
 
-/// A stream of one event that says why there are none for now.
-fn not_now(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
-    let event = engine.live().failed(name, failure).event(name);
-    event_stream(stream::iter([Ok(Frame::data(opening(engine, &event)))]))
+/// A stream of one error event.
+fn unavailable(engine: &Engine, name: &str, failure: Failure) -> HttpAnswer {
+    let event = engine.live().error_answer(name, failure).event(name);
+    event_stream(stream::iter([Ok(Frame::data(preamble(engine, &event)))]))
 }
 
 /// Opens the stream of a session.
 pub(super) fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
-    let spelling = Spelling::Protocol { next: 0 };
-    let events = Events { stream, heartbeat: heartbeat(engine), spelling, over: false };
+    let encoding = Encoding::Protocol { next: 0 };
+    let events = Events { stream, heartbeat: heartbeat(engine), encoding, ended: false };
     let frames = events.run(engine.clone(), Bytes::new());
     match engine.config().failpoints.has(Failpoint::QueuePerStream) {
         false => event_stream(frames),
@@ -89,7 +90,7 @@ pub(super) fn session(engine: &Arc<Engine>, stream: Stream) -> HttpAnswer {
     }
 }
 
-/// [`Failpoint::QueuePerStream`]: takes frames before the client does, without a bound.
+/// [`Failpoint::QueuePerStream`]: queues frames for the client without a bound.
 fn queued<T: Send + 'static>(frames: impl stream::Stream<Item = T> + Send + 'static) -> impl stream::Stream<Item = T> {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -103,10 +104,10 @@ fn queued<T: Send + 'static>(frames: impl stream::Stream<Item = T> + Send + 'sta
     stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|frame| (frame, receiver)) })
 }
 
-/// The greeting of one query's stream, and its first event.
-fn opening(engine: &Engine, event: &[u8]) -> Bytes {
-    let greeting = format!(": convoy\nretry: {}\n", engine.live().retry_ms());
-    [greeting.as_bytes(), event].concat().into()
+/// The comment and `retry:` at the start of one query's stream, and its first event.
+fn preamble(engine: &Engine, event: &[u8]) -> Bytes {
+    let start = format!(": convoy\nretry: {}\n", engine.live().retry_ms());
+    [start.as_bytes(), event].concat().into()
 }
 
 fn heartbeat(engine: &Engine) -> Duration {
@@ -120,24 +121,24 @@ fn event_stream(
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    // OpenSession nginx and its like not to hold events back.
+    // Tells nginx and similar proxies not to buffer events.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     answer
 }
 
-/// A session, on its way to becoming events.
+/// Encodes the frames of a session as events.
 struct Events {
     stream: Stream,
     heartbeat: Duration,
-    spelling: Spelling,
-    over: bool,
+    encoding: Encoding,
+    ended: bool,
 }
 
-/// How messages become events.
-enum Spelling {
-    /// Each answer is an event with the result's hash for its id.
+/// The encoding of messages as events.
+enum Encoding {
+    /// Each answer is an event with the result's hash as its id.
     Plain { name: String },
-    /// Each frame is an event, each message a line of its data.
+    /// Each frame is an event; each message is a line of its data.
     Protocol { next: u64 },
 }
 
@@ -145,20 +146,20 @@ impl Events {
     fn run(
         self,
         engine: Arc<Engine>,
-        opening: Bytes,
+        preamble: Bytes,
     ) -> impl stream::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + 'static {
-        stream::unfold((self, engine, opening), |(mut events, engine, opening)| async move {
-            let bytes = if opening.is_empty() { events.next(&engine).await? } else { opening };
+        stream::unfold((self, engine, preamble), |(mut events, engine, preamble)| async move {
+            let bytes = if preamble.is_empty() { events.next(&engine).await? } else { preamble };
             Some((Ok(Frame::data(bytes)), (events, engine, Bytes::new())))
         })
     }
 
     async fn next(&mut self, engine: &Engine) -> Option<Bytes> {
-        while !self.over {
+        while !self.ended {
             let Ok(messages) = tokio::time::timeout(self.heartbeat, self.stream.next()).await else {
                 return Some(Bytes::from_static(HEARTBEAT));
             };
-            let event = self.spell(engine, &messages?);
+            let event = self.encode(engine, &messages?);
             if !event.is_empty() {
                 return Some(event);
             }
@@ -166,30 +167,32 @@ impl Events {
         None
     }
 
-    fn spell(&mut self, engine: &Engine, messages: &[Message]) -> Bytes {
+    fn encode(&mut self, engine: &Engine, messages: &[SessionMessage]) -> Bytes {
         let mut event = Vec::new();
-        match &mut self.spelling {
-            Spelling::Plain { name } => {
+        match &mut self.encoding {
+            Encoding::Plain { name } => {
                 for message in messages {
                     match message {
-                        Message::Answer { answer, held, .. } if *held == Some(answer.hash()) => {
+                        SessionMessage::Answer { answer, client_hash, .. } if *client_hash == Some(answer.hash()) => {
                             event.extend_from_slice(CURRENT.as_bytes());
                             event.push(b'\n');
                         }
-                        // The only one, mostly: then it is shared with all who are sent it.
-                        Message::Answer { answer, .. } if messages.len() == 1 => return answer.event(name),
-                        Message::Answer { answer, .. } => event.extend_from_slice(&answer.event(name)),
-                        Message::Rejected(failure) => {
-                            event.extend_from_slice(&engine.live().failed(name, failure.clone()).event(name));
-                            self.over = true;
+                        // Usually the only message: then all receivers share the same bytes.
+                        SessionMessage::Answer { answer, .. } if messages.len() == 1 => return answer.event(name),
+                        SessionMessage::Answer { answer, .. } => event.extend_from_slice(&answer.event(name)),
+                        SessionMessage::Rejected(failure) => {
+                            event.extend_from_slice(&engine.live().error_answer(name, failure.clone()).event(name));
+                            self.ended = true;
                         }
-                        Message::End { .. } => self.over = true,
-                        // Said only to those who speak the protocol.
-                        Message::Session(_) | Message::Refused { .. } | Message::Settled { .. } => {}
+                        SessionMessage::End { .. } => self.ended = true,
+                        // Only for clients of the live protocol.
+                        SessionMessage::Session(_)
+                        | SessionMessage::Refused { .. }
+                        | SessionMessage::Settled { .. } => {}
                     }
                 }
             }
-            Spelling::Protocol { next } => {
+            Encoding::Protocol { next } => {
                 for message in messages {
                     event.extend_from_slice(b"data: ");
                     message.write(*next, &mut event);

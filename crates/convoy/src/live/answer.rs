@@ -1,4 +1,4 @@
-//! One answer of a live query, shared by all who are sent it.
+//! One answer of a live query, encoded once and shared by all its receivers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,59 +10,64 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::delta::{self, Delta};
 use crate::error::{Code, Failure};
 
-/// Names an answer; equal answers have equal hashes.
+/// The hash of an answer; equal answers have equal hashes.
 pub(super) type Hash = u128;
 
-/// How a hash is spelled.
-pub(super) fn spelled(hash: Hash) -> String {
+/// Formats a hash as 32 hexadecimal digits.
+pub(super) fn hash_to_hex(hash: Hash) -> String {
     format!("{hash:032x}")
 }
 
-/// Reads what [`spelled`] has written.
-pub(crate) fn hash_in(text: &str) -> Option<Hash> {
+/// Parses the format of [`hash_to_hex`].
+pub(crate) fn hash_from_hex(text: &str) -> Option<Hash> {
     (text.len() == 32).then(|| Hash::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// A result, or why there is none.
+/// A result, or the failure in its place.
 #[derive(Debug)]
 pub(crate) struct Answer {
     hash: Hash,
     /// JSON text on one line.
-    outcome: Result<Bytes, Failure>,
-    made: Made,
+    result: Result<Bytes, Failure>,
+    stamp: AnswerStamp,
     delta: Option<Delta>,
-    /// Streams that carry nothing else are all sent the same bytes.
+    /// The encoded event, shared by all streams of only this query.
     event: OnceLock<Bytes>,
 }
 
-/// When an answer was made.
+/// The time and the consistency token of an answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Made {
+pub(crate) struct AnswerStamp {
     /// Milliseconds since 1970.
     pub ts: u64,
-    /// The position of who has seen it.
+    /// The token of a client that has received it.
     pub position: Arc<str>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Message<'a> {
+enum Event<'a> {
     Result { name: &'a str, ts: u64, position: &'a str, data: &'a RawValue },
     Error { name: &'a str, ts: u64, position: &'a str, error: &'a Failure },
 }
 
 impl Answer {
-    /// What a run of `name` gave. `before` is the answer it takes the place of,
-    /// where someone may be served the difference.
-    pub(crate) fn new(name: &str, result: Result<Bytes, Failure>, made: Made, before: Option<&Answer>) -> Answer {
-        let outcome = result.and_then(|data| {
-            // The host promises JSON text; what is not would break the stream.
+    /// The answer of a run of `name`. `before` is the answer that it replaces, where a
+    /// subscriber may receive the delta.
+    pub(crate) fn new(
+        name: &str,
+        result: Result<Bytes, Failure>,
+        stamp: AnswerStamp,
+        before: Option<&Answer>,
+    ) -> Answer {
+        let result = result.and_then(|data| {
+            // The host promises JSON text; anything else would break the stream.
             if let Err(error) = serde_json::from_slice::<&RawValue>(&data) {
                 return Err(Failure::internal(name, &error));
             }
             Ok(on_one_line(data))
         });
-        let hash = match &outcome {
+        let hash = match &result {
             Ok(data) => xxh3_128(data),
             Err(failure) => {
                 // Not the whole error: its `errorId` differs each time.
@@ -70,61 +75,61 @@ impl Answer {
                 xxh3_128(format!("{}\0{}\0{details}", failure.code.as_str(), failure.message).as_bytes())
             }
         };
-        let delta = match (&outcome, before.map(|before| (before.hash, &before.outcome))) {
+        let delta = match (&result, before.map(|before| (before.hash, &before.result))) {
             (Ok(new), Some((from, Ok(old)))) if from != hash => delta::between(from, old, new),
             _ => None,
         };
-        Answer { hash, outcome, made, delta, event: OnceLock::new() }
+        Answer { hash, result, stamp, delta, event: OnceLock::new() }
     }
 
-    /// Its name.
+    /// The answer's hash.
     pub(crate) fn hash(&self) -> Hash {
         self.hash
     }
 
     /// The result, JSON text.
     pub(crate) fn data(&self) -> Option<&Bytes> {
-        self.outcome.as_ref().ok()
+        self.result.as_ref().ok()
     }
 
-    /// Why there is no result, if there is none.
+    /// The failure in place of a result.
     pub(crate) fn failure(&self) -> Option<&Failure> {
-        self.outcome.as_ref().err()
+        self.result.as_ref().err()
     }
 
-    /// Whether it will pass by itself: the query runs again until it does.
-    pub(crate) fn is_passing(&self) -> bool {
+    /// Whether it is a transient failure: the query is retried until it has a result.
+    pub(crate) fn is_transient(&self) -> bool {
         self.failure().is_some_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 
-    /// The position of who has seen it.
+    /// The consistency token of a client that has received it.
     pub(crate) fn position(&self) -> &str {
-        &self.made.position
+        &self.stamp.position
     }
 
-    /// The whole answer of the function `name` as one server-sent event of a
-    /// stream that carries nothing else.
+    /// The whole answer of the function `name` as one server-sent event, for streams of
+    /// only this query.
     pub(crate) fn event(&self, name: &str) -> Bytes {
         let encode = || {
-            let Made { ts, position } = &self.made;
-            let message = match &self.outcome {
+            let AnswerStamp { ts, position } = &self.stamp;
+            let message = match &self.result {
                 Ok(data) => serde_json::from_slice(data)
-                    .and_then(|data| serde_json::to_string(&Message::Result { name, ts: *ts, position, data })),
-                Err(error) => serde_json::to_string(&Message::Error { name, ts: *ts, position, error }),
+                    .and_then(|data| serde_json::to_string(&Event::Result { name, ts: *ts, position, data })),
+                Err(error) => serde_json::to_string(&Event::Error { name, ts: *ts, position, error }),
             };
-            // What was checked to be JSON always serializes.
-            format!("id: {}\ndata: {}\n\n", spelled(self.hash), message.unwrap_or_default()).into()
+            // It was checked to be JSON, so it always serializes.
+            format!("id: {}\ndata: {}\n\n", hash_to_hex(self.hash), message.unwrap_or_default()).into()
         };
         self.event.get_or_init(encode).clone()
     }
 
-    /// Appends the whole answer as the members of a session's message, from behind
-    /// the query's id to its end.
+    /// Appends the whole answer as the members of a session's message, from after the
+    /// query's id to the end of the message.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let Made { ts, position } = &self.made;
-        match &self.outcome {
+        let AnswerStamp { ts, position } = &self.stamp;
+        match &self.result {
             Ok(data) => {
-                let hash = spelled(self.hash);
+                let hash = hash_to_hex(self.hash);
                 out.reserve(data.len() + 160);
                 out.extend(format!(r#","hash":"{hash}","ts":{ts},"position":"{position}","data":"#).bytes());
                 out.extend_from_slice(data);
@@ -136,14 +141,14 @@ impl Answer {
         }
     }
 
-    /// The difference to an answer that someone holds, if that is known.
-    pub(crate) fn delta_to(&self, held: Hash) -> Option<&Delta> {
-        self.delta.as_ref().filter(|delta| delta.from == held)
+    /// The delta from the answer with this hash, if there is one.
+    pub(crate) fn delta_from(&self, base: Hash) -> Option<&Delta> {
+        self.delta.as_ref().filter(|delta| delta.from == base)
     }
 
-    /// Appends a difference to this answer in the same way.
+    /// Appends a delta to this answer in the same way as [`Answer::write`].
     pub(crate) fn write_delta(&self, delta: &Delta, out: &mut Vec<u8>) {
-        let (Made { ts, position }, from, hash) = (&self.made, spelled(delta.from), spelled(self.hash));
+        let (AnswerStamp { ts, position }, from, hash) = (&self.stamp, hash_to_hex(delta.from), hash_to_hex(self.hash));
         out.reserve(delta.members.len() + 200);
         out.extend(format!(r#","from":"{from}","hash":"{hash}","ts":{ts},"position":"{position}""#).bytes());
         out.extend_from_slice(delta.members.as_bytes());
@@ -151,7 +156,7 @@ impl Answer {
     }
 }
 
-/// JSON text has no line breaks but those a formatter adds between its parts.
+/// Removes line breaks: JSON text has them only between its tokens.
 fn on_one_line(data: Bytes) -> Bytes {
     if data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         data.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect::<Vec<_>>().into()
@@ -165,30 +170,30 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn answer(result: Result<&'static str, Failure>) -> Answer {
-        let made = Made { ts: 7, position: "p.1".into() };
-        Answer::new("a.b", result.map(Bytes::from), made, None)
+        let stamp = AnswerStamp { ts: 7, position: "p.1".into() };
+        Answer::new("a.b", result.map(Bytes::from), stamp, None)
     }
 
-    fn written(answer: &Answer) -> String {
+    fn encoded(answer: &Answer) -> String {
         let mut out = Vec::new();
         answer.write(&mut out);
         String::from_utf8(out).expect("text")
     }
 
     #[test]
-    fn a_result_is_one_event_named_by_its_hash() {
+    fn a_result_is_one_event_with_its_hash_as_id() {
         let answer = answer(Ok("[1,\n2]"));
-        let hash = spelled(answer.hash());
+        let hash = hash_to_hex(answer.hash());
         let expected = format!(
             "id: {hash}\ndata: {{\"type\":\"result\",\"name\":\"a.b\",\"ts\":7,\"position\":\"p.1\",\"data\":[1,2]}}\n\n"
         );
         assert_eq!(answer.event("a.b"), expected);
-        assert_eq!(hash_in(&hash), Some(answer.hash()));
-        assert_eq!(written(&answer), format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
+        assert_eq!(hash_from_hex(&hash), Some(answer.hash()));
+        assert_eq!(encoded(&answer), format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
     }
 
     #[test]
-    fn the_same_error_twice_is_one_answer() {
+    fn equal_errors_have_equal_hashes() {
         let fail = || Err(Failure::internal("x", &"boom"));
         assert_eq!(answer(fail()).hash(), answer(fail()).hash());
         let other = Err(Failure::new(Code::NotFound, "gone"));
@@ -198,24 +203,24 @@ pub(super) mod tests {
     #[test]
     fn invalid_json_is_an_error() {
         let answer = answer(Ok("undefined"));
-        assert!(answer.failure().is_some() && written(&answer).starts_with(r#","ts":7"#));
+        assert!(answer.failure().is_some() && encoded(&answer).starts_with(r#","ts":7"#));
     }
 
     #[test]
     fn a_delta_is_sent_only_to_holders_of_its_base() {
         let rows = format!(r#"{{"id":"a","text":"{0}"}},{{"id":"b","text":"{0}"}}"#, "a row ".repeat(30));
-        let made = |ts, position: &str| Made { ts, position: position.into() };
-        let before = Answer::new("a.b", Ok(format!("[{rows}]").into()), made(7, "p.1"), None);
+        let stamp = |ts, position: &str| AnswerStamp { ts, position: position.into() };
+        let before = Answer::new("a.b", Ok(format!("[{rows}]").into()), stamp(7, "p.1"), None);
         let data = format!(r#"[{rows},{{"id":"c"}}]"#);
-        let after = Answer::new("a.b", Ok(data.into()), made(8, "p.2"), Some(&before));
+        let after = Answer::new("a.b", Ok(data.into()), stamp(8, "p.2"), Some(&before));
         let expected = format!(
             r#","from":"{}","hash":"{}","ts":8,"position":"p.2","rows":[[0,2],{{"row":{{"id":"c"}}}}]}}"#,
-            spelled(before.hash()),
-            spelled(after.hash())
+            hash_to_hex(before.hash()),
+            hash_to_hex(after.hash())
         );
         let mut out = Vec::new();
-        after.write_delta(after.delta_to(before.hash()).expect("a difference"), &mut out);
+        after.write_delta(after.delta_from(before.hash()).expect("a delta"), &mut out);
         assert_eq!(String::from_utf8_lossy(&out), expected);
-        assert!(after.delta_to(1).is_none());
+        assert!(after.delta_from(1).is_none());
     }
 }

@@ -1,34 +1,33 @@
-//! What clients say of sessions, and the one place where its text becomes types.
-//! Strict about what is relied on; what is not known is passed over, so that a
-//! newer client may say more.
+//! Parses the messages that clients send about sessions. Strict about the members
+//! that are used; unknown members are ignored, so that a newer client may send more.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::hash_in;
+use super::answer::hash_from_hex;
 use super::message::PROTOCOL;
-use super::stream::{Alteration, Asked};
+use super::stream::{QueryRequest, SessionUpdate};
 use crate::error::{Code, Failure};
 
-/// The first thing a client says over a WebSocket.
+/// The first message of a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Hello {
-    /// What it watches.
-    pub queries: Vec<Asked>,
-    /// Its bearer token.
+    /// The queries to subscribe to.
+    pub queries: Vec<QueryRequest>,
+    /// The bearer token.
     pub token: Option<String>,
-    /// The position it has seen.
+    /// The client's consistency token.
     pub position: Option<String>,
 }
 
-/// What a client says later over a WebSocket.
+/// A later message of a WebSocket.
 #[derive(Debug)]
 pub(crate) struct ClientUpdate {
-    /// What is to be otherwise.
-    pub alteration: Alteration,
-    /// Its new bearer token.
+    /// The changes to the session.
+    pub update: SessionUpdate,
+    /// A new bearer token.
     pub token: Option<String>,
 }
 
@@ -67,60 +66,61 @@ struct Change<'a> {
     token: Option<String>,
 }
 
-/// The body of `POST /api/live`: what to watch.
-pub(crate) fn opening(text: &str) -> Result<Vec<Asked>, Failure> {
+/// Parses the body of `POST /api/live`: the queries to subscribe to.
+pub(crate) fn parse_queries(text: &str) -> Result<Vec<QueryRequest>, Failure> {
     let open: Open<'_> = parse(text)?;
-    asked_in(open).map(|greeting| greeting.queries)
+    hello_of(open).map(|hello| hello.queries)
 }
 
-/// The body of `POST /api/live/<session>`.
-pub(crate) fn alteration(text: &str) -> Result<Alteration, Failure> {
+/// Parses the body of `POST /api/live/<session>`.
+pub(crate) fn parse_session_update(text: &str) -> Result<SessionUpdate, Failure> {
     let Change { add, remove, auth, .. } = parse(text)?;
-    Ok(Alteration { add: add.into_iter().map(asked).collect(), remove, renew: auth })
+    Ok(SessionUpdate { add: add.into_iter().map(query_request).collect(), remove, replace_token: auth })
 }
 
-/// The first message of a WebSocket.
-pub(crate) fn greeting(text: &str) -> Result<Hello, Failure> {
+/// Parses the first message of a WebSocket.
+pub(crate) fn parse_hello(text: &str) -> Result<Hello, Failure> {
     let open: Open<'_> = parse(text)?;
-    must_be("open", open.kind.as_deref())?;
-    asked_in(open)
+    expect_type("open", open.kind.as_deref())?;
+    hello_of(open)
 }
 
-/// A later one.
-pub(crate) fn wish(text: &str) -> Result<ClientUpdate, Failure> {
+/// Parses a later message of a WebSocket.
+pub(crate) fn parse_update(text: &str) -> Result<ClientUpdate, Failure> {
     let change: Change<'_> = parse(text)?;
-    must_be("change", change.kind.as_deref())?;
+    expect_type("change", change.kind.as_deref())?;
     let Change { add, remove, token, .. } = change;
-    let alteration = Alteration { add: add.into_iter().map(asked).collect(), remove, renew: token.is_some() };
-    Ok(ClientUpdate { alteration, token })
+    let add = add.into_iter().map(query_request).collect();
+    let update = SessionUpdate { add, remove, replace_token: token.is_some() };
+    Ok(ClientUpdate { update, token })
 }
 
-fn asked_in(open: Open<'_>) -> Result<Hello, Failure> {
+fn hello_of(open: Open<'_>) -> Result<Hello, Failure> {
     let Open { protocol, queries, token, position, .. } = open;
     if protocol != PROTOCOL {
         let message =
             format!("this server speaks protocol {PROTOCOL} of live queries, not {protocol}; reload the page");
         return Err(Failure::new(Code::InvalidArgs, message));
     }
-    Ok(Hello { queries: queries.into_iter().map(asked).collect(), token, position })
+    Ok(Hello { queries: queries.into_iter().map(query_request).collect(), token, position })
 }
 
-fn asked(query: Query<'_>) -> Asked {
+fn query_request(query: Query<'_>) -> QueryRequest {
     let Query { id, name, args, hash } = query;
-    Asked {
+    QueryRequest {
         id,
         name: name.into_owned(),
         input: args.map_or("{}", RawValue::get).to_owned(),
-        // One that is none of ours names nothing that we have, like an old one.
-        held: hash.as_deref().and_then(hash_in),
+        // A malformed hash matches no result, like an outdated one.
+        client_hash: hash.as_deref().and_then(hash_from_hex),
     }
 }
 
-fn must_be(wanted: &str, kind: Option<&str>) -> Result<(), Failure> {
-    if kind == Some(wanted) {
+fn expect_type(expected: &str, kind: Option<&str>) -> Result<(), Failure> {
+    if kind == Some(expected) {
         return Ok(());
     }
-    Err(Failure::new(Code::InvalidArgs, format!("a message of the type `{wanted}` was expected here")))
+    Err(Failure::new(Code::InvalidArgs, format!("expected a message of type `{expected}`")))
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
@@ -133,27 +133,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_opening_lists_queries_and_newer_words_are_passed_over() {
+    fn the_queries_of_a_hello_are_parsed_and_unknown_members_ignored() {
         let hash = "000000000000000000000000000000ff";
         let text = format!(
             r#"{{"protocol":1,"news":true,"queries":[{{"id":1,"name":"a.b","args":{{"x":[1]}},"hash":"{hash}"}},{{"id":2,"name":"c","hash":"?"}}]}}"#
         );
-        let queries = opening(&text).expect("an opening");
-        let told: Vec<_> = queries.iter().map(|query| (query.id, &*query.name, &*query.input, query.held)).collect();
-        assert_eq!(told, [(1, "a.b", r#"{"x":[1]}"#, Some(255)), (2, "c", "{}", None)]);
+        let queries = parse_queries(&text).expect("a body");
+        let parsed: Vec<_> =
+            queries.iter().map(|query| (query.id, &*query.name, &*query.input, query.client_hash)).collect();
+        assert_eq!(parsed, [(1, "a.b", r#"{"x":[1]}"#, Some(255)), (2, "c", "{}", None)]);
     }
 
     #[test]
-    fn foreign_cursors_are_refused() {
+    fn malformed_messages_and_other_protocols_are_refused() {
         for text in
             ["", "[]", "{}", r#"{"protocol":2,"queries":[]}"#, r#"{"protocol":1,"queries":[{"id":-1,"name":"a"}]}"#]
         {
-            assert_eq!(opening(text).expect_err(text).code, Code::InvalidArgs);
+            assert_eq!(parse_queries(text).expect_err(text).code, Code::InvalidArgs);
         }
-        assert!(greeting(r#"{"protocol":1,"queries":[]}"#).is_err());
-        assert!(greeting(r#"{"type":"open","protocol":1,"queries":[]}"#).is_ok());
-        assert!(wish(r#"{"type":"open"}"#).is_err());
-        assert!(wish(r#"{"type":"change","token":"t"}"#).is_ok_and(|wish| wish.alteration.renew));
-        assert!(alteration(r#"{"remove":[1],"auth":true}"#).is_ok_and(|it| it.renew && it.remove == [1]));
+        assert!(parse_hello(r#"{"protocol":1,"queries":[]}"#).is_err());
+        assert!(parse_hello(r#"{"type":"open","protocol":1,"queries":[]}"#).is_ok());
+        assert!(parse_update(r#"{"type":"open"}"#).is_err());
+        assert!(parse_update(r#"{"type":"change","token":"t"}"#).is_ok_and(|message| message.update.replace_token));
+        assert!(
+            parse_session_update(r#"{"remove":[1],"auth":true}"#).is_ok_and(|it| it.replace_token && it.remove == [1])
+        );
     }
 }

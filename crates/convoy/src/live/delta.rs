@@ -1,9 +1,9 @@
-//! The difference between two results of one query that are lists, or pages of
-//! a list: which of its elements the new one takes over from the old one, and
-//! those that are new.
+//! The delta between two results of one query that are lists, or pages of a list:
+//! the ranges of elements that the new one copies from the old one, and the
+//! elements that are new.
 //!
-//! Elements are compared as text, so an element taken over is the same in every
-//! byte. The difference is given up where the whole result is shorter.
+//! Elements are compared as text, so a copied element is the same in every byte.
+//! If the whole result is shorter, there is no delta.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,23 +14,23 @@ use serde_json::value::RawValue;
 
 use super::answer::Hash;
 
-/// Shorter results are sent whole: the difference would cost more to make than
-/// it saves.
-const WORTH_IT: usize = 256;
+/// Shorter results are sent whole: a delta would cost more to compute than it
+/// saves.
+const MIN_BYTES: usize = 256;
 
-/// How to make a result of an earlier one.
+/// The instructions that turn an earlier result into a newer one.
 #[derive(Debug)]
 pub(crate) struct Delta {
-    /// What the earlier one is called.
+    /// The hash of the earlier result.
     pub from: Hash,
-    /// The members of a `rows` message that say it, each with a comma before it.
+    /// The members of a `rows` message, each with a comma before it.
     pub members: String,
 }
 
-/// The difference between two results, JSON texts on one line each, if there is
-/// one that is shorter than the new result.
+/// The delta between two results, JSON texts on one line each, if it is shorter than
+/// the new result.
 pub(super) fn between(from: Hash, old: &[u8], new: &[u8]) -> Option<Delta> {
-    if new.len() < WORTH_IT {
+    if new.len() < MIN_BYTES {
         return None;
     }
     let members = match (old.first(), new.first()) {
@@ -52,39 +52,39 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     serde_json::from_slice(json).ok()
 }
 
-/// The new list in terms of the old one: `[start,count]` takes elements over,
-/// `{"row":…}` brings one.
+/// The new list in terms of the old one: `[start,count]` copies elements,
+/// `{"row":…}` adds one.
 fn rows(old: &Vec<&RawValue>, new: &Vec<&RawValue>) -> String {
-    // Equal elements are taken over in their order.
-    let mut places: HashMap<&str, VecDeque<usize>> = HashMap::with_capacity(old.len());
-    for (place, row) in old.iter().enumerate() {
-        places.entry(row.get()).or_default().push_back(place);
+    // Equal elements are copied in their order.
+    let mut positions: HashMap<&str, VecDeque<usize>> = HashMap::with_capacity(old.len());
+    for (position, row) in old.iter().enumerate() {
+        positions.entry(row.get()).or_default().push_back(position);
     }
     let mut out = String::from("[");
-    let mut taken: Option<(usize, usize)> = None;
-    let end_of = |out: &mut String, taken: &mut Option<(usize, usize)>| {
-        if let Some((start, count)) = taken.take() {
+    let mut copied: Option<(usize, usize)> = None;
+    let flush = |out: &mut String, copied: &mut Option<(usize, usize)>| {
+        if let Some((start, count)) = copied.take() {
             // Writing to a string cannot fail.
             let _ = write!(out, "[{start},{count}],");
         }
     };
     for row in new {
-        let place = places.get_mut(row.get()).and_then(VecDeque::pop_front);
-        match (place, &mut taken) {
-            (Some(place), Some((start, count))) if *start + *count == place => *count += 1,
-            (Some(place), _) => {
-                end_of(&mut out, &mut taken);
-                taken = Some((place, 1));
+        let position = positions.get_mut(row.get()).and_then(VecDeque::pop_front);
+        match (position, &mut copied) {
+            (Some(position), Some((start, count))) if *start + *count == position => *count += 1,
+            (Some(position), _) => {
+                flush(&mut out, &mut copied);
+                copied = Some((position, 1));
             }
             (None, _) => {
-                end_of(&mut out, &mut taken);
+                flush(&mut out, &mut copied);
                 out.push_str(r#"{"row":"#);
                 out.push_str(row.get());
                 out.push_str("},");
             }
         }
     }
-    end_of(&mut out, &mut taken);
+    flush(&mut out, &mut copied);
     if out.ends_with(',') {
         out.pop();
     }
@@ -98,19 +98,19 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    /// What a client does.
+    /// Applies a delta as a client does.
     fn apply(old: &Value, members: &str) -> Value {
         let message: Value = serde_json::from_str(&format!("{{{}}}", &members[1..])).expect("members");
         let list = |value: &Value| value.as_array().expect("a list").clone();
-        let held = list(if message.get("rest").is_some() { &old["page"] } else { old });
+        let base = list(if message.get("rest").is_some() { &old["page"] } else { old });
         let mut made = Vec::new();
         for step in list(&message["rows"]) {
             match step {
                 Value::Array(take) => {
                     let (start, count) = (take[0].as_u64().expect("n") as usize, take[1].as_u64().expect("n") as usize);
-                    made.extend_from_slice(&held[start..start + count]);
+                    made.extend_from_slice(&base[start..start + count]);
                 }
-                brought => made.push(brought["row"].clone()),
+                added => made.push(added["row"].clone()),
             }
         }
         match message.get("rest") {
@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_old_list_and_the_difference_make_the_new_list(
+        fn applying_a_delta_to_the_old_list_gives_the_new_list(
             old in proptest::collection::vec(row(), 0..8),
             new in proptest::collection::vec(row(), 0..8),
             page in any::<bool>(),
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn one_row_of_a_thousand_costs_little_more_than_that_row() {
+    fn a_delta_of_one_changed_row_contains_only_that_row() {
         let row = |n: usize, text: &str| json!({ "id": n, "text": text.repeat(48) });
         let old: Vec<Value> = (0..1_000).map(|n| row(n, "some text ")).collect();
         let mut new = old.clone();
         new[500] = row(500, "more text ");
         let texts = (Value::from(old).to_string(), Value::from(new).to_string());
-        let delta = between(1, texts.0.as_bytes(), texts.1.as_bytes()).expect("a difference");
+        let delta = between(1, texts.0.as_bytes(), texts.1.as_bytes()).expect("a delta");
         assert_eq!(delta.members, format!(r#","rows":[[0,500],{{"row":{}}},[501,499]]"#, row(500, "more text ")));
     }
 

@@ -1,13 +1,14 @@
-//! Intervals of keys, found by what they overlap: O(log n + hits).
+//! An interval tree of keys: finds the intervals that overlap a span in
+//! O(log n + hits).
 //!
-//! A treap ordered by where intervals begin, each node knowing the furthest end
-//! in its subtree, so that whole subtrees that end too early are passed over.
+//! A treap ordered by the starts of the intervals. Each node has the furthest end
+//! of its subtree, so a search skips subtrees that end too early.
 
 use std::cmp::Ordering;
 
 use crate::key::Span;
 
-/// A set of intervals, each with an owner. One owner may hold several.
+/// A set of intervals, each with an owner. An owner may have several.
 #[derive(Debug, Default)]
 pub(super) struct Intervals {
     root: Link,
@@ -29,7 +30,7 @@ struct Node {
 }
 
 impl Intervals {
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -67,11 +68,11 @@ impl Intervals {
 }
 
 fn order(a: (&Span, u64), b: (&Span, u64)) -> Ordering {
-    a.0.lo.cmp(&b.0.lo).then_with(|| ends(&a.0.hi, &b.0.hi)).then_with(|| a.1.cmp(&b.1))
+    a.0.lo.cmp(&b.0.lo).then_with(|| compare_ends(&a.0.hi, &b.0.hi)).then_with(|| a.1.cmp(&b.1))
 }
 
 /// Compares ends; no end is the furthest.
-fn ends(a: &Option<Vec<u8>>, b: &Option<Vec<u8>>) -> Ordering {
+fn compare_ends(a: &Option<Vec<u8>>, b: &Option<Vec<u8>>) -> Ordering {
     match (a, b) {
         (None, None) => Ordering::Equal,
         (None, Some(_)) => Ordering::Greater,
@@ -84,7 +85,7 @@ impl Node {
     fn refresh(&mut self) {
         let mut furthest = &self.span.hi;
         for child in [&self.left, &self.right].into_iter().flatten() {
-            if ends(&child.furthest, furthest) == Ordering::Greater {
+            if compare_ends(&child.furthest, furthest) == Ordering::Greater {
                 furthest = &child.furthest;
             }
         }
@@ -172,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_what_a_look_at_every_interval_finds(
+        fn the_tree_finds_the_same_intervals_as_a_linear_search(
             steps in proptest::collection::vec((any::<bool>(), span(), 0u64..5), 0..200),
             probes in proptest::collection::vec(span(), 1..20),
         ) {
@@ -183,7 +184,7 @@ mod tests {
                     tree.insert(span.clone(), owner);
                     naive.push((span, owner));
                 } else {
-                    let at = naive.iter().position(|known| known.0 == span && known.1 == owner);
+                    let at = naive.iter().position(|added| added.0 == span && added.1 == owner);
                     prop_assert_eq!(tree.remove(&span, owner), at.is_some());
                     if let Some(at) = at {
                         naive.swap_remove(at);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_stay_shallow() {
+    fn a_tree_of_a_hundred_thousand_intervals_stays_balanced() {
         let mut tree = Intervals::default();
         for n in 0u32..100_000 {
             let lo = n.to_be_bytes().to_vec();

@@ -1,7 +1,7 @@
 //! Turns one committed change into the set of live queries to run again.
 //!
-//! Invariant: it may name a query whose answer stayed the same; it must never
-//! miss one whose answer moved. No clock and no I/O, so tests need neither.
+//! Invariant: the set may contain a query whose result stays the same; it must never
+//! miss one whose result changes. No clock and no I/O, so tests need neither.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::db::{ReadSet, TableRead};
 use crate::key::{RowKeys, row_span};
 use crate::schema::Table;
 
-/// Names a live query.
+/// The id of a live query.
 pub(crate) type QueryId = u64;
 
-/// What all live queries have read, arranged to be found by a change.
+/// The read sets of all live queries, indexed for lookup by a change.
 #[derive(Debug, Default)]
 pub(super) struct ReadIndex {
     points: HashMap<(Arc<str>, Uuid), Vec<QueryId>>,
     tables: HashMap<String, TableIndex>,
-    /// Those that may have read anything in a table, by its name.
+    /// Queries that may have read any row of a table, by the table's name.
     whole: HashMap<Arc<str>, Vec<QueryId>>,
-    /// Those that may have read anything at all.
+    /// Queries that may have read any table.
     everything: Vec<QueryId>,
 }
 
@@ -36,7 +36,7 @@ struct TableIndex {
 }
 
 impl ReadIndex {
-    /// Adds what a query has read.
+    /// Adds the read set of a query.
     pub(super) fn insert(&mut self, query: QueryId, reads: &ReadSet) {
         for point in &reads.points {
             self.points.entry(point.clone()).or_default().push(query);
@@ -56,11 +56,11 @@ impl ReadIndex {
         }
     }
 
-    /// Removes what [`ReadIndex::insert`] added.
+    /// Removes the read set of a query; `reads` equals the one that was inserted.
     pub(super) fn remove(&mut self, query: QueryId, reads: &ReadSet) {
         for point in &reads.points {
             if let Some(queries) = self.points.get_mut(point) {
-                forget(queries, query);
+                remove_id(queries, query);
                 if queries.is_empty() {
                     self.points.remove(point);
                 }
@@ -68,14 +68,14 @@ impl ReadIndex {
         }
         for table in &reads.tables {
             if let Some(queries) = self.whole.get_mut(table) {
-                forget(queries, query);
+                remove_id(queries, query);
                 if queries.is_empty() {
                     self.whole.remove(table);
                 }
             }
         }
         if reads.everything {
-            forget(&mut self.everything, query);
+            remove_id(&mut self.everything, query);
         }
         for range in &reads.ranges {
             if let Some(entry) = self.tables.get_mut(&range.table.physical) {
@@ -87,7 +87,7 @@ impl ReadIndex {
         }
     }
 
-    /// The tables that have been read.
+    /// The tables in all read sets.
     pub(super) fn tables_read(&self) -> TablesRead {
         let points = self.points.keys().map(|(table, _)| table.clone());
         let ranges = self.tables.values().map(|entry| entry.table.key.clone());
@@ -95,7 +95,7 @@ impl ReadIndex {
         TablesRead { names, everything: !self.everything.is_empty() }
     }
 
-    /// The queries a change concerns.
+    /// Adds the queries that a change concerns to `hits`.
     pub(super) fn hits(&self, change: &Change, hits: &mut HashSet<QueryId>) {
         let mut hit = |query: QueryId| {
             hits.insert(query);
@@ -134,14 +134,14 @@ impl ReadIndex {
     }
 }
 
-fn forget(queries: &mut Vec<QueryId>, query: QueryId) {
-    if let Some(at) = queries.iter().position(|known| *known == query) {
+fn remove_id(queries: &mut Vec<QueryId>, query: QueryId) {
+    if let Some(at) = queries.iter().position(|id| *id == query) {
         queries.swap_remove(at);
     }
 }
 
-/// Whether a change could have changed what was read: the same answer as the
-/// index gives, for one read set that is not in it yet.
+/// Whether a change concerns a read set: the same result as the index gives, for a
+/// read set that is not in it yet.
 pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
     if reads.everything || reads.tables.contains(&change.table) {
         return true;
@@ -216,9 +216,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_finds_what_asking_every_query_finds(
+        fn the_index_finds_the_same_queries_as_a_linear_search(
             all in proptest::collection::vec(reads(), 0..12),
-            gone in proptest::collection::vec(any::<bool>(), 12),
+            removed in proptest::collection::vec(any::<bool>(), 12),
             (id, old, new) in (0u128..6, proptest::option::of((0u8..3, -3i8..3)), proptest::option::of((0u8..3, -3i8..3))),
             whole in any::<bool>(),
         ) {
@@ -226,7 +226,7 @@ mod tests {
             for (query, reads) in (0..).zip(&all) {
                 index.insert(query, reads);
             }
-            for (query, reads) in (0..).zip(&all).filter(|(query, _)| gone[*query as usize]) {
+            for (query, reads) in (0..).zip(&all).filter(|(query, _)| removed[*query as usize]) {
                 index.remove(query, reads);
             }
             let table = table();
@@ -241,7 +241,7 @@ mod tests {
             index.hits(&change, &mut hits);
             let naive: HashSet<QueryId> = (0..)
                 .zip(&all)
-                .filter(|(query, reads)| !gone[*query as usize] && touches(reads, &change))
+                .filter(|(query, reads)| !removed[*query as usize] && touches(reads, &change))
                 .map(|(query, _)| query)
                 .collect();
             prop_assert_eq!(hits, naive);

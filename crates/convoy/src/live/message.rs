@@ -1,22 +1,22 @@
-//! What a session is told, and its spelling: messages of one JSON object each,
-//! the same over server-sent events and over WebSocket.
+//! The messages that a session receives and their encoding: one JSON object each, the
+//! same over server-sent events and over WebSocket.
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Hash, spelled};
+use super::answer::{Answer, Hash, hash_to_hex};
 use crate::error::Failure;
 use crate::failpoints::{Failpoint, Failpoints};
 
-/// The protocol spoken here; clients say which they speak.
+/// The version of the protocol; clients send theirs when they connect.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// The number a client knows one of its queries by.
+/// The id that a client has given to one of its queries.
 pub(super) type ClientQueryId = u64;
 
 /// One message to a session.
 #[derive(Debug)]
-pub(crate) enum Message {
-    /// The session is open under this name.
+pub(crate) enum SessionMessage {
+    /// The session is open and has this id.
     Session(SessionId),
     /// A query's answer.
     Answer {
@@ -24,29 +24,29 @@ pub(crate) enum Message {
         id: ClientQueryId,
         /// The answer.
         answer: Arc<Answer>,
-        /// What the client holds, if that is known.
-        held: Option<Hash>,
+        /// The hash of the result that the client has, if that is known.
+        client_hash: Option<Hash>,
     },
-    /// A query of this client cannot be served, or (without one) a message of the
-    /// client's could not be understood.
+    /// A query of this client cannot be served, or (without an id) a message of the
+    /// client is malformed.
     Refused {
         /// Which query.
         id: Option<ClientQueryId>,
         /// Why.
         failure: Failure,
     },
-    /// Everything that this mutation changed has been sent.
+    /// Every change of this mutation has been sent.
     Settled {
-        /// Its key.
+        /// The mutation's idempotency key.
         key: String,
     },
-    /// Who asks may not, or not any more. Nothing follows until they may.
+    /// Authentication was rejected. No answers follow until a new token is accepted.
     Rejected(Failure),
     /// The last message.
     End {
         /// Why.
         reason: EndReason,
-        /// When the client should come again, in milliseconds.
+        /// How long the client should wait before it reconnects, in milliseconds.
         retry_ms: u32,
     },
 }
@@ -56,20 +56,22 @@ pub(crate) enum Message {
 pub(crate) enum EndReason {
     /// The server is shutting down.
     Shutdown,
-    /// No valid token came in time.
+    /// No valid token arrived in time.
     Auth,
-    /// New code was loaded under which nothing of this session holds.
+    /// New code was loaded that has a context where the old had none, or the other way
+    /// round.
     Reload,
-    /// More is to be said to it than it reads.
+    /// The client reads more slowly than messages are added.
     Overloaded,
 }
 
-/// When a client that is sent away should come again: not all at once.
+/// How long a client that is disconnected should wait before it reconnects, in
+/// milliseconds; random, so that clients do not reconnect all at once.
 pub(super) fn retry_ms(failpoints: &Failpoints) -> u32 {
     if failpoints.has(Failpoint::NoJitter) { 1_000 } else { rand::random_range(500..2_000) }
 }
 
-/// The id of a session; it cannot be guessed.
+/// The id of a session; it is unguessable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(u128);
 
@@ -79,9 +81,9 @@ impl SessionId {
         SessionId(rand::random())
     }
 
-    /// Reads a name as it travels.
+    /// Parses an id from its wire format.
     pub fn parse(text: &str) -> Option<SessionId> {
-        super::answer::hash_in(text).map(SessionId)
+        super::answer::hash_from_hex(text).map(SessionId)
     }
 }
 
@@ -91,7 +93,7 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// Who knows it can speak for the session, so it goes into no log.
+/// Redacted: the id gives control of a session without a context, so it is never logged.
 impl std::fmt::Debug for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SessionId(…)")
@@ -109,34 +111,34 @@ impl EndReason {
     }
 }
 
-impl Message {
-    /// Appends the message as JSON on one line; `seq` is its place among the
-    /// session's messages.
+impl SessionMessage {
+    /// Appends the message as JSON on one line; `seq` is its sequence number in
+    /// the session.
     pub(crate) fn write(&self, seq: u64, out: &mut Vec<u8>) {
         match self {
-            Message::Session(session) => {
+            SessionMessage::Session(session) => {
                 push(out, "session", seq);
                 out.extend(format!(r#","session":"{session}","protocol":{PROTOCOL}}}"#).bytes());
             }
-            Message::Answer { id, answer, held } => write_answer(*id, answer, *held, seq, out),
-            Message::Refused { id, failure } => {
+            SessionMessage::Answer { id, answer, client_hash } => write_answer(*id, answer, *client_hash, seq, out),
+            SessionMessage::Refused { id, failure } => {
                 push(out, "error", seq);
                 if let Some(id) = id {
                     push_id(out, *id);
                 }
                 out.extend(format!(r#","error":{}}}"#, failure.to_json()).bytes());
             }
-            Message::Settled { key } => {
+            SessionMessage::Settled { key } => {
                 push(out, "settled", seq);
                 // A string always serializes.
                 let key = serde_json::to_string(key).unwrap_or_default();
                 out.extend(format!(r#","key":{key}}}"#).bytes());
             }
-            Message::Rejected(failure) => {
+            SessionMessage::Rejected(failure) => {
                 push(out, "auth", seq);
                 out.extend(format!(r#","error":{}}}"#, failure.to_json()).bytes());
             }
-            Message::End { reason, retry_ms } => {
+            SessionMessage::End { reason, retry_ms } => {
                 push(out, "end", seq);
                 out.extend(format!(r#","reason":"{}","retryMs":{retry_ms}}}"#, reason.as_str()).bytes());
             }
@@ -144,10 +146,10 @@ impl Message {
     }
 }
 
-fn write_answer(id: ClientQueryId, answer: &Answer, held: Option<Hash>, seq: u64, out: &mut Vec<u8>) {
-    let delta = held.and_then(|held| answer.delta_to(held));
-    let is_held = held == Some(answer.hash());
-    let kind = match (is_held, delta, answer.failure()) {
+fn write_answer(id: ClientQueryId, answer: &Answer, client_hash: Option<Hash>, seq: u64, out: &mut Vec<u8>) {
+    let delta = client_hash.and_then(|base| answer.delta_from(base));
+    let is_current = client_hash == Some(answer.hash());
+    let kind = match (is_current, delta, answer.failure()) {
         (true, ..) => "same",
         (false, Some(_), _) => "rows",
         (false, None, Some(_)) => "error",
@@ -156,8 +158,8 @@ fn write_answer(id: ClientQueryId, answer: &Answer, held: Option<Hash>, seq: u64
     push(out, kind, seq);
     push_id(out, id);
     match delta {
-        _ if is_held => {
-            let (hash, position) = (spelled(answer.hash()), answer.position());
+        _ if is_current => {
+            let (hash, position) = (hash_to_hex(answer.hash()), answer.position());
             out.extend(format!(r#","hash":"{hash}","position":"{position}"}}"#).bytes());
         }
         Some(delta) => answer.write_delta(delta, out),
@@ -189,7 +191,7 @@ mod tests {
     use crate::error::Code;
     use crate::live::answer::tests::answer;
 
-    fn spell(message: &Message) -> String {
+    fn encode(message: &SessionMessage) -> String {
         let mut out = Vec::new();
         message.write(3, &mut out);
         String::from_utf8(out).expect("text")
@@ -198,41 +200,41 @@ mod tests {
     #[test]
     fn messages_serialize_as_the_protocol_specifies() {
         let ok = Arc::new(answer(Ok("[1]")));
-        let hash = spelled(ok.hash());
-        let of = |held| Message::Answer { id: 9, answer: ok.clone(), held };
+        let hash = hash_to_hex(ok.hash());
+        let answered = |client_hash| SessionMessage::Answer { id: 9, answer: ok.clone(), client_hash };
         let failed = Arc::new(answer(Err(Failure::new(Code::NotFound, "gone"))));
         let refused = || Failure::new(Code::Unauthorized, "who?");
         let all = [
             (
-                Message::Session(SessionId(255)),
+                SessionMessage::Session(SessionId(255)),
                 r#"{"type":"session","seq":3,"session":"000000000000000000000000000000ff","protocol":1}"#.to_owned(),
             ),
             (
-                of(None),
+                answered(None),
                 format!(r#"{{"type":"result","seq":3,"id":9,"hash":"{hash}","ts":7,"position":"p.1","data":[1]}}"#),
             ),
-            (of(Some(ok.hash())), format!(r#"{{"type":"same","seq":3,"id":9,"hash":"{hash}","position":"p.1"}}"#)),
+            (answered(Some(ok.hash())), format!(r#"{{"type":"same","seq":3,"id":9,"hash":"{hash}","position":"p.1"}}"#)),
             (
-                Message::Answer { id: 9, answer: failed, held: Some(1) },
+                SessionMessage::Answer { id: 9, answer: failed, client_hash: Some(1) },
                 r#"{"type":"error","seq":3,"id":9,"ts":7,"position":"p.1","error":{"code":"NOT_FOUND","message":"gone"}}"#
                     .to_owned(),
             ),
             (
-                Message::Refused { id: None, failure: refused() },
+                SessionMessage::Refused { id: None, failure: refused() },
                 r#"{"type":"error","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),
             ),
-            (Message::Settled { key: "a\"b".into() }, r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned()),
+            (SessionMessage::Settled { key: "a\"b".into() }, r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned()),
             (
-                Message::Rejected(refused()),
+                SessionMessage::Rejected(refused()),
                 r#"{"type":"auth","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),
             ),
             (
-                Message::End { reason: EndReason::Shutdown, retry_ms: 70 },
+                SessionMessage::End { reason: EndReason::Shutdown, retry_ms: 70 },
                 r#"{"type":"end","seq":3,"reason":"shutdown","retryMs":70}"#.to_owned(),
             ),
         ];
         for (message, expected) in all {
-            assert_eq!(spell(&message), expected);
+            assert_eq!(encode(&message), expected);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Keeps results current: finds the queries a change concerns, runs each once,
-//! and hands what is new to everyone who watches.
+//! Keeps results current: finds the queries that a change concerns, runs each once,
+//! and sends new results to all subscribers.
 
 mod answer;
 pub(crate) mod client_messages;
@@ -11,11 +11,11 @@ mod message;
 mod registry;
 mod result_cache;
 mod run;
+mod run_slots;
 mod share_key;
 mod shared;
 mod sharing_audit;
 mod stream;
-mod turns;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub(crate) use answer::hash_in;
+pub(crate) use answer::hash_from_hex;
 pub(crate) use invalidate::QueryId;
-pub(crate) use message::{EndReason, Message, SessionId};
-pub(crate) use registry::{Counts, Described, Style};
-pub(crate) use result_cache::Held;
+pub(crate) use message::{EndReason, SessionId, SessionMessage};
+pub(crate) use registry::{Counts, QueryInfo, StreamFormat};
+pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
-pub(crate) use stream::{Asked, OpenSession, Stream};
+pub(crate) use stream::{OpenSession, QueryRequest, Stream};
 
 use crate::config::Limits;
 use crate::db::ReadSet;
@@ -45,7 +45,7 @@ use crate::failpoints::{Failpoint, Failpoints};
 use crate::supervise::Supervisor;
 use consistency_token::Clock;
 use registry::{QueryKey, Registry};
-use turns::Turns;
+use run_slots::RunSlots;
 
 /// The live queries of one engine.
 pub(crate) struct Live {
@@ -56,61 +56,61 @@ pub(crate) struct Live {
     dev: bool,
     failpoints: Failpoints,
     clock: Clock,
-    /// OpenSession the feed to read.
+    /// Triggers a read of the change log.
     read_now: Arc<Notify>,
-    /// Another answer than before may be the first to grow old.
+    /// The earliest refresh may have changed.
     due: Notify,
-    /// Functions that were warned of.
+    /// Functions that the log has a warning about.
     warned: Mutex<HashSet<Arc<str>>>,
-    /// Functions that were seen to give different results to callers who share them.
+    /// Functions that returned different results to callers who share them.
     differing: Mutex<HashSet<Arc<str>>>,
-    /// Which runs take place at once.
-    turns: Turns,
+    /// Limits how many queries run at once.
+    slots: RunSlots,
     tasks: TaskTracker,
     stop: CancellationToken,
     supervisor: Supervisor,
 }
 
-/// What a set of live queries is made with.
-pub(crate) struct Setting {
+/// The parts and options that [`Live`] is made from.
+pub(crate) struct LiveParts {
     /// The state of the live queries.
     pub registry: Arc<SharedRegistry>,
-    /// What runs functions.
+    /// Runs functions.
     pub dispatcher: Dispatcher,
-    /// Where loaded code appears.
+    /// The loaded program.
     pub program: Arc<ArcSwapOption<Program>>,
     /// The published limits.
     pub limits: Limits,
     /// How many live queries run at once.
     pub runs: usize,
-    /// Tells this process from others.
+    /// The id of this process.
     pub node: Uuid,
-    /// Development: what people want to know is kept.
+    /// Development: warnings, audits, and the causes of runs.
     pub dev: bool,
-    /// OpenSession the feed to read.
+    /// Triggers a read of the change log.
     pub read_now: Arc<Notify>,
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
-    /// What is done wrong on purpose.
+    /// Active failpoints.
     pub failpoints: Failpoints,
 }
 
-/// Everything that is live, for people to look at.
+/// All live queries and the number of sessions, for inspection in development.
 #[derive(Debug, Serialize)]
 pub(crate) struct Overview {
     sessions: usize,
-    /// Functions that were seen to give different results to callers who share
-    /// them, which is an error in them.
+    /// Functions that returned different results to callers who share them, which is
+    /// a defect of the function.
     differing: Vec<String>,
-    queries: Vec<Described>,
+    queries: Vec<QueryInfo>,
 }
 
 impl Live {
-    /// Runs the queries that the registry wants to be run, once it is told to.
-    pub(crate) fn new(setting: Setting) -> Live {
-        let Setting { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, failpoints } =
+    /// The live queries of these parts; they run once [`Live::run_all`] is called.
+    pub(crate) fn new(setting: LiveParts) -> Live {
+        let LiveParts { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, failpoints } =
             setting;
-        let turns = Turns::new(runs, failpoints.has(Failpoint::WaitForTheFirst));
+        let slots = RunSlots::new(runs, failpoints.has(Failpoint::WaitForTheFirst));
         Live {
             registry,
             dispatcher,
@@ -123,7 +123,7 @@ impl Live {
             due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),
-            turns,
+            slots,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             supervisor,
@@ -141,8 +141,8 @@ impl Live {
         &self.supervisor
     }
 
-    /// New code was loaded. Where it has a context and the last one had none, or
-    /// the other way round, nothing that is known of sessions holds.
+    /// Applies a load of new code. If it has a context and the old code had none, or the
+    /// other way round, the state of sessions is invalid and all of them end.
     pub(crate) fn reloaded(&self, context_changed: bool) {
         self.with(|registry| match context_changed {
             true => registry.end_all(EndReason::Reload),
@@ -150,30 +150,30 @@ impl Live {
         });
     }
 
-    /// How much there is to keep current.
+    /// Counts queries and sessions.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().counts()
     }
 
-    /// Everything that is live.
+    /// Describes all live queries.
     pub(crate) fn overview(&self) -> Overview {
         let differing = self.differing.lock().iter().map(|name| name.to_string()).collect();
         let registry = self.lock();
         Overview { sessions: registry.counts().sessions, differing, queries: registry.describe() }
     }
 
-    /// When a client that loses us should come again, in milliseconds: not all at
-    /// once.
+    /// How long a disconnected client should wait before it reconnects, in milliseconds;
+    /// random, so that clients do not reconnect all at once.
     pub(crate) fn retry_ms(&self) -> u32 {
         message::retry_ms(&self.failpoints)
     }
 
-    /// The position of who has seen what there is now.
+    /// The consistency token of a client that has seen everything until now.
     pub(crate) fn position(&self) -> String {
-        self.clock.say(Instant::now())
+        self.clock.encode(Instant::now())
     }
 
-    /// Tells every stream that it is over.
+    /// Ends every stream.
     pub(crate) fn end_streams(&self) {
         self.stop.cancel();
         self.with(|registry| registry.end_all(EndReason::Shutdown));
@@ -191,28 +191,28 @@ impl Live {
         self.registry.lock()
     }
 
-    /// Lets an event happen, and does what follows from it.
+    /// Applies an event; see [`SharedRegistry::with`].
     fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
         self.registry.with(event)
     }
 
-    /// The function and the canonical input that are asked for.
-    fn find(&self, program: &Program, name: &str, input: &str) -> Result<(Arc<Function>, QueryKey), Failure> {
+    /// Finds a function by its name and canonicalizes its input.
+    fn resolve(&self, program: &Program, name: &str, input: &str) -> Result<(Arc<Function>, QueryKey), Failure> {
         let function = program.public(FunctionKind::Query, name)?;
         let input = crate::value::canonical(input)?;
         let query_key = QueryKey { function: function.name.clone(), input: input.into() };
         Ok((function, query_key))
     }
 
-    /// The code that is loaded.
+    /// The loaded program.
     fn loaded(&self) -> Result<Arc<Program>, Failure> {
         let missing = || Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly");
         self.program.load_full().ok_or_else(missing)
     }
 
-    /// Says once of a function that it reads a whole table: right as it is, and
-    /// slow when the table grows, as is running it for every change in it.
-    fn warn_of_whole_tables(&self, function: &Arc<str>, reads: &ReadSet) {
+    /// Logs once per function that it reads a whole table: its results are correct, but
+    /// it slows down as the table grows and runs for every change in it.
+    fn warn_about_full_scan(&self, function: &Arc<str>, reads: &ReadSet) {
         let Some(whole) = reads.ranges.iter().find(|range| range.is_whole()) else { return };
         if self.warned.lock().insert(function.clone()) {
             let table = &whole.table.name;
@@ -223,7 +223,7 @@ impl Live {
         }
     }
 
-    fn recheck(&self) -> Duration {
+    fn context_refresh(&self) -> Duration {
         Duration::from_millis(self.limits.context_refresh_ms)
     }
 }

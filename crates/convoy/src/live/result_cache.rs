@@ -1,5 +1,6 @@
-//! Calls of queries that some stream keeps current, answered from memory: no run,
-//! no statement, and without a context no crossing into the host either.
+//! The result cache: calls of a query that a live query keeps current are answered
+//! from memory, without a run or a statement, and without a context without
+//! JavaScript.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,64 +8,65 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Live;
-use super::registry::{Asked, Held as Lookup};
+use super::registry::{CacheLookup, CacheRequest};
 use crate::error::Failure;
 
-/// How long to wait for the feed; a run does not take much longer.
-const READING: Duration = Duration::from_millis(20);
+/// How long to wait for a read of the change log; a run does not take much longer.
+const FEED_READ_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// An answer that was there already.
+/// A result from the cache.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct CachedResult {
     /// The result, JSON text.
     pub data: Bytes,
-    /// The position of who has seen it.
+    /// The consistency token of a client that has seen it.
     pub position: String,
 }
 
 impl Live {
-    /// The answer to a call, if it is held here and is not older than what the
-    /// caller has seen. Who does not say what they have seen is not answered so.
+    /// The cached result of a call, if it is not older than what the caller has seen.
+    /// Calls without a consistency token are not answered from the cache.
     ///
-    /// Where there is a context it is made for every call, also for these.
-    pub(crate) async fn held(
+    /// If the program has a context, it is made for these calls too.
+    pub(crate) async fn cached(
         &self,
         name: &str,
         input: &str,
         position: Option<&str>,
         caller: impl FnOnce() -> Arc<str>,
-    ) -> Option<Result<Held, Failure>> {
+    ) -> Option<Result<CachedResult, Failure>> {
         let now = Instant::now();
-        let since = self.clock.read(position?, now);
+        let since = self.clock.decode(position?, now);
         let program = self.loaded().ok()?;
-        // Whatever is wrong with the question, the call itself will say.
-        let (_, query_key) = self.find(&program, name, input).ok()?;
-        if !self.lock().holds(&query_key) {
+        // An invalid call fails when it is made.
+        let (_, query_key) = self.resolve(&program, name, input).ok()?;
+        if !self.lock().has_shared(&query_key) {
             return None;
         }
         let identity = match program.has_context {
-            true => match self.who(&program, caller()).await {
-                Ok(known) => known.identity,
+            true => match self.make_context(&program, caller()).await {
+                Ok(context) => context.identity,
                 Err(failure) => return Some(Err(failure)),
             },
             false => Arc::default(),
         };
-        let asked = Asked { query_key: &query_key, identity: &identity, since };
-        let mut found = self.lock().held(&asked, Instant::now());
-        if matches!(found, Lookup::Unvouched) && self.is_fed_since(since).await {
-            found = self.lock().held(&asked, Instant::now());
+        let request = CacheRequest { query_key: &query_key, identity: &identity, since };
+        let mut found = self.lock().lookup(&request, Instant::now());
+        if matches!(found, CacheLookup::Unconfirmed) && self.read_feed_until(since).await {
+            found = self.lock().lookup(&request, Instant::now());
         }
-        let Lookup::Yes(answer, true_at) = found else { return None };
+        let CacheLookup::Hit(answer, valid_at) = found else { return None };
         let data = answer.data()?.clone();
-        Some(Ok(Held { data, position: self.clock.say(true_at.max(since)) }))
+        Some(Ok(CachedResult { data, position: self.clock.encode(valid_at.max(since)) }))
     }
 
-    /// Has the feed read now, once for all who wait for it, which costs less than
-    /// a run for each. `false`: it takes too long.
-    async fn is_fed_since(&self, since: Instant) -> bool {
-        let mut fed = self.registry.fed();
+    /// Requests a read of the change log now, and waits until it has reached `since`. One
+    /// read serves all waiting calls, which costs less than a run for each. `false` on
+    /// timeout.
+    async fn read_feed_until(&self, since: Instant) -> bool {
+        let mut caught_up_at = self.registry.caught_up_at();
         self.read_now.notify_one();
-        let reading = fed.wait_for(|fed| fed.is_some_and(|fed| fed >= since));
-        tokio::time::timeout(READING, reading).await.is_ok_and(|read| read.is_ok())
+        let reading = caught_up_at.wait_for(|reached| reached.is_some_and(|reached| reached >= since));
+        tokio::time::timeout(FEED_READ_TIMEOUT, reading).await.is_ok_and(|read| read.is_ok())
     }
 }

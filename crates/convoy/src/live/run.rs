@@ -1,5 +1,5 @@
-//! Runs live queries and the contexts of sessions: one task per query, and only
-//! while it is not at rest.
+//! Runs live queries and the contexts of sessions: one task per query, which exists
+//! only while the query is not idle.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::answer::{Answer, Made};
-use super::registry::{Ended, Known, Next, Ticket, What};
-use super::share_key::Share;
+use super::answer::{Answer, AnswerStamp};
+use super::registry::{CompletedRun, NextStep, RunTarget, SessionContext, Ticket};
+use super::share_key::ShareKey;
 use super::{Live, QueryId, milliseconds};
 use crate::db::ReadSet;
 use crate::dispatch::{FunctionCall, FunctionKind, Program, QueryRun};
@@ -17,36 +17,36 @@ use crate::error::Failure;
 use crate::failpoints::Failpoint;
 use crate::supervise::Part;
 
-/// The pauses between runs of a query that cannot be run at the moment.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MOST: Duration = Duration::from_secs(2);
+/// The first and the longest pause before a query that failed transiently is retried.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// How long callers wait for a run in the name of another, at least, and how many times
-/// as long as the run before took.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PATIENCE_FACTOR: u32 = 3;
+/// How long subscribers wait for a run made for another caller: this long at least, and
+/// this many times as long as the previous run took.
+const MIN_ISOLATION_TIMEOUT: Duration = Duration::from_secs(1);
+const ISOLATION_TIMEOUT_FACTOR: u32 = 3;
 
-/// A query that so many times in a row was hit again by the time its run ended
-/// from then on rests so many times as long as a run takes: those who write all
-/// the time keep nine tenths of the processor.
-const HOT: u32 = 3;
-const REST: u32 = 9;
-/// What it takes to hand an answer to one session, about.
-const HANDING_OUT: Duration = Duration::from_micros(8);
-/// The longest such rest.
-const REST_MOST: Duration = Duration::from_millis(500);
+/// A query that changed during this many runs in a row then pauses after each run for
+/// this many times as long as a run takes, so that frequent writers keep nine tenths of
+/// the processor.
+const COOLDOWN_AFTER: u32 = 3;
+const COOLDOWN_FACTOR: u32 = 9;
+/// The approximate cost of delivering an answer to one session.
+const DELIVERY_COST: Duration = Duration::from_micros(8);
+/// The longest such pause.
+const MAX_COOLDOWN: Duration = Duration::from_millis(500);
 
-/// What came of one run.
-struct Outcome {
-    next: Next,
-    /// It could not be run at the moment.
-    passing: bool,
-    /// Its answer grows old by itself after this.
+/// The end of one run.
+struct RunEnd {
+    next: NextStep,
+    /// The run failed transiently.
+    transient: bool,
+    /// The time after which the answer expires, if it does.
     refresh: Option<Duration>,
 }
 
 impl Live {
-    /// Runs what the registry wants to be run, until it is told to stop.
+    /// Runs the queries that the registry queues, until shutdown.
     pub(crate) async fn run_all(self: &Arc<Self>) {
         loop {
             tokio::select! {
@@ -60,60 +60,60 @@ impl Live {
         let live = self.clone();
         self.tasks.spawn(async move {
             let mut again = false;
-            let driving = live.supervisor.keep(Part::LiveQuery, &live.stop, || {
+            let running = live.supervisor.keep(Part::LiveQuery, &live.stop, || {
                 if std::mem::replace(&mut again, true) {
                     live.with(|registry| registry.interrupted(id));
                 }
-                live.drive(id)
+                live.run_until_idle(id)
             });
             tokio::select! {
                 () = live.stop.cancelled() => {}
-                () = driving => {}
+                () = running => {}
             }
         });
     }
 
-    /// Runs a queued query until it rests. Only ever one task per query.
-    async fn drive(self: &Arc<Self>, id: QueryId) {
-        let (mut pause, mut hot) = (RETRY_FIRST, 0);
+    /// Runs a queued query until it is idle. There is at most one task per query.
+    async fn run_until_idle(self: &Arc<Self>, id: QueryId) {
+        let (mut delay, mut hits) = (MIN_RETRY_DELAY, 0);
         loop {
-            let caller = self.lock().caller_of(id);
-            let Some(turn) = self.turns.take(caller).await else { return };
+            let caller = self.lock().likely_caller(id);
+            let Some(slot) = self.slots.acquire(caller).await else { return };
             let began = Instant::now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return };
-            let (members, run) = (ticket.members, ticket.run);
-            // A session waits for its context.
-            let is_auth = matches!(ticket.what, What::Auth(_));
-            let Outcome { next, passing, refresh } = turn.run(self.run_for_all(id, ticket)).await;
-            if passing {
-                // What made it end is no change, so it asks again by itself.
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MOST);
-                if next == Next::Rest && !self.with(|registry| registry.requeue(id, run)) {
+            let (subscribers, run) = (ticket.subscribers, ticket.run);
+            // A session waits for its context, so these runs do not pause.
+            let is_auth = matches!(ticket.target, RunTarget::Auth(_));
+            let RunEnd { next, transient, refresh } = slot.run(self.run_for_all(id, ticket)).await;
+            if transient {
+                // No change announces that the cause is gone, so it is retried by time.
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(MAX_RETRY_DELAY);
+                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, run)) {
                     return;
                 }
                 continue;
             }
-            pause = RETRY_FIRST;
-            if next == Next::Rest {
+            delay = MIN_RETRY_DELAY;
+            if next == NextStep::Idle {
                 if let Some(refresh) = refresh {
-                    self.with(|registry| registry.grows_old(id, run, Instant::now() + refresh));
+                    self.with(|registry| registry.schedule_refresh(id, run, Instant::now() + refresh));
                     self.due.notify_one();
                 }
                 return;
             }
-            hot += 1;
-            if hot < HOT || is_auth {
+            hits += 1;
+            if hits < COOLDOWN_AFTER || is_auth {
                 continue;
             }
-            let cost = began.elapsed() + HANDING_OUT * u32::try_from(members).unwrap_or(u32::MAX);
-            tokio::time::sleep((cost * REST).min(REST_MOST)).await;
+            let cost = began.elapsed() + DELIVERY_COST * u32::try_from(subscribers).unwrap_or(u32::MAX);
+            tokio::time::sleep((cost * COOLDOWN_FACTOR).min(MAX_COOLDOWN)).await;
         }
     }
 
-    /// Runs queries again when their answers have grown old, until it is told to
-    /// stop. One task sees to all of them.
-    pub(crate) async fn keep_time(&self) {
+    /// Runs queries again when their answers expire, until shutdown. One task serves all
+    /// queries.
+    pub(crate) async fn run_refresh_timer(&self) {
         loop {
             self.failpoints.reach(Part::Timer);
             let due = self.lock().next_due();
@@ -126,57 +126,58 @@ impl Live {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.due.notified() => {}
-                () = until_due => self.with(|registry| registry.grown_old(Instant::now())),
+                () = until_due => self.with(|registry| registry.refresh_due(Instant::now())),
             }
         }
     }
 
-    /// Runs a query. Those it serves who are not like its caller do not wait for much
-    /// longer than it usually takes.
-    async fn run_for_all(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> Outcome {
-        let (may_part, patience) = (ticket.may_part, PATIENCE.max(ticket.took * PATIENCE_FACTOR));
+    /// Runs a query. If the run takes much longer than usual, subscribers with another
+    /// identity than its caller move to a query of their own.
+    async fn run_for_all(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> RunEnd {
+        let timeout = MIN_ISOLATION_TIMEOUT.max(ticket.last_duration * ISOLATION_TIMEOUT_FACTOR);
+        let can_isolate = ticket.can_isolate;
         let run = self.run_once(id, ticket);
-        if !may_part {
+        if !can_isolate {
             return run.await;
         }
         let mut run = std::pin::pin!(run);
-        match tokio::time::timeout(patience, &mut run).await {
-            Ok(outcome) => outcome,
-            Err(_slow) => {
-                self.with(|registry| registry.part(id, Instant::now()));
+        match tokio::time::timeout(timeout, &mut run).await {
+            Ok(end) => end,
+            Err(_elapsed) => {
+                self.with(|registry| registry.isolate_runner(id, Instant::now()));
                 run.await
             }
         }
     }
 
-    async fn run_once(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> Outcome {
-        // A panic is a defect of ours: who watches is told, and it may run again.
+    async fn run_once(self: &Arc<Self>, id: QueryId, ticket: Ticket) -> RunEnd {
+        // A panic is a defect of Convoy: subscribers receive an error, and it may run again.
         let panicked = |_| QueryRun::refused(Failure::internal("live query", &"its run panicked"));
-        let ran = AssertUnwindSafe(self.ask(&ticket)).catch_unwind().await;
-        match ticket.what {
-            What::Query(_) => {
+        let ran = AssertUnwindSafe(self.execute(&ticket)).catch_unwind().await;
+        match ticket.target {
+            RunTarget::Query(_) => {
                 let (run, program) = ran.unwrap_or_else(|panic| (panicked(panic), None));
-                self.answered(id, &ticket, run, program)
+                self.finish_query(id, &ticket, run, program)
             }
-            What::Auth(_) => self.admitted(id, ran.map_or_else(panicked, |(run, _)| run)),
+            RunTarget::Auth(_) => self.finish_auth(id, ran.map_or_else(panicked, |(run, _)| run)),
         }
     }
 
-    /// OpenSession the host, with the code that is loaded.
-    async fn ask(&self, ticket: &Ticket) -> (QueryRun, Option<Arc<Program>>) {
+    /// Runs the function in the host, with the loaded program.
+    async fn execute(&self, ticket: &Ticket) -> (QueryRun, Option<Arc<Program>>) {
         let found = self.loaded().and_then(|program| {
-            Ok(match &ticket.what {
-                What::Query(query_key) => {
+            Ok(match &ticket.target {
+                RunTarget::Query(query_key) => {
                     (program.public(FunctionKind::Query, &query_key.function)?, query_key.input.clone(), program)
                 }
-                What::Auth(_) => (program.context.clone(), "{}".into(), program),
+                RunTarget::Auth(_) => (program.context.clone(), "{}".into(), program),
             })
         });
         match found {
             Ok((function, input, program)) => {
-                let caller = match ticket.what {
-                    What::Query(_) => ticket.caller.clone(),
-                    What::Auth(_) => ticket.caller.as_deref().map(asking_who),
+                let caller = match ticket.target {
+                    RunTarget::Query(_) => ticket.caller.clone(),
+                    RunTarget::Auth(_) => ticket.caller.as_deref().map(requesting_fingerprint),
                 };
                 let request = FunctionCall { function, input, caller, key: None };
                 (self.dispatcher.query(&program, &request).await, Some(program))
@@ -185,88 +186,89 @@ impl Live {
         }
     }
 
-    fn answered(
+    fn finish_query(
         self: &Arc<Self>,
         id: QueryId,
         ticket: &Ticket,
         run: QueryRun,
         program: Option<Arc<Program>>,
-    ) -> Outcome {
-        let What::Query(query_key) = &ticket.what else { unreachable!("a auth gives no answer") };
+    ) -> RunEnd {
+        let RunTarget::Query(query_key) = &ticket.target else { unreachable!("an authentication has no answer") };
         let suspect = run.is_suspect();
         let QueryRun { result, reads, seen, host_reported, .. } = run;
         let refresh = reads.refresh;
         self.failpoints.reach(Part::LiveQuery);
         if self.dev {
-            self.warn_of_whole_tables(&query_key.function, &reads);
+            self.warn_about_full_scan(&query_key.function, &reads);
         }
-        let share = program.filter(|_| host_reported).map(|program| self.share(&program, &query_key.function, seen));
+        let share =
+            program.filter(|_| host_reported).map(|program| self.share_key(&program, &query_key.function, seen));
         let now = Instant::now();
-        let made = Made { ts: milliseconds(), position: self.clock.say(now).into() };
-        let answer = Answer::new(&query_key.function, result, made, ticket.before.as_deref());
-        let passing = answer.is_passing();
-        let ended = Ended { reads, answer: Arc::new(answer), share, suspect };
-        let next = self.with(|registry| registry.finish(id, ticket, ended, now));
-        if self.dev && ticket.caller.is_some() && next == Next::Rest {
+        let stamp = AnswerStamp { ts: milliseconds(), position: self.clock.encode(now).into() };
+        let answer = Answer::new(&query_key.function, result, stamp, ticket.before.as_deref());
+        let transient = answer.is_transient();
+        let completed = CompletedRun { reads, answer: Arc::new(answer), share, suspect };
+        let next = self.with(|registry| registry.finish(id, ticket, completed, now));
+        if self.dev && ticket.caller.is_some() && next == NextStep::Idle {
             self.audit_sharing(id, ticket);
         }
-        Outcome { next, passing, refresh }
+        RunEnd { next, transient, refresh }
     }
 
-    /// Who may share what a run has given.
-    fn share(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> Share {
+    /// The share key of a run's result.
+    fn share_key(&self, program: &Program, function: &str, seen: Option<crate::dispatch::Seen>) -> ShareKey {
         let shareable = program.public(FunctionKind::Query, function).is_ok_and(|function| function.share);
         match (shareable, program.has_context) {
-            _ if self.failpoints.has(Failpoint::ShareRegardless) => Share::everyone(),
-            (false, _) => Share::Nobody,
-            // Without a context there is nothing to look at, unless a function it
-            // called opts out.
-            (true, false) if seen.is_none() => Share::everyone(),
-            (true, _) => Share::after(seen),
+            _ if self.failpoints.has(Failpoint::ShareRegardless) => ShareKey::public(),
+            (false, _) => ShareKey::Private,
+            // Without a context there are no fields to read; but a function that it calls
+            // may opt out of sharing.
+            (true, false) if seen.is_none() => ShareKey::public(),
+            (true, _) => ShareKey::of_run(seen),
         }
     }
 
-    fn admitted(&self, id: QueryId, run: QueryRun) -> Outcome {
-        let passing = run.is_passing();
-        let (made, reads) = known(run);
+    fn finish_auth(&self, id: QueryId, run: QueryRun) -> RunEnd {
+        let transient = run.is_passing();
+        let (result, reads) = context_of(run);
         let (now, refresh) = (Instant::now(), reads.refresh);
-        let next = self.with(|registry| registry.admitted(id, reads, made, self.recheck(), now));
-        Outcome { next, passing, refresh }
+        let next = self.with(|registry| registry.finish_auth(id, reads, result, self.context_refresh(), now));
+        RunEnd { next, transient, refresh }
     }
 }
 
 impl Live {
-    /// An answer of `name` that says why there is none.
-    pub(crate) fn failed(&self, name: &str, failure: Failure) -> Answer {
-        let made = Made { ts: milliseconds(), position: self.position().into() };
-        Answer::new(name, Err(failure), made, None)
+    /// An answer of `name` with this failure.
+    pub(crate) fn error_answer(&self, name: &str, failure: Failure) -> Answer {
+        let stamp = AnswerStamp { ts: milliseconds(), position: self.position().into() };
+        Answer::new(name, Err(failure), stamp, None)
     }
 }
 
-/// What a context run says of its caller.
-pub(super) fn known(run: QueryRun) -> (Result<Known, Failure>, ReadSet) {
+/// The result of a context run.
+pub(super) fn context_of(run: QueryRun) -> (Result<SessionContext, Failure>, ReadSet) {
     let QueryRun { result, reads, seen, expires_at, identity, .. } = run;
-    let made = result.and_then(|_null| {
-        let unsaid = || Failure::internal("createContext", &"the host did not say what is in the context");
-        let identity_of = Arc::new(seen.ok_or_else(unsaid)?);
-        Ok(Known { identity: identity_of, fingerprint: identity, expires: expires_at.map(moment) })
+    let context = result.and_then(|_null| {
+        let missing = || Failure::internal("createContext", &"the host did not report the members of the context");
+        let members = Arc::new(seen.ok_or_else(missing)?);
+        Ok(SessionContext { identity: members, fingerprint: identity, expires_at: expires_at.map(instant_of) })
     });
-    (made, reads)
+    (context, reads)
 }
 
-/// The caller, with the question who it is.
-pub(super) fn asking_who(caller: &str) -> Arc<str> {
+/// The caller's JSON with a request for its fingerprint.
+pub(super) fn requesting_fingerprint(caller: &str) -> Arc<str> {
     match caller.strip_suffix('}') {
         Some(open) => format!(r#"{open},"keyed":true}}"#).into(),
         None => caller.into(),
     }
 }
 
-/// A moment given in milliseconds since 1970.
-fn moment(ms: f64) -> Instant {
+/// The instant of a time in milliseconds since 1970.
+fn instant_of(ms: f64) -> Instant {
     let left = ms - milliseconds() as f64;
     let now = Instant::now();
-    // Years away is as good as never, and no number at all is now.
+    // Capped at about three years; NaN means now.
     let left = Duration::try_from_secs_f64((left / 1_000.0).clamp(0.0, 1e8)).unwrap_or_default();
     now.checked_add(left).unwrap_or(now)
 }

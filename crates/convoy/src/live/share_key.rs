@@ -1,52 +1,52 @@
-//! Who may share a result: those whose contexts say the same of everything the
-//! run has looked at.
+//! The share key of a result: the part of the caller's context that the run has
+//! read. Callers with equal values under these keys share the result.
 //!
-//! Invariant: if any observed value cannot be compared, the result is not shared.
+//! Invariant: if any of these values cannot be compared, the result is not shared.
 
 use crate::dispatch::Seen;
 
-/// What a context has under a key that it does not have.
+/// The value of a key that is not in the context.
 const ABSENT: &str = "undefined";
 
-/// Who may have a result beside the one it was made for.
+/// The callers that may share a result, beside the one it was computed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Share {
-    /// Everyone whose context says just this.
-    With(Seen),
+pub(super) enum ShareKey {
+    /// Every caller whose context has these values.
+    Context(Seen),
     /// No other caller.
-    Nobody,
+    Private,
 }
 
-impl Share {
-    /// Everyone: nothing of the caller was looked at.
-    pub(super) fn everyone() -> Share {
-        Share::With(Seen::new())
+impl ShareKey {
+    /// All callers: the run has read nothing of the context.
+    pub(super) fn public() -> ShareKey {
+        ShareKey::Context(Seen::new())
     }
 
-    /// After a run that has observed this, or something unknown.
-    pub(super) fn after(seen: Option<Seen>) -> Share {
+    /// The key of a run that has read these values; `None` means unknown ones.
+    pub(super) fn of_run(seen: Option<Seen>) -> ShareKey {
         match seen {
-            Some(seen) if seen.values().all(Option::is_some) => Share::With(seen),
-            _ => Share::Nobody,
+            Some(seen) if seen.values().all(Option::is_some) => ShareKey::Context(seen),
+            _ => ShareKey::Private,
         }
     }
 
-    /// Before the first run for this caller: with whoever is equal in what runs
-    /// for others have looked at.
-    pub(super) fn expected(identity: &Seen, keys: &[String]) -> Share {
-        let said = keys.iter().map(|key| (key.clone(), said_of(identity, key).map(str::to_owned)));
-        Share::after(Some(said.collect()))
+    /// The probable key before a query's first run: the values of this caller under
+    /// the keys that runs for other callers have read.
+    pub(super) fn expected(identity: &Seen, keys: &[String]) -> ShareKey {
+        let values = keys.iter().map(|key| (key.clone(), value_in(identity, key).map(str::to_owned)));
+        ShareKey::of_run(Some(values.collect()))
     }
 
     /// Whether a caller of this identity may share.
     pub(super) fn admits(&self, identity: &Seen) -> bool {
-        let Share::With(seen) = self else { return false };
-        seen.iter().all(|(key, text)| text.as_deref().is_some_and(|text| said_of(identity, key) == Some(text)))
+        let ShareKey::Context(seen) = self else { return false };
+        seen.iter().all(|(key, text)| text.as_deref().is_some_and(|text| value_in(identity, key) == Some(text)))
     }
 }
 
-/// What a context says under a key, where that can be compared.
-pub(super) fn said_of<'a>(identity: &'a Seen, key: &str) -> Option<&'a str> {
+/// The value of a context under a key, if it can be compared.
+pub(super) fn value_in<'a>(identity: &'a Seen, key: &str) -> Option<&'a str> {
     match identity.get(key) {
         Some(text) => text.as_deref(),
         None => Some(ABSENT),
@@ -64,20 +64,20 @@ mod tests {
 
     #[test]
     fn callers_equal_in_the_observed_context_share() {
-        let share = Share::after(Some(seen(&[("role", Some("\"admin\""))])));
+        let share = ShareKey::of_run(Some(seen(&[("role", Some("\"admin\""))])));
         assert!(share.admits(&seen(&[("role", Some("\"admin\"")), ("user", Some("1"))])));
         assert!(!share.admits(&seen(&[("role", Some("\"guest\""))])));
         assert!(!share.admits(&seen(&[])));
         assert!(!share.admits(&seen(&[("role", None)])));
-        assert!(Share::after(Some(seen(&[("team", Some("undefined"))]))).admits(&seen(&[("user", Some("1"))])));
+        assert!(ShareKey::of_run(Some(seen(&[("team", Some("undefined"))]))).admits(&seen(&[("user", Some("1"))])));
     }
 
     #[test]
     fn incomparable_context_values_are_never_shared() {
-        assert_eq!(Share::after(Some(seen(&[("tags", None)]))), Share::Nobody);
-        assert_eq!(Share::after(None), Share::Nobody);
-        assert!(!Share::Nobody.admits(&seen(&[])));
-        assert_eq!(Share::expected(&seen(&[("db", None)]), &["db".to_owned()]), Share::Nobody);
+        assert_eq!(ShareKey::of_run(Some(seen(&[("tags", None)]))), ShareKey::Private);
+        assert_eq!(ShareKey::of_run(None), ShareKey::Private);
+        assert!(!ShareKey::Private.admits(&seen(&[])));
+        assert_eq!(ShareKey::expected(&seen(&[("db", None)]), &["db".to_owned()]), ShareKey::Private);
     }
 
     prop_compose! {
@@ -87,40 +87,40 @@ mod tests {
     }
 
     proptest! {
-        /// A function is a path of looks, each of which may depend on what was
-        /// seen before; here: key after key, until a value says stop.
+        /// A function reads a sequence of keys, each of which may depend on the values
+        /// before it; here: key after key, until a value ends it.
         #[test]
-        fn a_shared_result_is_what_the_other_would_have_got(a in identity(), b in identity()) {
+        fn a_shared_result_equals_the_result_of_an_own_run(a in identity(), b in identity()) {
             let run = |identity: &Seen| {
-                let mut looked_at = Seen::new();
+                let mut observed = Seen::new();
                 let mut result = String::new();
                 for key in ["a", "b", "c"] {
                     let text = identity.get(key).cloned().unwrap_or_else(|| Some("undefined".to_owned()));
-                    looked_at.insert(key.to_owned(), text.clone());
+                    observed.insert(key.to_owned(), text.clone());
                     result.push_str(text.as_deref().unwrap_or("?"));
                     if text.as_deref() == Some("1") {
                         break;
                     }
                 }
-                (looked_at, result)
+                (observed, result)
             };
-            let (looked_at, result) = run(&a);
-            if Share::after(Some(looked_at)).admits(&b) {
+            let (observed, result) = run(&a);
+            if ShareKey::of_run(Some(observed)).admits(&b) {
                 prop_assert_eq!(run(&b).1, result);
             }
         }
 
         #[test]
-        fn a_caller_is_expected_to_share_only_with_its_equals(
+        fn a_caller_is_expected_to_share_only_with_equal_callers(
             a in identity(),
             b in identity(),
             keys in proptest::collection::vec("[abc]", 0..3),
         ) {
-            let expected = Share::expected(&a, &keys);
-            if let Share::With(_) = expected {
+            let expected = ShareKey::expected(&a, &keys);
+            if let ShareKey::Context(_) = expected {
                 prop_assert!(expected.admits(&a));
                 if expected.admits(&b) {
-                    prop_assert_eq!(Share::expected(&b, &keys), expected);
+                    prop_assert_eq!(ShareKey::expected(&b, &keys), expected);
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The registry behind its lock: what commits, the feed and the tasks of live queries share.
+//! The registry behind its lock, shared by commits, the change feed and the tasks that
+//! run live queries.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,58 +14,58 @@ use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead}
 use crate::dispatch::PendingCommits;
 use crate::failpoints::Failpoints;
 
-/// The state of all live queries. Knows nothing of what runs them: queries to run are taken
-/// from here.
+/// The state of all live queries, with a queue from which their runner takes the queries
+/// to run.
 pub(crate) struct SharedRegistry {
     /// Never locked across an await or a call into the host.
     registry: Mutex<Registry>,
-    /// Queries to run; each is here at most once.
+    /// Queries to run, each at most once.
     to_run: Mutex<VecDeque<QueryId>>,
     runnable: Notify,
-    /// Whether anything is live.
-    watched: watch::Sender<bool>,
-    /// Every change visible in the database then has been told.
-    fed: watch::Sender<Option<Instant>>,
-    /// Commits of this process that are told by itself.
+    /// Whether the registry has any query.
+    has_queries: watch::Sender<bool>,
+    /// Every change that was visible in the database at this moment has been applied.
+    caught_up_at: watch::Sender<Option<Instant>>,
+    /// Commits of this process that are sent to Postgres and not applied yet.
     pending: Arc<PendingCommits>,
 }
 
 impl SharedRegistry {
-    /// No live queries; results without subscribers are retained for `linger`.
+    /// An empty registry that keeps results without subscribers for `retention`.
     pub(crate) fn new(
-        linger: Duration,
+        retention: Duration,
         dev: bool,
         pending: Arc<PendingCommits>,
         failpoints: Failpoints,
     ) -> SharedRegistry {
         SharedRegistry {
-            registry: Mutex::new(Registry::new(linger, dev, failpoints)),
+            registry: Mutex::new(Registry::new(retention, dev, failpoints)),
             to_run: Mutex::default(),
             runnable: Notify::new(),
-            watched: watch::Sender::new(false),
-            fed: watch::Sender::new(None),
+            has_queries: watch::Sender::new(false),
+            caught_up_at: watch::Sender::new(None),
             pending,
         }
     }
 
-    /// The state; reset first if an event panicked while it changed it.
+    /// Locks the registry, and resets it first if an event panicked half-way.
     pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
         let mut registry = self.registry.lock();
-        if registry.is_half_changed() {
-            tracing::error!("a panic left the state of live queries half-changed; it is reset, and streams reconnect");
+        if registry.is_poisoned() {
+            tracing::error!("a panic left the state of live queries inconsistent; it is reset, and streams reconnect");
             registry.restart();
         }
         registry
     }
 
-    /// Lets an event happen, and does what follows from it.
+    /// Applies an event, then wakes the sessions and queues the queries that it concerns.
     pub(super) fn with<T>(&self, event: impl FnOnce(&mut Registry) -> T) -> T {
         let (result, effects) = {
             let mut registry = self.lock();
-            let result = registry.event(event);
+            let result = registry.apply(event);
             let live = !registry.is_empty();
-            // Under the lock, or the feed would hear of two events in the wrong order.
-            self.watched.send_if_modified(|watched| std::mem::replace(watched, live) != live);
+            // Sent under the lock, so that the feed receives two events in their order.
+            self.has_queries.send_if_modified(|has_queries| std::mem::replace(has_queries, live) != live);
             (result, registry.effects())
         };
         effects.wake.iter().for_each(|wake| wake.notify_one());
@@ -75,7 +76,7 @@ impl SharedRegistry {
         result
     }
 
-    /// The next query to run, once there is one. May be dropped while it waits.
+    /// Waits for the next query to run. Cancel-safe.
     pub(super) async fn next_to_run(&self) -> QueryId {
         loop {
             let next = self.to_run.lock().pop_front();
@@ -86,14 +87,14 @@ impl SharedRegistry {
         }
     }
 
-    /// Whether anything is live, for the feed.
-    pub(crate) fn watched(&self) -> watch::Receiver<bool> {
-        self.watched.subscribe()
+    /// Whether the registry has any query; the feed is read only while it has.
+    pub(crate) fn has_queries(&self) -> watch::Receiver<bool> {
+        self.has_queries.subscribe()
     }
 
-    /// The moment up to which everything visible in the database has been told.
-    pub(super) fn fed(&self) -> watch::Receiver<Option<Instant>> {
-        self.fed.subscribe()
+    /// The moment up to which every change visible in the database has been applied.
+    pub(super) fn caught_up_at(&self) -> watch::Receiver<Option<Instant>> {
+        self.caught_up_at.subscribe()
     }
 }
 
@@ -105,14 +106,14 @@ impl CommitReader for SharedRegistry {
 
 impl ChangeSink for SharedRegistry {
     fn caught_up(&self, at: Instant) {
-        // What is being committed here may be visible already, and is told by us.
+        // A commit of this process may be visible in Postgres before it is applied here.
         let at = self.pending.oldest().map_or(at, |oldest| oldest.min(at));
         self.with(|registry| registry.caught_up(at));
-        self.fed.send_replace(Some(at));
+        self.caught_up_at.send_replace(Some(at));
     }
 
     fn watched(&self, tables: HashSet<Arc<str>>) {
-        self.with(|registry| registry.watched_are(tables));
+        self.with(|registry| registry.set_tracked_tables(tables));
     }
 
     fn tables_read(&self) -> TablesRead {

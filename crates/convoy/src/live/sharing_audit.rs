@@ -1,23 +1,23 @@
-//! In development, looks whether results that were shared were rightly shared: now
-//! and then a result is made again for another of those who were served it. That
-//! the two differ means that the function depends on something that is not tracked, such as
-//! what a module keeps from call to call, and shows one caller what is another's.
+//! In development, checks shared results: one run in eight is repeated for another
+//! subscriber. If the results differ, the function depends on something that is not
+//! tracked, such as module state, and shows one caller the result of another.
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Made};
-use super::registry::{Ticket, What};
+use super::answer::{Answer, AnswerStamp};
+use super::registry::{RunTarget, Ticket};
 use super::{Live, QueryId, milliseconds};
 use crate::dispatch::{FunctionCall, FunctionKind};
 
-/// One in so many runs is looked at.
-const ONE_IN: u64 = 8;
+/// One of this many runs is repeated.
+const SAMPLE_INTERVAL: u64 = 8;
 
 impl Live {
-    /// Looks at a result that a run has just given, once in a while.
+    /// Repeats a run for another subscriber and compares the results; only one run in
+    /// [`SAMPLE_INTERVAL`].
     pub(super) fn audit_sharing(self: &Arc<Self>, id: QueryId, ticket: &Ticket) {
-        let What::Query(query_key) = &ticket.what else { return };
-        let Some(runs) = self.lock().runs(id).filter(|runs| runs % ONE_IN == 1) else { return };
+        let RunTarget::Query(query_key) = &ticket.target else { return };
+        let Some(runs) = self.lock().runs(id).filter(|runs| runs % SAMPLE_INTERVAL == 1) else { return };
         let Some((answer, other)) = self.lock().another_caller(id, ticket) else { return };
         let (live, query_key) = (self.clone(), query_key.clone());
         self.tasks.spawn(async move {
@@ -28,10 +28,10 @@ impl Live {
                 () = live.stop.cancelled() => return,
                 run = live.dispatcher.query(&program, &request) => run,
             };
-            let made = Made { ts: milliseconds(), position: "".into() };
-            let again = Answer::new(&query_key.function, run.result, made, None);
-            // Where something has changed meanwhile, the two may differ.
-            let is_comparable = again.data().is_some() && live.lock().rests_since(id, runs);
+            let stamp = AnswerStamp { ts: milliseconds(), position: "".into() };
+            let again = Answer::new(&query_key.function, run.result, stamp, None);
+            // After a change in between, the two may differ.
+            let is_comparable = again.data().is_some() && live.lock().is_idle_since(id, runs);
             if is_comparable && again.hash() != answer.hash() {
                 tracing::error!(
                     "`{}` gives different results to callers between whom its result is shared. It depends on something \

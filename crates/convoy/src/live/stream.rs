@@ -1,5 +1,4 @@
-//! Sessions as those who serve them see them: opened, changed, and read frame by
-//! frame.
+//! The transport-facing API of a live session: open it, update it, and read its frames.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,62 +6,64 @@ use std::time::Instant;
 
 use super::Live;
 use super::answer::Hash;
-use super::message::{ClientQueryId, Message, SessionId};
-use super::registry::{Admission, Known, Opened, Opening, Style, Wanted, Watch};
-use super::run::{asking_who, known};
+use super::message::{ClientQueryId, SessionId, SessionMessage};
+use super::registry::{
+    Admission, NewSession, ResolvedRequest, SessionContext, SessionHandle, StreamFormat, SubscribeRequest,
+};
+use super::run::{context_of, requesting_fingerprint};
 use crate::config::Limits;
 use crate::dispatch::{FunctionCall, FunctionKind, Program};
 use crate::error::{Code, Failure};
 
-/// A query as a client asks for it.
+/// A client's request for a query.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    /// What the client calls it.
+pub(crate) struct QueryRequest {
+    /// The id that the client has given to it.
     pub id: ClientQueryId,
     /// The function's name.
     pub name: String,
     /// Its input, JSON text.
     pub input: String,
-    /// The result the client holds.
-    pub held: Option<Hash>,
+    /// The hash of the result that the client has.
+    pub client_hash: Option<Hash>,
 }
 
-/// What a client wants.
+/// A request to open a session.
 #[derive(Debug)]
 pub(crate) struct OpenSession<'a> {
-    /// How it wants to be spoken to.
-    pub style: Style,
-    /// What it watches.
-    pub queries: Vec<Asked>,
-    /// The position it has seen, if it says one.
+    /// The wire format.
+    pub format: StreamFormat,
+    /// The queries to subscribe to.
+    pub queries: Vec<QueryRequest>,
+    /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
-    /// The client's address, where streams are counted by it.
+    /// The client's address, if streams are counted by address.
     pub address: Option<IpAddr>,
 }
 
-/// What a client wants to be otherwise.
+/// A request to update a session.
 #[derive(Debug, Default)]
-pub(crate) struct Alteration {
-    /// Queries to watch as well.
-    pub add: Vec<Asked>,
-    /// Queries to watch no more.
+pub(crate) struct SessionUpdate {
+    /// Queries to subscribe to.
+    pub add: Vec<QueryRequest>,
+    /// Subscriptions to remove.
     pub remove: Vec<ClientQueryId>,
-    /// The caller's token is to take the place of the one before.
-    pub renew: bool,
+    /// Whether the caller's token replaces the previous one.
+    pub replace_token: bool,
 }
 
-/// A session, until it is dropped.
+/// An open session; dropping it closes the session.
 pub(crate) struct Stream {
     live: Arc<Live>,
-    opened: Opened,
+    opened: SessionHandle,
 }
 
 impl Live {
-    /// Opens a session. Ends when it is known whether the caller may have one:
-    /// `caller` describes them, and is asked only where there is a context to make.
+    /// Opens a session; returns once it is authenticated or refused. `caller` builds the
+    /// caller's description and is called only if the program has a context.
     pub(crate) async fn open(
         self: &Arc<Self>,
-        asks: OpenSession<'_>,
+        request: OpenSession<'_>,
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<Stream, Failure> {
         let program = self.loaded()?;
@@ -70,15 +71,15 @@ impl Live {
             return Err(shutting_down());
         }
         let now = Instant::now();
-        let OpenSession { style, queries, position, address } = asks;
-        let wanted = self.wanted(&program, queries, 0, position, now);
-        if let (Style::Plain, [Err((_, failure))]) = (style, wanted.as_slice()) {
+        let OpenSession { format, queries, position, address } = request;
+        let requests = self.resolve_all(&program, queries, 0, position, now);
+        if let (StreamFormat::Plain, [Err((_, failure))]) = (format, requests.as_slice()) {
             return Err(failure.clone());
         }
         let caller = program.has_context.then(caller);
         let opened = self.with(|registry| {
-            // What ends all streams does so after it has said why, so one that is not
-            // seen here ends this one too.
+            // `end_streams` cancels before it ends all sessions: if the cancellation is not
+            // visible here yet, this session ends with them.
             if self.stop.is_cancelled() {
                 return Err(shutting_down());
             }
@@ -86,149 +87,152 @@ impl Live {
                 return Err(Failure::new(Code::Unavailable, "new code was just loaded; try again shortly"));
             }
             self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
-            Ok::<_, Failure>(registry.open(Opening { style, caller, wanted, address }, now))
+            Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address }, now))
         })?;
         let stream = Stream { live: self.clone(), opened };
         loop {
             match self.with(|registry| registry.admission(stream.opened.id, Instant::now())) {
                 Admission::Admitted => return Ok(stream),
                 Admission::Refused(failure) => return Err(failure),
-                Admission::NotYet => stream.opened.wake.notified().await,
+                Admission::Pending => stream.opened.wake.notified().await,
             }
         }
     }
 
-    /// Changes what a session watches, or who it is. `caller` must be who it was
-    /// opened by.
-    pub(crate) async fn alter(
+    /// Changes the subscriptions or the token of a session. Fails unless `caller` is the
+    /// one that opened it.
+    pub(crate) async fn update(
         &self,
         id: SessionId,
-        alteration: Alteration,
+        update: SessionUpdate,
         position: Option<&str>,
         caller: impl FnOnce() -> Arc<str>,
     ) -> Result<(), Failure> {
         let program = self.loaded()?;
-        let Alteration { add, remove, renew } = alteration;
+        let SessionUpdate { add, remove, replace_token } = update;
         let caller = program.has_context.then(caller);
-        let known = match &caller {
-            Some(caller) => self.who(&program, asking_who(caller)).await?,
-            None => Known::default(),
+        let context = match &caller {
+            Some(caller) => self.make_context(&program, requesting_fingerprint(caller)).await?,
+            None => SessionContext::default(),
         };
         let now = Instant::now();
         self.with(|registry| {
-            registry.speaks_for(id, &known)?;
-            if renew && let Some(caller) = caller {
-                registry.renew(id, caller);
+            registry.authorize_update(id, &context)?;
+            if replace_token && let Some(caller) = caller {
+                registry.replace_token(id, caller);
             }
-            remove.into_iter().for_each(|member| registry.unwatch(id, member, now));
-            let watched = registry.watches(id).unwrap_or_default();
-            for wanted in self.wanted(&program, add, watched, position, now) {
-                let wanted = wanted.and_then(|watch| match registry.watches_as(id, watch.id) {
-                    true => {
-                        Err((watch.id, Failure::new(Code::InvalidArgs, "this session already has a query of this id")))
-                    }
-                    false => Ok(watch),
+            remove.into_iter().for_each(|client_query| registry.unsubscribe(id, client_query, now));
+            let existing = registry.subscription_count_of(id).unwrap_or_default();
+            for request in self.resolve_all(&program, add, existing, position, now) {
+                let request = request.and_then(|request| match registry.has_subscription(id, request.id) {
+                    true => Err((
+                        request.id,
+                        Failure::new(Code::InvalidArgs, "this session already has a query of this id"),
+                    )),
+                    false => Ok(request),
                 });
-                registry.watch(id, wanted, now);
+                registry.subscribe(id, request, now);
             }
             Ok(())
         })
     }
 
-    /// Says something to a session beside its queries' answers: a message of its
-    /// client's was not understood.
+    /// Sends an error to a session whose client has sent an invalid message.
     pub(crate) fn refuse(&self, id: SessionId, failure: Failure) {
-        self.with(|registry| registry.notify(id, Message::Refused { id: None, failure }));
+        self.with(|registry| registry.notify(id, SessionMessage::Refused { id: None, failure }));
     }
 
-    /// A mutation of a session, of the function `name`, has ended; it hears when
-    /// everything it has changed has been sent. What another process may have done
-    /// (`replayed`), or `raw` has written, the feed has to read first.
-    pub(crate) fn settle(&self, id: SessionId, key: String, name: &str, replayed: bool) {
+    /// Acknowledges a mutation of the function `name` to its session once every change of
+    /// it has been sent. Changes that another process may have made (`replayed`) or that
+    /// `raw` has written are first read from the change log.
+    pub(crate) fn ack_when_visible(&self, id: SessionId, key: String, name: &str, replayed: bool) {
         let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
-        let unread = replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
-        let unread = unread.then(Instant::now);
-        self.with(|registry| registry.settle(id, key, unread));
-        if unread.is_some() {
+        let needs_feed = replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
+        let await_feed = needs_feed.then(Instant::now);
+        self.with(|registry| registry.ack_when_visible(id, key, await_feed));
+        if await_feed.is_some() {
             self.read_now.notify_one();
         }
     }
 
-    /// What a caller's context says of them.
-    pub(super) async fn who(&self, program: &Arc<Program>, caller: Arc<str>) -> Result<Known, Failure> {
+    /// Makes a caller's context.
+    pub(super) async fn make_context(
+        &self,
+        program: &Arc<Program>,
+        caller: Arc<str>,
+    ) -> Result<SessionContext, Failure> {
         let function = program.context.clone();
         let request = FunctionCall { function, input: "{}".into(), caller: Some(caller), key: None };
-        let (known, _reads) = known(self.dispatcher.query(program, &request).await);
-        let known = known?;
-        if known.expires.is_some_and(|expires| expires <= Instant::now()) {
+        let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
+        let context = context?;
+        if context.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {
             return Err(Failure::new(Code::Unauthorized, "the credentials have expired; send a new token"));
         }
-        Ok(known)
+        Ok(context)
     }
 
-    /// Whether there may be one more stream; `of_address`: so many has its client.
+    /// Checks the limits of streams; `of_address`: the number that the client's address has.
     fn has_room(&self, streams: usize, of_address: Option<usize>) -> Result<(), Failure> {
-        let Limits { streams: most, streams_per_address: most_of_address, .. } = self.limits;
-        if streams >= most {
-            let message = format!("this server already serves {most} live streams, its limit");
+        let Limits { streams: max, streams_per_address: max_per_address, .. } = self.limits;
+        if streams >= max {
+            let message = format!("this server already serves {max} live streams, its limit");
             return Err(Failure::new(Code::Unavailable, message));
         }
-        if of_address.is_some_and(|streams| streams >= most_of_address) {
-            let message = format!("this address already has {most_of_address} live streams, its limit");
+        if of_address.is_some_and(|streams| streams >= max_per_address) {
+            let message = format!("this address already has {max_per_address} live streams, its limit");
             return Err(Failure::new(Code::RateLimited, message));
         }
         Ok(())
     }
 
-    /// What is asked for, in our words; `watched` queries there are already.
-    fn wanted(
+    /// Resolves and checks requested queries; the session has `existing` subscriptions.
+    fn resolve_all(
         &self,
         program: &Program,
-        queries: Vec<Asked>,
-        watched: usize,
+        queries: Vec<QueryRequest>,
+        existing: usize,
         position: Option<&str>,
         now: Instant,
-    ) -> Vec<Wanted> {
-        let since = position.map(|position| self.clock.read(position, now));
-        let most = self.limits.queries_per_stream;
+    ) -> Vec<ResolvedRequest> {
+        let since = position.map(|position| self.clock.decode(position, now));
+        let max = self.limits.queries_per_stream;
         let mut ids = std::collections::HashSet::new();
-        let mut all = watched;
-        let one = |Asked { id, name, input, held }: Asked| {
+        let mut total = existing;
+        let resolve_one = |QueryRequest { id, name, input, client_hash }: QueryRequest| {
             if !ids.insert(id) {
                 return Err((id, Failure::new(Code::InvalidArgs, "two queries of this message have the same id")));
             }
-            all += 1;
-            if all > most {
-                let message = format!("this session already watches {most} queries, its limit");
+            total += 1;
+            if total > max {
+                let message = format!("this session already watches {max} queries, its limit");
                 return Err((id, Failure::new(Code::PayloadTooLarge, message)));
             }
-            let (function, query_key) = self.find(program, &name, &input).map_err(|failure| (id, failure))?;
-            Ok(Watch { id, query_key, shareable: function.share, held, since })
+            let (function, query_key) = self.resolve(program, &name, &input).map_err(|failure| (id, failure))?;
+            Ok(SubscribeRequest { id, query_key, shareable: function.share, client_hash, since })
         };
-        queries.into_iter().map(one).collect()
+        queries.into_iter().map(resolve_one).collect()
     }
 }
 
 impl Stream {
-    /// The session's name.
+    /// The session's id.
     pub(crate) fn id(&self) -> SessionId {
         self.opened.id
     }
 
-    /// What is to be sent next, as one frame: the newest there is; what a slow
-    /// reader missed is skipped. `None` when the stream is over. Nothing is lost
-    /// where the future is dropped.
-    pub(crate) async fn next(&mut self) -> Option<Vec<Message>> {
+    /// Waits for the next frame: the newest answers; a slow reader skips older ones.
+    /// `None` when the session has ended. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Vec<SessionMessage>> {
         loop {
-            let taken = self.live.with(|registry| registry.take(self.opened.id, Instant::now()));
-            if !taken.messages.is_empty() {
-                return Some(taken.messages);
+            let frame = self.live.with(|registry| registry.next_frame(self.opened.id, Instant::now()));
+            if !frame.messages.is_empty() {
+                return Some(frame.messages);
             }
-            if taken.over {
+            if frame.ended {
                 return None;
             }
             let woken = self.opened.wake.notified();
-            match taken.wake_at {
+            match frame.wake_at {
                 Some(at) => tokio::select! {
                     () = woken => {}
                     () = tokio::time::sleep_until(at.into()) => {}

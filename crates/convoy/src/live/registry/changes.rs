@@ -1,19 +1,19 @@
-//! What has changed: in the database, in the code, and in what is known of both.
+//! Events that change results: commits, loads of new code, and time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::query::{Phase, What};
+use super::query::{Phase, RunTarget};
 use super::session::AuthState;
-use super::{MOST_LINGERING, Registry, reads_only};
+use super::{MAX_IDLE_QUERIES, Registry, reads_only};
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::failpoints::Failpoint;
 use crate::live::invalidate::{QueryId, ReadIndex};
 use crate::live::message::{EndReason, retry_ms};
 use crate::supervise::Part;
 
-/// The changes that [`Failpoint::NewKeysOnly`] leaves.
+/// The changes without their old keys, for [`Failpoint::NewKeysOnly`].
 fn new_keys_only(changes: &Changes) -> Changes {
     let Changes::Some(changes) = changes else { return changes.clone() };
     let strip = |change: &Change| match &change.kind {
@@ -27,25 +27,25 @@ fn new_keys_only(changes: &Changes) -> Changes {
 }
 
 impl Registry {
-    /// Something was committed. Queries already waiting to run will see it; those
-    /// running are compared with it when they finish.
+    /// Applies a commit. Queued queries include it in their next run; running ones are
+    /// compared with it when they finish.
     pub(crate) fn changed(&mut self, changes: &Changes, by: &ChangeSource) {
-        let place = self.history.add(changes);
+        let sequence = self.recent_commits.add(changes);
         self.failpoints.reach(Part::Registry);
         let new_keys_only = self.failpoints.has(Failpoint::NewKeysOnly).then(|| new_keys_only(changes));
         match new_keys_only.as_ref().unwrap_or(changes) {
             Changes::Everything => {
                 let all: Vec<QueryId> = self.queries.keys().copied().collect();
-                all.into_iter().for_each(|id| self.hit(id, place, None, by));
+                all.into_iter().for_each(|id| self.hit(id, sequence, None, by));
             }
             Changes::Some(changes) => {
                 let mut seen = HashSet::new();
                 let mut hits = HashSet::new();
                 for change in changes.iter() {
-                    self.index.hits(change, &mut hits);
+                    self.read_index.hits(change, &mut hits);
                     for id in hits.drain() {
                         if seen.insert(id) {
-                            self.hit(id, place, Some(change), by);
+                            self.hit(id, sequence, Some(change), by);
                         }
                     }
                 }
@@ -53,18 +53,18 @@ impl Registry {
         }
     }
 
-    fn hit(&mut self, id: QueryId, place: u64, change: Option<&Change>, by: &ChangeSource) {
+    fn hit(&mut self, id: QueryId, sequence: u64, change: Option<&Change>, by: &ChangeSource) {
         let Some(query) = self.queries.get_mut(&id) else { return };
-        if query.members.is_empty() && !query.is_auth() {
-            // It has no subscribers, so it is not run.
-            self.forget(id);
+        if query.subscribers.is_empty() && !query.is_auth() {
+            // It has no subscribers, so it is removed instead of run.
+            self.remove_query(id);
             return;
         }
-        query.pending.get_or_insert(place);
-        if self.explains {
+        query.first_missing.get_or_insert(sequence);
+        if self.records_causes {
             query.cause = Some((change.cloned(), by.clone()));
         }
-        if let What::Auth(session) = query.what
+        if let RunTarget::Auth(session) = query.target
             && let Some(session) = self.sessions.get_mut(&session)
             && matches!(session.auth, AuthState::Open)
         {
@@ -76,28 +76,28 @@ impl Registry {
         }
     }
 
-    /// New code was loaded: every result may be another, every context too, and
-    /// what was read under the old schema says nothing.
+    /// Applies a load of new code: every result and every context may change, and read
+    /// sets of the old schema are invalid.
     pub(crate) fn reloaded(&mut self) {
         self.generation += 1;
-        self.index = ReadIndex::default();
-        let place = self.history.next();
-        let mut unwatched = Vec::new();
+        self.read_index = ReadIndex::default();
+        let sequence = self.recent_commits.next();
+        let mut unused = Vec::new();
         for (id, query) in &mut self.queries {
             query.reads = Default::default();
-            if query.members.is_empty() && !query.is_auth() {
-                unwatched.push(*id);
+            if query.subscribers.is_empty() && !query.is_auth() {
+                unused.push(*id);
                 continue;
             }
-            query.pending.get_or_insert(place);
+            query.first_missing.get_or_insert(sequence);
             if matches!(query.phase, Phase::Idle) {
                 query.phase = Phase::Queued;
                 self.effects.run.push(*id);
             }
         }
-        unwatched.into_iter().for_each(|id| self.forget(id));
+        unused.into_iter().for_each(|id| self.remove_query(id));
         for session in self.sessions.values_mut() {
-            if session.gate_query.is_some() && matches!(session.auth, AuthState::Open) {
+            if session.auth_query.is_some() && matches!(session.auth, AuthState::Open) {
                 session.auth = AuthState::Checking;
             }
         }
@@ -110,52 +110,51 @@ impl Registry {
             self.effects.wake.push(session.wake.clone());
         }
         let all: Vec<QueryId> = self.queries.keys().copied().collect();
-        all.into_iter().for_each(|id| self.forget(id));
+        all.into_iter().for_each(|id| self.remove_query(id));
     }
 
-    /// These are the tables of which every write is told.
-    pub(crate) fn watched_are(&mut self, tables: HashSet<Arc<str>>) {
-        self.watched = tables;
+    /// Sets the tables of which the feed reports every write.
+    pub(crate) fn set_tracked_tables(&mut self, tables: HashSet<Arc<str>>) {
+        self.tracked_tables = tables;
         for query in self.queries.values_mut() {
-            query.is_told = reads_only(&query.reads, &self.watched);
+            query.is_tracked = reads_only(&query.reads, &self.tracked_tables);
         }
     }
 
-    /// Whatever was visible in the database at `at` has been told, of tables that
-    /// are watched.
+    /// Notes that every change of tracked tables that was visible in the database at `at`
+    /// has been applied.
     pub(crate) fn caught_up(&mut self, at: Instant) {
-        self.fed = self.fed.max(Some(at));
-        let before = self.history.next();
-        let unread = std::mem::take(&mut self.unread);
-        for id in unread {
+        self.caught_up_at = self.caught_up_at.max(Some(at));
+        let before = self.recent_commits.next();
+        for id in std::mem::take(&mut self.awaiting_feed) {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            for settling in session.settling.iter_mut().filter(|it| it.unread.is_some_and(|unread| unread <= at)) {
-                (settling.before, settling.unread) = (before, None);
+            for ack in session.pending_acks.iter_mut().filter(|ack| ack.await_feed.is_some_and(|until| until <= at)) {
+                (ack.before, ack.await_feed) = (before, None);
             }
-            if session.settling.iter().any(|it| it.unread.is_some()) {
-                self.unread.insert(id);
+            if session.pending_acks.iter().any(|ack| ack.await_feed.is_some()) {
+                self.awaiting_feed.insert(id);
             }
             self.effects.wake.push(session.wake.clone());
         }
-        self.sweep(at);
+        self.remove_idle_queries(at);
     }
 
-    /// The answer that this run of a query gave grows old at this moment.
-    pub(crate) fn grows_old(&mut self, id: QueryId, run: u64, at: Instant) {
+    /// Sets the moment at which the answer of this run expires.
+    pub(crate) fn schedule_refresh(&mut self, id: QueryId, run: u64, at: Instant) {
         let Some(query) = self.queries.get_mut(&id).filter(|query| query.runs == run) else { return };
-        if let Some(before) = query.due.replace(at) {
-            self.due.remove(&(before, id));
+        if let Some(previous) = query.due.replace(at) {
+            self.due.remove(&(previous, id));
         }
         self.due.insert((at, id));
     }
 
-    /// When the first answer grows old.
+    /// When the next answer expires.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Makes queries run whose answers have grown old by now.
-    pub(crate) fn grown_old(&mut self, now: Instant) {
+    /// Queues the queries whose answers have expired.
+    pub(crate) fn refresh_due(&mut self, now: Instant) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, id));
             let Some(query) = self.queries.get_mut(&id) else { continue };
@@ -167,17 +166,17 @@ impl Registry {
         }
     }
 
-    /// Drops results without subscribers after their retention.
-    pub(super) fn sweep(&mut self, now: Instant) {
-        while let Some((since, id)) = self.lingering.front().copied() {
-            let full = self.lingering.len() > MOST_LINGERING;
-            if !full && now.saturating_duration_since(since) < self.linger {
+    /// Removes queries without subscribers after their retention.
+    pub(super) fn remove_idle_queries(&mut self, now: Instant) {
+        while let Some((since, id)) = self.idle_queries.front().copied() {
+            let full = self.idle_queries.len() > MAX_IDLE_QUERIES;
+            if !full && now.saturating_duration_since(since) < self.retention {
                 return;
             }
-            self.lingering.pop_front();
-            // Somebody may have come back, and even left again.
-            if self.queries.get(&id).is_some_and(|query| query.left == Some(since)) {
-                self.forget(id);
+            self.idle_queries.pop_front();
+            // A client may have subscribed again, and even left again.
+            if self.queries.get(&id).is_some_and(|query| query.idle_since == Some(since)) {
+                self.remove_query(id);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The interleavings of registering, invalidating, running, delivering and
 //! unsubscribing, explored by a model checker.
 //!
-//! The database is one number per table. A commit and its telling are two steps,
-//! a run is three (begin, read, finish), and every step takes the lock by itself, so
-//! anything may come between. At the end each session must have been told the
-//! number there is, and none may ever have been told a smaller one than before.
+//! The database is one number per table. A commit and its notification are two steps, a
+//! run is three (begin, read, finish), and every step takes the lock by itself, so other
+//! steps may come between. At the end each session must have received the present
+//! number, and no session may ever receive a smaller one than before.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +16,18 @@ use shuttle::thread;
 
 use super::*;
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
-use crate::live::answer::Made;
-use crate::live::message::Message;
+use crate::live::answer::AnswerStamp;
+use crate::live::message::SessionMessage;
 
 const TABLES: [&str; 2] = ["t", "u"];
 const WRITES: usize = 3;
 
-/// A caller for whom runs fail, every other time.
+/// A caller for whom every other run fails.
 const BAD: &str = "bad";
 
-fn who(caller: &str) -> Known {
+fn context_of(caller: &str) -> SessionContext {
     let identity = [("user".to_owned(), Some(caller.to_owned()))].into();
-    Known { identity: Arc::new(identity), fingerprint: Some(caller.to_owned()), expires: None }
+    SessionContext { identity: Arc::new(identity), fingerprint: Some(caller.to_owned()), expires_at: None }
 }
 
 struct World {
@@ -71,33 +71,34 @@ impl World {
         self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
     }
 
-    /// Runs one query that waits, to its rest. `false`: none waits.
+    /// Runs one queued query until it is idle. `false`: none is queued.
     fn run_one(&self) -> bool {
         let Some(id) = self.to_run.lock().expect("sound").pop_front() else { return false };
         loop {
             let began = self.now();
             let Some(ticket) = self.with(|registry| registry.begin(id, began)) else { return true };
-            let query_key = match &ticket.what {
-                What::Query(query_key) => query_key,
-                What::Auth(_) => {
+            let query_key = match &ticket.target {
+                RunTarget::Query(query_key) => query_key,
+                RunTarget::Auth(_) => {
                     let now = self.now();
-                    let known = who(ticket.caller.as_deref().expect("a caller"));
+                    let context = context_of(ticket.caller.as_deref().expect("a caller"));
                     let recheck = Duration::from_secs(60);
-                    self.with(|registry| registry.admitted(id, ReadSet::default(), Ok(known), recheck, now));
+                    self.with(|registry| registry.finish_auth(id, ReadSet::default(), Ok(context), recheck, now));
                     return true;
                 }
             };
-            if ticket.may_part && shuttle::rand::thread_rng().gen_bool(0.3) {
+            if ticket.can_isolate && shuttle::rand::thread_rng().gen_bool(0.3) {
                 let now = self.now();
-                self.with(|registry| registry.part(id, now));
+                self.with(|registry| registry.isolate_runner(id, now));
             }
             if ticket.caller.as_deref() == Some(BAD) && shuttle::rand::thread_rng().gen_bool(0.5) {
                 let failure = crate::error::Failure::new(crate::error::Code::Timeout, "it took too long");
-                let answer = Answer::new("f", Err(failure), Made { ts: 0, position: "".into() }, None);
-                let ended = Ended { reads: ReadSet::default(), answer: Arc::new(answer), share: None, suspect: true };
+                let answer = Answer::new("f", Err(failure), AnswerStamp { ts: 0, position: "".into() }, None);
+                let completed =
+                    CompletedRun { reads: ReadSet::default(), answer: Arc::new(answer), share: None, suspect: true };
                 let now = self.now();
-                let next = self.with(|registry| registry.finish(id, &ticket, ended, now));
-                if next == Next::Rest && !self.with(|registry| registry.requeue(id, ticket.run)) {
+                let next = self.with(|registry| registry.finish(id, &ticket, completed, now));
+                if next == NextStep::Idle && !self.with(|registry| registry.requeue(id, ticket.run)) {
                     return true;
                 }
                 continue;
@@ -105,66 +106,70 @@ impl World {
             let value = self.database.lock().expect("sound")[&*query_key.input];
             let mut reads = ReadSet::default();
             reads.table(&query_key.input);
-            let made = Made { ts: 0, position: "".into() };
-            let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), made, None));
-            let ended = Ended { reads, answer, share: Some(Share::everyone()), suspect: false };
+            let stamp = AnswerStamp { ts: 0, position: "".into() };
+            let answer = Arc::new(Answer::new("f", Ok(value.to_string().into()), stamp, None));
+            let completed = CompletedRun { reads, answer, share: Some(ShareKey::public()), suspect: false };
             let now = self.now();
-            if self.with(|registry| registry.finish(id, &ticket, ended, now)) == Next::Rest {
+            if self.with(|registry| registry.finish(id, &ticket, completed, now)) == NextStep::Idle {
                 return true;
             }
         }
     }
 }
 
-/// A client that watches, perhaps stops and starts again, and keeps the newest.
+/// A client that subscribes, perhaps resubscribes, and keeps the newest answer.
 struct Client {
     world: Shared<World>,
     session: SessionId,
     table: &'static str,
-    /// What it was told last, and whether that is about the query it watches now.
+    /// The last number that it received.
     latest: Option<u64>,
 }
 
 impl Client {
     fn open(world: &Shared<World>, table: &'static str, caller: Option<&str>) -> Client {
         let (world, now) = (world.clone(), world.now());
-        let (caller, wanted) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
-        let opening = Opening { style: Style::Protocol, caller, wanted, address: None };
+        let (caller, requests) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
+        let opening = NewSession { format: StreamFormat::Protocol, caller, requests, address: None };
         let session = world.with(|registry| registry.open(opening, now)).id;
         Client { world, session, table, latest: None }
     }
 
     fn take(&mut self) {
         let now = self.world.now();
-        let taken = self.world.with(|registry| registry.take(self.session, now));
-        for message in taken.messages {
-            let Message::Answer { answer, .. } = message else { continue };
+        let frame = self.world.with(|registry| registry.next_frame(self.session, now));
+        for message in frame.messages {
+            let SessionMessage::Answer { answer, .. } = message else { continue };
             let Some(data) = answer.data() else { continue };
             let text = String::from_utf8_lossy(data).into_owned();
             let value = text.parse().expect("a number");
-            assert!(self.latest.is_none_or(|latest| latest <= value), "it went back from {:?} to {value}", self.latest);
+            assert!(
+                self.latest.is_none_or(|latest| latest <= value),
+                "the answers went back from {:?} to {value}",
+                self.latest
+            );
             self.latest = Some(value);
         }
     }
 
-    fn watch_anew(&mut self) {
+    fn resubscribe(&mut self) {
         let now = self.world.now();
-        // It has seen what it was told, so nothing older will do.
+        // It has seen the last answer, so it needs one that is as new.
         let since = self.latest.map(|_| now);
         self.world.with(|registry| {
-            registry.unwatch(self.session, 0, now);
-            registry.watch(self.session, Ok(watch(0, self.table, since)), now);
+            registry.unsubscribe(self.session, 0, now);
+            registry.subscribe(self.session, Ok(watch(0, self.table, since)), now);
         });
     }
 }
 
-fn watch(id: u64, table: &str, since: Option<Instant>) -> Watch {
+fn watch(id: u64, table: &str, since: Option<Instant>) -> SubscribeRequest {
     let query_key = QueryKey { function: "f".into(), input: table.into() };
-    Watch { id, query_key, shareable: true, held: None, since }
+    SubscribeRequest { id, query_key, shareable: true, client_hash: None, since }
 }
 
-/// `callers`: of three clients, in whose names they watch.
-fn everyone_ends_at_the_truth(failpoints: &Failpoints, callers: [Option<&'static str>; 3]) {
+/// `callers`: the callers of the three clients.
+fn every_session_converges(failpoints: &Failpoints, callers: [Option<&'static str>; 3]) {
     let world = World::new(failpoints.clone());
     let writers = TABLES.map(|table| {
         let world = world.clone();
@@ -178,7 +183,7 @@ fn everyone_ends_at_the_truth(failpoints: &Failpoints, callers: [Option<&'static
                 for _ in 0..3 {
                     client.take();
                     if shuttle::rand::thread_rng().gen_bool(0.3) {
-                        client.watch_anew();
+                        client.resubscribe();
                     }
                 }
                 client
@@ -199,7 +204,7 @@ fn everyone_ends_at_the_truth(failpoints: &Failpoints, callers: [Option<&'static
     while world.run_one() {}
     for client in &mut clients {
         client.take();
-        assert_eq!(client.latest, Some(WRITES as u64), "a session was left with an old answer");
+        assert_eq!(client.latest, Some(WRITES as u64), "a session has an outdated answer");
     }
 }
 
@@ -208,11 +213,11 @@ fn cases() -> usize {
 }
 
 #[test]
-fn in_every_order_of_steps_everyone_ends_at_the_truth() {
+fn in_every_interleaving_every_session_converges() {
     let failpoints = Failpoints::default();
     let run = failpoints.clone();
-    shuttle::check_random(move || everyone_ends_at_the_truth(&run, [None; 3]), cases() * 2);
-    shuttle::check_pct(move || everyone_ends_at_the_truth(&failpoints, [None; 3]), cases() * 2, 4);
+    shuttle::check_random(move || every_session_converges(&run, [None; 3]), cases() * 2);
+    shuttle::check_pct(move || every_session_converges(&failpoints, [None; 3]), cases() * 2, 4);
 }
 
 #[test]
@@ -220,13 +225,16 @@ fn in_every_interleaving_separated_callers_converge() {
     let callers = [Some(BAD), Some("ann"), Some("bob")];
     let (run, same) = (Failpoints::default(), [Some(BAD), Some("ann"), Some(BAD)]);
     let failpoints = run.clone();
-    shuttle::check_random(move || everyone_ends_at_the_truth(&run, callers), cases() * 2);
-    shuttle::check_pct(move || everyone_ends_at_the_truth(&failpoints, same), cases() * 2, 4);
+    shuttle::check_random(move || every_session_converges(&run, callers), cases() * 2);
+    shuttle::check_pct(move || every_session_converges(&failpoints, same), cases() * 2, 4);
 }
 
 #[test]
-fn the_checker_would_notice_a_registration_after_the_run() {
-    let failpoints: Failpoints = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a failpoint that is known");
-    let check = move || shuttle::check_random(move || everyone_ends_at_the_truth(&failpoints, [None; 3]), 2_000);
-    assert!(catch_unwind(AssertUnwindSafe(check)).is_err(), "with the failpoint, some order leaves a session behind");
+fn the_checker_detects_a_registration_after_the_run() {
+    let failpoints: Failpoints = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a known failpoint");
+    let check = move || shuttle::check_random(move || every_session_converges(&failpoints, [None; 3]), 2_000);
+    assert!(
+        catch_unwind(AssertUnwindSafe(check)).is_err(),
+        "with the failpoint, a session has an outdated answer in some order"
+    );
 }

@@ -1,13 +1,13 @@
-//! The state of all live queries and of the sessions they serve, and what each
-//! event makes of it. Pure but for the waking of sessions: the caller says what
-//! time it is, and runs what it is told to run.
+//! The state of all live queries and of their sessions, and its changes by events.
+//! Pure, except that it wakes sessions: the caller passes the time and runs the
+//! queries that an event queues.
 //!
 //! Invariants:
-//! - No gap: see [`history`].
-//! - A session is sent answers only while it is authenticated, and only of queries
-//!   whose [`Share`] admits what its context says.
-//! - A session's answers never go backwards: a query's answers follow one another,
-//!   and who needs an answer from after a moment is given no earlier one.
+//! - No gap: see [`recent_commits`].
+//! - A session receives answers only while it is authenticated, and only of queries
+//!   whose [`ShareKey`] admits its context.
+//! - A session's answers never go backwards: the answers of a query are in order, and
+//!   a subscription that needs an answer from after a moment receives no earlier one.
 
 mod changes;
 mod describe;
@@ -27,68 +27,68 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub(crate) use describe::Described;
-pub(super) use query::What;
+pub(crate) use describe::QueryInfo;
+pub(super) use query::RunTarget;
 pub(super) use query_index::QueryKey;
-pub(crate) use session::{Known, Opened, Style};
-pub(super) use session_auth::{Admission, Opening};
-pub(super) use subscriptions::{Wanted, Watch};
+pub(crate) use session::{SessionContext, SessionHandle, StreamFormat};
+pub(super) use session_auth::{Admission, NewSession};
+pub(super) use subscriptions::{ResolvedRequest, SubscribeRequest};
 
 use super::answer::Answer;
 use super::invalidate::{QueryId, ReadIndex};
 use super::message::SessionId;
-use super::share_key::Share;
+use super::share_key::ShareKey;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
 use crate::failpoints::{Failpoint, Failpoints};
 use query::{Phase, Query};
-use query_index::Variants;
-use recent_commits::History;
-use session::Session;
+use query_index::QueryIndex;
+use recent_commits::RecentCommits;
+use session::LiveSession;
 
 /// How many results without subscribers are retained, for clients that return.
-const MOST_LINGERING: usize = 10_000;
+const MAX_IDLE_QUERIES: usize = 10_000;
 
-/// How old the feed's last word may be for answers from memory.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long ago the change log may have been read for answers from memory.
+const MAX_FEED_AGE: Duration = Duration::from_secs(1);
 
 /// All live queries and sessions of a process.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     queries: HashMap<QueryId, Query>,
-    variants: Variants,
-    sessions: HashMap<SessionId, Session>,
-    index: ReadIndex,
-    history: History,
+    query_index: QueryIndex,
+    sessions: HashMap<SessionId, LiveSession>,
+    read_index: ReadIndex,
+    recent_commits: RecentCommits,
     next_id: QueryId,
     /// Counts loads of new code.
     generation: u64,
-    /// How many sessions have which address, of those that are counted so.
+    /// The number of sessions per client address, where addresses are counted.
     by_address: HashMap<IpAddr, usize>,
-    /// Queries of all sessions.
-    watching: usize,
+    /// The subscriptions of all sessions.
+    subscription_count: usize,
     /// How long results without subscribers are retained.
-    linger: Duration,
-    /// Queries without members, the first that will be forgotten in front.
-    lingering: VecDeque<(Instant, QueryId)>,
-    /// When answers grow old.
+    retention: Duration,
+    /// Queries without subscribers, the next to be removed first.
+    idle_queries: VecDeque<(Instant, QueryId)>,
+    /// When answers expire.
     due: BTreeSet<(Instant, QueryId)>,
-    /// What was visible in the database then has been told.
-    fed: Option<Instant>,
+    /// Every change that was visible in the database at this moment has been applied.
+    caught_up_at: Option<Instant>,
     /// The tables for which that holds.
-    watched: HashSet<Arc<str>>,
-    /// Sessions with mutations that the feed has to read the effects of.
-    unread: HashSet<SessionId>,
-    /// Whether causes are kept, for people to look at.
-    explains: bool,
+    tracked_tables: HashSet<Arc<str>>,
+    /// Sessions with acknowledgements that wait for a read of the change log.
+    awaiting_feed: HashSet<SessionId>,
+    /// Whether the causes of runs are recorded, for inspection.
+    records_causes: bool,
     failpoints: Failpoints,
     effects: Effects,
     /// Set while an event is applied; still set afterwards if it panicked.
-    half_changed: bool,
+    poisoned: bool,
 }
 
-/// What is to be done because of an event.
+/// The work that follows from an event.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     /// Queries to run.
@@ -97,288 +97,289 @@ pub(super) struct Effects {
     pub wake: Vec<Arc<Notify>>,
 }
 
-/// What a run needs to know.
+/// A run that has begun: its target and its caller.
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
-    /// What is run.
-    pub what: What,
-    /// Who asks, where that matters.
+    /// The function to run.
+    pub target: RunTarget,
+    /// The caller, as JSON for the host; absent without a context.
     pub caller: Option<Arc<str>>,
-    /// Whose caller that is, and which of those they have been.
+    /// The session of that caller, and the version of its identity.
     runner: Option<(SessionId, u64)>,
-    /// The answer so far, where someone may be told the difference to it.
+    /// The previous answer, if a subscriber can receive a delta.
     pub before: Option<Arc<Answer>>,
-    /// How many sessions are served.
-    pub members: usize,
-    /// Which run of its query it is.
+    /// How many subscribers the query has.
+    pub subscribers: usize,
+    /// The number of the run among those of its query.
     pub run: u64,
-    /// Whether those served may be parted from this caller, where the run takes long.
-    pub may_part: bool,
-    /// How long a run of it has taken before.
-    pub took: Duration,
+    /// Whether other callers may move to a query of their own if the run takes long.
+    pub can_isolate: bool,
+    /// How long the previous run took.
+    pub last_duration: Duration,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
-pub(super) struct Ended {
-    /// What it has read.
+pub(super) struct CompletedRun {
+    /// Its read set.
     pub reads: ReadSet,
-    /// What it gave.
+    /// Its answer.
     pub answer: Arc<Answer>,
-    /// Who may share that; nothing where the function was not heard, and the
-    /// answer says nothing but that.
-    pub share: Option<Share>,
-    /// Whether it may have failed because of its caller.
+    /// The share key of the answer; `None` if the host did not report, so that the answer
+    /// does not depend on the function.
+    pub share: Option<ShareKey>,
+    /// Whether its caller may be the cause of its failure.
     pub suspect: bool,
 }
 
-/// What happens after a run.
+/// The step after a run.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Nothing; the result is current.
-    Rest,
+pub(super) enum NextStep {
+    /// None; the result is current.
+    Idle,
     /// Run again.
-    Again,
+    RunAgain,
 }
 
-/// A question whose answer may be held already.
+/// A call that may be answered from the result cache.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    /// The question.
+pub(super) struct CacheRequest<'a> {
+    /// The function and its input.
     pub query_key: &'a QueryKey,
-    /// Who asks.
+    /// The caller's context.
     pub identity: &'a Seen,
-    /// Until when they have seen things.
+    /// The moment until which the caller has seen everything.
     pub since: Instant,
 }
 
-/// Whether an answer is held.
+/// The result of a cache lookup.
 #[derive(Debug)]
-pub(super) enum Held {
-    /// It is, and was true at this moment.
-    Yes(Arc<Answer>, Instant),
-    /// There is one that nothing is known to have changed, but not for certain
-    /// late enough: the feed has to read first.
-    Unvouched,
-    /// No.
-    No,
+pub(super) enum CacheLookup {
+    /// An answer that was current at this moment.
+    Hit(Arc<Answer>, Instant),
+    /// An answer without a known change, but the change log has not been read far
+    /// enough to confirm it.
+    Unconfirmed,
+    /// No answer.
+    Miss,
 }
 
-/// How much there is to keep current.
+/// The number of queries and sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Live queries that someone watches.
+    /// Live queries with subscribers.
     pub queries: usize,
     /// Queries that wait for a run or are in one.
     pub busy: usize,
     /// Sessions.
     pub sessions: usize,
-    /// Queries of all sessions together.
-    pub watching: usize,
+    /// Subscriptions of all sessions.
+    pub subscriptions: usize,
 }
 
 impl Registry {
-    /// An empty one, which retains results without subscribers for so long;
-    /// `explains`: causes are kept.
-    pub(super) fn new(linger: Duration, explains: bool, failpoints: Failpoints) -> Registry {
-        Registry { linger, explains, failpoints, ..Registry::default() }
+    /// An empty registry that keeps results without subscribers for `retention`.
+    /// `records_causes`: the causes of runs are recorded.
+    pub(super) fn new(retention: Duration, records_causes: bool, failpoints: Failpoints) -> Registry {
+        Registry { retention, records_causes, failpoints, ..Registry::default() }
     }
 
-    /// What is to be done because of what has happened since this was last asked.
+    /// Takes the work that follows from the events since the last call.
     pub(super) fn effects(&mut self) -> Effects {
         std::mem::take(&mut self.effects)
     }
 
-    /// In whose name a query will probably be run: a person where that is known, or a
-    /// session. Absent for an authentication, which finds out who asks.
-    pub(super) fn caller_of(&self, id: QueryId) -> Option<Arc<str>> {
+    /// The caller for whom a query will probably run: its fingerprint, or the session's id
+    /// if it has none. `None` for an authentication, whose caller is not known yet.
+    pub(super) fn likely_caller(&self, id: QueryId) -> Option<Arc<str>> {
         let query = self.queries.get(&id).filter(|query| !query.is_auth())?;
-        let runner = query.runner.or_else(|| query.members.iter().next().map(|(session, _)| *session))?;
-        let fingerprint = self.sessions.get(&runner)?.known.fingerprint.as_deref();
+        let runner = query.runner.or_else(|| query.subscribers.iter().next().map(|(session, _)| *session))?;
+        let fingerprint = self.sessions.get(&runner)?.context.fingerprint.as_deref();
         Some(fingerprint.map_or_else(|| runner.to_string().into(), Arc::from))
     }
 
-    /// A queued query's run begins now. `None`: it is not needed any more.
+    /// Begins the run of a queued query. `None`: the run is no longer needed.
     pub(super) fn begin(&mut self, id: QueryId, now: Instant) -> Option<Ticket> {
         let query = self.queries.get_mut(&id)?;
         if !matches!(query.phase, Phase::Queued) {
             return None;
         }
-        let runner = match query.what {
-            What::Auth(session) => Some(session),
-            What::Query(_) => {
-                let stays = query.runner.filter(|runner| query.members.iter().any(|(member, _)| member == runner));
-                stays.or_else(|| query.members.iter().next().map(|(session, _)| *session))
+        let runner = match query.target {
+            RunTarget::Auth(session) => Some(session),
+            RunTarget::Query(_) => {
+                let current =
+                    query.runner.filter(|runner| query.subscribers.iter().any(|(session, _)| session == runner));
+                current.or_else(|| query.subscribers.iter().next().map(|(session, _)| *session))
             }
         };
         let Some(session) = runner.and_then(|runner| self.sessions.get(&runner)) else {
-            self.forget(id);
+            self.remove_query(id);
             return None;
         };
         query.runner = runner;
-        query.phase = Phase::Running { since: self.history.begin(), began: now, generation: self.generation };
+        query.phase = Phase::Running { since: self.recent_commits.begin(), began: now, generation: self.generation };
         query.runs += 1;
         if let Some(due) = query.due.take() {
             self.due.remove(&(due, id));
         }
-        let may_differ = |(session, _): &query::Member| {
-            self.sessions.get(session).is_some_and(|session| session.style == Style::Protocol)
+        let takes_deltas = |(session, _): &query::Subscriber| {
+            self.sessions.get(session).is_some_and(|session| session.format == StreamFormat::Protocol)
         };
         Some(Ticket {
-            what: query.what.clone(),
+            target: query.target.clone(),
             caller: session.caller.clone(),
-            runner: runner.map(|runner| (runner, session.epoch)),
-            before: query.answer.clone().filter(|_| query.members.iter().any(may_differ)),
-            members: query.members.len(),
+            runner: runner.map(|runner| (runner, session.identity_version)),
+            before: query.answer.clone().filter(|_| query.subscribers.iter().any(takes_deltas)),
+            subscribers: query.subscribers.len(),
             run: query.runs,
-            may_part: query.may_part(),
-            took: query.took,
+            can_isolate: query.can_isolate(),
+            last_duration: query.last_duration,
         })
     }
 
-    /// A run has ended. Its answer is shown unless it equals the last one, also
-    /// when the query must run again: under constant writes a screen keeps moving.
-    pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, ended: Ended, now: Instant) -> Next {
-        let Ended { reads, answer, share, suspect } = ended;
-        let passing = answer.is_passing();
-        let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
-        let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
-        if query.answer.as_ref().is_none_or(|known| known.hash() != answer.hash()) {
+    /// Ends a run. Its answer is sent unless it equals the last one, also when the query
+    /// must run again, so that clients receive updates under constant writes.
+    pub(super) fn finish(&mut self, id: QueryId, ticket: &Ticket, completed: CompletedRun, now: Instant) -> NextStep {
+        let CompletedRun { reads, answer, share, suspect } = completed;
+        let transient = answer.is_transient();
+        let Some(began) = self.end_run(id, reads, transient) else { return NextStep::Idle };
+        let Some(query) = self.queries.get_mut(&id) else { return NextStep::Idle };
+        if query.answer.as_ref().is_none_or(|previous| previous.hash() != answer.hash()) {
             query.answer = Some(answer);
         }
-        let guessed = query.guessed;
+        let provisional = query.provisional;
         if let Some(share) = share {
-            (query.guessed, query.parted) = (false, 0);
-            query.took = now.saturating_duration_since(began);
+            (query.provisional, query.isolations) = (false, 0);
+            query.last_duration = now.saturating_duration_since(began);
             let by_first = query.runs > 1 && self.failpoints.has(Failpoint::ShareByFirstRun);
-            if !by_first && (guessed || share != query.share) {
-                self.reshare(id, share, ticket.runner, now);
+            if !by_first && (provisional || share != query.share) {
+                self.update_share(id, share, ticket.runner, now);
             }
         }
         if suspect {
-            self.part(id, now);
+            self.isolate_runner(id, now);
         }
-        match passing {
-            true => self.change_runner(id),
-            false => self.forgive(id),
+        match transient {
+            true => self.rotate_runner(id),
+            false => self.clear_tried(id),
         }
-        let served = self.deliver(id, began, now);
-        let Some(query) = self.queries.get_mut(&id) else { return Next::Rest };
-        if !served && matches!(query.phase, Phase::Idle) {
+        let all_served = self.deliver(id, began, now);
+        let Some(query) = self.queries.get_mut(&id) else { return NextStep::Idle };
+        if !all_served && matches!(query.phase, Phase::Idle) {
             query.phase = Phase::Queued;
         }
-        if matches!(query.phase, Phase::Queued) { Next::Again } else { Next::Rest }
+        if matches!(query.phase, Phase::Queued) { NextStep::RunAgain } else { NextStep::Idle }
     }
 
-    /// Notes what a run has read and which changes it has missed. Gives when it
-    /// began; nothing where the query went meanwhile.
-    fn conclude(&mut self, id: QueryId, reads: ReadSet, passing: bool) -> Option<Instant> {
+    /// Records the read set of a run and the changes it missed. Returns when it began;
+    /// `None` if the query was removed meanwhile.
+    fn end_run(&mut self, id: QueryId, reads: ReadSet, transient: bool) -> Option<Instant> {
         let query = self.queries.get_mut(&id)?;
         let Phase::Running { since, began, generation } = query.phase else { return None };
         let missed = match generation == self.generation {
             true if self.failpoints.has(Failpoint::RegisterAfterRun) => None,
-            true => self.history.first_hit(since, &reads),
+            true => self.recent_commits.first_hit(since, &reads),
             false => Some(since),
         };
-        // What could not be run has read little or nothing, and says nothing of what
-        // it depends on.
-        if generation == self.generation && !passing {
-            self.index.remove(id, &query.reads);
-            self.index.insert(id, &reads);
-            query.is_told = reads_only(&reads, &self.watched);
+        // The read set of a transient failure is incomplete, so the old one stays.
+        if generation == self.generation && !transient {
+            self.read_index.remove(id, &query.reads);
+            self.read_index.insert(id, &reads);
+            query.is_tracked = reads_only(&reads, &self.tracked_tables);
             query.reads = reads;
         }
-        self.history.end(since);
-        query.covered = since;
-        query.confirmed = Some(began);
-        // What makes it fail is no change, so nothing would tell that it is over.
-        query.pending = missed.or(passing.then_some(since));
+        self.recent_commits.end(since);
+        query.covered_until = since;
+        query.confirmed_at = Some(began);
+        // No change announces the end of a transient failure, so the answer stays outdated.
+        query.first_missing = missed.or(transient.then_some(since));
         query.phase = if missed.is_some() { Phase::Queued } else { Phase::Idle };
         Some(began)
     }
 
-    /// The task that ran a query panicked: its run does not count, and the query is
-    /// queued again.
+    /// Queues a query again whose task panicked; the interrupted run does not count.
     pub(super) fn interrupted(&mut self, id: QueryId) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         match query.phase {
             Phase::Idle => {
                 // Its answer may not have been delivered.
-                query.pending.get_or_insert(query.covered);
+                query.first_missing.get_or_insert(query.covered_until);
             }
             Phase::Queued => {}
             Phase::Running { since, .. } => {
-                query.pending.get_or_insert(since);
-                self.history.end(since);
+                query.first_missing.get_or_insert(since);
+                self.recent_commits.end(since);
             }
         }
         query.phase = Phase::Queued;
     }
 
-    /// How many runs of a query have begun; none of one that is gone.
+    /// How many runs of a query have begun; `None` if it was removed.
     pub(super) fn runs(&self, id: QueryId) -> Option<u64> {
         self.queries.get(&id).map(|query| query.runs)
     }
 
-    /// A query's answer, and someone else who is served by it than the one its run
-    /// was made for.
+    /// A query's answer, and the caller of another subscriber than the one its run was
+    /// made for.
     pub(super) fn another_caller(&self, id: QueryId, ticket: &Ticket) -> Option<(Arc<Answer>, Arc<str>)> {
         let query = self.queries.get(&id)?;
-        let callers = query.members.iter().filter_map(|(session, _)| self.sessions.get(session)?.caller.as_ref());
+        let callers = query.subscribers.iter().filter_map(|(session, _)| self.sessions.get(session)?.caller.as_ref());
         let other = callers.filter(|caller| Some(*caller) != ticket.caller.as_ref()).min()?;
         Some((query.answer.clone()?, other.clone()))
     }
 
-    /// Whether nothing has touched a query since so many runs of it had begun.
-    pub(super) fn rests_since(&self, id: QueryId, runs: u64) -> bool {
+    /// Whether a query has been idle since its run of this number.
+    pub(super) fn is_idle_since(&self, id: QueryId, runs: u64) -> bool {
         self.queries.get(&id).is_some_and(|query| query.runs == runs && matches!(query.phase, Phase::Idle))
     }
 
-    /// Queues a query that rests since this run, whose answer will not do any more.
-    /// `false`: it is gone, or something else has made it run since.
+    /// Queues a query that has been idle since this run and whose answer has expired.
+    /// `false`: it was removed, or it has run since.
     pub(super) fn requeue(&mut self, id: QueryId, run: u64) -> bool {
-        let resting = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
-        let Some(query) = self.queries.get_mut(&id).filter(resting) else { return false };
-        if query.members.is_empty() && !query.is_auth() {
+        let is_idle = |query: &&mut Query| query.runs == run && matches!(query.phase, Phase::Idle);
+        let Some(query) = self.queries.get_mut(&id).filter(is_idle) else { return false };
+        if query.subscribers.is_empty() && !query.is_auth() {
             // A returning client must not get that result.
-            self.forget(id);
+            self.remove_query(id);
             return false;
         }
         query.phase = Phase::Queued;
         true
     }
 
-    /// The answer to a question, if it is held here for a caller like this one.
-    pub(super) fn held(&self, ask: &Asked<'_>, now: Instant) -> Held {
-        let Asked { query_key, identity, since } = *ask;
-        let found = self.variants.find(query_key, identity).and_then(|id| self.queries.get(&id));
-        let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return Held::No };
+    /// Looks for the answer to a call in the queries that its caller may share.
+    pub(super) fn lookup(&self, request: &CacheRequest<'_>, now: Instant) -> CacheLookup {
+        let CacheRequest { query_key, identity, since } = *request;
+        let found = self.query_index.find(query_key, identity).and_then(|id| self.queries.get(&id));
+        let Some(query) = found.filter(|query| matches!(query.phase, Phase::Idle)) else { return CacheLookup::Miss };
         let answer = query.answer.clone().filter(|answer| answer.data().is_some());
-        let (Some(answer), Some(true_at)) = (answer, query.true_at(self.fed)) else { return Held::No };
-        // A feed that has fallen silent vouches for nothing.
-        let is_fresh = self.fed.is_some_and(|fed| now.saturating_duration_since(fed) <= FRESH);
-        match is_fresh && true_at >= since {
-            true => Held::Yes(answer, true_at),
-            false if query.is_told => Held::Unvouched,
-            false => Held::No,
+        let (Some(answer), Some(valid_at)) = (answer, query.valid_at(self.caught_up_at)) else {
+            return CacheLookup::Miss;
+        };
+        // If the log was not read recently, later changes may be missing.
+        let is_fresh = self.caught_up_at.is_some_and(|at| now.saturating_duration_since(at) <= MAX_FEED_AGE);
+        match is_fresh && valid_at >= since {
+            true => CacheLookup::Hit(answer, valid_at),
+            false if query.is_tracked => CacheLookup::Unconfirmed,
+            false => CacheLookup::Miss,
         }
     }
 
-    /// Whether anyone may be answered to this from here at all.
-    pub(super) fn holds(&self, query_key: &QueryKey) -> bool {
-        self.variants.has(query_key)
+    /// Whether there is a shared query of this key.
+    pub(super) fn has_shared(&self, query_key: &QueryKey) -> bool {
+        self.query_index.has(query_key)
     }
 
-    /// The tables that have been read.
+    /// The tables in the read sets of all queries.
     pub(super) fn tables_read(&self) -> TablesRead {
-        self.index.tables_read()
+        self.read_index.tables_read()
     }
 
-    /// How much there is to keep current.
+    /// Counts queries and sessions.
     pub(super) fn counts(&self) -> Counts {
         let busy = self.queries.values().filter(|query| !matches!(query.phase, Phase::Idle)).count();
-        let queries = self.queries.values().filter(|query| !query.members.is_empty()).count();
-        Counts { queries, busy, sessions: self.sessions.len(), watching: self.watching }
+        let queries = self.queries.values().filter(|query| !query.subscribers.is_empty()).count();
+        Counts { queries, busy, sessions: self.sessions.len(), subscriptions: self.subscription_count }
     }
 
     /// How many sessions are open.
@@ -391,23 +392,23 @@ impl Registry {
         self.by_address.get(&address).copied().unwrap_or_default()
     }
 
-    /// Whether nothing is to be kept current.
+    /// Whether there are no queries.
     pub(super) fn is_empty(&self) -> bool {
         self.queries.is_empty()
     }
 
-    /// Takes a query away.
-    fn forget(&mut self, id: QueryId) {
+    /// Removes a query.
+    fn remove_query(&mut self, id: QueryId) {
         let Some(query) = self.queries.remove(&id) else { return };
-        self.index.remove(id, &query.reads);
+        self.read_index.remove(id, &query.reads);
         if let Some(due) = query.due {
             self.due.remove(&(due, id));
         }
         if let Some(query_key) = query.query_key() {
-            self.variants.unlist(query_key, &query.share, id);
+            self.query_index.remove(query_key, &query.share, id);
         }
         if let Phase::Running { since, .. } = query.phase {
-            self.history.end(since);
+            self.recent_commits.end(since);
         }
     }
 
@@ -420,7 +421,7 @@ impl Registry {
     }
 }
 
-/// Whether all that was read is in these tables.
+/// Whether the read set has only these tables.
 fn reads_only(reads: &ReadSet, tables: &HashSet<Arc<str>>) -> bool {
     !reads.everything
         && reads.tables.iter().all(|table| tables.contains(table))

@@ -1,14 +1,14 @@
-//! One live query, or one session's authentication: what it has read, where it stands, and
-//! who is served by it.
+//! One live query, or one session's authentication: its read set, its phase and its
+//! subscribers.
 //!
 //! ```text
-//!            a change hits it / its first member / someone needs a newer answer
+//!       a change concerns it / first subscriber / a newer answer is needed
 //!   Idle ───────────────────────────────────────────────────────────▶ Queued
-//!    ▲                                              │ begin: notes the place in
-//!    │ finish: nothing it read                      ▼ the stream of changes
-//!    │ changed meanwhile                          Running
+//!    ▲                                              │ begin: records the sequence
+//!    │ finish: its read set                         ▼ number of the next change
+//!    │ did not change                             Running
 //!    └──────────────────────────────────────────────┤
-//!                  Queued ◀─────────────────────────┘ finish: something did
+//!                  Queued ◀─────────────────────────┘ finish: its read set changed
 //! ```
 
 use std::collections::HashSet;
@@ -16,156 +16,158 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::query_index::QueryKey;
-use super::recent_commits::Place;
-use super::session::Known;
+use super::recent_commits::Sequence;
+use super::session::SessionContext;
 use crate::change::{Change, ChangeSource};
 use crate::db::ReadSet;
 use crate::live::answer::Answer;
 use crate::live::message::{ClientQueryId, SessionId};
-use crate::live::share_key::Share;
+use crate::live::share_key::ShareKey;
 
-/// What is run.
+/// The function that a query runs.
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(crate) enum RunTarget {
     /// A function with its input.
     Query(QueryKey),
-    /// The context of a session: who is it, and may they still ask?
+    /// `createContext` for a session: authenticates its caller.
     Auth(SessionId),
 }
 
-/// Where a query stands.
+/// The phase of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has an answer that nothing has changed since.
+    /// It has an answer, and no change concerns it since.
     Idle,
-    /// It waits for its run.
+    /// It waits to be run.
     Queued,
-    /// Its run began here.
+    /// It is running.
     Running {
-        /// Changes from this place on may be missing from what it reads.
-        since: Place,
-        /// What was committed by then is in what it reads.
+        /// Changes from this number on may be missing from its snapshot.
+        since: Sequence,
+        /// Everything committed by then is in its snapshot.
         began: Instant,
         /// Which load of code it runs.
         generation: u64,
     },
 }
 
-/// One query of one session.
-pub(super) type Member = (SessionId, ClientQueryId);
+/// One subscription of one session.
+pub(super) type Subscriber = (SessionId, ClientQueryId);
 
-/// How many callers a query is parted from in a row, once it has been run.
-const MOST_PARTED: u32 = 4;
+/// How many callers in a row a query is isolated from, once it has been run.
+const MAX_ISOLATIONS: u32 = 4;
 
 /// A live query.
 #[derive(Debug)]
 pub(super) struct Query {
-    pub what: What,
+    pub target: RunTarget,
     pub phase: Phase,
     /// How many runs have begun.
     pub runs: u64,
     pub reads: ReadSet,
-    /// Whether every change of what it has read is told by the feed; what is only
-    /// asked again at intervals is not.
-    pub is_told: bool,
-    /// Who may be served by it. Before its first run this is a guess, which the
-    /// run confirms or not.
-    pub share: Share,
-    /// Whether it still is one: no function has said yet what it looks at.
-    pub guessed: bool,
-    /// How long the last run took whose function was heard.
-    pub took: Duration,
-    /// How many callers were parted from it since one was.
-    pub parted: u32,
-    pub members: HashSet<Member>,
-    /// The session whose caller its runs are made for.
+    /// Whether the feed reports every change of its read set; not if it has read an
+    /// untracked table.
+    pub is_tracked: bool,
+    /// The callers that it may serve. Before its first run this is the probable key,
+    /// which the run confirms or replaces.
+    pub share: ShareKey,
+    /// Whether the key is only probable: no run has reported the fields it read.
+    pub provisional: bool,
+    /// How long the last run took of which the host reported.
+    pub last_duration: Duration,
+    /// How many callers in a row it was isolated from.
+    pub isolations: u32,
+    pub subscribers: HashSet<Subscriber>,
+    /// The session for whose caller it runs.
     pub runner: Option<SessionId>,
-    /// Callers in whose names nothing could be run, since something could.
-    pub tried: Vec<Known>,
+    /// The callers for whom runs failed transiently since the last success.
+    pub tried: Vec<SessionContext>,
     pub answer: Option<Arc<Answer>>,
-    /// When the run began that made or confirmed the answer.
-    pub confirmed: Option<Instant>,
-    /// Every change before this place is in the answer.
-    pub covered: Place,
+    /// When the run began that computed or confirmed the answer.
+    pub confirmed_at: Option<Instant>,
+    /// Every change before this number is in the answer.
+    pub covered_until: Sequence,
     /// The first change that concerns it and is not in the answer.
-    pub pending: Option<Place>,
-    /// What made it run last, where that is asked for.
+    pub first_missing: Option<Sequence>,
+    /// The cause of the last run, if causes are recorded.
     pub cause: Option<(Option<Change>, ChangeSource)>,
-    /// When its answer grows old by itself.
+    /// When its answer expires.
     pub due: Option<Instant>,
-    /// When its last member left.
-    pub left: Option<Instant>,
+    /// When its last subscriber left.
+    pub idle_since: Option<Instant>,
 }
 
 impl Query {
     /// A query that waits for its first run.
-    pub(super) fn new(what: What, share: Share, place: Place) -> Query {
+    pub(super) fn new(target: RunTarget, share: ShareKey, sequence: Sequence) -> Query {
         Query {
-            what,
+            target,
             phase: Phase::Queued,
             runs: 0,
             reads: ReadSet::default(),
-            is_told: false,
+            is_tracked: false,
             share,
-            guessed: true,
-            took: Duration::ZERO,
-            parted: 0,
-            members: HashSet::new(),
+            provisional: true,
+            last_duration: Duration::ZERO,
+            isolations: 0,
+            subscribers: HashSet::new(),
             runner: None,
             tried: Vec::new(),
             answer: None,
-            confirmed: None,
-            covered: 0,
-            pending: Some(place),
+            confirmed_at: None,
+            covered_until: 0,
+            first_missing: Some(sequence),
             cause: None,
             due: None,
-            left: None,
+            idle_since: None,
         }
     }
 
-    /// Whether it goes on without members: it serves a session itself.
+    /// Whether it is the authentication of a session, which has no subscribers.
     pub(super) fn is_auth(&self) -> bool {
-        matches!(self.what, What::Auth(_))
+        matches!(self.target, RunTarget::Auth(_))
     }
 
     /// The key, unless it is an authentication.
     pub(super) fn query_key(&self) -> Option<&QueryKey> {
-        match &self.what {
-            What::Query(query_key) => Some(query_key),
-            What::Auth(_) => None,
+        match &self.target {
+            RunTarget::Query(query_key) => Some(query_key),
+            RunTarget::Auth(_) => None,
         }
     }
 
-    /// Whether those it serves may be parted from its caller. While it is a guess who
-    /// they are, from every caller; later only from a few, because what fails for many
-    /// in a row fails because of the query.
-    pub(super) fn may_part(&self) -> bool {
-        !self.is_auth() && (self.guessed || (self.share != Share::Nobody && self.parted < MOST_PARTED))
+    /// Whether its caller may be isolated from the other subscribers: any caller while
+    /// the share key is provisional; later only a few in a row, because failures for many
+    /// callers are caused by the query.
+    pub(super) fn can_isolate(&self) -> bool {
+        !self.is_auth() && (self.provisional || (self.share != ShareKey::Private && self.isolations < MAX_ISOLATIONS))
     }
 
-    /// The latest moment of which it is certain that the answer was true. `fed`:
-    /// every change visible then has been told to all queries.
-    pub(super) fn true_at(&self, fed: Option<Instant>) -> Option<Instant> {
-        let confirmed = self.confirmed?;
+    /// The latest moment at which the answer is known to have been current.
+    /// `caught_up_at`: every change visible then has been applied.
+    pub(super) fn valid_at(&self, caught_up_at: Option<Instant>) -> Option<Instant> {
+        let confirmed_at = self.confirmed_at?;
         match self.phase {
-            Phase::Idle if self.is_told => Some(fed.map_or(confirmed, |fed| fed.max(confirmed))),
-            Phase::Idle | Phase::Queued | Phase::Running { .. } => Some(confirmed),
+            Phase::Idle if self.is_tracked => {
+                Some(caught_up_at.map_or(confirmed_at, |caught_up_at| caught_up_at.max(confirmed_at)))
+            }
+            Phase::Idle | Phase::Queued | Phase::Running { .. } => Some(confirmed_at),
         }
     }
 
-    /// Whether its answer is of a run that began no earlier than this.
+    /// Whether its answer is from a run that began no earlier than this.
     pub(super) fn is_made_since(&self, moment: Instant) -> bool {
-        matches!(self.phase, Phase::Idle) && self.confirmed.is_some_and(|confirmed| confirmed >= moment)
+        matches!(self.phase, Phase::Idle) && self.confirmed_at.is_some_and(|confirmed_at| confirmed_at >= moment)
     }
 
-    /// The first change that others should wait for it to show: one that cannot be
-    /// run for now shows none for who knows how long.
-    pub(super) fn lacking(&self) -> Option<Place> {
-        self.pending.filter(|_| self.answer.as_ref().is_none_or(|answer| !answer.is_passing()))
+    /// The first change that its answer lacks and that frames wait for. None after a
+    /// transient failure, which may last for any time.
+    pub(super) fn awaited_change(&self) -> Option<Sequence> {
+        self.first_missing.filter(|_| self.answer.as_ref().is_none_or(|answer| !answer.is_transient()))
     }
 
-    /// Whether others should wait for it to show a change from before this place.
-    pub(super) fn lacks(&self, place: Place) -> bool {
-        self.lacking().is_some_and(|pending| pending < place)
+    /// Whether frames wait for it to include a change before this number.
+    pub(super) fn awaits_change_before(&self, sequence: Sequence) -> bool {
+        self.awaited_change().is_some_and(|missing| missing < sequence)
     }
 }

@@ -1,8 +1,8 @@
-//! The changes that runs in flight are to be compared with when they end.
+//! The recent changes that a run in flight is compared with when it ends.
 //!
-//! Invariant (no gap): a run's place is noted before it takes its snapshot, and
-//! every change from then on is kept until the run has ended and been compared.
-//! So a change is either in the snapshot or found here.
+//! Invariant (no gap): a run's sequence number is recorded before it takes its
+//! snapshot, and every change from then on is kept until the run has ended and has
+//! been compared. So a change is either in the snapshot or found here.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,70 +10,70 @@ use crate::change::Changes;
 use crate::db::ReadSet;
 use crate::live::invalidate::touches;
 
-/// How many changes are kept. A run that outlives them counts as hit.
-const KEEP: usize = 20_000;
+/// How many changes are kept. A run that outlives them counts as changed.
+const MAX_ROWS: usize = 20_000;
 
-/// A place in the stream of changes.
-pub(super) type Place = u64;
+/// A position in the stream of changes.
+pub(super) type Sequence = u64;
 
 /// The stream of changes, as far as runs in flight need it.
 #[derive(Debug, Default)]
-pub(super) struct History {
-    recent: VecDeque<(Place, Changes)>,
+pub(super) struct RecentCommits {
+    recent: VecDeque<(Sequence, Changes)>,
     rows: usize,
-    /// The place of the next change.
-    next: Place,
-    /// Changes before this place are not in `recent` any more.
-    kept_from: Place,
-    /// Where the runs in flight began, and how many at each place.
-    in_flight: BTreeMap<Place, usize>,
+    /// The sequence number of the next change.
+    next: Sequence,
+    /// Changes before this one are no longer in `recent`.
+    kept_from: Sequence,
+    /// The sequence numbers at which the runs in flight began, with their counts.
+    in_flight: BTreeMap<Sequence, usize>,
 }
 
-impl History {
-    /// The place of the next change.
-    pub(super) fn next(&self) -> Place {
+impl RecentCommits {
+    /// The sequence number of the next change.
+    pub(super) fn next(&self) -> Sequence {
         self.next
     }
 
-    /// A run begins; changes from the place given back on are kept for it.
-    pub(super) fn begin(&mut self) -> Place {
+    /// Registers a run that begins now; changes from the returned number on are kept for it.
+    pub(super) fn begin(&mut self) -> Sequence {
         *self.in_flight.entry(self.next).or_default() += 1;
         self.next
     }
 
-    /// Adds what has changed, and gives its place.
-    pub(super) fn add(&mut self, changes: &Changes) -> Place {
-        let place = self.next;
+    /// Adds changes and returns their sequence number.
+    pub(super) fn add(&mut self, changes: &Changes) -> Sequence {
+        let sequence = self.next;
         self.next += 1;
         if self.in_flight.is_empty() {
-            return place;
+            return sequence;
         }
         self.rows += weight(changes);
-        self.recent.push_back((place, changes.clone()));
-        while self.rows > KEEP
-            && let Some((place, changes)) = self.recent.pop_front()
+        self.recent.push_back((sequence, changes.clone()));
+        while self.rows > MAX_ROWS
+            && let Some((sequence, changes)) = self.recent.pop_front()
         {
             self.rows -= weight(&changes);
-            self.kept_from = place + 1;
+            self.kept_from = sequence + 1;
         }
-        place
+        sequence
     }
 
-    /// The first change since a run began that could have changed what it read.
-    pub(super) fn first_hit(&self, since: Place, reads: &ReadSet) -> Option<Place> {
+    /// The first change since a run began that could have changed the rows that it has read.
+    pub(super) fn first_hit(&self, since: Sequence, reads: &ReadSet) -> Option<Sequence> {
         if since < self.kept_from {
             return Some(since);
         }
-        let from = self.recent.partition_point(|(place, _)| *place < since);
+        let from = self.recent.partition_point(|(sequence, _)| *sequence < since);
         let hit = self.recent.range(from..).find(|(_, changes)| match changes {
             Changes::Everything => true,
             Changes::Some(changes) => changes.iter().any(|change| touches(reads, change)),
         });
-        hit.map(|(place, _)| *place)
+        hit.map(|(sequence, _)| *sequence)
     }
 
-    /// A run that began at `since` is over; what only it waited for goes.
-    pub(super) fn end(&mut self, since: Place) {
+    /// Ends a run that began at `since`, and drops changes that no other run needs.
+    pub(super) fn end(&mut self, since: Sequence) {
         if let Some(count) = self.in_flight.get_mut(&since) {
             *count -= 1;
             if *count == 0 {
@@ -81,7 +81,7 @@ impl History {
             }
         }
         let oldest = self.in_flight.keys().next().copied().unwrap_or(self.next);
-        while self.recent.front().is_some_and(|(place, _)| *place < oldest) {
+        while self.recent.front().is_some_and(|(sequence, _)| *sequence < oldest) {
             if let Some((_, changes)) = self.recent.pop_front() {
                 self.rows -= weight(&changes);
             }

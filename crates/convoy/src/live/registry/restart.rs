@@ -7,17 +7,17 @@ use crate::failpoints::Failpoint;
 use crate::live::message::{EndReason, retry_ms};
 
 impl Registry {
-    /// Applies an event. A panic leaves `half_changed` set.
-    pub(crate) fn event<T>(&mut self, event: impl FnOnce(&mut Registry) -> T) -> T {
-        self.half_changed = true;
+    /// Applies an event. A panic leaves `poisoned` set.
+    pub(crate) fn apply<T>(&mut self, event: impl FnOnce(&mut Registry) -> T) -> T {
+        self.poisoned = true;
         let result = event(self);
-        self.half_changed = false;
+        self.poisoned = false;
         result
     }
 
     /// Whether the last event panicked.
-    pub(crate) fn is_half_changed(&self) -> bool {
-        self.half_changed && !self.failpoints.has(Failpoint::Unsupervised)
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned && !self.failpoints.has(Failpoint::Unsupervised)
     }
 
     /// Resets the registry: its contents may be inconsistent, so every session ends and
@@ -26,13 +26,13 @@ impl Registry {
         let mut sessions = std::mem::take(&mut self.sessions);
         let mut by_address = HashMap::new();
         for session in sessions.values_mut() {
-            if !session.over {
+            if !session.ended {
                 session.end(EndReason::Reload, retry_ms(&self.failpoints));
             }
-            session.subs.clear();
+            session.subscriptions.clear();
             session.dirty.clear();
-            session.settling.clear();
-            session.gate_query = None;
+            session.pending_acks.clear();
+            session.auth_query = None;
             if let Some(address) = session.address {
                 *by_address.entry(address).or_default() += 1;
             }
@@ -44,9 +44,9 @@ impl Registry {
             // Ids are never reused: runs in flight still refer to the old ones.
             next_id: self.next_id,
             generation: self.generation + 1,
-            linger: self.linger,
-            watched: std::mem::take(&mut self.watched),
-            explains: self.explains,
+            retention: self.retention,
+            tracked_tables: std::mem::take(&mut self.tracked_tables),
+            records_causes: self.records_causes,
             failpoints: self.failpoints.clone(),
             effects: Effects { wake, ..Effects::default() },
             ..Registry::default()

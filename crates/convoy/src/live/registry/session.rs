@@ -1,17 +1,16 @@
-//! One stream to a client: what it watches, what it has not been sent yet, and
-//! whether it may be sent anything.
+//! One live session: its subscriptions, the answers to send, and its authentication.
 //!
-//! What is not sent yet is a set of queries, not a queue of answers: whoever reads
-//! slowly skips to the newest, and memory is bounded by the number of queries.
+//! Answers to send are a set of queries, not a queue: a slow client skips to the newest
+//! answer, and memory is bounded by the number of queries.
 //!
 //! ```text
-//!            its context was made          something the context read has changed
-//!   Unknown ─────────────────────▶ Open ◀───────────────────────────────▶ Checking
-//!      │ refused                    │ refused, or expired                     │
-//!      ▼                            ▼                                         │
-//!   Refused                       Rejected ◀────────────────────────────────────┘
-//!                                   │ a new token: Checking again
-//!                                   ▼ none in time: the end
+//!            the context was made      the read set of the context has changed
+//!   Unknown ─────────────────────▶ Open ◀──────────────────────────────▶ Checking
+//!      │ refused                     │ refused, or expired                  │
+//!      ▼                             ▼                                      │
+//!   Refused                       Rejected ◀────────────────────────────────┘
+//!                                    │ a new token: Checking
+//!                                    ▼ none in time: the session ends
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,43 +21,43 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::query_index::QueryKey;
-use super::recent_commits::Place;
+use super::recent_commits::Sequence;
 use crate::dispatch::Seen;
 use crate::error::Failure;
 use crate::live::answer::Hash;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientQueryId, Message, SessionId};
+use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
 
-/// How long a frame waits for the slowest of what one commit has changed.
-pub(super) const GATHER: Duration = Duration::from_millis(50);
-/// How long a client has to bring a token that holds.
-pub(super) const GRACE: Duration = Duration::from_secs(30);
-/// How many mutations of a session may wait for their word. Of more, the oldest
-/// are not told; their clients do not wait for ever.
-pub(super) const MOST_SETTLING: usize = 1_024;
+/// How long a frame waits for the slowest query that one commit has changed.
+pub(super) const FRAME_DELAY: Duration = Duration::from_millis(50);
+/// How long a client has to send a valid token after a rejection.
+pub(super) const AUTH_GRACE: Duration = Duration::from_secs(30);
+/// How many acknowledgements of mutations a session may have pending. Beyond that the
+/// oldest are dropped; clients time out.
+pub(super) const MAX_PENDING_ACKS: usize = 1_024;
 
-/// How much may wait to be said beside answers: a client that asks for nonsense and
-/// does not read what it is told of that is sent away.
-pub(super) const MOST_NOTICES: usize = 1_024;
+/// How many messages other than answers may be queued: a client that sends invalid
+/// requests and does not read the errors is disconnected.
+pub(super) const MAX_CONTROL_MESSAGES: usize = 1_024;
 
-/// How a session is spoken to.
+/// The wire format of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
-    /// One query, whole answers.
+pub(crate) enum StreamFormat {
+    /// Server-sent events of one query, with whole answers.
     Plain,
-    /// Any number of queries; what a client holds is known, so it can be told the
-    /// difference.
+    /// Messages of the live protocol for any number of queries, with deltas to the results
+    /// that the client has.
     Protocol,
 }
 
 /// The authentication of a session: the state of its context.
 #[derive(Debug)]
 pub(super) enum AuthState {
-    /// The first context is being made; nothing is sent.
+    /// The first context is being made; no answers are sent.
     Unknown,
     /// The first context was refused; the session never opens.
     Refused(Failure),
-    /// The context holds; everything is sent.
+    /// The context is valid; answers are sent.
     Open,
     /// The context is being made again because what it depends on has changed; delivery
     /// pauses.
@@ -68,128 +67,129 @@ pub(super) enum AuthState {
     Rejected(Instant),
 }
 
-/// What a context says of its caller.
+/// The context that `createContext` has made for a session.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
-    /// All of it, as it can be compared.
+pub(crate) struct SessionContext {
+    /// All members, in comparable form.
     pub identity: Arc<Seen>,
-    /// Who it is, whatever else has changed about them.
+    /// The caller's fingerprint: stays the same when other members change.
     pub fingerprint: Option<String>,
-    /// When it ceases to hold.
-    pub expires: Option<Instant>,
+    /// When it expires.
+    pub expires_at: Option<Instant>,
 }
 
-impl Known {
-    /// Whether this is the same caller as far as anyone can tell: by who they are,
-    /// or by all that can be said of them.
-    pub(crate) fn is_like(&self, other: &Known) -> bool {
-        let is_same_person = self.fingerprint.is_some() && self.fingerprint == other.fingerprint;
-        is_same_person || (self.identity == other.identity && self.identity.values().all(Option::is_some))
+impl SessionContext {
+    /// Whether both belong to the same caller: by fingerprint, or by all members if these
+    /// can be compared.
+    pub(crate) fn is_same_caller(&self, other: &SessionContext) -> bool {
+        let is_same_fingerprint = self.fingerprint.is_some() && self.fingerprint == other.fingerprint;
+        is_same_fingerprint || (self.identity == other.identity && self.identity.values().all(Option::is_some))
     }
 }
 
-/// One query of a session.
+/// One subscription of a session.
 #[derive(Debug)]
-pub(super) struct Sub {
+pub(super) struct Subscription {
     pub query_key: QueryKey,
-    /// Whether its function's results may be shared at all.
+    /// Whether results of the function may be shared at all.
     pub shareable: bool,
-    /// What serves it; nothing before the session is authenticated.
+    /// The live query that serves it; none before the session is authenticated.
     pub query: Option<QueryId>,
-    /// The result the client holds.
-    pub held: Option<Hash>,
-    /// The answer it was told last on this stream.
-    pub told: Option<Hash>,
-    /// Only an answer from after this moment will do.
-    pub after: Option<Instant>,
+    /// The hash of the result that the client has.
+    pub client_hash: Option<Hash>,
+    /// The hash of the answer that was sent last on this stream.
+    pub last_sent: Option<Hash>,
+    /// The client needs an answer that is at least as new as this moment.
+    pub not_before: Option<Instant>,
 }
 
-/// A mutation whose effects are to be waited for.
+/// A mutation to acknowledge once its changes have been sent.
 #[derive(Debug)]
-pub(super) struct Settling {
+pub(super) struct PendingAck {
     pub key: String,
-    /// They are among the changes before this place.
-    pub before: Place,
-    /// Some are not told yet: the feed has to read up to here first.
-    pub unread: Option<Instant>,
+    /// Its changes are among those before this number.
+    pub before: Sequence,
+    /// Some of them come from the change log, which has to be read up to this moment.
+    pub await_feed: Option<Instant>,
 }
 
-/// A stream to a client.
+/// A live session.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub style: Style,
-    /// Who asks, as text for the host; where the program wants to know.
+pub(super) struct LiveSession {
+    pub format: StreamFormat,
+    /// The caller, as JSON for the host; absent if the program has no context.
     pub caller: Option<Arc<str>>,
-    /// The client's address, where streams are counted by it.
+    /// The client's address, if streams are counted by address.
     pub address: Option<IpAddr>,
     pub auth: AuthState,
-    pub gate_query: Option<QueryId>,
-    pub known: Known,
-    /// Counts changes of who this is: a run made for an earlier one is not theirs.
-    pub epoch: u64,
-    /// When its context is to be made again, whatever happens.
-    pub recheck: Option<Instant>,
-    pub subs: HashMap<ClientQueryId, Sub>,
-    /// Queries with an answer it was not sent.
+    /// The query that runs `createContext`.
+    pub auth_query: Option<QueryId>,
+    pub context: SessionContext,
+    /// Incremented with each change of the context: results for an older version are
+    /// discarded.
+    pub identity_version: u64,
+    /// When its context is made again even if its read set has not changed.
+    pub refresh_at: Option<Instant>,
+    pub subscriptions: HashMap<ClientQueryId, Subscription>,
+    /// Subscriptions with an answer to send.
     pub dirty: BTreeSet<ClientQueryId>,
     pub dirty_since: Option<Instant>,
-    /// What else is to be said, first.
-    pub notices: Vec<Message>,
-    /// Mutations of its own that it waits for the effects of: all changes before
-    /// the place.
-    pub settling: Vec<Settling>,
-    /// Nothing more will be said after the notices.
-    pub over: bool,
+    /// Messages other than answers; these are sent first.
+    pub control_messages: Vec<SessionMessage>,
+    /// Mutations to acknowledge.
+    pub pending_acks: Vec<PendingAck>,
+    /// The session has ended; only `control_messages` are still sent.
+    pub ended: bool,
     pub wake: Arc<Notify>,
 }
 
-/// What a session is to be sent now.
+/// The next frame of a session.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
-    /// In order, as one frame.
-    pub messages: Vec<Message>,
-    /// When to call `take` again without a wake-up.
+pub(crate) struct NextFrame {
+    /// The messages, in order.
+    pub messages: Vec<SessionMessage>,
+    /// When to call `next_frame` again without a wake-up.
     pub wake_at: Option<Instant>,
-    /// These are the last.
-    pub over: bool,
+    /// These are the last messages.
+    pub ended: bool,
 }
 
-impl Session {
-    /// Nothing is known of it yet.
-    pub(super) fn new(style: Style, caller: Option<Arc<str>>, wake: Arc<Notify>) -> Session {
-        Session {
-            style,
+impl LiveSession {
+    /// A session that is not authenticated.
+    pub(super) fn new(format: StreamFormat, caller: Option<Arc<str>>, wake: Arc<Notify>) -> LiveSession {
+        LiveSession {
+            format,
             caller,
             address: None,
             auth: AuthState::Unknown,
-            gate_query: None,
-            known: Known::default(),
-            epoch: 0,
-            recheck: None,
-            subs: HashMap::new(),
+            auth_query: None,
+            context: SessionContext::default(),
+            identity_version: 0,
+            refresh_at: None,
+            subscriptions: HashMap::new(),
             dirty: BTreeSet::new(),
             dirty_since: None,
-            notices: Vec::new(),
-            settling: Vec::new(),
-            over: false,
+            control_messages: Vec::new(),
+            pending_acks: Vec::new(),
+            ended: false,
             wake,
         }
     }
 
     /// Whether answers may be sent.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.auth, AuthState::Open) && !self.over
+        matches!(self.auth, AuthState::Open) && !self.ended
     }
 
-    /// Whether it is known who asks; not whether they still may.
-    pub(super) fn is_known(&self) -> bool {
+    /// Whether the caller has been identified; it may have been rejected since.
+    pub(super) fn is_identified(&self) -> bool {
         !matches!(self.auth, AuthState::Unknown | AuthState::Refused(_))
     }
 
-    /// Notes that a query has an answer to send. `false`: it was told this one.
-    pub(super) fn has_news(&mut self, id: ClientQueryId, hash: Hash, now: Instant) -> bool {
-        let Some(sub) = self.subs.get(&id) else { return false };
-        if sub.told == Some(hash) {
+    /// Marks a subscription as having an answer to send. `false`: it was sent already.
+    pub(super) fn mark_dirty(&mut self, id: ClientQueryId, hash: Hash, now: Instant) -> bool {
+        let Some(subscription) = self.subscriptions.get(&id) else { return false };
+        if subscription.last_sent == Some(hash) {
             return false;
         }
         if self.dirty.is_empty() {
@@ -199,34 +199,34 @@ impl Session {
         true
     }
 
-    /// Whether the end of a run, even of one with nothing new, may be what it waits for.
-    pub(super) fn waits(&self) -> bool {
-        !self.dirty.is_empty() || !self.settling.is_empty()
+    /// Whether the end of a run, even without a new answer, may complete a frame.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.dirty.is_empty() || !self.pending_acks.is_empty()
     }
 
-    /// Who asks may not any more; nothing is sent until they may.
-    pub(super) fn bar(&mut self, failure: Failure, now: Instant) {
+    /// Rejects the authentication; no answers are sent until a new token is accepted.
+    pub(super) fn reject(&mut self, failure: Failure, now: Instant) {
         if matches!(self.auth, AuthState::Rejected(_)) {
             return;
         }
         self.auth = AuthState::Rejected(now);
-        self.notices.push(Message::Rejected(failure));
+        self.control_messages.push(SessionMessage::Rejected(failure));
     }
 
-    /// Adds a mutation whose effects are to be waited for.
-    pub(super) fn settle(&mut self, settling: Settling) {
-        if self.settling.len() >= MOST_SETTLING {
-            self.settling.remove(0);
+    /// Adds a mutation to acknowledge.
+    pub(super) fn add_ack(&mut self, ack: PendingAck) {
+        if self.pending_acks.len() >= MAX_PENDING_ACKS {
+            self.pending_acks.remove(0);
         }
-        self.settling.push(settling);
+        self.pending_acks.push(ack);
     }
 }
 
-/// A session as its stream knows it.
+/// The handle of a session for its stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
-    /// Its name.
+pub(crate) struct SessionHandle {
+    /// Its id.
     pub id: SessionId,
-    /// Called when there may be something to send.
+    /// Notified when there may be a frame to send.
     pub wake: Arc<Notify>,
 }

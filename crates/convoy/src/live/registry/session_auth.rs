@@ -1,80 +1,80 @@
-//! Sessions from their beginning to their end, and who they are meanwhile.
+//! Opens, authenticates and closes sessions.
 
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::query::{Phase, Query, What};
-use super::session::{AuthState, GRACE, Known, Opened, Session, Style};
-use super::subscriptions::Wanted;
-use super::{Next, Registry};
+use super::query::{Phase, Query, RunTarget};
+use super::session::{AUTH_GRACE, AuthState, LiveSession, SessionContext, SessionHandle, StreamFormat};
+use super::subscriptions::ResolvedRequest;
+use super::{NextStep, Registry};
 use crate::db::ReadSet;
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoint;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientQueryId, EndReason, Message, SessionId, retry_ms};
-use crate::live::share_key::Share;
+use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
+use crate::live::share_key::ShareKey;
 
 /// A session to open.
 #[derive(Debug)]
-pub(crate) struct Opening {
-    /// How it is spoken to.
-    pub style: Style,
-    /// Who asks, where the program has a context to make of it.
+pub(crate) struct NewSession {
+    /// Its wire format.
+    pub format: StreamFormat,
+    /// The caller, as JSON for the host, if the program has a context.
     pub caller: Option<Arc<str>>,
-    /// What it watches.
-    pub wanted: Vec<Wanted>,
-    /// The client's address, where streams are counted by it.
+    /// Its first subscriptions.
+    pub requests: Vec<ResolvedRequest>,
+    /// The client's address, if streams are counted by address.
     pub address: Option<IpAddr>,
 }
 
-/// Whether a session that was just opened may be served.
+/// The result of opening a session.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// Its context is being made.
-    NotYet,
-    /// It may.
+    Pending,
+    /// It is authenticated.
     Admitted,
-    /// It may not, and is gone.
+    /// It was refused and removed.
     Refused(Failure),
 }
 
 impl Registry {
-    /// Opens a session. Where there is a context to make, it is not authenticated until
-    /// that has been made.
-    pub(crate) fn open(&mut self, opening: Opening, now: Instant) -> Opened {
-        let Opening { style, caller, wanted, address } = opening;
-        let opened = Opened { id: SessionId::random(), wake: Arc::default() };
-        let mut session = Session::new(style, caller, opened.wake.clone());
+    /// Opens a session. If the program has a context, the session is authenticated once
+    /// its context has been made.
+    pub(crate) fn open(&mut self, new: NewSession, now: Instant) -> SessionHandle {
+        let NewSession { format, caller, requests, address } = new;
+        let opened = SessionHandle { id: SessionId::random(), wake: Arc::default() };
+        let mut session = LiveSession::new(format, caller, opened.wake.clone());
         session.address = address;
         if let Some(address) = address {
             *self.by_address.entry(address).or_default() += 1;
         }
-        if style == Style::Protocol {
-            session.notices.push(Message::Session(opened.id));
+        if format == StreamFormat::Protocol {
+            session.control_messages.push(SessionMessage::Session(opened.id));
         }
         match session.caller {
             None => session.auth = AuthState::Open,
             Some(_) => {
-                let auth = Query::new(What::Auth(opened.id), Share::Nobody, self.history.next());
-                session.gate_query = Some(self.add(auth));
+                let auth = Query::new(RunTarget::Auth(opened.id), ShareKey::Private, self.recent_commits.next());
+                session.auth_query = Some(self.add(auth));
             }
         }
         self.sessions.insert(opened.id, session);
-        wanted.into_iter().for_each(|wanted| self.watch(opened.id, wanted, now));
+        requests.into_iter().for_each(|request| self.subscribe(opened.id, request, now));
         opened
     }
 
-    /// Whether a session that was just opened may be served.
+    /// The state of a session that was just opened.
     pub(crate) fn admission(&mut self, id: SessionId, now: Instant) -> Admission {
         match self.sessions.get(&id).map(|session| &session.auth) {
-            // It was ended before anything was known of it.
-            Some(AuthState::Unknown) if self.sessions[&id].over => {
+            // It ended before it was authenticated.
+            Some(AuthState::Unknown) if self.sessions[&id].ended => {
                 self.close(id, now);
                 Admission::Refused(Failure::new(Code::Unavailable, "the server ended this stream; try again shortly"))
             }
-            Some(AuthState::Unknown) => Admission::NotYet,
+            Some(AuthState::Unknown) => Admission::Pending,
             Some(AuthState::Refused(failure)) => {
                 let failure = failure.clone();
                 self.close(id, now);
@@ -87,13 +87,14 @@ impl Registry {
         }
     }
 
-    /// Ends a session.
+    /// Closes a session.
     pub(crate) fn close(&mut self, id: SessionId, now: Instant) {
-        let watched: Vec<_> = self.sessions.get(&id).map_or(Vec::new(), |open| open.subs.keys().copied().collect());
-        watched.into_iter().for_each(|member| self.unwatch(id, member, now));
+        let client_queries: Vec<_> =
+            self.sessions.get(&id).map_or(Vec::new(), |open| open.subscriptions.keys().copied().collect());
+        client_queries.into_iter().for_each(|client_query| self.unsubscribe(id, client_query, now));
         let Some(session) = self.sessions.remove(&id) else { return };
-        if let Some(auth) = session.gate_query {
-            self.forget(auth);
+        if let Some(auth) = session.auth_query {
+            self.remove_query(auth);
         }
         if let Some(Entry::Occupied(mut count)) = session.address.map(|address| self.by_address.entry(address)) {
             *count.get_mut() -= 1;
@@ -103,125 +104,127 @@ impl Registry {
         }
     }
 
-    /// A session's context was made, or refused.
-    pub(crate) fn admitted(
+    /// Applies the result of a context run to its session.
+    pub(crate) fn finish_auth(
         &mut self,
         id: QueryId,
         reads: ReadSet,
-        made: Result<Known, Failure>,
-        recheck: Duration,
+        result: Result<SessionContext, Failure>,
+        refresh_after: Duration,
         now: Instant,
-    ) -> Next {
+    ) -> NextStep {
         let unwatched = self.failpoints.has(Failpoint::ContextUnwatched);
         let reads = if unwatched { ReadSet::default() } else { reads };
-        let passing = made.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
-        let Some(began) = self.conclude(id, reads, passing) else { return Next::Rest };
-        let Some(query) = self.queries.get(&id) else { return Next::Rest };
-        let What::Auth(of) = query.what else { return Next::Rest };
-        let again = matches!(query.phase, Phase::Queued);
-        let Some(session) = self.sessions.get_mut(&of) else { return Next::Rest };
-        session.recheck = Some(now + recheck);
+        let transient = result.as_ref().is_err_and(|failure| matches!(failure.code, Code::Unavailable | Code::Timeout));
+        let Some(began) = self.end_run(id, reads, transient) else { return NextStep::Idle };
+        let Some(query) = self.queries.get(&id) else { return NextStep::Idle };
+        let RunTarget::Auth(of) = query.target else { return NextStep::Idle };
+        let must_rerun = matches!(query.phase, Phase::Queued);
+        let Some(session) = self.sessions.get_mut(&of) else { return NextStep::Idle };
+        session.refresh_at = Some(now + refresh_after);
         self.effects.wake.push(session.wake.clone());
-        let holds = |known: &Known| known.expires.is_none_or(|expires| now < expires);
-        let ignored = self.failpoints.has(Failpoint::IgnoreExpiry);
-        let made = made.and_then(|known| if ignored || holds(&known) { Ok(known) } else { Err(expired()) });
-        match made {
-            // What was read has changed meanwhile, or the token: not a word before it is
-            // known again.
-            _ if again => {
+        let is_valid = |context: &SessionContext| context.expires_at.is_none_or(|expires_at| now < expires_at);
+        let ignores_expiry = self.failpoints.has(Failpoint::IgnoreExpiry);
+        let result =
+            result.and_then(|context| if ignores_expiry || is_valid(&context) { Ok(context) } else { Err(expired()) });
+        match result {
+            // The read set or the token has changed meanwhile: delivery pauses until the
+            // context has been made again.
+            _ if must_rerun => {
                 if matches!(session.auth, AuthState::Open) {
                     session.auth = AuthState::Checking;
                 }
             }
-            Ok(known) => self.opened(of, known, began, now),
-            Err(_) if passing => {}
+            Ok(context) => self.apply_context(of, context, began, now),
+            Err(_) if transient => {}
             Err(failure) if matches!(session.auth, AuthState::Unknown) => session.auth = AuthState::Refused(failure),
-            Err(failure) => session.bar(failure, now),
+            Err(failure) => session.reject(failure, now),
         }
-        if again { Next::Again } else { Next::Rest }
+        if must_rerun { NextStep::RunAgain } else { NextStep::Idle }
     }
 
-    /// It is known who asks, and they may: by a context that was made from `began` on.
-    fn opened(&mut self, id: SessionId, known: Known, began: Instant, now: Instant) {
+    /// Authenticates a session by a context whose run began at `began`, and moves its
+    /// subscriptions to queries that may serve this context.
+    fn apply_context(&mut self, id: SessionId, context: SessionContext, began: Instant, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let first = !session.is_known();
-        // What cannot be compared may be another each time.
-        let is_comparable = known.identity.values().all(Option::is_some);
-        let changed = first || session.known.identity != known.identity;
+        let first = !session.is_identified();
+        // Values that cannot be compared may differ each time.
+        let is_comparable = context.identity.values().all(Option::is_some);
+        let changed = first || session.context.identity != context.identity;
         session.auth = AuthState::Open;
-        session.known = known;
+        session.context = context;
         if self.failpoints.has(Failpoint::IgnoreExpiry) {
-            session.known.expires = None;
+            session.context.expires_at = None;
         }
         if !changed && is_comparable {
             return;
         }
-        session.epoch += 1;
-        let identity = session.known.identity.clone();
+        session.identity_version += 1;
+        let identity = session.context.identity.clone();
         let moving: Vec<_> = session
-            .subs
+            .subscriptions
             .iter()
-            .filter(|(_, sub)| {
-                let query = sub.query.and_then(|query| self.queries.get(&query));
+            .filter(|(_, subscription)| {
+                let query = subscription.query.and_then(|query| self.queries.get(&query));
                 query.is_none_or(|query| !query.share.admits(&identity))
             })
-            .map(|(member, sub)| (*member, sub.query))
+            .map(|(client_query, subscription)| (*client_query, subscription.query))
             .collect();
-        for (member, query) in moving {
+        for (client_query, query) in moving {
             let query = query.and_then(|query| self.queries.get(&query)).filter(|_| !changed);
-            if query.is_some_and(|query| query.share == Share::Nobody && query.is_made_since(began)) {
+            if query.is_some_and(|query| query.share == ShareKey::Private && query.is_made_since(began)) {
                 continue;
             }
-            self.detach(id, member, now);
+            self.detach(id, client_query, now);
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.dirty.remove(&member);
+                session.dirty.remove(&client_query);
             }
-            self.attach(id, member, now);
+            self.attach(id, client_query, now);
         }
     }
 
-    /// A session's client has brought another token.
-    pub(crate) fn renew(&mut self, id: SessionId, caller: Arc<str>) {
+    /// Replaces the token of a session and makes its context again.
+    pub(crate) fn replace_token(&mut self, id: SessionId, caller: Arc<str>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.caller = Some(caller);
-        session.epoch += 1;
-        session.known.expires = None;
-        if session.is_known() {
+        session.identity_version += 1;
+        session.context.expires_at = None;
+        if session.is_identified() {
             session.auth = AuthState::Checking;
         }
-        self.check(id);
+        self.refresh_context(id);
     }
 
     /// Makes a session's context again.
-    fn check(&mut self, id: SessionId) {
-        let Some(auth) = self.sessions.get(&id).and_then(|session| session.gate_query) else { return };
-        let place = self.history.next();
+    fn refresh_context(&mut self, id: SessionId) {
+        let Some(auth) = self.sessions.get(&id).and_then(|session| session.auth_query) else { return };
+        let sequence = self.recent_commits.next();
         let Some(query) = self.queries.get_mut(&auth) else { return };
         match query.phase {
             Phase::Idle => {
                 query.phase = Phase::Queued;
-                query.pending.get_or_insert(place);
+                query.first_missing.get_or_insert(sequence);
                 self.effects.run.push(auth);
             }
             Phase::Queued => {}
-            // What runs has asked in the name of the old token.
+            // The run in flight uses the old token, so its result is discarded.
             Phase::Running { since, began, .. } => {
                 query.phase = Phase::Running { since, began, generation: u64::MAX };
             }
         }
     }
 
-    /// What the time brings: a context that ceases to hold, one that is to be made
-    /// again, and patience that is at its end. Gives when to look again.
-    pub(super) fn tick(&mut self, id: SessionId, now: Instant) -> Option<Instant> {
+    /// Applies the timers of a session: the expiry and the refresh of its context, and the
+    /// end of its grace period. Returns when the next one is due.
+    pub(super) fn apply_timers(&mut self, id: SessionId, now: Instant) -> Option<Instant> {
         let session = self.sessions.get_mut(&id)?;
-        if session.over {
+        if session.ended {
             return None;
         }
         match &session.auth {
             AuthState::Unknown | AuthState::Refused(_) => None,
             AuthState::Rejected(since) => {
-                let end = *since + GRACE;
+                let end = *since + AUTH_GRACE;
                 if now < end {
                     return Some(end);
                 }
@@ -229,43 +232,43 @@ impl Registry {
                 None
             }
             AuthState::Open | AuthState::Checking => {
-                if session.known.expires.is_some_and(|expires| expires <= now) {
-                    session.bar(expired(), now);
-                    return Some(now + GRACE);
+                if session.context.expires_at.is_some_and(|expires_at| expires_at <= now) {
+                    session.reject(expired(), now);
+                    return Some(now + AUTH_GRACE);
                 }
-                let due = session.recheck.is_some_and(|recheck| recheck <= now);
+                let due = session.refresh_at.is_some_and(|refresh_at| refresh_at <= now);
                 if due {
-                    // Set again when that has been done.
-                    session.recheck = None;
+                    // Set again when the context has been made.
+                    session.refresh_at = None;
                 }
-                let next = [session.known.expires, session.recheck].into_iter().flatten().min();
+                let next = [session.context.expires_at, session.refresh_at].into_iter().flatten().min();
                 if due {
-                    self.check(id);
+                    self.refresh_context(id);
                 }
                 next
             }
         }
     }
 
-    /// Whether a caller may change a session: only the one that opened it.
-    pub(crate) fn speaks_for(&self, id: SessionId, known: &Known) -> Result<(), Failure> {
+    /// Checks that a caller may update a session: only the one that opened it may.
+    pub(crate) fn authorize_update(&self, id: SessionId, context: &SessionContext) -> Result<(), Failure> {
         let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
-        let session = self.sessions.get(&id).filter(|session| !session.over).ok_or_else(unknown)?;
+        let session = self.sessions.get(&id).filter(|session| !session.ended).ok_or_else(unknown)?;
         // A session without a context may be changed by any client that knows its id.
-        if session.caller.is_none() || session.known.fingerprint == known.fingerprint {
+        if session.caller.is_none() || session.context.fingerprint == context.fingerprint {
             return Ok(());
         }
         Err(Failure::new(Code::Forbidden, "this session belongs to another caller"))
     }
 
-    /// How many queries a session watches; nothing where there is none of this name.
-    pub(crate) fn watches(&self, id: SessionId) -> Option<usize> {
-        self.sessions.get(&id).filter(|session| !session.over).map(|session| session.subs.len())
+    /// The number of a session's subscriptions; `None` if there is no such session.
+    pub(crate) fn subscription_count_of(&self, id: SessionId) -> Option<usize> {
+        self.sessions.get(&id).filter(|session| !session.ended).map(|session| session.subscriptions.len())
     }
 
-    /// Whether a session calls a query of its own so.
-    pub(crate) fn watches_as(&self, id: SessionId, member: ClientQueryId) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.subs.contains_key(&member))
+    /// Whether a session has a subscription with this id.
+    pub(crate) fn has_subscription(&self, id: SessionId, client_query: ClientQueryId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.subscriptions.contains_key(&client_query))
     }
 }
 

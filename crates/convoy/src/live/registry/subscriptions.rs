@@ -1,115 +1,120 @@
-//! Which query serves which query of a session, and who is served by it.
+//! Attaches the subscriptions of sessions to live queries, and delivers answers to them.
 
 use std::time::Instant;
 
 use super::Registry;
-use super::query::{Member, Phase, Query, What};
+use super::query::{Phase, Query, RunTarget, Subscriber};
 use super::query_index::QueryKey;
-use super::session::{Known, Sub};
+use super::session::{SessionContext, Subscription};
 use crate::failpoints::Failpoint;
 use crate::live::answer::Hash;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientQueryId, Message, SessionId};
-use crate::live::share_key::Share;
+use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
+use crate::live::share_key::ShareKey;
 
-/// A query that a client wants to watch.
+/// A request for a subscription.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    /// What it calls it.
+pub(crate) struct SubscribeRequest {
+    /// The id that the client has given to it.
     pub id: ClientQueryId,
-    /// What it asks.
+    /// The function and its input.
     pub query_key: QueryKey,
-    /// Whether the function's results may be shared at all.
+    /// Whether results of the function may be shared at all.
     pub shareable: bool,
-    /// The result it holds.
-    pub held: Option<Hash>,
-    /// It has seen things until then, so no earlier answer will do; nothing where
-    /// it does not say.
+    /// The hash of the result that the client has.
+    pub client_hash: Option<Hash>,
+    /// The moment until which the client has seen everything; earlier answers are not
+    /// sent.
     pub since: Option<Instant>,
 }
 
-/// A [`Watch`], or why there is none.
-pub(crate) type Wanted = Result<Watch, (ClientQueryId, crate::error::Failure)>;
+/// A valid [`SubscribeRequest`], or the failure to send for its id.
+pub(crate) type ResolvedRequest = Result<SubscribeRequest, (ClientQueryId, crate::error::Failure)>;
 
 impl Registry {
-    /// A session watches something more.
-    pub(crate) fn watch(&mut self, session: SessionId, wanted: Wanted, now: Instant) {
+    /// Adds a subscription to a session.
+    pub(crate) fn subscribe(&mut self, session: SessionId, request: ResolvedRequest, now: Instant) {
         let Some(open) = self.sessions.get_mut(&session) else { return };
-        let Watch { id, query_key, shareable, held, since } = match wanted {
-            Ok(watch) => watch,
+        let SubscribeRequest { id, query_key, shareable, client_hash, since } = match request {
+            Ok(request) => request,
             Err((id, failure)) => {
-                self.notify(session, Message::Refused { id: Some(id), failure });
+                self.notify(session, SessionMessage::Refused { id: Some(id), failure });
                 return;
             }
         };
-        let sub = Sub { query_key, shareable, query: None, held, told: None, after: since };
-        open.subs.insert(id, sub);
-        self.watching += 1;
-        // Before it is authenticated it is not known who asks.
-        if open.is_known() {
+        let subscription =
+            Subscription { query_key, shareable, query: None, client_hash, last_sent: None, not_before: since };
+        open.subscriptions.insert(id, subscription);
+        self.subscription_count += 1;
+        // Before the session is authenticated, its caller is unknown.
+        if open.is_identified() {
             self.attach(session, id, now);
         }
     }
 
-    /// A session does not watch something any more.
-    pub(crate) fn unwatch(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
+    /// Removes a subscription of a session.
+    pub(crate) fn unsubscribe(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
         self.detach(session, id, now);
         if let Some(open) = self.sessions.get_mut(&session)
-            && open.subs.remove(&id).is_some()
+            && open.subscriptions.remove(&id).is_some()
         {
-            self.watching -= 1;
+            self.subscription_count -= 1;
             open.dirty.remove(&id);
-            if open.waits() {
+            if open.has_pending() {
                 self.effects.wake.push(open.wake.clone());
             }
         }
     }
 
-    /// Finds what serves a query of a session, or makes it.
+    /// Finds or creates the live query that serves a subscription.
     pub(super) fn attach(&mut self, session: SessionId, id: ClientQueryId, now: Instant) {
         let Some(open) = self.sessions.get(&session) else { return };
-        let Some(sub) = open.subs.get(&id) else { return };
-        let identity = open.known.identity.clone();
-        let (query_key, shareable) = (sub.query_key.clone(), sub.shareable);
-        let found = if shareable { self.variants.find(&query_key, &identity) } else { None };
+        let Some(subscription) = open.subscriptions.get(&id) else { return };
+        let identity = open.context.identity.clone();
+        let (query_key, shareable) = (subscription.query_key.clone(), subscription.shareable);
+        let found = if shareable { self.query_index.find(&query_key, &identity) } else { None };
         let query = match (found, shareable) {
             (Some(found), _) => found,
-            (None, true) => self.create(query_key.clone(), Share::expected(&identity, self.variants.keys(&query_key))),
-            (None, false) => self.create(query_key, Share::Nobody),
+            (None, true) => {
+                self.create(query_key.clone(), ShareKey::expected(&identity, self.query_index.keys(&query_key)))
+            }
+            (None, false) => self.create(query_key, ShareKey::Private),
         };
         self.join(query, session, id, now);
     }
 
-    fn create(&mut self, query_key: QueryKey, share: Share) -> QueryId {
-        let id = self.add(Query::new(What::Query(query_key.clone()), share.clone(), self.history.next()));
-        self.variants.list(&query_key, &share, id);
+    fn create(&mut self, query_key: QueryKey, share: ShareKey) -> QueryId {
+        let id = self.add(Query::new(RunTarget::Query(query_key.clone()), share.clone(), self.recent_commits.next()));
+        self.query_index.insert(&query_key, &share, id);
         id
     }
 
-    /// Makes a query serve a query of a session, at once where its answer will do.
-    fn join(&mut self, id: QueryId, session: SessionId, member: ClientQueryId, now: Instant) {
+    /// Adds a subscription to a live query, and sends its answer at once if it is new
+    /// enough.
+    fn join(&mut self, id: QueryId, session: SessionId, client_query: ClientQueryId, now: Instant) {
         let (Some(query), Some(open)) = (self.queries.get_mut(&id), self.sessions.get_mut(&session)) else { return };
-        let Some(sub) = open.subs.get_mut(&member) else { return };
-        sub.query = Some(id);
-        query.members.insert((session, member));
-        query.left = None;
+        let Some(subscription) = open.subscriptions.get_mut(&client_query) else { return };
+        subscription.query = Some(id);
+        query.subscribers.insert((session, client_query));
+        query.idle_since = None;
         query.runner.get_or_insert(session);
-        let true_at = query.true_at(self.fed);
+        let valid_at = query.valid_at(self.caught_up_at);
         let is_idle = matches!(query.phase, Phase::Idle);
-        let will_do = is_idle && true_at.is_some_and(|true_at| sub.after.is_none_or(|after| after <= true_at));
-        if will_do {
-            sub.after = None;
+        let is_new_enough =
+            valid_at.is_some_and(|valid_at| subscription.not_before.is_none_or(|not_before| not_before <= valid_at));
+        if is_idle && is_new_enough {
+            subscription.not_before = None;
             if let Some(answer) = &query.answer
-                && open.has_news(member, answer.hash(), now)
+                && open.mark_dirty(client_query, answer.hash(), now)
             {
                 self.effects.wake.push(open.wake.clone());
             }
             return;
         }
-        // What changed before it came must be in its first answer, and what the
-        // answer so far lacks is not known in time order.
+        // The first answer must include every change before the subscription, and the
+        // changes that the present answer lacks are not ordered by time.
         if query.answer.is_some() {
-            sub.after.get_or_insert(now);
+            subscription.not_before.get_or_insert(now);
         }
         if is_idle {
             query.phase = Phase::Queued;
@@ -117,128 +122,135 @@ impl Registry {
         }
     }
 
-    /// Ends what [`Registry::attach`] began.
-    pub(super) fn detach(&mut self, session: SessionId, member: ClientQueryId, now: Instant) {
-        let sub = self.sessions.get_mut(&session).and_then(|open| open.subs.get_mut(&member));
-        let Some(id) = sub.and_then(|sub| sub.query.take()) else { return };
+    /// Removes a subscription from its live query.
+    pub(super) fn detach(&mut self, session: SessionId, client_query: ClientQueryId, now: Instant) {
+        let subscription = self.sessions.get_mut(&session).and_then(|open| open.subscriptions.get_mut(&client_query));
+        let Some(id) = subscription.and_then(|subscription| subscription.query.take()) else { return };
         let Some(query) = self.queries.get_mut(&id) else { return };
-        query.members.remove(&(session, member));
-        if !query.members.is_empty() {
+        query.subscribers.remove(&(session, client_query));
+        if !query.subscribers.is_empty() {
             return;
         }
         let worth_keeping = matches!(query.phase, Phase::Idle)
-            && query.share != Share::Nobody
+            && query.share != ShareKey::Private
             && query.answer.as_ref().is_some_and(|answer| answer.data().is_some());
         if worth_keeping {
-            query.left = Some(now);
-            self.lingering.push_back((now, id));
-            self.sweep(now);
+            query.idle_since = Some(now);
+            self.idle_queries.push_back((now, id));
+            self.remove_idle_queries(now);
         } else {
-            self.forget(id);
+            self.remove_query(id);
         }
     }
 
-    /// A run has shown that others may share its results than was thought. Those
-    /// who may not are served by other queries from here on.
-    pub(super) fn reshare(&mut self, id: QueryId, share: Share, runner: Option<(SessionId, u64)>, now: Instant) {
+    /// Replaces the share key of a query after a run. Subscribers that the new key does not
+    /// admit move to other queries.
+    pub(super) fn update_share(
+        &mut self,
+        id: QueryId,
+        share: ShareKey,
+        runner: Option<(SessionId, u64)>,
+        now: Instant,
+    ) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let Some(query_key) = query.query_key().cloned() else { return };
-        self.variants.unlist(&query_key, &query.share, id);
+        self.query_index.remove(&query_key, &query.share, id);
         query.share = share.clone();
-        let began = query.confirmed;
-        let twin = self.variants.list(&query_key, &share, id);
+        let began = query.confirmed_at;
+        let existing = self.query_index.insert(&query_key, &share, id);
         let leaves = |session: &SessionId| {
             let Some(open) = self.sessions.get(session) else { return true };
-            let ran_for_it = runner == Some((*session, open.epoch));
-            !(ran_for_it || share.admits(&open.known.identity))
+            let ran_for_it = runner == Some((*session, open.identity_version));
+            !(ran_for_it || share.admits(&open.context.identity))
         };
         let leaving: Vec<_> =
-            query.members.iter().filter(|(session, _)| twin.is_some() || leaves(session)).copied().collect();
-        for (session, member) in &leaving {
-            query.members.remove(&(*session, *member));
+            query.subscribers.iter().filter(|(session, _)| existing.is_some() || leaves(session)).copied().collect();
+        for (session, client_query) in &leaving {
+            query.subscribers.remove(&(*session, *client_query));
         }
-        let empty = query.members.is_empty();
-        for (session, member) in leaving {
+        let empty = query.subscribers.is_empty();
+        for (session, client_query) in leaving {
             let Some(open) = self.sessions.get_mut(&session) else { continue };
-            let admitted = share.admits(&open.known.identity);
-            let Some(sub) = open.subs.get_mut(&member) else { continue };
-            sub.query = None;
-            open.dirty.remove(&member);
-            match twin {
-                // It is served the same by the other, but nothing older.
-                Some(twin) if admitted => {
-                    sub.after = sub.after.max(began);
-                    self.join(twin, session, member, now);
+            let is_admitted = share.admits(&open.context.identity);
+            let Some(subscription) = open.subscriptions.get_mut(&client_query) else { continue };
+            subscription.query = None;
+            open.dirty.remove(&client_query);
+            match existing {
+                // The other query may have an older answer, which must not be sent.
+                Some(existing) if is_admitted => {
+                    subscription.not_before = subscription.not_before.max(began);
+                    self.join(existing, session, client_query, now);
                 }
-                _ => self.attach(session, member, now),
+                _ => self.attach(session, client_query, now),
             }
         }
         if empty {
-            self.forget(id);
+            self.remove_query(id);
         }
     }
 
-    /// A query has failed for its caller, or takes long: those who are not like its
-    /// caller are served by another from here on, which takes its place. So they are
-    /// not told of that failure, and of all callers in whose names nothing runs each is
-    /// waited for once.
-    pub(crate) fn part(&mut self, id: QueryId, now: Instant) {
-        let Some(query) = self.queries.get_mut(&id).filter(|query| query.may_part()) else { return };
+    /// Isolates the caller of a query whose run has failed or takes long: subscribers with
+    /// another identity move to a new query, which takes its place in the index. So they
+    /// do not receive that failure, and each caller whose runs fail delays them once.
+    pub(crate) fn isolate_runner(&mut self, id: QueryId, now: Instant) {
+        let Some(query) = self.queries.get_mut(&id).filter(|query| query.can_isolate()) else { return };
         let runner = query.runner.and_then(|runner| self.sessions.get(&runner));
         let (Some(query_key), Some(runner)) = (query.query_key().cloned(), runner) else { return };
-        let is_other =
-            |(session, _): &&Member| self.sessions.get(session).is_none_or(|open| !open.known.is_like(&runner.known));
-        let leaving: Vec<_> = query.members.iter().filter(is_other).copied().collect();
-        let keys: Vec<_> = runner.known.identity.keys().cloned().collect();
-        let own = Share::expected(&runner.known.identity, &keys);
-        if own == query.share || self.failpoints.has(Failpoint::WaitForTheFirst) {
+        let is_other = |(session, _): &&Subscriber| {
+            self.sessions.get(session).is_none_or(|open| !open.context.is_same_caller(&runner.context))
+        };
+        let leaving: Vec<_> = query.subscribers.iter().filter(is_other).copied().collect();
+        let keys: Vec<_> = runner.context.identity.keys().cloned().collect();
+        let own_key = ShareKey::expected(&runner.context.identity, &keys);
+        if own_key == query.share || self.failpoints.has(Failpoint::WaitForTheFirst) {
             return;
         }
-        for member in &leaving {
-            query.members.remove(member);
+        for subscriber in &leaving {
+            query.subscribers.remove(subscriber);
         }
-        // It stays off the list until it has run: who comes now is not kept waiting.
-        let share = std::mem::replace(&mut query.share, own);
-        let (guessed, parted, took) = (query.guessed, query.parted + 1, query.took);
-        let (covered, pending) = (query.covered, query.pending);
-        self.variants.unlist(&query_key, &share, id);
+        // It is not in the index until it has run, so that new subscribers do not wait for it.
+        let share = std::mem::replace(&mut query.share, own_key);
+        let (provisional, isolations, last_duration) = (query.provisional, query.isolations + 1, query.last_duration);
+        let (covered_until, first_missing) = (query.covered_until, query.first_missing);
+        self.query_index.remove(&query_key, &share, id);
         if leaving.is_empty() {
             return;
         }
         let other = self.create(query_key, share);
         if let Some(other) = self.queries.get_mut(&other) {
-            (other.guessed, other.parted, other.took) = (guessed, parted, took);
-            // What the answer lacks that they hold, they still lack.
-            if !guessed {
-                (other.covered, other.pending) = (covered, pending.or(other.pending));
+            (other.provisional, other.isolations, other.last_duration) = (provisional, isolations, last_duration);
+            // The changes that their present answer lacks are still missing.
+            if !provisional {
+                (other.covered_until, other.first_missing) = (covered_until, first_missing.or(other.first_missing));
             }
         }
-        for (session, member) in leaving {
+        for (session, client_query) in leaving {
             let Some(open) = self.sessions.get_mut(&session) else { continue };
-            open.dirty.remove(&member);
-            self.join(other, session, member, now);
+            open.dirty.remove(&client_query);
+            self.join(other, session, client_query, now);
         }
     }
 
-    /// Nothing could be run in the name of a query's caller: the next run is made for
-    /// another of those it serves, for each of them before it is for one again. One
-    /// whom the result would not have been for by right stays its caller.
-    pub(super) fn change_runner(&mut self, id: QueryId) {
+    /// Selects the caller of the next run after a transient failure: another subscriber,
+    /// round-robin over distinct callers. A caller that the share key does not admit
+    /// stays.
+    pub(super) fn rotate_runner(&mut self, id: QueryId) {
         let Some(query) = self.queries.get_mut(&id) else { return };
         let Some(runner) = query.runner else { return };
         let sessions = &self.sessions;
         let open = sessions.get(&runner);
-        if !open.is_none_or(|open| query.share.admits(&open.known.identity)) {
+        if !open.is_none_or(|open| query.share.admits(&open.context.identity)) {
             return;
         }
-        let is_tried = |tried: &[Known], known: &Known| tried.iter().any(|one| one.is_like(known));
-        let others = || query.members.iter().map(|(session, _)| *session).filter(|session| *session != runner);
-        let untried = |tried: &[Known]| {
-            others().find(|other| sessions.get(other).is_some_and(|open| !is_tried(tried, &open.known)))
+        let is_tried =
+            |tried: &[SessionContext], context: &SessionContext| tried.iter().any(|one| one.is_same_caller(context));
+        let others = || query.subscribers.iter().map(|(session, _)| *session).filter(|session| *session != runner);
+        let untried = |tried: &[SessionContext]| {
+            others().find(|other| sessions.get(other).is_some_and(|open| !is_tried(tried, &open.context)))
         };
         let mut tried = std::mem::take(&mut query.tried);
-        let failed = open.map(|open| open.known.clone());
-        tried.extend(failed.clone().filter(|known| !is_tried(&tried, known)));
+        let failed = open.map(|open| open.context.clone());
+        tried.extend(failed.clone().filter(|context| !is_tried(&tried, context)));
         let next = untried(&tried).or_else(|| {
             tried.clear();
             untried(failed.as_slice())
@@ -247,28 +259,28 @@ impl Registry {
         query.tried = tried;
     }
 
-    /// Something could be run for a query again.
-    pub(super) fn forgive(&mut self, id: QueryId) {
+    /// Clears the list of failed callers after a run that succeeded.
+    pub(super) fn clear_tried(&mut self, id: QueryId) {
         if let Some(query) = self.queries.get_mut(&id) {
             query.tried.clear();
         }
     }
 
-    /// Tells members of a query's answer, made by a run that began at `began`.
-    /// `false`: some need an answer from later.
+    /// Delivers a query's answer, from a run that began at `began`, to its subscribers.
+    /// `false`: some need a newer one.
     pub(super) fn deliver(&mut self, id: QueryId, began: Instant, now: Instant) -> bool {
         let Some(query) = self.queries.get(&id) else { return true };
         let Some(hash) = query.answer.as_ref().map(|answer| answer.hash()) else { return true };
         let mut all = true;
-        for (session, member) in &query.members {
+        for (session, client_query) in &query.subscribers {
             let Some(open) = self.sessions.get_mut(session) else { continue };
-            let Some(sub) = open.subs.get_mut(member) else { continue };
-            if sub.after.is_some_and(|after| after > began) {
+            let Some(subscription) = open.subscriptions.get_mut(client_query) else { continue };
+            if subscription.not_before.is_some_and(|not_before| not_before > began) {
                 all = false;
                 continue;
             }
-            sub.after = None;
-            if open.has_news(*member, hash, now) || open.waits() {
+            subscription.not_before = None;
+            if open.mark_dirty(*client_query, hash, now) || open.has_pending() {
                 self.effects.wake.push(open.wake.clone());
             }
         }
