@@ -131,8 +131,8 @@ describe('a function that keeps its thread', () => {
 
 describe('what a function leaves behind', () => {
   it.each([
-    ['throwLater', /throwLater has left something behind .*nobody catches this/s],
-    ['rejectLater', /rejectLater has left a promise behind .*nobody awaits this/s],
+    ['throwLater', /An uncaught error in a callback started by throwLater: .*nobody catches this/s],
+    ['rejectLater', /An unhandled rejection of a promise started by rejectLater: .*nobody awaits this/s],
   ])('by %s costs its thread and nothing else, and is named', async (name, words) => {
     const convoy = await open({ dev: true });
     const { port } = await convoy.listen({ port: 0 });

@@ -82,7 +82,7 @@ describe.skipIf(engine === null)('convoy dev', { timeout: 90_000 }, () => {
     await project.write({ 'convoy/functions/bad.ts': bad(boom) });
     await convoy.prints(/changed: loaded/);
     expect(await call('query/bad.run')).toMatchObject({ ok: false, error: { code: 'UNAVAILABLE' } });
-    await convoy.prints(/bad\.run has left something behind that threw .*a timer threw/s);
+    await convoy.prints(/An uncaught error in a callback started by bad\.run: .*a timer threw/s);
     expect(await call('mutation/messages.send', { body: 'a' })).toMatchObject({ ok: true });
 
     const outside = `setTimeout(() => { void Promise.reject(new Error('outside of functions')); }, 100);`;

@@ -45,7 +45,7 @@ it('says what to give it for a reference, and which kind was meant', async () =>
   const ctx = createBaseContext(db);
   await expect(ctx.runAction(makeActionRef('mail.send'))).rejects.toThrow('createBaseContext({ db, runAction })');
   await expect(ctx.runQuery(greet as never, {} as never)).rejects.toThrow(
-    'ctx.runQuery runs a query, and was given a mutation',
+    'ctx.runQuery takes a query, but was given a mutation',
   );
   const asked = createBaseContext({ db, runQuery: (async () => 'you') as never });
   expect(await greet.run(asked, {})).toBe('hello, you');

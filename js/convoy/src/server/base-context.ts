@@ -1,25 +1,25 @@
-/** `createBaseContext`: a base context from parts, for tests of handlers and for those who run them in another way. */
+/** `createBaseContext`: creates a base context from parts, for tests of handlers and other ways of running them. */
 
 import type { BaseContext, UntypedModel } from './contexts.js';
 import { type FunctionKind, isConvoyFunction } from './functions.js';
 
-/** What a base context is made from. */
+/** The parts of a base context. */
 export interface BaseContextParts<Model = UntypedModel> {
   readonly db: BaseContext<Model>['db'];
-  /** Unless given, it runs a function that is passed as a value. A reference (`api.…`) needs one that can look it up. */
+  /** By default it runs functions passed as values. Calls by reference (`api.…`) need one that can look them up. */
   readonly runQuery?: BaseContext['runQuery'];
-  /** Likewise. */
+  /** As `runQuery`. */
   readonly runMutation?: BaseContext['runMutation'];
-  /** Likewise. */
+  /** As `runQuery`. */
   readonly runAction?: BaseContext['runAction'];
-  /** The clock; `Date.now` unless given. */
+  /** The clock; by default `Date.now`. */
   readonly now?: BaseContext['now'];
 }
 
 /**
- * The base context made of `parts`, or of a database alone: `fn.handler(createBaseContext({ db }), args)`, or
- * `fn.run(…)`, which also parses arguments and result. Nothing is checked that a running Convoy checks: who may call
- * what, and when. A mutation that is run by it is no transaction.
+ * Creates a base context from `parts`, or from a database alone: `fn.handler(createBaseContext({ db }), args)`, or
+ * `fn.run(…)`, which also parses arguments and result. Unlike a running Convoy, it does not check which function may call
+ * which, and a mutation run with it has no transaction.
  */
 export function createBaseContext<Model = UntypedModel>(
   parts: BaseContextParts<Model> | BaseContext<Model>['db'],
@@ -34,16 +34,16 @@ export function createBaseContext<Model = UntypedModel>(
   };
   return base;
 
-  /** Runs with the context it is called on, so that what was added to the base is there in the function it runs. */
+  /** Passes on the context it is called on, so that the called function also receives members added to the base. */
   function runnerOf(kind: FunctionKind, name: 'runQuery' | 'runMutation' | 'runAction') {
     return async function run(this: unknown, callee: unknown, args?: unknown): Promise<never> {
       if (!isConvoyFunction(callee)) {
         throw new TypeError(
-          `This context knows no functions by name: pass ctx.${name} the function itself, or give the context a ${name} ` +
-            `of its own: createBaseContext({ db, ${name} }).`,
+          `This context cannot look up functions by name. Pass the function itself to ctx.${name}, or create the context ` +
+            `with its own ${name}: createBaseContext({ db, ${name} }).`,
         );
       }
-      if (callee.kind !== kind) throw new TypeError(`ctx.${name} runs a ${kind}, and was given a ${callee.kind}.`);
+      if (callee.kind !== kind) throw new TypeError(`ctx.${name} takes a ${kind}, but was given a ${callee.kind}.`);
       return (await callee.run(this ?? base, args ?? {})) as never;
     };
   }

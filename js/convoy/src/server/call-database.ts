@@ -1,8 +1,8 @@
 /**
- * `ctx.db` of one call: checks names, ids and documents, and turns each method into operations.
+ * The implementation of `ctx.db` for one call: checks names, ids and documents, and turns each method into operations.
  *
- * Writes to one document keep their order even where they are not awaited, reads of it come behind the writes issued
- * before, and a patch is checked as the whole document it makes.
+ * Writes to one document keep their order even if they are not awaited, a read of it runs after the writes issued before,
+ * and a patch is validated as the whole resulting document.
  */
 
 import { bindStatement } from '../sql/statement.js';
@@ -22,28 +22,28 @@ import { type Receive, type ScanSource, TableScan } from './scan.js';
 import type { Scope } from './scope.js';
 import { assertFits, assertRemovable, storedChanges, storedDocument } from './validate-document.js';
 
-/** What a database may be told beside its call. */
+/** Options of a `CallDatabase`. */
 export interface CallDatabaseOptions {
-  /** What its operations are kept or undone with; the call as a whole unless given. */
+  /** The scope of its operations; by default the root scope of the call. */
   readonly scope?: Scope;
-  /** What the function is that it is given to: a query must not write, also where a mutation has called it. */
+  /** The kind of the function that uses it: a query must not write, even if a mutation has called it. */
   readonly kind?: FunctionKind;
-  /** What that function is called, for warnings. */
+  /** The name of that function, for warnings. */
   readonly functionName?: string | null;
 }
 
 /**
- * How an operation is issued. `read`: nothing is lost if its failure is ignored. `write`: an ignored failure fails the
- * scope. `multi-op`: a write of several operations, which need a transaction of their own in a call without one.
+ * How an operation is issued. `read`: its failure may be ignored. `write`: an unhandled failure fails the scope.
+ * `multi-op`: a write of several operations, which opens a transaction in a call without one.
  */
 type IssueMode = 'read' | 'write' | 'multi-op';
 
-/** What the call of `db` has read that JavaScript cannot hold; `null` where that is nothing. */
+/** The values read by the call of `db` that JavaScript cannot represent exactly; `null` if there are none. */
 export let lossyOf: (db: CallDatabase) => LossyValues | null;
 
-/** The running form of `Database`; the types are checked where `ctx.db` is typed. */
+/** The implementation of `Database`; the public types are those of `ctx.db`. */
 export class CallDatabase implements ScanSource {
-  /** Shared with the database that `createContext` is given, so that it must be out of reach of code that knows it. */
+  /** Private at run time: it is also used by the database passed to `createContext`, so it could identify the caller. */
   readonly #call: Call;
   /** `null` outside of development. */
   readonly warnings: DevWarnings | null;
@@ -74,7 +74,7 @@ export class CallDatabase implements ScanSource {
 
   getMany(ids: unknown): Promise<(Document | null)[]> {
     return this.#issue('read', () => {
-      // All of them are looked at before the first is read.
+      // All ids are checked before the first document is read.
       const targets = list('getMany', ids).map((id) => targetOf(this.#program, [id]));
       return (scope) => Promise.all(targets.map((target) => this.#read(scope, target)));
     });
@@ -86,12 +86,12 @@ export class CallDatabase implements ScanSource {
 
   raw(query: unknown, options: unknown = {}): Promise<unknown[]> {
     const reads = this.#kind === 'query';
-    // The session of a query does not write anyway.
+    // The database session of a query is read-only anyway.
     const readOnly = reads && this.#call.kind !== 'query' ? ({ readOnly: true } as const) : {};
     return this.#issue(reads ? 'read' : 'write', () => {
       const operation = { op: 'raw', ...bindStatement(query), tables: tablesIn(options), ...readOnly } as const;
       return (scope) => {
-        // A statement of the user's own may write whatever it likes.
+        // A user statement may write to any document.
         if (!reads) this.#call.documents.forgetAll();
         return this.#call.issue(scope, operation, (rows) => {
           if (!reads) this.#call.documents.forgetAll();
@@ -128,7 +128,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue(this.#holds(tableName) ? 'read' : 'multi-op', () => {
       this.#mustWrite('insertMany');
       const table = tableNamed(this.#program, tableName);
-      // A document that does not fit keeps all of them out.
+      // All documents are validated before the first is inserted.
       const documents = list('insertMany', inputs).map((input) => storedDocument(table, input, null, this.#call.lossy));
       if (this.warnings !== null) for (const input of inputs as unknown[]) this.warnings.stripped(table, input);
       return (scope) => Promise.all(this.#store(scope, table, documents));
@@ -181,7 +181,7 @@ export class CallDatabase implements ScanSource {
     return this.#issue('multi-op', () => {
       this.#mustWrite('deleteMany');
       const table = tableNamed(this.#program, tableName);
-      // All of them are looked at before the first is deleted, and each is deleted once.
+      // All ids are checked before the first document is deleted; duplicates are removed.
       const found = list('deleteMany', ids).map((id) => targetOf(this.#program, [table.name, id]));
       const targets = [...new Map(found.map((target) => [target.id, target])).values()];
       return async (scope) => {
@@ -195,14 +195,14 @@ export class CallDatabase implements ScanSource {
     return this.#issue('read', () => (scope) => {
       const receive: Receive = (documents) => {
         const found = documents as Document[];
-        for (const document of found) this.#arrived(scope, table, document);
+        for (const document of found) this.#received(scope, table, document);
         return found;
       };
       return this.#call.issue(scope, operation, (answer) => finish(answer, receive));
     });
   }
 
-  /** Whether an insert into the table waits for the next operation, and so cannot fail by itself. */
+  /** Whether an insert into the table is held until the next operation, so that it cannot fail by itself. */
   #holds(tableName: string): boolean {
     return this.#call.transactional && this.#program.holdsInserts.has(tableName);
   }
@@ -211,8 +211,8 @@ export class CallDatabase implements ScanSource {
     if (documents.length === 0) return [];
     const uuids = this.#call.engine.mintIds(documents.length);
     const holds = !this.#call.ended && this.#holds(table.name);
-    return documents.map((doc, place) => {
-      const uuid = uuids[place];
+    return documents.map((doc, index) => {
+      const uuid = uuids[index];
       if (uuid === undefined) throw new Error('The engine made too few ids.');
       const id = formatId(table.name, uuid);
       const operation: InsertOperation = { op: 'insert', table: table.name, id: uuid, doc };
@@ -222,7 +222,7 @@ export class CallDatabase implements ScanSource {
     });
   }
 
-  /** Reads a document behind the writes to it that were issued before. */
+  /** Reads a document after the writes to it that were issued before. */
   #read(scope: Scope, target: Target): Promise<Document | null> {
     const { documents } = this.#call;
     if (!documents.hasPendingWrites) return this.#readNow(scope, target);
@@ -231,18 +231,18 @@ export class CallDatabase implements ScanSource {
 
   #readNow(scope: Scope, { table, uuid }: Target): Promise<Document | null> {
     return this.#call.issue(scope, { op: 'get', table: table.name, id: uuid }, (document) =>
-      document === null ? null : this.#arrived(scope, table, document as Document),
+      document === null ? null : this.#received(scope, table, document as Document),
     );
   }
 
-  /** The document as this call knows it; read where it does not. Waits for nothing where it does. */
+  /** The document from the cache of the call, else read. Synchronous if it is cached. */
   #current(scope: Scope, target: Target): Document | Promise<Document | null> {
     return this.#call.documents.cached(target.id) ?? this.#readNow(scope, target);
   }
 
   async #patch(scope: Scope, target: Target, changes: object): Promise<Document | null> {
-    const known = this.#current(scope, target);
-    const current = known instanceof Promise ? await known : known;
+    const cached = this.#current(scope, target);
+    const current = cached instanceof Promise ? await cached : cached;
     if (current === null) return null;
     this.warnings?.stripped(target.table, changes);
     const { set, unset } = storedChanges(target.table, current, changes, this.#call.lossy);
@@ -253,9 +253,9 @@ export class CallDatabase implements ScanSource {
   async #replace(scope: Scope, target: Target, input: unknown): Promise<Document | null> {
     let identity: Document | null = { id: target.id };
     if (typeof input === 'object' && input !== null && '_creationTime' in input) {
-      // Only the document itself says whether this is its time.
-      const known = this.#current(scope, target);
-      identity = known instanceof Promise ? await known : known;
+      // The creation time is compared with that of the stored document.
+      const cached = this.#current(scope, target);
+      identity = cached instanceof Promise ? await cached : cached;
     }
     if (identity === null) return null;
     const doc = storedDocument(target.table, input, identity, this.#call.lossy);
@@ -276,7 +276,7 @@ export class CallDatabase implements ScanSource {
     try {
       assertFits(target.table, document);
     } catch (error) {
-      // It is written already; only the transaction can take it back.
+      // The document is written already, so the transaction has to be rolled back.
       scope.abort(error);
       throw error;
     }
@@ -286,26 +286,26 @@ export class CallDatabase implements ScanSource {
   #write(scope: Scope, target: Target, operation: WriteOperation): Promise<Document | null> {
     this.#call.documents.forget(target.id);
     return this.#call.issue(scope, operation, (document) =>
-      document === null ? null : this.#arrived(scope, target.table, document as Document),
+      document === null ? null : this.#received(scope, target.table, document as Document),
     );
   }
 
   #delete(scope: Scope, { table, uuid, id }: Target): Promise<boolean> {
-    return this.#call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (gone) => {
+    return this.#call.issue(scope, { op: 'delete', table: table.name, id: uuid }, (deleted) => {
       this.#call.documents.forget(id);
-      return gone === true;
+      return deleted === true;
     });
   }
 
-  /** A document just read: filled, and remembered where later reads of this call will give the same. */
-  #arrived(scope: Scope, table: Table, document: Document): Document {
+  /** Fills defaults into a document just read, and caches it if the transaction guarantees that it stays the same. */
+  #received(scope: Scope, table: Table, document: Document): Document {
     table.fill?.(document);
-    const lasts = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
-    if (lasts) this.#call.documents.cache(document);
+    const isStable = this.#call.kind !== 'query' && !scope.ended && (this.#call.transactional || scope.parent !== null);
+    if (isStable) this.#call.documents.cache(document);
     return document;
   }
 
-  /** Runs `write` when no earlier write to the same documents is under way. */
+  /** Runs `write` after all earlier writes to the same documents. */
   #inOrder<T>(targets: readonly Target[], write: () => Promise<T>): Promise<T> {
     return this.#call.documents.inOrder(
       targets.map(({ id }) => id),
@@ -314,8 +314,9 @@ export class CallDatabase implements ScanSource {
   }
 
   /**
-   * Issues an operation in the scope it was asked for in, when that has its turn. `check` looks at what was asked at
-   * once, so that mistakes have the caller's stack. Every refusal comes as a promise, and one that may go unawaited.
+   * Issues an operation in its scope, after the inner transaction that may be open there. `check` runs synchronously, so
+   * that errors in the arguments have the caller's stack. They are returned as a rejected promise, which may be left
+   * unawaited.
    */
   #issue<T>(mode: IssueMode, check: () => (scope: Scope) => Promise<T>): Promise<T> {
     let scope = this.#scope;
@@ -343,7 +344,7 @@ export class CallDatabase implements ScanSource {
 }
 
 function list(method: string, value: unknown): readonly unknown[] {
-  // Not the array itself, in which `map` would step over holes.
+  // A copy without holes, which `map` would skip.
   if (Array.isArray(value)) return Array.from(value);
   throw invalid(`${method}() takes an array, not ${inspectValue(value)}`);
 }

@@ -1,4 +1,4 @@
-/** One call over a scripted engine, without functions and host: what a handler makes of `ctx.db`, and what crosses. */
+/** Runs a handler with `ctx.db` over a scripted engine, without host, and records the operations it sends. */
 
 import { type Script, ScriptedEngine } from '../../testing/scripted-engine.js';
 import type { SchemaDefinition } from '../schema/index.js';
@@ -18,10 +18,10 @@ export interface CallSettings {
   readonly holds?: readonly string[];
 }
 
-/** How a call went. */
-export interface Ran {
+/** The record of a call. */
+export interface CallRecord {
   readonly result: unknown;
-  /** What the call ended with; its own handler's, or what it could not be committed for. */
+  /** The error of the handler, or the reason why the call cannot be committed. */
   readonly error: unknown;
   /** The operations of each batch. */
   readonly batches: Operation[][];
@@ -36,7 +36,7 @@ export function caller<Schema extends SchemaDefinition>(schema: Schema) {
   return async (
     handler: (db: DbFromSchema<Schema>, call: Call) => unknown,
     { kind = 'mutation', transactional = kind !== 'action', script, dev = false, holds = [] }: CallSettings = {},
-  ): Promise<Ran> => {
+  ): Promise<CallRecord> => {
     const engine = new ScriptedEngine(script);
     const program = prepareProgram({ schema, functions: {} }, { dev });
     program.holdsInserts = new Set(holds);

@@ -1,13 +1,13 @@
-/** The types of what a handler is given as `ctx`, and of what `createContext` may make of it. Types only. */
+/** The types of a handler's `ctx` and of `createContext`. Types only. */
 
 import type { FunctionShape, RestArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { Database, WriteMethod } from './database.js';
 
-/** A document of a table whose types are not known, which fits wherever the program has a type of its own for it. */
-// biome-ignore lint/suspicious/noExplicitAny: without a schema nothing is known of a document, as with JSON.parse.
+/** A document of a table without known types; assignable to any type of the program. */
+// biome-ignore lint/suspicious/noExplicitAny: without a schema the type of a document is unknown, as with JSON.parse.
 export type UntypedDocument = any;
 
-/** The model of code that uses `query` and `mutation` of the package itself: any table, any field. */
+/** The data model of the package's untyped `query` and `mutation`: any table, any field. */
 export interface UntypedModel {
   [table: string]: {
     document: UntypedDocument;
@@ -16,54 +16,54 @@ export interface UntypedModel {
   };
 }
 
-/** What every handler is given, typed by a data model. The generated `ServerContext` is one of these. */
+/** The members that every handler's context has, typed by a data model. The generated `ServerContext` is one of these. */
 export interface BaseContext<Model = UntypedModel> {
   readonly db: Database<Model>;
   /**
-   * The time, in milliseconds since 1970. In a query, `everyMs` (at least 100) also says how old an answer may become:
-   * a live query runs again that often, and of several periods the shortest counts. Elsewhere it says nothing.
+   * The time, in milliseconds since 1970. In a query, `everyMs` (at least 100) also limits the age of a result: a live
+   * query runs again at that interval, the shortest if there are several. Elsewhere it has no effect.
    */
   readonly now: (everyMs?: number) => number;
-  /** Runs a query on what this function sees: its snapshot, its transaction, or the newest data. */
+  /** Runs a query on the data this function reads: its snapshot, its transaction, or the latest data. */
   readonly runQuery: RunFunction<'query'>;
   /**
-   * Runs a mutation as part of this one; where it throws, nothing of it remains. Outside of a transaction it is one of
-   * its own, committed when this resolves.
+   * Runs a mutation as part of the caller's transaction; if it throws, its writes are rolled back. Outside of a
+   * transaction it runs in its own, committed when the promise resolves.
    */
   readonly runMutation: RunFunction<'mutation'>;
-  /** Runs an action. Only actions may: everything else may run more than once, and the world cannot be rolled back. */
+  /** Runs an action. Only actions may call it: other functions may run more than once, and side effects cannot be undone. */
   readonly runAction: RunFunction<'action'>;
 }
 
 /**
- * Calls another function, internal ones too, by reference or by the function itself, with the caller's context.
- * Arguments and result are what JSON makes of them, as for every other caller; an error is thrown as it was there.
+ * Calls another function, also an internal one, by reference or by value, with the caller's context. Arguments and result
+ * pass through JSON, as for every other caller; an error of the function is rethrown.
  */
 export type RunFunction<Kind extends string> = <Callee extends CalleeOf<Kind>>(
   callee: Callee,
   ...args: RestArgsOfRef<Callee>
 ) => Promise<ResultOfRef<Callee>>;
 
-/** A reference to a function of a kind, or such a function. Of any types, so `any`. */
-// biome-ignore lint/suspicious/noExplicitAny: `unknown` would refuse every callee whose arguments are not.
+/** A reference to a function of a kind, or such a function, of any types. */
+// biome-ignore lint/suspicious/noExplicitAny: `unknown` would exclude every callee with other argument types.
 export type CalleeOf<Kind extends string> = FunctionShape<Kind, any, any>;
 
 /**
- * What handlers of the untyped `query` and `mutation` are given; with a database, as 0.0.1 wrote it, what those of a
- * schema are: `ConvoyContext<DbFromSchema<typeof schema>>`.
+ * The context of handlers of the untyped `query` and `mutation`. With a database type, as in 0.0.1, the context for a
+ * schema: `ConvoyContext<DbFromSchema<typeof schema>>`.
  */
 export type ConvoyContext<Db = Database<UntypedModel>> = Db extends Database<infer Model> ? BaseContext<Model> : never;
 
 /**
- * The context of a query: the full one, of which everything that writes cannot be called. A helper typed for the full
- * context still takes it.
+ * The context of a query: the full context, whose writing members cannot be called. It is still assignable to the full
+ * context, so helpers typed for that accept it.
  */
 export type QueryContext<Context> = Context extends { readonly db: infer Db }
   ? Omit<Context, 'db' | 'runMutation' | 'runAction'> &
       Refused<Context, 'runMutation' | 'runAction', QueryOnlyReads> & { readonly db: QueryDatabase<Db> }
   : Omit<Context, 'runMutation' | 'runAction'> & Refused<Context, 'runMutation' | 'runAction', QueryOnlyReads>;
 
-/** The context of a mutation: the full one, in which actions cannot be run. */
+/** The context of a mutation: the full context, whose `runAction` cannot be called. */
 export type MutationContext<Context> = Omit<Context, 'runAction'> & Refused<Context, 'runAction', MutationMayRunAgain>;
 
 /** `ctx.db` of a query, also inside of `transaction`. */
@@ -74,22 +74,22 @@ type QueryDatabase<Db> = Omit<Db, WriteMethod | 'transaction'> &
     ) => Promise<Result>;
   };
 
-/** What a context has of `Names`, as what cannot be called. */
+/** The members `Names` of a context, each as a function that cannot be called. */
 type Refused<Context, Names, Message extends string> = {
   readonly [Name in Names & keyof Context]: Refusal<Message>;
 };
 
 /**
- * A function that nobody can call, because no `this` is a `Message`; the compiler says so in the words of the message.
- * It passes for any function, so that what has one still fits where the full context is taken.
+ * A function that cannot be called, because no `this` is a `Message`; the compiler error contains the message. It is
+ * assignable to any function type, so a context with such members is assignable to the full context.
  */
-// biome-ignore lint/suspicious/noExplicitAny: `unknown` would not pass for functions, whose arguments are contravariant.
+// biome-ignore lint/suspicious/noExplicitAny: `unknown` is not assignable here, since arguments are contravariant.
 type Refusal<Message extends string> = (this: Message, ...args: any[]) => Promise<never>;
 
 type QueryOnlyReads = 'A query only reads. Make this function a mutation.';
 type MutationMayRunAgain = 'A mutation may run more than once. Run actions from an action.';
 
-/** The request a context is made from, with Node's names, so that a parameter annotated `IncomingMessage` compiles. */
+/** The request passed to `createContext`, with Node's names, so that a parameter annotated `IncomingMessage` compiles. */
 export interface ConvoyRequest {
   readonly method?: string | undefined;
   readonly url?: string | undefined;
@@ -100,18 +100,18 @@ export interface ConvoyRequest {
 }
 
 /**
- * Makes the context of a call from its request, as `convoy/server.ts` exports it. Return `{ ...base, … }`. It runs for
- * every call and every subscription; a `ConvoyError` thrown here is the call's answer. A function called by another gets
- * the members of its caller's context, with a base of its own in place of the caller's.
+ * Creates the context of a call from its request, as exported by `convoy/server.ts`. Return `{ ...base, … }`. It runs for
+ * every call and every subscription; a `ConvoyError` thrown here fails the call. A function called by another receives
+ * the members of its caller's context, but its own base.
  */
-// A method's parameters are compared both ways, which is what lets people annotate `req` as `IncomingMessage`.
-// biome-ignore lint/suspicious/noExplicitAny: `base` is the user's own ServerContext; only they know its model.
+// Parameters of a method are bivariant, so users may annotate `req` as `IncomingMessage`.
+// biome-ignore lint/suspicious/noExplicitAny: `base` is the generated ServerContext, whose model is unknown here.
 export type CreateContext<Base = any> = {
   bivariant(req: ConvoyRequest, base: Base): MadeContext | Promise<MadeContext>;
 }['bivariant'];
 
-/** What `createContext` makes: any object, of which one member has a meaning of its own. */
+/** The result of `createContext`: any object; Convoy itself uses one member. */
 export type MadeContext = object & {
-  /** When what it says of the caller ceases to hold, in milliseconds since 1970; after that, calls are refused. */
+  /** When the caller's credentials expire, in milliseconds since 1970; later calls fail with `UNAUTHORIZED`. */
   readonly expiresAt?: number | null | undefined;
 };

@@ -1,6 +1,6 @@
 /**
- * `createConvoy`: the engine with a user's functions in it, inside any Node program. Owns the engine's life: opens it,
- * loads programs into it one at a time, and closes it.
+ * `createConvoy`: runs the engine with user functions inside a Node program. Owns the engine's lifecycle: opens it, loads
+ * programs one at a time, and closes it.
  */
 
 import type { ResourceLimits } from 'node:worker_threads';
@@ -19,7 +19,7 @@ import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
 
-/** Published limits; what is left out keeps its default. Each has an error of its own. */
+/** Limits, each with its default and the error code for exceeding it. */
 export interface ConvoyLimits {
   /** How long a query may take, in milliseconds (10,000); `TIMEOUT`. */
   readonly queryMs?: number;
@@ -27,7 +27,7 @@ export interface ConvoyLimits {
   readonly mutationMs?: number;
   /** How long an action may take, in milliseconds (600,000); `TIMEOUT`. */
   readonly actionMs?: number;
-  /** How often a mutation runs again after losing to another write (4); `CONFLICT`. */
+  /** How often a mutation is retried after a conflict with another write (4); `CONFLICT`. */
   readonly retries?: number;
   /** The largest request body, in bytes (1 MiB); `PAYLOAD_TOO_LARGE`. */
   readonly bodyBytes?: number;
@@ -38,76 +38,76 @@ export interface ConvoyLimits {
   /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
   readonly maxDocumentsWritten?: number;
   /**
-   * How long a worker may not answer once a call took too long there, in milliseconds (5,000); it is then replaced. Where
-   * functions run in a thread that cannot be, `/api/health` answers 503 after as long without a sign of life.
+   * How long a worker may be unresponsive after a call on it timed out, in milliseconds (5,000); it is then replaced. If
+   * functions run on the calling thread, which cannot be replaced, `/api/health` returns 503 after this time instead.
    */
   readonly workerUnresponsiveMs?: number;
   /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
   readonly maxPendingCalls?: number;
   /** Live streams of this process (20,000); `UNAVAILABLE`. */
   readonly streams?: number;
-  /** Live streams of one client address (64), where `trustProxy` says what that is; `RATE_LIMITED`. */
+  /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
   readonly streamsPerAddress?: number;
   /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
   readonly queriesPerStream?: number;
-  /** After how long the context of a live stream is made again whatever happens, in milliseconds (60,000). */
+  /** How often the context of a live stream is created again without other cause, in milliseconds (60,000). */
   readonly contextRefreshMs?: number;
-  /** How long an answer is kept that nobody watches any more, in milliseconds (10,000). */
+  /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
   readonly lingerMs?: number;
-  /** How long a client may take nothing of what it is sent, in milliseconds (60,000). */
+  /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
   readonly slowReaderMs?: number;
-  /** Between two looks at a table that no trigger of Convoy's watches, in milliseconds (5,000). */
+  /** The interval for polling a table without Convoy's triggers, in milliseconds (5,000). */
   readonly untrackedPollMs?: number;
-  /** Between two looks at the triggers, in milliseconds (15,000). */
+  /** The interval for checking that the triggers exist, in milliseconds (15,000). */
   readonly triggerCheckMs?: number;
   /** How long a client may take to send its headers, in milliseconds (10,000). */
   readonly headerMs?: number;
   /** How long a client may take to send its body, in milliseconds (30,000). */
   readonly bodyMs?: number;
-  /** Between comments on a quiet stream, in milliseconds (15,000). */
+  /** The interval of heartbeat comments on an idle stream, in milliseconds (15,000). */
   readonly heartbeatMs?: number;
 }
 
-/** Pages of other origins that may call this server and read its answers. */
+/** Other origins whose pages may call this server and read its responses. */
 export interface CorsOptions {
-  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; there is no `*`. */
+  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; `*` is not supported. */
   readonly origins: readonly string[];
-  /** Whether their requests may carry cookies (they may not). */
+  /** Whether their requests may carry cookies (false). */
   readonly credentials?: boolean;
 }
 
-/** What the engine itself is told, whatever program it runs. */
+/** Options of the engine, independent of the program. */
 export interface EngineOptions {
   /** `postgres://user:password@host/database`. */
   readonly databaseUrl: string;
-  /** Creates the database itself where the server does not have it (it does not). */
+  /** Whether to create the database if the server does not have it (false). */
   readonly createDatabase?: boolean;
   readonly limits?: ConvoyLimits;
   /** Connections to Postgres. */
   readonly poolSize?: number;
-  /** Where our paths begin (`/api`). */
+  /** The prefix of Convoy's paths (`/api`). */
   readonly basePath?: string;
   /**
-   * A proxy of yours stands before: the client's address is the last one in `X-Forwarded-For`, and the host that its
-   * page asked for is `X-Forwarded-Host`, where there is one (it is not).
+   * Whether the server is behind a trusted proxy (false): the client's address is then the last one in `X-Forwarded-For`,
+   * and the requested host is `X-Forwarded-Host`, if present.
    */
   readonly trustProxy?: boolean;
-  /** Pages of other origins that may call and read (none). */
+  /** Other origins that may call this server (none). */
   readonly cors?: CorsOptions;
-  /** Development: messages and stacks of unexpected errors reach the client, and likely mistakes are warned of. */
+  /** Development mode: sends messages and stacks of unexpected errors to the client, and warns about likely mistakes. */
   readonly dev?: boolean;
-  /** Whether loading creates missing tables and indexes (it does, and never drops anything). */
+  /** Whether loading creates missing tables and indexes (true). It never drops anything. */
   readonly sync?: boolean;
   /**
-   * Threads that run functions: 1 with `program`, which is what lets a thread that is stuck be replaced. 0 runs them in
-   * the thread that calls `createConvoy`, as it is with functions given as values.
+   * The number of worker threads that run functions (1 with `program`), so that a stuck thread can be replaced. 0 runs
+   * functions on the thread that calls `createConvoy`, as for functions passed as values.
    */
   readonly workers?: number;
-  /** What each of them may take, as Node has it: `{ maxOldGenerationSizeMb: 512 }`. */
+  /** The limits of each worker thread, as in Node: `{ maxOldGenerationSizeMb: 512 }`. */
   readonly resourceLimits?: ResourceLimits;
 }
 
-/** Everything `createConvoy` takes of a program whose functions run in the thread that calls it. */
+/** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
 export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOptions {
   readonly schema: Schema;
   /** Functions by module: `{ messages: { list, send } }`, or `{ messages }` of an `import * as messages`. */
@@ -116,24 +116,24 @@ export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOp
   readonly program?: undefined;
 }
 
-/** Everything `createConvoy` takes of a program that is imported where its functions run: by default on a worker thread. */
+/** Options of `createConvoy` for a program given as a module, which is imported by default on a worker thread. */
 export interface ConvoyModuleOptions extends EngineOptions, ProgramModule {}
 
-/** What a call from inside the program may say beside its arguments. */
+/** Options of a call from inside the program. */
 export interface CallOptions {
-  /** Stands in for what `createContext` would have made; `db` and all else of the base is added. For workers, JSON. */
+  /** Used instead of calling `createContext`; `db` and the rest of the base are added. Sent to workers as JSON. */
   readonly context?: object;
 }
 
-/** Where the server listens. */
+/** The address of the server. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
 }
 
-/** A running Convoy. Its calls are trusted: they reach internal functions too. */
+/** A running Convoy. Its calls are trusted: they can reach internal functions. */
 export interface Convoy {
-  /** Runs a query; throws the `ConvoyError` it ends with. */
+  /** Runs a query; throws a `ConvoyError` if it fails. */
   query<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
   /** Runs a mutation; resolves once it is committed. */
   mutation<Ref extends AnyMutationRef>(
@@ -143,29 +143,29 @@ export interface Convoy {
   ): Promise<ResultOfRef<Ref>>;
   /** Runs an action. */
   action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
-  /** Starts the HTTP server; port 0 takes any that is free. */
+  /** Starts the HTTP server; port 0 takes any free port. */
   listen(options?: Partial<ListenAddress>): Promise<ListenAddress>;
-  /** Where the server listens, or `null` before `listen`. */
+  /** The address of the server, or `null` before `listen`. */
   readonly address: ListenAddress | null;
   /**
-   * Puts other code in place, all at once: live queries re-run, calls in flight finish on the old code. Where it
-   * fails, the old code stays.
+   * Replaces the code atomically: live queries run again, calls in flight finish on the old code. If loading fails, the
+   * old code stays.
    */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
-  /** What the last load did. */
+  /** The report of the last load. */
   readonly loaded: LoadReport;
   /**
-   * The stored documents that do not fit the schema, of all tables where there are any: all documents of a table, or
-   * 10,000 random ones where there are more.
+   * Compares stored documents with the schema, all of a table or 10,000 random ones if there are more. Returns the tables
+   * with documents that do not fit, cannot be represented in JavaScript, or look renamed.
    */
   checkDocuments(): Promise<readonly TableMisfits[]>;
   /** Counters of the engine: `handlerRuns`, `liveQueries`, `subscribers`, …. */
   stats(): Readonly<Record<string, number>>;
-  /** Lets calls in flight finish (at most 10 s) and stops. May be called again. */
+  /** Waits for calls in flight (at most 10 s) and stops. May be called repeatedly. */
   close(): Promise<void>;
 }
 
-/** Connects to the database, loads the functions, and resolves when calls can be made. */
+/** Connects to the database, loads the functions, and resolves when Convoy is ready for calls. */
 export async function createConvoy(options: ConvoyModuleOptions): Promise<Convoy>;
 export async function createConvoy<const Schema extends SchemaDefinition>(
   options: ConvoyOptions<Schema>,
@@ -174,21 +174,21 @@ export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | Co
   return openConvoy(loadNative(), options);
 }
 
-/** The same over a given addon; the seam where tests put a scripted engine. */
+/** The same with a given addon; tests pass a scripted engine. */
 export async function openConvoy(
   native: NativeModule,
   options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
 ): Promise<Convoy> {
   const { sync = true, dev = false } = options;
   const { source, workers, engineOptions } = partsOf(options);
-  // Whatever is wrong with the functions is said before a connection is made.
+  // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
   const engine = await rethrowAsConvoyError(native.open(JSON.stringify(engineOptions)));
-  // Not by `console`, which is the program's own: it may wait for a reader, and ends the process where a disk is full.
+  // Not `console`, which belongs to the program: it may block on a slow reader, and a full disk would end the process.
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
   const resultBytes = options.limits?.resultBytes ?? DEFAULT_MAX_RESULT_BYTES;
-  const threads = threadsFor(engine, workers, { sync, dev, resultBytes }, log);
-  const convoy = new RunningConvoy(engine, threads, { sync, log });
+  const executor = executorFor(engine, workers, { sync, dev, resultBytes }, log);
+  const convoy = new RunningConvoy(engine, executor, { sync, log });
   try {
     await convoy.load(source);
     return convoy;
@@ -200,7 +200,7 @@ export async function openConvoy(
 
 interface Parts {
   readonly source: ProgramSource | ProgramModule;
-  /** `null`: the functions run in this thread. */
+  /** `null` if functions run on this thread. */
   readonly workers: WorkerOptions | null;
   readonly engineOptions: object;
 }
@@ -217,8 +217,8 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
   }
   if (workers !== undefined && workers > 1) {
     throw new TypeError(
-      `workers: ${workers} needs a module that each of them imports. Put schema, functions and createContext into one ` +
-        'that exports them, and give its address instead: ' +
+      `workers: ${workers} needs a module that each worker imports. Export schema, functions and createContext from one, ` +
+        'and pass its address instead: ' +
         "createConvoy({ program: new URL('./program.js', import.meta.url), workers, … }).",
     );
   }
@@ -226,7 +226,7 @@ function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions)
   return { source: { schema, functions, createContext }, workers: null, engineOptions };
 }
 
-function threadsFor(
+function executorFor(
   engine: NativeEngine,
   workers: WorkerOptions | null,
   options: ExecutorOptions,
@@ -239,28 +239,28 @@ function threadsFor(
 
 interface RunningOptions {
   readonly sync: boolean;
-  /** Says something in the log of the process. */
+  /** Writes to the log of the process. */
   readonly log: (text: string) => void;
 }
 
 class RunningConvoy implements Convoy {
   readonly #engine: NativeEngine;
-  readonly #threads: Executor;
+  readonly #executor: Executor;
   #address: ListenAddress | null = null;
   #loaded: LoadReport = { tables: {}, created: [], warnings: [], leftOver: [] };
-  /** The load under way; loads never overlap. */
+  /** The last load; the next one waits for it. */
   #loading: Promise<unknown> = Promise.resolve();
 
   readonly #schemaCheck: SchemaCheck;
-  /** Whether documents are compared with the schema when code is loaded. */
-  readonly #checks: boolean;
+  /** Whether loading starts a check of stored documents. */
+  readonly #checksOnLoad: boolean;
 
-  constructor(engine: NativeEngine, threads: Executor, { sync, log }: RunningOptions) {
+  constructor(engine: NativeEngine, executor: Executor, { sync, log }: RunningOptions) {
     this.#engine = engine;
-    this.#threads = threads;
-    this.#checks = sync;
+    this.#executor = executor;
+    this.#checksOnLoad = sync;
     this.#schemaCheck = new SchemaCheck(async (name, input) => {
-      const { request, release } = threads.registerContext({});
+      const { request, release } = executor.registerContext({});
       try {
         return await engine.call('action', name, input, request);
       } finally {
@@ -299,8 +299,8 @@ class RunningConvoy implements Convoy {
 
   load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
     const swap = async (): Promise<LoadReport> => {
-      this.#loaded = await this.#threads.load(source);
-      if (this.#checks) this.#schemaCheck.begin(this.#loaded);
+      this.#loaded = await this.#executor.load(source);
+      if (this.#checksOnLoad) this.#schemaCheck.begin(this.#loaded);
       return this.#loaded;
     };
     const result = this.#loading.then(swap, swap);
@@ -322,14 +322,14 @@ class RunningConvoy implements Convoy {
     try {
       await this.#engine.close();
     } finally {
-      await this.#threads.close();
+      await this.#executor.close();
     }
   }
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
     const input = argumentsJson(args);
     if (options.context === undefined) return unwrapEnvelope(await this.#engine.call(kind, name, input, null));
-    const { request, release } = this.#threads.registerContext(options.context);
+    const { request, release } = this.#executor.registerContext(options.context);
     try {
       return unwrapEnvelope(await this.#engine.call(kind, name, input, request));
     } finally {

@@ -1,6 +1,6 @@
 /**
  * The types of `ctx.db`: every table, index and field name and every value is checked against the data model.
- * Types only; `call-database.ts` is what runs.
+ * Types only; `call-database.ts` is the implementation.
  */
 
 import type { DataModelOf, FieldPath, FieldValue, TableTypes } from '../schema/index.js';
@@ -34,18 +34,18 @@ export type DocumentIn<Model, Table extends keyof Model> = Model[Table] extends 
   ? Document
   : never;
 
-/** What `insert` and `replace` take. */
+/** The document type that `insert` and `replace` take. */
 export type InputIn<Model, Table extends keyof Model> = Model[Table] extends { input: infer Input } ? Input : never;
 
-/** What may be patched: some of the fields. A key set to `undefined` is removed. */
+/** The type of a patch: any of the fields. A key set to `undefined` is removed. */
 export type PatchOf<Input> = Input extends unknown ? { [Key in keyof Input]?: Input[Key] | undefined } : never;
 
-/** What may replace a document: a new one, or the old one changed, whose id and time stay what they are. */
+/** The type of a replacement: a new document, or the old one with changes, whose `id` and `_creationTime` must not change. */
 export type ReplacementOf<Input> = Input extends unknown
   ? Input & { readonly id?: unknown; readonly _creationTime?: unknown }
   : never;
 
-/** The fields of a document that hold numbers, also those inside objects; they can be incremented. */
+/** The number fields of a document, including those inside objects; they can be incremented. */
 export type NumberFieldOf<Document> = Exclude<
   { [Path in FieldPath<Document>]: HoldsNumber<FieldValue<Document, Path>, Path> }[FieldPath<Document>],
   '_creationTime'
@@ -57,42 +57,41 @@ type HoldsNumber<Value, Path> = [NonNullable<Value>] extends [never]
     ? Path
     : never;
 
-/** What `raw` may be told beside its statement. */
+/** Options of `raw`. */
 export interface RawOptions {
   /**
    * The tables the statement reads, by their names in code or in Postgres. A live query runs again when one of them
-   * changes; without this, when anything does.
+   * changes; without this option, when any table changes.
    */
   readonly tables?: readonly string[] | undefined;
 }
 
 /**
- * Reads of `ctx.db`; a query has these only. Operations issued in the same microtask travel together, and neighbours of
- * one kind on one table are one statement where they can be.
+ * The reading methods of `ctx.db`, the only ones in a query. Operations issued in the same microtask are sent together,
+ * and adjacent operations of one kind on one table are combined into one statement if possible.
  */
 export interface DatabaseReader<Model> {
-  /** The document, or `null` where there is none. An id of another table than the one named is `INVALID_ARGS`. */
+  /** The document, or `null` if it does not exist. An id of another table than the named one is `INVALID_ARGS`. */
   get<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<DocumentIn<Model, Table> | null>;
   get<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<DocumentIn<Model, Table> | null>;
 
-  /** The documents in the order of their ids, `null` where there is none; one statement for each table among them. */
+  /** The documents in the order of `ids`, `null` for each that does not exist; one statement per table. */
   getMany<Table extends TableNameIn<Model>>(ids: readonly Id<Table>[]): Promise<(DocumentIn<Model, Table> | null)[]>;
 
-  /** Begins a query over a table; nothing is sent before it is executed. */
+  /** Creates a query over a table; it is not sent before it is executed. */
   query<Table extends TableNameIn<Model>>(table: Table): TableQuery<TypesIn<Model, Table>>;
 
   /**
-   * Runs a statement of your own: `` raw<{ n: string }>(sql`select count(*) as n from messages`) ``. 64-bit integers,
-   * `numeric` and times come as strings, JSON parsed, uuids bare. In a query it runs read-only.
+   * Runs an SQL statement: `` raw<{ n: string }>(sql`select count(*) as n from messages`) ``. 64-bit integers, `numeric`
+   * and times are returned as strings, JSON is parsed, uuids are bare. In a query it runs read-only.
    */
   raw<Row = Record<string, unknown>>(query: RawQuery, options?: RawOptions): Promise<Row[]>;
 
   /**
-   * Runs `fn` as a part that is kept or undone as a whole: where it throws, nothing of it remains, and the error is
-   * thrown on. In a mutation this is a savepoint. In an action, or a mutation without a transaction, it is a
-   * SERIALIZABLE transaction; `fn` may then run more than once, where it lost to another write (at most five times,
-   * then `CONFLICT`). In a query it just runs. `ctx.db` inside of `fn` means the same as `tx`; what is issued outside
-   * meanwhile waits.
+   * Runs the operations of `fn` atomically: if `fn` throws, they are rolled back and the error is rethrown. In a mutation
+   * this is a savepoint. In an action, or a mutation without a transaction, it is a SERIALIZABLE transaction, retried on
+   * conflict (at most five runs of `fn`, then `CONFLICT`). In a query `fn` just runs. Inside `fn`, `ctx.db` is the same
+   * as `tx`; operations issued outside meanwhile wait.
    */
   transaction<Result>(fn: (tx: this) => Result | PromiseLike<Result>): Promise<Result>;
 }
@@ -103,15 +102,15 @@ export interface Database<Model> extends DatabaseReader<Model> {
   insert<Table extends TableNameIn<Model>>(table: Table, document: InputIn<Model, Table>): Promise<Id<Table>>;
 
   /**
-   * Stores the parsed documents in one statement, all or none, and gives their ids in the same order. In a call without
-   * a transaction this is one of its own.
+   * Stores the parsed documents in one statement, all or none, and returns their ids in the same order. In a call without
+   * a transaction, it runs in one.
    */
   insertMany<Table extends TableNameIn<Model>>(
     table: Table,
     documents: readonly InputIn<Model, Table>[],
   ): Promise<Id<Table>[]>;
 
-  /** Writes the named keys only and gives the new document, or `null` where it is gone. `undefined` removes a key. */
+  /** Writes only the named keys; returns the new document, or `null` if it does not exist. `undefined` removes a key. */
   patch<Table extends TableNameIn<Model>>(
     id: Id<Table>,
     changes: PatchOf<InputIn<Model, Table>>,
@@ -122,7 +121,7 @@ export interface Database<Model> extends DatabaseReader<Model> {
     changes: PatchOf<InputIn<Model, Table>>,
   ): Promise<DocumentIn<Model, Table> | null>;
 
-  /** Stores the parsed document in place of the old one and gives it, or `null` where that is gone. */
+  /** Replaces the document by the parsed one and returns it, or `null` if it does not exist. */
   replace<Table extends TableNameIn<Model>>(
     id: Id<Table>,
     document: ReplacementOf<InputIn<Model, Table>>,
@@ -134,9 +133,9 @@ export interface Database<Model> extends DatabaseReader<Model> {
   ): Promise<DocumentIn<Model, Table> | null>;
 
   /**
-   * Adds `by`, which may be negative, to a number and gives the new document, or `null` where it is gone. One statement,
-   * which others cannot come between. What is missing counts as its constant default, or 0. A result that does not fit
-   * the schema is `INVALID_ARGS`, and the transaction cannot be committed any more.
+   * Adds `by`, which may be negative, to a number field atomically, in one statement; returns the new document, or `null`
+   * if it does not exist. A missing field starts from its constant default, or 0. If the new value violates the schema,
+   * this fails with `INVALID_ARGS` and the transaction is rolled back.
    */
   increment<Table extends TableNameIn<Model>>(
     id: Id<Table>,
@@ -150,18 +149,17 @@ export interface Database<Model> extends DatabaseReader<Model> {
     by: number,
   ): Promise<DocumentIn<Model, Table> | null>;
 
-  /** Whether there was a document to delete. */
+  /** Deletes the document; returns whether it existed. */
   delete<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<boolean>;
   delete<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<boolean>;
 
   /**
-   * Deletes the documents in one statement and gives how many there were. In a call without a transaction this is one of
-   * its own.
+   * Deletes the documents in one statement and returns how many existed. In a call without a transaction, it runs in one.
    */
   deleteMany<Table extends TableNameIn<Model>>(table: Table, ids: readonly Id<NoInfer<Table>>[]): Promise<number>;
 }
 
-/** The names a query must not call. */
+/** The names of the methods that write, which a query must not call. */
 export type WriteMethod = Exclude<keyof Database<DataModel>, keyof DatabaseReader<DataModel>>;
 
 /** A table's types, for `TableQuery`. */

@@ -102,8 +102,8 @@ it('an equality that narrows nothing is said, once', async () => {
     }
   };
   expect(await warnings(query)).toEqual([
-    "convoy: things.do: tasks.by_list: eq('rank') has no eq('done') before it, so it does not narrow what is read from " +
-      'the index; every document of the range is read and then filtered.',
+    "convoy: things.do: tasks.by_list: eq('rank') has no eq('done') before it, so it does not narrow " +
+      'the range of the index; every document of the range is read and then filtered.',
   ]);
 });
 

@@ -1,24 +1,24 @@
-/** What a method of `ctx.db` is about: a table by name, or a document by `(id)` or `(table, id)`. */
+/** Resolves the arguments that name a table or a document, the latter as `(id)` or `(table, id)`. */
 
 import { formatId, isUuid, parseId } from '../values/ids.js';
 import { inspectValue, invalid } from './argument-errors.js';
 import type { Program, Table } from './program.js';
 
-/** A document's place: its table and bare uuid, and the id they make. */
+/** A reference to a document: its table, its bare uuid, and its full id. */
 export interface Target {
   readonly table: Table;
   readonly uuid: string;
   readonly id: string;
 }
 
-/** The table called `name`. */
+/** The table with the name `name`; throws if there is none. */
 export function tableNamed({ tables }: Program, name: unknown): Table {
   const table = tables.get(name as string);
   if (table !== undefined) return table;
   throw invalid(`There is no table ${inspectValue(name)}; the tables are ${[...tables.keys()].join(', ')}`);
 }
 
-/** The document `args` names. Which form it is, the number of arguments decides; with a table, a bare uuid will do. */
+/** The document named by `args`. The number of arguments decides the form; with a table, a bare uuid is accepted. */
 export function targetOf(program: Program, args: readonly unknown[]): Target {
   const [first, second] = args;
   if (args.length < 2) return targetById(program, first);
@@ -27,14 +27,14 @@ export function targetOf(program: Program, args: readonly unknown[]): Target {
   return { table, uuid, id: formatId(table.name, uuid) };
 }
 
-/** The same with one argument behind it, which is `what`. */
+/** The document named by all of `args` but the last, and the last one, which `lastArgument` describes in the error. */
 export function documentRef(
   program: Program,
   method: string,
   args: readonly unknown[],
-  what: string,
+  lastArgument: string,
 ): [Target, unknown] {
-  if (args.length < 2) throw invalid(`${method}() takes an id and ${what}`);
+  if (args.length < 2) throw invalid(`${method}() takes an id and ${lastArgument}`);
   return [targetOf(program, args.slice(0, -1)), args.at(-1)];
 }
 

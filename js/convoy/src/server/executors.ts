@@ -1,4 +1,4 @@
-/** Where functions run: what `createConvoy` needs of it, and the simplest form, the thread that called it. */
+/** Executors run functions: the interface that `createConvoy` uses, and the one that runs them on the calling thread. */
 
 import { rethrowAsConvoyError } from './engine-errors.js';
 import { Host } from './host.js';
@@ -7,36 +7,36 @@ import { describeProgram, type ProgramSource, prepareProgram } from './program.j
 import { addressOf, importProgram, isProgramModule, type ProgramModule } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 
-/** What threads are told beside the programs. */
+/** Options of an executor. */
 export interface ExecutorOptions {
   /** Whether loading creates missing tables and indexes. */
   readonly sync: boolean;
   readonly dev: boolean;
-  /** The largest result. */
+  /** The maximum size of a result. */
   readonly resultBytes: number;
 }
 
 export interface Executor {
-  /** Swaps a program in. Loads never overlap; one that fails leaves the old program in place. */
+  /** Replaces the program. Loads never overlap; if one fails, the old program stays active. */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
-  /** Keeps `context` for calls whose request is the returned text, until `release` is called. */
+  /** Keeps `context` for calls made with the returned `request`, until `release` is called. */
   registerContext(context: object): { readonly request: string; readonly release: () => void };
-  /** After the engine has closed. */
+  /** Called after the engine has closed. */
   close(): Promise<void>;
 }
 
-/** The tables of a program whose inserts may wait for the next operation. */
+/** The tables whose inserts may be held until the next operation. */
 export function tablesWithHeldInserts({ tables }: LoadReport): string[] {
   return Object.keys(tables).filter((name) => tables[name]?.holdsInserts);
 }
 
-/** This thread. */
+/** Runs functions on the calling thread. */
 export class InlineExecutor implements Executor {
   readonly #engine: NativeEngine;
   readonly #host: Host;
   readonly #sync: boolean;
   readonly #resultBytes: number;
-  /** Watches queries in development. */
+  /** Watches queries; only in development. */
   readonly #watch: QueryWatch | null;
 
   constructor(engine: NativeEngine, { sync, dev, resultBytes }: ExecutorOptions) {
@@ -47,17 +47,17 @@ export class InlineExecutor implements Executor {
     this.#watch = dev ? new QueryWatch() : null;
   }
 
-  async load(given: ProgramSource | ProgramModule): Promise<LoadReport> {
-    const source = isProgramModule(given) ? await importProgram(addressOf(given)) : given;
-    const program = prepareProgram(source, {
+  async load(program: ProgramSource | ProgramModule): Promise<LoadReport> {
+    const source = isProgramModule(program) ? await importProgram(addressOf(program)) : program;
+    const prepared = prepareProgram(source, {
       dev: this.#watch !== null,
       watch: this.#watch,
       resultBytes: this.#resultBytes,
     });
     const description = describeProgram(source, { sync: this.#sync });
-    const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(program)));
+    const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(prepared)));
     const report = JSON.parse(text) as LoadReport;
-    program.holdsInserts = new Set(tablesWithHeldInserts(report));
+    prepared.holdsInserts = new Set(tablesWithHeldInserts(report));
     this.#watch?.reset();
     return report;
   }

@@ -1,10 +1,10 @@
-/** Fields as handlers name them, checked against the schema: no name reaches SQL that is not a field of the table. */
+/** Checks field names of handlers against the schema: only fields of the table are passed to SQL. */
 
 import { type FieldKind, fieldKind, fieldNames, isSystemField, MAX_FIELD_DEPTH, objectsAt } from '../schema/index.js';
 import { inspectValue, invalid, quoteName } from './argument-errors.js';
 import type { Table } from './program.js';
 
-/** The kind of the field at `path`; `place` begins the refusal of a field that is not there. */
+/** The kind of the field at `path`. Throws if there is no such field; `place` begins the message. */
 export function knownField(table: Table, path: unknown, place: string): FieldKind {
   const { schema } = table.definition;
   if (typeof path !== 'string')
@@ -24,7 +24,7 @@ export function knownField(table: Table, path: unknown, place: string): FieldKin
   throw invalid(`${place}: ${table.name} has no field ${quoteName(path)}; its fields are ${known}`);
 }
 
-/** Refuses what cannot be incremented. */
+/** Throws if the field at `path` cannot be incremented. */
 export function assertNumberField(table: Table, path: unknown): asserts path is string {
   const kind = knownField(table, path, 'increment()');
   if (kind === 'number' && !isSystemField(path as string)) return;
@@ -32,18 +32,18 @@ export function assertNumberField(table: Table, path: unknown): asserts path is 
     (name) => fieldKind(table.definition.schema, name) === 'number',
   );
   const instead = numbers.length === 0 ? '' : `; numbers of ${table.name} are ${numbers.join(', ')}`;
-  throw invalid(`increment(): '${String(path)}' is no number that can be written${instead}`);
+  throw invalid(`increment(): '${String(path)}' is not a number field that can be written${instead}`);
 }
 
 /**
- * What the missing field at `path` counts as: its constant default, or 0. `null` where that depends on the document,
- * because several shapes may stand on the way.
+ * The value of a missing field at `path`: its constant default, or 0. `null` if it depends on the document, because a
+ * part of the path may have several shapes.
  */
 export function incrementBase(table: Table, path: string): number | null {
   const keys = path.split('.');
   const varies = keys.some((_, depth) => objectsAt(table.definition.schema, keys.slice(0, depth)).length > 1);
   if (table.fill !== null && varies) return null;
-  // Filled step by step, a document of which nothing is stored shows what each part of the path would be read as.
+  // Filling defaults into an empty document, level by level, gives the value that each part of the path is read as.
   const document: Record<string, unknown> = {};
   for (let depth = 1; depth < keys.length; depth++) {
     table.fill?.(document);
@@ -55,7 +55,7 @@ export function incrementBase(table: Table, path: string): number | null {
   return numberAt(document, path);
 }
 
-/** The number at `path` of a document, 0 where there is none. */
+/** The number at `path` of a document; 0 if there is none. */
 export function numberAt(document: object, path: string): number {
   const value = valueAt(document, path.split('.'));
   return typeof value === 'number' ? value : 0;

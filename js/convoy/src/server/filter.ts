@@ -1,4 +1,4 @@
-/** `filter((q) => …)`: a condition put together from fields and values, checked as it is said, and run by the database. */
+/** `filter((q) => …)`: records a condition on fields and values, checks it at once, and leaves its evaluation to SQL. */
 
 import { fieldNames } from '../schema/index.js';
 import { formatId, isUuid, parseId } from '../values/ids.js';
@@ -8,7 +8,7 @@ import { knownField } from './fields.js';
 import type { Filter } from './operations.js';
 import type { Table } from './program.js';
 
-/** What `callback` says of `table`. */
+/** The condition on documents of `table` that `callback` returns. */
 export function filterOf(table: Table, callback: unknown): Filter {
   if (typeof callback !== 'function') {
     throw invalid(`filter() takes a callback, as in filter((q) => q.eq(q.field('${firstField(table)}'), …))`);
@@ -17,14 +17,14 @@ export function filterOf(table: Table, callback: unknown): Filter {
   if (condition instanceof RecordedCondition && condition.table === table) return condition.filter;
   throw invalid(
     `${table.name}: the callback of filter() must return a condition made with q, not ${inspectValue(condition)}. ` +
-      'JavaScript cannot compare here, because the documents are still in the database: write ' +
+      'The condition is evaluated in the database, so JavaScript comparisons do not work here: write ' +
       `(q) => q.eq(q.field('${firstField(table)}'), value), and combine conditions with q.and(…), q.or(…) and q.not(…)`,
   );
 }
 
 type Comparison = 'eq' | 'neq' | 'gt' | 'gte' | 'lt' | 'lte';
 
-/** A field of a table; a class of ours, so that no value someone sends can pretend to be one. */
+/** A field of a table; a private class, so that no value sent by a client can pass for one. */
 class FieldOperand {
   constructor(
     readonly table: Table,
@@ -82,7 +82,7 @@ class FilterRecorder {
     const { path } = this.#field('in', field);
     if (!Array.isArray(values))
       throw invalid(`${this.#table.name}: q.in() takes an array of values, not ${inspectValue(values)}`);
-    // Not `map`, which would step over holes.
+    // Not `map`, which would skip holes.
     const checked = Array.from(values, (value) => this.#value('in', path, value));
     return new RecordedCondition(this.#table, { is: 'in', field: path, values: checked }, 1);
   }
@@ -106,7 +106,7 @@ class FilterRecorder {
     const unordered = comparison !== 'eq' && comparison !== 'neq' && (checked === null || typeof checked === 'object');
     if (unordered) {
       throw invalid(
-        `${this.#table.name}: nothing is greater or less than ${inspectValue(checked)}; give q.${comparison}() a text, a number or a boolean`,
+        `${this.#table.name}: q.${comparison}() cannot compare with ${inspectValue(checked)}; give a string, a number or a boolean`,
       );
     }
     return new RecordedCondition(
@@ -117,8 +117,11 @@ class FilterRecorder {
   }
 
   #combine(is: 'and' | 'or', conditions: readonly unknown[]): RecordedCondition {
-    const said = conditions.map((condition) => this.#condition(is, condition));
-    return this.#nested({ is, of: said.map(({ filter }) => filter) }, Math.max(0, ...said.map(({ depth }) => depth)));
+    const operands = conditions.map((condition) => this.#condition(is, condition));
+    return this.#nested(
+      { is, of: operands.map(({ filter }) => filter) },
+      Math.max(0, ...operands.map(({ depth }) => depth)),
+    );
   }
 
   #nested(filter: Filter, depth: number): RecordedCondition {
@@ -154,7 +157,7 @@ class FilterRecorder {
     return path === 'id' ? this.#id(place, value) : value;
   }
 
-  /** An id of another table would never match, which is hardly what was meant. */
+  /** Rejects an id of another table, which would never match. */
   #id(place: string, value: unknown): string {
     const { name } = this.#table;
     if (isUuid(value)) return formatId(name, value);

@@ -1,9 +1,9 @@
 /**
- * `query`, `mutation`, `action` and their internal kinds: a handler with its schemas, as a value that can be loaded,
- * called and typed.
+ * `query`, `mutation`, `action` and their internal variants: builders that make a typed function value from a handler and
+ * its schemas.
  *
- * Safe in a browser: nothing here reaches for Node or the engine. What is wrong with a definition is said when it is
- * made, which is when its module is loaded.
+ * Safe in a browser: this file uses neither Node nor the engine. A wrong definition throws when it is built, that is,
+ * when its module is loaded.
  */
 
 import * as z from 'zod';
@@ -19,87 +19,87 @@ import {
 } from '../schema/index.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
 
-/** What a function may be. Internal functions are of the same kinds. */
+/** The kinds of functions. Internal functions have the same kinds. */
 export type FunctionKind = 'query' | 'mutation' | 'action';
 
-/** What `input` takes: a shape, or an object schema. */
+/** The type of `input`: a shape, or an object schema. */
 export type FunctionInput = z.core.$ZodShape | ZodType;
 
-/** No input: callers pass `{}` or nothing. */
+/** The input of a function without arguments: callers pass `{}` or omit it. */
 export type NoInput = Record<never, never>;
 
-/** The Zod schema of an input. */
+/** The Zod schema made of an input. */
 export type InputSchemaOf<Input extends FunctionInput> = Input extends ZodType
   ? Input
   : Input extends z.core.$ZodShape
     ? z.ZodObject<{ -readonly [K in keyof Input]: Input[K] }>
     : never;
 
-/** What a caller passes. */
+/** The arguments as passed by a caller. */
 export type ArgsIn<Input extends FunctionInput> = InputOf<InputSchemaOf<Input>>;
 
-/** What the handler gets. */
+/** The parsed arguments, as passed to the handler. */
 export type ArgsOut<Input extends FunctionInput> = OutputOf<InputSchemaOf<Input>>;
 
-/** What the handler may return: what `returns` takes, or anything, which is then the result. */
+/** The return type of the handler: the input of `returns`, or any type without it. */
 export type HandlerResult<Returns, Result> = Returns extends ZodType
   ? InputOf<Returns> | Promise<InputOf<Returns>>
   : Result;
 
-/** What the function answers: what `returns` makes of the handler's result, or that result itself. */
+/** The result of the function: the output of `returns`, or the handler's result without it. */
 export type FunctionResult<Returns, Result> = Returns extends ZodType ? OutputOf<Returns> : Awaited<Result>;
 
-/** What `query({ … })`, `mutation({ … })` and `action({ … })` take. */
+/** The definition passed to `query({ … })`, `mutation({ … })` and `action({ … })`. */
 export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, Returns, Result> {
-  /** Zod schemas of the arguments; unknown keys are stripped, a failure is `INVALID_ARGS`. */
+  /** Zod schemas of the arguments. Unknown keys are stripped; arguments that do not match are `INVALID_ARGS`. */
   readonly input?: Input;
-  /** The same as `input`; give one of the two. */
+  /** An alias of `input`; only one of the two may be given. */
   readonly args?: Input;
-  /** Zod schema the result is parsed by; a failure is `INTERNAL`. */
+  /** The Zod schema of the result; a result that does not match is `INTERNAL`. */
   readonly returns?: Returns;
   readonly handler: (ctx: Context, args: ArgsOut<Input>) => HandlerResult<Returns, Result>;
 }
 
-/** What only a query can be told. */
+/** Options of a query. */
 export interface QueryOptions {
-  /** `false`: every subscriber gets a run of their own. */
+  /** With `false`, the query runs separately for every subscriber. */
   readonly share?: boolean;
 }
 
-/** What only a mutation can be told. */
+/** Options of a mutation. */
 export interface MutationOptions {
   /**
-   * `false`: the handler runs once and outside of a transaction. Each operation is then on its own, and
-   * `ctx.db.transaction` is for the parts that belong together.
+   * With `false`, the handler runs once and outside of a transaction. Each operation is then committed by itself; use
+   * `ctx.db.transaction` for operations that belong together.
    */
   readonly transaction?: boolean;
 }
 
-/** A function as it is loaded. Its types are those of its reference. */
+/** A function made by a builder. Its type parameters are those of its reference. */
 export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args = unknown, Result = unknown>
   extends FunctionShape<Kind, Args, Result> {
-  /** Reached by other functions and the command line, never by the network. */
+  /** Callable by other functions and the command line, not from the network. */
   readonly internal: boolean;
-  /** The schema arguments are parsed by. */
+  /** The schema of the arguments. */
   readonly input: ZodType;
   readonly returns: ZodType | undefined;
-  /** False for a query that was told so. */
+  /** False for a query defined with `share: false`. */
   readonly share: boolean;
-  /** False for a mutation that was told so. */
+  /** False for a mutation defined with `transaction: false`. */
   readonly transaction: boolean;
-  /** The handler as it was written; takes parsed arguments. */
-  // biome-ignore lint/suspicious/noExplicitAny: a loaded function is called with whatever its input schema gave.
+  /** The handler of the definition; takes parsed arguments. */
+  // biome-ignore lint/suspicious/noExplicitAny: the argument is the output of the input schema, whose type is unknown here.
   readonly handler: (ctx: any, args: any) => unknown;
-  /** Parses `args`, calls the handler with `ctx`, and parses the result; for tests and for calls of one's own. */
-  // biome-ignore lint/suspicious/noExplicitAny: the context's type is the builder's, and not part of a function's type.
+  /** Parses `args`, calls the handler with `ctx`, and parses the result; for tests and direct calls. */
+  // biome-ignore lint/suspicious/noExplicitAny: the type of the context belongs to the builder, not to the function.
   run(ctx: any, args: Args): Promise<Result>;
 }
 
 /** A function of any kind and types. */
-// biome-ignore lint/suspicious/noExplicitAny: `unknown` would refuse functions, whose arguments are contravariant.
+// biome-ignore lint/suspicious/noExplicitAny: no function is assignable with `unknown`, since arguments are contravariant.
 export type AnyConvoyFunction = ConvoyFunction<FunctionKind, any, any>;
 
-/** The `query` of a context, and its `internalQuery`. */
+/** The type of `query` and `internalQuery` for a context type. */
 export type QueryBuilder<Context> = <
   Input extends FunctionInput = NoInput,
   Returns extends ZodType | undefined = undefined,
@@ -108,7 +108,7 @@ export type QueryBuilder<Context> = <
   definition: ConvoyFunctionDefinition<QueryContext<Context>, Input, Returns, Result> & QueryOptions,
 ) => ConvoyFunction<'query', ArgsIn<Input>, FunctionResult<Returns, Result>>;
 
-/** The `mutation` of a context, and its `internalMutation`. */
+/** The type of `mutation` and `internalMutation` for a context type. */
 export type MutationBuilder<Context> = <
   Input extends FunctionInput = NoInput,
   Returns extends ZodType | undefined = undefined,
@@ -117,7 +117,7 @@ export type MutationBuilder<Context> = <
   definition: ConvoyFunctionDefinition<MutationContext<Context>, Input, Returns, Result> & MutationOptions,
 ) => ConvoyFunction<'mutation', ArgsIn<Input>, FunctionResult<Returns, Result>>;
 
-/** The `action` of a context, and its `internalAction`. */
+/** The type of `action` and `internalAction` for a context type. */
 export type ActionBuilder<Context> = <
   Input extends FunctionInput = NoInput,
   Returns extends ZodType | undefined = undefined,
@@ -126,7 +126,7 @@ export type ActionBuilder<Context> = <
   definition: ConvoyFunctionDefinition<Context, Input, Returns, Result>,
 ) => ConvoyFunction<'action', ArgsIn<Input>, FunctionResult<Returns, Result>>;
 
-/** The builders for one context type; what the generated `server.ts` exports. */
+/** The builders for one context type, as exported by the generated `server.ts`. */
 export interface FunctionHelpers<Context> {
   readonly query: QueryBuilder<Context>;
   readonly mutation: MutationBuilder<Context>;
@@ -138,7 +138,7 @@ export interface FunctionHelpers<Context> {
 
 const BRAND = Symbol.for('convoy.function');
 
-/** The builders for handlers whose context is a `Context`. */
+/** Creates the builders for handlers whose context is a `Context`. */
 export function createFunctionHelpers<Context = ConvoyContext>(): FunctionHelpers<Context> {
   return {
     query: builder('query') as QueryBuilder<Context>,
@@ -158,7 +158,7 @@ export const query: QueryBuilder<ConvoyContext> = untyped.query;
 /** Defines a mutation: one transaction, rolled back when the handler throws. Its context is untyped. */
 export const mutation: MutationBuilder<ConvoyContext> = untyped.mutation;
 
-/** Defines an action: for the outside world. It runs once, in no transaction. Its context is untyped. */
+/** Defines an action: for side effects. It runs once, outside of a transaction. Its context is untyped. */
 export const action: ActionBuilder<ConvoyContext> = untyped.action;
 
 /** Defines a query for other functions and the command line only. Its context is untyped. */
@@ -170,20 +170,20 @@ export const internalMutation: MutationBuilder<ConvoyContext> = untyped.internal
 /** Defines an action for other functions and the command line only. Its context is untyped. */
 export const internalAction: ActionBuilder<ConvoyContext> = untyped.internalAction;
 
-/** True for what the builders made, in any copy of this package. */
+/** Whether `value` was made by one of the builders, in any copy of this package. */
 export function isConvoyFunction(value: unknown): value is AnyConvoyFunction {
   return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[BRAND] === true;
 }
 
-/** A function gave what it must not give. For the developer: the caller only learns that it failed (`INTERNAL`). */
+/** A function returned an invalid result. The message is for the developer: the client only receives `INTERNAL`. */
 export class ResultError extends TypeError {
   override readonly name = 'ResultError';
 }
 
-/** Arguments, which are the caller's to repair. */
+/** The subject for parsing arguments; errors go to the caller. */
 export const ARGUMENTS: ParseSubject = callerInput('The arguments do not fit');
 
-/** A result, which is the function's author's. */
+/** The subject for parsing a result; errors go to the developer. */
 export const RESULT: ParseSubject = {
   messagePrefix: "The function's result does not fit its `returns`",
   toError: (message) => new ResultError(message),
@@ -198,28 +198,28 @@ interface LooseDefinition {
   readonly handler?: unknown;
 }
 
-/** `word` is what the developer wrote, for messages; an internal kind's differs from its kind. */
-function builder(kind: FunctionKind, word: keyof FunctionHelpers<unknown> = kind) {
-  return (definition: LooseDefinition): AnyConvoyFunction => build(kind, word, definition);
+/** `name` is that of the builder, for messages; it differs from the kind for an internal function. */
+function builder(kind: FunctionKind, name: keyof FunctionHelpers<unknown> = kind) {
+  return (definition: LooseDefinition): AnyConvoyFunction => build(kind, name, definition);
 }
 
-function build(kind: FunctionKind, word: keyof FunctionHelpers<unknown>, definition: LooseDefinition) {
+function build(kind: FunctionKind, name: keyof FunctionHelpers<unknown>, definition: LooseDefinition) {
   if (typeof definition?.handler !== 'function') {
-    throw new TypeError(`${word}({ … }) needs a \`handler\`: ${word}({ handler: async (ctx, args) => … }).`);
+    throw new TypeError(`${name}({ … }) needs a \`handler\`: ${name}({ handler: async (ctx, args) => … }).`);
   }
   if (definition.input !== undefined && definition.args !== undefined) {
-    throw new TypeError(`${word}({ … }) was given both \`input\` and \`args\`, which are the same; keep \`input\`.`);
+    throw new TypeError(`${name}({ … }) was given both \`input\` and \`args\`, which are the same; keep \`input\`.`);
   }
-  const input = inputSchema(word, definition.input ?? definition.args ?? {});
+  const input = inputSchema(name, definition.input ?? definition.args ?? {});
   const returns = definition.returns;
   if (returns !== undefined && !isZodType(returns)) {
-    throw new TypeError(`${word}({ returns }) takes a Zod 4 schema, such as z.object({ … }).`);
+    throw new TypeError(`${name}({ returns }) takes a Zod 4 schema, such as z.object({ … }).`);
   }
   const handler = definition.handler as AnyConvoyFunction['handler'];
   return Object.freeze({
     [BRAND]: true,
     kind,
-    internal: word !== kind,
+    internal: name !== kind,
     input,
     returns,
     share: kind !== 'query' || definition.share !== false,
@@ -232,15 +232,15 @@ function build(kind: FunctionKind, word: keyof FunctionHelpers<unknown>, definit
   });
 }
 
-function inputSchema(word: string, input: unknown): ZodType {
+function inputSchema(builderName: string, input: unknown): ZodType {
   if (isZodType(input)) return input;
   if (typeof input !== 'object' || input === null) {
-    throw new TypeError(`${word}({ input }) takes an object of Zod schemas, or one z.object(…).`);
+    throw new TypeError(`${builderName}({ input }) takes an object of Zod schemas, or one z.object(…).`);
   }
-  for (const [name, schema] of Object.entries(input)) {
+  for (const [key, schema] of Object.entries(input)) {
     if (!isZodType(schema)) {
       throw new TypeError(
-        `${word}({ input }): "${name}" is not a Zod 4 schema; write z.string(), z.number() and the like.`,
+        `${builderName}({ input }): "${key}" is not a Zod 4 schema; use one, such as z.string() or z.number().`,
       );
     }
   }

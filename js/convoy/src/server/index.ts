@@ -1,4 +1,4 @@
-/** `@avvos/convoy/node`: Convoy inside a Node program. */
+/** `@avvos/convoy/node`: embeds Convoy in a Node program. */
 export type {
   BaseContext,
   ConvoyContext,

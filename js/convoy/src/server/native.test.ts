@@ -31,7 +31,7 @@ describe('the addon', () => {
     expect(loadNative()).toMatchObject({ open: expect.any(Function) });
 
     vi.stubEnv('CONVOY_NATIVE_PATH', join(folder, 'missing.node'));
-    expect(() => loadNative()).toThrow(/CONVOY_NATIVE_PATH is .*missing\.node, and there is no such file/);
+    expect(() => loadNative()).toThrow(/CONVOY_NATIVE_PATH is .*missing\.node, but this file does not exist/);
 
     const broken = join(folder, 'broken.node');
     writeFileSync(broken, 'not a library');

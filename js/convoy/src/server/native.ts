@@ -1,7 +1,7 @@
 /**
- * The engine's addon: what it offers, and where its binary is found. The only file that names either.
+ * The engine's native addon: its interface, and how its binary is found. No other file names either.
  *
- * Everything crosses as JSON text, and outcomes as data: neither side ever throws into the other.
+ * Values are passed as JSON text and errors as data: neither side throws into the other.
  */
 
 import { createRequire } from 'node:module';
@@ -15,57 +15,58 @@ export interface NativeModule {
   /** Connects the pools, prepares `_convoy`, starts the feed. Rejects with an Error whose message is `{code,message}`. */
   open(options: string): Promise<NativeEngine>;
   /**
-   * Adds text to standard output (1) or standard error (2). Never waits and never fails: lines for which there is no room,
-   * or that cannot be written, are dropped and counted, and long ones cut.
+   * Adds text to standard output (1) or standard error (2). Never blocks and never fails: lines that exceed the buffer or
+   * cannot be written are dropped and counted, and long ones truncated.
    */
   writeLog(stream: 1 | 2, text: string): void;
-  /** Waits until what was written has gone out, at most so many milliseconds. */
-  flushLog(most: number): void;
+  /** Waits until the log has been written, for at most `timeoutMs`. */
+  flushLog(timeoutMs: number): void;
   /**
-   * From now on SIGTERM, SIGINT and SIGHUP drain all engines of this process, which ends with the drain (ten seconds at
-   * most) whatever JavaScript does, and at a second signal at once, with 130. `told` is called with the first.
+   * From now on SIGTERM, SIGINT and SIGHUP drain all engines of this process. The process exits after the drain (at most
+   * ten seconds), even if JavaScript is blocked, and at a second signal at once, with code 130. `onSignal` is called at
+   * the first signal.
    */
-  handleSignals(told: (signal: NodeJS.Signals) => void): void;
-  /** In a worker thread: works, as `worker`, for the engine that was shared under this number. */
+  handleSignals(onSignal: (signal: NodeJS.Signals) => void): void;
+  /** In a worker thread: attaches to the engine shared under the number `engine`, as worker number `worker`. */
   attach(engine: number, worker: number): NativeWorker;
 }
 
-/** What a thread that runs functions needs of an engine. */
+/** The engine's methods for a thread that runs functions. */
 export interface NativeCalls {
   /**
    * Calls a function of a `FunctionKind` in this process; resolves to the HTTP envelope and never rejects for an error of
-   * the call. Trusted: it reaches internal functions. Asked of a worker, it runs there.
+   * the call. Trusted: it reaches internal functions. Called on a worker, the function runs on that worker.
    */
   call(kind: string, name: string, input: string, request: string | null): Promise<string>;
-  /** Sends one batch of a call's operations. Its results come back through `deliver` of kind 1. */
+  /** Sends one batch of a call's operations. Its results are delivered with the kind `DELIVERY.results`. */
   operate(callId: number, batch: number, ops: string): void;
-  /** Ends a call: its JSON result, or its error; and an `CallMetadata` as JSON, or `null`. */
-  respond(callId: number, ok: boolean, text: string, rest: string | null): void;
-  /** `n` new UUIDv7, each greater than every one before. */
+  /** Ends a call with its JSON result or error, and a `CallMetadata` as JSON, or `null`. */
+  respond(callId: number, ok: boolean, text: string, metadata: string | null): void;
+  /** `n` new UUIDv7s, each greater than all before. */
   mintIds(n: number): string[];
 }
 
-/** An engine, for a worker thread. When the thread ends, so do its calls. */
+/** An engine as seen by a worker thread. The calls of the thread end with it. */
 export interface NativeWorker extends NativeCalls {
-  /** From now on this thread runs functions of program `number`, whose pool is open. */
+  /** Joins the open pool of program `number`; this thread then runs its functions. */
   join(number: number, deliver: Deliver): void;
 }
 
 /** A running engine. */
 export interface NativeEngine extends NativeCalls {
-  /** Syncs the schema where the program says so, then swaps the program; resolves to a `LoadReport`. */
+  /** Syncs the schema if the program's `sync` is true, then replaces the program; resolves to a `LoadReport`. */
   load(program: string, deliver: Deliver): Promise<string>;
-  /** Gives the number worker threads attach by; `tell` is called with what their owner has to do. */
-  share(tell: OnWorkerEvent): number;
-  /** Makes room for the workers that have loaded program `number`. */
+  /** Returns the number by which worker threads attach; `onEvent` receives the events about them. */
+  share(onEvent: OnWorkerEvent): number;
+  /** Opens the pool of the workers that run program `number`. */
   openPool(number: number): void;
-  /** As `load`, of a program that the workers of its pool run. */
+  /** As `load`, for a program that the workers of its pool run. */
   loadOnWorkers(program: string, number: number): Promise<string>;
-  /** No worker joins this pool any more. */
+  /** Closes the pool; no further worker can join it. */
   closePool(number: number): void;
-  /** This worker gets no more calls of its program; `drained` is told once it has none. */
+  /** Sends this worker no further calls; the event `drained` follows when its last call has ended. */
   drain(number: number, worker: number): void;
-  /** The workers of this program that give no sign of life now. */
+  /** The workers of this program that are unresponsive now. */
   silent(number: number): number[];
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
@@ -76,53 +77,53 @@ export interface NativeEngine extends NativeCalls {
 }
 
 /**
- * What the owner of worker threads is told: about a program, and one of its workers or 0.
- * - `silent`: none of them gives a sign of life; one more should come. `recovered`: that one does again.
- * - `stuck`: that one gives none after a call took too long there.
- * - `drained`: that one, which was to be drained, has no calls.
- * - `over`: other code is in place, and no call runs on this any more.
+ * Receives the events about worker threads, each about a program and one of its workers, or 0.
+ * - `silent`: no worker of the program is responsive; start a spare. `recovered`: this worker is responsive again.
+ * - `stuck`: this worker is unresponsive after a call on it timed out.
+ * - `drained`: this worker was being drained and has no calls left.
+ * - `over`: the program was replaced, and its last call has ended.
  */
 export type OnWorkerEvent = (
-  what: 'silent' | 'recovered' | 'stuck' | 'drained' | 'over',
+  event: 'silent' | 'recovered' | 'stuck' | 'drained' | 'over',
   program: number,
   worker: number,
   reason: string,
 ) => void;
 
-/** What an answer says beside its result. */
+/** The data sent to the engine beside the result of a call. */
 export interface CallMetadata {
-  /** Inserts that were held back, to be made before the commit. Only with a result. */
+  /** Held inserts, to be executed before the commit. Only with a result. */
   readonly held?: readonly InsertOperation[];
-  /** Who asked, where the request was `keyed` and a context could be made. */
+  /** The caller's fingerprint, if the request was `keyed` and a context could be created. */
   readonly identity?: string;
-  /** A query's: after how many milliseconds its answer is too old. */
+  /** For a query: the time after which its result is stale. */
   readonly refreshMs?: number;
   /**
-   * What a query has looked at of its context, and of a context alone everything it says: by key the text of its value,
-   * or `null` where it can be the same as no other. Absent where that is not known.
+   * The context members a query has read (for `DELIVERY.context`, all members): by key the canonical text of the value,
+   * or `null` if it equals no other. Absent if the reads are unknown.
    */
   readonly seen?: Readonly<Record<string, string | null>>;
-  /** A query's: when what its context says of the caller ceases to hold, in milliseconds since 1970. */
+  /** For a query: when the credentials in its context expire, in milliseconds since 1970. */
   readonly expiresAt?: number;
 }
 
-/** A function, as `load` is told of it. */
+/** The description of a function for `load`. */
 export interface FunctionDescription {
   /** `messages.list`. */
   readonly name: string;
   readonly kind: FunctionKind;
-  /** Never answered to the network, which hears the same as of an unknown name. */
+  /** Not callable from the network, where it is answered like an unknown name. */
   readonly internal: boolean;
   /** Whether one run may serve several subscribers. */
   readonly share: boolean;
-  /** False for a mutation that makes its own transactions, if any. An action's is true and says nothing. */
+  /** False for a mutation with `transaction: false`. True for an action, but without meaning. */
   readonly transaction: boolean;
 }
 
 /**
- * What the engine sends to JavaScript; see `DELIVERY`. `request` is JSON of who asks: a `ConvoyRequest`, which may also
- * say `keyed` (then the answer names an `identity`), or what this side gave to `call`. Large results come as the bytes of
- * their text.
+ * Receives deliveries of the engine; see `DELIVERY` for the kinds. `request` is the JSON of a `ConvoyRequest`, which may
+ * also contain `keyed` (the response must then have an `identity`), or the `request` passed to `call` in this process.
+ * Large results are passed as the bytes of their text.
  */
 export type Deliver = (
   kind: number,
@@ -138,40 +139,40 @@ export const DELIVERY = {
   call: 0,
   /** The results of batch `index`: an array of `{ok}` or `{error}`, in the order of its operations. */
   results: 1,
-  /** The engine has given the call up, for the reason `text`; whatever it answers is ignored. */
+  /** The engine has abandoned the call, for the reason `text`; its response is ignored. */
   abandon: 2,
-  /** Only make the context, and say by `seen` who asks; the result is `null`. */
+  /** Only create the context and report all its members in `seen`; the result is `null`. */
   context: 3,
-  /** Nothing to do: that the delivery has returned says that this thread gets to its deliveries. */
+  /** A no-op: when the delivery returns, the engine knows that this thread is responsive. */
   ping: 4,
 } as const;
 
-/** What the engine says of a table. */
+/** The part of a load report about one table. */
 export interface TableReport {
   readonly holdsInserts: boolean;
-  /** Whether it may hold documents. */
+  /** Whether the table may contain documents. */
   readonly nonEmpty: boolean;
 }
 
-/** What loading a program did. */
+/** The result of loading a program. */
 export interface LoadReport {
-  /** By table: whether a plain insert may wait for the next operation. */
+  /** By table name. `holdsInserts`: whether an insert may be held until the next operation. */
   readonly tables: Readonly<Record<string, TableReport>>;
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];
   readonly warnings: readonly string[];
-  /** What the schema does not have any more, or Convoy has no use for. It is never dropped unasked. */
+  /** Tables and indexes that are not in the schema any more, or not used by Convoy. Convoy never drops them by itself. */
   readonly leftOver: readonly string[];
 }
 
-/** How long the end of the process waits for the log. */
+/** The maximum time that process exit waits for the log. */
 const EXIT_FLUSH_MS = 250;
 
-/** Where the addon would be on a machine. */
+/** The platform of a binary of the addon. */
 export interface Platform {
   readonly platform: string;
   readonly arch: string;
-  /** Linux only: which C library Node was built for. */
+  /** On Linux, the C library that Node was built for. */
   readonly libc: 'gnu' | 'musl' | null;
 }
 
@@ -186,8 +187,8 @@ export function platformTag({ platform, arch, libc }: Platform): string {
 }
 
 /**
- * Loads the addon: from `CONVOY_NATIVE_PATH`, else from the platform's package, else from this repository. A binary
- * that is there but cannot be loaded is an error at once; nothing else is tried behind it.
+ * Loads the addon: from `CONVOY_NATIVE_PATH`, else from the platform's package, else from this repository. A binary that
+ * exists but cannot be loaded is an error; the next candidate is not tried.
  */
 export function loadNative(platform: Platform = currentPlatform()): NativeModule {
   const require = createRequire(import.meta.url);
@@ -208,14 +209,14 @@ export function loadNative(platform: Platform = currentPlatform()): NativeModule
   }
   throw new Error(
     given
-      ? `CONVOY_NATIVE_PATH is ${given}, and there is no such file.`
+      ? `CONVOY_NATIVE_PATH is ${given}, but this file does not exist.`
       : `There is no Convoy engine for ${tag}: the package @avvos/convoy-${tag} is not installed. ` +
           'If your platform is supported, reinstall without --omit=optional (npm install); otherwise build the engine ' +
           'from source and set CONVOY_NATIVE_PATH to its convoy.node.',
   );
 }
 
-/** The process does not end before its last words are out, unless they do not go out. Once per process. */
+/** Makes process exit wait, for a limited time, until the log is written. Registered once per process. */
 function flushLogAtExit(native: NativeModule): void {
   if (!isMainThread || process.listeners('exit').some(({ name }) => name === 'flushConvoyLog')) return;
   process.on('exit', function flushConvoyLog() {
@@ -225,7 +226,7 @@ function flushLogAtExit(native: NativeModule): void {
 
 function isMissing(error: unknown, candidate: string): boolean {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  // A package that is there may itself miss a file, which is another error than not being there.
+  // An installed package may itself lack a file, which is another error than a missing package.
   return code === 'MODULE_NOT_FOUND' && String(message).includes(`'${candidate}'`);
 }
 

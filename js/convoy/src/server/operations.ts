@@ -1,21 +1,21 @@
 /**
- * What JavaScript asks the engine to do for a call, as it crosses: one JSON object each, in the order they were issued.
- * `table` is the table's name in code, `id` a bare uuid in lower case. Types only.
+ * The operations that a call sends to the engine: one JSON object each, in the order in which they were issued. `table` is
+ * the table's name in code, `id` a bare uuid in lower case. Types only.
  */
 
 import type { FieldKind } from '../schema/index.js';
 
-/** An operation as the engine reads it. */
+/** Any operation. */
 export type Operation = ReadOperation | WriteOperation | RawOperation | ControlOperation;
 
-/** Changes nothing. */
+/** An operation without effects. */
 export type ReadOperation =
   | { readonly op: 'get'; readonly table: string; readonly id: string }
   | ScanOperation
   | ({ readonly op: 'count'; readonly table: string } & Plan)
   | PageOperation;
 
-/** Changes documents; answers with the new document, or `null` where there is none. */
+/** A write; its result is the new document, or `null` if the document does not exist. */
 export type WriteOperation =
   | InsertOperation
   | {
@@ -32,13 +32,13 @@ export type WriteOperation =
       readonly id: string;
       readonly field: string;
       readonly by: number;
-      /** What a missing field counts as. */
+      /** The value of a missing field. */
       readonly base: number;
     }
-  /** Answers whether there was one. */
+  /** Its result is whether the document existed. */
   | { readonly op: 'delete'; readonly table: string; readonly id: string };
 
-/** A new document under an id made beforehand. */
+/** Inserts a document under an id generated beforehand. */
 export interface InsertOperation {
   readonly op: 'insert';
   readonly table: string;
@@ -46,48 +46,48 @@ export interface InsertOperation {
   readonly doc: object;
 }
 
-/** A statement of the user's own; answers with its rows. */
+/** A user statement; its result is its rows. */
 export interface RawOperation {
   readonly op: 'raw';
   readonly text: string;
-  /** In Postgres' text form. */
+  /** In Postgres's text format. */
   readonly values: readonly (string | null)[];
-  /** What it reads, where someone said. */
+  /** The tables it reads, if the user named them. */
   readonly tables: readonly string[] | null;
-  /** It must not write, though its transaction may: a query that a mutation runs. */
+  /** Forbids writes although the transaction allows them: the statement of a query called by a mutation. */
   readonly readOnly?: true;
 }
 
-/** About the transaction itself. */
+/** Controls the transaction of the call. */
 export type ControlOperation =
-  /** A place to return to; `name` is unique within the call. */
+  /** `name` is unique within the call. */
   | { readonly op: 'savepoint'; readonly name: number }
-  /** Undoes everything since the savepoint `to`, which stays; without one, the whole transaction. */
+  /** Rolls back to the savepoint `to`, which stays, or the whole transaction. */
   | { readonly op: 'rollback'; readonly to?: number }
-  /** These two only in a call that has no transaction of its own. */
+  /** `begin` and `commit` only in a call that the engine does not run in a transaction. */
   | { readonly op: 'begin' }
   | { readonly op: 'commit' };
 
-/** Documents of a table, in an order. */
+/** Reads documents of a table. */
 export type ScanOperation = { readonly op: 'scan'; readonly table: string } & Plan;
 
-/** A part of them, from one cursor to the next; its plan has no limit. */
+/** Reads one page of documents, from a cursor on; its plan has no limit. */
 export type PageOperation = {
   readonly op: 'page';
   readonly table: string;
   readonly cursor: string | null;
-  /** Where the page ends, whatever its size. */
+  /** The cursor where the page ends, regardless of its size. */
   readonly end: string | null;
   readonly size: number;
 } & Plan;
 
-/** Which documents of a table, and in which order. */
+/** Selects and orders documents of a table. */
 export interface Plan {
   /** `null` is creation order. */
   readonly index: string | null;
-  /** Values of the index's first fields. */
+  /** The values of the index's first fields. */
   readonly eq: readonly unknown[];
-  /** Bounds on the field behind them. */
+  /** Bounds on the next field of the index. */
   readonly lower?: ScanBound;
   readonly upper?: ScanBound;
   readonly filter?: Filter;
@@ -110,7 +110,7 @@ export interface OrderField {
   readonly kind: FieldKind;
 }
 
-/** A condition on stored values, compared by value and type; each is true or false, never unknown. */
+/** A condition on stored values, compared by value and type. Its result is true or false, never SQL's unknown. */
 export type Filter =
   | { readonly is: 'eq' | 'gt' | 'gte' | 'lt' | 'lte'; readonly field: string; readonly value: unknown }
   | { readonly is: 'in'; readonly field: string; readonly values: readonly unknown[] }

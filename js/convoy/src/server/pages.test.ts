@@ -56,9 +56,9 @@ describe('pages', () => {
     [
       'a limit',
       (q) => q.limit(5).paginate({ cursor: null, numItems: 5 }),
-      /no place for limit\(\); numItems is the size/,
+      /cannot be combined with limit\(\); numItems is the page size/,
     ],
-    ['an offset', (q) => q.offset(5).paginate({ cursor: null, numItems: 5 }), /no place for offset\(\)/],
+    ['an offset', (q) => q.offset(5).paginate({ cursor: null, numItems: 5 }), /cannot be combined with offset\(\)/],
     [
       'no size',
       (q) => q.paginate({ cursor: null, numItems: 0 }),

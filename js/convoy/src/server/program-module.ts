@@ -1,4 +1,4 @@
-/** A program as a module: how it is named, and what a thread that imports it finds. */
+/** A program given as a module, which each thread imports by itself. */
 
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,24 +7,24 @@ import type { FunctionTree, ProgramSource } from './program.js';
 /** A program that each thread imports by itself. */
 export interface ProgramModule {
   /**
-   * A module that exports `schema`, `functions` and, where there is one, `createContext`; or an object of these, or a
-   * function that gives one, as `program` or as its default. A text that is no URL is a path from the working folder.
+   * A module that exports `schema`, `functions` and optionally `createContext`; or, as `program` or as the default export,
+   * an object of these or a function that returns one. A string that is not a URL is a path from the working directory.
    */
   readonly program: URL | string;
 }
 
-/** Whether a program is given by its module. */
+/** Whether `source` names a module. */
 export function isProgramModule(source: ProgramSource | ProgramModule): source is ProgramModule {
   return 'program' in source && source.program !== undefined;
 }
 
-/** The address `import` takes. */
+/** The address of the module, as `import` takes it. */
 export function addressOf({ program }: ProgramModule): string {
   if (typeof program !== 'string') return program.href;
   return /^[a-z][a-z+.-]+:/i.test(program) ? program : pathToFileURL(path.resolve(program)).href;
 }
 
-/** Imports a module and finds the program in it. */
+/** Imports a module and returns the program it exports. */
 export async function importProgram(address: string): Promise<ProgramSource> {
   const module = (await import(address)) as Readonly<Record<string, unknown>>;
   const source = await firstSource([module, module.program, module.default]);
@@ -32,11 +32,11 @@ export async function importProgram(address: string): Promise<ProgramSource> {
   throw new TypeError(`${address} exports no program. Export schema and functions, and createContext if you have one.`);
 }
 
-/** The first of these that is a program, or a function that gives one, as a start file has it. */
+/** The first candidate that is a program, or a function that returns one (as in a start file). */
 async function firstSource(candidates: readonly unknown[]): Promise<ProgramSource | undefined> {
   for (const candidate of candidates) {
-    const given: unknown = typeof candidate === 'function' ? await candidate() : candidate;
-    if (isSource(given)) return given;
+    const value: unknown = typeof candidate === 'function' ? await candidate() : candidate;
+    if (isSource(value)) return value;
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * From what a user wrote (schema, functions, createContext) to a program the engine can load: functions in a fixed
- * order, tables ready to validate and fill. Pure; needs neither the engine nor a database.
+ * Turns user code (schema, functions, createContext) into a program that the engine can load: functions in a fixed order,
+ * tables prepared for validation and defaults. Pure; needs neither the engine nor a database.
  */
 
 import { AsyncResource } from 'node:async_hooks';
@@ -24,13 +24,13 @@ import { CHECK_DESCRIPTION, CHECK_NAME, documentCheck } from './stored-documents
 
 /**
  * Functions by module: `{ messages: { list, send } }` is `messages.list` and `messages.send`. Folders nest; a module
- * namespace (`import * as messages`) is a module; whatever is no function is ignored.
+ * namespace (`import * as messages`) is a module; other values are ignored.
  */
 export interface FunctionTree {
   readonly [name: string]: unknown;
 }
 
-/** What a program is made of. */
+/** The parts of a program. */
 export interface ProgramSource {
   readonly schema: SchemaDefinition;
   readonly functions: FunctionTree;
@@ -43,49 +43,49 @@ export interface NamedFunction {
   readonly definition: AnyConvoyFunction;
 }
 
-/** A table made ready for calls. */
+/** A table prepared for calls. */
 export interface Table {
   readonly name: string;
   readonly definition: TableDefinition;
-  /** Fills constant defaults into a document just read. */
+  /** Fills constant defaults into a document just read; `null` if the schema has none. */
   readonly fill: Filler | null;
-  /** The only keys a document may have, where its schema is strict; such a schema would refuse older keys. */
+  /** The allowed keys, if the schema is strict; it would reject stored documents with keys of an older schema. */
   readonly strictKeys: ReadonlySet<string> | null;
-  /** For refusals of a document. */
+  /** The subject of validation errors. */
   readonly subject: ParseSubject;
 }
 
-/** One version of the user's code, ready to run. */
+/** One version of the user code, ready to run. */
 export interface Program {
-  /** The user's, and behind them the one that checks documents. */
+  /** The user functions, followed by the internal one that checks documents. */
   readonly functions: readonly NamedFunction[];
-  /** The user's by name, as a reference has it, and by the function itself. */
+  /** The user functions by name, as used in references, and by value. */
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
   readonly tables: ReadonlyMap<string, Table>;
   readonly createContext: CreateContext | undefined;
-  /** Development: what is probably a mistake is warned of. */
+  /** Whether to warn about probable mistakes; only in development. */
   readonly dev: boolean;
-  /** Tables whose inserts may wait for the next operation; known once the engine has loaded the program. */
+  /** Tables whose inserts may be held until the next operation; set after the engine has loaded the program. */
   holdsInserts: ReadonlySet<string>;
-  /** Watches the handlers of queries, in development. */
+  /** Watches the handlers of queries; only in development. */
   readonly watch: QueryWatch | null;
-  /** The largest result. */
+  /** The maximum size of a result. */
   readonly resultBytes: number;
-  /** Runs a callback in a copy of the async context the program was loaded in; no storage of another call reaches it. */
+  /** Runs a callback in a copy of the async context the program was loaded in, without the storages of other calls. */
   readonly inProgramContext: <Args extends unknown[], Result>(
     callback: (...args: Args) => Result,
     ...args: Args
   ) => Result;
 }
 
-/** What a program is told beside its source. */
+/** Options of a program. */
 export interface ProgramOptions {
   readonly dev?: boolean;
   readonly watch?: QueryWatch | null;
   readonly resultBytes?: number;
 }
 
-/** Makes a program ready. Throws for a name that cannot be one. */
+/** Prepares a program. Throws if a function has an invalid name. */
 export function prepareProgram(source: ProgramSource, options: ProgramOptions = {}): Program {
   const { dev = false, watch = null, resultBytes = DEFAULT_MAX_RESULT_BYTES } = options;
   const functions = listFunctions(source.functions);
@@ -106,7 +106,7 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
   };
 }
 
-/** Calls the handler of `fn`, watched where it is to be. What it throws is thrown. */
+/** Calls the handler of a function; in development it is tracked, and the handler of a query is watched. */
 export function callHandler(
   { dev, watch }: Program,
   { name, definition }: NamedFunction,
@@ -118,7 +118,7 @@ export function callHandler(
   return watch === null || definition.kind !== 'query' ? run() : watch.run(name, run);
 }
 
-/** The description the engine loads; functions are in the program's order. */
+/** The JSON description that the engine loads, with the functions in the program's order. */
 export function describeProgram(source: ProgramSource, options: { readonly sync: boolean }): string {
   return JSON.stringify({
     schema: describeSchema(source.schema),
@@ -146,7 +146,7 @@ export function listFunctions(tree: FunctionTree): NamedFunction[] {
   return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
-/** A function exported twice goes by the first of its names. */
+/** Maps names and values to functions. By value, a function exported twice has the first of its names. */
 function byNameAndValue(functions: readonly NamedFunction[]): Map<string | AnyConvoyFunction, NamedFunction> {
   const named = new Map<string | AnyConvoyFunction, NamedFunction>();
   for (const each of functions) {
@@ -156,9 +156,9 @@ function byNameAndValue(functions: readonly NamedFunction[]): Map<string | AnyCo
   return named;
 }
 
-function collect(node: object, prefix: string, found: NamedFunction[], above: Set<object>): void {
-  if (above.has(node)) return;
-  above.add(node);
+function collect(node: object, prefix: string, found: NamedFunction[], ancestors: Set<object>): void {
+  if (ancestors.has(node)) return;
+  ancestors.add(node);
   for (const key of Object.keys(node)) {
     const value = (node as Record<string, unknown>)[key];
     const name = prefix === '' ? key : `${prefix}.${key}`;
@@ -168,13 +168,13 @@ function collect(node: object, prefix: string, found: NamedFunction[], above: Se
       }
       found.push({ name, definition: value });
     } else if (isFolder(value, node)) {
-      collect(value, name, found, above);
+      collect(value, name, found, ancestors);
     }
   }
-  above.delete(node);
+  ancestors.delete(node);
 }
 
-/** What may hold functions. A module's own plain objects are its data; only a tree written by hand nests in them. */
+/** Whether `value` may contain functions: a module, or a plain object outside of modules (inside, it is data). */
 function isFolder(value: unknown, parent: object): value is object {
   if (typeof value !== 'object' || value === null) return false;
   if (isNamespace(value)) return true;
@@ -186,7 +186,7 @@ function isNamespace(value: object): boolean {
   return (value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag] === 'Module';
 }
 
-/** A copy for each callback, because one that calls `enterWith` would else change what all later ones see. */
+/** Each callback runs in its own copy, so that `enterWith` in one does not affect later ones. */
 function createProgramContext(): Program['inProgramContext'] {
   const loaded = new AsyncResource('convoy.program');
   const copy = (): AsyncResource => new AsyncResource('convoy.call');

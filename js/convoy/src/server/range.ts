@@ -1,4 +1,4 @@
-/** The range of an index, recorded from a callback and checked against the index, so that mistakes have its stack. */
+/** Records the range of an index from a callback and checks it against the index, so that errors have its stack. */
 
 import { storageProblem } from '../values/json.js';
 import { invalid, quoteName } from './argument-errors.js';
@@ -12,14 +12,14 @@ const SYSTEM_INDEXES: ReadonlyMap<string, readonly string[]> = new Map([
 
 /** A part of an index. */
 export interface IndexRange extends Pick<Plan, 'index' | 'eq' | 'lower' | 'upper'> {
-  /** Equalities that name no part of it, because a field before theirs has none. */
+  /** Equalities that are not part of the range, because a field before theirs has no equality; applied as filters. */
   readonly residual: readonly Filter[];
 }
 
-/** Everything, in creation order. */
+/** All documents, in creation order. */
 export const WHOLE_TABLE: IndexRange = { index: null, eq: [], residual: [] };
 
-/** The range `callback` names of `index`. */
+/** The range of `index` defined by `callback`. */
 export function rangeOf(table: Table, index: unknown, callback: ((q: never) => unknown) | undefined): IndexRange {
   const fields = indexFields(table, index);
   if (callback !== undefined && typeof callback !== 'function') {
@@ -43,7 +43,7 @@ function indexFields(table: Table, index: unknown): readonly string[] {
 type Comparison = 'gt' | 'gte' | 'lt' | 'lte';
 type FieldBound = ScanBound & { readonly field: string };
 
-/** Records what a range callback says, in any order, and then makes of it a prefix and bounds on the next field. */
+/** Records the conditions of a range callback, in any order, and turns them into a prefix and bounds on the next field. */
 class RangeRecorder {
   readonly #index: string;
   readonly #place: string;
@@ -81,7 +81,7 @@ class RangeRecorder {
     return this.#bound('lte', field, value);
   }
 
-  /** The recorded range as the engine takes it. */
+  /** The recorded range, in the form of an operation. */
   range(): IndexRange {
     const firstOpen = this.#fields.findIndex((field) => !this.#equal.has(field));
     const prefix = firstOpen < 0 ? this.#fields : this.#fields.slice(0, firstOpen);

@@ -1,6 +1,7 @@
 /**
- * `ctx.db.query(table)`: a scan put together step by step. Each step gives a new builder, and only what executes sends
- * anything. Ranges, filters and names are checked as they are said, so that mistakes have the caller's stack.
+ * The implementation of `ctx.db.query(table)`: an immutable builder of a scan. Each step returns a new builder, and only
+ * the executing methods send an operation. Ranges, filters and names are checked in the step itself, so that errors have
+ * the caller's stack.
  */
 
 import type { TableTypes } from '../schema/index.js';
@@ -24,19 +25,19 @@ import type {
   TableQuery,
 } from './table-query.js';
 
-/** Makes documents of rows just read: fills defaults into them, in place. */
+/** Turns rows just read into documents by filling in defaults, in place. */
 export type Receive = (documents: unknown) => Document[];
 
-/** What a scan needs of the database it belongs to. */
+/** The methods of the database that a scan uses. */
 export interface ScanSource {
-  /** Sends `operation` and resolves to what `finish` makes of its answer. */
+  /** Sends `operation` and resolves to its result mapped by `finish`. */
   read<T>(table: Table, operation: ReadOperation, finish: (answer: unknown, receive: Receive) => T): Promise<T>;
   /** `null` outside of development. */
   readonly warnings: DevWarnings | null;
 }
 
-/** What has been said of a scan so far. */
-interface Said {
+/** The parameters of a scan, collected by the steps. */
+interface ScanSpec {
   readonly range: IndexRange;
   readonly filters: readonly Filter[];
   readonly by: OrderField | null;
@@ -45,45 +46,45 @@ interface Said {
   readonly limit: number | null;
 }
 
-const NOTHING_SAID: Said = { range: WHOLE_TABLE, filters: [], by: null, order: 'asc', offset: 0, limit: null };
+const EMPTY_SPEC: ScanSpec = { range: WHOLE_TABLE, filters: [], by: null, order: 'asc', offset: 0, limit: null };
 
 /** The engine counts documents in 32 bits. */
 const MAX_COUNT = 4_294_967_295;
-/** A page is read as a whole, and a call may not read more. */
+/** A page is read as a whole, and this is the number of documents a call may read. */
 const MAX_PAGE = 32_000;
-/** How many documents `for await` reads at a time. */
-const PORTION = 200;
+/** The number of documents that `for await` reads at a time. */
+const ITERATION_BATCH = 200;
 
-/** The running form of `TableQuery`; the types are checked where `ctx.db` is typed. */
+/** The implementation of `TableQuery`; the public types are those of `ctx.db`. */
 export class TableScan implements TableQuery<TableTypes> {
   readonly #source: ScanSource;
   readonly #table: Table;
-  readonly #said: Said;
-  /** In development: the builders of this query, and this one among them. */
+  readonly #spec: ScanSpec;
+  /** In development: all builders of this query, and the entry of this one. */
   readonly #steps: Steps | null;
   readonly #step: Step | null;
 
-  constructor(source: ScanSource, table: Table, said: Said = NOTHING_SAID, steps?: Steps | null, name = 'query') {
+  constructor(source: ScanSource, table: Table, spec: ScanSpec = EMPTY_SPEC, steps?: Steps | null, name = 'query') {
     this.#source = source;
     this.#table = table;
-    this.#said = said;
+    this.#spec = spec;
     this.#steps = steps === undefined ? (source.warnings?.watchSteps(table.name) ?? null) : steps;
     this.#step = this.#steps?.add(name) ?? null;
   }
 
   withIndex(index: string, range?: (q: RangeBuilder<object, never>) => unknown): TableScan {
-    const said = rangeOf(this.#table, index, range);
-    for (const equality of said.residual) this.#warnBeside(index, said, equality);
-    return this.#with('withIndex', { range: said });
+    const recorded = rangeOf(this.#table, index, range);
+    for (const equality of recorded.residual) this.#warnResidual(index, recorded, equality);
+    return this.#with('withIndex', { range: recorded });
   }
 
   filter(condition: (q: FilterBuilder<object>) => Condition): TableScan {
-    return this.#with('filter', { filters: [...this.#said.filters, filterOf(this.#table, condition)] });
+    return this.#with('filter', { filters: [...this.#spec.filters, filterOf(this.#table, condition)] });
   }
 
   order(direction: Direction, field?: string): TableScan {
     if (direction !== 'asc' && direction !== 'desc') {
-      throw invalid(`${this.#table.name}: order() takes 'asc' or 'desc', and then, if at all, a field`);
+      throw invalid(`${this.#table.name}: order() takes 'asc' or 'desc', and optionally a field`);
     }
     const by = field === undefined ? null : { field, kind: knownField(this.#table, field, 'order()') };
     return this.#with('order', { order: direction, by });
@@ -106,14 +107,14 @@ export class TableScan implements TableQuery<TableTypes> {
       if (second === undefined) return only ?? null;
       throw new ConvoyError(
         'CONFLICT',
-        `unique() found more than one document of ${this.#table.name}; use first() where one of several will do.`,
+        `unique() found more than one document of ${this.#table.name}; use first() to take the first of several.`,
       );
     });
   }
 
   count(): Promise<number> {
     this.#executed();
-    const operation = { op: 'count', table: this.#table.name, ...planOf(this.#said) } as const;
+    const operation = { op: 'count', table: this.#table.name, ...planOf(this.#spec) } as const;
     return this.#source.read(this.#table, operation, (answer) => answer as number);
   }
 
@@ -128,18 +129,18 @@ export class TableScan implements TableQuery<TableTypes> {
   paginate(options: PageOptions): Promise<Page<Document>> {
     const { cursor, numItems, endCursor } = (options ?? {}) as Partial<PageOptions>;
     const size = wholeNumber('paginate({ numItems })', numItems, 1, MAX_PAGE);
-    if (this.#said.limit !== null || this.#said.offset > 0) {
-      const step = this.#said.limit === null ? 'offset' : 'limit';
-      throw invalid(`${this.#table.name}: paginate() has no place for ${step}(); numItems is the size of a page`);
+    if (this.#spec.limit !== null || this.#spec.offset > 0) {
+      const step = this.#spec.limit === null ? 'offset' : 'limit';
+      throw invalid(`${this.#table.name}: paginate() cannot be combined with ${step}(); numItems is the page size`);
     }
     return this.#page(parseCursor('cursor', cursor), parseCursor('endCursor', endCursor), size);
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<Document> {
-    let left = this.#said.limit ?? Number.POSITIVE_INFINITY;
+    let left = this.#spec.limit ?? Number.POSITIVE_INFINITY;
     let cursor: string | null = null;
     while (left > 0) {
-      const next: Page<Document> = await this.#page(cursor, null, Math.min(left, PORTION));
+      const next: Page<Document> = await this.#page(cursor, null, Math.min(left, ITERATION_BATCH));
       yield* next.page;
       if (next.isDone) return;
       left -= next.page.length;
@@ -147,18 +148,18 @@ export class TableScan implements TableQuery<TableTypes> {
     }
   }
 
-  #with(name: string, said: Partial<Said>): TableScan {
+  #with(name: string, changes: Partial<ScanSpec>): TableScan {
     if (this.#step !== null) this.#step.used = true;
-    return new TableScan(this.#source, this.#table, { ...this.#said, ...said }, this.#steps, name);
+    return new TableScan(this.#source, this.#table, { ...this.#spec, ...changes }, this.#steps, name);
   }
 
-  /** At most `most` documents, and no more than the limit. */
-  #scan<T>(most: number | null, finish: (documents: Document[]) => T): Promise<T> {
+  /** Reads at most `max` documents, and no more than the limit. */
+  #scan<T>(max: number | null, finish: (documents: Document[]) => T): Promise<T> {
     this.#executed();
-    const { limit } = this.#said;
+    const { limit } = this.#spec;
     const plan = planOf({
-      ...this.#said,
-      limit: limit === null || most === null ? (limit ?? most) : Math.min(limit, most),
+      ...this.#spec,
+      limit: limit === null || max === null ? (limit ?? max) : Math.min(limit, max),
     });
     const operation = { op: 'scan', table: this.#table.name, ...plan } as const;
     return this.#source.read(this.#table, operation, (answer, receive) => finish(receive(answer)));
@@ -166,8 +167,8 @@ export class TableScan implements TableQuery<TableTypes> {
 
   #page(cursor: string | null, end: string | null, size: number): Promise<Page<Document>> {
     this.#executed();
-    // A cursor is behind what the offset leaves out.
-    const plan = planOf({ ...this.#said, limit: null, offset: cursor === null ? this.#said.offset : 0 });
+    // A cursor is already past the documents that the offset skips.
+    const plan = planOf({ ...this.#spec, limit: null, offset: cursor === null ? this.#spec.offset : 0 });
     const operation = { op: 'page', table: this.#table.name, ...plan, cursor, end, size } as const;
     return this.#source.read(this.#table, operation, (answer, receive) => {
       const { page, isDone, continueCursor } = answer as Page<Document>;
@@ -179,18 +180,18 @@ export class TableScan implements TableQuery<TableTypes> {
     if (this.#step !== null) this.#steps?.executed(this.#step);
   }
 
-  #warnBeside(index: string, range: IndexRange, equality: Filter): void {
+  #warnResidual(index: string, range: IndexRange, equality: Filter): void {
     if (this.#source.warnings === null || equality.is !== 'eq') return;
     const { indexes } = this.#table.definition;
     const missing = indexes[index]?.[range.eq.length];
     this.#source.warnings.warn(
       `${this.#table.name}.${index}: eq('${equality.field}') has no eq('${missing}') before it, so it does not narrow ` +
-        'what is read from the index; every document of the range is read and then filtered.',
+        'the range of the index; every document of the range is read and then filtered.',
     );
   }
 }
 
-function planOf({ range, filters, by, order, offset, limit }: Said): Plan {
+function planOf({ range, filters, by, order, offset, limit }: ScanSpec): Plan {
   const { residual, ...named } = range;
   const all = [...residual, ...filters];
   const [only] = all;
@@ -204,16 +205,16 @@ function planOf({ range, filters, by, order, offset, limit }: Said): Plan {
   };
 }
 
-function wholeNumber(place: string, value: unknown, least: number, most: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
-  const name = place.endsWith(')') ? place : `${place}()`;
-  throw invalid(`${name} takes a whole number from ${least} to ${most}, not ${inspectValue(value)}`);
+function wholeNumber(method: string, value: unknown, min: number, max: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+  const name = method.endsWith(')') ? method : `${method}()`;
+  throw invalid(`${name} takes a whole number from ${min} to ${max}, not ${inspectValue(value)}`);
 }
 
 function parseCursor(name: string, value: unknown): string | null {
-  // Where there was nothing at all, the next page is the first.
+  // The cursor after an empty result is '', so the next page is the first one.
   if (value === undefined || value === null || value === '') return null;
-  // What no text in Postgres holds is no cursor, and could not cross to the engine.
+  // A string that Postgres cannot store is not a cursor, and cannot be sent to the engine.
   if (typeof value === 'string' && storageProblem(value) === null) return value;
   throw invalid(`paginate({ ${name} }) takes null, or the continueCursor of another page, not ${inspectValue(value)}`);
 }

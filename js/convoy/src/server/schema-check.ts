@@ -1,50 +1,56 @@
 /**
- * Says which stored documents do not fit the schema that was just loaded: in the background, each table once for each
- * schema of it. What it finds is the same that `checkDocuments` gives.
+ * Warns about stored documents that do not fit the schema just loaded: in the background, each table once per version of
+ * its schema. `checkDocuments` returns the same findings as data.
  */
 
 import { unwrapEnvelope } from './engine-errors.js';
 import type { LoadReport } from './native.js';
-import { CHECK_NAME, type CheckArguments, type Checked, type Misfit, type SampleOfTable } from './stored-documents.js';
+import {
+  CHECK_NAME,
+  type CheckArguments,
+  type CheckResult,
+  type Misfit,
+  type TableSample,
+} from './stored-documents.js';
 
 /** The documents of a table that do not fit its schema. */
 export interface TableMisfits {
   readonly table: string;
-  /** How many documents were looked at. */
+  /** The number of checked documents. */
   readonly documents: number;
-  /** False where the table holds more than that; then those looked at are random. */
+  /** False if the table has more documents; the checked ones are then a random sample. */
   readonly isWhole: boolean;
-  /** How many of them do not fit. */
+  /** The number of documents that do not fit. */
   readonly unfit: number;
-  /** In which ways, the most frequent first. */
+  /** The problems of these documents, the most frequent first. */
   readonly misfits: readonly Misfit[];
-  /** Fields these documents have which the schema does not know. */
+  /** Fields of these documents that are not in the schema. */
   readonly unknown: readonly string[];
   /**
-   * Where documents that fit have fields which the schema does not know, and all of them lack some that it knows: perhaps
-   * a field with a default, or an optional one, was renamed. Otherwise both are empty.
+   * Probably renamed fields: documents that fit have the fields `from`, which are not in the schema, and all of them lack
+   * the fields `to`, which are optional or have a default. Otherwise both are empty.
    */
   readonly renamed: { readonly from: readonly Misfit[]; readonly to: readonly string[] };
-  /** What of the documents looked at JavaScript cannot hold, whether they fit or not. */
+  /** Values of checked documents, fitting or not, that JavaScript cannot represent. */
   readonly odd: readonly Misfit[];
 }
 
-/** Makes a trusted call with an empty context; gives its envelope. */
+/** Makes a trusted call with an empty context; resolves to its envelope. */
 export type MakeCall = (name: string, input: string) => Promise<string>;
 
-/** How many documents one call looks at, so that a thread does other things in between. */
-const PORTION = 100;
+/** The number of documents checked by one call, so that the thread can run other calls in between. */
+const BATCH_SIZE = 100;
 
-/** Ways of a table that are listed. */
+/** The number of problems or fields that a warning lists. */
 const MAX_LISTED = 8;
 
 export class SchemaCheck {
   readonly #call: MakeCall;
   readonly #warn: (message: string) => void;
-  /** The schema each table was checked by. */
+  /** By table: the hash of the schema it was last checked with. */
   readonly #checked = new Map<string, string>();
-  /** Counts loads: a newer one ends the check of an older. */
-  #load = 0;
+  /** The number of loads; a newer load cancels the check of an older one. */
+  #loadCount = 0;
   #running: Promise<void> = Promise.resolve();
 
   constructor(call: MakeCall, warn: (message: string) => void) {
@@ -52,19 +58,19 @@ export class SchemaCheck {
     this.#warn = warn;
   }
 
-  /** Begins to look at the tables of what was loaded, without waiting. */
+  /** Starts checking the tables of a loaded program in the background. */
   begin({ tables }: LoadReport): void {
-    const load = ++this.#load;
+    const load = ++this.#loadCount;
     const names = Object.keys(tables).filter((name) => tables[name]?.nonEmpty === true);
-    this.#running = this.#running.then(() => this.#look(names, load));
+    this.#running = this.#running.then(() => this.#checkTables(names, load));
   }
 
-  /** Begins no further call. */
+  /** Cancels the running check; no further call is made. */
   stop(): void {
-    this.#load++;
+    this.#loadCount++;
   }
 
-  /** What does not fit, by table; tables where everything fits are left out. */
+  /** Checks all tables and returns those with findings. */
   async all({ tables }: LoadReport): Promise<TableMisfits[]> {
     const found: TableMisfits[] = [];
     for (const table of Object.keys(tables).sort()) {
@@ -74,35 +80,35 @@ export class SchemaCheck {
     return found;
   }
 
-  async #look(names: readonly string[], load: number): Promise<void> {
-    const isOver = (): boolean => load !== this.#load;
+  async #checkTables(names: readonly string[], load: number): Promise<void> {
+    const isStale = (): boolean => load !== this.#loadCount;
     for (const table of names) {
-      if (isOver()) return;
+      if (isStale()) return;
       try {
         const sample = await this.#sample(table, this.#checked.get(table));
         if (this.#checked.get(table) === sample.schema) continue;
-        const misfits = await this.#checkTable(table, sample, isOver);
+        const misfits = await this.#checkTable(table, sample, isStale);
         if (misfits === null) return;
         this.#checked.set(table, sample.schema);
         if (misfits.unfit > 0) this.#warn(describeMisfits(misfits));
         if (misfits.renamed.from.length > 0) this.#warn(describeRenamed(misfits));
       } catch (error) {
-        if (!isOver()) this.#warn(`${table}: its documents could not be compared with the schema: ${String(error)}`);
+        if (!isStale()) this.#warn(`${table}: its documents could not be compared with the schema: ${String(error)}`);
       }
     }
   }
 
-  /** `null` where it was over before it was done. */
-  async #checkTable(table: string, sample: SampleOfTable, isOver: () => boolean): Promise<TableMisfits | null> {
+  /** Checks the sampled documents of a table; `null` if the check was cancelled. */
+  async #checkTable(table: string, sample: TableSample, isStale: () => boolean): Promise<TableMisfits | null> {
     const misfits = new Map<string, Misfit>();
     const odd = new Map<string, Misfit>();
     const unknown = new Set<string>();
     const forgotten = new Map<string, Misfit>();
     const absent: (readonly string[])[] = [];
     let [documents, unfit] = [0, 0];
-    for (let at = 0; at < sample.ids.length; at += PORTION) {
-      if (isOver()) return null;
-      const found = (await this.#ask({ table, ids: sample.ids.slice(at, at + PORTION) })) as Checked;
+    for (let at = 0; at < sample.ids.length; at += BATCH_SIZE) {
+      if (isStale()) return null;
+      const found = (await this.#callCheck({ table, ids: sample.ids.slice(at, at + BATCH_SIZE) })) as CheckResult;
       documents += found.documents;
       unfit += found.unfit;
       for (const key of found.unknown) unknown.add(key);
@@ -114,15 +120,15 @@ export class SchemaCheck {
     const to = absent[0]?.filter((key) => absent.every((keys) => keys.includes(key))) ?? [];
     const isRenamed = forgotten.size > 0 && to.length > 0;
     const renamed = isRenamed ? { from: mostFrequentFirst(forgotten), to } : { from: [], to: [] };
-    const facts = { table, documents, isWhole: sample.isWhole, unfit, unknown: [...unknown].sort(), renamed };
-    return { ...facts, misfits: mostFrequentFirst(misfits), odd: mostFrequentFirst(odd) };
+    const counts = { table, documents, isWhole: sample.isWhole, unfit, unknown: [...unknown].sort(), renamed };
+    return { ...counts, misfits: mostFrequentFirst(misfits), odd: mostFrequentFirst(odd) };
   }
 
-  async #sample(table: string, known?: string): Promise<SampleOfTable> {
-    return (await this.#ask({ table, known })) as SampleOfTable;
+  async #sample(table: string, known?: string): Promise<TableSample> {
+    return (await this.#callCheck({ table, known })) as TableSample;
   }
 
-  async #ask(args: CheckArguments): Promise<unknown> {
+  async #callCheck(args: CheckArguments): Promise<unknown> {
     return unwrapEnvelope(await this.#call(CHECK_NAME, JSON.stringify(args)));
   }
 }
@@ -137,7 +143,7 @@ function mostFrequentFirst(all: Map<string, Misfit>): Misfit[] {
   return [...all.values()].sort((a, b) => b.count - a.count);
 }
 
-/** The warning about a table, in several lines. */
+/** The warning about documents of a table that do not fit, in several lines. */
 export function describeMisfits({ table, documents, isWhole, unfit, misfits, unknown }: TableMisfits): string {
   const number = (count: number): string => count.toLocaleString('en-US');
   const of = isWhole ? `${number(documents)}` : `${number(documents)} sampled`;
@@ -147,7 +153,7 @@ export function describeMisfits({ table, documents, isWhole, unfit, misfits, unk
       `  ${path === '' ? '' : `${path}: `}${message} (${number(count)} of ${number(documents)}, such as ${example})`,
     );
   }
-  if (misfits.length > MAX_LISTED) lines.push(`  and ${misfits.length - MAX_LISTED} more ways`);
+  if (misfits.length > MAX_LISTED) lines.push(`  and ${misfits.length - MAX_LISTED} more problems`);
   if (unknown.length > 0) {
     const names = unknown.slice(0, MAX_LISTED).map((key) => `\`${key}\``);
     lines.push(`  They hold ${names.join(', ')}, which the schema does not know. Was a field renamed?`);
@@ -159,7 +165,7 @@ export function describeMisfits({ table, documents, isWhole, unfit, misfits, unk
   return lines.join('\n');
 }
 
-/** The warning that fields of a table look renamed, although everything fits. */
+/** The warning that fields of a table were probably renamed, although the documents fit. */
 export function describeRenamed({ table, documents, isWhole, renamed: { from, to } }: TableMisfits): string {
   const number = (count: number): string => count.toLocaleString('en-US');
   const names = (keys: readonly string[]): string => {

@@ -1,6 +1,6 @@
 /**
- * What the generated `http.ts` does: run as a program it starts a server, imported it only offers to. Settings come
- * from the environment (`DATABASE_URL`, `HOST`, `PORT`) unless the caller gives them.
+ * The behaviour of the generated `http.ts`: run as the main script it starts a server; imported it only exports functions
+ * that do. Settings come from the environment (`DATABASE_URL`, `HOST`, `PORT`) unless the caller passes them.
  */
 
 import { realpathSync } from 'node:fs';
@@ -12,15 +12,15 @@ import { loadNative } from './native.js';
 import { redirectOutput } from './output.js';
 import type { ProgramSource } from './program.js';
 
-/** Settings of a server; what is left out comes from the environment. */
+/** Settings of a server; missing ones come from the environment. */
 export type StartOptions = Partial<EngineOptions> & Partial<ListenAddress>;
 
-/** What a start file is made from: the program, or what imports it where its functions run. */
+/** The source of a start file: the program, or a function that imports it on the thread that runs it. */
 export type StartSource = ProgramSource | (() => Promise<ProgramSource>);
 
-/** What a start file exports. */
+/** The exports of a start file. */
 export interface StartFile {
-  /** What the file was made from; workers import the file and take this. */
+  /** The source of the file; workers import the file and use this export. */
   readonly program: StartSource;
   /** Connects and loads, without listening. */
   createConvoyServer(options?: StartOptions): Promise<Convoy>;
@@ -28,7 +28,7 @@ export interface StartFile {
   startConvoyServer(options?: StartOptions): Promise<Convoy>;
 }
 
-/** The exports of the start file at `url` (its `import.meta.url`); starts it where Node was told to run that file. */
+/** The exports of the start file at `url` (its `import.meta.url`); starts the server if that file is the main script. */
 export function defineStartFile(url: string, source: StartSource): StartFile {
   const code = { url, source };
   const file: StartFile = {
@@ -37,10 +37,10 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
     startConvoyServer: (options = {}) => start(code, options),
   };
   if (isMain(url)) {
-    // The process is ours, and so is what it prints.
+    // Convoy owns this process, so its output may be redirected.
     redirectOutput(loadNative());
     file.startConvoyServer().catch((error: unknown) => {
-      // Faults of settings and of the database say what to do; a stack says nothing of it.
+      // Errors of settings and of the database say what to do, and a stack does not help.
       console.error(isConvoyError(error) ? error.message : error);
       process.exitCode = 1;
     });
@@ -48,7 +48,7 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
   return file;
 }
 
-/** The code of a start file: workers import it by its address. */
+/** A start file's source and address; workers import it by the address. */
 interface StartCode {
   readonly url: string;
   readonly source: StartSource;
@@ -56,7 +56,11 @@ interface StartCode {
 
 async function create({ url, source }: StartCode, options: StartOptions): Promise<Convoy> {
   const { host: _host, port: _port, databaseUrl = process.env.DATABASE_URL, ...engine } = options;
-  if (!isMainThread) throw new Error(`${url} starts a server each time it is imported, and workers import it.`);
+  if (!isMainThread) {
+    throw new Error(
+      `${url} starts a server when it is imported, but workers import it too. Start it in another module.`,
+    );
+  }
   if (!databaseUrl) {
     throw new ConvoyError(
       'INVALID_ARGS',
@@ -92,7 +96,7 @@ function parsePort(text: string | undefined): number {
   throw new ConvoyError('INVALID_ARGS', `PORT is ${JSON.stringify(text)}; it must be a number from 0 to 65535.`);
 }
 
-/** The engine drains already. */
+/** Exits the process when `convoy` has closed. The engine drains already. */
 function exitAfterClose(convoy: Convoy): void {
   convoy.close().then(
     () => process.exit(0),
@@ -109,7 +113,7 @@ function isMain(url: string): boolean {
   try {
     return realpathSync(script) === realpathSync(fileURLToPath(url));
   } catch {
-    // The script is no file (`node -e`, a loader's virtual module), so it is not this one.
+    // The script is not a file (`node -e`, a virtual module of a loader), so it is not this one.
     return false;
   }
 }

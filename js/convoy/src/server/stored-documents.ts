@@ -1,9 +1,8 @@
 /**
- * Compares stored documents with the schema of the program: the function that does it, where the program is, a few
- * documents per call so that no thread is held up.
+ * The function that compares stored documents with the schema. It is an internal action added to every program, so it runs
+ * where the schema is loaded; each call checks a few documents, so that it does not block the thread.
  *
- * It is one more internal function of every program. Its statements are those of `raw`, because it must see documents
- * that could not be read otherwise.
+ * It reads by `raw`, because it must also see documents that `ctx.db` cannot read.
  */
 
 import { createHash } from 'node:crypto';
@@ -17,25 +16,25 @@ import type { LossyValues } from './lossy-values.js';
 import type { FunctionDescription } from './native.js';
 import type { Table } from './program.js';
 
-/** No function of a user can be called this: it contains what no key of a module does. */
+/** The name of the function. No user function can have it, since no key of a module contains a colon and spaces. */
 export const CHECK_NAME = 'convoy: stored documents';
 
-/** More than this many documents of a table are not all looked at. */
-export const SAMPLE = 10_000;
+/** Up to this many documents of a table are all checked; of a larger table, a random sample of this size. */
+export const SAMPLE_SIZE = 10_000;
 
-/** What a table says of itself: which documents to look at, and by which schema. */
-export interface SampleOfTable {
-  /** Names the schema; the same as long as documents are checked in the same way. */
+/** The documents of a table to check, and the identity of its schema. */
+export interface TableSample {
+  /** A hash of the schema; the same as long as documents are checked in the same way. */
   readonly schema: string;
   /** Bare uuids. */
   readonly ids: readonly string[];
-  /** False where there are more documents than these. */
+  /** False if the table has more documents than these. */
   readonly isWhole: boolean;
 }
 
-/** One way in which documents do not fit. */
+/** One kind of problem found in documents. */
 export interface Misfit {
-  /** The field; `items[].name` within lists, and empty for the document as a whole. */
+  /** The field, such as `items[].name` within lists; empty for the document as a whole. */
   readonly path: string;
   readonly message: string;
   readonly count: number;
@@ -43,26 +42,26 @@ export interface Misfit {
   readonly example: string;
 }
 
-/** What was found in some documents. */
-export interface Checked {
+/** The result of checking some documents. */
+export interface CheckResult {
   readonly documents: number;
-  /** How many of them do not fit. */
+  /** The number of documents that do not fit the schema. */
   readonly unfit: number;
   readonly misfits: readonly Misfit[];
-  /** Fields of documents that do not fit which the schema does not know. */
+  /** Fields of unfit documents that are not in the schema. */
   readonly unknown: readonly string[];
-  /** Fields that the schema does not know, of documents that fit. */
+  /** Fields of fitting documents that are not in the schema. */
   readonly forgotten: readonly Misfit[];
-  /** Fields that the schema knows and none of the documents with `forgotten` ones has. */
+  /** Fields of the schema that are missing in all documents with `forgotten` fields. */
   readonly absent: readonly string[];
-  /** What JavaScript cannot hold: numbers that no double is equal to, and nesting deeper than our own. */
+  /** Values JavaScript cannot represent: numbers that no double equals, and nesting deeper than Convoy allows. */
   readonly odd: readonly Misfit[];
 }
 
-/** What the function is asked: for the ids of a table, or about documents. */
+/** The arguments of the function: without `ids` it returns a `TableSample`, with them a `CheckResult`. */
 export interface CheckArguments {
   readonly table: string;
-  /** The schema that documents were checked by; as long as it is the same, no ids are given. */
+  /** The `schema` of the last sample; while it is unchanged, no ids are returned. */
   readonly known?: string | undefined;
   readonly ids?: readonly string[];
 }
@@ -76,41 +75,41 @@ export const CHECK_DESCRIPTION: FunctionDescription = {
   transaction: true,
 };
 
-/** The function of a program with these tables. */
+/** Creates the function for a program with these tables. */
 export function documentCheck(tables: ReadonlyMap<string, Table>): AnyConvoyFunction {
   return internalAction({
     input: z.object({ table: z.string(), known: z.string().optional(), ids: z.array(z.string()).optional() }),
-    handler: ({ db }, { table: name, known, ids }): Promise<SampleOfTable | Checked> => {
+    handler: ({ db }, { table: name, known, ids }): Promise<TableSample | CheckResult> => {
       const table = tables.get(name);
       if (table === undefined) throw new Error(`there is no table ${name}`);
-      // The running form of the database; it is typed by no model here.
+      // The implementation class, because there is no data model here.
       const database = db as unknown as CallDatabase;
       return ids === undefined ? sampleOf(database, table, known) : check(database, table, ids);
     },
   });
 }
 
-async function sampleOf(db: CallDatabase, { definition, name }: Table, known?: string): Promise<SampleOfTable> {
+async function sampleOf(db: CallDatabase, { definition, name }: Table, known?: string): Promise<TableSample> {
   const schema = schemaName(definition.schema);
   if (schema === known) return { schema, ids: [], isWhole: true };
   const physical = sql.identifier(definition.name ?? name);
-  const some = await idsOf(db, sql`select id from ${physical} limit ${SAMPLE + 1}`);
-  if (some.length <= SAMPLE) return { schema, ids: some, isWhole: true };
-  // More than are needed, since blocks differ in how much is in them, and of these any. A table that was never analyzed
-  // is taken to hold few documents in each block.
+  const first = await idsOf(db, sql`select id from ${physical} limit ${SAMPLE_SIZE + 1}`);
+  if (first.length <= SAMPLE_SIZE) return { schema, ids: first, isWhole: true };
+  // Samples three times as many rows as needed, since blocks differ in their number of rows, and picks from these at
+  // random. For a table without statistics, four rows per block are assumed.
   const [size] = (await db.raw(sql`
-    select least(100, 300 * ${SAMPLE} / greatest(${SAMPLE}, case when reltuples > 0 then reltuples
+    select least(100, 300 * ${SAMPLE_SIZE} / greatest(${SAMPLE_SIZE}, case when reltuples > 0 then reltuples
       else pg_relation_size(oid) / 8192 * 4 end))::float8 as percent
     from pg_class where oid = to_regclass(quote_ident(${definition.name ?? name}))`)) as { percent: number }[];
   const percent = sql.raw(String(Number(size?.percent ?? 100)));
   const ids = await idsOf(
     db,
-    sql`select id from (select id from ${physical} tablesample system (${percent})) as sampled order by random() limit ${SAMPLE}`,
+    sql`select id from (select id from ${physical} tablesample system (${percent})) as sampled order by random() limit ${SAMPLE_SIZE}`,
   );
-  return { schema, ids: ids.length === 0 ? some.slice(0, SAMPLE) : ids, isWhole: false };
+  return { schema, ids: ids.length === 0 ? first.slice(0, SAMPLE_SIZE) : ids, isWhole: false };
 }
 
-/** In one row, so that they do not count as so many documents read. */
+/** The ids selected by `statement`, in one row, so that they do not count against `maxDocumentsRead`. */
 async function idsOf(db: CallDatabase, statement: ReturnType<typeof sql>): Promise<string[]> {
   const [row] = (await db.raw(sql`select coalesce(json_agg(id), '[]') as ids from (${statement}) as found`)) as {
     ids: string[];
@@ -118,7 +117,7 @@ async function idsOf(db: CallDatabase, statement: ReturnType<typeof sql>): Promi
   return row?.ids ?? [];
 }
 
-async function check(db: CallDatabase, table: Table, ids: readonly string[]): Promise<Checked> {
+async function check(db: CallDatabase, table: Table, ids: readonly string[]): Promise<CheckResult> {
   const physical = sql.identifier(table.definition.name ?? table.name);
   const rows = (await db.raw(sql`
     select id, data from ${physical}
@@ -152,12 +151,12 @@ class Findings {
 
   constructor(table: Table) {
     this.#table = table;
-    // A document of a union lacks the fields of the other options.
+    // In a union, a document lacks the fields of the other options.
     const isUnion = (table.definition.schema._zod as { def: z.core.$ZodTypeDef }).def.type === 'union';
     this.#absent = new Set(isUnion ? [] : knownKeys(table.definition.schema));
   }
 
-  get checked(): Checked {
+  get checked(): CheckResult {
     const [misfits, odd] = [[...this.#misfits.values()], [...this.#odd.values()]];
     const [unknown, forgotten] = [[...this.#unknown].sort(), [...this.#forgotten.values()]];
     const absent = [...this.#absent];
@@ -180,11 +179,11 @@ class Findings {
   }
 }
 
-/** What is wrong with a stored document, by path; nothing where it fits once defaults are filled in. */
+/** The problems of a stored document, by path, after filling in defaults; empty if it fits. */
 function problemsOf(table: Table, data: unknown): Map<string, string> {
   const problems = new Map<string, string>();
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
-    return problems.set('', 'the stored value is no object, so it cannot be read');
+    return problems.set('', 'the stored value is not an object, so it cannot be read');
   }
   const document = ownFields(table, data as Document);
   table.fill?.(document);
@@ -192,7 +191,7 @@ function problemsOf(table: Table, data: unknown): Map<string, string> {
   try {
     parsed = z.safeParse(table.definition.schema, document);
   } catch (error) {
-    // A refinement that was written for the documents of today. One document says nothing of the others.
+    // A refinement may throw on documents of an older schema. Other documents are still checked.
     return problems.set('', `a check of the schema threw: ${error instanceof Error ? error.message : String(error)}`);
   }
   if (!parsed.success) {
@@ -201,14 +200,14 @@ function problemsOf(table: Table, data: unknown): Map<string, string> {
   }
   for (const key of Object.keys(parsed.data as object)) {
     if (Object.hasOwn(document, key) || (parsed.data as Document)[key] === undefined) continue;
-    problems.set(key, 'is missing, and its default, which is another each time, does not fill stored documents');
+    problems.set(key, 'is missing, and its default is not constant, so it does not fill stored documents');
   }
   return problems;
 }
 
-/** Of a union, what is wrong by the option that comes closest. */
-function addIssue(problems: Map<string, string>, issue: z.core.$ZodIssue, above: readonly PropertyKey[]): void {
-  const path = [...above, ...issue.path];
+/** Adds the problems of an issue; for a union, those of the option with the fewest issues. */
+function addIssue(problems: Map<string, string>, issue: z.core.$ZodIssue, parent: readonly PropertyKey[]): void {
+  const path = [...parent, ...issue.path];
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const [closest = []] = [...issue.errors].sort((a, b) => a.length - b.length);
     for (const inner of closest) addIssue(problems, inner, path);
@@ -223,7 +222,7 @@ function pathOf(path: readonly PropertyKey[]): string {
   return text;
 }
 
-/** What of it is the document: not what a strict schema does not know any more, nor names that are ours. */
+/** The user fields of a stored value, without keys that a strict schema does not have. */
 function ownFields({ strictKeys }: Table, data: Document): Document {
   const own = Object.entries(data).filter(([key]) => {
     return key !== 'id' && key !== '_creationTime' && (strictKeys === null || strictKeys.has(key));
@@ -237,7 +236,7 @@ function unknownKeys({ definition }: Table, data: unknown): string[] {
   return Object.keys(data).filter((key) => !known.has(key) && key !== 'id' && key !== '_creationTime');
 }
 
-/** The keys a table's documents may have; `null` where any. */
+/** The keys that documents of a schema may have; `null` if any key is allowed. */
 function knownKeys(schema: z.core.$ZodType): Set<string> | null {
   const { def } = schema._zod as { def: z.core.$ZodTypeDef };
   if (def.type === 'object') {
@@ -250,7 +249,7 @@ function knownKeys(schema: z.core.$ZodType): Set<string> | null {
   return options.includes(null) ? null : new Set(options.flatMap((keys) => [...(keys ?? [])]));
 }
 
-/** The same for schemas that check alike, as far as that can be seen: their shape, and the source of their own checks. */
+/** A hash of a schema: of its shape and the source text of its custom checks. */
 function schemaName(schema: z.core.$ZodType): string {
   const hash = createHash('sha256');
   const shape = z.toJSONSchema(schema, {

@@ -1,82 +1,82 @@
 /**
- * The types of `ctx.db.query(table)`: what may be said of which index and field, and with which values. Types only;
- * `scan.ts` is what runs.
+ * The types of `ctx.db.query(table)`: the indexes, fields and values a query may use. Types only; `scan.ts` is the
+ * implementation.
  *
- * Comparison is by value and type, never by text: 9 comes before 10, and `true` is not `'true'`. `null` also means that
- * the field is missing, and greater and less compare with values of the bound's own type only.
+ * Comparison is by value and type, never by text: 9 comes before 10, and `true` is not `'true'`. `null` also matches a
+ * missing field, and greater and less only match values of the bound's type.
  */
 
 import type { FieldPath, FieldsOf, FieldValue, TableTypes } from '../schema/index.js';
 
-/** `'asc'` is the smallest first. */
+/** `'asc'`: smallest first. */
 export type Direction = 'asc' | 'desc';
 
 /**
- * A query being put together. Each step gives a new one of the same type, so `q = q.limit(10)` compiles, and a step whose
- * result is thrown away does nothing. `for await` reads all documents of it in portions.
+ * A query builder. Each step returns a new builder of the same type, so `q = q.limit(10)` compiles, and a step whose
+ * result is discarded has no effect. `for await` reads all documents in batches.
  */
 export interface TableQuery<Types extends TableTypes> extends AsyncIterable<Types['document']> {
   /**
-   * Reads by an index: in its order, and only the range the callback names. An equality behind a field that has none is
-   * no range but a filter.
+   * Reads by an index, in its order, within the range defined by the callback. An equality on a field after one without
+   * equality is applied as a filter.
    */
   withIndex<Index extends keyof Types['indexes'] & string>(
     index: Index,
     range?: (q: RangeBuilder<Types['document'], FieldsOf<Types['indexes'][Index]>>) => unknown,
   ): TableQuery<Types>;
-  /** Only documents for which the condition holds; it is looked at in the database. Several filters all must hold. */
+  /** Only documents that match the condition, evaluated in the database. Several filters are combined with `and`. */
   filter(condition: (q: FilterBuilder<Types['document']>) => Condition): TableQuery<Types>;
   /**
-   * By `field`; without one by the index's fields, else by creation. `'asc'` unless said. What is equal comes in order of
-   * creation time, then id.
+   * Orders by `field`; by default by the index's fields, else by creation. The default direction is `'asc'`. Ties are
+   * ordered by creation time, then id.
    */
   order(direction: Direction, field?: FieldPath<Types['document']>): TableQuery<Types>;
-  /** At most `count` documents; 0 is none. */
+  /** At most `count` documents, which may be 0. */
   limit(count: number): TableQuery<Types>;
-  /** Without the first `count` documents. They are read all the same: for pages use `paginate`. */
+  /** Skips the first `count` documents. They are still read, so use `paginate` for pages. */
   offset(count: number): TableQuery<Types>;
 
   /** The first document, or `null`. */
   first(): Promise<Types['document'] | null>;
-  /** The only document, or `null` where there is none; `CONFLICT` where there are more. */
+  /** The only document, or `null`; `CONFLICT` if there are several. */
   unique(): Promise<Types['document'] | null>;
-  /** How many documents there are, within limit and offset. */
+  /** The number of documents, within limit and offset. */
   count(): Promise<number>;
   /** The first `count` documents. */
   take(count: number): Promise<Types['document'][]>;
   /** All documents, within limit and offset. */
   collect(): Promise<Types['document'][]>;
-  /** One page of the documents. Neither skips nor repeats any while others are written. */
+  /** One page of documents. Concurrent writes never make pages skip or repeat documents. */
   paginate(options: PageOptions): Promise<Page<Types['document']>>;
 }
 
-/** Which page. */
+/** Selects a page. */
 export interface PageOptions {
-  /** `null` for the first page, then the `continueCursor` of the one before. It belongs to this very query. */
+  /** `null` for the first page, then the `continueCursor` of the previous one. Only valid for the same query. */
   readonly cursor: string | null;
-  /** How many documents at most, 1 to 32,000. */
+  /** The maximum number of documents, 1 to 32,000. */
   readonly numItems: number;
-  /** Ends the page with this cursor instead, however many documents that are: a live page then keeps its range. */
+  /** Ends the page at this cursor instead, with any number of documents, so that a live page keeps its range. */
   readonly endCursor?: string | null | undefined;
 }
 
 /** A page of documents. */
 export interface Page<Document> {
   readonly page: Document[];
-  /** True when nothing comes after this page. */
+  /** True if this is the last page. */
   readonly isDone: boolean;
-  /** Where the next page begins; empty, which is the beginning, where there was nothing. */
+  /** The start of the next page. Empty if there were no documents; the next page then starts at the beginning. */
   readonly continueCursor: string;
 }
 
-/** A value a field may be compared with. */
+/** The type of values that a field may be compared with. */
 export type Comparable<Document, Field extends string> = Document extends unknown
   ? Exclude<FieldValue<Document, Field>, undefined>
   : never;
 
 /**
- * Names the range of an index: equality on its first fields, then bounds on the next one. Records on itself and
- * returns itself, so a callback may chain or use statements.
+ * Defines a range of an index: equality on its first fields, then bounds on the next one. It is mutable and returns
+ * itself, so a callback may chain calls or use statements.
  */
 export interface RangeBuilder<Document, Field extends string> {
   eq<F extends Field>(field: F, value: Comparable<Document, F>): this;
@@ -88,39 +88,39 @@ export interface RangeBuilder<Document, Field extends string> {
 
 /** A field of a document, for a condition. */
 export interface FieldReference<Value> {
-  /** In types only. */
+  /** Exists only in the type. */
   readonly '~value': Value;
 }
 
-/** Something that holds for a document or does not. */
+/** A condition on a document. */
 export interface Condition {
-  /** In types only. */
+  /** Exists only in the type. */
   readonly '~condition': true;
 }
 
-/** A value there is greater and less than. */
+/** The values that can be compared with greater and less. */
 type Ordered<Value> = unknown extends Value ? string | number | boolean : Extract<Value, string | number | boolean>;
 
 /**
- * Puts a condition together: `q.and(q.eq(q.field('done'), false), q.lt(q.field('due'), now))`. The field comes first, and
- * is compared with a value; it sees what is stored, which of a default added later is nothing.
+ * Builds a condition: `q.and(q.eq(q.field('done'), false), q.lt(q.field('due'), now))`. The first argument is a field, the
+ * second a value. Conditions compare stored values, so a default added later does not count.
  */
 export interface FilterBuilder<Document> {
-  /** A field, also one inside an object: `q.field('address.city')`. */
+  /** A field, possibly inside an object: `q.field('address.city')`. */
   field<Path extends FieldPath<Document>>(path: Path): FieldReference<Comparable<Document, Path>>;
-  /** Has this value; `null` is also what is missing. */
+  /** The field equals the value; `null` also matches a missing field. */
   eq<Value>(field: FieldReference<Value>, value: NoInfer<Value> | null): Condition;
-  /** Has another value. */
+  /** The negation of `eq`. */
   neq<Value>(field: FieldReference<Value>, value: NoInfer<Value> | null): Condition;
   gt<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
   gte<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
   lt<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
   lte<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
-  /** Has one of these values; of none, it holds for no document. */
+  /** The field equals one of the values; an empty list matches no document. */
   in<Value>(field: FieldReference<Value>, values: readonly (NoInfer<Value> | null)[]): Condition;
-  /** All of them; of none, it holds for every document. */
+  /** All conditions match; without any, every document does. */
   and(...conditions: readonly Condition[]): Condition;
-  /** At least one of them; of none, it holds for no document. */
+  /** At least one condition matches; without any, no document does. */
   or(...conditions: readonly Condition[]): Condition;
   not(condition: Condition): Condition;
 }

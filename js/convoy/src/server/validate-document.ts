@@ -1,6 +1,6 @@
 /**
- * What is stored of what a handler writes: parsed by the table's schema, without the fields every document is given.
- * Pure; every refusal is an `INVALID_ARGS` with the table and the issues.
+ * Validates documents and patches before they are written: parses them by the table's schema and removes system fields.
+ * Pure; every error is an `INVALID_ARGS` with the table and the issues.
  */
 
 import { isZodAsyncError, parseOrThrow, refuseDroppedKeys } from '../schema/index.js';
@@ -10,39 +10,39 @@ import type { Document } from './documents.js';
 import type { LossyValues } from './lossy-values.js';
 import type { Table } from './program.js';
 
-/** What a patch writes. */
+/** The keys that a patch sets and removes. */
 export interface Changes {
   readonly set: Document;
   readonly unset: string[];
 }
 
-/** What is known of the document being written: all of it, its id, or nothing, where it is yet to be made. */
+/** The document being written, as far as it is known: all of it, its id, or `null` for a new one. */
 export type Identity = { readonly id?: unknown; readonly _creationTime?: unknown } | null;
 
-/** The new document as it is stored. `id` and `_creationTime` may be written back, but not changed. */
+/** The document to store for `input`. `id` and `_creationTime` may be written back, but not changed. */
 export function storedDocument(
   table: Table,
   input: unknown,
   identity: Identity,
   lossy: LossyValues | null = null,
 ): object {
-  const given = withoutSystemFields(input, identity);
-  const doc = parsed(table, given);
+  const own = withoutSystemFields(input, identity);
+  const doc = parseDocument(table, own);
   lossy?.adopt(input);
   lossy?.carry(input, doc);
   lossy?.adoptAs(identity?.id, doc);
   assertStorable(doc, { table: table.name }, lossy);
-  refuseDroppedKeys(given, doc, table.subject);
+  refuseDroppedKeys(own, doc, table.subject);
   return doc;
 }
 
-/** Refuses a patch that removes a key no document can have. */
+/** Throws if a patch removes a key that no document can have. */
 export function assertRemovable(table: Table, changes: object): void {
   const removed = Object.entries(changes).filter(([, value]) => value === undefined);
   assertStorable(Object.fromEntries(removed.map(([key]) => [key, null])), { table: table.name });
 }
 
-/** Checks the document the changes would make of `current`, and gives the named keys with their parsed values. */
+/** Validates the document that `changes` make of `current`, and returns the named keys with their parsed values. */
 export function storedChanges(
   table: Table,
   current: Document,
@@ -55,7 +55,7 @@ export function storedChanges(
     if (value === undefined) delete merged[key];
     else define(merged, key, value);
   }
-  const result = parsed(table, merged) as Document;
+  const result = parseDocument(table, merged) as Document;
   const set: Document = {};
   const unset: string[] = [];
   for (const [key, value] of Object.entries(named)) {
@@ -70,12 +70,12 @@ export function storedChanges(
   return { set, unset };
 }
 
-/** Refuses a document, as it was read, that does not fit its table. */
+/** Throws if a document, as read, does not match the schema of its table. */
 export function assertFits(table: Table, document: Document): void {
-  parsed(table, ownFields(table, document));
+  parseDocument(table, ownFields(table, document));
 }
 
-/** The document without `id` and `_creationTime`, and without keys a strict schema no longer knows. */
+/** The document without `id` and `_creationTime`, and without keys that a strict schema does not have. */
 function ownFields(table: Table, document: Document): Document {
   const own: Document = {};
   for (const [key, value] of Object.entries(document)) {
@@ -90,21 +90,21 @@ function withoutSystemFields(input: unknown, identity: Identity): unknown {
   const { id, _creationTime, ...rest } = input as Document;
   for (const [name, value] of Object.entries({ id, _creationTime })) {
     if (value === undefined || value === identity?.[name as 'id' | '_creationTime']) continue;
-    throw invalid(`'${name}' is given to a document when it is made, and cannot be written; leave it out`);
+    throw invalid(`'${name}' is set when a document is created and cannot be written; leave it out`);
   }
   return rest;
 }
 
-function parsed(table: Table, document: unknown): object {
+function parseDocument(table: Table, document: unknown): object {
   try {
     return parseOrThrow(table.definition.schema, document, table.subject) as object;
   } catch (error) {
     if (!isZodAsyncError(error)) throw error;
-    throw new Error(`The schema of ${table.name} has an async check; check it in the mutation, before writing.`);
+    throw new Error(`The schema of ${table.name} has an async check; move it to the mutation, before the write.`);
   }
 }
 
-/** Sets an own property whatever its name is; `target['__proto__'] = …` would not. */
+/** Sets an own property of any name; `target['__proto__'] = …` would set the prototype. */
 function define(target: Document, key: string, value: unknown): void {
   if (key === '__proto__') Object.defineProperty(target, key, { value, enumerable: true, configurable: true });
   else target[key] = value;

@@ -1,7 +1,7 @@
 /**
- * The threads that run one program. A thread that ends, whatever ended it, is replaced while the program is in place;
- * one that the engine calls stuck is ended; and where none gives a sign of life, one more takes the new calls, until
- * another answers again. The threads end when other code is in place and no call runs on them any more.
+ * The worker threads of one program. While the program is active, a thread that exits is restarted, and a thread that the
+ * engine reports as stuck is terminated. If no thread is responsive, a spare one takes the new calls until another
+ * recovers. After the program was replaced, the threads end when their last calls have ended.
  */
 
 import inspector from 'node:inspector';
@@ -11,27 +11,27 @@ import type { NativeEngine, OnWorkerEvent } from './native.js';
 import { WorkerHandle } from './worker-handle.js';
 import type { WorkerSettings } from './worker-messages.js';
 
-/** A thread that has run for so long has not ended at once. */
-const LASTING_MS = 2_000;
+/** A thread that has run for this long does not count as a failed start. */
+const STABLE_AFTER_MS = 2_000;
 
-/** How long a place stays empty whose threads keep ending at once: longer each time, up to this. */
-const LONGEST_PAUSE_MS = 1_000;
+/** The maximum delay before a restart after repeated failed starts. */
+const MAX_BACKOFF_MS = 1_000;
 
 export interface WorkerOptions {
   readonly count: number;
   readonly resourceLimits: ResourceLimits;
 }
 
-/** Workers, and where is said what becomes of them. */
+/** Worker options, and the log for their events. */
 export interface WorkerGroupOptions extends WorkerOptions {
   readonly log: (text: string) => void;
 }
 
-/** A thread's place in the group. */
-interface Place {
-  /** Its thread, once that runs the program. */
+/** One of the configured number of threads. */
+interface WorkerSlot {
+  /** The current thread, once it has loaded the program. */
   ready: Promise<WorkerHandle>;
-  /** How many threads in a row have ended at once. */
+  /** The number of failed starts in a row. */
   failures: number;
 }
 
@@ -40,74 +40,77 @@ export class WorkerGroup {
   readonly #settings: WorkerSettings;
   readonly #resourceLimits: ResourceLimits;
   readonly #log: (text: string) => void;
-  readonly #places: readonly Place[];
+  readonly #slots: readonly WorkerSlot[];
   readonly #threads = new Set<WorkerHandle>();
   #spare: Promise<WorkerHandle> | null = null;
-  /** What the program says of itself. */
+  /** The description of the program, as loaded by the first thread. */
   #description: string | null = null;
-  /** Known once the engine has the program. */
+  /** `null` until the engine has loaded the program. */
   #holdsInserts: readonly string[] | null = null;
-  #state: 'starting' | 'in place' | 'replaced' = 'starting';
-  #saidDebugged = false;
-  /** Ends the pauses between threads, when none is needed any more. */
-  readonly #over = new AbortController();
+  #state: 'starting' | 'active' | 'retired' = 'starting';
+  #loggedDebugger = false;
+  /** Aborted when the program is replaced; ends the delays before restarts. */
+  readonly #stopped = new AbortController();
 
   constructor(engine: NativeEngine, { count, resourceLimits, log }: WorkerGroupOptions, settings: WorkerSettings) {
     this.#engine = engine;
     this.#settings = settings;
     this.#resourceLimits = resourceLimits;
     this.#log = log;
-    this.#places = Array.from({ length: count }, () => ({ ready: this.#open(0), failures: 0 }));
+    this.#slots = Array.from({ length: count }, () => ({ ready: this.#open(0), failures: 0 }));
   }
 
-  /** Resolves, when all its threads have the program, to what that says of itself. */
+  /** Resolves to the description of the program when all threads have loaded it. */
   async joined(): Promise<string> {
-    await Promise.all(this.#places.map(({ ready }) => ready));
+    await Promise.all(this.#slots.map(({ ready }) => ready));
     return this.#description ?? '';
   }
 
-  /** The engine has the program. */
-  putInPlace(holdsInserts: readonly string[]): void {
-    this.#state = 'in place';
+  /** Called when the engine has loaded the program. */
+  activate(holdsInserts: readonly string[]): void {
+    this.#state = 'active';
     this.#holdsInserts = holdsInserts;
     for (const thread of this.#threads) thread.loaded(holdsInserts);
-    for (const place of this.#places) this.#keepFilled(place);
+    for (const slot of this.#slots) this.#restartOnExit(slot);
   }
 
-  /** Other code is in place. Calls in flight end here; those of threads that give no sign, only where they may. */
-  replaced({ endSilent }: { readonly endSilent: boolean }): void {
-    this.#isOver();
+  /**
+   * Called when other code is in place. Calls in flight end on these threads, but with `endSilent` unresponsive threads
+   * are terminated.
+   */
+  retire({ endSilent }: { readonly endSilent: boolean }): void {
+    this.#markRetired();
     const silent = endSilent ? this.#engine.silent(this.#settings.number) : [];
     for (const thread of this.#threads) {
       if (silent.includes(thread.id) && !this.#isDebugged()) void thread.end('Other code is in place.');
     }
   }
 
-  /** What the engine tells of it. */
-  readonly hear = (what: Parameters<OnWorkerEvent>[0], worker: number, reason: string): void => {
+  /** Handles an event of the engine about this program. */
+  readonly onEvent = (event: Parameters<OnWorkerEvent>[0], worker: number, reason: string): void => {
     const thread = [...this.#threads].find(({ id }) => id === worker);
-    if (what === 'silent') this.#startSpare(reason);
-    else if (what === 'recovered') void this.#releaseSpare(worker);
-    else if (what === 'over') void this.end('No call runs on its code any more.');
-    else if (what === 'drained') void thread?.end('It is not needed any more.');
+    if (event === 'silent') this.#startSpare(reason);
+    else if (event === 'recovered') void this.#releaseSpare(worker);
+    else if (event === 'over') void this.end('Its code was replaced, and the last call on it has ended.');
+    else if (event === 'drained') void thread?.end('The spare worker is not needed any more.');
     else if (!this.#isDebugged()) void thread?.end(`It has not answered ${reason}.`);
   };
 
   async end(reason: string): Promise<void> {
-    this.#isOver();
+    this.#markRetired();
     await Promise.all([...this.#threads].map((thread) => thread.end(reason)));
   }
 
-  #isOver(): void {
-    this.#state = 'replaced';
-    this.#over.abort();
+  #markRetired(): void {
+    this.#state = 'retired';
+    this.#stopped.abort();
   }
 
   /** Starts a thread, which imports the program and joins the pool. */
   async #open(pauseMs: number): Promise<WorkerHandle> {
-    // Where the only thread has ended, nothing but this timer keeps Node from ending the process.
-    if (pauseMs > 0) await pause(pauseMs, null, { signal: this.#over.signal }).catch(() => {});
-    if (this.#state === 'replaced') throw new Error('Other code is in place.');
+    // Not unref'ed: if the only thread has ended, this timer alone keeps the process running.
+    if (pauseMs > 0) await pause(pauseMs, null, { signal: this.#stopped.signal }).catch(() => {});
+    if (this.#state === 'retired') throw new Error('Other code is in place.');
     const thread = new WorkerHandle(this.#settings, this.#resourceLimits);
     this.#threads.add(thread);
     void thread.ended.then(() => this.#threads.delete(thread));
@@ -123,55 +126,55 @@ export class WorkerGroup {
     return thread;
   }
 
-  /** When the thread in a place has ended, or could not be started, the spare takes the place, or another one. */
-  #keepFilled(place: Place): void {
-    const began = performance.now();
-    void exitReason(place.ready).then((reason) => {
-      if (this.#state !== 'in place') return;
+  /** Replaces the thread of a slot by the spare or a new one, when it has exited or failed to start. */
+  #restartOnExit(slot: WorkerSlot): void {
+    const startedAt = performance.now();
+    void exitOf(slot.ready).then((reason) => {
+      if (this.#state !== 'active') return;
       this.#log(`a worker ended, and another takes its place. ${reason}`);
-      place.failures = performance.now() - began < LASTING_MS ? place.failures + 1 : 0;
-      const pauseMs = place.failures < 3 ? 0 : Math.min(10 * 2 ** place.failures, LONGEST_PAUSE_MS);
-      place.ready = this.#spare ?? this.#open(pauseMs);
+      slot.failures = performance.now() - startedAt < STABLE_AFTER_MS ? slot.failures + 1 : 0;
+      const pauseMs = slot.failures < 3 ? 0 : Math.min(10 * 2 ** slot.failures, MAX_BACKOFF_MS);
+      slot.ready = this.#spare ?? this.#open(pauseMs);
       this.#spare = null;
-      this.#keepFilled(place);
+      this.#restartOnExit(slot);
     });
   }
 
-  /** None gives a sign of life: one more takes the new calls. */
+  /** Starts the spare thread, because no thread is responsive. */
   #startSpare(reason: string): void {
-    if (this.#state !== 'in place' || this.#spare !== null || this.#isDebugged()) return;
+    if (this.#state !== 'active' || this.#spare !== null || this.#isDebugged()) return;
     this.#log(`${reason}. Another worker takes new calls meanwhile.`);
     const spare = this.#open(0);
     this.#spare = spare;
-    void exitReason(spare).then((end) => {
+    void exitOf(spare).then((end) => {
       if (this.#spare !== spare) return;
       this.#spare = null;
-      if (this.#state === 'in place') this.#log(`a spare worker ended. ${end}`);
+      if (this.#state === 'active') this.#log(`a spare worker ended. ${end}`);
     });
   }
 
-  /** One of the others answers again, so that the state of modules can be one again. */
-  async #releaseSpare(answering: number): Promise<void> {
+  /** Drains the spare thread, because another is responsive again: calls then share one copy of module state again. */
+  async #releaseSpare(recovered: number): Promise<void> {
     const spare = this.#spare;
     const thread = await spare?.catch(() => null);
-    if (!thread || this.#spare !== spare || thread.id === answering) return;
+    if (!thread || this.#spare !== spare || thread.id === recovered) return;
     this.#spare = null;
     this.#engine.drain(this.#settings.number, thread.id);
   }
 
-  /** A debugger may have stopped a thread, which then is not stuck. */
+  /** Whether a debugger may have paused the threads, so that an unresponsive one is not stuck. */
   #isDebugged(): boolean {
     if (inspector.url() === undefined) return false;
-    if (!this.#saidDebugged) {
-      this.#saidDebugged = true;
-      this.#log('a worker gives no sign of life. It is left alone, since the process is open to debuggers.');
+    if (!this.#loggedDebugger) {
+      this.#loggedDebugger = true;
+      this.#log('a worker is unresponsive. It is left alone, since the process is open to debuggers.');
     }
     return true;
   }
 }
 
-/** Resolves, when a thread has ended or could not be started, to why. */
-function exitReason(ready: Promise<WorkerHandle>): Promise<string> {
+/** Resolves to the reason when a thread has exited or failed to start. */
+function exitOf(ready: Promise<WorkerHandle>): Promise<string> {
   return ready.then(
     (thread) => thread.ended,
     (error: unknown) => String(error),
@@ -179,5 +182,5 @@ function exitReason(ready: Promise<WorkerHandle>): Promise<string> {
 }
 
 function programMismatch(address: string): string {
-  return `${address} is not the same program each time it is imported. Has it changed? Then reload it.`;
+  return `${address} exported a different program when it was imported again. If it has changed, reload it.`;
 }

@@ -1,18 +1,18 @@
-/** One worker thread, from outside: the program it runs, and how it ends. */
+/** The parent's side of one worker thread: starts it, waits until it has loaded its program, and reports why it ended. */
 
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
 
 export class WorkerHandle {
-  /** What the engine knows it by. */
+  /** Its number in the engine. */
   readonly id: number;
-  /** Resolves, when it has joined its pool, to what its program says of itself. */
+  /** Resolves to the description of its program when the thread has joined its pool. */
   readonly joined: Promise<string>;
-  /** Resolves, when the thread has ended, to reason. */
+  /** Resolves to the reason when the thread has ended. */
   readonly ended: Promise<string>;
   readonly #worker: Worker;
   #exitReason: string | null = null;
-  /** What it said before it ended by an error. */
+  /** The function that caused the error which ended the thread, as the start of a message. */
   #failureContext = '';
 
   constructor(settings: WorkerSettings, resourceLimits: ResourceLimits) {
@@ -23,7 +23,7 @@ export class WorkerHandle {
       this.#exitReason ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
     });
     this.ended = new Promise((resolve) => {
-      // What it said before may arrive after the error itself, but not after this.
+      // A message of the thread may arrive after `error`, but not after `exit`.
       worker.on('exit', (code) => {
         const reason = this.#exitReason ?? `Its exit code is ${code}; does a function call process.exit?`;
         resolve(this.#failureContext + reason);
@@ -37,16 +37,16 @@ export class WorkerHandle {
       });
       void this.ended.then((reason) => reject(new Error(`a worker ended while it was loading: ${reason}`)));
     });
-    // Whoever waits for it hears of a failure all the same.
+    // Prevents an unhandled rejection; a caller that awaits `joined` still receives the failure.
     this.joined.catch(() => {});
   }
 
-  /** The engine has the program. */
+  /** Notifies the thread that the engine has loaded the program. */
   loaded(holdsInserts: readonly string[]): void {
     this.#worker.postMessage({ holdsInserts } satisfies ToWorker);
   }
 
-  /** Ends it, whatever it is doing. */
+  /** Terminates the thread at once, even in the middle of a call. */
   async end(reason: string): Promise<void> {
     this.#exitReason ??= reason;
     await this.#worker.terminate();
@@ -55,6 +55,6 @@ export class WorkerHandle {
 
 function describeFailure({ fn, origin }: FromWorker & { readonly type: 'failing' }): string {
   return origin === 'unhandledRejection'
-    ? `${fn} has left a promise behind that was rejected, and nobody caught that: `
-    : `${fn} has left something behind that threw when it ran, and nobody caught that: `;
+    ? `An unhandled rejection of a promise started by ${fn}: `
+    : `An uncaught error in a callback started by ${fn}: `;
 }

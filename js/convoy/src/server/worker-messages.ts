@@ -1,27 +1,27 @@
-/** What the thread that opened an engine and its workers say to each other. Calls do not come this way. */
+/** The messages between the thread that opened the engine and its workers. Calls are not among them. */
 
-/** What a worker is started with: one program, which it runs until it ends. */
+/** The `workerData` of a worker thread, which runs one program. */
 export interface WorkerSettings {
-  /** The engine's number, to attach by. */
+  /** The number by which the thread attaches to the engine. */
   readonly engine: number;
-  /** The program's, to join its pool by. */
+  /** The number of the program, by which the thread joins its pool. */
   readonly number: number;
-  /** Where it is imported from. */
+  /** The address from which the program is imported. */
   readonly address: string;
   readonly sync: boolean;
   readonly dev: boolean;
-  /** The largest result. */
+  /** The maximum size of a result. */
   readonly resultBytes: number;
 }
 
-/** The engine has the program: inserts into these tables may wait. */
+/** Sent when the engine has loaded the program: inserts into these tables may be held. */
 export interface ToWorker {
   readonly holdsInserts: readonly string[];
 }
 
 export type FromWorker =
-  /** It has joined the pool. */
+  /** The thread has joined its pool. */
   | { readonly type: 'joined'; readonly description: string }
   | { readonly type: 'failed'; readonly message: string; readonly stack: string | undefined }
-  /** It is about to end by an error nobody caught, in what this function has left behind. */
+  /** The thread is about to end by an uncaught error or rejection in code started by this function. */
   | { readonly type: 'failing'; readonly fn: string; readonly origin: string };

@@ -1,6 +1,6 @@
 /**
- * What runs in a worker: imports one program, and runs its functions for the engine of its process until it ends. Calls
- * come from the engine directly. What is printed goes to the engine, which never makes anyone wait for that.
+ * The entry of a worker thread: imports one program and runs its functions for the engine of this process. Calls come
+ * from the engine directly. Output is printed through the engine, which never blocks the thread.
  */
 
 import { parentPort, threadId, workerData } from 'node:worker_threads';
@@ -16,23 +16,23 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js'
 const { engine, number, address, sync, dev, resultBytes } = workerData as WorkerSettings;
 const addon = loadNative();
 redirectOutput(addon);
-// Stacks name the user's own files.
+// So that stacks contain the names of source files.
 if (dev) process.setSourceMapsEnabled(true);
 const native = addon.attach(engine, threadId);
 const watch = dev ? new QueryWatch() : null;
 let program: Program | null = null;
 
-const tell = (message: FromWorker): void => parentPort?.postMessage(message);
+const post = (message: FromWorker): void => parentPort?.postMessage(message);
 
 process.on('uncaughtExceptionMonitor', (_error, origin) => {
   const fn = runningFunction();
-  if (fn !== undefined) tell({ type: 'failing', fn, origin });
+  if (fn !== undefined) post({ type: 'failing', fn, origin });
 });
 process.on('unhandledRejection', (reason) => {
-  // The program has its own idea of what to do about it.
+  // The program handles rejections itself.
   if (process.listenerCount('unhandledRejection') > 1) return;
   const fn = runningFunction();
-  if (fn !== undefined) tell({ type: 'failing', fn, origin: 'unhandledRejection' });
+  if (fn !== undefined) post({ type: 'failing', fn, origin: 'unhandledRejection' });
   throw reason;
 });
 
@@ -45,8 +45,8 @@ try {
   program = prepareProgram(source, { dev, watch, resultBytes });
   const description = describeProgram(source, { sync });
   native.join(number, new Host(native).deliverFor(program));
-  tell({ type: 'joined', description });
+  post({ type: 'joined', description });
 } catch (error) {
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  tell({ type: 'failed', message, stack });
+  post({ type: 'failed', message, stack });
 }

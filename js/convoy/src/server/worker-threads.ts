@@ -1,7 +1,7 @@
 /**
- * Functions on threads of their own: each imports one program's module, and the engine gives a call to the one that has
- * the least to do. New code comes on new threads, and is in place once all of them have it; so whatever the old code has
- * left behind in memory ends with its threads.
+ * Runs functions on worker threads. Each thread imports the module of one program, and the engine sends a call to the
+ * least busy thread. New code is loaded on new threads and becomes active once all of them have loaded it, so all memory
+ * of the old code is freed with its threads.
  */
 
 import { formatPath, sendingProblem } from '../values/json.js';
@@ -15,43 +15,44 @@ import { WorkerGroup, type WorkerGroupOptions } from './worker-group.js';
 
 export class WorkerThreads implements Executor {
   readonly #engine: NativeEngine;
-  readonly #wanted: WorkerGroupOptions;
+  readonly #workerOptions: WorkerGroupOptions;
   readonly #options: ExecutorOptions;
-  /** The engine's number, for threads to attach by. */
+  /** The number by which threads attach to the engine. */
   readonly #number: number;
-  /** By the number of their program; those of old code until no call runs on it. */
+  /** By program number. Groups of old code stay until their last calls have ended. */
   readonly #groups = new Map<number, WorkerGroup>();
-  #inPlace: { readonly number: number; readonly group: WorkerGroup } | null = null;
+  #active: { readonly number: number; readonly group: WorkerGroup } | null = null;
   #nextNumber = 1;
 
-  constructor(engine: NativeEngine, wanted: WorkerGroupOptions, options: ExecutorOptions) {
+  constructor(engine: NativeEngine, workerOptions: WorkerGroupOptions, options: ExecutorOptions) {
     this.#engine = engine;
-    this.#wanted = wanted;
+    this.#workerOptions = workerOptions;
     this.#options = options;
-    this.#number = engine.share((what, number, worker, reason) => {
-      this.#groups.get(number)?.hear(what, worker, reason);
-      if (what === 'over') this.#groups.delete(number);
+    this.#number = engine.share((event, number, worker, reason) => {
+      this.#groups.get(number)?.onEvent(event, worker, reason);
+      if (event === 'over') this.#groups.delete(number);
     });
   }
 
   async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
     if (!isProgramModule(source)) {
       throw new TypeError(
-        'This Convoy runs its functions on workers, which import them: load({ program: <a module> }).',
+        'This Convoy runs functions on worker threads, which import them from a module. Pass the module: ' +
+          "load({ program: new URL('./program.js', import.meta.url) }).",
       );
     }
     const number = this.#nextNumber++;
     this.#engine.openPool(number);
     const settings = { engine: this.#number, number, address: addressOf(source), ...this.#options };
-    const group = new WorkerGroup(this.#engine, this.#wanted, settings);
+    const group = new WorkerGroup(this.#engine, this.#workerOptions, settings);
     this.#groups.set(number, group);
     try {
       const description = await group.joined();
       const report = JSON.parse(
         await rethrowAsConvoyError(this.#engine.loadOnWorkers(description, number)),
       ) as LoadReport;
-      group.putInPlace(tablesWithHeldInserts(report));
-      this.#replaceBy(number, group);
+      group.activate(tablesWithHeldInserts(report));
+      this.#activate(number, group);
       return report;
     } catch (error) {
       await group.end('Its program could not be loaded.');
@@ -65,7 +66,7 @@ export class WorkerThreads implements Executor {
     const problem = sendingProblem(context);
     if (problem !== null) {
       const where = formatPath(['context', ...problem.path]);
-      throw new TypeError(`\`${where}\` ${problem.reason}. To a worker, a context travels as JSON.`);
+      throw new TypeError(`\`${where}\` ${problem.reason}. A context is sent to a worker as JSON.`);
     }
     return { request: JSON.stringify({ context: sent }), release: () => {} };
   }
@@ -74,11 +75,11 @@ export class WorkerThreads implements Executor {
     await Promise.all([...this.#groups.values()].map((group) => group.end('closed')));
   }
 
-  #replaceBy(number: number, group: WorkerGroup): void {
-    const before = this.#inPlace;
-    this.#inPlace = { number, group };
+  #activate(number: number, group: WorkerGroup): void {
+    const before = this.#active;
+    this.#active = { number, group };
     if (before === null) return;
-    before.group.replaced({ endSilent: this.#options.dev });
+    before.group.retire({ endSilent: this.#options.dev });
     this.#engine.closePool(before.number);
   }
 }

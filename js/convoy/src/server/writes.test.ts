@@ -89,7 +89,7 @@ describe('replace', () => {
     expect(unread.names).toEqual([['get'], ['replace']]);
     for (const changed of [{ id: OTHER }, { _creationTime: 6 }]) {
       const { error, ops } = await run((db) => db.replace(POST, { title: 'x', ...changed }), scripted);
-      expect(error).toEqual(refusal(/is given to a document when it is made/));
+      expect(error).toEqual(refusal(/is set when a document is created/));
       expect(ops.some(({ op }) => op === 'replace')).toBe(false);
     }
   });
@@ -208,9 +208,9 @@ describe('increment', () => {
   });
 
   it.each<[unknown, unknown, RegExp]>([
-    ['title', 1, /'title' is no number that can be written; numbers of posts are likes/],
-    ['_creationTime', 1, /'_creationTime' is no number/],
-    ['meta', 1, /'meta' is no number/],
+    ['title', 1, /'title' is not a number field that can be written; numbers of posts are likes/],
+    ['_creationTime', 1, /'_creationTime' is not a number field/],
+    ['meta', 1, /'meta' is not a number field/],
     ['nope', 1, /posts has no field 'nope'; its fields are title, likes, meta, pinned, id, _creationTime/],
     ['constructor', 1, /posts has no field 'constructor'/],
     ['__proto__', 1, /posts has no field '__proto__'/],
