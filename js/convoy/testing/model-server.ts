@@ -1,10 +1,10 @@
 /**
- * A small live server in memory, for random tests of the client: it has queries whose answers change, tells each session
- * what has changed in whichever of the ways the protocol allows, and loses and cuts what it is told to. Its `fetch` is
- * the wire.
+ * A small live server in memory, for random tests of the client: it has queries whose answers change, tells each
+ * session what has changed in whichever of the ways the protocol allows, and loses and cuts what it is told to. Its
+ * `fetch` is the wire.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Piece, QueryWish, SessionChange } from '../src/protocol/frames.js';
+import type { Piece, QueryDescriptor, SessionChange } from '../src/protocol/frames.js';
 import type { Saying } from './scripted-session.js';
 
 export type Below = (n: number) => number;
@@ -122,7 +122,7 @@ export class ModelServer {
     return name === undefined ? this.#open(body.queries, init?.signal ?? null) : this.#changed(name, body);
   };
 
-  #open(queries: readonly QueryWish[], signal: AbortSignal | null): Response {
+  #open(queries: readonly QueryDescriptor[], signal: AbortSignal | null): Response {
     const name = `session-${this.#names++}`;
     const body = new ReadableStream<Uint8Array>({
       start: (stream) => {
@@ -147,7 +147,7 @@ export class ModelServer {
   }
 
   /** Some are answered at once, what is named as held perhaps by that alone; the rest follow. */
-  #add(queries: readonly QueryWish[]): void {
+  #add(queries: readonly QueryDescriptor[]): void {
     for (const { id, args, hash } of queries) {
       const { of } = args as { of: string };
       const known = hash !== undefined && this.#history.has(hash) ? hash : null;

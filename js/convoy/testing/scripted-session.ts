@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
-import type { Piece, QueryWish } from '../src/protocol/frames.js';
+import type { Piece, QueryDescriptor } from '../src/protocol/frames.js';
 import { Arrivals } from './arrivals.js';
 
 /** How a session's words travel. */
@@ -17,7 +17,7 @@ export interface SessionWire {
 }
 
 export interface ReceivedChange {
-  readonly add: readonly QueryWish[];
+  readonly add: readonly QueryDescriptor[];
   readonly remove: readonly number[];
   readonly auth?: true;
   readonly token?: string;
@@ -26,7 +26,7 @@ export interface ReceivedChange {
 
 interface Opening {
   readonly protocol: number;
-  readonly queries: readonly QueryWish[];
+  readonly queries: readonly QueryDescriptor[];
   readonly token?: string;
   readonly position?: string;
   readonly headers: IncomingHttpHeaders;
@@ -40,7 +40,7 @@ export class ScriptedSession {
   /** What the client said first. */
   readonly opening: Opening;
   /** What it wants now. */
-  readonly queries = new Map<number, QueryWish>();
+  readonly queries = new Map<number, QueryDescriptor>();
   /** Settles when the client has gone, or the session has ended. */
   readonly closed: Promise<void>;
   readonly changes: ReceivedChange[] = [];
@@ -77,7 +77,7 @@ export class ScriptedSession {
   }
 
   /** The query the client wants with these arguments. */
-  query(args: unknown): QueryWish {
+  query(args: unknown): QueryDescriptor {
     const found = [...this.queries.values()].findLast((query) => isDeepStrictEqual(query.args, args));
     if (!found) throw new Error(`nobody wants ${JSON.stringify(args)}`);
     return found;

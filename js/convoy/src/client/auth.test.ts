@@ -1,4 +1,4 @@
-/** The caller's token over the life of a session: renewed without a new connection, and what a refused one takes away. */
+/** The caller's token during a session: renewal without a new connection, rejection, and a change of caller. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import type { ScriptedSession } from '../../testing/scripted-session.js';
@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const refusal = (code: string, status: number) => ({ status, body: { ok: false, error: { code, message: 'no' } } });
 
-test('a changed token is brought to the open session', async () => {
+test('a new token is sent to the open session', async () => {
   token = 'two';
   client.refreshAuth();
   const change = await session.nextChange();
@@ -42,7 +42,7 @@ test('a changed token is brought to the open session', async () => {
   expect(server.sessions).toHaveLength(1);
 });
 
-test('a server that asks for one gets that of the moment', async () => {
+test('a server that requests a token receives the current one', async () => {
   token = 'two';
   session.say({ type: 'auth', error: EXPIRED });
   const change = await session.nextChange();
@@ -57,13 +57,13 @@ test.each([
   ['UNAUTHORIZED', 401],
   ['FORBIDDEN', 403],
 ])(
-  'one that is refused with %s takes the data away and ends the connection, until there is another',
-  async (...how) => {
-    server.answerChange = () => refusal(...how);
-    server.refuse = () => refusal(...how);
+  'a token rejected with %s removes the data and ends the connection until there is a new token',
+  async (...rejection) => {
+    server.answerChange = () => refusal(...rejection);
+    server.refuse = () => refusal(...rejection);
     session.say({ type: 'auth', error: EXPIRED });
     const refused = await watch.until(({ status }) => status === 'error');
-    expect(refused).toMatchObject({ data: null, error: { code: how[0] }, connectionState: 'closed' });
+    expect(refused).toMatchObject({ data: null, error: { code: rejection[0] }, connectionState: 'closed' });
     await session.closed;
     token = 'three';
     server.refuse = () => null;
@@ -76,19 +76,19 @@ test.each([
   },
 );
 
-test('one of another caller gets a session of its own', async () => {
+test('a token of another caller opens a new session', async () => {
   server.answerChange = () => refusal('FORBIDDEN', 403);
-  token = 'of somebody else';
+  token = 'of another caller';
   client.refreshAuth();
   const next = await server.nextSession();
-  expect(next.headers.authorization).toBe('Bearer of somebody else');
+  expect(next.headers.authorization).toBe('Bearer of another caller');
   await session.closed;
   next.result(A, [4], 'h4');
   await watch.until(({ data }) => data?.[0] === 4);
   expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
 });
 
-test('one that went with a change that was refused is brought again', async () => {
+test('a token sent with a refused change is sent again', async () => {
   server.answerChange = ({ body }) => (body.add.length > 0 ? refusal('INVALID_ARGS', 400) : null);
   const other = watching(client, list, { of: 'b' });
   token = 'two';
@@ -100,16 +100,16 @@ test('one that went with a change that was refused is brought again', async () =
   expect(server.sessions).toHaveLength(1);
 });
 
-test('one that is accepted and refused again and again is given up', async () => {
-  for (let demand = 0; demand < 4; demand += 1) {
+test('a token that the server requests too often ends the connection', async () => {
+  for (let request = 0; request < 4; request += 1) {
     session.say({ type: 'auth', error: EXPIRED });
-    if (demand < 3) await session.nextChange();
+    if (request < 3) await session.nextChange();
   }
   expect(await watch.until(({ status }) => status === 'error')).toMatchObject({ error: EXPIRED, data: null });
   expect(session.changes).toHaveLength(3);
 });
 
-test('one query’s refusal takes its data alone', async () => {
+test('a query that is forbidden loses only its own data', async () => {
   const other = watching(client, list, { of: 'b' });
   await session.nextChange();
   session.result({ of: 'b' }, [9], 'h9');
@@ -119,7 +119,7 @@ test('one query’s refusal takes its data alone', async () => {
   expect(client.liveQuery(list, { of: 'b' }).getSnapshot()).toMatchObject({ data: [9], isStale: false });
 });
 
-describe('who signs in or out', () => {
+describe('a change of caller', () => {
   const changes: unknown[] = [];
   beforeEach(() => {
     changes.length = 0;
@@ -132,25 +132,28 @@ describe('who signs in or out', () => {
   test.each([
     ['signing out', 'one', ''],
     ['signing in', '', 'one'],
-  ])('%s opens a session at once, without a request that is bound to be refused', async (_what, before, after) => {
-    token = before;
-    const own = createConvoyClient({ baseUrl: server.baseUrl, auth: () => token });
-    const mine = watching(own, list, { of: 'mine' });
-    const first = await server.nextSession();
-    first.result({ of: 'mine' }, [1], 'h1');
-    await mine.until(({ status }) => status === 'success');
-    token = after;
-    own.refreshAuth();
-    const next = await server.nextSession();
-    expect(next.headers.authorization).toBe(after === '' ? undefined : `Bearer ${after}`);
-    await first.closed;
-    next.result({ of: 'mine' }, [2], 'h2');
-    await mine.until(({ data }) => data?.[0] === 2);
-    expect(changes).toEqual([]);
-    own.close();
-  });
+  ])(
+    'by %s opens a new session at once, without a change that the server would refuse',
+    async (_what, before, after) => {
+      token = before;
+      const own = createConvoyClient({ baseUrl: server.baseUrl, auth: () => token });
+      const mine = watching(own, list, { of: 'mine' });
+      const first = await server.nextSession();
+      first.result({ of: 'mine' }, [1], 'h1');
+      await mine.until(({ status }) => status === 'success');
+      token = after;
+      own.refreshAuth();
+      const next = await server.nextSession();
+      expect(next.headers.authorization).toBe(after === '' ? undefined : `Bearer ${after}`);
+      await first.closed;
+      next.result({ of: 'mine' }, [2], 'h2');
+      await mine.until(({ data }) => data?.[0] === 2);
+      expect(changes).toEqual([]);
+      own.close();
+    },
+  );
 
-  test('the same holds where nobody says so, and a query is added afterwards', async () => {
+  test('without `refreshAuth` is detected when a query is added', async () => {
     token = '';
     const added = watching(client, list, { of: 'b' });
     const next = await server.nextSession();
@@ -160,7 +163,7 @@ describe('who signs in or out', () => {
     expect(changes).toEqual([]);
   });
 
-  test('where cookies say who asks, `refreshAuth` opens a session at once', async () => {
+  test('identified by cookies opens a new session at once on `refreshAuth`', async () => {
     const own = createConvoyClient({ baseUrl: server.baseUrl });
     const mine = watching(own, list, { of: 'mine' });
     const first = await server.nextSession();

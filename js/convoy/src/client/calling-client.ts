@@ -1,16 +1,16 @@
 /**
- * Clients that somebody made by hand, for tests or over a connection of their own: they answer calls and know nothing of
- * live queries. The hooks take them, ask each query once, and again by `refetch`.
+ * Adapts application-made clients, for tests or over a custom connection, which implement calls but no live queries.
+ * The hooks accept them, call each query once, and again on `refetch`.
  */
 import type { ApiRef } from '../protocol/refs.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
-import { askOnce } from './one-shot-query.js';
+import { oneShotQuery } from './one-shot-query.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
-/** What is needed of one. */
+/** The methods such a client must have. */
 export interface CallingClient {
-  // biome-ignore lint/suspicious/noExplicitAny: whatever its author wrote there; the reference vouches for the types.
+  // biome-ignore lint/suspicious/noExplicitAny: the author chooses these types; hooks use the reference's.
   query(ref: any, args?: any): Promise<any>;
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   mutation(ref: any, args?: any): Promise<any>;
@@ -18,17 +18,17 @@ export interface CallingClient {
   action?(ref: any, args?: any): Promise<any>;
 }
 
-/** Completed once each, so that all hooks of a page share what one has asked. */
+/** One completed client for each client, so that all hooks of a page share its queries. */
 const completed = new WeakMap<object, ConvoyClient>();
 
-/** The client itself, or one that does the rest for it. */
+/** Returns `client` itself, or a complete client that sends its calls through it. */
 export function completeClient(client: ConvoyClient | CallingClient): ConvoyClient {
   if ('liveQuery' in client) return client;
-  const known = completed.get(client);
-  if (known) return known;
+  const existing = completed.get(client);
+  if (existing) return existing;
   const refs = new Map<string, ApiRef>();
   const made = createConvoyClient({ transport: new CallingTransport(client, refs) });
-  const noting = <Method extends 'query' | 'mutation' | 'action' | 'watch' | 'liveQuery'>(method: Method) => {
+  const recordingRef = <Method extends 'query' | 'mutation' | 'action' | 'watch' | 'liveQuery'>(method: Method) => {
     const call = made[method].bind(made) as (ref: ApiRef, ...rest: unknown[]) => unknown;
     return ((ref: ApiRef, ...rest: unknown[]) => {
       refs.set(ref.name, ref);
@@ -38,11 +38,11 @@ export function completeClient(client: ConvoyClient | CallingClient): ConvoyClie
   const complete: ConvoyClient = {
     baseUrl: made.baseUrl,
     connection: made.connection,
-    query: noting('query'),
-    mutation: noting('mutation'),
-    action: noting('action'),
-    watch: noting('watch'),
-    liveQuery: noting('liveQuery'),
+    query: recordingRef('query'),
+    mutation: recordingRef('mutation'),
+    action: recordingRef('action'),
+    watch: recordingRef('watch'),
+    liveQuery: recordingRef('liveQuery'),
     refreshAuth: () => made.refreshAuth(),
     close: () => made.close(),
   };
@@ -52,9 +52,9 @@ export function completeClient(client: ConvoyClient | CallingClient): ConvoyClie
 
 class CallingTransport implements Transport {
   readonly #client: CallingClient;
-  /** The references in use, by their names: it may tell by the object itself what is asked. */
+  /** The references in use, by name: the client may compare reference objects by identity. */
   readonly #refs: ReadonlyMap<string, ApiRef>;
-  #told = false;
+  #warned = false;
 
   constructor(client: CallingClient, refs: ReadonlyMap<string, ApiRef>) {
     this.#client = client;
@@ -62,25 +62,25 @@ class CallingTransport implements Transport {
   }
 
   async call({ kind, name, args }: CallRequest): Promise<unknown> {
-    const given = JSON.parse(args);
+    const parsed = JSON.parse(args);
     const ref = this.#refs.get(name);
     try {
-      if (kind === 'query') return await this.#client.query(ref, given);
-      if (kind === 'mutation') return await this.#client.mutation(ref, given);
-      if (this.#client.action) return await this.#client.action(ref, given);
+      if (kind === 'query') return await this.#client.query(ref, parsed);
+      if (kind === 'mutation') return await this.#client.mutation(ref, parsed);
+      if (this.#client.action) return await this.#client.action(ref, parsed);
     } catch (error) {
       if (isConvoyError(error)) throw error;
       const message = error instanceof Error ? error.message : String(error);
       throw new ConvoyError('INTERNAL', message, { cause: error });
     }
-    throw new ConvoyError('NOT_FOUND', `The client that was given has no \`action\`, so it cannot run ${name}`);
+    throw new ConvoyError('NOT_FOUND', `The client given to the hooks has no \`action\`, so it cannot run ${name}`);
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-    if (!this.#told) warnInDevelopment();
-    this.#told = true;
+    if (!this.#warned) warnInDevelopment();
+    this.#warned = true;
     queueMicrotask(() => sink.connection({ connectionState: 'disabled', isReconnecting: false }));
-    return askOnce(this, request, sink);
+    return oneShotQuery(this, request, sink);
   }
 
   close(): void {}
@@ -89,17 +89,17 @@ class CallingTransport implements Transport {
 function warnInDevelopment(): void {
   if (isProduction()) return;
   console.warn(
-    'Convoy: the client given to the hooks has `query` and `mutation` only, so queries are asked once and are not ' +
-      'live. `createConvoyClient` makes one that keeps them current.',
+    'Convoy: the client given to the hooks has no live queries, so each query is called once and is not live. ' +
+      '`createConvoyClient` creates one that keeps queries current.',
   );
 }
 
 function isProduction(): boolean {
   try {
-    // Exactly so: bundlers put the mode in place of this expression.
+    // Exactly this expression: bundlers replace it with the mode.
     return process.env.NODE_ENV === 'production';
   } catch {
-    // A browser without a bundler has no such thing.
+    // Without a bundler, browsers have no `process`.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** A `fetch` that stands in for a server and knows calls alone: what is watched is asked again instead. */
+/** A mock of `fetch` that implements calls only: watched queries are polled. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
@@ -18,7 +18,7 @@ beforeEach(() => {
     'WebSocket',
     class {
       constructor() {
-        throw new Error('a stand-in has no server to connect to');
+        throw new Error('a mock has no server to connect to');
       }
     },
   );
@@ -29,8 +29,8 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Answers calls, and everything else as `other` says. */
-const standIn = (other: () => unknown, respond: (body: unknown) => unknown = json) =>
+/** A `fetch` that answers calls, and every other request with `other`. */
+const mockFetch = (other: () => unknown, respond: (body: unknown) => unknown = json) =>
   vi.fn(async (url: string, init: { body: string }) => {
     if (url.endsWith('/api/query/rows.list')) return respond({ ok: true, data: [...rows] });
     if (url.endsWith('/api/mutation/rows.add')) {
@@ -41,10 +41,10 @@ const standIn = (other: () => unknown, respond: (body: unknown) => unknown = jso
   }) as unknown as typeof fetch;
 
 test.each<[string, () => unknown]>([
-  ['answers 404 in words', () => new Response('Not found', { status: 404 })],
+  ['answers 404 as plain text', () => new Response('Not found', { status: 404 })],
   ['answers 404 as Convoy does', () => json({ ok: false, error: { code: 'NOT_FOUND', message: 'no' } }, 404)],
   ['answers everything with JSON', () => json({ ok: true, data: null })],
-  ['answers with nothing', () => undefined],
+  ['resolves with undefined', () => undefined],
   [
     'throws',
     () => {
@@ -52,7 +52,7 @@ test.each<[string, () => unknown]>([
     },
   ],
 ])('a watch works where it %s', async (_what, other) => {
-  client = createConvoyClient({ baseUrl: 'http://convoy.test', fetch: standIn(other) });
+  client = createConvoyClient({ baseUrl: 'http://convoy.test', fetch: mockFetch(other) });
   const watch = watching(client, list, A);
   expect(await watch.until(({ status }) => status !== 'pending')).toMatchObject({ status: 'success', data: [1] });
   expect(await client.mutation(add, { n: 2 })).toBe('added');
@@ -60,16 +60,16 @@ test.each<[string, () => unknown]>([
   await watch.until(({ data }) => data?.length === 2);
 });
 
-test('its answers need not be whole responses', async () => {
+test('a mock need not return whole responses', async () => {
   const respond = (body: unknown) => ({ ok: true, status: 200, json: async () => body });
-  const fetch = standIn(() => ({ ok: false, status: 404, json: async () => ({}) }), respond);
+  const fetch = mockFetch(() => ({ ok: false, status: 404, json: async () => ({}) }), respond);
   client = createConvoyClient({ baseUrl: 'http://convoy.test', fetch });
   expect(await client.query(list, A)).toEqual([1]);
   const watch = watching(client, list, A);
   expect(await watch.until(({ status }) => status !== 'pending')).toMatchObject({ status: 'success', data: [1] });
 });
 
-test('a network that fails is waited for, whoever brings `fetch`', async () => {
+test('a network failure is retried, also with a custom `fetch`', async () => {
   const failing = vi.fn(async () => {
     throw new TypeError('Failed to fetch');
   });

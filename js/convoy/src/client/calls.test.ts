@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.stop());
 
-test('a call posts its arguments and gives the data', async () => {
+test('a call posts its arguments and resolves with the data', async () => {
   server.answer = ({ args }) => ({ body: { ok: true, data: [JSON.stringify(args)] } });
   const client = createConvoyClient({ baseUrl: `${server.baseUrl}/` });
   expect(client.baseUrl).toBe(server.baseUrl);
@@ -25,7 +25,7 @@ test('a call posts its arguments and gives the data', async () => {
   expect(server.calls[0]?.headers['content-type']).toBe('application/json');
 });
 
-test('each mutation carries a key of its own', async () => {
+test('each mutation carries its own idempotency key', async () => {
   const client = createConvoyClient({ baseUrl: server.baseUrl });
   await client.mutation(send, { body: 'a' });
   await client.mutation(send, { body: 'a' });
@@ -34,7 +34,7 @@ test('each mutation carries a key of its own', async () => {
   expect(keys[1]).not.toBe(keys[0]);
 });
 
-test('an action is posted to its own path, without a key: it may not be repeated', async () => {
+test('an action is posted to its own path, without an idempotency key: it may not be repeated', async () => {
   server.answer = () => ({ body: { ok: true, data: 'sent' } });
   const client = createConvoyClient({ baseUrl: server.baseUrl });
   expect(await client.action(invite, { to: 'ada' })).toBe('sent');
@@ -42,7 +42,7 @@ test('an action is posted to its own path, without a key: it may not be repeated
   expect(server.calls[0]?.headers).not.toHaveProperty('idempotency-key');
 });
 
-test('headers and the token of the moment travel', async () => {
+test('each call sends the headers and the current token', async () => {
   const tokens = ['one', 'two'];
   const client = createConvoyClient({
     baseUrl: server.baseUrl,
@@ -54,7 +54,7 @@ test('headers and the token of the moment travel', async () => {
   expect(server.calls[0]?.headers['x-tenant']).toBe('acme');
 });
 
-test('an error of the server arrives whole', async () => {
+test('an error of the server arrives with all its members', async () => {
   const error = { code: 'INTERNAL', message: 'Something went wrong on the server.', errorId: 'e1' };
   server.answer = () => ({ status: 500, body: { ok: false, error } });
   const thrown = await createConvoyClient({ baseUrl: server.baseUrl })
@@ -64,7 +64,7 @@ test('an error of the server arrives whole', async () => {
   expect(thrown).toMatchObject({ ...error, status: 500 });
 });
 
-test('details travel too', async () => {
+test('an error carries its details', async () => {
   const details = { issues: [{ path: ['body'], message: 'too long' }] };
   server.answer = () => ({ status: 400, body: { ok: false, error: { code: 'INVALID_ARGS', message: 'no', details } } });
   const client = createConvoyClient({ baseUrl: server.baseUrl });
@@ -78,13 +78,13 @@ test('no network is UNAVAILABLE, with its cause', async () => {
   server = await ScriptedServer.start();
 });
 
-test('a token that cannot be had is UNAVAILABLE, with its cause', async () => {
+test('an `auth` that fails is UNAVAILABLE, with its cause', async () => {
   const cause = new Error('signed out');
   const client = createConvoyClient({ baseUrl: server.baseUrl, auth: () => Promise.reject(cause) });
   await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause });
 });
 
-test('a token that no header can carry is UNAVAILABLE too', async () => {
+test('a token with characters invalid in a header is UNAVAILABLE', async () => {
   const client = createConvoyClient({ baseUrl: server.baseUrl, auth: () => 'to\nken' });
   await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', cause: expect.any(TypeError) });
 });
@@ -93,13 +93,13 @@ test.each([
   [502, 'text/html', 'UNAVAILABLE', 'away'],
   [404, 'text/html', 'NOT_FOUND', 'baseUrl'],
   [200, 'text/html', 'NOT_FOUND', 'baseUrl'],
-])('a %i page in our place is told from an answer of ours', async (status, type, code, word) => {
+])('a %i page of another server is detected', async (status, type, code, word) => {
   server.answer = () => ({ status, type, body: '<h1>hello</h1>' });
   const client = createConvoyClient({ baseUrl: server.baseUrl });
   await expect(client.query(all)).rejects.toMatchObject({ code, message: expect.stringContaining(word) });
 });
 
-test('arguments that JSON cannot say never leave', async () => {
+test('arguments that JSON cannot carry are not sent', async () => {
   const client = createConvoyClient({ baseUrl: server.baseUrl });
   await expect(client.mutation(send, { body: Number.NaN as unknown as string })).rejects.toMatchObject({
     code: 'INVALID_ARGS',

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { canonicalArgs } from './canonical.js';
 
-test('equal arguments have one text, whatever the order of their keys', () => {
+test('equal arguments have the same text in any order of keys', () => {
   expect(canonicalArgs({ b: [{ d: 1, c: 2 }], a: null })).toBe('{"a":null,"b":[{"c":2,"d":1}]}');
   expect(canonicalArgs({ a: null, b: [{ c: 2, d: 1 }] })).toBe('{"a":null,"b":[{"c":2,"d":1}]}');
 });
 
-test('keys that are undefined count as absent, and no arguments as an empty object', () => {
+test('undefined keys count as absent, and absent arguments as an empty object', () => {
   expect(canonicalArgs({ a: undefined, b: 1 })).toBe('{"b":1}');
   expect(canonicalArgs(undefined)).toBe('{}');
 });

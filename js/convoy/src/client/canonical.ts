@@ -1,13 +1,15 @@
 /**
- * Turns a call's arguments into the one text that names them: keys sorted, `undefined` keys left out. Two arguments
- * share a live query exactly when their texts are equal, whatever objects they were.
+ * Canonical JSON of a call's arguments: keys sorted, `undefined` keys left out. Two subscriptions share a live query
+ * exactly when the canonical JSON of their arguments is equal.
  *
- * What JSON would change silently (`NaN`, a `Map`, `undefined` in an array) is refused with its path instead.
+ * A value that JSON would silently change (`NaN`, a `Map`, `undefined` in an array) is refused with its path.
  */
 import { ConvoyError } from '../values/errors.js';
 import { formatPath, sendingProblem } from '../values/json.js';
 
-/** Canonical JSON of `args`; no arguments are `{}`. Throws `INVALID_ARGS` with the path of what JSON cannot say. */
+/**
+ * Canonical JSON of `args`; `{}` without arguments. Throws `INVALID_ARGS` with the path of a value JSON cannot carry.
+ */
 export function canonicalArgs(args: unknown): string {
   if (args === undefined) return '{}';
   const problem = sendingProblem(args);

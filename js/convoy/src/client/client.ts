@@ -1,6 +1,6 @@
 /**
- * The client: calls functions by reference, and watches queries. Everything it knows lives in the instance; making one
- * opens nothing, its first watch connects, and a moment after the last it is quiet again.
+ * The client: calls functions by reference, and watches queries. All state belongs to the instance. Creating a client
+ * opens no connection; the first watch does, and it is closed a short time after the last watch ends.
  */
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { canonicalArgs } from './canonical.js';
@@ -11,14 +11,14 @@ import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, Transport } from './transport.js';
 
 export interface ConvoyClientOptions {
-  /** Where `/api` is, such as `https://example.org`; in a browser the page's own origin unless given. */
+  /** The URL that `/api` is below, such as `https://example.org`; in a browser the page's own origin by default. */
   readonly baseUrl?: string;
   readonly fetch?: typeof fetch;
   /** Sent with every request, live ones too. */
   readonly headers?: HeadersSource;
-  /** The bearer token, or where to get it before each request. */
+  /** The bearer token, or a function that returns it before each request. */
   readonly auth?: AuthSource;
-  /** Replaces how requests travel; the options above are then its own business. */
+  /** Replaces the default transport; the options above then have no effect on requests. */
   readonly transport?: Transport;
 }
 
@@ -29,58 +29,57 @@ export type CallArgs<Ref> =
     : [args: ArgsOfRef<Ref>, options?: CallOptions];
 
 export interface CallOptions {
-  /** Let the request outlive the page, for a last word in `pagehide`. Browsers then limit the body to 64 KiB. */
+  /** Let the request outlive the page, for a final call in `pagehide`. Browsers then limit the body to 64 KiB. */
   readonly keepalive?: boolean;
 }
 
 export interface LiveQueryOptions {
-  /** `once` asks a single time instead of staying current. */
+  /** `once` calls the query a single time instead of keeping it current. */
   readonly liveness?: Liveness;
 }
 
 export interface ConvoyClient {
   readonly baseUrl: string;
-  /** Asks once. Rejects with a `ConvoyError`, as every call here does. */
+  /** Calls a query once. Rejects with a `ConvoyError`, as every call here does. */
   query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
-   * Resolves when it is committed and everything watched here shows what it changed; when it is committed, where
-   * nothing is connected; and in any case a second after the commit was answered.
+   * Runs a mutation. Resolves when it is committed and every query watched by this client reflects its changes; without
+   * an open connection, when it is committed; in any case at most a second after the response.
    */
   mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
-  /** Runs an action. Where its answer is lost on the way, it may have run all the same; it is never sent twice. */
+  /** Runs an action. It is never sent twice: when the response is lost, the action may or may not have run. */
   action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
-   * Calls `listener` with what is known of the query, at the next microtask where something is, and after every
-   * change, until the returned function is called. What is known is asked for again first where a mutation that any
-   * client of this process was told of might be missing in it. All queries of a client share one connection, which survives
-   * failures by itself.
+   * Calls `listener` with the query's current snapshot at the next microtask, if it has a result already, and after
+   * every change, until the returned function is called. A result that may lack a mutation acknowledged to any client
+   * of this process is requested again first. All queries of a client share one connection, which reconnects by itself.
    */
   watch<Ref extends AnyQueryRef>(
     ref: Ref,
     args: ArgsOfRef<Ref>,
     listener: (snapshot: QuerySnapshot<ResultOfRef<Ref>>) => void,
   ): () => void;
-  /** What `watch` and the hooks stand on, for those who bring Convoy to another framework. */
+  /** The primitive under `watch` and the hooks, for adapters to other frameworks. */
   liveQuery<Ref extends AnyQueryRef>(
     ref: Ref,
     args: ArgsOfRef<Ref>,
     options?: LiveQueryOptions,
   ): LiveQuery<ResultOfRef<Ref>>;
-  /** All live queries of this client together. */
+  /** The combined connection state of all live queries of this client. */
   readonly connection: {
     getSnapshot(): QueryConnectionState;
     subscribe(listener: () => void): () => void;
   };
   /**
-   * Says that `auth` gives another token now. What is watched goes on under it, without a new connection; where the
-   * old one was refused, it is asked for again.
+   * Makes the client use the token that `auth` now returns. Watched queries continue under it without a new connection;
+   * where the server refused the old token, the client connects again.
    */
   refreshAuth(): void;
-  /** Ends the connection and calls in flight. Final; a mutation or action cut off here may have happened. */
+  /** Ends the connection and the calls in flight. Final; a mutation or action in flight may have run. */
   close(): void;
 }
 
-/** Makes a client. Without `baseUrl` it speaks to the origin of the page. */
+/** Creates a client. Without `baseUrl` it uses the origin of the page. */
 export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyClient {
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
   const { fetch, headers, auth } = options;
@@ -120,24 +119,24 @@ class TransportClient implements ConvoyClient {
     listener: (snapshot: QuerySnapshot<ResultOfRef<Ref>>) => void,
   ): () => void {
     const query = this.liveQuery(ref, args);
-    let waits = query.isBehind();
+    let waiting = query.isBehind();
     let stopped = false;
     const stop = query.subscribe(() => {
-      const known = query.getSnapshot();
-      // One that says itself that it may be old, or an error, need not be held back.
-      waits &&= known.status === 'success' && !known.isStale;
-      if (!waits) listener(known);
+      const snapshot = query.getSnapshot();
+      // Only a result that claims to be current must wait for the refetch; a stale one or an error need not.
+      waiting &&= snapshot.status === 'success' && !snapshot.isStale;
+      if (!waiting) listener(snapshot);
     });
-    const begin = () => {
-      const known = query.getSnapshot();
-      if (!stopped && known.status !== 'pending') listener(known);
+    const deliverCurrent = () => {
+      const snapshot = query.getSnapshot();
+      if (!stopped && snapshot.status !== 'pending') listener(snapshot);
     };
-    if (!waits) queueMicrotask(begin);
+    if (!waiting) queueMicrotask(deliverCurrent);
     else {
       void query.refetch().then(() => {
-        if (!waits) return;
-        waits = false;
-        begin();
+        if (!waiting) return;
+        waiting = false;
+        deliverCurrent();
       });
     }
     return () => {
@@ -152,7 +151,7 @@ class TransportClient implements ConvoyClient {
     options: LiveQueryOptions = {},
   ): LiveQuery<ResultOfRef<Ref>> {
     const request = { name: ref.name, args: canonicalArgs(args), liveness: options.liveness ?? 'live' };
-    // The reference is the server's word for what this name answers; from here on the type holds.
+    // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }
 
@@ -172,7 +171,7 @@ class TransportClient implements ConvoyClient {
     options: CallOptions | undefined,
   ): Promise<ResultOfRef<Ref>> {
     const keepalive = options?.keepalive;
-    // As in `liveQuery`: the reference vouches for the type.
+    // Sound as in `liveQuery`.
     return (await this.#transport.call({ kind, name, args: canonicalArgs(args), keepalive })) as ResultOfRef<Ref>;
   }
 }

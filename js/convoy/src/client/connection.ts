@@ -1,131 +1,132 @@
 /**
- * The life of a client's one live connection, as a pure function from state and event to state. No clock, no randomness
- * and no I/O: the driver (`live-connection.ts`) does what the state it has entered says, and reports back.
+ * The state machine of a client's live connection: a pure function from state and event to state. No clock, randomness
+ * or I/O: the driver (`live-connection.ts`) acts on each state entered and feeds events back.
  *
- *   idle ──wake──▶ connecting ──accepted──▶ open ⟲ proven
+ *   idle ──wake──▶ connecting ──accepted──▶ open ⟲ delivered
  *                   │ ▲ │                    │ │
  *        lost, ended│ │ └──────refused───────┼─┴──▶ refused
  *                   ▼ │ elapsed              │
  *                  waiting ◀───lost, ended───┘
  *
- *   waiting, refused, resting ──wake──▶ connecting
- *   connecting, open ──damaged──▶ connecting, again; waiting where that happened last time too
- *   connecting, open, waiting ──offline──▶ waiting, for long
- *   connecting, open, waiting ──rest──▶ resting
- *   any but idle, resting and closed ──refresh──▶ connecting, again
- *   any but closed ──leave──▶ idle
- *   any ──close──▶ closed, for good
+ *   waiting, refused, paused ──wake──▶ connecting
+ *   connecting, open ──protocolError──▶ connecting, again; waiting when the previous connection ended by one too
+ *   connecting, open, waiting ──offline──▶ waiting, with a long delay
+ *   connecting, open, waiting ──pause──▶ paused
+ *   any but idle, paused and closed ──reconnect──▶ connecting, again
+ *   any but closed ──unused──▶ idle
+ *   any ──close──▶ closed, finally
  *
- * Invariants: `attempt` falls to 0 only when a server has proven that it delivers, so one that accepts and hangs up is
- * not stormed, and neither is one that delivers what cannot be read. Returning the same object means that nothing
- * happened; a new `connecting` means "connect now".
+ * Invariants: `attempt` resets to 0 only when a server has delivered, so a server that accepts and hangs up, or that
+ * delivers malformed data, is not flooded with reconnects. Returning the same object means no transition; a new
+ * `connecting` object means "connect now".
  */
 import type { ConnectionView } from './transport.js';
 
-/** What a connection remembers from one phase to the next. */
-interface Memory {
-  /** Tries in a row that have not led to a delivering connection. */
+/** What a connection carries over from one phase to the next. */
+interface History {
+  /** Consecutive attempts that have not led to a delivering connection. */
   readonly attempt: number;
-  /** Connections in a row that ended by something unreadable. */
-  readonly damages: number;
+  /** Consecutive connections that ended by a protocol error. */
+  readonly protocolErrors: number;
   /** A connection has delivered before, so the next one is a reconnect. */
   readonly delivered: boolean;
 }
 
-export type Connection = Memory &
-  /** Nothing is watched. */
+export type Connection = History &
+  /** There are no subscriptions. */
   (
     | { readonly phase: 'idle' }
     | { readonly phase: 'connecting' }
     | { readonly phase: 'open' }
     | { readonly phase: 'waiting'; readonly delayMs: number }
-    /** The server will not serve this client. Trying again by itself would only be refused again. */
+    /** The server refused this client. An automatic retry would only be refused again. */
     | { readonly phase: 'refused' }
-    /** No one is looking; the server is spared until someone does. */
-    | { readonly phase: 'resting' }
+    /** The page is hidden; no connection is kept until it is visible. */
+    | { readonly phase: 'paused' }
     | { readonly phase: 'closed' }
   );
 
 export type ConnectionEvent =
-  /** The server has said which session this is. */
+  /** The server has opened the session. */
   | { readonly type: 'accepted' }
-  /** The session has delivered something about a query. */
-  | { readonly type: 'proven' }
-  /** The connection failed, ended or fell silent. `random` in [0, 1) chooses the wait. */
+  /** The session has delivered a message about a query. */
+  | { readonly type: 'delivered' }
+  /** The connection failed, ended or timed out. `random` in [0, 1) jitters the delay. */
   | { readonly type: 'lost'; readonly random: number }
-  /** The browser has no network. It says so when it has one again. */
+  /** The browser has no network. It reports when the network is back. */
   | { readonly type: 'offline' }
-  /** The server ended the session and asks for a pause, which it has spread over its clients. */
+  /** The server ended the session and requests a delay, which it has already jittered over its clients. */
   | { readonly type: 'ended'; readonly retryMs: number; readonly random: number }
-  /** What came cannot be right, or the server did not understand us: begin again from what is certain. */
-  | { readonly type: 'damaged'; readonly random: number }
+  /** A message was malformed or inconsistent, here or at the server: start over from the cached results. */
+  | { readonly type: 'protocolError'; readonly random: number }
   | { readonly type: 'refused' }
-  /** The wait is over. */
+  /** The delay is over. */
   | { readonly type: 'elapsed' }
-  /** Something is watched, someone is looking again, or asks again. */
+  /** A subscription was added, the page became visible, or the application requested a result. */
   | { readonly type: 'wake' }
-  /** Connect again, even from an open connection; not where no one is looking. */
-  | { readonly type: 'refresh' }
-  | { readonly type: 'rest' }
-  /** Nothing is watched any more. */
-  | { readonly type: 'leave' }
+  /** Connect again, even from an open connection; not where the connection is paused. */
+  | { readonly type: 'reconnect' }
+  | { readonly type: 'pause' }
+  /** The last subscription was removed. */
+  | { readonly type: 'unused' }
   | { readonly type: 'close' };
 
-/** The bound of the first wait; it doubles from here. */
-const FIRST_WAIT_MS = 500;
-/** No wait is longer: a screen is right again soon after its server is. */
-const LONGEST_WAIT_MS = 10_000;
-/** A request without a network fails at once, and the browser's console says so each time. */
-const OFFLINE_WAIT_MS = 30_000;
-/** No pause that a server asks for is believed beyond this. */
-const LONGEST_PAUSE_MS = 60_000;
+/** The upper bound of the first delay; it doubles with each attempt. */
+const BASE_DELAY_MS = 500;
+/** The upper bound of every delay, so that clients recover soon after their server. */
+const MAX_DELAY_MS = 10_000;
+/** Without a network each request fails at once, and the browser logs it each time. */
+const OFFLINE_DELAY_MS = 30_000;
+/** The longest delay accepted from a server. */
+const MAX_SERVER_DELAY_MS = 60_000;
 
-export const STARTED: Connection = { phase: 'idle', attempt: 0, damages: 0, delivered: false };
+export const INITIAL: Connection = { phase: 'idle', attempt: 0, protocolErrors: 0, delivered: false };
 
 export function step(connection: Connection, event: ConnectionEvent): Connection {
-  const { attempt, damages, delivered, phase } = connection;
-  const memory: Memory = { attempt, damages, delivered };
+  const { attempt, protocolErrors, delivered, phase } = connection;
+  const history: History = { attempt, protocolErrors, delivered };
   const live = phase === 'connecting' || phase === 'open';
   if (phase === 'closed') return connection;
   switch (event.type) {
     case 'close':
-      return { ...memory, phase: 'closed' };
-    case 'leave':
-      return phase === 'idle' ? connection : STARTED;
-    case 'rest':
-      return live || phase === 'waiting' ? { ...memory, phase: 'resting' } : connection;
-    case 'refresh':
-      return phase === 'idle' || phase === 'resting' ? connection : { ...memory, phase: 'connecting' };
+      return { ...history, phase: 'closed' };
+    case 'unused':
+      return phase === 'idle' ? connection : INITIAL;
+    case 'pause':
+      return live || phase === 'waiting' ? { ...history, phase: 'paused' } : connection;
+    case 'reconnect':
+      return phase === 'idle' || phase === 'paused' ? connection : { ...history, phase: 'connecting' };
     case 'wake':
-      return live ? connection : { ...memory, phase: 'connecting' };
+      return live ? connection : { ...history, phase: 'connecting' };
     case 'elapsed':
-      return phase === 'waiting' ? { ...memory, phase: 'connecting' } : connection;
+      return phase === 'waiting' ? { ...history, phase: 'connecting' } : connection;
     case 'accepted':
-      return phase === 'connecting' ? { ...memory, phase: 'open' } : connection;
-    case 'proven':
+      return phase === 'connecting' ? { ...history, phase: 'open' } : connection;
+    case 'delivered':
       if (phase !== 'open' || (attempt === 0 && delivered)) return connection;
       return { ...connection, attempt: 0, delivered: true };
     case 'refused':
-      return live ? { ...memory, phase: 'refused' } : connection;
+      return live ? { ...history, phase: 'refused' } : connection;
     case 'lost':
-      return live ? waiting(memory, waitMs(attempt, event.random)) : connection;
+      return live ? waiting(history, backoffMs(attempt, event.random)) : connection;
     case 'offline':
-      return live || phase === 'waiting' ? waiting(memory, OFFLINE_WAIT_MS) : connection;
+      return live || phase === 'waiting' ? waiting(history, OFFLINE_DELAY_MS) : connection;
     case 'ended': {
-      // Where this was not the first failure, the server's own spread may not be enough.
-      const own = attempt === 0 ? 0 : waitMs(attempt, event.random);
-      return live ? waiting(memory, Math.min(event.retryMs, LONGEST_PAUSE_MS) + own) : connection;
+      // After an earlier failure, the server's own jitter may not be enough.
+      const extra = attempt === 0 ? 0 : backoffMs(attempt, event.random);
+      return live ? waiting(history, Math.min(event.retryMs, MAX_SERVER_DELAY_MS) + extra) : connection;
     }
-    case 'damaged': {
+    case 'protocolError': {
       if (!live) return connection;
-      const next = { ...memory, damages: damages + 1 };
-      if (damages === 0 && attempt === 0) return { ...next, attempt: 1, phase: 'connecting' };
-      return { ...waiting(next, waitMs(Math.max(attempt, damages), event.random)), damages: damages + 1 };
+      const next = { ...history, protocolErrors: protocolErrors + 1 };
+      if (protocolErrors === 0 && attempt === 0) return { ...next, attempt: 1, phase: 'connecting' };
+      const delayMs = backoffMs(Math.max(attempt, protocolErrors), event.random);
+      return { ...waiting(next, delayMs), protocolErrors: protocolErrors + 1 };
     }
   }
 }
 
-/** How a screen would show `connection`. */
+/** The state of `connection` that applications see. */
 export function viewOf({ phase, delivered, attempt }: Connection): ConnectionView {
   switch (phase) {
     case 'open':
@@ -138,12 +139,12 @@ export function viewOf({ phase, delivered, attempt }: Connection): ConnectionVie
   }
 }
 
-/** Another try has failed; any end but by damage makes up for the damages before. */
-function waiting(memory: Memory, delayMs: number): Connection {
-  return { ...memory, phase: 'waiting', attempt: memory.attempt + 1, damages: 0, delayMs };
+/** Counts a failed attempt. An end other than by a protocol error resets the count of those. */
+function waiting(history: History, delayMs: number): Connection {
+  return { ...history, phase: 'waiting', attempt: history.attempt + 1, protocolErrors: 0, delayMs };
 }
 
-/** Full jitter: anywhere up to the exponential bound, so that a server's clients do not come back in step. */
-function waitMs(attempt: number, random: number): number {
-  return Math.round(random * Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_WAIT_MS));
+/** Exponential backoff with full jitter, so that a server's clients do not reconnect in step. */
+function backoffMs(attempt: number, random: number): number {
+  return Math.round(random * Math.min(BASE_DELAY_MS * 2 ** attempt, MAX_DELAY_MS));
 }

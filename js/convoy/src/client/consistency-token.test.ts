@@ -1,31 +1,31 @@
 import { expect, test } from 'vitest';
-import { acknowledgedBy, isBefore, Position } from './consistency-token.js';
+import { acknowledgedBy, ConsistencyToken, isBefore } from './consistency-token.js';
 
 test.each([
-  ['nothing said', [], null],
-  ['nothing new', ['h.2', null, undefined, ''], 'h.2'],
-  ['later ones of a history', ['h.1', 'h.3', 'h.2'], 'h.3'],
-  ['another history, whatever came last', ['h.9', 'i.1'], 'i.1'],
-  ['and back', ['h.9', 'i.1', 'h.2'], 'h.2'],
-] as const)('%s', (_what, said, latest) => {
-  const position = new Position();
-  for (const one of said) position.note(one);
-  expect(position.latest).toBe(latest);
+  ['no position', [], null],
+  ['responses without one', ['h.2', null, undefined, ''], 'h.2'],
+  ['positions of one source', ['h.1', 'h.3', 'h.2'], 'h.3'],
+  ['a position of another source', ['h.9', 'i.1'], 'i.1'],
+  ['a position of the first source again', ['h.9', 'i.1', 'h.2'], 'h.2'],
+] as const)('the latest of %s', (_what, received, latest) => {
+  const token = new ConsistencyToken();
+  for (const position of received) token.advance(position);
+  expect(token.latest).toBe(latest);
 });
 
 test.each([
-  ['what was shown later', 'h.3', 'h.2', false],
-  ['what was shown then', 'h.2', 'h.2', false],
-  ['what was shown before', 'h.1', 'h.2', true],
-  ['what was shown at no known moment', undefined, 'h.2', true],
-  ['what belongs to another history', 'i.9', 'h.2', true],
-  ['anything, where nothing has happened', undefined, null, false],
-] as const)('%s may lack a change, or not', (_what, shown, position, behind) => {
-  expect(isBefore(shown, position)).toBe(behind);
+  ['later', 'h.3', 'h.2', false],
+  ['equal', 'h.2', 'h.2', false],
+  ['earlier', 'h.1', 'h.2', true],
+  ['unknown', undefined, 'h.2', true],
+  ['of another source', 'i.9', 'h.2', true],
+  ['unknown, with no acknowledged change', undefined, null, false],
+] as const)('a result whose position is %s is behind or not', (_what, position, required, behind) => {
+  expect(isBefore(position, required)).toBe(behind);
 });
 
-test('clients of one server in one process share what they were told', () => {
-  acknowledgedBy('http://one.test').note('h.4');
+test('clients of one server in one process share the acknowledged position', () => {
+  acknowledgedBy('http://one.test').advance('h.4');
   expect(acknowledgedBy('http://one.test').latest).toBe('h.4');
   expect(acknowledgedBy('http://two.test').latest).toBeNull();
 });

@@ -1,45 +1,45 @@
 /**
- * How far in the history of the database this client has been shown: sent with every request, so that no answer from
- * a server's memory is older than one that was already on the screen.
+ * The latest position that this client has seen of the database's history. It is sent with every request, so that a
+ * server's cached result is never older than one this client has already shown.
  *
- * A position is the server's own text, `<history>.<place>`. Places of one history have an order, that of their texts;
- * of another history (the database was restored, or failed over) whatever came last is right.
+ * Servers make the text of a position, `<source>.<offset>`. Positions of one source are ordered as their texts are; a
+ * position of another source (another server process) has no order to the earlier one and replaces it.
  */
-export class Position {
+export class ConsistencyToken {
   #latest: string | null = null;
 
   get latest(): string | null {
     return this.#latest;
   }
 
-  /** Takes in what a server says; nothing where it said nothing. */
-  note(said: string | null | undefined): void {
-    if (said) this.#latest = later(this.#latest, said);
+  /** Advances to a position received from a server; does nothing where the server sent none. */
+  advance(received: string | null | undefined): void {
+    if (received) this.#latest = later(this.#latest, received);
   }
 }
 
 /**
- * Where the changes stand that any client of this process was told of, by server. Of all clients together, so it is the
- * one thing of them that belongs to a module: who was told by one client may ask another.
+ * The position of the latest acknowledged change, by server, over all clients of this process. Module state, because
+ * the caller of a mutation through one client may read through another.
  */
-const acknowledged = new Map<string, Position>();
+const acknowledged = new Map<string, ConsistencyToken>();
 
-export function acknowledgedBy(server: string): Position {
-  const known = acknowledged.get(server) ?? new Position();
-  acknowledged.set(server, known);
-  return known;
+export function acknowledgedBy(server: string): ConsistencyToken {
+  const token = acknowledged.get(server) ?? new ConsistencyToken();
+  acknowledged.set(server, token);
+  return token;
 }
 
-/** Whether what was shown at `shown` may lack what had happened by `position`. */
-export function isBefore(shown: string | undefined, position: string | null): boolean {
-  if (position === null) return false;
-  return shown === undefined || later(shown, position) !== shown;
+/** Whether a result from `position` may lack changes made by `required`. */
+export function isBefore(position: string | undefined, required: string | null): boolean {
+  if (required === null) return false;
+  return position === undefined || later(position, required) !== position;
 }
 
-function later(held: string | null, said: string): string {
-  return held !== null && historyOf(held) === historyOf(said) && held > said ? held : said;
+function later(latest: string | null, received: string): string {
+  return latest !== null && sourceOf(latest) === sourceOf(received) && latest > received ? latest : received;
 }
 
-function historyOf(position: string): string {
+function sourceOf(position: string): string {
   return position.split('.', 1)[0] ?? '';
 }

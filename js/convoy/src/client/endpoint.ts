@@ -1,18 +1,18 @@
 /**
- * Where the server is and how it is spoken to: addresses, headers, the bearer token, the position, and what an answer
- * means. The only place of the client that calls `fetch` or opens a WebSocket.
+ * The server as the client's HTTP code uses it: URLs, headers, the bearer token, the consistency token, and the reading
+ * of responses. The only file of the client that calls `fetch` or opens a WebSocket.
  *
- * Whatever goes wrong leaves here as a `ConvoyError`. A path that fails before our server could speak (no network, a
- * proxy's 502) is `UNAVAILABLE`, with what was caught as its `cause`.
+ * Every failure is thrown as a `ConvoyError`. A failure before a Convoy server could respond (no network, a proxy's
+ * 502) is `UNAVAILABLE`, with the caught error as its `cause`.
  */
 import { parseAnswer } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { acknowledgedBy, Position } from './consistency-token.js';
+import { acknowledgedBy, ConsistencyToken } from './consistency-token.js';
 
-/** The token itself, or a function asked before every request, so that a renewed token is picked up. */
+/** The token itself, or a function called before every request, so that a renewed token is used. */
 export type AuthSource = string | (() => string | null | undefined | Promise<string | null | undefined>);
 
-/** Headers for every request, or a function asked before each. */
+/** Headers for every request, or a function called before each. */
 export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 
 export interface EndpointOptions {
@@ -32,44 +32,44 @@ export interface EndpointRequest {
   readonly body: string;
   readonly signal: AbortSignal;
   readonly keepalive?: boolean | undefined;
-  /** The bearer token, where it has been asked for already. */
+  /** The bearer token, where the caller has already resolved it. */
   readonly token?: string | null;
-  /** Called when token and headers are at hand and the request leaves, with the token. */
-  readonly sent?: (token: string | null) => void;
-  /** Called where a request that left at `askedAt` gets no answer, and was not given up. */
-  readonly unanswered?: (askedAt: number) => void;
+  /** Called when token and headers are resolved, right before the request is sent, with the token. */
+  readonly onSend?: (token: string | null) => void;
+  /** Called when a request sent at `sentAt` fails without a response, unless it was aborted. */
+  readonly onNoResponse?: (sentAt: number) => void;
 }
 
 const BASE_PATH = '/api';
 const POSITION_HEADER = 'convoy-position';
 
 export class Endpoint {
-  /** What this client has been shown; noted from every answer, and sent with every request. */
-  readonly position = new Position();
-  /** Where the changes stand that any client of this server in this process was told of. */
-  readonly acknowledged: Position;
+  /** The latest position this client has seen; read from every response, and sent with every request. */
+  readonly consistencyToken = new ConsistencyToken();
+  /** The position of the latest change that this server has acknowledged to any client of this process. */
+  readonly acknowledged: ConsistencyToken;
   readonly #options: EndpointOptions;
-  #standIn = false;
+  #isMock = false;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
     this.acknowledged = acknowledgedBy(options.baseUrl);
   }
 
-  /** A call that may have changed something was answered. */
+  /** Records the position in the response to a call that may have written. */
   acknowledge(response: Response): void {
-    this.acknowledged.note(response.headers?.get(POSITION_HEADER));
+    this.acknowledged.advance(response.headers?.get(POSITION_HEADER));
   }
 
-  /** The response, whatever its status. Rejects with `UNAVAILABLE` where there is none. */
+  /** Resolves with the response, of any status. Rejects with `UNAVAILABLE` where there is none. */
   async post(request: EndpointRequest): Promise<Response> {
     const url = this.#url(request.path);
     const token = request.token === undefined ? await this.token() : request.token;
     const headers = await this.#headers(request, token);
-    // Read late, so that a `fetch` replaced after the client was made (instrumentation, tests) is the one used.
+    // Read at each call, so that a `fetch` replaced after the client was created (instrumentation, tests) is used.
     const send = this.#options.fetch ?? globalThis.fetch;
-    request.sent?.(token);
-    const askedAt = Date.now();
+    request.onSend?.(token);
+    const sentAt = Date.now();
     let response: Response | undefined;
     try {
       response = await send(url, {
@@ -80,45 +80,45 @@ export class Endpoint {
         cache: 'no-store',
         ...(request.keepalive === true ? { keepalive: true } : {}),
       });
-      // A stand-in for `fetch` may answer with less than a whole `Response`.
-      this.position.note(response?.headers?.get(POSITION_HEADER));
+      // A mock of `fetch` may return less than a whole `Response`.
+      this.consistencyToken.advance(response?.headers?.get(POSITION_HEADER));
     } catch (cause) {
-      if (!request.signal.aborted) request.unanswered?.(askedAt);
-      throw unreachable(`No answer from ${url}`, cause);
+      if (!request.signal.aborted) request.onNoResponse?.(sentAt);
+      throw unavailable(`No response from ${url}`, cause);
     }
-    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client gave no response for ${url}`);
+    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client returned no response for ${url}`);
     return response;
   }
 
-  /** A WebSocket on its way. Throws where there are none, or where one would not carry what requests carry. */
+  /** Opens a WebSocket. Throws where there is no implementation, or where one could not carry the client's headers. */
   socket(path: string): WebSocket {
     const { headers, WebSocket = globalThis.WebSocket } = this.#options;
-    if (this.#standIn) throw unreachable('The `fetch` of this client stands in for a server', null);
-    if (headers !== undefined) throw unreachable('A WebSocket cannot carry the `headers` of this client', null);
-    if (WebSocket === undefined) throw unreachable('There is no WebSocket here', null);
+    if (this.#isMock) throw unavailable('The `fetch` of this client is a mock without a server', null);
+    if (headers !== undefined) throw unavailable('A WebSocket cannot carry the `headers` of this client', null);
+    if (WebSocket === undefined) throw unavailable('This environment has no WebSocket', null);
     return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
   }
 
   /**
-   * Whether `error` is how a stand-in for `fetch`, which knows calls and nothing else, answers what it does not know. A
-   * network fails with a `TypeError`.
+   * Whether `error` shows that `fetch` is a mock that implements calls only, not the live endpoint. A real `fetch`
+   * fails with a `TypeError` when there is no network.
    */
-  isOfStandIn({ code, cause }: ConvoyError): boolean {
+  isFromMockFetch({ code, cause }: ConvoyError): boolean {
     if (this.#options.fetch === undefined) return false;
     const threw = code === 'UNAVAILABLE' && cause instanceof Error && !(cause instanceof TypeError);
-    this.#standIn ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
-    return this.#standIn;
+    this.#isMock ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
+    return this.#isMock;
   }
 
-  /** Who asks is said by a token, and not by cookies or `headers` alone. */
-  get bringsToken(): boolean {
+  /** The caller is identified by a token, not by cookies or `headers` alone. */
+  get sendsToken(): boolean {
     return this.#options.auth !== undefined;
   }
 
-  /** The bearer token of this moment, if there is one. */
+  /** The current bearer token, if there is one. */
   async token(): Promise<string | null> {
     const { auth } = this.#options;
-    return prepared(async () => (typeof auth === 'function' ? await auth() : auth) || null);
+    return fromApplication(async () => (typeof auth === 'function' ? await auth() : auth) || null);
   }
 
   #url(path: string): string {
@@ -127,43 +127,46 @@ export class Endpoint {
 
   async #headers(request: EndpointRequest, token: string | null): Promise<Headers> {
     const { headers } = this.#options;
-    const all = await prepared(async () => new Headers(typeof headers === 'function' ? await headers() : headers));
-    // Not every text can be a header.
-    if (token !== null) await prepared(async () => all.set('authorization', `Bearer ${token}`));
+    const all = await fromApplication(
+      async () => new Headers(typeof headers === 'function' ? await headers() : headers),
+    );
+    // Throws for a token with characters that a header cannot contain.
+    if (token !== null) await fromApplication(async () => all.set('authorization', `Bearer ${token}`));
     all.set('accept', request.accept ?? 'application/json');
     all.set('content-type', 'application/json');
-    if (this.position.latest !== null) all.set(POSITION_HEADER, this.position.latest);
+    const position = this.consistencyToken.latest;
+    if (position !== null) all.set(POSITION_HEADER, position);
     for (const [name, value] of Object.entries(request.headers ?? {})) all.set(name, value);
     return all;
   }
 }
 
-/** What the application gives for its requests; a failure there is one of the request. */
-async function prepared<Given>(give: () => Promise<Given>): Promise<Given> {
+/** Gets a value that the application provides; an error there fails the request. */
+async function fromApplication<T>(get: () => Promise<T>): Promise<T> {
   try {
-    return await give();
+    return await get();
   } catch (cause) {
-    throw unreachable('The request could not be prepared: `headers` or `auth` failed', cause);
+    throw unavailable('The request could not be prepared: `headers` or `auth` failed', cause);
   }
 }
 
-/** The data of a call's answer; throws the error it carries. */
+/** Returns the data in the response to a call; throws the error in it. */
 export async function readAnswer(response: Response): Promise<unknown> {
   const answer = parseAnswer(await readText(response));
-  if (answer === null) throw notOurs(response);
+  if (answer === null) throw notConvoy(response);
   if (!answer.ok) throw errorFromPayload(answer.error, { status: response.status });
   return answer.data;
 }
 
-/** The error by which a live session was refused before its stream began. */
+/** Returns the error with which the server refused a live session before opening the stream. */
 export async function readRefusal(response: Response): Promise<ConvoyError> {
   const answer = parseAnswer(await readText(response));
   return answer !== null && !answer.ok
     ? errorFromPayload(answer.error, { status: response.status })
-    : notOurs(response);
+    : notConvoy(response);
 }
 
-export function unreachable(message: string, cause: unknown): ConvoyError {
+export function unavailable(message: string, cause: unknown): ConvoyError {
   return new ConvoyError('UNAVAILABLE', message, { cause });
 }
 
@@ -171,15 +174,24 @@ async function readText(response: Response): Promise<string> {
   try {
     return typeof response.text === 'function' ? await response.text() : JSON.stringify(await response.json());
   } catch (cause) {
-    throw unreachable(`The answer of ${response.url} broke off`, cause);
+    throw unavailable(`The response of ${response.url} broke off`, cause);
   }
 }
 
-/** Something answered that is not Convoy: between us and the server (passes), or in its place (does not). */
-function notOurs(response: Response): ConvoyError {
-  const what = `${response.status} ${response.headers?.get('content-type') ?? 'without a content type'}`;
+/**
+ * The error for a response that is not Convoy's: transient where it is a proxy's, before an unavailable server;
+ * permanent where `baseUrl` names another server.
+ */
+function notConvoy(response: Response): ConvoyError {
+  const description = `${response.status} ${response.headers?.get('content-type') ?? 'without a content type'}`;
   if (response.status >= 500 || response.status === 429) {
-    return new ConvoyError('UNAVAILABLE', `${response.url} answered ${what}: the server behind it seems to be away`);
+    return new ConvoyError(
+      'UNAVAILABLE',
+      `${response.url} returned ${description}: the server behind it seems to be away`,
+    );
   }
-  return new ConvoyError('NOT_FOUND', `${response.url} answered ${what}, so it is not Convoy. Is \`baseUrl\` right?`);
+  return new ConvoyError(
+    'NOT_FOUND',
+    `${response.url} returned ${description}, so it is not Convoy. Check \`baseUrl\``,
+  );
 }

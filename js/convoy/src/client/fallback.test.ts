@@ -1,4 +1,4 @@
-/** Where a stream does not get through: what takes its place, and when. */
+/** Where streams do not get through: which kind of link replaces them, and when. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket as NodeWebSocket } from 'ws';
 import { ScriptedServer } from '../../testing/scripted-server.js';
@@ -6,7 +6,7 @@ import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
-import type { LiveTimes } from './live-connection.js';
+import type { LiveTimeouts } from './live-connection.js';
 import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
@@ -26,20 +26,20 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-/** A client that waits for nothing long. Node 20 has no WebSocket of its own. */
-function client(options: Partial<EndpointOptions> = {}, others: Partial<LiveTimes> = {}): ConvoyClient {
-  // `ws` has the parts of a browser's WebSocket that are used here.
+/** A client with short timeouts. Node 20 has no WebSocket, so it uses the one of `ws`. */
+function client(options: Partial<EndpointOptions> = {}, overrides: Partial<LiveTimeouts> = {}): ConvoyClient {
+  // `ws` implements the parts of a browser's WebSocket that the client uses.
   const WebSocket = NodeWebSocket as unknown as typeof globalThis.WebSocket;
   const endpoint = new Endpoint({ baseUrl: server.baseUrl, WebSocket, ...options });
-  const times = { acceptMs: 200, sessionMs: 50, ...others };
-  const made = createConvoyClient({
-    transport: new LiveTransport({ endpoint, times, pollEveryMs: 5, random: () => 0 }),
+  const timeouts = { acceptMs: 200, sessionMs: 50, ...overrides };
+  const created = createConvoyClient({
+    transport: new LiveTransport({ endpoint, timeouts, pollIntervalMs: 5, random: () => 0 }),
   });
-  clients.push(made);
-  return made;
+  clients.push(created);
+  return created;
 }
 
-describe.each(['the body', 'the answer'] as const)('where a proxy holds back %s', (what) => {
+describe.each(['the body', 'the answer'] as const)('where a proxy buffers %s', (what) => {
   test('a WebSocket carries the session, its token in the first message', async () => {
     server.held = what;
     const one = client({ auth: () => 'secret' });
@@ -54,7 +54,7 @@ describe.each(['the body', 'the answer'] as const)('where a proxy holds back %s'
   });
 });
 
-test('where a proxy passes on only what fills its buffer, a WebSocket takes over from a stream that began', async () => {
+test('where a proxy passes on only full buffers, a WebSocket replaces a stream that had opened', async () => {
   const one = client({}, { silenceMs: 300 });
   const watch = watching(one, list, A);
   const stream = await server.nextSession();
@@ -76,7 +76,7 @@ describe('a session over a WebSocket', () => {
     return { one, watch, session };
   }
 
-  test('is told of changes, and of a new token', async () => {
+  test('receives changes and a new token', async () => {
     const { one, session } = await open({ auth: () => 'two' });
     const second = watching(one, list, B);
     expect((await session.nextChange()).add).toMatchObject([{ args: B }]);
@@ -97,7 +97,7 @@ describe('a session over a WebSocket', () => {
     expect(server.calls[0]?.headers['convoy-session']).toBe(session.name);
   });
 
-  test('comes back as one, with hashes and the position, since that is what works here', async () => {
+  test('reconnects by WebSocket, with hashes and the position', async () => {
     const { watch, session } = await open();
     const { id } = session.query(A);
     session.say({ type: 'result', id, hash: 'h2', position: 'x.7', data: [2] });
@@ -110,28 +110,28 @@ describe('a session over a WebSocket', () => {
     await watch.until(({ isStale }) => !isStale);
   });
 
-  test('that carries what is no message is left for another', async () => {
+  test('that carries a malformed message is replaced by another', async () => {
     const { session } = await open();
     session.raw('what');
     expect((await server.nextSession()).query(A).hash).toBe('h1');
   });
 });
 
-describe('where neither gets through', () => {
+describe('where neither streams nor WebSockets get through', () => {
   test.each([
-    ['a WebSocket is cut', {}],
-    ['there is none', { WebSocket: undefined }],
-    ['one would not carry the headers of this client', { headers: { 'x-tenant': 'acme' } }],
-  ] as const)('because %s, queries are asked again and again, and it is said once', async (what, options) => {
+    ['WebSockets are cut', {}],
+    ['there is no WebSocket', { WebSocket: undefined }],
+    ['a WebSocket cannot carry the headers of this client', { headers: { 'x-tenant': 'acme' } }],
+  ] as const)('because %s, queries are polled, and one warning is logged', async (what, options) => {
     server.held = 'the body';
-    if (what === 'a WebSocket is cut') server.sockets = 'blocked';
+    if (what === 'WebSockets are cut') server.sockets = 'blocked';
     let n = 0;
     server.answer = ({ name }) => ({ body: { ok: true, data: name === 'rows.list' ? [Math.floor(n++ / 3)] : 'id' } });
     const one = client(options);
     const watch = watching(one, list, A);
     expect(await watch.until(({ data }) => data?.[0] === 0)).toMatchObject({ connectionState: 'open' });
     await watch.until(({ data }) => data?.[0] === 2);
-    // An equal answer is no news.
+    // An equal result notifies no listener.
     expect(watch.seen.filter(({ data }) => data?.[0] === 1)).toHaveLength(1);
     expect(console.warn).toHaveBeenCalledTimes(1);
     expect(console.warn).toHaveBeenCalledWith(expect.stringContaining('WebSocket'));
@@ -139,7 +139,7 @@ describe('where neither gets through', () => {
     expect(server.calls.find(({ kind }) => kind === 'mutation')?.headers).not.toHaveProperty('convoy-session');
   });
 
-  test('a query that is added is asked at once, and one that fails fails alone', async () => {
+  test('an added query is called at once, and a failing one affects no other', async () => {
     server.held = 'the body';
     server.sockets = 'blocked';
     server.answer = ({ args }) =>
@@ -154,7 +154,7 @@ describe('where neither gets through', () => {
     expect(watch.seen.some(({ status }) => status === 'error')).toBe(false);
   });
 
-  test('one that is UNAVAILABLE by itself keeps no other from its answers', async () => {
+  test('a query that fails with UNAVAILABLE affects no other', async () => {
     server.held = 'the body';
     server.sockets = 'blocked';
     server.answer = ({ args }) =>
@@ -168,7 +168,7 @@ describe('where neither gets through', () => {
     await other.until(({ isReconnecting }) => isReconnecting);
   });
 
-  test('and the server is away as well, the better ways are tried again from the first', async () => {
+  test('and the server is unavailable, the kinds of link are retried from the first', async () => {
     server.held = 'the body';
     server.sockets = 'blocked';
     let away = false;
@@ -183,12 +183,12 @@ describe('where neither gets through', () => {
   });
 });
 
-test('a `fetch` that cannot stream goes by WebSocket', async () => {
-  const whole: typeof fetch = async (url, init) => {
+test('a `fetch` that cannot stream is replaced by a WebSocket', async () => {
+  const withoutBody: typeof fetch = async (url, init) => {
     const response = await fetch(url, init);
     return Object.defineProperty(response, 'body', { value: null });
   };
-  watching(client({ fetch: whole }), list, A);
+  watching(client({ fetch: withoutBody }), list, A);
   expect((await server.nextSession()).kind).toBe('stream');
   expect((await server.nextSession()).kind).toBe('socket');
 });

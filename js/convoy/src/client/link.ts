@@ -1,70 +1,70 @@
 /**
- * One attempt at a live session, over whatever carries it: a stream (`stream-link.ts`), a WebSocket (`socket-link.ts`),
- * or plain calls where neither gets through (`polling-link.ts`). A link opens, says what it carried and why it ended. It
- * decides nothing about trying again.
+ * One attempt at a live session over one carrier: a stream (`stream-link.ts`), a WebSocket (`socket-link.ts`), or plain
+ * calls where neither gets through (`polling-link.ts`). A link opens, reports what it received and why it ended. Retry
+ * decisions are the driver's (`live-connection.ts`).
  */
-import type { LiveMessage, QueryWish, SessionChange } from '../protocol/frames.js';
+import type { LiveMessage, QueryDescriptor, SessionChange } from '../protocol/frames.js';
 import { ConvoyError } from '../values/errors.js';
 
 export interface LinkAttempt {
-  readonly queries: readonly QueryWish[];
-  /** Aborted when nobody cares about this attempt any more; from then on nothing is reported. */
+  readonly queries: readonly QueryDescriptor[];
+  /** Aborted when the attempt is abandoned; from then on the link reports no events. */
   readonly signal: AbortSignal;
 }
 
-/** What a link reports while it lasts. */
-export interface LinkReader {
-  /** The question has left: whatever the application needed for it (a token) is there. */
-  asked(): void;
-  /** The other side has taken the attempt up. A session must follow soon, or something between holds it back. */
+/** Receives a link's events. */
+export interface LinkListener {
+  /** The opening request was sent; everything it needed from the application (a token) was available. */
+  sent(): void;
+  /** The server accepted the attempt. A session must follow soon, or an intermediary is buffering it. */
   accepted(): void;
-  /** Something came, be it a heartbeat. */
-  alive(): void;
-  /** Messages that belong together. */
+  /** Data arrived, at least a heartbeat. */
+  active(): void;
+  /** The messages of one frame. */
   frame(messages: readonly LiveMessage[]): void;
-  /** Last, and once. */
+  /** The last event, sent once. */
   ended(end: LinkEnd): void;
 }
 
 export type LinkEnd =
-  /** It may work again in a moment. */
+  /** A transient failure: retry. */
   | { readonly kind: 'lost'; readonly error: ConvoyError }
-  /** Asking again would only be refused again. */
+  /** A permanent failure: a retry would be refused too. */
   | { readonly kind: 'refused'; readonly error: ConvoyError }
-  /** What came cannot be read. */
-  | { readonly kind: 'damaged'; readonly error: ConvoyError }
-  /** Such links do not work here at all. */
-  | { readonly kind: 'unfit'; readonly error: ConvoyError };
+  /** The received data is malformed. */
+  | { readonly kind: 'protocolError'; readonly error: ConvoyError }
+  /** Links of this kind do not work in this environment. */
+  | { readonly kind: 'unsupported'; readonly error: ConvoyError };
 
 export interface LinkChange extends SessionChange {
   /** The session's name. */
   readonly session: string;
-  /** Bring the caller's token of this moment. */
+  /** Send the caller's current token along. */
   readonly auth: boolean;
 }
 
 export interface Link {
-  /** Resolves when the server has taken the change in; where it refuses, rejects with a `ConvoyError`. */
+  /** Resolves when the server has accepted the change; rejects with a `ConvoyError` when it refuses it. */
   change(change: LinkChange): Promise<void>;
 }
 
-export type OpenLink = (attempt: LinkAttempt, reader: LinkReader) => Link;
+export type OpenLink = (attempt: LinkAttempt, listener: LinkListener) => Link;
 
-/** The ways a session can travel, the better ones first. */
-export const WAYS = ['stream', 'socket', 'polling'] as const;
-export type Way = (typeof WAYS)[number];
+/** The kinds of link that can carry a session, in order of preference. */
+export const LINK_KINDS = ['stream', 'socket', 'polling'] as const;
+export type LinkKind = (typeof LINK_KINDS)[number];
 
-/** Codes that may be answered otherwise in a moment; the rest are about the question itself. */
-const PASSING: ReadonlySet<ConvoyError['code']> = new Set(['UNAVAILABLE', 'TIMEOUT', 'RATE_LIMITED', 'INTERNAL']);
+/** Codes of transient errors, for which a retry may succeed; all others are about the request itself. */
+const TRANSIENT: ReadonlySet<ConvoyError['code']> = new Set(['UNAVAILABLE', 'TIMEOUT', 'RATE_LIMITED', 'INTERNAL']);
 
-export function isPassing({ code }: ConvoyError): boolean {
-  return PASSING.has(code);
+export function isTransient({ code }: ConvoyError): boolean {
+  return TRANSIENT.has(code);
 }
 
-export function endBy(error: ConvoyError): LinkEnd {
-  return { kind: isPassing(error) ? 'lost' : 'refused', error };
+export function endedByError(error: ConvoyError): LinkEnd {
+  return { kind: isTransient(error) ? 'lost' : 'refused', error };
 }
 
-export function damagedBy(what: string): LinkEnd & { readonly kind: 'damaged' } {
-  return { kind: 'damaged', error: new ConvoyError('UNAVAILABLE', what) };
+export function endedByProtocolError(message: string): LinkEnd & { readonly kind: 'protocolError' } {
+  return { kind: 'protocolError', error: new ConvoyError('UNAVAILABLE', message) };
 }

@@ -1,361 +1,373 @@
 /**
- * Drives the one live connection: does what its state (`connection.ts`) says, over the way that works here (`ways.ts`),
- * has the session (`session.ts`) told of what is wanted (`outbox.ts`), and hands what it brings to the sinks. Its own
- * are only the timers and the attempt in use.
+ * Drives the live connection: acts on the state (`connection.ts`), opens links of the kind that works here
+ * (`transport-fallback.ts`), sends changes of subscriptions (`subscription-updates.ts`), applies frames to the session
+ * (`session.ts`), and delivers the results to the sinks. It owns only the timers and the current attempt.
  */
 import { type LiveMessage, PROTOCOL, type SessionChange } from '../protocol/frames.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
-import { type Connection, type ConnectionEvent, STARTED, step, viewOf } from './connection.js';
-import type { Position } from './consistency-token.js';
-import { endBy, isPassing, type LinkEnd, type LinkReader, type OpenLink, type Way } from './link.js';
-import type { Settlements } from './pending-mutations.js';
-import { type Report, Session, type Signal, type WantedQuery } from './session.js';
-import { takesDataAway } from './snapshot.js';
-import { Outbox } from './subscription-updates.js';
+import { type Connection, type ConnectionEvent, INITIAL, step, viewOf } from './connection.js';
+import type { ConsistencyToken } from './consistency-token.js';
+import { endedByError, isTransient, type LinkEnd, type LinkKind, type LinkListener, type OpenLink } from './link.js';
+import type { PendingMutations } from './pending-mutations.js';
+import { type QueryEvent, Session, type SessionEvent, type SubscribedQuery } from './session.js';
+import { revokesData } from './snapshot.js';
+import { SubscriptionUpdates } from './subscription-updates.js';
 import type { ConnectionView, SubscribeRequest, Subscription, SubscriptionSink } from './transport.js';
-import { BEST, BETTER_AFTER_MS, fallback, proven, retryPreferred, type TransportState } from './transport-fallback.js';
+import {
+  fallback,
+  PREFERRED,
+  proven,
+  RETRY_PREFERRED_AFTER_MS,
+  retryPreferred,
+  type TransportState,
+} from './transport-fallback.js';
 import { isOffline } from './visibility.js';
 
-export interface LiveTimes {
+export interface LiveTimeouts {
   /**
-   * The server sends a heartbeat each 15 s. Two missed and some grace mean that the path is dead, whatever TCP
-   * believes. A change that is not answered in this time means the same.
+   * The server sends a heartbeat every 15 s. Two missed heartbeats and some grace mean that the connection is dead,
+   * even if TCP still considers it open. A change not acknowledged in this time means the same.
    */
   readonly silenceMs: number;
-  /** A link that is not taken up in this time is held back somewhere, perhaps by the browser's limit of connections. */
+  /** A link not accepted in this time is blocked, possibly by the browser's limit of connections. */
   readonly acceptMs: number;
-  /** A session that has not begun this long after its stream was accepted sits in a proxy's buffer. */
+  /** A session not opened this long after its stream was accepted is buffered by a proxy. */
   readonly sessionMs: number;
 }
 
-export const LIVE_TIMES: LiveTimes = { silenceMs: 40_000, acceptMs: 10_000, sessionMs: 3_000 };
-/** On return to a page, silence longer than one heartbeat is enough: timers slept while the machine did. */
+export const LIVE_TIMEOUTS: LiveTimeouts = { silenceMs: 40_000, acceptMs: 10_000, sessionMs: 3_000 };
+/** When a page becomes visible, silence longer than one heartbeat is enough: timers stop while the machine sleeps. */
 const SILENCE_ON_RETURN_MS = 20_000;
 
 export interface LiveConnectionOptions {
-  readonly links: Readonly<Record<Way, OpenLink>>;
-  readonly position: Position;
-  /** Where the changes stand that this process was told of. */
-  readonly acknowledged: Position;
-  readonly settlements: Settlements;
-  readonly times: LiveTimes;
+  readonly links: Readonly<Record<LinkKind, OpenLink>>;
+  readonly consistencyToken: ConsistencyToken;
+  /** The position of the latest acknowledged change of any client in this process. */
+  readonly acknowledged: ConsistencyToken;
+  readonly pendingMutations: PendingMutations;
+  readonly timeouts: LiveTimeouts;
   readonly random: () => number;
 }
 
-const SILENT = new ConvoyError('UNAVAILABLE', 'The server has fallen silent');
+const SILENT = new ConvoyError('UNAVAILABLE', 'The server sent neither data nor a heartbeat in time');
 
 const INTERRUPTED: ConnectionView = { connectionState: 'connecting', isReconnecting: true };
 
 export class LiveConnection {
   readonly #options: LiveConnectionOptions;
   readonly #session: Session;
-  readonly #outbox: Outbox;
-  #connection: Connection = STARTED;
-  #ways: TransportState = BEST;
+  readonly #updates: SubscriptionUpdates;
+  #connection: Connection = INITIAL;
+  #transport: TransportState = PREFERRED;
   #attempt = new AbortController();
-  /** Ends a wait, or a silence. */
+  /** Ends a reconnect delay, or detects silence. */
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #better: ReturnType<typeof setTimeout> | undefined;
+  #retryPreferredTimer: ReturnType<typeof setTimeout> | undefined;
   #openedAt = 0;
-  #heardAt = 0;
-  #warned = false;
-  /** A look at what is wanted comes at the next microtask; so one request carries what one tick has asked for. */
-  #lookDue = false;
-  #wakeDue = false;
+  #lastActiveAt = 0;
+  #warnedOfPolling = false;
+  /** A flush is due at the next microtask, so that one request carries all changes of one tick. */
+  #flushScheduled = false;
+  #wakeOnFlush = false;
 
   constructor(options: LiveConnectionOptions) {
     this.#options = options;
-    this.#session = new Session(options.position);
-    this.#outbox = new Outbox(this.#session, (...refused) => this.#unchanged(...refused), options.times.silenceMs);
+    this.#session = new Session(options.consistencyToken);
+    this.#updates = new SubscriptionUpdates(
+      this.#session,
+      (...refused) => this.#onChangeRefused(...refused),
+      options.timeouts.silenceMs,
+    );
   }
 
-  /** The open session's name; null while there is none, or none that settles mutations. */
+  /** The open session's name; null while there is none, or none that reports settled mutations. */
   get session(): string | null {
     return this.#session.name || null;
   }
 
-  get way(): Way {
-    return this.#ways.way;
+  get linkKind(): LinkKind {
+    return this.#transport.kind;
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
     const query = this.#session.add(request, sink);
-    // Someone new is no reason to cut a wait short: where a server is away, screens come and go all the more.
-    this.#look({ wake: this.#connection.phase !== 'waiting' });
+    // A new subscription does not cut a reconnect delay short: while a server is away, components mount and unmount.
+    this.#scheduleFlush({ wake: this.#connection.phase !== 'waiting' });
     return {
       isBehind: () =>
         this.#connection.phase === 'open' && this.#session.isBehind(query, this.#options.acknowledged.latest),
       refresh: () => {
-        // What it is answered by shall lack none of them, whichever server answers.
-        this.#options.position.note(this.#options.acknowledged.latest);
-        this.#session.renew(query);
-        this.#look({ wake: true });
+        // The result must include all acknowledged changes, from any server.
+        this.#options.consistencyToken.advance(this.#options.acknowledged.latest);
+        this.#session.resubscribe(query);
+        this.#scheduleFlush({ wake: true });
       },
       close: () => {
         this.#session.remove(query);
-        this.#look({ wake: false });
+        this.#scheduleFlush({ wake: false });
       },
     };
   }
 
-  /** Who asks may be somebody else now, by something that no token tells. A new session costs hashes. */
+  /** Reconnects, because the caller may have changed in a way that no token shows. Costs only hashes. */
   reopen(): void {
-    this.#take({ type: 'refresh' });
+    this.#transition({ type: 'reconnect' });
   }
 
-  /** The caller's token is another one. */
-  renew(): void {
-    // A connection that is made later asks for its token then.
-    this.#outbox.renew();
-    this.#look({ wake: this.#connection.phase === 'refused' });
+  /** Sends the session the caller's new token. */
+  renewToken(): void {
+    // While disconnected there is nothing to send: the next opening requests the current token itself.
+    this.#updates.renewToken();
+    this.#scheduleFlush({ wake: this.#connection.phase === 'refused' });
   }
 
-  /** Someone is looking again: what waits or rests connects at once, and an open link must not have been silent. */
+  /** Connects at once when waiting or paused; reconnects an open link that has been silent for too long. */
   wake(): void {
     if (this.#session.isEmpty || (isOffline() && this.#connection.phase === 'waiting')) return;
-    const silent = this.#connection.phase === 'open' && Date.now() - this.#heardAt > SILENCE_ON_RETURN_MS;
-    this.#take({ type: silent ? 'refresh' : 'wake' });
+    const silent = this.#connection.phase === 'open' && Date.now() - this.#lastActiveAt > SILENCE_ON_RETURN_MS;
+    this.#transition({ type: silent ? 'reconnect' : 'wake' });
   }
 
-  /** The network came back, perhaps another one: an open link may be dead without knowing. Costs hashes. */
+  /** Reconnects: the network is back, possibly another one, and an open link may be dead. Costs only hashes. */
   online(): void {
-    this.#ways = BEST;
-    this.#take({ type: 'refresh' });
+    this.#transport = PREFERRED;
+    this.#transition({ type: 'reconnect' });
   }
 
-  /** There is no network any more. An open link would look alive until its silence is noticed. */
+  /** Drops the link: the network is gone, and an open link would look alive until its silence is detected. */
   offline(): void {
-    this.#take({ type: 'offline' });
+    this.#transition({ type: 'offline' });
   }
 
-  /** A request that left at `askedAt` got no answer. What was not heard of since has probably gone the same way. */
-  suspect(askedAt: number): void {
-    if (this.#connection.phase === 'open' && this.#heardAt < askedAt) this.#lost();
+  /** A request sent at `sentAt` failed without a response. A link without activity since then is probably dead too. */
+  suspect(sentAt: number): void {
+    if (this.#connection.phase === 'open' && this.#lastActiveAt < sentAt) this.#onLost();
   }
 
-  rest(): void {
-    this.#take({ type: 'rest' });
+  pause(): void {
+    this.#transition({ type: 'pause' });
   }
 
   close(): void {
-    this.#take({ type: 'close' });
+    this.#transition({ type: 'close' });
   }
 
-  #take(event: ConnectionEvent): void {
+  #transition(event: ConnectionEvent): void {
     const before = this.#connection;
     const after = step(before, event);
     if (after === before) return;
     this.#connection = after;
     if (after.phase !== 'open') this.#enter(after);
-    if (after.phase !== 'closed' && !sameView(viewOf(before), viewOf(after))) this.#tell();
+    if (after.phase !== 'closed' && !sameView(viewOf(before), viewOf(after))) this.#notifyViews();
   }
 
-  /** Leaves whatever was under way and does what the state says. */
+  /** Abandons the current attempt and acts on the new state. */
   #enter(connection: Connection): void {
     this.#attempt.abort();
-    this.#session.lose();
-    this.#options.settlements.settleAll();
+    this.#session.reset();
+    this.#options.pendingMutations.resolveAll();
     clearTimeout(this.#timer);
-    clearTimeout(this.#better);
+    clearTimeout(this.#retryPreferredTimer);
     if (connection.phase === 'connecting') this.#connect();
-    if (connection.phase === 'waiting') this.#after(connection.delayMs, () => this.#take({ type: 'elapsed' }));
+    if (connection.phase === 'waiting') this.#setTimer(connection.delayMs, () => this.#transition({ type: 'elapsed' }));
   }
 
   #connect(): void {
-    const { links, times } = this.#options;
+    const { links, timeouts } = this.#options;
     const attempt = new AbortController();
     this.#attempt = attempt;
-    this.#ways = retryPreferred(this.#ways, Date.now());
-    this.#after(times.silenceMs, () => this.#ended(endBy(SILENT)));
-    const opening = { queries: this.#session.open(), signal: attempt.signal };
-    this.#outbox.begin(links[this.#ways.way](opening, this.#readerOf(attempt)), attempt.signal);
+    this.#transport = retryPreferred(this.#transport, Date.now());
+    this.#setTimer(timeouts.silenceMs, () => this.#onEnded(endedByError(SILENT)));
+    const opening = { queries: this.#session.takeOpening(), signal: attempt.signal };
+    this.#updates.start(links[this.#transport.kind](opening, this.#listenerFor(attempt)), attempt.signal);
   }
 
-  #readerOf(attempt: AbortController): LinkReader {
-    /** What a link says after it was left behind is about the past. */
+  #listenerFor(attempt: AbortController): LinkListener {
+    /** Ignores the events of an abandoned attempt. */
     const current =
-      <Said extends unknown[]>(act: (...said: Said) => void) =>
-      (...said: Said) => {
-        if (!attempt.signal.aborted) act(...said);
+      <Args extends unknown[]>(handle: (...args: Args) => void) =>
+      (...args: Args) => {
+        if (!attempt.signal.aborted) handle(...args);
       };
-    const { acceptMs, sessionMs } = this.#options.times;
-    // Nothing holds back what is said over a WebSocket: there, a session that is late is a server that is slow.
-    const beginMs = this.#ways.way === 'stream' ? sessionMs : acceptMs;
+    const { acceptMs, sessionMs } = this.#options.timeouts;
+    // Proxies do not buffer WebSocket messages, so a late session there means a slow server.
+    const openMs = this.#transport.kind === 'stream' ? sessionMs : acceptMs;
     return {
-      asked: current(() => this.#after(acceptMs, () => this.#giveWay())),
-      accepted: current(() => this.#after(beginMs, () => this.#giveWay())),
-      alive: current(() => this.#heard()),
-      frame: current((messages) => this.#hear(messages)),
-      ended: current((end) => this.#ended(end)),
+      sent: current(() => this.#setTimer(acceptMs, () => this.#fallBack())),
+      accepted: current(() => this.#setTimer(openMs, () => this.#fallBack())),
+      active: current(() => this.#onActive()),
+      frame: current((messages) => this.#onFrame(messages)),
+      ended: current((end) => this.#onEnded(end)),
     };
   }
 
-  /** Until there is a session, nothing but its beginning counts as a sign of life. */
-  #heard(): void {
-    this.#heardAt = Date.now();
-    if (this.#connection.phase === 'open') this.#after(this.#options.times.silenceMs, () => this.#silent());
+  /** Until the session is open, activity does not extend the timer; only the `session` message does. */
+  #onActive(): void {
+    this.#lastActiveAt = Date.now();
+    if (this.#connection.phase === 'open') this.#setTimer(this.#options.timeouts.silenceMs, () => this.#onSilence());
   }
 
   /**
-   * A stream that was heard of only at its beginning, not even by one heartbeat, sits in a buffer that passes on what
-   * fills it: the first results did, and nothing since.
+   * A stream that was active only at its beginning, without a single heartbeat, is held in a proxy's buffer, which
+   * passes on only what fills it: the first results did, and later messages have not.
    */
-  #silent(): void {
-    const lastedMs = this.#heardAt - this.#openedAt;
-    if (this.#ways.way === 'stream' && lastedMs < this.#options.times.silenceMs / 3) this.#giveWay();
-    else this.#ended(endBy(SILENT));
+  #onSilence(): void {
+    const activeMs = this.#lastActiveAt - this.#openedAt;
+    if (this.#transport.kind === 'stream' && activeMs < this.#options.timeouts.silenceMs / 3) this.#fallBack();
+    else this.#onEnded(endedByError(SILENT));
   }
 
-  /** All of a frame is applied before any listener hears of it; who listens is told at the next microtask. */
-  #hear(messages: readonly LiveMessage[]): void {
-    const reading = this.#session.read(messages);
-    if (reading.damaged !== null) {
-      this.#damaged(reading.damaged);
+  /** Applies the whole frame before any listener is notified, which happens at the next microtask. */
+  #onFrame(messages: readonly LiveMessage[]): void {
+    const result = this.#session.apply(messages);
+    if (result.protocolError !== null) {
+      this.#onProtocolError(result.protocolError);
       return;
     }
-    const { reports, signals } = reading;
-    for (const signal of signals) if (signal.type === 'session') this.#began(signal.protocol);
-    this.#deliver(reports);
-    if (reports.some(({ type }) => type !== 'interrupted')) this.#take({ type: 'proven' });
-    for (const signal of signals) this.#heed(signal);
+    const { queryEvents, sessionEvents } = result;
+    for (const event of sessionEvents) if (event.type === 'session') this.#onSession(event.protocol);
+    this.#deliver(queryEvents);
+    if (queryEvents.some(({ type }) => type !== 'interrupted')) this.#transition({ type: 'delivered' });
+    for (const event of sessionEvents) this.#onSessionEvent(event);
   }
 
-  #began(protocol: number): void {
+  #onSession(protocol: number): void {
     if (protocol !== PROTOCOL) {
-      this.#refuse(otherProtocol(protocol));
+      this.#refuse(protocolMismatch(protocol));
       return;
     }
-    this.#ways = proven(this.#ways);
-    this.#take({ type: 'accepted' });
+    this.#transport = proven(this.#transport);
+    this.#transition({ type: 'accepted' });
     this.#openedAt = Date.now();
-    this.#heard();
-    if (this.#ways.way === 'polling') {
-      this.#better = setTimeout(() => this.#take({ type: 'refresh' }), BETTER_AFTER_MS);
-      if (!this.#warned) console.warn(POLLING);
-      this.#warned = true;
+    this.#onActive();
+    if (this.#transport.kind === 'polling') {
+      this.#retryPreferredTimer = setTimeout(() => this.#transition({ type: 'reconnect' }), RETRY_PREFERRED_AFTER_MS);
+      if (!this.#warnedOfPolling) console.warn(POLLING_WARNING);
+      this.#warnedOfPolling = true;
     }
-    // What was wanted or renewed while connecting.
-    this.#look({ wake: false });
+    // Sends the subscriptions and tokens that changed while connecting.
+    this.#scheduleFlush({ wake: false });
   }
 
-  #heed(signal: Signal): void {
-    switch (signal.type) {
+  #onSessionEvent(event: SessionEvent): void {
+    switch (event.type) {
       case 'session':
         return;
       case 'settled':
-        this.#options.settlements.settle(signal.key);
+        this.#options.pendingMutations.resolve(event.key);
         return;
       case 'auth':
-        if (this.#outbox.demanded(Date.now())) this.#look({ wake: false });
-        else this.#refuse(errorFromPayload(signal.error));
+        if (this.#updates.tokenRequested(Date.now())) this.#scheduleFlush({ wake: false });
+        else this.#refuse(errorFromPayload(event.error));
         return;
       case 'end':
-        this.#take({ type: 'ended', retryMs: signal.retryMs, random: this.#options.random() });
+        this.#transition({ type: 'ended', retryMs: event.retryMs, random: this.#options.random() });
         return;
       case 'error':
-        this.#misunderstood(errorFromPayload(signal.error));
+        this.#onMessageRejected(errorFromPayload(event.error));
     }
   }
 
-  /** The server could not do what a message of ours says. */
-  #misunderstood(error: ConvoyError): void {
-    if (this.#connection.phase !== 'open' || isPassing(error)) this.#ended(endBy(error));
-    else if (takesDataAway(error)) this.#take({ type: 'refresh' });
-    else this.#damaged(error.message);
+  /** The server rejected a message of this client. */
+  #onMessageRejected(error: ConvoyError): void {
+    if (this.#connection.phase !== 'open' || isTransient(error)) this.#onEnded(endedByError(error));
+    else if (revokesData(error)) this.#transition({ type: 'reconnect' });
+    else this.#onProtocolError(error.message);
   }
 
-  #ended(end: LinkEnd): void {
-    const untried = this.#ways.way !== BEST.way && !this.#ways.proven;
-    if (end.kind === 'unfit' || untried) this.#giveWay();
+  #onEnded(end: LinkEnd): void {
+    const unproven = this.#transport.kind !== PREFERRED.kind && !this.#transport.proven;
+    if (end.kind === 'unsupported' || unproven) this.#fallBack();
     else if (end.kind === 'refused') this.#refuse(end.error);
-    else if (end.kind === 'damaged') this.#damaged(end.error.message);
-    else this.#lost(end.error);
+    else if (end.kind === 'protocolError') this.#onProtocolError(end.error.message);
+    else this.#onLost(end.error);
   }
 
-  /** Begins again from what is certain. Somebody should look into it, so it is not passed over in silence. */
-  #damaged(what: string): void {
-    console.warn(`Convoy: ${what}; reconnecting.`);
-    this.#take({ type: 'damaged', random: this.#options.random() });
+  /** Starts over from the cached results, and logs a warning because the cause is a defect somewhere. */
+  #onProtocolError(message: string): void {
+    console.warn(`Convoy: ${message}; reconnecting.`);
+    this.#transition({ type: 'protocolError', random: this.#options.random() });
   }
 
-  /** No session gets through this way. */
-  #giveWay(): void {
-    const last = this.#ways.way === 'polling';
-    this.#ways = fallback(this.#ways, Date.now());
-    if (last) this.#lost();
-    else this.#take({ type: 'refresh' });
+  /** Goes on to the next kind of link: no session gets through over the current one. */
+  #fallBack(): void {
+    const last = this.#transport.kind === 'polling';
+    this.#transport = fallback(this.#transport, Date.now());
+    if (last) this.#onLost();
+    else this.#transition({ type: 'reconnect' });
   }
 
-  #lost(error?: ConvoyError): void {
-    this.#take(isOffline() ? { type: 'offline' } : { type: 'lost', random: this.#options.random() });
-    // A failure that passes, and is more than an absence, is shown meanwhile.
+  #onLost(error?: ConvoyError): void {
+    this.#transition(isOffline() ? { type: 'offline' } : { type: 'lost', random: this.#options.random() });
+    // A transient failure other than an unavailable server is reported while reconnecting.
     if (error !== undefined && error.code !== 'UNAVAILABLE') this.#deliver(this.#session.fail(error));
   }
 
   #refuse(error: ConvoyError): void {
-    this.#take({ type: 'refused' });
+    this.#transition({ type: 'refused' });
     this.#deliver(this.#session.fail(error));
   }
 
-  #look({ wake }: { readonly wake: boolean }): void {
-    this.#wakeDue ||= wake;
-    if (this.#lookDue) return;
-    this.#lookDue = true;
+  #scheduleFlush({ wake }: { readonly wake: boolean }): void {
+    this.#wakeOnFlush ||= wake;
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
     queueMicrotask(() => {
-      this.#lookDue = false;
+      this.#flushScheduled = false;
       if (this.#connection.phase === 'closed') return;
-      if (this.#session.isEmpty) this.#take({ type: 'leave' });
-      else if (this.#wakeDue) this.#take({ type: 'wake' });
-      this.#wakeDue = false;
-      this.#tell();
-      this.#outbox.send();
+      if (this.#session.isEmpty) this.#transition({ type: 'unused' });
+      else if (this.#wakeOnFlush) this.#transition({ type: 'wake' });
+      this.#wakeOnFlush = false;
+      this.#notifyViews();
+      this.#updates.flush();
     });
   }
 
-  /** The server did not take a change in. */
-  #unchanged(error: ConvoyError, change: SessionChange): void {
-    if (isPassing(error)) this.#lost();
-    // Another server, or the same one restarted; or we are someone else by now. A new session puts that right, or says
-    // what is wrong.
-    else if (takesDataAway(error) || error.code === 'NOT_FOUND') this.#take({ type: 'refresh' });
+  /** The server refused a change of subscriptions, or did not acknowledge it. */
+  #onChangeRefused(error: ConvoyError, change: SessionChange): void {
+    if (isTransient(error)) this.#onLost();
+    // The session is unknown (another server, or a restarted one), or the caller has changed. A new session resolves
+    // that, or reports the error.
+    else if (revokesData(error) || error.code === 'NOT_FOUND') this.#transition({ type: 'reconnect' });
     else {
       this.#session.refused(change);
       this.#deliver(this.#session.fail(error, change.add));
     }
   }
 
-  #deliver(reports: readonly Report[]): void {
-    for (const report of reports) {
-      const { query } = report;
-      if (this.#session.isOver(query)) continue;
-      if (report.type === 'result') query.sink.result(report.data);
-      else if (report.type === 'same') query.sink.same();
-      else if (report.type === 'failed') query.sink.failed(report.error);
+  #deliver(events: readonly QueryEvent[]): void {
+    for (const event of events) {
+      const { query } = event;
+      if (this.#session.isClosed(query)) continue;
+      if (event.type === 'result') query.sink.result(event.data);
+      else if (event.type === 'same') query.sink.same();
+      else if (event.type === 'failed') query.sink.failed(event.error);
       else query.sink.connection(this.#viewOf(query));
     }
   }
 
-  #tell(): void {
-    for (const query of [...this.#session.wanted]) query.sink.connection(this.#viewOf(query));
+  /** Reports the state of the connection to all subscriptions. */
+  #notifyViews(): void {
+    for (const query of [...this.#session.queries]) query.sink.connection(this.#viewOf(query));
   }
 
-  #viewOf(query: WantedQuery): ConnectionView {
+  #viewOf(query: SubscribedQuery): ConnectionView {
     return query.interrupted ? INTERRUPTED : viewOf(this.#connection);
   }
 
-  #after(ms: number, act: () => void): void {
+  #setTimer(ms: number, onElapsed: () => void): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(act, ms);
+    this.#timer = setTimeout(onElapsed, ms);
   }
 }
 
-const POLLING =
-  'Convoy: neither a stream nor a WebSocket gets through to the server, so live queries are asked again every two ' +
-  'seconds. Something on the way holds answers back; see "Connections" in the documentation.';
+const POLLING_WARNING =
+  'Convoy: neither a stream nor a WebSocket reaches the server, so live queries are polled every two seconds. ' +
+  'A proxy between the browser and the server probably buffers responses; see "Connections" in the documentation.';
 
-function otherProtocol(theirs: number): ConvoyError {
-  const which = `The server speaks protocol ${theirs} and this client ${PROTOCOL}`;
-  return new ConvoyError('INTERNAL', `${which}: load the page again, or bring both to one version`);
+function protocolMismatch(serverProtocol: number): ConvoyError {
+  const mismatch = `The server uses protocol ${serverProtocol}, this client protocol ${PROTOCOL}`;
+  return new ConvoyError('INTERNAL', `${mismatch}: reload the page, or deploy the same version to both`);
 }
 
 function sameView(a: ConnectionView, b: ConnectionView): boolean {

@@ -1,11 +1,11 @@
 /**
- * Live queries of one client, shared: everyone who watches the same function with the same arguments stands on one
- * subscription, opened for the first and closed a moment after the last.
+ * Shares the live queries of one client: all listeners of the same function with the same arguments share one
+ * subscription, opened for the first listener and closed a short time after the last.
  *
- * The moment (`LINGER_MS`) is there because screens let go and take hold again in one breath: StrictMode, a changed
- * route, a list rendered again.
+ * That time (`RETENTION_MS`) is there because components often unsubscribe and subscribe again at once: StrictMode, a
+ * changed route, a list rendered again.
  */
-import { askOnce } from './one-shot-query.js';
+import { oneShotQuery } from './one-shot-query.js';
 import {
   PENDING,
   PENDING_UNCONNECTED,
@@ -18,24 +18,27 @@ import {
 import type { QueryConnectionState, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
 /** How long a subscription outlives its last listener. */
-const LINGER_MS = 1_000;
+const RETENTION_MS = 1_000;
 
-/** A live query as a framework sees it: made for free, and open only while someone listens. */
+/** A live query as frameworks use it: free to create, and subscribed only while it has listeners. */
 export interface LiveQuery<Data> {
-  /** The latest snapshot; the same object until something changes. Pending while no one listens. */
+  /** The latest snapshot; the same object until something changes. Pending without listeners. */
   getSnapshot(): QuerySnapshot<Data>;
   /** Calls `listener` after each change, until the returned function is called. */
   subscribe(listener: () => void): () => void;
-  /** Asks again; resolves with the next answer, or with `null` where it fails or no one listens. Never rejects. */
+  /**
+   * Requests the result again; resolves with the next result, or with `null` where the query fails or has no listeners.
+   * Never rejects.
+   */
   refetch(): Promise<Data | null>;
   /**
-   * The snapshot may lack a change that this process has been told of: a mutation by another client of the same server
-   * was answered, and its effects are on their way here.
+   * The snapshot may lack an acknowledged change: the server responded to a mutation by another client in this process,
+   * and its effects have not arrived here yet.
    */
   isBehind(): boolean;
 }
 
-/** Whether a query keeps itself current, or is asked once. */
+/** Whether a query keeps itself current, or is called once. */
 export type Liveness = 'live' | 'once';
 
 export interface QueryRequest extends SubscribeRequest {
@@ -44,18 +47,18 @@ export interface QueryRequest extends SubscribeRequest {
 
 export class LiveQueries {
   readonly #transport: Transport;
-  readonly #lingerMs: number;
+  readonly #retentionMs: number;
   readonly #shared = new Map<string, SharedQuery>();
   readonly #connectionListeners = new Set<() => void>();
   #connectionState: QueryConnectionState = 'closed';
-  #newsComing = false;
+  #notifyScheduled = false;
 
-  constructor(transport: Transport, lingerMs = LINGER_MS) {
+  constructor(transport: Transport, retentionMs = RETENTION_MS) {
     this.#transport = transport;
-    this.#lingerMs = lingerMs;
+    this.#retentionMs = retentionMs;
   }
 
-  /** The state of all live queries together: `open` when all are, `closed` when none is wanted. */
+  /** The combined state of all live queries: `open` when all are, `closed` when there are none. */
   readonly connection = {
     getSnapshot: (): QueryConnectionState => this.#connectionState,
     subscribe: (listener: () => void): (() => void) => {
@@ -68,7 +71,7 @@ export class LiveQueries {
 
   query(request: QueryRequest): LiveQuery<unknown> {
     const key = `${request.liveness} ${request.name} ${request.args}`;
-    const pending = pendingOf(request.liveness);
+    const pending = pendingSnapshot(request.liveness);
     return {
       getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
@@ -77,7 +80,7 @@ export class LiveQueries {
     };
   }
 
-  /** Stops them all; those who still listen keep what was known last. */
+  /** Stops all queries; remaining listeners keep the last snapshot. */
   close(): void {
     for (const shared of this.#shared.values()) shared.stop();
   }
@@ -86,90 +89,91 @@ export class LiveQueries {
     const existing = this.#shared.get(key);
     if (existing) return existing;
     const shared: SharedQuery = new SharedQuery(this.#transport, request, {
-      lingerMs: this.#lingerMs,
-      news: () => this.#news(),
-      ended: () => {
+      retentionMs: this.#retentionMs,
+      changed: () => this.#scheduleNotify(),
+      expired: () => {
         this.#shared.delete(key);
-        shared.tell();
-        this.#news();
+        shared.notify();
+        this.#scheduleNotify();
       },
     });
     this.#shared.set(key, shared);
-    this.#news();
+    this.#scheduleNotify();
     return shared;
   }
 
-  #connectionMayHaveChanged(): void {
+  #updateConnectionState(): void {
     const states = new Set([...this.#shared.values()].map(({ snapshot }) => snapshot.connectionState));
-    const together = (['connecting', 'open'] as const).find((state) => states.has(state)) ?? 'closed';
-    if (together === this.#connectionState) return;
-    this.#connectionState = together;
-    notify(this.#connectionListeners);
+    const combined = (['connecting', 'open'] as const).find((state) => states.has(state)) ?? 'closed';
+    if (combined === this.#connectionState) return;
+    this.#connectionState = combined;
+    notifyListeners(this.#connectionListeners);
   }
 
-  /** Tells listeners at the next microtask: what is reported before then belongs together, and none sees a part of it. */
-  #news(): void {
-    if (this.#newsComing) return;
-    this.#newsComing = true;
+  /** Notifies listeners at the next microtask, so that none sees only part of the changes reported before then. */
+  #scheduleNotify(): void {
+    if (this.#notifyScheduled) return;
+    this.#notifyScheduled = true;
     queueMicrotask(() => {
-      this.#newsComing = false;
-      this.#connectionMayHaveChanged();
-      for (const shared of [...this.#shared.values()]) shared.tell();
+      this.#notifyScheduled = false;
+      this.#updateConnectionState();
+      for (const shared of [...this.#shared.values()]) shared.notify();
     });
   }
 }
 
-/** What is known of a query before its first listener. */
-export function pendingOf(liveness: Liveness): QuerySnapshot<never> {
+/** The snapshot of a query before its first listener. */
+export function pendingSnapshot(liveness: Liveness): QuerySnapshot<never> {
   return liveness === 'live' ? PENDING : PENDING_UNCONNECTED;
 }
 
 interface SharedQueryHooks {
-  readonly lingerMs: number;
-  /** There is something to tell. */
-  news(): void;
-  ended(): void;
+  readonly retentionMs: number;
+  /** The snapshot, or a pending refetch, has changed. */
+  changed(): void;
+  /** The retention after the last listener is over. */
+  expired(): void;
 }
 
-/** One subscription and everyone who listens to it. */
+/** One subscription and its listeners. */
 class SharedQuery {
   snapshot: QuerySnapshot<unknown>;
   readonly #subscription: Subscription;
   readonly #hooks: SharedQueryHooks;
   readonly #listeners = new Set<() => void>();
-  /** What the listeners were told last. */
-  #told: QuerySnapshot<unknown>;
-  readonly #waitingForAnswer: ((data: unknown) => void)[] = [];
-  /** Those whose answer has come, once the listeners know it. */
-  readonly #answered: (() => void)[] = [];
-  #linger: ReturnType<typeof setTimeout> | undefined;
+  /** The snapshot of the last notification. */
+  #lastNotified: QuerySnapshot<unknown>;
+  readonly #pendingRefetches: ((data: unknown) => void)[] = [];
+  /** Refetches whose result has arrived; they resolve after the listeners are notified. */
+  readonly #completedRefetches: (() => void)[] = [];
+  #retentionTimer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
   constructor(transport: Transport, { liveness, name, args }: QueryRequest, hooks: SharedQueryHooks) {
     this.#hooks = hooks;
-    this.snapshot = pendingOf(liveness);
-    this.#told = this.snapshot;
+    this.snapshot = pendingSnapshot(liveness);
+    this.#lastNotified = this.snapshot;
     const sink: SubscriptionSink = {
-      result: (data) => this.#hold(withResult(this.snapshot, data), 'answer'),
-      same: () => this.#hold(withSame(this.snapshot), 'answer'),
-      failed: (error) => this.#hold(withFailure(this.snapshot, error), 'answer'),
-      connection: (view) => this.#hold(withConnection(this.snapshot, view), 'view'),
+      result: (data) => this.#update(withResult(this.snapshot, data), 'result'),
+      same: () => this.#update(withSame(this.snapshot), 'result'),
+      failed: (error) => this.#update(withFailure(this.snapshot, error), 'result'),
+      connection: (view) => this.#update(withConnection(this.snapshot, view), 'connection'),
     };
     this.#subscription =
-      liveness === 'live' ? transport.subscribe({ name, args }, sink) : askOnce(transport, { name, args }, sink);
+      liveness === 'live' ? transport.subscribe({ name, args }, sink) : oneShotQuery(transport, { name, args }, sink);
   }
 
   listen(listener: () => void): () => void {
-    clearTimeout(this.#linger);
+    clearTimeout(this.#retentionTimer);
     // Wrapped, so that one function subscribed twice is two listeners.
     const own = () => listener();
     this.#listeners.add(own);
     return () => {
       if (!this.#listeners.delete(own) || this.#listeners.size > 0) return;
-      this.#linger = setTimeout(() => {
+      this.#retentionTimer = setTimeout(() => {
         this.stop();
-        this.#hooks.ended();
-      }, this.#hooks.lingerMs);
+        this.#hooks.expired();
+      }, this.#hooks.retentionMs);
     };
   }
 
@@ -178,41 +182,42 @@ class SharedQuery {
   }
 
   refetch(): Promise<unknown> {
-    // Nothing will answer any more.
+    // No further result will arrive.
     if (this.#stopped) return Promise.resolve(null);
-    const answered = new Promise<unknown>((resolve) => this.#waitingForAnswer.push(resolve));
+    const result = new Promise<unknown>((resolve) => this.#pendingRefetches.push(resolve));
     this.#subscription.refresh();
-    return answered;
+    return result;
   }
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#linger);
+    clearTimeout(this.#retentionTimer);
     this.#subscription.close();
-    this.#hold(withConnection(this.snapshot, { connectionState: 'closed', isReconnecting: false }), 'answer');
+    this.#update(withConnection(this.snapshot, { connectionState: 'closed', isReconnecting: false }), 'result');
   }
 
-  /** Tells what has not been told, and then those who wait for an answer that it has come. */
-  tell(): void {
-    if (this.snapshot !== this.#told) {
-      this.#told = this.snapshot;
-      notify(this.#listeners);
+  /** Notifies the listeners of a changed snapshot, and then resolves the completed refetches. */
+  notify(): void {
+    if (this.snapshot !== this.#lastNotified) {
+      this.#lastNotified = this.snapshot;
+      notifyListeners(this.#listeners);
     }
-    for (const resolve of this.#answered.splice(0)) resolve();
+    for (const resolve of this.#completedRefetches.splice(0)) resolve();
   }
 
-  #hold(snapshot: QuerySnapshot<unknown>, what: 'answer' | 'view'): void {
+  /** Stores `snapshot`; a `result` (or failure) also completes the pending refetches. */
+  #update(snapshot: QuerySnapshot<unknown>, cause: 'result' | 'connection'): void {
     this.snapshot = snapshot;
-    if (what === 'answer') {
+    if (cause === 'result') {
       const data = snapshot.status === 'success' && !this.#stopped ? snapshot.data : null;
-      this.#answered.push(...this.#waitingForAnswer.splice(0).map((resolve) => () => resolve(data)));
+      this.#completedRefetches.push(...this.#pendingRefetches.splice(0).map((resolve) => () => resolve(data)));
     }
-    this.#hooks.news();
+    this.#hooks.changed();
   }
 }
 
-/** A listener that throws must not keep the next one, or the stream, from going on; its error surfaces as uncaught. */
-function notify(listeners: ReadonlySet<() => void>): void {
+/** Isolates listeners: an error thrown by one surfaces as uncaught, and the others and the stream go on. */
+function notifyListeners(listeners: ReadonlySet<() => void>): void {
   for (const listener of [...listeners]) {
     try {
       listener();

@@ -1,6 +1,7 @@
 /**
- * Random lives of a client: answers change, frames are lost, connections are cut in the middle of a byte, queries come
- * and go. Whatever happens, each query ends at the server's answer and never shows an older one after a newer one.
+ * Random histories of a client: results change, frames are lost, connections are cut in the middle of a byte, queries
+ * are added and removed. In every one, each query ends with the server's result and never shows an older one after a
+ * newer.
  */
 import { afterEach, expect, test, vi } from 'vitest';
 import { type Answer, type Below, ModelServer, randomly, versionOf } from '../../testing/model-server.js';
@@ -14,14 +15,14 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** One query as somebody sees it. */
+/** A subscription that checks the results it receives. */
 class Watcher {
   shown: Answer | null = null;
   fresh = false;
   open = false;
   readonly #subscription: Subscription;
 
-  constructor(transport: LiveTransport, of: string, news: () => void) {
+  constructor(transport: LiveTransport, of: string, onEvent: () => void) {
     this.#subscription = transport.subscribe(
       { name: 'model', args: JSON.stringify({ of }) },
       {
@@ -30,11 +31,11 @@ class Watcher {
           if (after < before) throw new Error(`${of} went back from ${before} to ${after}`);
           this.shown = data as Answer;
           this.fresh = true;
-          news();
+          onEvent();
         },
         same: () => {
           this.fresh = true;
-          news();
+          onEvent();
         },
         failed: (error) => {
           throw error;
@@ -42,7 +43,7 @@ class Watcher {
         connection: ({ connectionState }) => {
           this.open = connectionState === 'open';
           this.fresh &&= this.open;
-          news();
+          onEvent();
         },
       },
     );
@@ -59,12 +60,12 @@ class Watcher {
 
 async function live(seed: number, steps: number): Promise<number> {
   const below = randomly(seed);
-  let news = () => {};
-  const server = new ModelServer(below, () => news());
+  let onEvent = () => {};
+  const server = new ModelServer(below, () => onEvent());
   const endpoint = new Endpoint({ baseUrl: 'http://model', fetch: server.fetch });
   const transport = new LiveTransport({ endpoint, random: () => 0 });
   const watchers = new Map<string, Watcher>();
-  const watch = (of: string) => watchers.set(of, new Watcher(transport, of, () => news()));
+  const watch = (of: string) => watchers.set(of, new Watcher(transport, of, () => onEvent()));
 
   for (let step = 0; step < steps; step += 1) {
     act(below, { server, watchers, watch });
@@ -72,14 +73,14 @@ async function live(seed: number, steps: number): Promise<number> {
   }
 
   for (const of of QUERIES) if (!watchers.has(of)) watch(of);
-  const settled = () => [...watchers].every(([of, { shown, fresh }]) => fresh && sameAnswer(shown, server.truth(of)));
-  while (!settled()) {
-    const heard = new Promise<void>((resolve) => {
-      news = resolve;
+  const upToDate = () => [...watchers].every(([of, { shown, fresh }]) => fresh && sameAnswer(shown, server.truth(of)));
+  while (!upToDate()) {
+    const event = new Promise<void>((resolve) => {
+      onEvent = resolve;
     });
     server.ping();
     server.tell('none');
-    if (!settled()) await heard;
+    if (!upToDate()) await event;
   }
   transport.close();
   return server.sessions;
@@ -111,11 +112,11 @@ function act(below: Below, { server, watchers, watch }: World): void {
 }
 
 const sameAnswer = (a: unknown, b: unknown) => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-/** A page put together again has its members in another order. */
+/** A patched page has its members in another order. */
 const sorted = (answer: unknown) =>
   Array.isArray(answer) || answer === null ? answer : Object.entries(answer as object).sort();
 
-test('ends at the server’s answers, and never goes back', async () => {
+test('ends with the server’s results, and never shows an older one after a newer', async () => {
   vi.spyOn(console, 'warn').mockImplementation(() => {});
   let sessions = 0;
   for (let seed = 1; seed <= 40; seed += 1) {
@@ -123,6 +124,6 @@ test('ends at the server’s answers, and never goes back', async () => {
       throw new Error(`seed ${seed}: ${error.message}`, { cause: error });
     });
   }
-  // It would prove little if nothing ever broke.
+  // The test proves little unless connections break often.
   expect(sessions).toBeGreaterThan(250);
 }, 30_000);

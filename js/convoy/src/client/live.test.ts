@@ -1,4 +1,4 @@
-/** One connection for all queries: what goes over it, what happens when something about it is not right. */
+/** The connection that all queries share: the messages over it, and recovery from protocol errors. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
@@ -35,15 +35,15 @@ afterEach(async () => {
 
 const refuse = (code: string, status: number) => ({ status, body: { ok: false, error: { code, message: code } } });
 
-describe('what is wanted', () => {
-  test('in one tick is asked for by one request, in the order it was asked', async () => {
+describe('queries', () => {
+  test('added in one tick are sent in one request, in their order', async () => {
     for (const args of [A, B, C]) watching(client, list, args);
     const session = await server.nextSession();
     expect(session.opening.queries.map(({ args }) => args)).toEqual([A, B, C]);
     expect(server.sessions).toHaveLength(1);
   });
 
-  test('later is told to the open session, additions and removals together', async () => {
+  test('added and removed later are sent to the open session together', async () => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
     session.result(A, [], 'h0');
@@ -61,12 +61,12 @@ describe('what is wanted', () => {
     expect(server.sessions).toHaveLength(1);
   });
 
-  test('before the session has a name waits for it', async () => {
+  test('added while connecting are sent when the session is open', async () => {
     let accept = () => {};
-    const held = new Promise<void>((resolve) => {
+    const accepted = new Promise<void>((resolve) => {
       accept = resolve;
     });
-    const endpoint = new Endpoint({ baseUrl: server.baseUrl, auth: () => held.then(() => null) });
+    const endpoint = new Endpoint({ baseUrl: server.baseUrl, auth: () => accepted.then(() => null) });
     const slow = createConvoyClient({ transport: new LiveTransport({ endpoint }) });
     watching(slow, list, A);
     await Promise.resolve();
@@ -78,7 +78,7 @@ describe('what is wanted', () => {
     slow.close();
   });
 
-  test('is told one change at a time, the next with all that has come together', async () => {
+  test('are sent in one change at a time, each with all that changed during the previous one', async () => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
     session.result(A, [], 'h0');
@@ -104,9 +104,9 @@ describe('what is wanted', () => {
     expect((await session.nextChange()).add.map(({ args }) => args)).toEqual([C, { of: 'd' }]);
   });
 
-  test('and not taken in, be it ever so long, leads to a new connection', async () => {
+  test('in a change that the server does not acknowledge in time lead to a new connection', async () => {
     const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-    const transport = new LiveTransport({ endpoint, random: () => 0, times: { silenceMs: 200 } });
+    const transport = new LiveTransport({ endpoint, random: () => 0, timeouts: { silenceMs: 200 } });
     const impatient = createConvoyClient({ transport });
     const first = watching(impatient, list, A);
     const session = await server.nextSession();
@@ -121,7 +121,7 @@ describe('what is wanted', () => {
     impatient.close();
   });
 
-  test('and refused alone fails alone', async () => {
+  test('refused in a change fail without affecting others', async () => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
     session.result(A, [], 'h0');
@@ -136,15 +136,15 @@ describe('what is wanted', () => {
   });
 });
 
-test('all of a frame is applied before anyone hears of any of it', async () => {
+test('all of a frame is applied before any listener is notified', async () => {
   const seen: [number, number][] = [];
   const [a, b] = [client.liveQuery(list, A), client.liveQuery(list, B)];
-  const look = () => {
+  const onChange = () => {
     const [left, right] = [a.getSnapshot().data?.[0]?.n, b.getSnapshot().data?.[0]?.n];
     if (left !== undefined && right !== undefined) seen.push([left, right]);
   };
-  a.subscribe(look);
-  b.subscribe(look);
+  a.subscribe(onChange);
+  b.subscribe(onChange);
   const session = await server.nextSession();
   const [idA, idB] = [session.query(A).id, session.query(B).id];
   const both = (n: number) =>
@@ -161,7 +161,7 @@ test('all of a frame is applied before anyone hears of any of it', async () => {
   for (const [left, right] of seen) expect(left).toBe(right);
 });
 
-test('rows are put together from what is held, and keep their identity', async () => {
+test('`rows` reuses the rows of the cached list, which keep their identity', async () => {
   const watch = watching(client, list, A);
   const session = await server.nextSession();
   session.result(A, [one, two], 'h1');
@@ -176,7 +176,7 @@ test('rows are put together from what is held, and keep their identity', async (
 test.each([
   ['a list', (rows: Row[]) => rows as unknown, (data: unknown) => data as Row[]],
   ['a page', (page: Row[]) => ({ page }) as unknown, (data: unknown) => (data as { page: Row[] }).page],
-] as const)('%s that a screen has sorted in place still takes the rows that come', async (what, given, rowsOf) => {
+] as const)('%s that the application has sorted in place is still patched correctly', async (what, given, rowsOf) => {
   const watch = watching(client, list, A);
   const session = await server.nextSession();
   session.say({ type: 'result', id: session.query(A).id, hash: 'h1', data: given([one, two]) });
@@ -195,8 +195,8 @@ test.each([
   expect(rowsOf(after.data)).toEqual([one, two, three]);
 });
 
-describe('what cannot be right', () => {
-  async function shown() {
+describe('a protocol error', () => {
+  async function subscribed() {
     const watch = watching(client, list, A);
     const other = watching(client, list, B);
     const session = await server.nextSession();
@@ -207,8 +207,8 @@ describe('what cannot be right', () => {
     return { watch, session };
   }
 
-  test('such as rows of another result leads to a new connection, which asks for that result whole', async () => {
-    const { watch, session } = await shown();
+  test('such as rows of another result leads to a new connection, which requests the whole result', async () => {
+    const { watch, session } = await subscribed();
     session.rows(A, 'other', 'h3', [[0, 1]]);
     const next = await server.nextSession();
     expect(next.query(A)).not.toHaveProperty('hash');
@@ -219,20 +219,20 @@ describe('what cannot be right', () => {
   });
 
   test.each([
-    ['a hole in the sequence', { type: 'same', seq: 9, id: 1, hash: 'h1' }],
+    ['a gap in the sequence', { type: 'same', seq: 9, id: 1, hash: 'h1' }],
     ['a result without its hash', { type: 'result', seq: 3, id: 1, data: [] }],
-    ['a piece of no list', { type: 'rows', seq: 3, id: 1, from: 'h1', hash: 'h3', rows: [[-1, 2]] }],
+    ['an invalid piece of a list', { type: 'rows', seq: 3, id: 1, from: 'h1', hash: 'h3', rows: [[-1, 2]] }],
     ['half a message', 'data: {"type":"result"\n\n'],
-    ['a complaint about what we said', { type: 'error', seq: 3, error: { code: 'INVALID_ARGS', message: 'what?' } }],
+    ['a rejected message of the client', { type: 'error', seq: 3, error: { code: 'INVALID_ARGS', message: 'what?' } }],
   ])('such as %s leads to a new connection, with all hashes', async (_what, message) => {
-    const { session } = await shown();
+    const { session } = await subscribed();
     session.raw(typeof message === 'string' ? message : `data: ${JSON.stringify(message)}\n\n`);
     const next = await server.nextSession();
     expect([next.query(A).hash, next.query(B).hash]).toEqual(['h1', 'h2']);
   });
 
-  test('counts for nothing, the sound messages of its frame neither', async () => {
-    const { watch, session } = await shown();
+  test('discards its whole frame, valid messages included', async () => {
+    const { watch, session } = await subscribed();
     session.say(
       { type: 'result', id: session.query(A).id, hash: 'h9', data: [] },
       { type: 'rows', id: session.query(B).id, from: 'other', hash: 'h8', rows: [] },
@@ -245,7 +245,7 @@ describe('what cannot be right', () => {
   });
 });
 
-test('another protocol is a stated refusal', async () => {
+test('a server with another protocol version is refused with an error', async () => {
   const answering: typeof fetch = async () => {
     const session = JSON.stringify({ type: 'session', seq: 0, session: 's', protocol: PROTOCOL + 1 });
     return new Response(`data: ${session}\n\n`, { headers: { 'content-type': 'text/event-stream' } });
@@ -258,9 +258,9 @@ test('another protocol is a stated refusal', async () => {
 
 describe('a change that', () => {
   test.each([
-    ['finds no such session', refuse('NOT_FOUND', 404)],
-    ['is someone else’s', refuse('FORBIDDEN', 403)],
-    ['finds nobody', refuse('UNAVAILABLE', 503)],
+    ['is for an unknown session', refuse('NOT_FOUND', 404)],
+    ['belongs to another caller', refuse('FORBIDDEN', 403)],
+    ['finds the server unavailable', refuse('UNAVAILABLE', 503)],
   ])('%s leads to one new connection, with the whole set and all hashes', async (_what, answer) => {
     const first = watching(client, list, A);
     const session = await server.nextSession();
@@ -279,7 +279,7 @@ describe('a change that', () => {
   });
 });
 
-test('a server that ends the session names the pause', async () => {
+test('a server that ends the session sets the reconnect delay', async () => {
   const watch = watching(client, list, A);
   const session = await server.nextSession();
   session.result(A, [one], 'h1');
@@ -289,7 +289,7 @@ test('a server that ends the session names the pause', async () => {
   expect((await server.nextSession()).query(A).hash).toBe('h1');
 });
 
-test('the position of what was shown goes with every request, and never back', async () => {
+test('every request carries the latest position seen, which never goes back', async () => {
   const watch = watching(client, list, A);
   const session = await server.nextSession();
   expect(session.headers).not.toHaveProperty('convoy-position');

@@ -1,31 +1,31 @@
 /**
- * A subscription that asks once and never again by itself: what a query that is not live stands on. `refresh` asks
- * again; of several answers under way only the last question's counts.
+ * The subscription of a query that is not live: it calls the query once, and again on `refresh`. Of several calls in
+ * flight only the latest one's result counts.
  */
 import { errorFromPayload, isConvoyError } from '../values/errors.js';
-import { share } from './structural-sharing.js';
+import { replaceEqualDeep } from './structural-sharing.js';
 import type { SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
-export function askOnce(transport: Transport, request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-  let asked = 0;
-  let last: unknown;
-  const ask = async () => {
-    asked += 1;
-    const turn = asked;
+export function oneShotQuery(transport: Transport, request: SubscribeRequest, sink: SubscriptionSink): Subscription {
+  let latestCall = 0;
+  let lastData: unknown;
+  const call = async () => {
+    latestCall += 1;
+    const number = latestCall;
     try {
       const data = await transport.call({ kind: 'query', ...request });
-      if (turn !== asked) return;
-      last = share(last, data);
-      sink.result(last);
+      if (number !== latestCall) return;
+      lastData = replaceEqualDeep(lastData, data);
+      sink.result(lastData);
     } catch (error) {
-      if (turn === asked) sink.failed(isConvoyError(error) ? error : errorFromPayload(error));
+      if (number === latestCall) sink.failed(isConvoyError(error) ? error : errorFromPayload(error));
     }
   };
-  void ask();
+  void call();
   return {
-    refresh: () => void ask(),
+    refresh: () => void call(),
     close: () => {
-      asked += 1;
+      latestCall += 1;
     },
   };
 }

@@ -1,38 +1,38 @@
 /**
- * Mutations whose effects have not all been shown: each is waited for until the session says that everything it changed
- * was sent, until there is no session any more that could say so, or for a moment.
+ * Committed mutations whose changes this client has not been sent yet. Each resolves when the session reports it as
+ * settled, when the session ends (no other one can report it), or after a timeout.
  */
 
-export interface Settlement {
-  /** Resolves when settled, or after `ms`. */
-  within(ms: number): Promise<void>;
-  /** Nobody waits any more. */
-  drop(): void;
+export interface PendingMutation {
+  /** Resolves when the mutation's changes were sent, or after `timeoutMs`. */
+  visible(timeoutMs: number): Promise<void>;
+  /** Stops tracking the mutation. */
+  remove(): void;
 }
 
-export class Settlements {
-  readonly #open = new Map<string, () => void>();
+export class PendingMutations {
+  readonly #resolvers = new Map<string, () => void>();
 
-  /** Begins to listen for `key`, which may be settled before its answer is here. */
-  expect(key: string): Settlement {
-    const settled = new Promise<void>((resolve) => this.#open.set(key, resolve));
+  /** Tracks the mutation `key` from now on; it may settle before its response arrives. */
+  add(key: string): PendingMutation {
+    const settled = new Promise<void>((resolve) => this.#resolvers.set(key, resolve));
     return {
-      within: async (ms) => {
-        const timer = setTimeout(() => this.settle(key), ms);
+      visible: async (timeoutMs) => {
+        const timer = setTimeout(() => this.resolve(key), timeoutMs);
         await settled;
         clearTimeout(timer);
       },
-      drop: () => this.#open.delete(key),
+      remove: () => this.#resolvers.delete(key),
     };
   }
 
-  settle(key: string): void {
-    this.#open.get(key)?.();
-    this.#open.delete(key);
+  resolve(key: string): void {
+    this.#resolvers.get(key)?.();
+    this.#resolvers.delete(key);
   }
 
-  /** The session is gone, and the next one does not know these mutations. */
-  settleAll(): void {
-    for (const key of [...this.#open.keys()]) this.settle(key);
+  /** Resolves all: the session has ended, and the next session cannot report these mutations. */
+  resolveAll(): void {
+    for (const key of [...this.#resolvers.keys()]) this.resolve(key);
   }
 }

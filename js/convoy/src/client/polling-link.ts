@@ -1,76 +1,78 @@
 /**
- * A live session made of plain calls, for where neither a stream nor a WebSocket gets through: every query is asked
- * again every two seconds or so, and the answers become the messages that a server would have sent.
+ * A live session made of plain calls, for where neither a stream nor a WebSocket gets through: runs every query again
+ * about every two seconds and turns the results into the messages that a server would have sent.
  */
-import type { LiveMessage, QueryWish } from '../protocol/frames.js';
+import type { LiveMessage, QueryDescriptor } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload, errorPayloadFrom, isConvoyError } from '../values/errors.js';
-import { endBy, type Link, type LinkAttempt, type LinkReader } from './link.js';
+import { endedByError, type Link, type LinkAttempt, type LinkListener } from './link.js';
 
-const EVERY_MS = 2_000;
+const INTERVAL_MS = 2_000;
 
 export interface Polling {
-  /** Asks one query once. */
-  ask(query: QueryWish, signal: AbortSignal): Promise<unknown>;
-  /** In [0, 1); spreads the clients of a server. */
+  /** Calls one query once. */
+  call(query: QueryDescriptor, signal: AbortSignal): Promise<unknown>;
+  /** In [0, 1); jitters the interval, so that a server's clients do not poll in step. */
   random(): number;
-  readonly everyMs?: number | undefined;
+  readonly intervalMs?: number | undefined;
 }
 
-export function openPolling(polling: Polling, { queries, signal }: LinkAttempt, reader: LinkReader): Link {
-  const wanted = new Map(queries.map((query) => [query.id, query]));
+export function openPolling(polling: Polling, { queries, signal }: LinkAttempt, listener: LinkListener): Link {
+  const subscribed = new Map(queries.map((query) => [query.id, query]));
   let seq = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  /** Counts the sweeps begun; only the latest goes on. */
-  let latest = 0;
+  /** The number of the latest round; the results of earlier ones are dropped. */
+  let latestRound = 0;
 
-  const sweep = async () => {
-    latest += 1;
-    const turn = latest;
+  const poll = async () => {
+    latestRound += 1;
+    const round = latestRound;
     clearTimeout(timer);
-    const answers = await Promise.all([...wanted.values()].map((query) => answerOf(polling, query, signal)));
-    if (signal.aborted || turn !== latest) return;
-    const away = awayBy(answers);
-    if (away !== null) {
-      reader.ended(endBy(away));
+    const results = await Promise.all([...subscribed.values()].map((query) => callQuery(polling, query, signal)));
+    if (signal.aborted || round !== latestRound) return;
+    const unavailable = serverUnavailable(results);
+    if (unavailable !== null) {
+      listener.ended(endedByError(unavailable));
       return;
     }
-    if (seq === 0) reader.accepted();
+    if (seq === 0) listener.accepted();
     const opening = seq === 0 ? [{ type: 'session', seq: seq++, session: '', protocol: 1 } as const] : [];
-    reader.alive();
-    reader.frame([...opening, ...answers.map((answer) => messageOf(answer, seq++))]);
-    timer = setTimeout(sweep, (polling.everyMs ?? EVERY_MS) * (0.75 + polling.random() / 2));
+    listener.active();
+    listener.frame([...opening, ...results.map((result) => messageOf(result, seq++))]);
+    timer = setTimeout(poll, (polling.intervalMs ?? INTERVAL_MS) * (0.75 + polling.random() / 2));
   };
 
   signal.addEventListener('abort', () => clearTimeout(timer));
-  void sweep();
+  void poll();
   return {
     change: async ({ add, remove, auth }) => {
-      for (const id of remove) wanted.delete(id);
-      for (const query of add) wanted.set(query.id, query);
-      if (add.length > 0 || auth) void sweep();
+      for (const id of remove) subscribed.delete(id);
+      for (const query of add) subscribed.set(query.id, query);
+      if (add.length > 0 || auth) void poll();
     },
   };
 }
 
-type Answer = { readonly id: number } & ({ readonly data: unknown } | { readonly error: ConvoyError });
+type PollResult = { readonly id: number } & ({ readonly data: unknown } | { readonly error: ConvoyError });
 
-async function answerOf({ ask }: Polling, query: QueryWish, signal: AbortSignal): Promise<Answer> {
+async function callQuery({ call }: Polling, query: QueryDescriptor, signal: AbortSignal): Promise<PollResult> {
   try {
-    return { id: query.id, data: await ask(query, signal) };
+    return { id: query.id, data: await call(query, signal) };
   } catch (error) {
     return { id: query.id, error: isConvoyError(error) ? error : errorFromPayload(error) };
   }
 }
 
-/** Why nobody is there; null where anyone was answered, since a function may be unavailable by itself. */
-function awayBy(answers: readonly Answer[]): ConvoyError | null {
-  const errors = answers.flatMap((answer) => ('error' in answer ? [answer.error] : []));
-  const away = errors.length === answers.length && errors.every(({ code }) => code === 'UNAVAILABLE');
-  return away ? (errors[0] ?? null) : null;
+/**
+ * The error of an unavailable server: every query failed with it. One query alone may fail with `UNAVAILABLE` itself.
+ */
+function serverUnavailable(results: readonly PollResult[]): ConvoyError | null {
+  const errors = results.flatMap((result) => ('error' in result ? [result.error] : []));
+  const unavailable = errors.length === results.length && errors.every(({ code }) => code === 'UNAVAILABLE');
+  return unavailable ? (errors[0] ?? null) : null;
 }
 
-/** An empty hash: what came by a plain call has no name that a server knows. */
-function messageOf(answer: Answer, seq: number): LiveMessage {
-  if ('error' in answer) return { type: 'error', seq, id: answer.id, error: errorPayloadFrom(answer.error) };
-  return { type: 'result', seq, id: answer.id, hash: '', position: undefined, data: answer.data };
+/** The hash is empty because the server names no hash for the result of a plain call. */
+function messageOf(result: PollResult, seq: number): LiveMessage {
+  if ('error' in result) return { type: 'error', seq, id: result.id, error: errorPayloadFrom(result.error) };
+  return { type: 'result', seq, id: result.id, hash: '', position: undefined, data: result.data };
 }

@@ -1,83 +1,83 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type LiveMessage, parseMessage } from '../protocol/frames.js';
 import { ConvoyError } from '../values/errors.js';
-import { Position } from './consistency-token.js';
-import { Session, type WantedQuery } from './session.js';
+import { ConsistencyToken } from './consistency-token.js';
+import { Session, type SubscribedQuery } from './session.js';
 
 const sink = { result: () => {}, same: () => {}, failed: () => {}, connection: () => {} };
 
 let session: Session;
-let query: WantedQuery;
+let query: SubscribedQuery;
 let seq: number;
 beforeEach(() => {
-  session = new Session(new Position());
+  session = new Session(new ConsistencyToken());
   query = session.add({ name: 'a.list', args: '{"of":"a"}' }, sink);
   open();
 });
 
 function open() {
-  const wishes = session.open();
+  const descriptors = session.takeOpening();
   seq = 0;
-  expect(says({ type: 'session', session: 's', protocol: 1 })).toMatchObject({ damaged: null });
-  return wishes;
+  expect(receive({ type: 'session', session: 's', protocol: 1 })).toMatchObject({ protocolError: null });
+  return descriptors;
 }
 
-function says(...messages: object[]) {
-  return session.read(
+function receive(...messages: object[]) {
+  return session.apply(
     messages.map((message) => parseMessage(JSON.stringify({ seq: seq++, ...message })) as LiveMessage),
   );
 }
 
-const result = (data: unknown, hash: string) => says({ type: 'result', id: query.id, hash, data });
+const result = (data: unknown, hash: string) => receive({ type: 'result', id: query.id, hash, data });
 
-describe('the server is told', () => {
-  test('all of it in the opening, and afterwards what has changed, once', () => {
+describe('the server is sent', () => {
+  test('the whole query set in the opening, and later each change once', () => {
     const other = session.add({ name: 'b.list', args: '{}' }, sink);
-    expect(session.changes()).toEqual({ add: [{ id: other.id, name: 'b.list', args: {} }], remove: [] });
-    expect(session.changes()).toEqual({ add: [], remove: [] });
+    expect(session.takeChanges()).toEqual({ add: [{ id: other.id, name: 'b.list', args: {} }], remove: [] });
+    expect(session.takeChanges()).toEqual({ add: [], remove: [] });
     session.remove(query);
-    expect(session.changes()).toEqual({ add: [], remove: [1] });
+    expect(session.takeChanges()).toEqual({ add: [], remove: [1] });
     expect(open()).toEqual([{ id: other.id, name: 'b.list', args: {} }]);
   });
 
-  test('no more at once than a server takes, and what is larger by itself', () => {
+  test('at most what it accepts in one message, and a larger query alone', () => {
     const large = session.add({ name: 'b.list', args: JSON.stringify('x'.repeat(300_000)) }, sink);
     const others = Array.from({ length: 3 }, (_, n) =>
       session.add({ name: 'c.list', args: JSON.stringify(`${n}`.repeat(100_000)) }, sink),
     );
-    const ids = (wishes: readonly { readonly id: number }[]) => wishes.map(({ id }) => id);
+    const ids = (queries: readonly { readonly id: number }[]) => queries.map(({ id }) => id);
     const [one, two, three] = ids(others);
     expect(ids(open())).toEqual([query.id, one, two]);
-    expect(ids(session.changes().add)).toEqual([large.id]);
-    expect(ids(session.changes().add)).toEqual([three]);
-    expect(session.changes()).toEqual({ add: [], remove: [] });
+    expect(ids(session.takeChanges().add)).toEqual([large.id]);
+    expect(ids(session.takeChanges().add)).toEqual([three]);
+    expect(session.takeChanges()).toEqual({ add: [], remove: [] });
   });
 
-  test('again what shall go, where that was refused together with what shall come', () => {
+  test('a removal again, where the change was refused for what it adds', () => {
     session.remove(query);
     session.add({ name: 'b.list', args: '{}' }, sink);
-    const change = session.changes();
+    const change = session.takeChanges();
     session.refused(change);
-    expect(session.changes()).toEqual({ add: [], remove: [query.id] });
+    expect(session.takeChanges()).toEqual({ add: [], remove: [query.id] });
     session.refused({ add: [], remove: [query.id] });
-    expect(session.changes()).toEqual({ add: [], remove: [] });
+    expect(session.takeChanges()).toEqual({ add: [], remove: [] });
   });
 
-  test('nothing of what came and went in between', () => {
+  test('no query that was added and removed between two changes', () => {
     session.remove(session.add({ name: 'b.list', args: '{}' }, sink));
-    expect(session.changes()).toEqual({ add: [], remove: [] });
+    expect(session.takeChanges()).toEqual({ add: [], remove: [] });
   });
 
-  test('the hash of what is held, unless the whole is asked for', () => {
+  test('the hash of the cached result, unless the whole result is requested', () => {
     result([1], 'h1');
     expect(open()).toEqual([{ id: 1, name: 'a.list', args: { of: 'a' }, hash: 'h1' }]);
-    session.renew(query);
-    expect(session.changes()).toEqual({ add: [{ id: 2, name: 'a.list', args: { of: 'a' } }], remove: [1] });
+    session.resubscribe(query);
+    expect(session.takeChanges()).toEqual({ add: [{ id: 2, name: 'a.list', args: { of: 'a' } }], remove: [1] });
   });
 
-  test('no hash of what may not be looked at any more', () => {
+  test('no hash of a result that the caller may no longer see', () => {
     result([1], 'h1');
-    says({ type: 'error', id: 1, error: { code: 'FORBIDDEN', message: 'no' } });
+    receive({ type: 'error', id: 1, error: { code: 'FORBIDDEN', message: 'no' } });
     expect(open()[0]).not.toHaveProperty('hash');
     result([1], 'h1');
     session.fail(new ConvoyError('UNAUTHORIZED', 'no'));
@@ -89,77 +89,80 @@ describe('the server is told', () => {
 });
 
 describe('a frame', () => {
-  test('reports in its order, each result as it then is', () => {
-    const reading = says(
+  test('returns events in its order, each with the result at that message', () => {
+    const applied = receive(
       { type: 'result', id: 1, hash: 'h1', data: [{ n: 1 }] },
       { type: 'rows', id: 1, from: 'h1', hash: 'h2', rows: [[0, 1], { row: { n: 2 } }] },
       { type: 'settled', key: 'k' },
     );
-    expect(reading).toMatchObject({
-      reports: [
+    expect(applied).toMatchObject({
+      queryEvents: [
         { type: 'result', data: [{ n: 1 }] },
         { type: 'result', data: [{ n: 1 }, { n: 2 }] },
       ],
-      signals: [{ type: 'settled', key: 'k' }],
+      sessionEvents: [{ type: 'settled', key: 'k' }],
     });
     expect(open()[0]).toHaveProperty('hash', 'h2');
   });
 
-  test('about a query nobody wants any more says nothing', () => {
+  test('about a removed query has no effect', () => {
     session.remove(query);
-    expect(says({ type: 'rows', id: 1, from: 'x', hash: 'y', rows: [] })).toMatchObject({ damaged: null, reports: [] });
-    expect(session.isOver(query)).toBe(true);
+    expect(receive({ type: 'rows', id: 1, from: 'x', hash: 'y', rows: [] })).toMatchObject({
+      protocolError: null,
+      queryEvents: [],
+    });
+    expect(session.isClosed(query)).toBe(true);
   });
 
-  test('with the hash that is held gives the object that is held, whatever it carries', () => {
-    const [first] = reportsOf(result([1], 'h1'));
-    const [again] = reportsOf(result([2], 'h1'));
+  test('with the hash of the cached result returns the cached object', () => {
+    const [first] = queryEventsOf(result([1], 'h1'));
+    const [again] = queryEventsOf(result([2], 'h1'));
     expect((again as { data: unknown }).data).toBe((first as { data: unknown }).data);
   });
 
-  test('that is damaged changes nothing, but for the name of what it did not fit', () => {
+  test('with a protocol error has no effect except to forget the hash it did not match', () => {
     result([1], 'h1');
-    const wrong = says({ type: 'result', id: 1, hash: 'h2', data: [2] }, { type: 'same', id: 1, hash: 'h1' });
-    expect(wrong).toEqual({ damaged: 'A same of a.list does not fit what is held' });
+    const wrong = receive({ type: 'result', id: 1, hash: 'h2', data: [2] }, { type: 'same', id: 1, hash: 'h1' });
+    expect(wrong).toEqual({ protocolError: 'A same message for a.list does not match the cached result' });
     expect(open()[0]).not.toHaveProperty('hash');
-    const [whole] = reportsOf(result([1], 'h1'));
+    const [whole] = queryEventsOf(result([1], 'h1'));
     expect((whole as { data: unknown }).data).toEqual([1]);
   });
 
   test.each([
     ['skips a message', [{ type: 'settled', key: 'k', seq: 2 }]],
     ['repeats one', [{ type: 'settled', key: 'k', seq: 0 }]],
-  ])('that %s is damaged', (_what, messages) => {
-    expect(says(...messages)).toEqual({ damaged: expect.stringContaining('was due') });
+  ])('that %s is a protocol error', (_what, messages) => {
+    expect(receive(...messages)).toEqual({ protocolError: expect.stringContaining('expected') });
   });
 
-  test('before the session has a name may refuse it, and nothing else', () => {
-    session.open();
+  test('before the session is open may only refuse it', () => {
+    session.takeOpening();
     seq = 0;
-    expect(says({ type: 'result', id: 1, hash: 'h', data: 1 })).toEqual({ damaged: expect.any(String) });
-    session.open();
+    expect(receive({ type: 'result', id: 1, hash: 'h', data: 1 })).toEqual({ protocolError: expect.any(String) });
+    session.takeOpening();
     seq = 0;
-    expect(says({ type: 'error', error: { code: 'UNAUTHORIZED', message: 'no' } })).toMatchObject({
-      signals: [{ type: 'error' }],
+    expect(receive({ type: 'error', error: { code: 'UNAUTHORIZED', message: 'no' } })).toMatchObject({
+      sessionEvents: [{ type: 'error' }],
     });
   });
 });
 
-test('UNAVAILABLE interrupts a query until anything else is said of it, or the session is lost', () => {
+test('UNAVAILABLE interrupts a query until its next message, or the end of the session', () => {
   const unavailable = { type: 'error', id: 1, error: { code: 'UNAVAILABLE', message: 'away' } };
   result([1], 'h1');
-  expect(reportsOf(says(unavailable))).toMatchObject([{ type: 'interrupted', query: { interrupted: true } }]);
-  expect(reportsOf(says(unavailable))).toEqual([]);
-  expect(reportsOf(says({ type: 'same', id: 1, hash: 'h1' }))).toMatchObject([
+  expect(queryEventsOf(receive(unavailable))).toMatchObject([{ type: 'interrupted', query: { interrupted: true } }]);
+  expect(queryEventsOf(receive(unavailable))).toEqual([]);
+  expect(queryEventsOf(receive({ type: 'same', id: 1, hash: 'h1' }))).toMatchObject([
     { type: 'interrupted', query: { interrupted: false } },
     { type: 'same' },
   ]);
-  says(unavailable);
+  receive(unavailable);
   open();
   expect(query.interrupted).toBe(false);
 });
 
-function reportsOf(reading: ReturnType<Session['read']>) {
-  if (reading.damaged !== null) throw new Error(reading.damaged);
-  return reading.reports;
+function queryEventsOf(result: ReturnType<Session['apply']>) {
+  if (result.protocolError !== null) throw new Error(result.protocolError);
+  return result.queryEvents;
 }

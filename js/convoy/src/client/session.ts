@@ -1,190 +1,197 @@
 /**
- * One live session as the client sees it: which queries are wanted, what is held of each, what the server has been
- * told, and what a frame makes of that. No clock and no I/O; reports are returned, and the driver delivers them.
+ * The client's side of one live session: which queries are subscribed, the cached result of each, which of them the
+ * server has been sent, and the effects of each frame. No clock and no I/O; events are returned, and the driver
+ * delivers them.
  *
- * Invariants: a frame counts whole or not at all. What is held with a hash is what the server calls by that hash, so it
- * may be named to any server, in this session or the next.
+ * Invariants: a frame is applied whole or not at all. A result cached under a hash is the one the server names by that
+ * hash, so the hash may be sent to any server, in this session or the next.
  */
-import type { LiveMessage, LiveMessageOf, QueryWish, SessionChange } from '../protocol/frames.js';
+import type { LiveMessage, LiveMessageOf, QueryDescriptor, SessionChange } from '../protocol/frames.js';
 import { type ConvoyError, errorFromPayload } from '../values/errors.js';
-import { isBefore, type Position } from './consistency-token.js';
-import { listIn, withRows } from './list-patch.js';
-import { takesDataAway } from './snapshot.js';
-import { share } from './structural-sharing.js';
+import { type ConsistencyToken, isBefore } from './consistency-token.js';
+import { applyPatch, copyList } from './list-patch.js';
+import { revokesData } from './snapshot.js';
+import { replaceEqualDeep } from './structural-sharing.js';
 import type { SubscribeRequest, SubscriptionSink } from './transport.js';
 
-/** A query somebody watches. */
-export interface WantedQuery extends SubscribeRequest {
-  /** Its number in the session; another one when it is asked again. */
+/** A query with a subscription. */
+export interface SubscribedQuery extends SubscribeRequest {
+  /** Its id in the session; a resubscription has a new one. */
   readonly id: number;
   readonly sink: SubscriptionSink;
-  /** The server cannot answer it for now, and will by itself. */
+  /** The server cannot run it at the moment, and will retry. */
   readonly interrupted: boolean;
 }
 
-/** `hash` is empty where the data is on a screen and has no name that a server knows. */
-interface Held {
+/** `hash` is empty where the data is displayed but no server has a hash for it. */
+interface CachedResult {
   readonly hash: string;
   readonly data: unknown;
-  /** What `rows` count in: a copy of the list's order, since whoever shows `data` may have sorted it in place. */
+  /**
+   * The list that `rows` messages patch: a copy, because the application may have sorted the one in `data` in place.
+   */
   readonly list: unknown;
 }
 
-interface Entry extends WantedQuery {
+interface QueryEntry extends SubscribedQuery {
   id: number;
   interrupted: boolean;
-  held: Held | null;
-  /** The position of what was said last. */
-  shownAt: string | undefined;
+  cached: CachedResult | null;
+  /** The position of the latest message about the result. */
+  position: string | undefined;
   closed: boolean;
 }
 
-/** What a frame says about one query. */
-export type Report = { readonly query: WantedQuery } & (
+/** What a frame reports about one query. */
+export type QueryEvent = { readonly query: SubscribedQuery } & (
   | { readonly type: 'result'; readonly data: unknown }
   | { readonly type: 'same' }
   | { readonly type: 'failed'; readonly error: ConvoyError }
-  /** Its `interrupted` is another one now. */
+  /** Its `interrupted` has changed. */
   | { readonly type: 'interrupted' }
 );
 
-/** What a frame says about the session. */
-export type Signal = LiveMessageOf<'session' | 'settled' | 'auth' | 'end' | 'error'>;
+/** What a frame reports about the session. */
+export type SessionEvent = LiveMessageOf<'session' | 'settled' | 'auth' | 'end' | 'error'>;
 
-/** A frame read; `damaged` says why none of it counts. */
-export type Reading =
-  | { readonly damaged: string }
-  | { readonly damaged: null; readonly reports: readonly Report[]; readonly signals: readonly Signal[] };
+/** The effects of a frame, or the protocol error for which it was discarded. */
+export type FrameResult =
+  | { readonly protocolError: string }
+  | {
+      readonly protocolError: null;
+      readonly queryEvents: readonly QueryEvent[];
+      readonly sessionEvents: readonly SessionEvent[];
+    };
 
 /**
- * How much of arguments goes into one message, in characters: whatever they are, well below the 1 MiB that a server
- * takes. A query with more goes alone, and not in an opening, so that it is refused alone.
+ * The maximum size of the arguments in one message, in characters: in any encoding well below the 1 MiB that a server
+ * accepts. A query with larger arguments is sent alone, and not in an opening, so that only it is refused.
  */
-const MOST_ARGS = 256 * 1024;
+const MAX_ARGS_CHARS = 256 * 1024;
 
 export class Session {
-  readonly #position: Position;
-  readonly #wanted = new Map<number, Entry>();
+  readonly #consistencyToken: ConsistencyToken;
+  readonly #queries = new Map<number, QueryEntry>();
   #nextId = 1;
   #name: string | null = null;
   #seq = 0;
-  /** The queries the server has been told of. */
-  #asked = new Set<number>();
+  /** The ids of the queries sent to the server. */
+  #sent = new Set<number>();
 
-  constructor(position: Position) {
-    this.#position = position;
+  constructor(consistencyToken: ConsistencyToken) {
+    this.#consistencyToken = consistencyToken;
   }
 
-  /** The session's name, once the server has said it. */
+  /** The session's name; null until the server has opened the session. */
   get name(): string | null {
     return this.#name;
   }
 
-  get wanted(): Iterable<WantedQuery> {
-    return this.#wanted.values();
+  get queries(): Iterable<SubscribedQuery> {
+    return this.#queries.values();
   }
 
   get isEmpty(): boolean {
-    return this.#wanted.size === 0;
+    return this.#queries.size === 0;
   }
 
-  add(request: SubscribeRequest, sink: SubscriptionSink): WantedQuery {
+  add(request: SubscribeRequest, sink: SubscriptionSink): SubscribedQuery {
     const entry = {
       ...request,
       sink,
       id: this.#nextId++,
-      held: null,
-      shownAt: undefined,
+      cached: null,
+      position: undefined,
       interrupted: false,
       closed: false,
     };
-    this.#wanted.set(entry.id, entry);
+    this.#queries.set(entry.id, entry);
     return entry;
   }
 
-  remove(query: WantedQuery): void {
-    const entry = this.#wanted.get(query.id);
+  remove(query: SubscribedQuery): void {
+    const entry = this.#queries.get(query.id);
     if (entry) entry.closed = true;
-    this.#wanted.delete(query.id);
+    this.#queries.delete(query.id);
   }
 
-  /** Something is held of it that may lack what had happened by `position`. */
-  isBehind(query: WantedQuery, position: string | null): boolean {
-    const { held, shownAt } = query as Entry;
-    return held !== null && isBefore(shownAt, position);
+  /** The query has a cached result that may lack changes made by `position`. */
+  isBehind(query: SubscribedQuery, position: string | null): boolean {
+    const entry = query as QueryEntry;
+    return entry.cached !== null && isBefore(entry.position, position);
   }
 
-  /** Nothing more shall be reported about it. */
-  isOver(query: WantedQuery): boolean {
-    return (query as Entry).closed;
+  /** The subscription was closed, so events about the query are no longer delivered. */
+  isClosed(query: SubscribedQuery): boolean {
+    return (query as QueryEntry).closed;
   }
 
-  /** Asks for the whole result again: a new number, and no hash. What the old number still brings is passed over. */
-  renew(query: WantedQuery): void {
-    const entry = this.#wanted.get(query.id);
+  /** Requests the whole result: a new id, and no hash. Messages about the old id are ignored. */
+  resubscribe(query: SubscribedQuery): void {
+    const entry = this.#queries.get(query.id);
     if (!entry) return;
-    this.#wanted.delete(entry.id);
+    this.#queries.delete(entry.id);
     entry.id = this.#nextId++;
     forgetHash(entry);
-    this.#wanted.set(entry.id, entry);
+    this.#queries.set(entry.id, entry);
   }
 
-  /** The connection is gone, and the session with it. */
-  lose(): void {
+  /** Resets what belongs to the connection: the session ends with it. */
+  reset(): void {
     this.#name = null;
     this.#seq = 0;
-    this.#asked = new Set();
-    for (const entry of this.#wanted.values()) entry.interrupted = false;
+    this.#sent = new Set();
+    for (const entry of this.#queries.values()) entry.interrupted = false;
   }
 
-  /** The set for a new session, as much of it as fits in one message. */
-  open(): QueryWish[] {
-    this.lose();
-    return this.#tell([]);
+  /** Starts a new session and returns the queries for its opening, as many as fit into one message. */
+  takeOpening(): QueryDescriptor[] {
+    this.reset();
+    return this.#takeUnsent([]);
   }
 
-  /** What the server has not been told yet, as much as fits; from here on it counts as told. */
-  changes(): SessionChange {
-    const remove = [...this.#asked].filter((id) => !this.#wanted.has(id));
-    for (const id of remove) this.#asked.delete(id);
-    const [first] = this.#untold();
-    return { add: this.#tell(first === undefined ? [] : [first]), remove };
+  /** Returns the changes not sent yet, as many as fit into one message, and marks them as sent. */
+  takeChanges(): SessionChange {
+    const remove = [...this.#sent].filter((id) => !this.#queries.has(id));
+    for (const id of remove) this.#sent.delete(id);
+    const [first] = this.#unsent();
+    return { add: this.#takeUnsent(first === undefined ? [] : [first]), remove };
   }
 
-  /** The server refused `change` for what it adds, so what it removes is to be told again. */
+  /** Marks the removals of `change` as unsent: the server refused the change for what it adds. */
   refused({ add, remove }: SessionChange): void {
-    if (add.length > 0) for (const id of remove) this.#asked.add(id);
+    if (add.length > 0) for (const id of remove) this.#sent.add(id);
   }
 
-  /** The queries `which`, or all of them, have failed by `error`. */
-  fail(error: ConvoyError, which: Iterable<{ readonly id: number }> = [...this.#wanted.values()]): Report[] {
-    return [...which].flatMap(({ id }): Report[] => {
-      const query = this.#wanted.get(id);
+  /** Fails `queries`, all of them by default. */
+  fail(error: ConvoyError, queries: Iterable<{ readonly id: number }> = [...this.#queries.values()]): QueryEvent[] {
+    return [...queries].flatMap(({ id }): QueryEvent[] => {
+      const query = this.#queries.get(id);
       if (!query) return [];
-      if (takesDataAway(error)) query.held = null;
+      if (revokesData(error)) query.cached = null;
       return [{ query, type: 'failed', error }];
     });
   }
 
-  read(frame: readonly LiveMessage[]): Reading {
-    const draft = new Draft();
+  apply(frame: readonly LiveMessage[]): FrameResult {
+    const effects = new FrameEffects();
     let { name, seq } = { name: this.#name, seq: this.#seq };
     for (const message of frame) {
-      if (message.seq !== seq) return { damaged: `Message ${message.seq} came where ${seq} was due` };
+      if (message.seq !== seq) return { protocolError: `Received message ${message.seq}, expected ${seq}` };
       seq += 1;
       if (message.type === 'session') name = name ?? message.session;
-      else if (name === null && isAboutQueries(message))
-        return { damaged: `A ${message.type} came before the session` };
-      const problem = this.#take(message, draft);
-      if (problem !== null) return { damaged: problem };
+      else if (name === null && requiresSession(message))
+        return { protocolError: `Received a ${message.type} message before the session was opened` };
+      const problem = this.#applyMessage(message, effects);
+      if (problem !== null) return { protocolError: problem };
     }
     this.#name = name;
     this.#seq = seq;
-    return draft.commit(this.#position);
+    return effects.commit(this.#consistencyToken);
   }
 
-  /** Notes in `draft` what one message says; gives what is wrong with it, if anything. */
-  #take(message: LiveMessage, draft: Draft): string | null {
+  /** Records one message's effects in `effects`; returns the protocol error, if it is one. */
+  #applyMessage(message: LiveMessage, effects: FrameEffects): string | null {
     switch (message.type) {
       case 'unknown':
         return null;
@@ -192,122 +199,128 @@ export class Session {
       case 'settled':
       case 'auth':
       case 'end':
-        draft.signals.push(message);
+        effects.sessionEvents.push(message);
         return null;
     }
     if (message.type === 'error' && message.id === undefined) {
-      draft.signals.push(message);
+      effects.sessionEvents.push(message);
       return null;
     }
-    const entry = this.#wanted.get(message.id as number);
-    // Nobody wants it any more, and the server does not know yet.
+    const entry = this.#queries.get(message.id as number);
+    // The query was removed, and the server has not received the removal yet.
     if (!entry) return null;
     if (message.type === 'error') {
-      draft.fail(entry, errorFromPayload(message.error));
+      effects.fail(entry, errorFromPayload(message.error));
       return null;
     }
-    const now = heldAfter(draft.held(entry), message);
-    if (now === null) {
+    const cached = resultAfter(effects.cached(entry), message);
+    if (cached === null) {
       forgetHash(entry);
-      return `A ${message.type} of ${entry.name} does not fit what is held`;
+      return `A ${message.type} message for ${entry.name} does not match the cached result`;
     }
-    draft.answer(entry, now, message);
+    effects.update(entry, cached, message);
     return null;
   }
 
-  #untold(): Entry[] {
-    return [...this.#wanted.values()].filter(({ id }) => !this.#asked.has(id));
+  #unsent(): QueryEntry[] {
+    return [...this.#queries.values()].filter(({ id }) => !this.#sent.has(id));
   }
 
-  /** Takes `first`, and of the other untold ones what there is room for beside them. */
-  #tell(first: readonly Entry[]): QueryWish[] {
-    const telling = new Set(first);
-    let room = MOST_ARGS - first.reduce((sum, { args }) => sum + args.length, 0);
-    for (const entry of this.#untold()) {
-      if (telling.has(entry) || entry.args.length > room) continue;
-      telling.add(entry);
+  /** Marks `first` and as many other unsent queries as fit beside it as sent, and returns their descriptors. */
+  #takeUnsent(first: readonly QueryEntry[]): QueryDescriptor[] {
+    const taken = new Set(first);
+    let room = MAX_ARGS_CHARS - first.reduce((sum, { args }) => sum + args.length, 0);
+    for (const entry of this.#unsent()) {
+      if (taken.has(entry) || entry.args.length > room) continue;
+      taken.add(entry);
       room -= entry.args.length;
     }
-    return [...telling].map(({ id, name, args, held }) => {
-      this.#asked.add(id);
-      const wish = { id, name, args: JSON.parse(args) };
-      return held === null || held.hash === '' ? wish : { ...wish, hash: held.hash };
+    return [...taken].map(({ id, name, args, cached }) => {
+      this.#sent.add(id);
+      const descriptor = { id, name, args: JSON.parse(args) };
+      return cached === null || cached.hash === '' ? descriptor : { ...descriptor, hash: cached.hash };
     });
   }
 }
 
-/** What a frame does, gathered while it is read, so that a damaged one does nothing. */
-class Draft {
-  readonly reports: Report[] = [];
-  readonly signals: Signal[] = [];
-  readonly #shownAt = new Map<Entry, string | undefined>();
-  readonly #held = new Map<Entry, Held | null>();
-  readonly #interrupted = new Map<Entry, boolean>();
+/** Collects a frame's effects while it is read, so that a frame with a protocol error has none. */
+class FrameEffects {
+  readonly queryEvents: QueryEvent[] = [];
+  readonly sessionEvents: SessionEvent[] = [];
+  readonly #positions = new Map<QueryEntry, string | undefined>();
+  readonly #cached = new Map<QueryEntry, CachedResult | null>();
+  readonly #interrupted = new Map<QueryEntry, boolean>();
 
-  held(entry: Entry): Held | null {
-    return this.#held.get(entry) ?? (this.#held.has(entry) ? null : entry.held);
+  cached(entry: QueryEntry): CachedResult | null {
+    return this.#cached.get(entry) ?? (this.#cached.has(entry) ? null : entry.cached);
   }
 
-  answer(entry: Entry, held: Held, { type, position }: LiveMessageOf<'result' | 'rows' | 'same'>): void {
-    this.#held.set(entry, held);
-    this.#shownAt.set(entry, position);
-    this.#interrupt(entry, false);
-    this.reports.push({ query: entry, ...(type === 'same' ? { type } : { type: 'result', data: held.data }) });
+  update(entry: QueryEntry, cached: CachedResult, message: LiveMessageOf<'result' | 'rows' | 'same'>): void {
+    const { type, position } = message;
+    this.#cached.set(entry, cached);
+    this.#positions.set(entry, position);
+    this.#setInterrupted(entry, false);
+    this.queryEvents.push({ query: entry, ...(type === 'same' ? { type } : { type: 'result', data: cached.data }) });
   }
 
-  fail(entry: Entry, error: ConvoyError): void {
-    // Nothing was learnt about the result.
+  fail(entry: QueryEntry, error: ConvoyError): void {
+    // The cached result may still be current.
     if (error.code === 'UNAVAILABLE') {
-      this.#interrupt(entry, true);
+      this.#setInterrupted(entry, true);
       return;
     }
-    if (takesDataAway(error)) this.#held.set(entry, null);
-    this.#interrupt(entry, false);
-    this.reports.push({ query: entry, type: 'failed', error });
+    if (revokesData(error)) this.#cached.set(entry, null);
+    this.#setInterrupted(entry, false);
+    this.queryEvents.push({ query: entry, type: 'failed', error });
   }
 
-  commit(position: Position): Reading {
-    for (const [entry, held] of this.#held) entry.held = held;
+  commit(consistencyToken: ConsistencyToken): FrameResult {
+    for (const [entry, cached] of this.#cached) entry.cached = cached;
     for (const [entry, interrupted] of this.#interrupted) entry.interrupted = interrupted;
-    for (const [entry, said] of this.#shownAt) {
-      entry.shownAt = said;
-      position.note(said);
+    for (const [entry, position] of this.#positions) {
+      entry.position = position;
+      consistencyToken.advance(position);
     }
-    return { damaged: null, reports: this.reports, signals: this.signals };
+    return { protocolError: null, queryEvents: this.queryEvents, sessionEvents: this.sessionEvents };
   }
 
-  #interrupt(entry: Entry, interrupted: boolean): void {
+  #setInterrupted(entry: QueryEntry, interrupted: boolean): void {
     if (interrupted === (this.#interrupted.get(entry) ?? entry.interrupted)) return;
     this.#interrupted.set(entry, interrupted);
-    this.reports.push({ query: entry, type: 'interrupted' });
+    this.queryEvents.push({ query: entry, type: 'interrupted' });
   }
 }
 
-/** What is held after `message`; null where it does not fit what is held before. */
-function heldAfter(held: Held | null, message: LiveMessageOf<'result' | 'rows' | 'same'>): Held | null {
+/** The cached result after `message`; null where the message does not match the one before. */
+function resultAfter(
+  cached: CachedResult | null,
+  message: LiveMessageOf<'result' | 'rows' | 'same'>,
+): CachedResult | null {
   const { hash } = message;
   switch (message.type) {
     case 'result':
-      return hash !== '' && held?.hash === hash ? held : holding(hash, share(held?.data, message.data));
+      return hash !== '' && cached?.hash === hash
+        ? cached
+        : cachedResult(hash, replaceEqualDeep(cached?.data, message.data));
     case 'same':
-      return held?.hash === hash ? held : null;
+      return cached?.hash === hash ? cached : null;
     case 'rows': {
-      if (held?.hash !== message.from) return null;
-      const data = withRows(held.list, message);
-      return data === null ? null : holding(hash, data);
+      if (cached?.hash !== message.from) return null;
+      const data = applyPatch(cached.list, message);
+      return data === null ? null : cachedResult(hash, data);
     }
   }
 }
 
-function isAboutQueries({ type }: LiveMessage): boolean {
+function requiresSession({ type }: LiveMessage): boolean {
   return type === 'result' || type === 'rows' || type === 'same' || type === 'settled';
 }
 
-function holding(hash: string, data: unknown): Held {
-  return { hash, data, list: hash === '' ? null : listIn(data) };
+function cachedResult(hash: string, data: unknown): CachedResult {
+  return { hash, data, list: hash === '' ? null : copyList(data) };
 }
 
-/** The data stays on the screen, and keeps its identity where the next result is equal. */
-function forgetHash(entry: Entry): void {
-  if (entry.held) entry.held = holding('', entry.held.data);
+/** Keeps the data: it stays displayed, and keeps its identity when the next result is equal. */
+function forgetHash(entry: QueryEntry): void {
+  if (entry.cached) entry.cached = cachedResult('', entry.cached.data);
 }

@@ -1,4 +1,4 @@
-/** When a mutation's promise resolves. */
+/** A mutation's promise resolves… */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
 import type { ScriptedSession } from '../../testing/scripted-session.js';
@@ -16,20 +16,20 @@ let server: ScriptedServer;
 let client: ConvoyClient;
 beforeEach(async () => {
   server = await ScriptedServer.start();
-  client = clientThatWaits(60_000);
+  client = clientWithTimeout(60_000);
 });
 afterEach(async () => {
   client.close();
   await server.stop();
 });
 
-function clientThatWaits(settleMs: number): ConvoyClient {
+function clientWithTimeout(settleTimeoutMs: number): ConvoyClient {
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  return createConvoyClient({ transport: new LiveTransport({ endpoint, settleMs, random: () => 0 }) });
+  return createConvoyClient({ transport: new LiveTransport({ endpoint, settleTimeoutMs, random: () => 0 }) });
 }
 
-/** A client that shows something, over the session that shows it. */
-async function showing(one = client): Promise<{ readonly seen: number[][]; readonly session: ScriptedSession }> {
+/** Subscribes `one` to a query; returns the results it has seen, and the session. */
+async function subscribed(one = client): Promise<{ readonly seen: number[][]; readonly session: ScriptedSession }> {
   const watch = watching(one, list, A);
   const session = await server.nextSession();
   session.result(A, [1], 'h1');
@@ -39,8 +39,8 @@ async function showing(one = client): Promise<{ readonly seen: number[][]; reado
   return { seen, session };
 }
 
-/** The next call, answered when told to. */
-function held(): { readonly arrived: Promise<ScriptedCall>; answer(data: unknown): void } {
+/** The next call, whose response the test sends with `answer`. */
+function nextCall(): { readonly arrived: Promise<ScriptedCall>; answer(data: unknown): void } {
   let answer = (_data: unknown) => {};
   const arrived = new Promise<ScriptedCall>((resolve) => {
     server.answer = (call) =>
@@ -54,9 +54,9 @@ function held(): { readonly arrived: Promise<ScriptedCall>; answer(data: unknown
 
 const keyOf = ({ headers }: ScriptedCall) => headers['idempotency-key'];
 
-test('when the session says that all it changed was sent, and who watches has heard of it', async () => {
-  const { seen, session } = await showing();
-  const call = held();
+test('when the session reports it as settled, after listeners have received its changes', async () => {
+  const { seen, session } = await subscribed();
+  const call = nextCall();
   const mutation = client.mutation(add, { n: 2 }).then((answer) => ({ answer, shown: seen.at(-1) }));
   const arrived = await call.arrived;
   expect(arrived.headers['convoy-session']).toBe(session.name);
@@ -68,9 +68,9 @@ test('when the session says that all it changed was sent, and who watches has he
   expect(await mutation).toEqual({ answer: 'id', shown: [1, 2] });
 });
 
-test('with its answer, where that comes after', async () => {
-  const { session } = await showing();
-  const call = held();
+test('with its response, where that comes after the settled message', async () => {
+  const { session } = await subscribed();
+  const call = nextCall();
   const watch = watching(client, list, A);
   const mutation = client.mutation(add, { n: 2 });
   session.say({ type: 'settled', key: keyOf(await call.arrived) });
@@ -80,10 +80,10 @@ test('with its answer, where that comes after', async () => {
   expect(await mutation).toBe('id');
 });
 
-test('not by what settles another', async () => {
-  const { session } = await showing();
+test('not when another mutation settles', async () => {
+  const { session } = await subscribed();
   let settled = false;
-  const call = held();
+  const call = nextCall();
   const watch = watching(client, list, A);
   const mutation = client.mutation(add, { n: 2 }).finally(() => {
     settled = true;
@@ -98,9 +98,9 @@ test('not by what settles another', async () => {
   await mutation;
 });
 
-test('when it is committed, where the session is lost meanwhile', async () => {
-  const { session } = await showing();
-  const call = held();
+test('when it is committed, where the session ends meanwhile', async () => {
+  const { session } = await subscribed();
+  const call = nextCall();
   const mutation = client.mutation(add, { n: 2 });
   await call.arrived;
   session.cut();
@@ -109,22 +109,22 @@ test('when it is committed, where the session is lost meanwhile', async () => {
   expect(await mutation).toBe('id');
 });
 
-test('when it is committed, where nothing is watched', async () => {
+test('when it is committed, where there are no subscriptions', async () => {
   server.answer = () => ({ body: { ok: true, data: 'id' } });
   expect(await client.mutation(add, { n: 2 })).toBe('id');
   expect(server.calls[0]?.headers).not.toHaveProperty('convoy-session');
 });
 
-test('a moment after it was committed, whatever the session says', async () => {
-  const impatient = clientThatWaits(5);
-  await showing(impatient);
+test('after a timeout, where the session does not report it', async () => {
+  const impatient = clientWithTimeout(5);
+  await subscribed(impatient);
   server.answer = () => ({ body: { ok: true, data: 'id' } });
   expect(await impatient.mutation(add, { n: 2 })).toBe('id');
   impatient.close();
 });
 
-test('at once, where it fails', async () => {
-  await showing();
+test('at once, where the mutation fails', async () => {
+  await subscribed();
   server.answer = () => ({ status: 409, body: { ok: false, error: { code: 'CONFLICT', message: 'taken' } } });
   await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({ code: 'CONFLICT' });
 });

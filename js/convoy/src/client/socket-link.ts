@@ -1,64 +1,72 @@
 /**
- * A live session over a WebSocket, `GET /api/ws`: the same messages where a proxy holds back streams. One text message
- * is one frame; one of a newline alone is a heartbeat.
+ * A live session over a WebSocket, `GET /api/ws`: the same messages, for where a proxy buffers streams. One text
+ * message is one frame; a message of a single newline is a heartbeat.
  *
- * A browser sends no headers of ours with it, so the token travels in the first message and `headers` not at all.
+ * Browsers do not send custom headers with a WebSocket, so the token travels in the first message and `headers` cannot
+ * be sent.
  */
 import { PROTOCOL, parseFrame } from '../protocol/frames.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { type Endpoint, unreachable } from './endpoint.js';
-import { damagedBy, endBy, type Link, type LinkAttempt, type LinkEnd, type LinkReader } from './link.js';
+import { type Endpoint, unavailable } from './endpoint.js';
+import {
+  endedByError,
+  endedByProtocolError,
+  type Link,
+  type LinkAttempt,
+  type LinkEnd,
+  type LinkListener,
+} from './link.js';
 
-export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, reader: LinkReader): Link {
+export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, listener: LinkListener): Link {
   const { queries, signal } = attempt;
   let socket: WebSocket;
   try {
     socket = endpoint.socket('/ws');
   } catch (error) {
-    const unfit = isConvoyError(error) ? error : unreachable('No WebSocket can be opened', error);
-    queueMicrotask(() => signal.aborted || reader.ended({ kind: 'unfit', error: unfit }));
-    return { change: () => Promise.reject(unfit) };
+    const unsupported = isConvoyError(error) ? error : unavailable('No WebSocket can be opened', error);
+    queueMicrotask(() => signal.aborted || listener.ended({ kind: 'unsupported', error: unsupported }));
+    return { change: () => Promise.reject(unsupported) };
   }
-  const over = new AbortController();
-  const end = (how: LinkEnd) => {
-    if (over.signal.aborted) return;
-    over.abort();
+  const closed = new AbortController();
+  const end = (reason: LinkEnd) => {
+    if (closed.signal.aborted) return;
+    closed.abort();
     socket.close();
-    reader.ended(how);
+    listener.ended(reason);
   };
-  const say = async (message: object, withToken: boolean) => {
+  const send = async (message: object, withToken: boolean) => {
     const token = withToken ? await endpoint.token() : null;
-    if (over.signal.aborted) return;
+    if (closed.signal.aborted) return;
     socket.send(JSON.stringify({ ...message, ...(token ? { token } : {}) }));
   };
-  // Not by `signal`, which not every WebSocket's `addEventListener` knows.
-  const on = <Type extends keyof WebSocketEventMap>(type: Type, act: (event: WebSocketEventMap[Type]) => void) =>
-    socket.addEventListener(type, (event) => over.signal.aborted || act(event));
+  // Without the `signal` option, which not every WebSocket implementation's `addEventListener` supports.
+  const on = <Type extends keyof WebSocketEventMap>(type: Type, handle: (event: WebSocketEventMap[Type]) => void) =>
+    socket.addEventListener(type, (event) => closed.signal.aborted || handle(event));
 
   signal.addEventListener('abort', () => {
-    over.abort();
+    closed.abort();
     socket.close();
   });
-  reader.asked();
+  listener.sent();
   on('open', () => {
-    const position = endpoint.position.latest;
+    const position = endpoint.consistencyToken.latest;
     const open = { type: 'open', protocol: PROTOCOL, ...(position === null ? {} : { position }), queries };
-    say(open, true).then(
-      () => reader.accepted(),
-      (error: ConvoyError) => end(endBy(error)),
+    send(open, true).then(
+      () => listener.accepted(),
+      (error: ConvoyError) => end(endedByError(error)),
     );
   });
   on('message', ({ data }) => {
-    reader.alive();
+    listener.active();
     const messages = typeof data === 'string' ? parseFrame(data) : null;
-    if (messages === null) end(damagedBy('The WebSocket carried what is no message'));
-    else if (messages.length > 0) reader.frame(messages);
+    if (messages === null) end(endedByProtocolError('The WebSocket carried a malformed message'));
+    else if (messages.length > 0) listener.frame(messages);
   });
-  // Browsers say no more than this.
-  on('error', () => end(endBy(new ConvoyError('UNAVAILABLE', 'The WebSocket failed'))));
-  on('close', ({ code }) => end(endBy(new ConvoyError('UNAVAILABLE', `The WebSocket was closed (${code})`))));
+  // Browsers give no more detail than this.
+  on('error', () => end(endedByError(new ConvoyError('UNAVAILABLE', 'The WebSocket failed'))));
+  on('close', ({ code }) => end(endedByError(new ConvoyError('UNAVAILABLE', `The WebSocket was closed (${code})`))));
   return {
-    // The server answers no change by itself: what it refuses comes as a message.
-    change: ({ add, remove, auth }) => say({ type: 'change', add, remove }, auth),
+    // The server does not acknowledge changes; a refusal arrives as an `error` message.
+    change: ({ add, remove, auth }) => send({ type: 'change', add, remove }, auth),
   };
 }

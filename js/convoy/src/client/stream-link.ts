@@ -1,55 +1,55 @@
 /**
  * A live session over `POST /api/live`: one `text/event-stream` whose events are frames, and a POST for each change.
  *
- * `fetch` rather than `EventSource`, so that headers and tokens travel and a refusal can be read.
+ * `fetch` rather than `EventSource`, so that headers and tokens can be sent and the body of a refusal can be read.
  */
 import { createParser } from 'eventsource-parser';
 import { PROTOCOL, parseFrame } from '../protocol/frames.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { type Endpoint, readAnswer, readRefusal, unreachable } from './endpoint.js';
+import { type Endpoint, readAnswer, readRefusal, unavailable } from './endpoint.js';
 import {
-  damagedBy,
-  endBy,
+  endedByError,
+  endedByProtocolError,
   type Link,
   type LinkAttempt,
   type LinkChange,
   type LinkEnd,
-  type LinkReader,
+  type LinkListener,
 } from './link.js';
 
-/** No frame can be larger: a result has at most 16 MiB, JSON escapes cost a little, and several may come together. */
-const LARGEST_FRAME = 64 * 1024 * 1024;
+/** An upper bound: a result has at most 16 MiB, JSON escapes cost a little, and one frame may carry several. */
+const MAX_FRAME_CHARS = 64 * 1024 * 1024;
 
-export function openStream(endpoint: Endpoint, attempt: LinkAttempt, reader: LinkReader): Link {
+export function openStream(endpoint: Endpoint, attempt: LinkAttempt, listener: LinkListener): Link {
   const caller: Caller = { token: null };
-  void read(endpoint, attempt, reader, caller).then((end) => {
-    if (!attempt.signal.aborted) reader.ended(end);
+  void read(endpoint, attempt, listener, caller).then((end) => {
+    if (!attempt.signal.aborted) listener.ended(end);
   });
   return { change: (change) => send(endpoint, change, attempt.signal, caller) };
 }
 
-/** Who the session belongs to: the token that the server has accepted last. */
+/** The caller that the session belongs to, by the token that the server accepted last. */
 interface Caller {
   token: string | null;
 }
 
 async function send(endpoint: Endpoint, change: LinkChange, signal: AbortSignal, caller: Caller): Promise<void> {
-  const { session, auth, ...what } = change;
+  const { session, auth, ...update } = change;
   const token = await endpoint.token();
-  // Who signs in or out is another caller. The server would refuse, and a browser's console would show that in red.
+  // Signing in or out changes the caller. The server would refuse, and browsers log failed requests as errors.
   if ((token === null) !== (caller.token === null)) throw anotherCaller();
-  const body = JSON.stringify({ ...what, ...(auth ? { auth } : {}) });
+  const body = JSON.stringify({ ...update, ...(auth ? { auth } : {}) });
   await readAnswer(await endpoint.post({ path: `/live/${session}`, body, signal, token }));
   caller.token = token;
 }
 
 const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller');
 
-/** Never rejects: says how it ended. */
+/** Reads the stream and returns how it ended. Never rejects. */
 async function read(
   endpoint: Endpoint,
   { queries, signal }: LinkAttempt,
-  reader: LinkReader,
+  listener: LinkListener,
   caller: Caller,
 ): Promise<LinkEnd> {
   let accepted = false;
@@ -60,46 +60,55 @@ async function read(
       accept: 'text/event-stream',
       body,
       signal,
-      sent: (token) => {
+      onSend: (token) => {
         caller.token = token;
-        reader.asked();
+        listener.sent();
       },
     });
-    if (signal.aborted) return endBy(unreachable('The attempt was given up', signal.reason));
+    if (signal.aborted) return endedByError(unavailable('The attempt was abandoned', signal.reason));
     const type = response.headers?.get('content-type') ?? '';
     if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
     if (response.body === null) {
-      // Some `fetch`es (React Native's) give a body only when it is complete, which this one never is.
-      return { kind: 'unfit', error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream answers') };
+      // Some implementations of `fetch` (React Native's) provide only complete bodies; this body never completes.
+      return {
+        kind: 'unsupported',
+        error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream response bodies'),
+      };
     }
     accepted = true;
-    reader.accepted();
-    return await readEvents(response.body, signal, reader);
+    listener.accepted();
+    return await readEvents(response.body, signal, listener);
   } catch (caught) {
-    const error = isConvoyError(caught) ? caught : unreachable('The stream broke off', caught);
-    return !accepted && !signal.aborted && endpoint.isOfStandIn(error) ? { kind: 'unfit', error } : endBy(error);
+    const error = isConvoyError(caught) ? caught : unavailable('The stream broke off', caught);
+    return !accepted && !signal.aborted && endpoint.isFromMockFetch(error)
+      ? { kind: 'unsupported', error }
+      : endedByError(error);
   }
 }
 
-async function readEvents(body: ReadableStream<Uint8Array>, signal: AbortSignal, reader: LinkReader): Promise<LinkEnd> {
-  let damage: LinkEnd | null = null;
+async function readEvents(
+  body: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+  listener: LinkListener,
+): Promise<LinkEnd> {
+  let protocolError: LinkEnd | null = null;
   const parser = createParser({
-    maxBufferSize: LARGEST_FRAME,
+    maxBufferSize: MAX_FRAME_CHARS,
     onEvent: ({ data }) => {
-      // What a stream says after it was left is about the past.
-      if (damage !== null || signal.aborted) return;
+      // Events of an abandoned stream are outdated.
+      if (protocolError !== null || signal.aborted) return;
       const messages = parseFrame(data);
-      if (messages === null) damage = damagedBy('The stream carried what is no message');
-      else if (messages.length > 0) reader.frame(messages);
+      if (messages === null) protocolError = endedByProtocolError('The stream carried a malformed message');
+      else if (messages.length > 0) listener.frame(messages);
     },
   });
   const decoder = new TextDecoder();
   const chunks = body.getReader();
   for (;;) {
     const { done, value } = await chunks.read();
-    if (done || signal.aborted) return endBy(unreachable('The server ended the stream', signal.reason));
-    reader.alive();
+    if (done || signal.aborted) return endedByError(unavailable('The server ended the stream', signal.reason));
+    listener.active();
     parser.feed(decoder.decode(value, { stream: true }));
-    if (damage !== null) return damage;
+    if (protocolError !== null) return protocolError;
   }
 }

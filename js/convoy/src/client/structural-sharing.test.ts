@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { share } from './structural-sharing.js';
+import { replaceEqualDeep } from './structural-sharing.js';
 
 const parsed = (value: unknown) => JSON.parse(JSON.stringify(value));
 const rows = [
@@ -7,14 +7,18 @@ const rows = [
   { id: 'b', n: 2, tags: [] },
 ];
 
-test('an equal result is the object that was there', () => {
+test('an equal result is the same object', () => {
   for (const value of [rows, { page: rows, isDone: true }, [], {}, null, 'text', 0]) {
-    expect(share(value, parsed(value))).toBe(value);
+    expect(replaceEqualDeep(value, parsed(value))).toBe(value);
   }
 });
 
-test('documents keep their identity wherever they move to, and their parts where they change', () => {
-  const after = share(rows, [{ id: 'c', n: 3 }, parsed(rows[1]), { ...parsed(rows[0]), n: 9 }]) as typeof rows;
+test('documents keep their identity at any index, and changed ones that of their equal parts', () => {
+  const after = replaceEqualDeep(rows, [
+    { id: 'c', n: 3 },
+    parsed(rows[1]),
+    { ...parsed(rows[0]), n: 9 },
+  ]) as typeof rows;
   expect(after).toEqual([{ id: 'c', n: 3 }, rows[1], { ...rows[0], n: 9 }]);
   expect(after[1]).toBe(rows[1]);
   expect(after[2]).not.toBe(rows[0]);
@@ -26,12 +30,12 @@ test('a list that names a document more than once is equal to itself', () => {
     { id: '1', n: 1 },
     { id: '1', n: 2 },
   ];
-  expect(share(before, structuredClone(before))).toBe(before);
+  expect(replaceEqualDeep(before, structuredClone(before))).toBe(before);
 });
 
-test('a page keeps its list, and a list of other things its places', () => {
+test('a page keeps its list, and elements without an id are compared by index', () => {
   const before = { page: rows, isDone: false, points: [[1], [2]] };
-  const after = share(before, parsed({ ...before, isDone: true, points: [[1], [3]] })) as typeof before;
+  const after = replaceEqualDeep(before, parsed({ ...before, isDone: true, points: [[1], [3]] })) as typeof before;
   expect(after).toEqual({ ...before, isDone: true, points: [[1], [3]] });
   expect(after.page).toBe(rows);
   expect(after.points[0]).toBe(before.points[0]);
@@ -52,15 +56,15 @@ test.each([
   ],
 ])('%j is not %j', (before, after) => {
   const expected = parsed(after);
-  expect(share(before, after)).toEqual(expected);
-  expect(share(before, after)).not.toBe(before);
+  expect(replaceEqualDeep(before, after)).toEqual(expected);
+  expect(replaceEqualDeep(before, after)).not.toBe(before);
 });
 
-test('a member called __proto__ is one like any other', () => {
+test('a member called __proto__ is handled like any other', () => {
   const before = JSON.parse('{"__proto__":{"a":1},"b":1}');
-  expect(share(before, JSON.parse('{"__proto__":{"a":1},"b":1}'))).toBe(before);
-  const after = share(before, JSON.parse('{"__proto__":{"a":2},"b":1}')) as object;
+  expect(replaceEqualDeep(before, JSON.parse('{"__proto__":{"a":1},"b":1}'))).toBe(before);
+  const after = replaceEqualDeep(before, JSON.parse('{"__proto__":{"a":2},"b":1}')) as object;
   expect(JSON.stringify(after)).toBe('{"__proto__":{"a":2},"b":1}');
   expect(Object.getPrototypeOf(after)).toBe(Object.prototype);
-  expect(share({ b: 1 }, JSON.parse('{"__proto__":{},"b":1}'))).not.toEqual({ b: 1 });
+  expect(replaceEqualDeep({ b: 1 }, JSON.parse('{"__proto__":{},"b":1}'))).not.toEqual({ b: 1 });
 });

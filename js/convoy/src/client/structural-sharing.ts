@@ -1,11 +1,12 @@
 /**
- * Keeps the identity of what did not change between two results, so that a screen draws only what differs.
+ * Structural sharing: keeps the identity of the parts that are equal between two results, so that only changed parts
+ * render again.
  *
- * Both are what `JSON.parse` gives, and the later one is ours: it is changed in place.
+ * Both values are results of `JSON.parse`. The later one is owned by the caller and changed in place.
  */
 
 /** `after`, with every part that equals its counterpart in `before` replaced by it; `before` itself where all does. */
-export function share(before: unknown, after: unknown): unknown {
+export function replaceEqualDeep(before: unknown, after: unknown): unknown {
   if (Array.isArray(before) && Array.isArray(after)) return shareList(before, after);
   return isObject(before) && isObject(after) ? shareObject(before, after) : after;
 }
@@ -15,10 +16,10 @@ function shareList(before: readonly unknown[], after: unknown[]): unknown {
   let same = before.length === after.length;
   for (const [index, element] of after.entries()) {
     const id = idOf(element);
-    // A document keeps its identity wherever in the list it has moved to; anything else, at its place. So does one that
-    // is in the list more than once.
-    const there = before[index];
-    after[index] = share(id === idOf(there) ? there : byId.get(id), element);
+    // A document is compared by its id, at any index; other elements, and a document that the list contains more than
+    // once, by their index.
+    const atIndex = before[index];
+    after[index] = replaceEqualDeep(id === idOf(atIndex) ? atIndex : byId.get(id), element);
     same &&= after[index] === before[index];
   }
   return same ? before : after;
@@ -30,7 +31,7 @@ function shareObject(before: JsonObject, after: JsonObject): unknown {
   for (const name of names) {
     // Own members only: a member may be called `__proto__`.
     const has = Object.hasOwn(before, name);
-    if (has) after[name] = share(before[name], after[name]);
+    if (has) after[name] = replaceEqualDeep(before[name], after[name]);
     same &&= has && after[name] === before[name];
   }
   return same ? before : after;
@@ -42,7 +43,7 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What names a document; `undefined` for anything that is none. */
+/** A document's id; `undefined` for any other value. */
 function idOf(element: unknown): unknown {
   return isObject(element) && typeof element.id === 'string' ? element.id : undefined;
 }

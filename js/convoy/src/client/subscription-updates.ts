@@ -1,88 +1,88 @@
 /**
- * Keeps an open session told of what is wanted and of who asks: one change after another, in order, each with all that
- * has come together meanwhile. What is not told when the link ends is part of the next link's opening.
+ * Sends an open session the changes to its query set and the caller's new tokens: one request at a time, each with all
+ * changes made while the previous one was in flight. Changes unsent when the link ends are part of the next opening.
  */
 import type { SessionChange } from '../protocol/frames.js';
 import { ConvoyError } from '../values/errors.js';
 import type { Link } from './link.js';
 import type { Session } from './session.js';
 
-/** A change the server did not take in. */
-export type Refused = (error: ConvoyError, change: SessionChange) => void;
+/** Called with a change that the server refused or did not acknowledge. */
+export type OnRefused = (error: ConvoyError, change: SessionChange) => void;
 
-/** A token that is accepted and refused again, this often in one go, will not get better by asking. */
-const MOST_RENEWALS = { count: 3, withinMs: 10_000 } as const;
+/** A server that requests a token more often than this keeps rejecting it, so another retry would not help. */
+const MAX_TOKEN_REQUESTS = { count: 3, withinMs: 10_000 } as const;
 
-const UNHEARD = new ConvoyError('UNAVAILABLE', 'A change of what is watched was not answered');
+const UNACKNOWLEDGED = new ConvoyError('UNAVAILABLE', 'The server did not acknowledge a change of subscriptions');
 
-export class Outbox {
+export class SubscriptionUpdates {
   readonly #session: Session;
-  readonly #refused: Refused;
-  readonly #answerMs: number;
+  readonly #onRefused: OnRefused;
+  readonly #timeoutMs: number;
   #link: Link | null = null;
-  /** Ends with the link. */
-  #left: AbortSignal = AbortSignal.abort();
-  #sending = false;
-  #late: ReturnType<typeof setTimeout> | undefined;
-  #renewalDue = false;
-  /** When the server has asked for a token lately. */
-  #demands: number[] = [];
+  /** Aborted when the link ends. */
+  #linkSignal: AbortSignal = AbortSignal.abort();
+  #inFlight = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #tokenDue = false;
+  /** When the server has requested a token lately. */
+  #tokenRequests: number[] = [];
 
-  /** A change not answered within `answerMs` counts as refused by `UNAVAILABLE`: it holds up all that come after. */
-  constructor(session: Session, refused: Refused, answerMs: number) {
+  /** A change not acknowledged within `timeoutMs` counts as refused with `UNAVAILABLE`: it blocks all later changes. */
+  constructor(session: Session, onRefused: OnRefused, timeoutMs: number) {
     this.#session = session;
-    this.#refused = refused;
-    this.#answerMs = answerMs;
+    this.#onRefused = onRefused;
+    this.#timeoutMs = timeoutMs;
   }
 
-  /** A link was opened, with the whole set and the token of this moment. */
-  begin(link: Link, left: AbortSignal): void {
+  /** Starts on a new link, whose opening carries the whole query set and the current token. */
+  start(link: Link, signal: AbortSignal): void {
     this.#link = link;
-    this.#left = left;
-    this.#sending = false;
-    this.#renewalDue = false;
-    left.addEventListener('abort', () => clearTimeout(this.#late));
+    this.#linkSignal = signal;
+    this.#inFlight = false;
+    this.#tokenDue = false;
+    signal.addEventListener('abort', () => clearTimeout(this.#timer));
   }
 
-  /** The session shall get the token of the moment. */
-  renew(): void {
-    this.#renewalDue = true;
+  /** Makes the next change carry the current token. */
+  renewToken(): void {
+    this.#tokenDue = true;
   }
 
-  /** The server asks for a token at `now`. False where it has been asked for, and given, too often to be of use. */
-  demanded(now: number): boolean {
-    this.#demands = this.#demands.filter((at) => now - at < MOST_RENEWALS.withinMs);
-    if (this.#demands.length >= MOST_RENEWALS.count) return false;
-    this.#demands.push(now);
-    this.#renewalDue = true;
+  /** The server requested a token at `now`. Returns false when it has done so too often for a retry to help. */
+  tokenRequested(now: number): boolean {
+    this.#tokenRequests = this.#tokenRequests.filter((at) => now - at < MAX_TOKEN_REQUESTS.withinMs);
+    if (this.#tokenRequests.length >= MAX_TOKEN_REQUESTS.count) return false;
+    this.#tokenRequests.push(now);
+    this.#tokenDue = true;
     return true;
   }
 
-  /** Sends what the session has not been told, unless a change is on its way; then once that has arrived. */
-  send(): void {
+  /** Sends the unsent changes; while a change is in flight, once that one is acknowledged. */
+  flush(): void {
     const session = this.#session.name;
-    if (this.#left.aborted || this.#link === null || session === null || this.#sending) return;
-    const auth = this.#renewalDue;
-    const change = this.#session.changes();
+    if (this.#linkSignal.aborted || this.#link === null || session === null || this.#inFlight) return;
+    const auth = this.#tokenDue;
+    const change = this.#session.takeChanges();
     if (change.add.length + change.remove.length === 0 && !auth) return;
-    this.#sending = true;
-    this.#renewalDue = false;
-    const left = this.#left;
-    const afterwards = (act: () => void) => {
-      if (left.aborted) return;
-      clearTimeout(this.#late);
-      this.#sending = false;
-      act();
-      this.send();
+    this.#inFlight = true;
+    this.#tokenDue = false;
+    const signal = this.#linkSignal;
+    const finish = (handle: () => void) => {
+      if (signal.aborted) return;
+      clearTimeout(this.#timer);
+      this.#inFlight = false;
+      handle();
+      this.flush();
     };
-    this.#late = setTimeout(() => afterwards(() => this.#refused(UNHEARD, change)), this.#answerMs);
+    this.#timer = setTimeout(() => finish(() => this.#onRefused(UNACKNOWLEDGED, change)), this.#timeoutMs);
     this.#link.change({ ...change, session, auth }).then(
-      () => afterwards(() => {}),
+      () => finish(() => {}),
       (error: ConvoyError) =>
-        afterwards(() => {
-          // Refused for what it adds; the token that went with it was not taken in either.
-          this.#renewalDue ||= auth && change.add.length > 0;
-          this.#refused(error, change);
+        finish(() => {
+          // A change refused for the queries it adds did not deliver its token either.
+          this.#tokenDue ||= auth && change.add.length > 0;
+          this.#onRefused(error, change);
         }),
     );
   }

@@ -1,33 +1,36 @@
 /**
- * Which way a live session travels, as a pure function of what the ways so far have shown. The best is tried first; one
- * that does not work here gives way to the next, what works is kept, and after a while the best is tried again.
+ * Chooses the kind of link that carries the live session, as a pure function of how earlier links fared. The preferred
+ * kind is tried first; a kind that fails in this environment is replaced by the next, one that works is kept, and the
+ * preferred kind is retried after a while.
  */
-import { WAYS, type Way } from './link.js';
+import { LINK_KINDS, type LinkKind } from './link.js';
 
 export interface TransportState {
-  readonly way: Way;
-  /** It has carried a session, so that its failures are the server's or the network's, and not its own. */
+  readonly kind: LinkKind;
+  /** A link of this kind has carried a session, so later failures are the server's or the network's. */
   readonly proven: boolean;
-  /** When the best way was given up, in milliseconds since 1970. */
-  readonly leftAt: number;
+  /** When the preferred kind failed, in milliseconds since 1970. */
+  readonly preferredFailedAt: number;
 }
 
-/** How long the best way is left alone after it has failed. */
-export const BETTER_AFTER_MS = 5 * 60_000;
+/** How long after its failure the preferred kind is retried. */
+export const RETRY_PREFERRED_AFTER_MS = 5 * 60_000;
 
-export const BEST: TransportState = { way: 'stream', proven: false, leftAt: 0 };
+export const PREFERRED: TransportState = { kind: 'stream', proven: false, preferredFailedAt: 0 };
 
-/** The way at hand does not work here. After the last one the first has its turn again. */
-export function fallback({ way, leftAt }: TransportState, now: number): TransportState {
-  const next = WAYS[WAYS.indexOf(way) + 1];
-  return next === undefined ? BEST : { way: next, proven: false, leftAt: way === BEST.way ? now : leftAt };
+/** The state after the current kind failed: the next kind; after the last one, the first. */
+export function fallback({ kind, preferredFailedAt }: TransportState, now: number): TransportState {
+  const next = LINK_KINDS[LINK_KINDS.indexOf(kind) + 1];
+  if (next === undefined) return PREFERRED;
+  return { kind: next, proven: false, preferredFailedAt: kind === PREFERRED.kind ? now : preferredFailedAt };
 }
 
-export function proven(ways: TransportState): TransportState {
-  return ways.proven ? ways : { ...ways, proven: true };
+export function proven(state: TransportState): TransportState {
+  return state.proven ? state : { ...state, proven: true };
 }
 
-/** The ways to go by when a connection is made at `now`. */
-export function retryPreferred(ways: TransportState, now: number): TransportState {
-  return ways.way !== BEST.way && now - ways.leftAt >= BETTER_AFTER_MS ? BEST : ways;
+/** The state with which to connect at `now`. */
+export function retryPreferred(state: TransportState, now: number): TransportState {
+  const due = state.kind !== PREFERRED.kind && now - state.preferredFailedAt >= RETRY_PREFERRED_AFTER_MS;
+  return due ? PREFERRED : state;
 }

@@ -1,20 +1,20 @@
 /**
- * The seam between what a client promises and how its words travel. Everything above it (sharing, lingering, what a
- * listener sees) holds for any transport; everything below it (sockets, retries, heartbeats) is a transport's own.
+ * The interface between the client's public behaviour and how requests travel. Everything above it (sharing, retention,
+ * snapshots) holds for any transport; everything below it (sockets, retries, heartbeats) is internal to a transport.
  *
- * Ours is one connection for all live queries (`live-transport.ts`).
+ * The default transport is one connection for all live queries (`live-transport.ts`).
  */
 import type { ApiRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 
 export interface Transport {
-  /** One question, one answer: the result as JSON gave it. Rejects with a `ConvoyError` and nothing else. */
+  /** Sends one call and resolves with its result as JSON gave it. Rejects only with a `ConvoyError`. */
   call(request: CallRequest): Promise<unknown>;
-  /** Keeps a query's result coming, into `sink`, until the subscription is closed. Never calls `sink` before it returns. */
+  /** Delivers a query's results to `sink` until the subscription is closed. Never calls `sink` before it returns. */
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription;
-  /** The caller's token is another one now: whatever stays open shall go on under it. */
+  /** The caller's token has changed: open subscriptions continue under the new one. */
   refreshAuth?(): void;
-  /** Ends every subscription and call in flight. Final. */
+  /** Ends every subscription and every call in flight. Final. */
   close(): void;
 }
 
@@ -23,7 +23,7 @@ export interface CallRequest {
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
-  /** Let the request outlive the page, for a last word in `pagehide`. Browsers then limit the body to 64 KiB. */
+  /** Let the request outlive the page, for a final call in `pagehide`. Browsers then limit the body to 64 KiB. */
   readonly keepalive?: boolean | undefined;
 }
 
@@ -34,36 +34,36 @@ export interface SubscribeRequest {
 }
 
 /**
- * Where a transport reports what happens to one subscription. Nothing is reported after it was closed. What is reported
- * to several sinks without a pause between belongs together: listeners are told after all of it.
+ * Receives the events of one subscription, until it is closed. Events reported synchronously to several sinks belong
+ * together: listeners are notified after all of them.
  */
 export interface SubscriptionSink {
-  /** A result. Equal results are the same object, and so are parts of them that stayed as they were. */
+  /** A result. Equal results are the same object, and so are their unchanged parts. */
   result(data: unknown): void;
-  /** What was reported last is still the answer. */
+  /** The last result is still current. */
   same(): void;
-  /** The query failed for a reason of its own. `UNAVAILABLE` never comes this way: it shows in `connection`. */
+  /** The query itself failed. `UNAVAILABLE` is never reported here: it shows in `connection`. */
   failed(error: ConvoyError): void;
   connection(view: ConnectionView): void;
 }
 
 export interface Subscription {
-  /** Asks for the whole result again, at once, wherever the connection stands. */
+  /** Requests the whole result again, at once, in any state of the connection. */
   refresh(): void;
   /**
-   * What was reported last may lack a change that this process has been told of, by whichever client. Without it,
-   * nothing is known of that.
+   * The last result may lack a change acknowledged to any client of this process. A transport without this method
+   * cannot detect that.
    */
   isBehind?(): boolean;
   close(): void;
 }
 
-/** The state of a connection as a screen would show it. */
+/** The state of a connection as applications see it. */
 export interface ConnectionView {
   readonly connectionState: QueryConnectionState;
-  /** There is no connection now, and it is not for the first time that one is being made. */
+  /** There is no connection at the moment, and the one being made is not the first. */
   readonly isReconnecting: boolean;
 }
 
-/** `closed`: no one is trying (refused, resting, ended). `disabled`: nothing was asked to be live. */
+/** `closed`: no connection is attempted (refused, paused, closed). `disabled`: no live query needs one. */
 export type QueryConnectionState = 'open' | 'connecting' | 'closed' | 'disabled';

@@ -21,7 +21,9 @@ beforeEach(async () => {
   vi.stubGlobal('document', page.document);
   server = await ScriptedServer.start();
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  client = createConvoyClient({ transport: new LiveTransport({ endpoint, restAfterMs: 100, random: () => 0.999 }) });
+  client = createConvoyClient({
+    transport: new LiveTransport({ endpoint, pauseAfterHiddenMs: 100, random: () => 0.999 }),
+  });
 });
 afterEach(async () => {
   client.close();
@@ -29,45 +31,45 @@ afterEach(async () => {
   vi.unstubAllGlobals();
 });
 
-function look(state: 'visible' | 'hidden'): void {
+function setVisibility(state: 'visible' | 'hidden'): void {
   page.document.visibilityState = state;
   page.document.dispatchEvent(new Event('visibilitychange'));
 }
 
-test('a hidden page gives its connection back, and takes it again with what it holds when someone looks', async () => {
+test('a hidden page closes its connection, and reopens it with its hashes when it becomes visible', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
-  look('hidden');
+  setVisibility('hidden');
   await session.closed;
   expect(await watch.until(({ connectionState }) => connectionState === 'closed')).toMatchObject({ data: [1] });
-  look('visible');
+  setVisibility('visible');
   const next = await server.nextSession();
   expect(next.query(C).hash).toBe('h1');
   next.same(C);
   await watch.until(({ isStale }) => !isStale);
 });
 
-test('a page that was opened out of sight rests too', async () => {
+test('a page opened hidden pauses too', async () => {
   page.document.visibilityState = 'hidden';
   const watch = watching(client, list, C);
   await watch.until(({ connectionState }) => connectionState === 'closed');
-  look('visible');
+  setVisibility('visible');
   await watch.until(({ connectionState }) => connectionState === 'open');
 });
 
-test('a glance elsewhere costs nothing', async () => {
+test('a page hidden briefly keeps its connection', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
-  look('hidden');
-  look('visible');
+  setVisibility('hidden');
+  setVisibility('visible');
   session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
   expect(server.sessions).toHaveLength(1);
 });
 
-test('a network that is back is used at once', async () => {
+test('a client reconnects at once when the network is back', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [1], 'h1');
@@ -78,23 +80,23 @@ test('a network that is back is used at once', async () => {
   expect((await server.nextSession()).query(C).hash).toBe('h1');
 });
 
-test('a network that is back wakes no page that rests', async () => {
+test('a paused page stays paused when the network is back', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
-  look('hidden');
+  setVisibility('hidden');
   await watch.until(({ connectionState }) => connectionState === 'closed');
   await session.closed;
   page.window.dispatchEvent(new Event('online'));
   await new Promise((resolve) => setImmediate(resolve));
   expect(client.connection.getSnapshot()).toBe('closed');
-  look('visible');
+  setVisibility('visible');
   await watch.until(({ connectionState }) => connectionState === 'open');
 });
 
-test('a page out of sight that asks again is answered, and rests again', async () => {
+test('a hidden page that refetches receives the result, and pauses again', async () => {
   const watch = watching(client, list, C);
   await server.nextSession();
-  look('hidden');
+  setVisibility('hidden');
   await watch.until(({ connectionState }) => connectionState === 'closed');
   const refetch = client.liveQuery(list, C).refetch();
   const session = await server.nextSession();
@@ -104,7 +106,7 @@ test('a page out of sight that asks again is answered, and rests again', async (
   await watch.until(({ connectionState }) => connectionState === 'closed');
 });
 
-test('a network that is gone is shown at once, nothing is asked meanwhile, and one that is back is used at once', async () => {
+test('a lost network is shown at once and stops all requests until it is back', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [1], 'h1');
@@ -116,9 +118,9 @@ test('a network that is gone is shown at once, nothing is asked meanwhile, and o
   await watch.until(({ connectionState }) => connectionState === 'connecting');
   expect(client.connection.getSnapshot()).toBe('connecting');
   await session.closed;
-  // Neither a look nor another query cuts the wait short.
-  look('hidden');
-  look('visible');
+  // Neither visibility nor another query cuts the delay short.
+  setVisibility('hidden');
+  setVisibility('visible');
   const other = watching(client, list, { channelId: 'd' });
   expect(server.sessions).toHaveLength(1);
   vi.stubGlobal('navigator', { onLine: true });
@@ -132,7 +134,7 @@ test('a network that is gone is shown at once, nothing is asked meanwhile, and o
   expect(server.sessions).toHaveLength(2);
 });
 
-test('a call that gets no answer shows a connection that was not heard of since as one being made', async () => {
+test('a call without a response reconnects a connection that has been silent since', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [1], 'h1');

@@ -20,7 +20,7 @@ afterEach(async () => {
   await server.stop();
 });
 
-test('results arrive as they change, over a request that carries headers and token', async () => {
+test('results arrive as they change, over a request with headers and token', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   expect(session.opening).toMatchObject({ protocol: 1, queries: [{ id: 1, name: 'messages.list', args: C }] });
@@ -31,7 +31,7 @@ test('results arrive as they change, over a request that carries headers and tok
   expect(await watch.until(({ data }) => data?.length === 1)).toMatchObject({ data: [{ n: 1 }], isStale: false });
 });
 
-test('everyone who watches the same arguments shares one query and one object', async () => {
+test('watches with the same arguments share one query and one object', async () => {
   const first = watching(client, list, { channelId: 'c', after: 1 });
   const session = await server.nextSession();
   session.result({ channelId: 'c', after: 1 }, [{ n: 1 }], 'h1');
@@ -41,7 +41,7 @@ test('everyone who watches the same arguments shares one query and one object', 
   expect(session.changes).toEqual([]);
 });
 
-test('the connection outlives the last listener for a moment, and then closes', async () => {
+test('the connection is retained briefly after the last listener, and then closes', async () => {
   const first = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [{ n: 1 }], 'h1');
@@ -56,7 +56,7 @@ test('the connection outlives the last listener for a moment, and then closes', 
   expect(client.connection.getSnapshot()).toBe('closed');
 });
 
-test('a stopped listener hears nothing more', async () => {
+test('a stopped listener is not called again', async () => {
   const stopped = watching(client, list, C);
   const other = watching(client, list, C);
   const session = await server.nextSession();
@@ -66,7 +66,7 @@ test('a stopped listener hears nothing more', async () => {
   expect(stopped.seen.filter(({ status }) => status !== 'pending')).toEqual([]);
 });
 
-test('a cut connection comes back by itself, names what it holds, and keeps the object where nothing changed', async () => {
+test('a cut connection reconnects with its hashes, and keeps the object where the result is unchanged', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   expect(session.query(C)).not.toHaveProperty('hash');
@@ -82,7 +82,7 @@ test('a cut connection comes back by itself, names what it holds, and keeps the 
   expect(back.data).toBe(before.data);
 });
 
-test('a server that is away at first is waited for', async () => {
+test('a server that is unavailable at first is retried', async () => {
   const answers = ['cut', { status: 502, type: 'text/html', body: '' }] as const;
   let refused = 0;
   server.refuse = () => answers[refused++] ?? null;
@@ -93,7 +93,7 @@ test('a server that is away at first is waited for', async () => {
   expect(refused).toBe(3);
 });
 
-test('UNAVAILABLE about a query keeps its data and shows as reconnecting until a result comes', async () => {
+test('UNAVAILABLE for a query keeps its data and shows as reconnecting until the next result', async () => {
   const watch = watching(client, list, C);
   const other = watching(client, list, { channelId: 'other' });
   const session = await server.nextSession();
@@ -112,7 +112,7 @@ test('UNAVAILABLE about a query keeps its data and shows as reconnecting until a
   expect(server.sessions).toHaveLength(1);
 });
 
-test('a failing query keeps its place, shows the error beside its last answer, and recovers', async () => {
+test('a failing query stays subscribed, shows the error beside its last result, and recovers', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.error(C, { code: 'INTERNAL', message: 'Something went wrong on the server.' });
@@ -130,7 +130,7 @@ test('a failing query keeps its place, shows the error beside its last answer, a
   expect(server.sessions).toHaveLength(1);
 });
 
-test('a refused connection is shown and not made again until someone asks', async () => {
+test('a refused connection is shown and not retried until a refetch', async () => {
   const watch = watching(client, list, C);
   server.refuse = () => ({ status: 404, body: { ok: false, error: { code: 'NOT_FOUND', message: 'no path' } } });
   const refused = await watch.until(({ status }) => status === 'error');
@@ -143,7 +143,7 @@ test('a refused connection is shown and not made again until someone asks', asyn
   expect(server.sessions).toHaveLength(1);
 });
 
-test('an error that passes is shown and tried again', async () => {
+test('a transient error is shown and retried', async () => {
   const answers = [{ status: 500, body: { ok: false, error: { code: 'INTERNAL', message: 'no', errorId: 'e' } } }];
   server.refuse = () => answers.shift() ?? null;
   const watch = watching(client, list, C);
@@ -152,7 +152,7 @@ test('an error that passes is shown and tried again', async () => {
   await watch.until(({ status }) => status === 'success');
 });
 
-test('a refetch asks for the whole result under a new number, and shows the old one meanwhile', async () => {
+test('a refetch requests the whole result under a new id, and shows the old one meanwhile', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   const old = session.query(C).id;
@@ -172,7 +172,7 @@ test('a refetch asks for the whole result under a new number, and shows the old 
   expect(watch.seen.map(({ data }) => data)).not.toContainEqual([{ n: 0 }]);
 });
 
-test('frames may come in any pieces, and unknown messages are passed over', async () => {
+test('frames may arrive in any chunks, and unknown messages are ignored', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.say({ type: 'weather', of: 'tomorrow' });
@@ -185,9 +185,9 @@ test('frames may come in any pieces, and unknown messages are passed over', asyn
   expect(data).toEqual([{ n: 1, s: 'ä€😀' }]);
 });
 
-test('a connection that falls silent is left, and another is opened', async () => {
+test('a silent connection is replaced by another', async () => {
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  const transport = new LiveTransport({ endpoint, times: { silenceMs: 100 }, random: () => 0 });
+  const transport = new LiveTransport({ endpoint, timeouts: { silenceMs: 100 }, random: () => 0 });
   const impatient = createConvoyClient({ transport });
   const watch = watching(impatient, list, C);
   const silent = await server.nextSession();
@@ -199,7 +199,7 @@ test('a connection that falls silent is left, and another is opened', async () =
   impatient.close();
 });
 
-test('closing ends the connection, and what was known stays readable', async () => {
+test('closing ends the connection, and the last snapshots stay readable', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [{ n: 1 }], 'h1');
@@ -211,7 +211,7 @@ test('closing ends the connection, and what was known stays readable', async () 
   expect(await late.until(({ status }) => status === 'error')).toMatchObject({ error: { code: 'UNAVAILABLE' } });
 });
 
-test('a closed client asks nothing: a refetch is over at once, and a new watch says why', async () => {
+test('a closed client sends no request: a refetch resolves at once, and a new watch fails', async () => {
   const query = client.liveQuery(list, C);
   query.subscribe(() => {});
   await server.nextSession();
@@ -223,17 +223,17 @@ test('a closed client asks nothing: a refetch is over at once, and a new watch s
   expect(client.connection.getSnapshot()).toBe('closed');
 });
 
-test('a listener that throws keeps nobody else from hearing', async () => {
+test('a listener that throws does not affect other listeners', async () => {
   const surfaced = new Promise((resolve) => process.once('uncaughtException', resolve));
-  const mistake = new Error('in a listener');
+  const thrown = new Error('in a listener');
   const stop = client.watch(list, C, ({ status }) => {
-    if (status === 'success') throw mistake;
+    if (status === 'success') throw thrown;
   });
   const other = watching(client, list, C);
   const session = await server.nextSession();
   session.result(C, [], 'h0');
   await other.until(({ status }) => status === 'success');
-  expect(await surfaced).toBe(mistake);
+  expect(await surfaced).toBe(thrown);
   stop();
   session.result(C, [{ n: 1 }], 'h1');
   await other.until(({ data }) => data?.length === 1);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { MESSAGES, PROTOCOL, parseAnswer, parseFrame, parseMessage } from './frames.js';
 
-test('an answer is data or an error, and anything else is not ours', () => {
+test('a response to a call is data or an error, and any other body is rejected', () => {
   expect(parseAnswer('{"ok":true,"data":[1]}')).toEqual({ ok: true, data: [1] });
   expect(parseAnswer('{"ok":true}')).toEqual({ ok: true, data: null });
   const error = { code: 'CONFLICT', message: 'taken' };
@@ -26,24 +26,27 @@ const WHOLE = [
 ] as const;
 
 describe('a message', () => {
-  test.each(WHOLE)('of type $type is what it says, and may say more than we know', (message) => {
+  test.each(WHOLE)('of type $type is parsed, and may have unknown members', (message) => {
     expect(parseMessage(JSON.stringify(message))).toEqual(message);
     expect(parseMessage(JSON.stringify({ ...message, later: true }))).toMatchObject(message);
   });
 
-  test.each(WHOLE)('of type $type without one of its members, or with a wrong one, is damaged', (message) => {
-    const optional = new Set(['position', 'rest', ...(message.type === 'error' ? ['id'] : [])]);
-    for (const name of Object.keys(message).filter((name) => name !== 'type')) {
-      const { [name]: _, ...without } = message as Record<string, unknown>;
-      const read = parseMessage(JSON.stringify(without));
-      if (optional.has(name)) expect(read).toEqual(without);
-      else expect(read).toBeNull();
-      // Whatever JSON is may be data; a function's results have no shape here.
-      if (name !== 'data') expect(parseMessage(JSON.stringify({ ...message, [name]: true }))).toBeNull();
-    }
-  });
+  test.each(WHOLE)(
+    'of type $type without a required member, or with one of the wrong type, is malformed',
+    (message) => {
+      const optional = new Set(['position', 'rest', ...(message.type === 'error' ? ['id'] : [])]);
+      for (const name of Object.keys(message).filter((name) => name !== 'type')) {
+        const { [name]: _, ...without } = message as Record<string, unknown>;
+        const read = parseMessage(JSON.stringify(without));
+        if (optional.has(name)) expect(read).toEqual(without);
+        else expect(read).toBeNull();
+        // Any JSON value may be data.
+        if (name !== 'data') expect(parseMessage(JSON.stringify({ ...message, [name]: true }))).toBeNull();
+      }
+    },
+  );
 
-  test('of a kind of a newer server is counted, and passed over', () => {
+  test('of an unknown type is parsed as `unknown`, with its sequence number', () => {
     expect(parseMessage('{"type":"weather","seq":4}')).toEqual({ type: 'unknown', seq: 4 });
     expect(parseMessage('{"type":"toString","seq":4}')).toEqual({ type: 'unknown', seq: 4 });
   });
@@ -63,7 +66,7 @@ describe('a message', () => {
   );
 });
 
-test('a frame is its messages, all of them sound; a blank one is a heartbeat', () => {
+test('a frame is a list of valid messages; a blank one is a heartbeat', () => {
   expect(parseFrame(WHOLE.map((message) => JSON.stringify(message)).join('\n'))).toEqual(WHOLE);
   expect(parseFrame('\n')).toEqual([]);
   expect(parseFrame('')).toEqual([]);
@@ -71,10 +74,10 @@ test('a frame is its messages, all of them sound; a blank one is a heartbeat', (
 });
 
 /**
- * Clients that are open in browsers do not change when the server does. A change here that one of them would
- * misunderstand needs another `PROTOCOL`; then, and for what they pass over, the hash may be put right.
+ * Clients open in browsers are not updated with the server. A change of the messages that such a client would
+ * misunderstand requires another `PROTOCOL`; then, and for changes that it ignores, update the hash.
  */
-test('the messages of this protocol are those that clients already know', () => {
+test('the messages of this protocol version have not changed', () => {
   const shapes = createHash('sha256').update(JSON.stringify(MESSAGES)).digest('hex').slice(0, 16);
   expect({ PROTOCOL, shapes }).toEqual({ PROTOCOL: 1, shapes: '3cd2234d8dfc114b' });
 });

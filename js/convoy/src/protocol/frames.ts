@@ -1,45 +1,46 @@
 /**
- * What travels between the server and a client, and the one place where its text becomes these types: the answer of a
- * call (`POST /api/<kind>/<name>`), and the messages of a live session (`POST /api/live`, or `/api/ws`).
+ * The wire format between server and client, and its only parser: the response to a call (`POST /api/<kind>/<name>`),
+ * and the messages of a live session (`POST /api/live`, or `/api/ws`).
  *
- * A session's messages come in *frames*: what one commit changed, one message a line, applied together or not at all.
- * Reading is strict about what we rely on and silent about the rest, so that a newer server may say more. A change of
- * `MESSAGES` that an older client would misunderstand needs another `PROTOCOL` (a test watches over that).
+ * A session's messages come in *frames*: the changes of one commit, one message per line, applied together or not at
+ * all. Parsing is strict about the members this client uses and ignores all others, so that a newer server may send
+ * more. A change of `MESSAGES` that an older client would misunderstand requires another `PROTOCOL` (enforced by a
+ * test).
  */
 import type { ConvoyErrorPayload } from '../values/errors.js';
 
-/** The number of these messages. A server that does not speak it refuses the session. */
+/** The version of these messages. A server that does not support it refuses the session. */
 export const PROTOCOL = 1;
 
-/** The body of every answered call. */
+/** The body of the response to a call. */
 export type CallAnswer =
   | { readonly ok: true; readonly data: unknown }
   | { readonly ok: false; readonly error: ConvoyErrorPayload };
 
-/** What the server says in a session: the members of each message beside `type` and `seq`. */
+/** The messages a server sends in a session: the members of each beside `type` and `seq`. */
 export const MESSAGES = {
-  /** Always first: the stream works, and this is its name. */
+  /** Always first: the session is open, and this is its name. */
   session: { session: 'text', protocol: 'count' },
   /** The whole result of a query. */
   result: { id: 'count', hash: 'text', position: 'text?', data: 'json' },
-  /** The result as a change of the one named by `from`; `rest` where the list is the `page` of an object. */
+  /** The result as a patch of the one whose hash is `from`; `rest` where the list is the `page` of an object. */
   rows: { id: 'count', from: 'text', hash: 'text', position: 'text?', rows: 'pieces', rest: 'object?' },
-  /** What the client named by its hash is still the answer. */
+  /** The result that the client has under this hash is still current. */
   same: { id: 'count', hash: 'text', position: 'text?' },
-  /** The query has no result now; without `id`, a message of the client's was not understood or not allowed. */
+  /** The query failed; without `id`, a message of the client was malformed or not allowed. */
   error: { id: 'count?', error: 'failure' },
-  /** All that the mutation with this key has changed was sent. */
+  /** All changes of the mutation with this idempotency key were sent. */
   settled: { key: 'text' },
-  /** The session's token has expired or is refused; nothing follows about queries until a new one is accepted. */
+  /** The session's token has expired or was rejected; the server sends no results until it accepts a new one. */
   auth: { error: 'failure' },
-  /** The last message: come back after `retryMs`, which the server has spread already. */
+  /** The last message: reconnect after `retryMs`, which the server has already jittered. */
   end: { reason: 'text', retryMs: 'count' },
 } as const;
 
-/** A piece of a list: a run of the one held, as `[start, count]`, or an element that was not in it. */
+/** A piece of a list: a run of the client's list, as `[start, count]`, or a new element. */
 export type Piece = readonly [start: number, count: number] | { readonly row: unknown };
 
-interface Members {
+interface MemberTypes {
   text: string;
   'text?': string | undefined;
   count: number;
@@ -50,42 +51,44 @@ interface Members {
   failure: ConvoyErrorPayload;
 }
 
-type Said = typeof MESSAGES;
+type Messages = typeof MESSAGES;
 
-/** A message of one of the kinds `Type`. */
-export type LiveMessageOf<Type extends keyof Said> = Type extends keyof Said
+/** A message whose type is one of `Type`. */
+export type LiveMessageOf<Type extends keyof Messages> = Type extends keyof Messages
   ? { readonly type: Type; readonly seq: number } & {
-      readonly [Name in keyof Said[Type]]: Said[Type][Name] extends keyof Members ? Members[Said[Type][Name]] : never;
+      readonly [Name in keyof Messages[Type]]: Messages[Type][Name] extends keyof MemberTypes
+        ? MemberTypes[Messages[Type][Name]]
+        : never;
     }
   : never;
 
-/** `unknown` is a kind of a newer server: counted, and passed over. */
-export type LiveMessage = LiveMessageOf<keyof Said> | { readonly type: 'unknown'; readonly seq: number };
+/** `unknown` is a type that only newer servers send: its `seq` counts, and the rest is ignored. */
+export type LiveMessage = LiveMessageOf<keyof Messages> | { readonly type: 'unknown'; readonly seq: number };
 
-/** A query as a session is asked for it. `hash` names the result the client holds, if any. */
-export interface QueryWish {
-  /** The client's number for it, never used twice in a session. */
+/** A query as the client subscribes to it. `hash` is the hash of the client's cached result, if it has one. */
+export interface QueryDescriptor {
+  /** Assigned by the client, never used twice in a session. */
   readonly id: number;
   readonly name: string;
   readonly args: unknown;
   readonly hash?: string;
 }
 
-/** What shall be different in an open session. */
+/** Changes to the subscriptions of an open session. */
 export interface SessionChange {
-  readonly add: readonly QueryWish[];
+  readonly add: readonly QueryDescriptor[];
   readonly remove: readonly number[];
 }
 
-/** The answer in `text`, or `null` where something else answered (a proxy's page, say). */
+/** Parses the response to a call; `null` where it is not Convoy's (but a proxy's page, for example). */
 export function parseAnswer(text: string): CallAnswer | null {
-  const said = parseObject(text);
-  if (said?.ok === true) return { ok: true, data: said.data ?? null };
-  if (said?.ok === false && isFailure(said.error)) return { ok: false, error: said.error };
+  const body = parseObject(text);
+  if (body?.ok === true) return { ok: true, data: body.data ?? null };
+  if (body?.ok === false && isFailure(body.error)) return { ok: false, error: body.error };
   return null;
 }
 
-/** The messages of a frame, none where it is a heartbeat; `null` where any of it is damaged. */
+/** Parses a frame: its messages, none for a heartbeat; `null` where any of them is malformed. */
 export function parseFrame(text: string): readonly LiveMessage[] | null {
   const messages: LiveMessage[] = [];
   for (const line of text.split('\n')) {
@@ -97,20 +100,20 @@ export function parseFrame(text: string): readonly LiveMessage[] | null {
   return messages;
 }
 
-/** The message in `text`, or `null` where it is damaged. */
+/** Parses a message; `null` where it is malformed. */
 export function parseMessage(text: string): LiveMessage | null {
-  const said = parseObject(text);
-  if (said === null || typeof said.type !== 'string' || !isCount(said.seq)) return null;
-  if (!Object.hasOwn(MESSAGES, said.type)) return { type: 'unknown', seq: said.seq };
-  const members: Readonly<Record<string, keyof Members>> = MESSAGES[said.type as keyof Said];
-  for (const [name, kind] of Object.entries(members)) {
-    if (!IS[kind](said[name])) return null;
+  const message = parseObject(text);
+  if (message === null || typeof message.type !== 'string' || !isCount(message.seq)) return null;
+  if (!Object.hasOwn(MESSAGES, message.type)) return { type: 'unknown', seq: message.seq };
+  const members: Readonly<Record<string, keyof MemberTypes>> = MESSAGES[message.type as keyof Messages];
+  for (const [name, type] of Object.entries(members)) {
+    if (!HAS_TYPE[type](message[name])) return null;
   }
-  // Every member was looked at just now.
-  return said as unknown as LiveMessage;
+  // Sound because the loop has checked every member.
+  return message as unknown as LiveMessage;
 }
 
-const IS: { readonly [Kind in keyof Members]: (value: unknown) => boolean } = {
+const HAS_TYPE: { readonly [Kind in keyof MemberTypes]: (value: unknown) => boolean } = {
   text: (value) => typeof value === 'string',
   'text?': (value) => value === undefined || typeof value === 'string',
   count: isCount,
@@ -130,7 +133,7 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** Codes are checked by `errorFromPayload`, which reads one it does not know as `INTERNAL`. */
+/** `errorFromPayload` checks the code, and turns an unknown one into `INTERNAL`. */
 function isFailure(value: unknown): value is ConvoyErrorPayload {
   return isObject(value) && 'code' in value;
 }
@@ -144,7 +147,7 @@ function parseObject(text: string): Record<string, unknown> | null {
   try {
     value = JSON.parse(text);
   } catch {
-    // Not JSON is one of the answers this function gives: the caller says who spoke and what it means there.
+    // Not an error here: the caller knows where the text came from and what malformed JSON means there.
     return null;
   }
   return isObject(value) ? value : null;

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { makeActionRef, makeMutationRef, makeQueryRef } from './refs.js';
 
-it('makes plain frozen objects of a kind and a name', () => {
+it('creates plain frozen objects of a kind and a name', () => {
   const list = makeQueryRef('messages.list');
   expect(list).toEqual({ kind: 'query', name: 'messages.list' });
   expect(Object.isFrozen(list)).toBe(true);

@@ -1,22 +1,22 @@
 /**
- * References: how code that cannot import a function (a browser) names it, with the function's types and none of its
- * code. A reference is a plain frozen object, made once, so it can be compared and used as a dependency of a hook.
+ * References: the name and types of a function, without its code, for code that cannot import it (a browser). A
+ * reference is a plain frozen object, created once, so it can be compared and used as a dependency of a hook.
  *
- * Types are read off the function structurally (see `FunctionShape`), so this file knows nothing of the server.
+ * Types are inferred from the function structurally (see `FunctionShape`), so this file does not depend on the server.
  */
 
 declare const types: unique symbol;
 
-/** Comes before `kind`, so that the compiler says in these words that a reference is of another kind. */
+/** Comes before `kind`, so that the compiler's error for a reference of the wrong kind quotes these texts. */
 declare const use: unique symbol;
 
-/** Carries types that exist for the compiler only. */
+/** Carries types that exist only at compile time. */
 interface Typed<Args, Result> {
   readonly args: Args;
   readonly result: Result;
 }
 
-/** The part of a function a reference is made from: its kind, what a caller passes, and what the handler answers. */
+/** The part of a function a reference is made from: its kind, what a caller passes, and what the handler returns. */
 export interface FunctionShape<Kind extends string, Args, Result> {
   readonly kind: Kind;
   readonly [types]?: Typed<Args, Result>;
@@ -67,24 +67,24 @@ export type RefFor<Name extends string, F> =
         ? ActionRef<Args, Result, Name>
         : never;
 
-/** What a caller of the reference passes: the input before parsing (`z.input`). */
+/** The arguments a caller passes: the input before parsing (`z.input`). */
 export type ArgsOfRef<Ref> = Ref extends { readonly [types]?: Typed<infer Args, unknown> } ? Args : never;
 
 /** The arguments of a call to the reference, as rest parameters: they may be left out where `{}` fits. */
 export type RestArgsOfRef<Ref> =
   Record<never, never> extends ArgsOfRef<Ref> ? [args?: ArgsOfRef<Ref>] : [args: ArgsOfRef<Ref>];
 
-/** What a caller of the reference gets: the function's result after JSON (`Date` is a string, `void` is `null`). */
+/** The result a caller receives: the function's result after JSON (`Date` is a string, `void` is `null`). */
 export type ResultOfRef<Ref> = Ref extends { readonly [types]?: Typed<unknown, infer Result> }
   ? Jsonified<Result>
   : never;
 
-/** What a function gives that returns nothing; on the way through JSON it becomes `null`. */
+/** The result type of a function without a return value; JSON turns it into `null`. */
 // biome-ignore lint/suspicious/noConfusingVoidType: `void` is what such a function's result type is called.
-type Nothing = void;
+type NoResult = void;
 
-/** What JSON makes of a `T`. `any`, `unknown` and branded strings stay what they are. */
-export type Jsonified<T> = 0 extends 1 & T ? T : unknown extends T ? T : [T] extends [Nothing] ? null : JsonValueOf<T>;
+/** The type of a `T` after JSON. `any`, `unknown` and branded strings are unchanged. */
+export type Jsonified<T> = 0 extends 1 & T ? T : unknown extends T ? T : [T] extends [NoResult] ? null : JsonValueOf<T>;
 
 type JsonValueOf<T> = 0 extends 1 & T
   ? T
@@ -92,9 +92,9 @@ type JsonValueOf<T> = 0 extends 1 & T
     ? T
     : T extends string | number | boolean | null
       ? T
-      : T extends Nothing
+      : T extends NoResult
         ? null
-        : T extends Unsayable
+        : T extends NotJson
           ? never
           : T extends { toJSON(): infer Json }
             ? JsonValueOf<Json>
@@ -104,8 +104,8 @@ type JsonValueOf<T> = 0 extends 1 & T
                 ? JsonObjectOf<T>
                 : never;
 
-/** What JSON leaves out of an object, and refuses anywhere else. */
-type Unsayable = symbol | bigint | ((...args: never) => unknown);
+/** Types that JSON leaves out of objects, and that are refused anywhere else. */
+type NotJson = symbol | bigint | ((...args: never) => unknown);
 
 type JsonObjectOf<T> = Simplify<
   { [K in keyof T as KeyKind<K, T[K]> extends 'kept' ? K : never]: JsonValueOf<T[K]> } & {
@@ -120,7 +120,7 @@ type KeyKind<K, V> = K extends symbol
     ? 'kept'
     : unknown extends V
       ? 'maybe'
-      : [V] extends [undefined | Unsayable]
+      : [V] extends [undefined | NotJson]
         ? 'dropped'
         : undefined extends V
           ? 'maybe'

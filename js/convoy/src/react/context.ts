@@ -1,7 +1,4 @@
-/**
- * Which client the hooks use: the one a hook was given, else the provider's, else one that speaks to the page's own
- * origin.
- */
+/** The client that hooks use: the one in a hook's options, else the provider's, else one for the page's own origin. */
 import { createContext, createElement, type ReactElement, type ReactNode, useContext } from 'react';
 import { type CallingClient, completeClient } from '../client/calling-client.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
@@ -9,26 +6,26 @@ import { type ConvoyClient, createConvoyClient } from '../client/client.js';
 const ClientContext = createContext<ConvoyClient | null>(null);
 
 /**
- * The client of pages without a provider. It stands for the page's origin, of which there is one, so it is the one
- * thing here that belongs to a module. While rendering on a server it is made and never used: hooks ask nothing there.
+ * The client of pages without a provider. Module state, because a page has one origin. Server rendering creates it but
+ * sends no requests: hooks send none there.
  */
-let ofThisPage: ConvoyClient | undefined;
+let defaultClient: ConvoyClient | undefined;
 
 export interface ConvoyProviderProps {
   readonly client: ConvoyClient | CallingClient;
   readonly children?: ReactNode;
 }
 
-/** Gives `client` to the hooks below. Closing it stays with whoever made it. */
+/** Provides `client` to the hooks below. Does not close it; that is up to its creator. */
 export function ConvoyProvider({ client, children }: ConvoyProviderProps): ReactElement {
   return createElement(ClientContext.Provider, { value: completeClient(client) }, children);
 }
 
-/** The client in force here. */
-export function useConvoy(given?: ConvoyClient | CallingClient): ConvoyClient {
+/** The client of the hooks in this component: `override`, if given. */
+export function useConvoy(override?: ConvoyClient | CallingClient): ConvoyClient {
   const provided = useContext(ClientContext);
-  if (given) return completeClient(given);
+  if (override) return completeClient(override);
   if (provided) return provided;
-  ofThisPage ??= createConvoyClient();
-  return ofThisPage;
+  defaultClient ??= createConvoyClient();
+  return defaultClient;
 }

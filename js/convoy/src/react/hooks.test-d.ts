@@ -19,12 +19,12 @@ const send = makeMutationRef<{ body: string }, void>('messages.send');
 const invite = makeActionRef<{ to: string }, Date>('mail.invite');
 const clear = makeMutationRef<Record<never, never>, number>('messages.clear');
 
-test('data is what JSON makes of the result', () => {
+test('data has the type of the result after JSON', () => {
   const { data } = useQuery(list, { channelId: 'c' });
   expectTypeOf(data).toEqualTypeOf<{ id: string; at: string }[] | null>();
 });
 
-test('the status tells whether there is data', () => {
+test('the status narrows the type of the data', () => {
   const query = useQuery(channels);
   if (query.status === 'success') expectTypeOf(query.data).toEqualTypeOf<string[]>();
   if (query.status === 'pending') expectTypeOf(query.data).toEqualTypeOf<null>();
@@ -32,7 +32,7 @@ test('the status tells whether there is data', () => {
   expectTypeOf(query.refetch).returns.toEqualTypeOf<Promise<string[] | null>>();
 });
 
-test('`refetch` takes arguments of the query, and a client may be made by hand', () => {
+test('`refetch` takes arguments of the query, and the client may be a custom object', () => {
   const { refetch } = useQuery(list, { channelId: 'c' });
   refetch();
   expectTypeOf(refetch({ channelId: 'd', limit: 3 })).toEqualTypeOf<Promise<{ id: string; at: string }[] | null>>();
@@ -65,7 +65,7 @@ test('arguments are checked, and may be left out only where an empty object fits
   useQuery(send, { body: 'a' });
 });
 
-test('mutations are called with their arguments and give their result', () => {
+test('mutations are called with their arguments and resolve with their result', () => {
   const call = useMutation(send);
   expectTypeOf(call({ body: 'a' })).toEqualTypeOf<Promise<null>>();
   // @ts-expect-error body is missing
@@ -80,7 +80,7 @@ test('mutations are called with their arguments and give their result', () => {
   useMutation(list);
 });
 
-test('actions are too', () => {
+test('actions are called with their arguments and resolve with their result', () => {
   expectTypeOf(useAction(invite)({ to: 'ada' })).toEqualTypeOf<Promise<string>>();
   // @ts-expect-error to is missing
   useAction(invite)();

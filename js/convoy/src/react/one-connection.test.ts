@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-/** However many hooks a page has, they stand on one connection. */
+/** All hooks of a page share one connection. */
 import { act, createElement, StrictMode } from 'react';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ModelServer, randomly } from '../../testing/model-server.js';
@@ -38,7 +38,7 @@ function Hook({ of }: { of: string }) {
   return createElement('b', null, data?.[0]?.n ?? '-');
 }
 
-function Light() {
+function ConnectionState() {
   return createElement('i', null, useConnectionState());
 }
 
@@ -47,12 +47,12 @@ const hooks = (count: number) =>
     StrictMode,
     null,
     createElement(ConvoyProvider, { client }, [
-      createElement(Light, { key: 'light' }),
+      createElement(ConnectionState, { key: 'state' }),
       ...Array.from({ length: count }, (_, n) => createElement(Hook, { key: n, of: `list ${n}` })),
     ]),
   );
 
-/** Lets the server tell everything, and the page draw it. */
+/** Flushes the server's frames and renders, until the page shows `text`. */
 async function shows(text: string): Promise<void> {
   while (page.text() !== text) {
     await act(async () => {
@@ -62,7 +62,7 @@ async function shows(text: string): Promise<void> {
   }
 }
 
-test('fifty hooks of one page are one request, and those that come later one more', async () => {
+test('fifty hooks of one page send one request, and hooks mounted later one more', async () => {
   page = await screen(hooks(50));
   await shows(`open${'1'.repeat(50)}`);
   expect(requests).toHaveLength(1);

@@ -1,4 +1,4 @@
-/** The value that stands where arguments would be and means "do not ask yet", typed so that nothing else passes. */
+/** The value that takes the place of arguments and means "do not run the query yet", with a type of its own. */
 
 export const skipToken: unique symbol = Symbol.for('convoy.skip');
 

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 afterEach(() => client.close());
 
-test('`useAction` gives one function for all renders, which calls and rejects as the client does', async () => {
+test('`useAction` returns the same function on every render, which calls and rejects like the client', async () => {
   const form = probe(() => useAction(invite, { client }));
   const mounted = await screen(form.with({}));
   await mounted.show(form.with({}));

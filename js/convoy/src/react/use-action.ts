@@ -1,4 +1,4 @@
-/** `useAction`: an action as a function that stays the same object from render to render. */
+/** `useAction`: an action as a function whose identity is stable between renders. */
 import { useCallback } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
 import type { CallArgs, ConvoyClient } from '../client/client.js';
@@ -12,7 +12,7 @@ export interface UseActionOptions {
 /** Runs the action. Rejects with a `ConvoyError`. */
 export type ActionFunction<Ref> = (...args: CallArgs<Ref>) => Promise<ResultOfRef<Ref>>;
 
-/** A function that runs `ref`; the same one on every render. */
+/** A function that runs `ref`; the same object on every render. */
 export function useAction<Ref extends AnyActionRef>(ref: Ref, options: UseActionOptions = {}): ActionFunction<Ref> {
   const client = useConvoy(options.client);
   return useCallback((...args: CallArgs<Ref>) => client.action(ref, ...args), [client, ref]);

@@ -18,7 +18,7 @@ beforeEach(() => {
 });
 afterEach(() => client.close());
 
-test('`useMutation` gives one function for all renders, which calls and rejects as the client does', async () => {
+test('`useMutation` returns the same function on every render, which calls and rejects like the client', async () => {
   const form = probe(() => useMutation(send, { client }));
   const mounted = await screen(form.with({}));
   await mounted.show(form.with({}));
@@ -31,7 +31,7 @@ test('`useMutation` gives one function for all renders, which calls and rejects 
   await mounted.leave();
 });
 
-test('`useMutationState` shows a call under way, and its failure, which need not be awaited', async () => {
+test('`useMutationState` shows a call in flight, and its failure, which need not be awaited', async () => {
   const form = probe(() => useMutationState(send, { client }));
   const mounted = await screen(form.with({}));
   let fail = (_error: ConvoyError) => {};
@@ -51,15 +51,15 @@ test('`useMutationState` shows a call under way, and its failure, which need not
 test('only the latest call counts', async () => {
   const form = probe(() => useMutationState(send, { client }));
   const mounted = await screen(form.with({}));
-  const settlers: ((answer: string) => void)[] = [];
-  transport.answer = () => new Promise((resolve) => settlers.push(resolve));
+  const resolvers: ((answer: string) => void)[] = [];
+  transport.answer = () => new Promise((resolve) => resolvers.push(resolve));
   await act(async () => {
     void form.given.mutate({ body: 'a' });
     void form.given.mutate({ body: 'b' });
   });
-  await act(async () => settlers[0]?.('first'));
+  await act(async () => resolvers[0]?.('first'));
   expect(form.given.isLoading).toBe(true);
-  await act(async () => settlers[1]?.('second'));
+  await act(async () => resolvers[1]?.('second'));
   expect(form.given.isLoading).toBe(false);
   await mounted.leave();
 });

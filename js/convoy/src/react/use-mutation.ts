@@ -1,6 +1,6 @@
 /**
- * Mutations in components: `useMutation` is a function that stays the same object, `useMutationState` adds what a form
- * shows while it runs.
+ * Mutations in components: `useMutation` returns a function with a stable identity, `useMutationState` also the state
+ * of the latest call, for forms.
  */
 import { useCallback, useState } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
@@ -21,13 +21,13 @@ export interface UseMutationResult<Ref> {
   readonly mutate: MutationFunction<Ref>;
   /** Why the latest call failed, until the next one starts or `reset`. */
   readonly error: ConvoyError | null;
-  /** A call is on its way. */
+  /** The latest call is in flight. */
   readonly isLoading: boolean;
-  /** Forgets the error, and any call on its way. */
+  /** Clears the error, and ignores the result of a call in flight. */
   readonly reset: () => void;
 }
 
-/** A function that calls `ref`; the same one on every render. */
+/** A function that calls `ref`; the same object on every render. */
 export function useMutation<Ref extends AnyMutationRef>(
   ref: Ref,
   options: UseMutationOptions = {},
@@ -36,38 +36,38 @@ export function useMutation<Ref extends AnyMutationRef>(
   return useCallback((...args: CallArgs<Ref>) => client.mutation(ref, ...args), [client, ref]);
 }
 
-interface Progress {
-  /** The latest call; only its outcome counts. */
+interface CallState {
+  /** The latest call; the results of earlier ones are ignored. */
   readonly call: symbol | null;
   readonly isLoading: boolean;
   readonly error: ConvoyError | null;
 }
 
-const AT_REST: Progress = { call: null, isLoading: false, error: null };
+const IDLE: CallState = { call: null, isLoading: false, error: null };
 
-/** `useMutation`, and how the latest call is doing. */
+/** `useMutation` with the state of the latest call. */
 export function useMutationState<Ref extends AnyMutationRef>(
   ref: Ref,
   options: UseMutationOptions = {},
 ): UseMutationResult<Ref> {
   const call = useMutation(ref, options);
-  const [{ isLoading, error }, setProgress] = useState(AT_REST);
+  const [{ isLoading, error }, setState] = useState(IDLE);
   const mutate = useCallback(
     (...args: CallArgs<Ref>) => {
       const own = Symbol('call');
-      const settle = (outcome: ConvoyError | null) =>
-        setProgress((now) => (now.call === own ? { ...AT_REST, error: outcome } : now));
-      setProgress({ call: own, isLoading: true, error: null });
-      const answer = call(...args);
-      // This branch of the promise ends in `error`; whoever awaits the other one still sees the rejection.
-      answer.then(
-        () => settle(null),
-        (thrown: unknown) => settle(isConvoyError(thrown) ? thrown : errorFromPayload(thrown)),
+      const finish = (error: ConvoyError | null) =>
+        setState((current) => (current.call === own ? { ...IDLE, error } : current));
+      setState({ call: own, isLoading: true, error: null });
+      const result = call(...args);
+      // This handler only records the failure; a caller that awaits the returned promise still sees the rejection.
+      result.then(
+        () => finish(null),
+        (thrown: unknown) => finish(isConvoyError(thrown) ? thrown : errorFromPayload(thrown)),
       );
-      return answer;
+      return result;
     },
     [call],
   );
-  const reset = useCallback(() => setProgress(AT_REST), []);
+  const reset = useCallback(() => setState(IDLE), []);
   return { mutate, error, isLoading, reset };
 }

@@ -44,7 +44,7 @@ async function mount(...[node]: Parameters<typeof screen>): Promise<Screen> {
   return mounted;
 }
 
-async function says(args: unknown, data: unknown): Promise<void> {
+async function receive(args: unknown, data: unknown): Promise<void> {
   await act(async () => {
     const { sink } = transport.open(args);
     sink.connection(OPEN);
@@ -52,7 +52,7 @@ async function says(args: unknown, data: unknown): Promise<void> {
   });
 }
 
-test('loads, shows, and follows the answer', async () => {
+test('loads, returns, and updates the result', async () => {
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' } }));
   expect(view.given).toMatchObject({
@@ -64,20 +64,20 @@ test('loads, shows, and follows the answer', async () => {
     isReconnecting: false,
     connectionState: 'connecting',
   });
-  await says({ channelId: 'c' }, ['a']);
+  await receive({ channelId: 'c' }, ['a']);
   expect(view.given).toMatchObject({ status: 'success', data: ['a'], isLoading: false, connectionState: 'open' });
-  await says({ channelId: 'c' }, ['a', 'b']);
+  await receive({ channelId: 'c' }, ['a', 'b']);
   expect(view.given.data).toEqual(['a', 'b']);
 });
 
-test('an answer that stayed the same draws nothing', async () => {
+test('an unchanged result causes no render', async () => {
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' } }));
   const answer = ['a'];
-  await says({ channelId: 'c' }, answer);
-  const drawn = view.renders.length;
-  await says({ channelId: 'c' }, answer);
-  expect(view.renders.length).toBe(drawn);
+  await receive({ channelId: 'c' }, answer);
+  const before = view.renders.length;
+  await receive({ channelId: 'c' }, answer);
+  expect(view.renders.length).toBe(before);
 });
 
 test('arguments are compared by value', async () => {
@@ -98,32 +98,32 @@ describe('when the arguments change', () => {
   test('the data belongs to the new ones at once', async () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     await mounted.show(view.with({ args: { channelId: 'd' } }));
     expect(view.given).toMatchObject({ status: 'pending', data: null, isLoading: true });
-    await says({ channelId: 'd' }, ['z']);
+    await receive({ channelId: 'd' }, ['z']);
     expect(view.given.data).toEqual(['z']);
   });
 
-  test('`keepPrevious` shows the last answer, marked stale, until there is one', async () => {
+  test('`keepPrevious` returns the previous result, marked stale, until there is a new one', async () => {
     const view = messages();
     const options = { keepPrevious: true };
     const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
     expect(view.given).toMatchObject({ data: null, isLoading: true });
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     await mounted.show(view.with({ args: { channelId: 'd' }, options }));
     expect(view.given).toMatchObject({ status: 'success', data: ['a'], isStale: true, isLoading: false });
-    await says({ channelId: 'd' }, ['z']);
+    await receive({ channelId: 'd' }, ['z']);
     expect(view.given).toMatchObject({ data: ['z'], isStale: false });
   });
 
   test.each(['UNAUTHORIZED', 'FORBIDDEN'] as const)(
-    '`keepPrevious` keeps nothing that %s has taken away',
+    '`keepPrevious` does not return a result that %s has revoked',
     async (code) => {
       const view = messages();
       const options = { keepPrevious: true };
       const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
-      await says({ channelId: 'c' }, ['a']);
+      await receive({ channelId: 'c' }, ['a']);
       await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError(code, 'not you')));
       expect(view.given).toMatchObject({ status: 'error', data: null });
       await mounted.show(view.with({ args: { channelId: 'd' }, options }));
@@ -131,10 +131,10 @@ describe('when the arguments change', () => {
     },
   );
 
-  test('going back within a moment finds the answer still there', async () => {
+  test('going back within the retention finds the result still there', async () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     await mounted.show(view.with({ args: { channelId: 'd' } }));
     await mounted.show(view.with({ args: { channelId: 'c' } }));
     expect(view.given).toMatchObject({ data: ['a'], isLoading: false });
@@ -146,7 +146,7 @@ test.each([
   ['skipToken', { args: skipToken }],
   ["'skip'", { args: 'skip' }],
   ['enabled: false', { args: { channelId: 'c' }, options: { enabled: false } }],
-] satisfies [string, Props][])('%s asks nothing until there are arguments', async (_what, props) => {
+] satisfies [string, Props][])('%s sends no request until there are arguments', async (_what, props) => {
   const view = messages();
   const mounted = await mount(view.with(props));
   expect(view.given).toMatchObject({
@@ -158,14 +158,14 @@ test.each([
   await expect(view.given.refetch()).resolves.toBeNull();
   expect(transport.subscriptions).toEqual([]);
   await mounted.show(view.with({ args: { channelId: 'c' } }));
-  await says({ channelId: 'c' }, ['a']);
+  await receive({ channelId: 'c' }, ['a']);
   expect(view.given.data).toEqual(['a']);
 });
 
-test('an error is shown beside the last answer; `refetch` waits for the next and never rejects', async () => {
+test('an error is returned beside the last result; `refetch` waits for the next result and never rejects', async () => {
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' } }));
-  await says({ channelId: 'c' }, ['a']);
+  await receive({ channelId: 'c' }, ['a']);
   const { sink } = transport.open({ channelId: 'c' });
   await act(async () => sink.failed(new ConvoyError('INTERNAL', 'no')));
   expect(view.given).toMatchObject({ status: 'error', data: ['a'], isStale: true, error: { code: 'INTERNAL' } });
@@ -174,21 +174,21 @@ test('an error is shown beside the last answer; `refetch` waits for the next and
   expect(transport.open({ channelId: 'c' }).refreshes).toBe(1);
   await act(async () => sink.failed(new ConvoyError('INTERNAL', 'still no')));
   await refetched;
-  await says({ channelId: 'c' }, ['a']);
+  await receive({ channelId: 'c' }, ['a']);
   expect(view.given).toMatchObject({ status: 'success', error: null });
   expect(view.given.refetch).toBe(refetch);
 });
 
-test('a lost connection is shown, and the data stays', async () => {
+test('a lost connection is shown, and the data is kept', async () => {
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' } }));
-  await says({ channelId: 'c' }, ['a']);
+  await receive({ channelId: 'c' }, ['a']);
   const { sink } = transport.open({ channelId: 'c' });
   await act(async () => sink.connection({ connectionState: 'connecting', isReconnecting: true }));
   expect(view.given).toMatchObject({ data: ['a'], isReconnecting: true, isStale: true, connectionState: 'connecting' });
 });
 
-test('`subscribe: false` asks once, and `refetch` asks again', async () => {
+test('`subscribe: false` calls the query once, and `refetch` again', async () => {
   const answers = [['a'], ['b']];
   transport.answer = () => answers.shift();
   const view = messages();
@@ -199,16 +199,16 @@ test('`subscribe: false` asks once, and `refetch` asks again', async () => {
   expect(transport.subscriptions).toEqual([]);
 });
 
-test('the provider’s client serves, and arguments may be left out where an empty object fits', async () => {
+test('hooks use the provider’s client, and arguments are optional where an empty object fits', async () => {
   const view = probe(() => ({ query: useQuery(channels), connection: useConnectionState() }));
   await mount(createElement(ConvoyProvider, { client }, view.with({})));
   expect(view.given.connection).toBe('connecting');
-  await says({}, ['general']);
+  await receive({}, ['general']);
   expect(view.given.query.data).toEqual(['general']);
   expect(view.given.connection).toBe('open');
 });
 
-test('a server renders the pending state and asks nothing', () => {
+test('a server renders the pending state and sends no request', () => {
   const view = messages();
   renderToString(view.with({ args: { channelId: 'c' } }));
   expect(view.given).toMatchObject({ status: 'pending', isLoading: true, connectionState: 'connecting' });
@@ -217,46 +217,46 @@ test('a server renders the pending state and asks nothing', () => {
 });
 
 describe('`refetch`', () => {
-  test('resolves with the answer, and with null where there is none', async () => {
+  test('resolves with the result, and with null where there is none', async () => {
     const view = messages();
     await mount(view.with({ args: { channelId: 'c' } }));
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     const refetched = view.given.refetch();
-    await says({ channelId: 'c' }, ['a', 'b']);
+    await receive({ channelId: 'c' }, ['a', 'b']);
     expect(await refetched).toEqual(['a', 'b']);
     const failing = view.given.refetch();
     await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError('INTERNAL', 'no')));
     expect(await failing).toBeNull();
   });
 
-  test('takes other arguments, which hold until the hook’s own change', async () => {
+  test('takes other arguments, which apply until the hook’s own change', async () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     let other: Promise<unknown> = Promise.resolve();
     await act(async () => {
       other = view.given.refetch({ channelId: 'd' });
     });
-    await says({ channelId: 'd' }, ['z']);
+    await receive({ channelId: 'd' }, ['z']);
     expect(await other).toEqual(['z']);
     expect(view.given).toMatchObject({ status: 'success', data: ['z'] });
-    await says({ channelId: 'd' }, ['y', 'z']);
+    await receive({ channelId: 'd' }, ['y', 'z']);
     expect(view.given.data).toEqual(['y', 'z']);
     await mounted.show(view.with({ args: { channelId: 'e' } }));
-    await says({ channelId: 'e' }, ['e']);
+    await receive({ channelId: 'e' }, ['e']);
     expect(view.given.data).toEqual(['e']);
   });
 
-  test('passes over what an event handler is given', async () => {
+  test('ignores the event passed to an event handler', async () => {
     const view = messages();
     await mount(view.with({ args: { channelId: 'c' } }));
-    await says({ channelId: 'c' }, ['a']);
+    await receive({ channelId: 'c' }, ['a']);
     const refetched = view.given.refetch(new Event('click') as never);
-    await says({ channelId: 'c' }, ['b']);
+    await receive({ channelId: 'c' }, ['b']);
     expect(await refetched).toEqual(['b']);
   });
 
-  test('works with `subscribe: false`, asking once for each', async () => {
+  test('with `subscribe: false` calls the query once for each arguments', async () => {
     transport.answer = ({ args }) => [args];
     const view = messages();
     await mount(view.with({ args: { channelId: 'c' }, options: { subscribe: false } }));
@@ -270,7 +270,7 @@ describe('`refetch`', () => {
   });
 });
 
-test('an address of streams, as 0.0.1 took it, is warned of once where it is another than the client has', async () => {
+test('a `subscribeUrl` (0.0.1) that is not below `baseUrl` logs one warning', async () => {
   const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
   const here = createConvoyClient({ baseUrl: 'http://app.example', transport: new HandTransport() });
   const view = (subscribeUrl: string) =>
@@ -282,45 +282,47 @@ test('an address of streams, as 0.0.1 took it, is warned of once where it is ano
   await mount(view('/api/subscribe').with({}));
   expect(warned.mock.calls).toEqual([]);
   await mount(view('http://live.example/api/subscribe').with({}));
-  expect(warned.mock.calls).toEqual([[expect.stringMatching(/http:\/\/live\.example.*at http:\/\/app\.example;/)]]);
+  expect(warned.mock.calls).toEqual([
+    [expect.stringMatching(/http:\/\/live\.example.*baseUrl, http:\/\/app\.example;/)],
+  ]);
   warned.mockRestore();
   here.close();
 });
 
-describe('a client made by hand', () => {
-  test('is asked once, is not live, and that is said once', async () => {
+describe('a custom client', () => {
+  test('is called once, is not live, and logs one warning', async () => {
     const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
-    const asked: unknown[] = [];
-    const byHand = {
+    const calls: unknown[] = [];
+    const custom = {
       query: async (ref: unknown, args: unknown) => {
-        asked.push([ref, args]);
+        calls.push([ref, args]);
         return ['a'];
       },
       mutation: async () => null,
     };
     const view = probe(() => [
-      useQuery(list, { channelId: 'c' }, { client: byHand }),
-      useQuery(list, { channelId: 'd' }, { client: byHand }),
+      useQuery(list, { channelId: 'c' }, { client: custom }),
+      useQuery(list, { channelId: 'd' }, { client: custom }),
     ]);
     await mount(view.with({}));
     for (const query of view.given) {
       expect(query).toMatchObject({ status: 'success', data: ['a'], isStale: false, connectionState: 'disabled' });
     }
-    expect(asked).toEqual([
+    expect(calls).toEqual([
       [list, { channelId: 'c' }],
       [list, { channelId: 'd' }],
     ]);
-    // The very reference, by which such a client may tell what is asked.
-    expect((asked[0] as unknown[])[0]).toBe(list);
+    // The same reference object, which such a client may compare by identity.
+    expect((calls[0] as unknown[])[0]).toBe(list);
     expect(warned.mock.calls).toEqual([[expect.stringContaining('not live')]]);
     warned.mockRestore();
   });
 
-  test('shows what it throws', async () => {
+  test('has its errors returned', async () => {
     vi.spyOn(console, 'warn').mockImplementation(() => {});
-    const byHand = { query: () => Promise.reject(new Error('no server')), mutation: async () => null };
-    const view = probe(() => useQuery(list, { channelId: 'c' }, { client: byHand }));
-    await mount(createElement(ConvoyProvider, { client: byHand }, view.with({})));
+    const custom = { query: () => Promise.reject(new Error('no server')), mutation: async () => null };
+    const view = probe(() => useQuery(list, { channelId: 'c' }, { client: custom }));
+    await mount(createElement(ConvoyProvider, { client: custom }, view.with({})));
     expect(view.given).toMatchObject({ status: 'error', error: { message: 'no server' } });
     vi.restoreAllMocks();
   });

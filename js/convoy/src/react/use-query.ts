@@ -1,13 +1,13 @@
 /**
- * `useQuery`: a query's live answer as React state. All of it stands on `useSyncExternalStore` over a shared
- * `LiveQuery`, so screens never tear, StrictMode's double mounting costs nothing, and a server renders the pending state.
+ * `useQuery`: a query's live result as React state. It uses `useSyncExternalStore` over a shared `LiveQuery`, so
+ * renders never tear, StrictMode's double mounting opens one subscription, and a server renders the pending state.
  */
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
-import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot, takesDataAway } from '../client/snapshot.js';
+import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot, revokesData } from '../client/snapshot.js';
 import type { QueryConnectionState } from '../client/transport.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
@@ -15,111 +15,112 @@ import { useConvoy } from './context.js';
 import { isSkipped, type SkipToken } from './skip.js';
 
 export interface UseQueryOptions {
-  /** `false` asks nothing, like `skipToken`. */
+  /** `false` does not run the query, like `skipToken`. */
   readonly enabled?: boolean;
   readonly client?: ConvoyClient | CallingClient;
-  /** `false` asks once instead of staying current; `refetch` asks again. */
+  /** `false` calls the query once instead of keeping it current; `refetch` calls it again. */
   readonly subscribe?: boolean;
-  /** While new arguments have no answer yet, go on showing the last one, marked `isStale`. */
+  /** Until new arguments have a result, keep returning the previous result, marked `isStale`. */
   readonly keepPrevious?: boolean;
   /**
-   * Where 0.0.1 opened the stream of this query. Now all queries of a client share its connection, so this has no effect;
-   * one that is not below the client's `baseUrl` is warned of.
+   * The URL from which 0.0.1 streamed this query. Has no effect now that all queries of a client share its connection;
+   * a URL that is not below the client's `baseUrl` logs a warning.
    */
   readonly subscribeUrl?: string;
 }
 
-export type UseQueryResult<Data, Args = never> = QueryFacts<Data, Args> &
+export type UseQueryResult<Data, Args = never> = QueryResultBase<Data, Args> &
   (
     | { readonly status: 'pending'; readonly data: null; readonly error: null }
     | { readonly status: 'success'; readonly data: Data; readonly error: null }
-    /** `data` is the last answer to these arguments, where there was one. */
+    /** `data` is the last result for these arguments, if there was one. */
     | { readonly status: 'error'; readonly data: Data | null; readonly error: ConvoyError }
   );
 
-interface QueryFacts<Data, Args> {
-  /** Asked, and neither answered nor failed yet. */
+interface QueryResultBase<Data, Args> {
+  /** The query runs and has neither a result nor an error yet. */
   readonly isLoading: boolean;
-  /** There is data, and no certainty that it is the current answer to these arguments. */
+  /** There is data, but it may not be the current result for these arguments. */
   readonly isStale: boolean;
   readonly isReconnecting: boolean;
-  /** `disabled` where nothing is asked, or asked only once. */
+  /** `disabled` where the query is skipped, or called only once. */
   readonly connectionState: QueryConnectionState;
   /**
-   * Asks again and resolves with the answer, or with `null` where there is none; a failure shows in `error`, so this
-   * never rejects. Other arguments given here take the place of the hook's own, until those change; an event, as in
+   * Requests the result again and resolves with it, or with `null` where there is none; a failure shows in `error`, so
+   * this never rejects. Arguments passed here replace the hook's own until those change; an event, as in
    * `onClick={refetch}`, is ignored.
    */
-  readonly refetch: (args?: Args | EventOfReact) => Promise<Data | null>;
+  readonly refetch: (args?: Args | ReactEvent) => Promise<Data | null>;
 }
 
-/** What React passes to an event handler. */
-interface EventOfReact {
+/** The argument React passes to an event handler. */
+interface ReactEvent {
   readonly nativeEvent: object;
 }
 
-/** Arguments, or the wish to wait; left out where `{}` fits. */
+/** Arguments, or the token that skips the query; optional where `{}` fits. */
 export type UseQueryArgs<Ref> =
   Record<never, never> extends ArgsOfRef<Ref>
     ? [args?: ArgsOfRef<Ref> | SkipToken | 'skip', options?: UseQueryOptions]
     : [args: ArgsOfRef<Ref> | SkipToken | 'skip', options?: UseQueryOptions];
 
-/** The live answer of the query `ref` to `args`, which are compared by value. */
+/** The live result of the query `ref` for `args`, which are compared by value. */
 export function useQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseQueryArgs<Ref>
 ): UseQueryResult<ResultOfRef<Ref>, ArgsOfRef<Ref>> {
   const client = useConvoy(options.client);
   const liveness = options.subscribe === false ? 'once' : 'live';
-  useWarningElsewhere(client, options.subscribeUrl);
-  const own = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
+  useSubscribeUrlWarning(client, options.subscribeUrl);
+  const ownArgs = options.enabled === false || isSkipped(args) ? null : canonicalArgs(args);
   const [override, setOverride] = useState<Override | null>(null);
-  const asked = override !== null && override.of === own ? override.args : own;
+  const currentArgs = override !== null && override.replaces === ownArgs ? override.args : ownArgs;
   const query = useMemo(
-    // Parsed back, so that the arguments are exactly what the memo depends on, and nobody changes them afterwards.
-    () => (asked === null ? UNASKED : client.liveQuery(ref, JSON.parse(asked) as ArgsOfRef<Ref>, { liveness })),
-    [client, ref, asked, liveness],
+    // Parsed from the text the memo depends on, so that later mutations of `args` have no effect.
+    () =>
+      currentArgs === null ? SKIPPED : client.liveQuery(ref, JSON.parse(currentArgs) as ArgsOfRef<Ref>, { liveness }),
+    [client, ref, currentArgs, liveness],
   );
-  const getServerSnapshot = asked === null || liveness === 'once' ? getUnconnected : getPending;
+  const getServerSnapshot = currentArgs === null || liveness === 'once' ? getUnconnected : getPending;
   const snapshot = useSyncExternalStore(query.subscribe, query.getSnapshot, getServerSnapshot);
   const previous = usePrevious(client, ref, snapshot);
   const refetch = useCallback(
-    (args?: ArgsOfRef<Ref> | EventOfReact): Promise<ResultOfRef<Ref> | null> => {
-      // An event handler is given an event.
+    (args?: ArgsOfRef<Ref> | ReactEvent): Promise<ResultOfRef<Ref> | null> => {
+      // Not arguments but an event, where `refetch` is an event handler.
       if (!isPlain(args)) return query.refetch();
-      const other = canonicalArgs(args);
-      setOverride({ of: own, args: other });
-      return answerOf(client.liveQuery(ref, JSON.parse(other) as ArgsOfRef<Ref>, { liveness }));
+      const newArgs = canonicalArgs(args);
+      setOverride({ replaces: ownArgs, args: newArgs });
+      return nextResult(client.liveQuery(ref, JSON.parse(newArgs) as ArgsOfRef<Ref>, { liveness }));
     },
-    [client, ref, query, own, liveness],
+    [client, ref, query, ownArgs, liveness],
   );
-  const isLoading = asked !== null && snapshot.status === 'pending';
+  const isLoading = currentArgs !== null && snapshot.status === 'pending';
   if (options.keepPrevious === true && snapshot.status === 'pending' && previous !== null) {
     return { ...snapshot, status: 'success', data: previous.data, isStale: true, isLoading: false, refetch };
   }
   return { ...snapshot, isLoading, refetch };
 }
 
-/** Clients whose queries name another address: each is warned of once. */
-const warnedElsewhere = new WeakSet<ConvoyClient>();
+/** Clients whose queries have a `subscribeUrl` of another server: each logs one warning. */
+const warnedOfSubscribeUrl = new WeakSet<ConvoyClient>();
 
-function useWarningElsewhere(client: ConvoyClient, subscribeUrl: string | undefined): void {
+function useSubscribeUrlWarning(client: ConvoyClient, subscribeUrl: string | undefined): void {
   useEffect(() => {
-    if (subscribeUrl === undefined || warnedElsewhere.has(client)) return;
+    if (subscribeUrl === undefined || warnedOfSubscribeUrl.has(client)) return;
     if (!URL.canParse(subscribeUrl) || !URL.canParse(client.baseUrl)) return;
     if (new URL(subscribeUrl).href.startsWith(new URL(client.baseUrl).href)) return;
-    warnedElsewhere.add(client);
+    warnedOfSubscribeUrl.add(client);
     console.warn(
-      `Convoy: \`subscribeUrl\` (${subscribeUrl}) has no effect. Queries are watched where they are asked, at ` +
+      `Convoy: \`subscribeUrl\` (${subscribeUrl}) has no effect. Queries are watched at the client's baseUrl, ` +
         `${client.baseUrl}; for another server pass createConvoyClient({ baseUrl }) to a ConvoyProvider.`,
     );
   }, [client, subscribeUrl]);
 }
 
-/** Arguments that stand in for the hook's own. */
+/** Arguments that replace the hook's own. */
 interface Override {
-  /** The ones they stand in for; `null` where nothing was asked. */
-  readonly of: string | null;
+  /** The replaced ones; `null` where the query was skipped. */
+  readonly replaces: string | null;
   readonly args: string;
 }
 
@@ -127,20 +128,20 @@ function isPlain(args: unknown): boolean {
   return typeof args === 'object' && args !== null && Object.getPrototypeOf(args) === Object.prototype;
 }
 
-/** The next answer of a query that others may watch already. */
-async function answerOf<Data>(query: LiveQuery<Data>): Promise<Data | null> {
-  let wake = () => {};
+/** The next result of a query that may have other listeners already. */
+async function nextResult<Data>(query: LiveQuery<Data>): Promise<Data | null> {
+  let onChange = () => {};
   const isNew = query.getSnapshot().status === 'pending';
-  const stop = query.subscribe(() => wake());
+  const stop = query.subscribe(() => onChange());
   try {
     if (!isNew) return await query.refetch();
-    // It is being asked already, for this listener or another one.
+    // A request is in flight already, for this listener or another one.
     for (;;) {
       const { status, data, connectionState } = query.getSnapshot();
       if (status !== 'pending') return status === 'success' ? data : null;
       if (connectionState === 'closed') return null;
       await new Promise<void>((resolve) => {
-        wake = resolve;
+        onChange = resolve;
       });
     }
   } finally {
@@ -155,8 +156,8 @@ interface Previous<Ref> {
 }
 
 /**
- * The last answer of `ref` that reached the screen, whatever its arguments were. Remembered after the commit, so that
- * a render which React throws away leaves no trace.
+ * The last result of `ref` that was rendered, for any arguments. Stored after React's commit, so that a render which
+ * React discards has no effect.
  */
 function usePrevious<Ref>(
   client: ConvoyClient,
@@ -166,18 +167,18 @@ function usePrevious<Ref>(
   const last = useRef<Previous<Ref> | null>(null);
   useEffect(() => {
     if (snapshot.status === 'success') last.current = { client, ref, data: snapshot.data };
-    // Whom the answer was taken from shall not see it under other arguments either.
-    else if (snapshot.status === 'error' && takesDataAway(snapshot.error)) last.current = null;
+    // A caller who may no longer see the result may not see it under other arguments either.
+    else if (snapshot.status === 'error' && revokesData(snapshot.error)) last.current = null;
   }, [client, ref, snapshot]);
-  const known = last.current;
-  return known !== null && known.client === client && known.ref === ref ? known : null;
+  const previous = last.current;
+  return previous !== null && previous.client === client && previous.ref === ref ? previous : null;
 }
 
 const getPending = () => PENDING;
 const getUnconnected = () => PENDING_UNCONNECTED;
 
-/** Stands in where nothing is asked. */
-const UNASKED: LiveQuery<never> = {
+/** The query of a hook that is skipped. */
+const SKIPPED: LiveQuery<never> = {
   getSnapshot: getUnconnected,
   subscribe: () => () => {},
   refetch: () => Promise.resolve(null),
