@@ -1,4 +1,4 @@
-/** The web server of development: serves the screens, and passes `/api` on to Convoy. */
+/** The development web server: serves the page, and proxies `/api` to Convoy. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import react from '@vitejs/plugin-react';
 import { createLogger, defineConfig, loadEnv } from 'vite';
@@ -14,31 +14,32 @@ export default defineConfig(({ mode }) => {
       proxy: {
         '/api': {
           target: `http://127.0.0.1:${PORT}`,
-          // The Host header stays the page's own, so that Convoy sees a request of the same origin.
+          // Keeps the page's Host header, so that Convoy sees a same-origin request.
           changeOrigin: false,
-          configure: (proxy) => proxy.on('proxyRes', passOnBrokenStreams),
+          configure: (proxy) => proxy.on('proxyRes', closeBrokenStreams),
         },
       },
     },
   };
 });
 
-/** A stream that Convoy cut short must not stay open towards the page, which would take it for a quiet one. */
-function passOnBrokenStreams(fromConvoy: IncomingMessage, _request: IncomingMessage, toPage: ServerResponse): void {
+/** Closes the page's stream when Convoy's breaks; left open, the page would take it for an idle one. */
+function closeBrokenStreams(fromConvoy: IncomingMessage, _request: IncomingMessage, toPage: ServerResponse): void {
   fromConvoy.once('close', () => {
     if (!fromConvoy.complete) toPage.destroy();
   });
 }
 
-/** While Convoy starts or restarts, every retry of every page would print a stack; the pages say it themselves. */
+/** Logs one line while Convoy starts or restarts, instead of a stack trace for every retry of every page. */
 function loggerWithoutProxyErrors() {
   const logger = createLogger();
   const { error } = logger;
-  let told = false;
+  let logged = false;
   logger.error = (message, options) => {
     if (!message.includes('http proxy error')) return error(message, options);
-    if (!told) logger.info('Convoy does not answer yet; open pages connect as soon as it does.', { timestamp: true });
-    told = true;
+    if (!logged)
+      logger.info('Convoy does not respond yet; open pages connect as soon as it does.', { timestamp: true });
+    logged = true;
   };
   return logger;
 }

@@ -12,13 +12,13 @@ export default defineSchema({
     body: z.string().min(1).max(2000),
   }).index('by_channel', ['channelId']),
 
-  /** Who has the chat open, one row per browser tab, touched by its heartbeat. */
+  /** The people who have the chat open: one row per browser tab, updated by its heartbeat. */
   presence: defineTable({
-    /** Known to the tab alone, so that nobody can speak for another. */
+    /** A secret of the tab, so that no other client can change its row. */
     session: z.string().min(8).max(64),
     name: z.string().min(1).max(40),
     channelId: defineRef('channels').optional(),
-    /** When the tab was last heard of, in milliseconds since 1970. */
+    /** When the tab sent its last heartbeat, in milliseconds since 1970. */
     seenAt: z.number(),
   })
     .index('by_session', ['session'], { unique: true })

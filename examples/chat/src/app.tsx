@@ -3,7 +3,7 @@ import { Chat } from './components/chat';
 import { Welcome } from './components/welcome';
 import { forgetName, type Identity, loadIdentity, rememberName } from './identity';
 
-/** First a name, then the chat. */
+/** Shows the welcome page until the user has a name, then the chat. */
 export function App() {
   const [identity, setIdentity] = useState<Identity>(loadIdentity);
   if (identity.name === null) {

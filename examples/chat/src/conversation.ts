@@ -1,4 +1,4 @@
-/** How a flat list of messages becomes days, and within a day what one person said in one go. */
+/** Groups a flat list of messages by day, and within a day into turns: consecutive messages of one author. */
 import type { ResultOfRef } from '@avvos/convoy/client';
 import type { api } from '../convoy/_generated/api';
 
@@ -15,10 +15,10 @@ export interface Day {
   readonly turns: readonly Turn[];
 }
 
-/** A pause longer than this begins a new turn. */
+/** A pause longer than this starts a new turn. */
 const PAUSE_MS = 5 * 60 * 1000;
 
-/** Days and turns of `messages`, which come oldest first. */
+/** Groups `messages`, oldest first, into days and turns. */
 export function conversationOf(messages: readonly Message[]): Day[] {
   const days: { date: Date; turns: { author: string; messages: [Message, ...Message[]] }[] }[] = [];
   let previous: Message | undefined;
@@ -32,8 +32,9 @@ export function conversationOf(messages: readonly Message[]): Day[] {
       previous = undefined;
     }
     const turn = day?.turns.at(-1);
-    const goesOn = previous?.author === message.author && message._creationTime - previous._creationTime < PAUSE_MS;
-    if (turn && goesOn) turn.messages.push(message);
+    const continuesTurn =
+      previous?.author === message.author && message._creationTime - previous._creationTime < PAUSE_MS;
+    if (turn && continuesTurn) turn.messages.push(message);
     else day?.turns.push({ author: message.author, messages: [message] });
     previous = message;
   }

@@ -1,16 +1,16 @@
 /**
- * Who this tab is. Kept per tab, so that two windows of one browser can be two people; there is no password, because
- * this example is about live data, not about accounts.
+ * The identity of this tab. Stored per tab, so that two windows of one browser can be two people. There is no password,
+ * because this example shows live data, not accounts.
  */
 
 export interface Identity {
-  /** Names this tab to the server and is shown to nobody. */
+  /** Identifies this tab to the server; never shown. */
   readonly session: string;
-  /** `null` until someone chose one. */
+  /** `null` until the user has chosen one. */
   readonly name: string | null;
 }
 
-/** Somebody who has joined. */
+/** The user of this tab, after joining. */
 export interface Me {
   readonly session: string;
   readonly name: string;
@@ -35,7 +35,7 @@ export function forgetName(): Identity {
   return loadIdentity();
 }
 
-/** Not `crypto.randomUUID`, which pages served over plain HTTP to another machine do not have. */
+/** Not `crypto.randomUUID`, which is missing on pages served over plain HTTP from another machine. */
 function newSession(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36).padStart(7, '0')).join('');
 }
@@ -69,7 +69,7 @@ const SECOND = [
   'Wren',
 ];
 
-/** A name to start from, such as “Mellow Puffin”. */
+/** Suggests a random name, such as “Mellow Puffin”. */
 export function suggestName(): string {
   return `${pick(FIRST)} ${pick(SECOND)}`;
 }

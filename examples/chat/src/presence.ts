@@ -1,4 +1,4 @@
-/** Telling the others that one is here. */
+/** Sends this tab's presence to the server. */
 import { useConvoy } from '@avvos/convoy/react';
 import { useEffect } from 'react';
 import { api } from '../convoy/_generated/api';
@@ -7,39 +7,39 @@ import type { Channel } from './people';
 
 const HEARTBEAT_MS = 10_000;
 
-/** Says “I am here” while the component is shown, and “I am gone” when the page closes. */
+/** Sends heartbeats while the component is mounted, and `leave` when the page closes. */
 export function useHeartbeat(me: Me, channelId: Channel['id'] | undefined): void {
   const client = useConvoy();
   const { session, name } = me;
   useEffect(() => {
     let failed = false;
     const beat = async () => {
-      // Without a network the browser would complain of every beat.
+      // Without a network the browser would log an error for every heartbeat.
       if (!navigator.onLine) return;
       try {
         await client.mutation(api.presence.heartbeat, { session, name, ...(channelId ? { channelId } : {}) });
         failed = false;
       } catch (error) {
-        // The connection light says so already, and the next beat tries again.
-        if (!failed) console.warn('The heartbeat did not arrive', error);
+        // One warning is enough: the connection state is on the page, and the next heartbeat retries.
+        if (!failed) console.warn('The heartbeat failed', error);
         failed = true;
       }
     };
-    const seen = () => document.visibilityState === 'visible' && void beat();
-    const gone = () => {
-      // The page is closing: nobody is left to be told of a failure, and the others notice within `HERE_MS`.
+    const onVisible = () => document.visibilityState === 'visible' && void beat();
+    const onPageHide = () => {
+      // The page is closing, so a failure cannot be handled; other clients notice within `HERE_MS`.
       client.mutation(api.presence.leave, { session }, { keepalive: true }).catch(() => {});
     };
     void beat();
     const timer = setInterval(beat, HEARTBEAT_MS);
-    document.addEventListener('visibilitychange', seen);
-    window.addEventListener('pageshow', seen);
-    window.addEventListener('pagehide', gone);
+    document.addEventListener('visibilitychange', onVisible);
+    window.addEventListener('pageshow', onVisible);
+    window.addEventListener('pagehide', onPageHide);
     return () => {
       clearInterval(timer);
-      document.removeEventListener('visibilitychange', seen);
-      window.removeEventListener('pageshow', seen);
-      window.removeEventListener('pagehide', gone);
+      document.removeEventListener('visibilitychange', onVisible);
+      window.removeEventListener('pageshow', onVisible);
+      window.removeEventListener('pagehide', onPageHide);
     };
   }, [client, session, name, channelId]);
 }

@@ -1,4 +1,4 @@
-/** The channel in the address (`#/general`), so that a link, a reload and the back button lead where one expects. */
+/** The channel in the URL's fragment (`#/general`), so that links, reloads and the back button work. */
 import { useSyncExternalStore } from 'react';
 
 export function useChannelInAddress(): string | null {
@@ -20,7 +20,7 @@ function read(): string | null {
   try {
     return decodeURIComponent(name);
   } catch {
-    // Someone typed a stray `%`; take the address as it is written.
+    // An invalid escape, such as a lone `%`: use the text as it is.
     return name;
   }
 }

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { mutation, query } from '../_generated/server';
 
 /**
- * Everything the side bar shows: the channels, oldest first, and the people seen last. One query for both, so that the
- * two are of one moment.
+ * The content of the side bar: the channels, oldest first, and the people seen last. One query for both, so that they
+ * come from one snapshot.
  */
 export const lobby = query({
   handler: async (ctx) => {
@@ -19,7 +19,7 @@ export const lobby = query({
   },
 });
 
-/** Makes a channel and gives its id; `CONFLICT` where the name is taken. */
+/** Creates a channel and returns its id; fails with `CONFLICT` where the name is taken. */
 export const create = mutation({
   input: { name: z.string().trim().min(1).max(32) },
   handler: async (ctx, { name }) => {
@@ -27,7 +27,7 @@ export const create = mutation({
       .query('channels')
       .withIndex('by_name', (q) => q.eq('name', name))
       .first();
-    // The unique index would refuse it too; this way the answer is a sentence for people.
+    // The unique index would refuse it too; this check gives the user a readable message.
     if (taken) throw new ConvoyError('CONFLICT', `There is already a channel called “${name}”.`);
     return ctx.db.insert('channels', { name });
   },

@@ -1,4 +1,4 @@
-/** The whole screen: the side bar, and the channel the address names. */
+/** The page: the side bar, and the channel in the URL. */
 import { isConvoyError } from '@avvos/convoy/client';
 import { useConvoy, useMutation, useQuery } from '@avvos/convoy/react';
 import { useCallback, useEffect, useRef, useState } from 'react';
@@ -27,15 +27,15 @@ export function Chat({ me, onLeave }: Props) {
     setDrawerOpen(false);
     drawerButton.current?.focus();
   }, []);
-  const wanted = useChannelInAddress() ?? FIRST_CHANNEL;
+  const channelName = useChannelInAddress() ?? FIRST_CHANNEL;
   const channels = lobby.data?.channels ?? [];
   const people = peopleHere(lobby.data?.people ?? []);
-  const channel = channels.find(({ name }) => name === wanted);
+  const channel = channels.find(({ name }) => name === channelName);
   useHeartbeat(me, channel?.id);
   useFirstChannel(lobby.data !== null && channels.length === 0);
 
   const leave = () => {
-    // Best effort: whoever does not hear it sees the heartbeat stop.
+    // Best effort: other clients also notice that the heartbeat stops.
     client.mutation(api.presence.leave, { session: me.session }).catch(() => {});
     onLeave();
   };
@@ -64,15 +64,21 @@ export function Chat({ me, onLeave }: Props) {
             onOpenDrawer={() => setDrawerOpen(true)}
           />
         ) : (
-          <Elsewhere lobby={lobby} wanted={wanted} />
+          <NoConversation lobby={lobby} channelName={channelName} />
         )}
       </main>
     </div>
   );
 }
 
-/** What the stage shows where there is no conversation. */
-function Elsewhere({ lobby, wanted }: { readonly lobby: ReturnType<typeof useLobby>; readonly wanted: string }) {
+/** The main area where there is no conversation to show. */
+function NoConversation({
+  lobby,
+  channelName,
+}: {
+  readonly lobby: ReturnType<typeof useLobby>;
+  readonly channelName: string;
+}) {
   if (lobby.status === 'error') {
     return (
       <Notice title="The chat could not be loaded" kind="problem">
@@ -87,7 +93,7 @@ function Elsewhere({ lobby, wanted }: { readonly lobby: ReturnType<typeof useLob
     return <Notice title={lobby.isReconnecting ? 'Waiting for the server…' : 'Casting off…'} />;
   }
   return (
-    <Notice title={`There is no channel called “${wanted}”`}>
+    <Notice title={`There is no channel called “${channelName}”`}>
       <p>
         Make it from the side bar, or go <a href={addressOf(lobby.data.channels[0]?.name ?? FIRST_CHANNEL)}>back</a>.
       </p>
@@ -99,13 +105,13 @@ function useLobby() {
   return useQuery(api.channels.lobby);
 }
 
-/** Makes the first channel of a new chat. */
+/** Creates the first channel of a new chat. */
 function useFirstChannel(isMissing: boolean): void {
   const create = useMutation(api.channels.create);
   useEffect(() => {
     if (!isMissing) return;
     create({ name: FIRST_CHANNEL }).catch((error: unknown) => {
-      // Two windows opened at once both try; one of them finds it taken, which is as good.
+      // Two windows opened at once both try; the second one's `CONFLICT` means that the channel exists.
       if (!isConvoyError(error) || error.code !== 'CONFLICT') console.error(error);
     });
   }, [isMissing, create]);

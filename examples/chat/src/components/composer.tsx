@@ -1,4 +1,4 @@
-/** The field to write in. Enter sends, Shift+Enter begins a line. */
+/** The message field. Enter sends, Shift+Enter starts a new line. */
 import { isConvoyError } from '@avvos/convoy/client';
 import { useMutation } from '@avvos/convoy/react';
 import { type FormEvent, type KeyboardEvent, useState } from 'react';
@@ -7,13 +7,13 @@ import type { Me } from '../identity';
 import type { Channel } from '../people';
 import { useNarrow } from '../screen';
 
-const LONGEST = 2000;
+const MAX_LENGTH = 2000;
 
 export function Composer({ channel, me }: { readonly channel: Channel; readonly me: Me }) {
   const send = useMutation(api.messages.send);
   const [text, setText] = useState('');
   const [problem, setProblem] = useState<string | null>(null);
-  // On a phone the keyboard would cover half of what one came to read.
+  // Not focused on a phone, where the keyboard would cover half of the messages.
   const isNarrow = useNarrow();
   const body = text.trim();
 
@@ -25,7 +25,7 @@ export function Composer({ channel, me }: { readonly channel: Channel; readonly 
     try {
       await send({ channelId: channel.id, author: me.name, body });
     } catch (error) {
-      // Give the words back, unless new ones were begun.
+      // Restore the text, unless the user has started a new message.
       setText((now) => (now === '' ? body : now));
       setProblem(isConvoyError(error) && error.code !== 'UNAVAILABLE' ? error.message : 'Not sent: no connection.');
     }
@@ -51,8 +51,8 @@ export function Composer({ channel, me }: { readonly channel: Channel; readonly 
           aria-label={`Message #${channel.name}`}
           placeholder={`Message #${channel.name}`}
           value={text}
-          maxLength={LONGEST}
-          // biome-ignore lint/a11y/noAutofocus: one turns to a channel in order to write there.
+          maxLength={MAX_LENGTH}
+          // biome-ignore lint/a11y/noAutofocus: users open a channel in order to write there.
           autoFocus={!isNarrow}
           onChange={(event) => setText(event.target.value)}
           onKeyDown={onKeyDown}

@@ -1,7 +1,7 @@
-/** Whether what one sees is live at this moment. */
+/** Shows whether the page is live at the moment. */
 import { useConnectionState } from '@avvos/convoy/react';
 
-const WORDS = {
+const LABELS = {
   open: 'Live',
   connecting: 'Connecting…',
   closed: 'Offline',
@@ -13,7 +13,7 @@ export function Connection() {
   return (
     <p className="connection" role="status" data-testid="connection" data-state={state}>
       <span className="connection-light" aria-hidden="true" />
-      {WORDS[state]}
+      {LABELS[state]}
     </p>
   );
 }

@@ -1,4 +1,4 @@
-/** One channel: its head, its messages, and the field to write in. */
+/** One channel: its header, its messages, and the message field. */
 import { useQuery } from '@avvos/convoy/react';
 import type { Ref } from 'react';
 import { api } from '../../convoy/_generated/api';
@@ -12,7 +12,7 @@ import { Notice } from './notice';
 interface Props {
   readonly me: Me;
   readonly channel: Channel;
-  /** Who is looking at this channel. */
+  /** The people who have this channel open. */
   readonly people: readonly Person[];
   readonly isDrawerOpen: boolean;
   readonly drawerButton: Ref<HTMLButtonElement>;
@@ -64,7 +64,7 @@ export function Conversation({ me, channel, people, isDrawerOpen, drawerButton, 
   );
 }
 
-const SHOWN = 5;
+const MAX_MONOGRAMS = 5;
 
 /** The people in the channel, as a row of monograms. */
 function Gathering({ people }: { readonly people: readonly Person[] }) {
@@ -72,10 +72,10 @@ function Gathering({ people }: { readonly people: readonly Person[] }) {
   const names = people.map(({ name }) => name).join(', ');
   return (
     <div className="gathering" role="img" aria-label={`In this channel: ${names}`} title={names}>
-      {people.slice(0, SHOWN).map(({ name }) => (
+      {people.slice(0, MAX_MONOGRAMS).map(({ name }) => (
         <Monogram key={name} name={name} />
       ))}
-      {people.length > SHOWN && <span className="gathering-more">+{people.length - SHOWN}</span>}
+      {people.length > MAX_MONOGRAMS && <span className="gathering-more">+{people.length - MAX_MONOGRAMS}</span>}
     </div>
   );
 }

@@ -1,4 +1,4 @@
-/** The sign of the house: three vessels in line. */
+/** The logo: three vessels in line. */
 export function Mark() {
   return (
     <svg className="mark" viewBox="0 0 32 32" aria-hidden="true">

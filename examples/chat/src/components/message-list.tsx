@@ -1,4 +1,4 @@
-/** The messages of a channel, kept at the newest one unless someone has scrolled back to read. */
+/** The messages of a channel, scrolled to the newest one unless the user has scrolled back. */
 import { useLayoutEffect, useRef, useState } from 'react';
 import { conversationOf, type Day, dayName, type Message, type Turn, timeOf } from '../conversation';
 import type { Me } from '../identity';
@@ -9,7 +9,7 @@ import { Notice } from './notice';
 
 interface Props {
   readonly channel: Channel;
-  /** `null` until they are there. */
+  /** `null` until they are loaded. */
   readonly messages: readonly Message[] | null;
   readonly me: Me;
 }
@@ -27,8 +27,7 @@ export function MessageList({ channel, messages, me }: Props) {
         aria-busy={messages === null}
         data-testid="messages"
         onScroll={onScroll}
-        // So that the keyboard can scroll it.
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable, see above.
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard can scroll only what it can focus.
         tabIndex={0}
       >
         {messages === null && <Skeleton />}
@@ -94,10 +93,10 @@ function Skeleton() {
   );
 }
 
-/** How far from the end still counts as being at the end, in pixels. */
-const NEAR = 80;
+/** The distance from the end that still counts as being at the end, in pixels. */
+const END_TOLERANCE = 80;
 
-/** Follows the newest message while its reader is at the end, or wrote it; else says that there is one. */
+/** Scrolls to the newest message where the user is at the end, or wrote it; otherwise returns `isBehind`. */
 function useNewestInSight(newest: string | undefined, isMine: boolean) {
   const list = useRef<HTMLDivElement>(null);
   const isAtEnd = useRef(true);
@@ -112,7 +111,7 @@ function useNewestInSight(newest: string | undefined, isMine: boolean) {
   useLayoutEffect(() => {
     const element = list.current;
     if (!element) return;
-    // A keyboard on a phone, or a growing field below, takes height away: the end stays in sight.
+    // Stays at the end when a phone's keyboard, or the growing field below, reduces the height.
     const resized = new ResizeObserver(() => isAtEnd.current && scrollToEnd(element));
     resized.observe(element);
     return () => resized.disconnect();
@@ -121,7 +120,7 @@ function useNewestInSight(newest: string | undefined, isMine: boolean) {
   const onScroll = () => {
     const element = list.current;
     if (!element) return;
-    isAtEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR;
+    isAtEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < END_TOLERANCE;
     if (isAtEnd.current) setBehind(false);
   };
   const toNewest = () => {

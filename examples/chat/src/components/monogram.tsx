@@ -1,4 +1,4 @@
-/** A person as two letters on their own colour. Decoration: the name is always written beside it, or in a label. */
+/** A person's initials on a colour of their own. Decorative: the name is always beside it, or in a label. */
 import type { CSSProperties } from 'react';
 
 export function Monogram({ name }: { readonly name: string }) {
@@ -11,7 +11,7 @@ export function Monogram({ name }: { readonly name: string }) {
 
 /** Sets `--hue`, which the styles turn into colours that suit light and dark. */
 export function colourOf(name: string): CSSProperties {
-  // FNV-1a: names that differ in one letter should not look alike.
+  // FNV-1a, so that names that differ in one letter get different colours.
   let hash = 0x811c9dc5;
   for (const letter of name) hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193) >>> 0;
   return { '--hue': hash % 360 } as CSSProperties;

@@ -1,15 +1,15 @@
-/** One field that makes a channel and goes there. */
+/** A field that creates a channel and opens it. */
 import { useMutationState } from '@avvos/convoy/react';
 import { type FormEvent, useState } from 'react';
 import { api } from '../../convoy/_generated/api';
 import { addressOf } from '../route';
 
-export function NewChannel({ onMade }: { readonly onMade: () => void }) {
+export function NewChannel({ onCreated }: { readonly onCreated: () => void }) {
   const { mutate, error, isLoading, reset } = useMutationState(api.channels.create);
   const [text, setText] = useState('');
   const name = channelName(text);
 
-  const make = async (event: FormEvent) => {
+  const createChannel = async (event: FormEvent) => {
     event.preventDefault();
     if (name === '' || isLoading) return;
     try {
@@ -20,11 +20,11 @@ export function NewChannel({ onMade }: { readonly onMade: () => void }) {
     }
     setText('');
     window.location.hash = addressOf(name);
-    onMade();
+    onCreated();
   };
 
   return (
-    <form className="new-channel" onSubmit={make}>
+    <form className="new-channel" onSubmit={createChannel}>
       <div className="new-channel-field">
         <input
           aria-label="New channel"
@@ -52,7 +52,7 @@ export function NewChannel({ onMade }: { readonly onMade: () => void }) {
   );
 }
 
-/** As channels are written: lower case, words joined by hyphens. */
+/** The form of channel names: lower case, words joined by hyphens. */
 function channelName(text: string): string {
   return text
     .trim()

@@ -1,4 +1,4 @@
-/** What stands in the middle of a place that has nothing to show: empty, failed, not found. */
+/** The message in the middle of an area without content: empty, failed, not found. */
 import type { ReactNode } from 'react';
 
 interface Props {

@@ -1,4 +1,4 @@
-/** Channels, people, and oneself. On a narrow screen it is a drawer. */
+/** The channels, the people present, and the user. On a narrow screen it is a drawer. */
 import { useEffect, useRef } from 'react';
 import type { Me } from '../identity';
 import type { Channel, Person } from '../people';
@@ -59,7 +59,7 @@ export function Sidebar({ me, channels, people, current, isLoading, isDrawerOpen
               </li>
             ))}
           </ul>
-          <NewChannel onMade={onShut} />
+          <NewChannel onCreated={onShut} />
         </nav>
 
         <section aria-labelledby="people-title" className="sidebar-part">

@@ -1,4 +1,4 @@
-/** The first visit: who are you? */
+/** The page of the first visit, which takes the user's name. */
 import { type FormEvent, useState } from 'react';
 import { suggestName } from '../identity';
 import { Mark } from './mark';
@@ -26,7 +26,7 @@ export function Welcome({ onJoin }: { readonly onJoin: (name: string) => void })
             onFocus={(event) => event.target.select()}
             maxLength={40}
             autoComplete="off"
-            // biome-ignore lint/a11y/noAutofocus: the one field of a page that does nothing else.
+            // biome-ignore lint/a11y/noAutofocus: the only field of the page.
             autoFocus
             required
           />
