@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildPackage } from './build.mjs';
+import { checkCrates } from './cargo-deny.mjs';
 import { checkLicences } from './licences.mjs';
 import { root, run } from './run.mjs';
 
@@ -23,7 +24,8 @@ await run('TypeScript format and lints', 'npx', ['biome', 'check', '--error-on-w
 await run('Types of the package and its tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
 await run('Types of the example', 'npx', ['tsc', '--noEmit', '-p', 'examples/chat']);
 await run('Types of the tests', 'npx', ['tsc', '--noEmit', '-p', 'tests']);
-console.log('\n▸ Licences');
+await checkCrates();
+console.log('\n▸ Licences of npm packages');
 const { version } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
 const checked = await checkLicences();
 console.log(`  ${checked} packages may be used with @avvos/convoy ${version}`);

@@ -1,5 +1,5 @@
 // Finds a Chromium for the browser tests; see packages.mjs for what happens without one.
-import { findProgram, isExecutable, obtainProgram } from './packages.mjs';
+import { debianPackage, findProgram, isExecutable, obtainProgram } from './packages.mjs';
 import { StepError } from './run.mjs';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
@@ -13,8 +13,9 @@ export async function findChromium() {
   }
   return obtainProgram({
     name: 'Chromium or Chrome',
-    tests: 'The browser tests',
-    debian: 'chromium',
+    for: 'The browser tests',
+    skipped: 'Some tests',
+    installer: debianPackage('chromium'),
     advice:
       'Install one (Debian and Ubuntu: `sudo apt-get install chromium`; macOS: `brew install --cask google-chrome`), ' +
       'or set CONVOY_TEST_CHROMIUM to its path.',

@@ -1,10 +1,7 @@
-// Whether every dependency, of Rust and of npm, comes under a licence that lets
-// people use Convoy for anything. Reads what cargo and npm know; nothing is
-// downloaded.
-import { execFile } from 'node:child_process';
+// Checks that the licence of every npm package lets people use Convoy for any
+// purpose. Reads package-lock.json only. Crates are checked by cargo-deny.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { root, StepError } from './run.mjs';
 
 const allowed = new Set([
@@ -29,7 +26,7 @@ const allowed = new Set([
 
 /** Throws naming every package whose licence is not allowed; gives how many were looked at. */
 export async function checkLicences() {
-  const packages = [...(await crates()), ...(await npmPackages())];
+  const packages = await npmPackages();
   const refused = packages.filter(({ licence }) => !permits(licence));
   if (refused.length > 0) {
     const list = refused.map(({ name, licence }) => `  ${name}: ${licence || 'no licence given'}`).join('\n');
@@ -47,15 +44,6 @@ export function permits(expression) {
     .every((part) =>
       part.split(/\s+OR\s+/i).some((name) => allowed.has(name.trim().replace(/\s+WITH\s+LLVM-exception$/i, ''))),
     );
-}
-
-async function crates() {
-  const { stdout } = await promisify(execFile)('cargo', ['metadata', '--locked', '--format-version', '1'], {
-    cwd: root,
-    maxBuffer: 64 << 20,
-  });
-  const { packages } = JSON.parse(stdout);
-  return packages.map(({ name, version, license }) => ({ name: `${name}@${version}`, licence: license ?? '' }));
 }
 
 async function npmPackages() {

@@ -1,34 +1,73 @@
-// Programs that tests need and npm does not have: where they are, and whether
-// a Debian package of one may be installed. On a CI machine it is installed, or
-// its absence is an error; elsewhere it is asked for, and its tests are skipped.
+// Programs that scripts need and npm does not have: where they are, and how a
+// missing one is installed. On a CI machine it is installed, or its absence is an
+// error; elsewhere the user is asked, and what needs it is skipped.
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { promisify } from 'node:util';
-import { run, StepError } from './run.mjs';
+import { root, run, StepError } from './run.mjs';
 
-/** Whether this is a CI machine, where every test must run and nobody can be asked. */
+/** Where `cratesPackage` puts programs, in its folder `bin`. */
+export const toolsFolder = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'tools');
+
+/** Whether this is a CI machine, where every test must run and there is no user to ask. */
 export const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');
 
 /**
- * A program's path, or undefined where its tests are to be skipped, which has been said then.
+ * A program's path. Undefined if it is missing: then a line has said that what needs it is skipped.
  *
- * @param {{ name: string, tests: string, debian: string, advice: string, search: () => Promise<string | undefined> }} program
+ * @param {{
+ *   name: string,
+ *   for: string,
+ *   skipped: string,
+ *   installer: { question: string, available: () => Promise<boolean>, install: (name: string) => Promise<void> },
+ *   advice: string,
+ *   search: () => Promise<string | undefined>,
+ * }} program `for` and `skipped` are plurals: what needs it, and what is skipped without it
  */
-export async function obtainProgram({ name, tests, debian, advice, search }) {
+export async function obtainProgram({ name, for: users, skipped, installer, advice, search }) {
   const found = await search();
   if (found !== undefined) return found;
-  const installable = process.getuid?.() === 0 && (await hasCommand('apt-get'));
-  if (installable && (inCI || (await confirm(`\n${tests} need ${name}. Install Debian's package \`${debian}\`?`)))) {
-    await installDebianPackage(debian, name);
+  if ((await installer.available()) && (inCI || (await confirm(`\n${users} need ${name}. ${installer.question}`)))) {
+    await installer.install(name);
     const installed = await search();
     if (installed !== undefined) return installed;
   }
-  const missing = `${tests} need ${name}, and none was found. ${advice}`;
+  const missing = `${users} need ${name}, and none was found. ${advice}`;
   if (inCI) throw new StepError(missing);
-  console.log(`\n▸ Some tests are skipped. ${missing}`);
+  console.log(`\n▸ ${skipped} are skipped. ${missing}`);
   return undefined;
+}
+
+/** Installs a package of Debian, as root. */
+export function debianPackage(debian) {
+  return {
+    question: `Install Debian's package \`${debian}\`?`,
+    available: async () => process.getuid?.() === 0 && (await hasCommand('apt-get')),
+    install: (name) =>
+      run(`Installing ${name} (apt-get)`, 'sh', [
+        '-c',
+        `apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${debian} >/dev/null`,
+      ]),
+  };
+}
+
+/** Compiles a crate of crates.io into `toolsFolder`, which needs no privileges. */
+export function cratesPackage(crate, version) {
+  return {
+    question: `Compile ${crate} ${version} into target/tools? It takes some minutes.`,
+    available: () => hasCommand('cargo'),
+    install: (name) =>
+      run(`Installing ${name} (cargo)`, 'cargo', [
+        'install',
+        '--locked',
+        '--quiet',
+        '--root',
+        toolsFolder,
+        `${crate}@${version}`,
+      ]),
+  };
 }
 
 /** The first of these that can be run: by name in the folders of PATH and in `elsewhere`, or by path. */
@@ -44,13 +83,6 @@ export async function isExecutable(path) {
     () => true,
     () => false,
   );
-}
-
-async function installDebianPackage(name, title) {
-  await run(`Installing ${title} (apt-get)`, 'sh', [
-    '-c',
-    `apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${name} >/dev/null`,
-  ]);
 }
 
 /** Asks at the terminal; without one the answer is no. */

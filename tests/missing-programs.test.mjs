@@ -6,11 +6,12 @@ const packages = new URL('../scripts/packages.mjs', import.meta.url).href;
 /** As an ordinary user, so that nothing can be installed. */
 const script = `
   process.getuid = () => 1000;
-  const { obtainProgram } = await import(${JSON.stringify(packages)});
+  const { debianPackage, obtainProgram } = await import(${JSON.stringify(packages)});
   const found = await obtainProgram({
     name: 'Unobtainium',
-    tests: 'The tests of it',
-    debian: 'unobtainium',
+    for: 'The tests of it',
+    skipped: 'Some tests',
+    installer: debianPackage('unobtainium'),
     advice: 'Install it.',
     search: async () => process.env.FOUND,
   });
