@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use convoy::output;
 use napi_derive::napi;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{fmt, registry};
 
 /// Sets the log up once per process. `CONVOY_DEBUG=1` shows everything.
 pub fn init() {
@@ -16,15 +19,16 @@ pub fn init() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(say_panic));
         let debug = std::env::var_os("CONVOY_DEBUG").is_some_and(|value| !value.is_empty() && value != "0");
-        let level = if debug { "convoy=debug,info" } else { "convoy=info,warn" };
-        let started = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(level))
+        let (ours, others) =
+            if debug { (LevelFilter::DEBUG, LevelFilter::INFO) } else { (LevelFilter::INFO, LevelFilter::WARN) };
+        let lines = fmt::layer()
             .with_writer(|| Log)
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .log_internal_errors(false)
-            .compact()
-            .try_init();
+            .compact();
+        let levels = Targets::new().with_default(others).with_target("convoy", ours);
+        let started = registry().with(lines.with_filter(levels)).try_init();
         // Another addon of this process may have set its own up first; then
         // that one is used.
         if let Err(error) = started {
