@@ -4,12 +4,12 @@
 //   node scripts/bench.mjs --against <commit> [--quick] [--only <regex>] [--pairs <number>]
 //   node scripts/bench.mjs --strategies [--only <regex>]
 //
-// `--quick` only shows, in seconds, that the benchmark works and its promises
-// hold, and so takes the development build that tests have made already. `--only`
-// takes the workloads whose names match. `--docs` puts the curve of live queries
-// where the documentation shows it. `--against` measures this tree beside another
-// commit of it instead; see tests/bench/against.mjs. `--strategies` measures what the
-// ways to run a mutation are worth; see tests/bench/strategies.mjs.
+// `--quick` is a smoke test of a few seconds: it checks that the benchmark works and
+// that its invariants hold, and so uses the development build that tests have made
+// already. `--only` selects the workloads whose names match. `--docs` writes the curve
+// of live queries into the documentation. `--against` compares this tree with another
+// commit instead; see tests/bench/against.mjs. `--strategies` measures the effect of
+// each execution strategy of mutations; see tests/bench/strategies.mjs.
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,23 +28,23 @@ const { values } = parseArgs({
     strategies: { type: 'boolean', default: false },
   },
 });
-if (values.quick && values.docs) throw new StepError('--docs shows speeds, and --quick measures none.');
+if (values.quick && values.docs) throw new StepError('--docs publishes speeds, which --quick does not measure.');
 const profile = values.quick ? 'dev' : 'release';
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 const built = join(target, profile === 'dev' ? 'debug' : profile);
 
-// First, because both trees' engines are built in one place, and copied from there.
+// First, because both engines are built in the same target folder, and copied from there.
 const other = values.against === undefined ? undefined : await prepareCommit(values.against, { target, profile });
 await buildPackage();
-// Two builds, because one would give the engine whatever features of its
-// dependencies the generator needs.
+// Two builds, because feature unification in one build would enable features of the
+// generator in the engine.
 const cargo = (...what) => ['build', '--locked', '--profile', profile, ...what];
 // Only a build with failpoints can leave a strategy out.
 const features = values.strategies ? ['--features', 'failpoints'] : [];
 await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convoy-node', ...features));
 await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bins'));
 
-// A copy of its own: the addon under npm/ is a development build while one works.
+// A separate copy: the addon under npm/ is a development build during development.
 const folder = join(target, 'bench');
 const addon = join(folder, `convoy-${profile}.node`);
 await mkdir(folder, { recursive: true });

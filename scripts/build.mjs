@@ -1,4 +1,4 @@
-// Builds everything a clone needs to run: the JavaScript package, and the engine
+// Builds everything that a clone needs to run: the JavaScript package, and the engine
 // as an addon in the package of this platform under npm/.
 //
 //   node scripts/build.mjs [--profile release|dev] [--js-only]
@@ -31,7 +31,7 @@ export async function buildEngine(profile) {
   const built = join(target, profile === 'dev' ? 'debug' : profile, library);
   const folder = join(root, 'npm', name);
   await mkdir(folder, { recursive: true });
-  // A platform nobody published for yet gets its package here.
+  // Creates the package of a platform that is not published yet.
   const manifest = {
     name: `@avvos/convoy-${name}`,
     version: '0.1.0',
@@ -46,7 +46,7 @@ export async function buildEngine(profile) {
       if (error.code !== 'EEXIST') throw error;
     },
   );
-  // Moved into place, since a running process may have the old file mapped.
+  // Renamed into place, since a running process may have the old file mapped.
   const fresh = `${addonFile()}.new`;
   await copyFile(built, fresh);
   await rename(fresh, addonFile());

@@ -1,4 +1,4 @@
-// Everything that needs no database: formats, lints, types, licences.
+// Runs all checks that need no database: formats, lints, types, licences.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildPackage } from './build.mjs';

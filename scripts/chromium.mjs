@@ -1,4 +1,4 @@
-// Finds a Chromium for the browser tests; see packages.mjs for what happens without one.
+// Finds a Chromium for the browser tests; packages.mjs handles a missing one.
 import { debianPackage, findProgram, isExecutable, obtainProgram } from './packages.mjs';
 import { StepError } from './run.mjs';
 

@@ -1,5 +1,5 @@
-// A throw-away Postgres in the foreground, for running tests by hand: prints
-// its URL, and deletes it at Ctrl-C.
+// Runs a throw-away Postgres in the foreground, for running tests by hand: prints
+// its URL, and deletes it on Ctrl-C.
 //
 //   npm run db
 import { buildPackage } from './build.mjs';

@@ -24,21 +24,21 @@ const allowed = new Set([
   'Zlib',
 ]);
 
-/** Throws naming every package whose licence is not allowed; gives how many were looked at. */
+/** Throws with the names of all packages whose licence is not allowed; returns the number of packages. */
 export async function checkLicences() {
   const packages = await npmPackages();
   const refused = packages.filter(({ licence }) => !permits(licence));
   if (refused.length > 0) {
     const list = refused.map(({ name, licence }) => `  ${name}: ${licence || 'no licence given'}`).join('\n');
-    throw new StepError(`These packages come under licences not on our list:\n${list}`);
+    throw new StepError(`These packages have licences that are not allowed:\n${list}`);
   }
   return packages.length;
 }
 
-/** Whether an SPDX expression can be satisfied from the list. `or` needs one side, `and` both. */
+/** Whether the allowed licences satisfy an SPDX expression. `or` needs one side, `and` both. */
 export function permits(expression) {
   const plain = expression.replaceAll(/[()]/g, ' ').replaceAll('/', ' OR ').trim();
-  // Mixed expressions without regard to brackets: stricter than SPDX, never laxer.
+  // Ignores parentheses in mixed expressions: stricter than SPDX, never laxer.
   return plain
     .split(/\s+AND\s+/i)
     .every((part) =>

@@ -1,5 +1,4 @@
-// Another commit of this repository, built so that it can be measured beside the
-// working tree.
+// Builds another commit of this repository, to compare it with the working tree.
 import { execFile } from 'node:child_process';
 import { access, copyFile, cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,8 +10,8 @@ const exec = promisify(execFile);
 const SERVERS = 'tests/bench/servers';
 
 /**
- * Unpacks and builds a commit below `target`, once per commit. The benchmark's
- * servers are this tree's, so that both sides run the same program.
+ * Unpacks and builds a commit below `target`, once per commit. Uses the benchmark
+ * servers of this tree, so that both sides run the same program.
  *
  * @param {string} commit anything git resolves
  * @param {{ target: string, profile: 'release' | 'dev' }} build
@@ -40,11 +39,11 @@ async function resolve(commit) {
     const { stdout } = await exec('git', ['rev-parse', '--short=12', '--verify', `${commit}^{commit}`], { cwd: root });
     return stdout.trim();
   } catch (error) {
-    throw new StepError(`git knows no commit \`${commit}\`: ${error.stderr?.trim() ?? error.message}`);
+    throw new StepError(`git cannot resolve the commit \`${commit}\`: ${error.stderr?.trim() ?? error.message}`);
   }
 }
 
-/** Under another name until it is complete, so that a half-made one is made again. */
+/** Unpacks under another name and renames, so that an incomplete tree is never used. */
 async function unpack(name, tree) {
   const fresh = `${tree}.new`;
   await rm(fresh, { recursive: true, force: true });

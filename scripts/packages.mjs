@@ -1,6 +1,6 @@
-// Programs that scripts need and npm does not have: where they are, and how a
-// missing one is installed. On a CI machine it is installed, or its absence is an
-// error; elsewhere the user is asked, and what needs it is skipped.
+// Finds programs that scripts need and npm does not provide, and installs missing ones.
+// In CI, a missing program is installed, or is an error; elsewhere the user is asked, and
+// otherwise the steps that need it are skipped.
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -8,14 +8,14 @@ import { createInterface } from 'node:readline/promises';
 import { promisify } from 'node:util';
 import { root, run, StepError } from './run.mjs';
 
-/** Where `cratesPackage` puts programs, in its folder `bin`. */
+/** The folder into whose `bin` `cratesPackage` installs programs. */
 export const toolsFolder = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'tools');
 
 /** Whether this is a CI machine, where every test must run and there is no user to ask. */
 export const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');
 
 /**
- * A program's path. Undefined if it is missing: then a line has said that what needs it is skipped.
+ * A program's path. If it is missing, prints that the steps that need it are skipped, and returns undefined.
  *
  * @param {{
  *   name: string,
@@ -24,7 +24,7 @@ export const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');
  *   installer: { question: string, available: () => Promise<boolean>, install: (name: string) => Promise<void> },
  *   advice: string,
  *   search: () => Promise<string | undefined>,
- * }} program `for` and `skipped` are plurals: what needs it, and what is skipped without it
+ * }} program `for` and `skipped` are plural nouns for messages: the users of the program, and the steps that are skipped without it
  */
 export async function obtainProgram({ name, for: users, skipped, installer, advice, search }) {
   const found = await search();
@@ -40,7 +40,7 @@ export async function obtainProgram({ name, for: users, skipped, installer, advi
   return undefined;
 }
 
-/** Installs a package of Debian, as root. */
+/** Installs a Debian package, as root. */
 export function debianPackage(debian) {
   return {
     question: `Install Debian's package \`${debian}\`?`,
@@ -70,7 +70,7 @@ export function cratesPackage(crate, version) {
   };
 }
 
-/** The first of these that can be run: by name in the folders of PATH and in `elsewhere`, or by path. */
+/** The first of these that is executable: by name in the folders of PATH and in `elsewhere`, or by path. */
 export async function findProgram(names, { elsewhere = [], paths = [] } = {}) {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...elsewhere];
   const candidates = [...names.flatMap((name) => folders.map((folder) => join(folder, name))), ...paths];
@@ -85,7 +85,7 @@ export async function isExecutable(path) {
   );
 }
 
-/** Asks at the terminal; without one the answer is no. */
+/** Prompts at the terminal; without one, the answer is no. */
 async function confirm(question) {
   if (!process.stdin.isTTY || !process.stdout.isTTY) return false;
   const terminal = createInterface({ input: process.stdin, output: process.stdout });

@@ -1,4 +1,4 @@
-// What this machine is called in package names, and where its addon lies.
+// The name of this platform in package names, and the path of its addon.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './run.mjs';

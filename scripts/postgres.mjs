@@ -1,5 +1,5 @@
-// The Postgres that tests run against. Needs the built package.
-/** One of the caller's own (CONVOY_TEST_DATABASE_URL), or a throw-away one that `stop` deletes. */
+// Provides the Postgres that tests run against. Needs the built package.
+/** The Postgres of CONVOY_TEST_DATABASE_URL, or a throw-away one that `stop` deletes. */
 export async function postgresForTests() {
   const given = process.env.CONVOY_TEST_DATABASE_URL;
   if (given) {

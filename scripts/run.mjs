@@ -1,5 +1,5 @@
-// Runs one step of a script: says what it is, how long it took, and stops the
-// script when it fails.
+// Runs one step of a script: prints its title and duration, and ends the script when
+// it fails.
 import { spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url';
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
- * @param {string} title what people read
+ * @param {string} title printed before the step
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: Record<string, string>, cwd?: string, follow?: (text: string) => void }} [options] `follow` is given
- *   what it prints, too
+ * @param {{ env?: Record<string, string>, cwd?: string, follow?: (text: string) => void }} [options] `follow` also
+ *   receives the output
  */
 export async function run(title, command, args, { env, cwd = root, follow } = {}) {
   console.log(`\n▸ ${title}`);
@@ -39,7 +39,7 @@ export async function run(title, command, args, { env, cwd = root, follow } = {}
       });
       child.once('exit', (code, signal) => {
         if (code === 0) resolve(undefined);
-        // Whoever pressed Ctrl-C knows why this ends.
+        // A step that was stopped with Ctrl-C needs no error message.
         else if (stopped) process.exit(130);
         else reject(new StepError(`${title}: ${command} ended with ${signal ?? `exit code ${code}`}`));
       });
@@ -51,7 +51,7 @@ export async function run(title, command, args, { env, cwd = root, follow } = {}
   console.log(`  done in ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
-/** A step that failed; its own output has said why, so no stack is shown. */
+/** A failed step. Its output has the reason, so no stack is printed. */
 export class StepError extends Error {
   name = 'StepError';
 }

@@ -1,4 +1,4 @@
-// Reads the files that test-selection.mjs chooses from.
+// Reads the files from which test-selection.mjs selects.
 import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
@@ -11,7 +11,7 @@ export async function rustFiles() {
   return withTexts(names.filter((name) => name.endsWith('.rs')).map((name) => join('crates', name)));
 }
 
-/** The test files that Vitest has. */
+/** The test files that Vitest lists. */
 export async function typeScriptFiles() {
   const list = ['vitest', 'list', '--filesOnly', '--json'];
   const { stdout } = await promisify(execFile)('npx', list, { cwd: root, maxBuffer: 2 ** 26 });

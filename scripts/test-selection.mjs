@@ -1,6 +1,6 @@
-// Chooses what `npm test -- <filter>` builds and runs. Pure: takes the test
-// files as texts. It may choose a file too many, never one too few; cargo and
-// Vitest decide by the name of each test, and count.
+// Selects the targets that `npm test -- <filter>` builds and runs. Pure: takes the
+// texts of the test files. It may select too many files, never too few; cargo and
+// Vitest then filter and count tests by name.
 
 /**
  * @typedef {{ path: string, text: string }} TestFile `path` is relative to the root, with `/`
@@ -8,13 +8,13 @@
  * @typedef {{ whole: string[], named: string[] }} TypeScriptSelection
  */
 
-/** A Rust test that needs PgBouncer has this in its path or name. */
+/** Matches the path or name of Rust tests that need PgBouncer. */
 export const needsPooler = /pooler/;
-/** A TypeScript test that needs Chromium is in a file of this name. */
+/** Matches the file names of TypeScript tests that need Chromium. */
 export const needsChromium = /\.browser\.test\.tsx?$/;
 
 /**
- * The cargo targets with a test that one of the filters may match.
+ * The cargo targets that contain a test that one of the filters may match.
  *
  * @param {TestFile[]} files Rust sources
  * @param {string[]} filters
@@ -26,21 +26,21 @@ export function selectRust(files, filters) {
   let pooler = 0;
   let others = 0;
   for (const { path, text } of files) {
-    const place = placeOf(path);
-    if (place === undefined) continue;
+    const location = locationOf(path);
+    if (location === undefined) continue;
     const matching = testNames(text)
-      .map((name) => `${place.modules}::${name}`)
+      .map((name) => `${location.modules}::${name}`)
       .filter((name) => filters.some((filter) => filter.split('::').every((piece) => name.includes(piece))));
     if (matching.length === 0) continue;
-    packages.add(place.package);
-    for (const each of place.target) targets.add(each);
+    packages.add(location.package);
+    for (const each of location.target) targets.add(each);
     for (const name of matching) needsPooler.test(name) ? pooler++ : others++;
   }
   return { packages: [...packages], targets: [...targets], pooler, others };
 }
 
 /**
- * The test files of which one of the filters is part of the path, and those that may hold a test whose name has it.
+ * The test files whose path contains one of the filters, and those that may contain a test whose name does.
  *
  * @param {TestFile[]} files
  * @param {string[]} filters
@@ -51,7 +51,7 @@ export function selectTypeScript(files, filters) {
   const rest = files.filter((file) => !whole.includes(file));
   let named = rest.filter(({ text }) => filters.some((filter) => titles(text).some((title) => title.includes(filter))));
   if (whole.length + named.length === 0) {
-    // A name may be put together: of a group and a test, or from the rows of a table.
+    // A full name may be composed of a group and a test, or of the rows of a table.
     named = rest.filter(({ text }) =>
       filters.some((filter) => filter.split(/\s+/).every((word) => text.includes(word))),
     );
@@ -59,18 +59,18 @@ export function selectTypeScript(files, filters) {
   return { whole: whole.map(({ path }) => path), named: named.map(({ path }) => path) };
 }
 
-/** Whether these files need the engine's addon: all of `tests/` does, and what starts the real `convoy` program. */
+/** Whether these files need the engine's addon: all of `tests/`, and tests that start the real `convoy` program. */
 export function needsEngine(files) {
   return files.some(({ path, text }) => path.startsWith('tests/') || /program\.test-kit|CONVOY_NATIVE_PATH/.test(text));
 }
 
-/** Any of these texts, as Vitest's `-t` takes them. */
+/** A pattern for Vitest's `-t` that matches any of the filters. */
 export function namePattern(filters) {
   return filters.map((filter) => filter.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')).join('|');
 }
 
-/** Where cargo has a Rust file: `crates/convoy/tests/engine/http.rs` is module `http` of the target `engine`. */
-function placeOf(path) {
+/** The cargo target and module of a Rust file: `crates/convoy/tests/engine/http.rs` is module `http` of the target `engine`. */
+function locationOf(path) {
   const [crates, name, area, ...rest] = path.replace(/\.rs$/, '').split('/');
   if (crates !== 'crates' || (area !== 'src' && area !== 'tests')) return undefined;
   const binary = area === 'src' && rest[0] === 'bin';
@@ -80,7 +80,7 @@ function placeOf(path) {
   return { package: name, target: [target.join('=')], modules: modules.join('::') };
 }
 
-/** The test functions of a file, each with all inline modules of the file before it. */
+/** The test functions of a file, each prefixed with all inline modules of the file. */
 function testNames(text) {
   const modules = [...text.matchAll(/^\s*mod (\w+) \{/gm)].map(([, name]) => name).join('::');
   const functions = text.matchAll(/#\[(?:\w+::)*test\b[^\]]*\](?:\s*#\[[^\]]*\]|\s*\/\/.*)*\s*(?:async )?fn (\w+)/g);

@@ -1,8 +1,8 @@
-// The tests, on a machine with only Rust and Node: builds what they need,
+// Runs the tests on a machine with only Rust and Node: builds their dependencies,
 // starts a throw-away Postgres, and runs every lane against it.
 //
 //   npm test                 all, in the quick lane
-//   npm test -- <filter>...  what matches: Rust tests by name, TypeScript tests by path or name
+//   npm test -- <filter>...  matching tests: Rust by name, TypeScript by path or name
 //   npm run test:long        the same tests with larger numbers
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -43,7 +43,7 @@ async function runAll() {
 }
 
 async function runMatching() {
-  const what = filters.map((filter) => `"${filter}"`).join(' or ');
+  const description = filters.map((filter) => `"${filter}"`).join(' or ');
   const rust = selectRust(await rustFiles(), filters);
   const files = await typeScriptFiles();
   const chosen = selectTypeScript(files, filters);
@@ -52,7 +52,7 @@ async function runMatching() {
 
   const pooler = rust.pooler > 0 ? await findPgBouncer() : undefined;
   const chromium = paths.some((path) => needsChromium.test(path)) ? await findChromium() : undefined;
-  const possible = (path) => chromium !== undefined || !needsChromium.test(path);
+  const isRunnable = (path) => chromium !== undefined || !needsChromium.test(path);
   const browser = chromium === undefined ? {} : { CONVOY_TEST_CHROMIUM: chromium };
   const inRust = (pooler === undefined ? 0 : rust.pooler) + rust.others > 0;
   if (needsEngine(chosenFiles)) await buildEngine('dev');
@@ -60,20 +60,20 @@ async function runMatching() {
   let ran = 0;
   const lanes = async (env) => {
     const tests = inRust ? await runRust(rust, { env, skipped: pooler === undefined ? ['--skip', 'pooler'] : [] }) : 0;
-    if (tests === 0) console.log(`\n▸ No Rust test to run: none has ${what} in its name`);
+    if (tests === 0) console.log(`\n▸ No Rust test to run: none has ${description} in its name`);
     const typeScript = { env: { ...env, ...browser }, pattern: namePattern(filters) };
-    const whole = await runVitest(chosen.whole.filter(possible), typeScript.env);
-    const named = await runVitest(chosen.named.filter(possible), typeScript.env, ['-t', typeScript.pattern]);
-    if (whole + named === 0) console.log(`\n▸ No TypeScript test to run: none has ${what} in its path or name`);
+    const whole = await runVitest(chosen.whole.filter(isRunnable), typeScript.env);
+    const named = await runVitest(chosen.named.filter(isRunnable), typeScript.env, ['-t', typeScript.pattern]);
+    if (whole + named === 0) console.log(`\n▸ No TypeScript test to run: none has ${description} in its path or name`);
     ran = tests + whole + named;
   };
   const needsPostgres = inRust || paths.some((path) => path.startsWith('tests/'));
   await (needsPostgres ? withPostgres(lanes) : lanes(long));
-  if (ran === 0) throw new StepError(`No test was run for ${what}.`);
-  console.log(`\n✓ All ${ran} tests that match ${what} passed.`);
+  if (ran === 0) throw new StepError(`No test was run for ${description}.`);
+  console.log(`\n✓ All ${ran} tests that match ${description} passed.`);
 }
 
-/** Runs these targets' tests that match, and counts them. */
+/** Runs the matching tests of these targets; returns their number. */
 async function runRust({ packages, targets }, { env, skipped }) {
   const cargo = ['test', '--locked', ...packages.flatMap((each) => ['--package', each]), ...targets];
   await run('Building the Rust tests', 'cargo', [...cargo, '--no-run']);
@@ -84,7 +84,7 @@ async function runRust({ packages, targets }, { env, skipped }) {
   return count;
 }
 
-/** Runs tests of these files, and counts them. */
+/** Runs tests of these files; returns their number. */
 async function runVitest(files, env, which = []) {
   if (files.length === 0) return 0;
   const folder = await mkdtemp(join(tmpdir(), 'convoy-tests-'));
