@@ -1,27 +1,26 @@
-// This tree beside another commit of Convoy: the same program, the same machine,
-// one pair of measurements after the other in one run.
+// Compares this tree with another commit of Convoy: the same program on the same
+// machine, in alternating pairs of measurements in one run.
 //
 //   node tests/bench/against.mjs --generator <path> --results <path> --other <folder> --other-engine <path>
 //     --commit <name> [--only <regex>] [--pairs <number>] [--quick]
 //
-// `npm run bench -- --against <commit>` builds what this needs. Each side has a
-// Postgres of its own. Of two measurements that follow each other the sides take
-// turns at being first. Nothing fails for being slow; an answer that is an error
-// does.
+// `npm run bench -- --against <commit>` builds the dependencies. Each side has its own
+// Postgres. The order within a pair alternates. Slowness does not fail the run; an
+// error response does.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CONVOY } from './contestants.mjs';
 import { Database, urlFor } from './database.mjs';
 import { brokenAnswers } from './invariants.mjs';
-import { CONVOY as WATCHED } from './live/contestants.mjs';
+import { CONVOY as LIVE_CONVOY } from './live/contestants.mjs';
 import { busy, fillPosts } from './live/posts.mjs';
 import { warm } from './live/warm.mjs';
 import { watch } from './live/watch.mjs';
 import { FULL, QUICK } from './pace.mjs';
 import { PAIRS, ratioOf, verdictOf } from './pairs.mjs';
-import { Parts } from './parts.mjs';
 import { measure } from './requests.mjs';
+import { Resources } from './resources.mjs';
 import { ServerProcess } from './server-process.mjs';
 import { table } from './table.mjs';
 import { WORKLOADS } from './workloads.mjs';
@@ -39,16 +38,16 @@ const { values: options } = parseArgs({
   },
 });
 const needed = ['generator', 'results', 'other', 'other-engine'].filter((name) => options[name] === undefined);
-if (needed.length > 0) throw new Error(`--${needed.join(', --')} are missing; \`npm run bench\` gives them.`);
+if (needed.length > 0) throw new Error(`--${needed.join(', --')} are missing; \`npm run bench\` passes them.`);
 
 const pace = options.quick ? QUICK : FULL;
 const only = new RegExp(options.only);
 const pairs = options.quick ? 1 : Number(options.pairs);
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-const parts = new Parts();
+const resources = new Resources();
 try {
-  const sides = [await begin('before', otherTree()), await begin('now', {})];
+  const sides = [await startSide('before', otherTree()), await startSide('now', {})];
   const rows = [];
   const broken = [];
   for (const work of WORKLOADS.filter(({ name }) => only.test(name))) {
@@ -74,7 +73,7 @@ try {
   await writeFile(options.results, `${JSON.stringify(results, null, 2)}\n`);
   if (broken.length > 0) process.exitCode = 1;
 } finally {
-  await parts.stopAll();
+  await resources.stopAll();
 }
 
 function otherTree() {
@@ -84,17 +83,17 @@ function otherTree() {
   };
 }
 
-/** A side: its Postgres, filled, and its server. */
-async function begin(name, tree) {
+/** Starts a side: its filled Postgres and its server. */
+async function startSide(name, tree) {
   console.log(`· starting ${name === 'now' ? 'this tree' : options.commit}`);
-  const database = await parts.begin(Database.start());
-  const server = await parts.begin(ServerProcess.start(CONVOY.name, urlFor(database.url, CONVOY.schema), tree));
+  const database = await resources.add(Database.start());
+  const server = await resources.add(ServerProcess.start(CONVOY.name, urlFor(database.url, CONVOY.schema), tree));
   await database.fill(pace.rows, []);
   await fillPosts(database, pace.posts);
   return { name, generator: options.generator, database, server, servers: { [CONVOY.name]: server } };
 }
 
-/** `take` of both sides, the first of each pair in turn. */
+/** Calls `take` for both sides in each round, in alternating order. */
 async function inPairs(sides, take) {
   const taken = [];
   for (let round = 0; round < pairs; round += 1) {
@@ -109,20 +108,20 @@ function request(side, work, round) {
   return measure(side, { server: CONVOY.name, path: work.ours }, work, pace.requests, round);
 }
 
-/** As many subscribers as channels, one writer at a steady pace. */
+/** One subscriber per channel, and one writer at a constant rate. */
 async function live(sides) {
   const { sizes, warmWrites, writes, writesPerSecond, leaveOut } = pace.live['live-each'];
   const size = sizes.at(-1);
   const channels = Array.from({ length: size }, (_, n) => busy(n));
   console.log(`· ${size} on ${size} channels`);
-  for (const side of sides) await warm(side, WATCHED, side.server, warmWrites);
+  for (const side of sides) await warm(side, LIVE_CONVOY, side.server, warmWrites);
   const taken = await inPairs(sides, (side) =>
-    watch(side, WATCHED, side, { channels, subscribersEach: 1, writes, writesPerSecond, leaveOut }),
+    watch(side, LIVE_CONVOY, side, { channels, subscribersEach: 1, writes, writesPerSecond, leaveOut }),
   );
   return [
     row(`${size} on ${size} channels`, 'CPU per write, µs', taken, (run) => run.serverCpu, 'lower'),
-    row('', 'answer → frame p50, µs', taken, (run) => run.afterAnswer.p50, 'lower'),
-    row('', 'answer → frame p99, µs', taken, (run) => run.afterAnswer.p99, 'lower'),
+    row('', 'response → frame p50, µs', taken, (run) => run.afterAnswer.p50, 'lower'),
+    row('', 'response → frame p99, µs', taken, (run) => run.afterAnswer.p99, 'lower'),
   ];
 }
 
@@ -133,12 +132,12 @@ function row(title, unit, taken, value, better) {
 }
 
 function describe(rows) {
-  const middle = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+  const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
   const cells = rows.map(({ title, unit, values, ratio, verdict }) => [
     title,
     unit,
-    Math.round(middle(values.map(({ before }) => before))).toLocaleString('en-US'),
-    Math.round(middle(values.map(({ now }) => now))).toLocaleString('en-US'),
+    Math.round(median(values.map(({ before }) => before))).toLocaleString('en-US'),
+    Math.round(median(values.map(({ now }) => now))).toLocaleString('en-US'),
     `${ratio.median.toFixed(3)} [${ratio.low.toFixed(3)}, ${ratio.high.toFixed(3)}]`,
     verdict,
   ]);

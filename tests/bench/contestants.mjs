@@ -1,11 +1,10 @@
-// Who is compared, and whose tables are whose.
+// The contestants of the benchmark, and their tables.
 
 /**
- * `schema` holds the tables: Convoy's are where it made them; the others have
- * tables of their own with the same rows, indexes on the same fields, and without
- * Convoy's triggers, which are no part of what they would pay for. `tables`: copies
- * of Convoy's (`jsonb`), or a column per field (`relational`), as one would make
- * them without Convoy.
+ * `schema` contains the tables: Convoy's are in `public`; the others have separate
+ * tables with the same rows, indexes on the same fields, and without Convoy's triggers,
+ * which would be an unfair cost for them. `tables`: copies of Convoy's tables (`jsonb`),
+ * or a column per field (`relational`), as is usual without Convoy.
  */
 export const CONTESTANTS = [
   { name: 'convoy', title: 'Convoy', schema: 'public', tables: 'jsonb' },
@@ -25,7 +24,7 @@ export const CONTESTANTS = [
   },
 ];
 
-/** The ceiling: no server, and so no HTTP, no JSON and no checking. */
+/** The upper bound: no server, and so no HTTP, no JSON and no validation. */
 export const PGBENCH = { title: 'pgbench, the same SQL', schema: 'pgbench', tables: 'jsonb' };
 
 export const [CONVOY, ...OTHERS] = CONTESTANTS;

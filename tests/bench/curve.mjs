@@ -1,11 +1,11 @@
-// Draws what a write costs beside live queries it does not concern, as an SVG that
-// needs nothing else and reads well on light and dark pages.
+// Draws the cost of a write by the number of unrelated live queries, as a self-contained
+// SVG that is readable on light and dark pages.
 
 const WIDTH = 720;
 const HEIGHT = 400;
 const PLOT = { left: 64, right: 580, top: 72, bottom: 328 };
-/** So far to the left of 1 is the place of none at all, in powers of ten. */
-const NONE = -0.75;
+/** The position of zero on the logarithmic axis, in powers of ten left of 1. */
+const ZERO = -0.75;
 
 const SERIES = [
   { key: 'delay', className: 'delay', label: ['sending the write →', 'its frame, p50'] },
@@ -14,17 +14,17 @@ const SERIES = [
 
 /**
  * @param {{ queries: number, delay: number, serverCpu: number }[]} points microseconds
- * @param {string} caption what was measured, where
+ * @param {string} caption the measurement and the machine
  */
 export function drawCurve(points, caption) {
-  const known = SERIES.filter(({ key }) => points.every((point) => point[key] !== null));
-  const most = Math.max(...known.flatMap(({ key }) => points.map((point) => point[key] / 1000)));
-  const step = niceStep(most / 4);
-  const top = Math.ceil((most * 1.1) / step) * step;
+  const measured = SERIES.filter(({ key }) => points.every((point) => point[key] !== null));
+  const max = Math.max(...measured.flatMap(({ key }) => points.map((point) => point[key] / 1000)));
+  const step = niceStep(max / 4);
+  const top = Math.ceil((max * 1.1) / step) * step;
   const decades = Math.log10(Math.max(...points.map(({ queries }) => queries), 10));
   const x = (queries) => {
-    const power = queries === 0 ? NONE : Math.log10(queries);
-    return PLOT.left + ((power - NONE + 0.25) / (decades - NONE + 0.5)) * (PLOT.right - PLOT.left);
+    const power = queries === 0 ? ZERO : Math.log10(queries);
+    return PLOT.left + ((power - ZERO + 0.25) / (decades - ZERO + 0.5)) * (PLOT.right - PLOT.left);
   };
   const y = (millis) => PLOT.bottom - (millis / top) * (PLOT.bottom - PLOT.top);
   return [
@@ -35,8 +35,8 @@ export function drawCurve(points, caption) {
     text(PLOT.left - 40, 48, caption, 'note'),
     ...yAxis(top, step, y),
     ...xAxis(decades, x),
-    ...known.flatMap((series) => drawSeries(series, points, { x, y })),
-    ...labels(known, points, y),
+    ...measured.flatMap((series) => drawSeries(series, points, { x, y })),
+    ...labels(measured, points, y),
     '</svg>\n',
   ].join('\n');
 }
@@ -52,7 +52,7 @@ function yAxis(top, step, y) {
 
 function xAxis(decades, x) {
   const middle = (PLOT.left + PLOT.right) / 2;
-  // None at all has its place, but none on a scale of powers.
+  // An axis break, since a logarithmic scale has no zero.
   const gap = (x(0) + x(1)) / 2;
   const ticks = [0, ...Array.from({ length: Math.floor(decades) + 1 }, (_, power) => 10 ** power)];
   return [
@@ -70,14 +70,14 @@ function drawSeries({ key, className }, points, { x, y }) {
   return [
     `<polyline class="line ${className}" points="${places.join(' ')}"/>`,
     ...points.map((point) => {
-      const said = `${point.queries.toLocaleString('en-US')} live queries: ${(point[key] / 1000).toFixed(2)} ms`;
+      const label = `${point.queries.toLocaleString('en-US')} live queries: ${(point[key] / 1000).toFixed(2)} ms`;
       const [cx, cy] = [at(x(point.queries)), at(y(point[key] / 1000))];
-      return `<circle class="dot ${className}" cx="${cx}" cy="${cy}" r="4"><title>${said}</title></circle>`;
+      return `<circle class="dot ${className}" cx="${cx}" cy="${cy}" r="4"><title>${label}</title></circle>`;
     }),
   ];
 }
 
-/** At the ends of their lines, pushed apart where those are close. */
+/** Labels at the ends of the lines, pushed apart where they would overlap. */
 function labels(series, points, y) {
   const height = 52;
   const placed = series
@@ -85,18 +85,18 @@ function labels(series, points, y) {
     .map((each) => ({ ...each, top: y(each.last) - 8 }))
     .sort((a, b) => a.top - b.top);
   for (let n = 1; n < placed.length; n += 1) placed[n].top = Math.max(placed[n].top, placed[n - 1].top + height);
-  const over = (placed.at(-1)?.top ?? 0) + height - 12 - PLOT.bottom;
-  for (const each of placed) each.top -= Math.max(over, 0);
+  const overflow = (placed.at(-1)?.top ?? 0) + height - 12 - PLOT.bottom;
+  for (const each of placed) each.top -= Math.max(overflow, 0);
   return placed.flatMap(({ className, label, last, top }) => [
     text(PLOT.right + 12, top, `${last.toFixed(last < 10 ? 2 : 1)} ms`, `value ${className}`),
     ...label.map((line, n) => text(PLOT.right + 12, top + 15 * (n + 1), line, 'tick')),
   ]);
 }
 
-/** 1, 2 or 5 times a power of ten. */
-function niceStep(least) {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return [1, 2, 5, 10].map((times) => times * power).find((step) => step >= least);
+/** The smallest step of 1, 2 or 5 times a power of ten that is at least `min`. */
+function niceStep(min) {
+  const power = 10 ** Math.floor(Math.log10(min));
+  return [1, 2, 5, 10].map((times) => times * power).find((step) => step >= min);
 }
 
 const at = (number) => number.toFixed(1);

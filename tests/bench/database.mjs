@@ -1,27 +1,27 @@
-// The Postgres all contestants share, and what is in it.
+// The Postgres that all contestants share, and its data.
 import pg from 'pg';
 import { startThrowAwayPostgres } from '../../js/convoy/dist/cli/postgres/index.js';
 import { processorTime } from './processor-time.mjs';
 
 export const CHANNELS = 100;
 
-/** What every account begins with: seldom too little, so that most transfers move money. */
+/** The initial balance of every account: rarely insufficient, so that most transfers move money. */
 const BALANCE = 10_000;
 
 /** @param {number} n */
 export const channelName = (n) => `channel-${n}`;
 
-/** The n-th row's id as SQL: every table's rows are numbered from 1 on. */
+/** The id of the n-th row as SQL: the rows of every table are numbered from 1. */
 export const rowId = (n) => `('${ID_PREFIX}' || lpad(to_hex(${n}), 12, '0'))::uuid`;
 const ID_PREFIX = '01900000-0000-7000-8000-';
 
-/** Has no factor in common with the numbers of rows we take, so that it reaches all of them. */
+/** Coprime to the numbers of rows in use, so that the sequence visits every row. */
 const STRIDE = 61_803;
 
 /**
- * Commits reach the disk, as they would where data matter; and no checkpoint
- * falls into one measurement and not into another: neither its own work nor the
- * first writes to pages after it, which cost more than later ones.
+ * Commits are flushed to disk, as in production. Checkpoints are avoided, since one of
+ * them would slow down single measurements: by its own work, and by the full-page writes
+ * after it.
  */
 const settings = {
   fsync: 'on',
@@ -30,7 +30,7 @@ const settings = {
   max_wal_size: '16GB',
   checkpoint_timeout: '1h',
   shared_buffers: '512MB',
-  // Ten servers may be connected at once.
+  // Up to ten servers are connected at once.
   max_connections: '400',
 };
 
@@ -39,7 +39,7 @@ export class Database {
   #client;
   #ids = new Map();
 
-  /** Rows each table was filled with. */
+  /** The number of rows in each table. */
   rows = 0;
 
   static async start() {
@@ -59,7 +59,7 @@ export class Database {
     await this.#postgres?.stop();
   }
 
-  /** What the numbers depend on, as the server says it. */
+  /** The server version and the settings on which the results depend. */
   async describe() {
     const { rows } = await this.#client.query(`
       select name, setting
@@ -69,14 +69,14 @@ export class Database {
   }
 
   /**
-   * Fills the tables Convoy has made, and makes those of the others.
+   * Fills the tables that Convoy has created, and creates those of the others.
    *
    * @param {number} rows
    * @param {{ schema: string, tables: 'jsonb' | 'relational' }[]} others
    */
   async fill(rows, others) {
     this.rows = rows;
-    // Whole milliseconds, because JavaScript's Date has no finer ones.
+    // Whole milliseconds, the resolution of JavaScript's Date.
     const created = "date_trunc('milliseconds', now()) - ($1 - n) * interval '1 second'";
     await this.#client.query(
       `
@@ -115,7 +115,7 @@ export class Database {
       await this.#client.query(`insert into ${schema}.${table} select * from public.${table} order by created_at`);
     }
     await this.#index(schema);
-    // The index their SQL asks for. Convoy's own looks at the type of a value as well.
+    // The index that their SQL needs. Convoy's own index also contains the type of a value.
     await this.#client.query(`create index on ${schema}.messages (((data ->> 'channel') collate "C"), created_at, id)`);
   }
 
@@ -150,23 +150,23 @@ export class Database {
   }
 
   /**
-   * The ids of a table's first rows, in an order that has nothing to do with where
-   * they are stored: favouring the first of them favours no page.
+   * The ids of a table in an order that is independent of their storage location, so that
+   * hot ids at the beginning are spread over many pages.
    *
    * @param {'messages' | 'accounts'} table
    */
   ids(table) {
     if (!this.#ids.has(table)) {
-      const id = (place) => (1 + ((place * STRIDE) % this.rows)).toString(16).padStart(12, '0');
+      const id = (index) => (1 + ((index * STRIDE) % this.rows)).toString(16).padStart(12, '0');
       this.#ids.set(
         table,
-        Array.from({ length: this.rows }, (_, place) => `${table}:${ID_PREFIX}${id(place)}`),
+        Array.from({ length: this.rows }, (_, index) => `${table}:${ID_PREFIX}${id(index)}`),
       );
     }
     return this.#ids.get(table);
   }
 
-  /** All balances together, the lowest of them, and when the last was written. */
+  /** The sum of all balances, the lowest balance, and the time of the last write. */
   async money({ schema, tables }) {
     const balance = tables === 'relational' ? 'balance' : "(data ->> 'balance')::numeric";
     const { rows } = await this.#client.query(`
@@ -186,26 +186,26 @@ export class Database {
     return rows[0].likes;
   }
 
-  /** One statement, for those who bring tables of their own. */
+  /** Runs one statement, for scenarios with separate tables. */
   async run(text, values) {
     const { rows } = await this.#client.query(text, values);
     return rows;
   }
 
-  /** Processor time of all its processes, in microseconds; `null` where it is not known. */
+  /** The processor time of all Postgres processes in microseconds; `null` if unknown. */
   cpu() {
     return processorTime(this.#postgres.pid);
   }
 }
 
 /**
- * The same database where `schema` is where tables are looked for, without TLS, so
- * that a wire can be read.
+ * The URL of the same database with `schema` as the search path, and without TLS, so
+ * that the proxy can parse the protocol.
  */
 export function urlFor(url, schema) {
-  const there = new URL(url);
-  there.searchParams.set('sslmode', 'disable');
-  if (schema !== 'public') there.searchParams.set('options', `-c search_path=${schema}`);
-  // libpq does not take a plus for a space.
-  return there.href.replaceAll('+', '%20');
+  const target = new URL(url);
+  target.searchParams.set('sslmode', 'disable');
+  if (schema !== 'public') target.searchParams.set('options', `-c search_path=${schema}`);
+  // libpq does not decode a plus as a space.
+  return target.href.replaceAll('+', '%20');
 }

@@ -1,5 +1,5 @@
-// What the way to a worker costs: the echo function in the thread that opened the engine and on one worker, side by side
-// in one process, in turns. Needs CONVOY_TEST_DATABASE_URL.
+// Measures the overhead of a worker thread: the echo function inline, on the thread that opened the engine, and on one
+// worker, alternating in one process. Needs CONVOY_TEST_DATABASE_URL.
 //
 //   node tests/bench/hop.mjs [--rounds 8] [--seconds 1] [--connections 32]
 import { fork } from 'node:child_process';
@@ -24,10 +24,10 @@ async function serve() {
   process.send(ports);
 }
 
-/** Calls per second over `connections` kept open, for so long. */
+/** Calls per second over `connections` keep-alive connections. */
 async function load(port, connections, seconds) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: connections });
-  const until = performance.now() + seconds * 1_000;
+  const deadline = performance.now() + seconds * 1_000;
   let calls = 0;
   const options = { port, agent, method: 'POST', path: '/api/query/echo' };
   const call = () =>
@@ -38,7 +38,7 @@ async function load(port, connections, seconds) {
       request.on('error', reject).end('{"name":"ada","count":3,"tags":["a","b"]}');
     });
   const client = async () => {
-    for (; performance.now() < until; calls++) await call();
+    for (; performance.now() < deadline; calls++) await call();
   };
   await Promise.all(Array.from({ length: connections }, client));
   agent.destroy();

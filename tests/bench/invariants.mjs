@@ -1,18 +1,18 @@
-// What no load may break, whatever the speed: money and likes are neither lost
-// nor made, and nobody who must not fail does.
+// Invariants under any load: money and likes are neither lost nor created, and there are
+// no unexpected errors.
 
 /**
- * What a workload `keeps`: `state` reads a contestant's tables, `broken` says what
- * is wrong after a run.
+ * The invariants of workloads: `state` reads a contestant's tables, `broken` returns the
+ * violations after a run.
  */
-const KEPT = {
+const INVARIANTS = {
   money: {
     state: (database, contestant) => database.money(contestant),
     broken(before, after, { answered }) {
       const sentences = [];
       if (after.sum !== before.sum) sentences.push(`the sum of all balances went from ${before.sum} to ${after.sum}`);
       if (after.lowest < 0) sentences.push(`an account is at ${after.lowest}`);
-      if (answered > 0 && after.lastWrite === before.lastWrite) sentences.push('no account was written at all');
+      if (answered > 0 && after.lastWrite === before.lastWrite) sentences.push('no account was written');
       return sentences;
     },
   },
@@ -24,20 +24,21 @@ const KEPT = {
 };
 
 /**
- * Runs `measure` between two looks at the contestant's tables; gives its
- * measurements, with what was broken.
+ * Runs `measure` and compares the contestant's tables before and after; returns its
+ * measurements with the violations.
  */
-export async function guarded(database, work, contestant, measure) {
-  const kept = KEPT[work.keeps];
-  if (kept === undefined) return { ...(await measure()), broken: [] };
-  const before = await kept.state(database, contestant);
+export async function withInvariants(database, work, contestant, measure) {
+  const invariant = INVARIANTS[work.invariant];
+  if (invariant === undefined) return { ...(await measure()), broken: [] };
+  const before = await invariant.state(database, contestant);
   const measured = await measure();
-  const after = await kept.state(database, contestant);
-  const broken = kept.broken(before, after, measured).map((what) => `${work.title}, ${contestant.title}: ${what}`);
+  const after = await invariant.state(database, contestant);
+  const sentences = invariant.broken(before, after, measured);
+  const broken = sentences.map((sentence) => `${work.title}, ${contestant.title}: ${sentence}`);
   return { ...measured, broken };
 }
 
-/** What is wrong with a contestant's answers, in all runs together. */
+/** The unexpected error responses of a contestant in all runs. */
 export function brokenAnswers(work, { title, mayFail }, runs) {
   const errors = Object.entries(errorsOf(runs));
   if (mayFail || errors.length === 0) return [];
@@ -45,10 +46,12 @@ export function brokenAnswers(work, { title, mayFail }, runs) {
   const { anError } = runs.find((run) => run.anError !== null);
   const body = anError.slice(anError.indexOf('\r\n\r\n') + 4, 600);
   const answered = runs.reduce((sum, run) => sum + run.answered, 0);
-  return [`${work.title}, ${title}: not every answer was a 200 (${counts}, beside ${answered}); one said: ${body}`];
+  return [
+    `${work.title}, ${title}: not every response was a 200 (${counts}, with ${answered} successes); one body: ${body}`,
+  ];
 }
 
-/** How many answers were something else than a 200, by status. */
+/** The number of responses other than 200, by status. */
 export function errorsOf(runs) {
   const errors = {};
   for (const [status, times] of runs.flatMap((run) => Object.entries(run.errors))) {

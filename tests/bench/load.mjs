@@ -1,24 +1,24 @@
-// The load generator, seen from the benchmark.
+// Runs the load generator.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
-/** @typedef {(word: string) => Promise<string | void>} OnWord */
+/** @typedef {(phase: string) => Promise<string | void>} OnPhase */
 
 /**
- * Runs one plan. Each word the generator says is passed on, and a line sent back
- * when that is done, with what came of it; gives its measurements.
+ * Runs one plan. Calls `onPhase` with each phase that the generator prints, and then sends
+ * the result back as a line, on which the generator waits. Returns its measurements.
  *
  * @param {string} generator its executable
  * @param {object} plan
- * @param {OnWord} onWord
+ * @param {OnPhase} onPhase
  */
-export async function runLoad(generator, plan, onWord) {
+export async function runLoad(generator, plan, onPhase) {
   const child = spawn(generator, { stdio: ['pipe', 'pipe', 'inherit'] });
   const stop = () => child.kill();
   process.once('exit', stop);
   const exited = once(child, 'exit');
-  // It may end before it has read everything; its exit code tells.
+  // The generator may end before it has read its input; its exit code has the result.
   child.stdin.on('error', () => undefined);
   child.stdin.write(`${JSON.stringify(plan)}\n`);
   let measured;
@@ -26,7 +26,7 @@ export async function runLoad(generator, plan, onWord) {
     if (line.startsWith('{')) {
       measured = JSON.parse(line);
     } else {
-      child.stdin.write(`${(await onWord(line)) ?? ''}\n`);
+      child.stdin.write(`${(await onPhase(line)) ?? ''}\n`);
     }
   }
   const [code, signal] = await exited;

@@ -1,31 +1,31 @@
-// Convoy beside Fastify + pg and node:http + postgres.js: one run, one Postgres,
+// Compares Convoy with Fastify + pg and node:http + postgres.js: one run, one Postgres,
 // one table of results.
 //
 //   node tests/bench/main.mjs --generator <path> --results <path> [--curve <path>] [--quick] [--only <regex>]
 //     [--engine <profile>]
 //
-// Speeds never fail the run, since they belong to the machine; a broken promise
-// does: about live queries, about money, or an error where there must be none.
-// `npm run bench` builds what this needs.
+// Speeds never fail the run, since they depend on the machine; a violated invariant of
+// live queries or money does, and so does an unexpected error. `npm run bench` builds the
+// dependencies.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CONTESTANTS, CONVOY, OTHERS, PGBENCH } from './contestants.mjs';
+import { CountingProxy } from './counting-proxy.mjs';
 import { drawCurve } from './curve.mjs';
 import { Database, urlFor } from './database.mjs';
 import { fillPosts, measureLive, SCENARIOS } from './live/index.mjs';
 import { FULL, QUICK } from './pace.mjs';
-import { Parts } from './parts.mjs';
 import { Pgbench } from './pgbench.mjs';
 import { probe } from './probe.mjs';
 import { describe } from './report.mjs';
 import { compare } from './requests.mjs';
+import { Resources } from './resources.mjs';
 import { checkSame } from './same.mjs';
 import { ServerProcess } from './server-process.mjs';
 import { POOL } from './servers/inputs.mjs';
 import { judge } from './targets.mjs';
-import { Wire } from './wire.mjs';
 import { inGroups, WORKLOADS } from './workloads.mjs';
 
 const { values: options } = parseArgs({
@@ -39,26 +39,26 @@ const { values: options } = parseArgs({
   },
 });
 if (options.generator === undefined || options.results === undefined) {
-  throw new Error('--generator and --results are needed; `npm run bench` gives them.');
+  throw new Error('--generator and --results are needed; `npm run bench` passes them.');
 }
 const only = new RegExp(options.only);
 const workloads = WORKLOADS.filter(({ name }) => only.test(name));
 const scenarios = SCENARIOS.filter(({ name }) => only.test(name));
 if (workloads.length === 0 && scenarios.length === 0) {
   const names = [...WORKLOADS, ...SCENARIOS].map(({ name }) => name);
-  throw new Error(`--only ${options.only} leaves none of ${names.join(', ')}.`);
+  throw new Error(`--only ${options.only} matches none of ${names.join(', ')}.`);
 }
 
 const pace = options.quick ? QUICK : FULL;
 
-// Children end with their parent: servers and Postgres see it go, the generator is told.
+// Child processes end with this one: servers and Postgres detect its exit, the generator is killed.
 setTimeout(() => {
-  console.error(`The benchmark did not end within ${pace.longestMs / 1000} s.`);
+  console.error(`The benchmark did not end within ${pace.timeoutMs / 1000} s.`);
   process.exit(1);
-}, pace.longestMs).unref();
+}, pace.timeoutMs).unref();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-const parts = new Parts();
+const resources = new Resources();
 try {
   const results = await run();
   console.log(`\n${describe(results)}\n`);
@@ -68,11 +68,11 @@ try {
   await saveCurve(results);
   if (results.broken.length > 0) process.exitCode = 1;
 } finally {
-  await parts.stopAll();
+  await resources.stopAll();
 }
 
 async function run() {
-  const database = await parts.begin(Database.start());
+  const database = await resources.add(Database.start());
   const bench = { database, generator: options.generator };
   const measured = workloads.length > 0 ? await measureRequests(bench) : [];
   const live = scenarios.length > 0 ? await measureScenarios(bench) : [];
@@ -93,33 +93,33 @@ async function run() {
 
 async function measureRequests(bench) {
   const { database } = bench;
-  const wired = await startWired(database);
+  const proxied = await startProxied(database);
   const probed = new Map();
-  for (const work of workloads) await checkSame({ ...bench, ...wired }, work);
-  say('counting statements');
-  for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...wired }, work, pace.probe));
-  await parts.stopAll({ except: database });
+  for (const work of workloads) await checkSame({ ...bench, ...proxied }, work);
+  log('counting statements');
+  for (const work of workloads) probed.set(work.name, await probe({ ...bench, ...proxied }, work, pace.probe));
+  await resources.stopAll({ except: database });
 
   bench.servers = {};
   for (const { name, schema } of CONTESTANTS) {
-    bench.servers[name] = await parts.begin(ServerProcess.start(name, urlFor(database.url, schema)));
+    bench.servers[name] = await resources.add(ServerProcess.start(name, urlFor(database.url, schema)));
   }
   bench.pgbench = await Pgbench.find(database);
   const measured = [];
   for (const group of inGroups(workloads)) {
-    say(group.map(({ title }) => title).join('; '));
+    log(group.map(({ title }) => title).join('; '));
     measured.push(...(await compare(bench, group, pace.requests)));
   }
-  await parts.stopAll({ except: database });
-  return measured.map((work) => withWire(work, probed.get(work.name)));
+  await resources.stopAll({ except: database });
+  return measured.map((work) => withCounts(work, probed.get(work.name)));
 }
 
 async function measureScenarios(bench) {
-  // Convoy makes its tables when it starts.
-  await parts.begin(ServerProcess.start(CONVOY.name, urlFor(bench.database.url, CONVOY.schema)));
+  // Convoy creates its tables when it starts.
+  await resources.add(ServerProcess.start(CONVOY.name, urlFor(bench.database.url, CONVOY.schema)));
   await fillPosts(bench.database, pace.posts);
-  await parts.stopAll({ except: bench.database });
-  return measureLive(bench, scenarios, pace.live, say);
+  await resources.stopAll({ except: bench.database });
+  return measureLive(bench, scenarios, pace.live, log);
 }
 
 async function saveCurve({ environment, live }) {
@@ -133,30 +133,30 @@ async function saveCurve({ environment, live }) {
   console.log(`The curve is in ${options.curve}`);
 }
 
-/** All servers behind wires, and the tables full: Convoy has made them when it has started. */
-async function startWired(database) {
-  const wires = {};
+/** Starts all servers behind counting proxies, and fills the tables once Convoy has created them. */
+async function startProxied(database) {
+  const proxies = {};
   const servers = {};
   for (const { name, schema } of CONTESTANTS) {
-    wires[name] = await parts.begin(Wire.start(urlFor(database.url, schema)));
-    servers[name] = await parts.begin(ServerProcess.start(name, wires[name].url));
+    proxies[name] = await resources.add(CountingProxy.start(urlFor(database.url, schema)));
+    servers[name] = await resources.add(ServerProcess.start(name, proxies[name].url));
     if (servers.convoy === servers[name]) {
-      say(`filling the tables with ${pace.rows} rows each`);
+      log(`filling the tables with ${pace.rows} rows each`);
       await database.fill(pace.rows, [...OTHERS, PGBENCH]);
     }
   }
-  return { wires, servers };
+  return { proxies, servers };
 }
 
-/** What was counted, beside what was measured. */
-function withWire(result, [ours, ...theirs]) {
+/** Adds the counted statements and round trips to the measurements. */
+function withCounts(result, [ours, ...theirs]) {
   return {
     ...result,
     ours: { ...result.ours, wire: ours },
-    theirs: result.theirs.map((other, place) => ({ ...other, wire: theirs[place] })),
+    theirs: result.theirs.map((other, index) => ({ ...other, wire: theirs[index] })),
   };
 }
 
-function say(what) {
-  console.log(`· ${what}`);
+function log(message) {
+  console.log(`· ${message}`);
 }

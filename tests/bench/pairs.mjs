@@ -1,26 +1,30 @@
-// What pairs of measurements say: one of each side, taken one after the other, so
-// that whatever else the machine did met both. Pure.
+// Evaluates pairs of measurements: one of each side, taken one after the other, so that
+// other load on the machine affects both. Pure.
 
-/** Pairs from which on an interval has a meaning, and by how much a difference counts. */
+/** The minimum number of pairs for an interval, and the smallest difference that counts. */
 export const PAIRS = 9;
 export const BOUND = 0.05;
 
 /**
- * The median of the ratios `now / before`, and an interval that has the true
- * median in it with at least 95 %: the ratios in order, as many left out at either
- * end as the binomial distribution of signs allows.
+ * The median of the ratios `now / before`, and a confidence interval of at least 95 % for
+ * it: the sorted ratios without as many values at either end as the binomial distribution
+ * of signs allows.
  *
  * @param {{ before: number, now: number }[]} pairs
  */
 export function ratioOf(pairs) {
   const ratios = pairs.map(({ before, now }) => now / before).sort((a, b) => a - b);
-  const out = leftOut(ratios.length);
-  return { median: median(ratios), low: ratios[out], high: ratios[ratios.length - 1 - out], pairs: ratios.length };
+  const excluded = excludedCount(ratios.length);
+  return {
+    median: median(ratios),
+    low: ratios[excluded],
+    high: ratios[ratios.length - 1 - excluded],
+    pairs: ratios.length,
+  };
 }
 
 /**
- * `slower` or `faster` where the median and its whole interval lie beyond the
- * bound, else `alike`.
+ * `slower` or `faster` if the whole interval is beyond the bound, otherwise `alike`.
  *
  * @param {ReturnType<typeof ratioOf>} ratio
  * @param {'higher' | 'lower'} better
@@ -38,8 +42,8 @@ export function median(sorted) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** How many values at either end the interval may leave out. */
-function leftOut(count) {
+/** The number of values that the interval may exclude at either end. */
+function excludedCount(count) {
   let [out, tail, chance] = [0, 0, 0.5 ** count];
   for (let k = 0; k < count / 2; k += 1) {
     tail += chance;

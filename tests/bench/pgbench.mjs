@@ -1,4 +1,4 @@
-// The ceiling: what Postgres does of the same SQL where nothing is before it.
+// The upper bound: the same SQL run by pgbench, without a server in front of Postgres.
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,28 +17,31 @@ const message = {
   text: 'as long as what people send each other',
   likes: 1,
 };
-/** As a literal; spaces keep pgbench from taking what follows a colon for a variable. */
+/** An SQL literal; the spaces after colons prevent pgbench from substituting variables. */
 const document = `'${JSON.stringify(message, null, 1)}'`;
 
-/** By name. Numbers stand for ids, since pgbench has no text; the rest is as the others send it. */
+/**
+ * Scripts by name. Ids are computed from numbers, since pgbench variables are no text; the SQL equals that of the
+ * others.
+ */
 const SCRIPTS = {
-  get: [picks('n'), filled(sql.get, rowId(':n::int'))],
-  list: [`\\set n random(0, ${CHANNELS - 1})`, filled(sql.newest, "('channel-' || :n::int)")],
-  insert: [filled(sql.insert, document)],
+  get: [pick('n'), inlined(sql.get, rowId(':n::int'))],
+  list: [`\\set n random(0, ${CHANNELS - 1})`, inlined(sql.newest, "('channel-' || :n::int)")],
+  insert: [inlined(sql.insert, document)],
   rmw: [
-    picks('n'),
+    pick('n'),
     `${sql.BEGIN};`,
-    filled(sql.lockMessage, rowId(':n::int')),
-    filled(sql.updateMessage, rowId(':n::int'), document),
+    inlined(sql.lockMessage, rowId(':n::int')),
+    inlined(sql.updateMessage, rowId(':n::int'), document),
     'commit;',
   ],
   transfer: [
-    picks('a'),
-    picks('b'),
+    pick('a'),
+    pick('b'),
     '\\set b case when :a = :b then 1 + :b % :rows else :b end',
     `${sql.BEGIN};`,
-    filled(sql.lockBalances, rowId(':a::int'), rowId(':b::int')),
-    filled(sql.move, rowId(':a::int'), rowId(':b::int'), '5'),
+    inlined(sql.lockBalances, rowId(':a::int'), rowId(':b::int')),
+    inlined(sql.move, rowId(':a::int'), rowId(':b::int'), '5'),
     'commit;',
   ],
 };
@@ -47,21 +50,21 @@ export class Pgbench {
   #program;
   #database;
 
-  /** Why there are no numbers, if so. */
+  /** The reason why there are no results, if so. */
   missing;
 
   /** @param {Database} database */
   static async find(database) {
     const pgbench = new Pgbench();
     pgbench.#database = database;
-    pgbench.#program = await firstThatRuns(['pgbench', ...(await installed())]);
+    pgbench.#program = await firstExecutable(['pgbench', ...(await installed())]);
     if (pgbench.#program === undefined) pgbench.missing = 'not installed: neither in PATH nor in /usr/lib/postgresql';
     return pgbench;
   }
 
   /**
-   * One run of whole seconds, or none: where there is no such script, no pgbench,
-   * or it fails, which becomes the reason there are no numbers.
+   * One run of whole seconds. No run if there is no such script or no pgbench, or if it
+   * fails, which is then the reason for missing results.
    *
    * @param {keyof typeof SCRIPTS | undefined} name
    * @param {{ measureMs: number }} pace
@@ -103,12 +106,12 @@ export class Pgbench {
   }
 }
 
-function picks(variable) {
+function pick(variable) {
   return `\\set ${variable} random(1, :rows)`;
 }
 
-/** A statement with expressions in place of its parameters. */
-function filled({ text }, ...expressions) {
+/** A statement with its parameters replaced by expressions. */
+function inlined({ text }, ...expressions) {
   return `${text.trim().replaceAll(/\$(\d)/g, (_, number) => expressions[number - 1])};`;
 }
 
@@ -118,7 +121,7 @@ async function installed() {
   return versions.toSorted((a, b) => Number(b) - Number(a)).map((version) => join(home, version, 'bin/pgbench'));
 }
 
-async function firstThatRuns(programs) {
+async function firstExecutable(programs) {
   for (const program of programs) {
     const runs = await exec(program, ['--version']).then(
       () => true,
@@ -129,7 +132,7 @@ async function firstThatRuns(programs) {
   return undefined;
 }
 
-/** Microseconds, sorted: the third word of each line of its logs. */
+/** The sorted latencies in microseconds: the third field of each log line. */
 async function latenciesIn(folder) {
   const logs = (await readdir(folder)).filter((name) => name.startsWith('log'));
   const texts = await Promise.all(logs.map((name) => readFile(join(folder, name), 'utf8')));

@@ -1,13 +1,14 @@
-// Statements and round trips per call, counted on the wire.
+// Counts statements and round trips per call, with a proxy in front of Postgres.
 import { runLoad } from './load.mjs';
 import { connectionsOf, contestantsOf } from './requests.mjs';
 
 /**
- * A fixed number of calls of each contestant: one after another, and as many at
- * once as are measured, where some share statements and others try again. The
- * wire costs time, so the second is near what a measurement does, not the same.
+ * Makes a fixed number of calls to each contestant: sequentially, and with the concurrency
+ * of the measurements, where some calls share statements and others are retried. The proxy
+ * adds delay, so the concurrent counts only approximate those of a measurement.
  *
- * @param {{ servers: Record<string, ServerProcess>, wires: Record<string, Wire>, database: Database, generator: string }} bench
+ * @param {{ servers: Record<string, ServerProcess>, proxies: Record<string, CountingProxy>, database: Database,
+ * generator: string }} bench
  * @param {typeof import('./workloads.mjs').WORKLOADS[number]} work
  * @param {{ alone: number, together: number, connections: object }} pace
  * @returns per contestant, in the order of `contestantsOf`
@@ -17,15 +18,15 @@ export async function probe(bench, work, pace) {
   const together = Math.max(work.probes ?? pace.together, connections);
   const counted = [];
   for (const contestant of contestantsOf(work)) {
-    const count = (calls, at) => countCalls(bench, work, contestant, { calls, connections: at });
-    // Connects and prepares.
+    const count = (calls, concurrency) => countCalls(bench, work, contestant, { calls, connections: concurrency });
+    // Opens connections and prepares statements.
     await count(connections * 2, connections);
     counted.push({ together: await count(together, connections), alone: await count(pace.alone, 1) });
   }
   return counted;
 }
 
-async function countCalls({ generator, servers, wires, database }, work, { server, path }, { calls, connections }) {
+async function countCalls({ generator, servers, proxies, database }, work, { server, path }, { calls, connections }) {
   const plan = {
     address: servers[server].address,
     path,
@@ -33,9 +34,9 @@ async function countCalls({ generator, servers, wires, database }, work, { serve
     connections,
     length: { calls },
   };
-  const before = wires[server].counts();
+  const before = proxies[server].counts();
   await runLoad(generator, { requests: plan }, async () => undefined);
-  const after = wires[server].counts();
+  const after = proxies[server].counts();
   return {
     statements: (after.statements - before.statements) / calls,
     roundTrips: (after.roundTrips - before.roundTrips) / calls,

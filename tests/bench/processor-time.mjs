@@ -1,16 +1,16 @@
-// Processor time of a program of several processes, as Linux counts it.
+// The processor time of a process with its children, on Linux.
 import { readdir, readFile } from 'node:fs/promises';
 
 /** Linux' USER_HZ, fixed for all programs. */
 const TICKS_PER_SECOND = 100;
 
-/** Of a process and its children, in microseconds; `null` where /proc is not there to tell. */
+/** The processor time of a process and its children in microseconds; `null` without /proc. */
 export async function processorTime(parentPid) {
   const stats = await allProcesses();
   if (stats === null) return null;
   const ticks = stats
     .filter(({ pid, parent }) => pid === parentPid || parent === parentPid)
-    // Of the parent also what its ended children used.
+    // For the parent, includes the time of its ended children.
     .map(({ pid, own, ended }) => (pid === parentPid ? own + ended : own))
     .reduce((sum, each) => sum + each, 0);
   return (ticks * 1_000_000) / TICKS_PER_SECOND;
@@ -24,7 +24,7 @@ async function allProcesses() {
   return texts.filter((text) => text !== null).map(readStat);
 }
 
-/** Fields of proc(5) `stat`, counted from behind the name, which may hold anything. */
+/** Parses proc(5) `stat`, starting after the name, which may contain spaces and parentheses. */
 function readStat(text) {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [user, system, endedUser, endedSystem] = fields.slice(11, 15).map(Number);

@@ -1,4 +1,4 @@
-// Measurements as text for people.
+// Formats measurements as text.
 import { describeLive } from './live/report.mjs';
 import { ms, table, times, whole } from './table.mjs';
 import { tally } from './targets.mjs';
@@ -15,18 +15,18 @@ export function describe({ environment, requests, live, broken }) {
 
 function describeEnvironment({ cpu, cores, node, postgres, engine, rows, pool, connections, rounds, measureMs }) {
   const runs = rounds === 1 ? 'one run each' : `medians of ${rounds} alternating runs`;
-  const warning = engine === 'release' ? [] : ['This engine is a development build: its speeds say nothing.'];
+  const warning = engine === 'release' ? [] : ['This engine is a development build: its speeds have no meaning.'];
   return [
     ...warning,
     `${cores} × ${cpu}, shared by the servers, Postgres and the load generator. Node ${node}.`,
     `Postgres ${postgres.server_version}: fsync ${postgres.fsync} (${postgres.wal_sync_method}), synchronous_commit ` +
       `${postgres.synchronous_commit}, the same for all.`,
-    `${whole(rows)} documents in each table. Everyone has tables of their own, with the same columns and rows, ` +
-      'and indexes on the same fields; only on Convoy’s are the triggers that log what strangers write.',
+    `${whole(rows)} documents in each table. Each contestant has separate tables with the same columns and rows, ` +
+      'and indexes on the same fields; only Convoy’s have the triggers that log writes of other programs.',
     `${connections.usual} connections, ${connections.transfers} for transfers, ${runs} of ${measureMs / 1000} s after ` +
       `a warm-up. Every server has ${pool} connections to Postgres for queries or for mutations, and so has pgbench.`,
-    'Server CPU is our process or theirs, all of its threads, user and system; that of Postgres’ processes is beside ' +
-      'it, and the load generator’s in neither. Statements and round trips are counted on the wire, in a run of their own.',
+    'Server CPU is that of the server process, all threads, user and system; that of Postgres’ processes is in a ' +
+      'separate column, and the load generator’s in neither. Statements and round trips are counted in a separate run.',
   ].join('\n');
 }
 
@@ -55,7 +55,7 @@ function requestsTable(all) {
     ...(ceiling === undefined ? [] : [row(ceiling)]),
   ]);
   const reasons = new Set(all.flatMap(({ ceiling }) => ceiling?.missing ?? []));
-  return [table(HEAD, rows), ...[...reasons].map((reason) => `pgbench has no numbers: ${reason}`)].join('\n\n');
+  return [table(HEAD, rows), ...[...reasons].map((reason) => `pgbench has no results: ${reason}`)].join('\n\n');
 }
 
 function row({ title, missing, ...measured }) {
@@ -69,7 +69,7 @@ function row({ title, missing, ...measured }) {
     whole(perSecond),
     `${whole(Math.min(...speeds))}–${whole(Math.max(...speeds))}`,
     ratio === undefined ? '' : times(ratio),
-    verdict(measured),
+    describeTarget(measured),
     ms(latency.p50),
     ms(latency.p99),
     cpu(serverCpu),
@@ -87,14 +87,14 @@ function describeErrors(errors) {
   return counts.length === 0 ? '0' : counts.join(', ');
 }
 
-function verdict({ target, met, share }) {
+function describeTarget({ target, met, share }) {
   if (target === undefined) return '';
-  const least = `≥ ${times(target)}`;
-  if (met === undefined) return `${least} of uniform, which was not measured`;
-  const outcome = met ? 'met' : 'not met';
-  return share === undefined ? `${least}, ${outcome}` : `${least} of uniform, is ${times(share)}, ${outcome}`;
+  const bound = `≥ ${times(target)}`;
+  if (met === undefined) return `${bound} of uniform, which was not measured`;
+  const verdict = met ? 'met' : 'not met';
+  return share === undefined ? `${bound}, ${verdict}` : `${bound} of uniform, is ${times(share)}, ${verdict}`;
 }
 
 function describeTally({ met, of }) {
-  return of === 0 ? 'No targets among these.' : `${met} of ${of} targets met.`;
+  return of === 0 ? 'These workloads have no targets.' : `${met} of ${of} targets met.`;
 }

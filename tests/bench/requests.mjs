@@ -1,9 +1,9 @@
-// Requests per second of all contestants, for one kind of work.
+// Measures requests per second of all contestants for a workload.
 import { CONTESTANTS, CONVOY, PGBENCH } from './contestants.mjs';
-import { brokenAnswers, errorsOf, guarded } from './invariants.mjs';
+import { brokenAnswers, errorsOf, withInvariants } from './invariants.mjs';
 import { runLoad } from './load.mjs';
 
-/** Who takes part in a workload, Convoy first: where to send what. */
+/** The contestants of a workload with their servers and paths, Convoy first. */
 export function contestantsOf(work) {
   const theirs = work.theirs.map((each) => {
     const { schema, tables } = CONTESTANTS.find(({ name }) => name === each.server);
@@ -14,8 +14,8 @@ export function contestantsOf(work) {
 }
 
 /**
- * Alternates between the contestants, and between the workloads given together;
- * gives the median run of each.
+ * Alternates between the contestants, and between the workloads of a group; returns the
+ * median run of each.
  *
  * @param {{ servers: Record<string, ServerProcess>, database: Database, pgbench: Pgbench, generator: string }} bench
  * @param {typeof import('./workloads.mjs').WORKLOADS} works
@@ -31,9 +31,9 @@ export async function compare(bench, works, pace) {
     for (const { work, contestants, ceilingRuns } of entrants) {
       for (const contestant of contestants) {
         const run = () => measure(bench, contestant, work, pace, round);
-        contestant.runs.push(await guarded(bench.database, work, contestant, run));
+        contestant.runs.push(await withInvariants(bench.database, work, contestant, run));
       }
-      // Its runs are whole seconds; a few of them tell where the ceiling is.
+      // Runs of pgbench take whole seconds; a few are enough for an upper bound.
       if (round % 2 === 0) ceilingRuns.push(...(await bench.pgbench.run(work.pgbench, pace)));
     }
   }
@@ -68,19 +68,20 @@ export async function measure({ generator, servers, database }, { server, path }
   };
   const counters = () => Promise.all([servers[server].cpu(), database.cpu()]);
   const read = {};
-  const measured = await runLoad(generator, { requests: plan }, async (word) => {
-    read[word] = await counters();
+  const measured = await runLoad(generator, { requests: plan }, async (phase) => {
+    read[phase] = await counters();
   });
-  const unknown = (place) => read.measured[place] === null || measured.requests === 0;
-  const each = (place) => (unknown(place) ? null : (read.measured[place] - read.measuring[place]) / measured.requests);
-  return { ...measured, serverCpu: each(0), postgresCpu: each(1) };
+  const isUnknown = (index) => read.measured[index] === null || measured.requests === 0;
+  const perRequest = (index) =>
+    isUnknown(index) ? null : (read.measured[index] - read.measuring[index]) / measured.requests;
+  return { ...measured, serverCpu: perRequest(0), postgresCpu: perRequest(1) };
 }
 
-export function connectionsOf({ crowd = 'usual' }, { connections }) {
-  return connections[crowd];
+export function connectionsOf({ concurrency = 'usual' }, { connections }) {
+  return connections[concurrency];
 }
 
-/** The median run, and the errors of all. */
+/** The median run, and the errors of all runs. */
 function summary({ runs, ...contestant }) {
   return { ...contestant, ...medianRun(runs), errors: errorsOf(runs), runs };
 }

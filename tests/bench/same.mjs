@@ -1,10 +1,9 @@
-// A comparison of different answers would be none.
+// Checks that all contestants return the same responses, so that they can be compared.
 import assert from 'node:assert/strict';
 import { contestantsOf } from './requests.mjs';
 
 /**
- * Throws where a workload's `same` is not so. To be asked before anything is
- * written.
+ * Throws if the responses of a workload with `same` differ. Must run before any write.
  *
  * @param {{ servers: Record<string, ServerProcess>, database: Database }} bench
  * @param {typeof import('./workloads.mjs').WORKLOADS[number]} work
@@ -13,10 +12,10 @@ export async function checkSame({ servers, database }, work) {
   if (!work.same) return;
   const [ours, ...theirs] = contestantsOf(work);
   const body = firstBody(work.bodies(database, 0));
-  const expected = await ask(servers[ours.server].address, ours.path, body);
+  const expected = await request(servers[ours.server].address, ours.path, body);
   for (const { server, path } of theirs) {
-    const answer = await ask(servers[server].address, path, body);
-    assert.deepEqual(answer, expected, `${path} of ${server} and ${ours.path} answer alike`);
+    const response = await request(servers[server].address, path, body);
+    assert.deepEqual(response, expected, `${path} of ${server} and ${ours.path} return the same response`);
   }
 }
 
@@ -26,13 +25,13 @@ function firstBody({ inTurn, picked }) {
   return `${before}${ids.slice(0, picks).join(between)}${after}`;
 }
 
-async function ask(address, path, body) {
+async function request(address, path, body) {
   const response = await fetch(`http://${address}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body,
   });
-  const answer = await response.json();
-  assert.equal(answer.ok, true, JSON.stringify(answer));
-  return answer;
+  const json = await response.json();
+  assert.equal(json.ok, true, JSON.stringify(json));
+  return json;
 }

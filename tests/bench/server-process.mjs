@@ -1,4 +1,4 @@
-// A server under test, seen from the benchmark.
+// Starts and controls a server under test.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -7,17 +7,17 @@ const CHILD = fileURLToPath(new URL('./servers/child.mjs', import.meta.url));
 
 export class ServerProcess {
   #child;
-  #questions = 0;
-  #waiting = new Map();
+  #requests = 0;
+  #pending = new Map();
 
   /** `127.0.0.1:port` */
   address = '';
 
   constructor(child) {
     this.#child = child;
-    child.on('message', ({ number, answer }) => {
-      this.#waiting.get(number)?.(answer);
-      this.#waiting.delete(number);
+    child.on('message', ({ id, response }) => {
+      this.#pending.get(id)?.(response);
+      this.#pending.delete(id);
     });
   }
 
@@ -36,40 +36,40 @@ export class ServerProcess {
       throw new Error(`The ${name} server ended with ${signal ?? `exit code ${code}`} while starting.`);
     });
     const [{ port }] = await Promise.race([once(child, 'message'), exited]);
-    // From here on an early end shows as failing requests.
+    // After the start, an unexpected exit shows as failing requests.
     exited.catch(() => undefined);
     server.address = `127.0.0.1:${port}`;
     return server;
   }
 
-  /** Processor time it has used, in microseconds. */
+  /** The processor time of the server in microseconds. */
   cpu() {
-    return this.#ask('cpu');
+    return this.#request('cpu');
   }
 
-  /** Its resident memory, in bytes. */
+  /** The resident memory of the server in bytes. */
   memory() {
-    return this.#ask('memory');
+    return this.#request('memory');
   }
 
-  /** Counters of Convoy's engine. */
+  /** The counters of Convoy's engine. */
   stats() {
-    return this.#ask('stats');
+    return this.#request('stats');
   }
 
   async stop() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exited = once(this.#child, 'exit');
     this.#child.disconnect();
-    // Streams still open would be waited for.
+    // The server waits for open streams.
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     await exited;
     clearTimeout(timer);
   }
 
-  #ask(question) {
-    const number = ++this.#questions;
-    this.#child.send({ number, ask: question });
-    return new Promise((resolve) => this.#waiting.set(number, resolve));
+  #request(request) {
+    const id = ++this.#requests;
+    this.#child.send({ id, request });
+    return new Promise((resolve) => this.#pending.set(id, resolve));
   }
 }

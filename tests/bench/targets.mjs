@@ -1,12 +1,12 @@
-// What Convoy is to reach, and whether it did. Never fails a run: speeds belong to
-// the machine.
+// Compares results with Convoy's targets. Never fails a run, since speeds depend on the
+// machine.
 
-/** The workload others are shares of. */
+/** The reference workload for `ofUniform`. */
 const UNIFORM = 'transfer-uniform';
 
 /**
- * Gives every contestant its `ratio` (what Convoy is, in times of it) and, where
- * there is a target, `met`.
+ * Adds to every contestant the `ratio` of Convoy's speed to its speed and, if there is a
+ * target, `met`.
  */
 export function judge(requests) {
   const uniform = requests.find(({ name }) => name === UNIFORM)?.ours;
@@ -31,17 +31,17 @@ function shareOf(uniform, { ours, ofUniform }) {
   return { share, target, met: share >= target };
 }
 
-/** A number that is to be no more than its target; `null` where it is not known. */
+/** The verdict on a number that must not exceed its target; `null` if it is unknown. */
 export function atMost(what, is, target, unit) {
   return { what, is, target, unit, bound: '≤', met: is === null ? undefined : is <= target };
 }
 
-/** A number that is to be no less. */
+/** The verdict on a number that must reach its target. */
 export function atLeast(what, is, target, unit) {
   return { what, is, target, unit, bound: '≥', met: is === null ? undefined : is >= target };
 }
 
-/** Of all targets that were measured. */
+/** The number of measured targets, and how many of them were met. */
 export function tally(requests, live = []) {
   const verdicts = live.flatMap(({ verdicts }) => verdicts);
   const judged = [...requests.flatMap(({ ours, theirs }) => [ours, ...theirs]), ...verdicts].filter(

@@ -1,4 +1,4 @@
-// What is measured: who is asked for what, and what Convoy is to reach.
+// The workloads: their requests, contestants and targets.
 
 import { OTHERS } from './contestants.mjs';
 import { CHANNELS, channelName } from './database.mjs';
@@ -11,8 +11,8 @@ const HUNDRED = 100;
 const TWENTY = 20;
 const AMOUNT = 5;
 
-/** Everyone's path and what Convoy is to be, in times of those with tables like its own. */
-const both = (path, target, note) =>
+/** A path for all other contestants, with Convoy's target ratio for those with JSONB tables. */
+const others = (path, target, note) =>
   OTHERS.map(({ name, title, tables }) => ({
     server: name,
     title: note ? `${title}, ${note}` : title,
@@ -23,7 +23,7 @@ const both = (path, target, note) =>
 const inTurn = (bodies) => () => ({ inTurn: bodies.map((body) => JSON.stringify(body)) });
 
 /**
- * Ids the generator picks and puts between these texts.
+ * Bodies with ids that the generator picks and inserts between these texts.
  *
  * @param {'messages' | 'accounts'} table
  */
@@ -46,25 +46,25 @@ function transfer(name, title, spread, { forUpdate, serializable, ofUniform }) {
     }),
     ours: '/api/mutation/bench.transfer',
     theirs: [
-      ...both('/transfer', forUpdate, 'for update'),
-      // Where it gives up, it says so: the one error that is part of a measurement.
-      ...both('/transfer-serializable', serializable, 'SERIALIZABLE').map((each) => ({ ...each, mayFail: true })),
+      ...others('/transfer', forUpdate, 'for update'),
+      // It may fail after its retries: the only error that is allowed in a measurement.
+      ...others('/transfer-serializable', serializable, 'SERIALIZABLE').map((each) => ({ ...each, mayFail: true })),
     ],
     ofUniform,
-    crowd: 'transfers',
-    keeps: 'money',
+    concurrency: 'transfers',
+    invariant: 'money',
     group: 'transfers',
   };
 }
 
 /**
- * `bodies`: what is sent, of a database and a seed. `same`: all must give the same
- * answer. `keeps`: what must be true of the tables afterwards (invariants.mjs).
- * `group`: workloads that are measured in turn, since they are compared with each
- * other; without one, a workload is by itself. `crowd`: which of the pace's numbers of connections. `pgbench`: the name of its
- * script. `target` and `ofUniform` (the least share of our own uniform transfers):
- * see targets.mjs. `probes`: calls of which statements are counted, where the
- * usual number would take long.
+ * `bodies`: the request bodies, by database and seed. `same`: all contestants must return
+ * the same response. `invariant`: a condition on the tables after a run (invariants.mjs).
+ * `group`: workloads that are measured in turn, since they are compared with each other.
+ * `concurrency`: selects a number of connections of the pace. `pgbench`: the name of the
+ * pgbench script. `target` and `ofUniform` (the minimum share of Convoy's uniform
+ * transfers): see targets.mjs. `probes`: the number of calls for counting statements, where
+ * the default would take long.
  */
 export const WORKLOADS = [
   {
@@ -72,9 +72,9 @@ export const WORKLOADS = [
     title: 'echo through Zod and JavaScript',
     bodies: inTurn([{ name: 'a name', count: 42, tags: ['one', 'two', 'three'] }]),
     ours: '/api/query/echo.say',
-    theirs: both('/echo')
+    theirs: others('/echo')
       .slice(0, 2)
-      .map((each, place) => ({ ...each, title: ['Fastify', 'node:http'][place] })),
+      .map((each, index) => ({ ...each, title: ['Fastify', 'node:http'][index] })),
     same: true,
   },
   {
@@ -82,7 +82,7 @@ export const WORKLOADS = [
     title: 'get by id',
     bodies: picked('messages', one),
     ours: '/api/query/messages.get',
-    theirs: both('/get', 1.15),
+    theirs: others('/get', 1.15),
     same: true,
     pgbench: 'get',
   },
@@ -91,16 +91,16 @@ export const WORKLOADS = [
     title: `20 newest of ${CHANNELS} channels by index`,
     bodies: inTurn(channels.map((channel) => ({ channel }))),
     ours: '/api/query/messages.newest',
-    theirs: both('/newest', 1.15),
+    theirs: others('/newest', 1.15),
     same: true,
     pgbench: 'list',
   },
   {
     name: 'raw',
-    title: 'get by id, by SQL of the function’s own',
+    title: 'get by id, by raw SQL',
     bodies: picked('messages', one),
     ours: '/api/query/messages.getRaw',
-    theirs: both('/get'),
+    theirs: others('/get'),
     same: true,
   },
   {
@@ -108,7 +108,7 @@ export const WORKLOADS = [
     title: `${TWENTY} gets by id in one call`,
     bodies: picked('messages', { picks: TWENTY, before: '{"ids":["', between: '","', after: '"]}' }),
     ours: '/api/query/messages.getMany',
-    theirs: [...both('/get-each', 4, 'a loop'), ...both('/get-many', undefined, 'one statement')],
+    theirs: [...others('/get-each', 4, 'a loop'), ...others('/get-many', undefined, 'one statement')],
     same: true,
   },
   {
@@ -116,7 +116,7 @@ export const WORKLOADS = [
     title: 'insert one document',
     bodies: inTurn(channels.map(message)),
     ours: '/api/mutation/messages.send',
-    theirs: [...both('/send', 0.9, 'autocommit'), ...both('/send-in-transaction', 1.2, 'BEGIN/COMMIT')],
+    theirs: [...others('/send', 0.9, 'autocommit'), ...others('/send-in-transaction', 1.2, 'BEGIN/COMMIT')],
     pgbench: 'insert',
   },
   {
@@ -128,7 +128,7 @@ export const WORKLOADS = [
       })),
     ),
     ours: '/api/mutation/messages.sendMany',
-    theirs: [...both('/send-each', 4, 'a loop'), ...both('/send-many', undefined, 'one statement')],
+    theirs: [...others('/send-each', 4, 'a loop'), ...others('/send-many', undefined, 'one statement')],
     probes: 64,
   },
   {
@@ -136,17 +136,17 @@ export const WORKLOADS = [
     title: 'read, change and write one document',
     bodies: picked('messages', one),
     ours: '/api/mutation/messages.like',
-    theirs: both('/like', 1.3, 'for update'),
+    theirs: others('/like', 1.3, 'for update'),
     pgbench: 'rmw',
-    keeps: 'likes',
+    invariant: 'likes',
   },
   {
     name: 'hot-row',
     title: 'read, change and write the same document',
     bodies: picked('messages', { ...one, spread: { hot: { share: 1, size: 1 } } }),
     ours: '/api/mutation/messages.like',
-    theirs: both('/like', undefined, 'for update'),
-    keeps: 'likes',
+    theirs: others('/like', undefined, 'for update'),
+    invariant: 'likes',
   },
   {
     ...transfer('transfer-uniform', 'transfer, all accounts alike', 'uniform', {}),
@@ -172,7 +172,7 @@ export const WORKLOADS = [
   ),
 ];
 
-/** Workloads by what is measured in turn, in their order. */
+/** The workloads in groups that are measured in turn, in their order. */
 export function inGroups(workloads) {
   const groups = new Map();
   for (const work of workloads) {

@@ -1,14 +1,14 @@
-// Who keeps screens current, and how each is asked for it.
+// The contestants for live queries, with their requests.
 import { TOPICS_SCHEMA } from './posts.mjs';
 
 const args = (value) => encodeURIComponent(JSON.stringify(value));
 
-/** What a write says around its marker. */
+/** The body of a write, before and after its marker. */
 const write = (channel) => [`{"channel":"${channel}","body":"`, '","n":1}'];
 
 /**
- * `stream`: what opens a stream of the newest posts of a channel. `write`: the
- * texts around what a write to it says.
+ * `stream`: the request that opens a stream of the newest posts of a channel. `write`: the
+ * parts of the body of a write to it, around its marker.
  */
 export const CONVOY = {
   title: 'Convoy',
@@ -28,15 +28,15 @@ export const TOPICS = {
   write,
 };
 
-/** No database, no functions, no queries: the same bytes to as many streams. */
+/** A lower bound without database, functions and queries: the same bytes to as many streams. */
 export const FLOOR = {
-  title: 'the floor: hyper and nothing else',
+  title: 'the floor: hyper alone',
   stream: () => ({ path: '/' }),
   writePath: '/write',
   write: () => ['', ''],
 };
 
-/** A session of several live queries of Convoy's. */
+/** The request for a Convoy live session with several queries. */
 export function session(queries) {
   return {
     path: '/api/live',

@@ -1,23 +1,23 @@
-// Writers as fast as they are answered, with live queries that every write
-// concerns and without: what being watched costs those who write.
+// Measures the cost of subscriptions for writers: concurrent writers without think time,
+// with live queries that every write affects and without.
 import { isDeepStrictEqual } from 'node:util';
 import { runLoad } from '../load.mjs';
 import { medianRun } from '../requests.mjs';
 import { atLeast, atMost } from '../targets.mjs';
 import { CONVOY } from './contestants.mjs';
 import { busy } from './posts.mjs';
-import { answerOf, dataOf, freshMarker } from './watch.mjs';
+import { dataOf, freshMarker, resultOf } from './watch.mjs';
 
-/** Calls that tell what a run of the query costs. */
+/** The number of calls to measure the cost of a query run. */
 const CALLS = 500;
 
 export const crowd = {
   name: 'live-crowd',
-  title: 'writers as fast as they are answered, watched and not',
+  title: 'concurrent writers, with and without subscribers',
 
   async measure(bench, { rounds, ...pace }) {
-    const server = await bench.begin(CONVOY);
-    const runCpu = await cpuOfARun(bench, server);
+    const server = await bench.startServer(CONVOY);
+    const runCpu = await cpuPerRun(bench, server);
     const watched = [];
     const alone = [];
     for (let round = 0; round < rounds; round += 1) {
@@ -32,8 +32,8 @@ export const crowd = {
       watched: [],
       crowd: { where, watched: reruns, alone: base, ratio, runs: { watched, alone } },
       verdicts: [
-        atLeast(`${where}: inserts against those with live queries off`, ratio * 100, 85, '%'),
-        atMost(`${where}: CPU of our process that re-runs take`, reruns.share * 100, 10, '%'),
+        atLeast(`${where}: inserts, of those without live queries`, ratio * 100, 85, '%'),
+        atMost(`${where}: share of re-runs in the server CPU`, reruns.share * 100, 10, '%'),
       ],
       broken: watched.flatMap((run) => run.broken.map((sentence) => `${where}: ${sentence}`)),
     };
@@ -50,36 +50,36 @@ async function writeAll({ database, generator }, server, pace) {
     ...pace,
   };
   const read = {};
-  const measured = await runLoad(generator, { crowd: plan }, async (word) => {
-    read[word] = { server: await server.cpu(), postgres: await database.cpu(), stats: await server.stats() };
+  const measured = await runLoad(generator, { crowd: plan }, async (phase) => {
+    read[phase] = { server: await server.cpu(), postgres: await database.cpu(), stats: await server.stats() };
   });
   const { subscribed: from, written: to } = read;
-  const each = (micros) => micros / measured.written;
+  const perWrite = (micros) => micros / measured.written;
   const broken = [];
-  if (measured.behind > 0) broken.push(`${measured.behind} subscribers ended at another frame than the first`);
+  if (measured.behind > 0) broken.push(`${measured.behind} subscribers did not end at the same frame as the first`);
   if (
     pace.subscribers > 0 &&
-    !isDeepStrictEqual(dataOf(measured.lastEvent), await answerOf(server, 'posts.latest', {}))
+    !isDeepStrictEqual(dataOf(measured.lastEvent), await resultOf(server, 'posts.latest', {}))
   ) {
-    broken.push('what subscribers were sent last is not what a query answers');
+    broken.push('the last frame differs from the result of a query');
   }
   return {
     ...measured,
     // Each insert is one run of its mutation.
     queryRuns: to.stats.handlerRuns - from.stats.handlerRuns - measured.written,
     serverCpuTotal: to.server - from.server,
-    serverCpu: each(to.server - from.server),
-    postgresCpu: to.postgres === null ? null : each(to.postgres - from.postgres),
-    generatorCpu: measured.ownCpu === null ? null : each(measured.ownCpu),
+    serverCpu: perWrite(to.server - from.server),
+    postgresCpu: to.postgres === null ? null : perWrite(to.postgres - from.postgres),
+    generatorCpu: measured.ownCpu === null ? null : perWrite(measured.ownCpu),
     broken,
   };
 }
 
 /**
- * What the server spends on one call of the query when nobody watches it: a run
- * of its function, and more than that, since it is asked for and answered over HTTP.
+ * The CPU time of one call of the query without subscribers: an upper bound for a run of
+ * its function, since the call includes an HTTP request.
  */
-async function cpuOfARun({ generator }, server) {
+async function cpuPerRun({ generator }, server) {
   const plan = {
     address: server.address,
     path: '/api/query/posts.latest',

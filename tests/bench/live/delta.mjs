@@ -1,16 +1,16 @@
-// One changed row of a long list, over a live session: what of it goes over the wire.
+// Measures the bytes that a live session sends for one changed row of a long list.
 import { isDeepStrictEqual } from 'node:util';
 import { atMost } from '../targets.mjs';
 import { CONVOY, session } from './contestants.mjs';
 import { LIST } from './posts.mjs';
-import { answerOf } from './watch.mjs';
+import { resultOf } from './watch.mjs';
 
 export const delta = {
   name: 'live-delta',
   title: 'one changed row of a long list',
 
   async measure(bench, { edits }) {
-    const server = await bench.begin(CONVOY);
+    const server = await bench.startServer(CONVOY);
     const { path, body } = session([{ name: 'posts.all', args: { channel: LIST } }]);
     const stop = new AbortController();
     try {
@@ -32,14 +32,14 @@ export const delta = {
         row = list.find(({ id }) => id === edited.id);
         sizes.push(event.bytes / Buffer.byteLength(JSON.stringify(row)));
       }
-      const isThere = isDeepStrictEqual(list, await answerOf(server, 'posts.all', { channel: LIST }));
+      const isCurrent = isDeepStrictEqual(list, await resultOf(server, 'posts.all', { channel: LIST }));
       const rowBytes = Buffer.byteLength(JSON.stringify(row));
       const what = `one row of ${rowBytes} bytes among ${list.length.toLocaleString('en-US')}`;
       return {
         watched: [],
         delta: { rows: list.length, rowBytes, wholeBytes: whole.bytes, ofRow: sizes },
-        verdicts: [atMost(`${what}: bytes sent, of the row`, Math.max(...sizes), 2, '×')],
-        broken: isThere ? [] : [`${what}: the list the frames make is not what a query answers`],
+        verdicts: [atMost(`${what}: bytes sent, relative to the row`, Math.max(...sizes), 2, '×')],
+        broken: isCurrent ? [] : [`${what}: the list built from the frames differs from the result of a query`],
       };
     } finally {
       stop.abort();
@@ -54,14 +54,14 @@ async function post(server, path, body, signal) {
   return response;
 }
 
-/** The list after a message. */
+/** The list after the message is applied. */
 function applied(list, message) {
   if (message.type === 'result') return message.data;
   if (message.type !== 'rows') return list;
   return message.rows.flatMap((step) => (Array.isArray(step) ? list.slice(step[0], step[0] + step[1]) : [step.row]));
 }
 
-/** The events of a session, with their messages and the bytes they came in. */
+/** The events of a session, with their messages and size in bytes. */
 async function* eventsOf(response) {
   const decoder = new TextDecoder();
   let text = '';
@@ -77,12 +77,12 @@ async function* eventsOf(response) {
   }
 }
 
-async function until(events, isIt) {
+async function until(events, matches) {
   for (;;) {
     const { value, done } = await events.next();
-    if (done) throw new Error('a live session ended by itself');
+    if (done) throw new Error('a live session ended unexpectedly');
     const failed = value.messages.find(({ type }) => type === 'error' || type === 'end');
     if (failed !== undefined) throw new Error(`a live session: ${JSON.stringify(failed)}`);
-    if (isIt(value)) return value;
+    if (matches(value)) return value;
   }
 }

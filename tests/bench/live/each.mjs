@@ -1,4 +1,4 @@
-// One subscriber per channel: what a write costs the one it concerns, and everyone else.
+// Measures one subscriber per channel: the cost of a write for its subscriber, and for all others.
 import { atMost } from '../targets.mjs';
 import { CONVOY, TOPICS } from './contestants.mjs';
 import { busy } from './posts.mjs';
@@ -10,8 +10,8 @@ export const each = {
   title: 'one subscriber on each of many channels',
 
   async measure(bench, { sizes, warmWrites, ...pace }) {
-    const server = await bench.begin(CONVOY);
-    const byHand = await bench.begin(TOPICS);
+    const server = await bench.startServer(CONVOY);
+    const byHand = await bench.startServer(TOPICS);
     await warm(bench, CONVOY, server, warmWrites);
     await warm(bench, TOPICS, byHand, warmWrites);
     const watched = [];
@@ -32,14 +32,14 @@ export const each = {
 
 function judgeEach(where, { afterAnswer, afterSending, serverCpu, queryRunsPerWrite, wasted }) {
   return [
-    atMost(`${where}: the writer’s answer → the frame, p50`, afterAnswer.p50 / 1000, 1, 'ms'),
-    atMost(`${where}: the writer’s answer → the frame, p99`, afterAnswer.p99 / 1000, 5, 'ms'),
+    atMost(`${where}: the writer’s response → the frame, p50`, afterAnswer.p50 / 1000, 1, 'ms'),
+    atMost(`${where}: the writer’s response → the frame, p99`, afterAnswer.p99 / 1000, 5, 'ms'),
     atMost(`${where}: sending the write → the frame, p50`, afterSending.p50 / 1000, 5, 'ms'),
     atMost(`${where}: server CPU per write`, inMs(serverCpu), 1, 'ms'),
     atMost(`${where}: query runs per write`, queryRunsPerWrite, 1, ''),
-    atMost(`${where}: frames that showed nothing new`, wasted, 0, ''),
+    atMost(`${where}: frames without a change`, wasted, 0, ''),
   ];
 }
 
-/** Microseconds that may not be known. */
+/** Converts microseconds to milliseconds; `null` if unknown. */
 export const inMs = (micros) => (micros === null ? null : micros / 1000);

@@ -1,4 +1,4 @@
-// The floor as a process of its own, so that its processor time is known as ours is.
+// Runs the floor as a separate process, so that its processor time can be measured like Convoy's.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -12,7 +12,7 @@ export class FloorProcess {
 
   /**
    * @param {string} generator
-   * @param {string[]} frame what stands before, between and after the texts of the last writes
+   * @param {string[]} frame the parts of a frame around the texts of the last writes
    */
   static async start(generator, frame) {
     const floor = new FloorProcess();
@@ -22,7 +22,7 @@ export class FloorProcess {
       throw new Error(`The floor ended with exit code ${code} while starting.`);
     });
     const [line] = await Promise.race([once(createInterface({ input: floor.#child.stdout }), 'line'), exited]);
-    // From here on an early end shows as failing requests.
+    // After the start, an unexpected exit shows as failing requests.
     exited.catch(() => undefined);
     floor.address = `127.0.0.1:${JSON.parse(line).port}`;
     return floor;
@@ -32,12 +32,12 @@ export class FloorProcess {
     return processorTime(this.#child.pid);
   }
 
-  /** It runs no functions. */
+  /** The floor runs no functions. */
   stats() {
     return {};
   }
 
-  /** It ends when its input does, as it does with its parent. */
+  /** Closes its input, which ends the process. The same happens when the parent ends. */
   async stop() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exited = once(this.#child, 'exit');

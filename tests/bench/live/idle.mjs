@@ -1,32 +1,32 @@
-// Streams on which nothing happens: what they hold, and what keeping them costs.
+// Measures the memory and CPU time of idle streams.
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { atMost } from '../targets.mjs';
 import { CONVOY } from './contestants.mjs';
-import { Held } from './held.mjs';
+import { OpenStreams } from './open-streams.mjs';
 import { busy } from './posts.mjs';
-import { answerOf } from './watch.mjs';
+import { resultOf } from './watch.mjs';
 
 export const idle = {
   name: 'live-idle',
   title: 'idle streams',
 
   async measure(bench, { streams, channels, restMs, idleMs }) {
-    const allowed = await openFilesAllowed();
-    if (allowed < streams + 500) {
+    const maxFiles = await openFilesLimit();
+    if (maxFiles < streams + 500) {
       return {
-        missing: `${streams} idle streams: only ${allowed} files may be open (ulimit -n)`,
+        missing: `${streams} idle streams: only ${maxFiles} files may be open (ulimit -n)`,
         verdicts: [],
         broken: [],
       };
     }
-    const server = await bench.begin(CONVOY);
+    const server = await bench.startServer(CONVOY);
     const names = Array.from({ length: channels }, (_, n) => busy(n));
-    // Its functions have run before, so that what is counted are streams.
-    for (const channel of names) await answerOf(server, 'posts.newest', { channel });
+    // Warms up the functions, so that only the memory of streams is measured.
+    for (const channel of names) await resultOf(server, 'posts.newest', { channel });
     const before = await server.memory();
-    const held = await bench.keep(
-      Held.open(bench.generator, server, names.map(CONVOY.stream), { copies: streams / channels }),
+    const opened = await bench.use(
+      OpenStreams.open(bench.generator, server, names.map(CONVOY.stream), { copies: streams / channels }),
     );
     await sleep(restMs);
     const cpuBefore = await server.cpu();
@@ -36,7 +36,7 @@ export const idle = {
     const micros = (performance.now() - began) * 1000;
     const bytesEach = ((await server.memory()) - before) / streams;
 
-    // They are not only open: whom the next write concerns hears of it.
+    // Verifies that the streams work: the next write must reach its subscribers.
     const [opening, end] = CONVOY.write(names[0]);
     await fetch(`http://${server.address}${CONVOY.writePath}`, {
       method: 'POST',
@@ -44,7 +44,7 @@ export const idle = {
       body: `${opening}after the rest${end}`,
     });
     const expected = streams / channels;
-    const { events } = await held.end({ expected });
+    const { events } = await opened.end({ expected });
     const share = (cpu / micros) * 100;
     const count = streams.toLocaleString('en-US');
     return {
@@ -58,13 +58,13 @@ export const idle = {
       broken:
         events === expected
           ? []
-          : [`idle streams: a write concerned ${expected} of them, and ${events} events came before and after it`],
+          : [`idle streams: a write affected ${expected} of them, and there were ${events} events in total`],
     };
   },
 };
 
-/** Of one process, as it may raise it itself; without end where that is not known. */
-async function openFilesAllowed() {
+/** The hard limit of open files for a process, up to which it may raise its limit; infinite if unknown. */
+async function openFilesLimit() {
   const text = await readFile('/proc/self/limits', 'utf8').catch(() => '');
   const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(text);
   return hard === null ? Number.POSITIVE_INFINITY : Number(hard[1]);

@@ -1,45 +1,47 @@
-// Live queries: the scenarios, and what runs them.
+// The scenarios for live queries, and their runner.
 import { urlFor } from '../database.mjs';
-import { Parts } from '../parts.mjs';
+import { Resources } from '../resources.mjs';
 import { ServerProcess } from '../server-process.mjs';
 import { beside } from './beside.mjs';
+import { cached } from './cached.mjs';
 import { crowd } from './crowd.mjs';
 import { delta } from './delta.mjs';
 import { each } from './each.mjs';
 import { idle } from './idle.mjs';
-import { kept } from './kept.mjs';
 import { nodes } from './nodes.mjs';
 import { one } from './one.mjs';
 
 export { fillPosts } from './posts.mjs';
 
 /**
- * `measure` takes the bench and the pace of its name, and gives `verdicts`
- * (targets.mjs), `broken` promises as sentences, `watched` (watch.mjs) where
- * somebody watches a paced writer, and what else it has measured.
+ * `measure` takes the bench and the pace of its scenario, and returns `verdicts`
+ * (targets.mjs), violated invariants as sentences in `broken`, `watched` (watch.mjs) for
+ * runs with a writer at a constant rate, and scenario-specific results.
  */
-export const SCENARIOS = [each, one, beside, idle, crowd, kept, delta, nodes];
+export const SCENARIOS = [each, one, beside, idle, crowd, cached, delta, nodes];
 
 /**
- * One after another, each with servers of its own.
+ * Runs the scenarios sequentially, each with separate servers.
  *
  * @param {{ database: Database, generator: string }} bench
  * @param {typeof SCENARIOS} scenarios
  * @param {object} pace by the scenarios' names
- * @param {(what: string) => void} say
+ * @param {(message: string) => void} log
  */
-export async function measureLive(bench, scenarios, pace, say) {
+export async function measureLive(bench, scenarios, pace, log) {
   const measured = [];
   for (const { name, title, measure } of scenarios) {
-    say(`live: ${title}`);
-    const parts = new Parts();
+    log(`live: ${title}`);
+    const resources = new Resources();
     const began = performance.now();
-    const begin = ({ server, schema }) => parts.begin(ServerProcess.start(server, urlFor(bench.database.url, schema)));
+    const startServer = ({ server, schema }) =>
+      resources.add(ServerProcess.start(server, urlFor(bench.database.url, schema)));
+    const use = (starting) => resources.add(starting);
     try {
-      const results = await measure({ ...bench, begin, keep: (part) => parts.begin(part) }, pace[name]);
+      const results = await measure({ ...bench, startServer, use }, pace[name]);
       measured.push({ name, title, ...results, tookMs: Math.round(performance.now() - began) });
     } finally {
-      await parts.stopAll();
+      await resources.stopAll();
     }
   }
   return measured;

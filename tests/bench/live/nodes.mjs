@@ -1,4 +1,4 @@
-// Two nodes over one database: what one writes, the other's subscribers see.
+// Measures two nodes over one database: one receives the writes, the other has the subscribers.
 import { atMost } from '../targets.mjs';
 import { CONVOY } from './contestants.mjs';
 import { busy } from './posts.mjs';
@@ -6,11 +6,11 @@ import { brokenFrames, watch } from './watch.mjs';
 
 export const nodes = {
   name: 'live-nodes',
-  title: 'two nodes: written on one, watched on the other',
+  title: 'two nodes: writes on one, subscribers on the other',
 
   async measure(bench, { subscribers, ...pace }) {
-    const server = await bench.begin(CONVOY);
-    const writeTo = await bench.begin(CONVOY);
+    const server = await bench.startServer(CONVOY);
+    const writeTo = await bench.startServer(CONVOY);
     const channels = Array.from({ length: subscribers }, (_, n) => busy(n));
     const run = await watch(bench, CONVOY, { server, writeTo }, { channels, subscribersEach: 1, ...pace });
     const where = `two nodes, ${subscribers} on ${subscribers} channels`;

@@ -1,5 +1,5 @@
-// Many subscribers of one channel, each sent the whole result; beside the floor,
-// which writes the same bytes to as many streams and does nothing else.
+// Measures many subscribers of one channel, each of which receives the whole result, beside
+// the floor, which only writes the same bytes to as many streams.
 import { atMost } from '../targets.mjs';
 import { CONVOY, FLOOR, TOPICS } from './contestants.mjs';
 import { inMs } from './each.mjs';
@@ -15,12 +15,12 @@ export const one = {
   async measure(bench, { subscribers, warmWrites, ...pace }) {
     const channels = [busy(0)];
     const all = { channels, subscribersEach: subscribers, ...pace };
-    const server = await bench.begin(CONVOY);
-    const byHand = await bench.begin(TOPICS);
+    const server = await bench.startServer(CONVOY);
+    const byHand = await bench.startServer(TOPICS);
     await warm(bench, CONVOY, server, warmWrites);
     await warm(bench, TOPICS, byHand, warmWrites);
     const ours = await watch(bench, CONVOY, { server }, all);
-    const floor = await bench.keep(FloorProcess.start(bench.generator, around(ours.lastEvent)));
+    const floor = await bench.use(FloorProcess.start(bench.generator, partsAround(ours.lastEvent)));
     const bare = await watch(bench, FLOOR, { server: floor }, all);
     const theirs = await watch(bench, TOPICS, { server: byHand }, all);
     const where = `${subscribers} on one channel`;
@@ -42,7 +42,7 @@ function judgeOne(where, { afterSending, serverCpu, queryRunsPerWrite }) {
   ];
 }
 
-/** What stands before, between and after the writes that a frame of ours shows. */
-function around(event) {
+/** Splits a frame of Convoy into the parts around the texts of writes. */
+function partsAround(event) {
   return event.split(/run \d+, \d+\./);
 }

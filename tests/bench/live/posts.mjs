@@ -1,30 +1,30 @@
-// The table live queries are measured on, and what is in it: a document of about
-// 100 bytes, a result of 20 about 2 KB.
+// The table for live queries, and its data: a document has about 100 bytes, a result of 20
+// documents about 2 KB.
 import { rowId } from '../database.mjs';
 import { PAGE } from '../servers/inputs.mjs';
 
-/** Whose tables the others use. */
+/** The schema of the other contestants' tables. */
 export const TOPICS_SCHEMA = 'topics';
 
 /** The bytes of one document in the long list, as JSON. */
 export const LONG_ROW = 500;
 
-/** Of `channel-0` and on, which are watched and written. */
+/** Channels with subscribers and writes. */
 export const busy = (n) => `busy-${n}`;
-/** Which are watched and never written. */
+/** Channels with subscribers and without writes. */
 export const quiet = (n) => `quiet-${n}`;
-/** A page that nobody writes. */
-export const KEPT = 'kept';
-/** Some long documents. */
+/** A channel without writes. */
+export const CACHED = 'cached';
+/** A channel with long documents. */
 export const LIST = 'list';
 
-/** What a document of the long list has beside its text. */
-const AROUND = 114;
+/** The size of a document of the long list without its text. */
+const ROW_OVERHEAD = 114;
 
 /**
- * Fills the table Convoy has made, and a copy for the others, with the same
- * columns, rows and indexes, and a trigger that says which channel was written, as
- * one would write it by hand.
+ * Fills the table that Convoy has created, and a copy for the others, with the same
+ * columns, rows and indexes, and a trigger that notifies of the written channel, as in a
+ * hand-written implementation.
  *
  * @param {Database} database
  * @param {{ busy: number, quiet: number, list: number }} channels
@@ -42,8 +42,8 @@ export async function fillPosts(database, channels) {
   for (const [count, channel, body] of [
     [channels.busy * PAGE, `'busy-' || (n % ${channels.busy})`, `'as it was, ' || n`],
     [channels.quiet, `'quiet-' || (n % ${channels.quiet})`, `'as it was, ' || n`],
-    [PAGE, `'${KEPT}'`, `'as it was, ' || n`],
-    [channels.list, `'${LIST}'`, `rpad('row ' || n || ' ', ${LONG_ROW - AROUND}, 'x')`],
+    [PAGE, `'${CACHED}'`, `'as it was, ' || n`],
+    [channels.list, `'${LIST}'`, `rpad('row ' || n || ' ', ${LONG_ROW - ROW_OVERHEAD}, 'x')`],
   ]) {
     if (count > 0) await fill(filled, count, channel, body);
     filled += count;
@@ -56,13 +56,13 @@ export async function fillPosts(database, channels) {
   await database.run(`
     create index on ${TOPICS_SCHEMA}.posts (((data ->> 'channel') collate "C"), created_at, id)`);
   await database.run(`
-    create function ${TOPICS_SCHEMA}.told() returns trigger language plpgsql as $$
+    create function ${TOPICS_SCHEMA}.notify_channel() returns trigger language plpgsql as $$
     begin
       perform pg_notify('posts', new.data ->> 'channel');
       return null;
     end $$`);
   await database.run(`
-    create trigger told after insert on ${TOPICS_SCHEMA}.posts
-    for each row execute function ${TOPICS_SCHEMA}.told()`);
+    create trigger notify_channel after insert on ${TOPICS_SCHEMA}.posts
+    for each row execute function ${TOPICS_SCHEMA}.notify_channel()`);
   await database.run(`vacuum analyze public.posts, ${TOPICS_SCHEMA}.posts`);
 }

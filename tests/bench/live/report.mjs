@@ -1,16 +1,16 @@
-// What was measured of live queries, as text for people.
+// Formats the measurements of live queries as text.
 import { ms, table, whole } from '../table.mjs';
 
-/** @param {object[]} live what `measureLive` gives */
+/** @param {object[]} live the result of `measureLive` */
 export function describeLive(live) {
   const watched = live.flatMap((scenario) => scenario.watched ?? []);
   const verdicts = live.flatMap((scenario) => scenario.verdicts);
-  const [crowd, kept, delta] = ['crowd', 'kept', 'delta'].map((name) => live.find((each) => each[name])?.[name]);
+  const [crowd, cached, delta] = ['crowd', 'cached', 'delta'].map((name) => live.find((each) => each[name])?.[name]);
   return [
     INTRO,
     ...(watched.length > 0 ? [watchedTable(watched)] : []),
     ...(crowd === undefined ? [] : [crowdTable(crowd)]),
-    ...(kept === undefined ? [] : [keptTable(kept)]),
+    ...(cached === undefined ? [] : [cachedTable(cached)]),
     ...(delta === undefined ? [] : [describeDelta(delta)]),
     ...live.flatMap(({ missing }) => (missing === undefined ? [] : [`Not measured: ${missing}`])),
     ...(verdicts.length > 0 ? [verdictTable(verdicts)] : []),
@@ -18,19 +18,19 @@ export function describeLive(live) {
 }
 
 const INTRO = [
-  '**Live queries**: every subscriber is a stream of its own and watches the 20 newest of one channel, about 2 KB. One',
-  'writer inserts at a steady pace; the first writes are left out. CPU is of all threads, all that was used while',
-  'writes were measured divided by the writes. The load generator’s own is beside it: it shares the cores, and what it',
-  'needs to read a frame is in every delay.',
+  '**Live queries**: every subscriber has a separate stream and watches the 20 newest of one channel, about 2 KB. One',
+  'writer inserts at a constant rate; the first writes are excluded. CPU is that of all threads during the measured',
+  'writes, divided by the number of writes. The load generator has a separate column: it shares the cores, and every',
+  'delay includes its time to read a frame.',
 ].join('\n');
 
 const WATCHED = [
   'paced inserts, SSE subscribers; delays in ms',
   'write → frame p50',
   'p99',
-  'answer → frame p50',
+  'response → frame p50',
   'p99',
-  'write → answer p50',
+  'write → response p50',
   'p99',
   'CPU ms/write: server',
   'Postgres',
@@ -40,14 +40,14 @@ const WATCHED = [
   'wasted',
 ];
 
-/** The lines of one place under its name. */
+/** The runs, grouped by their scenario. */
 function watchedTable(runs) {
-  const places = [...new Set(runs.map(({ where }) => where))];
-  const rows = places.flatMap((place) => {
-    const here = runs.filter(({ where }) => where === place);
-    const { writesPerSecond, measured } = here[0];
-    const heading = `**${place}**, ${writesPerSecond}/s, ${measured} measured`;
-    return [[heading, ...WATCHED.slice(1).map(() => '')], ...here.map(watchedRow)];
+  const scenarios = [...new Set(runs.map(({ where }) => where))];
+  const rows = scenarios.flatMap((scenario) => {
+    const group = runs.filter(({ where }) => where === scenario);
+    const { writesPerSecond, measured } = group[0];
+    const heading = `**${scenario}**, ${writesPerSecond}/s, ${measured} measured`;
+    return [[heading, ...WATCHED.slice(1).map(() => '')], ...group.map(watchedRow)];
   });
   return table(WATCHED, rows);
 }
@@ -56,7 +56,7 @@ function watchedRow(run) {
   const delays = [run.afterSending, run.afterAnswer, run.answer].flatMap(({ p50, p99 }) => [ms(p50, 2), ms(p99, 2)]);
   const cpu = [run.serverCpu, run.postgresCpu, run.generatorCpu].map(cpuMs);
   return [
-    run.who,
+    run.contestant,
     ...delays,
     ...cpu,
     run.queryRunsPerWrite === null ? '–' : run.queryRunsPerWrite.toFixed(2),
@@ -84,7 +84,7 @@ function crowdTable({ where, watched, alone }) {
   const head = [
     where,
     'inserts/s',
-    'answer ms p50',
+    'response ms p50',
     'p99',
     'insert → frame ms p50',
     'p99',
@@ -95,12 +95,12 @@ function crowdTable({ where, watched, alone }) {
     'load generator',
   ];
   const note =
-    `The share of re-runs is their number times ${ms(watched.runCpu, 2)} ms, what the server spends on one call of that query ` +
-    'when nobody watches: more than a run, since it is asked for and answered over HTTP.';
-  return [table(head, [row('watched', watched), row('live queries off', alone)]), note].join('\n\n');
+    `The share of re-runs is their number times ${ms(watched.runCpu, 2)} ms, the server CPU of one call of that query ` +
+    'without subscribers: an upper bound for a run, since the call includes an HTTP request.';
+  return [table(head, [row('with subscribers', watched), row('without live queries', alone)]), note].join('\n\n');
 }
 
-function keptTable(contestants) {
+function cachedTable(contestants) {
   const rows = contestants.map(({ title, perSecond, runs, latency, serverCpu, postgresCpu, handlerRuns, answered }) => {
     const speeds = runs.map((run) => run.perSecond);
     const cpu = [serverCpu, postgresCpu].map((micros) => (micros === null ? '–' : micros.toFixed(0)));
@@ -109,7 +109,7 @@ function keptTable(contestants) {
     return [title, whole(perSecond), spread, ms(latency.p50, 2), ms(latency.p99, 2), ...cpu, perCall];
   });
   const head = [
-    'calls of a query a stream keeps current, 20 documents',
+    'calls of a query in the result cache, 20 documents',
     'calls/s',
     'all runs',
     'p50 ms',
@@ -134,7 +134,7 @@ function verdictTable(verdicts) {
     what,
     is === null ? '–' : number(is, unit),
     `${bound} ${target} ${unit}`.trim(),
-    met === undefined ? 'not known' : met ? 'met' : 'not met',
+    met === undefined ? 'unknown' : met ? 'met' : 'not met',
   ]);
-  return table(['live queries: what is to be reached', 'is', 'target', ''], rows);
+  return table(['live queries: targets', 'is', 'target', ''], rows);
 }

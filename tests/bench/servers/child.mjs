@@ -1,11 +1,11 @@
-// One server in a process of its own: `child.mjs <contestant> [<options>]`, the
-// database in DATABASE_URL. Answers its parent's questions and ends with it.
+// Runs one server in a separate process: `child.mjs <contestant> [<options>]`, with the
+// database in DATABASE_URL. Handles requests of its parent and ends with it.
 import process from 'node:process';
 
 const { start } = await import(`./${process.argv[2]}.mjs`);
 const server = await start(process.env.DATABASE_URL, JSON.parse(process.argv[3] ?? '{}'));
 
-const answers = {
+const handlers = {
   cpu: () => {
     const { user, system } = process.cpuUsage();
     return user + system;
@@ -14,7 +14,7 @@ const answers = {
   stats: () => server.stats(),
 };
 
-process.on('message', ({ number, ask }) => process.send({ number, answer: answers[ask]() }));
+process.on('message', ({ id, request }) => process.send({ id, response: handlers[request]() }));
 process.on('disconnect', async () => {
   await server.close();
   process.exit(0);

@@ -1,5 +1,5 @@
-// The same Convoy program with a context: who asks is in a header, and no function
-// of it looks.
+// The same Convoy program with a context: the user is in a header, and no function reads
+// it.
 import { start as startConvoy } from './convoy.mjs';
 
 /** @param {string} databaseUrl */

@@ -102,7 +102,7 @@ const posts = {
   edit: mutation({ input: editInput, handler: async (ctx, { id, body }) => ctx.db.patch(id, { body }) }),
 };
 
-/** A channel's posts, the newest first. */
+/** The posts of a channel, newest first. */
 function inChannel(ctx, channel) {
   return ctx.db
     .query('posts')

@@ -1,4 +1,4 @@
-// Rows as Convoy's documents and back, for those who are not Convoy.
+// Converts between rows and Convoy's documents, for the other contestants.
 
 /** A row of `posts`. */
 export function post(row) {
@@ -14,7 +14,7 @@ export function uuidOf(id) {
   return id.slice(id.indexOf(':') + 1);
 }
 
-/** Whether the account that is to pay can, given both rows. */
+/** Whether the balance of the paying account is sufficient, given the rows of both accounts. */
 export function canPay(rows, from, amount) {
   const payer = rows.length === 2 ? rows.find(({ id }) => id === from) : undefined;
   return payer !== undefined && Number(payer.balance) >= amount;

@@ -1,4 +1,4 @@
-// The echo row's function as a program of its own.
+// The function of the echo workload as a separate program.
 import { defineSchema, query } from '@avvos/convoy';
 import { echoInput } from './inputs.mjs';
 

@@ -1,6 +1,6 @@
-// The same functions on Fastify and node-postgres: statements prepared by name,
-// as many connections as Convoy has, without Convoy's triggers. `tables` says how
-// messages and accounts are stored: like Convoy's, unless it is told otherwise.
+// The same functions on Fastify and node-postgres: named prepared statements, as many
+// connections as Convoy has, without Convoy's triggers. `tables` defines how messages and
+// accounts are stored: by default, like Convoy's.
 import fastify from 'fastify';
 import pg from 'pg';
 import { canPay, idOf, post, uuidOf } from './documents.mjs';
@@ -15,7 +15,7 @@ import {
   transferInput,
 } from './inputs.mjs';
 import * as jsonb from './jsonb-tables.mjs';
-import { whileOthersWin } from './retry.mjs';
+import { retryConflicts } from './retry.mjs';
 
 /**
  * @param {string} databaseUrl
@@ -123,7 +123,7 @@ export async function start(databaseUrl, tables = jsonb) {
     });
   };
   call('/transfer', (body) => transfer(sql.BEGIN, sql.lockBalances, body));
-  call('/transfer-serializable', (body) => whileOthersWin(() => transfer(sql.BEGIN_SERIALIZABLE, sql.balances, body)));
+  call('/transfer-serializable', (body) => retryConflicts(() => transfer(sql.BEGIN_SERIALIZABLE, sql.balances, body)));
 
   await app.listen({ host: '127.0.0.1', port: 0 });
   const close = async () => {

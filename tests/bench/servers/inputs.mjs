@@ -1,4 +1,4 @@
-// What all servers take, checked by the same schemas, and what they share beside.
+// The input schemas of all servers, and shared constants.
 import { defineRef } from '@avvos/convoy';
 import { z } from 'zod';
 
@@ -36,8 +36,8 @@ export const postInput = z.object({
 
 export const editInput = z.object({ id: defineRef('posts'), body: z.string().min(1).max(2000) });
 
-/** Documents in one answer. */
+/** The number of documents in a response. */
 export const PAGE = 20;
 
-/** Connections a server has for one kind of work. */
+/** The number of connections of a server for one kind of call. */
 export const POOL = 8;

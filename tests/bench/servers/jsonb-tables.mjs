@@ -8,17 +8,17 @@ export function document(row) {
   return { ...row.data, id: idOf(row), _creationTime: row.created_at.getTime() };
 }
 
-/** What `sql.insert` takes. */
+/** The parameters of `sql.insert`. */
 export function insertValues(message) {
   return [{ ...message, likes: 0 }];
 }
 
-/** What `sql.insertMany` takes. */
+/** The parameters of `sql.insertMany`. */
 export function insertManyValues(messages) {
   return [JSON.stringify(messages.map((message) => ({ ...message, likes: 0 })))];
 }
 
-/** The row with one like more, and what `sql.updateMessage` takes beside its id. */
+/** The row with one more like, and the parameters of `sql.updateMessage` after the id. */
 export function liked(row) {
   const data = { ...row.data, likes: row.data.likes + 1 };
   return { row: { ...row, data }, values: [data] };

@@ -1,6 +1,5 @@
-// The same functions on node:http and postgres.js, with nothing in between: its
-// statements are prepared once per connection, and it sends several at a time
-// over one connection where it can.
+// The same functions on node:http and postgres.js, without a framework. postgres.js
+// prepares statements once per connection and pipelines them where possible.
 import { createServer } from 'node:http';
 import postgres from 'postgres';
 import { canPay, idOf, uuidOf } from './documents.mjs';
@@ -15,7 +14,7 @@ import {
   transferInput,
 } from './inputs.mjs';
 import * as jsonb from './jsonb-tables.mjs';
-import { whileOthersWin } from './retry.mjs';
+import { retryConflicts } from './retry.mjs';
 
 /**
  * @param {string} databaseUrl
@@ -24,7 +23,7 @@ import { whileOthersWin } from './retry.mjs';
 export async function start(databaseUrl, tables = jsonb) {
   const db = postgres(databaseUrl, { max: POOL, onnotice: () => undefined });
   const handlers = calls(db, tables);
-  const server = createServer((request, response) => void answer(handlers, request, response));
+  const server = createServer((request, response) => void respond(handlers, request, response));
   await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
   const close = async () => {
     server.closeAllConnections();
@@ -34,10 +33,10 @@ export async function start(databaseUrl, tables = jsonb) {
   return { port: server.address().port, stats: () => ({}), close };
 }
 
-/** What a tagged template does, for a text that is written elsewhere. */
+/** Runs a prepared statement like the tagged template, with a text from a variable. */
 const run = (on, { text }, values) => on.unsafe(text, values, { prepare: true });
 
-/** By path. */
+/** Handlers by path. */
 const calls = (db, { sql, document, insertValues, insertManyValues, liked }) => ({
   '/echo': (body) => echoInput.parse(body),
 
@@ -115,7 +114,7 @@ const calls = (db, { sql, document, insertValues, insertManyValues, liked }) => 
   '/transfer': (body) => transfer(db, sql, { mode: '', read: sql.lockBalances }, body),
 
   '/transfer-serializable': (body) =>
-    whileOthersWin(() => transfer(db, sql, { mode: 'isolation level serializable', read: sql.balances }, body)),
+    retryConflicts(() => transfer(db, sql, { mode: 'isolation level serializable', read: sql.balances }, body)),
 });
 
 function transfer(db, sql, { mode, read }, body) {
@@ -129,7 +128,7 @@ function transfer(db, sql, { mode, read }, body) {
   });
 }
 
-async function answer(handlers, request, response) {
+async function respond(handlers, request, response) {
   try {
     const body = JSON.parse(await bodyOf(request));
     send(response, 200, { ok: true, data: await handlers[request.url](body) });
@@ -147,8 +146,8 @@ function bodyOf(request) {
   });
 }
 
-function send(response, status, answer) {
-  const text = JSON.stringify(answer);
+function send(response, status, body) {
+  const text = JSON.stringify(body);
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
   response.end(text);
 }

@@ -1,10 +1,10 @@
-// Messages and accounts as one stores them without Convoy: a column per field.
+// Messages and accounts as usual without Convoy: a column per field.
 import { idOf } from './documents.mjs';
 import * as jsonb from './statements.mjs';
 
 const COLUMNS = 'id, created_at, channel, author, text, likes';
 
-/** The same statements, by the same names. */
+/** The same statements under the same names. */
 export const sql = {
   ...jsonb,
   get: { name: 'get', text: `select ${COLUMNS} from messages where id = $1::uuid` },
@@ -62,17 +62,17 @@ export function document(row) {
   return { channel, author, text, likes, id: idOf(row), _creationTime: row.created_at.getTime() };
 }
 
-/** What `sql.insert` takes. */
+/** The parameters of `sql.insert`. */
 export function insertValues({ channel, author, text }) {
   return [channel, author, text];
 }
 
-/** What `sql.insertMany` takes. */
+/** The parameters of `sql.insertMany`. */
 export function insertManyValues(messages) {
   return ['channel', 'author', 'text'].map((field) => messages.map((message) => message[field]));
 }
 
-/** The row with one like more, and what `sql.updateMessage` takes beside its id. */
+/** The row with one more like, and the parameters of `sql.updateMessage` after the id. */
 export function liked(row) {
   const likes = row.likes + 1;
   return { row: { ...row, likes }, values: [likes] };

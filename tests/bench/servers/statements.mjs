@@ -1,5 +1,5 @@
-// The SQL of those who are not Convoy, as one would write it for speed; pgbench
-// runs the same. Tables are found by each one's own search path.
+// The SQL of the other contestants, written for speed; pgbench runs the same. Each
+// contestant's search path selects its tables.
 import { PAGE } from './inputs.mjs';
 
 export const LIMIT = PAGE;
@@ -35,8 +35,8 @@ export const newestPosts = {
   text: newest.text.replace('messages', 'posts'),
 };
 
-// Ids in the order of time, as Convoy makes them: they fill an index page after
-// page, which random ones do not.
+// Time-ordered ids, as in Convoy: they fill the pages of an index sequentially, unlike
+// random ones.
 export const insert = {
   name: 'insert',
   text: `
@@ -85,7 +85,7 @@ export const balances = {
     where id in ($1::uuid, $2::uuid)`,
 };
 
-/** In the order of ids, so that no two transfers wait for each other. */
+/** Ordered by id, so that transfers cannot deadlock. */
 export const lockBalances = {
   name: 'lock-balances',
   text: `${balances.text}
@@ -93,7 +93,7 @@ export const lockBalances = {
     for update`,
 };
 
-/** From the first to the second, both in one statement. */
+/** Moves an amount from the first account to the second in one statement. */
 export const move = {
   name: 'move',
   text: `

@@ -1,7 +1,7 @@
-// Live queries as one writes them by hand on node:http and node-postgres: a trigger
-// says which channel was written, and a topic per channel asks once and writes the
-// answer to all who watch. Nobody is told what they know, no two answers are being
-// made for one topic, and a channel written meanwhile is asked for again.
+// Hand-written live queries on node:http and node-postgres: a trigger notifies of the
+// written channel, and a topic per channel runs the query once and writes the result to
+// all of its subscribers. A topic runs one query at a time, and runs it again if its channel
+// was written meanwhile.
 import { createServer } from 'node:http';
 import pg from 'pg';
 import { post } from './documents.mjs';
@@ -44,22 +44,22 @@ class Topics {
     this.#pool = pool;
   }
 
-  /** Of everyone's writes and live queries. */
+  /** The number of runs of writes and queries, and of live queries. */
   stats() {
     return { handlerRuns: this.#runs, liveQueries: this.#topics.size };
   }
 
   async watch(channel, response) {
-    const known = this.#topics.get(channel);
-    const topic = known ?? { watchers: new Set(), isRunning: false, isWritten: false };
-    if (known === undefined) this.#topics.set(channel, topic);
+    const existing = this.#topics.get(channel);
+    const topic = existing ?? { subscribers: new Set(), isRunning: false, isWritten: false };
+    if (existing === undefined) this.#topics.set(channel, topic);
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
     const first = await this.#event(channel);
-    topic.watchers.add(response);
+    topic.subscribers.add(response);
     response.write(first);
     response.once('close', () => {
-      topic.watchers.delete(response);
-      if (topic.watchers.size === 0) this.#topics.delete(channel);
+      topic.subscribers.delete(response);
+      if (topic.subscribers.size === 0) this.#topics.delete(channel);
     });
   }
 
@@ -73,7 +73,7 @@ class Topics {
     while (topic.isWritten) {
       topic.isWritten = false;
       const event = await this.#event(channel);
-      for (const response of topic.watchers) response.write(event);
+      for (const response of topic.subscribers) response.write(event);
     }
     topic.isRunning = false;
   }
@@ -97,8 +97,8 @@ function paramsOf({ url }) {
   return Object.fromEntries(new URL(url, 'http://localhost').searchParams);
 }
 
-function send(response, status, answer) {
-  const text = JSON.stringify(answer);
+function send(response, status, body) {
+  const text = JSON.stringify(body);
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
   response.end(text);
 }

@@ -1,49 +1,49 @@
-// Calls of a query that some stream keeps current: answered from memory, and beside
-// Fastify + pg, which asks Postgres for the same bytes.
+// Measures calls of a query with a live subscriber, which the result cache serves, beside
+// Fastify + pg, which queries Postgres for the same bytes.
 import assert from 'node:assert/strict';
 import { measure, medianRun } from '../requests.mjs';
 import { atLeast } from '../targets.mjs';
 import { CONVOY } from './contestants.mjs';
-import { Held } from './held.mjs';
-import { KEPT, TOPICS_SCHEMA } from './posts.mjs';
+import { OpenStreams } from './open-streams.mjs';
+import { CACHED, TOPICS_SCHEMA } from './posts.mjs';
 
 const CONTEXT = { ...CONVOY, title: 'Convoy with a createContext', server: 'convoy-context' };
 const FASTIFY = { title: 'Fastify + pg', server: 'fastify', schema: TOPICS_SCHEMA };
 
-const BODY = JSON.stringify({ channel: KEPT });
+const BODY = JSON.stringify({ channel: CACHED });
 const PATH = '/api/query/posts.newest';
 
-/** As clients do: what they have been shown is what they say they know. */
+/** Sends the consistency token of the last response, as clients do. */
 const work = { bodies: () => ({ inTurn: [BODY] }), echo: 'convoy-position' };
 
-export const kept = {
-  name: 'live-kept',
-  title: 'calls of a query that is kept current',
+export const cached = {
+  name: 'live-cached',
+  title: 'calls of a query in the result cache',
 
   async measure(bench, { rounds, ...pace }) {
     const entrants = [];
-    for (const [who, path] of [
+    for (const [contestant, path] of [
       [CONVOY, PATH],
       [CONTEXT, PATH],
       [FASTIFY, '/newest-posts'],
     ]) {
-      entrants.push({ who, path, server: await bench.begin(who), runs: [] });
+      entrants.push({ contestant, path, server: await bench.startServer(contestant), runs: [] });
     }
-    const servers = Object.fromEntries(entrants.map(({ who, server }) => [who.server, server]));
+    const servers = Object.fromEntries(entrants.map(({ contestant, server }) => [contestant.server, server]));
     for (const { server } of entrants.slice(0, 2)) {
-      await bench.keep(Held.open(bench.generator, server, [CONVOY.stream(KEPT)]));
+      await bench.use(OpenStreams.open(bench.generator, server, [CONVOY.stream(CACHED)]));
     }
     await checkSame(entrants);
     for (let round = 0; round < rounds; round += 1) {
-      for (const { who, path, server, runs } of entrants) {
+      for (const { contestant, path, server, runs } of entrants) {
         const before = await server.stats();
-        const run = await measure({ ...bench, servers }, { server: who.server, path }, work, pace, round);
+        const run = await measure({ ...bench, servers }, { server: contestant.server, path }, work, pace, round);
         const after = await server.stats();
         runs.push({ ...run, handlerRuns: after.handlerRuns - before.handlerRuns });
       }
     }
-    const [ours, withContext, theirs] = entrants.map(({ who, runs }) => ({
-      title: who.title,
+    const [ours, withContext, theirs] = entrants.map(({ contestant, runs }) => ({
+      title: contestant.title,
       ...medianRun(runs),
       handlerRuns: runs.reduce((sum, run) => sum + run.handlerRuns, 0),
       answered: runs.reduce((sum, run) => sum + run.answered, 0),
@@ -53,21 +53,19 @@ export const kept = {
     const contestants = [ours, withContext, theirs];
     return {
       watched: [],
-      kept: contestants,
+      cached: contestants,
       verdicts: [
-        atLeast('a query kept live: calls against Fastify + pg', ours.perSecond / theirs.perSecond, 10, '×'),
+        atLeast('a cached query: calls, relative to Fastify + pg', ours.perSecond / theirs.perSecond, 10, '×'),
         atLeast('the same with a createContext', withContext.perSecond / theirs.perSecond, 5, '×'),
       ],
       broken: contestants
         .filter(({ errors }) => errors > 0)
-        .map(
-          ({ title, errors, answered }) => `a query kept live, ${title}: ${errors} errors beside ${answered} answers`,
-        ),
+        .map(({ title, errors, answered }) => `a cached query, ${title}: ${errors} errors and ${answered} successes`),
     };
   },
 };
 
-/** A comparison of different answers would be none. */
+/** Checks that all contestants return the same bytes, so that they can be compared. */
 async function checkSame(entrants) {
   const texts = [];
   for (const { server, path } of entrants) {
@@ -75,5 +73,5 @@ async function checkSame(entrants) {
     const response = await fetch(`http://${server.address}${path}`, { method: 'POST', headers, body: BODY });
     texts.push(await response.text());
   }
-  for (const text of texts) assert.equal(text, texts[0], 'all answer the same bytes');
+  for (const text of texts) assert.equal(text, texts[0], 'all return the same bytes');
 }
