@@ -1,4 +1,4 @@
-/** A served Convoy on a database of its own: a small chat, its client, and a plain connection like psql's. */
+/** A Convoy server on its own database: a small chat, its client, and a direct Postgres connection. */
 import { randomUUID } from 'node:crypto';
 import {
   type BaseContext,
@@ -71,16 +71,16 @@ export const functions = {
         throw new Error('postgres://root:hunter2@db/secret');
       },
     }),
-    /** Loses a refused write, or looks at it. */
+    /** Ignores the rejection of an invalid write, or handles it. */
     refused: mutation({
-      input: { look: z.boolean() },
-      handler: async (ctx, { look }) => {
+      input: { handles: z.boolean() },
+      handler: async (ctx, { handles }) => {
         const refused = ctx.db.insert('channels', { name: 5 } as never);
-        if (look) await refused.catch(() => null);
+        if (handles) await refused.catch(() => null);
         return ctx.db.insert('channels', { name: 'kept' });
       },
     }),
-    /** Inserts one by one, and reads in between or not. */
+    /** Inserts one by one, with or without a read in between. */
     many: mutation({
       input: { channelId: defineRef('channels'), before: z.number(), after: z.number(), reads: z.boolean() },
       handler: async (ctx, { channelId, before, after, reads }) => {
@@ -117,12 +117,12 @@ export const api = {
   },
 };
 
-/** The URL of a database that does not exist yet, on the server the tests were given. */
+/** The URL of a database that does not exist yet, on the server the tests use. */
 export function freshDatabaseUrl(): string {
   const server = process.env.CONVOY_TEST_DATABASE_URL;
   if (server === undefined) {
     throw new Error(
-      'CONVOY_TEST_DATABASE_URL names no Postgres; `npm test` starts one, or set it to a server whose role may create databases.',
+      'CONVOY_TEST_DATABASE_URL is not set; `npm test` starts a Postgres, or set it to a server whose role may create databases.',
     );
   }
   const url = new URL(server);
@@ -130,7 +130,7 @@ export function freshDatabaseUrl(): string {
   return url.href;
 }
 
-/** Opens, loads and serves; everything ends with `close`. */
+/** Creates the database, loads the functions and serves; `close` ends everything. */
 export async function serve(options: Partial<ConvoyOptions<typeof schema>> = {}) {
   const databaseUrl = options.databaseUrl ?? freshDatabaseUrl();
   const convoy: Convoy = await createConvoy({ schema, functions, databaseUrl, createDatabase: true, ...options });
@@ -138,7 +138,7 @@ export async function serve(options: Partial<ConvoyOptions<typeof schema>> = {})
   const baseUrl = `http://127.0.0.1:${port}`;
   const clients = [createConvoyClient({ baseUrl })];
   const psql = new pg.Client({ connectionString: databaseUrl });
-  // A server that is killed on purpose must not end the test with it.
+  // A Postgres killed on purpose must not fail the test.
   psql.on('error', () => psql.removeAllListeners('end'));
   await psql.connect();
   return {
@@ -161,7 +161,7 @@ export async function serve(options: Partial<ConvoyOptions<typeof schema>> = {})
   };
 }
 
-/** Sends JSON text as it is; gives status and answer. */
+/** Posts JSON text as it is; returns the status and the body. */
 export async function post(baseUrl: string, path: string, body: string) {
   const response = await fetch(`${baseUrl}/api/${path}`, { method: 'POST', body });
   const answer = (await response.json()) as { ok: boolean; data?: unknown; error?: { code: string; message: string } };

@@ -1,4 +1,4 @@
-/** An application written for Convoy 0.0.1 runs as it is: with `convoy dev`, and by the start file it deploys. */
+/** An application written for Convoy 0.0.1 runs unchanged: with `convoy dev`, and with the start file it deploys. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ interface Client {
 let client: Client;
 
 beforeAll(async () => {
-  // Outside of the repository, so that nothing is found that the application has not.
+  // Outside of the repository, so that only the application's own packages can be resolved.
   root = await mkdtemp(path.join(tmpdir(), 'convoy-0.0.1-'));
   for (const [name, text] of Object.entries(application)) {
     await mkdir(path.dirname(path.join(root, name)), { recursive: true });
@@ -48,20 +48,20 @@ afterAll(async () => {
   await rm(root, { recursive: true });
 });
 
-/** Starts a program of Node's; resolves with the first match in what it prints. */
+/** Starts a Node program; resolves with the first match in its output. */
 async function start(args: readonly string[], env: Readonly<Record<string, string>>, ready: RegExp) {
   const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, NO_COLOR: '1', ...env } });
   running.push(child);
   let printed = '';
   const [, found = ''] = await new Promise<RegExpExecArray>((resolve, reject) => {
-    const hear = (chunk: Buffer) => {
+    const onOutput = (chunk: Buffer) => {
       printed += chunk.toString();
       const match = ready.exec(printed);
       if (match) resolve(match);
     };
-    child.stdout.on('data', hear);
-    child.stderr.on('data', hear);
-    child.once('close', (code) => reject(new Error(`it ended with ${code}, saying:\n${printed}`)));
+    child.stdout.on('data', onOutput);
+    child.stderr.on('data', onOutput);
+    child.once('close', (code) => reject(new Error(`it exited with ${code} and printed:\n${printed}`)));
   });
   return { child, found, printed };
 }
@@ -115,13 +115,13 @@ test('it runs with `convoy dev`', async () => {
   await once(child, 'close');
 });
 
-test('its types hold', async () => {
+test('it type-checks', async () => {
   const compiler = path.join(path.dirname(require.resolve('typescript/package.json')), 'bin/tsc');
   const checked = promisify(execFile)(process.execPath, [compiler, '-p', root]);
   await expect(checked.then(({ stdout }) => stdout)).resolves.toBe('');
 });
 
-test('it runs by its start file, bundled with an alias for drizzle-orm', async () => {
+test('it runs with its start file, bundled with an alias for drizzle-orm', async () => {
   const file = await bundle('convoy/_generated/http.ts', 'dist/server.mjs', { 'drizzle-orm': '@avvos/convoy/sql' });
   const env = { DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1' };
   const { child, found } = await start([file], env, /listens on (\S+)/);

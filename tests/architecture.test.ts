@@ -1,4 +1,4 @@
-/** Dependencies point one way, as `ARCHITECTURE.md` draws them; and the check itself sees each kind of mistake. */
+/** Checks that dependencies point only downwards, as `ARCHITECTURE.md` shows them, and checks the check itself. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -18,18 +18,18 @@ async function sources(): Promise<SourceFile[]> {
   return Promise.all(governed.map(async (path) => ({ path, text: await readFile(join(root, path), 'utf8') })));
 }
 
-test('every source names only what its place may name', async () => {
+test('every source depends only on what its layer may use', async () => {
   expect(breaches(await sources())).toEqual([]);
 });
 
-test('no part of the sources has slipped out of sight', async () => {
+test('every folder of the sources is checked', async () => {
   const places = new Set((await sources()).map(({ path }) => placeOf(path)));
   const engine = ['http', 'live', 'dispatch', 'db', 'feed', 'postgres', 'sql', 'engine', 'lib'];
   const written = ['cli', 'codegen', 'server', 'react', 'client', 'protocol', 'schema', 'sql', 'values', 'index'];
   expect([...engine, ...written].filter((place) => !places.has(place))).toEqual([]);
 });
 
-describe('a breach is seen', () => {
+describe('the check finds', () => {
   const lib = { path: 'crates/convoy/src/lib.rs', text: 'pub use engine::{Engine, Stats};\npub use error::Code;' };
   const entry = { path: 'js/convoy/src/index.ts', text: "export { query } from './server/functions.js';" };
 
@@ -44,31 +44,35 @@ describe('a breach is seen', () => {
     ['a sibling by `super`', 'crates/convoy/src/feed/mod.rs', 'use super::live::Frame;'],
     ['a sibling by two', 'crates/convoy/src/feed/position.rs', 'use super::super::live::Frame;'],
     ['the engine, under its name in the root', 'crates/convoy/src/dispatch/mod.rs', 'use crate::Engine;'],
-    ['a leaf that is none', 'crates/convoy/src/op.rs', 'use crate::sql::Statement;'],
+    ['a leaf module with a dependency', 'crates/convoy/src/op.rs', 'use crate::sql::Statement;'],
     ['hyper outside http', 'crates/convoy/src/live/frame.rs', 'use hyper::body::Frame;'],
     ['a helper crate of hyper', 'crates/convoy/src/engine.rs', 'use http_body_util::Full;'],
     ['sqlx outside postgres', 'crates/convoy/src/db/execute.rs', 'fn f(error: sqlx::Error) {}'],
-    ['sqlx in the skin', 'crates/convoy-node/src/engine.rs', 'use sqlx::Row;'],
+    ['sqlx in the N-API crate', 'crates/convoy-node/src/engine.rs', 'use sqlx::Row;'],
     ['napi in the engine', 'crates/convoy/src/lib.rs', 'use napi::Env;'],
     ['napi in the testkit', 'crates/convoy-testkit/src/lib.rs', '#[napi]\nfn f() {}'],
-    ['a client that knows the server', 'js/convoy/src/client/client.ts', "import { Host } from '../server/host.js';"],
-    ['by a type alone', 'js/convoy/src/react/use-query.ts', "import type {\n  Host,\n} from '../server/host.js';"],
-    ['by a re-export', 'js/convoy/src/protocol/refs.ts', "export * from '../client/client.js';"],
-    ['by an import at run time', 'js/convoy/src/schema/table.ts', "const f = () => import('../cli/run.js');"],
-    ['a server that knows the command line', 'js/convoy/src/server/host.ts', "import { a } from '../cli/options.js';"],
-    ['Node in a client', 'js/convoy/src/client/page.ts', "import { readFile } from 'node:fs';"],
-    ['a package in another place than its own', 'js/convoy/src/server/host.ts', "import ora from 'ora';"],
-    ['a package nobody owns', 'js/convoy/src/client/once.ts', "import 'left-pad';"],
-    ['Node behind the root', 'js/convoy/src/server/functions.ts', "import { inspect } from 'node:util';"],
+    ['a client that imports the server', 'js/convoy/src/client/client.ts', "import { Host } from '../server/host.js';"],
+    [
+      'an import of a type only',
+      'js/convoy/src/react/use-query.ts',
+      "import type {\n  Host,\n} from '../server/host.js';",
+    ],
+    ['a re-export', 'js/convoy/src/protocol/refs.ts', "export * from '../client/client.js';"],
+    ['a dynamic import', 'js/convoy/src/schema/table.ts', "const f = () => import('../cli/run.js');"],
+    ['a server that imports the CLI', 'js/convoy/src/server/host.ts', "import { a } from '../cli/options.js';"],
+    ['Node in a client', 'js/convoy/src/client/visibility.ts', "import { readFile } from 'node:fs';"],
+    ['a package outside of its owner', 'js/convoy/src/server/host.ts', "import ora from 'ora';"],
+    ['a package without an owner', 'js/convoy/src/client/one-shot-query.ts', "import 'left-pad';"],
+    ['Node imported below the root entry', 'js/convoy/src/server/functions.ts', "import { inspect } from 'node:util';"],
   ])('%s', (_what, path, text) => {
     const bad = { path, text };
     const others = [lib, entry].filter((file) => file.path !== path);
     expect(breaches([...others, bad])).toEqual([expect.stringContaining(path)]);
   });
 
-  test('and what only looks like one is none', () => {
-    const fine: SourceFile[] = [
-      { path: 'crates/convoy/src/sql/mod.rs', text: '//! as [`db`](crate::db) asks\nconst A: &str = "crate::db";' },
+  test('not what only resembles a dependency', () => {
+    const allowed: SourceFile[] = [
+      { path: 'crates/convoy/src/sql/mod.rs', text: '//! as [`db`](crate::db) does\nconst A: &str = "crate::db";' },
       {
         path: 'crates/convoy/src/http/mod.rs',
         text: 'use crate::Engine;\nuse crate::live::{Frame, now};\nuse hyper::Uri;',
@@ -79,11 +83,11 @@ describe('a breach is seen', () => {
       },
       { path: 'crates/convoy/src/live/mod.rs', text: "fn f<'a>(a: &'a str) -> char { '\"' }\nuse super::feed::Feed;" },
       {
-        path: 'js/convoy/src/client/page.ts',
+        path: 'js/convoy/src/client/visibility.ts',
         text: "// import { a } from '../server/a.js';\nconst text = `import b from 'node:fs'`;",
       },
     ];
-    expect(breaches([lib, ...fine])).toEqual([]);
+    expect(breaches([lib, ...allowed])).toEqual([]);
   });
 });
 
@@ -101,7 +105,7 @@ describe('the map in ARCHITECTURE.md and docs/internals', async () => {
     expect(missing).toEqual([]);
   });
 
-  test('has every folder of the sources', async () => {
+  test('names every folder of the sources', async () => {
     const folders = ['crates/convoy/src', 'js/convoy/src'];
     const places = await Promise.all(
       folders.map(async (folder) => {
@@ -109,7 +113,7 @@ describe('the map in ARCHITECTURE.md and docs/internals', async () => {
         return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
       }),
     );
-    // The engine is a file whose parts have a folder.
+    // `engine/` has the submodules of `engine.rs`, which the map names.
     const missing = places
       .flat()
       .filter((name) => name !== 'engine' && !map.includes(`\`${name}/\``) && !map.includes(`\`${name}\``));

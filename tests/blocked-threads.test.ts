@@ -1,4 +1,7 @@
-/** Functions that keep their thread, or end it from behind: others go on, the log names the function, the process stays. */
+/**
+ * Functions that block their thread, or end it with an uncaught error: other calls go on, the log names the function,
+ * and the process survives.
+ */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open as openFile } from 'node:fs/promises';
@@ -18,18 +21,18 @@ const add = makeMutationRef<{ text: string }, string>('add');
 const compute = makeQueryRef<{ ms: number }, number>('compute');
 
 const program = new URL('./programs/blocking.mjs', import.meta.url);
-/** What is written into the log. */
-const said = vi.spyOn(addon, 'writeLog');
+/** Records the engine's log. */
+const writeLog = vi.spyOn(addon, 'writeLog');
 let closing: (() => Promise<unknown>)[];
 
 beforeEach(() => {
   closing = [];
-  said.mockImplementation(() => {});
+  writeLog.mockImplementation(() => {});
 });
 
 afterEach(async () => {
   for (const close of closing.reverse()) await close();
-  said.mockReset();
+  writeLog.mockReset();
 });
 
 async function open(options: Partial<EngineOptions> = {}): Promise<Convoy> {
@@ -38,20 +41,20 @@ async function open(options: Partial<EngineOptions> = {}): Promise<Convoy> {
   return convoy;
 }
 
-/** A stream on the list of notes: what it was shown, one after another. */
+/** Watches the list of notes; `seen` has each result in order. */
 async function watchList(baseUrl: string) {
   const client = createConvoyClient({ baseUrl });
   closing.push(async () => client.close());
   const seen: string[][] = [];
-  let wake = () => {};
+  let onChange = () => {};
   client.watch(list, {}, ({ data }) => {
     if (data) seen.push(data);
-    wake();
+    onChange();
   });
   const shows = async (texts: string[]) => {
     while (JSON.stringify(seen.at(-1)) !== JSON.stringify(texts)) {
       await new Promise<void>((resolve) => {
-        wake = resolve;
+        onChange = resolve;
       });
     }
   };
@@ -59,15 +62,15 @@ async function watchList(baseUrl: string) {
   return { client, seen, shows };
 }
 
-const errors = () => said.mock.calls.flat().join('\n');
+const logText = () => writeLog.mock.calls.flat().join('\n');
 
-/** Waits until something is said; nothing else tells that it was. */
-async function untilSaid(pattern: RegExp, text: () => string = errors): Promise<void> {
+/** Waits until `text` matches. It polls, because writing to the log emits no event. */
+async function untilMatches(pattern: RegExp, text: () => string = logText): Promise<void> {
   while (!pattern.test(text())) await new Promise((resolve) => setImmediate(resolve));
 }
 
-describe('a function that keeps its thread', () => {
-  it.each(['loop', 'regex', 'loopLater'])('by %s holds up nobody else, and is named', async (name) => {
+describe('a function that blocks its thread', () => {
+  it.each(['loop', 'regex', 'loopLater'])('by %s delays no other call, and is named in the log', async (name) => {
     const convoy = await open();
     const { port } = await convoy.listen({ port: 0 });
     const stream = await watchList(`http://127.0.0.1:${port}`);
@@ -75,13 +78,13 @@ describe('a function that keeps its thread', () => {
     const ended: string[] = [];
     const stuck = convoy.query(makeQueryRef<None, null>(name), {}).catch((error: { code: string }) => error);
     void stuck.then(() => ended.push(name));
-    await untilSaid(new RegExp(`${name} has kept its thread busy since .* UTC. Another worker takes new calls`));
+    await untilMatches(new RegExp(`${name} has kept its thread busy since .* UTC. Another worker takes new calls`));
     const others = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
     expect(others.every((id) => id !== before)).toBe(true);
     await stream.client.mutation(add, { text: 'a' });
     await stream.shows(['a']);
     expect(ended).toEqual([]);
-    // Once more, and the spare is not lost with it.
+    // A second blocked thread does not use up the spare worker.
     const again = convoy.query(makeQueryRef<None, null>(name), {}).catch((error: { code: string }) => error);
     await stream.client.mutation(add, { text: 'b' });
     await stream.shows(['a', 'b']);
@@ -91,49 +94,49 @@ describe('a function that keeps its thread', () => {
     await again;
   });
 
-  it('is replaced when a call was given up there, and what was queued there is answered', async () => {
+  it('has its worker replaced when a call there has timed out, and the calls queued there return', async () => {
     const convoy = await open({ limits: { queryMs: 3_000, workerUnresponsiveMs: 500 } });
     const before = await convoy.query(where, {});
     const stuck = convoy.query(makeQueryRef<None, null>('loop'), {}).catch((error: { code: string }) => error);
-    // Given to the thread that hangs, before anybody could know.
+    // Sent to the blocked thread before it was detected as blocked.
     const queued = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
     expect(queued.every((id) => id !== before)).toBe(true);
     expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
-    await untilSaid(/another takes its place. It has not answered since a call took too long there: loop has kept/);
+    await untilMatches(/another takes its place. It has not answered since a call took too long there: loop has kept/);
     expect(await convoy.query(where, {})).toBe(queued[0]);
   });
 
-  it('and comes back is used again, alone, so that the state of modules is one', async () => {
+  it('and returns has its worker used again, alone, so that module state stays in one place', async () => {
     const convoy = await open();
     const [first, ...others] = await Promise.all([
       convoy.query(compute, { ms: 2_500 }),
       ...Array.from({ length: 4 }, () => convoy.query(where, {})),
     ]);
     expect(others.every((id) => id !== first)).toBe(true);
-    // The spare goes once the other answers again.
+    // The spare worker ends once the other one responds again.
     while ((await convoy.query(where, {})) !== first);
     const after = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
     expect(new Set(after)).toEqual(new Set([first]));
   });
 
-  it('is left alone where a debugger may have stopped it', async () => {
+  it('is not replaced where a debugger may have stopped it', async () => {
     inspector.open(0);
     closing.push(async () => inspector.close());
     const convoy = await open({ limits: { queryMs: 1_500, workerUnresponsiveMs: 200 } });
     await expect(convoy.query(makeQueryRef<None, null>('loop'), {})).rejects.toMatchObject({ code: 'TIMEOUT' });
-    await untilSaid(/It is left alone, since the process is open to debuggers/);
-    expect(errors()).not.toMatch(/takes/);
+    await untilMatches(/It is left alone, since the process is open to debuggers/);
+    expect(logText()).not.toMatch(/takes/);
     inspector.close();
-    await untilSaid(/another takes its place/);
+    await untilMatches(/another takes its place/);
     expect(await convoy.query(where, {})).toBeGreaterThan(0);
   });
 });
 
-describe('what a function leaves behind', () => {
+describe('an error in code that a function started', () => {
   it.each([
-    ['throwLater', /An uncaught error in a callback started by throwLater: .*nobody catches this/s],
-    ['rejectLater', /An unhandled rejection of a promise started by rejectLater: .*nobody awaits this/s],
-  ])('by %s costs its thread and nothing else, and is named', async (name, words) => {
+    ['throwLater', /An uncaught error in a callback started by throwLater: .*an uncaught error/s],
+    ['rejectLater', /An unhandled rejection of a promise started by rejectLater: .*an unhandled rejection/s],
+  ])('(%s) ends only its thread, and is named in the log', async (name, words) => {
     const convoy = await open({ dev: true });
     const { port } = await convoy.listen({ port: 0 });
     const stream = await watchList(`http://127.0.0.1:${port}`);
@@ -141,12 +144,12 @@ describe('what a function leaves behind', () => {
     await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await stream.client.mutation(add, { text: 'a' });
     await stream.shows(['a']);
-    expect(errors()).toMatch(words);
+    expect(logText()).toMatch(words);
   });
 });
 
-/** A process of its own, and what it prints. */
-class Running {
+/** A child process and its output. */
+class ChildServer {
   readonly process: ChildProcess;
   printed = '';
   readonly ended: Promise<unknown[]>;
@@ -167,13 +170,13 @@ class Running {
   }
 
   async address(): Promise<string> {
-    await untilSaid(/listens on \S+\n/, () => this.printed);
+    await untilMatches(/listens on \S+\n/, () => this.printed);
     return (/listens on (\S+)/.exec(this.printed)?.[1] ?? '').replace('0.0.0.0', '127.0.0.1');
   }
 }
 
-/** `preload`: Node imports something first, in each thread, that has printed before anything of Convoy is there. */
-const startFile = async ({ fullDisk = false, preload = false } = {}): Promise<Running> => {
+/** `preload`: Node first imports a module, in each thread, that prints before Convoy is loaded. */
+const startFile = async ({ fullDisk = false, preload = false } = {}): Promise<ChildServer> => {
   const databaseUrl = freshDatabaseUrl();
   await (await createConvoy({ program, databaseUrl, createDatabase: true })).close();
   const port = fullDisk ? await freePort() : 0;
@@ -184,11 +187,11 @@ const startFile = async ({ fullDisk = false, preload = false } = {}): Promise<Ru
     HOST: '127.0.0.1',
     ...(preload ? { NODE_OPTIONS: `--import=${printing.href}` } : {}),
   };
-  if (!fullDisk) return new Running('blocking-start.mjs', [], env);
+  if (!fullDisk) return new ChildServer('blocking-start.mjs', [], env);
   const full = await openFile('/dev/full', 'w');
   closing.push(() => full.close());
-  const server = new Running('blocking-start.mjs', [], env, ['ignore', full.fd, full.fd]);
-  // It cannot say so.
+  const server = new ChildServer('blocking-start.mjs', [], env, ['ignore', full.fd, full.fd]);
+  // It cannot print that it listens.
   while (!(await fetch(`http://127.0.0.1:${port}/api/health`).catch(() => null)));
   server.printed = `Convoy listens on http://127.0.0.1:${port}\n`;
   return server;
@@ -207,7 +210,7 @@ const call = (baseUrl: string, name: string, args: object = {}) =>
   createConvoyClient({ baseUrl }).query(makeQueryRef<object, unknown>(name), args);
 
 describe('a process that Convoy started', () => {
-  it('goes on while functions throw behind its back, and ends by SIGTERM within the drain while one loops', async () => {
+  it('survives uncaught errors of functions, and ends on SIGTERM within the drain time while one loops', async () => {
     const server = await startFile();
     const baseUrl = await server.address();
     for (const name of ['throwLater', 'rejectLater']) {
@@ -216,7 +219,7 @@ describe('a process that Convoy started', () => {
     }
     const looping = call(baseUrl, 'loop').catch(() => null);
     expect(await call(baseUrl, 'where')).toBeGreaterThan(0);
-    await untilSaid(/loop has kept its thread busy/, () => server.printed);
+    await untilMatches(/loop has kept its thread busy/, () => server.printed);
     const began = performance.now();
     server.process.kill('SIGTERM');
     expect(await server.ended).toEqual([0, null]);
@@ -224,11 +227,11 @@ describe('a process that Convoy started', () => {
     await looping;
   });
 
-  it('goes on where one thread after another ends at once', async () => {
+  it('survives when one thread after another ends', async () => {
     const server = await startFile();
     const baseUrl = await server.address();
     const client = createConvoyClient({ baseUrl });
-    // It is run again on other threads, and ends them all.
+    // The call is retried on other threads, and ends them all.
     await expect(call(baseUrl, 'exit')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     for (let n = 0; n < 4; n++) {
       const left = client.action(makeActionRef<None, null>('throwLater'), {});
@@ -240,10 +243,10 @@ describe('a process that Convoy started', () => {
     expect(await server.ended).toEqual([0, null]);
   });
 
-  it('ends at once at the second signal', async () => {
+  it('ends at once on the second signal', async () => {
     const server = await startFile();
     const looping = call(await server.address(), 'loop').catch(() => null);
-    await untilSaid(/loop has kept its thread busy/, () => server.printed);
+    await untilMatches(/loop has kept its thread busy/, () => server.printed);
     const pressing = setInterval(() => server.process.kill('SIGINT'), 100);
     expect(await server.ended).toEqual([130, null]);
     clearInterval(pressing);
@@ -251,30 +254,33 @@ describe('a process that Convoy started', () => {
   });
 });
 
-describe('what is too large', () => {
+describe('a value that is too large', () => {
   const resourceLimits = { maxOldGenerationSizeMb: 64 };
 
   it.each([
     ['large', { bytes: 200 << 20 }],
     ['large', { bytes: 17 << 20 }],
     ['many', { count: 2_000_000 }],
-  ])('by %s %j fails with PAYLOAD_TOO_LARGE, also where memory is short', async (name, args) => {
+  ])('returned by %s %j fails with PAYLOAD_TOO_LARGE, also with little memory', async (name, args) => {
     const convoy = await open({ resourceLimits });
     const large = convoy.query(makeQueryRef<object, unknown>(name), args);
     await expect(large).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
     expect(await convoy.query(where, {})).toBeGreaterThan(0);
   });
 
-  it.each(['getter', 'toJSON', 'proxy'])('by a %s that gives more each time ends no process', async (how) => {
-    const convoy = await open({ resourceLimits });
-    const grows = convoy.query(makeQueryRef<object, unknown>('grows'), { how, bytes: 300 << 20 });
-    const ended = await grows.catch((error: { code: string }) => error.code);
-    // What is sent is what it gave once.
-    expect(['PAYLOAD_TOO_LARGE', { a: 1 }, 1]).toContainEqual(ended);
-    expect(await convoy.query(where, {})).toBeGreaterThan(0);
-  });
+  it.each(['getter', 'toJSON', 'proxy'])(
+    'from a %s that returns more on each read does not end the process',
+    async (how) => {
+      const convoy = await open({ resourceLimits });
+      const grows = convoy.query(makeQueryRef<object, unknown>('grows'), { how, bytes: 300 << 20 });
+      const ended = await grows.catch((error: { code: string }) => error.code);
+      // Otherwise the value of the first read is sent.
+      expect(['PAYLOAD_TOO_LARGE', { a: 1 }, 1]).toContainEqual(ended);
+      expect(await convoy.query(where, {})).toBeGreaterThan(0);
+    },
+  );
 
-  it('may be as large as the limit', async () => {
+  it('is larger than the limit, and not equal to it', async () => {
     const convoy = await open({ limits: { resultBytes: 40 << 20 } });
     const args = { bytes: (40 << 20) - 4 };
     const [text] = (await convoy.query(makeQueryRef<object, string[]>('large'), args)) ?? [];
@@ -283,40 +289,37 @@ describe('what is too large', () => {
     await expect(larger).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
   });
 
-  it.each(['insert', 'raw', 'details', 'argument'])(
-    'as %s of an operation fails the call and nothing else',
-    async (how) => {
-      const convoy = await open({ resourceLimits });
-      const call = convoy.mutation(makeMutationRef<object, unknown>('sendsLarge'), { how, bytes: 200 << 20 });
-      await expect(call).rejects.toMatchObject({ code: how === 'details' ? 'INTERNAL' : 'PAYLOAD_TOO_LARGE' });
-      expect(await convoy.query(where, {})).toBeGreaterThan(0);
-    },
-  );
+  it.each(['insert', 'raw', 'details', 'argument'])('as %s of an operation fails only the call', async (how) => {
+    const convoy = await open({ resourceLimits });
+    const call = convoy.mutation(makeMutationRef<object, unknown>('sendsLarge'), { how, bytes: 200 << 20 });
+    await expect(call).rejects.toMatchObject({ code: how === 'details' ? 'INTERNAL' : 'PAYLOAD_TOO_LARGE' });
+    expect(await convoy.query(where, {})).toBeGreaterThan(0);
+  });
 
-  it('of what the database gives fails the call and nothing else', async () => {
+  it('read from the database fails only the call', async () => {
     const convoy = await open({ resourceLimits, limits: { queryMs: 60_000 } });
     const reads = makeQueryRef<object, number>('reads');
     await expect(convoy.query(reads, { bytes: 200 << 20 })).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
     expect(await convoy.query(where, {})).toBeGreaterThan(0);
-    // Nothing of what crosses at once has a limit where there is memory for it.
+    // With enough memory, a batch of results has no limit.
     const roomy = await open();
     expect(await roomy.query(reads, { bytes: 20 << 20 })).toBe(20 << 20);
   });
 
-  it('as the message of an error is cut, and the call fails at once', async () => {
+  it('as the message of an error is truncated, and the call fails at once', async () => {
     const convoy = await open();
     const call = convoy.query(makeQueryRef<object, unknown>('throwsLarge'), { bytes: 50 << 20 });
     await expect(call).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 });
 
-describe('what is printed', () => {
+describe('output', () => {
   const prints = async (baseUrl: string) => {
     for (let n = 0; n < 20; n++) expect(await call(baseUrl, 'print', { bytes: 100_000 })).toBe(100_000);
   };
 
   describe.each([{ preload: false }, { preload: true }])('with %j', (options) => {
-    it('into pipes that nobody drains holds up nothing, and the process still ends', async () => {
+    it('to pipes that are not drained blocks no call, and the process still ends', async () => {
       const server = await startFile(options);
       const baseUrl = await server.address();
       server.process.stdout?.removeAllListeners('data').pause();
@@ -326,7 +329,7 @@ describe('what is printed', () => {
       expect(await server.ended).toEqual([0, null]);
     });
 
-    it('into pipes that are closed ends nothing', async () => {
+    it('to closed pipes does not end the process', async () => {
       const server = await startFile(options);
       const baseUrl = await server.address();
       server.process.stdout?.destroy();
@@ -336,7 +339,7 @@ describe('what is printed', () => {
       expect(await server.ended).toEqual([0, null]);
     });
 
-    it('onto a full disk ends nothing', async () => {
+    it('to a full disk does not end the process', async () => {
       const server = await startFile({ ...options, fullDisk: true });
       const baseUrl = await server.address();
       await prints(baseUrl);
@@ -344,48 +347,51 @@ describe('what is printed', () => {
       expect(await server.ended).toEqual([0, null]);
     });
 
-    it('arrives', async () => {
+    it('is complete', async () => {
       const server = await startFile(options);
       await prints(await server.address());
       server.process.kill('SIGTERM');
       await server.ended;
-      // Of each print to either stream one line, cut.
+      // One truncated line for each print to either stream.
       expect(server.printed.match(/^[xy]{1000,} … \(\d+ more bytes were cut\)$/gm)).toHaveLength(40);
       expect(server.printed).not.toMatch(/a worker ended/);
     });
   });
 });
 
-it('a program whose errors go to a full disk is not ended by what is said of a worker that ended', async () => {
+it('a program whose stderr is a full disk survives the log of an ended worker', async () => {
   const full = await openFile('/dev/full', 'w');
   closing.push(() => full.close());
-  const server = new Running('blocking-own.mjs', [freshDatabaseUrl()], {}, ['ignore', 'pipe', full.fd]);
+  const server = new ChildServer('blocking-own.mjs', [freshDatabaseUrl()], {}, ['ignore', 'pipe', full.fd]);
   const baseUrl = await server.address();
   await expect(call(baseUrl, 'exit')).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   expect(await call(baseUrl, 'where')).toBeGreaterThan(0);
 });
 
-describe('where functions run in the thread that opened it', () => {
+describe('where functions run in the thread that opened the engine', () => {
   const limits = JSON.stringify({ queryMs: 1_000, workerUnresponsiveMs: 1_000 });
 
-  // The control: what the tests above show to be mended by workers is seen here, and told.
-  it.each(['values', 'no workers'])('(%s) one that loops holds up all others; health and log say so', async (how) => {
-    const server = new Running('blocking-inline.mjs', [freshDatabaseUrl(), how, limits]);
-    const baseUrl = await server.address();
-    const health = async () => (await fetch(`${baseUrl}/api/health`)).status;
-    expect(await health()).toBe(200);
-    const looping = call(baseUrl, 'loop').catch((error: unknown) => error);
-    await untilSaid(/loop has kept its thread busy since/, () => server.printed);
-    await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
-    expect(await looping).toMatchObject({ code: 'TIMEOUT' });
-    while ((await health()) !== 503);
-    await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
-  });
+  // The control: without workers, the failures that the tests above rule out occur, and are reported.
+  it.each(['values', 'no workers'])(
+    '(%s) a function that loops blocks all others; health and log report it',
+    async (how) => {
+      const server = new ChildServer('blocking-inline.mjs', [freshDatabaseUrl(), how, limits]);
+      const baseUrl = await server.address();
+      const health = async () => (await fetch(`${baseUrl}/api/health`)).status;
+      expect(await health()).toBe(200);
+      const looping = call(baseUrl, 'loop').catch((error: unknown) => error);
+      await untilMatches(/loop has kept its thread busy since/, () => server.printed);
+      await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
+      expect(await looping).toMatchObject({ code: 'TIMEOUT' });
+      while ((await health()) !== 503);
+      await expect(call(baseUrl, 'where')).rejects.toMatchObject({ code: 'TIMEOUT' });
+    },
+  );
 
-  it('and Convoy owns the process, SIGTERM ends that with the drain all the same', async () => {
-    const server = new Running('blocking-inline.mjs', [freshDatabaseUrl(), 'start file', limits]);
+  it('and Convoy owns the process, SIGTERM still ends it within the drain time', async () => {
+    const server = new ChildServer('blocking-inline.mjs', [freshDatabaseUrl(), 'start file', limits]);
     const looping = call(await server.address(), 'loop').catch(() => null);
-    await untilSaid(/loop has kept its thread busy since/, () => server.printed);
+    await untilMatches(/loop has kept its thread busy since/, () => server.printed);
     const began = performance.now();
     server.process.kill('SIGTERM');
     expect(await server.ended).toEqual([0, null]);

@@ -1,10 +1,10 @@
-/** Between JavaScript and Rust: many engines, many threads, and ends at awkward moments. */
+/** The N-API boundary: several engines, several threads, and shutdown at unfavourable moments. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { api, freshDatabaseUrl, serve } from './app.js';
 
-test('two engines of one process know nothing of each other', async () => {
+test('two engines of one process are independent', async () => {
   const [one, two] = await Promise.all([serve(), serve()]);
   await one.client.mutation(api.channels.create, { name: 'general' });
   await two.client.mutation(api.channels.create, { name: 'general' });
@@ -14,7 +14,7 @@ test('two engines of one process know nothing of each other', async () => {
   await two.close();
 });
 
-test('the addon loads in worker threads, and a thread that ends takes nobody along', async () => {
+test('the addon loads in worker threads, and a thread that ends affects no other', async () => {
   const databaseUrl = freshDatabaseUrl();
   const main = await serve({ databaseUrl });
   const code = `
@@ -36,7 +36,7 @@ test('the addon loads in worker threads, and a thread that ends takes nobody alo
   await main.close();
 });
 
-test('hundreds of calls at once all come back, each with its own answer', async () => {
+test('hundreds of concurrent calls each return their own result', async () => {
   const app = await serve();
   const names = Array.from({ length: 500 }, (_, n) => `c${n}`);
   const ids = await Promise.all(names.map((name) => app.convoy.mutation(api.channels.create, { name })));
@@ -46,7 +46,7 @@ test('hundreds of calls at once all come back, each with its own answer', async 
   await app.close();
 });
 
-test('a closed engine answers that it is closed, also to calls in flight, and closing twice is fine', async () => {
+test('a closed engine fails all calls with UNAVAILABLE, calls in flight included, and may be closed twice', async () => {
   const app = await serve();
   const calls = Array.from({ length: 50 }, (_, n) => app.convoy.mutation(api.channels.create, { name: `c${n}` }));
   const settled = Promise.allSettled(calls);
@@ -59,7 +59,7 @@ test('a closed engine answers that it is closed, also to calls in flight, and cl
   await app.close();
 });
 
-test('a database that is not there is a clear error, and nothing is left behind', async () => {
+test('an unreachable database is a clear error', async () => {
   const databaseUrl = 'postgres://nobody:wrong@127.0.0.1:1/none';
   const opening = serve({ databaseUrl, createDatabase: false });
   await expect(opening).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('refused') });

@@ -1,6 +1,6 @@
 /**
- * The example as people meet it: `convoy dev` and Vite running, two windows open in Chromium, one typing, the other
- * following. Set CONVOY_TEST_SCREENSHOT to a file to keep a picture of it.
+ * The chat example as users run it: `convoy dev` and Vite, with two windows in Chromium. Set CONVOY_TEST_SCREENSHOT to
+ * a file to save a screenshot.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,27 +30,27 @@ async function freePort(): Promise<string> {
   return String(port);
 }
 
-/** Starts a program; resolves with the text it prints once that contains `ready`. */
+/** Starts a program; resolves with its output once that matches `ready`. */
 async function start(command: string, args: string[], env: Record<string, string>, ready: RegExp): Promise<string> {
   const child = spawn(command, args, { cwd: chat, env: { ...process.env, NO_COLOR: '1', ...env } });
   processes.push(child);
   let printed = '';
   return new Promise((resolve, reject) => {
-    const hear = (chunk: Buffer) => {
+    const onOutput = (chunk: Buffer) => {
       printed += chunk.toString();
       if (ready.test(printed)) resolve(printed);
     };
-    child.stdout.on('data', hear);
-    child.stderr.on('data', hear);
+    child.stdout.on('data', onOutput);
+    child.stderr.on('data', onOutput);
     child.once('error', reject);
     child.once('exit', (code) => reject(new Error(`${command} ${args.join(' ')} ended with ${code}:\n${printed}`)));
   });
 }
 
-/** A window of its own: nothing is shared with the others but the server. */
+/** A window with its own browser profile, which shares only the server with the others. */
 async function window(name: string): Promise<Page> {
   const executablePath = process.env.CONVOY_TEST_CHROMIUM;
-  if (executablePath === undefined) throw new Error('CONVOY_TEST_CHROMIUM names no browser; `npm test` finds one.');
+  if (executablePath === undefined) throw new Error('CONVOY_TEST_CHROMIUM is not set; `npm test` finds a browser.');
   const profile = await mkdtemp(join(tmpdir(), 'convoy-chromium-'));
   folders.push(profile);
   const context = await chromium.launchPersistentContext(profile, {
@@ -76,7 +76,7 @@ async function window(name: string): Promise<Page> {
   return page;
 }
 
-async function say(page: Page, text: string): Promise<void> {
+async function sendMessage(page: Page, text: string): Promise<void> {
   await page.getByRole('textbox', { name: 'Message #general' }).fill(text);
   await page.getByRole('textbox', { name: 'Message #general' }).press('Enter');
 }
@@ -104,14 +104,14 @@ afterAll(async () => {
   for (const folder of folders) await rm(folder, { recursive: true, force: true });
 });
 
-test('what is typed in one window appears in the other, and what psql inserts in both', async () => {
+test('a message sent in one window appears in the other, and a row inserted with SQL in both', async () => {
   const ada = await window('Ada');
   const grace = await window('Grace');
   await ada.getByTestId('people').getByText('Grace').waitFor();
 
-  await say(ada, 'Is anybody here?');
+  await sendMessage(ada, 'Is anybody here?');
   await shows(grace, 'Is anybody here?');
-  await say(grace, 'Just opened a second window. It was already there.');
+  await sendMessage(grace, 'Just opened a second window. It was already there.');
   await shows(ada, 'It was already there.');
 
   const psql = new pg.Client({ connectionString: databaseUrl });
@@ -132,17 +132,17 @@ test('what is typed in one window appears in the other, and what psql inserts in
   }
 });
 
-test('a window without a network says so on the page, not in its console', async () => {
+test('a window without a network shows that on the page, and logs no error', async () => {
   const page = await window('Alan');
-  const said: string[] = [];
-  page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
+  const logged: string[] = [];
+  page.on('console', (message) => logged.push(`${message.type()}: ${message.text()}`));
   await page.context().setOffline(true);
   await page.getByTestId('connection').and(page.locator('[data-state=connecting]')).waitFor();
-  // The next sign of life of the chat's own comes in ten seconds, or when somebody looks at the page again.
+  // Without this event the next heartbeat of the chat would come after ten seconds.
   const nextBeat = page.waitForEvent('requestfailed', { timeout: 1_000 }).catch(() => null);
   await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
   await nextBeat;
-  expect(said).toEqual([]);
+  expect(logged).toEqual([]);
   await page.context().setOffline(false);
   await page.getByTestId('connection').and(page.locator('[data-state=open]')).waitFor();
 });

@@ -1,16 +1,16 @@
-/** A headless Chromium, and a page with the client in it, for tests of what only a real browser does. */
+/** A headless Chromium, and a page with the client in it, for tests of browser behaviour. */
 import { join } from 'node:path';
 import { type Browser, chromium } from 'playwright-core';
 import { createServer, type ProxyOptions, type ViteDevServer } from 'vite';
 
-/** What the page's window has. */
+/** The globals that the page's window has. */
 export interface ClientPage {
   readonly convoy: typeof import('@avvos/convoy/client');
 }
 
 export function launchChromium(...args: string[]): Promise<Browser> {
   const executablePath = process.env.CONVOY_TEST_CHROMIUM;
-  if (executablePath === undefined) throw new Error('CONVOY_TEST_CHROMIUM names no browser; `npm test` finds one.');
+  if (executablePath === undefined) throw new Error('CONVOY_TEST_CHROMIUM is not set; `npm test` finds a browser.');
   const quiet = [
     '--no-sandbox',
     '--disable-gpu',
@@ -22,8 +22,8 @@ export function launchChromium(...args: string[]): Promise<Browser> {
 }
 
 /**
- * Vite's development server with that page. A quiet one has no connection of its own to it, which would speak in the
- * page's console, and passes on no WebSockets either.
+ * Vite's development server with that page. With `quiet` it opens no connection of its own to the page, which would log
+ * to the page's console, and proxies no WebSockets.
  */
 export async function servePages(
   proxy: Record<string, string | ProxyOptions>,
@@ -49,6 +49,6 @@ export async function servePages(
 
 export function portOf({ httpServer }: ViteDevServer): number {
   const address = httpServer?.address();
-  if (typeof address !== 'object' || address === null) throw new Error('The server does not listen');
+  if (typeof address !== 'object' || address === null) throw new Error('The server is not listening');
   return address.port;
 }

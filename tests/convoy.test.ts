@@ -1,4 +1,4 @@
-/** The whole of it in one process: schema to client, over real sockets and a real Postgres. */
+/** Everything from schema to client in one process, over real sockets and a real Postgres. */
 import { ConvoyError } from '@avvos/convoy';
 import type { ArgsOfRef, ConvoyClient, QueryRef, ResultOfRef } from '@avvos/convoy/client';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -14,20 +14,20 @@ async function served(...args: Parameters<typeof serve>) {
   return app;
 }
 
-/** Watches a query, and waits for a result that fits. */
+/** Watches a query; `until` waits for a matching result. */
 function watching<Ref extends QueryRef>(client: ConvoyClient, ref: Ref, args: ArgsOfRef<Ref>) {
   let latest: ResultOfRef<Ref> | null = null;
-  let wake = () => {};
+  let onChange = () => {};
   const stop = client.watch(ref, args, (snapshot) => {
     latest = snapshot.data;
-    wake();
+    onChange();
   });
   return {
     stop,
-    async until(fits: (data: ResultOfRef<Ref>) => boolean): Promise<ResultOfRef<Ref>> {
-      while (latest === null || !fits(latest)) {
+    async until(matches: (data: ResultOfRef<Ref>) => boolean): Promise<ResultOfRef<Ref>> {
+      while (latest === null || !matches(latest)) {
         await new Promise<void>((resolve) => {
-          wake = resolve;
+          onChange = resolve;
         });
       }
       return latest;
@@ -36,7 +36,7 @@ function watching<Ref extends QueryRef>(client: ConvoyClient, ref: Ref, args: Ar
 }
 
 describe('calls', () => {
-  test('a document goes in and comes back, in the process and over the wire', async () => {
+  test('a document is stored and read back, in the process and over the wire', async () => {
     const { convoy, client } = await served();
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     const id = await client.mutation(api.messages.send, { channelId, body: 'grüß dich 👋' });
@@ -46,7 +46,7 @@ describe('calls', () => {
     expect(await convoy.mutation(api.messages.like, { id })).toMatchObject({ likes: 1 });
   });
 
-  test('many documents go in together or not at all, and come back in the order they are asked for', async () => {
+  test('insertMany stores all documents or none, and getMany returns them in the order of the ids', async () => {
     const { convoy, client, psql } = await served();
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     const ids = await client.mutation(api.messages.sendMany, { channelId, bodies: ['one', 'two', 'three'] });
@@ -67,7 +67,7 @@ describe('calls', () => {
     expect(await client.mutation(api.messages.sendMany, { channelId, bodies: [] })).toEqual([]);
   });
 
-  test('wrong input names the field, and an id of another table is wrong input', async () => {
+  test('invalid input names the field, and an id of another table is invalid input', async () => {
     const { convoy, baseUrl } = await served();
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     const wrong = await post(baseUrl, 'mutation/messages.send', JSON.stringify({ channelId, body: 5 }));
@@ -79,7 +79,7 @@ describe('calls', () => {
     expect(malformed).toMatchObject({ status: 400, answer: { error: { code: 'INVALID_ARGS' } } });
   });
 
-  test('a document that does not fit its table is refused before anything is written', async () => {
+  test('a document that does not match its table is refused before anything is written', async () => {
     const { convoy, client, psql } = await served();
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     const tooLong = client.mutation(api.messages.send, { channelId, body: 'x'.repeat(2_001) });
@@ -89,7 +89,7 @@ describe('calls', () => {
     expect((await psql.query('select from messages')).rowCount).toBe(0);
   });
 
-  test('what a handler throws stays here, except what it means for its caller', async () => {
+  test('an error thrown by a handler stays on the server, unless it is a ConvoyError', async () => {
     const { client, baseUrl, psql } = await served();
     const broke = await client.mutation(api.faults.throws, {}).catch((error: unknown) => error);
     expect(broke).toBeInstanceOf(ConvoyError);
@@ -105,13 +105,13 @@ describe('calls', () => {
     expect((await psql.query('select from channels')).rowCount).toBe(0);
   });
 
-  test('a write nobody awaited still decides whether the mutation commits', async () => {
+  test('a write that was not awaited still decides whether the mutation commits', async () => {
     const { client, psql } = await served();
     await expect(client.mutation(api.faults.unawaited, {})).rejects.toMatchObject({ code: 'CONFLICT' });
     expect((await psql.query('select from channels')).rowCount).toBe(0);
   });
 
-  test('a mutation over its limit of writes stores nothing, however its inserts traveled', async () => {
+  test('a mutation over its write limit stores nothing, with held inserts or without', async () => {
     const { client, convoy, psql } = await served({ limits: { maxDocumentsWritten: 10 } });
     const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
     for (const [before, after, reads] of [
@@ -127,17 +127,19 @@ describe('calls', () => {
     expect((await psql.query('select from messages')).rowCount).toBe(10);
   });
 
-  test('a refused write that nobody looked at fails the mutation, and one that was handled does not', async () => {
+  test('a refused write fails the mutation unless its rejection was handled', async () => {
     const { client, psql } = await served();
-    await expect(client.mutation(api.faults.refused, { look: false })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+    await expect(client.mutation(api.faults.refused, { handles: false })).rejects.toMatchObject({
+      code: 'INVALID_ARGS',
+    });
     expect((await psql.query('select from channels')).rowCount).toBe(0);
-    await client.mutation(api.faults.refused, { look: true });
+    await client.mutation(api.faults.refused, { handles: true });
     expect((await psql.query('select from channels')).rowCount).toBe(1);
   });
 });
 
 describe('live queries', () => {
-  test('a mutation of one client reaches the watch of another, and so does psql', async () => {
+  test('writes by another client and by SQL both reach a watch', async () => {
     const { client, another, psql, convoy } = await served();
     const channelId = await client.mutation(api.channels.create, { name: 'general' });
     const elsewhere = await client.mutation(api.channels.create, { name: 'elsewhere' });
@@ -174,7 +176,7 @@ describe('live queries', () => {
     list.stop();
   });
 
-  test('code that is refused leaves the code before it in place', async () => {
+  test('code that fails to load leaves the previous code in place', async () => {
     const { client, convoy } = await served();
     const broken = { channels: { name: 'no table' } };
     await expect(convoy.load({ schema: { tables: broken } as never, functions })).rejects.toThrow();

@@ -1,4 +1,4 @@
-/** A database made by Convoy 0.0.1 opens as it is: same rows, same ids, and its own indexes left alone. */
+/** A database created by Convoy 0.0.1 opens unchanged: same rows, same ids, and its own indexes kept. */
 import { defineRef, defineSchema, defineTable, query } from '@avvos/convoy';
 import { createConvoyClient, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
@@ -35,7 +35,7 @@ const tasks = {
 };
 
 const OLD_INDEXES = ['lists_by_name', 'tasks_by_list', 'tasks_by_position'];
-/** Titles in the order of their creation, which is not that of their random ids, and their positions. */
+/** Titles in the order of their creation, which differs from that of their random ids, and their positions. */
 const OLD_TASKS = [
   ['ten', 10],
   ['nine', 9],
@@ -45,7 +45,7 @@ const OLD_TASKS = [
   ['one and a half', 1.5],
 ] as const;
 
-/** Statements as 0.0.1 made them. */
+/** The statements of 0.0.1. */
 const LAYOUT = `
   create table "lists" (id uuid primary key default gen_random_uuid(), created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(), data jsonb not null default '{}');
@@ -61,7 +61,7 @@ afterEach(async () => {
   for (const end of ending.splice(0).reverse()) await end();
 });
 
-/** An empty database and a plain connection to it. */
+/** An empty database and a direct connection to it. */
 async function emptyDatabase() {
   const databaseUrl = freshDatabaseUrl();
   const server = new pg.Client({ connectionString: process.env.CONVOY_TEST_DATABASE_URL });
@@ -74,14 +74,14 @@ async function emptyDatabase() {
   return { databaseUrl, psql };
 }
 
-/** A database as 0.0.1 left it. */
+/** A database with the content of one created by 0.0.1. */
 async function oldDatabase() {
   const { databaseUrl, psql } = await emptyDatabase();
   await psql.query(LAYOUT);
   const list = await psql.query(`insert into "lists" (data) values ('{"name": "home"}') returning id`);
   const listId = `lists:${list.rows[0].id}`;
   for (const [place, [title, position]] of OLD_TASKS.entries()) {
-    // The first was written before the field \`done\` existed.
+    // The first document was written before the field \`done\` existed.
     const data = { listId, title, position, ...(place > 0 && { done: place === 1 }), old: { key: [1, 'x'] } };
     await psql.query(
       `insert into "tasks" (created_at, updated_at, data) select at, at, $2 from (values (now() - $1 * interval '1 day')) as v (at)`,
@@ -91,7 +91,7 @@ async function oldDatabase() {
   return { databaseUrl, psql, listId };
 }
 
-/** Everything about rows that Postgres can tell, the transaction that wrote them included. */
+/** Rows with all their columns and system columns, the writing transaction included. */
 async function rowsOf(psql: pg.Client, table: string): Promise<Map<string, string>> {
   const { rows } = await psql.query(
     `select id, concat_ws('|', ctid, xmin, id, created_at, updated_at, data::text) as all from "${table}"`,
@@ -107,7 +107,7 @@ async function opened<Schema extends Parameters<typeof createConvoy>[0]['schema'
 }
 
 describe('a database of 0.0.1', () => {
-  test('is read in order of creation, and by an index in order of value', async () => {
+  test('is read in creation order, and by an index in the order of values', async () => {
     const { databaseUrl, listId } = await oldDatabase();
     const { query: ask } = await opened(databaseUrl, schema);
     await ask(async ({ db }) => {
@@ -141,7 +141,7 @@ describe('a database of 0.0.1', () => {
     });
   });
 
-  test('keeps its ids and times, and is given its defaults only as it is read', async () => {
+  test('keeps its ids and times, and gets defaults only when it is read', async () => {
     const { databaseUrl, psql } = await oldDatabase();
     const { query: ask } = await opened(databaseUrl, schema);
     const { rows } = await psql.query(
@@ -158,7 +158,7 @@ describe('a database of 0.0.1', () => {
     expect((await psql.query(`select from tasks where not data ? 'done'`)).rowCount).toBe(1);
   });
 
-  test('can be written: what is written changes, and every other row stays the same to the byte', async () => {
+  test('is writable: a write changes its row, and all other rows stay identical', async () => {
     const { databaseUrl, psql } = await oldDatabase();
     const before = await rowsOf(psql, 'tasks');
     const { mutation } = await opened(databaseUrl, schema);
@@ -166,7 +166,7 @@ describe('a database of 0.0.1', () => {
     const { rows } = await psql.query('select id, data from tasks order by created_at');
     const [ten, nine, two] = rows.map(({ id }) => `tasks:${id}`) as [string, string, string];
     const inserted = await mutation(async ({ db }) => {
-      // Without what it lacks, and with what no schema knows.
+      // Without the missing field, and with the one unknown to the schema.
       expect(await db.patch(ten as never, { position: 11 })).toMatchObject({
         position: 11,
         done: false,
@@ -196,7 +196,7 @@ describe('a database of 0.0.1', () => {
     expect(await stored(inserted)).toMatchObject({ title: 'new', done: false });
   });
 
-  test('is live: for our own writes, and for those of psql', async () => {
+  test('is live, for writes by Convoy and by SQL', async () => {
     const { databaseUrl, psql, listId } = await oldDatabase();
     const { convoy, mutation } = await opened(databaseUrl, schema);
     const { port } = await convoy.listen({ port: 0 });
@@ -224,7 +224,7 @@ describe('a database of 0.0.1', () => {
     await until(['nine', 'by us', 'ten', 'two']);
   });
 
-  test('keeps its own indexes, which are named as superseded, and opening it again creates nothing', async () => {
+  test('keeps its own indexes, which are reported as superseded, and opening it again creates no objects', async () => {
     const { databaseUrl, psql } = await oldDatabase();
     const indexes = async () => {
       const { rows } = await psql.query(
@@ -249,14 +249,14 @@ describe('a database of 0.0.1', () => {
   });
 });
 
-describe('a table of the user’s own', () => {
+describe('a user table', () => {
   const unmanaged = defineSchema({
     audit_log: defineTable({ event: z.string(), size: z.number().default(1) })
       .index('by_size', ['size'])
       .unmanaged(),
   });
 
-  /** All there is of the table in Postgres' own words. */
+  /** The table's definition in Postgres' catalog. */
   const shapeOf = async (psql: pg.Client) => {
     const { rows } = await psql.query(`
       select array(select attname || ' ' || atttypid::regtype from pg_attribute where attrelid = c.oid and attnum > 0) as columns,
@@ -266,7 +266,7 @@ describe('a table of the user’s own', () => {
     return rows;
   };
 
-  test('needs only an id and data, and is given nothing', async () => {
+  test('needs only the columns id and data, and is not altered', async () => {
     const { databaseUrl, psql } = await emptyDatabase();
     await psql.query(`create table audit_log (id uuid, data jsonb);
       insert into audit_log values (gen_random_uuid(), '{"event": "ten", "size": 10}'), (gen_random_uuid(), '{"event": "old"}')`);
@@ -301,7 +301,7 @@ describe('a table of the user’s own', () => {
   });
 });
 
-/** One field of all documents. */
+/** One field of each document. */
 function each(documents: readonly object[], field: string): unknown[] {
   return documents.map((document) => (document as Record<string, unknown>)[field]);
 }

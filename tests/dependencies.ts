@@ -1,6 +1,6 @@
 /**
- * Which part of the sources may name which, and what breaks that. Pure: it takes files as texts, so that a test can
- * show it a failpoint. `ARCHITECTURE.md` says why the directions are these.
+ * The allowed dependencies between parts of the sources, and a check of them. Pure: it takes the texts of files, so
+ * that a test can pass violations. `ARCHITECTURE.md` gives the reasons for the directions.
  */
 import { posix } from 'node:path';
 
@@ -10,10 +10,10 @@ export interface SourceFile {
   readonly text: string;
 }
 
-/** Place → the places it may name directly; through them it may also name theirs. */
+/** Each part → the parts it may depend on directly; their dependencies are allowed too. */
 type Directions = Readonly<Record<string, readonly string[]>>;
 
-/** Modules of the engine that every other may name, and that name only each other. */
+/** Modules of the engine that all others may use, and that use only each other. */
 const LEAVES = [
   'change',
   'config',
@@ -46,7 +46,7 @@ const ENGINE: Directions = {
 const PACKAGE: Directions = {
   cli: ['codegen', 'server'],
   codegen: ['schema'],
-  // Of `protocol` only the types of references, which a function's own types are read by.
+  // Of `protocol` only the types of references, from which a function's types are inferred.
   server: ['schema', 'protocol', 'sql'],
   sql: ['values'],
   react: ['client'],
@@ -54,11 +54,11 @@ const PACKAGE: Directions = {
   protocol: ['values'],
   schema: ['values'],
   values: [],
-  // The root sub-path: the words of schemas and functions. It lists, and `BROWSER` keeps what it lists harmless.
+  // The root sub-path: the API of schemas and functions. It only re-exports; `BROWSER` checks what it re-exports.
   index: ['schema', 'server'],
 };
 
-/** A crate, and the only folders that may name it. */
+/** Each crate, and the only folders that may use it. */
 const CRATES: Readonly<Record<string, readonly string[]>> = {
   hyper: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
   hyper_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
@@ -68,7 +68,7 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
   napi_derive: ['crates/convoy-node/'],
 };
 
-/** An npm package, and the only places that may import it. */
+/** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
   chokidar: ['cli'],
   commander: ['cli'],
@@ -82,27 +82,27 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
   zod: ['schema', 'server'],
 };
 
-/** Places that may import modules of Node. */
+/** Parts that may import Node modules. */
 const NODE = ['server', 'codegen', 'cli'];
 
-/** What browsers load: nothing reached from here may import a module of Node. */
+/** The entries that browsers load: no module reached from here may import a Node module. */
 const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts', 'sql/index.ts'];
 
 const CRATE_SOURCES = 'crates/convoy/src/';
 const PACKAGE_SOURCES = 'js/convoy/src/';
 
-/** One sentence per breach, each beginning with the file. */
+/** One sentence per violation, each starting with the file. */
 export function breaches(files: readonly SourceFile[]): string[] {
   return [...files.flatMap((file) => rustBreaches(file, files)), ...packageBreaches(files)];
 }
 
-/** The files the rules are about; tests and what only serves them may name anything. */
+/** Whether the rules apply to a file. They do not apply to tests and test helpers. */
 export function isGoverned(path: string): boolean {
   if (/^crates\/[^/]+\/src\/.*\.rs$/.test(path)) return true;
   return path.startsWith(PACKAGE_SOURCES) && /\.tsx?$/.test(path) && !/\.test(-d|-kit)?\.tsx?$/.test(path);
 }
 
-/** The place of a file in the engine or in the package; `null` for files of neither. */
+/** The part of the engine or the package that a file belongs to; `null` for other files. */
 export function placeOf(path: string): string | null {
   const [sources, ending] = path.endsWith('.rs') ? [CRATE_SOURCES, '.rs'] : [PACKAGE_SOURCES, '.ts'];
   if (!path.startsWith(sources)) return null;
@@ -110,7 +110,7 @@ export function placeOf(path: string): string | null {
   return first.endsWith(ending) ? first.slice(0, -ending.length) : first;
 }
 
-/** All that `place` may name, itself included. */
+/** All parts that `place` may use, itself included. */
 function open(directions: Directions, place: string): Set<string> {
   const found = new Set([place]);
   for (const each of found) for (const next of directions[each] ?? []) found.add(next);
@@ -126,12 +126,12 @@ function rustBreaches({ path, text }: SourceFile, files: readonly SourceFile[]):
       : [],
   );
   const place = placeOf(path);
-  // The engine's own file puts everything together, and the crate's root lists it.
+  // `engine.rs` composes all parts, and the crate's root re-exports them.
   if (place === null || place === 'engine' || place === 'lib') return foreign;
   const reexports = reexportsIn(files.find((file) => file.path === `${CRATE_SOURCES}lib.rs`)?.text ?? '');
   const allowed = new Set(LEAVES);
   if (!LEAVES.includes(place)) for (const each of open(ENGINE, place)) allowed.add(each);
-  // A server needs what it serves.
+  // The server may use the engine it serves.
   if (place === 'http') allowed.add('engine');
   const named = new Set(
     [...cratePaths(code), ...cratePathsBySuper(path, code)].map((name) => reexports.get(name) ?? name),
@@ -139,7 +139,7 @@ function rustBreaches({ path, text }: SourceFile, files: readonly SourceFile[]):
   return [...foreign, ...[...named].filter((name) => !allowed.has(name)).map((name) => `${path} names ${name}`)];
 }
 
-/** The text without comments, and with every string and character emptied. */
+/** The text without comments, and with empty strings and characters. */
 function rustCode(text: string): string {
   return text.replaceAll(
     /\/\/[^\n]*|\/\*[\s\S]*?\*\/|r(#*)"[\s\S]*?"\1|"(?:\\[\s\S]|[^"\\])*"|'(?:\\.|[^'\\\n])'/g,
@@ -147,14 +147,14 @@ function rustCode(text: string): string {
   );
 }
 
-/** What follows `crate::`, and each of `crate::{ … }`. */
+/** The paths after `crate::`, and each of `crate::{ … }`. */
 function cratePaths(code: string): string[] {
   return [...code.matchAll(/\bcrate\s*::\s*/g)].flatMap(({ index, 0: match }) =>
     namesAt(code.slice(index + match.length)),
   );
 }
 
-/** What `super::` means where it climbs to the crate's root. Unit tests sit one level deeper and are left out. */
+/** The paths after `super::` where it refers to the crate's root. Skips unit tests, which are one level deeper. */
 function cratePathsBySuper(path: string, code: string): string[] {
   const own = code.replace(/#\[cfg\(test\)\]\s*mod tests\b[\s\S]*$/, '');
   const isModuleFile = /^[^/]+(\.rs|\/mod\.rs)$/.test(path.slice(CRATE_SOURCES.length));
@@ -164,7 +164,7 @@ function cratePathsBySuper(path: string, code: string): string[] {
   );
 }
 
-/** The first names of the path, or of every path in the braces, that `code` begins with. */
+/** The first names of the path, or of every path in the braces, at the start of `code`. */
 function namesAt(code: string): string[] {
   const name = /^[A-Za-z_]\w*/.exec(code)?.[0];
   if (name !== undefined) return [name];
@@ -191,7 +191,7 @@ function reexportsIn(root: string): Map<string, string> {
 
 interface Import {
   readonly specifier: string;
-  /** The file a relative specifier means; `null` for packages and modules of Node. */
+  /** The file of a relative specifier; `null` for packages and Node modules. */
   readonly file: string | null;
 }
 
@@ -230,7 +230,7 @@ function browserBreaches(entry: string, imports: ReadonlyMap<string, readonly Im
   return [];
 }
 
-/** Imports and re-exports, those of types too: they stand at the beginning of a line, which text in strings does not. */
+/** Imports and re-exports, also of types. They start a line, unlike those in strings. */
 function importsIn(path: string, text: string): Import[] {
   const code = text.replaceAll(/^\s*\/\/[^\n]*|\/\*[\s\S]*?\*\//gm, '');
   const found = [

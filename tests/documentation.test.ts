@@ -1,6 +1,6 @@
 /**
- * The code in the documentation compiles. Each block of TypeScript begins with the path of its file; the blocks of a page
- * are the files of one project, on top of those of the pages it builds on.
+ * Compiles the code in the documentation. Each block of TypeScript starts with the path of its file. The blocks of a
+ * page are the files of one project, together with those of the pages it builds on.
  */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -19,14 +19,14 @@ const texts = new Map(
   await Promise.all(pages.map(async (page) => [page, await readFile(path.join(repository, page), 'utf8')] as const)),
 );
 
-/** The pages whose files a page's own are added to. */
-function foundations(page: string): string[] {
+/** The pages that a page builds on. */
+function prerequisites(page: string): string[] {
   if (page === 'README.md') return [];
   return page === 'docs/react.md' ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
 }
 
 interface Block {
-  /** Undefined for a block that does not begin with one. */
+  /** Undefined for a block that does not start with a path. */
   readonly file: string | undefined;
   readonly code: string;
 }
@@ -42,7 +42,7 @@ afterEach(async () => {
   root = null;
 });
 
-/** What the compiler says of these files, together with what Convoy generates from them. */
+/** Compiles these files, together with those that Convoy generates from them; returns the compiler's output. */
 async function check(blocks: readonly Block[]): Promise<string> {
   root = await mkdtemp(path.join(tmpdir(), 'convoy-docs-'));
   const compilerOptions = {
@@ -81,10 +81,10 @@ test.each(withCode)('the code of %s compiles', async (page) => {
   const files = own.map(({ file }) => file);
   expect(own.filter(({ file }) => file === undefined).map(({ code }) => code)).toEqual([]);
   expect(files.filter((file, index) => files.indexOf(file) !== index)).toEqual([]);
-  expect(await check([...foundations(page).flatMap(blocksOf), ...own])).toBe('');
+  expect(await check([...prerequisites(page).flatMap(blocksOf), ...own])).toBe('');
 });
 
-test('a mistake in it is seen', async () => {
+test('a type error in the documentation is found', async () => {
   const blocks = blocksOf('README.md').map(({ file, code }) => ({
     file,
     code: code.replace('messages.list', 'messages.lst'),

@@ -1,4 +1,4 @@
-/** Convoy's own tables emptied or dropped under a running server: what the log says, and that calls work on. */
+/** Convoy's own tables truncated or dropped under a running server: a warning is logged, and calls still work. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import pg from 'pg';
@@ -42,14 +42,14 @@ it.each([
   'delete from _convoy.idempotency',
   'truncate _convoy.changes, _convoy.epoch, _convoy.idempotency',
   'drop schema _convoy cascade',
-])('%s is said, and costs nothing but kept answers', async (statement) => {
+])('%s is logged, and loses only the stored results of mutations', async (statement) => {
   const { client, until } = watchNotes(baseUrl);
   await client.mutation(add, { text: 'before' });
   await until('before');
   await psql.query(`begin; insert into notes (data) values ('{"text": "by hand"}'); ${statement}; commit`);
   await until('by hand');
   await logged('may happen twice');
-  // Calls are answered again as soon as that was said, or a moment later.
+  // Calls succeed again when that is logged, or shortly afterwards.
   while (
     !(await client.mutation(add, { text: 'after' }).then(
       () => true,

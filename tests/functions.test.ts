@@ -1,4 +1,4 @@
-/** Every kind of function, called by each other, over HTTP and on a stream. */
+/** Functions of every kind, called by other functions, over HTTP and as live queries. */
 import {
   action,
   ConvoyError,
@@ -38,11 +38,11 @@ const hiddenAdd = internalMutation({ input, handler: (ctx, note) => ctx.runMutat
 const hiddenShout = internalAction({ input, handler: (_ctx, note) => note.text.toUpperCase() });
 const shout = action({
   input,
-  returns: z.object({ said: z.string(), at: z.date() }),
+  returns: z.object({ text: z.string(), at: z.date() }),
   handler: async (ctx, note) => {
-    const said = await ctx.runAction(hiddenShout, note);
-    await ctx.runMutation(hiddenAdd, { text: said });
-    return { said, at: new Date(0) };
+    const text = await ctx.runAction(hiddenShout, note);
+    await ctx.runMutation(hiddenAdd, { text });
+    return { text, at: new Date(0) };
   },
 });
 const second = query({ handler: (ctx) => Math.floor(ctx.now(1_000) / 1_000) });
@@ -52,7 +52,7 @@ const ADD = makeMutationRef<{ text: string }, string>('notes.add');
 const TEXTS = makeQueryRef<object, string[]>('notes.texts');
 const HIDDEN_ADD = makeMutationRef<{ text: string }, string>('notes.hiddenAdd');
 const HIDDEN_TEXTS = makeQueryRef<object, string[]>('notes.hiddenTexts');
-const SHOUT = makeActionRef<{ text: string }, { said: string; at: string }>('notes.shout');
+const SHOUT = makeActionRef<{ text: string }, { text: string; at: string }>('notes.shout');
 const SECOND = makeQueryRef<object, number>('notes.second');
 
 const open: { close(): Promise<void> }[] = [];
@@ -66,7 +66,7 @@ async function served() {
 }
 
 describe('a function that calls functions', () => {
-  test('in a mutation is one transaction with them, and reads what they wrote', async () => {
+  test('in a mutation runs them in its transaction, and reads their writes', async () => {
     const app = await served();
     await app.mutation(async (ctx) => {
       await ctx.db.insert('notes', { text: 'own' });
@@ -84,12 +84,12 @@ describe('a function that calls functions', () => {
     expect(await app.texts()).toHaveLength(3);
   });
 
-  test('that throw goes on without what they wrote, and hears why', async () => {
+  test('that fail continues without their writes, and receives their errors', async () => {
     const app = await served();
     await app.mutation(async (ctx) => {
       await ctx.runMutation(ADD, { text: 'before' });
-      const why = await failure(ctx.runMutation(addAndRefuse, { text: 'inside' }));
-      expect(why).toMatchObject({ code: 'FORBIDDEN', message: 'Not this one.', details: { text: 'inside' } });
+      const error = await failure(ctx.runMutation(addAndRefuse, { text: 'inside' }));
+      expect(error).toMatchObject({ code: 'FORBIDDEN', message: 'Not this one.', details: { text: 'inside' } });
       expect(await failure(ctx.runMutation(ADD, { text: 5 as never }))).toMatchObject({ code: 'INVALID_ARGS' });
       expect(await ctx.runQuery(texts)).toEqual(['before']);
       await ctx.runMutation(ADD, { text: 'after' });
@@ -97,7 +97,7 @@ describe('a function that calls functions', () => {
     expect(await app.texts()).toEqual(['before', 'after']);
   });
 
-  test('and does not look at a failure of theirs fails with it', async () => {
+  test('and does not handle their failure fails with it', async () => {
     const app = await served();
     const careless = app.mutation(async (ctx) => {
       void ctx.runMutation(addAndRefuse, { text: 'inside' });
@@ -107,7 +107,7 @@ describe('a function that calls functions', () => {
     expect(await app.texts()).toEqual([]);
   });
 
-  test('in a query sees one snapshot with them', async () => {
+  test('in a query runs them on its snapshot', async () => {
     const app = await served();
     await app.query(async (ctx) => {
       const before = await ctx.runQuery(TEXTS);
@@ -117,7 +117,7 @@ describe('a function that calls functions', () => {
     });
   });
 
-  test('cannot write from a query, nor act from what may run twice', async () => {
+  test('cannot call mutations from a query, nor actions from a function that may be retried', async () => {
     const app = await served();
     for (const forbidden of [
       () => app.query((ctx) => ctx.runMutation(ADD, { text: 'never' })),
@@ -131,7 +131,7 @@ describe('a function that calls functions', () => {
     expect(await app.texts()).toEqual([]);
   });
 
-  test('in an action has each mutation committed when it resolves, whatever comes after', async () => {
+  test('in an action has each mutation committed when it resolves, even if the action fails later', async () => {
     const app = await served();
     const failing = app.action(async (ctx) => {
       await ctx.runMutation(ADD, { text: 'kept' });
@@ -150,20 +150,20 @@ describe('a function that calls functions', () => {
 });
 
 describe('over HTTP', () => {
-  test('an action answers what `returns` makes of its result', async () => {
+  test('an action returns its result parsed by `returns`', async () => {
     const app = await served();
     expect(await app.client.action(SHOUT, { text: 'hello' })).toEqual({
-      said: 'HELLO',
+      text: 'HELLO',
       at: '1970-01-01T00:00:00.000Z',
     });
     const { status, answer } = await post(app.baseUrl, 'action/notes.shout', '{"text": "again"}');
-    expect({ status, answer }).toMatchObject({ status: 200, answer: { ok: true, data: { said: 'AGAIN' } } });
+    expect({ status, answer }).toMatchObject({ status: 200, answer: { ok: true, data: { text: 'AGAIN' } } });
     expect(await app.texts()).toEqual(['HELLO', 'AGAIN']);
     const wrong = await post(app.baseUrl, 'action/notes.shout', '{"text": 5}');
     expect(wrong).toMatchObject({ status: 400, answer: { error: { code: 'INVALID_ARGS' } } });
   });
 
-  test('an internal function, a function of another kind and an unknown one are the same', async () => {
+  test('an internal function, a function of another kind and an unknown one cannot be distinguished', async () => {
     const app = await served();
     const asked = async (kind: string, name: string) => {
       const response = await fetch(`${app.baseUrl}/api/${kind}/${name}`, { method: 'POST', body: '{"text": "x"}' });
@@ -173,7 +173,7 @@ describe('over HTTP', () => {
     const names = ['hiddenTexts', 'hiddenAdd', 'hiddenShout', 'add', 'texts', 'shout'].map((name) => `notes.${name}`);
     const publicNames: Record<string, string> = { query: 'notes.texts', mutation: 'notes.add', action: 'notes.shout' };
     for (const kind of ['query', 'mutation', 'action']) {
-      const unknown = await asked(kind, 'notes.nobody');
+      const unknown = await asked(kind, 'notes.unknown');
       expect(unknown).toMatchObject({ status: 404, body: expect.stringContaining('NOT_FOUND') });
       for (const name of names) {
         if (name !== publicNames[kind]) expect(await asked(kind, name), `${kind} ${name}`).toEqual(unknown);
@@ -183,10 +183,10 @@ describe('over HTTP', () => {
       const response = await fetch(`${app.baseUrl}/api/subscribe?name=${name}`);
       return { status: response.status, body: (await response.text()).replaceAll(name, '<name>') };
     };
-    expect(await subscribed('notes.hiddenTexts')).toEqual(await subscribed('notes.nobody'));
-    expect(await subscribed('notes.add')).toEqual(await subscribed('notes.nobody'));
+    expect(await subscribed('notes.hiddenTexts')).toEqual(await subscribed('notes.unknown'));
+    expect(await subscribed('notes.add')).toEqual(await subscribed('notes.unknown'));
     expect(await app.texts()).toEqual([]);
-    // From inside the program they can be called.
+    // Other functions of the program may call them.
     await app.convoy.mutation(HIDDEN_ADD, { text: 'inside' });
     expect(await app.convoy.query(HIDDEN_TEXTS, {})).toEqual(['inside']);
   });
@@ -209,7 +209,7 @@ describe('over HTTP', () => {
     }
   });
 
-  test('an error reaches the client whole, whatever characters it says', async () => {
+  test('an error reaches the client with all its characters', async () => {
     const app = await served();
     const thrown = new ConvoyError('NOT_FOUND', 'No 😀 and no \ud800 here.', { details: { name: '\udc00' } });
     const error = await failure(app.mutation(() => Promise.reject(thrown)));
@@ -218,7 +218,7 @@ describe('over HTTP', () => {
   });
 });
 
-describe('a mutation with a key', () => {
+describe('a mutation with an idempotency key', () => {
   const send = async (baseUrl: string, key: string, body: object) => {
     const response = await fetch(`${baseUrl}/api/mutation/notes.add`, {
       method: 'POST',
@@ -229,7 +229,7 @@ describe('a mutation with a key', () => {
     return { status: response.status, replayed: response.headers.get('idempotency-replayed'), ...answer };
   };
 
-  test('happens once, and is answered the same again', async () => {
+  test('runs once, and returns the same result when repeated', async () => {
     const app = await served();
     const first = await send(app.baseUrl, 'k1', { text: 'once' });
     expect(first).toMatchObject({ status: 200, replayed: null });
@@ -244,7 +244,7 @@ describe('a mutation with a key', () => {
     expect(await app.texts()).toEqual(['once', 'once']);
   });
 
-  test('happens once also when it is sent many times at once', async () => {
+  test('runs once when sent many times concurrently', async () => {
     const app = await served();
     const answers = await Promise.all(Array.from({ length: 20 }, () => send(app.baseUrl, 'k', { text: 'once' })));
     expect(new Set(answers.map(({ data }) => data)).size).toBe(1);
@@ -252,7 +252,7 @@ describe('a mutation with a key', () => {
     expect(await app.texts()).toEqual(['once']);
   });
 
-  test('that failed may be tried again under it', async () => {
+  test('that failed may be retried with the same key', async () => {
     const app = await served();
     expect(await send(app.baseUrl, 'k', { text: 5 })).toMatchObject({ status: 400 });
     expect(await send(app.baseUrl, 'k', { text: 'now' })).toMatchObject({ status: 200, replayed: null });
@@ -263,8 +263,8 @@ describe('a mutation with a key', () => {
   });
 });
 
-describe('the time', () => {
-  test('makes a live query run again by itself, as often as it asked', async () => {
+describe('ctx.now', () => {
+  test('runs a live query again at the requested interval', async () => {
     const app = await served();
     const seconds: number[] = [];
     const third = new Promise<void>((resolve) => {
@@ -277,7 +277,7 @@ describe('the time', () => {
     expect([...seconds].sort((one, other) => one - other)).toEqual(seconds);
   });
 
-  test('is asked for in periods that can be', async () => {
+  test('rejects invalid intervals', async () => {
     const app = await served();
     for (const period of [0, 99, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(await failure(app.query((ctx) => ctx.now(period)))).toBeInstanceOf(RangeError);

@@ -1,4 +1,7 @@
-/** Whose keys are whose: a key of one user is never answered with what was kept for another, whatever says who they are. */
+/**
+ * A result stored under one user's idempotency key is never returned to another user, however a context identifies
+ * them.
+ */
 import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
 import { type Convoy, type ConvoyRequest, createConvoy } from '@avvos/convoy/node';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -27,7 +30,7 @@ function circle(user: string): object {
 
 const nested = (user: string, levels: number): object => (levels === 0 ? { user } : { a: nested(user, levels - 1) });
 
-/** How a context may hold who asks, with a tenant that all users share. */
+/** Ways in which a context may identify the caller, beside a tenant that all users share. */
 const FORMS: Record<string, (user: string) => object> = {
   'a hidden member': (user) => Object.defineProperty({ tenant: 't' }, 'user', { value: user }),
   'a hidden member deeper': (user) => ({ tenant: 't', session: Object.defineProperty({}, 'user', { value: user }) }),
@@ -38,35 +41,35 @@ const FORMS: Record<string, (user: string) => object> = {
       return user;
     },
   }),
-  'a setter’s partner': (user) => ({ tenant: 't', session: Object.create({ user }) }),
+  'an inherited member': (user) => ({ tenant: 't', session: Object.create({ user }) }),
   'an object of a class': (user) => ({ tenant: 't', session: new Session(user) }),
   'a Map': (user) => ({ tenant: 't', session: new Map([['user', user]]) }),
   'a Set': (user) => ({ tenant: 't', session: new Set([user]) }),
-  'a Map that says it is plain': (user) => ({
+  'a Map with the prototype of a plain object': (user) => ({
     session: Object.setPrototypeOf(new Map([['user', user]]), Object.prototype),
   }),
   'a function': (user) => ({ tenant: 't', whoami: () => user }),
   'a circle': (user) => ({ tenant: 't', session: circle(user) }),
-  'what is deep': (user) => ({ tenant: 't', session: nested(user, 30) }),
+  'a deeply nested member': (user) => ({ tenant: 't', session: nested(user, 30) }),
   'a proxy': (user) => ({ tenant: 't', session: new Proxy({}, { get: () => user }) }),
   'a list with a name': (user) => ({ tenant: 't', session: Object.assign(['a'], { user }) }),
   'a Date with a name': (user) => ({ tenant: 't', session: Object.assign(new Date(0), { user }) }),
   'plain data': (user) => ({ tenant: 't', user }),
-  'nothing that differs': () => ({ tenant: 't', user: { id: 'everyone' } }),
+  'no difference': () => ({ tenant: 't', user: { id: 'everyone' } }),
 };
 
-/** Who asks is said by a header of the application's own, so credentials cannot tell. */
+/** The caller is identified by a custom header, which Convoy does not know as a credential. */
 function createContext(req: ConvoyRequest, base: Base): object {
   const added = FORMS[decodeURIComponent(String(req.headers['x-form']))]?.(String(req.headers['x-user'])) ?? {};
   return Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added));
 }
 
-let served = 0;
+let runs = 0;
 const keep = mutation({
   input: { text: z.string() },
   handler: async (ctx, { text }) => {
     await ctx.db.insert('secrets', { text });
-    return ++served;
+    return ++runs;
   },
 });
 
@@ -97,19 +100,19 @@ async function call(form: string, user: string, headers: Record<string, string> 
   return { data: answer.data, replayed: response.headers.get('idempotency-replayed') === 'true' };
 }
 
-const APART = Object.keys(FORMS).filter((form) => form !== 'nothing that differs');
+const DISTINGUISHABLE = Object.keys(FORMS).filter((form) => form !== 'no difference');
 
-it.each(APART)('another user with the same key is not answered with what was kept: %s', async (form) => {
+it.each(DISTINGUISHABLE)('another user with the same key does not receive the stored result: %s', async (form) => {
   const ada = await call(form, 'ada');
   const eve = await call(form, 'eve');
   expect([ada.replayed, eve.replayed]).toEqual([false, false]);
   expect(eve.data).not.toBe(ada.data);
-  // Each is answered with their own when they repeat it, also from a client that has seen more since.
+  // Each user receives their own result when repeating the call, also from another client.
   expect(await call(form, 'ada')).toEqual({ data: ada.data, replayed: true });
   expect(await call(form, 'eve', { 'user-agent': 'another' })).toEqual({ data: eve.data, replayed: true });
 });
 
-it('control: users whom nothing tells apart are answered with one another’s', async () => {
-  const ada = await call('nothing that differs', 'ada');
-  expect(await call('nothing that differs', 'eve')).toEqual({ data: ada.data, replayed: true });
+it('control: users with equal contexts share the stored result', async () => {
+  const ada = await call('no difference', 'ada');
+  expect(await call('no difference', 'eve')).toEqual({ data: ada.data, replayed: true });
 });

@@ -1,6 +1,6 @@
 /**
- * Functions whose handlers the test makes up when it calls them. What they give and throw comes out as it was, not as
- * JSON; an error of Convoy's comes out as the call ended with it.
+ * Functions whose handlers a test passes with each call. Results and errors of the handler reach the test as the same
+ * objects, not as JSON; a `ConvoyError` is the one the call failed with.
  */
 import { action, type ConvoyContext, internalMutation, isConvoyError, mutation, query } from '@avvos/convoy';
 import { type ApiRef, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
@@ -10,7 +10,7 @@ import { serve } from './app.js';
 
 export type Body<T> = (ctx: ConvoyContext) => T | Promise<T>;
 
-/** A call of each kind. */
+/** Calls a handler as a function of each kind. */
 export interface Improvised {
   query<T>(body: Body<T>): Promise<T>;
   mutation<T>(body: Body<T>): Promise<T>;
@@ -19,7 +19,7 @@ export interface Improvised {
   action<T>(body: Body<T>): Promise<T>;
 }
 
-/** Modules to load, and the calls to make where they are. */
+/** The functions to load, and the calls to make in the Convoy that has loaded them. */
 export function improvise() {
   const bodies = new Map<number, Body<void>>();
   let next = 0;
@@ -35,8 +35,8 @@ export function improvise() {
     },
   };
 
-  /** Gives a body a number for as long as `use` needs it. */
-  async function known<T>(body: Body<T>, use: (args: { body: number }) => Promise<unknown>): Promise<T> {
+  /** Registers a body under a number while `use` runs. */
+  async function withBody<T>(body: Body<T>, use: (args: { body: number }) => Promise<unknown>): Promise<T> {
     const number = next++;
     let result: { readonly value: T } | undefined;
     let thrown: unknown;
@@ -59,11 +59,11 @@ export function improvise() {
     return (result as { readonly value: T }).value;
   }
 
-  /** The calls, made in the program of `convoy`. */
+  /** The calls for `convoy`. */
   function on(convoy: Convoy): Improvised {
     const calling = (ref: ApiRef) => {
       const call = convoy[ref.kind].bind(convoy) as (ref: ApiRef, args: object) => Promise<unknown>;
-      return <T>(body: Body<T>): Promise<T> => known(body, (args) => call(ref, args));
+      return <T>(body: Body<T>): Promise<T> => withBody(body, (args) => call(ref, args));
     };
     return {
       query: calling(makeQueryRef('improvised.query')),
@@ -72,22 +72,22 @@ export function improvise() {
       action: calling(makeActionRef('improvised.action')),
     };
   }
-  return { functions, on, known };
+  return { functions, on, withBody };
 }
 
-/** A served Convoy with functions of its own and with improvised ones, ended by `close`. */
+/** Serves a Convoy with `options.functions` and the improvised ones; `close` ends it. */
 export async function serveImprovised(options: Pick<ConvoyOptions<never>, 'schema'> & Partial<ConvoyOptions<never>>) {
   const { functions, on } = improvise();
   const app = await serve({ ...options, functions: { ...functions, ...options.functions } } as never);
   return { ...app, ...on(app.convoy) };
 }
 
-/** The error a promise must end with. */
+/** Returns the error of a promise that must reject. */
 export async function failure(work: Promise<unknown>): Promise<unknown> {
   const ended = await work.then(
     (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
   if ('error' in ended) return ended.error;
-  throw new Error(`It should have failed, and gave ${JSON.stringify(ended.value)}.`);
+  throw new Error(`The call should have failed, but resolved with ${JSON.stringify(ended.value)}.`);
 }

@@ -1,8 +1,5 @@
-/**
- * The package's client against the real engine: one connection, what travels over it, what stands in for it, and whose
- * it is.
- */
-import { request as ask, createServer, type Server } from 'node:http';
+/** The package's client against the real engine: its connection, messages, fallbacks and authentication. */
+import { createServer, request as httpRequest, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type BaseContext, ConvoyError, createFunctionHelpers, type DataModelOf, type Id } from '@avvos/convoy';
 import {
@@ -31,24 +28,24 @@ async function served(...args: Parameters<typeof serve>) {
   return app;
 }
 
-/** Watches a query, and waits until what is known of it fits; `seen` is all that was told. */
+/** Watches a query; `until` waits for a matching snapshot, `seen` has all snapshots. */
 function watching<Ref extends QueryRef>(client: ConvoyClient, ref: Ref, args: ArgsOfRef<Ref>) {
   type Snapshot = QuerySnapshot<ResultOfRef<Ref>>;
   const seen: Snapshot[] = [];
-  let wake = () => {};
+  let onChange = () => {};
   const stop = client.watch(ref, args, (snapshot) => {
     seen.push(snapshot);
-    wake();
+    onChange();
   });
   return {
     seen,
     stop,
-    async until(fits: (snapshot: Snapshot) => boolean): Promise<Snapshot> {
+    async until(matches: (snapshot: Snapshot) => boolean): Promise<Snapshot> {
       for (;;) {
         const last = seen.at(-1);
-        if (last && fits(last)) return last;
+        if (last && matches(last)) return last;
         await new Promise<void>((resolve) => {
-          wake = resolve;
+          onChange = resolve;
         });
       }
     },
@@ -58,15 +55,15 @@ function watching<Ref extends QueryRef>(client: ConvoyClient, ref: Ref, args: Ar
 const messagesOf = (client: ConvoyClient, channelId: Id<'channels'>) =>
   watching(client, api.messages.list, { channelId });
 
-/** A `fetch` that notes what it is asked for, and what streams bring. */
-function noting() {
+/** A `fetch` that records the requested paths and the text of streams. */
+function recordingFetch() {
   const paths: string[] = [];
   let streamed = '';
-  let wake = () => {};
-  const noted: typeof fetch = async (url, init) => {
+  let onChange = () => {};
+  const recording: typeof fetch = async (url, init) => {
     const { pathname } = new URL(String(url));
     paths.push(pathname);
-    wake();
+    onChange();
     const response = await fetch(url, init);
     if (pathname !== '/api/live' || response.body === null) return response;
     const text = new TextDecoderStream();
@@ -82,20 +79,20 @@ function noting() {
     read().catch(() => {});
     return new Response(theirs, response);
   };
-  /** Waits for that many requests. */
+  /** Waits for `count` requests. */
   const requests = async (count: number) => {
     while (paths.length < count) {
       await new Promise<void>((resolve) => {
-        wake = resolve;
+        onChange = resolve;
       });
     }
   };
-  return { fetch: noted, paths, requests, streamed: () => streamed };
+  return { fetch: recording, paths, requests, streamed: () => streamed };
 }
 
-test('what one row changes travels as that row, and the others stay the same objects', async () => {
+test('a change of one row is sent as that row, and the other rows stay the same objects', async () => {
   const { convoy, another, psql } = await served();
-  const { fetch, streamed } = noting();
+  const { fetch, streamed } = recordingFetch();
   const client = another({ fetch });
   const channelId = await convoy.mutation(api.channels.create, { name: 'general' });
   const bodies = Array.from({ length: 50 }, (_, n) => `${n} ${'x'.repeat(200)}`);
@@ -114,9 +111,9 @@ test('what one row changes travels as that row, and the others stay the same obj
   expect(gone.data?.filter((message) => after.data?.includes(message))).toHaveLength(49);
 });
 
-test('a mutation resolves when everything watched shows it, and all queries are one request', async () => {
+test('a mutation resolves when all watched queries reflect it, and all queries are one request', async () => {
   const { convoy, another } = await served();
-  const { fetch, paths } = noting();
+  const { fetch, paths } = recordingFetch();
   const client = another({ fetch });
   const channels = await Promise.all(
     Array.from({ length: 20 }, (_, n) => convoy.mutation(api.channels.create, { name: `c${n}` })),
@@ -131,9 +128,9 @@ test('a mutation resolves when everything watched shows it, and all queries are 
   expect(paths.filter((path) => path.startsWith('/api/live'))).toHaveLength(1);
 });
 
-test('queries come to the open connection and leave it', async () => {
+test('queries are added to and removed from the open connection', async () => {
   const { convoy, another } = await served();
-  const { fetch, paths, requests } = noting();
+  const { fetch, paths, requests } = recordingFetch();
   const client = another({ fetch });
   const [a, b] = await Promise.all(['a', 'b'].map((name) => convoy.mutation(api.channels.create, { name })));
   const first = messagesOf(client, a as Id<'channels'>);
@@ -151,13 +148,13 @@ test('queries come to the open connection and leave it', async () => {
   expect(refetched.getSnapshot().data).toMatchObject([{ body: 'still' }]);
 });
 
-test('a server that goes says so, and the next one is found, with nothing sent again that is still right', async () => {
+test('a server that shuts down ends the session, and results still current are not sent again by the next server', async () => {
   const first = await serve();
   const channelId = await first.convoy.mutation(api.channels.create, { name: 'general' });
   await first.convoy.mutation(api.messages.send, { channelId, body: 'before' });
   const proxy = await proxyTo(() => port);
   let port = portOf(first.baseUrl);
-  const { fetch, streamed } = noting();
+  const { fetch, streamed } = recordingFetch();
   const client = first.another({ baseUrl: proxy.baseUrl, fetch });
   const watch = messagesOf(client, channelId);
   const before = await watch.until(({ status }) => status === 'success');
@@ -175,23 +172,26 @@ test('a server that goes says so, and the next one is found, with nothing sent a
   await first.psql.end();
 });
 
-test.each(['', 'secret'])('behind a proxy that holds streams back it is a WebSocket (token: %j)', async (token) => {
-  vi.stubGlobal('WebSocket', WebSocket);
-  const app = await servedWithTokens();
-  const proxy = await proxyTo(() => portOf(app.baseUrl), 'streams held back');
-  const client = app.another({ baseUrl: proxy.baseUrl, auth: token });
-  const mine = watching(client, who, { n: 1 });
-  expect(await mine.until(({ status }) => status === 'success')).toMatchObject({ data: token || 'nobody' });
-  const other = watching(client, who, { n: 2 });
-  expect(await other.until(({ status }) => status === 'success')).toMatchObject({ data: token || 'nobody' });
-  expect(await client.mutation(rename, { to: 'renamed' })).toBeNull();
-  expect(mine.seen.some(({ connectionState }) => connectionState === 'closed')).toBe(false);
-  expect(proxy.upgrades()).toBe(1);
-});
+test.each(['', 'secret'])(
+  'behind a proxy that buffers streams the client uses a WebSocket (token: %j)',
+  async (token) => {
+    vi.stubGlobal('WebSocket', WebSocket);
+    const app = await servedWithTokens();
+    const proxy = await proxyTo(() => portOf(app.baseUrl), 'streams are buffered');
+    const client = app.another({ baseUrl: proxy.baseUrl, auth: token });
+    const mine = watching(client, who, { n: 1 });
+    expect(await mine.until(({ status }) => status === 'success')).toMatchObject({ data: token || 'anonymous' });
+    const other = watching(client, who, { n: 2 });
+    expect(await other.until(({ status }) => status === 'success')).toMatchObject({ data: token || 'anonymous' });
+    expect(await client.mutation(rename, { to: 'renamed' })).toBeNull();
+    expect(mine.seen.some(({ connectionState }) => connectionState === 'closed')).toBe(false);
+    expect(proxy.upgrades()).toBe(1);
+  },
+);
 
-test('a new token needs no new connection, another caller has one, and a refused one shows nothing', async () => {
+test('a new token keeps the connection, another caller opens a new one, and a rejected token removes the data', async () => {
   const app = await servedWithTokens();
-  const { fetch, paths, requests } = noting();
+  const { fetch, paths, requests } = recordingFetch();
   let token = 'ann';
   const client = app.another({ fetch, auth: () => token });
   const watch = watching(client, who, { n: 1 });
@@ -211,7 +211,7 @@ test('a new token needs no new connection, another caller has one, and a refused
   await watch.until(({ data }) => data === 'ann');
 });
 
-test('a token that expires is asked for again by itself', async () => {
+test('an expired token is renewed automatically', async () => {
   const app = await servedWithTokens();
   const tokens = ['ann for a moment'];
   let renewed = () => {};
@@ -237,11 +237,11 @@ const { query, mutation } = createFunctionHelpers<
   BaseContext<DataModelOf<typeof schema>> & { readonly user: string | null }
 >();
 
-/** Callers are who their token says: "mallory" may not, and "… for a moment" not for long. */
+/** The token is the caller's name: "mallory" is rejected, and "… for a moment" expires soon. */
 function servedWithTokens() {
   return served({
     functions: {
-      who: query({ input: { n: z.number() }, handler: (ctx) => ctx.user ?? 'nobody' }),
+      who: query({ input: { n: z.number() }, handler: (ctx) => ctx.user ?? 'anonymous' }),
       rename: mutation({
         input: { to: z.string() },
         handler: async (ctx, { to }) => {
@@ -259,13 +259,13 @@ function servedWithTokens() {
 
 const portOf = (baseUrl: string) => Number(new URL(baseUrl).port);
 
-/** A proxy that passes everything on, but for answers that are streams where it holds those back. */
-async function proxyTo(port: () => number, what: 'everything passes' | 'streams held back' = 'everything passes') {
+/** A proxy; with `streams are buffered` it does not pass on the bodies of streams. */
+async function proxyTo(port: () => number, what: 'everything passes' | 'streams are buffered' = 'everything passes') {
   const sockets = new Set<Socket>();
   let upgrades = 0;
   const proxy: Server = createServer((request, response) => {
     const { method = 'GET', url: path = '/', headers } = request;
-    const passed = ask({ host: '127.0.0.1', port: port(), method, path, headers }, (answer) => {
+    const passed = httpRequest({ host: '127.0.0.1', port: port(), method, path, headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 502, answer.headers);
       response.flushHeaders();
       if (what === 'everything passes' || answer.headers['content-type']?.startsWith('text/event-stream') !== true) {

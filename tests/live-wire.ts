@@ -1,11 +1,11 @@
 /**
- * A client of `POST /api/live` that shows a test every frame. Strict: whatever the protocol does not allow ends the
- * test. What the package's own client does is tested elsewhere; this one hides nothing.
+ * A client of `POST /api/live` for tests of the wire: it exposes every message, and fails the test on any violation of
+ * the protocol. The package's own client is tested elsewhere.
  */
 import { expect } from 'vitest';
 
-/** A query as a session asks for it. */
-export interface Wish {
+/** A query as a session subscribes to it. */
+export interface LiveQuery {
   readonly id: number;
   readonly name: string;
   readonly args: object;
@@ -19,41 +19,42 @@ interface Message {
   readonly [member: string]: unknown;
 }
 
-interface Held {
+interface CachedResult {
   readonly hash: string;
   readonly data: unknown;
 }
 
-export interface Watching {
+export interface SessionOptions {
   readonly baseUrl: string;
   readonly token: string;
-  readonly queries: readonly Wish[];
-  /** What an earlier session held, which `queries` may name by hash. */
-  readonly held?: ReadonlyMap<number, Held>;
-  /** Is shown every result, whole. */
+  readonly queries: readonly LiveQuery[];
+  /** The results of an earlier session, which `queries` may name by their hashes. */
+  readonly cached?: ReadonlyMap<number, CachedResult>;
+  /** Called with every result, whole. */
   readonly onResult?: (query: number, data: unknown) => void;
 }
 
 export class LiveSession {
-  readonly held: Map<number, Held>;
-  /** Messages that were about no result. */
-  readonly told: Message[] = [];
+  /** The latest result of each query, by its id. */
+  readonly results: Map<number, CachedResult>;
+  /** The messages without a result. */
+  readonly otherMessages: Message[] = [];
   id = '';
   ended = false;
-  readonly #watching: Watching;
-  readonly #hangUp = new AbortController();
+  readonly #options: SessionOptions;
+  readonly #abort = new AbortController();
   readonly #waiting = new Set<() => void>();
   #reading: Promise<void> = Promise.resolve();
   #nextSeq = 0;
 
-  private constructor(watching: Watching) {
-    this.#watching = watching;
-    this.held = new Map(watching.held);
+  private constructor(options: SessionOptions) {
+    this.#options = options;
+    this.results = new Map(options.cached);
   }
 
-  static async open(watching: Watching): Promise<LiveSession> {
-    const session = new LiveSession(watching);
-    const response = await session.#post('live', watching.token, { protocol: 1, queries: watching.queries });
+  static async open(options: SessionOptions): Promise<LiveSession> {
+    const session = new LiveSession(options);
+    const response = await session.#post('live', options.token, { protocol: 1, queries: options.queries });
     if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
     session.#reading = session.#read(response).finally(() => {
       session.ended = true;
@@ -63,41 +64,41 @@ export class LiveSession {
     return session;
   }
 
-  /** Changes what is watched, or by `token` who watches; gives the status. */
-  async change(change: { add?: readonly Wish[]; remove?: readonly number[] }, token?: string): Promise<number> {
+  /** Changes the subscriptions, or with `token` the caller; returns the HTTP status. */
+  async change(change: { add?: readonly LiveQuery[]; remove?: readonly number[] }, token?: string): Promise<number> {
     const body = { add: [], remove: [], ...change, ...(token === undefined ? {} : { auth: true }) };
-    const response = await this.#post(`live/${this.id}`, token ?? this.#watching.token, body);
+    const response = await this.#post(`live/${this.id}`, token ?? this.#options.token, body);
     await response.arrayBuffer();
     return response.status;
   }
 
   data(query: number): unknown {
-    return this.held.get(query)?.data;
+    return this.results.get(query)?.data;
   }
 
-  /** Waits until what was heard fits. */
-  async until(fits: () => boolean): Promise<void> {
-    while (!fits()) {
+  /** Waits until the received messages make `condition` true. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
       if (this.ended) {
         await this.#reading;
-        throw new Error(`The stream has ended: ${JSON.stringify(this.told)}`);
+        throw new Error(`The stream has ended: ${JSON.stringify(this.otherMessages)}`);
       }
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
 
-  /** Hangs up. */
+  /** Closes the stream. */
   async close(): Promise<void> {
-    this.#hangUp.abort();
+    this.#abort.abort();
     await this.#reading;
   }
 
   #post(path: string, token: string, body: object): Promise<Response> {
-    return fetch(`${this.#watching.baseUrl}/api/${path}`, {
+    return fetch(`${this.#options.baseUrl}/api/${path}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),
-      ...(path === 'live' ? { signal: this.#hangUp.signal } : {}),
+      ...(path === 'live' ? { signal: this.#abort.signal } : {}),
     });
   }
 
@@ -109,50 +110,50 @@ export class LiveSession {
         buffer += text.decode(bytes, { stream: true });
         const events = buffer.split('\n\n');
         buffer = events.pop() ?? '';
-        for (const event of events) this.#hear(event);
+        for (const event of events) this.#onEvent(event);
         this.#wake();
       }
     } catch (error) {
-      if (!this.#hangUp.signal.aborted) throw error;
+      if (!this.#abort.signal.aborted) throw error;
     }
   }
 
-  #hear(event: string): void {
+  #onEvent(event: string): void {
     for (const line of event.split('\n')) {
-      if (line.startsWith('data:')) this.#take(JSON.parse(line.slice('data:'.length)));
+      if (line.startsWith('data:')) this.#onMessage(JSON.parse(line.slice('data:'.length)));
     }
   }
 
-  #take(message: Message): void {
+  #onMessage(message: Message): void {
     expect(message.seq).toBe(this.#nextSeq++);
     switch (message.type) {
       case 'session':
         this.id = message.session as string;
         return;
       case 'result':
-        this.#hold(message, message.data);
+        this.#store(message, message.data);
         return;
       case 'rows':
-        this.#hold(message, this.#applied(message));
+        this.#store(message, this.#patched(message));
         return;
       case 'same':
-        expect(this.held.get(message.id as number)?.hash).toBe(message.hash);
-        this.#watching.onResult?.(message.id as number, this.data(message.id as number));
+        expect(this.results.get(message.id as number)?.hash).toBe(message.hash);
+        this.#options.onResult?.(message.id as number, this.data(message.id as number));
         return;
       default:
-        this.told.push(message);
+        this.otherMessages.push(message);
     }
   }
 
-  #hold(message: Message, data: unknown): void {
-    this.held.set(message.id as number, { hash: message.hash as string, data });
-    this.#watching.onResult?.(message.id as number, data);
+  #store(message: Message, data: unknown): void {
+    this.results.set(message.id as number, { hash: message.hash as string, data });
+    this.#options.onResult?.(message.id as number, data);
   }
 
-  #applied(message: Message): unknown {
-    const held = this.held.get(message.id as number);
-    expect(held?.hash).toBe(message.from);
-    const list = held?.data as readonly unknown[];
+  #patched(message: Message): unknown {
+    const before = this.results.get(message.id as number);
+    expect(before?.hash).toBe(message.from);
+    const list = before?.data as readonly unknown[];
     const pieces = message.rows as readonly (readonly [number, number] | { readonly row: unknown })[];
     return pieces.flatMap((piece) => ('row' in piece ? [piece.row] : list.slice(piece[0], piece[0] + piece[1])));
   }

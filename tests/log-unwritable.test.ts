@@ -1,4 +1,4 @@
-/** A log that cannot be written: calls are answered all the same, and live queries outlast a restart of Postgres. */
+/** A log that cannot be written: calls still succeed, and live queries survive a restart of Postgres. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A server whose standard error is this. */
+/** Starts a server with `stderr` as its standard error. */
 async function serve(stderr: number, databaseUrl: string): Promise<{ child: ChildProcess; baseUrl: string }> {
   const program = new URL('./programs/logs.mjs', import.meta.url).pathname;
   const env = { ...process.env, DATABASE_URL: databaseUrl };
@@ -63,8 +63,8 @@ async function restartPostgres(baseUrl: string): Promise<void> {
   client.close();
 }
 
-/** Failing calls, a restart of Postgres, and a write by psql, all while the log cannot be written. */
-async function serves(baseUrl: string, databaseUrl: string): Promise<void> {
+/** Checks calls that fail, a restart of Postgres, and a write by SQL, all while the log cannot be written. */
+async function checkServing(baseUrl: string, databaseUrl: string): Promise<void> {
   const before = watchNotes(baseUrl);
   await before.client.mutation(add, { text: 'first' });
   await before.until('first');
@@ -86,7 +86,7 @@ it('a log on a full disk fails no call', async () => {
   const full = openSync('/dev/full', 'w');
   expect(() => writeSync(full, 'x')).toThrow(/ENOSPC/);
   const { child, baseUrl } = await serve(full, postgres.url);
-  await serves(baseUrl, postgres.url);
+  await checkServing(baseUrl, postgres.url);
   await end(child);
   closeSync(full);
 });
@@ -94,7 +94,7 @@ it('a log on a full disk fails no call', async () => {
 it('a full log pipe blocks no call, and carries the log once it is drained', async () => {
   const fifo = join(folder, 'log');
   execFileSync('mkfifo', [fifo]);
-  // Two descriptions of one pipe: ours does not wait, the server's would.
+  // Two file descriptions of one pipe: the test's is non-blocking, the server's would block.
   const ours = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
   const theirs = openSync(fifo, 'w');
   const fill = () => {
@@ -102,8 +102,8 @@ it('a full log pipe blocks no call, and carries the log once it is drained', asy
   };
   expect(fill).toThrow(/EAGAIN/);
   const { child, baseUrl } = await serve(theirs, postgres.url);
-  await serves(baseUrl, postgres.url);
-  expect(fill, 'it is full to the end').toThrow(/EAGAIN/);
+  await checkServing(baseUrl, postgres.url);
+  expect(fill, 'the pipe is still full').toThrow(/EAGAIN/);
   const errorId = await fail(baseUrl, 10);
   let log = '';
   const drain = () => {
@@ -123,7 +123,7 @@ it('a full log pipe blocks no call, and carries the log once it is drained', asy
   closeSync(theirs);
 });
 
-it('an error of 50 MB is cut before it is logged', async () => {
+it('an error of 50 MB is truncated before it is logged', async () => {
   const databaseUrl = freshDatabaseUrl();
   const fifo = join(folder, 'long');
   execFileSync('mkfifo', [fifo]);

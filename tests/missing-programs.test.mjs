@@ -1,9 +1,9 @@
-/** What `npm test` does where a program that tests need is not there, and nobody can be asked. */
+/** `npm test` without a program that some tests need, when it cannot prompt for an installation. */
 import { execFile } from 'node:child_process';
 import { expect, test } from 'vitest';
 
 const packages = new URL('../scripts/packages.mjs', import.meta.url).href;
-/** As an ordinary user, so that nothing can be installed. */
+/** Runs as an ordinary user, who cannot install packages. */
 const script = `
   process.getuid = () => 1000;
   const { debianPackage, obtainProgram } = await import(${JSON.stringify(packages)});
@@ -28,7 +28,7 @@ function obtain(env) {
   });
 }
 
-test('its tests are skipped, and a line says so', async () => {
+test('the tests that need it are skipped with a message', async () => {
   const { code, printed } = await obtain({});
   expect(printed).toMatch(
     /Some tests are skipped\. The tests of it need Unobtainium, and none was found\. Install it\./,
@@ -44,11 +44,11 @@ test.each(['1', 'true'])('with CI=%s it is an error', async (CI) => {
   expect(code).toBe(1);
 });
 
-test.each(['', 'false', '0'])('CI=%j is none', async (CI) => {
+test.each(['', 'false', '0'])('CI=%j is not CI', async (CI) => {
   expect((await obtain({ CI })).code).toBe(0);
 });
 
-test('where it is found nothing is said', async () => {
+test('a program that is found prints no message', async () => {
   expect(await obtain({ CI: 'true', FOUND: '/bin/unobtainium' })).toEqual({
     code: 0,
     printed: 'found /bin/unobtainium\n',

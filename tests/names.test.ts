@@ -1,4 +1,4 @@
-/** What is said where a function cannot be called by its name, of a query that was not run, and of arguments. */
+/** Error messages for names that cannot be called, queries that were not run, and unknown arguments. */
 import { action, idOf, internalQuery, mutation, query } from '@avvos/convoy';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { sql } from '@avvos/convoy/sql';
@@ -46,26 +46,26 @@ async function served(dev: boolean) {
   return { ...app, call, streamed };
 }
 
-test('in development the network is told what was meant, and why it cannot be called', async () => {
+test('in development clients receive the closest name, or why a function cannot be called', async () => {
   const app = await served(true);
-  for (const ask of [(name: string) => app.call(`query/${name}`), app.streamed]) {
-    expect(await ask('messages.lst')).toEqual({
+  for (const call of [(name: string) => app.call(`query/${name}`), app.streamed]) {
+    expect(await call('messages.lst')).toEqual({
       status: 404,
       message: 'no query is called `messages.lst`; did you mean `messages.list`?',
     });
-    expect((await ask('messages.send')).message).toContain('`messages.send` is a mutation');
-    expect((await ask('messages.secret')).message).toContain('`messages.secret` is internal');
-    expect((await ask('convoy:%20stored%20documents')).message).not.toContain('did you mean');
+    expect((await call('messages.send')).message).toContain('`messages.send` is a mutation');
+    expect((await call('messages.secret')).message).toContain('`messages.secret` is internal');
+    expect((await call('convoy:%20stored%20documents')).message).not.toContain('did you mean');
   }
   expect((await app.call('mutation/messages.list')).message).toContain('`messages.list` is a query');
 });
 
-test('in production unknown, internal and wrong-kind names are answered alike', async () => {
+test('in production unknown, internal and wrong-kind names get the same response', async () => {
   const app = await served(false);
-  for (const ask of [(name: string) => app.call(`query/${name}`), app.streamed]) {
+  for (const call of [(name: string) => app.call(`query/${name}`), app.streamed]) {
     const answers = await Promise.all(
       ['messages.lst', 'messages.send', 'messages.secret'].map(async (name) => {
-        const { status, message } = await ask(name);
+        const { status, message } = await call(name);
         return { status, message: message.replaceAll(name, 'NAME') };
       }),
     );
@@ -74,7 +74,7 @@ test('in production unknown, internal and wrong-kind names are answered alike', 
   }
 });
 
-test('calls from inside the process are told in production, too', async () => {
+test('calls from inside the process get suggestions in production, too', async () => {
   const { convoy } = await served(false);
   const messageOf = (work: Promise<unknown>) =>
     work.then(
@@ -89,14 +89,14 @@ test('calls from inside the process are told in production, too', async () => {
   expect(await messageOf(convoy.query(makeQueryRef('messages.secret'), {}))).toBe('');
 });
 
-test('`ctx.run…` says what was meant', async () => {
+test('`ctx.run…` suggests the closest name', async () => {
   const app = await served(true);
   expect((await app.call('action/messages.outer')).message).toContain('did you mean messages.list?');
   const error = await app.convoy.action(makeActionRef('messages.outer'), {}).catch((thrown: Error) => thrown);
   expect(String(error)).toContain('did you mean messages.list?');
 });
 
-test('a query that was returned and not run says how to run it', async () => {
+test('an error for a query that was returned and not run explains how to run it', async () => {
   const app = await served(true);
   const returned = await app.call('query/messages.unfinished');
   expect(returned.status).toBe(500);
@@ -105,18 +105,18 @@ test('a query that was returned and not run says how to run it', async () => {
   expect((await app.call('mutation/messages.inside')).message).toContain(NOT_RUN);
 });
 
-test('an argument that is dropped is told once in development, and never in production', async () => {
+test('a dropped argument is warned of once in development, and never in production', async () => {
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
-  const said = () => warn.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('is dropped'));
+  const warnings = () => warn.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('is dropped'));
   const dev = await served(true);
   await dev.call('query/messages.list', { limit: 1, limt: 2 });
   await dev.call('query/messages.list', { limt: 3 });
-  expect(said()).toEqual([expect.stringContaining('messages.list: the argument `limt` is not in its `input`')]);
+  expect(warnings()).toEqual([expect.stringContaining('messages.list: the argument `limt` is not in its `input`')]);
   await dev.call('mutation/messages.joined');
-  expect(said()).toHaveLength(1);
+  expect(warnings()).toHaveLength(1);
   const production = await served(false);
   await production.call('query/messages.list', { limt: 2 });
-  expect(said()).toHaveLength(1);
+  expect(warnings()).toHaveLength(1);
 });
 
 test('a bare uuid of raw becomes an id', async () => {

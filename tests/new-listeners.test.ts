@@ -1,4 +1,4 @@
-/** What a listener is told first, where its client holds an answer already and another client has written since. */
+/** The first result of a new listener, where its client has a cached result and another client has written since. */
 import type { QuerySnapshot } from '@avvos/convoy/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { api, serve } from './app.js';
@@ -11,8 +11,8 @@ afterAll(() => app.close());
 
 const ROUNDS = 200;
 
-/** How many of the rounds' listeners were first told of an answer without what another client had written before. */
-async function outdated(): Promise<number> {
+/** Counts the rounds in which a listener's first result lacked the other client's preceding write. */
+async function countOutdated(): Promise<number> {
   const [reader, writer] = [app.another(), app.another()];
   const channelId = await writer.mutation(api.channels.create, { name: `${Math.random()}` });
   const stop = reader.watch(api.messages.list, { channelId }, () => {});
@@ -28,8 +28,8 @@ async function outdated(): Promise<number> {
   let count = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
     await writer.mutation(api.messages.send, { channelId, body: `${round}` });
-    const told = await first();
-    if (told.data?.[0]?.body !== `${round}` && !told.isStale) count += 1;
+    const snapshot = await first();
+    if (snapshot.data?.[0]?.body !== `${round}` && !snapshot.isStale) count += 1;
   }
   stop();
   reader.close();
@@ -37,6 +37,6 @@ async function outdated(): Promise<number> {
   return count;
 }
 
-test('a new listener is not handed an answer older than a mutation this process was told of', async () => {
-  expect(await outdated()).toBe(0);
+test('a new listener never receives a result older than a mutation acknowledged to this process', async () => {
+  expect(await countOutdated()).toBe(0);
 });

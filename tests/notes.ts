@@ -1,22 +1,22 @@
-/** The notes that `programs/logs.mjs` serves, as a client sees them. */
+/** References and a client for the notes that `programs/logs.mjs` serves. */
 import { createConvoyClient, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 
 export const list = makeQueryRef<Record<string, never>, string[]>('list');
 export const add = makeMutationRef<{ text: string }, string>('add');
 
-/** Watches the notes by a client of its own; `until` waits for one with this text. */
+/** Watches the notes with a new client; `until` waits for a note with `text`. */
 export function watchNotes(baseUrl: string) {
   const client = createConvoyClient({ baseUrl });
   let notes: readonly string[] = [];
-  let wake = () => {};
+  let onChange = () => {};
   client.watch(list, {}, ({ data }) => {
     if (data !== null) notes = data;
-    wake();
+    onChange();
   });
   return {
     client,
     async until(text: string): Promise<void> {
-      while (!notes.includes(text)) await new Promise<void>((resolve) => (wake = resolve));
+      while (!notes.includes(text)) await new Promise<void>((resolve) => (onChange = resolve));
     },
   };
 }

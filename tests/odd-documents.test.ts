@@ -1,4 +1,4 @@
-/** Documents that other hands than ours have written: what JavaScript cannot hold of them is passed on, or named. */
+/** Documents written by other programs: values that JavaScript cannot represent are passed on, or named in an error. */
 import { action, type ConvoyContext, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { makeQueryRef } from '@avvos/convoy/client';
 import { sql } from '@avvos/convoy/sql';
@@ -12,7 +12,7 @@ const schema = defineSchema({
 });
 
 const HUGE = `1${'0'.repeat(400)}`;
-/** What is stored, and how Postgres writes it. */
+/** Numbers as stored, and as Postgres writes them. */
 const NUMBERS: readonly (readonly [string, string])[] = [
   ['1e400', HUGE],
   ['-1e400', `-${HUGE}`],
@@ -126,7 +126,7 @@ describe('a number that JavaScript cannot hold', () => {
     expect(await app.call('query/items.rawJson')).toContain('{"n":1e400}');
   });
 
-  test('reaches a live query as it is, and so do the others of its list', async () => {
+  test('reaches a live query unchanged, and so do the others in its list', async () => {
     const app = await served();
     const abort = new AbortController();
     const response = await fetch(`${app.baseUrl}/api/subscribe?name=items.list&args={}`, { signal: abort.signal });
@@ -147,7 +147,7 @@ describe('a number that JavaScript cannot hold', () => {
     abort.abort();
   });
 
-  test('two that are one double are not mixed up, and an exact one beside them is not touched', async () => {
+  test('two numbers with the same double value are kept apart, and an exact one beside them is unchanged', async () => {
     const app = await served();
     await app.add('{"name":"a","n":9007199254740993,"list":[{"n":9007199254740993},{"n":9007199254740992}]}');
     await app.add('{"name":"b","n":9007199254740992}');
@@ -160,7 +160,7 @@ describe('a number that JavaScript cannot hold', () => {
     ]);
   });
 
-  test('stays as it is when something else of its document is written', async () => {
+  test('is unchanged by a write to another field of its document', async () => {
     const app = await served();
     for (const [number, text] of NUMBERS) {
       for (const name of ['rename', 'rewrite', 'rest', 'again']) {
@@ -179,7 +179,7 @@ describe('a number that JavaScript cannot hold', () => {
     }
   });
 
-  test('is inserted again as it was inside what was read, and is another once it is changed', async () => {
+  test('is unchanged when a part of a read document is inserted again, and replaced when written', async () => {
     const app = await served();
     const id = await app.add('{"name":"a","inner":{"n":9007199254740993}}');
     const copy = JSON.parse(await app.call('mutation/items.copy', { id })).data as string;
@@ -189,7 +189,7 @@ describe('a number that JavaScript cannot hold', () => {
     expect(await app.stored(other)).toContain('"n": 5');
   });
 
-  test('taken out by itself it is refused with its place where JSON has no such number', async () => {
+  test('returned alone is refused with its path where JSON has no such number', async () => {
     const app = await served({ dev: true });
     const id = await app.add('{"name":"a","n":1e400}');
     const answer = await app.call('query/items.numbers');
@@ -214,7 +214,7 @@ describe('a document that nests deeply', () => {
   });
 });
 
-test('a document that nests deeper than V8 can write is named, and does no harm to others', async () => {
+test('a document nested too deeply for V8 to serialise is named in the error, and affects no others', async () => {
   const app = await served({ dev: true });
   await app.add('{"name":"a"}');
   const id = await app.add(`{"name":"b","n":${'['.repeat(6_000)}${']'.repeat(6_000)}}`);
@@ -224,7 +224,7 @@ test('a document that nests deeper than V8 can write is named, and does no harm 
   expect(await app.call('query/items.names')).toContain('["a","b"]');
 });
 
-test('a document of 30 MB is refused by its size where it is sent, and can be passed by', async () => {
+test('a document of 30 MB is refused for its size only where it is sent', async () => {
   const app = await served();
   await app.psql.query(
     `insert into items (data) select jsonb_build_object('name', 'a', 'x', repeat('abcdefghij', 3000000))`,
@@ -240,7 +240,7 @@ describe('other odd documents', () => {
     ['null', 'null'],
     ['5', 'a number'],
     ['true', 'a boolean'],
-  ])('%s in place of an object is named with its table and id, to the developer only', async (data, kind) => {
+  ])('%s in place of an object is named with its table and id, in development only', async (data, kind) => {
     const dev = await served({ dev: true });
     const id = await dev.add(data);
     for (const name of ['list', 'page', 'first']) {
@@ -256,7 +256,7 @@ describe('other odd documents', () => {
     expect(JSON.parse(answer).error.errorId).toBeTypeOf('string');
   });
 
-  test('keys with meanings elsewhere are keys like others, and our own two win', async () => {
+  test('keys with special meanings are ordinary keys, except `id` and `_creationTime`', async () => {
     const app = await served();
     const id = await app.add(
       '{"name":"a","__proto__":{"x":1},"constructor":2,"toString":3,"id":"items:none","_creationTime":1e400}',
@@ -271,7 +271,7 @@ describe('other odd documents', () => {
     expect(await app.stored(id)).toContain('"__proto__": {"x": 1}');
   });
 
-  test('ids of any version are ids', async () => {
+  test('ids of any UUID version are accepted', async () => {
     const app = await served();
     for (const id of [
       '00000000-0000-0000-0000-000000000000',
@@ -340,7 +340,7 @@ describe('creation times from one end of the range of Postgres to the other', ()
     });
   });
 
-  test('infinite ones are told as the furthest of a Date, and are found by that', async () => {
+  test('infinite ones are read as the limits of Date, and are found by those', async () => {
     const app = await filled();
     await app.query(async ({ db }) => {
       const items: Loose[] = await db.query('items').order('asc').collect();
@@ -353,7 +353,7 @@ describe('creation times from one end of the range of Postgres to the other', ()
           .query('items')
           .withIndex('by_creation_time', (q) => q.eq('_creationTime', _creationTime as never))
           .collect();
-        // Beyond the furthest Date, and where a double is coarser than a microsecond, a time is not exact.
+        // Beyond the limits of Date, and where a double is coarser than a microsecond, a time is not exact.
         if (n === 0 || n === TIMES.length - 1 || (typeof n === 'number' && n > 3 && n < 7)) {
           expect(first?.n).toBe(n);
           expect(second).toBeUndefined();
@@ -362,7 +362,7 @@ describe('creation times from one end of the range of Postgres to the other', ()
     });
   });
 
-  test('a live list sees them come and go', async () => {
+  test('a live query follows their inserts, updates and deletes', async () => {
     const app = await served();
     const abort = new AbortController();
     const response = await fetch(`${app.baseUrl}/api/subscribe?name=items.first&args={}`, { signal: abort.signal });
@@ -391,7 +391,7 @@ describe('creation times from one end of the range of Postgres to the other', ()
     abort.abort();
   });
 
-  test('their documents can be changed and written back', async () => {
+  test('their documents can be changed and written', async () => {
     const app = await filled();
     await app.mutation(async ({ db }) => {
       for (const item of (await db.query('items').collect()) as Loose[]) {

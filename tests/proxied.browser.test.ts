@@ -1,6 +1,6 @@
 /**
- * Pages as they reach Convoy through proxies, in Chromium: which headers it sends, and that a page of the same origin
- * is served whatever a proxy makes of `Host`, while one of another origin is not unless `cors` lists it.
+ * Pages that reach Convoy through proxies, in Chromium: the headers it sends, and that a page of the same origin is
+ * served even if a proxy changes `Host`, while one of another origin is served only if `cors` lists it.
  */
 import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingHttpHeaders, request, type Server } from 'node:http';
@@ -47,14 +47,14 @@ async function listening(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** As nginx's `proxy_pass` does when nothing else is said: `Host` becomes the one behind, upgrades are not passed on. */
-function barePass(api: number, pages: number): Promise<number> {
+/** Like nginx's `proxy_pass` by default: `Host` becomes that of the upstream, and upgrades are not forwarded. */
+function plainProxy(api: number, pages: number): Promise<number> {
   return listening(
-    createHttpServer((asked, answer) => {
-      const port = asked.url?.startsWith('/api') ? api : pages;
-      const headers = { ...asked.headers, host: `127.0.0.1:${port}`, connection: 'close' };
+    createHttpServer((incoming, answer) => {
+      const port = incoming.url?.startsWith('/api') ? api : pages;
+      const headers = { ...incoming.headers, host: `127.0.0.1:${port}`, connection: 'close' };
       const passed = request(
-        { port, host: '127.0.0.1', method: asked.method, path: asked.url, headers },
+        { port, host: '127.0.0.1', method: incoming.method, path: incoming.url, headers },
         (answered) => {
           answer.writeHead(answered.statusCode ?? 502, answered.headers);
           answered.pipe(answer);
@@ -62,7 +62,7 @@ function barePass(api: number, pages: number): Promise<number> {
       );
       passed.on('error', () => answer.destroy());
       answer.on('close', () => passed.destroy());
-      asked.pipe(passed);
+      incoming.pipe(passed);
     }),
   );
 }
@@ -77,7 +77,7 @@ async function open(address: string): Promise<Page> {
 }
 
 /** Creates a channel, watches it, and writes into it: every kind of request that the client makes. */
-function useIt(page: Page, baseUrl?: string): Promise<string> {
+function exerciseClient(page: Page, baseUrl?: string): Promise<string> {
   return page.evaluate(async (baseUrl) => {
     const { createConvoyClient, makeMutationRef, makeQueryRef } = (window as unknown as ClientPage).convoy;
     const create = makeMutationRef<{ name: string }, string>('channels.create');
@@ -114,15 +114,15 @@ function socketOpens(page: Page, origin?: string): Promise<boolean> {
   );
 }
 
-test('Chromium says `Sec-Fetch-Site` with every request to localhost, and none with WebSockets', async () => {
-  const heard: Record<string, IncomingHttpHeaders> = {};
-  const server = createHttpServer((asked, answer) => {
-    heard[asked.url ?? ''] = asked.headers;
+test('Chromium sends `Sec-Fetch-Site` with every request to localhost, and never with WebSockets', async () => {
+  const received: Record<string, IncomingHttpHeaders> = {};
+  const server = createHttpServer((incoming, answer) => {
+    received[incoming.url ?? ''] = incoming.headers;
     answer.setHeader('content-type', 'text/html');
     answer.end('<title>x</title>');
   });
-  server.on('upgrade', (asked, socket) => {
-    heard[asked.url ?? ''] = asked.headers;
+  server.on('upgrade', (incoming, socket) => {
+    received[incoming.url ?? ''] = incoming.headers;
     socket.destroy();
   });
   const port = await listening(server);
@@ -134,14 +134,14 @@ test('Chromium says `Sec-Fetch-Site` with every request to localhost, and none w
     await page.evaluate(() => fetch('/call', { method: 'POST', body: '{}' }).then(() => undefined));
     await socketOpens(page);
     const secure = origin.includes('localhost');
-    expect(heard['/call']).toMatchObject({ origin });
-    expect(heard['/call']?.['sec-fetch-site']).toBe(secure ? 'same-origin' : undefined);
-    expect(heard['/api/ws']).toMatchObject({ origin });
-    expect(heard['/api/ws']?.['sec-fetch-site']).toBeUndefined();
+    expect(received['/call']).toMatchObject({ origin });
+    expect(received['/call']?.['sec-fetch-site']).toBe(secure ? 'same-origin' : undefined);
+    expect(received['/api/ws']).toMatchObject({ origin });
+    expect(received['/api/ws']?.['sec-fetch-site']).toBeUndefined();
   }
 });
 
-/** How it is written, and whether WebSockets get through: `null` where Vite leaves them without an answer. */
+/** The proxy's configuration, and whether WebSockets get through: `null` where Vite never responds to them. */
 const forms: [string, (target: string) => string | ProxyOptions, boolean | null][] = [
   ['the shortest line', (target) => target, null],
   ['changeOrigin: true', (target) => ({ target, ws: true, changeOrigin: true }), false],
@@ -154,16 +154,16 @@ test.each(forms)('a page behind Vite’s proxy is served: %s', async (_what, for
     const web = await vite({ '/api': form(`http://127.0.0.1:${port}`) });
     for (const host of ['localhost', '127.0.0.1']) {
       const page = await open(`http://${host}:${web}/`);
-      expect(await useIt(page)).toBe('hello');
+      expect(await exerciseClient(page)).toBe('hello');
       if (socket !== null) expect(await socketOpens(page)).toBe(socket);
     }
   }
 });
 
-test('a page behind a proxy that changes Host is served where Chromium says that it is of the same origin', async () => {
-  const web = await barePass(await convoyPort(), await vite());
-  expect(await useIt(await open(`http://localhost:${web}/`))).toBe('hello');
-  const beyond = await useIt(await open(`http://app.lan:${web}/`));
+test('a page behind a proxy that changes Host is served where Chromium sends that it is same-origin', async () => {
+  const web = await plainProxy(await convoyPort(), await vite());
+  expect(await exerciseClient(await open(`http://localhost:${web}/`))).toBe('hello');
+  const beyond = await exerciseClient(await open(`http://app.lan:${web}/`));
   expect(beyond).toMatch(/^FORBIDDEN/);
   expect(beyond).toContain(`http://app.lan:${web}`);
   expect(beyond).toMatch(/host it requested is 127\.0\.0\.1:\d+.*X-Forwarded-Host/);
@@ -172,23 +172,23 @@ test('a page behind a proxy that changes Host is served where Chromium says that
 test('over plain HTTP to another name, X-Forwarded-Host of a proxy on this machine counts in development', async () => {
   const port = await convoyPort({ dev: true });
   const target = `http://127.0.0.1:${port}`;
-  const silent = await vite({ '/api': { target, changeOrigin: true } });
-  expect(await useIt(await open(`http://app.lan:${silent}/`))).toMatch(/^FORBIDDEN/);
-  const telling = await vite({ '/api': { target, changeOrigin: true, xfwd: true } });
-  expect(await useIt(await open(`http://app.lan:${telling}/`))).toBe('hello');
+  const withoutHeader = await vite({ '/api': { target, changeOrigin: true } });
+  expect(await exerciseClient(await open(`http://app.lan:${withoutHeader}/`))).toMatch(/^FORBIDDEN/);
+  const withHeader = await vite({ '/api': { target, changeOrigin: true, xfwd: true } });
+  expect(await exerciseClient(await open(`http://app.lan:${withHeader}/`))).toBe('hello');
 });
 
-test('a page of another origin is served where cors lists it, and told nothing where it does not', async () => {
+test('a page of another origin is served only where cors lists it', async () => {
   const web = await vite();
   const listed = `http://localhost:${web}`;
   const port = await convoyPort({ cors: { origins: [listed], credentials: true } });
   for (const host of ['localhost', '127.0.0.1']) {
     const server = `http://${host}:${port}`;
     const page = await open(`${listed}/`);
-    expect(await useIt(page, server)).toBe('hello');
+    expect(await exerciseClient(page, server)).toBe('hello');
     expect(await socketOpens(page, server)).toBe(true);
     const other = await open(`http://127.0.0.1:${web}/`);
-    expect(await useIt(other, server)).toMatch(/^UNAVAILABLE No answer/);
+    expect(await exerciseClient(other, server)).toMatch(/^UNAVAILABLE No response/);
     expect(await socketOpens(other, server)).toBe(false);
   }
 });

@@ -1,4 +1,4 @@
-/** Whatever functions return or throw, their callers are answered at once, and the server goes on. */
+/** For any value that a function returns or throws, its caller gets a response at once, and the server survives. */
 import { createFunctionHelpers, defineSchema, defineTable } from '@avvos/convoy';
 import { makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
@@ -20,10 +20,10 @@ function revoked(): object {
 }
 
 const RESULTS: Record<string, () => unknown> = {
-  gone: () => ({ toJSON: () => undefined }),
-  goneLater: () => {
-    let asked = 0;
-    return { toJSON: () => (asked++ === 0 ? 1 : undefined) };
+  undefinedJson: () => ({ toJSON: () => undefined }),
+  undefinedJsonLater: () => {
+    let reads = 0;
+    return { toJSON: () => (reads++ === 0 ? 1 : undefined) };
   },
   symbol: () => ({ toJSON: () => Symbol('x') }),
   throwing: () => ({ toJSON: refuse }),
@@ -35,7 +35,7 @@ const RESULTS: Record<string, () => unknown> = {
     return one;
   },
   sparse: () => new Array(4_000_000_000),
-  // biome-ignore lint/suspicious/noThenProperty: what a handler gives may be anything.
+  // biome-ignore lint/suspicious/noThenProperty: a handler may return any value.
   thenable: () => ({ then: refuse }),
 };
 
@@ -64,7 +64,7 @@ const functions = Object.fromEntries(
     [
       `${name}Passed`,
       query({
-        handler: (ctx) => ctx.runQuery(makeQueryRef<object, unknown>('goneReturned'), value() as object),
+        handler: (ctx) => ctx.runQuery(makeQueryRef<object, unknown>('undefinedJsonReturned'), value() as object),
       }),
     ],
     [`${name}Refused`, query({ returns: z.any().refine(async () => Promise.reject(value())), handler: () => 1 })],
@@ -74,7 +74,7 @@ const functions = Object.fromEntries(
 let convoy: Convoy;
 let baseUrl: string;
 beforeAll(async () => {
-  // A function that is not answered fails its test with TIMEOUT.
+  // A function without a response fails its test with TIMEOUT.
   const options = {
     databaseUrl: freshDatabaseUrl(),
     createDatabase: true,
@@ -86,10 +86,10 @@ beforeAll(async () => {
 });
 afterAll(() => convoy.close());
 
-it.each(Object.keys(functions))('%s is answered', async (name) => {
+it.each(Object.keys(functions))('%s gets a response', async (name) => {
   const { kind } = functions[name] as { kind: string };
   const response = await fetch(`${baseUrl}/api/${kind}/${name}`, { method: 'POST', body: '{}' });
   const { ok, data, error } = (await response.json()) as { ok: boolean; data?: unknown; error?: { code: string } };
-  if (name.startsWith('goneReturned')) expect({ ok, data }).toEqual({ ok: true, data: null });
+  if (name.startsWith('undefinedJsonReturned')) expect({ ok, data }).toEqual({ ok: true, data: null });
   if (!ok) expect(['INTERNAL', 'INVALID_ARGS', 'PAYLOAD_TOO_LARGE']).toContain(error?.code);
 });

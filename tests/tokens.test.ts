@@ -68,7 +68,7 @@ async function serve(failpoints: readonly string[]) {
       const queries = [{ id: 0, name: 'notes.latest', args: {} }];
       const session = await LiveSession.open({ baseUrl, token, queries, onResult: (_, text) => onResult(text) });
       open.push(session);
-      await session.until(() => session.held.has(0));
+      await session.until(() => session.results.has(0));
       return session;
     },
     async mutate(name: string, args: object): Promise<unknown> {
@@ -125,7 +125,7 @@ async function shownAfterRevocation(failpoints: readonly string[]): Promise<numb
   }
   await lasting.until(() => lasting.data(0) === `${SESSIONS - 1}`);
   const isOver = ({ session }: (typeof members)[number]) =>
-    session.told.some(({ type }) => type === 'auth') || session.data(0) === `${SESSIONS - 1}`;
+    session.otherMessages.some(({ type }) => type === 'auth') || session.data(0) === `${SESSIONS - 1}`;
   await Promise.all(members.map((member) => member.session.until(() => isOver(member))));
   const shown = members.filter(({ seen }, at) => seen.some((text) => text !== '' && Number(text) >= at)).length;
   console.log(`${shown} of ${SESSIONS} sessions were shown what was written when their role was gone`);

@@ -17,7 +17,7 @@ const where = makeQueryRef<None, number>('where');
 const whereSlowly = makeQueryRef<None, number>('whereSlowly');
 const list = makeQueryRef<None, string[]>('list');
 const add = makeMutationRef<{ text: string }, string>('add');
-const addAtLast = makeMutationRef<{ text: string; marker: string; reads: boolean }, string>('addAtLast');
+const addOnRetry = makeMutationRef<{ text: string; marker: string; reads: boolean }, string>('addOnRetry');
 const exit = makeQueryRef<None, null>('exit');
 const actAndExit = makeActionRef<{ log: string }, null>('actAndExit');
 const throwLater = makeQueryRef<None, null>('throwLater');
@@ -161,7 +161,7 @@ describe('a worker that ends', () => {
     const before = await threads();
     await expect(convoy.query(throwLater, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/nobody catches this/);
+    expect(said.mock.calls.flat().join('\n')).toMatch(/an uncaught error/);
   });
 
   it('by taking more memory than it may have is replaced', async () => {
@@ -178,7 +178,7 @@ describe('a worker that ends', () => {
   ])('in the middle of a mutation %s: that is run again, and has its effect once', async (_, reads) => {
     await open();
     const marker = path.join(folder, 'marker');
-    const id = await convoy.mutation(addAtLast, { text: 'once', marker, reads });
+    const id = await convoy.mutation(addOnRetry, { text: 'once', marker, reads });
     expect(id).toMatch(/^notes:/);
     expect(await convoy.query(list, {})).toEqual(['once']);
   });

@@ -1,4 +1,4 @@
-/** Notes that belong to people and have levels, and queries that differ in what of their caller they look at. */
+/** Notes with an owner and a level, and queries that differ in which part of their caller they read. */
 import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
 import { z } from 'zod';
 
@@ -25,7 +25,7 @@ type Context = Base & {
   readonly badge?: Badge;
 };
 
-/** Nothing that can be compared. */
+/** An object without a comparable value. */
 class Badge {
   readonly #person: Person;
   constructor(person: Person) {
@@ -38,7 +38,7 @@ class Badge {
 
 const { query, mutation } = createFunctionHelpers<Context>();
 
-/** Handlers that differ in what of their caller they look at, and when. */
+/** Handlers that differ in which part of their caller they read, and when. */
 const watched = {
   /** By level: people of one level share it. */
   forLevel: query({
@@ -55,7 +55,7 @@ const watched = {
           .collect()
       ).filter(({ level }) => level <= ctx.user.level),
   }),
-  /** By level, and only while the setting is on: else it is the same for all. */
+  /** By level, but only while the setting is on: otherwise the same for all. */
   sometimes: query({
     handler: async (ctx) => {
       const strict = await ctx.db
@@ -66,14 +66,14 @@ const watched = {
       return (await ctx.db.query('notes').collect()).filter(({ level }) => level === only);
     },
   }),
-  /** By something that is not plain data, where there is one. */
+  /** By a badge, which is not plain data, where the caller has one. */
   byBadge: query({
     handler: async (ctx) => {
-      const most = ctx.badge?.person.level ?? 0;
-      return (await ctx.db.query('notes').collect()).filter(({ level }) => level <= most);
+      const maxLevel = ctx.badge?.person.level ?? 0;
+      return (await ctx.db.query('notes').collect()).filter(({ level }) => level <= maxLevel);
     },
   }),
-  /** By all there is, spread into something else. */
+  /** By the whole context, spread into another object. */
   spread: query({
     handler: async (ctx) => {
       const { user, ...rest } = { ...ctx };
@@ -113,19 +113,19 @@ export const functions = {
   },
 };
 
-/** A token says who someone is; some bring a badge. */
+/** A token that contains a person's identity, some with a badge. */
 export const tokenOf = ({ id, level }: Person, badge: boolean) => `${id}/${level}${badge ? '/badge' : ''}`;
 
 export function createContext(req: { readonly headers: { readonly authorization?: unknown } }, base: Base): Context {
   const [id = '', level = '0', badge] = String(req.headers.authorization).slice('Bearer '.length).split('/');
   const user = { id, level: Number(level) };
-  // By its `id` it is the same for everyone: a person whose level changes stays who they are.
+  // The same `id` for all, so that a change of level does not change the caller's identity.
   const clearance = { id: 'clearance', level: user.level };
   return { ...base, user, clearance, ...(badge === undefined ? {} : { badge: new Badge(user) }) };
 }
 
-/** What of all there is `name` shows a person, where nothing goes wrong. */
-export function shownBy(
+/** The notes that the query `name` must return to a viewer. */
+export function expectedNotes(
   name: Watched,
   notes: readonly Note[],
   { person, badge }: Viewer,

@@ -1,4 +1,4 @@
-/** The functions of blocking.mjs in the thread that opens the Convoy: by values, as a program, or by a start file. */
+/** Runs the functions of blocking.mjs in the main thread: passed as values, as a program, or by a start file. */
 import { createConvoy } from '@avvos/convoy/node';
 import * as source from './blocking.mjs';
 import { startConvoyServer } from './blocking-start.mjs';

@@ -1,4 +1,4 @@
-/** A program of one's own that serves blocking.mjs from workers, and prints where. */
+/** A user's own main program that serves blocking.mjs from workers, and prints its URL. */
 import { createConvoy } from '@avvos/convoy/node';
 
 const program = new URL('./blocking.mjs', import.meta.url);

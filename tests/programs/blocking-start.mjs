@@ -1,4 +1,4 @@
-/** A start file of blocking.mjs, as `convoy/_generated/http.ts` is one: its functions are imported where they run. */
+/** A start file for blocking.mjs, like `convoy/_generated/http.ts`: its functions are imported where they run. */
 import { defineStartFile } from '@avvos/convoy/node';
 
 export const { createConvoyServer, program, startConvoyServer } = defineStartFile(

@@ -1,4 +1,4 @@
-/** A program whose functions keep their thread, throw when nobody looks, and print. */
+/** A program whose functions block their thread, throw uncaught errors, and print. */
 import { threadId } from 'node:worker_threads';
 import { action, ConvoyError, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { z } from 'zod';
@@ -17,7 +17,7 @@ export const functions = {
     },
   }),
   regex: query({ handler: () => /^(a+)+$/.test(`${'a'.repeat(60)}!`) }),
-  /** Keeps its thread only after it has waited for the database. */
+  /** Blocks its thread after it has waited for the database. */
   loopLater: query({
     handler: async (ctx) => {
       await ctx.db.query('notes').first();
@@ -34,14 +34,14 @@ export const functions = {
   throwLater: action({
     handler: () => {
       setTimeout(() => {
-        throw new Error('nobody catches this');
+        throw new Error('an uncaught error');
       });
       return never();
     },
   }),
   rejectLater: action({
     handler: () => {
-      void Promise.reject(new Error('nobody awaits this'));
+      void Promise.reject(new Error('an unhandled rejection'));
       return never();
     },
   }),
@@ -55,12 +55,12 @@ export const functions = {
     },
   }),
   large: query({ input: { bytes: z.number() }, handler: (_ctx, { bytes }) => ['z'.repeat(bytes)] }),
-  // Small when it is measured, and large whenever it is asked for again.
+  // Small on the first reads, when it is measured, and large on later ones.
   grows: query({
     input: { how: z.string(), bytes: z.number() },
     handler: (_ctx, { how, bytes }) => {
-      let asked = 0;
-      const growing = () => (asked++ < 2 ? 1 : 'z'.repeat(bytes));
+      let reads = 0;
+      const growing = () => (reads++ < 2 ? 1 : 'z'.repeat(bytes));
       if (how === 'toJSON') return { toJSON: growing };
       if (how === 'proxy') return new Proxy({ a: 1 }, { get: (_target, key) => (key === 'a' ? growing() : undefined) });
       return {

@@ -1,4 +1,4 @@
-/** Opens, uses and closes a Convoy with workers again and again, and ends in the middle of everything with code 7. */
+/** Opens, uses and closes a Convoy with workers repeatedly, and then exits with code 7 while one is busy. */
 import { makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { createConvoy } from '@avvos/convoy/node';
 
@@ -9,7 +9,7 @@ const [whereSlowly, exit, loop, add] = [
   makeQueryRef('loop'),
   makeMutationRef('add'),
 ];
-// What is asked of workers that end is not the point.
+// Calls to workers that end may fail; this test ignores it.
 console.error = () => {};
 
 function open() {
@@ -27,7 +27,7 @@ function busy(convoy) {
 for (let round = 0; round < 6; round++) {
   const convoy = await open();
   const ended = busy(convoy);
-  // Closed while it is busy, and after some of it, and after all.
+  // Closes while busy, after the first results, and after all.
   if (round % 3 === 1) await convoy.query(whereSlowly, {}).catch(() => null);
   if (round % 3 === 2) await ended;
   await convoy.close();

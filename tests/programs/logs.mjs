@@ -1,4 +1,4 @@
-/** A server in a process of its own: says its port through IPC, and ends when that is closed. */
+/** A server in its own process: sends its port over IPC, and ends when the channel is closed. */
 import { defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
 import { z } from 'zod';
@@ -8,7 +8,7 @@ const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 const functions = {
   list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
-  ask: query({ input: { text: z.string() }, handler: (ctx, { text }) => ctx.db.raw({ text }) }),
+  raw: query({ input: { text: z.string() }, handler: (ctx, { text }) => ctx.db.raw({ text }) }),
   fail: mutation({
     input: { size: z.number() },
     handler: (_ctx, { size }) => {

@@ -1,3 +1,3 @@
-/** Imported by Node before anything else, as instrumentation is. */
+/** Imported by Node before all other modules, as instrumentation is. */
 console.log('prints first');
 console.error('prints first');

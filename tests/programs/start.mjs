@@ -1,4 +1,4 @@
-/** A start file, as `convoy/_generated/http.ts` is one. */
+/** A start file, like `convoy/_generated/http.ts`. */
 import { defineStartFile } from '@avvos/convoy/node';
 import * as source from './workers.mjs';
 

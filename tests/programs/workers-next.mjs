@@ -1,4 +1,4 @@
-/** The next version of workers.mjs, which answers otherwise. */
+/** The next version of workers.mjs, with a different result. */
 import { query } from '@avvos/convoy';
 import * as before from './workers.mjs';
 

@@ -1,4 +1,4 @@
-/** A program for workers, whose functions also do what ends or holds up a thread. */
+/** A program for workers, some of whose functions end or block their thread. */
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { action, defineSchema, defineTable, internalQuery, mutation, query } from '@avvos/convoy';
@@ -21,8 +21,8 @@ export const functions = {
   list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
   exit: query({ handler: () => process.exit(3) }),
-  /** Ends its thread the first time, in the middle of its work. */
-  addAtLast: mutation({
+  /** Ends its thread on the first run, after the write. */
+  addOnRetry: mutation({
     input: { text: z.string(), marker: z.string(), reads: z.boolean() },
     handler: async (ctx, { text, marker, reads }) => {
       const id = await ctx.db.insert('notes', { text });
@@ -34,7 +34,7 @@ export const functions = {
       return id;
     },
   }),
-  /** Notes that it was run, and ends its thread. */
+  /** Appends to a log that it has run, and ends its thread. */
   actAndExit: action({
     input: { log: z.string() },
     handler: async (_ctx, { log }) => {
@@ -45,7 +45,7 @@ export const functions = {
   throwLater: query({
     handler: () => {
       setTimeout(() => {
-        throw new Error('nobody catches this');
+        throw new Error('an uncaught error');
       });
       return never();
     },
@@ -65,5 +65,5 @@ export const functions = {
   actFor: action({ handler: async (ctx) => [threadId, await ctx.runQuery({ name: 'me' })] }),
 };
 
-/** Of what no thread can give another. */
+/** Returns a function, which cannot be sent from one thread to another. */
 export const createContext = (req, base) => ({ ...base, user: { name: () => req.headers.authorization ?? null } });

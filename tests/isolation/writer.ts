@@ -1,37 +1,36 @@
-/** Where notes are written, change hands and go; the test's own account of what there is. */
+/** Writes, reassigns and removes notes, and keeps its own record of the notes that exist. */
 import { expect } from 'vitest';
 import type { Random } from '../model/random.js';
 import type { functions, Note } from './program.js';
 
-/** About how many notes there are. */
+/** The approximate number of notes. */
 const NOTES = 40;
 
-/** How many people there are, and levels of them from 1 on. */
-export interface Cast {
+/** The number of people, and of their levels from 1. */
+export interface Population {
   readonly people: number;
   readonly levels: number;
 }
 
-/** Those who write, and what there is by now. */
-export class Stage {
+export class Writer {
   notes: Note[] = [];
   strict = false;
   readonly #baseUrl: string;
   readonly #random: Random;
-  readonly #cast: Cast;
+  readonly #population: Population;
 
-  constructor(baseUrl: string, random: Random, cast: Cast) {
+  constructor(baseUrl: string, random: Random, population: Population) {
     this.#baseUrl = baseUrl;
     this.#random = random;
-    this.#cast = cast;
+    this.#population = population;
   }
 
-  /** Makes so many mutations, at the same time. */
-  async act(count: number): Promise<void> {
+  /** Runs `count` mutations concurrently. */
+  async writeBatch(count: number): Promise<void> {
     const free = [...this.notes];
-    const made = this.#random.chance(0.3) ? [this.#toggle()] : [];
-    while (made.length < count) made.push(this.#one(free));
-    await Promise.all(made);
+    const mutations = this.#random.chance(0.3) ? [this.#toggle()] : [];
+    while (mutations.length < count) mutations.push(this.#writeOne(free));
+    await Promise.all(mutations);
   }
 
   async #toggle(): Promise<void> {
@@ -39,9 +38,9 @@ export class Stage {
     await this.#call('setStrict', { on: this.strict });
   }
 
-  async #one(free: Note[]): Promise<void> {
-    const owner = `p${this.#random.below(this.#cast.people)}`;
-    const level = this.#random.below(this.#cast.levels + 1);
+  async #writeOne(free: Note[]): Promise<void> {
+    const owner = `p${this.#random.below(this.#population.people)}`;
+    const level = this.#random.below(this.#population.levels + 1);
     const [note] = free.splice(this.#random.below(free.length), 1);
     if (note === undefined || this.notes.length < this.#random.below(2 * NOTES)) {
       const id = (await this.#call('write', { owner, level })) as string;
