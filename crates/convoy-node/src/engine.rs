@@ -1,4 +1,4 @@
-//! The class JavaScript holds an engine by.
+//! The JavaScript class of an engine.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
-use crate::shared::{Shared, TellArguments};
+use crate::shared::{NoticeArguments, Shared};
 use crate::{logging, runtime};
 
 /// Opens an engine. Resolves to a `NativeEngine`; `options` is JSON.
@@ -32,23 +32,23 @@ async fn load(engine: &Engine, program: &str, host: Arc<dyn FunctionHost>) -> st
     serde_json::to_string(&report).map_err(|error| malformed("report", &error))
 }
 
-/// A call made in this process.
-pub struct Inside {
+/// A call from JavaScript of this process.
+pub struct LocalCall {
     pub kind: String,
     pub name: String,
     pub input: String,
     pub request: Option<String>,
 }
 
-impl Inside {
-    /// Makes it, at one worker where that is said; gives the HTTP envelope.
-    pub async fn call(self, engine: &Engine, at: Option<WorkerId>) -> std::result::Result<String, Failure> {
-        let Inside { kind, name, input, request } = self;
+impl LocalCall {
+    /// Makes the call, on `worker` if that is given. Returns the HTTP envelope.
+    pub async fn call(self, engine: &Engine, worker: Option<WorkerId>) -> std::result::Result<String, Failure> {
+        let LocalCall { kind, name, input, request } = self;
         let kind = FunctionKind::parse(&kind)
-            .ok_or_else(|| Failure::new(Code::InvalidArgs, "a call is one of a query, a mutation or an action"))?;
+            .ok_or_else(|| Failure::new(Code::InvalidArgs, "the kind of a call is query, mutation or action"))?;
         let call =
             IncomingCall { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
-        let result = match at {
+        let result = match worker {
             Some(worker) => engine.call_at(worker, call).await,
             None => engine.call(call).await,
         };
@@ -71,7 +71,7 @@ struct Listen {
 
 #[napi]
 impl NativeEngine {
-    /// Swaps a program in. Resolves to a JSON report.
+    /// Swaps in a program. Resolves to a JSON report.
     #[napi(catch_unwind)]
     pub fn load<'env>(
         &self,
@@ -82,7 +82,8 @@ impl NativeEngine {
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
         let engine = self.shared.engine.clone();
         promise(env, async move {
-            // A thread that cannot be replaced: what it is silent for is in the log and in `/api/health`.
+            // This thread cannot be replaced; if it is unresponsive, the log and `/api/health`
+            // report that.
             let limit = engine.config().limits.unresponsive_time();
             let only = Workers::new(limit, engine.supervisor().clone(), |_| {});
             only.join(WorkerId(0), host);
@@ -90,21 +91,20 @@ impl NativeEngine {
         })
     }
 
-    /// Lets worker threads of this process run functions. `tell` is called with what
-    /// their owner has to do. Gives what they attach by.
+    /// Lets worker threads of this process run functions. `notify` is called with notices
+    /// for their owner. Returns the number by which they attach.
     #[napi(catch_unwind)]
-    pub fn share(&self, tell: Function<'_, TellArguments, ()>) -> Result<u32> {
-        self.shared.publish(&tell)
+    pub fn share(&self, notify: Function<'_, NoticeArguments, ()>) -> Result<u32> {
+        self.shared.publish(&notify)
     }
 
-    /// Makes room for the workers that have loaded the program of this number.
+    /// Creates the pool of the workers that have loaded the program with this number.
     #[napi(catch_unwind)]
     pub fn open_pool(&self, number: u32) {
         self.shared.open_pool(number);
     }
 
-    /// Swaps a program in that the workers of its pool run. Resolves to a JSON
-    /// report.
+    /// Swaps in a program that the workers of its pool run. Resolves to a JSON report.
     #[napi(catch_unwind)]
     pub fn load_on_workers<'env>(&self, env: &'env Env, program: String, number: u32) -> Result<Object<'env>> {
         let shared = self.shared.clone();
@@ -116,13 +116,14 @@ impl NativeEngine {
         })
     }
 
-    /// Nobody joins this pool any more; calls that run in it go on.
+    /// Closes a pool to new workers; calls in flight continue.
     #[napi(catch_unwind)]
     pub fn close_pool(&self, number: u32) {
         self.shared.close_pool(number);
     }
 
-    /// This worker gets no more calls of its program; once it has none, that is told.
+    /// Sends no more calls of its program to a worker, and notifies the owner once it has
+    /// none in flight.
     #[napi(catch_unwind)]
     pub fn drain(&self, number: u32, worker: u32) {
         if let Some(pool) = self.shared.pool(number) {
@@ -130,7 +131,7 @@ impl NativeEngine {
         }
     }
 
-    /// The workers of this program that give no sign of life now.
+    /// The workers of this program that are unresponsive now.
     #[napi(catch_unwind)]
     pub fn silent(&self, number: u32) -> Vec<u32> {
         let silent = self.shared.pool(number).map(|pool| pool.silent()).unwrap_or_default();
@@ -163,10 +164,10 @@ impl NativeEngine {
         request: Option<String>,
     ) -> Result<Object<'env>> {
         let engine = self.shared.engine.clone();
-        promise(env, async move { Inside { kind, name, input, request }.call(&engine, None).await })
+        promise(env, async move { LocalCall { kind, name, input, request }.call(&engine, None).await })
     }
 
-    /// Takes one batch of a call's operations.
+    /// Executes one batch of a call's operations.
     #[napi(catch_unwind)]
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
         self.calls.operate(call, batch, ops)
@@ -203,7 +204,7 @@ impl NativeEngine {
 
 impl Drop for NativeEngine {
     fn drop(&mut self) {
-        // Collected without `close`: nothing it started may outlive it.
+        // Garbage-collected without `close`: its tasks and connections must end, too.
         let engine = self.shared.engine.clone();
         runtime().spawn(async move { engine.close().await });
     }

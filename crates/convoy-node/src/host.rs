@@ -1,5 +1,5 @@
-//! JavaScript as a host of functions: calls go out through one thread-safe
-//! function, and come back by call id.
+//! JavaScript as a function host: calls are sent through one thread-safe function, and
+//! answered by call id.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,30 +21,30 @@ use crate::promise::{malformed, rejection};
 /// `(kind, callId, index, text, request)`.
 pub type Delivery = FnArgs<(u32, i64, u32, Text, Option<String>)>;
 
-/// A text; a large one as its bytes, which are not in V8's heap: where they do not fit
-/// into that, V8 ends the whole process.
+/// A text; a large one as bytes, which are not in V8's heap: V8 ends the process if its
+/// heap is exhausted.
 type Text = Either<String, Buffer>;
 
-/// The most bytes that results have as a text.
-const LARGE: usize = 8 << 20;
+/// The maximum size of results that are sent as a string, in bytes.
+const MAX_STRING_BYTES: usize = 8 << 20;
 
-/// The JavaScript function every delivery goes to.
+/// The JavaScript function that receives every delivery.
 pub type Deliver = ThreadsafeFunction<Message, (), Delivery, Status, false, false>;
 
 /// Run a function.
 const CALL: u32 = 0;
 /// The results of a batch.
 const RESULTS: u32 = 1;
-/// The engine gave a call up.
+/// The engine abandoned a call.
 const ABANDON: u32 = 2;
-/// Make a context, to say who asks.
+/// Make a context, which authenticates the caller.
 const CONTEXT: u32 = 3;
-/// Say that the thread gets to its deliveries; returning is the answer.
+/// Check that the thread handles deliveries; returning is the answer.
 const PING: u32 = 4;
 
-/// What is delivered.
+/// A message to the thread.
 pub enum Message {
-    /// Run what this call asks for.
+    /// Run the function or context of this call.
     Begin(u64),
     Results {
         call: u64,
@@ -58,26 +58,26 @@ pub enum Message {
     Ping,
 }
 
-/// The calls in progress in one JavaScript thread, by id: it answers by id,
-/// whatever version of the code a call runs on.
+/// The calls in progress in one JavaScript thread, by id; of all loaded versions of the
+/// code.
 #[derive(Default)]
 pub struct Calls {
     table: Mutex<Table>,
-    /// How many deliveries it has begun.
+    /// How many deliveries the thread has begun.
     begun: AtomicU64,
-    /// The call it went on with last; 0 where it has been idle since.
+    /// The call of the last delivery; 0 if the thread has been idle since.
     current: AtomicU64,
 }
 
 #[derive(Default)]
 struct Table {
     calls: HashMap<u64, Entry>,
-    /// The thread goes away.
+    /// The thread is ending.
     closed: bool,
 }
 
 enum Entry {
-    /// JavaScript has not seen it yet.
+    /// JavaScript has not begun it yet.
     Waiting(Box<HostInvocation>, CallLink),
     Begun(CallLink),
 }
@@ -98,20 +98,20 @@ impl Calls {
     fn insert(&self, invocation: HostInvocation, link: CallLink) {
         let (call, entry) = (invocation.call.0, Entry::Waiting(Box::new(invocation), link));
         let mut table = self.table();
-        let unwanted = if table.closed { Some(entry) } else { table.calls.insert(call, entry) };
-        // Its link may end what needs the lock.
+        let displaced = if table.closed { Some(entry) } else { table.calls.insert(call, entry) };
+        // Dropping a link may run code that takes the lock.
         drop(table);
-        drop(unwanted);
+        drop(displaced);
     }
 
-    /// Takes a call out; whether JavaScript has begun it.
+    /// Removes a call. Also returns whether JavaScript has begun it.
     fn take(&self, call: u64) -> Option<(CallLink, bool)> {
         let entry = self.table().calls.remove(&call)?;
         let begun = matches!(entry, Entry::Begun(_));
         Some((entry.link(), begun))
     }
 
-    /// JavaScript begins a call; `None` where it was taken back or given up before.
+    /// Marks a call as begun; `None` if it was taken back or abandoned before.
     fn begin(&self, call: u64) -> Option<Box<HostInvocation>> {
         let mut table = self.table();
         match table.calls.remove(&call)? {
@@ -147,7 +147,7 @@ impl Calls {
         Activity { begun: self.begun.load(Ordering::Relaxed), current, calls }
     }
 
-    /// The thread goes away, and its calls with it; so will those still to come.
+    /// Drops all calls because the thread is ending, and refuses later ones.
     pub fn close(&self) {
         let calls = {
             let mut table = self.table();
@@ -157,7 +157,7 @@ impl Calls {
         drop(calls);
     }
 
-    /// Sends a batch.
+    /// Sends a batch of operations to the engine.
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
         let table = self.table();
         let entry = u64::try_from(call).ok().and_then(|call| table.calls.get(&call));
@@ -166,24 +166,23 @@ impl Calls {
                 Err(error @ LinkError::Full) => Err(rejection(&Failure::new(Code::Internal, error.to_string()))),
                 _ => Ok(()),
             },
-            // A call that is over was told so, and what it still sends is ignored.
+            // A batch of a call that has ended is ignored.
             _ => Ok(()),
         }
     }
 
     /// Ends a call.
     pub fn respond(&self, call: i64, ok: bool, text: String, more: Option<String>) -> Result<()> {
-        // A call the engine gave up is not in the table any more.
+        // A call that the engine abandoned is no longer in the table.
         let Some((link, _)) = u64::try_from(call).ok().and_then(|call| self.take(call)) else { return Ok(()) };
-        let more = rest(more).map_err(|error| rejection(&malformed("an answer", &error)))?;
-        if let Err(error) = link.respond(outcome(ok, text), more) {
-            tracing::debug!(cause = %error, "a function answered a call that is over");
+        let metadata = call_metadata(more).map_err(|error| rejection(&malformed("call metadata", &error)))?;
+        if let Err(error) = link.respond(function_result(ok, text), metadata) {
+            tracing::debug!(cause = %error, "a function answered a call that has ended");
         }
         Ok(())
     }
 
-    /// What JavaScript is given of a message, in its thread: from here on the call
-    /// is begun.
+    /// Converts a message to its delivery, in the JavaScript thread. Marks its call as begun.
     fn delivery(&self, message: Message) -> Delivery {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let current = |call: u64| self.current.store(call, Ordering::Relaxed);
@@ -199,11 +198,11 @@ impl Calls {
                     let request = request.map(|request| request.to_string());
                     (kind, call as i64, function, Text::A(input.to_string()), request).into()
                 }
-                None => nothing(),
+                None => no_op(),
             },
             Message::Results { call, batch, results } => {
                 current(call);
-                let results = match results.len() > LARGE {
+                let results = match results.len() > MAX_STRING_BYTES {
                     true => Text::B(results.into_bytes().into()),
                     false => Text::A(results),
                 };
@@ -215,14 +214,14 @@ impl Calls {
             }
             Message::Ping => {
                 current(0);
-                nothing()
+                no_op()
             }
         }
     }
 }
 
-/// A delivery that asks for nothing.
-fn nothing() -> Delivery {
+/// A delivery without a task.
+fn no_op() -> Delivery {
     (PING, 0, 0, Text::A(String::new()), None).into()
 }
 
@@ -233,12 +232,12 @@ pub struct JsHost {
 }
 
 impl JsHost {
-    /// Takes the function deliveries go to.
+    /// A host that sends its deliveries to this function.
     pub fn new(deliver: &Function<'_, Delivery, ()>, calls: Arc<Calls>) -> Result<JsHost> {
-        let inside = calls.clone();
+        let shared = calls.clone();
         let deliver = deliver
             .build_threadsafe_function::<Message>()
-            .build_callback(move |context| Ok(inside.delivery(context.value)))?;
+            .build_callback(move |context| Ok(shared.delivery(context.value)))?;
         Ok(JsHost { deliver, calls })
     }
 
@@ -246,20 +245,20 @@ impl JsHost {
         self.deliver_and(message, || {})
     }
 
-    /// Calls `returned` when JavaScript has taken the delivery.
+    /// Delivers a message, and calls `returned` when JavaScript has returned from it.
     fn deliver_and(&self, message: Message, returned: impl FnOnce() + 'static) -> Status {
-        // The JavaScript side is total; were it ever to throw, the error must
-        // not end the process, so it is received here.
+        // The JavaScript side does not throw; if it did, the error must not end the process,
+        // so it is handled here.
         self.deliver.call_with_return_value(
             message,
             ThreadsafeFunctionCallMode::NonBlocking,
             move |result: Result<()>, _| {
                 match result {
                     Ok(()) => returned(),
-                    // Nothing was thrown: the thread is being ended, and runs no
-                    // JavaScript any more. That is no sign of life.
+                    // No exception, but the thread is being terminated and runs no more
+                    // JavaScript, so this does not count as an answer.
                     Err(error) if error.reason.is_empty() => {
-                        tracing::debug!(cause = %error, "a delivery came to a thread that is ending");
+                        tracing::debug!(cause = %error, "a delivery reached a thread that is ending");
                     }
                     Err(error) => {
                         tracing::error!(cause = %error, "the function host threw; this is a defect of Convoy");
@@ -277,7 +276,7 @@ impl FunctionHost for JsHost {
         let call = invocation.call.0;
         self.calls.insert(invocation, link);
         if self.deliver(Message::Begin(call)) != Status::Ok {
-            // The thread is gone; dropping the link tells the engine.
+            // The thread has ended; dropping the link notifies the engine.
             drop(self.calls.take(call));
         }
     }
@@ -289,15 +288,15 @@ impl FunctionHost for JsHost {
     }
 
     fn abandon(&self, CallId(call): CallId, why: &Failure) {
-        // JavaScript need not hear of one that it has not begun, and never will.
+        // A call that JavaScript has not begun needs no message.
         if let Some((_, true)) = self.calls.take(call) {
-            // A thread that is gone needs no telling.
+            // Fails only if the thread has ended.
             self.deliver(Message::Abandon { call, why: why.to_json() });
         }
     }
 
     fn ping(&self, answered: oneshot::Sender<()>) {
-        // Whoever asked may have stopped waiting.
+        // The receiver may have stopped waiting.
         self.deliver_and(Message::Ping, || answered.send(()).unwrap_or_default());
     }
 
@@ -310,8 +309,8 @@ impl FunctionHost for JsHost {
     }
 }
 
-/// How a function failed: with words for its caller, or `thrown`. One struct,
-/// since serde cannot keep raw JSON inside an untagged enum.
+/// The error of a function: with a code for its caller, or `thrown`. One struct, since
+/// serde cannot keep raw JSON inside an untagged enum.
 #[derive(Deserialize)]
 struct Refusal {
     thrown: Option<Thrown>,
@@ -329,25 +328,25 @@ struct Thrown {
     stack: String,
 }
 
-/// What JavaScript says beside the outcome.
-fn rest(text: Option<String>) -> serde_json::Result<CallMetadata> {
+/// Parses the metadata that JavaScript reports beside the result.
+fn call_metadata(text: Option<String>) -> serde_json::Result<CallMetadata> {
     text.map_or_else(|| Ok(CallMetadata::default()), |text| serde_json::from_str(&text))
 }
 
-/// How JavaScript says a function ended.
-fn outcome(ok: bool, text: String) -> FunctionResult {
+/// Parses the result that JavaScript reports.
+fn function_result(ok: bool, text: String) -> FunctionResult {
     if ok {
         return FunctionResult::Returned(text);
     }
-    let broke = |message: String| FunctionResult::Threw { message, stack: String::new() };
+    let invalid = |message: String| FunctionResult::Threw { message, stack: String::new() };
     let refusal: Refusal = match serde_json::from_str(&text) {
         Ok(refusal) => refusal,
-        Err(error) => return broke(format!("{text} ({error})")),
+        Err(error) => return invalid(format!("{text} ({error})")),
     };
     let Refusal { thrown, code, message, details, status } = refusal;
     match (thrown, code.as_deref().map(Code::parse)) {
         (Some(Thrown { message, stack }), _) => FunctionResult::Threw { message, stack },
         (None, Some(Some(code))) => FunctionResult::Refused(Failure { code, message, details, status, error_id: None }),
-        (None, _) => broke(format!("unknown error code {}: {message}", code.unwrap_or_default())),
+        (None, _) => invalid(format!("unknown error code {}: {message}", code.unwrap_or_default())),
     }
 }

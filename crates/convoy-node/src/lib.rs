@@ -1,10 +1,9 @@
-//! The N-API skin of the engine: conversions and forwarding, no decisions.
+//! The N-API binding of the engine: converts and forwards, without decisions.
 //!
-//! What crosses is JSON text. Nothing thrown crosses: every call into Rust ends
-//! in a value or in a rejected promise whose message is a failure's JSON, and
-//! panics are caught at the border. The addon may be loaded more than once and
-//! in worker threads; engines share nothing but the runtime's threads. A worker
-//! thread finds the engine it works for by its number ([`shared`]).
+//! Data crosses as JSON text. Exceptions do not cross: every call into Rust returns a
+//! value or a rejected promise with a failure's JSON as message, and panics are caught
+//! here. The addon may be loaded more than once and in worker threads; engines share only
+//! the threads of the runtime. A worker thread finds its engine by number ([`shared`]).
 
 // `#[napi]` exports functions of private modules.
 #![allow(unreachable_pub)]
@@ -21,8 +20,8 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// The threads all engines of this process run on. JavaScript has a thread of
-/// its own, and Postgres its processes, so a few are enough.
+/// The runtime of all engines of this process. Two to four threads suffice: JavaScript has
+/// its own thread, and Postgres its own processes.
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {

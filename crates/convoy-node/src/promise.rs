@@ -1,4 +1,4 @@
-//! Futures of the engine as JavaScript promises.
+//! Converts futures of the engine to JavaScript promises.
 
 use std::panic::AssertUnwindSafe;
 
@@ -9,8 +9,8 @@ use napi::{Env, Error, Result};
 
 use crate::runtime;
 
-/// Runs `future` on the engine's threads; the promise settles with what it gives.
-/// A failure, a panic included, rejects it with the failure's JSON as message.
+/// Runs `future` on the engine's threads; the promise settles with its result. A failure
+/// or a panic rejects it with the failure's JSON as message.
 pub fn promise<T, F>(env: &Env, future: F) -> Result<Object<'_>>
 where
     T: ToNapiValue + Send + 'static,
@@ -29,12 +29,12 @@ where
 
 type Resolver<T> = Box<dyn FnOnce(Env) -> Result<T> + Send>;
 
-/// A failure as an error for JavaScript, which knows it by its JSON message.
+/// A failure as a JavaScript error with the failure's JSON as message.
 pub fn rejection(failure: &Failure) -> Error {
     Error::from_reason(failure.to_json())
 }
 
-/// Text that should have been JSON of a certain shape.
+/// The failure for text that is not JSON of the expected shape.
 pub fn malformed(what: &str, error: &serde_json::Error) -> Failure {
-    Failure::new(Code::InvalidArgs, format!("the {what} handed to the engine cannot be read: {error}"))
+    Failure::new(Code::InvalidArgs, format!("invalid {what} for the engine: {error}"))
 }

@@ -1,5 +1,5 @@
-//! What the threads of a process share of an engine: each loads the addon by
-//! itself, and finds the engine by its number.
+//! The part of an engine that the threads of a process share: each thread loads the addon
+//! and finds the engine by its number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,29 +14,28 @@ use napi::{Result, Status};
 use crate::promise::rejection;
 use crate::runtime;
 
-/// Called with what happened, the program and the worker it is about (or 0), and
-/// words for it. It does not keep the event loop of its thread alive.
-type Tell = ThreadsafeFunction<TellArguments, (), TellArguments, Status, false, true>;
+/// Notifies the owner of the workers. It does not keep the event loop of its thread alive.
+type NotifyOwner = ThreadsafeFunction<NoticeArguments, (), NoticeArguments, Status, false, true>;
 
-/// `(what, program, worker, why)`.
-pub type TellArguments = FnArgs<(String, u32, u32, String)>;
+/// `(event, program, worker or 0, reason)`.
+pub type NoticeArguments = FnArgs<(String, u32, u32, String)>;
 
-/// The engines of this process, by number. One that is gone is found no more.
+/// The engines of this process, by number, as long as they exist.
 static ENGINES: Mutex<Option<HashMap<u32, Weak<Shared>>>> = Mutex::new(None);
 
-/// An engine, and the pools of its workers by the number of their program.
+/// An engine, and its worker pools by the number of their program.
 pub struct Shared {
     pub engine: Arc<Engine>,
     number: u32,
     pools: Mutex<HashMap<u32, Arc<Workers>>>,
-    tell: Arc<OnceLock<Tell>>,
+    notify: Arc<OnceLock<NotifyOwner>>,
 }
 
 impl Shared {
     pub fn of(engine: Arc<Engine>) -> Arc<Shared> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let shared = Arc::new(Shared { engine, number, pools: Mutex::default(), tell: Arc::default() });
+        let shared = Arc::new(Shared { engine, number, pools: Mutex::default(), notify: Arc::default() });
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         let engines = engines.get_or_insert_default();
         engines.retain(|_, shared| shared.strong_count() > 0);
@@ -44,12 +43,12 @@ impl Shared {
         shared
     }
 
-    /// Has `tell` called with what the owner of the workers has to do; gives the
-    /// number by which these find the engine.
-    pub fn publish(&self, tell: &Function<'_, TellArguments, ()>) -> Result<u32> {
-        let tell = tell.build_threadsafe_function::<TellArguments>().weak::<true>().build()?;
-        if self.tell.set(tell).is_err() {
-            return Err(rejection(&Failure::new(Code::Internal, "this engine is shared already")));
+    /// Registers `notify` for notices to the owner of the workers. Returns the number by
+    /// which workers find the engine.
+    pub fn publish(&self, notify: &Function<'_, NoticeArguments, ()>) -> Result<u32> {
+        let notify = notify.build_threadsafe_function::<NoticeArguments>().weak::<true>().build()?;
+        if self.notify.set(notify).is_err() {
+            return Err(rejection(&Failure::new(Code::Internal, "this engine is already shared")));
         }
         Ok(self.number)
     }
@@ -67,20 +66,20 @@ impl Shared {
     }
 
     pub fn open_pool(&self, number: u32) {
-        let tell = self.tell.clone();
+        let notify = self.notify.clone();
         let _runtime = runtime().enter();
         let (limit, supervisor) = (self.engine.config().limits.unresponsive_time(), self.engine.supervisor().clone());
         let pool = Workers::new(limit, supervisor, move |notice| {
-            let (what, WorkerId(worker), why) = match notice {
+            let (event, WorkerId(worker), reason) = match notice {
                 Notice::AllSilent { why } => ("silent", WorkerId(0), why),
                 Notice::Recovered(worker) => ("recovered", worker, String::new()),
                 Notice::Stuck { worker, why } => ("stuck", worker, why),
                 Notice::Drained(worker) => ("drained", worker, String::new()),
                 Notice::Over => ("over", WorkerId(0), String::new()),
             };
-            if let Some(tell) = tell.get() {
-                // A main thread that is gone ends its workers by itself.
-                tell.call((what.to_owned(), number, worker, why).into(), ThreadsafeFunctionCallMode::NonBlocking);
+            if let Some(notify) = notify.get() {
+                // Fails only if the main thread has ended, which ends its workers, too.
+                notify.call((event.to_owned(), number, worker, reason).into(), ThreadsafeFunctionCallMode::NonBlocking);
             }
         });
         self.pools().insert(number, pool);

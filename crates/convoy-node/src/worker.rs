@@ -1,4 +1,4 @@
-//! The class a worker thread holds the engine of its process by.
+//! The JavaScript class by which a worker thread uses the engine of its process.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,37 +8,37 @@ use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::engine::Inside;
+use crate::engine::LocalCall;
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{promise, rejection};
 use crate::runtime;
 use crate::shared::Shared;
 
-/// Attaches this thread, as the worker of this id, to the engine of this number.
+/// Attaches this thread, as the worker with this id, to the engine with this number.
 #[napi(catch_unwind)]
 pub fn attach(engine: u32, worker: u32) -> Result<NativeWorker> {
     let shared = Shared::find(engine)
-        .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "the engine of this worker is gone")))?;
+        .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "the engine of this worker has closed")))?;
     Ok(NativeWorker { shared, id: WorkerId(worker), calls: Arc::default(), joined: Mutex::default() })
 }
 
-/// One thread that runs functions.
+/// A thread that runs functions.
 #[napi]
 pub struct NativeWorker {
     shared: Arc<Shared>,
     id: WorkerId,
     calls: Arc<Calls>,
-    /// The pools it has joined, also once other code is in place.
+    /// The pools it has joined, including those of replaced programs.
     joined: Mutex<Vec<Weak<Workers>>>,
 }
 
 #[napi]
 impl NativeWorker {
-    /// From now on this thread runs functions of the program of this number.
+    /// Adds this thread to the pool of the program with this number.
     #[napi(catch_unwind)]
     pub fn join(&self, number: u32, deliver: Function<'_, Delivery, ()>) -> Result<()> {
         let pool = self.shared.pool(number).ok_or_else(|| {
-            rejection(&Failure::new(Code::Unavailable, "other code was loaded before this worker was ready"))
+            rejection(&Failure::new(Code::Unavailable, "another program was loaded before this worker was ready"))
         })?;
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
         let _runtime = runtime().enter();
@@ -47,8 +47,7 @@ impl NativeWorker {
         Ok(())
     }
 
-    /// Calls a function at this worker. Resolves to the HTTP envelope, errors
-    /// included.
+    /// Calls a function on this worker. Resolves to the HTTP envelope, errors included.
     #[napi(catch_unwind)]
     pub fn call<'env>(
         &self,
@@ -59,10 +58,10 @@ impl NativeWorker {
         request: Option<String>,
     ) -> Result<Object<'env>> {
         let (shared, id) = (self.shared.clone(), self.id);
-        promise(env, async move { Inside { kind, name, input, request }.call(&shared.engine, Some(id)).await })
+        promise(env, async move { LocalCall { kind, name, input, request }.call(&shared.engine, Some(id)).await })
     }
 
-    /// Takes one batch of a call's operations.
+    /// Executes one batch of a call's operations.
     #[napi(catch_unwind)]
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
         self.calls.operate(call, batch, ops)
@@ -83,8 +82,8 @@ impl NativeWorker {
 
 impl Drop for NativeWorker {
     fn drop(&mut self) {
-        // The thread ends, by itself or by force: first nothing new comes, then
-        // what it had is told.
+        // The thread ends or is terminated: first it leaves its pools, so that it receives no
+        // new calls; then its calls in flight fail.
         let joined = std::mem::take(&mut *self.joined.lock().unwrap_or_else(PoisonError::into_inner));
         joined.iter().filter_map(Weak::upgrade).for_each(|pool| pool.leave(self.id));
         self.calls.close();

@@ -1,4 +1,4 @@
-//! What an engine is opened with: where the database is, and the limits.
+//! The configuration of an engine: the database, the options and the limits.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ pub struct Config {
     /// A `postgres://` URL. `sslmode`, `sslrootcert` and a `host=/socket/dir`
     /// parameter are honoured.
     pub database_url: String,
-    /// Create the database the URL names when the server does not have it.
+    /// Whether to create the database of the URL if it does not exist.
     #[serde(default)]
     pub create_database: bool,
     /// Connections for queries, and as many again for mutations.
     #[serde(default = "default_pool_size", deserialize_with = "at_least_one")]
     pub pool_size: usize,
-    /// Development: causes travel to the client, `Host` is checked.
+    /// Development: clients receive the causes of errors, and `Host` is checked.
     #[serde(default)]
     pub dev: bool,
-    /// A proxy of ours stands before us: the last address in `X-Forwarded-For` is
-    /// the client's, and `X-Forwarded-Host` the host that it asked for.
+    /// Whether a trusted proxy is in front: then the last address in `X-Forwarded-For` is
+    /// the client's, and `X-Forwarded-Host` is the host that it requested.
     #[serde(default)]
     pub trust_proxy: bool,
-    /// Pages of other origins that may call us.
+    /// Cross-origin requests to allow.
     #[serde(default)]
     pub cors: Cors,
-    /// Where our paths begin.
-    #[serde(default = "default_base_path", deserialize_with = "with_one_slash_before")]
+    /// The prefix of all paths.
+    #[serde(default = "default_base_path", deserialize_with = "with_leading_slash")]
     pub base_path: String,
     /// Published limits.
     #[serde(default, deserialize_with = "limits")]
@@ -43,17 +43,17 @@ pub struct Config {
     pub failpoints: Failpoints,
 }
 
-/// Which pages of other origins may call us, and read the answers.
+/// Which pages of other origins may call this server and read the answers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Cors {
-    /// Exactly these.
+    /// The allowed origins, matched exactly.
     pub origins: Vec<Origin>,
     /// Whether their requests may carry cookies.
     pub credentials: bool,
 }
 
-/// The published limits; every one has a named error.
+/// The published limits; exceeding one has a named error.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
@@ -67,25 +67,25 @@ pub struct Limits {
     pub mutation_ms: u64,
     /// Milliseconds an action may take (`TIMEOUT`).
     pub action_ms: u64,
-    /// How often a mutation is run again after a serialization failure (`CONFLICT`).
+    /// How often a mutation is retried after a serialization failure (`CONFLICT`).
     pub retries: u32,
-    /// Milliseconds a worker may give no sign of life once a call was given up
-    /// there for its time limit; then it is replaced.
+    /// Milliseconds a worker may be unresponsive after a call on it timed out, before it
+    /// is replaced.
     pub worker_unresponsive_ms: u64,
     /// Calls that may wait for the host at once (`UNAVAILABLE`).
     pub max_pending_calls: usize,
     /// Live streams of this process (`UNAVAILABLE`).
     pub streams: usize,
-    /// Live streams of one client address (`RATE_LIMITED`). Counts only where
-    /// `trust_proxy` says what the address is, and not for this machine itself.
+    /// Live streams of one client address (`RATE_LIMITED`). Counted only with
+    /// `trust_proxy`, and not for this machine itself.
     pub streams_per_address: usize,
     /// Queries one live stream may watch (`PAYLOAD_TOO_LARGE`).
     pub queries_per_stream: usize,
-    /// Milliseconds after which the context of a live stream is made again,
-    /// though nothing it has read has changed.
+    /// Milliseconds after which the context of a live stream is made again even if its
+    /// read set has not changed.
     pub context_refresh_ms: u64,
-    /// Milliseconds for which a result without subscribers is retained, for
-    /// those who come back.
+    /// Milliseconds for which a result without subscribers is retained, for returning
+    /// clients.
     pub linger_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
     pub max_documents_read: usize,
@@ -97,18 +97,17 @@ pub struct Limits {
     pub body_ms: u64,
     /// Milliseconds for a client to send its headers.
     pub header_ms: u64,
-    /// Milliseconds for which a client may take nothing of what it is sent.
+    /// Milliseconds for which a client may read none of the data sent to it.
     pub slow_reader_ms: u64,
-    /// Milliseconds between two readings of the change log while anything is live.
+    /// Milliseconds between two reads of the change log while there are live queries.
     pub poll_ms: u64,
-    /// Milliseconds after which live queries over tables that no trigger of ours
-    /// watches are asked again.
+    /// Milliseconds between two checks of untracked tables that live queries have read.
     pub untracked_poll_ms: u64,
-    /// Milliseconds between two looks at whether the triggers are still there.
+    /// Milliseconds between two checks that the triggers still exist.
     pub trigger_check_ms: u64,
 }
 
-/// What limits were called before, and what they are called now.
+/// Renamed limits: their old and new names.
 const RENAMED: [(&str, &str); 8] = [
     ("stuckMs", "workerUnresponsiveMs"),
     ("contextMs", "contextRefreshMs"),
@@ -123,7 +122,7 @@ const RENAMED: [(&str, &str); 8] = [
 fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
     let given = serde_json::Map::deserialize(deserializer)?;
     if let Some((before, now)) = RENAMED.into_iter().find(|(before, _)| given.contains_key(*before)) {
-        return Err(D::Error::custom(format!("`limits.{before}` is called `limits.{now}` now")));
+        return Err(D::Error::custom(format!("`limits.{before}` was renamed to `limits.{now}`")));
     }
     Limits::deserialize(serde_json::Value::Object(given)).map_err(D::Error::custom)
 }
@@ -158,12 +157,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How long one query run may take.
+    /// The time limit of one query run.
     pub fn query_time(&self) -> Duration {
         Duration::from_millis(self.query_ms)
     }
 
-    /// How long one mutation may take, its retries included.
+    /// The time limit of one mutation, retries included.
     pub fn mutation_time(&self) -> Duration {
         Duration::from_millis(self.mutation_ms)
     }
@@ -173,7 +172,7 @@ impl Limits {
         Duration::from_millis(self.worker_unresponsive_ms)
     }
 
-    /// How long one action may take.
+    /// The time limit of one action.
     pub fn action_time(&self) -> Duration {
         Duration::from_millis(self.action_ms)
     }
@@ -189,11 +188,11 @@ fn default_base_path() -> String {
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let size = usize::deserialize(deserializer)?;
-    if size == 0 { Err(serde::de::Error::custom("poolSize is at least 1")) } else { Ok(size) }
+    if size == 0 { Err(serde::de::Error::custom("poolSize must be at least 1")) } else { Ok(size) }
 }
 
-/// `api/`, `/api` and `/api/` mean the same place.
-fn with_one_slash_before<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// Normalizes `api/`, `/api` and `/api/` to the same path.
+fn with_leading_slash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let path = String::deserialize(deserializer)?;
     let bare = path.trim_matches('/');
     Ok(if bare.is_empty() { String::new() } else { format!("/{bare}") })
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_brought_into_one_form_and_nonsense_is_refused_by_name() {
+    fn paths_are_normalized_and_invalid_options_are_refused_by_name() {
         let with = |path: &str| parse(&format!(r#"{{"databaseUrl":"","basePath":"{path}"}}"#)).expect("fine").base_path;
         assert_eq!([with("/api/"), with("api"), with("/")], ["/api", "/api", ""]);
         for origin in ["*", "null", "https://app.example/", "app.example"] {

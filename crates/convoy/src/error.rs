@@ -1,9 +1,8 @@
-//! What the engine tells the outside when something did not work.
+//! Errors that may leave the process.
 //!
-//! A [`Failure`] is the part of an error that may leave the process: a code from
-//! a closed list, a sentence that says what to do next, and details meant for the
-//! caller. Causes (SQL text, connection strings, stack traces) never become part
-//! of it; they are logged where they happen, under the same `error_id`.
+//! A [`Failure`] has a code from a closed list, a message that states what to do next,
+//! and details for the caller. Causes (SQL text, connection strings, stack traces) are
+//! never part of it; they are logged where they happen, under the same `error_id`.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -15,27 +14,28 @@ use crate::output;
 /// The closed list of error codes, each with its HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// The input does not fit; the caller must change it (400).
+    /// The input is invalid; the caller must change it (400).
     InvalidArgs,
-    /// The caller must say who they are (401).
+    /// The caller must authenticate (401).
     Unauthorized,
     /// The caller may not do this (403).
     Forbidden,
-    /// Nothing has this name or path (404).
+    /// There is no such name or path (404).
     NotFound,
     /// The path exists, with another method (405).
     MethodNotAllowed,
-    /// Another write won, or a unique index refused (409).
+    /// A conflict with another write, or with a unique index (409).
     Conflict,
-    /// A published size limit was passed (413).
+    /// A published size limit was exceeded (413).
     PayloadTooLarge,
     /// Too many requests (429).
     RateLimited,
-    /// A defect, in the function or in the engine (500).
+    /// A defect in the function or in the engine (500).
     Internal,
-    /// Not now: database away, draining, overloaded. Retrying helps (503).
+    /// Temporary: the database is unreachable, or the server drains or is overloaded.
+    /// Retrying helps (503).
     Unavailable,
-    /// A published time limit was passed (504).
+    /// A published time limit was exceeded (504).
     Timeout,
 }
 
@@ -54,7 +54,7 @@ impl Code {
         Code::Timeout,
     ];
 
-    /// The name that travels on the wire.
+    /// The name of the code on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Code::InvalidArgs => "INVALID_ARGS",
@@ -88,7 +88,7 @@ impl Code {
         }
     }
 
-    /// The code a wire name stands for, if it is one of ours.
+    /// The code of a wire name, if there is one.
     pub fn parse(name: &str) -> Option<Code> {
         Self::ALL.into_iter().find(|code| code.as_str() == name)
     }
@@ -98,20 +98,20 @@ impl Code {
 /// `{"code","message","details"?,"errorId"?}`.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What kind of error, for the program.
+    /// The kind of error, for programs.
     pub code: Code,
-    /// What happened and what to do, for the developer.
+    /// What happened and what to do, for developers.
     pub message: String,
     /// JSON meant for the caller (`details.issues`, `details.table`, …).
     pub details: Option<Box<RawValue>>,
-    /// The id under which the cause stands in the log, for `INTERNAL`.
+    /// The id of the log entry with the cause, for `INTERNAL`.
     pub error_id: Option<String>,
     /// An HTTP status that overrides the code's own.
     pub status: Option<u16>,
 }
 
 impl Failure {
-    /// A failure with a code and a sentence, nothing else.
+    /// A failure with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
         Failure { code, message: message.into(), details: None, error_id: None, status: None }
     }
@@ -119,16 +119,16 @@ impl Failure {
     /// Adds details for the caller.
     #[must_use]
     pub fn with_details(mut self, details: &impl Serialize) -> Failure {
-        // Plain data cannot fail to serialize; if it ever did, the failure is
-        // still told, without its details.
+        // Plain data always serializes; if it ever failed, the failure would be sent
+        // without details.
         self.details = serde_json::value::to_raw_value(details).ok();
         self
     }
 
-    /// A defect: the cause goes to the log, the caller gets an id to quote.
+    /// A defect: the cause is logged, and the caller receives the id of the log entry.
     pub fn internal(context: &str, cause: &dyn std::fmt::Display) -> Failure {
         let error_id = Uuid::now_v7().simple().to_string();
-        // What a function throws may be of any length.
+        // A thrown error may have any length.
         tracing::error!(error_id, context, cause = %output::cut(cause), "internal error");
         Failure {
             error_id: Some(error_id),
@@ -139,15 +139,15 @@ impl Failure {
         }
     }
 
-    /// The HTTP status to answer with.
+    /// The HTTP status of the answer.
     pub fn http_status(&self) -> u16 {
-        // An error that claimed success would be taken for one.
+        // A status outside this range would not be an error.
         self.status.filter(|status| (400..600).contains(status)).unwrap_or_else(|| self.code.status())
     }
 
     /// The failure as JSON text.
     pub fn to_json(&self) -> String {
-        // A struct of strings and already valid JSON always serializes.
+        // A struct of strings and valid JSON always serializes.
         serde_json::to_string(self)
             .unwrap_or_else(|_| format!(r#"{{"code":"{}","message":"unprintable error"}}"#, self.code.as_str()))
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_internal_failure_keeps_its_cause_to_itself() {
+    fn an_internal_failure_does_not_contain_its_cause() {
         let failure = Failure::internal("reading", &"password=hunter2");
         let json = failure.to_json();
         assert!(!json.contains("hunter2"));

@@ -1,49 +1,49 @@
-//! What is wrong with a process at the moment: conditions, set and cleared by name.
+//! The health conditions of a process, set and cleared by name.
 //!
-//! Two questions are asked of it. *Health*: is there anything that only a restart
-//! mends? *Readiness*: is there any reason not to send requests here now? A
-//! condition of the first kind is one of the second too, and not the other way
-//! round: a restart does not bring a database back.
+//! Two probes read them. *Health* fails on conditions that only a restart resolves.
+//! *Readiness* fails on every condition that keeps the process from serving requests:
+//! on the former, and on those that a restart does not resolve, such as an unreachable
+//! database.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// What a condition calls for.
+/// The remedy for a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// The process must be started again.
+    /// The process must be restarted.
     Restart,
-    /// It passes by itself, or by what is done elsewhere.
+    /// The condition ends by itself, or its cause is outside of this process.
     Wait,
 }
 
-/// One thing that is wrong.
+/// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// What it calls for.
+    /// Its remedy.
     pub remedy: Remedy,
-    /// What happened, for people.
+    /// What happened, as a sentence.
     pub reason: String,
 }
 
-/// The conditions of one engine. Cheap to clone; all clones are the same.
+/// The conditions of one engine. Cheap to clone; clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<BTreeMap<String, Condition>>>);
 
 impl Health {
-    /// Sets the condition of this name, in place of one that is set.
+    /// Sets the condition with this name, or replaces it.
     pub fn set(&self, name: &str, remedy: Remedy, reason: impl Into<String>) {
         self.0.lock().insert(name.to_owned(), Condition { remedy, reason: reason.into() });
     }
 
-    /// Clears the condition of this name, if it is set.
+    /// Clears the condition with this name, if it is set.
     pub fn clear(&self, name: &str) {
         self.0.lock().remove(name);
     }
 
-    /// All that is set, by name.
+    /// All conditions by name.
     pub fn conditions(&self) -> BTreeMap<String, Condition> {
         self.0.lock().clone()
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_lasts_until_it_is_cleared_and_the_last_reason_counts() {
+    fn a_condition_lasts_until_it_is_cleared_and_has_the_last_reason() {
         let health = Health::default();
         let elsewhere = health.clone();
         elsewhere.set("feed", Remedy::Wait, "away");

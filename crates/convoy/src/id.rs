@@ -1,16 +1,16 @@
-//! Document ids: `messages:<uuid>`, a table's name and a UUID.
+//! Document ids: `messages:<uuid>`, a table name and a UUID.
 
 use uuid::Uuid;
 
-/// A new id: UUIDv7, greater than every one this process made before.
+/// Creates an id: a UUIDv7 greater than every previous one of this process.
 pub fn mint() -> Uuid {
     Uuid::now_v7()
 }
 
-/// Parses a bare UUID of any version in its usual spelling.
+/// Parses a UUID of any version in its hyphenated form.
 pub fn parse(text: &str) -> Option<Uuid> {
-    // `try_parse` alone would also take braces, `urn:` and undashed spellings,
-    // and one document must not answer to several ids.
+    // `try_parse` also accepts braces, `urn:` and undashed forms, and a document must
+    // have only one id.
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
@@ -19,13 +19,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_only_grow() {
+    fn ids_increase() {
         let ids: Vec<Uuid> = (0..10_000).map(|_| mint()).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]
-    fn one_spelling_only() {
+    fn only_the_hyphenated_form_is_accepted() {
         let id = mint();
         assert_eq!(parse(&id.to_string()), Some(id));
         assert_eq!(parse(&id.simple().to_string()), None);

@@ -1,13 +1,13 @@
 //! The engine of Convoy: a reactive backend on the user's own Postgres.
 //!
-//! A request comes in at [`http`], becomes one run of a function in
-//! [`dispatch`], whose operations [`db`] turns into statements made by [`sql`]
-//! and run by [`postgres`]. What was committed, by us or by anyone, arrives
-//! through [`feed`] as [`change`]s, from which [`live`] finds the queries to run
-//! again and sends their new results to their subscribers.
+//! [`http`] receives a request, and [`dispatch`] runs its function. [`db`] executes the
+//! function's operations: [`sql`] builds the statements, and [`postgres`] runs them.
+//! Commits, of this process or of any other writer, arrive as [`change`]s: through
+//! [`write_log`] or through [`feed`]. [`live`] finds the queries that they concern, runs
+//! these again, and sends the new results to the subscribers.
 //!
-//! The engine never learns what a function is written in: [`FunctionHost`] is
-//! the seam where its host stands. [`Engine`] puts the parts together.
+//! The engine does not depend on the language of functions: [`FunctionHost`] is the
+//! interface to their host. [`Engine`] assembles the parts.
 
 mod change;
 mod config;

@@ -1,34 +1,34 @@
-//! Finds what of a JSON text JavaScript cannot hold: numbers no double is equal
-//! to, and nesting that its own limits would refuse.
+//! Finds the parts of a JSON text that JavaScript cannot represent: numbers without an
+//! equal double, and nesting beyond the engine's limits.
 //!
-//! Both reach Postgres only by other hands than ours, and are read like all else.
-//! The text itself stays as Postgres wrote it; what is found is said beside it, so
-//! that the host can pass a number on as it is spelled, and tools can report it.
+//! Only other writers than Convoy can store such documents, and reads return them. The
+//! text itself is not changed; the findings are reported beside it, so that the host can
+//! pass a number on as text, and tools can report it.
 
 use std::fmt::Write;
 
 use crate::value::MAX_DEPTH;
 
-/// Results and documents nest to [`MAX_DEPTH`] by our own
-/// hand. A list of documents is deeper than they are, so deep begins before.
+/// The depth from which nesting is reported. Results and documents of Convoy nest to
+/// [`MAX_DEPTH`] at most; a list of documents is deeper than they are.
 const DEEP: usize = MAX_DEPTH / 2;
 
-/// Fewer digits than this always survive being a double.
+/// Numbers with at most this many digits are always preserved by a double.
 const SAFE_DIGITS: usize = 15;
 
-/// How far a cheap look follows digits to either side.
-const MAX_LOOK: usize = 32;
+/// How many characters [`may_be_lossy`] checks on either side.
+const MAX_SCAN: usize = 32;
 
-/// A number that no double is equal to.
+/// A number without an equal double.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LossyNumber<'a> {
-    /// Where it is: a JSON array of keys and places.
+    /// Its path: a JSON array of keys and indexes.
     pub path: String,
     /// Its text.
     pub text: &'a str,
 }
 
-/// What of a JSON text JavaScript cannot hold.
+/// The parts of a JSON text that JavaScript cannot represent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lossy<'a> {
     /// In the order of the text.
@@ -37,7 +37,7 @@ pub(crate) struct Lossy<'a> {
     pub depth: usize,
 }
 
-/// The members `,"numbers":[[path,text],…],"deep":true` of an answer, as far as they are
+/// The members `,"numbers":[[path,text],…],"deep":true` of an answer; `None` if neither is
 /// needed. Numbers may have exponents.
 pub(crate) fn members(json: &str) -> Option<String> {
     let Lossy { numbers, depth } = find(json);
@@ -56,22 +56,22 @@ pub(crate) fn members(json: &str) -> Option<String> {
     (!out.is_empty()).then_some(out)
 }
 
-/// A cheap look at Postgres' text of a `jsonb`, which has no exponents. It never says
-/// no where something is to be found: a number of more digits than are safe covers a
-/// sixteenth place.
+/// A cheap check of Postgres' text of a `jsonb`, which has no exponents. Has no false
+/// negatives: a number with more digits than are safe covers a checked position, since
+/// these are sixteen apart.
 pub(crate) fn may_be_lossy(data: &str) -> bool {
     let json = data.as_bytes();
     let of_number = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
     let long = |at: usize| {
-        let before = json[..at].iter().rev().take(MAX_LOOK).take_while(of_number).count();
-        let after = json[at..].iter().take(MAX_LOOK).take_while(of_number).count();
+        let before = json[..at].iter().rev().take(MAX_SCAN).take_while(of_number).count();
+        let after = json[at..].iter().take(MAX_SCAN).take_while(of_number).count();
         may_round(&json[at - before..at + after])
     };
     (SAFE_DIGITS..json.len()).step_by(SAFE_DIGITS + 1).any(|at| of_number(&&json[at]) && long(at))
         || (json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > DEEP && find(data).depth > DEEP)
 }
 
-/// Whether a double may not hold a number of these digits and points.
+/// Whether a double may round a number of these digits and points.
 fn may_round(number: &[u8]) -> bool {
     let digits = number.iter().filter(|byte| byte.is_ascii_digit());
     let mut whole = 0u64;
@@ -81,15 +81,15 @@ fn may_round(number: &[u8]) -> bool {
         }
         whole = whole * 10 + u64::from(digit - b'0');
     }
-    // Below, doubles lie closer together than numbers of so many digits.
+    // Below this, doubles are closer together than numbers of so many digits.
     whole >= 1 << 52
 }
 
-/// Looks at the whole text, which must be valid JSON.
+/// Checks the whole text, which must be valid JSON.
 pub(crate) fn find(json: &str) -> Lossy<'_> {
     let bytes = json.as_bytes();
     let mut found = Lossy::default();
-    // What leads to the value that comes next.
+    // The path of the next value.
     let mut path: Vec<Step<'_>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -103,18 +103,18 @@ pub(crate) fn find(json: &str) -> Lossy<'_> {
                 }
             }
             b'{' => path.push(Step::Key(None)),
-            b'[' => path.push(Step::Place(0)),
+            b'[' => path.push(Step::Index(0)),
             b'}' | b']' => drop(path.pop()),
             b',' => match path.last_mut() {
                 Some(Step::Key(key)) => *key = None,
-                Some(Step::Place(place)) => *place += 1,
+                Some(Step::Index(index)) => *index += 1,
                 None => {}
             },
             b'-' | b'0'..=b'9' => {
                 let of_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
                 at += bytes[at..].iter().take_while(of_number).count();
                 if is_lossy(&json[start..at]) {
-                    found.numbers.push(LossyNumber { path: spelled(&path), text: &json[start..at] });
+                    found.numbers.push(LossyNumber { path: encode_path(&path), text: &json[start..at] });
                 }
             }
             _ => {}
@@ -125,25 +125,25 @@ pub(crate) fn find(json: &str) -> Lossy<'_> {
 }
 
 enum Step<'a> {
-    /// A key, quoted as it is; none while it is yet to come.
+    /// A key with its quotes; `None` before it was read.
     Key(Option<&'a str>),
-    Place(usize),
+    Index(usize),
 }
 
-fn spelled(path: &[Step<'_>]) -> String {
+fn encode_path(path: &[Step<'_>]) -> String {
     let mut out = String::from("[");
     for (at, step) in path.iter().enumerate() {
         out.push_str(if at == 0 { "" } else { "," });
         let _ = match step {
             Step::Key(key) => write!(out, "{}", key.unwrap_or("\"\"")),
-            Step::Place(place) => write!(out, "{place}"),
+            Step::Index(index) => write!(out, "{index}"),
         };
     }
     out.push(']');
     out
 }
 
-/// The place behind a string whose first quote is before `at`.
+/// The position after a string whose first quote is before `at`.
 fn past_string(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
         match bytes[at] {
@@ -155,7 +155,7 @@ fn past_string(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Whether a double of this number would be another number once it is said again.
+/// Whether conversion to a double changes this number.
 pub(crate) fn is_lossy(text: &str) -> bool {
     if text.len() <= SAFE_DIGITS && !text.contains(['e', 'E']) {
         return false;
@@ -166,13 +166,13 @@ pub(crate) fn is_lossy(text: &str) -> bool {
     }
 }
 
-/// A number by its digits: equal numbers are equal.
+/// A number in normal form: equal numbers have equal fields.
 #[derive(PartialEq, Eq)]
 struct Decimal {
     negative: bool,
     /// Without zeros at either end.
     digits: String,
-    /// Of ten, behind the first digit.
+    /// The power of ten, relative to the first digit.
     exponent: i64,
 }
 
@@ -187,7 +187,7 @@ impl Decimal {
             return Decimal { negative: false, digits: String::new(), exponent: 0 };
         }
         let leading = (all.len() - digits.len()) as i64;
-        // An exponent too long to be read is told apart by what its double is.
+        // Numbers with an exponent too long to parse differ in their doubles.
         let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX / 2);
         let exponent = exponent.saturating_add(whole.len() as i64 - leading);
         Decimal { negative, digits: digits.trim_end_matches('0').to_owned(), exponent }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_where_they_are() {
+    fn lossy_numbers_are_found_with_their_paths() {
         let json =
             r#"[{"a": "9007199254740993", "b\"": {"c": [1, 9007199254740993, -0.12345678901234567890]}}, 1e400]"#;
         assert_eq!(
@@ -238,27 +238,27 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_found_and_survived() {
+    fn deep_nesting_is_found_without_recursion() {
         let nested = |depth: usize| format!(r#"{{"a": {}{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert_eq!(members(&nested(10)), None);
         assert_eq!(members(&nested(300)).as_deref(), Some(r#","deep":true"#));
         assert_eq!(find(&nested(100_000)).depth, 100_001);
         assert!(may_be_lossy(&nested(300)) && !may_be_lossy(&nested(10)));
-        // Many side by side are not deep.
+        // Siblings do not count as depth.
         assert_eq!(members(&format!("[{}{{}}]", "{},".repeat(100))), None);
     }
 
     proptest! {
         #[test]
-        fn a_double_survives(double in any::<f64>().prop_filter("finite", |double| double.is_finite())) {
+        fn a_double_is_never_lossy(double in any::<f64>().prop_filter("finite", |double| double.is_finite())) {
             prop_assert!(!is_lossy(&double.to_string()));
             let exponent = format!("{double:e}");
             prop_assert!(!is_lossy(&exponent));
         }
 
-        /// Postgres' numerics of up to forty digits.
+        /// Postgres' numerics of up to 51 digits.
         #[test]
-        fn the_cheap_look_misses_nothing(digits in "(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?", before in "[a-z ]{0,40}") {
+        fn the_cheap_check_has_no_false_negatives(digits in "(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?", before in "[a-z ]{0,40}") {
             let json = format!(r#"{{"x": "{before}", "n": {digits}}}"#);
             prop_assert!(find(&json).numbers.is_empty() || may_be_lossy(&json));
         }

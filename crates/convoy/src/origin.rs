@@ -1,15 +1,14 @@
-//! Origins, as browsers write them: `https://app.example`, with a port unless it
-//! is the scheme's own. Everything else is refused here, so that no comparison
-//! behind this has to think about spelling.
+//! Web origins in their serialized form: `https://app.example`, with a port unless it is
+//! the scheme's default. Other forms are refused when they are parsed, so that origins
+//! can be compared by value.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// Where a page comes from.
+/// The origin of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// `null`: a page that belongs to no origin, such as a sandboxed frame or a
-    /// local file.
+    /// `null`: an opaque origin, such as that of a sandboxed frame or a local file.
     Opaque,
     /// Scheme, host and port.
     Tuple {
@@ -21,15 +20,15 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The value of an `Origin` header; `None` where it is malformed.
+    /// Parses the value of an `Origin` header; `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Origin> {
         if text == "null" {
             return Some(Origin::Opaque);
         }
         let (scheme, authority) = text.split_once("://")?;
-        let begins_well = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
-        let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '-' | '.');
-        if !begins_well || !scheme.chars().all(fits) || !is_authority(authority) {
+        let starts_with_letter = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+        let is_scheme_char = |char: char| char.is_ascii_alphanumeric() || matches!(char, '+' | '-' | '.');
+        if !starts_with_letter || !scheme.chars().all(is_scheme_char) || !is_authority(authority) {
             return None;
         }
         let scheme = scheme.to_ascii_lowercase();
@@ -37,9 +36,8 @@ impl Origin {
         Some(Origin::Tuple { scheme, authority })
     }
 
-    /// Whether a page of this origin reaches its own server under `host`, the
-    /// value of a `Host` header. Which scheme the request came by is not known
-    /// behind a proxy, so only host and port are compared.
+    /// Whether `host`, the value of a `Host` header, is the host of this origin. The scheme
+    /// of a request is unknown behind a proxy, so only host and port are compared.
     pub fn is_of_host(&self, host: &str) -> bool {
         match self {
             Origin::Opaque => false,
@@ -59,7 +57,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// As configured: an opaque origin names no one page, so it cannot be allowed.
+/// For the configuration: an opaque origin is not specific, so it cannot be allowed.
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Origin, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -73,7 +71,7 @@ impl<'de> Deserialize<'de> for Origin {
     }
 }
 
-/// A host, perhaps with a port, and nothing else.
+/// Whether the text is a host with an optional port.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_spellings_are_read() {
+    fn serialized_origins_are_parsed() {
         for text in [
             "null",
             "https://app.example",
@@ -130,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_malformed() {
+    fn other_forms_are_malformed() {
         for text in [
             "",
             " ",

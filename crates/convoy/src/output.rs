@@ -1,12 +1,12 @@
-//! Non-blocking writes to standard output and standard error from any thread. They
-//! never fail either: a full disk, a full pipe or a closed one costs lines, not calls.
+//! Non-blocking, infallible writes to standard output and standard error from any thread:
+//! on a full disk, a full pipe or a closed one, lines are dropped and calls continue.
 //!
-//! Each stream has a bounded queue and a thread that writes. A line that finds the
-//! queue full, or that cannot be written, is dropped and counted; the count is
-//! written as soon as writing works again. Long lines are cut.
+//! Each stream has a bounded queue and a thread that writes. If the queue is full, or a
+//! line cannot be written, the line is dropped and counted; the count is written as soon
+//! as writing works again. Long lines are truncated.
 //!
-//! `tracing-appender` bounds its queue by lines only, and a line that is lost to a write
-//! error, `EAGAIN` included, is not counted there.
+//! `tracing-appender` bounds its queue by lines only, and does not count a line that is
+//! lost to a write error such as `EAGAIN`.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// The most bytes of one line; the rest is cut, and counted behind it.
-pub const MOST_OF_LINE: usize = 16 << 10;
-/// The most lines and bytes that wait for one stream.
-const MOST_LINES: usize = 10_000;
-const MOST_BYTES: usize = 4 << 20;
-/// How long to wait where a stream takes nothing at the moment and says so.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
+/// The maximum size of a line in bytes; the rest is cut, and its size is appended.
+pub const MAX_LINE_BYTES: usize = 16 << 10;
+/// The maximum number of queued lines and bytes of a stream.
+const MAX_LINES: usize = 10_000;
+const MAX_BYTES: usize = 4 << 20;
+/// The pause after `EAGAIN`.
+const RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// One stream.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ struct Shared {
 struct Queue {
     lines: VecDeque<String>,
     bytes: usize,
-    /// Lines that were dropped, and not said yet.
+    /// Dropped lines that were not reported yet.
     dropped: u64,
     writing: bool,
 }
@@ -57,19 +57,19 @@ pub fn stderr() -> &'static Output {
     STDERR.get_or_init(|| Output::unbuffered(io::stderr().as_fd().try_clone_to_owned()))
 }
 
-/// Waits until both streams have taken what was written so far, but not for long.
-pub fn flush(most: Duration) {
-    let deadline = Instant::now() + most;
+/// Waits until both streams have written all queued lines, for at most `timeout`.
+pub fn flush(timeout: Duration) {
+    let deadline = Instant::now() + timeout;
     stdout().flush(deadline);
     stderr().flush(deadline);
 }
 
-/// `text` cut to [`MOST_OF_LINE`], with a note of how much was cut. What is long is
-/// neither copied nor looked at.
+/// `text` cut to [`MAX_LINE_BYTES`], with a note of how much was cut. The rest is
+/// not copied.
 pub fn cut(text: &dyn std::fmt::Display) -> String {
     let mut cut = Cut::default();
     if write!(cut, "{text}").is_err() {
-        cut.text.push_str(" … (the rest cannot be written out)");
+        cut.text.push_str(" … (the rest cannot be formatted)");
     }
     cut.finish()
 }
@@ -77,14 +77,14 @@ pub fn cut(text: &dyn std::fmt::Display) -> String {
 #[derive(Default)]
 struct Cut {
     text: String,
-    over: usize,
+    cut_bytes: usize,
 }
 
 impl Cut {
     fn finish(mut self) -> String {
-        if self.over > 0 {
-            let over = self.over;
-            self.text.push_str(&format!(" … ({over} more bytes were cut)"));
+        if self.cut_bytes > 0 {
+            let cut_bytes = self.cut_bytes;
+            self.text.push_str(&format!(" … ({cut_bytes} more bytes were cut)"));
         }
         self.text
     }
@@ -92,10 +92,10 @@ impl Cut {
 
 impl std::fmt::Write for Cut {
     fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        let room = if self.over > 0 { 0 } else { MOST_OF_LINE - self.text.len() };
+        let room = if self.cut_bytes > 0 { 0 } else { MAX_LINE_BYTES - self.text.len() };
         let taken = part.floor_char_boundary(room.min(part.len()));
         self.text.push_str(&part[..taken]);
-        self.over += part.len() - taken;
+        self.cut_bytes += part.len() - taken;
         Ok(())
     }
 }
@@ -109,24 +109,24 @@ impl Output {
         }
     }
 
-    /// To anything, from a thread of its own.
+    /// An output that writes to `stream` from a thread of its own.
     fn to(stream: impl Write + Send + 'static) -> Output {
         let shared = Arc::<Shared>::default();
         let writer = Writer { stream, shared: shared.clone(), torn: false };
-        // Without a thread nothing is written, and the queue stays bounded.
+        // If the thread cannot be started, lines are dropped, and the queue stays bounded.
         drop(std::thread::Builder::new().name("convoy-output".into()).spawn(move || writer.run()));
         Output(shared)
     }
 
-    /// Adds text. Never waits; lines for which there is no room are dropped.
+    /// Queues text. Never waits; lines beyond the bounds are dropped.
     pub fn write(&self, text: &str) {
         let mut queue = self.0.queue.lock();
         for line in text.split_inclusive('\n') {
-            if queue.lines.len() >= MOST_LINES || queue.bytes + line.len().min(MOST_OF_LINE) > MOST_BYTES {
+            if queue.lines.len() >= MAX_LINES || queue.bytes + line.len().min(MAX_LINE_BYTES) > MAX_BYTES {
                 queue.dropped += 1;
                 continue;
             }
-            let line = match line.len() <= MOST_OF_LINE {
+            let line = match line.len() <= MAX_LINE_BYTES {
                 true => line.to_owned(),
                 false => {
                     let ended = line.strip_suffix('\n');
@@ -161,11 +161,11 @@ impl<W: Write> Writer<W> {
     fn run(mut self) {
         loop {
             let (line, dropped) = self.next();
-            // What was dropped is said first, where it was missed.
-            let said = dropped == 0 || self.write(&note(dropped, self.torn));
-            let written = said && self.write(&line);
+            // The number of dropped lines is written in their place.
+            let reported = dropped == 0 || self.write(&note(dropped, self.torn));
+            let written = reported && self.write(&line);
             let mut queue = self.shared.queue.lock();
-            if said {
+            if reported {
                 queue.dropped -= dropped;
             }
             queue.dropped += u64::from(!written);
@@ -186,7 +186,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Whether the stream took all of it.
+    /// Writes text; whether all of it was written.
     fn write(&mut self, text: &str) -> bool {
         let mut left = text.as_bytes();
         while !left.is_empty() {
@@ -195,7 +195,7 @@ impl<W: Write> Writer<W> {
                 Ok(written) => left = &left[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The stream is non-blocking and full.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(TRY_AGAIN),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY_DELAY),
                 // A full disk, a pipe without a reader: this line is lost.
                 Err(_) => break,
             }
@@ -214,30 +214,30 @@ fn note(dropped: u64, torn: bool) -> String {
 mod tests {
     use super::*;
 
-    /// A stream that takes what it is allowed to.
+    /// A stream that accepts, blocks or fails as the test sets.
     #[derive(Clone, Default)]
-    struct Stream(Arc<(Mutex<Held>, Condvar)>);
+    struct Stream(Arc<(Mutex<State>, Condvar)>);
 
     #[derive(Default)]
-    struct Held {
+    struct State {
         bytes: Vec<u8>,
-        asked: u64,
-        /// It waits until this is taken away.
-        shut: bool,
+        writes: u64,
+        /// Writes block while this is set.
+        blocked: bool,
         fails_with: Option<ErrorKind>,
     }
 
     impl Stream {
-        fn set(&self, change: impl FnOnce(&mut Held)) {
+        fn set(&self, change: impl FnOnce(&mut State)) {
             change(&mut self.0.0.lock());
             self.0.1.notify_all();
         }
 
-        /// Waits until it was asked to write.
-        fn asked(&self) {
-            let mut held = self.0.0.lock();
-            while held.asked == 0 {
-                self.0.1.wait(&mut held);
+        /// Waits for the first write.
+        fn wait_for_write(&self) {
+            let mut state = self.0.0.lock();
+            while state.writes == 0 {
+                self.0.1.wait(&mut state);
             }
         }
 
@@ -248,18 +248,18 @@ mod tests {
 
     impl Write for Stream {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut held = self.0.0.lock();
-            held.asked += 1;
+            let mut state = self.0.0.lock();
+            state.writes += 1;
             self.0.1.notify_all();
-            while held.shut {
-                self.0.1.wait(&mut held);
+            while state.blocked {
+                self.0.1.wait(&mut state);
             }
-            match held.fails_with {
+            match state.fails_with {
                 Some(kind) => Err(kind.into()),
                 None => {
-                    // A byte less than everything: a stream need not take all at once.
+                    // One byte less than requested: a stream may accept a part.
                     let taken = if bytes.len() > 1 { bytes.len() - 1 } else { 1 };
-                    held.bytes.extend(&bytes[..taken]);
+                    state.bytes.extend(&bytes[..taken]);
                     Ok(taken)
                 }
             }
@@ -290,56 +290,56 @@ mod tests {
     #[test]
     fn a_blocked_stream_blocks_no_writer_and_dropped_lines_are_counted() {
         let stream = Stream::default();
-        stream.set(|held| held.shut = true);
+        stream.set(|state| state.blocked = true);
         let output = Output::to(stream.clone());
         output.write("first\n");
-        stream.asked();
-        // One is with the stream; this many more have room.
-        for n in 0..MOST_LINES + 7 {
+        stream.wait_for_write();
+        // One line is being written; the queue has room for this many more.
+        for n in 0..MAX_LINES + 7 {
             output.write(&format!("{n}\n"));
         }
         output.flush(Instant::now());
-        stream.set(|held| held.shut = false);
+        stream.set(|state| state.blocked = false);
         flushed(&output);
         let text = stream.text();
         assert!(text.starts_with("first\nconvoy: 7 lines could not be written here and were dropped\n0\n1\n"));
-        assert!(text.ends_with(&format!("\n{}\n", MOST_LINES - 1)));
+        assert!(text.ends_with(&format!("\n{}\n", MAX_LINES - 1)));
         output.write("more\n");
         flushed(&output);
-        assert!(stream.text().ends_with(&format!("\n{}\nmore\n", MOST_LINES - 1)), "it is said once");
+        assert!(stream.text().ends_with(&format!("\n{}\nmore\n", MAX_LINES - 1)), "the count is written once");
     }
 
     #[test]
     fn bytes_are_bounded_as_well_as_lines() {
         let stream = Stream::default();
-        stream.set(|held| held.shut = true);
+        stream.set(|state| state.blocked = true);
         let output = Output::to(stream.clone());
-        let line = "x".repeat(MOST_OF_LINE - 1) + "\n";
-        for _ in 0..MOST_BYTES / MOST_OF_LINE + 10 {
+        let line = "x".repeat(MAX_LINE_BYTES - 1) + "\n";
+        for _ in 0..MAX_BYTES / MAX_LINE_BYTES + 10 {
             output.write(&line);
         }
         let queue = output.0.queue.lock();
-        assert!(queue.bytes <= MOST_BYTES && queue.dropped >= 9, "{} {}", queue.bytes, queue.dropped);
+        assert!(queue.bytes <= MAX_BYTES && queue.dropped >= 9, "{} {}", queue.bytes, queue.dropped);
         drop(queue);
-        stream.set(|held| held.shut = false);
+        stream.set(|state| state.blocked = false);
     }
 
     #[test]
-    fn a_stream_that_fails_loses_lines_and_says_how_many_once_it_works() {
+    fn lines_lost_to_write_errors_are_counted_once_the_stream_works() {
         let stream = Stream::default();
-        stream.set(|held| held.fails_with = Some(ErrorKind::StorageFull));
+        stream.set(|state| state.fails_with = Some(ErrorKind::StorageFull));
         let output = Output::to(stream.clone());
         output.write("lost\nlost too\n");
         flushed(&output);
         assert_eq!(stream.text(), "");
-        stream.set(|held| held.fails_with = None);
+        stream.set(|state| state.fails_with = None);
         output.write("here\n");
         flushed(&output);
         assert_eq!(stream.text(), "convoy: 2 lines could not be written here and were dropped\nhere\n");
     }
 
     #[test]
-    fn long_lines_are_cut_and_short_ones_beside_them_are_not() {
+    fn only_long_lines_are_cut() {
         let stream = Stream::default();
         let output = Output::to(stream.clone());
         output.write(&format!("short\n{}\nlast\n", "x".repeat(50 << 20)));
@@ -347,15 +347,15 @@ mod tests {
         let text = stream.text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[2], lines.len()), ("short", "last", 3));
-        assert!(lines[1].ends_with(&format!("x … ({} more bytes were cut)", (50 << 20) - MOST_OF_LINE)));
+        assert!(lines[1].ends_with(&format!("x … ({} more bytes were cut)", (50 << 20) - MAX_LINE_BYTES)));
     }
 
     #[test]
-    fn a_cut_is_between_characters_and_says_how_much() {
+    fn a_cut_is_between_characters_and_states_the_size() {
         assert_eq!(cut(&"short"), "short");
-        let long = "é".repeat(MOST_OF_LINE);
+        let long = "é".repeat(MAX_LINE_BYTES);
         let short = cut(&long);
-        assert!(short.starts_with("éé") && short.ends_with(&format!("é … ({MOST_OF_LINE} more bytes were cut)")));
-        assert!(short.len() < MOST_OF_LINE + 64);
+        assert!(short.starts_with("éé") && short.ends_with(&format!("é … ({MAX_LINE_BYTES} more bytes were cut)")));
+        assert!(short.len() < MAX_LINE_BYTES + 64);
     }
 }

@@ -19,52 +19,51 @@ use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::health::{Health, Remedy};
 
-/// The pauses before a part is started again.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_MOST: Duration = Duration::from_secs(5);
-/// A part that has run so long is fine again.
-const CALM: Duration = Duration::from_secs(60);
-/// So many panics in a row are too many.
-const TOO_OFTEN: u32 = 5;
+/// The first and the longest pause before a part is restarted.
+const MIN_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long a restarted part must run to count as recovered.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+/// After this many panics in a row a health condition is set.
+const MAX_PANICS: u32 = 5;
 
 /// A long-lived part of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Reads the change log.
     Log,
-    /// Notifies other nodes.
+    /// Notifies peers.
     Notifier,
-    /// Listens to other nodes.
+    /// Listens to peers.
     Listener,
-    /// Looks at triggers, and asks again for tables without.
+    /// Checks triggers, and polls untracked tables.
     Tables,
-    /// Runs live queries again whose answers have grown old.
+    /// Runs live queries again whose answers have expired.
     Timer,
     /// Starts the runs of live queries.
     LiveRuns,
-    /// Removes kept answers past their day.
+    /// Removes stored answers after their retention.
     Answers,
-    /// Looks at whether functions can run.
+    /// Checks whether functions can run.
     Functions,
     /// Accepts connections.
     Accept,
     /// Runs one live query.
     LiveQuery,
-    /// Writes the inserts of one table.
-    InsertLane,
-    /// Runs the calls of one serial lane.
-    SerialLane,
-    /// Watches one of several hosts.
+    /// Writes the batched inserts of one table.
+    InsertBatching,
+    /// Runs the calls of one serial queue.
+    SerialQueue,
+    /// Watches one worker.
     WorkerWatch,
-    /// Runs calls again that have lost their host.
+    /// Retries calls that have lost their host.
     LostCalls,
-    /// The state of all live queries: no task, but an event may panic half-way
-    /// through it.
+    /// The state of all live queries: not a task, but an event may panic half-way.
     Registry,
 }
 
 impl Part {
-    /// What people call it.
+    /// The name in logs and health conditions.
     pub fn name(self) -> &'static str {
         match self {
             Part::Log => "reading the change log",
@@ -77,8 +76,8 @@ impl Part {
             Part::Functions => "running functions",
             Part::Accept => "accepting connections",
             Part::LiveQuery => "running a live query",
-            Part::InsertLane => "an insert lane",
-            Part::SerialLane => "a serial lane",
+            Part::InsertBatching => "an insert batch",
+            Part::SerialQueue => "a serial queue",
             Part::WorkerWatch => "watching a worker",
             Part::LostCalls => "running the calls of lost workers again",
             Part::Registry => "the state of live queries",
@@ -86,12 +85,12 @@ impl Part {
     }
 
     /// Whether the engine has one such task, which every live query depends on. The
-    /// others serve one query or one lane, and recover their own work on restart.
+    /// others serve one query or one queue, and recover their own work on restart.
     fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
             Part::Timer | Part::LiveRuns | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
-            Part::LiveQuery | Part::InsertLane | Part::SerialLane | Part::WorkerWatch | Part::LostCalls => false,
+            Part::LiveQuery | Part::InsertBatching | Part::SerialQueue | Part::WorkerWatch | Part::LostCalls => false,
         }
     }
 }
@@ -105,8 +104,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// After a panic, `sink` is told that everything changed; repeated panics set a
-    /// condition in `health`.
+    /// After a panic, `sink` is notified that everything may have changed; repeated panics
+    /// set a condition in `health`.
     pub fn new(sink: Arc<dyn ChangeSink>, health: Health, failpoints: Failpoints) -> Supervisor {
         Supervisor { sink, health, failpoints }
     }
@@ -124,49 +123,46 @@ impl Supervisor {
         stop: &CancellationToken,
         mut start: impl FnMut() -> F,
     ) {
-        let (mut panics, mut pause) = (0, PAUSE_FIRST);
+        let (mut panics, mut backoff) = (0, MIN_BACKOFF);
         loop {
-            let calm = AssertUnwindSafe(async {
+            let supervised = AssertUnwindSafe(async {
                 let mut running = std::pin::pin!(start());
                 if panics > 0 {
                     tokio::select! {
                         () = &mut running => return,
-                        () = tokio::time::sleep(CALM) => self.health.clear(part.name()),
+                        () = tokio::time::sleep(RECOVERED_AFTER) => self.health.clear(part.name()),
                     }
-                    (panics, pause) = (0, PAUSE_FIRST);
+                    (panics, backoff) = (0, MIN_BACKOFF);
                 }
                 running.await;
             });
-            let Err(panic) = calm.catch_unwind().await else { return self.health.clear(part.name()) };
+            let Err(panic) = supervised.catch_unwind().await else { return self.health.clear(part.name()) };
             panics += 1;
             let message = message_of(&*panic);
             if self.failpoints.has(Failpoint::Unsupervised) {
                 return;
             }
-            tracing::error!(
-                panic = message,
-                "{} panicked; it is started again. This is a defect of Convoy",
-                part.name()
-            );
+            tracing::error!(panic = message, "{} panicked and is restarted. This is a defect of Convoy", part.name());
             if part.is_vital() {
-                if panics >= TOO_OFTEN {
-                    let reason = format!("it has panicked {panics} times in a row; the log says how");
+                if panics >= MAX_PANICS {
+                    let reason = format!("it has panicked {panics} times in a row; see the log");
                     self.health.set(part.name(), Remedy::Restart, reason);
                 }
-                self.run_everything_again();
+                self.rerun_live_queries();
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MOST),
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(MAX_BACKOFF),
             }
         }
     }
 
-    fn run_everything_again(&self) {
-        let told = catch_unwind(AssertUnwindSafe(|| self.sink.committed(Changes::Everything, &ChangeSource::Resync)));
-        if let Err(panic) = told {
-            // The next access finds the state half-changed and resets it.
-            tracing::error!(panic = message_of(&*panic), "live queries could not be told to run again");
+    fn rerun_live_queries(&self) {
+        let notified =
+            catch_unwind(AssertUnwindSafe(|| self.sink.committed(Changes::Everything, &ChangeSource::Resync)));
+        if let Err(panic) = notified {
+            // The next access finds the state inconsistent and resets it.
+            tracing::error!(panic = message_of(&*panic), "live queries could not be notified to run again");
         }
     }
 }
@@ -187,16 +183,16 @@ pub(crate) mod tests {
     use crate::change::{CommitReader, TablesRead};
 
     #[derive(Default)]
-    struct Told(AtomicU32);
+    struct Notifications(AtomicU32);
 
-    impl CommitReader for Told {
+    impl CommitReader for Notifications {
         fn committed(&self, changes: Changes, _: &ChangeSource) {
             assert!(matches!(changes, Changes::Everything));
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    impl ChangeSink for Told {
+    impl ChangeSink for Notifications {
         fn caught_up(&self, _: Instant) {}
         fn watched(&self, _: HashSet<Arc<str>>) {}
         fn tables_read(&self) -> TablesRead {
@@ -206,18 +202,18 @@ pub(crate) mod tests {
 
     /// A supervisor whose engine has no live queries.
     pub(crate) fn supervisor_with(failpoints: Failpoints) -> Supervisor {
-        Supervisor::new(Arc::new(Told::default()), Health::default(), failpoints)
+        Supervisor::new(Arc::new(Notifications::default()), Health::default(), failpoints)
     }
 
-    fn supervisor(told: &Arc<Told>) -> (Supervisor, Health) {
+    fn supervisor(notifications: &Arc<Notifications>) -> (Supervisor, Health) {
         let health = Health::default();
-        (Supervisor::new(told.clone(), health.clone(), Failpoints::default()), health)
+        (Supervisor::new(notifications.clone(), health.clone(), Failpoints::default()), health)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_task_restarts_until_it_returns() {
-        let told = Arc::default();
-        let (supervisor, health) = supervisor(&told);
+        let notifications = Arc::default();
+        let (supervisor, health) = supervisor(&notifications);
         for part in [Part::Log, Part::LiveQuery] {
             let mut starts = 0;
             let never = CancellationToken::new();
@@ -229,7 +225,7 @@ pub(crate) mod tests {
             running.await;
             assert_eq!(starts, 3);
         }
-        assert_eq!(told.0.load(Ordering::Relaxed), 2, "only what may concern any live query makes all run again");
+        assert_eq!(notifications.0.load(Ordering::Relaxed), 2, "only vital parts run all live queries again");
         assert!(health.conditions().is_empty());
     }
 
@@ -257,18 +253,18 @@ pub(crate) mod tests {
             let (health, stop) = (health.clone(), stop.clone());
             async move {
                 let set = !health.conditions().is_empty();
-                assert_eq!(set, start > TOO_OFTEN, "{start}");
-                if start <= TOO_OFTEN {
+                assert_eq!(set, start > MAX_PANICS, "{start}");
+                if start <= MAX_PANICS {
                     panic!("number {start}");
                 }
                 assert_eq!(health.conditions()[Part::Tables.name()].remedy, Remedy::Restart);
-                tokio::time::sleep(CALM * 2).await;
+                tokio::time::sleep(RECOVERED_AFTER * 2).await;
                 assert!(health.conditions().is_empty());
                 stop.cancel();
             }
         });
         running.await;
-        assert_eq!(starts, TOO_OFTEN + 1);
+        assert_eq!(starts, MAX_PANICS + 1);
     }
 
     #[tokio::test(start_paused = true)]

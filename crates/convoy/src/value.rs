@@ -1,9 +1,9 @@
-//! JSON text at the door: valid, not too deep, with numbers that JavaScript can
-//! hold, and in one canonical spelling.
+//! Validates JSON text from callers: well-formed, not too deep, and with numbers that
+//! JavaScript can represent; and canonicalizes it.
 //!
-//! The engine passes JSON around as text and parses it only where it must. Two
-//! inputs that mean the same (key order, white space) have the same canonical
-//! text, which is what live queries are keyed by.
+//! The engine passes JSON on as text and parses it only where necessary. Inputs that
+//! differ only in key order and white space have the same canonical text, which is part
+//! of the key of a live query.
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -13,17 +13,17 @@ use crate::error::{Code, Failure};
 /// How deep arrays and objects may nest, in levels.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Why a text was not accepted as JSON.
+/// The reason that a text was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The text is not JSON at all.
+    /// The text is not JSON.
     #[error("the arguments are not valid JSON: {0}")]
     Syntax(#[from] serde_json::Error),
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the JSON nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// A number of which JavaScript would make `Infinity`.
-    #[error("{} is a number larger than JavaScript can hold (1.8e308)", spelled(.0))]
+    /// A number that JavaScript would parse as `Infinity`.
+    #[error("{} is a number larger than JavaScript can represent (1.8e308)", dotted(.0))]
     TooLarge(Vec<Value>),
 }
 
@@ -32,7 +32,7 @@ impl From<JsonError> for Failure {
         let failure = Failure::new(Code::InvalidArgs, error.to_string());
         match error {
             JsonError::TooLarge(path) => {
-                let message = "the number is larger than JavaScript can hold (1.8e308)";
+                let message = "the number is larger than JavaScript can represent (1.8e308)";
                 failure.with_details(&json!({ "issues": [{ "path": path, "message": message }] }))
             }
             JsonError::Syntax(_) | JsonError::TooDeep => failure,
@@ -40,8 +40,8 @@ impl From<JsonError> for Failure {
     }
 }
 
-/// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep, whose
-/// numbers are numbers in JavaScript.
+/// Checks that `text` is one JSON value, nested at most [`MAX_DEPTH`] deep, with numbers
+/// that are finite in JavaScript.
 pub(crate) fn check(text: &str) -> Result<(), JsonError> {
     if too_deep(text) {
         return Err(JsonError::TooDeep);
@@ -50,16 +50,15 @@ pub(crate) fn check(text: &str) -> Result<(), JsonError> {
     too_large(text).map_or(Ok(()), |path| Err(JsonError::TooLarge(path)))
 }
 
-/// The canonical spelling: keys sorted, no white space, numbers in their
-/// shortest form.
+/// The canonical text: keys sorted, no white space, numbers in their shortest form.
 pub(crate) fn canonical(text: &str) -> Result<String, JsonError> {
     check(text)?;
     let value: Value = serde_json::from_str(text)?;
     Ok(value.to_string())
 }
 
-/// Counts brackets outside of strings. Runs before the parser, whose own stack
-/// it protects, so it must not rely on the text being valid.
+/// Counts brackets outside of strings. Runs before the parser to protect its stack, so it
+/// must not assume that the text is valid.
 fn too_deep(text: &str) -> bool {
     let mut depth = 0usize;
     let mut in_string = false;
@@ -89,7 +88,7 @@ fn too_deep(text: &str) -> bool {
     false
 }
 
-/// Where the first number stands that is too large for a double. `text` is valid.
+/// The path of the first number that is too large for a double. `text` is valid.
 fn too_large(text: &str) -> Option<Vec<Value>> {
     /// An array or object that is open here.
     enum Open<'a> {
@@ -104,7 +103,7 @@ fn too_large(text: &str) -> Option<Vec<Value>> {
         let end = at + token_length(&bytes[at..]);
         match byte {
             b'[' => open.push(Open::Array(0)),
-            // Its first key follows, before anything that has a place in it.
+            // Replaced by the first key before any value follows.
             b'{' => open.push(Open::Object("\"\"")),
             b']' | b'}' => drop(open.pop()),
             b',' => {
@@ -119,11 +118,11 @@ fn too_large(text: &str) -> Option<Vec<Value>> {
                 }
             }
             b'-' | b'0'..=b'9' if text[at..end].parse().is_ok_and(f64::is_infinite) => {
-                let place = |open: &Open<'_>| match open {
+                let step = |open: &Open<'_>| match open {
                     Open::Array(index) => json!(index),
                     Open::Object(key) => serde_json::from_str(key).unwrap_or_default(),
                 };
-                return Some(open.iter().map(place).collect());
+                return Some(open.iter().map(step).collect());
             }
             _ => {}
         }
@@ -132,7 +131,7 @@ fn too_large(text: &str) -> Option<Vec<Value>> {
     None
 }
 
-/// The bytes of the string or number at the beginning; of anything else, one.
+/// The length of the string or number at the beginning; 1 for other tokens.
 fn token_length(bytes: &[u8]) -> usize {
     match bytes.first() {
         Some(b'"') => {
@@ -152,8 +151,8 @@ fn token_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// A path as one reads it: `a.b[0]`.
-fn spelled(path: &[Value]) -> String {
+/// A path in the form `a.b[0]`.
+fn dotted(path: &[Value]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
@@ -170,14 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_order_and_white_space_do_not_matter() {
+    fn canonical_text_ignores_key_order_and_white_space() {
         let a = canonical(r#"{"b": 1, "a": [true, null]}"#).expect("valid");
         let b = canonical(r#"{"a":[true,null],"b":1}"#).expect("valid");
         assert_eq!(a, b);
     }
 
     #[test]
-    fn neighbouring_numbers_stay_apart() {
+    fn distinct_numbers_stay_distinct() {
         let a = canonical("0.1").expect("valid");
         let b = canonical("0.10000000000000002").expect("valid");
         assert_ne!(a, b);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_fit_pass() {
+    fn finite_numbers_pass() {
         for text in ["1.7976931348623157e308", "-1e308", "1e-400", "0e999999", r#"{"1e400":"1e400"}"#, r#"["\\",1]"#] {
             assert!(check(text).is_ok() && canonical(text).is_ok(), "{text}");
         }

@@ -1,11 +1,11 @@
-//! The write log: what this process has committed. Live queries and the queue to other
-//! processes each read it.
+//! The write log: the commits of this process, read by live queries and by the queue to
+//! peers.
 
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeSource, Changes, CommitReader};
 
-/// What all commits of this process are appended to.
+/// Receives every commit of this process, and passes it to its readers.
 pub(crate) struct WriteLog {
     readers: Vec<Arc<dyn CommitReader>>,
 }
@@ -16,8 +16,9 @@ impl WriteLog {
         WriteLog { readers }
     }
 
-    /// Appends what one transaction of these functions has changed. Every reader has read
-    /// it when this returns; so a caller is answered only after live queries were told.
+    /// Appends the changes of one transaction of these functions. Every reader has
+    /// processed them when this returns, so live queries are notified before a caller is
+    /// answered.
     pub(crate) fn append(&self, changes: Arc<[Change]>, by: &ChangeSource) {
         if !changes.is_empty() {
             self.readers.iter().for_each(|reader| reader.committed(Changes::Some(changes.clone()), by));

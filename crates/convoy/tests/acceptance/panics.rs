@@ -129,7 +129,7 @@ async fn a_panic_after_a_batched_insert_is_recovered() {
             let answer = world.app.client().mutate("messages.hold", message).await;
             assert_eq!(answer.code(), "UNAVAILABLE", "whether it took effect is not known: {}", answer.body);
         };
-        world.panic(Part::InsertLane, hold).await;
+        world.panic(Part::InsertBatching, hold).await;
         // In either case its caller says that it may have happened.
         comes_to(&world.messages, true, is_news).await;
         // The next insert finds a lane that works, or one that was abandoned.
@@ -157,13 +157,13 @@ async fn a_panic_after_a_queue_commit_is_recovered() {
                 }
                 calls.join_next().await;
                 if app.engine.stats().in_lanes > 20 {
-                    return arm(app, Part::SerialLane);
+                    return arm(app, Part::SerialQueue);
                 }
             }
         })
         .await;
         let mut left = 1_000;
-        while will_panic(app, Part::SerialLane) {
+        while will_panic(app, Part::SerialQueue) {
             assert!(left > 0, "no call is in a lane any more");
             left -= 1;
             while calls.len() < 8 {

@@ -91,7 +91,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
         inner.mutations.spawn(async move {
             // It goes on with those that wait; what it had in hand is in doubt.
             let never = CancellationToken::new();
-            dispatcher.inner.supervisor.keep(Part::InsertLane, &never, || write_all(&dispatcher, &table)).await;
+            dispatcher.inner.supervisor.keep(Part::InsertBatching, &never, || write_all(&dispatcher, &table)).await;
         });
     }
     match tokio::time::timeout_at(deadline, answered).await {
@@ -173,7 +173,7 @@ fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
         by: ChangeSource::functions(batch.iter().map(|waiting| &waiting.by)),
         answers: kept.map(|(entry, result)| (entry, result.as_str())).collect(),
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
-        part: Some(Part::InsertLane),
+        part: Some(Part::InsertBatching),
     }
 }
 

@@ -148,7 +148,7 @@ impl Group {
             by: ChangeSource::functions(finished.iter().map(|one| &one.waiting.scope.function().name)),
             answers: finished.iter().filter_map(Finished::answer).collect(),
             deadline: finished.iter().map(|one| one.waiting.scope.deadline).max().unwrap_or_else(Instant::now),
-            part: Some(Part::SerialLane),
+            part: Some(Part::SerialQueue),
         };
         let failure = match dispatcher.inner.committer.transaction(transaction, changes.into(), xid, unit).await {
             Commit::Committed => None,

@@ -87,7 +87,7 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
             // It goes on with those that wait; what it had in hand ends unanswered.
             let never = CancellationToken::new();
             let work = || QueueTask::new(dispatcher.clone(), name.clone()).work();
-            dispatcher.inner.supervisor.keep(Part::SerialLane, &never, work).await;
+            dispatcher.inner.supervisor.keep(Part::SerialQueue, &never, work).await;
         });
     }
     let ended = match tokio::time::timeout_at(scope.deadline, &mut answered).await {
