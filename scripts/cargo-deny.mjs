@@ -1,5 +1,5 @@
-// Checks licences, duplicate versions and sources of the crates by cargo-deny, with
-// `deny.toml`; see packages.mjs for what happens without it.
+// Checks licences, duplicate versions and sources of the crates with cargo-deny and
+// `deny.toml`; packages.mjs handles a missing cargo-deny.
 import { join } from 'node:path';
 import { cratesPackage, findProgram, obtainProgram, toolsFolder } from './packages.mjs';
 import { run } from './run.mjs';

@@ -24,7 +24,8 @@ export const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');
  *   installer: { question: string, available: () => Promise<boolean>, install: (name: string) => Promise<void> },
  *   advice: string,
  *   search: () => Promise<string | undefined>,
- * }} program `for` and `skipped` are plural nouns for messages: the users of the program, and the steps that are skipped without it
+ * }} program `for` and `skipped` are plural nouns for messages: the users of the program, and the steps that are skipped
+ *   without it
  */
 export async function obtainProgram({ name, for: users, skipped, installer, advice, search }) {
   const found = await search();

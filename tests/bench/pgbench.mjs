@@ -21,7 +21,7 @@ const message = {
 const document = `'${JSON.stringify(message, null, 1)}'`;
 
 /**
- * Scripts by name. Ids are computed from numbers, since pgbench variables are no text; the SQL equals that of the
+ * Scripts by name. Ids are computed from numbers, since pgbench variables are numeric; the SQL equals that of the
  * others.
  */
 const SCRIPTS = {

@@ -17,7 +17,7 @@ it('fills constant defaults for missing keys only', () => {
   expect(filled(schema, { body: 'x', likes: 0, tags: null })).toEqual({ body: 'x', likes: 0, tags: null });
 });
 
-it('gives each document a value of its own', () => {
+it('copies the default for each document', () => {
   const fill = compileDefaults(z.object({ tags: z.array(z.string()).default([]) }));
   const [a, b]: { tags?: string[] }[] = [{}, {}];
   fill?.(a);

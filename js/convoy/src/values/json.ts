@@ -86,28 +86,28 @@ function problemIn(value: unknown, check: Check, depth: number): JsonProblem | n
     case 'boolean':
       return null;
     case 'number':
-      return Number.isFinite(value) ? null : here(`is ${value}, and JSON has no such number`);
+      return Number.isFinite(value) ? null : problemHere(`is ${value}, and JSON has no such number`);
     case 'object':
       return value === null ? null : structureProblem(value, check, depth);
     case 'undefined':
-      return here('is undefined, which JSON cannot represent; use null, or leave the key out');
+      return problemHere('is undefined, which JSON cannot represent; use null, or leave the key out');
     case 'bigint':
-      return here('is a bigint, which JSON cannot represent; use a string');
+      return problemHere('is a bigint, which JSON cannot represent; use a string');
     case 'function':
-      return here('is a function, which JSON cannot represent');
+      return problemHere('is a function, which JSON cannot represent');
     default:
-      return here('is a symbol, which JSON cannot represent');
+      return problemHere('is a symbol, which JSON cannot represent');
   }
 }
 
 function structureProblem(value: object, check: Check, depth: number): JsonProblem | null {
   const { use, lossy } = check;
   if (depth >= MAX_DEPTH && lossy?.isStored(value) !== true)
-    return here(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
+    return problemHere(`is nested deeper than ${MAX_DEPTH} levels, or contains itself`);
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const problem = problemIn(value[index], check, depth + 1);
-      if (problem !== null && lossy?.textAt(value, index) === undefined) return under(index, problem);
+      if (problem !== null && lossy?.textAt(value, index) === undefined) return withStep(index, problem);
     }
     return null;
   }
@@ -119,7 +119,7 @@ function structureProblem(value: object, check: Check, depth: number): JsonProbl
     const inner = (value as Record<string, unknown>)[key];
     if (inner === undefined) continue;
     const problem = (use === 'store' ? textProblem(key) : null) ?? problemIn(inner, check, depth + 1);
-    if (problem !== null && lossy?.textAt(value, key) === undefined) return under(key, problem);
+    if (problem !== null && lossy?.textAt(value, key) === undefined) return withStep(key, problem);
   }
   return null;
 }
@@ -130,11 +130,11 @@ function instanceProblem(value: object, check: Check, depth: number): JsonProble
   const name = value.constructor?.name ?? 'object without a class';
   const toJSON = use === 'send' ? (value as { toJSON?: unknown }).toJSON : undefined;
   if (typeof toJSON === 'function') {
-    if (value instanceof Date && Number.isNaN(value.getTime())) return here('is an invalid Date');
+    if (value instanceof Date && Number.isNaN(value.getTime())) return problemHere('is an invalid Date');
     const json: unknown = toJSON.call(value);
     return json === undefined ? null : problemIn(json, check, depth + 1);
   }
-  return here(`is a ${name}, which JSON cannot represent; ${REPLACEMENT[name] ?? 'use a plain object'}`);
+  return problemHere(`is a ${name}, which JSON cannot represent; ${REPLACEMENT[name] ?? 'use a plain object'}`);
 }
 
 const REPLACEMENT: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
@@ -152,8 +152,8 @@ function isPlain(value: object): boolean {
 }
 
 function textProblem(text: string): JsonProblem | null {
-  if (text.includes('\u0000')) return here('contains the character \\u0000, which Postgres cannot store');
-  if (!isWellFormed(text)) return here('contains an unpaired surrogate, which is not valid Unicode');
+  if (text.includes('\u0000')) return problemHere('contains the character \\u0000, which Postgres cannot store');
+  if (!isWellFormed(text)) return problemHere('contains an unpaired surrogate, which is not valid Unicode');
   return null;
 }
 
@@ -165,10 +165,10 @@ function isWellFormed(text: string): boolean {
   return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
-function here(reason: string): JsonProblem {
+function problemHere(reason: string): JsonProblem {
   return { path: [], reason };
 }
 
-function under(step: string | number, problem: JsonProblem): JsonProblem {
+function withStep(step: string | number, problem: JsonProblem): JsonProblem {
   return { path: [step, ...problem.path], reason: problem.reason };
 }

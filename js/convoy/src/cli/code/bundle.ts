@@ -23,7 +23,7 @@ import { importAdvice } from './unresolved.js';
 export type GeneratedSource = 'files' | 'stubs';
 
 export interface Bundle {
-  /** The module's file, beside its source map. */
+  /** The module's file; its source map is in the same folder. */
   readonly file: string;
   readonly sourceMap: string;
   readonly hash: string;

@@ -23,8 +23,8 @@ export function drizzleStandIn(root: string): Plugin {
         const found = await build.resolve(specifier, options);
         if (found.errors.length === 0) {
           // `paths` in tsconfig.json may alias it to our package, which Node does not resolve.
-          const ours = await build.resolve('@avvos/convoy/sql', options);
-          if (found.path !== ours.path) return undefined;
+          const convoySql = await build.resolve('@avvos/convoy/sql', options);
+          if (found.path !== convoySql.path) return undefined;
         }
         if (specifier === 'drizzle-orm' || specifier === 'drizzle-orm/sql') return { path: 'drizzle-orm', namespace };
         return { errors: [{ text: `"${specifier}" cannot be imported: ${remedy}` }] };

@@ -22,10 +22,10 @@ async function fromProc(port: number): Promise<{ pid: number; program: string } 
 
 /** Inodes of sockets that listen on the port, from the text of /proc/net/tcp. */
 export function listeningSockets(table: string, port: number): string[] {
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   return table.split('\n').flatMap((line) => {
     const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-    return local?.endsWith(wanted) && state === '0A' && inode ? [inode] : [];
+    return local?.endsWith(suffix) && state === '0A' && inode ? [inode] : [];
   });
 }
 

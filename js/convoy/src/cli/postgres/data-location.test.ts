@@ -46,7 +46,7 @@ describe('the placement of the embedded Postgres', () => {
   });
 
   it('differs between projects and stays the same for one', () => {
-    expect(possibleHomes('/root/a/.convoy').apart).not.toBe(possibleHomes('/root/b/.convoy').apart);
+    expect(possibleHomes('/root/a/.convoy').inSystem).not.toBe(possibleHomes('/root/b/.convoy').inSystem);
     expect(possibleHomes('/root/a/.convoy')).toEqual(possibleHomes('/root/a/.convoy'));
   });
 

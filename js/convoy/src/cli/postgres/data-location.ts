@@ -55,16 +55,16 @@ export const systemFolder = '/var/lib/convoy';
 const unprivileged = ['nobody', 'postgres', 'daemon'];
 
 /** The two folders in which a cluster of this project may be stored; the placement chooses one. */
-export function possibleHomes(dataRoot: string): { beside: string; apart: string } {
+export function possibleHomes(dataRoot: string): { inProject: string; inSystem: string } {
   const hash = createHash('sha256').update(dataRoot).digest('hex').slice(0, 16);
-  return { beside: path.join(dataRoot, 'postgres'), apart: path.join(systemFolder, hash) };
+  return { inProject: path.join(dataRoot, 'postgres'), inSystem: path.join(systemFolder, hash) };
 }
 
 /** Chooses folder and user. Throws an Error for the developer when there is no unprivileged user to run Postgres. */
 export function choosePlacement(facts: PlacementFacts): Placement {
-  const { beside, apart } = possibleHomes(facts.dataRoot);
+  const { inProject, inSystem } = possibleHomes(facts.dataRoot);
   if (facts.uid !== 0) {
-    return { home: beside, runAs: null, copyTo: path.join(beside, 'binaries'), mustCopy: false };
+    return { home: inProject, runAs: null, copyTo: path.join(inProject, 'binaries'), mustCopy: false };
   }
   const copyTo = path.join(systemFolder, 'binaries');
   const place = (home: string, runAs: SystemUser): Placement => ({
@@ -74,10 +74,10 @@ export function choosePlacement(facts: PlacementFacts): Placement {
     mustCopy: !canEnter(runAs, facts.binariesFolders),
   });
 
-  const besideUser = candidates(facts, beside).find((user) => canEnter(user, facts.dataRootFolders));
-  if (besideUser) return place(beside, besideUser);
-  const apartUser = candidates(facts, apart)[0];
-  if (apartUser) return place(apart, apartUser);
+  const projectUser = candidates(facts, inProject).find((user) => canEnter(user, facts.dataRootFolders));
+  if (projectUser) return place(inProject, projectUser);
+  const systemUser = candidates(facts, inSystem)[0];
+  if (systemUser) return place(inSystem, systemUser);
   throw new Error(
     `Postgres refuses to run as root, and this system has none of the users ${unprivileged.join(', ')} to run it as. ` +
       'Run convoy as an ordinary user, or set DATABASE_URL to your own Postgres.',

@@ -6,9 +6,9 @@ import { type FolderFacts, type PlacementFacts, parsePasswd, possibleHomes } fro
 
 /** Collects the facts. Both folders must exist and be real paths. */
 export async function collectPlacementFacts(dataRoot: string, binariesFolder: string): Promise<PlacementFacts> {
-  const { beside, apart } = possibleHomes(dataRoot);
+  const { inProject, inSystem } = possibleHomes(dataRoot);
   const homeOwners = new Map<string, number>();
-  for (const home of [beside, apart]) {
+  for (const home of [inProject, inSystem]) {
     const owner = await ownerOf(home);
     if (owner !== null) homeOwners.set(home, owner);
   }

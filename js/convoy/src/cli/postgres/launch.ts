@@ -11,7 +11,7 @@ export interface LaunchOptions {
   readonly cluster: Cluster;
   readonly binaries: Binaries;
   readonly runAs: SystemUser | null;
-  /** Settings given on the command line, by name. */
+  /** Command-line settings by name. */
   readonly settings: Readonly<Record<string, string>>;
   /** A folder to delete when Postgres has ended after a release or the end of this process. */
   readonly scratch: string | null;
