@@ -1,6 +1,6 @@
 /**
- * An engine for tests that plays the other side of the border: it delivers calls, keeps what comes back, and answers
- * operations by a script. The only thing these tests fake.
+ * An engine for tests that replaces the native addon: it delivers calls, records responses, and runs operations by a
+ * script. The only fake of these tests.
  */
 
 import type { Operation } from '../src/server/call.js';
@@ -15,21 +15,21 @@ import {
   prepareProgram,
 } from '../src/server/program.js';
 
-/** How a call ended. */
+/** The response to a call. */
 export interface Response {
   readonly callId: number;
   readonly ok: boolean;
   /** The result or the failure, parsed. */
   readonly body: unknown;
   readonly held: Operation[] | null;
-  /** What else the answer said. */
+  /** The rest of the call metadata. */
   readonly identity: string | null;
   readonly refreshMs: number | null;
   readonly seen: Readonly<Record<string, string | null>> | null;
   readonly expiresAt: number | null;
 }
 
-/** Answers one operation: `{ ok }` or `{ error }`. */
+/** Returns the result of one operation: `{ ok }` or `{ error }`. */
 export type Script = (op: Operation) => { readonly ok?: unknown; readonly error?: unknown };
 
 export class ScriptedEngine implements NativeEngine, NativeModule {
@@ -38,7 +38,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   readonly batches: { readonly callId: number; readonly batch: number; readonly ops: Operation[] }[] = [];
   readonly responses: Response[] = [];
   closed = 0;
-  /** `null`: batches wait until `answer` is called by hand. */
+  /** With `null`, batches wait until the test calls `answer`. */
   script: Script | null;
   report: unknown = { tables: {}, created: [], warnings: [], leftOver: [] };
   readonly #waiting = new Map<number, (response: Response) => void>();
@@ -60,7 +60,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return JSON.stringify(this.report);
   }
 
-  /** It has no workers; those are tried with the real one. */
+  /** It has no workers; these are tested with the real engine. */
   attach = noWorkers;
   share = noWorkers;
   openPool = noWorkers;
@@ -69,13 +69,13 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   drain = noWorkers;
   silent = noWorkers;
 
-  /** Asks as a signal does. */
+  /** Simulates a signal. */
   signal: (name: NodeJS.Signals) => void = noWorkers;
-  handleSignals(told: (name: NodeJS.Signals) => void): void {
-    this.signal = told;
+  handleSignals(onSignal: (name: NodeJS.Signals) => void): void {
+    this.signal = onSignal;
   }
 
-  /** What was printed through it. */
+  /** The text printed through it. */
   printed = '';
   writeLog(_stream: 1 | 2, text: string): void {
     this.printed += text;
@@ -97,23 +97,23 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     const index = functions.findIndex((fn) => fn.name === name && fn.kind === kind);
     if (index < 0) return JSON.stringify({ ok: false, error: { code: 'NOT_FOUND', message: `no ${name}` } });
     const { ok, body } = await this.run(index, input, request);
-    const refused = body as { code?: string };
+    const failure = body as { code?: string };
     return JSON.stringify(
-      ok ? { ok, data: body } : { ok, error: refused.code ? refused : { code: 'INTERNAL', message: 'failed' } },
+      ok ? { ok, data: body } : { ok, error: failure.code ? failure : { code: 'INTERNAL', message: 'failed' } },
     );
   }
 
-  /** Delivers a call and resolves to its response; never, where the call is abandoned. */
+  /** Delivers a call and resolves to its response; stays pending if the call is abandoned. */
   run(index: number, input: string, request: string | null = null): Promise<Response> {
     return this.#start(DELIVERY.call, index, input, request);
   }
 
-  /** Asks who the caller of a request is. */
-  whoAsks(request: string): Promise<Response> {
+  /** Delivers a context-only call for a request. */
+  readContext(request: string): Promise<Response> {
     return this.#start(DELIVERY.context, 0, '{}', request);
   }
 
-  /** Delivers a call and gives its id, for tests that answer by hand. */
+  /** Delivers a call and returns its id, for tests that send the results themselves. */
   start(index: number, input = '{}'): number {
     const callId = this.#nextCall;
     void this.run(index, input);
@@ -134,14 +134,14 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     this.#deliver?.(DELIVERY.abandon, callId, 0, JSON.stringify(reason), null);
   }
 
-  respond(callId: number, ok: boolean, text: string, rest: string | null): void {
+  respond(callId: number, ok: boolean, text: string, metadata: string | null): void {
     const {
       held = null,
       identity = null,
       refreshMs = null,
       seen = null,
       expiresAt = null,
-    } = (rest === null ? {} : JSON.parse(rest)) as Partial<Response>;
+    } = (metadata === null ? {} : JSON.parse(metadata)) as Partial<Response>;
     const response = { callId, ok, body: JSON.parse(text) as unknown, held, identity, refreshMs, seen, expiresAt };
     this.responses.push(response);
     this.#waiting.get(callId)?.(response);
@@ -173,7 +173,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
 
   #current(): Description {
     const last = this.loads.at(-1);
-    if (last === undefined) throw new Error('nothing is loaded');
+    if (last === undefined) throw new Error('no program is loaded');
     return last.description;
   }
 }

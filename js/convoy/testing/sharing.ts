@@ -1,18 +1,21 @@
-/** What the engine makes of what hosts say of contexts and runs. */
+/** The engine's rule for sharing results, by the context reads that hosts report. */
 
 import type { Response } from './scripted-engine.js';
 
-/** What the engine does: a text for each key the run has looked at, and no text is like none. */
-export function mayShare(seen: Response['seen'], says: Response['seen'], noTextsAreAlike = false): boolean {
-  if (seen === null) return false;
-  if (says === null) throw new Error('a context says something in any case');
-  return Object.entries(seen).every(([key, text]) => {
-    const said = key in says ? says[key] : 'undefined';
-    return text === said && (text !== null || noTextsAreAlike);
+/**
+ * Whether a result may be shared with a caller: the texts of all keys read by the run equal those of the caller's
+ * context. A `null` text matches none, unless `nullsMatch`.
+ */
+export function mayShare(reads: Response['seen'], context: Response['seen'], nullsMatch = false): boolean {
+  if (reads === null) return false;
+  if (context === null) throw new Error('a context-only call always reports members');
+  return Object.entries(reads).every(([key, text]) => {
+    const other = key in context ? context[key] : 'undefined';
+    return text === other && (text !== null || nullsMatch);
   });
 }
 
-/** What a caller, or the log, is told. */
+/** The result, or the message of the error, which is sent to the client or to the log. */
 export function outcome({ ok, body }: Response): unknown {
   return ok ? body : (body as { thrown: { message: string } }).thrown.message;
 }

@@ -19,34 +19,34 @@ const name = query({
 });
 const greet = mutation({ handler: async (ctx) => `hello, ${await ctx.runQuery(name, { id: 'channels:1' })}` });
 
-it('makes the context of a test from parts', async () => {
+it('creates a context for a test from parts', async () => {
   const ctx: Ctx = { ...createBaseContext({ db, now: () => 7 }), user: 'ada' };
   expect(await name.run(ctx, { id: 'channels:1' })).toBe('general for ada at 7');
   expect(createBaseContext({ db }).now()).toBeGreaterThan(0);
 });
 
-it('runs functions that are passed as values, with what was added to the base', async () => {
+it('runs functions passed as values, with the members added to the base', async () => {
   const ctx: Ctx = { ...createBaseContext(db), user: 'ada' };
   expect(await greet.run(ctx, {})).toMatch(/^hello, general for ada at \d+$/);
   expect(await ctx.runMutation(greet, {})).toMatch(/^hello, general for ada/);
-  // Taken off the context it still runs, with the base alone.
+  // Called without a context as `this`, it passes on the base alone.
   const { runQuery } = createBaseContext({ db, now: () => 7 });
   expect(await runQuery(name, { id: 'channels:1' })).toBe('general for undefined at 7');
 });
 
-it('parses what it passes on, and passes on what is thrown', async () => {
+it('parses arguments and rethrows errors of the called function', async () => {
   const ctx = createBaseContext(db);
   await expect(ctx.runQuery(name, { id: 1 } as never)).rejects.toMatchObject({ code: 'INVALID_ARGS' });
   const failing = query({ handler: () => Promise.reject(new Error('broken')) });
   await expect(ctx.runQuery(failing, {})).rejects.toThrow('broken');
 });
 
-it('says what to give it for a reference, and which kind was meant', async () => {
+it('rejects a reference, naming the missing part, and a function of another kind', async () => {
   const ctx = createBaseContext(db);
   await expect(ctx.runAction(makeActionRef('mail.send'))).rejects.toThrow('createBaseContext({ db, runAction })');
   await expect(ctx.runQuery(greet as never, {} as never)).rejects.toThrow(
     'ctx.runQuery takes a query, but was given a mutation',
   );
-  const asked = createBaseContext({ db, runQuery: (async () => 'you') as never });
-  expect(await greet.run(asked, {})).toBe('hello, you');
+  const ctxWithRunQuery = createBaseContext({ db, runQuery: (async () => 'you') as never });
+  expect(await greet.run(ctxWithRunQuery, {})).toBe('hello, you');
 });

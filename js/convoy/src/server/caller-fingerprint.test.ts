@@ -2,16 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { callerFingerprint } from './caller-fingerprint.js';
 
 const base = { db: new (class Db {})(), now: () => 1, runQuery: async () => null };
-const nobody = { headers: {} };
+const anonymous = { headers: {} };
 const of = (added: object, headers: Record<string, string> = {}) =>
   callerFingerprint(Object.defineProperties({ ...base }, Object.getOwnPropertyDescriptors(added)), base, { headers });
 
-describe('an identity', () => {
-  it('is a short text that cannot be read back', () => {
+describe('the caller fingerprint', () => {
+  it('is a hash', () => {
     expect(of({ user: 'ada@example.org' })).toMatch(/^[\w-]{43}$/);
   });
 
-  it('tells people apart by what their context says of them', () => {
+  it('differs for contexts with different members', () => {
     expect(of({ userId: 'ada' })).toBe(of({ userId: 'ada' }));
     const all = [
       {},
@@ -36,11 +36,11 @@ describe('an identity', () => {
     expect(new Set(all.map((added) => of(added))).size).toBe(all.length);
   });
 
-  it('does not depend on the order in which members were written', () => {
+  it('does not depend on the order of members', () => {
     expect(of({ a: 1, b: { c: 2, d: 3 } })).toBe(of({ b: { d: 3, c: 2 }, a: 1 }));
   });
 
-  it('stays when a token is renewed or the user’s document changes', () => {
+  it('stays the same when a token is renewed or the user document changes', () => {
     const before = of({ user: { id: 'users:1', seen: 1 }, expiresAt: 1 }, { authorization: 'Bearer old' });
     const after = of(
       { user: { id: 'users:1', seen: 2, tags: new Set() }, expiresAt: 2 },
@@ -51,7 +51,7 @@ describe('an identity', () => {
     expect(of({ user: { id: 7 } })).not.toBe(of({ user: { id: 8 } }));
   });
 
-  it('takes an object of a class by its id, and no member of the context for all of it', () => {
+  it('uses only the id of a class instance, but not an id of the context itself', () => {
     class User {
       constructor(
         readonly id: string,
@@ -62,28 +62,31 @@ describe('an identity', () => {
     expect(of({ id: 'request', user: 'ada' })).not.toBe(of({ id: 'request', user: 'eve' }));
   });
 
-  it('ignores what the base brought, wherever it was put, and what is undefined', () => {
+  it('ignores members of the base, wherever they occur, and undefined members', () => {
     const added = { tools: { db: base.db, now: base.now }, none: undefined };
     expect(of(added, { cookie: 'a' })).toBe(of({ tools: {} }, { cookie: 'b' }));
   });
 
   const deep = (levels: number): object => (levels === 0 ? {} : { a: deep(levels - 1) });
   const throwing = (): never => {
-    throw new Error('nothing of the user’s is run');
+    throw new Error('user code was run');
   };
   const marked = (object: object, key: string | symbol): object => Object.defineProperty(object, key, { value: 'ada' });
 
   it.each<[string, () => object]>([
     ['a Map', () => ({ session: new Map([['a', 1]]) })],
     ['a Set', () => ({ session: new Set(['ada']) })],
-    ['a Map that says it is plain', () => ({ session: Object.setPrototypeOf(new Map(), Object.prototype) })],
+    [
+      'a Map with the prototype of a plain object',
+      () => ({ session: Object.setPrototypeOf(new Map(), Object.prototype) }),
+    ],
     ['a RegExp', () => ({ session: /ada/ })],
     ['a promise', () => ({ session: Promise.resolve('ada') })],
     ['an error', () => ({ session: new Error('ada') })],
     ['bytes', () => ({ session: new Uint8Array([1]) })],
     ['a symbol', () => ({ session: Symbol('ada') })],
-    ['a boxed text', () => ({ session: Object('ada') })],
-    ['an object of a class without an id', () => ({ session: new (class Session {})() })],
+    ['a boxed string', () => ({ session: Object('ada') })],
+    ['a class instance without an id', () => ({ session: new (class Session {})() })],
     [
       'an object with a private field',
       () => ({
@@ -97,15 +100,15 @@ describe('an identity', () => {
     ['an inherited id', () => ({ session: Object.create({ id: 'ada' }) })],
     ['a getter', () => ({ session: Object.defineProperty({}, 'user', { enumerable: true, get: throwing }) })],
     ['a setter', () => ({ session: Object.defineProperty({}, 'user', { enumerable: true, set: throwing }) })],
-    ['a hidden getter', () => ({ session: Object.defineProperty({}, 'user', { get: throwing }) })],
-    ['a hidden member', () => ({ session: marked({}, 'user') })],
-    ['a hidden id', () => ({ session: marked({}, 'id') })],
+    ['a non-enumerable getter', () => ({ session: Object.defineProperty({}, 'user', { get: throwing }) })],
+    ['a non-enumerable member', () => ({ session: marked({}, 'user') })],
+    ['a non-enumerable id', () => ({ session: marked({}, 'id') })],
     ['a key that is a symbol', () => ({ session: { [Symbol('user')]: 'ada' } })],
-    ['a hidden key that is a symbol', () => ({ session: marked({}, Symbol('user')) })],
-    ['a hidden member of its own', () => marked({ tenant: 't' }, 'user')],
-    ['a symbol of its own', () => marked({ tenant: 't' }, Symbol('user'))],
+    ['a non-enumerable key that is a symbol', () => ({ session: marked({}, Symbol('user')) })],
+    ['a non-enumerable member at the top level', () => marked({ tenant: 't' }, 'user')],
+    ['a symbol at the top level', () => marked({ tenant: 't' }, Symbol('user'))],
     [
-      'a getter of its own',
+      'a getter at the top level',
       () => ({
         get user() {
           return throwing();
@@ -113,15 +116,15 @@ describe('an identity', () => {
       }),
     ],
     ['a function', () => ({ tenant: 't', name: () => 'ada' })],
-    ['a function inside', () => ({ user: { tenant: 't', name: () => 'ada' } })],
-    ['a list with more than elements', () => ({ session: Object.assign(['a'], { user: 'ada' }) })],
+    ['a function in an object', () => ({ user: { tenant: 't', name: () => 'ada' } })],
+    ['a list with a named member', () => ({ session: Object.assign(['a'], { user: 'ada' }) })],
     ['a list with holes', () => ({ session: new Array(1) })],
-    ['a list of a class', () => ({ session: new (class List extends Array {})() })],
-    ['a Date with more than a time', () => ({ session: Object.assign(new Date(0), { user: 'ada' }) })],
-    ['a Date of a class', () => ({ session: new (class At extends Date {})(0) })],
-    ['what is too deep', () => deep(20)],
+    ['a list of a subclass', () => ({ session: new (class List extends Array {})() })],
+    ['a Date with a named member', () => ({ session: Object.assign(new Date(0), { user: 'ada' }) })],
+    ['a Date of a subclass', () => ({ session: new (class At extends Date {})(0) })],
+    ['a value that is too deep', () => deep(20)],
     [
-      'a circle',
+      'a cycle',
       () => {
         const session: { self?: object } = {};
         session.self = session;
@@ -133,16 +136,16 @@ describe('an identity', () => {
       () => ({ session: new Proxy({ id: 'ada' }, { ownKeys: throwing, get: throwing, getPrototypeOf: throwing }) }),
     ],
     [
-      'a proxy that was revoked',
+      'a revoked proxy',
       () => {
         const { proxy, revoke } = Proxy.revocable({}, {});
         revoke();
         return { session: proxy };
       },
     ],
-  ])('counts the request as well where the context has %s', (_, added) => {
+  ])('includes the request if the context has %s', (_, added) => {
     expect(of(added(), { cookie: 'ada' })).toBe(of(added(), { cookie: 'ada', 'user-agent': 'x' }));
-    // A tenant is often told by the address it is served at, or by that of its page.
+    // A tenant is often identified by the requested host, or by the origin of its page.
     for (const name of ['cookie', 'authorization', 'x-user', 'x-api-key', 'host', 'origin', 'x-forwarded-host']) {
       expect(of(added(), { [name]: 'ada' })).not.toBe(of(added(), { [name]: 'eve' }));
     }
@@ -151,11 +154,11 @@ describe('an identity', () => {
     expect(from('::1', '/')).toBe(from('::1', '/'));
     expect(from('::1', '/live')).toBe(from('::1', '/live/session'));
     expect(new Set([from('::1', '/'), from('::2', '/'), from('::1', '/?user=ada')]).size).toBe(3);
-    // A stream is opened without an `Origin` that later requests of its session have.
+    // The request that opens a stream has no `Origin`, but later requests of its session do.
     const session = (headers: Record<string, string>) =>
       callerFingerprint({ ...base, session: new Map() }, base, { headers, ip: '::1', url: '/' }, { session: true });
     expect(session({ host: 'a', origin: 'http://a' })).toBe(session({ host: 'a' }));
-    // A repetition of ours is the same but for these.
+    // The client's retries differ only in these headers.
     const again = {
       'sec-fetch-mode': 'cors',
       'convoy-position': '2',
@@ -166,7 +169,7 @@ describe('an identity', () => {
     expect(of(added(), { cookie: 'ada', 'convoy-position': '1' })).toBe(of(added(), { cookie: 'ada', ...again }));
   });
 
-  it('of a session stays when its token is renewed, also where functions stand beside data', () => {
+  it('of a session stays the same when its token is renewed, also if the context has functions beside data', () => {
     const session = (added: object, cookie: string) =>
       callerFingerprint({ ...base, ...added }, base, { headers: { cookie } }, { session: true });
     expect(session({ user: 'ada', can: () => true }, 'old')).toBe(session({ user: 'ada', can: () => true }, 'new'));
@@ -176,7 +179,7 @@ describe('an identity', () => {
     }
   });
 
-  it('counts it, too, where the context is of a class, which may hide who it is', () => {
+  it('includes the request if the context is a class instance, which may have private state', () => {
     class Context {
       readonly #user = 'ada';
       readonly db = base.db;
@@ -186,8 +189,8 @@ describe('an identity', () => {
     expect(made('ada')).not.toBe(made('eve'));
   });
 
-  it('of a context that adds nothing is the same for all', () => {
-    expect(callerFingerprint(base, base, nobody)).toBe(
+  it('is the same for all contexts without added members', () => {
+    expect(callerFingerprint(base, base, anonymous)).toBe(
       callerFingerprint({ ...base }, base, { headers: { cookie: 'x' } }),
     );
   });

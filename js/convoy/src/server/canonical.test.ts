@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { canonicalText } from './canonical.js';
 
 describe('the canonical text', () => {
-  const circle = (): object => {
+  const cycle = (): object => {
     const one: { self?: object } = {};
     one.self = one;
     return one;
   };
   const once = { a: 1 };
 
-  it('of plain data is theirs alone, whatever they look like as JSON', () => {
+  it('of plain data differs for different values, even with the same JSON', () => {
     const values: unknown[] = [
       null,
       undefined,
@@ -51,8 +51,8 @@ describe('the canonical text', () => {
       Object.freeze([]),
       [{ a: 1 }, { a: 1 }],
       [once, once],
-      circle(),
-      { self: circle() },
+      cycle(),
+      { self: cycle() },
       'x'.repeat(300),
       ['x'.repeat(300)],
       { a: 'x'.repeat(300) },
@@ -62,10 +62,10 @@ describe('the canonical text', () => {
     expect(new Set(texts).size).toBe(values.length);
   });
 
-  it('is the same for two of a kind', () => {
+  it('is equal for equal values', () => {
     const user = () => ({ id: 'users:1', roles: ['a', 'b'], team: { name: 'x', since: null } });
     expect(canonicalText(user())).toBe(canonicalText(user()));
-    expect(canonicalText(circle())).toBe(canonicalText(circle()));
+    expect(canonicalText(cycle())).toBe(canonicalText(cycle()));
     expect(canonicalText('x'.repeat(300))).toBe(canonicalText('x'.repeat(300)));
   });
 
@@ -73,8 +73,8 @@ describe('the canonical text', () => {
     readonly #user = 'ada';
     name = (): string => this.#user;
   }
-  const asked = (): never => {
-    throw new Error('nothing of the user’s is run');
+  const throwing = (): never => {
+    throw new Error('user code was run');
   };
   const deep = (levels: number): object => (levels === 0 ? {} : { a: deep(levels - 1) });
 
@@ -82,7 +82,7 @@ describe('the canonical text', () => {
     ['a Set', new Set(['ada'])],
     ['a Map', new Map([['user', 'ada']])],
     ['a Date', new Date(0)],
-    ['an object of a class', new Session()],
+    ['an instance of a class', new Session()],
     ['a promise', Promise.resolve('ada')],
     ['an error', new Error('ada')],
     ['bytes', new Uint8Array([1])],
@@ -93,32 +93,32 @@ describe('the canonical text', () => {
       'a getter',
       {
         get user() {
-          return asked();
+          return throwing();
         },
       },
     ],
-    ['a hidden member', Object.defineProperty({}, 'user', { value: 'ada' })],
-    ['a member that is fixed by itself', Object.defineProperty({}, 'user', { value: 'ada', enumerable: true })],
-    ['an object that takes no more members', Object.preventExtensions({ user: 'ada' })],
+    ['a non-enumerable member', Object.defineProperty({}, 'user', { value: 'ada' })],
+    ['a read-only member', Object.defineProperty({}, 'user', { value: 'ada', enumerable: true })],
+    ['an object that is not extensible', Object.preventExtensions({ user: 'ada' })],
     ['an object without a prototype', Object.assign(Object.create(null), { user: 'ada' })],
     ['an object with another prototype', Object.create({ user: 'ada' })],
     ['an array with a hole', Object.assign(new Array(3), { 0: 1, 2: 2 })],
-    ['an array with more than elements', Object.assign([1], { user: 'ada' })],
-    ['an array with a hole and more than elements', Object.assign(new Array(1), { user: 'ada' })],
+    ['an array with a named member', Object.assign([1], { user: 'ada' })],
+    ['an array with a hole and a named member', Object.assign(new Array(1), { user: 'ada' })],
     ['an array of a class', new (class List extends Array {})()],
-    ['a proxy of plain data', new Proxy({ user: 'ada' }, { get: asked, ownKeys: asked })],
+    ['a proxy of plain data', new Proxy({ user: 'ada' }, { get: throwing, ownKeys: throwing })],
     [
-      'a proxy that was revoked',
+      'a revoked proxy',
       (() => {
         const { proxy, revoke } = Proxy.revocable({}, {});
         revoke();
         return proxy;
       })(),
     ],
-    ['what is too deep', deep(65)],
-    ['what is too long', 'x'.repeat(65_537)],
-    ['what is too much', Array.from({ length: 10_000 }, () => 'xxxxxx')],
-  ])('does not exist for %s, wherever it stands', (_, value) => {
+    ['a value that is too deep', deep(65)],
+    ['a string that is too long', 'x'.repeat(65_537)],
+    ['a value that is too large', Array.from({ length: 10_000 }, () => 'xxxxxx')],
+  ])('does not exist for %s, nor for a value that contains it', (_, value) => {
     expect(canonicalText(value)).toBeNull();
     expect(canonicalText({ a: [value] })).toBeNull();
   });

@@ -1,7 +1,7 @@
 /**
- * What code can do to an object without its proxy being asked, one by one. Each way either counts as looking at what it
- * shows, or shows the same to everyone. That it would tell callers apart is tried with a query that is not shared, whose
- * context is not observed.
+ * Operations that may bypass the traps of the observing proxy. Each either is recorded as a read of the values it shows,
+ * or gives the same result for every caller. An unshared query, whose context is not observed, shows that the operation
+ * would distinguish callers otherwise.
  */
 
 import assert from 'node:assert';
@@ -18,14 +18,14 @@ import { defineSchema } from '../schema/index.js';
 import type { CreateContext } from './contexts.js';
 import { query } from './functions.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: these handlers do with their context whatever can be done with one.
+// biome-ignore lint/suspicious/noExplicitAny: these handlers use their context in ways that no type allows.
 type Ctx = any;
-type Way = (ctx: Ctx) => unknown;
+type Operation = (ctx: Ctx) => unknown;
 
-/** Puts a private field onto any object. */
+/** Adds a private field to any object. */
 class Mark extends (class {
   constructor(object: object) {
-    // biome-ignore lint/correctness/noConstructorReturn: that is the trick.
+    // biome-ignore lint/correctness/noConstructorReturn: the returned object receives the private field.
     return object;
   }
 } as new (
@@ -41,27 +41,27 @@ class Mark extends (class {
   }
 }
 
-/** What a module keeps about people and the objects that stand for them. */
+/** Module state that maps objects to users. */
 const users = new Map(['ada', 'eve'].map((name) => [name, { role: 'guest', tags: ['a'], team: { id: 1 } }]));
 const nameOf = new WeakMap<object, string>();
 const adas = new WeakSet<object>();
 const local = new AsyncLocalStorage<string>();
 const hidden = Symbol('name');
 
-/** Marks objects, but for those that must stay what they are. */
-function know(name: string, ...objects: object[]): void {
+/** Registers objects of a user in the module state. */
+function register(name: string, ...objects: object[]): void {
   for (const object of objects) {
     nameOf.set(object, name);
     if (name === 'ada') adas.add(object);
   }
 }
 
-/** The objects that another one holds where everyone can reach them. */
+/** The objects among the members of another one. */
 function objectsOf(object: object): object[] {
   return Object.values(object).filter((value) => typeof value === 'object' && value !== null);
 }
 
-/** An object of a built-in class that says it is a plain one, with nothing in it. */
+/** An instance of a built-in class with the prototype of a plain object. */
 function disguised<T extends object>(object: T): T {
   return Object.setPrototypeOf(object, Object.prototype);
 }
@@ -69,7 +69,7 @@ function disguised<T extends object>(object: T): T {
 const createContext: CreateContext = (req, base) => {
   const name = String(req.headers.authorization);
   const user = users.get(name) as { role: string; tags: string[]; team: object };
-  know(name, user, user.tags, user.team, base, ...Object.values(base as object), ...objectsOf(base.db));
+  register(name, user, user.tags, user.team, base, ...Object.values(base as object), ...objectsOf(base.db));
   local.enterWith(name);
   Object.assign(executionAsyncResource(), { [hidden]: name });
   const once = { x: 1 };
@@ -88,7 +88,7 @@ const createContext: CreateContext = (req, base) => {
     },
     promise: disguised(Promise.resolve(name)),
   };
-  know(name, context);
+  register(name, context);
   for (const object of [user, user.tags, context]) {
     if (Mark.of(object) === 'unmarked') new Mark(object, name);
   }
@@ -103,7 +103,7 @@ function printed(print: (to: Console) => void): string {
   return String(stdout.read());
 }
 
-/** What it gives, or the class of what it throws. */
+/** The result of `act`, or the class name of its error. */
 function called(act: () => unknown): unknown {
   try {
     return act();
@@ -121,26 +121,29 @@ function messageOf(act: () => unknown): string {
   }
 }
 
-/** Only what depends on the caller: printing a context prints its database, too. */
-const saysWho = (text: string): string[] => text.match(/\b(ada|eve)\b/g) ?? [];
+/** The user names in a text. The rest may depend on other things, since printing a context also prints its database. */
+const userNames = (text: string): string[] => text.match(/\b(ada|eve)\b/g) ?? [];
 
-/** Reads the context, however it does: a look at all that it shows. */
-const READING: Record<string, Way> = {
-  'inspect()': (ctx) => saysWho(inspect(ctx)),
-  'inspect() with hidden members': (ctx) => saysWho(inspect(ctx, { showHidden: true })),
-  'inspect() with getters': (ctx) => saysWho(inspect(ctx, { getters: true })),
-  'inspect() that shows proxies': (ctx) => saysWho(inspect(ctx, { showProxy: true })),
-  'inspect() of what holds it': (ctx) => saysWho(inspect({ list: [ctx], map: new Map([[1, ctx]]) }, { depth: 9 })),
-  "format('%o')": (ctx) => saysWho(format('%o', ctx)),
-  "format('%O')": (ctx) => saysWho(format('%O', ctx)),
-  "format('%s')": (ctx) => saysWho(format('%s', ctx)),
-  'format() without a format': (ctx) => saysWho(format(ctx)),
-  'formatWithOptions()': (ctx) => saysWho(formatWithOptions({ depth: 3 }, ctx)),
-  'console.log()': (ctx) => saysWho(printed((to) => to.log(ctx))),
-  'console.error() of an error that carries it': (ctx) => saysWho(printed((to) => to.error(errorWith(ctx)))),
+/** Operations that must be recorded as reads. */
+const READING: Record<string, Operation> = {
+  'inspect()': (ctx) => userNames(inspect(ctx)),
+  'inspect() with non-enumerable members': (ctx) => userNames(inspect(ctx, { showHidden: true })),
+  'inspect() with getters': (ctx) => userNames(inspect(ctx, { getters: true })),
+  'inspect() with showProxy': (ctx) => userNames(inspect(ctx, { showProxy: true })),
+  'inspect() of a value that contains it': (ctx) =>
+    userNames(inspect({ list: [ctx], map: new Map([[1, ctx]]) }, { depth: 9 })),
+  "format('%o')": (ctx) => userNames(format('%o', ctx)),
+  "format('%O')": (ctx) => userNames(format('%O', ctx)),
+  "format('%s')": (ctx) => userNames(format('%s', ctx)),
+  'format() without a format': (ctx) => userNames(format(ctx)),
+  'formatWithOptions()': (ctx) => userNames(formatWithOptions({ depth: 3 }, ctx)),
+  'console.log()': (ctx) => userNames(printed((to) => to.log(ctx))),
+  'console.error() of an error with the context as a member': (ctx) =>
+    userNames(printed((to) => to.error(errorWith(ctx)))),
   'console.table()': (ctx) => printed((to) => to.table([ctx], ['name'])),
-  'an error that carries it, inspected': (ctx) => saysWho(inspect(errorWith(ctx))),
-  'a cause, inspected': (ctx) => saysWho(inspect(new Error('failed', { cause: ctx }), { depth: 9 })),
+  'inspect() of an error with the context as a member': (ctx) => userNames(inspect(errorWith(ctx))),
+  'inspect() of an error with the context as its cause': (ctx) =>
+    userNames(inspect(new Error('failed', { cause: ctx }), { depth: 9 })),
   JSON: (ctx) => JSON.stringify(ctx, (key, value) => (key === '' || key === 'name' ? value : undefined)),
   "format('%j')": (ctx) => format('%j', { ...ctx, db: null }).includes('ada'),
   'Object.entries()': (ctx) => Object.entries(ctx).find(([key]) => key === 'name'),
@@ -152,20 +155,20 @@ const READING: Record<string, Way> = {
     return null;
   },
   'with()': (ctx) => new Function('ctx', 'with (ctx) { return name; }')(ctx),
-  'a heir': (ctx) => Object.create(ctx).name,
+  'an object that inherits from it': (ctx) => Object.create(ctx).name,
   'another proxy': (ctx) => new Proxy(ctx, {}).name,
   'structuredClone() of a copy': (ctx) => structuredClone(JSON.parse(JSON.stringify({ ...ctx, db: null }))).name,
   'isDeepStrictEqual()': (ctx) => isDeepStrictEqual({ ...ctx, db: null }.name, 'ada'),
-  'a message of assert': (ctx) => messageOf(() => assert.strictEqual(ctx.name, 'bob')),
-  'a nested object, serialised': (ctx) => deserialize(serialize({ name: ctx.name })),
+  'the message of assert.strictEqual()': (ctx) => messageOf(() => assert.strictEqual(ctx.name, 'bob')),
+  'serialize() of a member': (ctx) => deserialize(serialize({ name: ctx.name })),
   'the slots of a promise': (ctx) => Promise.prototype.then.call(ctx.promise, (name) => name),
 };
 
-/** Shows the same to everyone, although the objects that `createContext` has made would tell callers apart. */
-const BLIND: Record<string, Way> = {
-  'inspect() without custom inspection': (ctx) => saysWho(inspect(ctx, { customInspect: false })),
-  'console.dir()': (ctx) => saysWho(printed((to) => to.dir(ctx))),
-  'the message of deepStrictEqual()': (ctx) => saysWho(messageOf(() => assert.deepStrictEqual([ctx], []))),
+/** Operations with the same result for every caller, although they would distinguish the objects of `createContext`. */
+const INDISTINGUISHABLE: Record<string, Operation> = {
+  'inspect() without custom inspection': (ctx) => userNames(inspect(ctx, { customInspect: false })),
+  'console.dir()': (ctx) => userNames(printed((to) => to.dir(ctx))),
+  'the message of deepStrictEqual()': (ctx) => userNames(messageOf(() => assert.deepStrictEqual([ctx], []))),
   'structuredClone()': (ctx) => messageOf(() => structuredClone(ctx)),
   'serialize()': (ctx) => messageOf(() => serialize(ctx)),
   'postMessage()': (ctx) => {
@@ -176,28 +179,28 @@ const BLIND: Record<string, Way> = {
       port1.close();
     }
   },
-  'a WeakMap, asked for the context': (ctx) => nameOf.get(ctx) ?? null,
+  'a WeakMap lookup of the context': (ctx) => nameOf.get(ctx) ?? null,
   'a private field of the context': (ctx) => Mark.of(ctx),
-  'a WeakMap, asked for an object in it': (ctx) => nameOf.get(ctx.user) ?? null,
-  'a WeakMap, asked for what is deeper': (ctx) => nameOf.get(ctx.user.team) ?? null,
-  'a WeakMap, asked for a list in it': (ctx) => nameOf.get(ctx.user.tags) ?? null,
-  'a WeakMap, asked for what it describes': (ctx) =>
+  'a WeakMap lookup of a member': (ctx) => nameOf.get(ctx.user) ?? null,
+  'a WeakMap lookup of a nested object': (ctx) => nameOf.get(ctx.user.team) ?? null,
+  'a WeakMap lookup of a nested list': (ctx) => nameOf.get(ctx.user.tags) ?? null,
+  'a WeakMap lookup of the value of a property descriptor': (ctx) =>
     nameOf.get(Object.getOwnPropertyDescriptor(ctx, 'user')?.value) ?? null,
-  'a WeakMap, asked for what was spread': (ctx) => nameOf.get({ ...ctx, name: null }.user) ?? null,
-  'a WeakMap, asked for the database': (ctx) => nameOf.get(ctx.db) ?? null,
-  'a WeakMap, asked for what the database holds': (ctx) => objectsOf(ctx.db).map((held) => nameOf.get(held) ?? null),
-  'a WeakMap, asked for functions of the base': (ctx) =>
+  'a WeakMap lookup of a spread member': (ctx) => nameOf.get({ ...ctx, name: null }.user) ?? null,
+  'a WeakMap lookup of the database': (ctx) => nameOf.get(ctx.db) ?? null,
+  'a WeakMap lookup of members of the database': (ctx) => objectsOf(ctx.db).map((member) => nameOf.get(member) ?? null),
+  'a WeakMap lookup of functions of the base': (ctx) =>
     ['now', 'runQuery', 'runMutation', 'runAction'].map((part) => nameOf.get(ctx[part]) ?? null),
-  'a WeakMap, asked by a function it calls': (ctx) => ctx.runQuery({ name: 'known' }),
+  'a WeakMap lookup in a called function': (ctx) => ctx.runQuery({ name: 'known' }),
   'a WeakSet': (ctx) => adas.has(ctx.user),
   '===': (ctx) => ctx.user === users.get('ada'),
-  '=== on what is deeper': (ctx) => ctx.user.team === users.get('ada')?.team,
+  '=== on a nested object': (ctx) => ctx.user.team === users.get('ada')?.team,
   'Object.is()': (ctx) => Object.is(ctx.user, users.get('ada')),
   'includes()': (ctx) => [...users.values()].indexOf(ctx.user),
   'a key of a Map': (ctx) =>
     new Map([...users].map(([name, user]): [object, string] => [user, name])).get(ctx.user) ?? null,
   '=== between two members': (ctx) => ctx.user === ctx.again,
-  'a private field of an object in it': (ctx) => [Mark.of(ctx.user), Mark.of(ctx.user.tags)],
+  'a private field of a member': (ctx) => [Mark.of(ctx.user), Mark.of(ctx.user.tags)],
   'the slots of a Map': (ctx) => called(() => Map.prototype.get.call(ctx.slots.map, 'name')),
   'the slots of a Set': (ctx) => called(() => Set.prototype.has.call(ctx.slots.set, 'ada')),
   'the slots of a Date': (ctx) => called(() => Date.prototype.getTime.call(ctx.slots.date)),
@@ -208,56 +211,61 @@ const BLIND: Record<string, Way> = {
   'an async context': () => [local.getStore() ?? null, Reflect.get(executionAsyncResource(), hidden) ?? null],
 };
 
-const NOT_APART = new Set([
-  // They show nothing of an unobserved context either, or only that it is one.
+/** Operations that do not distinguish callers even without the observer. */
+const NEVER_DISTINGUISHING = new Set([
   'structuredClone()',
   'serialize()',
   'postMessage()',
   'inspect() of slots',
-  'a WeakMap, asked for what the database holds',
+  'a WeakMap lookup of members of the database',
   'an async context',
 ]);
 
-async function ask(way: Way, name: string, share = true): Promise<{ run: Response; says: Response['seen'] }> {
+/** The response of a query that performs `operation` for the caller `name`, and all members of that caller's context. */
+async function perform(
+  operation: Operation,
+  name: string,
+  share = true,
+): Promise<{ run: Response; context: Response['seen'] }> {
   const known = query({ handler: (ctx: Ctx) => [nameOf.get(ctx.user) ?? null, nameOf.get(ctx.db) ?? null] });
-  const functions = { fn: query({ share, handler: async (ctx: Ctx) => (await way(ctx)) ?? null }), known };
+  const functions = { fn: query({ share, handler: async (ctx: Ctx) => (await operation(ctx)) ?? null }), known };
   const { call, engine } = hostOf({ schema: defineSchema({}), functions, createContext });
   const request = JSON.stringify({ method: 'POST', url: '/', headers: { authorization: name } });
-  return { run: await call('fn', {}, request), says: (await engine.whoAsks(request)).seen };
+  return { run: await call('fn', {}, request), context: (await engine.readContext(request)).seen };
 }
 
-it.each(Object.entries(READING))('%s counts as looking', async (_, way) => {
-  const [ada, eve] = await Promise.all([ask(way, 'ada'), ask(way, 'eve')]);
+it.each(Object.entries(READING))('%s is recorded as a read', async (_, operation) => {
+  const [ada, eve] = await Promise.all([perform(operation, 'ada'), perform(operation, 'eve')]);
   expect([ada.run.ok, eve.run.ok]).toEqual([true, true]);
   expect(outcome(ada.run)).not.toEqual(outcome(eve.run));
-  expect([mayShare(ada.run.seen, eve.says), mayShare(eve.run.seen, ada.says)]).toEqual([false, false]);
+  expect([mayShare(ada.run.seen, eve.context), mayShare(eve.run.seen, ada.context)]).toEqual([false, false]);
 });
 
-it.each(Object.entries(BLIND))('%s shows everyone the same', async (name, way) => {
-  const [ada, eve] = await Promise.all([ask(way, 'ada'), ask(way, 'eve')]);
+it.each(Object.entries(INDISTINGUISHABLE))('%s gives the same result for every caller', async (name, operation) => {
+  const [ada, eve] = await Promise.all([perform(operation, 'ada'), perform(operation, 'eve')]);
   expect([ada.run.ok, eve.run.ok]).toEqual([true, true]);
   expect(outcome(ada.run)).toEqual(outcome(eve.run));
-  // Without the observer it tells them apart.
-  const unobserved = await Promise.all([ask(way, 'ada', false), ask(way, 'eve', false)]);
+  // Without the observer it distinguishes them.
+  const unobserved = await Promise.all([perform(operation, 'ada', false), perform(operation, 'eve', false)]);
   const [one, other] = unobserved.map(({ run }) => JSON.stringify(outcome(run)));
-  expect(one === other, String(one)).toBe(NOT_APART.has(name));
+  expect(one === other, String(one)).toBe(NEVER_DISTINGUISHING.has(name));
 });
 
-it('objects have one identity within a run, also for the functions it calls', async () => {
-  const way: Way = async (ctx) => {
+it('an object keeps its identity within a run', async () => {
+  const operation: Operation = async (ctx) => {
     const kept = ctx.user;
     ctx.user.visits = 1;
     return [ctx.user === kept, { ...ctx }.user === kept, ctx.pair[0] === ctx.pair[1], types.isProxy(ctx.user)];
   };
-  expect(outcome((await ask(way, 'ada')).run)).toEqual([true, true, false, false]);
+  expect(outcome((await perform(operation, 'ada')).run)).toEqual([true, true, false, false]);
   expect(users.get('ada')).not.toHaveProperty('visits');
 });
 
 it.each<[string, (base: object) => object]>([
-  ['that takes no more members', (base) => Object.preventExtensions({ ...base, name: 'ada' })],
+  ['that is not extensible', (base) => Object.preventExtensions({ ...base, name: 'ada' })],
   ['of a class', (base) => Object.assign(new (class Context {})(), base, { name: 'ada' })],
   ['that is a proxy', (base) => new Proxy({ ...base, name: 'ada' }, {})],
-])('a context %s is given as it is, and nothing is shared', async (_, made) => {
+])('a context %s is passed unobserved, and its result is not shared', async (_, made) => {
   const contexts: object[] = [];
   const { call } = hostOf({
     schema: defineSchema({}),
@@ -271,8 +279,8 @@ it.each<[string, (base: object) => object]>([
   expect(await call('fn', {}, request)).toMatchObject({ body: true, seen: null });
 });
 
-it('what stands behind a view keeps to the rules of proxies, whatever its handler does', async () => {
-  const way: Way = (ctx) => {
+it('the proxy keeps its invariants when the handler defines, deletes and freezes members', async () => {
+  const operation: Operation = (ctx) => {
     Object.defineProperty(ctx, 'fixed', { value: { a: 1 }, enumerable: true });
     Object.defineProperty(ctx, 'name', { writable: false, configurable: false });
     const described = Object.getOwnPropertyDescriptors(ctx);
@@ -292,12 +300,12 @@ it('what stands behind a view keeps to the rules of proxies, whatever its handle
       inspect(ctx).includes("name: 'ada'"),
     ];
   };
-  const { run } = await ask(way, 'ada');
+  const { run } = await perform(operation, 'ada');
   expect(run.seen).toBeNull();
   expect(outcome(run)).toEqual([false, 1, false, false, true, false, true, true, 'ada', true]);
 });
 
-it('a member that is fixed is described as it is', async () => {
+it('the property descriptor of a read-only member has its real attributes', async () => {
   const { call } = hostOf({
     schema: defineSchema({}),
     functions: {
@@ -316,7 +324,7 @@ it('a member that is fixed is described as it is', async () => {
   expect(await call('fn', {}, request)).toMatchObject({ body: [flags, true, 'a'], seen: { user: '=#{"role":"a"}' } });
 });
 
-it('values are told apart by how they and their members are fixed', async () => {
+it('values that differ in their property attributes have different texts', async () => {
   const forms: ((base: object) => object)[] = [
     (base) => ({ ...base, user: { role: 'a' } }),
     (base) => ({ ...base, user: Object.freeze({ role: 'a' }) }),
@@ -338,8 +346,8 @@ it('values are told apart by how they and their members are fixed', async () => 
   expect(new Set(texts).size).toBe(forms.length);
 });
 
-it('captureStackTrace() onto a context tells nothing of it', async () => {
-  const way: Way = (ctx) => messageOf(() => Error.captureStackTrace(ctx));
-  const [ada, eve] = await Promise.all([ask(way, 'ada'), ask(way, 'eve')]);
+it('captureStackTrace() on a context gives the same result for every caller', async () => {
+  const operation: Operation = (ctx) => messageOf(() => Error.captureStackTrace(ctx));
+  const [ada, eve] = await Promise.all([perform(operation, 'ada'), perform(operation, 'eve')]);
   expect(outcome(ada.run)).toEqual(outcome(eve.run));
 });

@@ -1,4 +1,4 @@
-/** What a query's answer says of what it has looked at, and of what a context says of its caller. */
+/** The context reads of a query, and the members reported for a context alone. */
 
 import { inspect } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
@@ -8,7 +8,7 @@ import { ConvoyError } from '../values/errors.js';
 import type { CreateContext } from './contexts.js';
 import { action, mutation, type QueryOptions, query } from './functions.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: these handlers do with their context whatever can be done with one.
+// biome-ignore lint/suspicious/noExplicitAny: these handlers use their context in ways that no type allows.
 type Ctx = any;
 type Handler = (ctx: Ctx) => unknown;
 
@@ -32,39 +32,39 @@ function run(handler: Handler, createContext?: CreateContext): Promise<Response>
   return host(handler, createContext).call('fn', {}, REQUEST);
 }
 
-/** What a run has seen beside that its context is plain, which every run has. */
-async function seenBy(handler: Handler, createContext?: CreateContext): Promise<Response['seen']> {
-  return besidePlain((await run(handler, createContext)).seen);
+/** The reads of a run, without the one that every run has: that its context is plain. */
+async function readsOf(handler: Handler, createContext?: CreateContext): Promise<Response['seen']> {
+  return withoutPlain((await run(handler, createContext)).seen);
 }
 
-function besidePlain(seen: Response['seen']): Response['seen'] {
+function withoutPlain(seen: Response['seen']): Response['seen'] {
   if (seen === null) return null;
   const { '@@plain': plain, ...rest } = seen;
   expect(plain).toBe('true');
   return rest;
 }
 
-describe('a query has seen', () => {
-  it('that its context is plain where it has looked only at what it is made by', async () => {
+describe('the reads of a query contain', () => {
+  it('no key if it reads only the prototype', async () => {
     class Special {}
-    expect(await seenBy((ctx) => ctx instanceof Special)).toEqual({});
-    expect(await seenBy((ctx) => Object.getPrototypeOf(ctx) === null)).toEqual({});
+    expect(await readsOf((ctx) => ctx instanceof Special)).toEqual({});
+    expect(await readsOf((ctx) => Object.getPrototypeOf(ctx) === null)).toEqual({});
   });
 
-  it('nothing where it has looked at nothing of its caller', async () => {
-    expect(await seenBy(() => 1)).toEqual({});
-    expect(await seenBy((ctx) => [ctx.now() > 0, 'db' in ctx, typeof ctx.db.query, Object.hasOwn(ctx, 'db')])).toEqual(
+  it('no key if it reads no member, or only members of the base', async () => {
+    expect(await readsOf(() => 1)).toEqual({});
+    expect(await readsOf((ctx) => [ctx.now() > 0, 'db' in ctx, typeof ctx.db.query, Object.hasOwn(ctx, 'db')])).toEqual(
       {},
     );
   });
 
   it.each<[string, Handler]>([
     ['reads it', (ctx) => ctx.user],
-    ['takes it out', ({ user }) => user],
-    ['asks whether it is there', (ctx) => 'user' in ctx],
-    ['asks whether it is its own', (ctx) => Object.hasOwn(ctx, 'user')],
-    ['asks for its description', (ctx) => Object.getOwnPropertyDescriptor(ctx, 'user')],
-    ['reads it through an heir', (ctx) => Object.create(ctx).user],
+    ['destructures it', ({ user }) => user],
+    ['uses `in`', (ctx) => 'user' in ctx],
+    ['uses hasOwn', (ctx) => Object.hasOwn(ctx, 'user')],
+    ['reads its property descriptor', (ctx) => Object.getOwnPropertyDescriptor(ctx, 'user')],
+    ['reads it through an object that inherits from the context', (ctx) => Object.create(ctx).user],
     [
       'reads it later',
       async (ctx) => {
@@ -78,46 +78,46 @@ describe('a query has seen', () => {
         throw new ConvoyError('FORBIDDEN', ctx.user.role);
       },
     ],
-    ['breaks after it', (ctx) => ctx.user.no.such],
+    ['reads it and fails with a TypeError', (ctx) => ctx.user.no.such],
     [
-      'reads it when it throws',
+      'reads it while its error is encoded',
       (ctx) => {
         throw new ConvoyError('FORBIDDEN', 'no', { details: { toJSON: () => ctx.user } });
       },
     ],
-    ['reads it when its result is sent', (ctx) => ({ toJSON: () => ctx.user })],
-  ])('a key when its handler %s', async (_, handler) => {
-    expect(await seenBy(handler)).toEqual({ user: USER });
+    ['reads it while its result is encoded', (ctx) => ({ toJSON: () => ctx.user })],
+  ])('a key if the handler %s', async (_, handler) => {
+    expect(await readsOf(handler)).toEqual({ user: USER });
   });
 
-  it('only what the branch it took has looked at', async () => {
+  it('only the keys read by the branch that ran', async () => {
     const handler: Handler = (ctx) => (ctx.team === 't1' ? 'all' : ctx.user.id);
-    expect(await seenBy(handler)).toEqual({ team: '"t1"' });
-    expect(await seenBy(handler, (_req, base) => ({ ...base, user: { id: 'u2' }, team: 't2' }))).toEqual({
+    expect(await readsOf(handler)).toEqual({ team: '"t1"' });
+    expect(await readsOf(handler, (_req, base) => ({ ...base, user: { id: 'u2' }, team: 't2' }))).toEqual({
       team: '"t2"',
       user: '{"id":"u2"}',
     });
   });
 
   it.each<[string, Handler]>([
-    ['copies it', (ctx) => ({ ...ctx }).user],
-    ['takes the rest', ({ db, ...rest }) => rest.team],
-    ['lists it', (ctx) => Object.keys(ctx)],
+    ['spreads it', (ctx) => ({ ...ctx }).user],
+    ['destructures the rest', ({ db, ...rest }) => rest.team],
+    ['lists its keys', (ctx) => Object.keys(ctx)],
     [
-      'counts in it',
+      'uses `for … in`',
       (ctx) => {
         const keys = [];
         for (const key in ctx) keys.push(key);
         return keys;
       },
     ],
-    ['assigns from it', (ctx) => Object.assign({}, ctx).team],
-  ])('everything when its handler %s', async (_, handler) => {
-    expect(await seenBy(handler)).toEqual({ '@@keys': KEYS, user: USER, team: '"t1"' });
+    ['uses Object.assign', (ctx) => Object.assign({}, ctx).team],
+  ])('all keys if the handler %s', async (_, handler) => {
+    expect(await readsOf(handler)).toEqual({ '@@keys': KEYS, user: USER, team: '"t1"' });
   });
 
-  it('everything where the context is logged as JSON, and what JSON asks for', async () => {
-    expect(await seenBy((ctx) => JSON.stringify(ctx, (key, value) => (key === 'db' ? undefined : value)))).toEqual({
+  it('all keys and toJSON if the context is encoded as JSON', async () => {
+    expect(await readsOf((ctx) => JSON.stringify(ctx, (key, value) => (key === 'db' ? undefined : value)))).toEqual({
       '@@keys': KEYS,
       toJSON: 'undefined',
       user: USER,
@@ -125,24 +125,24 @@ describe('a query has seen', () => {
     });
   });
 
-  it('which keys there are, where it asked for no more', async () => {
-    expect(await seenBy((ctx) => Reflect.ownKeys(ctx).length)).toEqual({ '@@keys': KEYS });
+  it('only the list of keys after Reflect.ownKeys', async () => {
+    expect(await readsOf((ctx) => Reflect.ownKeys(ctx).length)).toEqual({ '@@keys': KEYS });
   });
 
-  it('that something is not there, which differs from something that is undefined', async () => {
-    expect(await seenBy((ctx) => ctx.owner)).toEqual({ owner: 'undefined' });
+  it('a missing key, with another text than an undefined member', async () => {
+    expect(await readsOf((ctx) => ctx.owner)).toEqual({ owner: 'undefined' });
     expect(
-      await seenBy(
+      await readsOf(
         (ctx) => ctx.owner,
         (_req, base) => ({ ...base, owner: undefined }),
       ),
     ).toEqual({ owner: 'void' });
-    expect(await seenBy((ctx) => String(ctx))).toEqual({ '@@symbols': 'undefined', toString: 'undefined' });
+    expect(await readsOf((ctx) => String(ctx))).toEqual({ '@@symbols': 'undefined', toString: 'undefined' });
     const proto = '__proto__';
-    expect(await seenBy((ctx) => ctx[proto] === Object.prototype)).toEqual({ [proto]: 'undefined' });
+    expect(await readsOf((ctx) => ctx[proto] === Object.prototype)).toEqual({ [proto]: 'undefined' });
   });
 
-  it('what functions saw that it called', async () => {
+  it('the reads of the functions it called', async () => {
     const { call } = hostOf({
       schema,
       createContext: (_req, base) => ({
@@ -166,7 +166,7 @@ describe('a query has seen', () => {
     expect((await call('lazily', {}, REQUEST)).seen).toMatchObject({ lazy: null });
   });
 
-  it('a key after all where a function was caught that had seen it', async () => {
+  it('the reads of a called function whose error was caught', async () => {
     const { call } = hostOf({
       schema,
       createContext: contextOf,
@@ -183,7 +183,7 @@ describe('a query has seen', () => {
   });
 });
 
-describe('what can be the same as no other is', () => {
+describe('the text is null for', () => {
   it.each<[string, unknown]>([
     ['a function', () => 'ada'],
     ['a Set', new Set()],
@@ -192,14 +192,14 @@ describe('what can be the same as no other is', () => {
     ['a proxy', new Proxy({}, {})],
   ])('%s', async (_, user) => {
     expect(
-      await seenBy(
+      await readsOf(
         (ctx) => typeof ctx.user,
         (_req, base) => ({ ...base, user }),
       ),
     ).toEqual({ user: null });
   });
 
-  it('a getter, which is asked as often as its handler asks', async () => {
+  it('a getter, which is called only when the handler reads it', async () => {
     const getter = vi.fn(function (this: { team: string }) {
       return this.team;
     });
@@ -207,21 +207,21 @@ describe('what can be the same as no other is', () => {
       Object.defineProperty({ ...base, team: 't1' }, 'user', { get: getter, enumerable: true });
     const { body, seen } = await run((ctx) => ctx.user, createContext);
     expect(body).toBe('t1');
-    expect(besidePlain(seen)).toEqual({ user: null, team: '"t1"' });
+    expect(withoutPlain(seen)).toEqual({ user: null, team: '"t1"' });
     expect(getter).toHaveBeenCalledTimes(1);
   });
 
-  it('a hidden member, and one under a symbol or a name of ours', async () => {
+  it('a non-enumerable member, and one under a symbol or a pseudo-key', async () => {
     const key = Symbol('user');
     const createContext: CreateContext = (_req, base) =>
       Object.defineProperty({ ...base, [key]: 'ada', '@@keys': 'x' }, 'hidden', { value: 1 });
-    expect(await seenBy((ctx) => ctx.hidden, createContext)).toEqual({ hidden: null });
-    expect(await seenBy((ctx) => ctx[key], createContext)).toEqual({ '@@symbols': null });
-    expect(await seenBy((ctx) => ctx['@@keys'], createContext)).toEqual({ '@@symbols': null });
-    expect(await seenBy((ctx) => Reflect.ownKeys(ctx), createContext)).toEqual({ '@@keys': null });
+    expect(await readsOf((ctx) => ctx.hidden, createContext)).toEqual({ hidden: null });
+    expect(await readsOf((ctx) => ctx[key], createContext)).toEqual({ '@@symbols': null });
+    expect(await readsOf((ctx) => ctx['@@keys'], createContext)).toEqual({ '@@symbols': null });
+    expect(await readsOf((ctx) => Reflect.ownKeys(ctx), createContext)).toEqual({ '@@keys': null });
   });
 
-  it('what was changed while somebody looked; what its handler changes of its own is nobody else’s', async () => {
+  it('a value changed during the run; a handler that changes its own copy does not change the original', async () => {
     const kept = { id: 'u1', role: 'admin' };
     const changing: Handler = (ctx) => {
       ctx.user.role = 'none';
@@ -237,11 +237,11 @@ describe('what can be the same as no other is', () => {
       user.role = 'none';
       return kept.role;
     };
-    expect(await seenBy(fn, (_req, base) => ({ ...base, user }))).toEqual({ user: null });
+    expect(await readsOf(fn, (_req, base) => ({ ...base, user }))).toEqual({ user: null });
   });
 });
 
-describe('nothing is known of a run', () => {
+describe('the reads are unknown for a run', () => {
   it.each<[string, Handler]>([
     [
       'sets',
@@ -259,7 +259,7 @@ describe('nothing is known of a run', () => {
     ['deletes', (ctx) => delete ctx.user],
     ['freezes', (ctx) => Object.freeze(ctx).team],
     ['sets the prototype of', (ctx) => Object.setPrototypeOf(ctx, { a: 1 }).a],
-    ['asks for the fixedness of', (ctx) => Object.isFrozen(ctx)],
+    ['checks isFrozen on', (ctx) => Object.isFrozen(ctx)],
   ])('whose handler %s the context', async (_, handler) => {
     const { ok, seen } = await run(handler);
     expect([ok, seen]).toEqual([true, null]);
@@ -282,10 +282,10 @@ describe('nothing is known of a run', () => {
     ['inherits the base', (_req, base) => Object.create(base)],
     ['is frozen', (_req, base) => Object.freeze({ ...base })],
     ['is a proxy', (_req, base) => new Proxy({ ...base }, {})],
-  ])('whose context %s, and it says that it is like none', async (_, createContext) => {
+  ])('whose context %s, which is reported as not plain', async (_, createContext) => {
     const { call, engine } = host((ctx) => typeof ctx.now, createContext);
     expect(await call('fn', {}, REQUEST)).toMatchObject({ ok: true, seen: null });
-    expect(await engine.whoAsks(REQUEST)).toMatchObject({ ok: true, body: null, seen: { '@@plain': null } });
+    expect(await engine.readContext(REQUEST)).toMatchObject({ ok: true, body: null, seen: { '@@plain': null } });
   });
 
   it('whose context loses its base while it runs', async () => {
@@ -301,7 +301,7 @@ describe('nothing is known of a run', () => {
     expect(await run(handler, createContext)).toMatchObject({ body: false, seen: null });
   });
 
-  it('that is not shared, is no query, or is asked for by the program itself', async () => {
+  it('of an unshared query, a function of another kind, or an in-process call', async () => {
     const unshared = host((ctx) => inspect(ctx, { showProxy: true }).startsWith('Proxy'), contextOf, { share: false });
     expect(await unshared.call('fn', {}, REQUEST)).toMatchObject({ body: false, seen: null });
     const { call, host: own } = host((ctx) => ctx.user);
@@ -310,15 +310,15 @@ describe('nothing is known of a run', () => {
     expect((await call('fn', {}, own.registerContext({ user: 'x' }).request)).seen).toBeNull();
   });
 
-  it('of a program without createContext, whose handlers get no proxy', async () => {
+  it('of a program without createContext, whose handlers receive no proxy', async () => {
     const handler = (ctx: Ctx) => inspect(ctx, { showProxy: true }).startsWith('Proxy');
     const { call } = hostOf({ schema, functions: { fn: query({ handler }) } });
     expect(await call('fn')).toMatchObject({ body: false, seen: null });
   });
 });
 
-describe('a handler sees its context as it is', () => {
-  it('whatever it does with it', async () => {
+describe('the view of a context', () => {
+  it('behaves like the context itself', async () => {
     const createContext: CreateContext = (_req, base) =>
       Object.defineProperty(
         {
@@ -340,12 +340,12 @@ describe('a handler sees its context as it is', () => {
     expect([ok, body]).toEqual([true, ['hello ada', 'ada', false, false]]);
   });
 
-  it('and nobody can hang onto the base what the observer would not see', async () => {
+  it('records members added to the base; the parts of the base are not extensible', async () => {
     const user = { id: 'ada' };
     // biome-ignore lint/suspicious/noExplicitAny: the compiler forbids it too.
     const onto = (base: any) => Object.assign(base, { user });
     expect(
-      await seenBy(
+      await readsOf(
         (ctx) => ctx.user.id,
         (_req, base) => onto(base),
       ),
@@ -360,8 +360,8 @@ describe('a handler sees its context as it is', () => {
   });
 });
 
-describe('a context alone', () => {
-  it('is answered with everything it says', async () => {
+describe('a context-only call', () => {
+  it('reports all members of the context', async () => {
     const handler = vi.fn();
     const { engine } = host(handler, async (_req, base) => ({
       ...base,
@@ -369,7 +369,7 @@ describe('a context alone', () => {
       f: () => 1,
       none: undefined,
     }));
-    expect(await engine.whoAsks(REQUEST)).toMatchObject({
+    expect(await engine.readContext(REQUEST)).toMatchObject({
       ok: true,
       body: null,
       held: null,
@@ -385,37 +385,37 @@ describe('a context alone', () => {
     expect(handler).not.toHaveBeenCalled();
   });
 
-  it('says the same under each key as a run that looks at it', async () => {
+  it('reports the same text for each key as a run that reads it', async () => {
     const { call, engine } = host((ctx) => [
       { ...ctx }.user,
       ctx.none === undefined,
       ctx[Symbol.iterator] === undefined,
     ]);
-    const { seen: said } = await engine.whoAsks(REQUEST);
+    const { seen: members } = await engine.readContext(REQUEST);
     const { seen } = await call('fn', {}, REQUEST);
     expect(Object.keys(seen ?? {}).sort()).toEqual(['@@keys', '@@plain', '@@symbols', 'none', 'team', 'user']);
-    for (const [key, text] of Object.entries(seen ?? {})) expect(said?.[key] ?? 'undefined').toBe(text);
+    for (const [key, text] of Object.entries(seen ?? {})) expect(members?.[key] ?? 'undefined').toBe(text);
   });
 
-  it('reads as a query does, calls queries, and says who asks where that is wanted', async () => {
+  it('can read and call queries but not write, and reports a fingerprint if the request is keyed', async () => {
     const createContext: CreateContext = async (_req, base) => {
       await expect(base.db.insert('notes', {})).rejects.toThrow(/query/);
       return { ...base, user: await base.runQuery({ name: 'who' }) };
     };
     const { engine } = hostOf({ schema, functions: { who: query({ handler: () => 'ada' }) }, createContext });
-    const { identity, seen } = await engine.whoAsks(REQUEST.replace('{', '{"keyed":true,'));
+    const { identity, seen } = await engine.readContext(REQUEST.replace('{', '{"keyed":true,'));
     expect(identity).toMatch(/./);
     expect(seen).toMatchObject({ user: '"ada"' });
   });
 
-  it('fails as any call does', async () => {
+  it('fails with the error of createContext', async () => {
     const refusing = host(
       () => 1,
       () => {
         throw new ConvoyError('UNAUTHORIZED', 'who are you?');
       },
     );
-    expect(await refusing.engine.whoAsks(REQUEST)).toMatchObject({
+    expect(await refusing.engine.readContext(REQUEST)).toMatchObject({
       ok: false,
       body: { code: 'UNAUTHORIZED', message: 'who are you?' },
       seen: null,
@@ -429,30 +429,30 @@ describe('expiresAt', () => {
     (_req, base) => ({ ...base, expiresAt: expiresAt as number });
   const later = Date.now() + 3_600_000;
 
-  it('is said of a query and of a context alone', async () => {
+  it('is reported for a query and a context-only call, but not for a mutation', async () => {
     const { call, engine } = host(() => 1, until(later));
     expect(await call('fn', {}, REQUEST)).toMatchObject({ expiresAt: later, seen: {} });
-    expect(await engine.whoAsks(REQUEST)).toMatchObject({ expiresAt: later, seen: { expiresAt: String(later) } });
+    expect(await engine.readContext(REQUEST)).toMatchObject({ expiresAt: later, seen: { expiresAt: String(later) } });
     expect((await call('change', {}, REQUEST)).expiresAt).toBeNull();
   });
 
-  it.each([[undefined], [null], [Number.POSITIVE_INFINITY]])('may be %s, and then never comes', async (expiresAt) => {
+  it.each([[undefined], [null], [Number.POSITIVE_INFINITY]])('may be %s for no expiry', async (expiresAt) => {
     expect(await run(() => 1, until(expiresAt))).toMatchObject({ ok: true, expiresAt: null });
   });
 
-  it('in the past refuses every call', async () => {
+  it('in the past fails every call with UNAUTHORIZED', async () => {
     const { call, engine } = host(() => 1, until(Date.now()));
     const refused = { ok: false, body: { code: 'UNAUTHORIZED', message: expect.stringMatching(/have expired/) } };
     for (const name of ['fn', 'change', 'act']) expect(await call(name, {}, REQUEST)).toMatchObject(refused);
-    expect(await engine.whoAsks(REQUEST)).toMatchObject(refused);
+    expect(await engine.readContext(REQUEST)).toMatchObject(refused);
   });
 
   it.each([
     ['seconds', 1_900_000_000],
     ['a Date', new Date()],
-    ['a text', '2030'],
-    ['no number', Number.NaN],
-  ])('that is %s is a mistake of the program', async (_, expiresAt) => {
+    ['a string', '2030'],
+    ['NaN', Number.NaN],
+  ])('given as %s is an internal error', async (_, expiresAt) => {
     const { body } = await run(() => 1, until(expiresAt));
     expect(body).toMatchObject({ thrown: { message: expect.stringMatching(/milliseconds since 1970/) } });
   });

@@ -57,17 +57,17 @@ describe('createConvoy', () => {
     ]);
   });
 
-  it('calls functions and gives their data', async () => {
+  it('calls functions and resolves to their results', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     expect(await convoy.query(echo, { text: 'hi' })).toEqual({ text: 'hi' });
   });
 
-  it('runs actions, and reaches internal functions', async () => {
+  it('runs actions, also internal ones', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     expect(await convoy.action(post, { to: 'ada' })).toBe('sent to ada');
   });
 
-  it('warns of queries that ask the clock in development, and puts the clock back when it closes', async () => {
+  it('warns in development about queries that read the clock, and restores the clock when it closes', async () => {
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
     const { now } = Date;
     const clock = query({ handler: (ctx) => [Date.now(), ctx.now(500)] });
@@ -84,7 +84,7 @@ describe('createConvoy', () => {
     warn.mockRestore();
   });
 
-  it('throws what a call ends with, as a ConvoyError', async () => {
+  it('throws the error of a call as a ConvoyError', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     const error: unknown = await convoy.mutation(fail, {}).catch((thrown: unknown) => thrown);
     expect(isConvoyError(error)).toBe(true);
@@ -93,13 +93,13 @@ describe('createConvoy', () => {
     await expect(convoy.query(echo, { text: 1n as never })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
   });
 
-  it('hands a given context to that call alone', async () => {
+  it('uses a given context only for that call', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     const answers = await Promise.all([convoy.query(who, {}, { context: { user: 'ada' } }), convoy.query(who, {})]);
     expect(answers).toEqual(['ada', 'nobody']);
   });
 
-  it('swaps the program, and keeps the old one when that fails', async () => {
+  it('replaces the program, and keeps the old one if loading fails', async () => {
     const engine = new ScriptedEngine();
     const convoy = await convoyOf(engine, { schema, functions });
     engine.report = { tables: { notes: { holdsInserts: true } }, created: ['table notes'], warnings: [], leftOver: [] };
@@ -116,7 +116,7 @@ describe('createConvoy', () => {
     expect(convoy.loaded.created).toEqual(['table notes']);
   });
 
-  it('lets inserts wait where the engine says they may', async () => {
+  it('holds inserts into the tables named by the load report', async () => {
     const engine = new ScriptedEngine();
     engine.report = { tables: { notes: { holdsInserts: true } }, created: [], warnings: [], leftOver: [] };
     const add = mutation({ handler: (ctx) => ctx.db.insert('notes', { text: 'x' }) });
@@ -126,7 +126,7 @@ describe('createConvoy', () => {
     expect(engine.responses[0]?.held).toHaveLength(1);
   });
 
-  it('listens, says where, and closes', async () => {
+  it('listens, returns its address, and closes', async () => {
     const engine = new ScriptedEngine();
     const convoy = await convoyOf(engine, { schema, functions });
     expect(convoy.address).toBeNull();
@@ -136,7 +136,7 @@ describe('createConvoy', () => {
     expect(engine.closed).toBe(1);
   });
 
-  it('says what is wrong with functions before it opens anything, and closes what it opened', async () => {
+  it('rejects invalid functions before it opens the engine, and closes the engine if loading fails', async () => {
     const early = new ScriptedEngine();
     await expect(convoyOf(early, { schema, functions: { 'a.b': functions.notes.echo } })).rejects.toThrow(/dot/);
     expect(early.opened).toEqual([]);

@@ -23,16 +23,16 @@ afterEach(() => {
   warn.mockReset();
 });
 
-const nothing: Script = (op) => ({ ok: op.op === 'page' ? { page: [], isDone: true, continueCursor: '' } : [] });
+const emptyResults: Script = (op) => ({ ok: op.op === 'page' ? { page: [], isDone: true, continueCursor: '' } : [] });
 
-/** What is said of a query in development. */
+/** The warnings of a query in development. */
 async function warnings(query: (db: Db) => unknown, dev = true): Promise<string[]> {
-  const { error } = await caller(schema)(query, { kind: 'query', dev, script: nothing });
+  const { error } = await caller(schema)(query, { kind: 'query', dev, script: emptyResults });
   expect(error).toBeUndefined();
   return warn.mock.calls.map(([message]) => String(message));
 }
 
-describe('a step whose result is thrown away', () => {
+describe('a step whose result is discarded', () => {
   it.each<[string, (db: Db) => unknown]>([
     [
       'limit',
@@ -58,14 +58,14 @@ describe('a step whose result is thrown away', () => {
         for await (const _ of q) break;
       },
     ],
-  ])('is said by name: %s', async (step, query) => {
+  ])('is named in a warning: %s', async (step, query) => {
     expect(await warnings(query)).toEqual([
       `convoy: things.do: the result of .${step}() was discarded, so it had no effect on the query of tasks. ` +
         `Steps return a new query: q = q.${step}(…).`,
     ]);
   });
 
-  it('is nothing in production', async () => {
+  it('is not reported in production', async () => {
     const query = async (db: Db): Promise<void> => {
       const q = db.query('tasks');
       q.limit(5);
@@ -87,12 +87,12 @@ describe('a step whose result is thrown away', () => {
       },
     ],
     ['a query that is built and never run', (db) => void db.query('tasks').limit(5)],
-  ])('is not %s', async (_, query) => {
+  ])('is not reported for %s', async (_, query) => {
     expect(await warnings(query)).toEqual([]);
   });
 });
 
-it('an equality that narrows nothing is said, once', async () => {
+it('an equality that does not narrow the index range is reported once', async () => {
   const query = async (db: Db): Promise<void> => {
     for (let times = 0; times < 3; times++) {
       await db
@@ -107,10 +107,10 @@ it('an equality that narrows nothing is said, once', async () => {
   ]);
 });
 
-describe('a key that the schema does not know', () => {
+describe('a key that is not in the schema', () => {
   const task = { list: 'a', done: false, rank: 1 };
 
-  /** What is said of writes in development. */
+  /** The warnings of writes in development. */
   async function ofWrites(write: (db: Db) => unknown, dev = true): Promise<string[]> {
     const script: Script = (op) => ({ ok: op.op === 'get' ? { id: ID, _creationTime: 1, ...task } : null });
     const { error } = await caller(schema)(write, { kind: 'mutation', dev, script });
@@ -125,15 +125,15 @@ describe('a key that the schema does not know', () => {
     ['insertMany', (db) => db.insertMany('tasks', [task, odd, odd])],
     ['replace', (db) => db.replace(ID, odd)],
     ['patch', (db) => db.patch(ID, { rnak: 2 } as never)],
-  ])('is told once by %s', async (_method, write) => {
-    const said = await ofWrites(async (db) => {
+  ])('is reported once for %s', async (_method, write) => {
+    const given = await ofWrites(async (db) => {
       await write(db);
       await write(db);
     });
-    expect(said).toEqual([expect.stringContaining('`rnak` is not in the schema of tasks, so it is not stored')]);
+    expect(given).toEqual([expect.stringContaining('`rnak` is not in the schema of tasks, so it is not stored')]);
   });
 
-  it('is not told where all is known, nor in production', async () => {
+  it('is not reported for documents that fit, nor in production', async () => {
     expect(await ofWrites((db) => db.insert('tasks', task))).toEqual([]);
     expect(await ofWrites((db) => db.replace(ID, { ...task, id: ID } as never))).toEqual([]);
     expect(await ofWrites((db) => db.insert('tasks', odd), false)).toEqual([]);

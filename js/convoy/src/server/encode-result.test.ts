@@ -4,7 +4,7 @@ import { failureJson } from './encode-result.js';
 import { ResultError } from './functions.js';
 
 describe('a failure', () => {
-  it('is text the engine can read, whatever it quotes', () => {
+  it('is encoded as valid Unicode, even if it contains lone surrogates', () => {
     const details = { '\udc00': ['😀', '\ude00\ud83d', 'a\u0000\n"\\ud800\\\ud800'] };
     const error = new ConvoyError('NOT_FOUND', 'no \ud800 and no 😀', { details });
     expect(JSON.parse(failureJson(error))).toEqual({
@@ -15,7 +15,7 @@ describe('a failure', () => {
     });
   });
 
-  it('is of a bounded length, whatever was thrown', () => {
+  it('has a bounded length for any thrown value', () => {
     for (const error of [new Error('x'.repeat(1_000_000)), 'y'.repeat(1_000_000), { z: 'z'.repeat(1_000_000) }]) {
       const text = failureJson(error);
       expect(text.length).toBeLessThan(40_000);
@@ -23,13 +23,13 @@ describe('a failure', () => {
     }
   });
 
-  it('of a result has no frames, for the function is over', () => {
+  it('of a result has no stack frames, because the function has returned', () => {
     expect(JSON.parse(failureJson(new ResultError('a.b: it is a Promise')))).toEqual({
       thrown: { message: 'a.b: it is a Promise', stack: 'ResultError: a.b: it is a Promise' },
     });
   });
 
-  it('is so also where it is none of ours', () => {
+  it('of a plain error is encoded as valid Unicode too', () => {
     const { thrown } = JSON.parse(failureJson(new Error('half \ud800'))) as { thrown: Record<string, string> };
     expect(thrown.message).toBe('half \ufffd');
     expect(thrown.stack).toContain('half ');

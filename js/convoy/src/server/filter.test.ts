@@ -19,10 +19,10 @@ const schema = defineSchema({
 const run = caller(schema);
 const TASK = `tasks:${uuid(1)}`;
 
-// biome-ignore lint/suspicious/noExplicitAny: conditions are wrong here on purpose, in ways the compiler would refuse.
+// biome-ignore lint/suspicious/noExplicitAny: the conditions are wrong on purpose, in ways that do not compile.
 type Loose = any;
 
-/** What the condition becomes. */
+/** The filter sent for conditions. */
 async function filter(...conditions: ((q: Loose) => unknown)[]): Promise<{ filter: Filter; error: unknown }> {
   const { ops, error } = await run(
     (db) => {
@@ -39,17 +39,17 @@ describe('a condition', () => {
   it.each<[string, (q: Loose) => unknown, Filter]>([
     ['equal', (q) => q.eq(q.field('title'), 'x'), { is: 'eq', field: 'title', value: 'x' }],
     ['not equal', (q) => q.neq(q.field('done'), true), { is: 'not', of: { is: 'eq', field: 'done', value: true } }],
-    ['equal to nothing', (q) => q.eq(q.field('weight'), null), { is: 'eq', field: 'weight', value: null }],
+    ['equal to null', (q) => q.eq(q.field('weight'), null), { is: 'eq', field: 'weight', value: null }],
     ['greater', (q) => q.gt(q.field('weight'), 1), { is: 'gt', field: 'weight', value: 1 }],
     ['at least', (q) => q.gte(q.field('_creationTime'), 5), { is: 'gte', field: '_creationTime', value: 5 }],
     ['less', (q) => q.lt(q.field('address.city'), 'm'), { is: 'lt', field: 'address.city', value: 'm' }],
     ['at most', (q) => q.lte(q.field('address.geo.lat'), 3), { is: 'lte', field: 'address.geo.lat', value: 3 }],
     ['one of several', (q) => q.in(q.field('title'), ['a', null]), { is: 'in', field: 'title', values: ['a', null] }],
-    ['one of none', (q) => q.in(q.field('title'), []), { is: 'in', field: 'title', values: [] }],
-    ['a whole value', (q) => q.eq(q.field('tags'), ['a']), { is: 'eq', field: 'tags', value: ['a'] }],
+    ['one of an empty list', (q) => q.in(q.field('title'), []), { is: 'in', field: 'title', values: [] }],
+    ['equal to a list', (q) => q.eq(q.field('tags'), ['a']), { is: 'eq', field: 'tags', value: ['a'] }],
     ['an id', (q) => q.eq(q.field('id'), TASK), { is: 'eq', field: 'id', value: TASK }],
     ['a bare uuid', (q) => q.in(q.field('id'), [uuid(1).toUpperCase()]), { is: 'in', field: 'id', values: [TASK] }],
-    ['all of none', (q) => q.and(), { is: 'and', of: [] }],
+    ['an empty conjunction', (q) => q.and(), { is: 'and', of: [] }],
     [
       'several',
       (q) => q.or(q.eq(q.field('title'), 'x'), q.and(q.not(q.eq(q.field('done'), true)))),
@@ -67,7 +67,7 @@ describe('a condition', () => {
     expect(sent).toEqual(expected);
   });
 
-  it('is said beside the ones before, and all must hold', async () => {
+  it('is combined with earlier ones by `and`', async () => {
     const title = (value: string) => (q: Loose) => q.eq(q.field('title'), value);
     expect((await filter(title('a'), title('b'), title('c'))).filter).toEqual({
       is: 'and',
@@ -77,57 +77,65 @@ describe('a condition', () => {
 
   it.each<[string, (q: Loose) => unknown, RegExp]>([
     [
-      'a comparison of JavaScript',
+      'a JavaScript comparison',
       (q) => q.field('title') === 'x',
       /must return a condition made with q, not false.*write \(q\) => q\.eq\(q\.field\('ownerId'\), value\)/,
     ],
     ['nothing', (q) => void q.eq(q.field('title'), 'x'), /not undefined/],
     ['a promise', async (q) => q.eq(q.field('title'), 'x'), /not an object/],
     ['a field', (q) => q.field('done'), /not an object/],
-    ['what only looks like a condition', () => ({ filter: { is: 'and', of: [] } }), /not an object/],
+    ['an object shaped like a condition', () => ({ filter: { is: 'and', of: [] } }), /not an object/],
     [
-      'a condition on a name',
+      'a condition on a field name',
       (q) => q.eq('title', 'x'),
       /takes a field first and then a value: q\.eq\(q\.field\('title'\), …\)/,
     ],
-    ['a condition on a text', (q) => q.eq('x'.repeat(1_000), 1), /q\.field\("x{79}…\), …\)/],
+    ['a condition on a long string', (q) => q.eq('x'.repeat(1_000), 1), /q\.field\("x{79}…\), …\)/],
     ['the value first', (q) => q.eq('x', q.field('title')), /takes a field first/],
     ['two fields', (q) => q.lt(q.field('title'), q.field('address.city')), /compares two fields/],
-    [
-      'a field that is not there',
-      (q) => q.eq(q.field('nope'), 1),
-      /tasks has no field 'nope'; its fields are ownerId, title/,
-    ],
+    ['an unknown field', (q) => q.eq(q.field('nope'), 1), /tasks has no field 'nope'; its fields are ownerId, title/],
     ['constructor', (q) => q.eq(q.field('constructor'), 1), /no field 'constructor'/],
     ['__proto__', (q) => q.eq(q.field('__proto__'), 1), /no field '__proto__'/],
     ['toString of an object', (q) => q.eq(q.field('address.toString'), 1), /no field 'address.toString'/],
-    ['a place in an array', (q) => q.eq(q.field('tags.0'), 'x'), /no field 'tags.0'/],
-    ['too deep a field', (q) => q.eq(q.field('address.geo.lat.x'), 1), /'address.geo.lat.x' is nested too deeply/],
-    ['far too deep a field', (q) => q.eq(q.field('.'.repeat(1_000)), 1), /: "\.{79}… is nested too deeply/],
-    ['no name', (q) => q.eq(q.field(Symbol('x')), 1), /takes the name of a field of tasks, not Symbol\(x\)/],
+    ['an array index', (q) => q.eq(q.field('tags.0'), 'x'), /no field 'tags.0'/],
+    [
+      'a field that is too deep',
+      (q) => q.eq(q.field('address.geo.lat.x'), 1),
+      /'address.geo.lat.x' is nested too deeply/,
+    ],
+    ['a field that is far too deep', (q) => q.eq(q.field('.'.repeat(1_000)), 1), /: "\.{79}… is nested too deeply/],
+    [
+      'a symbol as a field name',
+      (q) => q.eq(q.field(Symbol('x')), 1),
+      /takes the name of a field of tasks, not Symbol\(x\)/,
+    ],
     ['undefined', (q) => q.eq(q.field('title'), undefined), /q\.eq\(q\.field\('title'\), …\): the value is undefined/],
-    ['what JSON cannot carry', (q) => q.eq(q.field('tags'), ['a', 1n]), /`\[1\]` of the value is a bigint/],
+    ['a value that JSON cannot represent', (q) => q.eq(q.field('tags'), ['a', 1n]), /`\[1\]` of the value is a bigint/],
     ['NaN', (q) => q.gt(q.field('weight'), Number.NaN), /is NaN/],
-    ['greater than nothing', (q) => q.gt(q.field('weight'), null), /q\.gt\(\) cannot compare with null/],
+    ['greater than null', (q) => q.gt(q.field('weight'), null), /q\.gt\(\) cannot compare with null/],
     ['less than a list', (q) => q.lt(q.field('tags'), ['a']), /q\.lt\(\) cannot compare with an array/],
-    ['one of no list', (q) => q.in(q.field('title'), 'x'), /takes an array of values, not "x"/],
+    ['one of a string', (q) => q.in(q.field('title'), 'x'), /takes an array of values, not "x"/],
     ['one of a list with holes', (q) => q.in(q.field('title'), new Array(1)), /is undefined/],
     [
       'an id of another table',
       (q) => q.eq(q.field('id'), `people:${uuid(1)}`),
       /is an id of people; an id of tasks is needed/,
     ],
-    ['no id', (q) => q.neq(q.field('id'), 'x'), /is not an id; an id of tasks/],
+    ['a value that is not an id', (q) => q.neq(q.field('id'), 'x'), /is not an id; an id of tasks/],
     ['a list of conditions', (q) => q.and([q.and()]), /q\.and\(\) takes conditions made with q, not an array/],
     ['not true', (q) => q.not(true), /takes conditions made with q, not true/],
-    ['no end', (q) => Array.from({ length: 70 }).reduce((inner) => q.not(inner), q.and()), /nested deeper than 64/],
-  ])('of %s is refused', async (_, condition, message) => {
+    [
+      'too many levels',
+      (q) => Array.from({ length: 70 }).reduce((inner) => q.not(inner), q.and()),
+      /nested deeper than 64/,
+    ],
+  ])('of %s is rejected', async (_, condition, message) => {
     const { error, filter: sent } = await filter(condition);
     expect(error).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
     expect(sent).toBeUndefined();
   });
 
-  it('belongs to its query', async () => {
+  it('of another query, or a value that is no callback, is rejected', async () => {
     let kept: Loose;
     const { error } = await run(
       async (db) => {

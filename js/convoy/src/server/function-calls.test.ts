@@ -20,7 +20,7 @@ const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 const NOTE = `notes:${uuid(1)}` as Id<'notes'>;
 const stored = { id: NOTE, _creationTime: 1, text: 'stored' };
 
-/** Answers as an engine with one note would. */
+/** The results of an engine with one note. */
 const oneNote: Script = ({ op }) => ({ ok: op === 'get' || op === 'patch' ? stored : op === 'scan' ? [stored] : null });
 
 const read = internalQuery({ input: { id: z.string() }, handler: (ctx, { id }) => ctx.db.get(id as Id<'notes'>) });
@@ -32,7 +32,7 @@ const addAndThrow = internalMutation({
   },
 });
 
-// A rejection that escaped would fail the run; here it also fails the test that caused it.
+// An unhandled rejection would fail the test run; this also fails the test that caused it.
 const unhandled = vi.fn();
 process.on('unhandledRejection', unhandled);
 afterEach(async () => {
@@ -41,7 +41,7 @@ afterEach(async () => {
 });
 
 describe('a function called within a transaction', () => {
-  it('is part of its caller’s call, by reference or by value', async () => {
+  it('joins the call of its caller, by reference or by value', async () => {
     const both = query({
       handler: async (ctx) => [
         await ctx.runQuery(makeQueryRef<{ id: string }, unknown>('read'), { id: NOTE }),
@@ -54,7 +54,7 @@ describe('a function called within a transaction', () => {
     expect(new Set(engine.batches.map(({ callId }) => callId)).size).toBe(1);
   });
 
-  it('crosses together with its siblings in a query', async () => {
+  it('shares a batch with concurrent ones in a query', async () => {
     const all = query({
       handler: (ctx) => Promise.all([1, 2, 3].map((n) => ctx.runQuery(read, { id: `notes:${uuid(n)}` }))),
     });
@@ -63,7 +63,7 @@ describe('a function called within a transaction', () => {
     expect(engine.batches.map(({ ops }) => ops.length)).toEqual([3]);
   });
 
-  it('is given and gives what JSON makes of values, and nothing that is shared', async () => {
+  it('receives and returns values passed through JSON, without shared objects', async () => {
     const list = ['a'];
     const seen: unknown[] = [];
     const inner = query({
@@ -78,8 +78,8 @@ describe('a function called within a transaction', () => {
     });
     const outer = query({
       handler: async (ctx) => {
-        const answer: { at: string } = await ctx.runQuery(inner, { at: '2020-01-01T00:00:00.000Z', more: list });
-        return [typeof answer.at, answer.at];
+        const result: { at: string } = await ctx.runQuery(inner, { at: '2020-01-01T00:00:00.000Z', more: list });
+        return [typeof result.at, result.at];
       },
     });
     const { call } = hostOf({ schema, functions: { inner, outer } });
@@ -88,7 +88,7 @@ describe('a function called within a transaction', () => {
     expect(seen[0]).not.toBe(list);
   });
 
-  it('has its arguments and its result checked', async () => {
+  it('has its arguments and its result validated', async () => {
     const wrong = internalQuery({ handler: () => new Map() });
     const outer = query({
       input: { which: z.enum(['args', 'json', 'result']) },
@@ -106,7 +106,7 @@ describe('a function called within a transaction', () => {
     });
   });
 
-  it('is undone where it throws, and the caller may go on', async () => {
+  it('is rolled back if it throws, and the caller may continue', async () => {
     const outer = mutation({
       handler: async (ctx) => {
         await ctx.runMutation(add, { text: 'kept' });
@@ -129,7 +129,7 @@ describe('a function called within a transaction', () => {
     expect(engine.ops[4]).toMatchObject({ to: (engine.ops[2] as { name: number }).name });
   });
 
-  it('fails its caller where nobody looked at its failure', async () => {
+  it('fails its caller if its failure is not handled', async () => {
     const outer = mutation({
       handler: async (ctx) => {
         void ctx.runMutation(addAndThrow);
@@ -150,7 +150,7 @@ describe('a function called within a transaction', () => {
     expect(engine.ops).toEqual([]);
   });
 
-  it('has the context of its caller, made once, with a base of its own', async () => {
+  it('receives the context of its caller, created once, with its own base', async () => {
     interface Ctx extends BaseContext {
       readonly user: string;
       note(): Promise<unknown>;
@@ -169,15 +169,15 @@ describe('a function called within a transaction', () => {
       note: () => base.db.get(NOTE),
     }));
     const { call } = hostOf({ schema, functions: { inner, outer, who }, createContext }, oneNote);
-    const answer = ['ada', stored, 'ada'];
-    expect((await call('outer')).body).toEqual([answer, 'ada', answer]);
+    const result = ['ada', stored, 'ada'];
+    expect((await call('outer')).body).toEqual([result, 'ada', result]);
     expect(createContext).toHaveBeenCalledTimes(1);
   });
 
   it.each<[string, typeof query | typeof action]>([
-    ['here', query],
-    ['elsewhere', action],
-  ])('may be run %s by createContext, for which it has no context yet', async (_, of) => {
+    ['as a joined run', query],
+    ['as a separate call', action],
+  ])('may be called %s by createContext, before there is a context', async (_, of) => {
     const createContext = vi.fn<CreateContext>(async (_req, base) => {
       return { ...base, note: await base.runQuery(read, { id: NOTE }) };
     });
@@ -187,7 +187,7 @@ describe('a function called within a transaction', () => {
     expect(createContext).toHaveBeenCalledTimes(1);
   });
 
-  it('leaves a context that is over when it has returned', async () => {
+  it('cannot use its context after it has returned', async () => {
     const leaked: BaseContext[] = [];
     const leak = (ctx: object) => {
       leaked.push(ctx as BaseContext);
@@ -225,13 +225,13 @@ describe('a function called outside of a transaction', () => {
   });
   const post = internalAction({ input: { id: z.string() }, handler: async (_ctx, { id }) => `posted ${id}` });
 
-  it('is a call of its own', async () => {
+  it('is a separate call', async () => {
     const { call, engine } = hostOf({ schema, functions: { publish, add, read, post } }, oneNote);
     expect((await call('publish')).body).toEqual([NOTE, stored, `posted ${NOTE}`]);
     expect(engine.responses.map(({ callId }) => callId)).toEqual([2, 3, 4, 1]);
   });
 
-  it('joins the transaction that ctx.db.transaction has open', async () => {
+  it('joins the open transaction of ctx.db.transaction', async () => {
     const outer = action({
       handler: (ctx) =>
         ctx.db.transaction(async () => {
@@ -245,7 +245,7 @@ describe('a function called outside of a transaction', () => {
     expect(engine.ops.map(({ op }) => op)).toEqual(['begin', 'savepoint', 'insert', 'get', 'commit']);
   });
 
-  it('has the context of its caller', async () => {
+  it('receives the context of its caller', async () => {
     interface Ctx extends BaseContext {
       readonly user: string;
     }
@@ -258,7 +258,7 @@ describe('a function called outside of a transaction', () => {
     expect(createContext).toHaveBeenCalledTimes(1);
   });
 
-  it('fails as it would fail here: a ConvoyError whole, anything else as an Error that stays on the server', async () => {
+  it('fails as a joined run does: with a full ConvoyError, or an Error whose message stays on the server', async () => {
     const broken = internalMutation({
       handler: () => {
         throw new Error('secret');
@@ -275,7 +275,7 @@ describe('a function called outside of a transaction', () => {
     });
   });
 
-  it('is waited for where nobody awaited it, and its failure is the caller’s', async () => {
+  it('that is not awaited completes before its caller ends, and its failure fails the caller', async () => {
     const outer = action({
       input: { fail: z.boolean() },
       handler: (ctx, { fail }) => {
@@ -289,7 +289,7 @@ describe('a function called outside of a transaction', () => {
     expect((await call('outer', { fail: true })).body).toMatchObject({ code: 'FORBIDDEN' });
   });
 
-  it('is left to itself when the engine gives its caller up', async () => {
+  it('continues when the engine abandons its caller', async () => {
     const seen: unknown[] = [];
     const outer = action({
       handler: async (ctx) => {
@@ -305,65 +305,65 @@ describe('a function called outside of a transaction', () => {
     engine.abandon(callId, { code: 'TIMEOUT', message: 'took too long' });
     await new Promise((resolve) => setImmediate(resolve));
     expect(seen).toEqual(Array(3).fill(expect.objectContaining({ code: 'TIMEOUT', message: 'took too long' })));
-    engine.answer(callId + 1, 0, [{ error: { code: 'CONFLICT', message: 'nobody hears this' } }]);
+    engine.answer(callId + 1, 0, [{ error: { code: 'CONFLICT', message: 'ignored' } }]);
     await new Promise((resolve) => setImmediate(resolve));
     expect(engine.responses).toMatchObject([{ callId: callId + 1, ok: false }]);
   });
 });
 
-describe('what a function may call', () => {
-  /** Of the kind that is asked for, whatever it really names. */
+describe('a forbidden call', () => {
+  /** A reference of the given kind, which may differ from that of the named function. */
   const anyRef = <Kind extends 'query' | 'mutation' | 'action'>(kind: Kind, name: string) =>
     ({ kind, name }) as CalleeOf<Kind>;
   const full = (ctx: object) => ctx as BaseContext;
-  const stranger = mutation({ handler: () => null });
+  const unexported = mutation({ handler: () => null });
   const functions = {
     add,
     read,
     post: action({ handler: () => 'posted' }),
-    asks: query({ handler: (ctx) => full(ctx).runMutation(add, { text: 'x' }) }),
+    writes: query({ handler: (ctx) => full(ctx).runMutation(add, { text: 'x' }) }),
     acts: query({ handler: (ctx) => full(ctx).runAction(anyRef('action', 'post')) }),
     mutates: mutation({ handler: (ctx) => full(ctx).runAction(anyRef('action', 'post')) }),
     loose: mutation({ transaction: false, handler: (ctx) => full(ctx).runAction(anyRef('action', 'post')) }),
     inside: action({ handler: (ctx) => ctx.db.transaction(() => ctx.runAction(anyRef('action', 'post'))) }),
     unknown: mutation({ handler: (ctx) => ctx.runMutation(anyRef('mutation', 'no.such')) }),
-    foreign: mutation({ handler: (ctx) => ctx.runMutation(stranger) }),
-    nothing: mutation({ handler: (ctx) => ctx.runMutation(undefined as unknown as typeof stranger) }),
+    foreign: mutation({ handler: (ctx) => ctx.runMutation(unexported) }),
+    missing: mutation({ handler: (ctx) => ctx.runMutation(undefined as unknown as typeof unexported) }),
     wrong: mutation({ handler: (ctx) => ctx.runMutation(anyRef('mutation', 'read')) }),
     stale: mutation({ handler: (ctx) => ctx.runQuery(anyRef('query', 'add')) }),
   };
 
   it.each([
-    ['asks', /ctx\.runMutation in asks: a query only reads/],
+    ['writes', /ctx\.runMutation in writes: a query only reads/],
     ['acts', /ctx\.runAction in acts: a query may run more than once/],
     ['mutates', /ctx\.runAction in mutates: a mutation may run more than once/],
     ['loose', /a mutation may run more than once/],
     ['inside', /a transaction may run more than once/],
     ['unknown', /ctx\.runMutation: there is no function no\.such/],
     ['foreign', /a mutation that is not in this program/],
-    ['nothing', /takes a reference, such as/],
+    ['missing', /takes a reference, such as/],
     ['wrong', /read is a query; use ctx\.runQuery/],
     ['stale', /add is a mutation; use ctx\.runMutation/],
-  ])('%s: refused, in words for the developer', async (name, message) => {
+  ])('is rejected with a message for the developer: %s', async (name, message) => {
     const { call, engine } = hostOf({ schema, functions });
     expect((await call(name)).body).toMatchObject({ thrown: { message: expect.stringMatching(message) } });
     expect(engine.responses).toHaveLength(1);
   });
 
-  it('ends where functions call one another in a circle, here or elsewhere', async () => {
+  it('is a cycle of functions, joined or separate', async () => {
     const here = query({ handler: (ctx): Promise<unknown> => ctx.runQuery(anyRef('query', 'here')) });
     const there = action({ handler: (ctx): Promise<unknown> => ctx.runAction(anyRef('action', 'there')) });
     const { call } = hostOf({ schema, functions: { here, there } });
     expect((await call('here')).body).toMatchObject({
       thrown: { message: 'ctx.runQuery in here: function calls are nested 32 levels deep. Is there a cycle?' },
     });
-    // Each failure is told by the one above it, so what arrives is the last of 32.
+    // Each caller wraps the failure of its callee, so the outermost message is received.
     expect((await call('there')).body).toMatchObject({ thrown: { message: expect.stringMatching(/^there failed: /) } });
   });
 });
 
 describe('ctx.now', () => {
-  it('is the time, and of a query says when its answer is too old', async () => {
+  it('returns the time, and sets the refresh interval of a query', async () => {
     const clock = query({ handler: (ctx) => [ctx.now(), ctx.now(60_000), ctx.now(1_000)].at(-1) });
     const outer = query({ handler: (ctx) => ctx.runQuery(clock) });
     const plain = query({ handler: (ctx) => ctx.now() });
@@ -384,9 +384,12 @@ describe('ctx.now', () => {
     expect(await call('failing')).toMatchObject({ ok: false, refreshMs: 200 });
   });
 
-  it.each([[0], [99], [Number.NaN], [Number.POSITIVE_INFINITY], ['1000']])('does not take %s', async (everyMs) => {
-    const fn = query({ handler: (ctx) => ctx.now(everyMs as number) });
-    const { call } = hostOf({ schema, functions: { fn } });
-    expect((await call('fn')).body).toMatchObject({ thrown: { message: expect.stringMatching(/at least 100/) } });
-  });
+  it.each([[0], [99], [Number.NaN], [Number.POSITIVE_INFINITY], ['1000']])(
+    'rejects the interval %s',
+    async (everyMs) => {
+      const fn = query({ handler: (ctx) => ctx.now(everyMs as number) });
+      const { call } = hostOf({ schema, functions: { fn } });
+      expect((await call('fn')).body).toMatchObject({ thrown: { message: expect.stringMatching(/at least 100/) } });
+    },
+  );
 });

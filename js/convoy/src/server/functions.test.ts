@@ -15,7 +15,7 @@ import { describeFunctions } from './program.js';
 const anything = () => null;
 
 describe('query and mutation', () => {
-  it('make functions that keep what they were given', () => {
+  it('make functions with the given options and handler', () => {
     const list = query({ args: { n: z.number() }, share: false, handler: anything });
     expect(list).toMatchObject({ kind: 'query', share: false, handler: anything });
     expect(Object.isFrozen(list)).toBe(true);
@@ -24,7 +24,7 @@ describe('query and mutation', () => {
     expect(createFunctionHelpers().mutation({ handler: anything }).kind).toBe('mutation');
   });
 
-  it('have siblings: actions, and internal functions of each kind', () => {
+  it('have counterparts for actions and for internal functions of each kind', () => {
     const made = [query, mutation, action, internalQuery, internalMutation, internalAction].map((of) =>
       of({ handler: anything }),
     );
@@ -41,13 +41,13 @@ describe('query and mutation', () => {
     expect(() => internalAction({} as never)).toThrow(/^internalAction\(/);
   });
 
-  it('know which mutations make their own transactions', () => {
+  it('record which mutations run without a transaction', () => {
     expect(mutation({ handler: anything }).transaction).toBe(true);
     expect(mutation({ transaction: false, handler: anything }).transaction).toBe(false);
     expect(internalMutation({ transaction: false, handler: anything }).transaction).toBe(false);
   });
 
-  it('run by themselves, for tests: parse, call, parse', async () => {
+  it('make functions that can be run directly: parse, call, parse', async () => {
     const double = query({
       input: { n: z.coerce.number() },
       returns: z.number().transform((n) => n * 2),
@@ -60,11 +60,11 @@ describe('query and mutation', () => {
   it.each<[string, unknown, RegExp]>([
     ['both input and args', { input: {}, args: {}, handler: anything }, /both `input` and `args`/],
     ['no handler', { input: {} }, /needs a `handler`/],
-    ['nothing', undefined, /needs a `handler`/],
+    ['no definition', undefined, /needs a `handler`/],
     ['an input that is no shape', { input: 'x', handler: anything }, /takes an object of Zod schemas/],
     ['an input of something else', { input: { n: 'number' }, handler: anything }, /"n" is not a Zod 4 schema/],
     ['returns that is no schema', { returns: { n: z.number() }, handler: anything }, /takes a Zod 4 schema/],
-  ])('refuse %s when they are loaded', (_, definition, message) => {
+  ])('reject %s', (_, definition, message) => {
     expect(() => query(definition as never)).toThrow(message);
   });
 });
@@ -90,7 +90,7 @@ describe('describeFunctions', () => {
     ]);
   });
 
-  it('looks at own properties only, and survives circles', () => {
+  it('reads own properties only, and handles cycles', () => {
     const tree: Record<string, unknown> = Object.create({ inherited: list });
     tree.own = list;
     tree.self = tree;
@@ -100,12 +100,12 @@ describe('describeFunctions', () => {
     expect(describeFunctions(tree).map(({ name }) => name)).toEqual(['own']);
   });
 
-  it('takes module namespaces, whose plain objects are data', () => {
+  it('accepts module namespaces, whose plain objects are data', () => {
     const namespace = Object.freeze({ [Symbol.toStringTag]: 'Module', list, table: { send } });
     expect(describeFunctions({ messages: namespace }).map(({ name }) => name)).toEqual(['messages.list']);
   });
 
-  it('refuses a name with a dot', () => {
+  it('rejects a name with a dot', () => {
     expect(() => describeFunctions({ 'a.b': list })).toThrow(/must not contain a dot/);
   });
 });

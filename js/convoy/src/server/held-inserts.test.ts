@@ -22,7 +22,7 @@ describe('held inserts', () => {
   const holds = ['notes'];
   const note = (db: Db, text: string): Promise<Id<'notes'>> => db.insert('notes', { text });
 
-  it('of a transaction are held on, behind its savepoint', async () => {
+  it('of a transaction stay held, after its savepoint', async () => {
     const { batches, names, held } = await run(
       async (db) => {
         await note(db, 'before');
@@ -39,13 +39,13 @@ describe('held inserts', () => {
     expect(held).toMatchObject([{ op: 'insert', doc: { text: 'later' } }]);
   });
 
-  it('go with the mutation where nothing else was needed, without any savepoint', async () => {
+  it('are sent with the response, without a savepoint, if the mutation has no other operation', async () => {
     const { names, held } = await run((db) => db.transaction((tx) => note(tx as Db, 'inside')), { holds });
     expect(names).toEqual([]);
     expect(held).toMatchObject([{ op: 'insert', doc: { text: 'inside' } }]);
   });
 
-  it('of a transaction that failed go nowhere, and those before it stay', async () => {
+  it('of a failed transaction are dropped, and those before it stay', async () => {
     const { names, held } = await run(
       async (db) => {
         await note(db, 'before');
@@ -65,7 +65,7 @@ describe('held inserts', () => {
     expect(held).toMatchObject([{ doc: { text: 'before' } }, { doc: { text: 'after' } }]);
   });
 
-  it('behind a savepoint that has crossed are dropped, and the engine undoes the rest', async () => {
+  it('after a savepoint that was sent are dropped, and the engine rolls back the rest', async () => {
     const { names, held } = await run(
       (db) =>
         swallow(
@@ -81,8 +81,8 @@ describe('held inserts', () => {
     expect(held).toBeNull();
   });
 
-  /** Refuses a note that is taken and all that follows, until it is undone. */
-  const refusing = (): Script => {
+  /** Rejects the note `taken` and all operations after it, until a rollback. */
+  const rejecting = (): Script => {
     let broken = false;
     return (op) => {
       if (op.op === 'rollback') broken = false;
@@ -91,11 +91,11 @@ describe('held inserts', () => {
     };
   };
 
-  it('that are refused fail the transaction they belong to, which can be undone', async () => {
+  it('that are rejected fail their transaction, which can be rolled back', async () => {
     const { names, result, error, held } = await run(
       async (db) => {
         await note(db, 'before');
-        const outcome = await swallow(
+        const message = await swallow(
           db.transaction(async (tx) => {
             await note(tx as Db, 'taken');
             await swallow(tx.get(LIST));
@@ -103,16 +103,16 @@ describe('held inserts', () => {
           }),
         );
         await note(db, 'after');
-        return outcome;
+        return message;
       },
-      { holds, script: refusing() },
+      { holds, script: rejecting() },
     );
     expect({ result, error }).toEqual({ result: 'taken', error: undefined });
     expect(names).toEqual([['insert', 'savepoint 1', 'insert', 'get'], ['rollback to 1']]);
     expect(held).toMatchObject([{ doc: { text: 'after' } }]);
   });
 
-  it('that are refused while they are undone are nobody’s loss', async () => {
+  it('that are rejected during a rollback do not fail the mutation', async () => {
     const { names, error } = await run(
       (db) =>
         swallow(
@@ -122,7 +122,7 @@ describe('held inserts', () => {
             throw no;
           }),
         ),
-      { holds, script: refusing() },
+      { holds, script: rejecting() },
     );
     expect(error).toBeUndefined();
     expect(names).toEqual([['savepoint 1', 'insert', 'get'], ['rollback to 1']]);
@@ -131,7 +131,7 @@ describe('held inserts', () => {
   it.each<[string, (db: Db) => Promise<unknown>]>([
     ['of the mutation itself', (db) => note(db, 'taken')],
     ['of a transaction that was kept', (db) => db.transaction((tx) => note(tx as Db, 'taken'))],
-  ])('%s that are refused fail it, also where something inside of it is undone', async (_, insert) => {
+  ])('%s that are rejected fail it, also if an inner transaction is rolled back', async (_, insert) => {
     const { error } = await run(
       async (db) => {
         await insert(db);
@@ -142,7 +142,7 @@ describe('held inserts', () => {
           }),
         );
       },
-      { holds, script: refusing() },
+      { holds, script: rejecting() },
     );
     expect(error).toMatchObject({ code: 'CONFLICT', message: 'taken' });
   });

@@ -11,7 +11,7 @@ import { action, createFunctionHelpers, mutation, query } from './functions.js';
 const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
 const NOTE = `notes:${uuid(1)}` as Id<'notes'>;
 
-// A rejection that escaped would fail the run; here it also fails the test that caused it.
+// An unhandled rejection would fail the test run; this also fails the test that caused it.
 const unhandled = vi.fn();
 process.on('unhandledRejection', unhandled);
 afterEach(async () => {
@@ -20,7 +20,7 @@ afterEach(async () => {
 });
 
 describe('a call', () => {
-  it('gives the handler parsed arguments and the engine its result as JSON', async () => {
+  it('passes parsed arguments to the handler and its result as JSON to the engine', async () => {
     const echo = query({
       input: { n: z.coerce.number(), at: z.iso.datetime().optional() },
       handler: (_ctx, args) => ({ args, at: new Date(0), gone: undefined }),
@@ -31,13 +31,13 @@ describe('a call', () => {
     expect(engine.responses).toHaveLength(1);
   });
 
-  it('of a handler that answers at once is answered within the delivery', () => {
+  it('of a synchronous handler is answered within the delivery', () => {
     const { engine } = hostOf({ schema, functions: { one: query({ handler: () => 1 }) } });
     engine.start(0);
     expect(engine.responses).toMatchObject([{ ok: true, body: 1 }]);
   });
 
-  it('that returns nothing answers null', async () => {
+  it('whose handler returns undefined results in null', async () => {
     const { call } = hostOf({
       schema,
       functions: { a: mutation({ handler: () => {} }), b: query({ handler: async () => {} }) },
@@ -49,8 +49,8 @@ describe('a call', () => {
   it.each([
     ['wrong types', '{"n":"x","list":[{"a":"y"}]}', [['n'], ['list', 0, 'a']]],
     ['a missing key', '{"list":[]}', [['n']]],
-    ['no object', '[]', [[]]],
-  ])('with arguments of %s is INVALID_ARGS with every path', async (_, input, paths) => {
+    ['an array', '[]', [[]]],
+  ])('with invalid arguments (%s) is INVALID_ARGS with every path', async (_, input, paths) => {
     const handler = vi.fn();
     const fn = query({ input: { n: z.number(), list: z.array(z.object({ a: z.number() })) }, handler });
     const { engine } = hostOf({ schema, functions: { fn } });
@@ -68,15 +68,15 @@ describe('a call', () => {
     expect(await engine.run(0, '{"a":')).toMatchObject({ ok: false, body: { code: 'INVALID_ARGS' } });
   });
 
-  it('of a function that is not there is an answer, not a throw', async () => {
+  it('of an unknown function responds with NOT_FOUND', async () => {
     const { engine } = hostOf({ schema, functions: {} });
     expect(await engine.run(3, '{}')).toMatchObject({ ok: false, body: { code: 'NOT_FOUND' } });
   });
 
   it.each([
-    ['as it is', '{"map":{"__proto__":{"a":1}}}', ['map', '__proto__']],
-    ['behind an escape', '{"map":{"a":1},"list":[{},{"\\u005f_proto__":1}]}', ['list', 1, '__proto__']],
-  ])('refuses a key called __proto__ its input would lose: %s', async (_, text, path) => {
+    ['unescaped', '{"map":{"__proto__":{"a":1}}}', ['map', '__proto__']],
+    ['escaped', '{"map":{"a":1},"list":[{},{"\\u005f_proto__":1}]}', ['list', 1, '__proto__']],
+  ])('rejects a key named __proto__ that parsing would drop: %s', async (_, text, path) => {
     const map = z.record(z.string(), z.unknown());
     const input = { map, list: z.array(map).optional() };
     const slow = z.object(input).refine(async () => true);
@@ -88,7 +88,7 @@ describe('a call', () => {
     }
   });
 
-  it('keeps a key called __proto__ where its input does', async () => {
+  it('keeps a key named __proto__ if its input does', async () => {
     const echo = query({ input: { any: z.unknown() }, handler: (_ctx, { any }) => Object.keys(any as object) });
     const { engine } = hostOf({ schema, functions: { echo } });
     expect(await engine.run(0, '{"any":{"__proto__":1}}')).toMatchObject({ ok: true, body: ['__proto__'] });
@@ -105,19 +105,19 @@ describe('a call', () => {
 describe('a failure', () => {
   const cases: [string, () => unknown][] = [
     [
-      'at once',
+      'synchronously',
       () => {
         throw new Error('boom');
       },
     ],
     [
-      'later',
+      'asynchronously',
       async () => {
         throw new Error('boom');
       },
     ],
   ];
-  it.each(cases)('thrown %s is for the log: message and stack', async (_, handler) => {
+  it.each(cases)('thrown %s is sent with message and stack, for the log', async (_, handler) => {
     const { call, engine } = hostOf({ schema, functions: { fn: query({ handler }) } });
     expect(await call('fn')).toMatchObject({
       ok: false,
@@ -127,7 +127,7 @@ describe('a failure', () => {
     expect(engine.responses).toHaveLength(1);
   });
 
-  it('that is a ConvoyError goes whole', async () => {
+  it('that is a ConvoyError is sent in full', async () => {
     const handler = async (): Promise<never> => {
       throw new ConvoyError('FORBIDDEN', 'not yours', { details: { owner: 'ada' }, status: 418 });
     };
@@ -144,7 +144,7 @@ describe('a failure', () => {
     ['null', null, /null was thrown/],
     ['a string', 'oops', /'oops' was thrown/],
     [
-      'an error that cannot be looked at',
+      'an error that cannot be inspected',
       new Proxy(
         {},
         {
@@ -156,7 +156,7 @@ describe('a failure', () => {
       /./,
     ],
     ['a ConvoyError with details that are not JSON', new ConvoyError('CONFLICT', 'x', { details: 1n }), /BigInt/],
-  ])('of %s is an answer too', async (_, thrown, message) => {
+  ])('with %s as the thrown value is sent too', async (_, thrown, message) => {
     const { call } = hostOf({
       schema,
       functions: {
@@ -176,8 +176,8 @@ describe('a failure', () => {
   it.each<[string, unknown, RegExp]>([
     ['a bigint', { a: [1n] }, /fn: `a\[0\]` of its result is a bigint/],
     ['a Map', new Map(), /fn: its result is a Map/],
-    ['a promise nobody awaited', { a: Promise.resolve() }, /`a`.*Promise.*await/],
-  ])('to return JSON (%s) names the place', async (_, result, message) => {
+    ['an unawaited promise', { a: Promise.resolve() }, /`a`.*Promise.*await/],
+  ])('to return JSON (%s) names the path', async (_, result, message) => {
     const { call } = hostOf({ schema, functions: { fn: query({ handler: () => result }) } });
     expect(await call('fn')).toMatchObject({
       ok: false,
@@ -185,7 +185,7 @@ describe('a failure', () => {
     });
   });
 
-  it('to fit `returns` is the author’s: for the log, not the caller', async () => {
+  it('to match `returns` is sent for the log, not for the client', async () => {
     const returns = z.object({ n: z.number() });
     // @ts-expect-error the compiler finds this too
     const fn = query({ returns, handler: () => ({ n: 'seven' }) });
@@ -195,7 +195,7 @@ describe('a failure', () => {
 });
 
 describe('returns', () => {
-  it('parses forward: defaults apply, unknown keys go, codecs run', async () => {
+  it('parses the result: applies defaults, strips unknown keys, runs codecs', async () => {
     const at = z.codec(z.date(), z.iso.datetime(), { decode: (d) => d.toISOString(), encode: (s) => new Date(s) });
     const returns = z.object({ at, n: z.number().default(3) });
     const handler = async () => ({ at: new Date(0), secret: 1 });
@@ -204,8 +204,8 @@ describe('returns', () => {
   });
 });
 
-describe('the engine gives a call up', () => {
-  it('and its open operations fail, and its answer is ignored', async () => {
+describe('a call abandoned by the engine', () => {
+  it('fails its pending operations and sends no response', async () => {
     const seen: unknown[] = [];
     const fn = query({
       handler: async (ctx) => {
@@ -229,7 +229,7 @@ describe('the engine gives a call up', () => {
     expect(engine.batches).toHaveLength(1);
   });
 
-  it('and an unknown call is no trouble', () => {
+  it('may be unknown', () => {
     const { engine } = hostOf({ schema, functions: {} });
     engine.abandon(99, { code: 'TIMEOUT', message: 'x' });
     engine.answer(99, 0, []);
@@ -248,9 +248,9 @@ describe('createContext', () => {
   const fromCookie: CreateContext = (req, base) => ({ ...base, user: req.headers.cookie ?? 'nobody' });
 
   it.each<[string, CreateContext]>([
-    ['at once', fromCookie],
-    ['later', async (req, base) => fromCookie(req, base)],
-  ])('makes the context %s, for every call', async (_, createContext) => {
+    ['synchronously', fromCookie],
+    ['asynchronously', async (req, base) => fromCookie(req, base)],
+  ])('creates the context %s, for every call', async (_, createContext) => {
     const { call } = hostOf({ schema, functions, createContext });
     expect((await call('whoami', {}, request)).body).toBe('ada');
     expect((await call('whoami')).body).toBe('nobody');
@@ -263,7 +263,7 @@ describe('createContext', () => {
     expect(engine.batches).toHaveLength(1);
   });
 
-  it('refuses the call by throwing, before the handler runs', async () => {
+  it('fails the call by throwing, before the handler runs', async () => {
     const handler = vi.fn();
     const createContext = (): never => {
       throw new ConvoyError('UNAUTHORIZED', 'sign in first');
@@ -280,12 +280,12 @@ describe('createContext', () => {
     });
   });
 
-  it('cannot slip a storage of its own past the context', async () => {
+  it('and handlers cannot leak an AsyncLocalStorage into other calls', async () => {
     const storage = new AsyncLocalStorage<string>();
     const handler = async (): Promise<string> => {
-      const seen = storage.getStore() ?? 'nothing';
-      storage.enterWith('the call before');
-      return seen;
+      const store = storage.getStore() ?? 'none';
+      storage.enterWith('the previous call');
+      return store;
     };
     const functions = { leak: query({ handler }) };
     const createContext: CreateContext = (_req, base) => {
@@ -293,11 +293,11 @@ describe('createContext', () => {
       return base;
     };
     const { call } = hostOf({ schema, functions, createContext });
-    expect((await storage.run('caller', () => call('leak', {}, request))).body).toBe('nothing');
-    expect((await call('leak', {}, request)).body).toBe('nothing');
+    expect((await storage.run('caller', () => call('leak', {}, request))).body).toBe('none');
+    expect((await call('leak', {}, request)).body).toBe('none');
   });
 
-  it('gives way to the context an in-process call brings, whose db is still the call’s own', async () => {
+  it('is replaced by the context of an in-process call, but not its base', async () => {
     const createContext = vi.fn(fromCookie);
     const { host, call } = hostOf({ schema, functions, createContext });
     const { request: token, release } = host.registerContext({ user: 'robot', db: 'stale' });
@@ -317,25 +317,25 @@ describe('a keyed call', () => {
   const boom = (): never => {
     throw new ConvoyError('CONFLICT', 'boom');
   };
-  const seen: unknown[] = [];
+  const requests: unknown[] = [];
   const createContext: CreateContext = (req, base) => {
-    seen.push(req);
+    requests.push(req);
     if (req.headers.cookie === undefined) throw new ConvoyError('UNAUTHORIZED', 'who are you?');
     return { ...base, user: { id: req.headers.cookie, at: Math.random() } };
   };
   const { call } = hostOf({ schema, functions: { fn }, createContext });
 
-  it('is answered with who asked, also where it fails', async () => {
+  it('returns the caller fingerprint, also if it fails', async () => {
     const { identity } = await call('fn', {}, request({}));
     expect(identity).toMatch(/./);
     expect(await call('fn', { fail: true }, request({}))).toMatchObject({ ok: false, identity });
     const eve = await call('fn', {}, request({ headers: { cookie: 'eve' } }));
     expect(eve.identity).toMatch(/./);
     expect(eve.identity).not.toBe(identity);
-    expect(seen[0]).toEqual({ method: 'POST', url: '/', headers: { cookie: 'ada' }, ip: '::1' });
+    expect(requests[0]).toEqual({ method: 'POST', url: '/', headers: { cookie: 'ada' }, ip: '::1' });
   });
 
-  it('is answered without where nobody knows', async () => {
+  it('returns no fingerprint if there is no context', async () => {
     expect(await call('fn', {}, request({ headers: {} }))).toMatchObject({
       body: { code: 'UNAUTHORIZED' },
       identity: null,
@@ -346,12 +346,12 @@ describe('a keyed call', () => {
     });
   });
 
-  it('is the only one that says it', async () => {
+  it('is the only one that returns a fingerprint', async () => {
     expect(await call('fn', {}, request({ keyed: false }))).toMatchObject({ ok: true, identity: null });
   });
 });
 
-describe('what belongs to no transaction', () => {
+describe('a call without a transaction', () => {
   const add = {
     input: {},
     handler: (ctx: { db: { insert(table: 'notes', note: object): unknown } }) => {
@@ -359,7 +359,7 @@ describe('what belongs to no transaction', () => {
     },
   };
 
-  it('sends its inserts at once, and waits for what it did not await', async () => {
+  it('sends its inserts at once, and waits for unawaited operations', async () => {
     const functions = {
       inside: mutation(add),
       outside: mutation({ ...add, transaction: false }),

@@ -1,4 +1,4 @@
-/** What a function says of itself holds as well where another one calls it and it becomes a part of that one's call. */
+/** The definition of a function (`share`, `input`, `returns`, …) also applies when it joins the call of another one. */
 
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
@@ -8,7 +8,7 @@ import { defineSchema, defineTable } from '../schema/index.js';
 import type { CreateContext } from './contexts.js';
 import { type AnyConvoyFunction, internalMutation, internalQuery, mutation, query } from './functions.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: these handlers do what types forbid.
+// biome-ignore lint/suspicious/noExplicitAny: these handlers use their context in ways that no type allows.
 type Ctx = any;
 
 const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
@@ -23,7 +23,7 @@ const WAYS: Record<string, (ctx: Ctx, inner: AnyConvoyFunction, args: object) =>
       ? ctx.runQuery(makeQueryRef('inner'), args)
       : ctx.runMutation(makeMutationRef('inner'), args),
   'through another': (ctx, inner, args) =>
-    ctx.runQuery({ name: 'between' }, { args }).then((answer: unknown) => (inner.kind === 'query' ? answer : null)),
+    ctx.runQuery({ name: 'between' }, { args }).then((result: unknown) => (inner.kind === 'query' ? result : null)),
   'and its failure is caught': (ctx, inner, args) =>
     (inner.kind === 'query' ? ctx.runQuery(inner, args) : ctx.runMutation(inner, args)).catch(() => 'caught'),
 };
@@ -35,7 +35,7 @@ interface Outer {
   readonly contexts?: boolean;
 }
 
-/** The answer of a function that calls `inner`, and the operations of its call. */
+/** The response of a function that calls `inner`, and the operations of its call. */
 async function outerOf(
   inner: AnyConvoyFunction,
   { kind = 'query', way = 'by value', args = {}, contexts = true }: Outer = {},
@@ -43,7 +43,7 @@ async function outerOf(
   const handler = (ctx: Ctx): Promise<unknown> => WAYS[way]?.(ctx, inner, args) as Promise<unknown>;
   const between = internalQuery({
     input: { args: z.any() },
-    handler: (ctx: Ctx, given) => ctx.runQuery({ name: 'inner' }, given.args) as Promise<unknown>,
+    handler: (ctx: Ctx, input) => ctx.runQuery({ name: 'inner' }, input.args) as Promise<unknown>,
   });
   const outer = kind === 'query' ? query({ handler }) : mutation({ handler });
   const made = contexts ? { createContext } : {};
@@ -54,52 +54,55 @@ async function outerOf(
 
 const OPTED_OUT = { '@@plain': null };
 
-describe.each(Object.keys(WAYS))('called %s, a query keeps', (way) => {
-  it.each([true, false])('that its results are not shared, contexts: %s', async (contexts) => {
-    const unshared = internalQuery({ share: false, handler: () => 1 });
-    expect((await outerOf(unshared, { way, contexts })).seen).toEqual(OPTED_OUT);
-    const failing = internalQuery({
-      share: false,
-      handler: () => {
-        throw new Error('no');
-      },
-    });
-    expect((await outerOf(failing, { way, contexts })).seen).toEqual(OPTED_OUT);
-    const shared = await outerOf(internalQuery({ handler: () => 1 }), { way, contexts });
-    expect(shared.seen).toEqual(contexts ? { '@@plain': 'true' } : null);
-  });
+describe.each(Object.keys(WAYS))('called %s, a query', (way) => {
+  it.each([true, false])(
+    'with `share: false` makes the result of the caller unshared, contexts: %s',
+    async (contexts) => {
+      const unshared = internalQuery({ share: false, handler: () => 1 });
+      expect((await outerOf(unshared, { way, contexts })).seen).toEqual(OPTED_OUT);
+      const failing = internalQuery({
+        share: false,
+        handler: () => {
+          throw new Error('no');
+        },
+      });
+      expect((await outerOf(failing, { way, contexts })).seen).toEqual(OPTED_OUT);
+      const shared = await outerOf(internalQuery({ handler: () => 1 }), { way, contexts });
+      expect(shared.seen).toEqual(contexts ? { '@@plain': 'true' } : null);
+    },
+  );
 
-  it('what it has looked at of its caller', async () => {
+  it('adds its context reads to those of the caller', async () => {
     const { seen } = await outerOf(internalQuery({ handler: (ctx: Ctx) => ctx.user }), { way });
     expect(seen).toEqual({ '@@plain': 'true', user: '"ada"' });
   });
 
-  it('how old its answer may become', async () => {
+  it('sets the refresh interval of the caller', async () => {
     const aging = internalQuery({ handler: (ctx: Ctx) => ctx.now(250) });
     expect((await outerOf(aging, { way })).refreshMs).toBe(250);
   });
 
-  it('the tables it says its statements read', async () => {
+  it('sends the `tables` option of its statements', async () => {
     const raw = internalQuery({
       handler: (ctx: Ctx) => ctx.db.raw({ text: 'select 1', values: [] }, { tables: ['notes'] }),
     });
     expect((await outerOf(raw, { way })).ops).toMatchObject([{ op: 'raw', tables: ['notes'] }]);
   });
 
-  it('what it takes and gives', async () => {
+  it('validates its input and result', async () => {
     const picky = internalQuery({
       input: { n: z.number().default(2) },
       returns: z.object({ n: z.number() }),
       handler: (_ctx, { n }) => ({ n, more: true }),
     });
     expect((await outerOf(picky, { way })).body).toEqual({ n: 2 });
-    const refused = await outerOf(picky, { way, args: { n: 'x' } });
-    if (way === 'and its failure is caught') expect(refused.body).toBe('caught');
-    else expect(refused.body).toMatchObject({ code: 'INVALID_ARGS' });
+    const failed = await outerOf(picky, { way, args: { n: 'x' } });
+    if (way === 'and its failure is caught') expect(failed.body).toBe('caught');
+    else expect(failed.body).toMatchObject({ code: 'INVALID_ARGS' });
   });
 });
 
-it('what createContext has called does not count: what came of it is compared', async () => {
+it('an unshared query called by createContext does not make results unshared', async () => {
   const unshared = internalQuery({ share: false, handler: () => 'ada' });
   const { call } = hostOf({
     schema,
@@ -109,7 +112,7 @@ it('what createContext has called does not count: what came of it is compared', 
   expect((await call('outer', {}, REQUEST)).seen).toEqual({ '@@plain': 'true', user: '"ada"' });
 });
 
-it('a query that a mutation calls only reads, by methods and by statements', async () => {
+it('a query called by a mutation is read-only, for methods and raw statements', async () => {
   const writing = internalQuery({ handler: (ctx: Ctx) => ctx.db.insert('notes', { text: 'x' }) });
   expect((await outerOf(writing, { kind: 'mutation' })).body).toMatchObject({
     thrown: { message: expect.stringMatching(/query/) },
@@ -118,7 +121,7 @@ it('a query that a mutation calls only reads, by methods and by statements', asy
   expect((await outerOf(raw, { kind: 'mutation' })).ops).toMatchObject([{ op: 'raw', readOnly: true }]);
 });
 
-it('a mutation without a transaction is part of the one it is called in', async () => {
+it('a mutation without a transaction joins the transaction of its caller', async () => {
   const each = internalMutation({
     transaction: false,
     handler: async (ctx: Ctx) => {

@@ -9,13 +9,13 @@ afterEach(() => {
 });
 
 describe('the addon', () => {
-  it('is looked for under the platform’s name', () => {
+  it('is found by the name of the platform', () => {
     expect(platformTag({ platform: 'linux', arch: 'x64', libc: 'musl' })).toBe('linux-x64-musl');
     expect(platformTag({ platform: 'darwin', arch: 'arm64', libc: null })).toBe('darwin-arm64');
     expect(currentPlatform()).toMatchObject({ platform: process.platform, arch: process.arch });
   });
 
-  it('that is not there for this platform is a clear error', () => {
+  it('missing for a platform is an error that names the package', () => {
     vi.stubEnv('CONVOY_NATIVE_PATH', '');
     const load = () => loadNative({ platform: 'plan9', arch: 'mips', libc: null });
     expect(load).toThrow(
@@ -23,7 +23,7 @@ describe('the addon', () => {
     );
   });
 
-  it('comes from CONVOY_NATIVE_PATH where that is set, and says so when it cannot', () => {
+  it('is loaded from CONVOY_NATIVE_PATH if it is set, with an error that names the path', () => {
     const folder = mkdtempSync(join(tmpdir(), 'convoy-native-'));
     const fine = join(folder, 'fine.cjs');
     writeFileSync(fine, 'module.exports = { open: () => "opened" };');

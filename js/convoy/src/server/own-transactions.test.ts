@@ -27,7 +27,7 @@ const swallow = (work: Promise<unknown>): Promise<unknown> => work.catch((error:
 describe('in a call without a transaction', () => {
   const action = { kind: 'action' } as const;
 
-  it('operations are on their own, and a transaction begins with its first one', async () => {
+  it('operations run in autocommit, and a transaction begins with its first operation', async () => {
     const { names, result } = await run(
       async (db, call) => {
         await db.insert('notes', { text: 'x' });
@@ -45,7 +45,7 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([['insert'], ['begin'], ['get'], ['delete'], ['commit']]);
   });
 
-  it('it is rolled back where it throws, also where an operation of it failed', async () => {
+  it('a transaction is rolled back if it throws or an operation of it fails', async () => {
     const script: Script = (op) =>
       op.op === 'insert' ? { error: { code: 'CONFLICT', message: 'taken' } } : stored(op);
     const { names, error } = await run((db) => db.transaction((tx) => tx.insert('notes', { text: 'x' })), {
@@ -56,7 +56,7 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([['begin'], ['insert'], ['rollback']]);
   });
 
-  it('transactions inside of it are savepoints', async () => {
+  it('nested transactions are savepoints', async () => {
     const { names } = await run(
       (db) =>
         db.transaction(async (tx) => {
@@ -73,11 +73,11 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([['begin'], ['delete'], ['savepoint 1', 'delete'], ['rollback to 1'], ['commit']]);
   });
 
-  const lost = { error: { code: 'CONFLICT', message: 'lost', details: { retry: true } } };
+  const conflict = { error: { code: 'CONFLICT', message: 'conflict', details: { retry: true } } };
 
-  it('it is run again where it lost to another write, whatever its function makes of that, once it is ended', async () => {
+  it('a transaction is retried after a conflict, even if its function handles the error', async () => {
     let commits = 0;
-    const script: Script = (op) => (op.op === 'commit' && ++commits < 3 ? lost : stored(op));
+    const script: Script = (op) => (op.op === 'commit' && ++commits < 3 ? conflict : stored(op));
     let runs = 0;
     const { names, result } = await run(
       (db) =>
@@ -95,16 +95,16 @@ describe('in a call without a transaction', () => {
     let reads = 0;
     const swallowed = await run((db) => db.transaction((tx) => swallow(tx.delete(LIST))), {
       ...action,
-      script: (op) => (op.op === 'delete' && ++reads === 1 ? lost : stored(op)),
+      script: (op) => (op.op === 'delete' && ++reads === 1 ? conflict : stored(op)),
     });
     expect(swallowed.error).toBeUndefined();
     expect(swallowed.names).toEqual([['begin'], ['delete'], ['rollback'], ['begin'], ['delete'], ['commit']]);
   });
 
-  it('but not for ever', async () => {
+  it('a transaction fails with CONFLICT after the last retry', async () => {
     const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), {
       ...action,
-      script: (op) => (op.op === 'delete' ? lost : stored(op)),
+      script: (op) => (op.op === 'delete' ? conflict : stored(op)),
     });
     expect(error).toMatchObject({
       code: 'CONFLICT',
@@ -114,17 +114,17 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual(new Array(5).fill([['begin'], ['delete'], ['rollback']]).flat());
   });
 
-  it('an inner one that lost is not run again by itself', async () => {
+  it('a nested transaction is not retried by itself after a conflict', async () => {
     let deletes = 0;
     const { names } = await run((db) => db.transaction(async () => swallow(db.transaction((tx) => tx.delete(LIST)))), {
       ...action,
-      script: (op) => (op.op === 'delete' && ++deletes === 1 ? lost : stored(op)),
+      script: (op) => (op.op === 'delete' && ++deletes === 1 ? conflict : stored(op)),
     });
-    const lostRun = [['begin'], ['savepoint 1', 'delete'], ['rollback']];
-    expect(names).toEqual([...lostRun, ['begin'], ['savepoint 2', 'delete'], ['commit']]);
+    const firstRun = [['begin'], ['savepoint 1', 'delete'], ['rollback']];
+    expect(names).toEqual([...firstRun, ['begin'], ['savepoint 2', 'delete'], ['commit']]);
   });
 
-  it('a failed commit has ended it, and is not tried again', async () => {
+  it('a failed commit ends the transaction and is not retried', async () => {
     const script: Script = (op) =>
       op.op === 'commit' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
     const { names, error } = await run((db) => db.transaction((tx) => tx.delete(LIST)), { ...action, script });
@@ -132,7 +132,7 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([['begin'], ['delete'], ['commit']]);
   });
 
-  it('it cannot be committed where beginning it failed', async () => {
+  it('a transaction is not committed if begin failed', async () => {
     const script: Script = (op) =>
       op.op === 'begin' ? { error: { code: 'UNAVAILABLE', message: 'away' } } : stored(op);
     const { names, error } = await run((db) => db.transaction((tx) => tx.get(LIST)), { ...action, script });
@@ -143,7 +143,7 @@ describe('in a call without a transaction', () => {
     expect(swallowed.names).toEqual([['begin']]);
   });
 
-  it('nothing of it crosses before it has begun, and nothing where it fails meanwhile', async () => {
+  it('operations of a transaction are sent after begin, and not at all if its function fails before', async () => {
     const { names, error } = await run(
       (db) =>
         db.transaction((tx) => {
@@ -161,17 +161,17 @@ describe('in a call without a transaction', () => {
     expect(together.names).toEqual([['begin'], ['get', 'delete'], ['get'], ['commit']]);
   });
 
-  it('an operation on its own that lost is sent again', async () => {
+  it('an operation in autocommit is retried after a conflict', async () => {
     let inserts = 0;
     const { names, error } = await run((db) => db.insert('notes', { text: 'x' }), {
       ...action,
-      script: (op) => (op.op === 'insert' && ++inserts < 3 ? lost : stored(op)),
+      script: (op) => (op.op === 'insert' && ++inserts < 3 ? conflict : stored(op)),
     });
     expect(error).toBeUndefined();
     expect(names).toEqual([['insert'], ['insert'], ['insert']]);
   });
 
-  it('many at once are kept or not as a whole', async () => {
+  it('insertMany and deleteMany run in a transaction', async () => {
     const { names } = await run(async (db) => {
       await db.insertMany('notes', [{ text: 'a' }, { text: 'b' }]);
       await db.deleteMany('lists', [LIST, OTHER]);
@@ -179,7 +179,7 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([['begin'], ['insert', 'insert'], ['commit'], ['begin'], ['delete', 'delete'], ['commit']]);
   });
 
-  it('what takes two steps is a transaction of its own, one after the other', async () => {
+  it('methods of several operations run in a transaction, one after the other', async () => {
     const { names, error } = await run(
       (db) =>
         Promise.all([
@@ -195,7 +195,7 @@ describe('in a call without a transaction', () => {
     expect(names).toEqual([...patch, ...patch, ['begin'], ['increment'], ['commit'], ['delete']]);
   });
 
-  it('what was read before a transaction is read again in it, and after it', async () => {
+  it('a document read before a transaction is read again in it, and after it', async () => {
     const { names } = await run(
       async (db) => {
         await db.get(LIST);

@@ -10,7 +10,7 @@ const schema = defineSchema({
 });
 type Db = DbFromSchema<typeof schema>;
 
-/** What a query sends, and what it answers. */
+/** The operations that a query sends, and its result or error. */
 async function scan(run: (db: Db) => unknown, script: Script = () => ({ ok: [] })) {
   const { result, error, ops } = await caller(schema)(run, { kind: 'query', script });
   return { body: error ?? result, ops };
@@ -65,23 +65,31 @@ describe('pages', () => {
       /numItems }\) takes a whole number from 1 to 32000, not 0/,
     ],
     ['too large a size', (q) => q.paginate({ cursor: null, numItems: 32_001 }), /from 1 to 32000/],
-    ['half a size', (q) => q.paginate({ cursor: null, numItems: 1.5 }), /whole number/],
-    ['nothing', (q) => q.paginate(undefined as never), /numItems/],
+    ['a fractional size', (q) => q.paginate({ cursor: null, numItems: 1.5 }), /whole number/],
+    ['no options', (q) => q.paginate(undefined as never), /numItems/],
     ['a cursor of another type', (q) => q.paginate({ cursor: 7 as never, numItems: 1 }), /cursor }\) takes null, or/],
     [
       'an end of another type',
       (q) => q.paginate({ cursor: null, numItems: 1, endCursor: {} as never }),
       /endCursor }\)/,
     ],
-    ['half a surrogate pair', (q) => q.paginate({ cursor: '\ud800', numItems: 1 }), /cursor }\) takes null, or/],
-    ['a zero in the end', (q) => q.paginate({ cursor: null, numItems: 1, endCursor: '\0' }), /endCursor }\)/],
-  ])('with %s are refused', async (_, run, message) => {
+    [
+      'a lone surrogate in the cursor',
+      (q) => q.paginate({ cursor: '\ud800', numItems: 1 }),
+      /cursor }\) takes null, or/,
+    ],
+    [
+      'a zero character in the end cursor',
+      (q) => q.paginate({ cursor: null, numItems: 1, endCursor: '\0' }),
+      /endCursor }\)/,
+    ],
+  ])('with %s are rejected', async (_, run, message) => {
     const { body, ops } = await scan((db) => run(db.query('messages') as never));
     expect(body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
     expect(ops).toEqual([]);
   });
 
-  it('of nothing continue at the beginning', async () => {
+  it('after an empty result continue at the beginning', async () => {
     const { ops } = await scan(
       (db) => db.query('messages').paginate({ cursor: '', endCursor: '', numItems: 1 }),
       () => ({
@@ -121,7 +129,7 @@ describe('pages', () => {
     expect((await scan((db) => bodies(db.query('messages').limit(0)))).ops).toEqual([]);
   });
 
-  it('are not read further than someone looks', async () => {
+  it('are not read after the loop ends', async () => {
     const { ops } = await scan(async (db) => {
       for await (const _ of db.query('messages')) break;
     }, three);

@@ -8,7 +8,7 @@ const moduleOf = (text: string): string => `data:text/javascript,${encodeURIComp
 describe('the address of a program', () => {
   it.each([
     ['a URL', new URL('file:///srv/app/program.js'), 'file:///srv/app/program.js'],
-    ['the text of one', 'file:///srv/app/program.js', 'file:///srv/app/program.js'],
+    ['a URL as a string', 'file:///srv/app/program.js', 'file:///srv/app/program.js'],
     ['a path', './src/program.js', pathToFileURL('src/program.js').href],
     ['an absolute path', '/srv/app/program.js', pathToFileURL('/srv/app/program.js').href],
   ])('may be %s', (_, program, address) => {
@@ -31,7 +31,7 @@ describe('the program of a module', () => {
   it.each([
     ['has no schema', 'export const functions = {};'],
     ['has no functions', 'export const schema = { tables: {} };'],
-    ['calls something else a schema', 'export default { schema: { shape: {} }, functions: {} };'],
+    ['exports another value as the schema', 'export default { schema: { shape: {} }, functions: {} };'],
   ])('is missing where it %s', async (_, text) => {
     await expect(importProgram(moduleOf(text))).rejects.toThrow(/exports no program/);
   });

@@ -18,41 +18,41 @@ afterEach(() => {
 
 describe('a watched query', () => {
   it.each<[string, () => unknown, string]>([
-    ['the time', () => Date.now(), 'ctx.now'],
-    ['a date of now', () => new Date(), 'ctx.now'],
-    ['the time as text', () => Date(), 'ctx.now'],
-    ['chance', () => Math.random(), 'mutation'],
-    ['the network', () => fetch('data:,hello'), 'action'],
-  ])('that asks for %s is told what to do instead, and where it asked', (_, ask, instead) => {
-    watch.run('messages.list', ask);
+    ['Date.now()', () => Date.now(), 'ctx.now'],
+    ['new Date()', () => new Date(), 'ctx.now'],
+    ['Date()', () => Date(), 'ctx.now'],
+    ['Math.random()', () => Math.random(), 'mutation'],
+    ['fetch()', () => fetch('data:,hello'), 'action'],
+  ])('that calls %s causes a warning with the alternative and the location', (_, handler, alternative) => {
+    watch.run('messages.list', handler);
     expect(warnings).toEqual([expect.stringContaining('the query messages.list calls')]);
-    expect(warnings[0]).toContain(instead);
+    expect(warnings[0]).toContain(alternative);
     expect(warnings[0]).toContain('query-watch.test.ts');
   });
 
-  it('is told once, also when it asks later, until its code is another', async () => {
-    const ask = async () => {
+  it('is reported once, also for a later call, until other code is loaded', async () => {
+    const handler = async () => {
       await null;
       return [Date.now(), Date.now()];
     };
-    await watch.run('messages.list', ask);
-    await watch.run('messages.list', ask);
+    await watch.run('messages.list', handler);
+    await watch.run('messages.list', handler);
     expect(warnings).toHaveLength(1);
-    await watch.run('messages.other', ask);
+    await watch.run('messages.other', handler);
     expect(warnings).toHaveLength(2);
     watch.reset();
-    await watch.run('messages.list', ask);
+    await watch.run('messages.list', handler);
     expect(warnings).toHaveLength(3);
   });
 
-  it('may make dates of what it has read, and ask ctx.now', () => {
+  it('may create dates of given times, and call ctx.now', () => {
     watch.run('messages.list', () => [new Date(0), new Date('2020-01-01'), Date.parse('2020-01-01'), untrackedNow()]);
     expect(warnings).toEqual([]);
   });
 });
 
-describe('everyone else', () => {
-  it('hears nothing, and finds the globals as they were', async () => {
+describe('other code', () => {
+  it('causes no warnings, and its globals behave as before', async () => {
     const before = untouched.now.call(Date);
     expect(Date.now()).toBeGreaterThanOrEqual(before);
     expect(new Date()).toBeInstanceOf(Date);
@@ -65,7 +65,7 @@ describe('everyone else', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('may replace a global meanwhile, and keeps it', () => {
+  it('may replace a global meanwhile, which is then not restored', () => {
     const now = vi.spyOn(Date, 'now').mockReturnValue(7);
     watch.run('messages.list', () => expect(untrackedNow()).toBe(7));
     now.mockRestore();
@@ -76,7 +76,7 @@ describe('everyone else', () => {
     Math.random = untouched.random;
   });
 
-  it('gets the globals back with the last of several watches', () => {
+  it('gets the original globals when the last of several watches closes', () => {
     const other = new QueryWatch();
     watch.close();
     watch.close();

@@ -15,7 +15,7 @@ const schema = defineSchema({
 type Db = DbFromSchema<typeof schema>;
 const CHANNEL = `channels:${uuid(1)}` as Id<'channels'>;
 
-/** What a query sends, and what it answers. */
+/** The operations that a query sends, and its result or error. */
 async function scan(run: (db: Db) => unknown) {
   const { result, error, ops } = await caller(schema)(run, { kind: 'query', script: () => ({ ok: [] }) });
   return { body: error ?? result, ops };
@@ -45,7 +45,7 @@ describe('a range', () => {
     ]);
   });
 
-  it('may be said in any order, and in statements', async () => {
+  it('may be defined in any order, and in statements', async () => {
     const { ops } = await scan((db) =>
       db
         .query('messages')
@@ -70,7 +70,7 @@ describe('a range', () => {
     ]);
   });
 
-  it('of equalities that skip a field has the rest as a filter', async () => {
+  it('applies equalities after a skipped field as a filter', async () => {
     const { ops } = await scan((db) =>
       Promise.all([
         db
@@ -101,7 +101,7 @@ describe('a range', () => {
   });
 
   const messages = (db: Db) => db.query('messages');
-  // biome-ignore lint/suspicious/noExplicitAny: these ranges are wrong on purpose, in ways the compiler would refuse.
+  // biome-ignore lint/suspicious/noExplicitAny: the ranges are wrong on purpose, in ways that do not compile.
   type Loose = any;
   it.each<[string, (q: Loose) => unknown, RegExp]>([
     [
@@ -117,9 +117,13 @@ describe('a range', () => {
     ],
     ['has two lower bounds', (q) => q.eq('channelId', CHANNEL).gt('likes', 1).gte('likes', 2), /two lower bounds/],
     ['gives a field twice', (q) => q.eq('channelId', CHANNEL).eq('channelId', CHANNEL), /given twice/],
-    ['names another field', (q) => q.eq('author', 'x'), /has no field 'author'; its fields are channelId, likes, body/],
+    [
+      'uses a field that is not in the index',
+      (q) => q.eq('author', 'x'),
+      /has no field 'author'; its fields are channelId, likes, body/,
+    ],
     ['compares with undefined', (q) => q.eq('channelId', undefined), /'channelId' is undefined/],
-    ['compares with what JSON cannot carry', (q) => q.eq('channelId', 1n), /'channelId' is a bigint/],
+    ['compares with a value that JSON cannot represent', (q) => q.eq('channelId', 1n), /'channelId' is a bigint/],
   ])('that %s is INVALID_ARGS and sends nothing', async (_, range, message) => {
     const { body, ops } = await scan((db) => messages(db).withIndex('by_channel', range).collect());
     expect(body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
@@ -127,7 +131,7 @@ describe('a range', () => {
     expect(ops).toEqual([]);
   });
 
-  it('of an index that is not there names those that are', async () => {
+  it('of an unknown index fails with the names of the indexes', async () => {
     const { body } = await scan((db) =>
       messages(db)
         .withIndex('constructor' as 'by_body')

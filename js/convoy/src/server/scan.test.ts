@@ -10,14 +10,14 @@ const schema = defineSchema({
 });
 type Db = DbFromSchema<typeof schema>;
 
-/** What a query sends, and what it answers. */
+/** The operations that a query sends, and its result or error. */
 async function scan(run: (db: Db) => unknown, script: Script = () => ({ ok: [] })) {
   const { result, error, ops } = await caller(schema)(run, { kind: 'query', script });
   return { body: error ?? result, ops };
 }
 
 describe('a builder', () => {
-  it('never changes: each step gives another', async () => {
+  it('is immutable: each step returns another', async () => {
     const { ops } = await scan(async (db) => {
       const all = db.query('messages');
       all.limit(1);
@@ -32,14 +32,14 @@ describe('a builder', () => {
     ]);
   });
 
-  it('sends nothing before it is run', async () => {
+  it('sends no operation before it is executed', async () => {
     const { ops } = await scan((db) => {
       db.query('messages').withIndex('by_body').limit(1);
     });
     expect(ops).toEqual([]);
   });
 
-  it('takes at most what was asked for', async () => {
+  it('reads at most the smaller of limit and take', async () => {
     const { ops } = await scan((db) => {
       const q = db.query('messages');
       return Promise.all([
@@ -54,7 +54,7 @@ describe('a builder', () => {
     expect(ops).toMatchObject([5, 3, 2, 1, 0, 0].map((limit) => ({ limit })));
   });
 
-  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 32, '5'])('refuses limit(%s)', async (count) => {
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 32, '5'])('rejects limit(%s)', async (count) => {
     const { body } = await scan((db) =>
       db
         .query('messages')
@@ -67,7 +67,7 @@ describe('a builder', () => {
     });
   });
 
-  it.each([-1, 0.5, '1', undefined])('refuses offset(%s) and take(%s)', async (count) => {
+  it.each([-1, 0.5, '1', undefined])('rejects offset(%s) and take(%s)', async (count) => {
     const offset = await scan((db) =>
       db
         .query('messages')
@@ -82,7 +82,7 @@ describe('a builder', () => {
     expect(take.body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(/take\(\) takes a whole/) });
   });
 
-  it('orders by any field of the schema, by what kind of values it has', async () => {
+  it('orders by any field of the schema, with its kind', async () => {
     const { ops } = await scan((db) => {
       const q = db.query('messages');
       return Promise.all([
@@ -117,7 +117,7 @@ describe('a builder', () => {
     expect(body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(/takes 'asc' or 'desc'/) });
   });
 
-  it('leaves out the first ones, and counts', async () => {
+  it('supports offset and count', async () => {
     const { ops, body } = await scan(
       async (db) => {
         const q = db
@@ -145,7 +145,7 @@ describe('a builder', () => {
     ]);
   });
 
-  it('gives the only document, or null, and refuses to choose one of several', async () => {
+  it('returns the only document or null by unique, and fails with CONFLICT for several', async () => {
     const of = (...rows: unknown[]) =>
       scan(
         (db) => db.query('messages').unique(),
@@ -162,7 +162,7 @@ describe('a builder', () => {
     });
   });
 
-  it('gives documents with their defaults, or the first, or null', async () => {
+  it('fills defaults into documents; first returns one or null', async () => {
     const rows = [
       { id: `messages:${uuid(1)}`, body: 'a' },
       { id: `messages:${uuid(2)}`, body: 'b', likes: 4 },

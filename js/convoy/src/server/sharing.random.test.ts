@@ -1,6 +1,6 @@
 /**
- * Random contexts and random handlers: whoever would be given the result of another's run, by what that run has seen
- * and what their own context says, would have got the same from a run of their own.
+ * Random contexts and handlers: if the result of one caller's run may be shared with another caller, by the reads of the
+ * run and the other's context, then a run of the other caller has the same result.
  */
 
 import { inspect } from 'node:util';
@@ -11,15 +11,15 @@ import { defineSchema } from '../schema/index.js';
 import type { CreateContext } from './contexts.js';
 import { query } from './functions.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: these handlers do with their context whatever can be done with one.
+// biome-ignore lint/suspicious/noExplicitAny: these handlers use their context in ways that no type allows.
 type Ctx = any;
 type Random = (below: number) => number;
-type Step = (ctx: Ctx, said: unknown[]) => unknown;
+type Step = (ctx: Ctx, results: unknown[]) => unknown;
 
 const NAMES = ['a', 'b', 'toString', 'db'] as const;
 const LOGGER = { log: () => 'logged' };
 
-/** Numbers that look random and are the same in every run. */
+/** A seeded pseudo-random number generator. */
 function random(seed: number): Random {
   let state = seed;
   return (below) => {
@@ -28,8 +28,8 @@ function random(seed: number): Random {
   };
 }
 
-/** What a module keeps: all alike, but for who they are. */
-const HELD = [{ x: 1 }, { x: 1 }, { x: 1 }];
+/** Objects of a module with equal content and different identities. */
+const IDENTITIES = [{ x: 1 }, { x: 1 }, { x: 1 }];
 
 const PLAIN: readonly ((below: Random) => unknown)[] = [
   () => 1,
@@ -40,7 +40,7 @@ const PLAIN: readonly ((below: Random) => unknown)[] = [
   () => ({ y: 2, x: 1 }),
   () => Object.freeze({ x: 1 }),
   () => [{ x: 1 }],
-  (below) => HELD[below(HELD.length)],
+  (below) => IDENTITIES[below(IDENTITIES.length)],
 ];
 
 const OTHERS: readonly ((below: Random) => unknown)[] = [
@@ -55,7 +55,7 @@ const OTHERS: readonly ((below: Random) => unknown)[] = [
   () => LOGGER,
 ];
 
-/** Few values, of which many look alike; new ones each time. */
+/** A random value out of few, many of which are similar. */
 function value(below: Random): unknown {
   const values = below(5) === 0 ? OTHERS : PLAIN;
   return values[below(values.length)]?.(below);
@@ -73,29 +73,29 @@ function contextOf(below: Random): (base: object) => object {
   };
 }
 
-/** What code can find out about a value. */
-function about(given: unknown): unknown {
-  if (typeof given !== 'object' || given === null) return String(given);
-  const { x } = given as { x?: unknown };
-  const size = given instanceof Set || given instanceof Map ? [...given].flat() : null;
-  return [String(x), Object.keys(given), Object.isFrozen(given), Array.isArray(given), size, JSON.stringify(given)];
+/** The observable properties of a value. */
+function about(item: unknown): unknown {
+  if (typeof item !== 'object' || item === null) return String(item);
+  const { x } = item as { x?: unknown };
+  const size = item instanceof Set || item instanceof Map ? [...item].flat() : null;
+  return [String(x), Object.keys(item), Object.isFrozen(item), Array.isArray(item), size, JSON.stringify(item)];
 }
 
 function step(below: Random): Step {
   const name = NAMES[below(NAMES.length)] as string;
   const shownHow = { customInspect: below(2) === 0, showProxy: below(2) === 0 };
   const steps: Step[] = [
-    (ctx, said) => said.push(name === 'db' ? typeof ctx.db?.query : about(ctx[name])),
-    (ctx, said) => said.push(name in ctx, Object.hasOwn(ctx, name)),
-    (ctx, said) => said.push(Object.getOwnPropertyDescriptor(ctx, name)?.writable),
-    (ctx, said) => said.push(Object.keys(ctx)),
-    (ctx, said) => said.push(about({ ...ctx }.b)),
-    (ctx, said) => said.push(Object.isFrozen(ctx)),
-    (ctx, said) => said.push(HELD.indexOf(ctx[name]), ctx.a === ctx.b),
-    (ctx, said) => said.push(inspect(ctx, shownHow).match(/x: \d/g)),
-    (ctx, said) => said.push(typeof ctx.a === 'object' && ctx.a !== null && !Object.isFrozen(ctx.a) && ++ctx.a.x),
-    (ctx, said) => said.push(Reflect.set(ctx, 'b', 'mine') && ctx.b),
-    async (ctx, said) => said.push(about(await ctx.runQuery({ name: 'inner' }))),
+    (ctx, results) => results.push(name === 'db' ? typeof ctx.db?.query : about(ctx[name])),
+    (ctx, results) => results.push(name in ctx, Object.hasOwn(ctx, name)),
+    (ctx, results) => results.push(Object.getOwnPropertyDescriptor(ctx, name)?.writable),
+    (ctx, results) => results.push(Object.keys(ctx)),
+    (ctx, results) => results.push(about({ ...ctx }.b)),
+    (ctx, results) => results.push(Object.isFrozen(ctx)),
+    (ctx, results) => results.push(IDENTITIES.indexOf(ctx[name]), ctx.a === ctx.b),
+    (ctx, results) => results.push(inspect(ctx, shownHow).match(/x: \d/g)),
+    (ctx, results) => results.push(typeof ctx.a === 'object' && ctx.a !== null && !Object.isFrozen(ctx.a) && ++ctx.a.x),
+    (ctx, results) => results.push(Reflect.set(ctx, 'b', 'mine') && ctx.b),
+    async (ctx, results) => results.push(about(await ctx.runQuery({ name: 'inner' }))),
     async () => null,
     (ctx) => {
       if (ctx.b !== undefined) throw new Error(`b is ${about(ctx.b)}`);
@@ -104,7 +104,7 @@ function step(below: Random): Step {
   return steps[below(steps.length)] as Step;
 }
 
-async function answers(handler: (ctx: Ctx) => unknown, made: (base: object) => object) {
+async function responses(handler: (ctx: Ctx) => unknown, made: (base: object) => object) {
   const createContext: CreateContext = (_req, base) => made(base);
   const inner = query({ handler: (ctx: Ctx) => typeof ctx.a });
   const { call, engine } = hostOf({
@@ -113,33 +113,33 @@ async function answers(handler: (ctx: Ctx) => unknown, made: (base: object) => o
     createContext,
   });
   const request = JSON.stringify({ method: 'POST', url: '/', headers: {}, ip: '::1' });
-  const { seen: says } = await engine.whoAsks(request);
+  const { seen: context } = await engine.readContext(request);
   const run = await call('fn', {}, request);
-  return { says, run };
+  return { context, run };
 }
 
-it('nobody is given what a run of their own would not have given', async () => {
-  const counts = { shared: 0, unshared: 0, differing: 0, leaksIfNoTextsWereAlike: 0 };
+it('a shared result equals the result of a separate run', async () => {
+  const counts = { shared: 0, unshared: 0, differing: 0, leaksIfNullsMatched: 0 };
   for (let seed = 1; seed <= 1_000; seed++) {
     const below = random(seed);
     const steps = Array.from({ length: 1 + below(3) }, () => step(below));
     const handler = async (ctx: Ctx): Promise<unknown> => {
-      const said: unknown[] = [];
-      for (const each of steps) await each(ctx, said);
-      return said.map((one) => one ?? null);
+      const results: unknown[] = [];
+      for (const each of steps) await each(ctx, results);
+      return results.map((one) => one ?? null);
     };
-    const all = await Promise.all(Array.from({ length: 4 }, () => answers(handler, contextOf(random(below(1_000))))));
+    const all = await Promise.all(Array.from({ length: 4 }, () => responses(handler, contextOf(random(below(1_000))))));
     for (const [one, other] of all.flatMap((one) => all.map((other) => [one, other] as const))) {
       if (one === other) continue;
       const isSame = JSON.stringify(outcome(one.run)) === JSON.stringify(outcome(other.run));
-      const shared = mayShare(one.run.seen, other.says);
+      const shared = mayShare(one.run.seen, other.context);
       counts[shared ? 'shared' : 'unshared']++;
       if (!isSame) counts.differing++;
-      if (!isSame && mayShare(one.run.seen, other.says, true)) counts.leaksIfNoTextsWereAlike++;
+      if (!isSame && mayShare(one.run.seen, other.context, true)) counts.leaksIfNullsMatched++;
       if (shared) expect(outcome(other.run), `seed ${seed}`).toEqual(outcome(one.run));
     }
   }
-  // Otherwise too little would have been tried, and a leak would not have been found.
+  // The test is only meaningful if enough cases of each kind occurred, and a leak would have been found.
   expect(Math.min(counts.shared, counts.unshared, counts.differing)).toBeGreaterThan(500);
-  expect(counts.leaksIfNoTextsWereAlike).toBeGreaterThan(10);
+  expect(counts.leaksIfNullsMatched).toBeGreaterThan(10);
 });

@@ -35,19 +35,19 @@ afterEach(() => {
 });
 
 describe('a start file', () => {
-  it('starts nothing when it is imported', () => {
+  it('starts no server when it is imported', () => {
     defineStartFile(url, source);
     expect(global.convoyTestEngine?.opened).toEqual([]);
   });
 
-  it('takes its database from the environment, and says so when there is none', async () => {
+  it('takes its database from the environment, and fails with a message if it is not set', async () => {
     await defineStartFile(url, source).createConvoyServer({ poolSize: 3, workers: 0 });
     expect(global.convoyTestEngine?.opened).toEqual([{ databaseUrl: 'postgres://from-env', poolSize: 3 }]);
     vi.stubEnv('DATABASE_URL', '');
     await expect(defineStartFile(url, source).createConvoyServer()).rejects.toThrow(/Set DATABASE_URL/);
   });
 
-  it('listens everywhere on PORT, prints the address, and drains on SIGTERM', async () => {
+  it('listens on all interfaces at PORT, prints the address, and drains on SIGTERM', async () => {
     const engine = global.convoyTestEngine as ScriptedEngine;
     const listen = vi.spyOn(engine, 'listen');
     vi.stubEnv('PORT', '8080');
@@ -61,22 +61,22 @@ describe('a start file', () => {
     expect(engine.closed).toBe(1);
   });
 
-  it('refuses a PORT that is no port before it connects', async () => {
+  it('rejects an invalid PORT before it connects', async () => {
     vi.stubEnv('PORT', 'http');
     await expect(defineStartFile(url, source).startConvoyServer()).rejects.toThrow(/PORT is "http"/);
     expect(global.convoyTestEngine?.opened).toEqual([]);
   });
 
-  it('starts when it is the script Node runs, and prints through the engine', async () => {
+  it('starts a server when it is the main script, and prints through the engine', async () => {
     const script = join(mkdtempSync(join(tmpdir(), 'convoy-start-')), 'http.ts');
     writeFileSync(script, '');
     process.argv = ['node', script];
     vi.stubEnv('DATABASE_URL', '');
     const { stdout, stderr } = process;
-    const said = new Promise((resolve) => vi.spyOn(console, 'error').mockImplementation(resolve));
+    const printed = new Promise((resolve) => vi.spyOn(console, 'error').mockImplementation(resolve));
     defineStartFile(pathToFileURL(script).href, source);
-    // A sentence, without a stack.
-    expect(await said).toMatch(/^Set DATABASE_URL/);
+    // The message only, without a stack.
+    expect(await printed).toMatch(/^Set DATABASE_URL/);
     process.stdout.write('printed');
     for (const [name, value] of Object.entries({ stdout, stderr })) Object.defineProperty(process, name, { value });
     process.exitCode = 0;

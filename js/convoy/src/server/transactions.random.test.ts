@@ -1,4 +1,4 @@
-/** Random nests of transactions, over a small engine with savepoints: kept is what every function around it has kept. */
+/** Random nested transactions over a model engine with savepoints: a write is kept if every enclosing transaction is. */
 
 import { expect, it } from 'vitest';
 import * as z from 'zod';
@@ -20,7 +20,7 @@ type Step =
   | { readonly steps: readonly Step[]; readonly fails: boolean }
   | { readonly atOnce: readonly Step[] };
 
-/** Numbers that look random and are the same in every run. */
+/** A seeded pseudo-random number generator. */
 function random(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -39,7 +39,7 @@ function program(below: (n: number) => number, depth: number, texts: { next: num
   });
 }
 
-/** What must be there in the end. */
+/** The texts expected at the end. */
 function kept(steps: readonly Step[]): string[] {
   return steps.flatMap((step) => {
     if ('insert' in step) return [step.text];
@@ -64,22 +64,22 @@ async function perform(db: Db, tx: Db, step: Step): Promise<void> {
   }
 }
 
-/** An engine that keeps texts, and returns to savepoints as Postgres does. */
+/** A model of the engine that stores texts, with the savepoints of Postgres. */
 function engine(): { readonly texts: () => string[]; readonly script: Script } {
   let texts: string[] = [];
   let savepoints: { readonly name: number | 'begin'; readonly texts: string[] }[] = [];
-  const returnTo = (name: number | 'begin'): boolean => {
-    const place = savepoints.findIndex((savepoint) => savepoint.name === name);
-    if (place < 0) return false;
-    texts = [...(savepoints[place]?.texts ?? [])];
-    savepoints = savepoints.slice(0, place + 1);
+  const rollbackTo = (name: number | 'begin'): boolean => {
+    const index = savepoints.findIndex((savepoint) => savepoint.name === name);
+    if (index < 0) return false;
+    texts = [...(savepoints[index]?.texts ?? [])];
+    savepoints = savepoints.slice(0, index + 1);
     return true;
   };
   const script: Script = (op) => {
     if (op.op === 'insert') texts.push((op.doc as { text: string }).text);
     if (op.op === 'savepoint') savepoints.push({ name: op.name, texts: [...texts] });
     if (op.op === 'begin') savepoints = [{ name: 'begin', texts: [...texts] }];
-    if (op.op === 'rollback' && !returnTo(op.to ?? 'begin')) {
+    if (op.op === 'rollback' && !rollbackTo(op.to ?? 'begin')) {
       return { error: { code: 'INTERNAL', message: `no savepoint ${op.to}` } };
     }
     return { ok: null };

@@ -34,8 +34,8 @@ afterEach(async () => {
 const no = new Error('no');
 const swallow = (work: Promise<unknown>): Promise<unknown> => work.catch((error: Error) => error.message);
 
-describe('in a mutation a transaction is a savepoint', () => {
-  it('taken by its first write, and never released', async () => {
+describe('the savepoint of a transaction in a mutation', () => {
+  it('is sent with the first write, and never released', async () => {
     const { names, result, error } = await run(
       (db) =>
         db.transaction(async (tx) => {
@@ -50,7 +50,7 @@ describe('in a mutation a transaction is a savepoint', () => {
     expect(names).toEqual([['get'], ['savepoint 1', 'patch'], ['delete']]);
   });
 
-  it('that costs nothing where it only reads, does nothing, or fails before it wrote', async () => {
+  it('is not sent if the transaction has no operation, only reads, or fails before its first write', async () => {
     const { names, result } = await run(
       async (db) => {
         await db.transaction(() => db.get(LIST));
@@ -68,7 +68,7 @@ describe('in a mutation a transaction is a savepoint', () => {
     expect(names).toEqual([['get'], ['scan']]);
   });
 
-  it('returned to where it throws; the error is thrown on, and the next one is another', async () => {
+  it('is rolled back to if the function throws; the error is rethrown, and the next savepoint is a new one', async () => {
     const failing = async (db: Db): Promise<never> => {
       await db.insert('notes', { text: 'x' });
       throw no;
@@ -88,7 +88,7 @@ describe('in a mutation a transaction is a savepoint', () => {
     ]);
   });
 
-  it('also where it throws before anyone awaits, and for raw statements', async () => {
+  it('is rolled back to if the function throws synchronously, also for raw statements', async () => {
     const { names, error } = await run((db) =>
       db.transaction((tx) => {
         void tx.raw(sql`delete from notes`);
@@ -99,16 +99,16 @@ describe('in a mutation a transaction is a savepoint', () => {
     expect(names).toEqual([['savepoint 1', 'raw'], ['rollback to 1']]);
   });
 
-  it('behind which nothing of it is written any more, also where that was under way', async () => {
+  it('is not needed for a pending patch that was not written before the function threw', async () => {
     const { names, result } = await run(
       async (db) => {
-        const outcome = await swallow(
+        const message = await swallow(
           db.transaction((tx) => {
             void tx.patch(LIST, { name: 'inside' });
             throw no;
           }),
         );
-        return [outcome, (await db.patch(LIST, { name: 'after' }))?.name];
+        return [message, (await db.patch(LIST, { name: 'after' }))?.name];
       },
       { script: stored },
     );
@@ -116,7 +116,7 @@ describe('in a mutation a transaction is a savepoint', () => {
     expect(names).toEqual([['get'], ['get'], ['patch']]);
   });
 
-  it('which nested ones share until the outer one has written', async () => {
+  it('is shared by nested transactions until the outer one has written', async () => {
     const { names } = await run(async (db) => {
       const inner = (): Promise<unknown> =>
         swallow(
@@ -144,7 +144,7 @@ describe('in a mutation a transaction is a savepoint', () => {
     ]);
   });
 
-  it('a rollback of which that fails keeps everything around it from being kept', async () => {
+  it('fails the mutation if the rollback to it fails', async () => {
     const script: Script = (op) =>
       op.op === 'rollback' ? { error: { code: 'INTERNAL', message: 'gone' } } : stored(op);
     const { error } = await run(
@@ -161,8 +161,8 @@ describe('in a mutation a transaction is a savepoint', () => {
   });
 });
 
-describe('what belongs to a transaction', () => {
-  it('is what was issued inside of it, by whichever database; everything else waits', async () => {
+describe('a transaction in a mutation', () => {
+  it('contains the operations issued inside of it, by `tx` or `db`; operations outside wait', async () => {
     const order: string[] = [];
     const { names } = await run(
       async (db) => {
@@ -180,7 +180,7 @@ describe('what belongs to a transaction', () => {
     expect(names).toEqual([['get'], ['savepoint 1', 'delete'], ['delete', 'scan']]);
   });
 
-  it('begins when what was issued before is over, also where that takes two steps', async () => {
+  it('begins after the operations issued before, also those of several steps', async () => {
     const { names, result } = await run(
       async (db) => {
         const before = db.patch(LIST, { name: 'before' });
@@ -194,7 +194,7 @@ describe('what belongs to a transaction', () => {
     expect(names).toEqual([['get'], ['patch'], ['savepoint 1', 'patch'], ['patch']]);
   });
 
-  it('never overlaps with another of the same place', async () => {
+  it('never overlaps with another one in the same scope', async () => {
     const open: string[] = [];
     const one = (db: Db, name: string): Promise<string> =>
       db.transaction(async (tx) => {
@@ -222,7 +222,7 @@ describe('what belongs to a transaction', () => {
     ]);
   });
 
-  it('is waited for where nobody awaits it, and its failure is then the one of the mutation', async () => {
+  it('that is not awaited completes before the mutation ends, and its failure fails the mutation', async () => {
     const fine = await run((db) => {
       void db.transaction(async (tx) => {
         await tx.get(LIST);
@@ -242,7 +242,7 @@ describe('what belongs to a transaction', () => {
     expect(failing.error).toBe(no);
   });
 
-  it('fails with a write in it that failed and nobody looked at', async () => {
+  it('fails if a write in it has an unhandled failure', async () => {
     const { result, names } = await run((db) =>
       swallow(
         db.transaction(async (tx) => {
@@ -256,7 +256,7 @@ describe('what belongs to a transaction', () => {
     expect(names).toEqual([['savepoint 1', 'delete'], ['rollback to 1']]);
   });
 
-  it('can be asked nothing once it is over', async () => {
+  it('rejects operations after it has ended', async () => {
     let end: () => void = () => {};
     const ended = new Promise<void>((resolve) => {
       end = resolve;
@@ -270,7 +270,7 @@ describe('what belongs to a transaction', () => {
     expect(result).toEqual(new Array(3).fill(expect.stringMatching(/used after its transaction/)));
   });
 
-  it('is forgotten with it: what was read inside is read again', async () => {
+  it('that was rolled back leaves no cached documents', async () => {
     const { names } = await run(
       async (db) => {
         await swallow(
@@ -314,7 +314,7 @@ describe('a transaction', () => {
     expect(error).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(/takes a function/) });
   });
 
-  it('that is still open when the call ends fails with the call', async () => {
+  it('that is still open when the call ends fails with the reason of the call', async () => {
     const ended = new ConvoyError('TIMEOUT', 'too late');
     const { error } = await run((db, call) =>
       db.transaction(async (tx) => {

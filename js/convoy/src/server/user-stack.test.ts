@@ -5,7 +5,7 @@ import { userStack } from './user-stack.js';
 
 const ours = path.join(fileURLToPath(new URL('../../', import.meta.url)), 'dist/server');
 
-it('begins with the frame of the user, in causes as well', () => {
+it('contains only frames of user code, in causes as well', () => {
   const stack = `TypeError: no such field
     at Object.check (${ours}/scan.js:10:5)
     at handler (/app/convoy/functions/messages.ts:7:20)
@@ -29,7 +29,7 @@ it('begins with the frame of the user, in causes as well', () => {
   ]);
 });
 
-it('leaves a stack whole in which there is nothing of the user', () => {
+it('keeps a stack without frames of user code', () => {
   const stack = `Error: ours\n    at one (${ours}/run.js:1:1)\n    at two (node:events:1:1)`;
   expect(userStack(stack)).toBe(stack);
 });

@@ -59,7 +59,7 @@ afterEach(async () => {
   expect(unhandled).not.toHaveBeenCalled();
 });
 
-/** A refusal whose message is like this. */
+/** An `INVALID_ARGS` error whose message matches. */
 const refusal = (message: RegExp): unknown =>
   expect.objectContaining({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
 
@@ -78,7 +78,7 @@ describe('replace', () => {
     ]);
   });
 
-  it('takes a document back as it was read, but not another id or time', async () => {
+  it('accepts the unchanged id and creation time, but not others', async () => {
     const back = await run(async (db) => {
       const post = await db.get(POST);
       return post && db.replace(POST, { ...post, title: 'x' });
@@ -94,13 +94,13 @@ describe('replace', () => {
     }
   });
 
-  it('of a document that is gone is null', async () => {
+  it('of a missing document is null', async () => {
     const { result } = await run((db) => db.replace(POST, { title: 'x', _creationTime: 1 }));
     expect(result).toBeNull();
     expect((await run((db) => db.replace(POST, { title: 'x' }))).result).toBeNull();
   });
 
-  it('refuses what does not fit, and an id of another table', async () => {
+  it('rejects a document that does not fit, and an id of another table', async () => {
     expect((await run((db) => db.replace(POST, { title: 7 as never }))).error).toEqual(refusal(/does not fit posts/));
     expect((await run((db) => db.replace('posts', USER as never, { title: 'x' }))).error).toEqual(
       refusal(/an id of users; an id of posts is needed/),
@@ -110,14 +110,14 @@ describe('replace', () => {
   });
 });
 
-describe('many at once', () => {
-  it('inserted are nothing where there are none', async () => {
+describe('insertMany and deleteMany', () => {
+  it('send no operation for an empty list', async () => {
     const { result, ops } = await run((db) => db.insertMany('posts', []));
     expect(result).toEqual([]);
     expect(ops).toEqual([]);
   });
 
-  it('deleted are one batch, each document once, and counted as far as they were there', async () => {
+  it('delete each document once, in one batch, and count those that existed', async () => {
     const GONE = `posts:${uuid(9)}` as Id<'posts'>;
     const { result, names, ops } = await run(
       (db) => db.deleteMany('posts', [POST, OTHER, POST, GONE, uuid(1).toUpperCase() as never]),
@@ -129,7 +129,7 @@ describe('many at once', () => {
     expect((await run((db) => db.deleteMany('posts', []))).result).toBe(0);
   });
 
-  it('are refused before the first is deleted', async () => {
+  it('reject invalid ids before the first document is deleted', async () => {
     const mixed = await run((db) => db.deleteMany('posts', [POST, USER as never]), scripted);
     expect(mixed.error).toEqual(refusal(/an id of users; an id of posts is needed/));
     expect(mixed.ops).toEqual([]);
@@ -141,7 +141,7 @@ describe('many at once', () => {
     expect(hole.error).toEqual(refusal(/undefined is not an id|undefined is not/));
   });
 
-  it('wait together for a write to one of them', async () => {
+  it('wait for a pending write to any of the documents', async () => {
     const { names } = await run(
       (db) => Promise.all([db.patch(OTHER, { likes: 1 }), db.deleteMany('posts', [POST, OTHER])]),
       scripted,
@@ -151,7 +151,7 @@ describe('many at once', () => {
 });
 
 describe('increment', () => {
-  it('is one operation, which says what a missing field counts as', async () => {
+  it('is one operation with the value of a missing field', async () => {
     const { ops, result } = await run(async (db) => {
       await db.increment(POST, 'likes', 2);
       await db.increment('users', USER, 'age', -1);
@@ -167,7 +167,7 @@ describe('increment', () => {
     expect(result).toMatchObject({ id: POST });
   });
 
-  it('reads the document where the default depends on its shape', async () => {
+  it('reads the document if the default depends on its shape', async () => {
     const { names, ops } = await run((db) => db.increment(SHAPE, 'size', 1), {
       script: (op) => (op.op === 'increment' ? { ok: { id: SHAPE, kind: 'square', size: 3 } } : stored(op)),
     });
@@ -175,7 +175,7 @@ describe('increment', () => {
     expect(ops[1]).toMatchObject({ base: 2 });
   });
 
-  it('whose result does not fit fails, and keeps the mutation from being committed', async () => {
+  it('whose result does not fit fails the mutation, even if its error is handled', async () => {
     const swallowed = await run(async (db) => {
       await db.increment(POST, 'likes', 20).catch(() => {});
       return 'fine';
@@ -183,27 +183,27 @@ describe('increment', () => {
     expect(swallowed.error).toEqual(refusal(/does not fit posts at likes/));
   });
 
-  it('which a transaction around it can still undo', async () => {
+  it('whose result does not fit can be rolled back by an enclosing transaction', async () => {
     const { result, error, names } = await run(async (db) => {
       return db
         .transaction(async (tx) => {
           await tx.increment(POST, 'likes', 20).catch(() => {});
           return 'kept';
         })
-        .catch((refused: Error) => refused.message);
+        .catch((reason: Error) => reason.message);
     }, scripted);
     expect(error).toBeUndefined();
     expect(result).toMatch(/does not fit posts at likes/);
     expect(names).toEqual([['savepoint 1', 'increment'], ['rollback to 1']]);
   });
 
-  it('outside of a transaction is one, so that it can be undone', async () => {
+  it('runs in a transaction if there is none, so that it can be rolled back', async () => {
     const { error, names } = await run((db) => db.increment(POST, 'likes', 20), { ...scripted, kind: 'action' });
     expect(error).toEqual(refusal(/does not fit posts at likes/));
     expect(names).toEqual([['begin'], ['increment'], ['rollback']]);
   });
 
-  it('of a document that is gone is null', async () => {
+  it('of a missing document is null', async () => {
     expect((await run((db) => db.increment(POST, 'likes', 1))).result).toBeNull();
   });
 
@@ -221,7 +221,7 @@ describe('increment', () => {
     ['likes', Number.NaN, /adds a finite number, not NaN/],
     ['likes', '1', /adds a finite number, not "1"/],
     ['likes', undefined, /adds a finite number, not undefined/],
-  ])('refuses %j by %j', async (field, by, message) => {
+  ])('rejects %j by %j', async (field, by, message) => {
     const { error, ops } = await run((db) => db.increment(POST, field as never, by as number), scripted);
     expect(error).toEqual(refusal(message));
     expect(ops).toEqual([]);
@@ -229,7 +229,7 @@ describe('increment', () => {
 });
 
 describe('the order of operations on one document', () => {
-  it('is that in which they were issued, reads behind writes', async () => {
+  it('is that in which they were issued, with reads after writes', async () => {
     const { names, result } = await run(
       (db) =>
         Promise.all([
@@ -246,7 +246,7 @@ describe('the order of operations on one document', () => {
     expect(result).toMatchObject([{ likes: 4 }, { likes: 1 }, {}, { title: 'r' }, { likes: 4 }, true]);
   });
 
-  it('leaves patches of documents that are known in one batch', async () => {
+  it('keeps patches of cached documents in one batch', async () => {
     const { names } = await run(async (db) => {
       await db.getMany([POST, OTHER]);
       await Promise.all([db.patch(POST, { likes: 1 }), db.patch(OTHER, { likes: 2 })]);
@@ -258,12 +258,12 @@ describe('the order of operations on one document', () => {
   });
 });
 
-describe('a write nobody awaited', () => {
+describe('an unawaited write', () => {
   it.each<[string, (db: Parameters<Parameters<typeof run>[0]>[0]) => unknown]>([
-    ['that was refused at once', (db) => void db.patch('posts:1' as never, {})],
-    ['that was refused after a read', (db) => void db.patch(POST, { title: 7 as never })],
-    ['that the engine refused', (db) => void db.delete(`posts:${uuid(8)}` as Id<'posts'>)],
-  ])('fails its mutation, also where it failed long before the end: %s', async (_, write) => {
+    ['rejected synchronously', (db) => void db.patch('posts:1' as never, {})],
+    ['rejected after a read', (db) => void db.patch(POST, { title: 7 as never })],
+    ['rejected by the engine', (db) => void db.delete(`posts:${uuid(8)}` as Id<'posts'>)],
+  ])('fails its mutation, also if it failed long before the end: %s', async (_, write) => {
     const { error } = await run(
       async (db) => {
         write(db);
@@ -280,7 +280,7 @@ describe('a write nobody awaited', () => {
     expect(error).toMatchObject({ code: 'INVALID_ARGS' });
   });
 
-  it('but awaited is a matter of its handler', async () => {
+  it('does not fail the mutation if its failure is handled', async () => {
     const { error, result } = await run(async (db) => {
       await db.patch(POST, { title: 7 as never }).catch(() => {});
       await Promise.allSettled([db.insert('posts', {} as never)]);
@@ -292,7 +292,7 @@ describe('a write nobody awaited', () => {
 });
 
 describe('raw', () => {
-  it('sends the statement, its values as text, and what it reads', async () => {
+  it('sends the statement, its values as text, and the tables it reads', async () => {
     const { result, ops } = await run(
       (db) => db.raw<{ n: string }>(sql`select count(*) as n from posts where likes > ${3}`, { tables: ['posts'] }),
       scripted,
@@ -305,7 +305,7 @@ describe('raw', () => {
     ]);
   });
 
-  it('must not write where a query asks, also one that a mutation runs', async () => {
+  it('is read-only in a query, also in one called by a mutation', async () => {
     const { query, mutation } = createFunctionHelpers<BaseContext<DataModelOf<typeof schema>>>();
     const reading = query({ handler: (ctx) => ctx.db.raw(sql`select 1`) });
     const writing = mutation({ handler: (ctx) => ctx.runQuery(reading, {}) });
@@ -316,7 +316,7 @@ describe('raw', () => {
     expect(engine.ops).toEqual([raw, { ...raw, readOnly: true }]);
   });
 
-  it('may have changed what was read before', async () => {
+  it('clears the document cache', async () => {
     const { names } = await run(async (db) => {
       await db.get(POST);
       await db.raw(sql`update posts set data = data`);
@@ -337,14 +337,14 @@ describe('raw', () => {
     [{ text: 'select 1' }, { tables: ['\ud800'] }, /takes the names of the tables/],
     [{ text: "select '\ud800'" }, {}, /the statement contains an unpaired surrogate/],
     [{ text: "select '\0'" }, {}, /the statement contains the character \\u0000/],
-  ])('refuses %j with %j', async (query, options, message) => {
+  ])('rejects %j with %j', async (query, options, message) => {
     const { error, ops } = await run((db) => db.raw(query as never, options as never));
     expect(error).toEqual(refusal(message));
     expect(ops).toEqual([]);
   });
 });
 
-it('the writing methods are refused in a query', async () => {
+it('the writing methods are rejected in a query', async () => {
   const { result, ops } = await run(
     async (db) => {
       const writes = [
