@@ -69,11 +69,11 @@ describe('operations', () => {
   });
 
   it('that are not awaited fail the mutation without ending the process', async () => {
-    const refuse: Script = () => ({ error: { code: 'CONFLICT', message: 'taken' } });
+    const rejectAll: Script = () => ({ error: { code: 'CONFLICT', message: 'taken' } });
     const run = mutate(({ db }) => {
       db.insert('channels', { name: 'a' });
       return 'done';
-    }, refuse);
+    }, rejectAll);
     expect(await run).toMatchObject({ ok: false, body: { code: 'CONFLICT', message: 'taken' } });
     expect(run.under.engine.responses).toHaveLength(1);
   });
@@ -266,7 +266,7 @@ describe('patch', () => {
     expect(patchesOf(run.under.engine.ops)).toEqual([{ set: { body: 'new' }, unset: ['stars'] }]);
   });
 
-  it('applies refinements to the merged document and writes nothing when they fail', async () => {
+  it('applies refinements to the merged document, and does not write if they fail', async () => {
     const run = mutate(({ db }) => db.patch(MESSAGE, { stars: 9 }), stored);
     expect((await run).body).toMatchObject({
       code: 'INVALID_ARGS',

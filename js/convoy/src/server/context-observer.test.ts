@@ -442,9 +442,9 @@ describe('expiresAt', () => {
 
   it('in the past fails every call with UNAUTHORIZED', async () => {
     const { call, engine } = host(() => 1, until(Date.now()));
-    const refused = { ok: false, body: { code: 'UNAUTHORIZED', message: expect.stringMatching(/have expired/) } };
-    for (const name of ['fn', 'change', 'act']) expect(await call(name, {}, REQUEST)).toMatchObject(refused);
-    expect(await engine.readContext(REQUEST)).toMatchObject(refused);
+    const expired = { ok: false, body: { code: 'UNAUTHORIZED', message: expect.stringMatching(/have expired/) } };
+    for (const name of ['fn', 'change', 'act']) expect(await call(name, {}, REQUEST)).toMatchObject(expired);
+    expect(await engine.readContext(REQUEST)).toMatchObject(expired);
   });
 
   it.each([

@@ -12,7 +12,7 @@ const functions = {
   notes: {
     echo: query({ input: { text: z.string() }, handler: (_ctx, { text }) => ({ text }) }),
     post: internalAction({ input: { to: z.string() }, handler: async (_ctx, { to }) => `sent to ${to}` }),
-    who: query({ handler: (ctx) => (ctx as unknown as { user?: string }).user ?? 'nobody' }),
+    who: query({ handler: (ctx) => (ctx as unknown as { user?: string }).user ?? 'anonymous' }),
     fail: mutation({
       handler: () => {
         throw new ConvoyError('CONFLICT', 'taken', { details: { by: 'ada' } });
@@ -96,7 +96,7 @@ describe('createConvoy', () => {
   it('uses a given context only for that call', async () => {
     const convoy = await convoyOf(new ScriptedEngine(), { schema, functions });
     const answers = await Promise.all([convoy.query(who, {}, { context: { user: 'ada' } }), convoy.query(who, {})]);
-    expect(answers).toEqual(['ada', 'nobody']);
+    expect(answers).toEqual(['ada', 'anonymous']);
   });
 
   it('replaces the program, and keeps the old one if loading fails', async () => {

@@ -2,7 +2,7 @@
  * Turns results of the engine into values and exceptions: the only file that throws errors received as data.
  *
  * A call returns an envelope, `{ok,data}` or `{ok,error}`. Every other method of the engine rejects with a plain `Error`
- * whose message is a JSON payload, because N-API passes nothing else.
+ * whose message is a JSON payload, because N-API passes no other members.
  */
 
 import { ConvoyError, errorFromPayload } from '../values/errors.js';

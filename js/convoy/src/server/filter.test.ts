@@ -81,7 +81,7 @@ describe('a condition', () => {
       (q) => q.field('title') === 'x',
       /must return a condition made with q, not false.*write \(q\) => q\.eq\(q\.field\('ownerId'\), value\)/,
     ],
-    ['nothing', (q) => void q.eq(q.field('title'), 'x'), /not undefined/],
+    ['undefined as the result', (q) => void q.eq(q.field('title'), 'x'), /not undefined/],
     ['a promise', async (q) => q.eq(q.field('title'), 'x'), /not an object/],
     ['a field', (q) => q.field('done'), /not an object/],
     ['an object shaped like a condition', () => ({ filter: { is: 'and', of: [] } }), /not an object/],

@@ -245,7 +245,7 @@ describe('createContext', () => {
   const whoami = createFunctionHelpers<Ctx>().query({ handler: (ctx) => ctx.user });
   const functions = { whoami };
   const request = JSON.stringify({ method: 'POST', url: '/api/query/whoami', headers: { cookie: 'ada' }, ip: '::1' });
-  const fromCookie: CreateContext = (req, base) => ({ ...base, user: req.headers.cookie ?? 'nobody' });
+  const fromCookie: CreateContext = (req, base) => ({ ...base, user: req.headers.cookie ?? 'anonymous' });
 
   it.each<[string, CreateContext]>([
     ['synchronously', fromCookie],
@@ -253,7 +253,7 @@ describe('createContext', () => {
   ])('creates the context %s, for every call', async (_, createContext) => {
     const { call } = hostOf({ schema, functions, createContext });
     expect((await call('whoami', {}, request)).body).toBe('ada');
-    expect((await call('whoami')).body).toBe('nobody');
+    expect((await call('whoami')).body).toBe('anonymous');
   });
 
   it('may read the database of the call', async () => {

@@ -143,7 +143,7 @@ export const DELIVERY = {
   abandon: 2,
   /** Only create the context and report all its members in `seen`; the result is `null`. */
   context: 3,
-  /** A no-op: when the delivery returns, the engine knows that this thread is responsive. */
+  /** A no-op whose return shows the engine that this thread is responsive. */
   ping: 4,
 } as const;
 

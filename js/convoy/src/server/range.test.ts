@@ -124,7 +124,7 @@ describe('a range', () => {
     ],
     ['compares with undefined', (q) => q.eq('channelId', undefined), /'channelId' is undefined/],
     ['compares with a value that JSON cannot represent', (q) => q.eq('channelId', 1n), /'channelId' is a bigint/],
-  ])('that %s is INVALID_ARGS and sends nothing', async (_, range, message) => {
+  ])('that %s is INVALID_ARGS and sends no operation', async (_, range, message) => {
     const { body, ops } = await scan((db) => messages(db).withIndex('by_channel', range).collect());
     expect(body).toMatchObject({ code: 'INVALID_ARGS', message: expect.stringMatching(message) });
     expect(body).toMatchObject({ message: expect.stringContaining('messages.by_channel') });

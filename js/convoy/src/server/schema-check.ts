@@ -180,7 +180,7 @@ export function describeRenamed({ table, documents, isWhole, renamed: { from, to
   if (from.length > MAX_LISTED) lines.push(`  and ${from.length - MAX_LISTED} more fields`);
   lines.push(
     `  None of these documents has ${names(to)}. Was a field renamed? Then copy its values to the new name, in a mutation`,
-    '  or with SQL, or keep the old name. Otherwise remove the old values, or leave them: nothing reads them.',
+    '  or with SQL, or keep the old name. Otherwise remove the old values, or leave them: they are not read.',
   );
   return lines.join('\n');
 }

@@ -1,4 +1,4 @@
-/** From the schema to a handler's context, to the function's reference, to what the client gets. */
+/** The types from the schema to a handler's context, to the function's reference, to the client's result. */
 
 import type { IncomingMessage } from 'node:http';
 import { expectTypeOf } from 'vitest';
@@ -67,7 +67,7 @@ const stats = query({
   handler: async () => ({ at: new Date() }),
 });
 
-// References: what callers pass is `z.input`, what they get is the result after JSON.
+// References: arguments are the `z.input`, results have the type after JSON.
 type List = RefFor<'messages.list', typeof list>;
 expectTypeOf<List['kind']>().toEqualTypeOf<'query'>();
 expectTypeOf<List['name']>().toEqualTypeOf<'messages.list'>();
@@ -95,7 +95,7 @@ type Stats = RefFor<'stats', typeof stats>;
 expectTypeOf<ArgsOfRef<Stats>>().toEqualTypeOf<{ day?: string | undefined }>();
 expectTypeOf<ResultOfRef<Stats>>().toEqualTypeOf<{ at: string }>();
 
-// What JSON makes of a result.
+// The type of a result after JSON.
 const odd = query({
   handler: () => ({
     when: new Date(),
@@ -113,7 +113,7 @@ expectTypeOf<ResultOfRef<RefFor<'odd', typeof odd>>>().toEqualTypeOf<{
   list: readonly [string];
 }>();
 
-// Mistakes the compiler finds.
+// Calls that do not compile.
 query({
   handler: async (ctx) => {
     // @ts-expect-error a query cannot write
@@ -160,7 +160,7 @@ query({ returns: z.object({ count: z.number() }), handler: () => ({ count: 'many
 
 query({ returns: z.object({ kind: z.enum(['a', 'b']) }), handler: async () => ({ kind: 'a' as const }) });
 
-// A helper typed for the full context takes a query's context too.
+// A helper typed for the full context accepts a query's context too.
 declare function nameOf(ctx: ServerContext, id: Id<'channels'>): Promise<string>;
 query({
   input: { id: defineRef('channels') },
@@ -198,7 +198,7 @@ query({
     expectTypeOf(isDone).toEqualTypeOf<boolean>();
     await q.paginate({ cursor: continueCursor, numItems: 10, endCursor: undefined });
     for await (const message of q) expectTypeOf(message.body).toEqualTypeOf<string>();
-    // @ts-expect-error a comparison of JavaScript
+    // @ts-expect-error a JavaScript comparison
     q.filter((f) => f.field('likes') === 3);
     // @ts-expect-error no such field
     q.filter((f) => f.eq(f.field('author'), 'x'));
@@ -206,7 +206,7 @@ query({
     q.filter((f) => f.eq(f.field('likes'), 'many'));
     // @ts-expect-error an id of another table
     q.filter((f) => f.eq(f.field('channelId'), 'messages:1' as Id<'messages'>));
-    // @ts-expect-error nothing is greater than null
+    // @ts-expect-error `null` cannot be compared with greater or less
     q.filter((f) => f.gt(f.field('likes'), null));
     // @ts-expect-error two fields
     q.filter((f) => f.eq(f.field('likes'), f.field('createdAt')));
@@ -214,7 +214,7 @@ query({
     q.filter((f) => f.eq(3, f.field('likes')));
     // @ts-expect-error no such field
     q.order('asc', 'author');
-    // @ts-expect-error a page has a size
+    // @ts-expect-error a page needs a size
     q.paginate({ cursor: null });
   },
 });
@@ -260,9 +260,9 @@ onNested.mutation({
     db.increment(id, 'title', 1);
     // @ts-expect-error nor is this
     db.increment(id, 'stats', 1);
-    // @ts-expect-error the time a document was made is not ours to change
+    // @ts-expect-error the creation time cannot be incremented
     db.increment(id, '_creationTime', 1);
-    // @ts-expect-error by a number
+    // @ts-expect-error the amount must be a number
     db.increment(id, 'total', '1');
     // @ts-expect-error a field is missing
     db.replace(id, { title: 'x' });
@@ -277,7 +277,7 @@ onNested.query({
     await db.raw(sql`select 1`);
     const count = await db.transaction((tx) => tx.query('carts').count());
     expectTypeOf(count).toEqualTypeOf<number>();
-    // @ts-expect-error a query writes nothing, in a transaction neither
+    // @ts-expect-error a query cannot write in a transaction either
     db.transaction((tx) => tx.delete('carts:1' as Id<'carts'>));
     // @ts-expect-error nor this
     db.replace('carts:1' as Id<'carts'>, { title: 'x', stats: { views: 1, deep: { n: 1 } } });
@@ -323,7 +323,7 @@ expectTypeOf(wronglyExpiring).not.toExtend<CreateContext>();
 class OwnContext {}
 expectTypeOf((_req: IncomingMessage) => new OwnContext()).toExtend<CreateContext>();
 
-// Generated code states the model as interfaces and gets the same database.
+// Generated code declares the model as interfaces, with the same database type.
 interface MessagesDocument {
   readonly id: Id<'messages'>;
   readonly _creationTime: number;
@@ -350,7 +350,7 @@ expectTypeOf<ResultOfRef<RefFor<'newest', typeof newest>>>().toEqualTypeOf<{
   body: string;
 } | null>();
 
-// In-process calls take references and give what a client would get.
+// In-process calls take references and return the same types as a client.
 declare const convoy: Convoy;
 declare const api: { readonly messages: { readonly list: List; readonly send: Send } };
 expectTypeOf(convoy.query(api.messages.list, { channelId: 'channels:1' })).resolves.toEqualTypeOf<ResultOfRef<List>>();
@@ -368,7 +368,7 @@ createConvoy({
   },
 });
 
-// Functions call functions: by reference or by value, of the kind that was asked for, with what JSON makes of results.
+// Functions call functions by reference or by value, of the matching kind, and results have the type after JSON.
 const full = createFunctionHelpers<BaseContext<GeneratedModel> & { readonly user: string }>();
 type Full = BaseContext<GeneratedModel> & { readonly user: string };
 declare const internal: { readonly stats: Stats; readonly touch: Touch; readonly mail: RefFor<'mail', typeof mail> };
@@ -417,28 +417,28 @@ full.action({
     return takesAll(ctx);
   },
 });
-// @ts-expect-error only mutations have that choice
+// @ts-expect-error an option of mutations only
 full.query({ transaction: false, handler: () => 1 });
-// @ts-expect-error only queries have that choice
+// @ts-expect-error an option of queries only
 full.action({ share: false, handler: () => 1 });
 
-// A context of one's own is not told of what it does not have.
+// A custom context type gets no members that it does not have.
 type Narrow = QueryContext<{ readonly user: string }>;
 expectTypeOf<keyof Narrow>().toEqualTypeOf<'user'>();
 
-// A base context for tests fits wherever the full one does.
+// A base context for tests is assignable to the full context.
 expectTypeOf(createBaseContext<GeneratedModel>).returns.toEqualTypeOf<BaseContext<GeneratedModel>>();
 expectTypeOf<BaseContext>().toEqualTypeOf<ConvoyContext>();
 expectTypeOf<BaseContext<GeneratedModel>>().toEqualTypeOf<ConvoyContext<Database<GeneratedModel>>>();
 expectTypeOf<ConvoyContext<DbFromSchema<typeof schema>>['db']>().toEqualTypeOf<DbFromSchema<typeof schema>>();
 
-// In-process calls reach actions and internal functions.
+// In-process calls can reach actions and internal functions.
 expectTypeOf(convoy.action(internal.mail, { to: 'ada' })).resolves.toEqualTypeOf<string>();
 expectTypeOf(convoy.query(internal.stats, {})).resolves.toEqualTypeOf<{ at: string }>();
 // @ts-expect-error an action is no mutation
 convoy.mutation(internal.mail, { to: 'ada' });
 
-// Without a schema, rows fit wherever the program has a type of its own for them.
+// Without a schema, rows are assignable to any type of the program.
 untypedQuery({
   handler: async (ctx) => {
     const rows: { body: string }[] = await ctx.db.query('messages').withIndex('by_channel').take(10);
