@@ -15,7 +15,7 @@ export interface Improvised {
   query<T>(body: Body<T>): Promise<T>;
   mutation<T>(body: Body<T>): Promise<T>;
   /** A mutation without a transaction. */
-  apart<T>(body: Body<T>): Promise<T>;
+  nonTransactional<T>(body: Body<T>): Promise<T>;
   action<T>(body: Body<T>): Promise<T>;
 }
 
@@ -29,7 +29,7 @@ export function improvise() {
     improvised: {
       query: query({ input, handler: handler as never }),
       mutation: mutation({ input, handler: handler as never }),
-      apart: mutation({ input, handler: handler as never, transaction: false }),
+      nonTransactional: mutation({ input, handler: handler as never, transaction: false }),
       action: action({ input, handler: handler as never }),
       hidden: internalMutation({ input, handler: handler as never }),
     },
@@ -68,7 +68,7 @@ export function improvise() {
     return {
       query: calling(makeQueryRef('improvised.query')),
       mutation: calling(makeMutationRef('improvised.mutation')),
-      apart: calling(makeMutationRef('improvised.apart')),
+      nonTransactional: calling(makeMutationRef('improvised.nonTransactional')),
       action: calling(makeActionRef('improvised.action')),
     };
   }

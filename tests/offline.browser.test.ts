@@ -1,4 +1,4 @@
-/** What a page shows, and its console says, when somebody signs in and when the network goes and comes back. */
+/** A page and its console when the user signs in, and when the network is lost and restored. */
 import { ConvoyError } from '@avvos/convoy';
 import { createConvoy } from '@avvos/convoy/node';
 import type { Page } from 'playwright-core';
@@ -17,7 +17,7 @@ type TestPage = ClientPage & { watching: Watching };
 
 const closing: (() => Promise<unknown>)[] = [];
 let page: Page;
-let said: string[];
+let logged: string[];
 let channelId: string;
 let send: (body: string) => Promise<unknown>;
 beforeAll(async () => {
@@ -27,7 +27,7 @@ beforeAll(async () => {
     schema,
     functions,
     createContext: (request, base) => {
-      const user = request.headers.authorization ?? 'Bearer nobody';
+      const user = request.headers.authorization ?? 'Bearer anonymous';
       if (user === 'Bearer wrong') throw new ConvoyError('UNAUTHORIZED', 'who?');
       return { ...base, user };
     },
@@ -39,9 +39,9 @@ beforeAll(async () => {
   const browser = await launchChromium();
   closing.push(() => browser.close());
   page = await browser.newPage();
-  page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
-  page.on('pageerror', (error) => said.push(error.message));
-  said = [];
+  page.on('console', (message) => logged.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => logged.push(error.message));
+  logged = [];
   const context = { context: { user: 'the test' } };
   const name = { kind: 'mutation', name: 'channels.create' } as never;
   channelId = (await convoy.mutation(name, { name: 'hall' } as never, context)) as string;
@@ -56,7 +56,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  said = [];
+  logged = [];
   await page.evaluate((channelId) => {
     const { convoy } = window as unknown as TestPage;
     const watching: Watching = {
@@ -72,45 +72,45 @@ beforeEach(async () => {
       watching.bodies = data?.map(({ body }) => body) ?? null;
     });
   }, channelId);
-  await is('open');
+  await untilState('open');
 });
 
 /** Resolves once the connection is in this state. */
-const is = (state: string) =>
+const untilState = (state: string) =>
   page.waitForFunction((state) => (window as unknown as TestPage).watching.states.at(-1) === state, state);
-const shows = (body: string) =>
+const untilShown = (body: string) =>
   page.waitForFunction((body) => (window as unknown as TestPage).watching.bodies?.includes(body), body);
-const becomes = (token: string) =>
+const signInAs = (token: string) =>
   page.evaluate((token) => {
     const { watching } = window as unknown as TestPage;
     watching.token = token;
     watching.client.refreshAuth();
   }, token);
 
-test('signing in and out says nothing in the console', async () => {
-  await becomes('ann');
+test('signing in and out logs no error', async () => {
+  await signInAs('ann');
   await send('to ann');
-  await shows('to ann');
-  await becomes('');
-  await send('to nobody');
-  await shows('to nobody');
-  await is('open');
-  expect(said).toEqual([]);
+  await untilShown('to ann');
+  await signInAs('');
+  await send('to anonymous');
+  await untilShown('to anonymous');
+  await untilState('open');
+  expect(logged).toEqual([]);
 });
 
-test('a network that goes is shown at once, and one that comes back is used at once, without a word', async () => {
+test('a lost network is shown at once, a restored one is used at once, and no error is logged', async () => {
   await send('before');
-  await shows('before');
+  await untilShown('before');
   await page.context().setOffline(true);
-  await is('connecting');
+  await untilState('connecting');
   await send('meanwhile');
   await page.context().setOffline(false);
-  await shows('meanwhile');
-  await is('open');
+  await untilShown('meanwhile');
+  await untilState('open');
   expect(await page.evaluate(() => (window as unknown as TestPage).watching.states.slice(-3))).toEqual([
     'open',
     'connecting',
     'open',
   ]);
-  expect(said).toEqual([]);
+  expect(logged).toEqual([]);
 });

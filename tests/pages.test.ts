@@ -1,4 +1,4 @@
-/** A live page names where it ends, and then covers the same range whatever is written into it. */
+/** A page with an `endCursor` covers the same range after any writes. */
 import { type ConvoyContext, defineSchema, defineTable } from '@avvos/convoy';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -20,15 +20,15 @@ const page = (direction: Direction, cursor: string | null, endCursor?: string) =
   app.query((ctx) =>
     ordered(ctx, direction).paginate({ cursor, numItems: 7, ...(endCursor === undefined ? {} : { endCursor }) }),
   );
-const add = (count: number, every: number) =>
+const add = (count: number, nullEvery: number) =>
   app.mutation(({ db }) =>
     db.insertMany(
       'things',
-      Array.from({ length: count }, (_, i) => ({ n: i % every === 0 ? null : i % 11 })),
+      Array.from({ length: count }, (_, i) => ({ n: i % nullEvery === 0 ? null : i % 11 })),
     ),
   );
 
-test.each<Direction>(['asc', 'desc'])('pages that know their ends stay next to each other, %s', async (direction) => {
+test.each<Direction>(['asc', 'desc'])('pages with an `endCursor` stay adjacent, %s', async (direction) => {
   await add(40, 5);
   const ends: [from: string | null, to: string][] = [];
   for (let cursor: string | null = null, done = false; !done; ) {

@@ -1,4 +1,6 @@
-/** The embedded Postgres killed under an open watch: unavailable meanwhile, right afterwards. */
+/**
+ * The embedded Postgres killed under an open watch: calls fail with UNAVAILABLE, and results are correct afterwards.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,21 +10,21 @@ import { api, serve } from './app.js';
 
 const KILLS = process.env.CONVOY_TEST_LONG === '1' ? 20 : 2;
 
-test('a killed Postgres comes back, and so does every live query', async () => {
+test('a killed Postgres is restarted, and live queries recover', async () => {
   const dataRoot = await mkdtemp(join(tmpdir(), 'convoy-crash-'));
   const postgres = await startEmbeddedPostgres({ dataRoot });
   const app = await serve({ databaseUrl: postgres.url });
   const channelId = await app.client.mutation(api.channels.create, { name: 'general' });
   let seen: string[] = [];
-  let wake = () => {};
+  let onChange = () => {};
   const stop = app.another().watch(api.messages.list, { channelId }, ({ data }) => {
     if (data !== null) seen = data.map((message) => message.body);
-    wake();
+    onChange();
   });
-  const until = async (fits: () => boolean) => {
-    while (!fits()) {
+  const until = async (condition: () => boolean) => {
+    while (!condition()) {
       await new Promise<void>((resolve) => {
-        wake = resolve;
+        onChange = resolve;
       });
     }
   };
@@ -42,13 +44,13 @@ test('a killed Postgres comes back, and so does every live query', async () => {
     await send(`before kill ${kill}`);
     const killed = postgres.pid;
     process.kill(killed, 'SIGKILL');
-    // The backends outlive their postmaster by a moment, so the first calls may still get through.
+    // Backends outlive their postmaster for a short time, so the first calls may still succeed.
     let restarted = false;
     for (let call = 0; !restarted; call++) {
-      const outcome = await send(`around kill ${kill}, call ${call}`);
-      restarted = outcome === 'sent' && postgres.pid !== killed && postgres.pid !== 0;
+      const result = await send(`around kill ${kill}, call ${call}`);
+      restarted = result === 'sent' && postgres.pid !== killed && postgres.pid !== 0;
     }
-    // Everything acknowledged is there once, and the watch ends at it.
+    // Each acknowledged message is stored once, and the watch shows them all.
     await until(() => acknowledged.every((body) => seen.includes(body)));
     expect(seen).toHaveLength(new Set(seen).size);
   }

@@ -1,4 +1,4 @@
-/** Statements of the user's own: what goes in, what comes out, and what none may do. */
+/** User statements: their parameters, their results, and what they may not do. */
 import { defineSchema, defineTable, query } from '@avvos/convoy';
 import { makeQueryRef } from '@avvos/convoy/client';
 import { type RawQuery, sql } from '@avvos/convoy/sql';
@@ -18,7 +18,7 @@ const counts = {
 };
 const sweeps = {
   sweep: query({ handler: (ctx) => ctx.db.raw(sql`delete from notes`) }),
-  look: query({ handler: (ctx) => ctx.db.raw(sql`select data->>'text' as text from notes`) }),
+  list: query({ handler: (ctx) => ctx.db.raw(sql`select data->>'text' as text from notes`) }),
 };
 const COUNT = makeQueryRef<object, number>('counts.notes');
 
@@ -34,7 +34,7 @@ async function served() {
   return { ...app, stored, one };
 }
 
-describe('what comes out', () => {
+describe('a result', () => {
   test.each([
     ['int2', `7::int2`, 7],
     ['int4', `-2147483648`, -2_147_483_648],
@@ -79,7 +79,7 @@ describe('what comes out', () => {
     expect(row).toEqual({ at: '2024-02-29 10:00:00.123456+00', here: '2024-02-29 12:00:00.5', span: '1 day 02:00:00' });
   });
 
-  test('columns have whatever names they have, and none is no rows', async () => {
+  test('columns may have any name, and a statement without columns returns no rows', async () => {
     const app = await served();
     const names = ['__proto__', 'constructor', 'a"b', '😀'];
     const columns = sql.join(
@@ -92,8 +92,8 @@ describe('what comes out', () => {
   });
 });
 
-describe('what goes in', () => {
-  test('is read by the type its place asks for', async () => {
+describe('a parameter', () => {
+  test('is converted to the type that its position requires', async () => {
     const app = await served();
     const at = new Date('2024-02-29T10:00:00.123Z');
     const row = await app.one(sql`
@@ -127,7 +127,7 @@ describe('what goes in', () => {
     '/*',
     'E\\x27',
     '😀',
-  ])('is never a part of the statement: %j', async (text) => {
+  ])('is never interpreted as SQL: %j', async (text) => {
     const app = await served();
     expect(await app.one(sql`select ${text}::text as text, ${[text]}::text[] as list`)).toEqual({ text, list: [text] });
     expect(await app.one({ text: 'select $2::text as b, $1::text as a', values: [text, 'x'] })).toEqual({
@@ -137,7 +137,7 @@ describe('what goes in', () => {
     expect(await app.stored()).toBe(0);
   });
 
-  test('must have a text form', async () => {
+  test('must have a text representation', async () => {
     const app = await served();
     for (const value of [
       undefined,
@@ -157,9 +157,9 @@ describe('what goes in', () => {
 
 describe('a statement', () => {
   test.each([
-    ['a bare text', 'select 1'],
-    ['a text with a value', `select '${'x'}'`],
-    ['nothing', undefined],
+    ['a string', 'select 1'],
+    ['a string with an interpolated value', `select '${'x'}'`],
+    ['undefined', undefined],
     ['null', null],
     ['an array', ['select 1']],
     ['a template called as a function', { raw: ['select 1'] }],
@@ -167,13 +167,13 @@ describe('a statement', () => {
     ['an empty one', sql` `],
     ['one with a zero', { text: 'select \u0000' }],
     ['one with half a pair', { text: `select '\ud800'` }],
-  ])('is refused where it is %s', async (_, statement) => {
+  ])('is refused when it is %s', async (_, statement) => {
     const app = await served();
     const refused = await failure(app.query(({ db }) => db.raw(statement as never)));
     expect(refused).toMatchObject({ code: 'INVALID_ARGS' });
   });
 
-  test('is refused where it reads tables that have no names', async () => {
+  test('is refused with invalid table names in `tables`', async () => {
     const app = await served();
     for (const tables of ['notes', [''], [5], [null], {}]) {
       const refused = await failure(app.query(({ db }) => db.raw(sql`select 1`, { tables: tables as never })));
@@ -183,7 +183,7 @@ describe('a statement', () => {
 
   test.each([
     ['two statements', 'select 1; drop table notes'],
-    ['a change of the layout', 'drop table notes'],
+    ['a schema change', 'drop table notes'],
     ['the end of the transaction', 'commit'],
     ['the beginning of another', 'begin'],
     ['a savepoint', 'savepoint mine'],
@@ -195,7 +195,7 @@ describe('a statement', () => {
   ])('may not be %s', async (_, text) => {
     const app = await served();
     await app.mutation(({ db }) => db.insert('notes', { text: 'there' }));
-    for (const kind of ['query', 'mutation', 'apart', 'action'] as const) {
+    for (const kind of ['query', 'mutation', 'nonTransactional', 'action'] as const) {
       const { code } = (await failure(app[kind](({ db }) => db.raw({ text })))) as { code: string };
       expect(['INVALID_ARGS', 'INTERNAL']).toContain(code);
     }
@@ -214,7 +214,7 @@ describe('a statement', () => {
     );
   });
 
-  test('that Postgres refuses tells the client nothing of it', async () => {
+  test('that Postgres refuses reveals no details to the client', async () => {
     const app = await served();
     for (const text of [
       `select 'hunter2'::int`,
@@ -230,7 +230,7 @@ describe('a statement', () => {
     }
   });
 
-  test('reads and writes what the mutation it is in has written', async () => {
+  test('reads and changes the writes of its mutation', async () => {
     const app = await served();
     await app.mutation(async ({ db }) => {
       const id = await db.insert('notes', { text: 'one' });
@@ -261,7 +261,7 @@ describe('in a query', () => {
     `select lo_create(0)`,
     `select nextval('counter')`,
     `select writes()`,
-  ])('nothing writes: %s', async (text) => {
+  ])('a write fails: %s', async (text) => {
     const app = await served();
     await app.psql.query(`create sequence counter;
       create function writes() returns void language sql as $$ delete from notes $$`);
@@ -278,40 +278,40 @@ describe('in a query', () => {
     expect((await app.psql.query('select last_value, is_called from counter')).rows).toEqual(before);
   });
 
-  test('that a mutation runs nothing writes either', async () => {
+  test('that a mutation runs, writes also fail', async () => {
     const app = await served();
     await app.mutation(({ db }) => db.insert('notes', { text: 'there' }));
     expect(await failure(app.mutation((ctx) => ctx.runQuery(sweeps.sweep)))).toMatchObject({ code: 'INVALID_ARGS' });
     await app.mutation(async (ctx) => {
       await ctx.db.insert('notes', { text: 'own' });
-      expect(await ctx.runQuery(sweeps.look)).toEqual([{ text: 'there' }, { text: 'own' }]);
+      expect(await ctx.runQuery(sweeps.list)).toEqual([{ text: 'there' }, { text: 'own' }]);
       await ctx.db.raw(sql`insert into notes (data) values ('{"text": "raw"}')`);
     });
     expect(await app.stored()).toBe(3);
   });
 
-  test('that a mutation runs a failure is a part of its own, which the mutation may survive', async () => {
+  test('that a mutation runs, a failure is rolled back alone, and the mutation may continue', async () => {
     const app = await served();
     await app.mutation(async (ctx) => {
       await ctx.db.insert('notes', { text: 'kept' });
       expect(await failure(ctx.runQuery(sweeps.sweep))).toMatchObject({ code: 'INVALID_ARGS' });
-      expect(await ctx.runQuery(sweeps.look)).toEqual([{ text: 'kept' }]);
+      expect(await ctx.runQuery(sweeps.list)).toEqual([{ text: 'kept' }]);
     });
     expect(await app.stored()).toBe(1);
   });
 
-  test('the tables it names say when it runs again', async () => {
+  test('the named tables decide when it runs again', async () => {
     const app = await served();
     const seen: number[] = [];
-    let wake = () => {};
+    let onChange = () => {};
     app.client.watch(COUNT, {}, ({ data }) => {
       if (data !== null) seen.push(data);
-      wake();
+      onChange();
     });
     const until = async (count: number) => {
       while (seen.at(-1) !== count) {
         await new Promise<void>((resolve) => {
-          wake = resolve;
+          onChange = resolve;
         });
       }
     };
@@ -324,7 +324,7 @@ describe('in a query', () => {
     await until(2);
     await app.mutation(({ db }) => db.raw(sql`delete from notes`));
     await until(0);
-    // Four mutations or writes, of which three were of its table, and no run but theirs.
+    // Three mutations, and three runs of the query: for the three writes to its table.
     expect((app.convoy.stats().handlerRuns ?? 0) - runs).toBe(3 + 3);
   });
 });

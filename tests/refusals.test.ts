@@ -1,4 +1,4 @@
-/** Names, ids and cursors nobody should send, in every place that takes one: always `INVALID_ARGS`, and never SQL. */
+/** Hostile names, ids and cursors in every argument that takes one: always `INVALID_ARGS`, and never SQL. */
 import { type ConvoyContext, defineRef, defineSchema, defineTable, isConvoyError } from '@avvos/convoy';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -21,7 +21,7 @@ type Db = ConvoyContext['db'];
 type App = Awaited<ReturnType<typeof serveImprovised>>;
 const UUID = '01890c5e-9d2b-7cc3-8f11-aa0b6f5c2d10';
 
-// None of these tests changes anything, so they share a database.
+// These tests change no data, so they share a database.
 let app: App;
 beforeAll(async () => {
   app = await serveImprovised({ schema: schema as never });
@@ -37,8 +37,8 @@ afterAll(async () => {
   await app.close();
 });
 
-/** What becomes the name of a table where it is made text. */
-const LIKE_TEXT = [['notes'], Object('notes')];
+/** Values that become the name of a table when converted to text. */
+const STRINGIFIED = [['notes'], Object('notes')];
 const HOSTILE: unknown[] = [
   ...['constructor', '__proto__', 'prototype', 'toString', 'hasOwnProperty', 'valueOf', 'then', 'length', '0'],
   ...["'; drop table notes; --", '"; drop table notes; --', "notes'", 'notes"', '\\', '$1', '%', '*', 'notes;', '/*'],
@@ -47,18 +47,18 @@ const HOSTILE: unknown[] = [
   ...['pg_class', 'pg_catalog.pg_class', '_convoy.changes', 'data', 'created_at', 'information_schema.tables'],
   ...['x'.repeat(64), 'x'.repeat(100_000), '.'.repeat(100_000)],
   ...[null, undefined, 5, Number.NaN, true, {}, [], { name: 'notes' }, () => 'notes', Symbol('notes'), 1n],
-  ...LIKE_TEXT,
+  ...STRINGIFIED,
 ];
 
-/** Every place that takes a name. Some of the hostile ones are fine there. */
-const PLACES: [place: string, call: (db: Db, name: never) => unknown, fine?: unknown[]][] = [
+/** Every argument that takes a name, with the hostile ones that are valid there. */
+const ARGUMENTS: [argument: string, call: (db: Db, name: never) => unknown, valid?: unknown[]][] = [
   ['query', (db, name) => db.query(name).first()],
   ['insert', (db, name) => db.insert(name, { text: 'never' })],
   ['insertMany', (db, name) => db.insertMany(name, [{ text: 'never' }])],
   ['insertMany of none', (db, name) => db.insertMany(name, [])],
   ['get by table', (db, name) => db.get(name, UUID as never)],
   ['get by id', (db, name) => db.get(name)],
-  ['get by an id of a table', (db, name) => db.get(`${String(name)}:${UUID}` as never), LIKE_TEXT],
+  ['get by an id of a table', (db, name) => db.get(`${String(name)}:${UUID}` as never), STRINGIFIED],
   ['get in a table', (db, name) => db.get('notes', name)],
   ['getMany', (db, name) => db.getMany([name])],
   ['patch', (db, name) => db.patch(name, {})],
@@ -117,27 +117,27 @@ const PLACES: [place: string, call: (db: Db, name: never) => unknown, fine?: unk
   ],
 ];
 
-test.each(PLACES)('no hostile name passes as %s', async (place, call, fine = []) => {
+test.each(ARGUMENTS)('no hostile name is accepted as %s', async (argument, call, valid = []) => {
   for (const name of HOSTILE) {
-    if (fine.includes(name)) continue;
-    const said = `${place}: ${String(typeof name === 'object' ? JSON.stringify(name) : String(name)).slice(0, 60)}`;
+    if (valid.includes(name)) continue;
+    const label = `${argument}: ${String(typeof name === 'object' ? JSON.stringify(name) : String(name)).slice(0, 60)}`;
     const refused = await app.mutation(({ db }) => failure(Promise.resolve().then(() => call(db, name as never))));
-    expect(isConvoyError(refused), `${said}: ${refused}`).toBe(true);
-    expect(refused, said).toMatchObject({ code: 'INVALID_ARGS' });
-    // Nobody wants to read a name of 100,000 characters.
-    expect((refused as Error).message.length, said).toBeLessThan(1_000);
+    expect(isConvoyError(refused), `${label}: ${refused}`).toBe(true);
+    expect(refused, label).toMatchObject({ code: 'INVALID_ARGS' });
+    // A name of 100,000 characters is truncated.
+    expect((refused as Error).message.length, label).toBeLessThan(1_000);
   }
 });
 
-test('a key that no document has can be removed, or is refused', async () => {
+test('removing a key that no document has succeeds, or is refused', async () => {
   const id = await app.mutation(async ({ db }) => (await db.query('notes').first())?.id);
   const before = await app.query(({ db }) => db.get(id));
   for (const key of HOSTILE.filter((name) => typeof name === 'string' && name !== 'place' && name !== 'a.b')) {
-    const said = JSON.stringify(key).slice(0, 60);
+    const label = JSON.stringify(key).slice(0, 60);
     const patching = app.mutation(({ db }) => db.patch(id, { [key as string]: undefined }));
     const ended = await patching.catch((error: unknown) => error);
-    if (isConvoyError(ended)) expect(ended, said).toMatchObject({ code: 'INVALID_ARGS' });
-    else expect(ended, said).toEqual(before);
+    if (isConvoyError(ended)) expect(ended, label).toMatchObject({ code: 'INVALID_ARGS' });
+    else expect(ended, label).toEqual(before);
   }
 });
 
@@ -176,7 +176,7 @@ describe('a query', () => {
     ['a limit of -1', (q) => q.limit(-1).collect()],
     ['a limit of 1.5', (q) => q.limit(1.5).collect()],
     ['a limit of text', (q) => q.limit('1' as never).collect()],
-    ['a limit beyond all', (q) => q.limit(2 ** 32).collect()],
+    ['a limit beyond the maximum', (q) => q.limit(2 ** 32).collect()],
     ['an offset of NaN', (q) => q.offset(Number.NaN).collect()],
     ['a take of -1', (q) => q.take(-1)],
     ['a page of none', (q) => q.paginate({ cursor: null, numItems: 0 })],
@@ -194,12 +194,12 @@ describe('a query', () => {
     ['a field twice', (q) => q.withIndex('by_n', (r) => r.eq('n', 1).eq('n', 1)).collect()],
     ['two lower bounds', (q) => q.withIndex('by_n', (r) => r.gt('n', 1).gte('n', 2)).collect()],
     ['a value of another type', (q) => q.withIndex('by_n', (r) => r.eq('n', '1')).collect()],
-    ['a direction of its own', (q) => q.order('up' as never).collect()],
+    ['an unknown direction', (q) => q.order('up' as never).collect()],
   ] as [string, (query: ReturnType<Db['query']>) => unknown][])('is refused with %s', async (_, build) => {
     expect(await wrong(build)).toMatchObject({ code: 'INVALID_ARGS' });
   });
 
-  test('takes the cursors of its own pages and no others', async () => {
+  test('accepts only cursors of its own pages', async () => {
     const page = (build: (query: ReturnType<Db['query']>) => ReturnType<Db['query']>, cursor: string | null) =>
       app.query(({ db }) => build(db.query('notes')).paginate({ cursor, numItems: 1 }));
     const { continueCursor } = await page((q) => q.withIndex('by_n'), null);
@@ -217,12 +217,12 @@ describe('a query', () => {
     for (const forged of [`${continueCursor}x`, continueCursor.slice(1), continueCursor.toUpperCase(), btoa('[1,2]')]) {
       expect(await failure(page((q) => q.withIndex('by_n'), forged)), forged).toMatchObject({ code: 'INVALID_ARGS' });
     }
-    const nothing = await page((q) => q.withIndex('by_n', (r) => r.gt('n', 100)), null);
-    expect(nothing).toEqual({ page: [], isDone: true, continueCursor: '' });
-    expect(await page((q) => q.withIndex('by_n', (r) => r.gt('n', 100)), '')).toEqual(nothing);
+    const empty = await page((q) => q.withIndex('by_n', (r) => r.gt('n', 100)), null);
+    expect(empty).toEqual({ page: [], isDone: true, continueCursor: '' });
+    expect(await page((q) => q.withIndex('by_n', (r) => r.gt('n', 100)), '')).toEqual(empty);
   });
 
-  test('unique() is for one document or none', async () => {
+  test('unique() returns one document or null', async () => {
     await app.query(async ({ db }) => {
       const of = (n: number) => db.query('notes').withIndex('by_n', (q) => q.eq('n', n));
       expect(await of(1).unique()).toMatchObject({ n: 1 });

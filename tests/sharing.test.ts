@@ -1,4 +1,4 @@
-/** Who shares a live query's result, with real contexts: callers alike in what a run has looked at, and nobody else. */
+/** Sharing of live queries with real contexts: only callers with the same context fields that a run has read. */
 import { format, inspect } from 'node:util';
 import { type BaseContext, createFunctionHelpers, type DataModelOf, defineSchema, defineTable } from '@avvos/convoy';
 import { createConvoyClient, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
@@ -13,17 +13,17 @@ type Base = BaseContext<DataModelOf<typeof schema>>;
 interface Caller {
   readonly user: string;
   readonly role: string;
-  /** The same object each time the user comes, and like everyone else's. */
+  /** The same object for each call of a user, and equal to that of every other user. */
   readonly account: object;
 }
 const { query, mutation, internalQuery } = createFunctionHelpers<Base & Caller>();
 
-/** What a module keeps of users, and of the call that came last. */
+/** Module state about users, and about the latest call. */
 const accounts = new Map<string, object>();
 const userOf = new WeakMap<object, string>();
-let last = 'nobody';
+let last = 'anonymous';
 
-/** Another answer for each who asks. */
+/** Returns another result on each call. */
 let turns = 0;
 const turn = internalQuery({ share: false, handler: () => ++turns });
 
@@ -31,7 +31,7 @@ const functions = {
   all: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   byRole: query({ handler: async (ctx) => [ctx.role, await ctx.db.query('notes').count()] }),
   mine: query({ handler: async (ctx) => [ctx.user, await ctx.db.query('notes').count()] }),
-  /** Node reads what is behind a proxy without asking it. */
+  /** Node inspects a proxy's target without calling its traps. */
   printed: query({
     handler: async (ctx) => [/user: '([\w-]+)'/.exec(inspect(ctx))?.[1], await ctx.db.query('notes').count()],
   }),
@@ -41,14 +41,14 @@ const functions = {
       return [/user: '([\w-]+)'/.exec(format('%o', failure))?.[1], await ctx.db.query('notes').count()];
     },
   }),
-  /** Who an object is says who has it. */
-  known: query({
+  /** Identifies the user by the identity of objects in the context. */
+  identified: query({
     handler: async (ctx) => [
       userOf.get(ctx.account) ?? userOf.get(ctx.db) ?? null,
       await ctx.db.query('notes').count(),
     ],
   }),
-  /** What the context's observer would not see if it held the context itself, and cannot see of a module. */
+  /** Reads module state, which the context's observer cannot track. */
   unobserved: query({
     handler: async (ctx) => {
       const user = last;
@@ -56,14 +56,14 @@ const functions = {
     },
   }),
   turn,
-  asking: query({ handler: async (ctx) => [await ctx.runQuery(turn), await ctx.db.query('notes').count()] }),
-  askingByName: query({
+  calling: query({ handler: async (ctx) => [await ctx.runQuery(turn), await ctx.db.query('notes').count()] }),
+  callingByName: query({
     handler: async (ctx) => [
       await ctx.runQuery(makeQueryRef<None, number>('turn')),
       await ctx.db.query('notes').count(),
     ],
   }),
-  askingDeeper: query({ handler: (ctx) => ctx.runQuery(makeQueryRef<None, [number, number]>('askingByName')) }),
+  callingDeeper: query({ handler: (ctx) => ctx.runQuery(makeQueryRef<None, [number, number]>('callingByName')) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
 };
 const all = makeQueryRef<None, string[]>('all');
@@ -73,17 +73,17 @@ const counted = (name: Exclude<keyof typeof functions, 'all' | 'turn' | 'add'>) 
   makeQueryRef<None, [string | number | null, number]>(name);
 const add = makeMutationRef<{ text: string }, string>('add');
 
-/** Users are called `<role>-<name>`. The blind are given another database, in which there is nothing. */
+/** Users are named `<role>-<name>`. Those of the role `blind` get an empty database. */
 function createContext(req: ConvoyRequest, base: Base): object {
-  const user = String(req.headers.authorization ?? 'nobody');
+  const user = String(req.headers.authorization ?? 'anonymous');
   const [role = ''] = user.split('-');
-  const nothing = { collect: async () => [], count: async () => 0 };
+  const empty = { collect: async () => [], count: async () => 0 };
   const account = accounts.get(user) ?? { plan: 'free' };
   accounts.set(user, account);
   for (const object of [account, base.db]) userOf.set(object, user);
   last = user;
-  const made = { ...base, user, role, account };
-  return role === 'blind' ? { ...made, db: { query: () => nothing } } : made;
+  const context = { ...base, user, role, account };
+  return role === 'blind' ? { ...context, db: { query: () => empty } } : context;
 }
 
 interface Settings {
@@ -111,17 +111,17 @@ async function served({ failpoints = [], contexts = true }: Settings = {}) {
     const client = createConvoyClient({ baseUrl, headers: { authorization: user } });
     ending.push(() => client.close());
     const seen: unknown[] = [];
-    let wake = () => {};
+    let onChange = () => {};
     client.watch(ref as typeof all, {}, ({ data, status }) => {
       if (status === 'success' || data !== null) seen.push(data);
-      wake();
+      onChange();
     });
     return {
       seen,
-      async until(wanted: (data: never) => boolean) {
-        while (!seen.some((data) => wanted(data as never))) {
+      async until(matches: (data: never) => boolean) {
+        while (!seen.some((data) => matches(data as never))) {
           await new Promise<void>((resolve) => {
-            wake = resolve;
+            onChange = resolve;
           });
         }
       },
@@ -130,7 +130,7 @@ async function served({ failpoints = [], contexts = true }: Settings = {}) {
   return { convoy, watch };
 }
 
-it('all of them where nothing of the caller was looked at, but for who has another base', async () => {
+it('all callers share a query that reads no context field, except those with another database', async () => {
   const { convoy, watch } = await served();
   const many = ['admin-a', 'admin-b', 'guest-c', 'guest-d'].map((user) => watch(user, all));
   const blind = watch('blind-e', all);
@@ -138,12 +138,12 @@ it('all of them where nothing of the caller was looked at, but for who has anoth
   const before = convoy.stats().handlerRuns ?? 0;
   await convoy.mutation(add, { text: 'secret' });
   for (const one of many) await one.until((data: string[]) => data.length === 1);
-  // The mutation, and one run for all of them.
+  // The mutation, and one run for all callers.
   expect(convoy.stats().handlerRuns).toBe(before + 2);
   expect(blind.seen.every((data) => (data as string[]).length === 0)).toBe(true);
 });
 
-it('those of a role, or only oneself', async () => {
+it('callers share a query by role, or not at all, as it reads', async () => {
   const { convoy, watch } = await served();
   const users = ['admin-a', 'admin-b', 'guest-c', 'guest-d'];
   const roles = users.map((user) => watch(user, byRole));
@@ -155,7 +155,7 @@ it('those of a role, or only oneself', async () => {
     await roles[at]?.until(([role, n]: [string, number]) => n === 1 && role === user.split('-')[0]);
     await own[at]?.until(([name, n]: [string, number]) => n === 1 && name === user);
   }
-  // The mutation, one run for each role, and one for each of them.
+  // The mutation, one run for each role, and one for each caller.
   expect(convoy.stats().handlerRuns).toBe(before + 1 + 2 + 4);
   for (const [at, user] of users.entries()) {
     expect(roles[at]?.seen.every((data) => (data as [string])[0] === user.split('-')[0])).toBe(true);
@@ -166,8 +166,8 @@ it('those of a role, or only oneself', async () => {
 describe('three users of one live query', () => {
   const users = ['admin-a', 'admin-b', 'guest-c'];
 
-  /** What they were shown that names another of them, and all that they were shown. */
-  async function shown(name: Parameters<typeof counted>[0], settings: Settings = {}) {
+  /** The user names that each received, and those among them of other users. */
+  async function receivedNames(name: Parameters<typeof counted>[0], settings: Settings = {}) {
     const { convoy, watch } = await served(settings);
     const watches = users.map((user) => watch(user, counted(name)));
     for (const one of watches) await one.until(([, n]: [string, number]) => n === 0);
@@ -179,42 +179,42 @@ describe('three users of one live query', () => {
     return { foreign, named };
   }
 
-  it.each(['printed', 'failed'] as const)('are each shown their own context, %s', async (name) => {
-    const { foreign, named } = await shown(name);
+  it.each(['printed', 'failed'] as const)('each receive their own context, %s', async (name) => {
+    const { foreign, named } = await receivedNames(name);
     expect(foreign).toEqual([]);
     for (const [at, user] of users.entries()) expect(named[at]).toContain(user);
   });
 
-  it('are not known by the objects of their contexts', async () => {
-    const { named } = await shown('known');
+  it('cannot be identified by the objects of their contexts', async () => {
+    const { named } = await receivedNames('identified');
     expect(new Set(named.flat())).toEqual(new Set([null]));
   });
 
-  it.each(['printed', 'failed'] as const)('control: shared regardless, %s shows foreign rows', async (name) => {
-    expect((await shown(name, { failpoints: ['shareRegardless'] })).foreign.length).toBeGreaterThan(0);
+  it.each(['printed', 'failed'] as const)('control: shared regardless, %s sends rows of other users', async (name) => {
+    expect((await receivedNames(name, { failpoints: ['shareRegardless'] })).foreign.length).toBeGreaterThan(0);
   });
 
-  const asking = ['asking', 'askingByName', 'askingDeeper'] as const;
+  const calling = ['calling', 'callingByName', 'callingDeeper'] as const;
   it.each(
-    asking.flatMap(
+    calling.flatMap(
       (name) =>
         [
           [name, true],
           [name, false],
         ] as const,
     ),
-  )('have runs of their own where a function called opts out of sharing: %s, contexts %s', async (name, contexts) => {
-    const { named } = await shown(name, { contexts });
+  )('have their own runs where a called function opts out of sharing: %s, contexts %s', async (name, contexts) => {
+    const { named } = await receivedNames(name, { contexts });
     const each = named.map((turns) => new Set(turns));
     expect(new Set(named.flat()).size).toBe(each.reduce((sum, { size }) => sum + size, 0));
   });
 
-  it.each(asking)('control: shared regardless, %s shows one run to all', async (name) => {
-    const { named } = await shown(name, { failpoints: ['shareRegardless'] });
+  it.each(calling)('control: shared regardless, %s sends one run to all', async (name) => {
+    const { named } = await receivedNames(name, { failpoints: ['shareRegardless'] });
     expect(new Set(named.flat()).size).toBeLessThan(named.flat().length);
   });
 
-  it('control: what is read behind the observer shows foreign rows', async () => {
-    expect((await shown('unobserved')).foreign.length).toBeGreaterThan(0);
+  it('control: reads that the observer cannot track send rows of other users', async () => {
+    expect((await receivedNames('unobserved')).foreign.length).toBeGreaterThan(0);
   });
 });

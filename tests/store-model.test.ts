@@ -1,6 +1,6 @@
 /**
- * The documented semantics against the database: random steps on a table, compared with a model of it after each. Once
- * where Postgres orders text by bytes or the C locale, once where it would order it as English.
+ * Random steps on a table, compared after each with a model of the documented behaviour: in a database with the default
+ * collation, and in one with an English collation.
  */
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
@@ -25,20 +25,20 @@ async function onServer<T>(use: (psql: pg.Client) => Promise<T>, url = process.e
   }
 }
 
-/** A database whose own order is that of English words; `null` where the server was built without ICU. */
+/** A database with an English collation; `null` where the server was built without ICU. */
 async function englishDatabaseUrl(): Promise<string | null> {
   const databaseUrl = freshDatabaseUrl();
   const name = new URL(databaseUrl).pathname.slice(1);
   return onServer(async (psql) => {
-    const known = await psql.query(`select from pg_collation where collprovider = 'i' limit 1`);
-    if (known.rowCount === 0) return null;
+    const icu = await psql.query(`select from pg_collation where collprovider = 'i' limit 1`);
+    if (icu.rowCount === 0) return null;
     await psql.query(`create database ${name} locale_provider icu icu_locale 'en-US' template template0`);
     return databaseUrl;
   });
 }
 
-async function makeSteps(databaseUrl: string, steps: number): Promise<void> {
-  console.log(`model test: CONVOY_TEST_SEED=${seed} makes these ${steps} steps again`);
+async function runSteps(databaseUrl: string, steps: number): Promise<void> {
+  console.log(`model test: CONVOY_TEST_SEED=${seed} reproduces these ${steps} steps`);
   const harness = await openHarness({ databaseUrl, seed });
   try {
     await harness.steps(steps);
@@ -47,25 +47,25 @@ async function makeSteps(databaseUrl: string, steps: number): Promise<void> {
   }
 }
 
-describe('every step does to the table what it does to the model', () => {
-  test('in a database of the default collation', { timeout: 1_200_000 }, async () => {
-    await makeSteps(freshDatabaseUrl(), STEPS);
+describe('every step has the same effect on the table and the model', () => {
+  test('in a database with the default collation', { timeout: 1_200_000 }, async () => {
+    await runSteps(freshDatabaseUrl(), STEPS);
   });
 
-  test('in a database that sorts as English does', { timeout: 1_200_000 }, async ({ skip }) => {
+  test('in a database with an English collation', { timeout: 1_200_000 }, async ({ skip }) => {
     const databaseUrl = await englishDatabaseUrl();
-    if (databaseUrl === null) return skip('this Postgres has no ICU, so it cannot have such a database');
+    if (databaseUrl === null) return skip('this Postgres has no ICU, so it cannot create such a database');
     const sorted = await onServer(
       (psql) => psql.query(`select array_agg(word order by word) as words from unnest(array['B', 'a', 'b']) as word`),
       databaseUrl,
     );
     expect(sorted.rows[0].words).toEqual(['a', 'b', 'B']);
-    await makeSteps(databaseUrl, STEPS / 2);
+    await runSteps(databaseUrl, STEPS / 2);
   });
 });
 
-describe('what these steps have found once', () => {
-  test('missing and null are alike in a field of several types, also between pages', async () => {
+describe('regressions found by these steps', () => {
+  test('missing and null are equal in a field of several types, also between pages', async () => {
     const app = await serveImprovised({ schema: schema as never });
     await app.mutation(async ({ db }) => {
       const ids = await db.insertMany('things', [{ any: null }, {}, { any: null }, { any: 'a' }, {}]);
@@ -86,7 +86,7 @@ describe('what these steps have found once', () => {
     await app.close();
   });
 
-  test('a filter tells null from a value, and what is missing is null', async () => {
+  test('a filter distinguishes null from a value, and a missing value is null', async () => {
     const app = await serveImprovised({ schema: schema as never });
     await app.mutation(async ({ db }) => {
       await db.insertMany('things', [{ name: null }, {}, { name: 'a' }]);
@@ -100,16 +100,16 @@ describe('what these steps have found once', () => {
 });
 
 const inUtf16 = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0);
-const MISTAKES: [name: string, rules: Partial<Rules>][] = [
+const WRONG_RULES: [name: string, rules: Partial<Rules>][] = [
   ['numbers are ordered as text', { number: (one, other) => inUtf16(String(one), String(other)) }],
   ['text is ordered by UTF-16 units', { text: inUtf16 }],
   ['text is ordered as English', { text: new Intl.Collator('en').compare }],
-  ['what is missing comes first', { nothing: 'first' }],
-  ['ties are broken by id alone', { tiesByCreation: false }],
-  ['bounds leave out what they name', { inclusive: false }],
+  ['missing values come first', { missing: 'first' }],
+  ['ties are broken only by id', { tiesByCreation: false }],
+  ['inclusive bounds exclude the bound', { inclusive: false }],
 ];
 
-test.each(MISTAKES)('a model that believes that %s is found out', async (_, rules) => {
+test.each(WRONG_RULES)('control: a model in which %s differs from the database', async (_, rules) => {
   const harness = await openHarness({ databaseUrl: freshDatabaseUrl(), seed: 1, rules });
   await expect(harness.steps(2_000)).rejects.toBeInstanceOf(Mismatch);
   await harness.close();

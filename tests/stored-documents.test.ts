@@ -1,4 +1,4 @@
-/** Code that no longer fits what is stored is told about when it is loaded. */
+/** Loading a schema that stored documents do not match logs a warning. */
 import { defineSchema, defineTable, mutation } from '@avvos/convoy';
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import pg from 'pg';
@@ -34,9 +34,9 @@ async function served(before: Shape = BEFORE, documents: readonly object[] = [])
     convoy,
     databaseUrl,
     psql,
-    said: () => log.mock.calls.map(([, text]) => text).filter((text) => text.includes('stored documents')),
+    warnings: () => log.mock.calls.map(([, text]) => text).filter((text) => text.includes('stored documents')),
     load: (after: Shape) => convoy.load({ schema: schemaOf(after), functions }),
-    /** What is found, once the warning of it (or of the last table that has one) is out. */
+    /** Loads a schema and returns what the check of stored documents finds. */
     async found(after: Shape) {
       await convoy.load({ schema: schemaOf(after), functions });
       return convoy.checkDocuments();
@@ -49,7 +49,7 @@ const TWO = [
   { text: 'b', n: 2 },
 ];
 
-test('a renamed field is told with the name it had', async () => {
+test('a renamed field is reported with its old name', async () => {
   const app = await served(BEFORE, TWO);
   const [found, ...others] = await app.found({ body: z.string(), n: z.number() });
   expect(others).toEqual([]);
@@ -62,29 +62,35 @@ test('a renamed field is told with the name it had', async () => {
       example: expect.stringMatching(/^notes:/),
     },
   ]);
-  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
-  expect(app.said()[0]).toContain('convoy: notes: 2 of 2 stored documents do not fit the schema:');
-  expect(app.said()[0]).toMatch(/body: .*expected string.* \(2 of 2, such as notes:[0-9a-f-]{36}\)/);
-  expect(app.said()[0]).toContain('They hold `text`, which the schema does not know.');
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(1), { timeout: 20_000 });
+  expect(app.warnings()[0]).toContain('convoy: notes: 2 of 2 stored documents do not fit the schema:');
+  expect(app.warnings()[0]).toMatch(/body: .*expected string.* \(2 of 2, such as notes:[0-9a-f-]{36}\)/);
+  expect(app.warnings()[0]).toContain('They hold `text`, which the schema does not know.');
 });
 
 test.each<[string, Shape]>([
   ['with a default', { text: z.string(), hearts: z.number().default(0) }],
   ['that is optional', { text: z.string(), hearts: z.number().optional() }],
   ['of a strict schema', z.strictObject({ text: z.string(), hearts: z.number().optional() }) as never],
-])('a renamed field %s is told, although documents fit', async (_what, after) => {
+])('a renamed field %s is reported, although documents match the schema', async (_what, after) => {
   const app = await served(BEFORE, TWO);
   const [found] = await app.found(after);
   expect(found).toMatchObject({ documents: 2, unfit: 0, misfits: [], renamed: { to: ['hearts'] } });
   expect(found?.renamed.from).toMatchObject([{ path: 'n', count: 2, example: expect.stringMatching(/^notes:/) }]);
-  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
-  expect(app.said()[0]).toMatch(/n: in 2 of 2, such as notes:[0-9a-f-]{36}\n.*None of these documents has `hearts`/);
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(1), { timeout: 20_000 });
+  expect(app.warnings()[0]).toMatch(
+    /n: in 2 of 2, such as notes:[0-9a-f-]{36}\n.*None of these documents has `hearts`/,
+  );
 });
 
 test.each<[string, Shape, object]>([
-  ['was left out', { text: z.string() }, { text: 'c' }],
-  ['came, and documents have it', { text: z.string(), hearts: z.number().default(0) }, { text: 'c', n: 3, hearts: 1 }],
-])('nothing is told where a field %s', async (_what, after, document) => {
+  ['was removed', { text: z.string() }, { text: 'c' }],
+  [
+    'was added, and documents have it',
+    { text: z.string(), hearts: z.number().default(0) },
+    { text: 'c', n: 3, hearts: 1 },
+  ],
+])('no warning is logged where a field %s', async (_what, after, document) => {
   const app = await served(BEFORE, [...TWO, document]);
   expect(await app.found(after)).toEqual([]);
 });
@@ -94,20 +100,20 @@ test.each<[string, Shape, string, number]>([
   ['another type', { ...BEFORE, n: z.string() }, 'n', 2],
   ['a stricter check', { ...BEFORE, n: z.number().max(1) }, 'n', 1],
   ['a default that is another each time', { ...BEFORE, at: z.number().default(() => Date.now()) }, 'at', 2],
-])('%s is told with its path', async (_what, after, path, count) => {
+])('%s is reported with its path', async (_what, after, path, count) => {
   const app = await served(BEFORE, TWO);
   const [found] = await app.found(after);
   expect(found?.misfits).toMatchObject([{ path, count }]);
 });
 
-test('a nested field, and one in a list, are told by their paths', async () => {
+test('a nested field, and one in a list, are reported with their paths', async () => {
   const app = await served(z.looseObject({}) as never, [{ a: { b: { c: 1 } }, list: [{ x: 1 }, { x: 'y' }] }]);
   const a = z.object({ b: z.object({ c: z.string() }) });
   const [found] = await app.found({ a, list: z.array(z.object({ x: z.string() })) });
   expect(found?.misfits.map(({ path }) => path).sort()).toEqual(['a.b.c', 'list[].x']);
 });
 
-test('a check that throws over one document is told like any other, and the rest are looked at', async () => {
+test('a check that throws for one document is reported, and the others are checked', async () => {
   const app = await served(BEFORE, [...TWO, { text: 'c', n: 'three' }]);
   const after = z.object({ text: z.string(), n: z.unknown() }).refine(({ n }) => (n as number).toFixed(0) === '1');
   const [found] = await app.found(after as never);
@@ -118,7 +124,7 @@ test('a check that throws over one document is told like any other, and the rest
   ]);
 });
 
-test('of a union, what is wrong with the option that comes closest is told', async () => {
+test('for a union, the problem with the closest option is reported', async () => {
   const options = [{ kind: 'a', n: 1 }, { kind: 'b', s: 2 }, { kind: 'c' }];
   const app = await served(z.looseObject({}) as never, options);
   const a = z.object({ kind: z.literal('a'), n: z.number() });
@@ -131,31 +137,31 @@ test('of a union, what is wrong with the option that comes closest is told', asy
   expect(plain?.misfits.some(({ path }) => path === 's')).toBe(true);
 });
 
-test('there is nothing to say where documents fit, by a constant default too, or where there are none', async () => {
+test('no warning is logged where all documents match, also by constant defaults, or where there are none', async () => {
   const app = await served(BEFORE, []);
   await app.load({ ...BEFORE, more: z.boolean() });
   expect(await app.convoy.checkDocuments()).toEqual([]);
   await app.psql.query(`insert into notes (data) values ('{"text":"a","n":1}')`);
   const fits = { text: z.string(), n: z.number(), likes: z.number().default(0), tag: z.string().optional() };
   expect(await app.found(fits)).toEqual([]);
-  // It would come before that of a later load.
+  // A warning for the loads above would have been logged before this one.
   await app.load({ ...fits, extra: z.string() });
-  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
-  expect(app.said()[0]).toContain('extra');
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(1), { timeout: 20_000 });
+  expect(app.warnings()[0]).toContain('extra');
 });
 
-test('is told once for each schema of a table', async () => {
+test('the warning is logged once for each schema of a table', async () => {
   const app = await served(BEFORE, TWO);
   const wrong = { ...BEFORE, more: z.boolean() };
   await app.load(wrong);
-  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(1), { timeout: 20_000 });
   await app.load({ ...wrong });
   await app.load({ ...BEFORE, other: z.boolean() });
-  await vi.waitFor(() => expect(app.said()).toHaveLength(2), { timeout: 20_000 });
-  expect(app.said()[1]).toContain('other');
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(2), { timeout: 20_000 });
+  expect(app.warnings()[1]).toContain('other');
 });
 
-test('of more than 10,000 documents some are looked at, wherever they lie', async () => {
+test('of more than 10,000 documents a sample from the whole table is checked', async () => {
   const app = await served(BEFORE, []);
   await app.psql.query(`
     insert into notes (data, created_at)
@@ -170,10 +176,10 @@ test('of more than 10,000 documents some are looked at, wherever they lie', asyn
   await app.psql.query('analyze notes');
   const [again] = await app.convoy.checkDocuments();
   expect(again?.documents).toBeGreaterThan(9_000);
-  await vi.waitFor(() => expect(app.said()[0]).toContain('10,000 sampled stored documents'), { timeout: 20_000 });
+  await vi.waitFor(() => expect(app.warnings()[0]).toContain('10,000 sampled stored documents'), { timeout: 20_000 });
 });
 
-test('tables of the user are looked at as well, and values that are no documents are told', async () => {
+test('user tables are checked too, and values that are not documents are reported', async () => {
   const app = await served(BEFORE, []);
   await app.psql.query('create table audit (id uuid primary key default gen_random_uuid(), data jsonb not null)');
   await app.psql.query(`insert into audit (data) values ('{"event":1}'), ('[1]'), ('{"event":"x"}')`);
@@ -184,7 +190,7 @@ test('tables of the user are looked at as well, and values that are no documents
   expect(found?.misfits.map(({ path }) => path).sort()).toEqual(['', 'event']);
 });
 
-test('says nothing where the schema is not to be synced, and makes no context', async () => {
+test('no warning is logged without schema sync, and no context is created', async () => {
   const app = await served(BEFORE, TWO);
   const createContext = vi.fn((_req: unknown, base: object) => base);
   const schema = schemaOf({ ...BEFORE, more: z.boolean() });
@@ -192,11 +198,11 @@ test('says nothing where the schema is not to be synced, and makes no context', 
   const other = await createConvoy({ ...options, sync: false });
   open.push(() => other.close());
   expect(await other.checkDocuments()).toHaveLength(1);
-  expect(app.said()).toEqual([]);
+  expect(app.warnings()).toEqual([]);
   expect(createContext).not.toHaveBeenCalled();
 });
 
-test('what JavaScript cannot hold is found with its path and an example', async () => {
+test('a value that JavaScript cannot represent is reported with its path and an example', async () => {
   const app = await served(z.looseObject({}) as never, [{ a: 1 }]);
   const nested = `${'['.repeat(300)}${']'.repeat(300)}`;
   await app.psql.query(`insert into notes (data) values ('{"a":{"n":[1,1e400]}}'), ('{"a":${nested}}')`);
@@ -213,7 +219,7 @@ test('what JavaScript cannot hold is found with its path and an example', async 
   expect(found?.odd).toContainEqual({ path: '', message: 'is nested deeper than 64 levels', count: 1, example });
 });
 
-test('where functions run on workers, documents are looked at there', async () => {
+test('with workers, documents are checked on a worker', async () => {
   const program = new URL('./programs/workers.mjs', import.meta.url);
   const app = await served(BEFORE, []);
   const options = { program, workers: 2, databaseUrl: app.databaseUrl };
@@ -223,5 +229,5 @@ test('where functions run on workers, documents are looked at there', async () =
   const convoy = await createConvoy(options);
   open.push(() => convoy.close());
   expect(await convoy.checkDocuments()).toMatchObject([{ table: 'notes', documents: 2, unfit: 1 }]);
-  await vi.waitFor(() => expect(app.said()).toHaveLength(1), { timeout: 20_000 });
+  await vi.waitFor(() => expect(app.warnings()).toHaveLength(1), { timeout: 20_000 });
 });

@@ -1,4 +1,4 @@
-/** What `npm test -- <filter>` builds and runs, for a filter. */
+/** Which packages and tests `npm test -- <filter>` builds and runs. */
 import { describe, expect, test } from 'vitest';
 import { rustFiles } from '../scripts/test-files.mjs';
 import { namePattern, needsEngine, needsPooler, selectRust, selectTypeScript } from '../scripts/test-selection.mjs';
@@ -48,17 +48,17 @@ describe('TypeScript tests', () => {
     expect(selectTypeScript(files, [filter])).toEqual({ whole, named });
   });
 
-  test('need the engine only where they load it', () => {
+  test('require the engine only where they load it', () => {
     expect(files.map((file) => needsEngine([file]))).toEqual([false, true]);
   });
 
-  test('are named by texts, which Vitest takes for patterns', () => {
+  test('are selected by texts, which Vitest takes as patterns', () => {
     expect('(a) b? c.d').toMatch(new RegExp(namePattern(['b? c.d', 'x'])));
     expect('b c-d').not.toMatch(new RegExp(namePattern(['b? c.d'])));
   });
 });
 
-test('every Rust test is known by its name, and those that start PgBouncer say so in theirs', async () => {
+test('every Rust test is found by its name, and the names of those that start PgBouncer contain `pooler`', async () => {
   const files = await rustFiles();
   const { pooler, others } = selectRust(files, ['']);
   const attributes = files.map(({ text }) => text.match(/^\s*#\[(?:\w+::)*test\b/gm)?.length ?? 0);

@@ -1,6 +1,6 @@
 /**
- * Acceptance 17, the part of it that is JavaScript's: what a real `createContext` says of its end and reads from the
- * database. The engine's part, in larger numbers, is tested in Rust.
+ * Acceptance 17, JavaScript's part: the expiry that a real `createContext` returns, and its database reads. The
+ * engine's part is tested in Rust, with more sessions.
  */
 import {
   type BaseContext,
@@ -19,9 +19,9 @@ import { LiveSession } from './live-wire.js';
 import { LONG } from './model/random.js';
 
 const SESSIONS = LONG ? 200 : 20;
-/** How long after its end a token may still have been served, and how much longer there is news. */
-const LATE = 2_000;
-const BEYOND = 300;
+/** How long after a token's expiry results may still arrive, and how much longer the test writes. */
+const TOLERANCE_MS = 2_000;
+const MARGIN_MS = 300;
 
 const schema = defineSchema({
   notes: defineTable({ text: z.string() }),
@@ -43,7 +43,7 @@ const functions = {
   },
 };
 
-/** `Bearer <user> <when it ends, or 0> <role, if any>` */
+/** `Bearer <user> <expiry, or 0> <role, if any>` */
 async function createContext(req: { readonly headers: { readonly authorization?: unknown } }, base: Base) {
   const [, id = '', ends = '0', role] = String(req.headers.authorization).split(' ');
   if (role !== undefined && (await base.db.get(role as Id<'roles'>)) === null) {
@@ -84,7 +84,7 @@ async function serve(failpoints: readonly string[]) {
   };
 }
 
-/** How many sessions are shown something so long after their token's end. */
+/** Counts the sessions that receive a result after their token's expiry and the tolerance. */
 async function lateAfterExpiry(failpoints: readonly string[]): Promise<number> {
   const { watch, mutate } = await serve(failpoints);
   const lasting = await watch('lasting');
@@ -98,17 +98,20 @@ async function lateAfterExpiry(failpoints: readonly string[]): Promise<number> {
     ),
   );
   let written = 0;
-  while (Date.now() < Math.max(...ends) + LATE + BEYOND) await mutate('notes.write', { text: `${++written}` });
+  while (Date.now() < Math.max(...ends) + TOLERANCE_MS + MARGIN_MS)
+    await mutate('notes.write', { text: `${++written}` });
   await lasting.until(() => lasting.data(0) === `${written}`);
-  const late = ends.filter((end, at) => (last[at] ?? 0) > end + LATE).length;
-  console.log(`${late} of ${SESSIONS} sessions were shown something ${LATE} ms past their end, ${written} mutations`);
+  const late = ends.filter((end, at) => (last[at] ?? 0) > end + TOLERANCE_MS).length;
+  console.log(
+    `${late} of ${SESSIONS} sessions received a result ${TOLERANCE_MS} ms past their expiry, ${written} mutations`,
+  );
   return late;
 }
 
-/** How many sessions are shown something that was written when the role was gone that their context has read. */
-async function shownAfterRevocation(failpoints: readonly string[]): Promise<number> {
+/** Counts the sessions that receive a result written after the role read by their context was deleted. */
+async function receivedAfterRevocation(failpoints: readonly string[]): Promise<number> {
   const { watch, mutate } = await serve(failpoints);
-  // Runs the query for all of them: a run for one whose role is gone would make no context.
+  // Runs the query for all of them: a session without its role could not make a context for a run.
   const lasting = await watch('lasting');
   const members = await Promise.all(
     Array.from({ length: SESSIONS }, async (_, at) => {
@@ -118,34 +121,34 @@ async function shownAfterRevocation(failpoints: readonly string[]): Promise<numb
       return { role, session, seen };
     }),
   );
-  // Each loses their role, and then there is news that others may still see.
+  // Removes each role in turn, and then writes a note that the remaining members may see.
   for (const [at, { role }] of members.entries()) {
     await mutate('roles.take', { id: role });
     await mutate('notes.write', { text: `${at}` });
   }
   await lasting.until(() => lasting.data(0) === `${SESSIONS - 1}`);
-  const isOver = ({ session }: (typeof members)[number]) =>
+  const isFinished = ({ session }: (typeof members)[number]) =>
     session.otherMessages.some(({ type }) => type === 'auth') || session.data(0) === `${SESSIONS - 1}`;
-  await Promise.all(members.map((member) => member.session.until(() => isOver(member))));
-  const shown = members.filter(({ seen }, at) => seen.some((text) => text !== '' && Number(text) >= at)).length;
-  console.log(`${shown} of ${SESSIONS} sessions were shown what was written when their role was gone`);
-  return shown;
+  await Promise.all(members.map((member) => member.session.until(() => isFinished(member))));
+  const received = members.filter(({ seen }, at) => seen.some((text) => text !== '' && Number(text) >= at)).length;
+  console.log(`${received} of ${SESSIONS} sessions received notes written after their role was deleted`);
+  return received;
 }
 
 const TIMEOUT = { timeout: LONG ? 300_000 : 60_000 };
 
-test('nothing is delivered after the context has ended', TIMEOUT, async () => {
+test('no result is delivered after the context has expired', TIMEOUT, async () => {
   expect(await lateAfterExpiry([])).toBe(0);
 });
 
-test('control: an end that is not looked at is found', TIMEOUT, async () => {
+test('control: an ignored expiry is detected', TIMEOUT, async () => {
   expect(await lateAfterExpiry(['ignoreExpiry'])).toBeGreaterThan(0);
 });
 
-test('nothing is delivered after what the context has read is gone', TIMEOUT, async () => {
-  expect(await shownAfterRevocation([])).toBe(0);
+test('no result is delivered after a document that the context has read is deleted', TIMEOUT, async () => {
+  expect(await receivedAfterRevocation([])).toBe(0);
 });
 
-test('control: a context whose reads are not watched is found', TIMEOUT, async () => {
-  expect(await shownAfterRevocation(['contextUnwatched'])).toBeGreaterThan(0);
+test('control: untracked reads of a context are detected', TIMEOUT, async () => {
+  expect(await receivedAfterRevocation(['contextUnwatched'])).toBeGreaterThan(0);
 });

@@ -1,4 +1,4 @@
-/** What a transaction keeps and what it undoes, and that nobody is left inside one. */
+/** Transactions: what they commit and roll back, and that no connection is left inside one. */
 import { type ConvoyContext, defineSchema, defineTable } from '@avvos/convoy';
 import { makeQueryRef } from '@avvos/convoy/client';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ afterEach(async () => {
 async function served() {
   const app = await serveImprovised({ schema: schema as never });
   open.push(app);
-  /** What is committed, in order of creation, then of id. */
+  /** The committed texts, in order of creation, then of id. */
   const texts = async () => {
     const { rows } = await app.psql.query(`select data->>'text' as text from notes order by created_at, id`);
     return rows.map((row) => row.text);
@@ -29,7 +29,7 @@ async function served() {
 }
 
 const add = (db: Db, text: string) => db.insert('notes', { text });
-const undone = async (db: Db, texts: readonly string[]) => {
+const rolledBack = async (db: Db, texts: readonly string[]) => {
   const part = db.transaction(async (tx) => {
     for (const text of texts) await add(tx, text);
     throw NO;
@@ -37,22 +37,22 @@ const undone = async (db: Db, texts: readonly string[]) => {
   expect(await failure(part)).toBe(NO);
 };
 
-/** The kinds of call there can be a transaction in. */
-const KINDS = ['mutation', 'apart', 'action'] as const satisfies readonly (keyof Improvised)[];
+/** The kinds of call that can have a transaction. */
+const KINDS = ['mutation', 'nonTransactional', 'action'] as const satisfies readonly (keyof Improvised)[];
 
 describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
-  test('keeps all it does, or nothing, however deep', async () => {
+  test('commits all its writes or none, at any depth', async () => {
     const app = await served();
     await app[kind](async ({ db }) => {
       await add(db, 'first');
-      await undone(db, ['never']);
+      await rolledBack(db, ['never']);
       const given = await db.transaction(async (tx) => {
         await add(tx, 'outer');
-        await undone(tx, ['never', 'ever']);
+        await rolledBack(tx, ['never', 'ever']);
         await tx.transaction(async () => {
-          // `ctx.db` means the same in here.
+          // `ctx.db` means the innermost transaction here.
           await add(db, 'inner');
-          await undone(db, ['never']);
+          await rolledBack(db, ['never']);
         });
         expect(await tx.query('notes').count()).toBe(3);
         return 'given';
@@ -68,7 +68,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
     expect(await app.texts()).toEqual(['first', 'outer', 'inner', 'last']);
   });
 
-  test('does not mix with its siblings, nor with what is written beside it', async () => {
+  test('is isolated from its siblings, and from writes beside it', async () => {
     const app = await served();
     await app[kind](async ({ db }) => {
       const part = (name: string, fails: boolean) =>
@@ -92,7 +92,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
     expect((await app.texts()).sort()).toEqual(['a1', 'a2', 'after', 'beside', 'c1', 'c2']);
   });
 
-  test('heals what the database refused in it, by being undone', async () => {
+  test('recovers from a database error by rolling back', async () => {
     const app = await served();
     await app[kind](async ({ db }) => {
       await db.insert('names', { name: 'taken' });
@@ -107,7 +107,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
     expect((await app.psql.query('select from names')).rowCount).toBe(1);
   });
 
-  test('cannot be kept after the database refused something in it, whoever swallowed that', async () => {
+  test('cannot commit after a database error in it, even if that was caught', async () => {
     const app = await served();
     await app.mutation(({ db }) => db.insert('names', { name: 'taken' }));
     const swallowing = app[kind](({ db }) =>
@@ -121,7 +121,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
     expect(await app.texts()).toEqual([]);
   });
 
-  test('is over when it is over', async () => {
+  test('cannot be used after it has ended', async () => {
     const app = await served();
     let leaked: Db | undefined;
     await app[kind](async ({ db }) => {
@@ -135,7 +135,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
     expect(await app.texts()).toEqual(['inside']);
   });
 
-  test('runs again where another write won', async () => {
+  test('runs again after a conflict', async () => {
     const app = await served();
     const id = await app.mutation(({ db }) => db.insert('notes', { text: 'x', n: 1 }));
     let runs = 0;
@@ -152,13 +152,13 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
   });
 });
 
-describe('an insert that waits for the next operation', () => {
-  test('is undone with its part, and fails nobody else', async () => {
+describe('a held insert', () => {
+  test('is rolled back with its transaction, and fails no other part', async () => {
     const app = await served();
     await app.mutation(async ({ db }) => {
       await db.insert('names', { name: 'taken' });
       const again = db.transaction(async (tx) => {
-        // Nothing of the user's could refuse this one, so it travels with what comes next.
+        // This insert cannot fail, so it is held and sent with the next operation.
         await add(tx, 'never');
         await tx.insert('names', { name: 'taken' });
       });
@@ -170,24 +170,29 @@ describe('an insert that waits for the next operation', () => {
 });
 
 describe('without a transaction', () => {
-  test.each(['apart', 'action'] as const)('what a call of the kind %s did stays, though it throws', async (kind) => {
-    const app = await served();
-    const failing = app[kind](async ({ db }) => {
-      const id = await add(db, 'kept');
-      expect(await app.texts()).toEqual(['kept']);
-      await db.patch(id, { text: 'patched' });
+  test.each(['nonTransactional', 'action'] as const)(
+    'the writes of a call of the kind %s stay, even if it throws',
+    async (kind) => {
+      const app = await served();
+      const failing = app[kind](async ({ db }) => {
+        const id = await add(db, 'kept');
+        expect(await app.texts()).toEqual(['kept']);
+        await db.patch(id, { text: 'patched' });
+        expect(await app.texts()).toEqual(['patched']);
+        expect(await failure(db.insertMany('names', [{ name: 'a' }, { name: 'a' }]))).toMatchObject({
+          code: 'CONFLICT',
+        });
+        throw NO;
+      });
+      expect(await failure(failing)).toBe(NO);
       expect(await app.texts()).toEqual(['patched']);
-      expect(await failure(db.insertMany('names', [{ name: 'a' }, { name: 'a' }]))).toMatchObject({ code: 'CONFLICT' });
-      throw NO;
-    });
-    expect(await failure(failing)).toBe(NO);
-    expect(await app.texts()).toEqual(['patched']);
-    expect((await app.psql.query('select from names')).rowCount).toBe(0);
-  });
+      expect((await app.psql.query('select from names')).rowCount).toBe(0);
+    },
+  );
 });
 
 describe('a mutation', () => {
-  test('cannot be saved by swallowing what the database refused', async () => {
+  test('cannot commit after a database error, even if that was caught', async () => {
     const app = await served();
     await app.mutation(({ db }) => db.insert('names', { name: 'taken' }));
     const swallowing = app.mutation(async ({ db }) => {
@@ -198,7 +203,7 @@ describe('a mutation', () => {
     expect(await app.texts()).toEqual([]);
   });
 
-  test('is saved where what was refused never reached the database', async () => {
+  test('can commit after a write that was refused before it reached the database', async () => {
     const app = await served();
     await app.mutation(async ({ db }) => {
       await add(db, 'kept');
@@ -238,23 +243,23 @@ describe('ctx.db after its function has returned', () => {
         ];
         for (const call of late) {
           const error = await failure(call());
-          // A query refuses writes before it looks at anything else.
+          // A query refuses writes before any other check.
           if (!(error instanceof TypeError && kind === 'query')) expect(error).toMatchObject({ code: 'INTERNAL' });
         }
       }
       expect(await app.texts()).toEqual(['there']);
-      // More at once than there are connections: they are all free.
+      // More concurrent calls than connections, so all connections must be free.
       const counts = Array.from({ length: 40 }, () => app.mutation(({ db }) => db.query('notes').count()));
       expect(new Set(await Promise.all(counts))).toEqual(new Set([1]));
       const idle = `select from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`;
-      // What a call has done is answered before its connection is back.
+      // A call returns before its connection is back in the pool.
       while ((await app.psql.query(idle)).rowCount !== 0);
     },
   );
 });
 
 describe('increment', () => {
-  test('adds, in one statement that nothing comes between', async () => {
+  test('adds atomically in one statement', async () => {
     const app = await served();
     const id = await app.mutation(({ db }) => add(db, 'x'));
     const one = () => app.mutation(({ db }) => db.increment(id, 'n' as never, 1));
@@ -267,12 +272,12 @@ describe('increment', () => {
     });
   });
 
-  test('refuses what is no number, and fields that hold none', async () => {
+  test('refuses amounts that are not numbers, and fields without a number', async () => {
     const app = await served();
     await app.mutation(async ({ db }) => {
       const id = await add(db, 'x');
       const by = [Number.NaN, Number.POSITIVE_INFINITY, '1', null, undefined, 1n, {}];
-      const fields = ['text', 'id', '_creationTime', 'nothing', 'n.n', '', 'constructor', null, 5];
+      const fields = ['text', 'id', '_creationTime', 'unknown', 'n.n', '', 'constructor', null, 5];
       for (const [field, amount] of [...by.map((each) => ['n', each]), ...fields.map((each) => [each, 1])]) {
         const refused = await failure(db.increment(id, field as never, amount as never));
         expect(refused, `${String(field)} ${String(amount)}`).toMatchObject({ code: 'INVALID_ARGS' });
@@ -281,7 +286,7 @@ describe('increment', () => {
     });
   });
 
-  test('undoes the mutation where its result does not fit, or there is no number', async () => {
+  test('rolls back the mutation where the result violates the schema, or the field has no number', async () => {
     const app = await served();
     const id = await app.mutation(({ db }) => db.insert('notes', { text: 'x', n: 999 }));
     const tooMuch = app.mutation(async ({ db }) => {
@@ -292,7 +297,7 @@ describe('increment', () => {
       code: 'INVALID_ARGS',
       details: { table: 'notes', issues: [{ path: ['n'] }] },
     });
-    expect(await failure(app.apart(({ db }) => db.increment(id, 'n' as never, 2)))).toMatchObject({
+    expect(await failure(app.nonTransactional(({ db }) => db.increment(id, 'n' as never, 2)))).toMatchObject({
       code: 'INVALID_ARGS',
     });
     expect((await app.psql.query('select data from notes')).rows).toEqual([{ data: { text: 'x', n: 999 } }]);

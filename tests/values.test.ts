@@ -1,4 +1,4 @@
-/** What is stored comes back as it was, or is refused with its place before anything is stored. */
+/** A stored value is read back unchanged, or refused with its path before any write. */
 import { deepStrictEqual } from 'node:assert';
 import { isDeepStrictEqual } from 'node:util';
 import { type ConvoyContext, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
@@ -7,7 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { post } from './app.js';
 import { failure, serveImprovised } from './improvised.js';
-import { asJsonSays, nested, randomJson } from './model/json.js';
+import { afterJson, nested, randomJson } from './model/json.js';
 import { LONG, Random, seedOfThisRun } from './model/random.js';
 
 const schema = defineSchema({
@@ -45,12 +45,12 @@ async function served() {
   };
 }
 
-describe('what JSON can say', () => {
+describe('a value that JSON can represent', () => {
   const COUNT = LONG ? 1_000_000 : 100_000;
 
-  test(`${COUNT} values come back equal`, { timeout: 600_000 }, async () => {
+  test(`is read back equal, for ${COUNT} values`, { timeout: 600_000 }, async () => {
     const seed = seedOfThisRun();
-    console.log(`value test: CONVOY_TEST_SEED=${seed} makes these values again`);
+    console.log(`value test: CONVOY_TEST_SEED=${seed} reproduces these values`);
     const random = new Random(seed);
     const app = await served();
     const [inOne, together] = [10, 100];
@@ -73,17 +73,17 @@ describe('what JSON can say', () => {
     expect(await app.stored()).toBe(COUNT / inOne);
   });
 
-  test('values come back equal over the network', async () => {
+  test('is equal over the network', async () => {
     const random = new Random(seedOfThisRun());
     const app = await served();
     const values = Array.from({ length: 300 }, () => randomJson(random, 6));
     for (const value of values) {
-      deepStrictEqual((await app.client.mutation(ADD, { value })).value, asJsonSays(value));
+      deepStrictEqual((await app.client.mutation(ADD, { value })).value, afterJson(value));
     }
-    deepStrictEqual(await app.client.query(VALUES, {}), values.map(asJsonSays));
+    deepStrictEqual(await app.client.query(VALUES, {}), values.map(afterJson));
   });
 
-  test('a patch and a replace keep what they were given', async () => {
+  test('is stored unchanged by patch and replace', async () => {
     const random = new Random(seedOfThisRun());
     const app = await served();
     await app.write(async (db) => {
@@ -96,7 +96,7 @@ describe('what JSON can say', () => {
     });
   });
 
-  test('a number, text or boolean is found by what it reads as', async () => {
+  test('is found by its value, for numbers, text and booleans', async () => {
     const random = new Random(seedOfThisRun());
     const app = await served();
     await app.write(async (db) => {
@@ -113,7 +113,7 @@ describe('what JSON can say', () => {
     });
   });
 
-  test('a number that was added to is found by what it reads as', async () => {
+  test('is found by its value after an increment', async () => {
     const app = await served();
     for (const [place, by, sum] of [
       [0.1, 0.2, 0.3],
@@ -130,7 +130,7 @@ describe('what JSON can say', () => {
     }
   });
 
-  test('zero has no sign, because JSON gives it none', async () => {
+  test('has no sign where it is zero, as in JSON', async () => {
     const app = await served();
     expect(JSON.stringify(-0)).toBe('0');
     expect((await app.convoy.mutation(ADD, { value: [-0] })).value).toStrictEqual([0]);
@@ -141,7 +141,7 @@ describe('what JSON can say', () => {
     });
   });
 
-  test('a key that is undefined is left out, and 64 levels are not too many', async () => {
+  test('may have undefined keys, which are left out, and 64 levels', async () => {
     const app = await served();
     await app.write(async (db) => {
       const id = await db.insert('bags', { place: 1, value: { a: undefined, b: [{ c: undefined }] } });
@@ -151,7 +151,7 @@ describe('what JSON can say', () => {
     });
   });
 
-  test('a record keeps each of its keys, and refuses the one that Zod would lose', async () => {
+  test('keeps each key of a record, and is refused with a key that Zod would drop', async () => {
     const app = await served();
     const record = { constructor: 1, toString: 1, '': 1, 'a.b': 1, '"': 1, '😀': 1 };
     await app.write(async (db) => {
@@ -168,7 +168,7 @@ describe('what JSON can say', () => {
   });
 });
 
-describe('what JSON cannot say', () => {
+describe('a value that JSON cannot represent', () => {
   const circle: unknown[] = [];
   circle.push({ circle });
   const holed = new Array(2);
@@ -202,11 +202,11 @@ describe('what JSON cannot say', () => {
     ['100,000 levels', nested(100_000)],
   ];
 
-  test('is refused with its place, before any statement is sent', async () => {
+  test('is refused with its path, before any statement is sent', async () => {
     const app = await served();
     await app.write((db) => db.insert('bags', { place: 1, value: 'kept' }));
     const [{ id: uuid }] = (await app.psql.query('select id from bags')).rows;
-    // Whatever asked for the table now would wait for this to end.
+    // Any statement on the table would now wait for this transaction.
     await app.psql.query('begin; lock table bags in access exclusive mode');
     for (const [name, value, inside = []] of [...REFUSED, ...ENDLESS]) {
       const bad = { place: 1, value };
@@ -219,7 +219,7 @@ describe('what JSON cannot say', () => {
         const refused = await failure(app.write(write));
         expect(refused, `${method} of ${name}`).toMatchObject({ code: 'INVALID_ARGS', details: { table: 'bags' } });
         const [issue] = (refused as { details: { issues: { path: unknown[] }[] } }).details.issues;
-        // On its way out of the call, half a pair has become what stands for it.
+        // In the error's JSON, a lone surrogate has become the replacement character.
         const path = [...field, ...inside].map((step) => (step === '\ud800' ? '\ufffd' : step));
         expect(issue?.path.slice(0, path.length), `${method} of ${name}`).toEqual(path);
       }
@@ -228,7 +228,7 @@ describe('what JSON cannot say', () => {
     expect(await app.stored()).toBe(1);
   });
 
-  test('is refused by a patch, which leaves the document as it was', async () => {
+  test('is refused by a patch, which leaves the document unchanged', async () => {
     const app = await served();
     await app.write(async (db) => {
       const id = await db.insert('bags', { place: 1, value: 'kept' });
@@ -245,7 +245,7 @@ describe('what JSON cannot say', () => {
   test('is refused in a range and in a filter', async () => {
     const app = await served();
     await app.read(async (db) => {
-      // The value itself is the first level here.
+      // Here the value itself is the first level.
       for (const [name, value] of [...REFUSED, ...ENDLESS.map(([name, value]) => [name, [value]] as const)]) {
         const ranged = () => db.query('bags').withIndex('by_value', (q) => q.eq('value', value));
         const filtered = () => db.query('bags').filter((q) => q.eq(q.field('value'), value));
@@ -256,7 +256,7 @@ describe('what JSON cannot say', () => {
     });
   });
 
-  test('is refused as an argument, with its place', async () => {
+  test('is refused as an argument, with its path', async () => {
     const app = await served();
     const sendable = ['a Date', 'a class instance', 'half a pair', 'the other half', 'two halves the wrong way round'];
     const asArgument = REFUSED.filter(
@@ -277,8 +277,8 @@ describe('what JSON cannot say', () => {
     ['half a pair in a key', '{"\\udc00": 1}'],
     ['U+0000', '"a\\u0000"'],
     ['U+0000 in a key', '[{"\\u0000": 1}]'],
-    ['a number that is none', '1e999'],
-  ])('%s is refused over the network, with its place', async (_, json) => {
+    ['a number beyond the range of doubles', '1e999'],
+  ])('%s is refused over the network, with its path', async (_, json) => {
     const app = await served();
     const { status, answer } = await post(app.baseUrl, 'mutation/values.add', `{"value": ${json}}`);
     expect({ status, answer }).toMatchObject({ status: 400, answer: { error: { code: 'INVALID_ARGS' } } });
@@ -288,7 +288,7 @@ describe('what JSON cannot say', () => {
   });
 
   test.each(['NaN', '[1,]', '{"a"}', '', '"\\x"', "'a'", `${'['.repeat(64)}${']'.repeat(64)}`, '['.repeat(50_000)])(
-    'a body that is no JSON, or too deep, is wrong input',
+    'a body that is invalid JSON, or nested too deeply, is invalid input',
     async (json) => {
       const app = await served();
       const { status, answer } = await post(app.baseUrl, 'mutation/values.add', `{"value": ${json}}`);
@@ -298,11 +298,11 @@ describe('what JSON cannot say', () => {
   );
 });
 
-/** The documents as they were given, in that order. */
+/** Checks that the documents are the given ones, in that order. */
 function same(found: readonly unknown[], given: readonly { place: number; value: unknown }[]): void {
   expect(found.length).toBe(given.length);
   for (const [n, { place, value }] of given.entries()) {
     const { place: foundPlace, value: foundValue } = found[n] as { place: number; value: unknown };
-    deepStrictEqual({ place: foundPlace, value: foundValue }, { place, value: asJsonSays(value) });
+    deepStrictEqual({ place: foundPlace, value: foundValue }, { place, value: afterJson(value) });
   }
 }

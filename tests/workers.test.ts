@@ -1,4 +1,4 @@
-/** Functions on worker threads: real threads, the real engine, and everything that can end or hold up a thread. */
+/** Functions on worker threads, with the real engine, and with everything that can end or block a thread. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -31,8 +31,8 @@ const program = new URL('./programs/workers.mjs', import.meta.url);
 
 let convoy: Convoy;
 let folder: string;
-/** What is written into the log. */
-const said = vi.spyOn(addon, 'writeLog');
+/** Records the engine's log. */
+const writeLog = vi.spyOn(addon, 'writeLog');
 
 async function open(options: Partial<ConvoyModuleOptions> = {}): Promise<Convoy> {
   const databaseUrl = freshDatabaseUrl();
@@ -40,12 +40,12 @@ async function open(options: Partial<ConvoyModuleOptions> = {}): Promise<Convoy>
   return convoy;
 }
 
-/** The threads that run functions now, as far as calls meet them. */
+/** The threads that eight concurrent calls run on. */
 async function threads(): Promise<Set<number>> {
   return new Set(await Promise.all(Array.from({ length: 8 }, () => convoy.query(whereSlowly, {}))));
 }
 
-/** Calls until they are answered by two threads, not both of those before. */
+/** Calls until the results come from two threads, of which at least one is new. */
 async function untilReplaced(before: ReadonlySet<number>): Promise<void> {
   for (;;) {
     const now = await threads();
@@ -55,17 +55,17 @@ async function untilReplaced(before: ReadonlySet<number>): Promise<void> {
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'convoy-workers-'));
-  said.mockImplementation(() => {});
+  writeLog.mockImplementation(() => {});
 });
 
 afterEach(async () => {
   await convoy?.close();
   await rm(folder, { recursive: true });
-  said.mockReset();
+  writeLog.mockReset();
 });
 
 describe('workers', () => {
-  it('share the calls, and leave this thread alone', async () => {
+  it('share the calls, and run none on the main thread', async () => {
     await open({ workers: 3 });
     const ids = await threads();
     expect(ids.size).toBe(3);
@@ -74,7 +74,7 @@ describe('workers', () => {
     expect(await convoy.query(list, {})).toEqual(['a']);
   });
 
-  it('are used as soon as a program is a module, and need one to be several', async () => {
+  it('are used when the program is a module, which is required for several', async () => {
     await open({ workers: 1 });
     expect(await convoy.query(where, {})).not.toBe(threadId);
     const parts = { schema: {} as never, functions: {}, databaseUrl: 'postgres://nowhere' };
@@ -82,13 +82,13 @@ describe('workers', () => {
     await expect(createConvoy({ ...parts, workers: -1 })).rejects.toThrow(/number of threads/);
   });
 
-  it('import a start file, and start nothing by that', async () => {
+  it('import a start file without starting a server', async () => {
     const { createConvoyServer } = (await import(new URL('./programs/start.mjs', import.meta.url).href)) as StartFile;
     convoy = await createConvoyServer({ workers: 2, databaseUrl: freshDatabaseUrl(), createDatabase: true });
     expect((await threads()).size).toBe(2);
   });
 
-  it('say what is wrong with the module', async () => {
+  it('report what is wrong with the module', async () => {
     for (const [name, message] of [
       ['none.mjs', /exports no program/],
       ['missing.mjs', /missing\.mjs/],
@@ -102,19 +102,19 @@ describe('workers', () => {
     const { port } = await convoy.listen({ port: 0 });
     const client = createConvoyClient({ baseUrl: `http://127.0.0.1:${port}` });
     const seen: unknown[] = [];
-    const told = new Promise<void>((resolve) => {
+    const updated = new Promise<void>((resolve) => {
       client.watch(list, {}, ({ data }) => {
         seen.push(data);
         if (data?.length === 1) resolve();
       });
     });
     await client.mutation(add, { text: 'a' });
-    await told;
+    await updated;
     expect(seen.at(-1)).toEqual(['a']);
     client.close();
   });
 
-  it('run what a function calls where that function runs, with its context', async () => {
+  it('run a called function on the thread of its caller, with its context', async () => {
     await open();
     const { port } = await convoy.listen({ port: 0 });
     const client = createConvoyClient({ baseUrl: `http://127.0.0.1:${port}`, headers: { authorization: 'ada' } });
@@ -124,7 +124,7 @@ describe('workers', () => {
     client.close();
   });
 
-  it('get a context as JSON, and nothing else', async () => {
+  it('receive a context only as JSON', async () => {
     await open();
     const [who] = await convoy.query(me, {}, { context: { who: 'the program' } });
     expect(who).toBe('the program');
@@ -133,7 +133,7 @@ describe('workers', () => {
     );
   });
 
-  it('take new code all at once, and calls in flight end on the old', async () => {
+  it('switch to new code together, and calls in flight end on the old', async () => {
     await open();
     const before = convoy.query(whereSlowly, {});
     await convoy.mutation(add, { text: 'a' });
@@ -148,34 +148,34 @@ describe('workers', () => {
 });
 
 describe('a worker that ends', () => {
-  it('by process.exit is replaced, and a query that always does it is UNAVAILABLE', async () => {
+  it('by process.exit is replaced, and a query that always exits is UNAVAILABLE', async () => {
     await open();
     const before = await threads();
     await expect(convoy.query(exit, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/exit code is 3/);
+    expect(writeLog.mock.calls.flat().join('\n')).toMatch(/exit code is 3/);
   });
 
-  it('by an error nobody caught is replaced', async () => {
+  it('by an uncaught error is replaced', async () => {
     await open();
     const before = await threads();
     await expect(convoy.query(throwLater, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/an uncaught error/);
+    expect(writeLog.mock.calls.flat().join('\n')).toMatch(/an uncaught error/);
   });
 
-  it('by taking more memory than it may have is replaced', async () => {
+  it('by exceeding its memory limit is replaced', async () => {
     await open({ resourceLimits: { maxOldGenerationSizeMb: 40 } });
     const before = await threads();
     await expect(convoy.query(hoard, {})).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/memory/);
+    expect(writeLog.mock.calls.flat().join('\n')).toMatch(/memory/);
   });
 
   it.each([
     ['without a transaction', false],
     ['in a transaction', true],
-  ])('in the middle of a mutation %s: that is run again, and has its effect once', async (_, reads) => {
+  ])('during a mutation %s has the mutation run again, with one effect', async (_, reads) => {
     await open();
     const marker = path.join(folder, 'marker');
     const id = await convoy.mutation(addOnRetry, { text: 'once', marker, reads });
@@ -183,14 +183,14 @@ describe('a worker that ends', () => {
     expect(await convoy.query(list, {})).toEqual(['once']);
   });
 
-  it('in the middle of an action: that is UNAVAILABLE, and not run again', async () => {
+  it('during an action fails it with UNAVAILABLE, and does not run it again', async () => {
     await open();
     const log = path.join(folder, 'log');
     await expect(convoy.action(actAndExit, { log })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     expect(await readFile(log, 'utf8')).toBe('ran\n');
   });
 
-  it('with others beside it costs these nothing', async () => {
+  it('does not affect calls on other workers', async () => {
     await open();
     const calls = Array.from({ length: 40 }, (_, n) => convoy.query(n % 20 === 0 ? exit : whereSlowly, {}));
     const ended = await Promise.allSettled(calls);
@@ -199,10 +199,10 @@ describe('a worker that ends', () => {
   });
 });
 
-describe('a worker that does not answer', () => {
+describe('an unresponsive worker', () => {
   const limits = { queryMs: 1_000, workerUnresponsiveMs: 500 };
 
-  it('holds nobody up, and is replaced', async () => {
+  it('delays no other calls, and is replaced', async () => {
     await open({ limits });
     const before = await threads();
     const stuck = convoy.query(loop, {}).catch((error: unknown) => error);
@@ -212,16 +212,16 @@ describe('a worker that does not answer', () => {
       await convoy.query(where, {});
       ended.push('another');
     });
-    // Some may have been given to it before anybody knew. These are as late as it is, and the rest is not.
-    const answered = (await Promise.allSettled(others)).filter(({ status }) => status === 'fulfilled');
-    expect(answered.length).toBeGreaterThan(5);
+    // Calls sent to it before it was detected are as late as it is; all others are not.
+    const completed = (await Promise.allSettled(others)).filter(({ status }) => status === 'fulfilled');
+    expect(completed.length).toBeGreaterThan(5);
     expect(ended.indexOf('the stuck one')).not.toBe(0);
     expect(await stuck).toMatchObject({ code: 'TIMEOUT' });
     await untilReplaced(before);
-    expect(said.mock.calls.flat().join('\n')).toMatch(/has not answered/);
+    expect(writeLog.mock.calls.flat().join('\n')).toMatch(/has not answered/);
   });
 
-  it('is one thing, a function that never settles another', async () => {
+  it('is not the same as a function that never settles', async () => {
     await open({ limits });
     const before = await threads();
     await expect(convoy.query(never, {})).rejects.toMatchObject({ code: 'TIMEOUT' });
@@ -230,8 +230,8 @@ describe('a worker that does not answer', () => {
   });
 });
 
-describe('ends at random moments', () => {
-  it('take down neither the process nor what is not theirs', async () => {
+describe('worker exits at random moments', () => {
+  it('end neither the process nor other calls', async () => {
     await open();
     for (let round = 0; round < 8; round++) {
       const calls = [
@@ -244,7 +244,7 @@ describe('ends at random moments', () => {
     expect(new Set(await convoy.query(list, {})).size).toBe(80);
   });
 
-  it('end a process as it wanted to end', async () => {
+  it('do not change the exit code of the process', async () => {
     const script = fileURLToPath(new URL('./programs/ending.mjs', import.meta.url));
     const child = spawn(process.execPath, [script, freshDatabaseUrl()], { stdio: 'inherit' });
     expect(await once(child, 'exit')).toEqual([7, null]);

@@ -1,4 +1,4 @@
-/** A served model: a database, the functions that let a test work in it, and the model of what is stored. */
+/** Runs random steps in the calls of a real Convoy, and keeps the model of its database. */
 import { mutation, query } from '@avvos/convoy';
 import { makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { createConvoy } from '@avvos/convoy/node';
@@ -13,18 +13,18 @@ import { walk } from './walk.js';
 
 const WRITE = makeMutationRef<object, null>('model.write');
 const READ = makeQueryRef<object, null>('model.read');
-/** Documents stored by strangers before the first step. */
+/** The number of documents stored by SQL before the first step. */
 const FOREIGN = 50;
 
 export interface HarnessOptions {
   readonly databaseUrl: string;
   readonly seed: number;
-  /** What the model believes of the order. */
+  /** Rules that replace the documented order in the model. */
   readonly rules?: Partial<Rules>;
 }
 
 export interface Harness {
-  /** Makes so many random steps, many to a mutation; throws a `Mismatch` where database and model differ. */
+  /** Runs `count` random steps, many in each mutation; throws a `Mismatch` where database and model differ. */
   steps(count: number): Promise<void>;
   close(): Promise<void>;
 }
@@ -42,40 +42,40 @@ export async function openHarness({ databaseUrl, seed, rules }: HarnessOptions):
   let model = new ModelTable({ ...DOCUMENTED, ...rules }, await storeForeign(databaseUrl, new Random(seed)));
   let batch = 0;
 
-  /** Lets a session work in a call. What goes wrong comes out with the steps that led to it. */
+  /** Runs a session in a call. An error contains the steps that led to it. */
   async function call(kind: 'write' | 'read', session: Session, body: () => Promise<void>): Promise<void> {
     let mismatch: Mismatch | undefined;
     const { model: before } = session;
     work = async (db) => {
-      // A second run of the mutation starts again.
+      // A retry of the mutation starts over.
       session.begin(db, before.copy());
       try {
         await body();
       } catch (error) {
         if (!(error instanceof Mismatch)) throw error;
         mismatch = error;
-        // The log need not hold all of it.
+        // The whole mismatch would be too long for the log.
         throw new Error('database and model differ');
       }
     };
     try {
       await (kind === 'write' ? convoy.mutation(WRITE, {}) : convoy.query(READ, {}));
     } catch (error) {
-      if (mismatch === undefined) throw new Error(`a step failed\n  ${session.story}`, { cause: error });
-      mismatch.message += `\nafter\n  ${session.story}`;
+      if (mismatch === undefined) throw new Error(`a step failed\n  ${session.lastSteps}`, { cause: error });
+      mismatch.message += `\nafter\n  ${session.lastSteps}`;
       throw mismatch;
     }
   }
 
-  /** Makes steps in one mutation; the model follows when that is committed. */
+  /** Runs steps in one mutation; the model is updated when it has committed. */
   async function mutate(body: (session: Session) => Promise<void>): Promise<void> {
     const session = new Session(model, seed + 7_919 * batch++);
     await call('write', session, () => body(session));
     model = session.model;
   }
 
-  /** Compares what a query sees with what was committed, and walks over pages in calls of their own. */
-  async function look(): Promise<void> {
+  /** Compares a query's reads with the committed model, and paginates in separate calls. */
+  async function compare(): Promise<void> {
     const session = new Session(model, seed + 104_729 * batch);
     await call('read', session, async () => {
       await session.whole();
@@ -102,20 +102,20 @@ export async function openHarness({ databaseUrl, seed, rules }: HarnessOptions):
 
   return {
     async steps(count) {
-      const together = 100;
-      for (let done = 0; done < count; done += together) {
+      const stepsPerMutation = 100;
+      for (let done = 0; done < count; done += stepsPerMutation) {
         await mutate(async (session) => {
-          for (let left = Math.min(together, count - done); left > 0; left--) await session.step();
+          for (let left = Math.min(stepsPerMutation, count - done); left > 0; left--) await session.step();
           await session.whole();
         });
-        await look();
+        await compare();
       }
     },
     close: () => convoy.close(),
   };
 }
 
-/** Rows as other programs write them: ids of version 4 in no order, and few different times. */
+/** Stores rows as other programs would: unordered ids of version 4, and few different times. */
 async function storeForeign(databaseUrl: string, random: Random) {
   const psql = new pg.Client({ connectionString: databaseUrl });
   await psql.connect();

@@ -1,4 +1,4 @@
-/** Random JSON, out of what is known to go wrong on the way through JSON, JavaScript and Postgres. */
+/** Random JSON, from values that are error-prone in JSON, JavaScript and Postgres. */
 import type { Random } from './random.js';
 
 const KEYS = [
@@ -69,7 +69,7 @@ const NUMBERS = [
   ...[4.35, 5e-324, 1.797_693_134_862_315_7e308, Number.EPSILON, 0.000_001, 1e-6, 123e-20],
 ];
 
-/** A value nested at most `depth` levels. */
+/** A random value with at most `depth` levels. */
 export function randomJson(random: Random, depth: number): unknown {
   const kind = random.weighted({ text: 4, number: 4, other: 2, array: depth > 0 ? 2 : 0, object: depth > 0 ? 3 : 0 });
   switch (kind) {
@@ -92,24 +92,24 @@ export function randomJson(random: Random, depth: number): unknown {
   }
 }
 
-/** What JSON makes of a value: the same, except that it has one zero only. */
-export function asJsonSays(value: unknown): unknown {
+/** The value after JSON: equal, except that -0 becomes 0. */
+export function afterJson(value: unknown): unknown {
   if (Object.is(value, -0)) return 0;
-  if (Array.isArray(value)) return value.map(asJsonSays);
+  if (Array.isArray(value)) return value.map(afterJson);
   if (typeof value !== 'object' || value === null) return value;
   const object = {};
-  for (const [key, inner] of Object.entries(value)) define(object, key, asJsonSays(inner));
+  for (const [key, inner] of Object.entries(value)) define(object, key, afterJson(inner));
   return object;
 }
 
-/** A value inside so many arrays. */
+/** A value inside `levels` arrays. */
 export function nested(levels: number, inside: unknown = 'leaf'): unknown {
   let value = inside;
   for (let left = levels; left > 0; left--) value = [value];
   return value;
 }
 
-/** Sets an own property, also where it is called `__proto__`. */
+/** Sets an own property, also one called `__proto__`. */
 function define(object: object, key: string, value: unknown): void {
   Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }
@@ -118,13 +118,13 @@ function randomText(random: Random): string {
   let text = '';
   for (let left = random.below(20); left > 0; left--) {
     const point = 1 + random.below(random.pick([0x7f, 0x7ff, 0xfffe, 0x10ffff]));
-    // Halves of pairs are no characters.
+    // Lone surrogates are not valid text.
     text += point >= 0xd800 && point <= 0xdfff ? '?' : String.fromCodePoint(point);
   }
   return text;
 }
 
-/** Any double there is. */
+/** Any finite double. */
 function randomNumber(random: Random): number {
   const bytes = new DataView(new ArrayBuffer(8));
   bytes.setUint32(0, random.below(2 ** 32));

@@ -1,12 +1,12 @@
 /**
- * The documented order and comparison of stored values, as naively as it can be said: total, by value and type, never
- * by text, and text by code point.
+ * The documented order and comparison of stored values, in the simplest form: a total order by value and type, never by
+ * text, and text by code point.
  *
- * `Rules` are the parts of it a negative control may get wrong.
+ * `Rules` are the parts of it that a negative control replaces with wrong ones.
  */
 import { isDeepStrictEqual } from 'node:util';
 
-/** How a field's schema says its values compare; `json` is a field of several types. */
+/** The type by which a field's values compare; `json` is a field of several types. */
 export type Kind = 'text' | 'number' | 'boolean' | 'json';
 
 export type Stored = Readonly<Record<string, unknown>>;
@@ -14,23 +14,23 @@ export type Stored = Readonly<Record<string, unknown>>;
 export interface Rules {
   text(one: string, other: string): number;
   number(one: number, other: number): number;
-  /** Where what is missing, null or of a foreign type stands in ascending order. */
-  readonly nothing: 'first' | 'last';
-  /** Whether equal documents are told apart by creation time before their ids. */
+  /** The position of values that are missing, null or of a foreign type, in ascending order. */
+  readonly missing: 'first' | 'last';
+  /** Whether equal documents are ordered by creation time before their ids. */
   readonly tiesByCreation: boolean;
-  /** Whether `gte` and `lte` hold for the bound itself. */
+  /** Whether `gte` and `lte` include the bound itself. */
   readonly inclusive: boolean;
 }
 
 export const DOCUMENTED: Rules = {
   text: (one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)),
   number: (one, other) => one - other,
-  nothing: 'last',
+  missing: 'last',
   tiesByCreation: true,
   inclusive: true,
 };
 
-/** What is stored at a path, through objects only. */
+/** The stored value at a path, through objects only. */
 export function valueAt(data: unknown, path: string): unknown {
   let value = data;
   for (const key of path.split('.')) {
@@ -40,10 +40,10 @@ export function valueAt(data: unknown, path: string): unknown {
   return value;
 }
 
-/** Null also means missing; zero has no sign. */
-export function equals(value: unknown, wanted: unknown): boolean {
-  if (wanted === null) return value === undefined || value === null;
-  return value === wanted || isDeepStrictEqual(value, wanted);
+/** Null equals a missing value too; zero has no sign. */
+export function equals(value: unknown, expected: unknown): boolean {
+  if (expected === null) return value === undefined || value === null;
+  return value === expected || isDeepStrictEqual(value, expected);
 }
 
 const RANKS = ['boolean', 'number', 'string', 'array', 'object'];
@@ -52,22 +52,22 @@ function typeOf(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-/** Negative where `value` comes before `bound`; null where no range compares them. */
+/** Negative where `value` is before `bound`; null where a range cannot compare them. */
 export function compareToBound(rules: Rules, value: unknown, bound: unknown): number | null {
   return value === null || typeof value !== typeof bound ? null : compareAlike(rules, value, bound);
 }
 
-/** The ascending order of two stored values of a field. */
+/** Compares two stored values of a field, in ascending order. */
 export function compareField(rules: Rules, kind: Kind, one: unknown, other: unknown): number {
   const [first, second] = [rankIn(kind, one), rankIn(kind, other)];
   if (first === null || second === null) {
     const ascending = Number(first === null) - Number(second === null);
-    return rules.nothing === 'last' ? ascending : -ascending;
+    return rules.missing === 'last' ? ascending : -ascending;
   }
   return first - second || compareAlike(rules, one, other);
 }
 
-/** The place of a value's type in the order, or null where it is none the field has. */
+/** The position of a value's type in the order; null where the field does not have that type. */
 function rankIn(kind: Kind, value: unknown): number | null {
   if (value === undefined || value === null) return null;
   const type = typeOf(value);
@@ -88,7 +88,7 @@ function compareAlike(rules: Rules, one: unknown, other: unknown): number {
   }
 }
 
-/** A value as Postgres spells jsonb, shorter keys first; numbers must be small enough to need no exponent. */
+/** The text of a jsonb value in Postgres, shorter keys first; numbers must be small enough to need no exponent. */
 function jsonbText(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(jsonbText).join(', ')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);

@@ -1,4 +1,4 @@
-/** Random queries, said to `ctx.db` as they are said to the model. */
+/** Random queries, in a form that both `ctx.db` and the model can run. */
 import type { ConvoyContext } from '@avvos/convoy';
 import type { Random } from './random.js';
 import { type Bound, type Filter, fieldOf, type ModelTable, type Plan } from './table.js';
@@ -10,13 +10,13 @@ type FilterBuilder = Parameters<Parameters<Query['filter']>[0]>[0];
 type Condition = ReturnType<FilterBuilder['eq']>;
 
 const FIELD_NAMES = Object.keys(FIELDS);
-/** All documents, in order of creation. */
+/** All documents, in creation order. */
 export const WHOLE: Plan = {
   index: null,
   eq: [],
   lower: null,
   upper: null,
-  beside: [],
+  offPrefix: [],
   filters: [],
   direction: 'asc',
   by: null,
@@ -29,14 +29,14 @@ export function randomPlan(random: Random, model: ModelTable): Plan {
   const plan = { ...WHOLE, ...randomRange(random, model) };
   const filters = random.chance(0.35) ? [randomFilter(random, model, 0)] : [];
   if (filters.length > 0 && random.chance(0.2)) filters.push(randomFilter(random, model, 1));
-  // Texts longer than what an index holds have no exact order in it; any other order is exact.
+  // Texts longer than the indexed prefix have no exact order in the index; any other order is exact.
   const unordered = plan.index === 'by_note' && plan.eq.length === 0;
   const by = unordered || random.chance(0.25) ? random.pick(FIELD_NAMES) : null;
   return { ...plan, filters, by, direction: random.pick(['asc', 'desc']) };
 }
 
-/** The same with a limit and an offset, sometimes. */
-export function randomCut(random: Random): Pick<Plan, 'limit' | 'offset'> {
+/** Sometimes a limit, and sometimes an offset. */
+export function randomSlice(random: Random): Pick<Plan, 'limit' | 'offset'> {
   return { limit: random.chance(0.3) ? random.below(12) : null, offset: random.chance(0.15) ? random.below(6) : 0 };
 }
 
@@ -54,13 +54,13 @@ function randomRange(random: Random, model: ModelTable): Partial<Plan> {
     next === undefined || random.chance(0.6)
       ? null
       : { value: scalar(random, model, next), inclusive: random.chance(0.5) };
-  const beside = fields.slice(eq.length + 1).filter(() => random.chance(0.2));
+  const offPrefix = fields.slice(eq.length + 1).filter(() => random.chance(0.2));
   return {
     index,
     eq,
     lower: bound(),
     upper: bound(),
-    beside: beside.map((field) => ({
+    offPrefix: offPrefix.map((field) => ({
       field,
       value: equal(field),
     })),
@@ -93,25 +93,25 @@ function randomFilter(random: Random, model: ModelTable, depth: number): Filter 
   }
 }
 
-/** A value of the field's type: one that a document has, or another. */
+/** A value of the field's type: that of a document, or a random one. */
 function comparable(random: Random, model: ModelTable, field: string): unknown {
   const id = random.chance(0.7) || field === 'id' || field === '_creationTime' ? pickId(random, model) : null;
   const row = id === null ? null : model.row(id);
   const value = row === null ? undefined : fieldOf(row, field);
-  const fits = value !== undefined && value !== null && (FIELDS[field] === 'json' || typeof value === TYPES[field]);
-  return fits ? value : (ANYWHERE[field] ?? fieldValue(random, field));
+  const matches = value !== undefined && value !== null && (FIELDS[field] === 'json' || typeof value === TYPES[field]);
+  return matches ? value : (FALLBACK[field] ?? fieldValue(random, field));
 }
 
 const TYPES: Readonly<Record<string, string>> = Object.fromEntries(
   Object.entries(FIELDS).map(([field, kind]) => [field, kind === 'text' ? 'string' : kind]),
 );
-/** For a table without documents. */
-const ANYWHERE: Readonly<Record<string, unknown>> = {
+/** Values for a table without documents. */
+const FALLBACK: Readonly<Record<string, unknown>> = {
   id: 'things:00000000-0000-4000-8000-000000000000',
   _creationTime: 1_700_000_000_000.5,
 };
 
-/** A value there is greater and less than. */
+/** A value that has an order. */
 function scalar(random: Random, model: ModelTable, field: string): unknown {
   for (;;) {
     const value = comparable(random, model, field);
@@ -119,7 +119,7 @@ function scalar(random: Random, model: ModelTable, field: string): unknown {
   }
 }
 
-/** A value to be equal to: sometimes null, and sometimes of a type the field has only where a stranger stored it. */
+/** A value for an equality: sometimes null, and sometimes of a type that the field has only in foreign documents. */
 function filterValue(random: Random, model: ModelTable, field: string): unknown {
   if (field === 'id' || field === '_creationTime') return comparable(random, model, field);
   if (random.chance(0.2)) return null;
@@ -131,16 +131,16 @@ export function pickId(random: Random, model: ModelTable): string | null {
   return ids.length === 0 ? null : random.pick(ids);
 }
 
-/** The query of a plan. */
-export function querying(db: Db, plan: Plan): Query {
+/** Builds the query of a plan. */
+export function buildQuery(db: Db, plan: Plan): Query {
   let query = db.query('things');
-  const { index, eq, lower, upper, beside } = plan;
+  const { index, eq, lower, upper, offPrefix } = plan;
   if (index !== null) {
     const fields = INDEXES[index] as readonly string[];
     const next = fields[eq.length] as string;
     query = query.withIndex(index, (q) => {
-      eq.forEach((value, place) => void q.eq(fields[place] as string, value));
-      for (const { field, value } of beside) q.eq(field, value);
+      eq.forEach((value, at) => void q.eq(fields[at] as string, value));
+      for (const { field, value } of offPrefix) q.eq(field, value);
       if (lower !== null) q[lower.inclusive ? 'gte' : 'gt'](next, lower.value);
       if (upper !== null) q[upper.inclusive ? 'lte' : 'lt'](next, upper.value);
     });

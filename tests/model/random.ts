@@ -1,12 +1,12 @@
-/** Random choices that can be made again: all of them follow from one seed, which the test prints. */
+/** Reproducible random choices: all follow from one seed, which the test prints. */
 
-/** True in the long lane, `npm run test:long`. */
+/** True in `npm run test:long`. */
 export const LONG = process.env.CONVOY_TEST_LONG === '1';
 
-/** The seed to begin with: `CONVOY_TEST_SEED`, or another one each time. */
+/** The seed: `CONVOY_TEST_SEED`, or a different one each time. */
 export function seedOfThisRun(): number {
-  const given = process.env.CONVOY_TEST_SEED;
-  return given === undefined ? Date.now() % 2 ** 31 : Number(given);
+  const seed = process.env.CONVOY_TEST_SEED;
+  return seed === undefined ? Date.now() % 2 ** 31 : Number(seed);
 }
 
 /** A stream of choices (mulberry32). */
@@ -36,16 +36,16 @@ export class Random {
   }
 
   pick<T>(choices: readonly T[]): T {
-    if (choices.length === 0) throw new Error('There is nothing to pick from.');
+    if (choices.length === 0) throw new Error('There are no choices to pick from.');
     return choices[this.below(choices.length)] as T;
   }
 
-  /** So many picks, which may repeat. */
+  /** `count` picks, which may repeat. */
   picks<T>(choices: readonly T[], count: number): T[] {
     return choices.length === 0 ? [] : Array.from({ length: count }, () => this.pick(choices));
   }
 
-  /** One of the names, as often as its weight says. */
+  /** One of the names, with the probability of its weight. */
   weighted<Name extends string>(weights: Readonly<Record<Name, number>>): Name {
     const entries = Object.entries(weights) as [Name, number][];
     let left = this.fraction() * entries.reduce((sum, [, weight]) => sum + weight, 0);

@@ -1,32 +1,41 @@
-/** Random steps against a database and the model of it, compared after each. */
+/** Random steps on a database and its model, compared after each. */
 import { isDeepStrictEqual } from 'node:util';
 import { isConvoyError } from '@avvos/convoy';
-import { type Db, pickId, querying, randomCut, randomPlan, WHOLE } from './plans.js';
+import { buildQuery, type Db, pickId, randomPlan, randomSlice, WHOLE } from './plans.js';
 import { Random } from './random.js';
 import { type ModelTable, type Plan, read } from './table.js';
 import { fieldValue, randomPlace, randomThing } from './things.js';
 import { walk } from './walk.js';
 
-/** The database and the model differ, or one of them does what none may. */
+/** The database and the model differ, or one of them violates an invariant. */
 export class Mismatch extends Error {}
 
 const ABORTED = new Error('rolled back on purpose');
 const GONE = 'things:00000000-0000-4000-8000-00000000dead';
-/** How many documents there are about. */
-const ROOM = 160;
+/** The approximate number of documents. */
+const CAPACITY = 160;
 
-const WRITES = { insert: 6, insertMany: 2, patch: 6, replace: 3, remove: 3, deleteMany: 1, increment: 3, together: 3 };
+const WRITES = {
+  insert: 6,
+  insertMany: 2,
+  patch: 6,
+  replace: 3,
+  remove: 3,
+  deleteMany: 1,
+  increment: 3,
+  concurrent: 3,
+};
 const STEPS = { ...WRITES, get: 3, getMany: 2, query: 22, walk: 2, nested: 3, whole: 1 };
 type Step = keyof typeof STEPS;
 
 export class Session {
-  /** What the steps are made with; none before `begin`. */
+  /** Runs the steps; unset before `begin`. */
   db: Db = null as never;
   model: ModelTable;
   readonly random: Random;
-  /** What was done, for whoever has to find out why. */
+  /** The steps so far, for diagnosing a mismatch. */
   readonly trace: string[] = [];
-  /** The documents written, while someone wants to know. */
+  /** Collects the ids of written documents, while pagination needs them. */
   touched: Set<string> | null = null;
   #depth = 0;
 
@@ -35,44 +44,44 @@ export class Session {
     this.random = new Random(seed);
   }
 
-  /** Begins a run of the call that the steps are made in; the second, where the first lost to another write. */
+  /** Starts a run of the call that the steps are in; after a conflict, another one. */
   begin(db: Db, model: ModelTable): void {
     this.db = db;
     this.model = model;
     this.#depth = 0;
   }
 
-  /** The last steps, one to a line. */
-  get story(): string {
+  /** The last steps, one per line. */
+  get lastSteps(): string {
     return this.trace.slice(-12).join('\n  ');
   }
 
   async step(): Promise<void> {
-    await this.#take(this.random.weighted(STEPS));
+    await this.#run(this.random.weighted(STEPS));
   }
 
   async write(): Promise<void> {
-    await this.#take(this.random.weighted(WRITES));
+    await this.#run(this.random.weighted(WRITES));
   }
 
-  async #take(step: Step): Promise<void> {
+  async #run(step: Step): Promise<void> {
     const { size } = this.model;
-    const crowded = step === 'insert' || step === 'insertMany' ? size > ROOM : false;
+    const full = step === 'insert' || step === 'insertMany' ? size > CAPACITY : false;
     this.trace.push(step);
-    await this[crowded ? 'deleteMany' : step]();
+    await this[full ? 'deleteMany' : step]();
   }
 
-  /** Throws a `Mismatch` where the two are not the same. */
+  /** Throws a `Mismatch` where the two are not equal. */
   check(what: string, actual: unknown, expected: unknown): void {
     if (isDeepStrictEqual(actual, expected)) return;
-    const say = (value: unknown): string => JSON.stringify(value, null, 1)?.slice(0, 6_000) ?? String(value);
-    throw new Mismatch(`${what}\nfound ${say(actual)}\nexpected ${say(expected)}`);
+    const format = (value: unknown): string => JSON.stringify(value, null, 1)?.slice(0, 6_000) ?? String(value);
+    throw new Mismatch(`${what}\nfound ${format(actual)}\nexpected ${format(expected)}`);
   }
 
   async insert(): Promise<void> {
     const thing = randomThing(this.random);
     const id = await this.db.insert('things', thing);
-    await this.#isNew([id], [thing]);
+    await this.#recordInserted([id], [thing]);
   }
 
   async insertMany(): Promise<void> {
@@ -80,17 +89,17 @@ export class Session {
     const ids = this.random.chance(0.5)
       ? await this.db.insertMany('things', things)
       : await Promise.all(things.map((thing) => this.db.insert('things', thing)));
-    await this.#isNew(ids, things);
+    await this.#recordInserted(ids, things);
   }
 
-  async #isNew(ids: readonly string[], things: readonly object[]): Promise<void> {
+  async #recordInserted(ids: readonly string[], things: readonly object[]): Promise<void> {
     const found = await this.db.getMany(ids as never[]);
-    this.check('as many ids as documents', ids.length, things.length);
-    for (const [place, id] of ids.entries()) {
-      this.check(`${id} was not there before`, this.model.row(id), null);
-      const document = found[place] as { readonly _creationTime: number } | null;
-      if (typeof document?._creationTime !== 'number') throw new Mismatch(`${id} was inserted and is not there`);
-      this.model.put(id, document._creationTime, things[place]);
+    this.check('the number of ids', ids.length, things.length);
+    for (const [at, id] of ids.entries()) {
+      this.check(`the new id ${id} in the model`, this.model.row(id), null);
+      const document = found[at] as { readonly _creationTime: number } | null;
+      if (typeof document?._creationTime !== 'number') throw new Mismatch(`${id} was inserted but is missing`);
+      this.model.put(id, document._creationTime, things[at]);
       this.check('an inserted document', document, this.model.document(id));
       this.touched?.add(id);
     }
@@ -102,7 +111,7 @@ export class Session {
     this.trace.push('patched');
   }
 
-  /** Issues a patch at once, and checks it when it is done. */
+  /** Issues a patch immediately, and checks its result when it is complete. */
   #patch(): Promise<void> {
     const { random, model } = this;
     const id = this.#anyId();
@@ -119,7 +128,7 @@ export class Session {
     this.touched?.add(id);
     return settled(patching).then(({ value, error }) => {
       if (expected !== false) this.check(`patch of ${id}`, error ?? value, expected);
-      else this.check('a patch that does not fit', isConvoyError(error) && error.code, 'INVALID_ARGS');
+      else this.check('a patch that violates the schema', isConvoyError(error) && error.code, 'INVALID_ARGS');
     });
   }
 
@@ -132,7 +141,7 @@ export class Session {
     const id = this.#anyId();
     const thing = randomThing(random);
     const before = model.document(id);
-    // What was read may be given back as it is.
+    // A document that was read may be written back with its `id` and `_creationTime`.
     const input = before !== null && random.chance(0.5) ? { ...thing, id, _creationTime: before._creationTime } : thing;
     const replacing = this.db.replace(id as never, input);
     const expected = model.replace(id, thing);
@@ -155,8 +164,8 @@ export class Session {
   }
 
   async deleteMany(): Promise<void> {
-    const most = this.model.size > ROOM ? 40 : 4;
-    const ids = Array.from({ length: this.random.below(most) }, () => this.#anyId());
+    const maxIds = this.model.size > CAPACITY ? 40 : 4;
+    const ids = Array.from({ length: this.random.below(maxIds) }, () => this.#anyId());
     const deleted = await this.db.deleteMany('things', ids as never[]);
     const expected = ids.filter((id) => this.model.delete(id)).length;
     for (const id of ids) this.touched?.add(id);
@@ -170,7 +179,7 @@ export class Session {
   #increment(): Promise<void> {
     const { random, model } = this;
     const field = random.pick(['count', 'size']);
-    // Where adding in binary and in decimal is the same.
+    // Only values for which binary and decimal addition agree.
     const id = this.#anyId();
     const value = (model.row(id)?.data[field] ?? 0) as number;
     const exact = Number.isInteger(value * 8) && Math.abs(value) < 2 ** 40;
@@ -182,10 +191,10 @@ export class Session {
     return incrementing.then((document: unknown) => this.check(`increment of ${id}`, document, expected));
   }
 
-  /** Several writes under way at once, of few documents: they happen in the order they were issued. */
-  async together(): Promise<void> {
+  /** Several concurrent writes to few documents, which must apply in the order they were issued. */
+  async concurrent(): Promise<void> {
     const { random } = this;
-    this.#few = random.picks(this.model.ids, 3);
+    this.#subset = random.picks(this.model.ids, 3);
     const work = Array.from({ length: 2 + random.below(4) }, () => {
       const kind = random.weighted({ patch: 5, replace: 1, increment: 2, remove: 1, get: 3 });
       this.trace.push(`and ${kind}`);
@@ -202,16 +211,16 @@ export class Session {
           return this.#get();
       }
     });
-    this.#few = null;
+    this.#subset = null;
     const ended = await Promise.allSettled(work);
     for (const each of ended) if (each.status === 'rejected') throw each.reason;
   }
 
-  #few: readonly string[] | null = null;
+  #subset: readonly string[] | null = null;
 
   #anyId(): string {
     if (this.random.chance(0.05)) return GONE;
-    return (this.#few?.length ? this.random.pick(this.#few) : pickId(this.random, this.model)) ?? GONE;
+    return (this.#subset?.length ? this.random.pick(this.#subset) : pickId(this.random, this.model)) ?? GONE;
   }
 
   async get(): Promise<void> {
@@ -237,9 +246,9 @@ export class Session {
 
   async query(): Promise<void> {
     const { random } = this;
-    const plan: Plan = { ...randomPlan(random, this.model), ...randomCut(random) };
+    const plan: Plan = { ...randomPlan(random, this.model), ...randomSlice(random) };
     const documents = this.model.rows(plan).within.map(read);
-    const query = querying(this.db, plan);
+    const query = buildQuery(this.db, plan);
     const how = random.pick(['collect', 'collect', 'first', 'take', 'unique', 'count', 'iterate'] as const);
     const what = `${how} of ${JSON.stringify(plan)}`;
     this.trace.push(what);
@@ -275,35 +284,35 @@ export class Session {
     });
   }
 
-  /** A transaction inside this one, which may be undone, with everything that happened in it. */
+  /** A nested transaction, which may be rolled back with everything in it. */
   async nested(): Promise<void> {
     if (this.#depth >= 3) return;
     const { db, random } = this;
     const before = this.model.copy();
-    const undone = random.chance(0.5);
+    const rollsBack = random.chance(0.5);
     this.#depth++;
     const ended = await settled(
       db.transaction(async (tx) => {
         if (random.chance(0.5)) this.db = tx;
         for (let left = random.below(6); left > 0; left--) await this.step();
-        if (undone) throw ABORTED;
+        if (rollsBack) throw ABORTED;
       }),
     );
     this.#depth--;
     this.db = db;
     if (ended.error !== undefined && ended.error !== ABORTED) throw ended.error;
-    if (undone) this.model = before;
-    this.trace.push(undone ? 'undone' : 'kept');
+    if (rollsBack) this.model = before;
+    this.trace.push(rollsBack ? 'rolled back' : 'committed');
     await this.whole();
   }
 
-  /** All of the table, in order of creation. */
+  /** Compares the whole table, in creation order. */
   async whole(): Promise<void> {
     this.check('the whole table', await this.db.query('things').collect(), this.model.rows(WHOLE).all.map(read));
   }
 }
 
-/** How a promise ends. */
+/** Resolves with the promise's value or error. */
 async function settled<T>(work: Promise<T>): Promise<{ readonly value?: T; readonly error?: unknown }> {
   try {
     return { value: await work };

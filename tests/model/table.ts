@@ -1,4 +1,4 @@
-/** A table in memory that does what the documentation says, by looking at every document each time. */
+/** A table in memory with the documented behaviour, which scans all documents for every query. */
 import { compareField, compareToBound, equals, type Rules, type Stored, valueAt } from './order.js';
 import { FIELDS, INDEXES, Thing } from './things.js';
 
@@ -14,7 +14,7 @@ export interface Bound {
   readonly inclusive: boolean;
 }
 
-/** That a field of the index has a value. */
+/** A condition that a field of the index equals a value. */
 export interface Equality {
   readonly field: string;
   readonly value: unknown;
@@ -26,16 +26,16 @@ export type Filter =
   | { readonly is: 'and' | 'or'; readonly of: readonly Filter[] }
   | { readonly is: 'not'; readonly of: Filter };
 
-/** A query, as it is said to `ctx.db` and to the model. */
+/** A query, for `ctx.db` and for the model. */
 export interface Plan {
   readonly index: string | null;
-  /** Values of the index's first fields. */
+  /** The values of the index's first fields. */
   readonly eq: readonly unknown[];
-  /** Of the field behind them. */
+  /** The bounds of the next field. */
   readonly lower: Bound | null;
   readonly upper: Bound | null;
-  /** Equalities on fields behind a gap, which are filters. */
-  readonly beside: readonly Equality[];
+  /** Equalities on fields after a gap, which are filters. */
+  readonly offPrefix: readonly Equality[];
   readonly filters: readonly Filter[];
   readonly direction: 'asc' | 'desc';
   readonly by: string | null;
@@ -68,23 +68,23 @@ export class ModelTable {
     return this.#rows.get(id) ?? null;
   }
 
-  /** The document as it is read: with its constant default where the key is missing. */
+  /** The document as reads return it: with its constant default where the key is missing. */
   document(id: string): Record<string, unknown> | null {
     const row = this.#rows.get(id);
     return row === undefined ? null : read(row);
   }
 
-  /** Stores what a parsed document is as JSON. */
+  /** Stores a document as parsed by the schema, as JSON. */
   put(id: string, created: number, input: unknown): void {
     this.#rows.set(id, { id, created, data: asJson(Thing.parse(input)) });
   }
 
-  /** Stores it whatever the schema says. */
+  /** Stores a row without applying the schema. */
   putForeign(row: Row): void {
     this.#rows.set(row.id, row);
   }
 
-  /** Null where the document is gone, false where what it would become does not fit. */
+  /** Returns null where the document does not exist, false where the result would violate the schema. */
   patch(id: string, changes: Stored): Record<string, unknown> | null | false {
     const row = this.#rows.get(id);
     if (row === undefined) return null;
@@ -123,7 +123,7 @@ export class ModelTable {
     return this.#rows.delete(id);
   }
 
-  /** The rows of a plan, without and within its limit and offset. */
+  /** The rows of a plan: `all` of them, and those `within` its limit and offset. */
   rows(plan: Plan): { readonly all: Row[]; readonly within: Row[] } {
     const rows = [...this.#rows.values()].filter((row) => this.#inRange(row, plan));
     const all = rows.filter((row) => plan.filters.every((filter) => this.#holds(row, filter)));
@@ -132,11 +132,11 @@ export class ModelTable {
     return { all, within: all.slice(plan.offset, end) };
   }
 
-  /** The rows behind a place in the order of a plan, which is a row as it once was. */
-  rowsBehind(plan: Plan, place: Row | null): Row[] {
+  /** The rows after a position in the order of a plan, given as an earlier version of a row. */
+  rowsAfter(plan: Plan, position: Row | null): Row[] {
     const compare = this.comparing(plan);
     const { all } = this.rows(plan);
-    return place === null ? all : all.filter((row) => compare(row, place) > 0);
+    return position === null ? all : all.filter((row) => compare(row, position) > 0);
   }
 
   comparing({ direction, by, index, eq }: Plan): (one: Row, other: Row) => number {
@@ -152,10 +152,10 @@ export class ModelTable {
     };
   }
 
-  #inRange(row: Row, { index, eq, lower, upper, beside }: Plan): boolean {
+  #inRange(row: Row, { index, eq, lower, upper, offPrefix }: Plan): boolean {
     const fields = index === null ? [] : (INDEXES[index] as readonly string[]);
-    if (!beside.every(({ field, value }) => equals(fieldOf(row, field), value))) return false;
-    if (!eq.every((wanted, place) => equals(fieldOf(row, fields[place] as string), wanted))) return false;
+    if (!offPrefix.every(({ field, value }) => equals(fieldOf(row, field), value))) return false;
+    if (!eq.every((expected, at) => equals(fieldOf(row, fields[at] as string), expected))) return false;
     const next = fields[eq.length];
     if (next === undefined) return true;
     const value = fieldOf(row, next);
@@ -194,7 +194,7 @@ export function read({ id, created, data }: Row): Record<string, unknown> {
   return { count: 0, ...data, id, _creationTime: created };
 }
 
-/** Indexes, filters and orders see what is stored. */
+/** The stored value of a field: indexes, filters and orders ignore defaults. */
 export function fieldOf({ id, created, data }: Row, field: string): unknown {
   if (field === 'id') return id;
   return field === '_creationTime' ? created : valueAt(data, field);
@@ -204,7 +204,7 @@ function kindOf(field: string) {
   return FIELDS[field] ?? 'json';
 }
 
-/** What JSON makes of a value; of -0 that is 0. */
+/** The value after JSON, in which -0 is 0. */
 function asJson(value: unknown): Stored {
   return JSON.parse(JSON.stringify(value)) as Stored;
 }

@@ -1,4 +1,4 @@
-/** The table the model test is about: its schema, and random documents of it out of pools in which values meet again. */
+/** The table of the model test: its schema, and random documents from pools of values, so that values repeat. */
 import { defineSchema, defineTable } from '@avvos/convoy';
 import { z } from 'zod';
 import type { Kind } from './order.js';
@@ -16,7 +16,7 @@ const shape = {
   note: z.string().optional(),
 };
 
-/** The model's own copy of what a document must be. */
+/** The model's own copy of the document schema. */
 export const Thing = z.object(shape);
 
 export const schema = defineSchema({
@@ -30,7 +30,7 @@ export const schema = defineSchema({
     .index('by_note', ['note']),
 });
 
-/** Every field that may be named, and how it compares. */
+/** Every field that queries may name, and how its values compare. */
 export const FIELDS: Readonly<Record<string, Kind>> = {
   name: 'text',
   size: 'number',
@@ -55,8 +55,8 @@ export const INDEXES: Readonly<Record<string, readonly string[]>> = {
   by_id: ['id'],
 };
 
-// U+FFFF and U+E000 stand before every astral character by code point, and behind them by UTF-16. Words that differ in
-// case, accents or hyphens only are where a locale has an order of its own.
+// U+FFFF and U+E000 are before every astral character by code point, and after them by UTF-16. Words that differ only
+// in case, accents or hyphens are ordered differently by locales.
 const SHORT_TEXTS = [
   ...['', ' ', 'a', 'A', 'b', 'B', 'z', 'Z', 'ä', 'Ä', 'ß', 'é', 'e\u0301', 'coop', 'co-op', 'co op', 'CoOp', '_', '%'],
   ...['9', '10', '-1', '1e3', 'true', 'null', '"', "it's", '\\', '\t', '\n', '\u0001', '\u007f', '$1', '{}', '[1]'],
@@ -77,9 +77,9 @@ const SHORT_TEXTS = [
     'ﬀ',
   ],
 ];
-/** Longer than a bound of an index may be, and shorter than what it holds as a whole. */
+/** Longer than a bound of an index may be, but short enough to be indexed whole. */
 const MIDDLE_TEXTS = ['1', '2', '\uffff', '😀', ''].map((end) => `${'m'.repeat(300)}${end}`);
-/** Longer than what an index holds as a whole; they begin alike. */
+/** Too long to be indexed whole, with a common prefix. */
 const LONG_TEXTS = [511, 512, 513, 1_100].flatMap((length) =>
   ['', '1', '2', '😀', '\uffff'].map((end) => `${'p'.repeat(length)}${end}`),
 );
@@ -119,7 +119,7 @@ export function fieldValue(random: Random, field: string): unknown {
   return valueFor(random, FIELDS[field] as Kind);
 }
 
-/** What `insert` takes. */
+/** A random input of `insert`. */
 export function randomThing(random: Random): Record<string, unknown> {
   const thing: Record<string, unknown> = {};
   for (const field of ['name', 'size', 'done', 'any', 'note', 'count']) {
@@ -129,7 +129,7 @@ export function randomThing(random: Random): Record<string, unknown> {
   if (random.chance(0.1)) thing.name = null;
   if (random.chance(0.1)) thing.any = null;
   if (random.chance(0.7)) thing.place = randomPlace(random);
-  // Of no field, and so left out.
+  // Not a field of the schema, so it is stripped.
   if (random.chance(0.1)) thing.unknown = 1;
   return thing;
 }
@@ -138,7 +138,7 @@ export function randomPlace(random: Random): Record<string, unknown> {
   return random.pick([{}, { city: null }, { city: random.pick(TEXTS) }, { city: random.pick(SHORT_TEXTS) }]);
 }
 
-/** Documents as strangers store them: of foreign types, with keys no schema knows, without what has a default. */
+/** A document as other programs store it: with values of foreign types and unknown keys, without defaults. */
 export function foreignThing(random: Random): Record<string, unknown> {
   const thing = randomThing(random);
   if (random.chance(0.5)) thing.legacy = { kept: [1, 'x'] };
