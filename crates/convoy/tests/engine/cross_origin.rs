@@ -1,5 +1,5 @@
-//! Requests by pages of other origins, headers that contradict each other, and
-//! bodies that are refused before they are read: all of it as bytes on the wire.
+//! Cross-origin requests, contradictory headers, and bodies that are refused before they
+//! are read: as bytes on the wire.
 
 use convoy_testkit::{App, Functions, TestDb, within};
 use serde_json::json;
@@ -32,10 +32,10 @@ async fn exchange(app: &App, sent: &[u8]) -> String {
 }
 
 /// A request with an empty object for its body, and these further header lines.
-async fn ask(app: &App, first: &str, lines: &[&str]) -> String {
+async fn send_request(app: &App, first: &str, lines: &[&str]) -> String {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let body = if first.starts_with("POST") { "content-length: 2\r\n\r\n{}" } else { "\r\n" };
-    // One character of the lines is one byte, so that they can be any.
+    // Each character of the lines is one byte, so that headers can have any bytes.
     let text = format!("{first}\r\nconnection: close\r\n{lines}{body}");
     let bytes: Vec<u8> = text.chars().map(|char| u8::try_from(u32::from(char)).expect("a byte")).collect();
     exchange(app, &bytes).await
@@ -57,8 +57,8 @@ async fn a_malformed_or_repeated_origin_is_always_refused() {
     let own = format!("origin: http://{}", app.address);
     let host = format!("host: {}", app.address);
     let json = "content-type: application/json";
-    assert_eq!(status(&ask(&app, CALL, &[&host, &own, json]).await), 200);
-    assert_eq!(status(&ask(&app, UPGRADE, &[&host, &own]).await), 101);
+    assert_eq!(status(&send_request(&app, CALL, &[&host, &own, json]).await), 200);
+    assert_eq!(status(&send_request(&app, UPGRADE, &[&host, &own]).await), 101);
     let evil = "origin: http://evil.test";
     for lines in [
         vec!["origin: http://\u{e9}vil.test"],
@@ -79,23 +79,23 @@ async fn a_malformed_or_repeated_origin_is_always_refused() {
     ] {
         let lines: Vec<&str> = [host.as_str(), json].into_iter().chain(lines).collect();
         for request in [CALL, UPGRADE, "POST /api/live HTTP/1.1", "POST /api/mutation/messages.send HTTP/1.1"] {
-            let answer = ask(&app, request, &lines).await;
+            let answer = send_request(&app, request, &lines).await;
             assert!(status(&answer) == 403 && answer.contains("FORBIDDEN"), "{lines:?} {answer}");
         }
     }
-    // What a browser says of the page's own requests is believed, whatever a proxy made of Host.
+    // Sec-Fetch-Site of a browser is trusted even if a proxy has rewritten Host.
     let rewritten = ["host: 10.1.2.3:9", "origin: https://app.example", json];
-    assert_eq!(status(&ask(&app, CALL, &rewritten).await), 403);
+    assert_eq!(status(&send_request(&app, CALL, &rewritten).await), 403);
     for trusted in ["sec-fetch-site: same-origin", "sec-fetch-site: none"] {
         let lines: Vec<&str> = rewritten.into_iter().chain([trusted]).collect();
-        assert_eq!(status(&ask(&app, CALL, &lines).await), 200);
-        assert_eq!(status(&ask(&app, UPGRADE, &lines).await), 101);
+        assert_eq!(status(&send_request(&app, CALL, &lines).await), 200);
+        assert_eq!(status(&send_request(&app, UPGRADE, &lines).await), 101);
     }
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_means_one_thing_comes_once() {
+async fn repeated_singleton_headers_are_refused() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     for [first, second] in [
@@ -108,11 +108,11 @@ async fn a_header_that_means_one_thing_comes_once() {
         ["convoy-position: a", "convoy-position: b"],
         ["last-event-id: a", "last-event-id: b"],
     ] {
-        let answer = ask(&app, CALL, &[first, second]).await;
+        let answer = send_request(&app, CALL, &[first, second]).await;
         let name = first.split(':').next().expect("a name");
         assert!(status(&answer) == 400 && answer.contains(name), "{first}: {answer}");
     }
-    // Of both lengths, the chunks count, and the connection ends: what follows is nobody's request.
+    // Of both lengths, the chunks count, and the connection ends: later bytes are no request.
     for lengths in
         ["content-length: 40\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 3"]
     {
@@ -129,23 +129,23 @@ async fn a_header_that_means_one_thing_comes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listed_origin_may_call_and_read_and_no_other_may() {
+async fn only_listed_origins_may_call_and_read() {
     let db = TestDb::new().await;
     let options = json!({ "cors": { "origins": ["https://partner.example"], "credentials": true } });
     let app = db.app_with(options, tables(), functions()).await;
     let (host, json) = ("host: app.example", "content-type: application/json");
     let listed = "origin: https://partner.example";
-    let crossing = "sec-fetch-site: cross-site";
+    let cross_site = "sec-fetch-site: cross-site";
     for (request, wanted) in [
         (CALL, 200),
         (UPGRADE, 101),
-        ("POST /api/query/nothing HTTP/1.1", 404),
+        ("POST /api/query/unknown HTTP/1.1", 404),
         ("POST /api/live HTTP/1.1", 400),
         ("GET /api/health HTTP/1.1", 200),
-        ("GET /api/subscribe?name=nothing HTTP/1.1", 404),
+        ("GET /api/subscribe?name=unknown HTTP/1.1", 404),
         ("GET /api/nowhere HTTP/1.1", 404),
     ] {
-        let answer = ask(&app, request, &[host, json, listed, crossing]).await;
+        let answer = send_request(&app, request, &[host, json, listed, cross_site]).await;
         assert_eq!(status(&answer), wanted, "{request}: {answer}");
         assert_eq!(header(&answer, "access-control-allow-origin"), Some("https://partner.example"), "{answer}");
         assert_eq!(header(&answer, "access-control-allow-credentials"), Some("true"));
@@ -162,7 +162,7 @@ async fn a_listed_origin_may_call_and_read_and_no_other_may() {
         "origin: null",
     ] {
         for (request, wanted) in [(CALL, 403), (UPGRADE, 403), ("GET /api/health HTTP/1.1", 200)] {
-            let answer = ask(&app, request, &[host, json, other, crossing]).await;
+            let answer = send_request(&app, request, &[host, json, other, cross_site]).await;
             assert_eq!(status(&answer), wanted, "{other} {answer}");
             assert_eq!(header(&answer, "access-control-allow-origin"), None);
             assert_eq!(header(&answer, "vary"), Some("Origin"));
@@ -178,28 +178,29 @@ async fn a_preflight_is_answered_for_listed_origins_and_paths_that_exist() {
     let app = db.app_with(options, tables(), functions()).await;
     let preflight = |path: &str| format!("OPTIONS {path} HTTP/1.1");
     let (host, listed) = ("host: app.example", "origin: https://partner.example");
-    let asks = ["access-control-request-method: POST", "access-control-request-headers: authorization,x-tenant"];
-    let lines: Vec<&str> = [host, listed].into_iter().chain(asks).collect();
+    let preflight_headers =
+        ["access-control-request-method: POST", "access-control-request-headers: authorization,x-tenant"];
+    let lines: Vec<&str> = [host, listed].into_iter().chain(preflight_headers).collect();
     for path in ["/api/query/messages.all", "/api/live", "/api/live/abc", "/api/mutation/messages.send"] {
-        let granted = ask(&app, &preflight(path), &lines).await;
+        let granted = send_request(&app, &preflight(path), &lines).await;
         assert_eq!(status(&granted), 204, "{granted}");
         assert_eq!(header(&granted, "access-control-allow-origin"), Some("https://partner.example"));
         assert_eq!(header(&granted, "access-control-allow-methods"), Some("POST"));
         assert_eq!(header(&granted, "access-control-allow-headers"), Some("authorization,x-tenant"));
         assert_eq!(header(&granted, "access-control-allow-credentials"), None);
     }
-    assert_eq!(status(&ask(&app, &preflight("/api/auth/login"), &lines).await), 404);
-    let evil: Vec<&str> = [host, "origin: https://evil.test"].into_iter().chain(asks).collect();
-    let refused = ask(&app, &preflight("/api/live"), &evil).await;
+    assert_eq!(status(&send_request(&app, &preflight("/api/auth/login"), &lines).await), 404);
+    let evil: Vec<&str> = [host, "origin: https://evil.test"].into_iter().chain(preflight_headers).collect();
+    let refused = send_request(&app, &preflight("/api/live"), &evil).await;
     assert!(status(&refused) == 403 && refused.contains("https://evil.test"), "{refused}");
     assert_eq!(header(&refused, "access-control-allow-origin"), None);
-    // Without a preflight's headers, it is a method like another.
-    assert_eq!(status(&ask(&app, &preflight("/api/live"), &[host, listed]).await), 405);
+    // Without the headers of a preflight, OPTIONS is a method like any other.
+    assert_eq!(status(&send_request(&app, &preflight("/api/live"), &[host, listed]).await), 405);
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listed_page_brings_no_cookie_into_a_web_socket_unless_credentials_are_allowed() {
+async fn cookies_of_a_listed_origin_are_removed_from_web_sockets_unless_credentials_are_allowed() {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
     for (credentials, seen) in [(false, json!([null])), (true, json!(["who=ann"]))] {
@@ -226,10 +227,10 @@ async fn a_listed_page_brings_no_cookie_into_a_web_socket_unless_credentials_are
         let (mut socket, _) = tokio_tungstenite::client_async(request, socket).await.expect("it opens");
         let open = json!({ "type": "open", "protocol": 1, "queries": [{ "id": 1, "name": "me" }] });
         socket.send(Message::text(open.to_string())).await.expect("the server reads");
-        let told = within(async {
+        let received = within(async {
             loop {
-                let said = socket.next().await.expect("the socket is open").expect("it works");
-                let Message::Text(text) = said else { panic!("{said:?}") };
+                let message = socket.next().await.expect("the socket is open").expect("it works");
+                let Message::Text(text) = message else { panic!("{message:?}") };
                 let messages = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
                 for message in messages {
                     match message["type"].as_str() {
@@ -241,7 +242,7 @@ async fn a_listed_page_brings_no_cookie_into_a_web_socket_unless_credentials_are
             }
         })
         .await;
-        assert_eq!(told, seen);
+        assert_eq!(received, seen);
         app.engine.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! `/api/health` and `/api/ready`: what each calls for, and what it says.
+//! The probes `/api/health` and `/api/ready`.
 
 use convoy::Remedy;
 use convoy_testkit::{App, TestDb, within};
@@ -21,7 +21,7 @@ async fn ready(app: &App) -> (u16, serde_json::Value) {
     (reply.status, reply.body["error"]["details"]["failing"].clone())
 }
 
-/// Asks until the checks that fail are these.
+/// Probes until exactly these checks fail.
 async fn until_failing(app: &App, checks: &[&str]) {
     within(async {
         loop {
@@ -37,7 +37,7 @@ async fn until_failing(app: &App, checks: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_calls_for_patience_and_not_for_a_restart() {
+async fn an_unreachable_database_makes_a_process_unready_but_not_unhealthy() {
     let db = TestDb::new().await;
     let (cable, url) = cabled(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
@@ -56,7 +56,7 @@ async fn a_database_that_is_away_calls_for_patience_and_not_for_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_a_restart_mends_makes_a_process_unhealthy() {
+async fn only_conditions_that_a_restart_resolves_make_a_process_unhealthy() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     app.engine.health().set("cache", Remedy::Wait, "it is cold");
@@ -76,7 +76,7 @@ async fn only_what_a_restart_mends_makes_a_process_unhealthy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_functions_there_is_nothing_to_ask_for() {
+async fn a_process_without_functions_is_unready() {
     let db = TestDb::new().await;
     let config = serde_json::from_value(json!({ "databaseUrl": db.url() })).expect("options the engine knows");
     let engine = convoy::Engine::open(config).await.expect("the engine opens");

@@ -1,4 +1,4 @@
-//! The wire at its edges: what is refused and how, and what an ending server does.
+//! HTTP: refused requests, limits, and the behaviour of a closing server.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ async fn unknown_internal_and_wrong_kind_names_are_answered_alike() {
         .add(json!({ "name": "secret", "kind": "query", "internal": true }), |_, _| async { Ok(json!("leak")) });
     let app = db.app(crate::shared::tables(), functions).await;
     let mut answers = Vec::new();
-    for name in ["nothing", "constructor", "__proto__", "toString", "secret", "messages.send", "messages.list%00"] {
+    for name in ["unknown", "constructor", "__proto__", "toString", "secret", "messages.send", "messages.list%00"] {
         let reply = app.client().send(Method::POST, &format!("/api/query/{name}"), "{}").await;
         let message = reply.body["error"]["message"].as_str().expect("a message").to_owned();
-        let asked = name.replace("%00", "\0");
+        let decoded = name.replace("%00", "\0");
         assert_eq!((reply.status, reply.code()), (404, "NOT_FOUND"), "{name}");
-        answers.push(message.replace(&format!("`{asked}`"), "`…`"));
+        answers.push(message.replace(&format!("`{decoded}`"), "`…`"));
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
@@ -38,7 +38,7 @@ async fn unknown_internal_and_wrong_kind_names_are_answered_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_do_not_fit_are_refused_by_name() {
+async fn invalid_bodies_are_refused_with_their_reason() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let client = app.client();
@@ -51,7 +51,7 @@ async fn bodies_that_do_not_fit_are_refused_by_name() {
     assert_eq!((not_text.status, not_text.code()), (400, "INVALID_ARGS"));
     let put = client.send(Method::PUT, path, "{}").await;
     assert_eq!((put.status, put.code()), (405, "METHOD_NOT_ALLOWED"));
-    // A value of another type than the index, and one Postgres cannot hold.
+    // A value of another type than the index, and one that Postgres cannot store.
     assert_eq!(post(&client, path, "{\"channel\": 5}").await, refused(400, "INVALID_ARGS"));
     assert_eq!(post(&client, path, "{\"channel\": \"\\u0000\"}").await, refused(400, "INVALID_ARGS"));
     assert_eq!(client.send(Method::GET, "/api/health", "").await.data()["status"], "up");
@@ -59,7 +59,7 @@ async fn bodies_that_do_not_fit_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_javascript_cannot_hold_is_refused_with_its_path_at_every_door() {
+async fn a_number_that_javascript_cannot_represent_is_refused_with_its_path_by_every_endpoint() {
     let db = TestDb::new().await;
     let functions = crate::shared::functions()
         .query("echo", |_, input| async move { Ok(input) })
@@ -91,9 +91,9 @@ async fn a_number_that_javascript_cannot_hold_is_refused_with_its_path_at_every_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_declared_too_large_is_refused_at_once_and_the_answer_can_be_read() {
+async fn a_body_declared_too_large_is_refused_at_once_with_a_readable_answer() {
     let db = TestDb::new().await;
-    // A body may take as long as it likes, so only a refusal at once ends this test.
+    // Bodies have no effective time limit, so only an immediate refusal ends this test.
     let options = json!({ "limits": { "bodyMs": 3_600_000, "bodyBytes": 1000 } });
     let app = db.app_with(options, crate::shared::tables(), crate::shared::functions()).await;
     let request = |path: &str, headers: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n");
@@ -104,7 +104,7 @@ async fn a_body_declared_too_large_is_refused_at_once_and_the_answer_can_be_read
         within(socket.read_exact(&mut answer)).await.expect("an answer before any of the body");
         assert_eq!(&answer, b"HTTP/1.1 413");
     }
-    // One who sends all of it before reading is not cut off by a reset.
+    // A client that sends the whole body before it reads is not reset.
     let large = vec![b'x'; 8 << 20];
     for (path, headers, status) in [
         ("/api/query/messages.all", format!("content-length: {}", large.len()), "413"),
@@ -116,31 +116,31 @@ async fn a_body_declared_too_large_is_refused_at_once_and_the_answer_can_be_read
         socket.write_all(request(path, &headers).as_bytes()).await.expect("sent");
         within(socket.write_all(&large)).await.expect("the server receives it");
         let mut answer = String::new();
-        within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+        within(socket.read_to_string(&mut answer)).await.expect("the connection ends without a reset");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     }
-    // One in chunks has no length to go by.
+    // A chunked body has no declared length.
     let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
     let chunked = request("/api/query/messages.all", "transfer-encoding: chunked");
     socket.write_all(chunked.as_bytes()).await.expect("sent");
     let chunk = format!("{:x}\r\n{}\r\n", 2000, "x".repeat(2000));
     socket.write_all(format!("{chunk}{chunk}0\r\n\r\n").as_bytes()).await.expect("sent");
     let mut answer = String::new();
-    within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+    within(socket.read_to_string(&mut answer)).await.expect("the connection ends without a reset");
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    // Who waits to be asked for it is not asked.
+    // A client that waits for 100 Continue does not receive it.
     let mut socket = TcpStream::connect(app.address).await.expect("the server listens");
     let waiting = request("/api/query/messages.all", "content-length: 1001\r\nexpect: 100-continue");
     socket.write_all(waiting.as_bytes()).await.expect("sent");
     let mut answer = String::new();
-    within(socket.read_to_string(&mut answer)).await.expect("the connection ends in order");
+    within(socket.read_to_string(&mut answer)).await.expect("the connection ends without a reset");
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_sites_cannot_speak_for_a_visitor() {
+async fn cross_origin_requests_are_refused() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let client = app.client();
@@ -150,10 +150,10 @@ async fn other_sites_cannot_speak_for_a_visitor() {
     assert_eq!(post(&client.with_header("origin", "https://evil.test"), path, "{}").await, forbidden);
     assert_eq!(post(&client.with_header("origin", "null"), path, "{}").await, forbidden);
     assert_eq!(post(&client.with_header("sec-fetch-site", "cross-site"), path, "{}").await, forbidden);
-    let ours = client.with_header("origin", &own);
-    let form = ours.with_header("content-type", "text/plain");
+    let same_origin = client.with_header("origin", &own);
+    let form = same_origin.with_header("content-type", "text/plain");
     assert_eq!(post(&form, path, "{}").await, refused(400, "INVALID_ARGS"));
-    let json = ours.with_header("content-type", "application/json; charset=utf-8");
+    let json = same_origin.with_header("content-type", "application/json; charset=utf-8");
     assert_eq!(post(&json, path, "{}").await.0, 200);
     app.engine.close().await;
 }
@@ -173,11 +173,11 @@ async fn in_development_only_this_machine_is_served_and_causes_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_cannot_work_is_refused_with_its_status() {
+async fn an_invalid_subscription_is_refused_with_its_status() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     for (query, status, code) in [
-        ("name=nothing", 404, "NOT_FOUND"),
+        ("name=unknown", 404, "NOT_FOUND"),
         ("name=messages.send", 404, "NOT_FOUND"),
         ("name=messages.list&args={", 400, "INVALID_ARGS"),
         ("name=messages.list&args=%7B%22channel%22:5%7D", 400, "INVALID_ARGS"),
@@ -191,7 +191,7 @@ async fn a_subscription_that_cannot_work_is_refused_with_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_headers_and_slow_bodies_are_cut_off() {
+async fn slow_headers_and_slow_bodies_time_out() {
     let db = TestDb::new().await;
     let limits = json!({ "limits": { "headerMs": 200, "bodyMs": 200 } });
     let app = db.app_with(limits, crate::shared::tables(), crate::shared::functions()).await;
@@ -211,7 +211,7 @@ async fn slow_headers_and_slow_bodies_are_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_never_ends_is_given_up_and_its_connection_comes_back() {
+async fn an_endless_function_times_out_and_its_connection_is_returned() {
     let db = TestDb::new().await;
     let stuck = crate::shared::functions().mutation("stuck", |ctx, input| async move {
         ctx.insert("messages", input).await?;
@@ -233,7 +233,7 @@ async fn a_function_that_never_ends_is_given_up_and_its_connection_comes_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_calls_than_may_wait_are_turned_away() {
+async fn calls_beyond_max_pending_calls_are_refused() {
     let db = TestDb::new().await;
     let functions = Functions::new().query("stuck", |_, _| std::future::pending());
     let limits = json!({ "limits": { "maxPendingCalls": 2, "queryMs": 2000 } });
@@ -250,8 +250,8 @@ async fn more_calls_than_may_wait_are_turned_away() {
         }
     })
     .await;
-    let turned_away = app.client().query("stuck", json!({})).await;
-    assert_eq!((turned_away.status, turned_away.code()), (503, "UNAVAILABLE"));
+    let refused = app.client().query("stuck", json!({})).await;
+    assert_eq!((refused.status, refused.code()), (503, "UNAVAILABLE"));
     for call in stuck {
         assert_eq!(call.await.expect("an answer"), 504);
     }
@@ -261,11 +261,11 @@ async fn more_calls_than_may_wait_are_turned_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_streams_and_lets_calls_in_flight_finish() {
     let db = TestDb::new().await;
-    let (go, may_go) = tokio::sync::watch::channel(false);
+    let (release, released) = tokio::sync::watch::channel(false);
     let functions = crate::shared::functions().mutation("slow", move |ctx, input| {
-        let mut may_go = may_go.clone();
+        let mut released = released.clone();
         async move {
-            may_go.wait_for(|go| *go).await.expect("the test lives");
+            released.wait_for(|released| *released).await.expect("the test runs");
             Ok(json!(ctx.insert("messages", input).await?))
         }
     });
@@ -283,7 +283,7 @@ async fn closing_ends_streams_and_lets_calls_in_flight_finish() {
     let engine = app.engine.clone();
     let closing = tokio::spawn(async move { engine.close().await });
     assert!(stream.message().await.is_none(), "the stream ends while the call is still in flight");
-    go.send(true).expect("the call waits");
+    release.send(true).expect("the call waits");
     assert_eq!(call.await.expect("an answer").status, 200);
     within(closing).await.expect("it closes");
     assert_eq!(db.psql().await.column("select data ->> 'body' from messages").await, ["x"]);

@@ -1,4 +1,4 @@
-//! Live queries over server-sent events: who is woken by what, and how often.
+//! Live queries over server-sent events: which changes rerun which queries, and how often.
 
 use crate::shared::{bodies, chat, functions, tables};
 use convoy_testkit::{Functions, TestDb};
@@ -18,7 +18,7 @@ async fn a_write_reruns_only_the_queries_it_concerns() {
     let before = app.engine.stats().handler_runs;
     let id = app.client().mutate("messages.send", message("home", 1, "hello")).await.data();
     assert_eq!(bodies(&home.next().await), ["hello"]);
-    // Moving it wakes where it was and where it is now.
+    // A move reruns the list that it leaves and the list that it enters.
     let moved = json!({ "id": id, "set": { "channel": "work" }, "unset": [] });
     app.client().mutate("messages.edit", moved).await.data();
     assert_eq!(home.next().await, json!([]));
@@ -69,7 +69,7 @@ async fn deleting_the_next_row_updates_is_done_of_a_live_page() {
     let before = app.engine.stats().handler_runs;
     app.client().mutate("messages.remove", json!({ "id": ids[3] })).await.data();
     app.rest().await;
-    assert_eq!(app.engine.stats().handler_runs - before, 1, "what is further behind is no news");
+    assert_eq!(app.engine.stats().handler_runs - before, 1, "a row after the next one does not affect the page");
     app.client().mutate("messages.remove", json!({ "id": ids[2] })).await.data();
     page.until(|page| page["isDone"] == true).await;
     app.engine.close().await;
@@ -80,10 +80,9 @@ async fn one_run_serves_every_subscriber() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut watches = Vec::new();
-    for spelling in 0..50 {
-        // The same arguments, spelled in two ways.
-        let args =
-            if spelling % 2 == 0 { json!({ "channel": "a", "x": 1 }) } else { json!({ "x": 1, "channel": "a" }) };
+    for n in 0..50 {
+        // The same arguments in two key orders.
+        let args = if n % 2 == 0 { json!({ "channel": "a", "x": 1 }) } else { json!({ "x": 1, "channel": "a" }) };
         let mut watch = app.client().watch("messages.list", args).await;
         assert_eq!(watch.next().await, json!([]));
         watches.push(watch);
@@ -101,7 +100,7 @@ async fn one_run_serves_every_subscriber() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(convoy_testkit::PATIENCE, gone).await.expect("the last subscriber takes the query along");
+    tokio::time::timeout(convoy_testkit::PATIENCE, gone).await.expect("a query is removed with its last subscriber");
     app.engine.close().await;
 }
 
@@ -131,7 +130,7 @@ async fn subscribers_that_join_during_writes_converge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_watched_by_id_is_seen_to_appear_change_and_go() {
+async fn a_query_by_id_reports_insert_update_and_truncate() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let id = convoy::id::mint().to_string();
@@ -193,7 +192,7 @@ async fn streams_end_when_results_stop_being_shareable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_holds_the_answer_gets_only_a_comment() {
+async fn a_current_last_event_id_gets_only_a_comment() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut first = app.client().watch("messages.all", json!({})).await;

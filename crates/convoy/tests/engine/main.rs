@@ -1,6 +1,7 @@
-//! The engine as its clients meet it: over HTTP, on a real Postgres, with a
+//! Tests of the engine as its clients use it: over HTTP, on a real Postgres, with a
 //! scripted host in place of JavaScript. One binary, so that it links once.
 
+mod authentication;
 mod bank;
 mod changed_types;
 mod conformance;
@@ -11,15 +12,14 @@ mod health;
 mod host_gone;
 mod http;
 mod idempotency;
-mod identity;
 mod indexes;
 mod insert_batching;
 mod live;
-mod memory;
 mod nodes;
 mod outside;
 mod pooler;
 mod raw_sessions;
+mod result_cache;
 mod retyped;
 mod round_trips;
 mod serial_queue;

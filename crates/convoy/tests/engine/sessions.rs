@@ -1,5 +1,4 @@
-//! Sessions over `POST /api/live`: many queries on one stream, in frames that
-//! belong together.
+//! Live sessions over `POST /api/live`: many queries on one stream, in consistent frames.
 
 use convoy_testkit::{Functions, Holder, TestDb, Thrown};
 use hyper::Method;
@@ -26,10 +25,10 @@ async fn one_stream_carries_all_queries_as_they_are_added_and_removed() {
     assert_eq!(bodies(&session.until(2, |list| *list != json!([])).await), ["for b"]);
     client.change(session.id(), json!({ "add": [list(3, "c")], "remove": [2] })).await.data();
     session.until(3, |_| true).await;
-    client.mutate("messages.send", message("b", 2, "for nobody")).await.data();
+    client.mutate("messages.send", message("b", 2, "not subscribed")).await.data();
     client.mutate("messages.send", message("c", 1, "for c")).await.data();
     assert_eq!(bodies(&session.until(3, |list| *list != json!([])).await), ["for c"]);
-    assert_eq!(bodies(session.answers().latest(2).expect("held")), ["for b"], "it was not told of the second");
+    assert_eq!(bodies(session.answers().latest(2).expect("an answer")), ["for b"], "the removed query was not updated");
     assert_eq!((app.engine.stats().sessions, app.engine.stats().subscribers), (1, 2));
     app.engine.close().await;
     session.until_told("end").await;
@@ -45,11 +44,11 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
     let options = json!({ "limits": { "queriesPerStream": 8, "resultBytes": 1_000 } });
     let app = db.app_with(options, tables(), functions).await;
     let named = |id: u64, name: &str| json!({ "id": id, "name": name, "args": {} });
-    let asked = json!([
+    let queries = json!([
         list(1, "a"),
         named(2, "messages.send"),
         named(3, "secret"),
-        named(4, "nobody.knows"),
+        named(4, "no.such"),
         { "id": 5, "name": "messages.list", "args": { "channel": "\u{0}" } },
         named(6, "broken"),
         named(7, "large"),
@@ -57,34 +56,34 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
         list(8, "b"),
         list(9, "one too many"),
     ]);
-    let mut session = app.client().live(asked).await;
+    let mut session = app.client().live(queries).await;
     session.until(1, |_| true).await;
     session.until(8, |_| true).await;
-    // Each is told when it has been run, in any order.
+    // Errors are sent once the queries have run, in any order.
     convoy_testkit::within(async {
         while ![5, 6, 7].iter().all(|id| session.answers().told.iter().any(|message| message["id"] == *id)) {
             assert!(session.hear().await, "the stream is open");
         }
     })
     .await;
-    let told = |id: u64| {
+    let error_of = |id: u64| {
         let found = session.answers().told.iter().find(|message| message["id"] == id).cloned();
         found.map(|message| message["error"].clone())
     };
     let same_as_unknown = |name: &str| {
         json!(format!("no public query is called `{name}`; is it exported from a file in convoy/functions?"))
     };
-    for (id, name) in [(2, "messages.send"), (3, "secret"), (4, "nobody.knows")] {
-        let error = told(id).expect("it is refused");
+    for (id, name) in [(2, "messages.send"), (3, "secret"), (4, "no.such")] {
+        let error = error_of(id).expect("it is refused");
         assert_eq!((&error["code"], &error["message"]), (&json!("NOT_FOUND"), &same_as_unknown(name)));
     }
-    assert_eq!(told(5).expect("refused")["code"], "INVALID_ARGS");
-    assert_eq!(told(1).expect("its second of that number")["code"], "INVALID_ARGS");
-    assert_eq!(told(9).expect("refused")["code"], "PAYLOAD_TOO_LARGE");
-    let broken = told(6).expect("told");
+    assert_eq!(error_of(5).expect("refused")["code"], "INVALID_ARGS");
+    assert_eq!(error_of(1).expect("the second with that id")["code"], "INVALID_ARGS");
+    assert_eq!(error_of(9).expect("refused")["code"], "PAYLOAD_TOO_LARGE");
+    let broken = error_of(6).expect("an error");
     assert_eq!(broken["code"], "INTERNAL");
     assert!(!broken.to_string().contains("a cause for the log"), "{broken}");
-    let large = told(7).expect("told");
+    let large = error_of(7).expect("an error");
     assert!(large["code"] == "PAYLOAD_TOO_LARGE" && large["message"].to_string().contains("`large`"), "{large}");
     app.client().mutate("messages.send", message("a", 1, "it goes on")).await.data();
     assert_eq!(bodies(&session.until(1, |list| *list != json!([])).await), ["it goes on"]);
@@ -111,12 +110,12 @@ async fn invalid_upgrades_are_refused_with_their_status() {
     assert_eq!(client.send(Method::POST, &format!("/api/live/{}", session.id()), "[1]").await.status, 400);
     assert_eq!(client.send(Method::GET, "/api/ws", "").await.status, 426);
     let overview = client.send(Method::GET, "/api/_live", "").await;
-    assert_eq!(overview.status, 404, "outside of development nobody sees what is live");
+    assert_eq!(overview.status, 404, "live queries are listed in development only");
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_row_travels_as_a_row() {
+async fn a_changed_row_is_sent_as_a_delta() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let client = app.client();
@@ -155,13 +154,13 @@ async fn changes_of_one_commit_arrive_in_one_frame() {
             assert!(session.hear().await);
         }
         let both = [1, 9].map(|id| session.answers().latest(id).and_then(Value::as_array).map(Vec::len));
-        assert_eq!(both, [Some(n as usize + 1); 2], "after every frame both say the same");
+        assert_eq!(both, [Some(n as usize + 1); 2], "after every frame both queries agree");
     }
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_of_the_session_has_settled_when_its_effects_were_sent() {
+async fn a_mutation_is_acknowledged_after_its_effects_were_sent() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut session = app.client().live(json!([list(1, "a")])).await;
@@ -170,8 +169,8 @@ async fn a_mutation_of_the_session_has_settled_when_its_effects_were_sent() {
     own.mutate("messages.send", message("a", 1, "mine")).await.data();
     let settled = session.until_told("settled").await;
     assert_eq!(settled["key"], "k-1");
-    assert_eq!(bodies(session.answers().latest(1).expect("held")), ["mine"], "the effect came first");
-    // One that changes nothing it watches settles as well.
+    assert_eq!(bodies(session.answers().latest(1).expect("an answer")), ["mine"], "the effect came first");
+    // A mutation that affects no subscription is acknowledged, too.
     let other = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-2");
     other.mutate("messages.send", message("elsewhere", 1, "x")).await.data();
     while session.answers().told.len() < 2 {
@@ -191,15 +190,15 @@ async fn a_returning_client_gets_unchanged_without_a_run() {
     let answers = session.read_on().stop().await;
     let (hash, position) = (answers.hash(1).expect("a hash").to_owned(), answers.position.clone().expect("a position"));
     let before = app.engine.stats().handler_runs;
-    // The position is of the end of that run: the feed must have read since.
+    // The token is of the end of that run: the log must have been read since.
     let client = app.client().with_header("convoy-position", &position);
     let mut query = list(1, "a");
     query["hash"] = json!(hash);
     let mut again = client.resume(answers, json!([query])).await.expect("it opens");
     assert!(again.hear().await || again.answers().results == 0);
     let stats = app.engine.stats();
-    assert!(stats.handler_runs - before <= 1, "at most one run, where the feed has not read since");
-    assert_eq!(again.answers().results, 0, "the result itself did not travel");
+    assert!(stats.handler_runs - before <= 1, "at most one run, if the log has not been read since");
+    assert_eq!(again.answers().results, 0, "the result itself was not sent");
     app.client().mutate("messages.send", message("a", 2, "news")).await.data();
     assert_eq!(bodies(&again.until(1, |list| list[0]["body"] == "news").await), ["news", "there"]);
     app.engine.close().await;
@@ -227,10 +226,10 @@ async fn streams_are_limited_per_process_and_per_proxied_address() {
     let db = TestDb::new().await;
     let options = json!({ "trustProxy": true, "limits": { "streams": 4, "streamsPerAddress": 2 } });
     let app = db.app_with(options, tables(), crate::shared::functions()).await;
-    // Whatever a client sends itself, our proxy adds the address it sees.
+    // The proxy appends the address that it sees to what the client has sent.
     let from = |address: &str| app.client().with_header("x-forwarded-for", &format!("10.9.9.9, {address}"));
     let first = [from("10.0.0.1").live(json!([])).await, from("10.0.0.1").live(json!([])).await];
-    let refused = from("10.0.0.1").try_live(json!([])).await.map(|_| ()).expect_err("its third");
+    let refused = from("10.0.0.1").try_live(json!([])).await.map(|_| ()).expect_err("the third of this address");
     assert_eq!((refused.status, refused.code()), (429, "RATE_LIMITED"));
     let mut others = vec![from("10.0.0.2").live(json!([])).await, from("127.0.0.1").live(json!([])).await];
     let refused = from("10.0.0.3").try_live(json!([])).await.map(|_| ()).expect_err("the fifth of all");
@@ -248,7 +247,7 @@ async fn streams_are_limited_per_process_and_per_proxied_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_that_writes_by_raw_has_settled_when_that_was_sent_too() {
+async fn a_mutation_with_raw_writes_is_acknowledged_after_these_were_sent() {
     let db = TestDb::new().await;
     let functions = crate::shared::functions().mutation("messages.byRaw", |ctx, _| async move {
         let text =
@@ -261,6 +260,6 @@ async fn a_mutation_that_writes_by_raw_has_settled_when_that_was_sent_too() {
     let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
     own.mutate("messages.byRaw", json!({})).await.data();
     session.until_told("settled").await;
-    assert_eq!(bodies(session.answers().latest(1).expect("held")), ["raw"], "the effect came first");
+    assert_eq!(bodies(session.answers().latest(1).expect("an answer")), ["raw"], "the effect came first");
     app.engine.close().await;
 }

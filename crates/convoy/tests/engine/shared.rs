@@ -1,4 +1,4 @@
-//! What the tests share: the tables and functions of a small chat.
+//! Shared by the tests: the tables and functions of a small chat.
 
 use convoy::Code;
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
@@ -11,7 +11,7 @@ pub(crate) fn tables() -> Value {
     ])
 }
 
-/// A statement of the user's own.
+/// A user statement.
 pub(crate) fn raw(sql: &str, values: &Value) -> Value {
     json!({ "op": "raw", "text": sql, "values": values, "tables": null })
 }
@@ -60,7 +60,7 @@ pub(crate) fn bodies(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|message| message["body"].as_str().expect("a body")).collect()
 }
 
-/// Functions whose callers are known by their token, and who has none is refused.
+/// Functions that identify callers by their token and refuse callers without one.
 pub(crate) fn by_token() -> Functions {
     Functions::new().context(|ctx| async move {
         if token_of(&ctx) == Value::Null {
@@ -70,7 +70,7 @@ pub(crate) fn by_token() -> Functions {
     })
 }
 
-/// The caller's token, which is thereby looked at.
+/// The caller's token, reported as a read of the context.
 pub(crate) fn token_of(ctx: &Ctx) -> Value {
     let token = ctx.caller().expect("a caller")["headers"]["authorization"].clone();
     ctx.saw("user", Some(&token));

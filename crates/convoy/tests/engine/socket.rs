@@ -1,4 +1,4 @@
-//! Sessions over WebSocket.
+//! Live sessions over WebSocket.
 
 use std::net::SocketAddr;
 
@@ -24,12 +24,12 @@ impl Socket {
         Ok(Socket(client_async(request, socket).await?.0))
     }
 
-    async fn say(&mut self, message: Value) {
+    async fn send(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.expect("the server reads");
     }
 
-    /// The messages of the next frame; none when the server has ended.
-    async fn hear(&mut self) -> Vec<Value> {
+    /// The messages of the next frame; empty when the server has closed.
+    async fn next_frame(&mut self) -> Vec<Value> {
         within(async {
             loop {
                 match self.0.next().await {
@@ -48,9 +48,9 @@ impl Socket {
 
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let heard = self.hear().await;
-            assert!(!heard.is_empty(), "the server has ended");
-            if let Some(found) = heard.into_iter().find(&wanted) {
+            let messages = self.next_frame().await;
+            assert!(!messages.is_empty(), "the server has closed");
+            if let Some(found) = messages.into_iter().find(&wanted) {
                 return found;
             }
         }
@@ -62,25 +62,25 @@ fn list(id: u64, channel: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_socket_carries_the_same_session() {
+async fn a_web_socket_carries_the_messages_of_a_live_session() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut socket = Socket::open(app.address, None).await.expect("it opens");
-    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
-    let first = socket.hear().await;
+    socket.send(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
+    let first = socket.next_frame().await;
     assert_eq!((&first[0]["type"], &first[0]["seq"]), (&json!("session"), &json!(0)));
-    let session = first[0]["session"].as_str().expect("a name").to_owned();
+    let session = first[0]["session"].as_str().expect("an id").to_owned();
     if first.len() == 1 {
         socket.until(|message| message["type"] == "result").await;
     }
     let own = app.client().with_header("convoy-session", &session).with_header("idempotency-key", "k");
     own.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "hello" })).await.data();
-    let mut told = Vec::new();
-    while !told.iter().any(|message: &Value| message["type"] == "settled") {
-        told.extend(socket.hear().await);
+    let mut messages = Vec::new();
+    while !messages.iter().any(|message: &Value| message["type"] == "settled") {
+        messages.extend(socket.next_frame().await);
     }
-    assert_eq!(bodies(&told[0]["data"]), ["hello"]);
-    socket.say(json!({ "type": "change", "add": [list(2, "b")], "remove": [1] })).await;
+    assert_eq!(bodies(&messages[0]["data"]), ["hello"]);
+    socket.send(json!({ "type": "change", "add": [list(2, "b")], "remove": [1] })).await;
     let added = socket.until(|message| message["type"] == "result").await;
     assert_eq!(added["id"], 2);
     app.engine.close().await;
@@ -93,15 +93,15 @@ async fn malformed_messages_are_refused_and_the_stream_continues() {
     let app = chat(&db).await;
     for first in [json!("x"), json!({ "type": "open", "protocol": 9, "queries": [] }), json!({ "type": "change" })] {
         let mut socket = Socket::open(app.address, None).await.expect("it opens");
-        socket.say(first).await;
+        socket.send(first).await;
         let refused = socket.until(|message| message["type"] == "error").await;
         assert_eq!(refused["error"]["code"], "INVALID_ARGS");
-        assert!(socket.hear().await.is_empty(), "there is no session to go on with");
+        assert!(socket.next_frame().await.is_empty(), "there is no session to continue");
     }
     let mut socket = Socket::open(app.address, None).await.expect("it opens");
-    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
+    socket.send(json!({ "type": "open", "protocol": 1, "queries": [list(1, "a")] })).await;
     socket.until(|message| message["type"] == "result").await;
-    // Of a sign of life nothing is said.
+    // A heartbeat of the client is not answered.
     socket.0.send(Message::text("\n")).await.expect("the server reads");
     for odd in ["{", "[]", r#"{"type":"dance"}"#] {
         socket.0.send(Message::text(odd)).await.expect("the server reads");
@@ -115,15 +115,15 @@ async fn malformed_messages_are_refused_and_the_stream_continues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_too_large_is_refused_and_an_end_is_answered() {
+async fn a_message_too_large_is_refused_and_a_close_frame_is_answered() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "limits": { "bodyBytes": 1_000 } }), tables(), crate::shared::functions()).await;
     let mut socket = Socket::open(app.address, None).await.expect("it opens");
-    socket.say(json!({ "type": "open", "protocol": 1, "queries": [list(1, &"x".repeat(2_000))] })).await;
+    socket.send(json!({ "type": "open", "protocol": 1, "queries": [list(1, &"x".repeat(2_000))] })).await;
     let refused = socket.until(|message| message["type"] == "error").await;
     assert_eq!(refused["error"]["code"], "PAYLOAD_TOO_LARGE");
     let mut socket = Socket::open(app.address, None).await.expect("it opens");
-    socket.say(json!({ "type": "open", "protocol": 1, "queries": [] })).await;
+    socket.send(json!({ "type": "open", "protocol": 1, "queries": [] })).await;
     socket.until(|message| message["type"] == "session").await;
     socket.0.send(Message::Close(None)).await.expect("the server reads");
     let answered = within(async {
@@ -136,12 +136,12 @@ async fn a_message_too_large_is_refused_and_an_end_is_answered() {
         }
     })
     .await;
-    assert!(answered, "the socket is not just dropped");
+    assert!(answered, "the close frame is answered");
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_sites_page_cannot_open_one() {
+async fn a_page_of_another_site_cannot_open_a_web_socket() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let foreign = Socket::open(app.address, Some("https://evil.test")).await.err().expect("refused");
@@ -151,40 +151,40 @@ async fn another_sites_page_cannot_open_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_travels_in_messages() {
+async fn tokens_are_sent_in_messages() {
     let db = TestDb::new().await;
     let functions = by_token().query("me", |ctx, _| async move { Ok(json!([token_of(&ctx)])) });
     let app = db.app(tables(), Functions::new()).await;
     app.load(functions, true).await;
     let me = json!([{ "id": 1, "name": "me" }]);
-    let mut nobody = Socket::open(app.address, None).await.expect("it opens");
-    nobody.say(json!({ "type": "open", "protocol": 1, "queries": me })).await;
-    assert_eq!(nobody.until(|message| message["type"] == "error").await["error"]["code"], "UNAUTHORIZED");
+    let mut anonymous = Socket::open(app.address, None).await.expect("it opens");
+    anonymous.send(json!({ "type": "open", "protocol": 1, "queries": me })).await;
+    assert_eq!(anonymous.until(|message| message["type"] == "error").await["error"]["code"], "UNAUTHORIZED");
     let mut ann = Socket::open(app.address, None).await.expect("it opens");
-    ann.say(json!({ "type": "open", "protocol": 1, "queries": me, "token": "ann-1" })).await;
+    ann.send(json!({ "type": "open", "protocol": 1, "queries": me, "token": "ann-1" })).await;
     let first = ann.until(|message| message["type"] == "result").await;
     assert_eq!(first["data"], json!(["Bearer ann-1"]));
-    // What she changes, she changes in the name of that token.
-    ann.say(json!({ "type": "change", "add": [{ "id": 2, "name": "me" }] })).await;
+    // Later messages are authenticated by that token.
+    ann.send(json!({ "type": "change", "add": [{ "id": 2, "name": "me" }] })).await;
     let added = ann.until(|message| message["type"] != "same").await;
     assert_eq!((&added["id"], &added["data"]), (&json!(2), &json!(["Bearer ann-1"])));
-    ann.say(json!({ "type": "change", "token": "ann-2" })).await;
+    ann.send(json!({ "type": "change", "token": "ann-2" })).await;
     let second = ann.until(|message| message["type"] == "result").await;
     assert_eq!(second["data"], json!(["Bearer ann-2"]));
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_javascript_cannot_hold_is_refused_with_its_path() {
+async fn a_number_that_javascript_cannot_represent_is_refused_with_its_path() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut socket = Socket::open(app.address, None).await.expect("it opens");
     let query = |id: u64| format!(r#"[{{"id":{id},"name":"messages.list","args":{{"channel":[1e400]}}}}]"#);
-    for (id, said) in [
+    for (id, message) in [
         (1, format!(r#"{{"type":"open","protocol":1,"queries":{}}}"#, query(1))),
         (2, format!(r#"{{"type":"change","add":{}}}"#, query(2))),
     ] {
-        socket.0.send(Message::text(said)).await.expect("the server reads");
+        socket.0.send(Message::text(message)).await.expect("the server reads");
         let refused = socket.until(|message| message["type"] == "error").await;
         assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(id), &json!("INVALID_ARGS")));
         assert_eq!(refused["error"]["details"]["issues"][0]["path"], json!(["channel", 0]), "{refused}");

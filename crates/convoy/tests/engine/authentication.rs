@@ -1,5 +1,5 @@
-//! Who may see what, over time: contexts of callers, what is shared between them,
-//! and what ends when a context no longer holds.
+//! Contexts of callers: which results they share, and the end of delivery when a context
+//! is no longer valid.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::shared::tables;
 
-/// A program where `Authorization: <user>` is a user, whose role is a document of
-/// `channels` named like them; `none` may not ask at all.
+/// A program where `Authorization: <user>` is a user, whose role is the document of
+/// `channels` with that name; `none` is refused.
 fn functions() -> Functions {
     Functions::new()
         .context(|ctx| async move {
-            let (user, role) = who(&ctx).await?;
+            let (user, role) = authenticate(&ctx).await?;
             ctx.saw("user", Some(&json!(user)));
             ctx.saw("role", Some(&role));
             if user.starts_with("brief") {
@@ -23,12 +23,12 @@ fn functions() -> Functions {
             Ok(Value::Null)
         })
         .query("mine", |ctx, _| async move {
-            let (user, _) = who(&ctx).await?;
+            let (user, _) = authenticate(&ctx).await?;
             ctx.saw("user", Some(&json!(user)));
             messages_of(&ctx, &json!(user)).await
         })
         .query("byRole", |ctx, _| async move {
-            let (_, role) = who(&ctx).await?;
+            let (_, role) = authenticate(&ctx).await?;
             ctx.saw("role", Some(&role));
             messages_of(&ctx, &role).await
         })
@@ -36,8 +36,8 @@ fn functions() -> Functions {
             ctx.saw_nothing();
             messages_of(&ctx, &json!("all")).await
         })
-        .query("unsaid", |ctx, _| async move {
-            let (user, _) = who(&ctx).await?;
+        .query("unreported", |ctx, _| async move {
+            let (user, _) = authenticate(&ctx).await?;
             messages_of(&ctx, &json!(user)).await
         })
         .mutation("send", |ctx, input| async move { Ok(json!(ctx.hold("messages", input))) })
@@ -47,17 +47,17 @@ fn functions() -> Functions {
         })
 }
 
-async fn who(ctx: &Ctx) -> Result<(String, Value), Thrown> {
+async fn authenticate(ctx: &Ctx) -> Result<(String, Value), Thrown> {
     let caller = ctx.caller().expect("a caller");
     let user = caller["headers"]["authorization"].as_str().unwrap_or("none").trim_start_matches("Bearer ").to_owned();
     if user == "none" {
-        return Err(Thrown::Refused(Code::Unauthorized, "say who you are".into()));
+        return Err(Thrown::Refused(Code::Unauthorized, "authenticate first".into()));
     }
     let found = ctx
         .op(json!({ "op": "scan", "table": "channels", "index": "by_name", "eq": [user], "order": "asc", "limit": 1 }))
         .await?;
     match found[0]["role"].as_str() {
-        Some("banned") => Err(Thrown::Refused(Code::Forbidden, "not any more".into())),
+        Some("banned") => Err(Thrown::Refused(Code::Forbidden, "banned".into())),
         role => Ok((user, role.map_or(json!("guest"), |role| json!(role)))),
     }
 }
@@ -100,8 +100,8 @@ async fn results_independent_of_the_context_are_shared() {
     let users = ["ann", "bob", "cid"];
     let mut sessions = Vec::new();
     for user in users {
-        let watched = json!([query(1, "mine"), query(2, "byRole"), query(3, "all"), query(4, "unsaid")]);
-        sessions.push(as_user(&app, user).live(watched).await);
+        let queries = json!([query(1, "mine"), query(2, "byRole"), query(3, "all"), query(4, "unreported")]);
+        sessions.push(as_user(&app, user).live(queries).await);
     }
     for (session, user) in sessions.iter_mut().zip(users) {
         assert_eq!(session.until(1, |_| true).await["of"], user);
@@ -110,7 +110,7 @@ async fn results_independent_of_the_context_are_shared() {
         assert_eq!(session.until(4, |_| true).await["of"], user);
     }
     app.rest().await;
-    // mine: three; byRole: two; all: one; unsaid: three.
+    // mine: three; byRole: two; all: one; unreported: three.
     assert_eq!(app.engine.stats().live_queries, 9);
     let before = app.engine.stats().handler_runs;
     send(&app, "all", "hello").await;
@@ -128,12 +128,12 @@ async fn results_independent_of_the_context_are_shared() {
     }
     app.rest().await;
     assert_eq!(app.engine.stats().handler_runs - before, 3 + 4, "one run for each result that changed");
-    assert_eq!(sessions[0].answers().latest(1).expect("held")["bodies"], json!([]));
+    assert_eq!(sessions[0].answers().latest(1).expect("an answer")["bodies"], json!([]));
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_is_taken_away_is_taken_away_at_once() {
+async fn a_revoked_role_takes_effect_at_once() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let role = as_user(&app, "system").mutate("setRole", json!({ "name": "ann", "role": "admin" })).await.data();
@@ -166,12 +166,12 @@ async fn a_rejected_session_gets_nothing_and_others_are_not_affected() {
     app.rest().await;
     psql.run("update channels set data = data || '{\"role\": \"member\"}'").await;
     let again = ann.until(1, |is| is["bodies"] != json!([])).await;
-    assert_eq!(again["bodies"], json!(["not for ann"]), "once she may again, she is sent what there is");
+    assert_eq!(again["bodies"], json!(["not for ann"]), "once accepted again, the session receives the present answer");
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_context_is_sent_nothing_until_it_is_renewed() {
+async fn an_expired_session_receives_nothing_until_its_token_is_replaced() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let client = as_user(&app, "brief");
@@ -186,12 +186,12 @@ async fn an_expired_context_is_sent_nothing_until_it_is_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_its_openers() {
+async fn only_the_caller_that_opened_a_session_may_change_it() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     assert_eq!(as_user(&app, "none").try_live(json!([])).await.map(|_| ()).expect_err("refused").status, 401);
     let functions = functions().context(|ctx| async move {
-        let (user, _) = who(&ctx).await?;
+        let (user, _) = authenticate(&ctx).await?;
         ctx.saw("user", Some(&json!(user)));
         ctx.identify(&user);
         Ok(Value::Null)
@@ -208,55 +208,55 @@ async fn a_session_is_its_openers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_plain_stream_is_refused_with_its_status_and_ends_with_its_context() {
+async fn a_plain_stream_is_refused_with_its_status_and_ends_with_its_context() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let refused = as_user(&app, "none").send(hyper::Method::GET, "/api/subscribe?name=all", "").await;
     assert_eq!((refused.status, refused.code()), (401, "UNAUTHORIZED"));
     let mut watch = as_user(&app, "brief").watch("all", json!({})).await;
     assert_eq!(watch.next().await["of"], "all");
-    assert_eq!(watch.message().await.expect("a word")["error"]["code"], "UNAUTHORIZED");
-    assert!(watch.message().await.is_none(), "an EventSource asks again by itself");
+    assert_eq!(watch.message().await.expect("a message")["error"]["code"], "UNAUTHORIZED");
+    assert!(watch.message().await.is_none(), "an EventSource reconnects by itself");
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn development_notices_results_that_are_shared_and_should_not_be() {
+async fn development_detects_results_that_must_not_be_shared() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "dev": true }), tables(), Functions::new()).await;
-    // It says that it has looked at nobody, as a function does that asks a module
-    // who is there.
-    let functions = functions().query("forgetful", |ctx, _| async move {
-        let (user, _) = who(&ctx).await?;
+    // It reports no reads of the context, like a function that takes the user from module
+    // state.
+    let functions = functions().query("leaky", |ctx, _| async move {
+        let (user, _) = authenticate(&ctx).await?;
         ctx.saw_nothing();
         messages_of(&ctx, &json!(user)).await
     });
     app.load(functions, true).await;
-    let mut ann = as_user(&app, "ann").live(json!([query(1, "forgetful"), query(2, "all")])).await;
-    let mut bob = as_user(&app, "bob").live(json!([query(1, "forgetful"), query(2, "all")])).await;
+    let mut ann = as_user(&app, "ann").live(json!([query(1, "leaky"), query(2, "all")])).await;
+    let mut bob = as_user(&app, "bob").live(json!([query(1, "leaky"), query(2, "all")])).await;
     let shown = ann.until(1, |_| true).await;
-    assert_eq!(bob.until(1, |_| true).await, shown, "one of them is shown what is the other's");
-    // So that there is a cause, also where its first run was looked at.
+    assert_eq!(bob.until(1, |_| true).await, shown, "one of them receives the result of the other");
+    // So that there is a cause, even if its first run was audited.
     send(&app, shown["of"].as_str().expect("a user"), "x").await;
     app.rest().await;
     let overview = convoy_testkit::within(async {
         loop {
             let seen = app.client().send(hyper::Method::GET, "/api/_live", "").await.data();
-            if seen["differing"] == json!(["forgetful"]) {
+            if seen["differing"] == json!(["leaky"]) {
                 return seen;
             }
-            // Its runs are looked at now and then.
+            // Only some of its runs are audited.
             send(&app, shown["of"].as_str().expect("a user"), "x").await;
             app.rest().await;
         }
     })
     .await;
-    let watched: Vec<&Value> = overview["queries"].as_array().expect("a list").iter().collect();
-    let all = watched.iter().find(|query| query["function"] == "all").expect("it is watched");
+    let listed: Vec<&Value> = overview["queries"].as_array().expect("a list").iter().collect();
+    let all = listed.iter().find(|query| query["function"] == "all").expect("it is listed");
     assert_eq!((&all["subscribers"], &all["sharedBy"]), (&json!(2), &json!([])));
     assert!(all["reads"].to_string().contains("by_channel where channel = \\\"all\\\""), "{all}");
-    let forgetful = watched.iter().find(|query| query["function"] == "forgetful").expect("it is watched");
-    let cause = forgetful["lastCause"].as_str().expect("a cause");
+    let leaky = listed.iter().find(|query| query["function"] == "leaky").expect("it is listed");
+    let cause = leaky["lastCause"].as_str().expect("a cause");
     assert!(cause.contains("entered by_channel") && cause.ends_with("written by send"), "{cause}");
     app.engine.close().await;
 }

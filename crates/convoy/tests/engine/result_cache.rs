@@ -1,4 +1,4 @@
-//! Calls answered from memory: as fast as that is, and never older than what the
+//! Calls answered from the result cache: without a run, and never older than what the
 //! caller has seen or written.
 
 use convoy_testkit::{App, Functions, TestDb};
@@ -10,9 +10,9 @@ fn message(n: i64) -> Value {
     json!({ "channel": "a", "n": n, "body": format!("m{n}") })
 }
 
-/// Calls the list with the newest position until that takes no run: then the feed
-/// has read since.
-async fn until_held(app: &App, mut position: String) -> String {
+/// Calls the list with the newest token until that takes no run: then the log has been
+/// read since.
+async fn until_cached(app: &App, mut position: String) -> String {
     convoy_testkit::within(async {
         loop {
             let before = app.engine.stats().handler_runs;
@@ -34,14 +34,14 @@ async fn calls_of_live_queries_are_answered_from_the_result_cache() {
     let mut watch = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     watch.next().await;
     let first = app.client().query("messages.list", json!({ "channel": "a" })).await;
-    let position = until_held(&app, first.header("convoy-position").expect("a position").to_owned()).await;
+    let position = until_cached(&app, first.header("convoy-position").expect("a position").to_owned()).await;
     let before = app.engine.stats().handler_runs;
     for _ in 0..10 {
         let client = app.client().with_header("convoy-position", &position);
         assert_eq!(client.query("messages.list", json!({ "channel": "a" })).await.data(), json!([]));
     }
     assert_eq!(app.engine.stats().handler_runs, before);
-    // Who says nothing of what they have seen is asked for anew; so is another question.
+    // A call without a token takes a run, and so does one with other arguments.
     app.client().query("messages.list", json!({ "channel": "a" })).await.data();
     let client = app.client().with_header("convoy-position", &position);
     client.query("messages.list", json!({ "channel": "b" })).await.data();
@@ -64,12 +64,12 @@ async fn a_client_reads_its_own_writes() {
         let reply = client.query("messages.list", json!({ "channel": "a" })).await;
         assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
     }
-    until_held(&app, position).await;
+    until_cached(&app, position).await;
     app.engine.close().await;
 }
 
-/// One process writes, another reads: a position of the one means to the other
-/// that everything committed by now must be in the answer.
+/// One process writes, another reads: for a token of another process, everything committed
+/// by now must be in the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_of_peers_are_seen() {
     let db = TestDb::new().await;
@@ -83,7 +83,7 @@ async fn writes_of_peers_are_seen() {
         let reply = client.query("messages.list", json!({ "channel": "a" })).await;
         let position = reply.header("convoy-position").expect("a position").to_owned();
         assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
-        // And having seen it here, here it stays seen.
+        // With the token of that answer, later answers of this process include it.
         let client = here.client().with_header("convoy-position", &position);
         let reply = client.query("messages.list", json!({ "channel": "a" })).await;
         assert_eq!(bodies(&reply.data())[0], format!("m{n}"));
@@ -117,7 +117,7 @@ async fn a_context_is_made_per_call_and_never_mixed() {
     })
     .await;
     assert_eq!(bob.with_header("convoy-position", &position).query("me", json!({})).await.data(), "bob");
-    let nobody = app.client().with_header("convoy-position", &position).query("me", json!({})).await;
-    assert_eq!(nobody.status, 401, "not even whether there is an answer");
+    let anonymous = app.client().with_header("convoy-position", &position).query("me", json!({})).await;
+    assert_eq!(anonymous.status, 401, "the cache is not consulted without a valid context");
     app.engine.close().await;
 }
