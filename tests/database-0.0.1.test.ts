@@ -239,8 +239,8 @@ describe('a database of 0.0.1', () => {
     expect(after).toEqual(expect.arrayContaining(before));
     expect(convoy.loaded.leftOver).toHaveLength(OLD_INDEXES.length);
     for (const name of OLD_INDEXES) {
-      const said = convoy.loaded.leftOver.filter((line) => line.includes(`${name} `));
-      expect(said).toEqual([expect.stringContaining('superseded')]);
+      const reported = convoy.loaded.leftOver.filter((line) => line.includes(`${name} `));
+      expect(reported).toEqual([expect.stringContaining('superseded')]);
     }
     const again = await opened(databaseUrl, schema);
     expect(again.convoy.loaded.created).toEqual([]);

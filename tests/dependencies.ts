@@ -216,7 +216,7 @@ function importBreach(path: string, { specifier, file }: Import): string[] {
   const owners = NPM[name] ?? [];
   return owners.includes(place)
     ? []
-    : [`${path} imports ${specifier}, which only ${owners.join(' and ') || 'nobody'} may`];
+    : [`${path} imports ${specifier}, which only ${owners.join(' and ') || 'no part'} may`];
 }
 
 function browserBreaches(entry: string, imports: ReadonlyMap<string, readonly Import[]>): string[] {

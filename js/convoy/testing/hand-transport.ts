@@ -1,4 +1,4 @@
-/** A transport whose far end is the test itself: it sees what is asked and says what comes back. */
+/** A transport whose server is the test itself: it records requests, and the test sends the results. */
 import type {
   CallRequest,
   SubscribeRequest,
@@ -43,7 +43,7 @@ export class HandTransport implements Transport {
   /** The latest open subscription with these arguments. */
   open(args: unknown): HandSubscription {
     const found = this.subscriptions.findLast((one) => !one.closed && one.args === JSON.stringify(args));
-    if (!found) throw new Error(`nothing is subscribed with ${JSON.stringify(args)}`);
+    if (!found) throw new Error(`there is no subscription with ${JSON.stringify(args)}`);
     return found;
   }
 }

@@ -1,16 +1,16 @@
 /**
- * A small live server in memory, for random tests of the client: it has queries whose answers change, tells each
- * session what has changed in whichever of the ways the protocol allows, and loses and cuts what it is told to. Its
- * `fetch` is the wire.
+ * A small live server in memory, for random tests of the client: it has queries whose results change, sends each
+ * session the changes in a random one of the forms that the protocol allows, and loses or cuts frames on request. Its
+ * `fetch` takes the place of the network.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Piece, QueryDescriptor, SessionChange } from '../src/protocol/frames.js';
-import type { Saying } from './scripted-session.js';
+import type { ServerMessage } from './scripted-session.js';
 
 export type Below = (n: number) => number;
 
-/** Numbers that look random and are the same in every run. */
-export function randomly(seed: number): Below {
+/** Pseudo-random numbers, the same in every run. */
+export function seededRandom(seed: number): Below {
   let state = seed;
   return (below) => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -23,14 +23,14 @@ export interface Row {
   readonly n: number;
 }
 
-/** A list, or a page of one. `version` is in the data, so that who sees it can tell old from new. */
+/** A list, or a page of one. Its first row has the version, so that a test can order results. */
 export type Answer = readonly Row[] | { readonly page: readonly Row[]; readonly isDone: boolean };
 
 export function versionOf(answer: Answer): number {
   return ('page' in answer ? answer.page : answer)[0]?.n ?? 0;
 }
 
-interface Told {
+interface SentResult {
   readonly of: string;
   hash: string | null;
 }
@@ -38,36 +38,36 @@ interface Told {
 interface ModelSession {
   readonly name: string;
   readonly stream: ReadableStreamDefaultController<Uint8Array>;
-  readonly queries: Map<number, Told>;
+  readonly queries: Map<number, SentResult>;
   seq: number;
 }
 
 export class ModelServer {
   readonly #below: Below;
-  readonly #asked: () => void;
+  readonly #onRequest: () => void;
   readonly #history = new Map<string, Answer>();
   readonly #latest = new Map<string, string>();
   #session: ModelSession | null = null;
   #names = 0;
-  /** Sessions there have been. */
+  /** The number of sessions opened so far. */
   get sessions(): number {
     return this.#names;
   }
 
-  /** `asked` is called when a client has asked for something. */
-  constructor(below: Below, asked: () => void) {
+  /** `onRequest` is called after each request of a client. */
+  constructor(below: Below, onRequest: () => void) {
     this.#below = below;
-    this.#asked = asked;
+    this.#onRequest = onRequest;
   }
 
-  /** The answer to the query `of`; made when it is first asked. */
-  truth(of: string): Answer {
+  /** The current result of the query `of`, created on first use. */
+  current(of: string): Answer {
     return this.#history.get(this.#hashOf(of)) as Answer;
   }
 
-  /** Another answer, some of it as it was. */
+  /** Changes the result of `of`, partly. */
   change(of: string): void {
-    const before = this.truth(of);
+    const before = this.current(of);
     const version = { id: 'version', n: versionOf(before) + 1 };
     const rows = ('page' in before ? before.page : before).slice(1).filter(() => this.#below(5) > 0);
     for (let edits = this.#below(4); edits > 0; edits -= 1) {
@@ -76,49 +76,49 @@ export class ModelServer {
       rows.splice(at, this.#below(2), row);
     }
     if (this.#below(4) === 0) rows.reverse();
-    this.#keep(of, 'page' in before ? { page: [version, ...rows], isDone: this.#below(2) === 0 } : [version, ...rows]);
+    this.#store(of, 'page' in before ? { page: [version, ...rows], isDone: this.#below(2) === 0 } : [version, ...rows]);
   }
 
-  /** Tells the session, in one frame, of some of what it has not been told; `loss` is what becomes of that frame. */
-  tell(loss: 'none' | 'lost' | 'cut'): void {
+  /** Sends the session changes that it has not been sent, in one frame; `loss` is the fate of that frame. */
+  flush(loss: 'none' | 'lost' | 'cut'): void {
     const session = this.#session;
     if (session === null) return;
     const behind = [...session.queries].filter(([, { of, hash }]) => hash !== this.#hashOf(of));
     const chosen = behind.filter(() => loss === 'none' || this.#below(3) > 0);
     this.#frame(
-      chosen.flatMap(([id, told]) => this.#news(id, told)),
+      chosen.flatMap(([id, sent]) => this.#messagesFor(id, sent)),
       loss,
     );
   }
 
-  /** A message about nothing, by which a client notices what it has missed. */
+  /** Sends a message about no query, whose sequence number reveals lost frames. */
   ping(): void {
-    this.#frame([{ type: 'settled', key: 'nobody’s' }], 'none');
+    this.#frame([{ type: 'settled', key: 'unknown' }], 'none');
   }
 
   interrupt(): void {
     const [id] = this.#session?.queries.keys() ?? [];
     if (id !== undefined) this.#frame([{ type: 'error', id, error: { code: 'UNAVAILABLE', message: 'away' } }], 'none');
-    // Something follows by itself.
-    const told = id === undefined ? undefined : this.#session?.queries.get(id);
-    if (told) told.hash = null;
+    // The next flush sends the result again.
+    const sent = id === undefined ? undefined : this.#session?.queries.get(id);
+    if (sent) sent.hash = null;
   }
 
-  /** Believes that the session holds some earlier answer to `of`, as a server with a mistake might. */
-  mistake(of: string): void {
-    const told = [...(this.#session?.queries.values() ?? [])].find((told) => told.of === of);
-    if (told) told.hash = `${of}#${1 + this.#below(versionOf(this.truth(of)))}`;
+  /** Records an earlier result of `of` as the one the session has, as a server with a defect might. */
+  corruptHash(of: string): void {
+    const sent = [...(this.#session?.queries.values() ?? [])].find((sent) => sent.of === of);
+    if (sent) sent.hash = `${of}#${1 + this.#below(versionOf(this.current(of)))}`;
   }
 
   end(): void {
     this.#frame([{ type: 'end', reason: 'shutdown', retryMs: 0 }], 'none');
-    this.#leave();
+    this.#disconnect();
   }
 
   readonly fetch: typeof fetch = async (url, init) => {
     const [, , , name] = new URL(String(url)).pathname.split('/');
     const body = JSON.parse(String(init?.body));
-    queueMicrotask(this.#asked);
+    queueMicrotask(this.#onRequest);
     return name === undefined ? this.#open(body.queries, init?.signal ?? null) : this.#changed(name, body);
   };
 
@@ -127,7 +127,7 @@ export class ModelServer {
     const body = new ReadableStream<Uint8Array>({
       start: (stream) => {
         this.#session = { name, stream, queries: new Map(), seq: 0 };
-        signal?.addEventListener('abort', () => this.#session?.name === name && this.#leave());
+        signal?.addEventListener('abort', () => this.#session?.name === name && this.#disconnect());
         this.#frame([{ type: 'session', session: name, protocol: 1 }], 'none');
         this.#add(queries);
       },
@@ -146,35 +146,36 @@ export class ModelServer {
     return Response.json({ ok: true, data: {} });
   }
 
-  /** Some are answered at once, what is named as held perhaps by that alone; the rest follow. */
+  /** Sends some results at once, or `same` for a hash that is current; the next flush sends the others. */
   #add(queries: readonly QueryDescriptor[]): void {
     for (const { id, args, hash } of queries) {
       const { of } = args as { of: string };
       const known = hash !== undefined && this.#history.has(hash) ? hash : null;
-      const told: Told = { of, hash: known };
-      this.#session?.queries.set(id, told);
+      const sent: SentResult = { of, hash: known };
+      this.#session?.queries.set(id, sent);
       if (known === this.#hashOf(of)) this.#frame([{ type: 'same', id, hash: known }], 'none');
-      else if (this.#below(2) === 0) this.#frame(this.#news(id, told), 'none');
+      else if (this.#below(2) === 0) this.#frame(this.#messagesFor(id, sent), 'none');
     }
   }
 
-  #news(id: number, told: Told): Saying[] {
-    const hash = this.#hashOf(told.of);
-    const data = this.truth(told.of);
-    const from = told.hash;
-    const held = from === null ? undefined : this.#history.get(from);
-    told.hash = hash;
-    if (held === undefined || this.#below(3) === 0) return [{ type: 'result', id, hash, data }];
-    if (!('page' in data)) return [{ type: 'rows', id, from, hash, rows: this.#pieces(held as readonly Row[], data) }];
+  #messagesFor(id: number, sent: SentResult): ServerMessage[] {
+    const hash = this.#hashOf(sent.of);
+    const data = this.current(sent.of);
+    const from = sent.hash;
+    const before = from === null ? undefined : this.#history.get(from);
+    sent.hash = hash;
+    if (before === undefined || this.#below(3) === 0) return [{ type: 'result', id, hash, data }];
+    if (!('page' in data))
+      return [{ type: 'rows', id, from, hash, rows: this.#pieces(before as readonly Row[], data) }];
     const { page, ...rest } = data;
-    return [{ type: 'rows', id, from, hash, rows: this.#pieces((held as typeof data).page, page), rest }];
+    return [{ type: 'rows', id, from, hash, rows: this.#pieces((before as typeof data).page, page), rest }];
   }
 
-  /** `after` as runs of `before` and new rows, the obvious way. */
+  /** `after` as runs of `before` and new rows, by a simple search. */
   #pieces(before: readonly Row[], after: readonly Row[]): Piece[] {
     const pieces: Piece[] = [];
     for (const row of after) {
-      const at = before.findIndex((held) => isDeepStrictEqual(held, row));
+      const at = before.findIndex((other) => isDeepStrictEqual(other, row));
       const last = pieces.at(-1);
       if (at < 0 || this.#below(10) === 0) pieces.push({ row });
       else if (Array.isArray(last) && last[0] + last[1] === at) pieces.splice(-1, 1, [last[0], last[1] + 1]);
@@ -183,7 +184,7 @@ export class ModelServer {
     return pieces;
   }
 
-  #frame(messages: readonly Saying[], loss: 'none' | 'lost' | 'cut'): void {
+  #frame(messages: readonly ServerMessage[], loss: 'none' | 'lost' | 'cut'): void {
     const session = this.#session;
     if (session === null || messages.length === 0) return;
     const lines = messages.map(
@@ -192,10 +193,10 @@ export class ModelServer {
     const bytes = new TextEncoder().encode(`${lines.join('')}\n`);
     if (loss === 'lost') return;
     session.stream.enqueue(loss === 'cut' ? bytes.slice(0, this.#below(bytes.length)) : bytes);
-    if (loss === 'cut') this.#leave(new TypeError('cut'));
+    if (loss === 'cut') this.#disconnect(new TypeError('cut'));
   }
 
-  #leave(cut?: Error): void {
+  #disconnect(cut?: Error): void {
     const session = this.#session;
     this.#session = null;
     if (cut) session?.stream.error(cut);
@@ -205,10 +206,10 @@ export class ModelServer {
     const known = this.#latest.get(of);
     if (known !== undefined) return known;
     const first = [{ id: 'version', n: 1 }];
-    return this.#keep(of, of.startsWith('page') ? { page: first, isDone: true } : first);
+    return this.#store(of, of.startsWith('page') ? { page: first, isDone: true } : first);
   }
 
-  #keep(of: string, answer: Answer): string {
+  #store(of: string, answer: Answer): string {
     const hash = `${of}#${versionOf(answer)}`;
     this.#history.set(hash, answer);
     this.#latest.set(of, hash);

@@ -1,4 +1,4 @@
-/** Mounts React components for a test and takes them down after it. Needs happy-dom. */
+/** Mounts React components for a test and unmounts them after it. Requires happy-dom. */
 import { act, createElement, type FunctionComponent, type ReactNode, StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
@@ -9,8 +9,8 @@ globalThis.IS_REACT_ACT_ENVIRONMENT = true;
 
 export interface Screen {
   readonly text: () => string;
-  show(node: ReactNode): Promise<void>;
-  leave(): Promise<void>;
+  render(node: ReactNode): Promise<void>;
+  unmount(): Promise<void>;
 }
 
 export async function screen(node: ReactNode): Promise<Screen> {
@@ -19,27 +19,27 @@ export async function screen(node: ReactNode): Promise<Screen> {
   await act(async () => root.render(node));
   return {
     text: () => element.textContent ?? '',
-    show: (next) => act(async () => root.render(next)),
-    leave: () => act(async () => root.unmount()),
+    render: (next) => act(async () => root.render(next)),
+    unmount: () => act(async () => root.unmount()),
   };
 }
 
-/** A component that keeps what its hook gave at every render. */
-export function probe<Props extends object, Given>(use: (props: Props) => Given) {
-  const renders: Given[] = [];
+/** A component that records the result of its hook at every render. */
+export function probe<Props extends object, Result>(use: (props: Props) => Result) {
+  const renders: Result[] = [];
   const Probe: FunctionComponent<Props> = (props) => {
     renders.push(use(props));
     return null;
   };
   return {
     renders,
-    /** What the hook gave last. */
-    get given(): Given {
+    /** The latest result of the hook. */
+    get result(): Result {
       const last = renders.at(-1);
       if (last === undefined) throw new Error('not rendered yet');
       return last;
     },
     with: (props: Props): ReactNode => createElement(Probe, props),
-    strictly: (props: Props): ReactNode => createElement(StrictMode, null, createElement(Probe, props)),
+    inStrictMode: (props: Props): ReactNode => createElement(StrictMode, null, createElement(Probe, props)),
   };
 }

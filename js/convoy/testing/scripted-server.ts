@@ -1,6 +1,6 @@
 /**
- * A real HTTP server on a loopback port that says what a test tells it to: the far end of the client's wire, for tests
- * that are about the client. It keeps no data and runs no functions.
+ * A real HTTP server on a loopback port that sends the responses a test sets, for tests of the client. It has no data
+ * and runs no functions.
  */
 import {
   createServer,
@@ -12,7 +12,7 @@ import {
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { Arrivals } from './arrivals.js';
+import { AsyncQueue } from './async-queue.js';
 import { ScriptedSession, type SessionWire } from './scripted-session.js';
 
 export interface ScriptedCall {
@@ -22,7 +22,7 @@ export interface ScriptedCall {
   readonly headers: IncomingHttpHeaders;
 }
 
-/** What to answer: status, body (JSON unless a string), content type, headers. */
+/** A response: status, body (JSON unless a string), content type, headers. */
 export interface ScriptedAnswer {
   readonly status?: number;
   readonly body: unknown;
@@ -33,18 +33,18 @@ export interface ScriptedAnswer {
 export class ScriptedServer {
   readonly #http: Server;
   readonly #sockets = new WebSocketServer({ noServer: true });
-  readonly #arrived = new Arrivals<ScriptedSession>();
-  /** Every session ever opened. */
+  readonly #arrived = new AsyncQueue<ScriptedSession>();
+  /** All sessions opened so far. */
   readonly sessions: ScriptedSession[] = [];
   readonly calls: ScriptedCall[] = [];
   /** Answers calls; set by the test. */
   answer: (call: ScriptedCall) => ScriptedAnswer | Promise<ScriptedAnswer> = () => ({ body: { ok: true, data: null } });
   /** Refuses the next streams while it returns an answer; `'cut'` closes the socket without one. */
   refuse: () => ScriptedAnswer | 'cut' | null = () => null;
-  /** Answers changes of sessions; null takes them in. */
+  /** Answers changes of sessions; null accepts them. */
   answerChange: (change: ScriptedChange) => ScriptedAnswer | null | Promise<ScriptedAnswer | null> = () => null;
-  /** What a proxy before the server holds back of a stream, for as long as it lasts. */
-  held: 'nothing' | 'the body' | 'the answer' = 'nothing';
+  /** The part of a stream that a proxy before the server buffers and never passes on. */
+  buffered: 'nothing' | 'the body' | 'the response' = 'nothing';
   /** Whether WebSockets get through. */
   sockets: 'open' | 'blocked' = 'open';
 
@@ -63,7 +63,7 @@ export class ScriptedServer {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
-  /** The next session a client opens, or has opened and nobody asked for yet. */
+  /** The next session a client opens, opened or to come, after those returned by earlier calls. */
   nextSession(): Promise<ScriptedSession> {
     return this.#arrived.next();
   }
@@ -99,11 +99,11 @@ export class ScriptedServer {
   }
 
   #stream(session: ScriptedSession, response: ServerResponse): void {
-    if (this.held !== 'the answer') {
+    if (this.buffered !== 'the response') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.flushHeaders();
     }
-    if (this.held === 'nothing') this.#open(session);
+    if (this.buffered === 'nothing') this.#open(session);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -114,25 +114,25 @@ export class ScriptedServer {
     this.#sockets.handleUpgrade(request, socket, head, (socket) => {
       let session: ScriptedSession | null = null;
       socket.on('message', (data) => {
-        const { type, ...said } = JSON.parse(data.toString());
+        const { type, ...message } = JSON.parse(data.toString());
         if (type === 'open') {
-          session = new ScriptedSession({ ...said, headers: request.headers, wire: wireOfSocket(socket) });
+          session = new ScriptedSession({ ...message, headers: request.headers, wire: wireOfSocket(socket) });
           this.#open(session);
         } else {
-          session?.change(said, request.headers);
+          session?.change(message, request.headers);
         }
       });
     });
   }
 
   #open(session: ScriptedSession): void {
-    session.say({ type: 'session', session: session.name, protocol: 1 });
+    session.send({ type: 'session', session: session.name, protocol: 1 });
     this.sessions.push(session);
     this.#arrived.add(session);
   }
 }
 
-/** A `POST /api/live/<session>` as it came. */
+/** A received `POST /api/live/<session>`. */
 export interface ScriptedChange {
   readonly session: string;
   readonly body: { readonly add: readonly unknown[]; readonly remove: readonly number[]; readonly auth?: true };

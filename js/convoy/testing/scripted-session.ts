@@ -1,11 +1,11 @@
-/** The server's end of one live session: keeps what the client asks for, and says what a test tells it to. */
+/** The server's side of one live session: records the client's messages, and sends those that a test passes. */
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import type { Piece, QueryDescriptor } from '../src/protocol/frames.js';
-import { Arrivals } from './arrivals.js';
+import { AsyncQueue } from './async-queue.js';
 
-/** How a session's words travel. */
+/** The connection of a session. */
 export interface SessionWire {
   readonly kind: 'stream' | 'socket';
   /** One frame: messages separated by newlines. */
@@ -33,18 +33,18 @@ interface Opening {
   readonly wire: SessionWire;
 }
 
-export type Saying = { readonly type: string } & Readonly<Record<string, unknown>>;
+export type ServerMessage = { readonly type: string } & Readonly<Record<string, unknown>>;
 
 export class ScriptedSession {
   readonly name = randomBytes(16).toString('hex');
-  /** What the client said first. */
+  /** The client's opening message. */
   readonly opening: Opening;
-  /** What it wants now. */
+  /** The client's current subscriptions. */
   readonly queries = new Map<number, QueryDescriptor>();
-  /** Settles when the client has gone, or the session has ended. */
+  /** Settles when the client has disconnected, or the session has ended. */
   readonly closed: Promise<void>;
   readonly changes: ReceivedChange[] = [];
-  readonly #arrived = new Arrivals<ReceivedChange>();
+  readonly #arrived = new AsyncQueue<ReceivedChange>();
   readonly #wire: SessionWire;
   #seq = 0;
 
@@ -63,7 +63,7 @@ export class ScriptedSession {
     return this.opening.headers;
   }
 
-  /** The next change the client sends, or has sent and nobody asked for yet. */
+  /** The next change from the client, received or to come, after those returned by earlier calls. */
   nextChange(): Promise<ReceivedChange> {
     return this.#arrived.next();
   }
@@ -76,41 +76,41 @@ export class ScriptedSession {
     this.#arrived.add(received);
   }
 
-  /** The query the client wants with these arguments. */
+  /** The client's latest subscription with these arguments. */
   query(args: unknown): QueryDescriptor {
     const found = [...this.queries.values()].findLast((query) => isDeepStrictEqual(query.args, args));
-    if (!found) throw new Error(`nobody wants ${JSON.stringify(args)}`);
+    if (!found) throw new Error(`there is no subscription with ${JSON.stringify(args)}`);
     return found;
   }
 
-  /** One frame of these messages, counted. */
-  say(...messages: readonly Saying[]): void {
+  /** Sends these messages as one frame, with sequence numbers. */
+  send(...messages: readonly ServerMessage[]): void {
     this.#wire.frame(this.frameOf(...messages));
   }
 
-  /** The text of a frame, counted as said. */
-  frameOf(...messages: readonly Saying[]): string {
+  /** The text of a frame, whose messages count as sent. */
+  frameOf(...messages: readonly ServerMessage[]): string {
     return messages.map(({ type, ...rest }) => JSON.stringify({ type, seq: this.#seq++, ...rest })).join('\n');
   }
 
   result(args: unknown, data: unknown, hash: string): void {
-    this.say({ type: 'result', id: this.query(args).id, ts: 1, hash, data });
+    this.send({ type: 'result', id: this.query(args).id, ts: 1, hash, data });
   }
 
   rows(args: unknown, from: string, hash: string, rows: readonly Piece[]): void {
-    this.say({ type: 'rows', id: this.query(args).id, ts: 1, from, hash, rows });
+    this.send({ type: 'rows', id: this.query(args).id, ts: 1, from, hash, rows });
   }
 
   same(args: unknown): void {
     const { id, hash } = this.query(args);
-    this.say({ type: 'same', id, hash });
+    this.send({ type: 'same', id, hash });
   }
 
   error(args: unknown, error: { readonly code: string; readonly message: string }): void {
-    this.say({ type: 'error', id: this.query(args).id, ts: 1, error });
+    this.send({ type: 'error', id: this.query(args).id, ts: 1, error });
   }
 
-  /** Any bytes, as they are. */
+  /** Sends raw bytes. */
   raw(bytes: string | Uint8Array): void {
     this.#wire.raw(bytes);
   }

@@ -1,13 +1,13 @@
-/** Watches a query and lets a test wait for what it says, so that no test sleeps. */
+/** Watches a query and lets a test wait for a snapshot instead of sleeping. */
 import type { ConvoyClient } from '../src/client/client.js';
 import type { QuerySnapshot } from '../src/client/snapshot.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../src/protocol/refs.js';
 
 export interface Watching<Data> {
-  /** Everything the listener was told, in order. */
+  /** All snapshots that the listener received, in order. */
   readonly seen: QuerySnapshot<Data>[];
-  /** The first snapshot, told already or to come, after the ones earlier calls gave, that `wanted` accepts. */
-  until(wanted: (snapshot: QuerySnapshot<Data>) => boolean): Promise<QuerySnapshot<Data>>;
+  /** The first snapshot that `matches` accepts, received or to come, after those returned by earlier calls. */
+  until(matches: (snapshot: QuerySnapshot<Data>) => boolean): Promise<QuerySnapshot<Data>>;
   stop(): void;
 }
 
@@ -17,26 +17,26 @@ export function watching<Ref extends AnyQueryRef>(
   args: ArgsOfRef<Ref>,
 ): Watching<ResultOfRef<Ref>> {
   const seen: QuerySnapshot<ResultOfRef<Ref>>[] = [];
-  let looked = 0;
-  let wake = () => {};
+  let checked = 0;
+  let onChange = () => {};
   const stop = client.watch(ref, args, (snapshot) => {
     seen.push(snapshot);
-    wake();
+    onChange();
   });
   return {
     seen,
     stop,
-    async until(wanted) {
+    async until(matches) {
       for (;;) {
-        for (; looked < seen.length; looked += 1) {
-          const snapshot = seen[looked];
-          if (snapshot && wanted(snapshot)) {
-            looked += 1;
+        for (; checked < seen.length; checked += 1) {
+          const snapshot = seen[checked];
+          if (snapshot && matches(snapshot)) {
+            checked += 1;
             return snapshot;
           }
         }
         await new Promise<void>((resolve) => {
-          wake = resolve;
+          onChange = resolve;
         });
       }
     },

@@ -44,7 +44,7 @@ test('a new token is sent to the open session', async () => {
 
 test('a server that requests a token receives the current one', async () => {
   token = 'two';
-  session.say({ type: 'auth', error: EXPIRED });
+  session.send({ type: 'auth', error: EXPIRED });
   const change = await session.nextChange();
   expect(change).toMatchObject({ auth: true });
   expect(change.headers.authorization).toBe('Bearer two');
@@ -61,7 +61,7 @@ test.each([
   async (...rejection) => {
     server.answerChange = () => refusal(...rejection);
     server.refuse = () => refusal(...rejection);
-    session.say({ type: 'auth', error: EXPIRED });
+    session.send({ type: 'auth', error: EXPIRED });
     const refused = await watch.until(({ status }) => status === 'error');
     expect(refused).toMatchObject({ data: null, error: { code: rejection[0] }, connectionState: 'closed' });
     await session.closed;
@@ -102,7 +102,7 @@ test('a token sent with a refused change is sent again', async () => {
 
 test('a token that the server requests too often ends the connection', async () => {
   for (let request = 0; request < 4; request += 1) {
-    session.say({ type: 'auth', error: EXPIRED });
+    session.send({ type: 'auth', error: EXPIRED });
     if (request < 3) await session.nextChange();
   }
   expect(await watch.until(({ status }) => status === 'error')).toMatchObject({ error: EXPIRED, data: null });

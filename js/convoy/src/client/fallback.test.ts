@@ -39,9 +39,9 @@ function client(options: Partial<EndpointOptions> = {}, overrides: Partial<LiveT
   return created;
 }
 
-describe.each(['the body', 'the answer'] as const)('where a proxy buffers %s', (what) => {
+describe.each(['the body', 'the response'] as const)('where a proxy buffers %s', (what) => {
   test('a WebSocket carries the session, its token in the first message', async () => {
-    server.held = what;
+    server.buffered = what;
     const one = client({ auth: () => 'secret' });
     const watch = watching(one, list, A);
     const session = await server.nextSession();
@@ -67,7 +67,7 @@ test('where a proxy passes on only full buffers, a WebSocket replaces a stream t
 
 describe('a session over a WebSocket', () => {
   async function open(options: Partial<EndpointOptions> = {}) {
-    server.held = 'the body';
+    server.buffered = 'the body';
     const one = client(options);
     const watch = watching(one, list, A);
     const session = await server.nextSession();
@@ -90,7 +90,7 @@ describe('a session over a WebSocket', () => {
   test('settles mutations', async () => {
     const { one, session } = await open();
     server.answer = ({ headers }) => {
-      session.say({ type: 'settled', key: headers['idempotency-key'] });
+      session.send({ type: 'settled', key: headers['idempotency-key'] });
       return { body: { ok: true, data: 'id' } };
     };
     expect(await one.mutation(add, { n: 1 })).toBe('id');
@@ -100,7 +100,7 @@ describe('a session over a WebSocket', () => {
   test('reconnects by WebSocket, with hashes and the position', async () => {
     const { watch, session } = await open();
     const { id } = session.query(A);
-    session.say({ type: 'result', id, hash: 'h2', position: 'x.7', data: [2] });
+    session.send({ type: 'result', id, hash: 'h2', position: 'x.7', data: [2] });
     await watch.until(({ data }) => data?.[0] === 2);
     session.cut();
     const next = await server.nextSession();
@@ -123,7 +123,7 @@ describe('where neither streams nor WebSockets get through', () => {
     ['there is no WebSocket', { WebSocket: undefined }],
     ['a WebSocket cannot carry the headers of this client', { headers: { 'x-tenant': 'acme' } }],
   ] as const)('because %s, queries are polled, and one warning is logged', async (what, options) => {
-    server.held = 'the body';
+    server.buffered = 'the body';
     if (what === 'WebSockets are cut') server.sockets = 'blocked';
     let n = 0;
     server.answer = ({ name }) => ({ body: { ok: true, data: name === 'rows.list' ? [Math.floor(n++ / 3)] : 'id' } });
@@ -140,7 +140,7 @@ describe('where neither streams nor WebSockets get through', () => {
   });
 
   test('an added query is called at once, and a failing one affects no other', async () => {
-    server.held = 'the body';
+    server.buffered = 'the body';
     server.sockets = 'blocked';
     server.answer = ({ args }) =>
       (args as typeof A).of === 'a'
@@ -155,7 +155,7 @@ describe('where neither streams nor WebSockets get through', () => {
   });
 
   test('a query that fails with UNAVAILABLE affects no other', async () => {
-    server.held = 'the body';
+    server.buffered = 'the body';
     server.sockets = 'blocked';
     server.answer = ({ args }) =>
       (args as typeof A).of === 'a'
@@ -169,14 +169,14 @@ describe('where neither streams nor WebSockets get through', () => {
   });
 
   test('and the server is unavailable, the kinds of link are retried from the first', async () => {
-    server.held = 'the body';
+    server.buffered = 'the body';
     server.sockets = 'blocked';
     let away = false;
     server.answer = () => (away ? { status: 502, type: 'text/html', body: '' } : { body: { ok: true, data: [1] } });
     away = true;
     const watch = watching(client(), list, A);
     await watch.until(({ isReconnecting }) => isReconnecting);
-    server.held = 'nothing';
+    server.buffered = 'nothing';
     const session = await server.nextSession();
     expect(session.kind).toBe('stream');
     expect(console.warn).not.toHaveBeenCalled();

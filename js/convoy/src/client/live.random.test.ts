@@ -4,7 +4,7 @@
  * newer.
  */
 import { afterEach, expect, test, vi } from 'vitest';
-import { type Answer, type Below, ModelServer, randomly, versionOf } from '../../testing/model-server.js';
+import { type Answer, type Below, ModelServer, seededRandom, versionOf } from '../../testing/model-server.js';
 import { Endpoint } from './endpoint.js';
 import { LiveTransport } from './live-transport.js';
 import type { Subscription } from './transport.js';
@@ -59,7 +59,7 @@ class Watcher {
 }
 
 async function live(seed: number, steps: number): Promise<number> {
-  const below = randomly(seed);
+  const below = seededRandom(seed);
   let onEvent = () => {};
   const server = new ModelServer(below, () => onEvent());
   const endpoint = new Endpoint({ baseUrl: 'http://model', fetch: server.fetch });
@@ -73,13 +73,14 @@ async function live(seed: number, steps: number): Promise<number> {
   }
 
   for (const of of QUERIES) if (!watchers.has(of)) watch(of);
-  const upToDate = () => [...watchers].every(([of, { shown, fresh }]) => fresh && sameAnswer(shown, server.truth(of)));
+  const upToDate = () =>
+    [...watchers].every(([of, { shown, fresh }]) => fresh && sameAnswer(shown, server.current(of)));
   while (!upToDate()) {
     const event = new Promise<void>((resolve) => {
       onEvent = resolve;
     });
     server.ping();
-    server.tell('none');
+    server.flush('none');
     if (!upToDate()) await event;
   }
   transport.close();
@@ -97,14 +98,14 @@ function act(below: Below, { server, watchers, watch }: World): void {
   const watcher = watchers.get(of);
   const choice = below(20);
   if (choice < 7) server.change(of);
-  else if (choice < 12) server.tell('none');
-  else if (choice === 12) server.tell('lost');
-  else if (choice === 13) server.tell('cut');
+  else if (choice < 12) server.flush('none');
+  else if (choice === 12) server.flush('lost');
+  else if (choice === 13) server.flush('cut');
   else if (choice === 14) server.end();
   else if (choice === 15) server.interrupt();
   else if (choice === 16) watcher?.refresh();
   else if (watcher === undefined) watch(of);
-  else if (choice === 17) server.mistake(of);
+  else if (choice === 17) server.corruptHash(of);
   else if (choice === 19) {
     watcher.close();
     watchers.delete(of);

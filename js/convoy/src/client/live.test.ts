@@ -148,7 +148,7 @@ test('all of a frame is applied before any listener is notified', async () => {
   const session = await server.nextSession();
   const [idA, idB] = [session.query(A).id, session.query(B).id];
   const both = (n: number) =>
-    session.say(
+    session.send(
       { type: 'result', id: idA, hash: `a${n}`, data: [{ id: '1', n }] },
       { type: 'result', id: idB, hash: `b${n}`, data: [{ id: '1', n }] },
     );
@@ -179,11 +179,11 @@ test.each([
 ] as const)('%s that the application has sorted in place is still patched correctly', async (what, given, rowsOf) => {
   const watch = watching(client, list, A);
   const session = await server.nextSession();
-  session.say({ type: 'result', id: session.query(A).id, hash: 'h1', data: given([one, two]) });
+  session.send({ type: 'result', id: session.query(A).id, hash: 'h1', data: given([one, two]) });
   rowsOf((await watch.until(({ status }) => status === 'success')).data).reverse();
   const three = { id: '3', n: 3 };
   const rest = what === 'a page' ? { rest: {} } : {};
-  session.say({
+  session.send({
     type: 'rows',
     id: session.query(A).id,
     from: 'h1',
@@ -233,7 +233,7 @@ describe('a protocol error', () => {
 
   test('discards its whole frame, valid messages included', async () => {
     const { watch, session } = await subscribed();
-    session.say(
+    session.send(
       { type: 'result', id: session.query(A).id, hash: 'h9', data: [] },
       { type: 'rows', id: session.query(B).id, from: 'other', hash: 'h8', rows: [] },
     );
@@ -284,7 +284,7 @@ test('a server that ends the session sets the reconnect delay', async () => {
   const session = await server.nextSession();
   session.result(A, [one], 'h1');
   await watch.until(({ status }) => status === 'success');
-  session.say({ type: 'end', reason: 'shutdown', retryMs: 1 });
+  session.send({ type: 'end', reason: 'shutdown', retryMs: 1 });
   await watch.until(({ isReconnecting }) => isReconnecting);
   expect((await server.nextSession()).query(A).hash).toBe('h1');
 });
@@ -294,9 +294,9 @@ test('every request carries the latest position seen, which never goes back', as
   const session = await server.nextSession();
   expect(session.headers).not.toHaveProperty('convoy-position');
   const { id } = session.query(A);
-  session.say({ type: 'result', id, hash: 'h1', position: 'x.2', data: [one] });
+  session.send({ type: 'result', id, hash: 'h1', position: 'x.2', data: [one] });
   await watch.until(({ data }) => data?.length === 1);
-  session.say({ type: 'result', id, hash: 'h2', position: 'x.1', data: [] });
+  session.send({ type: 'result', id, hash: 'h2', position: 'x.1', data: [] });
   await watch.until(({ data }) => data?.length === 0);
   server.answer = () => ({ body: { ok: true, data: [] }, headers: { 'convoy-position': 'x.3' } });
   await client.query(list, A);

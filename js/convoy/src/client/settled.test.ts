@@ -61,7 +61,7 @@ test('when the session reports it as settled, after listeners have received its 
   const arrived = await call.arrived;
   expect(arrived.headers['convoy-session']).toBe(session.name);
   call.answer('id');
-  session.say(
+  session.send(
     { type: 'rows', id: session.query(A).id, from: 'h1', hash: 'h2', rows: [[0, 1], { row: 2 }] },
     { type: 'settled', key: keyOf(arrived) },
   );
@@ -73,7 +73,7 @@ test('with its response, where that comes after the settled message', async () =
   const call = nextCall();
   const watch = watching(client, list, A);
   const mutation = client.mutation(add, { n: 2 });
-  session.say({ type: 'settled', key: keyOf(await call.arrived) });
+  session.send({ type: 'settled', key: keyOf(await call.arrived) });
   session.result(A, [1, 2], 'h2');
   await watch.until(({ data }) => data?.length === 2);
   call.answer('id');
@@ -90,11 +90,11 @@ test('not when another mutation settles', async () => {
   });
   const arrived = await call.arrived;
   call.answer('id');
-  session.say({ type: 'settled', key: 'another' });
+  session.send({ type: 'settled', key: 'another' });
   session.result(A, [1, 2], 'h2');
   await watch.until(({ data }) => data?.length === 2);
   expect(settled).toBe(false);
-  session.say({ type: 'settled', key: keyOf(arrived) });
+  session.send({ type: 'settled', key: keyOf(arrived) });
   await mutation;
 });
 

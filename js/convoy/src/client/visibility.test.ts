@@ -74,7 +74,7 @@ test('a client reconnects at once when the network is back', async () => {
   const session = await server.nextSession();
   session.result(C, [1], 'h1');
   await watch.until(({ status }) => status === 'success');
-  session.say({ type: 'end', reason: 'shutdown', retryMs: 60_000 });
+  session.send({ type: 'end', reason: 'shutdown', retryMs: 60_000 });
   await watch.until(({ isReconnecting }) => isReconnecting);
   page.window.dispatchEvent(new Event('online'));
   expect((await server.nextSession()).query(C).hash).toBe('h1');

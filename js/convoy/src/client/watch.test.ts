@@ -163,7 +163,7 @@ test('a refetch requests the whole result under a new id, and shows the old one 
   expect(remove).toEqual([old]);
   expect(add).toEqual([{ id: old + 1, name: 'messages.list', args: C }]);
   expect(client.liveQuery(list, C).getSnapshot().data).toBe(before.data);
-  session.say({ type: 'result', id: old, hash: 'late', data: [{ n: 0 }] });
+  session.send({ type: 'result', id: old, hash: 'late', data: [{ n: 0 }] });
   session.result(C, [{ n: 1 }, { n: 2 }], 'h2');
   await refetched;
   const after = client.liveQuery(list, C).getSnapshot();
@@ -175,7 +175,7 @@ test('a refetch requests the whole result under a new id, and shows the old one 
 test('frames may arrive in any chunks, and unknown messages are ignored', async () => {
   const watch = watching(client, list, C);
   const session = await server.nextSession();
-  session.say({ type: 'weather', of: 'tomorrow' });
+  session.send({ type: 'weather', of: 'tomorrow' });
   const text = session.frameOf({ type: 'result', id: 1, hash: 'h1', ts: 1, data: [{ n: 1, s: 'ä€😀' }] });
   for (const byte of Buffer.from(`event: frame\r\ndata: ${text}\r\n\r\n`)) {
     session.raw(Buffer.of(byte));

@@ -2,7 +2,7 @@
 /** All hooks of a page share one connection. */
 import { act, createElement, StrictMode } from 'react';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ModelServer, randomly } from '../../testing/model-server.js';
+import { ModelServer, seededRandom } from '../../testing/model-server.js';
 import { type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
 import { makeQueryRef } from '../protocol/refs.js';
@@ -19,7 +19,7 @@ let page: Screen;
 let requests: { readonly path: string; readonly body: { readonly queries: unknown[]; readonly add: unknown[] } }[];
 beforeEach(() => {
   requests = [];
-  server = new ModelServer(randomly(1), () => {});
+  server = new ModelServer(seededRandom(1), () => {});
   client = createConvoyClient({
     baseUrl: 'http://model',
     fetch: (url, init) => {
@@ -29,7 +29,7 @@ beforeEach(() => {
   });
 });
 afterEach(async () => {
-  await page.leave();
+  await page.unmount();
   client.close();
 });
 
@@ -56,7 +56,7 @@ const hooks = (count: number) =>
 async function shows(text: string): Promise<void> {
   while (page.text() !== text) {
     await act(async () => {
-      server.tell('none');
+      server.flush('none');
       await new Promise((resolve) => setTimeout(resolve, 0));
     });
   }
@@ -69,7 +69,7 @@ test('fifty hooks of one page send one request, and hooks mounted later one more
   expect(requests[0]?.path).toBe('/api/live');
   expect(requests[0]?.body.queries).toHaveLength(50);
 
-  await page.show(hooks(80));
+  await page.render(hooks(80));
   await shows(`open${'1'.repeat(80)}`);
   expect(requests).toHaveLength(2);
   expect(requests[1]?.path).toBe('/api/live/session-0');

@@ -20,14 +20,14 @@ afterEach(() => client.close());
 test('`useAction` returns the same function on every render, which calls and rejects like the client', async () => {
   const form = probe(() => useAction(invite, { client }));
   const mounted = await screen(form.with({}));
-  await mounted.show(form.with({}));
+  await mounted.render(form.with({}));
   expect(new Set(form.renders).size).toBe(1);
   transport.answer = () => 'sent';
-  expect(await form.given({ to: 'ada' })).toBe('sent');
+  expect(await form.result({ to: 'ada' })).toBe('sent');
   expect(transport.calls).toEqual([
     { kind: 'action', name: 'mail.invite', args: '{"to":"ada"}', keepalive: undefined },
   ]);
   transport.answer = () => Promise.reject(new ConvoyError('UNAVAILABLE', 'no mail today'));
-  await expect(form.given({ to: 'ada' })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-  await mounted.leave();
+  await expect(form.result({ to: 'ada' })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await mounted.unmount();
 });

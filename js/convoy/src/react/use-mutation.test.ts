@@ -21,14 +21,14 @@ afterEach(() => client.close());
 test('`useMutation` returns the same function on every render, which calls and rejects like the client', async () => {
   const form = probe(() => useMutation(send, { client }));
   const mounted = await screen(form.with({}));
-  await mounted.show(form.with({}));
+  await mounted.render(form.with({}));
   expect(new Set(form.renders).size).toBe(1);
   transport.answer = () => 'id1';
-  expect(await form.given({ body: 'a' })).toBe('id1');
+  expect(await form.result({ body: 'a' })).toBe('id1');
   expect(transport.calls[0]).toMatchObject({ kind: 'mutation', name: 'messages.send', args: '{"body":"a"}' });
   transport.answer = () => Promise.reject(new ConvoyError('CONFLICT', 'taken'));
-  await expect(form.given({ body: 'a' })).rejects.toMatchObject({ code: 'CONFLICT' });
-  await mounted.leave();
+  await expect(form.result({ body: 'a' })).rejects.toMatchObject({ code: 'CONFLICT' });
+  await mounted.unmount();
 });
 
 test('`useMutationState` shows a call in flight, and its failure, which need not be awaited', async () => {
@@ -39,13 +39,13 @@ test('`useMutationState` shows a call in flight, and its failure, which need not
     new Promise((_resolve, reject) => {
       fail = reject;
     });
-  await act(async () => void form.given.mutate({ body: 'a' }));
-  expect(form.given).toMatchObject({ isLoading: true, error: null });
+  await act(async () => void form.result.mutate({ body: 'a' }));
+  expect(form.result).toMatchObject({ isLoading: true, error: null });
   await act(async () => fail(new ConvoyError('CONFLICT', 'taken')));
-  expect(form.given).toMatchObject({ isLoading: false, error: { code: 'CONFLICT' } });
-  await act(async () => form.given.reset());
-  expect(form.given).toMatchObject({ isLoading: false, error: null });
-  await mounted.leave();
+  expect(form.result).toMatchObject({ isLoading: false, error: { code: 'CONFLICT' } });
+  await act(async () => form.result.reset());
+  expect(form.result).toMatchObject({ isLoading: false, error: null });
+  await mounted.unmount();
 });
 
 test('only the latest call counts', async () => {
@@ -54,12 +54,12 @@ test('only the latest call counts', async () => {
   const resolvers: ((answer: string) => void)[] = [];
   transport.answer = () => new Promise((resolve) => resolvers.push(resolve));
   await act(async () => {
-    void form.given.mutate({ body: 'a' });
-    void form.given.mutate({ body: 'b' });
+    void form.result.mutate({ body: 'a' });
+    void form.result.mutate({ body: 'b' });
   });
   await act(async () => resolvers[0]?.('first'));
-  expect(form.given.isLoading).toBe(true);
+  expect(form.result.isLoading).toBe(true);
   await act(async () => resolvers[1]?.('second'));
-  expect(form.given.isLoading).toBe(false);
-  await mounted.leave();
+  expect(form.result.isLoading).toBe(false);
+  await mounted.unmount();
 });

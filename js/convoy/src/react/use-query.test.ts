@@ -28,7 +28,7 @@ beforeEach(() => {
   client = createConvoyClient({ transport });
 });
 afterEach(async () => {
-  for (const one of screens.splice(0)) await one.leave();
+  for (const one of screens.splice(0)) await one.unmount();
   client.close();
 });
 
@@ -55,7 +55,7 @@ async function receive(args: unknown, data: unknown): Promise<void> {
 test('loads, returns, and updates the result', async () => {
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' } }));
-  expect(view.given).toMatchObject({
+  expect(view.result).toMatchObject({
     status: 'pending',
     data: null,
     error: null,
@@ -65,9 +65,9 @@ test('loads, returns, and updates the result', async () => {
     connectionState: 'connecting',
   });
   await receive({ channelId: 'c' }, ['a']);
-  expect(view.given).toMatchObject({ status: 'success', data: ['a'], isLoading: false, connectionState: 'open' });
+  expect(view.result).toMatchObject({ status: 'success', data: ['a'], isLoading: false, connectionState: 'open' });
   await receive({ channelId: 'c' }, ['a', 'b']);
-  expect(view.given.data).toEqual(['a', 'b']);
+  expect(view.result.data).toEqual(['a', 'b']);
 });
 
 test('an unchanged result causes no render', async () => {
@@ -83,13 +83,13 @@ test('an unchanged result causes no render', async () => {
 test('arguments are compared by value', async () => {
   const view = messages();
   const mounted = await mount(view.with({ args: { channelId: 'c', tags: ['x'] } }));
-  await mounted.show(view.with({ args: { tags: ['x'], channelId: 'c' } }));
+  await mounted.render(view.with({ args: { tags: ['x'], channelId: 'c' } }));
   expect(transport.subscriptions).toHaveLength(1);
 });
 
 test('StrictMode opens one subscription', async () => {
   const view = messages();
-  await mount(view.strictly({ args: { channelId: 'c' } }));
+  await mount(view.inStrictMode({ args: { channelId: 'c' } }));
   expect(transport.subscriptions.filter(({ closed }) => !closed)).toHaveLength(1);
   expect(transport.subscriptions).toHaveLength(1);
 });
@@ -99,22 +99,22 @@ describe('when the arguments change', () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));
     await receive({ channelId: 'c' }, ['a']);
-    await mounted.show(view.with({ args: { channelId: 'd' } }));
-    expect(view.given).toMatchObject({ status: 'pending', data: null, isLoading: true });
+    await mounted.render(view.with({ args: { channelId: 'd' } }));
+    expect(view.result).toMatchObject({ status: 'pending', data: null, isLoading: true });
     await receive({ channelId: 'd' }, ['z']);
-    expect(view.given.data).toEqual(['z']);
+    expect(view.result.data).toEqual(['z']);
   });
 
   test('`keepPrevious` returns the previous result, marked stale, until there is a new one', async () => {
     const view = messages();
     const options = { keepPrevious: true };
     const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
-    expect(view.given).toMatchObject({ data: null, isLoading: true });
+    expect(view.result).toMatchObject({ data: null, isLoading: true });
     await receive({ channelId: 'c' }, ['a']);
-    await mounted.show(view.with({ args: { channelId: 'd' }, options }));
-    expect(view.given).toMatchObject({ status: 'success', data: ['a'], isStale: true, isLoading: false });
+    await mounted.render(view.with({ args: { channelId: 'd' }, options }));
+    expect(view.result).toMatchObject({ status: 'success', data: ['a'], isStale: true, isLoading: false });
     await receive({ channelId: 'd' }, ['z']);
-    expect(view.given).toMatchObject({ data: ['z'], isStale: false });
+    expect(view.result).toMatchObject({ data: ['z'], isStale: false });
   });
 
   test.each(['UNAUTHORIZED', 'FORBIDDEN'] as const)(
@@ -125,9 +125,9 @@ describe('when the arguments change', () => {
       const mounted = await mount(view.with({ args: { channelId: 'c' }, options }));
       await receive({ channelId: 'c' }, ['a']);
       await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError(code, 'not you')));
-      expect(view.given).toMatchObject({ status: 'error', data: null });
-      await mounted.show(view.with({ args: { channelId: 'd' }, options }));
-      expect(view.given).toMatchObject({ status: 'pending', data: null, isLoading: true });
+      expect(view.result).toMatchObject({ status: 'error', data: null });
+      await mounted.render(view.with({ args: { channelId: 'd' }, options }));
+      expect(view.result).toMatchObject({ status: 'pending', data: null, isLoading: true });
     },
   );
 
@@ -135,9 +135,9 @@ describe('when the arguments change', () => {
     const view = messages();
     const mounted = await mount(view.with({ args: { channelId: 'c' } }));
     await receive({ channelId: 'c' }, ['a']);
-    await mounted.show(view.with({ args: { channelId: 'd' } }));
-    await mounted.show(view.with({ args: { channelId: 'c' } }));
-    expect(view.given).toMatchObject({ data: ['a'], isLoading: false });
+    await mounted.render(view.with({ args: { channelId: 'd' } }));
+    await mounted.render(view.with({ args: { channelId: 'c' } }));
+    expect(view.result).toMatchObject({ data: ['a'], isLoading: false });
     expect(transport.subscriptions).toHaveLength(2);
   });
 });
@@ -149,17 +149,17 @@ test.each([
 ] satisfies [string, Props][])('%s sends no request until there are arguments', async (_what, props) => {
   const view = messages();
   const mounted = await mount(view.with(props));
-  expect(view.given).toMatchObject({
+  expect(view.result).toMatchObject({
     status: 'pending',
     data: null,
     isLoading: false,
     connectionState: 'disabled',
   });
-  await expect(view.given.refetch()).resolves.toBeNull();
+  await expect(view.result.refetch()).resolves.toBeNull();
   expect(transport.subscriptions).toEqual([]);
-  await mounted.show(view.with({ args: { channelId: 'c' } }));
+  await mounted.render(view.with({ args: { channelId: 'c' } }));
   await receive({ channelId: 'c' }, ['a']);
-  expect(view.given.data).toEqual(['a']);
+  expect(view.result.data).toEqual(['a']);
 });
 
 test('an error is returned beside the last result; `refetch` waits for the next result and never rejects', async () => {
@@ -168,15 +168,15 @@ test('an error is returned beside the last result; `refetch` waits for the next 
   await receive({ channelId: 'c' }, ['a']);
   const { sink } = transport.open({ channelId: 'c' });
   await act(async () => sink.failed(new ConvoyError('INTERNAL', 'no')));
-  expect(view.given).toMatchObject({ status: 'error', data: ['a'], isStale: true, error: { code: 'INTERNAL' } });
-  const { refetch } = view.given;
+  expect(view.result).toMatchObject({ status: 'error', data: ['a'], isStale: true, error: { code: 'INTERNAL' } });
+  const { refetch } = view.result;
   const refetched = refetch();
   expect(transport.open({ channelId: 'c' }).refreshes).toBe(1);
   await act(async () => sink.failed(new ConvoyError('INTERNAL', 'still no')));
   await refetched;
   await receive({ channelId: 'c' }, ['a']);
-  expect(view.given).toMatchObject({ status: 'success', error: null });
-  expect(view.given.refetch).toBe(refetch);
+  expect(view.result).toMatchObject({ status: 'success', error: null });
+  expect(view.result.refetch).toBe(refetch);
 });
 
 test('a lost connection is shown, and the data is kept', async () => {
@@ -185,7 +185,12 @@ test('a lost connection is shown, and the data is kept', async () => {
   await receive({ channelId: 'c' }, ['a']);
   const { sink } = transport.open({ channelId: 'c' });
   await act(async () => sink.connection({ connectionState: 'connecting', isReconnecting: true }));
-  expect(view.given).toMatchObject({ data: ['a'], isReconnecting: true, isStale: true, connectionState: 'connecting' });
+  expect(view.result).toMatchObject({
+    data: ['a'],
+    isReconnecting: true,
+    isStale: true,
+    connectionState: 'connecting',
+  });
 });
 
 test('`subscribe: false` calls the query once, and `refetch` again', async () => {
@@ -193,25 +198,25 @@ test('`subscribe: false` calls the query once, and `refetch` again', async () =>
   transport.answer = () => answers.shift();
   const view = messages();
   await mount(view.with({ args: { channelId: 'c' }, options: { subscribe: false } }));
-  expect(view.given).toMatchObject({ status: 'success', data: ['a'], connectionState: 'disabled', isStale: false });
-  await act(() => view.given.refetch());
-  expect(view.given.data).toEqual(['b']);
+  expect(view.result).toMatchObject({ status: 'success', data: ['a'], connectionState: 'disabled', isStale: false });
+  await act(() => view.result.refetch());
+  expect(view.result.data).toEqual(['b']);
   expect(transport.subscriptions).toEqual([]);
 });
 
 test('hooks use the provider’s client, and arguments are optional where an empty object fits', async () => {
   const view = probe(() => ({ query: useQuery(channels), connection: useConnectionState() }));
   await mount(createElement(ConvoyProvider, { client }, view.with({})));
-  expect(view.given.connection).toBe('connecting');
+  expect(view.result.connection).toBe('connecting');
   await receive({}, ['general']);
-  expect(view.given.query.data).toEqual(['general']);
-  expect(view.given.connection).toBe('open');
+  expect(view.result.query.data).toEqual(['general']);
+  expect(view.result.connection).toBe('open');
 });
 
 test('a server renders the pending state and sends no request', () => {
   const view = messages();
   renderToString(view.with({ args: { channelId: 'c' } }));
-  expect(view.given).toMatchObject({ status: 'pending', isLoading: true, connectionState: 'connecting' });
+  expect(view.result).toMatchObject({ status: 'pending', isLoading: true, connectionState: 'connecting' });
   expect(transport.subscriptions).toEqual([]);
   expect(transport.calls).toEqual([]);
 });
@@ -221,10 +226,10 @@ describe('`refetch`', () => {
     const view = messages();
     await mount(view.with({ args: { channelId: 'c' } }));
     await receive({ channelId: 'c' }, ['a']);
-    const refetched = view.given.refetch();
+    const refetched = view.result.refetch();
     await receive({ channelId: 'c' }, ['a', 'b']);
     expect(await refetched).toEqual(['a', 'b']);
-    const failing = view.given.refetch();
+    const failing = view.result.refetch();
     await act(async () => transport.open({ channelId: 'c' }).sink.failed(new ConvoyError('INTERNAL', 'no')));
     expect(await failing).toBeNull();
   });
@@ -235,23 +240,23 @@ describe('`refetch`', () => {
     await receive({ channelId: 'c' }, ['a']);
     let other: Promise<unknown> = Promise.resolve();
     await act(async () => {
-      other = view.given.refetch({ channelId: 'd' });
+      other = view.result.refetch({ channelId: 'd' });
     });
     await receive({ channelId: 'd' }, ['z']);
     expect(await other).toEqual(['z']);
-    expect(view.given).toMatchObject({ status: 'success', data: ['z'] });
+    expect(view.result).toMatchObject({ status: 'success', data: ['z'] });
     await receive({ channelId: 'd' }, ['y', 'z']);
-    expect(view.given.data).toEqual(['y', 'z']);
-    await mounted.show(view.with({ args: { channelId: 'e' } }));
+    expect(view.result.data).toEqual(['y', 'z']);
+    await mounted.render(view.with({ args: { channelId: 'e' } }));
     await receive({ channelId: 'e' }, ['e']);
-    expect(view.given.data).toEqual(['e']);
+    expect(view.result.data).toEqual(['e']);
   });
 
   test('ignores the event passed to an event handler', async () => {
     const view = messages();
     await mount(view.with({ args: { channelId: 'c' } }));
     await receive({ channelId: 'c' }, ['a']);
-    const refetched = view.given.refetch(new Event('click') as never);
+    const refetched = view.result.refetch(new Event('click') as never);
     await receive({ channelId: 'c' }, ['b']);
     expect(await refetched).toEqual(['b']);
   });
@@ -262,10 +267,10 @@ describe('`refetch`', () => {
     await mount(view.with({ args: { channelId: 'c' }, options: { subscribe: false } }));
     let other: unknown;
     await act(async () => {
-      other = await view.given.refetch({ channelId: 'd' });
+      other = await view.result.refetch({ channelId: 'd' });
     });
     expect(other).toEqual(['{"channelId":"d"}']);
-    expect(view.given.data).toEqual(['{"channelId":"d"}']);
+    expect(view.result.data).toEqual(['{"channelId":"d"}']);
     expect(transport.calls).toHaveLength(2);
   });
 });
@@ -305,7 +310,7 @@ describe('a custom client', () => {
       useQuery(list, { channelId: 'd' }, { client: custom }),
     ]);
     await mount(view.with({}));
-    for (const query of view.given) {
+    for (const query of view.result) {
       expect(query).toMatchObject({ status: 'success', data: ['a'], isStale: false, connectionState: 'disabled' });
     }
     expect(calls).toEqual([
@@ -323,7 +328,7 @@ describe('a custom client', () => {
     const custom = { query: () => Promise.reject(new Error('no server')), mutation: async () => null };
     const view = probe(() => useQuery(list, { channelId: 'c' }, { client: custom }));
     await mount(createElement(ConvoyProvider, { client: custom }, view.with({})));
-    expect(view.given).toMatchObject({ status: 'error', error: { message: 'no server' } });
+    expect(view.result).toMatchObject({ status: 'error', error: { message: 'no server' } });
     vi.restoreAllMocks();
   });
 });
