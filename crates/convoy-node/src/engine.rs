@@ -134,7 +134,7 @@ impl NativeEngine {
     /// The workers of this program that are unresponsive now.
     #[napi(catch_unwind)]
     pub fn silent(&self, number: u32) -> Vec<u32> {
-        let silent = self.shared.pool(number).map(|pool| pool.silent()).unwrap_or_default();
+        let silent = self.shared.pool(number).map(|pool| pool.unresponsive_workers()).unwrap_or_default();
         silent.into_iter().map(|WorkerId(id)| id).collect()
     }
 

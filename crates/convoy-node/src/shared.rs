@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use convoy::{Code, Engine, Failure};
-use convoy::{Notice, WorkerId, Workers};
+use convoy::{WorkerEvent, WorkerId, Workers};
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
@@ -43,7 +43,7 @@ impl Shared {
         shared
     }
 
-    /// Registers `notify` for notices to the owner of the workers. Returns the number by
+    /// Registers `notify` for events to the owner of the workers. Returns the number by
     /// which workers find the engine.
     pub fn publish(&self, notify: &Function<'_, NoticeArguments, ()>) -> Result<u32> {
         let notify = notify.build_threadsafe_function::<NoticeArguments>().weak::<true>().build()?;
@@ -69,17 +69,17 @@ impl Shared {
         let notify = self.notify.clone();
         let _runtime = runtime().enter();
         let (limit, supervisor) = (self.engine.config().limits.unresponsive_time(), self.engine.supervisor().clone());
-        let pool = Workers::new(limit, supervisor, move |notice| {
-            let (event, WorkerId(worker), reason) = match notice {
-                Notice::AllSilent { why } => ("silent", WorkerId(0), why),
-                Notice::Recovered(worker) => ("recovered", worker, String::new()),
-                Notice::Stuck { worker, why } => ("stuck", worker, why),
-                Notice::Drained(worker) => ("drained", worker, String::new()),
-                Notice::Over => ("over", WorkerId(0), String::new()),
+        let pool = Workers::new(limit, supervisor, move |event| {
+            let (name, WorkerId(worker), reason) = match event {
+                WorkerEvent::AllUnresponsive { why } => ("silent", WorkerId(0), why),
+                WorkerEvent::Recovered(worker) => ("recovered", worker, String::new()),
+                WorkerEvent::Stuck { worker, why } => ("stuck", worker, why),
+                WorkerEvent::Drained(worker) => ("drained", worker, String::new()),
+                WorkerEvent::Retired => ("over", WorkerId(0), String::new()),
             };
             if let Some(notify) = notify.get() {
                 // Fails only if the main thread has ended, which ends its workers, too.
-                notify.call((event.to_owned(), number, worker, reason).into(), ThreadsafeFunctionCallMode::NonBlocking);
+                notify.call((name.to_owned(), number, worker, reason).into(), ThreadsafeFunctionCallMode::NonBlocking);
             }
         });
         self.pools().insert(number, pool);

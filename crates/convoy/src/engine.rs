@@ -338,8 +338,8 @@ async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Du
             () = stop.cancelled() => return,
             () = tokio::time::sleep(HOST_CHECK_INTERVAL) => {}
         }
-        let silence = program.load_full().and_then(|program| program.host.silence());
-        let lasting = silence.map(|silence| (silence.since.elapsed(), silence.why));
+        let unresponsive = program.load_full().and_then(|program| program.host.unresponsive());
+        let lasting = unresponsive.map(|unresponsive| (unresponsive.since.elapsed(), unresponsive.why));
         match lasting.filter(|(lasts, _)| *lasts >= limit.min(UNRESPONSIVE_AFTER)) {
             Some((lasts, why)) if lasts >= limit => health.set(FUNCTIONS, Remedy::Restart, why),
             Some((_, why)) => health.set(FUNCTIONS, Remedy::Wait, why),

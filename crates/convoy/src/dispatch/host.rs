@@ -1,5 +1,5 @@
-//! The seam where the user's functions stand. The engine asks for something
-//! that can run a function and answer its operations; it never learns what.
+//! The interface to the runtime of user functions. The engine depends on nothing else of
+//! that runtime, which is JavaScript, or Rust in tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,124 +10,122 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Failure;
 
-/// Something that runs the user's functions.
+/// Runs user functions.
 ///
-/// Implementations are total: whatever a function does, its call ends in
-/// exactly one [`CallLink::respond`], or the link is dropped, which counts as
-/// the host having gone away. No method may block.
+/// Each call ends in exactly one [`CallLink::respond`], or its link is dropped, which means
+/// that the host has exited. No method may block.
 pub trait FunctionHost: Send + Sync + 'static {
     /// Starts a function. Its operations and its result go through `link`.
     fn start(&self, invocation: HostInvocation, link: CallLink);
 
-    /// The answers to one batch of operations, a JSON array.
+    /// Delivers the answers to one batch of operations, a JSON array.
     fn results(&self, call: CallId, batch: u32, results: String);
 
-    /// The engine has given a call up; what its function still does is ignored.
+    /// Abandons a call; operations and results of its function are ignored from now on.
     fn abandon(&self, call: CallId, why: &Failure);
 
-    /// Asks for a sign of life: answered once everything asked before has at
-    /// least begun. One that cannot get stuck may answer at once.
+    /// Checks whether the host is responsive: `answered` is sent once all earlier
+    /// deliveries have at least begun. A host that cannot block answers at once.
     fn ping(&self, answered: oneshot::Sender<()>) {
         // The receiver may have stopped waiting.
         answered.send(()).unwrap_or_default();
     }
 
-    /// Calls out of `calls` that it has not begun, with their links; it begins them
-    /// no more. One that begins calls as they come has none.
+    /// Withdraws those of `calls` that were not started, and returns them with their links.
+    /// A host that starts calls immediately has none.
     fn take_back(&self, _calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
         Vec::new()
     }
 
-    /// What it does now, as far as it knows; asked of one that gives no sign.
+    /// What the host does now, as far as it is known. Called for unresponsive hosts.
     fn activity(&self) -> Activity {
         Activity::default()
     }
 
-    /// Whether it gives no sign of life, and for how long it has not.
-    fn silence(&self) -> Option<Silence> {
+    /// Whether the host is unresponsive, and since when.
+    fn unresponsive(&self) -> Option<Unresponsive> {
         None
     }
 
-    /// The one of its workers that has to run a call, where it has any.
+    /// One of its workers as a host, if it has workers.
     fn at(self: Arc<Self>, _worker: WorkerId) -> Option<Arc<dyn FunctionHost>> {
         None
     }
 
-    /// Where a call runs again whose host has gone away: away from others, as it
-    /// may be why.
+    /// The host for calls that have lost theirs: such a call may be what ended it, so it
+    /// runs separately from others.
     fn quarantine(self: Arc<Self>) -> Option<Arc<dyn FunctionHost>> {
         None
     }
 
-    /// Other code is in place, or none any more: no new calls come, but those it
-    /// has go on.
+    /// Called when the program was replaced or the engine closes: no new calls are made,
+    /// and running ones go on.
     fn retire(&self) {}
 }
 
 /// What a host does now.
 #[derive(Debug, Default)]
 pub struct Activity {
-    /// Grows with everything it begins, so that one that works through a queue can
-    /// be told from one that is stuck.
+    /// The number of deliveries begun; it grows while a host works through its queue, and
+    /// stays the same while it is blocked.
     pub begun: u64,
-    /// The call it went on with last, unless it has been idle since.
+    /// The call it continued last, unless it has been idle since.
     pub current: Option<CallId>,
-    /// The calls it has begun that are not over.
+    /// The calls it has started that have not ended.
     pub calls: Vec<CallId>,
 }
 
-/// A host that gives no sign of life.
+/// The state of an unresponsive host.
 #[derive(Debug, Clone)]
-pub struct Silence {
-    /// Since when.
+pub struct Unresponsive {
+    /// When it stopped responding.
     pub since: tokio::time::Instant,
-    /// The function that keeps its thread, where that is known.
+    /// The function that blocks its thread, if known.
     pub function: Option<Arc<str>>,
-    /// In words: `messages.loop has kept its thread busy since 12:34:56 UTC`.
+    /// The reason, for logs: `messages.loop has kept its thread busy since 12:34:56 UTC`.
     pub why: String,
 }
 
-/// Names one of the threads of a process that run functions.
+/// Identifies a worker thread within its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub u32);
 
-/// Names one run of one function.
+/// Identifies one run of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(pub u64);
 
-/// One run to start.
+/// One run of a function.
 pub struct HostInvocation {
-    /// Its name from now on.
+    /// Its id.
     pub call: CallId,
     /// What to run.
     pub work: HostTask,
-    /// Its function's name, for the log.
+    /// The name of its function, for the log.
     pub function: Arc<str>,
     /// The input, JSON text.
     pub input: Arc<str>,
-    /// Who asks, JSON text; only where the program has a context to make of it.
+    /// The caller's request, JSON text; only if the program has a context.
     pub request: Option<Arc<str>>,
 }
 
-/// What a host is asked to run.
+/// What a host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostTask {
-    /// The function at this place of the program description.
+    /// The function at this index of the program description.
     Function(u32),
-    /// Only the program's context, for the caller of the request: who is it? It
-    /// reads as a query does. Answered with the result `null` and, in
-    /// [`CallMetadata::seen`], everything the context says.
+    /// Only `createContext`, for the caller of the request. It reads like a query. The
+    /// result is `null`, and [`CallMetadata::seen`] has all members of the context.
     Context,
 }
 
 /// How a function ended.
 #[derive(Debug)]
 pub enum FunctionResult {
-    /// It returned; the result as JSON text.
+    /// It returned this JSON text.
     Returned(String),
-    /// It refused, in words meant for the caller.
+    /// It threw an error that is meant for the caller.
     Refused(Failure),
-    /// It broke. The cause is for the log only.
+    /// It threw another error. The cause goes to the log only.
     Threw {
         /// The error's message.
         message: String,
@@ -136,41 +134,40 @@ pub enum FunctionResult {
     },
 }
 
-/// What a running function sends to its call.
+/// A message from a running function.
 pub(super) enum FromHost {
     Operate { batch: u32, ops: String },
     Respond { result: FunctionResult, metadata: CallMetadata },
 }
 
-/// What a function's end says beside its result.
+/// What the host reports beside the result of a function.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallMetadata {
-    /// Inserts not sent before, in order: a JSON array of operations.
+    /// Held inserts, in order: a JSON array of operations.
     pub held: Option<Box<RawValue>>,
-    /// Who called, as far as the program's context tells; absent where there is
-    /// no context, or none could be made.
+    /// The caller's identity from the context; absent if the program has no context, or
+    /// if `createContext` failed.
     pub identity: Option<String>,
-    /// A query's result grows old by itself after so many milliseconds.
+    /// The result of a query expires after this many milliseconds.
     pub refresh_ms: Option<u64>,
-    /// What of its caller a query looked at; of a context alone, all there is.
-    /// Absent where that is not known, and then the result is not shared, or where
-    /// the program has no context. A key that cannot be compared stands for a
-    /// function it has called that opts out of sharing.
+    /// The members of the context that a query has read; all members for
+    /// [`HostTask::Context`]. Absent if that is unknown, and then the result is not shared,
+    /// or if the program has no context. A key that cannot be compared stands for a called
+    /// function that opts out of sharing.
     pub seen: Option<Seen>,
-    /// When what the context says of the caller ceases to hold, in milliseconds
-    /// since 1970.
+    /// When the context expires, in milliseconds since 1970.
     pub expires_at: Option<f64>,
 }
 
-/// What a context says of its caller, by key: canonical JSON where the value is
-/// plain data, and nothing where it is something that cannot be compared.
+/// Members of a context by key: canonical JSON if the value is plain data, `None` if it
+/// cannot be compared.
 pub type Seen = BTreeMap<String, Option<String>>;
 
-/// A running function's line to its call.
+/// The channel from a running function to its call.
 pub struct CallLink {
     sender: mpsc::Sender<FromHost>,
-    /// Called when the link is dropped, answered or not.
+    /// Called when the link is dropped, with or without a response.
     at_end: Option<AtEnd>,
 }
 
@@ -184,10 +181,10 @@ impl Drop for AtEnd {
     }
 }
 
-/// Why a batch was not taken.
+/// Why a batch was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The call is over.
+    /// The call has ended.
     #[error("the function's call is over")]
     Over,
     /// Too many batches wait; await some first.
@@ -195,7 +192,7 @@ pub enum LinkError {
     Full,
 }
 
-/// How many messages of one call may wait.
+/// The capacity of a call's channel.
 pub(super) const BATCHES: usize = 256;
 
 impl CallLink {
@@ -204,12 +201,12 @@ impl CallLink {
         (CallLink { sender, at_end: None }, receiver)
     }
 
-    /// Whether the call was given up or has ended.
+    /// Whether the call was abandoned or has ended.
     pub(super) fn is_over(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Has `ended` called when the call is over for its host.
+    /// Calls `ended` when the link is dropped.
     pub(super) fn at_end(mut self, ended: impl FnOnce() + Send + 'static) -> CallLink {
         self.at_end = Some(AtEnd(Some(Box::new(ended))));
         self

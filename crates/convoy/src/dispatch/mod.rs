@@ -27,12 +27,12 @@ pub(crate) use commit::PendingCommits;
 pub(crate) use commit::idempotency::Key;
 pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
-    Silence, WorkerId,
+    Unresponsive, WorkerId,
 };
 pub(crate) use program::{Function, Program};
 pub use program::{FunctionKind, ProgramDescription};
 pub(crate) use query::QueryRun;
-pub use workers::{Notice, Workers};
+pub use workers::{WorkerEvent, Workers};
 
 use commit::Committer;
 use commit::idempotency::Keys;

@@ -1,13 +1,12 @@
-//! Several hosts as one, each a thread of its own: a call goes to the least
-//! loaded of those that answer.
+//! A pool of worker threads behind one [`FunctionHost`]: a call goes to the least loaded
+//! responsive worker.
 //!
-//! Hosts come and go. One that goes takes its calls with it, which is told by
-//! their links being dropped; where there is none, calls wait for one to come.
-//! One that is busy is asked for signs of life. While it gives none it gets no
-//! more calls, those it has not begun go to another, and calls of the function
-//! that keeps its thread are kept from the last host that answers. Where none
-//! answers, the owner of the threads is asked for a spare; and one that gives no
-//! sign after a call was given up there for its time limit is reported as stuck.
+//! Workers join and leave. When a worker leaves, the links of its calls are dropped, which
+//! ends these calls; while the pool is empty, new calls wait for a worker. Busy workers are
+//! pinged. An unresponsive worker gets no more calls, the calls it has not started move to
+//! another worker, and calls of the function that blocks it are not given to the last
+//! responsive worker. If no worker is responsive, the owner of the threads is asked for a
+//! spare; a worker that stays unresponsive after a call on it timed out is reported as stuck.
 
 mod pool;
 mod quarantine;
@@ -26,146 +25,148 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, FunctionHost, HostInvocation, Silence, WorkerId};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, Unresponsive, WorkerId};
 use crate::error::{Code, Failure};
 use crate::supervise::{Part, Supervisor};
 use pool::{Pool, Running, WorkerSlot};
 
-/// What the owner of the threads is told of them.
+/// An event that the owner of the threads acts on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// None of them has given a sign for a second: one more should come. Told
-    /// once, until one answers again or goes.
-    AllSilent {
-        /// What keeps them, in words.
+pub enum WorkerEvent {
+    /// No worker has responded for a second: a spare should be started. Sent once, until
+    /// a worker recovers or leaves.
+    AllUnresponsive {
+        /// What blocks the workers, for the log.
         why: String,
     },
-    /// It answers again after it had been silent for long.
+    /// The worker responds again after it was reported as unresponsive.
     Recovered(WorkerId),
-    /// It gives no sign after a call took too long there, or for long without a call.
+    /// The worker is unresponsive after a call on it timed out, or has been for a minute
+    /// without a call.
     Stuck {
-        /// Which one.
+        /// The worker.
         worker: WorkerId,
-        /// Since when, and what keeps it, in words.
+        /// Since when, and what blocks it, for the log.
         why: String,
     },
-    /// It was drained, and its calls are over.
+    /// The drained worker has finished its calls.
     Drained(WorkerId),
-    /// Other code is in place, and no call runs on this any more.
-    Over,
+    /// The program was replaced, and its last call has ended.
+    Retired,
 }
 
-/// The hosts of one program.
+/// The workers of one program.
 pub struct Workers {
     this: Weak<Workers>,
     pool: Mutex<Pool>,
-    /// Calls that have lost their host, and the task that runs them one by one. Bounded by
-    /// the calls that may run at once.
+    /// Calls that have lost their worker, and the task that runs them one by one. Bounded
+    /// by the limit on concurrent calls.
     lost: Mutex<VecDeque<(HostInvocation, CallLink)>>,
     _quarantine: AbortOnDropHandle<()>,
-    /// Wakes that task, where it waits for a call or for a host.
+    /// Wakes that task when a call or a worker arrives.
     arrived: Arc<Notify>,
     supervisor: Supervisor,
-    /// How long a host may give no sign once a call was given up on it.
-    patience: Duration,
-    tell: Box<dyn Fn(Notice) + Send + Sync>,
+    /// How long a worker may be unresponsive after a call on it timed out.
+    unresponsive_time: Duration,
+    on_event: Box<dyn Fn(WorkerEvent) + Send + Sync>,
 }
 
 struct Worker {
     id: WorkerId,
     host: Arc<dyn FunctionHost>,
     calls: AtomicUsize,
-    /// A call runs there that may end it.
+    /// It runs a quarantined call, which may end the worker.
     quarantined: AtomicBool,
-    /// A call was given up on it, and it has given no sign since.
-    gave_up: AtomicBool,
-    /// Somebody wants to know whether it answers, busy or not.
-    asked: AtomicBool,
-    /// Wakes its watch.
+    /// A call on it timed out, and it has not responded since.
+    call_timed_out: AtomicBool,
+    /// Makes the watch ping it although it is idle.
+    check_requested: AtomicBool,
+    /// Wakes the watch.
     busy: Notify,
 }
 
 impl Workers {
-    /// None yet. `tell` hears of what their owner has to do; it must not block.
-    /// `patience` is how long one may give no sign after a call has passed its time
-    /// limit there. Needs a runtime around it, as does [`Workers::join`].
+    /// An empty pool. `on_event` must not block. `unresponsive_time` is how long a worker
+    /// may be unresponsive after a call on it timed out. Must be called within a tokio
+    /// runtime, as must [`Workers::join`].
     pub fn new(
-        patience: Duration,
+        unresponsive_time: Duration,
         supervisor: Supervisor,
-        tell: impl Fn(Notice) + Send + Sync + 'static,
+        on_event: impl Fn(WorkerEvent) + Send + Sync + 'static,
     ) -> Arc<Workers> {
         let arrived = Arc::new(Notify::new());
         Arc::new_cyclic(|this: &Weak<Workers>| {
-            let (these, came, keeper) = (this.clone(), arrived.clone(), supervisor.clone());
-            let apart = keep(Part::LostCalls, keeper, move || quarantine::one_by_one(these.clone(), came.clone()));
+            let (workers, wake) = (this.clone(), arrived.clone());
+            let run = move || quarantine::run_one_by_one(workers.clone(), wake.clone());
             Workers {
                 this: this.clone(),
                 pool: Mutex::default(),
                 lost: Mutex::default(),
-                _quarantine: apart,
+                _quarantine: spawn_supervised(Part::LostCalls, supervisor.clone(), run),
                 arrived,
                 supervisor,
-                patience,
-                tell: Box::new(tell),
+                unresponsive_time,
+                on_event: Box::new(on_event),
             }
         })
     }
 
-    /// A host has come.
+    /// Adds a worker.
     pub fn join(&self, id: WorkerId, host: Arc<dyn FunctionHost>) {
         let worker = Arc::new(Worker {
             id,
             host,
             calls: AtomicUsize::new(0),
             quarantined: AtomicBool::new(false),
-            gave_up: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
+            call_timed_out: AtomicBool::new(false),
+            check_requested: AtomicBool::new(false),
             busy: Notify::new(),
         });
-        let (these, watched, patience) = (self.this.clone(), worker.clone(), self.patience);
-        let watching = move || watch::until_gone(these.clone(), watched.clone(), patience);
-        let watch = keep(Part::WorkerWatch, self.supervisor.clone(), watching);
+        let (workers, watched, unresponsive_time) = (self.this.clone(), worker.clone(), self.unresponsive_time);
+        let run = move || watch::watch(workers.clone(), watched.clone(), unresponsive_time);
+        let watch = spawn_supervised(Part::WorkerWatch, self.supervisor.clone(), run);
         self.pool.lock().add(WorkerSlot::new(worker, watch));
         self.arrived.notify_one();
         self.place_waiting();
-        self.relieve_silent();
+        self.relieve_unresponsive();
     }
 
-    /// A host has gone. Its owner has dropped, or drops, the links of its calls.
+    /// Removes a worker that has ended. Its owner drops the links of its calls.
     pub fn leave(&self, id: WorkerId) {
         let (gone, functions) = self.pool.lock().remove(id);
         if !functions.is_empty() {
             tracing::warn!("a worker ended while it ran {}", functions.join(", "));
         }
-        // Dropped outside of the lock: a host may hold what needs it.
+        // Dropped outside of the lock, because dropping a host may take the lock.
         drop(gone);
         self.place_waiting();
     }
 
-    /// This host gets no more calls; once those it has are over, that is told.
+    /// Gives a worker no more calls; when its calls have ended, [`WorkerEvent::Drained`] is
+    /// sent.
     pub fn drain(&self, id: WorkerId) {
         if self.pool.lock().drain(id) {
-            (self.tell)(Notice::Drained(id));
+            (self.on_event)(WorkerEvent::Drained(id));
         }
     }
 
-    /// How many hosts there are.
+    /// The number of workers.
     pub fn count(&self) -> usize {
         self.pool.lock().slots.len()
     }
 
-    /// Those that give no sign now.
-    pub fn silent(&self) -> Vec<WorkerId> {
-        self.pool.lock().slots.iter().filter(|slot| slot.silence.is_some()).map(|slot| slot.worker.id).collect()
+    /// The workers that are unresponsive now.
+    pub fn unresponsive_workers(&self) -> Vec<WorkerId> {
+        self.pool.lock().slots.iter().filter(|slot| slot.unresponsive.is_some()).map(|slot| slot.worker.id).collect()
     }
 
-    /// Gives a call to a host, or keeps it until one can have it.
+    /// Assigns a call to a worker, or queues it until a worker can take it.
     fn place(&self, invocation: HostInvocation, link: CallLink) {
         if link.is_over() {
             return;
         }
         let mut pool = self.pool.lock();
-        let chosen = pool.choose().filter(|_| pool.retired || !pool.would_silence_the_last(&invocation.function));
+        let chosen = pool.choose().filter(|_| pool.retired || !pool.would_block_last_responsive(&invocation.function));
         match chosen {
             Some(worker) => {
                 pool.assign(&invocation, Running::of(&invocation, &worker));
@@ -177,7 +178,7 @@ impl Workers {
         }
     }
 
-    /// Has another look at the calls that wait.
+    /// Assigns the waiting calls that a worker can take now.
     fn place_waiting(&self) {
         let waiting = std::mem::take(&mut self.pool.lock().waiting);
         for (invocation, link) in waiting {
@@ -185,10 +186,10 @@ impl Workers {
         }
     }
 
-    /// Gives calls that silent hosts have not begun to those that answer.
-    fn relieve_silent(&self) {
-        let relieved = self.pool.lock().relievable();
-        for (worker, calls) in relieved {
+    /// Moves calls that unresponsive workers have not started to responsive workers.
+    fn relieve_unresponsive(&self) {
+        let movable = self.pool.lock().calls_to_move();
+        for (worker, calls) in movable {
             for (invocation, link) in worker.host.take_back(&calls) {
                 self.pool.lock().unassign(invocation.call);
                 self.place(invocation, link);
@@ -196,7 +197,7 @@ impl Workers {
         }
     }
 
-    /// The link of a call, which says here when the call is over for its host.
+    /// The link of a call; dropping it removes the call from the pool.
     fn counted(&self, call: CallId, link: CallLink) -> CallLink {
         let this = self.this.clone();
         link.at_end(move || {
@@ -210,7 +211,7 @@ impl Workers {
         let (running, drained) = self.pool.lock().end(call);
         drop(running);
         if let Some(id) = drained {
-            (self.tell)(Notice::Drained(id));
+            (self.on_event)(WorkerEvent::Drained(id));
         }
     }
 
@@ -219,8 +220,12 @@ impl Workers {
     }
 }
 
-/// Runs a task that is restarted after a panic, until its handle is dropped.
-fn keep<F>(part: Part, supervisor: Supervisor, start: impl FnMut() -> F + Send + 'static) -> AbortOnDropHandle<()>
+/// Spawns a task that is restarted after a panic, until its handle is dropped.
+fn spawn_supervised<F>(
+    part: Part,
+    supervisor: Supervisor,
+    start: impl FnMut() -> F + Send + 'static,
+) -> AbortOnDropHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -230,7 +235,7 @@ where
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        (self.tell)(Notice::Over);
+        (self.on_event)(WorkerEvent::Retired);
     }
 }
 
@@ -262,7 +267,7 @@ impl FunctionHost for Workers {
         drop(unstarted);
         if let Some(worker) = self.of(call) {
             if why.code == Code::Timeout {
-                worker.gave_up.store(true, Ordering::Relaxed);
+                worker.call_timed_out.store(true, Ordering::Relaxed);
                 worker.busy.notify_one();
             }
             worker.host.abandon(call, why);
@@ -270,21 +275,21 @@ impl FunctionHost for Workers {
     }
 
     fn ping(&self, answered: oneshot::Sender<()>) {
-        // Dropped unanswered where there is none.
+        // In an empty pool `answered` is dropped.
         let chosen = self.pool.lock().choose();
         if let Some(worker) = chosen {
             worker.host.ping(answered);
         }
     }
 
-    fn silence(&self) -> Option<Silence> {
+    fn unresponsive(&self) -> Option<Unresponsive> {
         let pool = self.pool.lock();
         for slot in &pool.slots {
-            // One that is idle was not asked for long.
-            slot.worker.asked.store(true, Ordering::Relaxed);
+            // The state of an idle worker may be old, because only busy ones are pinged.
+            slot.worker.check_requested.store(true, Ordering::Relaxed);
             slot.worker.busy.notify_one();
         }
-        pool.silence()
+        pool.unresponsive()
     }
 
     fn at(self: Arc<Self>, id: WorkerId) -> Option<Arc<dyn FunctionHost>> {
@@ -307,7 +312,7 @@ impl FunctionHost for Workers {
     }
 }
 
-/// One of the hosts, for calls that have to run there.
+/// One worker of the pool, for calls that must run there.
 struct OneWorker {
     workers: Arc<Workers>,
     worker: Arc<Worker>,

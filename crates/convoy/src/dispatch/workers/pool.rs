@@ -1,5 +1,6 @@
-//! Which hosts there are, what runs where, and what may run where. Pure but for
-//! the clock; no value is dropped under its lock whose drop needs the lock again.
+//! The state of a worker pool: the workers, the calls assigned to each, and the placement
+//! rules. Pure but for the clock. The methods return each value whose drop takes the pool's
+//! lock, so that callers drop it after unlocking.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,44 +11,44 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, HostInvocation, Silence, Worker, WorkerId};
+use super::{CallId, CallLink, HostInvocation, Unresponsive, Worker, WorkerId};
 
-/// How long a host may give no sign before a spare is asked for, and the function
-/// that keeps it is named in the log.
+/// How long a worker may be unresponsive before the function that blocks it is logged, and
+/// a spare is requested if no worker responds.
 pub(super) const SPARE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
     pub slots: Vec<WorkerSlot>,
-    /// The calls that are not over.
+    /// The calls in progress.
     pub calls: HashMap<CallId, Running>,
-    /// Calls that no host can have yet. The dispatcher bounds how many calls there
-    /// are at all.
+    /// Calls that no worker can take yet. Bounded by the dispatcher's limit on concurrent
+    /// calls.
     pub waiting: VecDeque<(HostInvocation, CallLink)>,
-    /// No host comes any more.
+    /// The program was replaced: no more workers join.
     pub retired: bool,
-    /// Functions that kept a host until it was ended.
+    /// Functions that blocked a worker until it was terminated.
     pub blockers: HashSet<Arc<str>>,
-    /// A spare was asked for.
-    spare_asked: bool,
-    /// Since when there is no host.
+    /// A spare was requested.
+    spare_requested: bool,
+    /// When the last worker left.
     empty_since: Instant,
 }
 
-/// Where a call runs.
+/// A call assigned to a worker.
 pub(super) struct Running {
     pub worker: Arc<Worker>,
     pub function: Arc<str>,
-    /// Whether another host may have it, too.
+    /// Whether it may move to another worker.
     pub movable: bool,
-    /// Dropped when it ends; only of one that runs apart.
+    /// Dropped when the call ends; set for quarantined calls only.
     pub _quarantine: Option<oneshot::Sender<()>>,
 }
 
-/// A host's place, and the task that watches it.
+/// A worker of the pool, and the task that watches it.
 pub(super) struct WorkerSlot {
     pub worker: Arc<Worker>,
-    pub silence: Option<Silence>,
-    /// It gets no more calls.
+    pub unresponsive: Option<Unresponsive>,
+    /// The worker gets no more calls.
     draining: bool,
     _watch: AbortOnDropHandle<()>,
 }
@@ -60,7 +61,7 @@ impl Default for Pool {
             waiting: VecDeque::new(),
             retired: false,
             blockers: HashSet::new(),
-            spare_asked: false,
+            spare_requested: false,
             empty_since: Instant::now(),
         }
     }
@@ -74,11 +75,11 @@ impl Running {
 
 impl WorkerSlot {
     pub(super) fn new(worker: Arc<Worker>, watch: AbortOnDropHandle<()>) -> WorkerSlot {
-        WorkerSlot { worker, silence: None, draining: false, _watch: watch }
+        WorkerSlot { worker, unresponsive: None, draining: false, _watch: watch }
     }
 
-    fn answers(&self) -> bool {
-        self.silence.is_none() && !self.draining
+    fn is_responsive(&self) -> bool {
+        self.unresponsive.is_none() && !self.draining
     }
 }
 
@@ -87,16 +88,16 @@ impl Pool {
         self.slots.push(slot);
     }
 
-    /// Removes a host; gives the functions that ran there, too.
+    /// Removes a worker. Also returns the names of the functions it was running.
     pub(super) fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>) {
-        let (gone, stay): (Vec<WorkerSlot>, _) =
+        let (gone, remaining): (Vec<WorkerSlot>, _) =
             std::mem::take(&mut self.slots).into_iter().partition(|slot| slot.worker.id == id);
-        self.slots = stay;
+        self.slots = remaining;
         if self.slots.is_empty() && !gone.is_empty() {
             self.empty_since = Instant::now();
         }
-        self.spare_asked = false;
-        self.blockers.extend(gone.iter().filter_map(|slot| slot.silence.as_ref()?.function.clone()));
+        self.spare_requested = false;
+        self.blockers.extend(gone.iter().filter_map(|slot| slot.unresponsive.as_ref()?.function.clone()));
         let functions = gone.iter().flat_map(|slot| self.names(slot.worker.host.activity().calls)).collect();
         (gone, functions)
     }
@@ -109,23 +110,23 @@ impl Pool {
         self.slots.iter_mut().find(|slot| slot.worker.id == id)
     }
 
-    /// The least loaded of those that answer; of the others, where none does.
+    /// The least loaded responsive worker, or the least loaded one if none is responsive.
     pub(super) fn choose(&self) -> Option<Arc<Worker>> {
         let load = |slot: &&WorkerSlot| {
             let Worker { quarantined, calls, .. } = &*slot.worker;
             let (quarantined, calls) = (quarantined.load(Ordering::Relaxed), calls.load(Ordering::Relaxed));
-            (slot.silence.is_some(), slot.draining, quarantined, calls)
+            (slot.unresponsive.is_some(), slot.draining, quarantined, calls)
         };
         self.slots.iter().min_by_key(load).map(|slot| slot.worker.clone())
     }
 
-    /// Whether this function keeps a host from answering now, and at most one is
-    /// left that does.
-    pub(super) fn would_silence_the_last(&self, function: &str) -> bool {
-        let keeps =
-            |silence: &Silence| silence.function.as_deref() == Some(function) && silence.since.elapsed() >= SPARE_AFTER;
-        self.slots.iter().filter_map(|slot| slot.silence.as_ref()).any(keeps)
-            && self.slots.iter().filter(|slot| slot.answers()).count() <= 1
+    /// Whether this function blocks a worker now, and at most one worker is responsive.
+    pub(super) fn would_block_last_responsive(&self, function: &str) -> bool {
+        let is_blocking = |unresponsive: &Unresponsive| {
+            unresponsive.function.as_deref() == Some(function) && unresponsive.since.elapsed() >= SPARE_AFTER
+        };
+        self.slots.iter().filter_map(|slot| slot.unresponsive.as_ref()).any(is_blocking)
+            && self.slots.iter().filter(|slot| slot.is_responsive()).count() <= 1
     }
 
     pub(super) fn assign(&mut self, invocation: &HostInvocation, running: Running) {
@@ -133,14 +134,14 @@ impl Pool {
         self.calls.insert(invocation.call, running);
     }
 
-    /// A call leaves its host, which has not begun it.
+    /// Takes a call that was not started from its worker.
     pub(super) fn unassign(&mut self, call: CallId) {
         if let Some(running) = self.calls.remove(&call) {
             running.worker.calls.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// A call is over. Gives the host that is drained by that.
+    /// Removes a call that has ended. Also returns the worker that is drained now, if any.
     pub(super) fn end(&mut self, call: CallId) -> (Option<Running>, Option<WorkerId>) {
         let Some(running) = self.calls.remove(&call) else { return (None, None) };
         let id = running.worker.id;
@@ -149,34 +150,33 @@ impl Pool {
         (Some(running), drained.then_some(id))
     }
 
-    /// A host gets no more calls. Whether it has none already.
+    /// Gives a worker no more calls. Returns whether it has none already.
     pub(super) fn drain(&mut self, id: WorkerId) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
         slot.draining = true;
         slot.worker.calls.load(Ordering::Relaxed) == 0
     }
 
-    /// Hosts that give no sign, with calls that might be taken from them: none
-    /// where no other answers.
-    pub(super) fn relievable(&self) -> Vec<(Arc<Worker>, Vec<CallId>)> {
-        if !self.slots.iter().any(WorkerSlot::answers) {
+    /// The unresponsive workers with their movable calls; empty if no worker is responsive.
+    pub(super) fn calls_to_move(&self) -> Vec<(Arc<Worker>, Vec<CallId>)> {
+        if !self.slots.iter().any(WorkerSlot::is_responsive) {
             return Vec::new();
         }
-        let silent = self.slots.iter().filter(|slot| slot.silence.is_some());
-        silent.map(|slot| (slot.worker.clone(), self.movable(slot.worker.id))).collect()
+        let unresponsive = self.slots.iter().filter(|slot| slot.unresponsive.is_some());
+        unresponsive.map(|slot| (slot.worker.clone(), self.movable(slot.worker.id))).collect()
     }
 
     fn movable(&self, id: WorkerId) -> Vec<CallId> {
-        let there = self.calls.iter().filter(|(_, running)| running.movable && running.worker.id == id);
-        there.map(|(&call, _)| call).collect()
+        let movable = self.calls.iter().filter(|(_, running)| running.movable && running.worker.id == id);
+        movable.map(|(&call, _)| call).collect()
     }
 
-    /// A host has given no sign since this moment.
-    pub(super) fn silent(&mut self, id: WorkerId, since: Instant) {
+    /// Marks a worker as unresponsive since this time.
+    pub(super) fn mark_unresponsive(&mut self, id: WorkerId, since: Instant) {
         let Some(slot) = self.slot(id) else { return };
         let activity = slot.worker.host.activity();
         let current = activity.current.and_then(|call| self.calls.get(&call)).map(|running| running.function.clone());
-        let at = clock(SystemTime::now() - since.elapsed());
+        let at = time_of_day(SystemTime::now() - since.elapsed());
         let why = match (&current, self.names(activity.calls)) {
             (Some(function), _) => format!("{function} has kept its thread busy since {at}"),
             (None, names) if names.is_empty() => {
@@ -185,42 +185,44 @@ impl Pool {
             (None, names) => format!("one of {} has kept its thread busy since {at}", names.join(", ")),
         };
         if let Some(slot) = self.slot_mut(id) {
-            // What was known at first stays known when its call has been given up.
-            let known = slot.silence.take().filter(|before| before.function.is_some());
-            slot.silence = Some(known.unwrap_or(Silence { since, function: current, why }));
+            // The function found first stays named after its call was abandoned.
+            let known = slot.unresponsive.take().filter(|before| before.function.is_some());
+            slot.unresponsive = Some(known.unwrap_or(Unresponsive { since, function: current, why }));
         }
     }
 
-    /// It answers; gives whether it was silent.
+    /// Marks a worker as responsive. Returns whether it was unresponsive.
     pub(super) fn recovered(&mut self, id: WorkerId) -> bool {
-        let was_silent = self.slot_mut(id).is_some_and(|slot| slot.silence.take().is_some());
-        if was_silent {
-            self.spare_asked = false;
+        let was_unresponsive = self.slot_mut(id).is_some_and(|slot| slot.unresponsive.take().is_some());
+        if was_unresponsive {
+            self.spare_requested = false;
         }
-        was_silent
+        was_unresponsive
     }
 
-    /// Whether a spare has to be asked for now.
-    pub(super) fn wants_spare(&mut self) -> bool {
-        let wanted = !self.retired && !self.spare_asked && !self.slots.iter().any(WorkerSlot::answers);
-        self.spare_asked |= wanted;
-        wanted
+    /// Whether a spare must be requested now; true once for each time that no worker is
+    /// responsive.
+    pub(super) fn needs_spare(&mut self) -> bool {
+        let needed = !self.retired && !self.spare_requested && !self.slots.iter().any(WorkerSlot::is_responsive);
+        self.spare_requested |= needed;
+        needed
     }
 
-    /// Whether none answers, and for how long none has.
-    pub(super) fn silence(&self) -> Option<Silence> {
-        if self.retired || self.slots.iter().any(WorkerSlot::answers) {
+    /// Since when no worker is responsive; `None` if one is.
+    pub(super) fn unresponsive(&self) -> Option<Unresponsive> {
+        if self.retired || self.slots.iter().any(WorkerSlot::is_responsive) {
             return None;
         }
-        let shortest = self.slots.iter().filter_map(|slot| slot.silence.clone()).max_by_key(|silence| silence.since);
-        Some(shortest.unwrap_or_else(|| Silence {
+        let unresponsive = self.slots.iter().filter_map(|slot| slot.unresponsive.clone());
+        let latest = unresponsive.max_by_key(|unresponsive| unresponsive.since);
+        Some(latest.unwrap_or_else(|| Unresponsive {
             since: self.empty_since,
             function: None,
             why: "there is no thread that runs functions".to_owned(),
         }))
     }
 
-    /// The names of the functions of these calls, each once.
+    /// The distinct function names of these calls, sorted.
     fn names(&self, calls: Vec<CallId>) -> Vec<String> {
         let mut names: Vec<String> =
             calls.iter().filter_map(|call| self.calls.get(call)).map(|running| running.function.to_string()).collect();
@@ -230,8 +232,8 @@ impl Pool {
     }
 }
 
-/// The time of day, as the log has it.
-fn clock(at: SystemTime) -> String {
+/// The time of day, in the format of the log.
+fn time_of_day(at: SystemTime) -> String {
     let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     format!("{:02}:{:02}:{:02} UTC", seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60)
 }

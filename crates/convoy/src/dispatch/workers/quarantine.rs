@@ -1,5 +1,6 @@
-//! Runs again what has lost its host, one call after another: one of them may have
-//! ended it, and would end the next. So it shares its worker with no other call.
+//! Runs calls that have lost their worker again, one after another: one of them may have
+//! ended the worker, and would end the next, so a quarantined call shares its worker with
+//! no other call.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,16 +13,15 @@ use super::{CallId, CallLink, FunctionHost, HostInvocation, Worker, Workers};
 use crate::error::Failure;
 use crate::supervise::Part;
 
-/// A call that has lived for so long has nothing to do with it, most likely, and
-/// the next one starts.
-const HARMLESS: Duration = Duration::from_millis(200);
+/// A call that has run for this long is unlikely to end its worker; then the next starts.
+const QUARANTINE_TIME: Duration = Duration::from_millis(200);
 
-/// The hosts, for calls that have lost one.
+/// The pool as the host of calls that have lost a worker.
 pub(super) struct Quarantine(pub Arc<Workers>);
 
 impl FunctionHost for Quarantine {
     fn start(&self, invocation: HostInvocation, link: CallLink) {
-        // What had to be ended would keep the next host, too.
+        // A function whose worker had to be terminated would block the next one, too.
         if !self.0.pool.lock().blockers.contains(&invocation.function) {
             self.0.lost.lock().push_back((invocation, link));
             self.0.arrived.notify_one();
@@ -37,9 +37,9 @@ impl FunctionHost for Quarantine {
     }
 }
 
-/// Runs lost calls as they come. `arrived` wakes it when there is one, and when there is a
-/// host again, or none will be.
-pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
+/// Runs lost calls as they come. `arrived` is notified for each lost call, when a worker
+/// joins, and when the pool is retired.
+pub(super) async fn run_one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
     loop {
         let next = workers.upgrade().and_then(|workers| workers.lost.lock().pop_front());
         let Some((invocation, link)) = next else {
@@ -67,8 +67,8 @@ pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
             let link = workers.counted(invocation.call, link);
             worker.start(invocation, link);
         }
-        // Answered by being dropped, when the call ends.
-        tokio::time::timeout(HARMLESS, ended).await.ok();
+        // The sender is dropped when the call ends.
+        tokio::time::timeout(QUARANTINE_TIME, ended).await.ok();
         worker.quarantined.store(false, Ordering::Relaxed);
     }
 }
@@ -76,7 +76,7 @@ pub(super) async fn one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>) {
 enum Placement {
     At(Arc<Worker>),
     NotYet,
-    /// And never again.
+    /// No worker will join any more.
     Nowhere,
 }
 

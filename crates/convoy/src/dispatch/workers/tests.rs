@@ -3,7 +3,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::watch::{CALLLESS, PULSE};
+use super::watch::{MAX_BLOCKED_WITHOUT_CALL, PING_INTERVAL};
 use super::*;
 use crate::dispatch::host::FromHost;
 use crate::dispatch::{Activity, CallMetadata, FunctionResult, HostTask};
@@ -11,21 +11,21 @@ use crate::failpoints::Failpoints;
 use crate::supervise::tests::supervisor_with;
 use std::collections::HashMap;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const UNRESPONSIVE_TIME: Duration = Duration::from_secs(5);
 
-/// A host that only notes what it is asked.
+/// A host that records its calls and messages.
 #[derive(Default)]
-struct Noting {
+struct RecordingHost {
     links: Mutex<HashMap<CallId, CallLink>>,
-    told: Mutex<Vec<String>>,
+    received: Mutex<Vec<String>>,
     is_stuck: AtomicBool,
-    /// What it was given and has not begun, while it is stuck.
-    unbegun: Mutex<Vec<(HostInvocation, CallLink)>>,
+    /// The calls it was given while it was stuck.
+    not_started: Mutex<Vec<(HostInvocation, CallLink)>>,
     current: Mutex<Option<CallId>>,
-    unanswered: Mutex<Vec<oneshot::Sender<()>>>,
+    pending_pings: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
-impl Noting {
+impl RecordingHost {
     fn started(&self) -> Vec<u64> {
         let mut calls: Vec<u64> = self.links.lock().keys().map(|call| call.0).collect();
         calls.sort_unstable();
@@ -34,22 +34,22 @@ impl Noting {
 
     fn answer(&self, call: u64) {
         let link = self.links.lock().remove(&CallId(call)).expect("it runs here");
-        link.respond(FunctionResult::Returned("null".into()), CallMetadata::default()).expect("somebody waits");
+        link.respond(FunctionResult::Returned("null".into()), CallMetadata::default()).expect("the call waits");
     }
 
     fn recover(&self) {
         self.is_stuck.store(false, Ordering::Relaxed);
-        for (invocation, link) in std::mem::take(&mut *self.unbegun.lock()) {
+        for (invocation, link) in std::mem::take(&mut *self.not_started.lock()) {
             self.start(invocation, link);
         }
-        self.unanswered.lock().drain(..).for_each(|sign| sign.send(()).unwrap_or_default());
+        self.pending_pings.lock().drain(..).for_each(|sign| sign.send(()).unwrap_or_default());
     }
 }
 
-impl FunctionHost for Noting {
+impl FunctionHost for RecordingHost {
     fn start(&self, invocation: HostInvocation, link: CallLink) {
         if self.is_stuck.load(Ordering::Relaxed) {
-            self.unbegun.lock().push((invocation, link));
+            self.not_started.lock().push((invocation, link));
             return;
         }
         *self.current.lock() = Some(invocation.call);
@@ -57,7 +57,7 @@ impl FunctionHost for Noting {
     }
 
     fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
-        self.unbegun.lock().extract_if(.., |(invocation, _)| calls.contains(&invocation.call)).collect()
+        self.not_started.lock().extract_if(.., |(invocation, _)| calls.contains(&invocation.call)).collect()
     }
 
     fn activity(&self) -> Activity {
@@ -66,18 +66,18 @@ impl FunctionHost for Noting {
     }
 
     fn results(&self, call: CallId, _batch: u32, results: String) {
-        self.told.lock().push(format!("{} {results}", call.0));
+        self.received.lock().push(format!("{} {results}", call.0));
     }
 
     fn abandon(&self, call: CallId, why: &Failure) {
-        self.told.lock().push(format!("{} {}", call.0, why.code.as_str()));
+        self.received.lock().push(format!("{} {}", call.0, why.code.as_str()));
         let link = self.links.lock().remove(&call);
         drop(link);
     }
 
     fn ping(&self, answered: oneshot::Sender<()>) {
         match self.is_stuck.load(Ordering::Relaxed) {
-            true => self.unanswered.lock().push(answered),
+            true => self.pending_pings.lock().push(answered),
             false => answered.send(()).unwrap_or_default(),
         }
     }
@@ -85,8 +85,8 @@ impl FunctionHost for Noting {
 
 struct Testing {
     workers: Arc<Workers>,
-    hosts: Vec<Arc<Noting>>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    hosts: Vec<Arc<RecordingHost>>,
+    events: mpsc::UnboundedReceiver<WorkerEvent>,
 }
 
 fn workers(count: u32) -> Testing {
@@ -94,15 +94,15 @@ fn workers(count: u32) -> Testing {
 }
 
 fn workers_with(count: u32, failpoints: Failpoints) -> Testing {
-    let (tell, notices) = mpsc::unbounded_channel();
-    // At its end the test listens no more.
+    let (sender, events) = mpsc::unbounded_channel();
+    // At the end of the test the receiver is gone.
     let supervisor = supervisor_with(failpoints);
-    let workers = Workers::new(PATIENCE, supervisor, move |notice| tell.send(notice).unwrap_or_default());
-    let hosts: Vec<Arc<Noting>> = (0..count).map(|_| Arc::default()).collect();
+    let workers = Workers::new(UNRESPONSIVE_TIME, supervisor, move |event| sender.send(event).unwrap_or_default());
+    let hosts: Vec<Arc<RecordingHost>> = (0..count).map(|_| Arc::default()).collect();
     for (id, host) in (0..).zip(&hosts) {
         workers.join(WorkerId(id), host.clone());
     }
-    Testing { workers, hosts, notices }
+    Testing { workers, hosts, events }
 }
 
 impl Testing {
@@ -114,26 +114,26 @@ impl Testing {
         start_function_on(&*self.workers, call, function)
     }
 
-    /// Waits for the notice that this finds something in.
-    async fn told<T>(&mut self, find: impl Fn(&Notice) -> Option<T>) -> T {
+    /// Waits for the first event for which `find` returns a value.
+    async fn event<T>(&mut self, find: impl Fn(&WorkerEvent) -> Option<T>) -> T {
         loop {
-            let notice = self.notices.recv().await.expect("the workers are still there");
-            if let Some(found) = find(&notice) {
+            let event = self.events.recv().await.expect("the workers are still there");
+            if let Some(found) = find(&event) {
                 return found;
             }
         }
     }
 
-    async fn told_of_stuck(&mut self) -> (WorkerId, String) {
-        self.told(|notice| match notice {
-            Notice::Stuck { worker, why } => Some((*worker, why.clone())),
+    async fn stuck_event(&mut self) -> (WorkerId, String) {
+        self.event(|event| match event {
+            WorkerEvent::Stuck { worker, why } => Some((*worker, why.clone())),
             _ => None,
         })
         .await
     }
 
-    fn was_told_of_stuck(&mut self) -> bool {
-        std::iter::from_fn(|| self.notices.try_recv().ok()).any(|notice| matches!(notice, Notice::Stuck { .. }))
+    fn was_reported_stuck(&mut self) -> bool {
+        std::iter::from_fn(|| self.events.try_recv().ok()).any(|event| matches!(event, WorkerEvent::Stuck { .. }))
     }
 
     fn started(&self) -> Vec<Vec<u64>> {
@@ -169,14 +169,14 @@ async fn calls_go_to_the_least_loaded_worker_with_their_messages() {
     it.workers.results(CallId(5), 0, "[]".into());
     it.give_up(6);
     it.workers.results(CallId(6), 0, "[]".into());
-    assert_eq!(*it.hosts[1].told.lock(), ["5 []", "6 TIMEOUT"]);
-    assert!(it.hosts[0].told.lock().is_empty());
+    assert_eq!(*it.hosts[1].received.lock(), ["5 []", "6 TIMEOUT"]);
+    assert!(it.hosts[0].received.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_has_to_be_somewhere_runs_there_and_counts() {
+async fn a_pinned_call_runs_on_its_worker_and_counts_as_load() {
     let it = workers(2);
-    let second = it.workers.clone().at(WorkerId(1)).expect("it is there");
+    let second = it.workers.clone().at(WorkerId(1)).expect("the worker exists");
     let _open = [start_on(&*second, 1), start_on(&*second, 2), it.start(3), it.start(4), it.start(5)];
     assert_eq!(it.started(), [vec![3, 4, 5], vec![1, 2]]);
     assert!(it.workers.clone().at(WorkerId(7)).is_none());
@@ -188,11 +188,11 @@ async fn a_lost_worker_loses_its_calls_and_others_wait_for_the_next() {
     let mut lost = it.start(1);
     it.workers.leave(WorkerId(0));
     it.hosts[0].links.lock().clear();
-    assert!(lost.recv().await.is_none(), "the call is told");
+    assert!(lost.recv().await.is_none(), "the link is dropped");
     let (mut waiting, mut unwanted) = (it.start(2), it.start(3));
     it.workers.abandon(CallId(3), &Failure::new(Code::Unavailable, "the caller went away"));
     assert!(unwanted.recv().await.is_none());
-    let next = Arc::new(Noting::default());
+    let next = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(1), next.clone());
     assert_eq!(next.started(), [2]);
     next.answer(2);
@@ -212,32 +212,32 @@ async fn calls_do_not_wait_for_workers_of_replaced_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_gives_no_sign_gets_no_calls_until_it_does() {
+async fn an_unresponsive_worker_gets_no_calls_until_it_recovers() {
     let mut it = workers(2);
     let _first = it.start(1);
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
-    tokio::time::sleep(PULSE * 3).await;
+    tokio::time::sleep(PING_INTERVAL * 3).await;
     let _open: Vec<_> = (2..=5).map(|call| it.start(call)).collect();
     assert_eq!(it.started(), [vec![1], vec![2, 3, 4, 5]]);
-    // Long work is none of our business while nobody has been kept waiting.
-    tokio::time::sleep(PATIENCE * 10).await;
-    assert!(!it.was_told_of_stuck());
+    // A long call is not a fault as long as no call has timed out.
+    tokio::time::sleep(UNRESPONSIVE_TIME * 10).await;
+    assert!(!it.was_reported_stuck());
     it.hosts[0].recover();
-    tokio::time::sleep(PULSE * 3).await;
+    tokio::time::sleep(PING_INTERVAL * 3).await;
     let _sixth = it.start(6);
     assert_eq!(it.started()[0], [1, 6]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_gives_no_sign_after_a_call_was_given_up_is_stuck() {
+async fn an_unresponsive_worker_is_reported_stuck_after_a_call_timed_out() {
     let mut it = workers(2);
     let _first = it.start(1);
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
-    tokio::time::sleep(PULSE * 4).await;
+    tokio::time::sleep(PING_INTERVAL * 4).await;
     it.give_up(1);
-    tokio::time::sleep(PATIENCE / 2).await;
-    assert!(!it.was_told_of_stuck(), "not yet");
-    let (worker, why) = it.told_of_stuck().await;
+    tokio::time::sleep(UNRESPONSIVE_TIME / 2).await;
+    assert!(!it.was_reported_stuck(), "not yet");
+    let (worker, why) = it.stuck_event().await;
     assert_eq!(worker, WorkerId(0));
     let expected = "since a call took too long there: messages.list has kept its thread busy since ";
     assert!(why.starts_with(expected), "{why}");
@@ -249,162 +249,162 @@ async fn a_worker_blocked_without_a_call_is_reported_stuck() {
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _unbegun = it.start(1);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let spare = Arc::new(Noting::default());
+    let spare = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(7), spare.clone());
     assert_eq!(spare.started(), [1], "no call is left there");
-    tokio::time::sleep(CALLLESS - PULSE * 2).await;
-    assert!(!it.was_told_of_stuck(), "not yet");
-    let (worker, why) = it.told_of_stuck().await;
+    tokio::time::sleep(MAX_BLOCKED_WITHOUT_CALL - PING_INTERVAL * 2).await;
+    assert!(!it.was_reported_stuck(), "not yet");
+    let (worker, why) = it.stuck_event().await;
     assert_eq!(worker, WorkerId(0));
     assert!(why.starts_with("for a minute, with no call there: "), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_answers_after_a_call_was_given_up_is_not() {
+async fn a_responsive_worker_is_not_reported_stuck_after_calls_timed_out() {
     let mut it = workers(1);
     for call in 1..=20 {
         let _open = it.start(call);
         it.give_up(call);
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(UNRESPONSIVE_TIME).await;
     }
-    assert!(!it.was_told_of_stuck());
+    assert!(!it.was_reported_stuck());
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_have_lost_a_host_run_one_by_one_and_apart_from_others() {
+async fn calls_that_lost_a_worker_run_one_by_one_in_quarantine() {
     let it = workers(2);
-    let apart = it.workers.clone().quarantine().expect("there are several");
-    let _lost = [start_on(&*apart, 1), start_on(&*apart, 2), start_on(&*apart, 3)];
-    tokio::time::sleep(PULSE).await;
+    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
+    let _lost = [start_on(&*quarantine, 1), start_on(&*quarantine, 2), start_on(&*quarantine, 3)];
+    tokio::time::sleep(PING_INTERVAL).await;
     let _fresh = [it.start(4), it.start(5)];
-    assert_eq!(it.started(), [vec![1], vec![4, 5]], "nobody joins the first");
+    assert_eq!(it.started(), [vec![1], vec![4, 5]], "no call shares the worker of the first");
     it.hosts[0].answer(1);
-    tokio::time::sleep(PULSE).await;
+    tokio::time::sleep(PING_INTERVAL).await;
     assert_eq!(it.started(), [vec![2], vec![4, 5]]);
-    // One that goes on for long does not hold up the next.
-    tokio::time::sleep(PULSE * 3).await;
+    // A long call does not delay the next.
+    tokio::time::sleep(PING_INTERVAL * 3).await;
     assert_eq!(it.started(), [vec![2, 3], vec![4, 5]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_have_lost_a_host_wait_for_one_as_long_as_one_may_come() {
+async fn calls_that_lost_a_worker_wait_for_the_next_until_the_pool_is_retired() {
     let it = workers(0);
-    let apart = it.workers.clone().quarantine().expect("there may be several");
-    let _lost = start_on(&*apart, 1);
-    tokio::time::sleep(PULSE).await;
-    let host = Arc::new(Noting::default());
+    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
+    let _lost = start_on(&*quarantine, 1);
+    tokio::time::sleep(PING_INTERVAL).await;
+    let host = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(1), host.clone());
-    tokio::time::sleep(PULSE).await;
+    tokio::time::sleep(PING_INTERVAL).await;
     assert_eq!(host.started(), [1]);
     it.workers.leave(WorkerId(1));
     it.workers.retire();
-    assert!(start_on(&*apart, 2).recv().await.is_none());
+    assert!(start_on(&*quarantine, 2).recv().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spare_is_requested_once_and_takes_calls_not_begun() {
+async fn a_spare_is_requested_once_and_takes_calls_not_started() {
     let mut it = workers(1);
     let _loop = it.start_function(1, "messages.loop");
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _queued = [it.start(2), it.start(3)];
-    let why = it.told(|notice| match notice {
-        Notice::AllSilent { why } => Some(why.clone()),
+    let why = it.event(|event| match event {
+        WorkerEvent::AllUnresponsive { why } => Some(why.clone()),
         _ => None,
     });
     assert!(why.await.starts_with("messages.loop has kept its thread busy since "));
-    tokio::time::sleep(PATIENCE).await;
-    assert!(it.notices.try_recv().is_err(), "asked for once");
-    let silence = it.workers.silence().expect("none answers");
-    assert!(silence.since.elapsed() >= PATIENCE);
-    let spare = Arc::new(Noting::default());
+    tokio::time::sleep(UNRESPONSIVE_TIME).await;
+    assert!(it.events.try_recv().is_err(), "requested once");
+    let unresponsive = it.workers.unresponsive().expect("no worker is responsive");
+    assert!(unresponsive.since.elapsed() >= UNRESPONSIVE_TIME);
+    let spare = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(7), spare.clone());
-    assert_eq!(spare.started(), [2, 3], "each is begun in one place");
-    assert!(it.workers.silence().is_none());
-    // What keeps the one is kept from the last.
+    assert_eq!(spare.started(), [2, 3], "each is started once");
+    assert!(it.workers.unresponsive().is_none());
+    // The function that blocks the first worker is not given to the last responsive one.
     let _again = it.start_function(4, "messages.loop");
     assert_eq!(spare.started(), [2, 3]);
     it.hosts[0].recover();
-    assert_eq!(it.told(|notice| (*notice == Notice::Recovered(WorkerId(0))).then_some(())).await, ());
-    tokio::time::sleep(PULSE).await;
+    assert_eq!(it.event(|event| (*event == WorkerEvent::Recovered(WorkerId(0))).then_some(())).await, ());
+    tokio::time::sleep(PING_INTERVAL).await;
     assert_eq!(it.started(), [vec![1, 4]]);
-    // The spare goes when its calls are over.
+    // The spare is drained when its calls have ended.
     it.workers.drain(WorkerId(7));
     spare.answer(2);
     let _fresh = it.start(5);
     assert_eq!(it.started(), [vec![1, 4, 5]]);
-    assert!(it.notices.try_recv().is_err(), "not yet");
+    assert!(it.events.try_recv().is_err(), "not yet");
     spare.answer(3);
-    assert_eq!(it.notices.recv().await, Some(Notice::Drained(WorkerId(7))));
+    assert_eq!(it.events.recv().await, Some(WorkerEvent::Drained(WorkerId(7))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_a_silent_host_has_not_begun_go_to_another() {
+async fn calls_not_started_by_an_unresponsive_worker_move_to_another() {
     let it = workers(2);
     let _first = it.start(1);
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     let _second = it.start(2);
     let _third = it.start(3);
-    assert_eq!(it.started(), [vec![1], vec![2]], "the third waits where nobody knows yet");
-    tokio::time::sleep(PULSE * 4).await;
+    assert_eq!(it.started(), [vec![1], vec![2]], "the third waits on the worker that is not known to be stuck yet");
+    tokio::time::sleep(PING_INTERVAL * 4).await;
     assert_eq!(it.started(), [vec![1], vec![2, 3]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_whose_worker_was_ended_is_not_run_again() {
+async fn a_function_whose_worker_was_terminated_is_not_run_again() {
     let it = workers(2);
     let _loop = it.start_function(1, "messages.loop");
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
-    tokio::time::sleep(PULSE * 4).await;
+    tokio::time::sleep(PING_INTERVAL * 4).await;
     it.workers.leave(WorkerId(0));
-    let apart = it.workers.clone().quarantine().expect("there are several");
-    assert!(start_function_on(&*apart, 2, "messages.loop").recv().await.is_none());
-    let _innocent = start_on(&*apart, 3);
-    tokio::time::sleep(PULSE).await;
+    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
+    assert!(start_function_on(&*quarantine, 2, "messages.loop").recv().await.is_none());
+    let _other = start_on(&*quarantine, 3);
+    tokio::time::sleep(PING_INTERVAL).await;
     assert_eq!(it.hosts[1].started(), [3]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_owner_is_notified_when_replaced_code_has_no_calls() {
+async fn the_owner_is_notified_when_a_replaced_program_has_no_calls() {
     let mut it = workers(1);
     let _open = it.start(1);
     it.workers.retire();
-    it.workers = Workers::new(PATIENCE, supervisor_with(Failpoints::default()), |_| {});
-    assert_eq!(it.notices.recv().await, Some(Notice::Over));
+    it.workers = Workers::new(UNRESPONSIVE_TIME, supervisor_with(Failpoints::default()), |_| {});
+    assert_eq!(it.events.recv().await, Some(WorkerEvent::Retired));
 }
 
 #[cfg(feature = "failpoints")]
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_panicked_notices_a_stuck_host_and_its_recovery_all_the_same() {
+async fn a_watch_detects_stuck_workers_and_recovery_after_a_panic() {
     let failpoints = Failpoints::default();
     let mut it = workers_with(1, failpoints.clone());
     failpoints.panic_once(Part::WorkerWatch);
     let _open = it.start(1);
     while failpoints.will_panic(Part::WorkerWatch) {
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(PING_INTERVAL).await;
     }
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     it.give_up(1);
-    assert_eq!(it.told_of_stuck().await.0, WorkerId(0));
-    // Once more while it is silent: the next watch finds that it answers.
+    assert_eq!(it.stuck_event().await.0, WorkerId(0));
+    // A panic while the worker is unresponsive: the restarted watch detects the recovery.
     failpoints.panic_once(Part::WorkerWatch);
     it.hosts[0].recover();
-    while failpoints.will_panic(Part::WorkerWatch) || !it.workers.silent().is_empty() {
+    while failpoints.will_panic(Part::WorkerWatch) || !it.workers.unresponsive_workers().is_empty() {
         it.start(2);
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(PING_INTERVAL).await;
     }
 }
 
 #[cfg(feature = "failpoints")]
 #[tokio::test(start_paused = true)]
-async fn calls_that_have_lost_a_host_run_again_after_a_panic_too() {
+async fn calls_that_lost_a_worker_still_run_after_a_panic() {
     let failpoints = Failpoints::default();
     let it = workers_with(1, failpoints.clone());
-    let apart = it.workers.clone().quarantine().expect("there is a place apart");
+    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
     failpoints.panic_once(Part::LostCalls);
-    let mut unlucky = start_on(&*apart, 1);
-    assert!(unlucky.recv().await.is_none(), "the call is told");
-    let _next = start_on(&*apart, 2);
+    let mut unlucky = start_on(&*quarantine, 1);
+    assert!(unlucky.recv().await.is_none(), "the link is dropped");
+    let _next = start_on(&*quarantine, 2);
     while it.hosts[0].started() != [2] {
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(PING_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a host still answers.
+//! Detects unresponsive workers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -8,51 +8,52 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::pool::SPARE_AFTER;
-use super::{Notice, Worker, Workers};
+use super::{Worker, WorkerEvent, Workers};
 use crate::supervise::Part;
 
-/// Between two questions to a busy host, and how long it may take to answer
+/// The interval between pings of a busy worker, and how long a worker may take to respond
 /// before others are preferred.
-pub(super) const PULSE: Duration = Duration::from_millis(100);
+pub(super) const PING_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long code that no call waits for, such as that of a timer, may keep a host.
-pub(super) const CALLLESS: Duration = Duration::from_secs(60);
+/// How long code that belongs to no call, such as that of a timer, may block a worker.
+pub(super) const MAX_BLOCKED_WITHOUT_CALL: Duration = Duration::from_secs(60);
 
-/// Asks a host for signs of life while it is busy, until it has gone.
-pub(super) async fn until_gone(workers: Weak<Workers>, worker: Arc<Worker>, patience: Duration) {
+/// Pings a worker while it is busy, until it has left.
+pub(super) async fn watch(workers: Weak<Workers>, worker: Arc<Worker>, unresponsive_time: Duration) {
     loop {
         while worker.is_watched() {
-            tokio::time::sleep(PULSE).await;
+            tokio::time::sleep(PING_INTERVAL).await;
             if let Some(workers) = workers.upgrade() {
                 workers.supervisor.reach(Part::WorkerWatch);
             }
-            // What is given up from now on, an answer to this says nothing of.
-            let gave_up = worker.gave_up.swap(false, Ordering::Relaxed);
-            worker.asked.store(false, Ordering::Relaxed);
-            let (answered, mut sign) = oneshot::channel();
-            let asked = Instant::now();
+            // Cleared before the ping: the response proves nothing about calls that time
+            // out after it.
+            let call_timed_out = worker.call_timed_out.swap(false, Ordering::Relaxed);
+            worker.check_requested.store(false, Ordering::Relaxed);
+            let (answered, mut response) = oneshot::channel();
+            let since = Instant::now();
             worker.host.ping(answered);
-            if worker.gives_sign(&mut sign).await {
-                // Where a watch that panicked had called it silent.
+            if worker.responds(&mut response).await {
+                // A watch that panicked may have marked it as unresponsive.
                 recovered(&workers, &worker);
                 continue;
             }
-            if gave_up {
-                worker.gave_up.store(true, Ordering::Relaxed);
+            if call_timed_out {
+                worker.call_timed_out.store(true, Ordering::Relaxed);
             }
-            let silence = Silent { workers: &workers, worker: &worker, since: asked, patience };
-            silence.until_sign(&mut sign).await;
-            worker.gave_up.store(false, Ordering::Relaxed);
+            let unresponsive = UnresponsiveWorker { workers: &workers, worker: &worker, since, unresponsive_time };
+            unresponsive.until_response(&mut response).await;
+            worker.call_timed_out.store(false, Ordering::Relaxed);
         }
         worker.busy.notified().await;
     }
 }
 
-/// It answers again, if it was silent.
+/// Marks a worker as responsive, and gives it waiting calls if it was unresponsive.
 fn recovered(workers: &Weak<Workers>, worker: &Worker) {
     let Some(workers) = workers.upgrade() else { return };
-    let was_silent = workers.pool.lock().recovered(worker.id);
-    if was_silent {
+    let was_unresponsive = workers.pool.lock().recovered(worker.id);
+    if was_unresponsive {
         workers.place_waiting();
     }
 }
@@ -60,86 +61,92 @@ fn recovered(workers: &Weak<Workers>, worker: &Worker) {
 impl Worker {
     fn is_watched(&self) -> bool {
         self.calls.load(Ordering::Relaxed) > 0
-            || self.gave_up.load(Ordering::Relaxed)
-            || self.asked.load(Ordering::Relaxed)
+            || self.call_timed_out.load(Ordering::Relaxed)
+            || self.check_requested.load(Ordering::Relaxed)
     }
 
-    /// Whether it answers within a pulse, or has begun something meanwhile.
-    async fn gives_sign(&self, sign: &mut oneshot::Receiver<()>) -> bool {
+    /// Whether it responds within a ping interval, or has begun something meanwhile.
+    async fn responds(&self, response: &mut oneshot::Receiver<()>) -> bool {
         let before = self.host.activity().begun;
-        match tokio::time::timeout(PULSE, sign).await {
+        match tokio::time::timeout(PING_INTERVAL, response).await {
             Ok(Ok(())) => true,
-            // Dropped unanswered: the host goes, and with it this task.
+            // The sender was dropped: the worker ends, which aborts this task.
             Ok(Err(_gone)) => std::future::pending().await,
             Err(_elapsed) => self.host.activity().begun != before,
         }
     }
 }
 
-/// A host that gives no sign.
-struct Silent<'a> {
+/// A worker that has not responded to a ping.
+struct UnresponsiveWorker<'a> {
     workers: &'a Weak<Workers>,
     worker: &'a Worker,
     since: Instant,
-    patience: Duration,
+    unresponsive_time: Duration,
 }
 
-impl Silent<'_> {
-    /// Waits for the sign; relieves the host of its calls, and says what is due.
-    async fn until_sign(&self, sign: &mut oneshot::Receiver<()>) {
-        self.note();
-        let (mut silent, mut owed, mut alone, mut named) = (PULSE, Duration::ZERO, Duration::ZERO, false);
-        while !self.worker.gives_sign(sign).await {
-            silent += PULSE;
+impl UnresponsiveWorker<'_> {
+    /// Waits for the response. Meanwhile moves its calls to other workers, and reports it
+    /// once it has been unresponsive for too long.
+    async fn until_response(&self, response: &mut oneshot::Receiver<()>) {
+        self.mark();
+        let (mut unresponsive, mut since_timeout, mut without_call) = (PING_INTERVAL, Duration::ZERO, Duration::ZERO);
+        let mut logged = false;
+        while !self.worker.responds(response).await {
+            unresponsive += PING_INTERVAL;
             let Some(workers) = self.workers.upgrade() else { return };
-            workers.relieve_silent();
-            if silent >= SPARE_AFTER {
-                self.name(&workers, &mut named);
+            workers.relieve_unresponsive();
+            if unresponsive >= SPARE_AFTER {
+                self.report(&workers, &mut logged);
             }
-            let gave_up = self.worker.gave_up.load(Ordering::Relaxed);
-            if gave_up {
-                owed += PULSE;
+            let call_timed_out = self.worker.call_timed_out.load(Ordering::Relaxed);
+            if call_timed_out {
+                since_timeout += PING_INTERVAL;
             }
-            // No call will take too long there, and none is given to it any more.
-            let callless = !gave_up && self.worker.calls.load(Ordering::Relaxed) == 0;
-            alone = if callless { alone + PULSE } else { Duration::ZERO };
-            if owed >= self.patience || alone >= CALLLESS {
-                // Where its owner lets it be, it is told of again.
-                (owed, alone) = (Duration::ZERO, Duration::ZERO);
-                let when =
-                    if gave_up { "since a call took too long there" } else { "for a minute, with no call there" };
+            // It has no call that could time out, and gets none while it is unresponsive.
+            let has_no_call = !call_timed_out && self.worker.calls.load(Ordering::Relaxed) == 0;
+            without_call = if has_no_call { without_call + PING_INTERVAL } else { Duration::ZERO };
+            if since_timeout >= self.unresponsive_time || without_call >= MAX_BLOCKED_WITHOUT_CALL {
+                // Reported again after the same time if the owner does not replace it.
+                (since_timeout, without_call) = (Duration::ZERO, Duration::ZERO);
+                let when = if call_timed_out {
+                    "since a call took too long there"
+                } else {
+                    "for a minute, with no call there"
+                };
                 let why = format!("{when}: {}", self.why(&workers));
                 tracing::error!(worker = self.worker.id.0, "a thread has not answered {why}");
-                (workers.tell)(Notice::Stuck { worker: self.worker.id, why });
+                (workers.on_event)(WorkerEvent::Stuck { worker: self.worker.id, why });
             }
         }
         recovered(self.workers, self.worker);
-        if named && let Some(workers) = self.workers.upgrade() {
-            (workers.tell)(Notice::Recovered(self.worker.id));
+        if logged && let Some(workers) = self.workers.upgrade() {
+            (workers.on_event)(WorkerEvent::Recovered(self.worker.id));
         }
     }
 
-    fn note(&self) {
+    fn mark(&self) {
         if let Some(workers) = self.workers.upgrade() {
-            workers.pool.lock().silent(self.worker.id, self.since);
+            workers.pool.lock().mark_unresponsive(self.worker.id, self.since);
         }
     }
 
-    /// Names once what keeps the host, and asks for a spare where none answers.
-    fn name(&self, workers: &Workers, named: &mut bool) {
-        if !std::mem::replace(named, true) {
-            self.note();
-            tracing::warn!(worker = self.worker.id.0, "nothing else runs on a thread meanwhile: {}", self.why(workers));
+    /// Logs once which function blocks the worker, and requests a spare if no worker is
+    /// responsive.
+    fn report(&self, workers: &Workers, logged: &mut bool) {
+        if !std::mem::replace(logged, true) {
+            self.mark();
+            tracing::warn!(worker = self.worker.id.0, "a worker thread is blocked: {}", self.why(workers));
         }
-        let wanted = workers.pool.lock().wants_spare();
-        if wanted {
-            (workers.tell)(Notice::AllSilent { why: self.why(workers) });
+        let needed = workers.pool.lock().needs_spare();
+        if needed {
+            (workers.on_event)(WorkerEvent::AllUnresponsive { why: self.why(workers) });
         }
     }
 
     fn why(&self, workers: &Workers) -> String {
         let pool = workers.pool.lock();
-        let silence = pool.slot(self.worker.id).and_then(|slot| slot.silence.as_ref());
-        silence.map(|silence| silence.why.clone()).unwrap_or_default()
+        let unresponsive = pool.slot(self.worker.id).and_then(|slot| slot.unresponsive.as_ref());
+        unresponsive.map(|unresponsive| unresponsive.why.clone()).unwrap_or_default()
     }
 }
