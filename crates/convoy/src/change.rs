@@ -69,18 +69,18 @@ impl InDoubtCommits {
     }
 
     /// A commit may or may not happen from now on.
-    pub(crate) fn raise(&self) {
+    pub(crate) fn add(&self) {
         *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
     }
 
     /// Something of ours was perhaps committed, and it will never be said what.
-    pub(crate) fn lose(&self) {
+    pub(crate) fn add_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.raise();
+        self.add();
     }
 
     /// How often that has happened: each time everything counts as changed.
-    pub(crate) fn lost(&self) -> u64 {
+    pub(crate) fn lost_count(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
@@ -92,7 +92,7 @@ impl InDoubtCommits {
 
     /// The log has been read, our own rows included where there was a doubt when
     /// that began. A doubt ends with a reading that began after it was over.
-    pub(crate) fn settle(&self, began: Instant) {
+    pub(crate) fn resolve_before(&self, began: Instant) {
         let mut until = self.until.lock();
         if until.is_some_and(|until| until <= began) {
             *until = None;
@@ -142,7 +142,7 @@ pub trait ChangeSink: CommitReader {
     fn caught_up(&self, at: Instant);
 
     /// The tables, by their names in Postgres, of which every write is told.
-    fn watched(&self, tables: HashSet<Arc<str>>);
+    fn set_tracked_tables(&self, tables: HashSet<Arc<str>>);
 
     /// The tables that live queries have read, by their names in Postgres; and
     /// whether some have read tables that are not known.

@@ -29,7 +29,7 @@ use crate::health::{Health, Remedy};
 use crate::http::Server;
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, Postgres};
-use crate::schema::{Followed, Schema, SchemaDescription, SchemaError};
+use crate::schema::{LoadedSchema, Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
@@ -123,14 +123,14 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
         let postgres = Postgres::open(&config).await?;
         // An empty schema has only Convoy's own tables.
-        let ours = Arc::new(Schema::parse(SchemaDescription::default())?);
-        postgres.sync_schema(&ours, true).await?;
-        postgres.note_history().await;
+        let empty_schema = Arc::new(Schema::parse(SchemaDescription::default())?);
+        postgres.sync_schema(&empty_schema, true).await?;
+        postgres.record_timeline().await;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let peers = Arc::new(PeerQueue::default());
-        let (read_now, look_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (read_now, check_schema) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
         let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.linger_ms));
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
@@ -138,7 +138,8 @@ impl Engine {
         let supervisor = Supervisor::new(registry.clone(), health.clone(), failpoints.clone());
         let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
         let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
-        let dispatcher = Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), look_now.clone());
+        let dispatcher =
+            Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), check_schema.clone());
         let live = Arc::new(Live::new(LiveParts {
             registry: registry.clone(),
             dispatcher: dispatcher.clone(),
@@ -156,13 +157,13 @@ impl Engine {
         let parts = Parts {
             postgres: postgres.clone(),
             node,
-            ours,
-            watched: registry.has_queries(),
+            empty_schema,
+            has_subscribers: registry.has_queries(),
             sink: registry,
             in_doubt,
-            peers,
+            peer_queue: peers,
             read_now,
-            look_now,
+            check_schema,
             health: health.clone(),
             supervisor: supervisor.clone(),
         };
@@ -235,7 +236,7 @@ impl Engine {
         let sync = description.sync;
         let program = Program::new(description, host, self.config.dev)?;
         let report = self.postgres.sync_schema(&program.schema, sync).await?;
-        self.feed.follow(Followed { schema: program.schema.clone(), sync });
+        self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let previous = self.program.swap(Some(Arc::new(program)));
         if let Some(previous) = &previous {

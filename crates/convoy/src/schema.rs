@@ -21,7 +21,7 @@ pub(crate) struct Schema {
 
 /// The schema of the code that is loaded.
 #[derive(Debug, Clone)]
-pub(crate) struct Followed {
+pub(crate) struct LoadedSchema {
     /// Its tables.
     pub schema: Arc<Schema>,
     /// Whether the database may be made to match it.

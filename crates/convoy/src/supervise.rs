@@ -194,7 +194,7 @@ pub(crate) mod tests {
 
     impl ChangeSink for Notifications {
         fn caught_up(&self, _: Instant) {}
-        fn watched(&self, _: HashSet<Arc<str>>) {}
+        fn set_tracked_tables(&self, _: HashSet<Arc<str>>) {}
         fn tables_read(&self) -> TablesRead {
             TablesRead::default()
         }

@@ -16,7 +16,7 @@ use crate::change::Change;
 use crate::error::{Code, Failure};
 use crate::failpoints::{Failpoint, Failpoints};
 use crate::op::{Control, Edit, Op, Raw, Write, WriteSet};
-use crate::postgres::{DbError, Isolation, Look, Postgres, RawRows, Row, Transaction};
+use crate::postgres::{DbError, Isolation, Postgres, RawRows, ReadsLookup, Row, Transaction};
 use crate::schema::Table;
 use crate::sql::Statement;
 
@@ -39,11 +39,11 @@ impl Access<'_> {
         }
     }
 
-    pub(super) async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
+    pub(super) async fn raw(&mut self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
         match self {
-            Access::Reading(postgres) => postgres.readers.raw(raw, look).await,
-            Access::Writing(postgres) => postgres.writers.raw(raw, look).await,
-            Access::Within(transaction) => transaction.raw(raw, look).await,
+            Access::Reading(postgres) => postgres.readers.raw(raw, lookup).await,
+            Access::Writing(postgres) => postgres.writers.raw(raw, lookup).await,
+            Access::Within(transaction) => transaction.raw(raw, lookup).await,
         }
     }
 

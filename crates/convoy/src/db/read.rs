@@ -9,7 +9,7 @@ use super::answer::{push_begin, push_documents, push_end, push_failure, push_ok,
 use super::execute::{Access, Executor};
 use super::read_set::LastRow;
 use crate::op::{Cursor, Op, Page, Raw, Scan};
-use crate::postgres::{DbError, Look, RawReads, RawRows, Row};
+use crate::postgres::{DbError, RawReads, RawRows, ReadsLookup, Row};
 use crate::schema::Table;
 use crate::sql::{document, scan};
 
@@ -152,7 +152,7 @@ impl Executor {
         // Where everything is read anyway, what a statement reads does not matter, and where
         // names mean something else than usual, it must not be remembered.
         let matters = raw.tables.is_none() && access.is_a_querys() && !self.reads.everything;
-        let look = if matters { Look::AtReads } else { Look::Away };
+        let lookup = if matters { ReadsLookup::Needed } else { ReadsLookup::NotNeeded };
         if !raw.read_only {
             self.tx_cache.stop();
         }
@@ -162,7 +162,7 @@ impl Executor {
             // Until that is known; also if it fails, or is not waited for.
             None => self.reads.everything = true,
         }
-        let ran = access.raw(raw, look).await;
+        let ran = access.raw(raw, lookup).await;
         if let Ok(RawRows { reads: RawReads::Tables(tables), .. }) = &ran
             && raw.tables.is_none()
         {

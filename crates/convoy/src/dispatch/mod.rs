@@ -142,7 +142,7 @@ struct Inner {
     node: Uuid,
     supervisor: Supervisor,
     /// Requests a check of the `_convoy` schema.
-    look_now: Arc<Notify>,
+    check_schema: Arc<Notify>,
     next_call: AtomicU64,
     /// Calls handed to the host and not over yet.
     running: AtomicUsize,
@@ -164,7 +164,7 @@ impl Dispatcher {
         node: Uuid,
         writes: Writes,
         supervisor: Supervisor,
-        look_now: Arc<Notify>,
+        check_schema: Arc<Notify>,
     ) -> Dispatcher {
         let Writes { log, pending, in_doubt } = writes;
         let failpoints = config.failpoints.clone();
@@ -177,7 +177,7 @@ impl Dispatcher {
                 dev: config.dev,
                 node,
                 supervisor,
-                look_now,
+                check_schema,
                 next_call: AtomicU64::new(1),
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),

@@ -69,11 +69,11 @@ impl CallScope {
         if let Some(failure) = self.duplicate(error) {
             return failure;
         }
-        if error.names_nothing() && error.message_contains("_convoy") {
-            self.dispatcher.inner.look_now.notify_one();
+        if error.object_missing() && error.message_contains("_convoy") {
+            self.dispatcher.inner.check_schema.notify_one();
         }
         let mut failure = error.to_failure(&function.name);
-        if let Some(why) = error.why_cancelled() {
+        if let Some(why) = error.cancel_reason() {
             // A statement of an action has a limit of its own.
             let subject = match function.kind {
                 FunctionKind::Action => format!("`{}`", function.name),

@@ -44,7 +44,7 @@ impl Readiness {
 }
 
 async fn database(postgres: &Postgres) -> Result<(), &'static str> {
-    postgres.answers(CHECK_TIMEOUT).await.map_err(|error| {
+    postgres.ping(CHECK_TIMEOUT).await.map_err(|error| {
         tracing::debug!(cause = %error.cause(), "the database did not answer the readiness check");
         "it does not answer"
     })

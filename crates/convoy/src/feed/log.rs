@@ -1,15 +1,15 @@
-//! Reads `_convoy.changes`.
+//! Reads the change log, `_convoy.changes`.
 //!
-//! Rows signed with our node are left out: of our own commits we know.
+//! Rows with the id of this process are skipped: `write_log` publishes its own commits.
 //!
-//! Invariant: between two readings nothing is lost. A reading takes the cursor and
-//! gives the next one only once it has told what it found ([`Reading::tell`]), so
-//! nothing counts as read before it is understood. The log is read by
-//! transaction snapshot, not by sequence: commit order is not the order in which
-//! rows were written. Where the log itself was lost (a crash empties unlogged
-//! tables) or trimmed past our position, everything counts as changed; and once
-//! more when a transaction ends that was prepared before (`prepare transaction`),
-//! since its rows are gone from the log, and its effects are yet to come.
+//! Invariant: no change is lost between two reads. A read takes a cursor and returns the
+//! next one only after its changes have been published ([`LogRead::publish`]), so a change
+//! that was not processed never counts as read. The log is read by transaction snapshot,
+//! not by sequence number, because transactions do not commit in the order in which they
+//! wrote their rows. If the log itself was lost (a crash empties unlogged tables) or was
+//! trimmed past the cursor, everything counts as changed. Everything counts as changed once
+//! more when a transaction ends that had been prepared before the loss (`prepare
+//! transaction`): its rows are gone from the log, and its effects appear only then.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Parts;
-use super::log_cursor::{Cursor, Position, Reading, Snapshot};
+use super::log_cursor::{Cursor, LogRead, Position, Snapshot};
 use crate::change::{Change, ChangeKind, ChangeSink, Changes, InDoubtCommits};
 use crate::config::Config;
 use crate::failpoints::{Failpoint, Failpoints};
@@ -31,107 +31,108 @@ use crate::postgres::{DbError, Postgres, Row};
 use crate::sql;
 use crate::supervise::Part;
 
-/// How often the log is read while nothing is live, only to keep it short.
-const IDLE: Duration = Duration::from_secs(30);
-/// Log rows older than this have been read by every process.
-const KEEP: Duration = Duration::from_secs(300);
-/// How often old rows are removed.
-const TRIM: Duration = Duration::from_secs(60);
-/// How long a reading may go unanswered before another connection is tried.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Name of the condition set while the log cannot be read.
+/// How often the log is read without live queries, only to keep it short.
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
+/// Age from which log rows are trimmed: every process has read them by then.
+const RETENTION: Duration = Duration::from_secs(300);
+/// How often old rows are trimmed.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a statement may take before another connection is tried.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Name of the health condition set while the log cannot be read.
 const BEHIND: &str = "feed";
-/// The longest pause between two attempts while the database is away.
+/// The longest pause between two attempts while the database is unreachable.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A reader of the log: what it reads with. How far it has read is in a [`Cursor`].
-pub(super) struct Log {
+/// The reader of the log. How far it has read is in a [`Cursor`].
+pub(super) struct LogReader {
     postgres: Postgres,
     node: Uuid,
     sink: Arc<dyn ChangeSink>,
     interval: Duration,
     in_doubt: InDoubtCommits,
-    /// Whether anything is live.
-    watched: watch::Receiver<bool>,
-    /// Requests a reading now.
-    now: Arc<Notify>,
+    /// Whether there are live queries.
+    has_subscribers: watch::Receiver<bool>,
+    /// Requests a read now.
+    read_now: Arc<Notify>,
     /// Receives the condition [`BEHIND`].
     health: Health,
     /// Requests a check of the `_convoy` schema.
-    look_now: Arc<Notify>,
+    check_schema: Arc<Notify>,
     failpoints: Failpoints,
 }
 
-impl Log {
-    /// Reads through `postgres`; rows signed with `node` are left out.
-    pub(super) fn new(parts: &Parts, config: &Config) -> Log {
+impl LogReader {
+    /// Creates a reader that skips rows with the id `parts.node`.
+    pub(super) fn new(parts: &Parts, config: &Config) -> LogReader {
         let without_poll =
             [Failpoint::NoPoll, Failpoint::ListenerSkipsCatchUp].map(|failpoint| config.failpoints.has(failpoint));
-        let interval = if without_poll.contains(&true) { IDLE } else { Duration::from_millis(config.limits.poll_ms) };
-        Log {
+        let interval =
+            if without_poll.contains(&true) { IDLE_INTERVAL } else { Duration::from_millis(config.limits.poll_ms) };
+        LogReader {
             postgres: parts.postgres.clone(),
             node: parts.node,
             sink: parts.sink.clone(),
             interval,
             in_doubt: parts.in_doubt.clone(),
-            watched: parts.watched.clone(),
-            now: parts.read_now.clone(),
+            has_subscribers: parts.has_subscribers.clone(),
+            read_now: parts.read_now.clone(),
             health: parts.health.clone(),
-            look_now: parts.look_now.clone(),
+            check_schema: parts.check_schema.clone(),
             failpoints: config.failpoints.clone(),
         }
     }
 
-    /// The first cursor. Every commit after this returns is told.
-    pub(super) async fn begin(&self) -> Result<Cursor, DbError> {
-        let untold = self.in_doubt.lost();
-        let rows = self.postgres.read_within(PATIENCE, &sql::feed::position()).await?;
+    /// The first cursor. Every commit after this returns is published.
+    pub(super) async fn first_cursor(&self) -> Result<Cursor, DbError> {
+        let lost_commits = self.in_doubt.lost_count();
+        let rows = self.postgres.read_within(READ_TIMEOUT, &sql::feed::position()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
-        let position = Position::of(row)?;
+        let position = Position::from_row(row)?;
         let prepared = self.prepared_now().await?;
-        Ok(Cursor { own_rows_below: 0, position, prepared, untold })
+        Ok(Cursor { own_rows_below: 0, position, prepared, lost_commits })
     }
 
-    /// Runs until `stop`, from `cursor` on; without one everything counts as changed.
-    /// Reads each interval while anything is live, and at once when that begins or
-    /// when a reading is requested.
+    /// Runs until `stop`, from `cursor` on; without one, everything counts as changed first.
+    /// Reads at each interval while there are live queries, and at once when the first
+    /// one appears or a read is requested.
     pub(super) async fn run(&self, mut cursor: Option<Cursor>, stop: CancellationToken) {
-        let mut watched = self.watched.clone();
+        let mut has_subscribers = self.has_subscribers.clone();
         let (mut trim, mut failures) = (Trim::default(), 0u32);
         let mut first = cursor.is_none();
         loop {
-            let live = *watched.borrow_and_update();
+            let live = *has_subscribers.borrow_and_update();
             let pause = match (failures, live) {
                 _ if std::mem::take(&mut first) => Duration::ZERO,
                 (0, true) => self.interval,
-                (0, false) => IDLE,
+                (0, false) => IDLE_INTERVAL,
                 _ => MAX_BACKOFF.min(self.interval * 2u32.saturating_pow(failures)),
             };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = self.now.notified(), if live && failures == 0 => {}
-                changed = watched.changed(), if failures == 0 => if changed.is_err() { return },
+                () = self.read_now.notified(), if live && failures == 0 => {}
+                changed = has_subscribers.changed(), if failures == 0 => if changed.is_err() { return },
             }
             let read;
-            (cursor, read) = self.turn(cursor, &mut trim).await;
+            (cursor, read) = self.poll_once(cursor, &mut trim).await;
             match read {
                 Ok(()) => {
                     failures = 0;
                     self.health.clear(BEHIND);
                 }
                 Err(error) => {
-                    // That the database is away is said by its pool.
+                    // The pool logs that the database is unreachable.
                     if failures == 0 && !error.connection_lost() {
-                        tracing::warn!(cause = %error.cause(), "the change log cannot be read; live queries are not current until it can");
+                        tracing::warn!(cause = %error.cause(), "the change log cannot be read; live queries are out of date until it can");
                     }
                     self.health.set(
                         BEHIND,
                         Remedy::Wait,
                         "the change log cannot be read; live queries may be out of date",
                     );
-                    if error.names_nothing() {
-                        self.look_now.notify_one();
+                    if error.object_missing() {
+                        self.check_schema.notify_one();
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -139,24 +140,25 @@ impl Log {
         }
     }
 
-    /// Reads once and tells. Takes the cursor, and gives one back: the same where
-    /// nothing could be read, and one past what was told otherwise.
-    async fn turn(&self, cursor: Option<Cursor>, trim: &mut Trim) -> (Option<Cursor>, Result<(), DbError>) {
+    /// Reads once and publishes the changes. Returns the same cursor if the read failed, and
+    /// the one after the published changes otherwise.
+    async fn poll_once(&self, cursor: Option<Cursor>, trim: &mut Trim) -> (Option<Cursor>, Result<(), DbError>) {
         let began = std::time::Instant::now();
-        let reading = match &cursor {
+        let read = match &cursor {
             Some(cursor) => self.read(cursor).await,
-            // What was in doubt before is not known any more.
-            None => self.begin().await.map(|first| {
+            // The state of commits in doubt before this is unknown, so own rows are read too.
+            None => self.first_cursor().await.map(|first| {
                 let own_rows_below = first.position.snapshot.xmax;
-                Reading::of_everything(Cursor { own_rows_below, ..first })
+                LogRead::everything(Cursor { own_rows_below, ..first })
             }),
         };
-        match reading {
-            Ok(reading) => {
-                let next = reading.tell(&*self.sink);
-                self.in_doubt.settle(began);
-                // A commit that went untold meanwhile is visible, and told with the next reading.
-                if self.in_doubt.lost() == next.untold {
+        match read {
+            Ok(read) => {
+                let next = read.publish(&*self.sink);
+                self.in_doubt.resolve_before(began);
+                // A commit may have been lost meanwhile: it is visible, but is published only
+                // with the next read.
+                if self.in_doubt.lost_count() == next.lost_commits {
                     self.sink.caught_up(began);
                 }
                 self.trim(trim, &next).await;
@@ -166,124 +168,126 @@ impl Log {
         }
     }
 
-    /// The transactions that are prepared, and neither committed nor undone.
+    /// The prepared transactions that are neither committed nor rolled back.
     async fn prepared_now(&self) -> Result<HashSet<String>, DbError> {
-        let rows = self.postgres.read_within(PATIENCE, &sql::feed::prepared()).await?;
+        let rows = self.postgres.read_within(READ_TIMEOUT, &sql::feed::prepared()).await?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
-    /// Reads what was logged since the cursor's position.
-    async fn read(&self, cursor: &Cursor) -> Result<Reading, DbError> {
-        let (doubt, untold) = (self.in_doubt.any(), self.in_doubt.lost());
+    /// Reads the rows logged since the position of the cursor.
+    async fn read(&self, cursor: &Cursor) -> Result<LogRead, DbError> {
+        let (in_doubt, lost_commits) = (self.in_doubt.any(), self.in_doubt.lost_count());
         let Snapshot { xmin, xmax, xip } = &cursor.position.snapshot;
-        // No process has the nil id, so leaving out its rows leaves out none.
-        let unread = if doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };
-        let rows = self.postgres.read_within(PATIENCE, &sql::feed::read(*xmax, xip, unread)).await?;
+        // No process has the nil id, so it skips no rows.
+        let skipped_node = if in_doubt || *xmin < cursor.own_rows_below { Uuid::nil() } else { self.node };
+        let rows = self.postgres.read_within(READ_TIMEOUT, &sql::feed::read(*xmax, xip, skipped_node)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("no position".into()))?;
-        let position = Position::of(row)?;
+        let position = Position::from_row(row)?;
         if position.epoch.is_none() {
-            self.postgres.write_within(PATIENCE, &sql::feed::renew_epoch()).await?;
+            self.postgres.write_within(READ_TIMEOUT, &sql::feed::renew_epoch()).await?;
         }
-        let lost = cursor.position.lost(&position);
-        warn_of_lost_answers(&rows);
-        // Noted before they are told of, so that what ends in between is told too.
+        let lost = cursor.position.has_gap(&position);
+        warn_of_lost_responses(&rows);
+        // Read before the changes are published, so that a transaction that ends in between
+        // is noticed by the next read.
         let prepared = match lost || !cursor.prepared.is_empty() {
             true => self.prepared_now().await?,
             false => HashSet::new(),
         };
         let ended = !cursor.prepared.is_subset(&prepared);
-        let changes = match lost || ended || untold != cursor.untold || rows.len() as i64 > sql::feed::READ_AT_MOST {
-            true => Changes::Everything,
-            false if self.failpoints.has(Failpoint::ReadBeforeUnderstood) => only_if_understood(&rows),
-            false => changes(&rows),
-        };
+        let changes =
+            match lost || ended || lost_commits != cursor.lost_commits || rows.len() as i64 > sql::feed::MAX_ROWS {
+                true => Changes::Everything,
+                false if self.failpoints.has(Failpoint::ReadBeforeUnderstood) => decoded_or_none(&rows),
+                false => changes(&rows),
+            };
         self.failpoints.reach(Part::Log);
         let prepared = if lost { prepared } else { cursor.prepared.intersection(&prepared).cloned().collect() };
-        let own_rows_below = if doubt { position.snapshot.xmax } else { cursor.own_rows_below };
-        Ok(Reading::new(changes, Cursor { position, own_rows_below, prepared, untold }))
+        let own_rows_below = if in_doubt { position.snapshot.xmax } else { cursor.own_rows_below };
+        Ok(LogRead::new(changes, Cursor { position, own_rows_below, prepared, lost_commits }))
     }
 
-    /// Removes rows that every reader has long read.
+    /// Trims rows that every process has read.
     async fn trim(&self, trim: &mut Trim, cursor: &Cursor) {
         let Some(below) = trim.due(cursor.position.snapshot.xmin) else { return };
-        if let Err(error) = self.postgres.write_within(PATIENCE, &sql::feed::trim(below)).await {
-            // Another node may have been first; the next time takes these along.
+        if let Err(error) = self.postgres.write_within(READ_TIMEOUT, &sql::feed::trim(below)).await {
+            // Another process may have trimmed first; the next trim removes what is left.
             tracing::debug!(cause = %error.cause(), "old rows of the change log could not be removed");
         }
     }
 }
 
-/// Positions noted over the last minutes: what may be trimmed.
+/// Lower ends of recent snapshots, which decide what may be trimmed.
 struct Trim {
-    noted: VecDeque<(Instant, u64)>,
+    observed: VecDeque<(Instant, u64)>,
     last: Instant,
 }
 
 impl Default for Trim {
     fn default() -> Trim {
-        Trim { noted: VecDeque::new(), last: Instant::now() }
+        Trim { observed: VecDeque::new(), last: Instant::now() }
     }
 }
 
 impl Trim {
-    /// The transaction below which rows may go now; asked after each reading.
+    /// The transaction below which rows may be trimmed now. Called after each read.
     fn due(&mut self, xmin: u64) -> Option<u64> {
         let now = Instant::now();
-        if now - self.last < TRIM {
+        if now - self.last < TRIM_INTERVAL {
             return None;
         }
         self.last = now;
-        self.noted.push_back((now, xmin));
+        self.observed.push_back((now, xmin));
         let mut below = None;
-        while let Some((_, xmin)) = self.noted.pop_front_if(|(at, _)| now - *at >= KEEP) {
+        while let Some((_, xmin)) = self.observed.pop_front_if(|(at, _)| now - *at >= RETENTION) {
             below = Some(xmin);
         }
         below
     }
 }
 
-/// The changes that log rows tell of. A row that is not understood means that its
-/// whole table has changed; one without so much as a table, that anything has.
+/// The changes in log rows. A row that cannot be decoded means that its whole table has
+/// changed; a row without a table means that anything may have changed.
 fn changes(rows: &[Row]) -> Changes {
     let changes = rows.iter().filter_map(|row| change(row).transpose()).collect::<Result<Vec<Change>, DbError>>();
     match changes {
         Ok(changes) => Changes::Some(changes.into()),
         Err(error) => {
-            tracing::warn!(cause = %error, "a row of the change log names no table; every live query runs again");
+            tracing::warn!(cause = %error, "a row of the change log has no table; every live query runs again");
             Changes::Everything
         }
     }
 }
 
-/// Logs a warning if kept answers were removed by hand.
-fn warn_of_lost_answers(rows: &[Row]) {
+/// Logs a warning if stored responses were deleted by hand.
+fn warn_of_lost_responses(rows: &[Row]) {
     let lost = |row: &Row| matches!(row.text_or_null(3), Ok(Some(sql::layout::ANSWERS_LOST)));
     if rows.iter().any(lost) {
         tracing::warn!(
-            "rows of _convoy.idempotency were removed by hand: a mutation repeated with an earlier key may happen twice"
+            "rows of _convoy.idempotency were deleted by hand: a mutation repeated with an earlier key may run twice"
         );
     }
 }
 
-/// The log rows that [`Failpoint::ReadBeforeUnderstood`] leaves.
-fn only_if_understood(rows: &[Row]) -> Changes {
+/// The rows that [`Failpoint::ReadBeforeUnderstood`] leaves: none if one cannot be decoded.
+fn decoded_or_none(rows: &[Row]) -> Changes {
     match rows.iter().all(|row| kind(row).is_ok()) {
         true => changes(rows),
         false => Changes::Some(Arc::from([])),
     }
 }
 
-/// The change a log row tells of; none where the reading found no rows.
+/// The change in a log row; `None` for the placeholder of an empty read.
 fn change(row: &Row) -> Result<Option<Change>, DbError> {
     let Some(table) = row.text_or_null(3)? else { return Ok(None) };
     let kind = kind(row).unwrap_or_else(|error| {
-        tracing::debug!(table, cause = %error, "a row of the change log is not understood; its whole table counts as changed");
+        tracing::debug!(table, cause = %error, "a row of the change log cannot be decoded; its whole table counts as changed");
         ChangeKind::Whole
     });
     Ok(Some(Change { table: table.into(), kind }))
 }
 
-/// What a log row says of its table.
+/// The kind of change in a log row.
 fn kind(row: &Row) -> Result<ChangeKind, DbError> {
     let Some(id) = row.uuid_or_null(4)? else { return Ok(ChangeKind::Whole) };
     let keys = |at: usize| -> Result<Option<RowKeys>, DbError> {
@@ -293,7 +297,7 @@ fn kind(row: &Row) -> Result<ChangeKind, DbError> {
                 let fields = KeyFields::parse(json).map_err(|error| DbError::Row(error.to_string()))?;
                 Ok(Some(RowKeys { id, created, fields }))
             }
-            _ => Err(DbError::Row("a place with either no time or no keys".into())),
+            _ => Err(DbError::Row("a row has either a creation time or keys, and not both".into())),
         }
     };
     let (old, new) = (keys(5)?, keys(7)?);

@@ -1,4 +1,4 @@
-//! Where a reader of the change log stands.
+//! Positions in the change log.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use uuid::Uuid;
 use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::postgres::{DbError, Row};
 
-/// A `pg_snapshot`: which transactions a reading saw.
+/// A `pg_snapshot`: which transactions a read saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// Every transaction below was over.
+    /// Every transaction below had ended.
     pub xmin: u64,
-    /// None from here on had begun.
+    /// No transaction from here on had begun.
     pub xmax: u64,
-    /// Those between that were still running.
+    /// Transactions in between that were still running.
     pub xip: Vec<u64>,
 }
 
 impl Snapshot {
-    /// Parses Postgres' spelling: `xmin:xmax:xip,xip`.
+    /// Parses Postgres' text form: `xmin:xmax:xip,xip`.
     pub(super) fn parse(text: &str) -> Option<Snapshot> {
         let mut parts = text.split(':');
         let xmin = parts.next()?.parse().ok()?;
@@ -31,20 +31,20 @@ impl Snapshot {
     }
 }
 
-/// The last snapshot, and which log it was taken of.
+/// A snapshot, and the log it was taken of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// The log's identity; none after a crash emptied it.
+    /// The epoch of the log; `None` after a crash emptied it.
     pub epoch: Option<Uuid>,
-    /// Rows of transactions below this may be gone from the log.
+    /// Rows of transactions below this may have been trimmed.
     pub trimmed_below: u64,
 }
 
 impl Position {
-    /// From the first three columns of a reading.
-    pub(super) fn of(row: &Row) -> Result<Position, DbError> {
+    /// Decodes the first three columns of a read.
+    pub(super) fn from_row(row: &Row) -> Result<Position, DbError> {
         let text = row.text(0)?;
         let snapshot = Snapshot::parse(text).ok_or_else(|| DbError::Row(format!("`{text}` is no snapshot")))?;
         let trimmed_below = row.text_or_null(2)?.map_or(Ok(0), str::parse);
@@ -53,47 +53,48 @@ impl Position {
     }
 
     /// Whether rows may be missing between this position and the next.
-    pub(super) fn lost(&self, next: &Position) -> bool {
+    pub(super) fn has_gap(&self, next: &Position) -> bool {
         next.epoch.is_none() || next.epoch != self.epoch || self.snapshot.xmin < next.trimmed_below
     }
 }
 
-/// How far the log has been read, and what is to be remembered from there on.
+/// How far the log has been read, and the state that the next read needs.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor {
-    /// Everything this has seen was told.
+    /// All changes visible in its snapshot have been published.
     pub position: Position,
-    /// Our own rows are read too until this transaction and all before it are
-    /// over: the newest when the last doubt was still open.
+    /// Rows of this process are read too until all transactions below this have ended: the
+    /// `xmax` of the last read during which a commit was in doubt.
     pub own_rows_below: u64,
-    /// Transactions prepared before the log was lost, or before we came: what they
-    /// wrote may not be in it.
+    /// Transactions prepared before the log was lost, or before this process started: their
+    /// rows may be missing from it.
     pub prepared: HashSet<String>,
-    /// So often a commit of ours went untold before this.
-    pub untold: u64,
+    /// The count of lost commits ([`InDoubtCommits::lost_count`]) that this read has covered.
+    ///
+    /// [`InDoubtCommits::lost_count`]: crate::change::InDoubtCommits::lost_count
+    pub lost_commits: u64,
 }
 
-/// What one reading has found. The cursor behind it is had by telling, and in no
-/// other way.
+/// The result of one read. Only [`LogRead::publish`] gives the next cursor.
 #[must_use]
-pub(super) struct Reading {
+pub(super) struct LogRead {
     changes: Changes,
     next: Cursor,
 }
 
-impl Reading {
-    /// These changes lie before `next`.
-    pub(super) fn new(changes: Changes, next: Cursor) -> Reading {
-        Reading { changes, next }
+impl LogRead {
+    /// The changes before `next`.
+    pub(super) fn new(changes: Changes, next: Cursor) -> LogRead {
+        LogRead { changes, next }
     }
 
-    /// It is not known what lies before `next`.
-    pub(super) fn of_everything(next: Cursor) -> Reading {
-        Reading { changes: Changes::Everything, next }
+    /// Any change may lie before `next`.
+    pub(super) fn everything(next: Cursor) -> LogRead {
+        LogRead { changes: Changes::Everything, next }
     }
 
-    /// Tells of the changes; gives the cursor to go on from.
-    pub(super) fn tell(self, sink: &dyn ChangeSink) -> Cursor {
+    /// Sends the changes to `sink` and returns the next cursor.
+    pub(super) fn publish(self, sink: &dyn ChangeSink) -> Cursor {
         match &self.changes {
             Changes::Everything => sink.committed(self.changes, &ChangeSource::Resync),
             Changes::Some(changes) if changes.is_empty() => {}
@@ -124,9 +125,9 @@ mod tests {
             trimmed_below,
         };
         let here = at(Some(1), 0);
-        assert!(!here.lost(&at(Some(1), 100)));
-        assert!(here.lost(&at(Some(1), 101)));
-        assert!(here.lost(&at(None, 0)));
-        assert!(here.lost(&at(Some(2), 0)));
+        assert!(!here.has_gap(&at(Some(1), 100)));
+        assert!(here.has_gap(&at(Some(1), 101)));
+        assert!(here.has_gap(&at(None, 0)));
+        assert!(here.has_gap(&at(Some(2), 0)));
     }
 }

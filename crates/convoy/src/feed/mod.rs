@@ -1,16 +1,15 @@
-//! Turns commits made elsewhere (psql, another service, another node) into
-//! [`Changes`], by reading `_convoy.changes` ([`log`]), and sooner where another
-//! node says by a notification what it has committed ([`listener`]).
+//! Reads commits made elsewhere (psql, another service, another process) as [`Changes`]:
+//! from `_convoy.changes` ([`log`]), and sooner from the notifications of other processes
+//! ([`peer_listener`]).
 //!
-//! Our own commits do not come this way: `write_log` tells of them at once, and
-//! gives them to the [`notifier`], which tells other nodes.
+//! Commits of this process do not come this way. `write_log` publishes them at once, also
+//! to the queue of the [`notifier`], which sends them to other processes.
 //!
-//! Each part is supervised ([`Supervisor`]) and restarts from shared state that outlives
+//! Each task is supervised ([`Supervisor`]) and restarts from shared state that outlives
 //! it.
 //!
-//! Notifications only make it faster. What is lost of them, the log has; and what
-//! the log cannot have, because no trigger of ours wrote it, [`tables`] asks for
-//! at intervals.
+//! Notifications only reduce latency: a lost one is in the log as well. Tables whose
+//! writes the log lacks, because they have no triggers, are polled ([`untracked_tables`]).
 
 mod log;
 mod log_cursor;
@@ -34,111 +33,113 @@ pub(crate) use peer_queue::PeerQueue;
 use crate::change::{ChangeSink, InDoubtCommits};
 use crate::config::Config;
 use crate::health::Health;
-use crate::postgres::{DbError, Postgres, Sessions};
-use crate::schema::{Followed, Schema};
+use crate::postgres::{ConnectionMode, DbError, Postgres};
+use crate::schema::{LoadedSchema, Schema};
 use crate::supervise::{Part, Supervisor};
-use log::Log;
-use notifier::{Notifier, Voice};
+use log::LogReader;
+use notifier::{Notifier, NotifierContext};
 use peer_listener::PeerListener;
 use peers::PeerTable;
-use untracked_tables::{Known, Tables};
+use untracked_tables::{TableTracker, TrackerState};
 
-/// What a feed is made of.
+/// The dependencies of a feed.
 pub(crate) struct Parts {
-    /// The database.
+    /// The connection pools.
     pub postgres: Postgres,
-    /// What our rows in the log are signed with.
+    /// The id that this process signs its log rows with.
     pub node: Uuid,
-    /// The empty user schema: lays out `_convoy` alone.
-    pub ours: Arc<Schema>,
-    /// Who is told of others' commits.
+    /// The schema without user tables: syncing it creates only `_convoy`.
+    pub empty_schema: Arc<Schema>,
+    /// Receives the commits of others.
     pub sink: Arc<dyn ChangeSink>,
-    /// Commits of ours that may yet happen.
+    /// Commits of this process that may still happen.
     pub in_doubt: InDoubtCommits,
-    /// Where our own commits wait to be told to other nodes.
-    pub peers: Arc<PeerQueue>,
-    /// Whether anything is live.
-    pub watched: watch::Receiver<bool>,
-    /// Somebody wants the log to be read now.
+    /// Commits of this process that wait to be sent to others.
+    pub peer_queue: Arc<PeerQueue>,
+    /// Whether there are live queries.
+    pub has_subscribers: watch::Receiver<bool>,
+    /// Requests a read of the log now.
     pub read_now: Arc<Notify>,
     /// Requests a check of the `_convoy` schema.
-    pub look_now: Arc<Notify>,
+    pub check_schema: Arc<Notify>,
     /// Receives a condition while the log cannot be read.
     pub health: Health,
     /// Restarts its tasks after panics.
     pub supervisor: Supervisor,
 }
 
-/// Follows what others commit until it is told to stop.
+/// The tasks that follow the commits of others, until `stop` is cancelled.
 pub(crate) struct Feed {
-    schema: watch::Sender<Followed>,
+    schema: watch::Sender<LoadedSchema>,
 }
 
 impl Feed {
-    /// Takes the first position: whatever commits after this returns will be told.
-    /// Its tasks belong to `tasks`, and end when `stop` says so.
+    /// Reads the first position: every commit after this returns is published. Spawns the
+    /// tasks on `tasks`; they end when `stop` is cancelled.
     pub(crate) async fn open(
         parts: Parts,
         config: &Config,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Feed, DbError> {
-        let log = Arc::new(Log::new(&parts, config));
-        let mut first = Some(log.begin().await?);
-        let part = Kept { supervisor: &parts.supervisor, tasks, stop };
-        // Started again, it begins where the log ends then, and everything runs again.
-        part.keep(Part::Log, move |stop| {
+        let log = Arc::new(LogReader::new(&parts, config));
+        let mut first = Some(log.first_cursor().await?);
+        let tasks = Tasks { supervisor: &parts.supervisor, tasks, stop };
+        // After a restart it begins at the end of the log, and everything counts as changed.
+        tasks.spawn(Part::Log, move |stop| {
             let (log, cursor) = (log.clone(), first.take());
             async move { log.run(cursor, stop).await }
         });
-        // What a session that is lent LISTENs for, whoever has it next would hear.
-        // So no notifications arrive there, and it is not known whether ours arrive.
-        if parts.postgres.sessions == Sessions::Ours {
-            let nodes = Arc::new(Mutex::new(PeerTable::new(parts.node)));
-            let beat = Arc::new(Notify::new());
+        // LISTEN on a session of a transaction pooler would deliver to later users of the
+        // session. So no notifications are received there, nor are any sent, because whether
+        // others would receive them is unknown.
+        if parts.postgres.mode == ConnectionMode::Direct {
+            let peer_table = Arc::new(Mutex::new(PeerTable::new(parts.node)));
+            let heartbeat = Arc::new(Notify::new());
             let failpoints = config.failpoints.clone();
-            let voice = Arc::new(Voice::new(&parts, nodes.clone(), beat.clone(), failpoints.clone()));
-            part.keep(Part::Notifier, move |stop| Notifier::new(voice.clone()).run(stop));
-            let ear = Arc::new(PeerListener {
+            let context =
+                Arc::new(NotifierContext::new(&parts, peer_table.clone(), heartbeat.clone(), failpoints.clone()));
+            tasks.spawn(Part::Notifier, move |stop| Notifier::new(context.clone()).run(stop));
+            let listener = Arc::new(PeerListener {
                 postgres: parts.postgres.clone(),
-                nodes,
-                peers: parts.peers.clone(),
-                beat,
+                peer_table,
+                queue: parts.peer_queue.clone(),
+                heartbeat,
                 read_log: parts.read_now.clone(),
                 sink: parts.sink.clone(),
                 failpoints,
             });
-            part.keep(Part::Listener, move |stop| {
-                let ear = ear.clone();
-                async move { ear.run(stop).await }
+            tasks.spawn(Part::Listener, move |stop| {
+                let listener = listener.clone();
+                async move { listener.run(stop).await }
             });
         }
-        let (schema, followed) = watch::channel(Followed { schema: parts.ours.clone(), sync: true });
-        let tables = Arc::new(Tables::new(&parts, followed, config));
+        let (schema, loaded) = watch::channel(LoadedSchema { schema: parts.empty_schema.clone(), sync: true });
+        let tables = Arc::new(TableTracker::new(&parts, loaded, config));
         let mut restarted = false;
-        part.keep(Part::Tables, move |stop| {
-            let (tables, known) = (tables.clone(), Known::new(std::mem::replace(&mut restarted, true)));
-            async move { tables.run(known, stop).await }
+        tasks.spawn(Part::Tables, move |stop| {
+            let (tables, state) = (tables.clone(), TrackerState::new(std::mem::replace(&mut restarted, true)));
+            async move { tables.run(state, stop).await }
         });
         Ok(Feed { schema })
     }
 
-    /// The schema of the code that was loaded.
-    pub(crate) fn follow(&self, schema: Followed) {
+    /// Replaces the schema whose tables are checked.
+    pub(crate) fn set_schema(&self, schema: LoadedSchema) {
         self.schema.send_replace(schema);
     }
 }
 
 /// Spawns the supervised tasks of a feed.
-struct Kept<'a> {
+struct Tasks<'a> {
     supervisor: &'a Supervisor,
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
 }
 
-impl Kept<'_> {
+impl Tasks<'_> {
     /// Spawns a supervised task that runs until the feed stops.
-    fn keep<F>(&self, part: Part, mut start: impl FnMut(CancellationToken) -> F + Send + 'static)
+    fn spawn<F>(&self, part: Part, mut start: impl FnMut(CancellationToken) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {

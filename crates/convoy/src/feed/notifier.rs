@@ -1,9 +1,9 @@
-//! Sends what this node has committed, and its heartbeat, as notifications.
+//! Sends the commits of this process, and its heartbeat, as notifications.
 //!
-//! On a connection of its own: a NOTIFY inside of a writer's transaction would
-//! make all commits of the database server queue up behind one lock. Nothing is
-//! lost when one cannot be sent: the log has it, and the next that can be sent
-//! says so.
+//! Uses a connection of its own: a NOTIFY inside of a writer's transaction would make all
+//! commits of the database server wait for one lock. A notification that cannot be sent
+//! loses nothing: the change is in the log, and the next notification requests a read of
+//! the log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,133 +18,145 @@ use uuid::Uuid;
 use super::Parts;
 use super::peer_message::{self, Payload, PeerMessage};
 use super::peer_queue::{PeerQueue, PendingNotifications};
-use super::peers::{BEAT, PeerTable};
+use super::peers::{HEARTBEAT_INTERVAL, PeerTable};
 use crate::failpoints::Failpoints;
-use crate::postgres::{DbError, Postgres, Sender};
+use crate::postgres::{DbError, NotifyConnection, Postgres};
 use crate::sql;
 use crate::supervise::Part;
 
-/// The shortest pause between two sendings; what is committed meanwhile shares
-/// the next.
-const PACE: Duration = Duration::from_millis(2);
-/// The most payloads of one sending; where it takes more, the log says it.
-const MOST_PAYLOADS: usize = 8;
-/// How often Postgres is asked how full its queue is.
-const GAUGE: Duration = Duration::from_secs(15);
-/// From how full a queue on nothing is added to it, and from where on again, in
-/// per cent. A full queue makes every commit fail that notifies, also those of other programs.
-const TOO_FULL: i64 = 50;
-const EMPTIED: i64 = 25;
+/// The shortest pause between two sends. Commits made meanwhile share the next one.
+const MIN_SEND_INTERVAL: Duration = Duration::from_millis(2);
+/// The most payloads of one send. Larger sets of changes are replaced by a request to read
+/// the log.
+const MAX_PAYLOADS: usize = 8;
+/// How often the usage of Postgres' notification queue is checked.
+const USAGE_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+/// Usage of the notification queue, in per cent, at which sending pauses and below which it
+/// resumes. A full queue makes every commit fail that notifies, also those of other programs.
+const PAUSE_PERCENT: i64 = 50;
+const RESUME_PERCENT: i64 = 25;
 
-/// What a notifier is made of, and what outlives it.
-pub(super) struct Voice {
+/// The dependencies of a notifier, which outlive a restart of it.
+pub(super) struct NotifierContext {
     postgres: Postgres,
     node: Uuid,
-    peers: Arc<PeerQueue>,
-    nodes: Arc<Mutex<PeerTable>>,
-    /// Someone wants a heartbeat now.
-    beat: Arc<Notify>,
-    watched: watch::Receiver<bool>,
+    queue: Arc<PeerQueue>,
+    peer_table: Arc<Mutex<PeerTable>>,
+    /// Requests a heartbeat now.
+    heartbeat: Arc<Notify>,
+    has_subscribers: watch::Receiver<bool>,
     failpoints: Failpoints,
 }
 
-impl Voice {
-    /// The voice of a node.
-    pub(super) fn new(parts: &Parts, nodes: Arc<Mutex<PeerTable>>, beat: Arc<Notify>, failpoints: Failpoints) -> Voice {
-        Voice {
+impl NotifierContext {
+    /// Creates the context from the parts of a feed.
+    pub(super) fn new(
+        parts: &Parts,
+        peer_table: Arc<Mutex<PeerTable>>,
+        heartbeat: Arc<Notify>,
+        failpoints: Failpoints,
+    ) -> NotifierContext {
+        NotifierContext {
             postgres: parts.postgres.clone(),
             node: parts.node,
-            peers: parts.peers.clone(),
-            nodes,
-            beat,
-            watched: parts.watched.clone(),
+            queue: parts.peer_queue.clone(),
+            peer_table,
+            heartbeat,
+            has_subscribers: parts.has_subscribers.clone(),
             failpoints,
         }
     }
 }
 
-/// The notifying side of a node.
+/// The notifying task of a process.
 pub(super) struct Notifier {
-    voice: Arc<Voice>,
-    sender: Option<Sender>,
+    context: Arc<NotifierContext>,
+    connection: Option<NotifyConnection>,
     sequence: u64,
-    sent: time::Instant,
-    gauged: Option<time::Instant>,
-    queue_full: bool,
+    last_send: time::Instant,
+    usage_checked: Option<time::Instant>,
+    paused: bool,
 }
 
 impl Notifier {
-    /// Not connected yet.
-    pub(super) fn new(voice: Arc<Voice>) -> Notifier {
-        Notifier { voice, sender: None, sequence: 0, sent: time::Instant::now(), gauged: None, queue_full: false }
+    /// Creates a notifier that is not connected yet.
+    pub(super) fn new(context: Arc<NotifierContext>) -> Notifier {
+        Notifier {
+            context,
+            connection: None,
+            sequence: 0,
+            last_send: time::Instant::now(),
+            usage_checked: None,
+            paused: false,
+        }
     }
 
-    /// Sends until it is told to stop.
+    /// Sends until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let voice = self.voice.clone();
-        let mut watched = voice.watched.clone();
-        let mut next_beat = time::Instant::now() + BEAT;
+        let context = self.context.clone();
+        let mut has_subscribers = context.has_subscribers.clone();
+        let mut next_heartbeat = time::Instant::now() + HEARTBEAT_INTERVAL;
         loop {
             let due = tokio::select! {
                 () = stop.cancelled() => break,
-                changed = watched.changed() => match changed {
+                changed = has_subscribers.changed() => match changed {
                     Ok(()) => true,
                     Err(_closed) => break,
                 },
-                () = voice.beat.notified() => true,
-                () = time::sleep_until(next_beat) => self.heartbeat_matters(),
-                () = voice.peers.filled() => false,
+                () = context.heartbeat.notified() => true,
+                () = time::sleep_until(next_heartbeat) => self.heartbeat_needed(),
+                () = context.queue.added() => false,
             };
-            if due || next_beat <= time::Instant::now() {
-                next_beat = time::Instant::now() + BEAT;
+            if due || next_heartbeat <= time::Instant::now() {
+                next_heartbeat = time::Instant::now() + HEARTBEAT_INTERVAL;
             }
-            time::sleep_until(self.sent + PACE).await;
-            if let Err(error) = self.turn(due).await {
-                // That the database is away is said by its pools.
-                tracing::debug!(cause = %error.cause(), "other nodes could not be notified; they read the log");
-                self.sender = None;
+            time::sleep_until(self.last_send + MIN_SEND_INTERVAL).await;
+            if let Err(error) = self.send_pending(due).await {
+                // The pool logs that the database is unreachable.
+                tracing::debug!(cause = %error.cause(), "other processes could not be notified; they read the log instead");
+                self.connection = None;
             }
         }
-        if let Some(sender) = self.sender {
-            sender.close().await;
+        if let Some(connection) = self.connection {
+            connection.close().await;
         }
     }
 
-    /// Whether somebody depends on a sign of life: our own listener, for what is
-    /// live here, or another node.
-    fn heartbeat_matters(&self) -> bool {
-        let listened_to = self.voice.nodes.lock().others_listen();
-        self.voice.peers.want(listened_to);
-        listened_to || *self.voice.watched.borrow()
+    /// Whether a heartbeat is needed: by this process's own listener while there are live
+    /// queries here, or by another process.
+    fn heartbeat_needed(&self) -> bool {
+        let peer_is_live = self.context.peer_table.lock().any_live();
+        self.context.queue.set_enabled(peer_is_live);
+        peer_is_live || *self.context.has_subscribers.borrow()
     }
 
-    async fn turn(&mut self, beat: bool) -> Result<(), DbError> {
-        let voice = self.voice.clone();
-        let sending = voice.peers.take();
-        if !beat && sending.pending.is_empty() {
+    async fn send_pending(&mut self, heartbeat: bool) -> Result<(), DbError> {
+        let context = self.context.clone();
+        let in_flight = context.queue.take();
+        if !heartbeat && in_flight.pending.is_empty() {
             return Ok(());
         }
-        self.gauge().await?;
-        let payloads = self.payloads(&sending.pending);
-        voice.failpoints.reach(Part::Notifier);
-        if self.queue_full {
+        self.check_queue_usage().await?;
+        let payloads = self.payloads(&in_flight.pending);
+        context.failpoints.reach(Part::Notifier);
+        if self.paused {
             return Ok(());
         }
-        self.sent = time::Instant::now();
-        // Every notice is a sign of life.
-        voice.nodes.lock().beat_begun(Instant::now());
-        self.sender().await?.send(sql::notify::notify(&payloads)).await?;
-        sending.sent();
-        voice.nodes.lock().beat_sent();
+        self.last_send = time::Instant::now();
+        // Every message counts as a heartbeat.
+        context.peer_table.lock().heartbeat_started(Instant::now());
+        self.connection().await?.send(sql::notify::notify(&payloads)).await?;
+        in_flight.sent();
+        context.peer_table.lock().heartbeat_sent();
         Ok(())
     }
 
-    /// The notices that say it; each one with news has the next number, sent or
-    /// not, so that one left out is missed.
+    /// The payloads that carry `pending`. Each one that is not a heartbeat takes the next
+    /// sequence number, sent or not, so that receivers detect one that was left out.
     fn payloads(&mut self, pending: &PendingNotifications) -> Vec<String> {
         let changes = pending.commits.iter().flat_map(|commit| commit.iter());
-        let filled = if pending.read_log { None } else { peer_message::fill(changes, MOST_PAYLOADS) };
-        match filled {
+        let encoded = if pending.read_log { None } else { peer_message::encode_changes(changes, MAX_PAYLOADS) };
+        match encoded {
             Some(payloads) if payloads.is_empty() => vec![self.payload(Payload::None, &[])],
             Some(payloads) => {
                 payloads.iter().map(|changes| self.payload(Payload::Changes(Vec::new()), changes)).collect()
@@ -153,48 +165,48 @@ impl Notifier {
         }
     }
 
-    fn payload(&mut self, news: Payload, changes: &[Box<RawValue>]) -> String {
-        if !matches!(news, Payload::None) {
+    fn payload(&mut self, payload: Payload, changes: &[Box<RawValue>]) -> String {
+        if !matches!(payload, Payload::None) {
             self.sequence += 1;
         }
-        let live = *self.voice.watched.borrow();
-        let notice = PeerMessage { node: self.voice.node, sequence: self.sequence, live, news };
-        notice.encode(changes).expect("a notice is made of JSON and numbers")
+        let live = *self.context.has_subscribers.borrow();
+        let message = PeerMessage { node: self.context.node, sequence: self.sequence, live, payload };
+        message.encode(changes).expect("a message consists of JSON and numbers")
     }
 
-    async fn sender(&mut self) -> Result<&mut Sender, DbError> {
-        if self.sender.is_none() {
-            self.sender = Some(self.voice.postgres.sender().await?);
+    async fn connection(&mut self) -> Result<&mut NotifyConnection, DbError> {
+        if self.connection.is_none() {
+            self.connection = Some(self.context.postgres.connect_to_notify().await?);
         }
-        Ok(self.sender.as_mut().expect("it was just connected"))
+        Ok(self.connection.as_mut().expect("it was just connected"))
     }
 
-    async fn gauge(&mut self) -> Result<(), DbError> {
-        if self.gauged.is_some_and(|at| at.elapsed() < GAUGE) {
+    async fn check_queue_usage(&mut self) -> Result<(), DbError> {
+        if self.usage_checked.is_some_and(|at| at.elapsed() < USAGE_CHECK_INTERVAL) {
             return Ok(());
         }
-        let rows = self.sender().await?.ask(sql::notify::queue_usage()).await?;
+        let rows = self.connection().await?.query(sql::notify::queue_usage()).await?;
         let usage = rows.first().map_or(Ok(0), |row| row.int8(0))?;
-        self.gauged = Some(time::Instant::now());
-        let full = is_too_full(self.queue_full, usage);
-        if full && !self.queue_full {
+        self.usage_checked = Some(time::Instant::now());
+        let pause = is_paused(self.paused, usage);
+        if pause && !self.paused {
             tracing::warn!(
-                "Postgres' queue of notifications is {usage} % full, because some session LISTENs and does not read; \
-                 other nodes are not notified until it is below {EMPTIED} %, and read the log instead"
+                "Postgres' notification queue is {usage} % full because a session LISTENs and does not read; \
+                 other processes are not notified until it is below {RESUME_PERCENT} %, and read the log instead"
             );
         }
-        if !full && self.queue_full {
-            self.voice.peers.failed();
-            tracing::info!("Postgres' queue of notifications has room again; other nodes are notified");
+        if !pause && self.paused {
+            self.context.queue.request_log_read();
+            tracing::info!("Postgres' notification queue has room again; other processes are notified");
         }
-        self.queue_full = full;
+        self.paused = pause;
         Ok(())
     }
 }
 
-/// Whether nothing is to be added to a queue, given whether it was so before.
-fn is_too_full(before: bool, usage: i64) -> bool {
-    usage >= if before { EMPTIED } else { TOO_FULL }
+/// Whether sending is paused, given whether it was `paused` before.
+fn is_paused(paused: bool, usage: i64) -> bool {
+    usage >= if paused { RESUME_PERCENT } else { PAUSE_PERCENT }
 }
 
 #[cfg(test)]
@@ -202,12 +214,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_left_alone_from_half_full_until_it_is_well_emptied() {
-        let mut full = false;
-        let verdicts = [0, 49, 50, 100, 49, 25, 24, 49].map(|usage| {
-            full = is_too_full(full, usage);
-            full
+    fn sending_pauses_at_half_a_queue_and_resumes_below_a_quarter() {
+        let mut paused = false;
+        let states = [0, 49, 50, 100, 49, 25, 24, 49].map(|usage| {
+            paused = is_paused(paused, usage);
+            paused
         });
-        assert_eq!(verdicts, [false, false, true, true, true, true, false, false]);
+        assert_eq!(states, [false, false, true, true, true, true, false, false]);
     }
 }

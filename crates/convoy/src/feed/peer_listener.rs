@@ -1,9 +1,9 @@
-//! Hears what other nodes have committed.
+//! Receives the commits of other processes.
 //!
-//! Invariant: whatever is committed after a connection began to LISTEN is heard on
-//! it, or read from the log: after every connection, where a number is missing in
-//! what a node sends, and where one falls silent. That notifications arrive at all
-//! is shown by our own coming back.
+//! Invariant: a commit made after a connection began to LISTEN is received on it or read
+//! from the log. The log is read after every new connection, when a sequence number of a
+//! sender is missing, and when a sender falls silent. The heartbeats of this process, which
+//! come back to it, show that notifications arrive at all.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,48 +15,48 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer_message::PeerMessage;
 use super::peer_queue::PeerQueue;
-use super::peers::{BEAT, Heard, PeerTable};
+use super::peers::{HEARTBEAT_INTERVAL, PeerTable, Received};
 use crate::change::{ChangeSink, ChangeSource, Changes};
 use crate::failpoints::{Failpoint, Failpoints};
-use crate::postgres::{Listener, Postgres};
+use crate::postgres::{ListenConnection, Postgres};
 use crate::sql::notify::CHANNEL;
 use crate::supervise::Part;
 
 /// The pauses between two attempts to connect.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(2);
-/// The pauses after connections that delivered nothing at all.
-const REPROBE_FIRST: Duration = Duration::from_secs(5);
-const REPROBE_MOST: Duration = Duration::from_secs(60);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// The pauses after connections that never delivered a notification.
+const REPROBE_MIN: Duration = Duration::from_secs(5);
+const REPROBE_MAX: Duration = Duration::from_secs(60);
 
-/// The listening side of a node.
+/// The listening task of a process.
 pub(super) struct PeerListener {
     pub postgres: Postgres,
-    pub nodes: Arc<Mutex<PeerTable>>,
-    pub peers: Arc<PeerQueue>,
-    /// Makes the notifier send a heartbeat.
-    pub beat: Arc<Notify>,
-    /// Makes the log be read.
+    pub peer_table: Arc<Mutex<PeerTable>>,
+    pub queue: Arc<PeerQueue>,
+    /// Requests a heartbeat from the notifier.
+    pub heartbeat: Arc<Notify>,
+    /// Requests a read of the log.
     pub read_log: Arc<Notify>,
     pub sink: Arc<dyn ChangeSink>,
     pub failpoints: Failpoints,
 }
 
-/// Why a connection is not listened to any more.
-enum Ended {
+/// Why a connection is no longer used.
+enum Disconnect {
     Stopped,
     Lost,
-    /// It worked, and does not any more: the other end is gone without a word.
-    FellSilent,
-    /// It never worked: something between us and Postgres keeps what we LISTEN for.
-    NeverSpoke,
+    /// It delivered before: the other end is gone without closing it.
+    WentSilent,
+    /// It never delivered: something between Convoy and Postgres drops the notifications.
+    NeverDelivered,
 }
 
 impl PeerListener {
-    /// Listens until it is told to stop.
+    /// Listens until `stop` is cancelled, and connects again after each disconnect.
     pub(super) async fn run(&self, stop: CancellationToken) {
-        let (mut retry, mut reprobe) = (RETRY_FIRST, REPROBE_FIRST);
-        let (mut connections, mut said) = (0u64, false);
+        let (mut retry, mut reprobe) = (RETRY_MIN, REPROBE_MIN);
+        let (mut connections, mut warned) = (0u64, false);
         loop {
             let connected = tokio::select! {
                 () = stop.cancelled() => return,
@@ -65,31 +65,31 @@ impl PeerListener {
             let pause = match connected {
                 Ok(mut listener) => {
                     connections += 1;
-                    self.begin(connections);
-                    retry = RETRY_FIRST;
-                    match self.hear(&mut listener, &stop, &mut said).await {
-                        Ended::Stopped => return listener.close().await,
-                        Ended::Lost => RETRY_FIRST,
-                        Ended::FellSilent => {
-                            tracing::debug!("the listening connection fell silent; another one is opened");
+                    self.connected(connections);
+                    retry = RETRY_MIN;
+                    match self.receive(&mut listener, &stop, &mut warned).await {
+                        Disconnect::Stopped => return listener.close().await,
+                        Disconnect::Lost => RETRY_MIN,
+                        Disconnect::WentSilent => {
+                            tracing::debug!("the listening connection went silent; opening another one");
                             Duration::ZERO
                         }
-                        Ended::NeverSpoke => {
+                        Disconnect::NeverDelivered => {
                             listener.close().await;
-                            if !std::mem::replace(&mut said, true) {
-                                reprobe = REPROBE_FIRST;
+                            if !std::mem::replace(&mut warned, true) {
+                                reprobe = REPROBE_MIN;
                                 tracing::warn!(
                                     "notifications do not arrive: something between Convoy and Postgres, such as a pooler in \
-                                     transaction mode, keeps them; what other nodes write is seen by reading the log"
+                                     transaction mode, drops them; changes of other processes are read from the log instead"
                                 );
                             }
-                            grow(&mut reprobe, REPROBE_MOST)
+                            grow(&mut reprobe, REPROBE_MAX)
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(cause = %error.cause(), "no connection to listen on");
-                    grow(&mut retry, RETRY_MOST)
+                    tracing::debug!(cause = %error.cause(), "cannot connect to listen");
+                    grow(&mut retry, RETRY_MAX)
                 }
             };
             tokio::select! {
@@ -99,79 +99,84 @@ impl PeerListener {
         }
     }
 
-    /// A connection listens from now on; what came before, it has missed.
-    fn begin(&self, connections: u64) {
-        self.nodes.lock().connected();
-        self.beat.notify_one();
+    /// Handles a new connection: it has missed everything sent before.
+    fn connected(&self, connections: u64) {
+        self.peer_table.lock().connected();
+        self.heartbeat.notify_one();
         if connections == 1 {
             self.read_log.notify_one();
         } else {
-            self.ask_the_log();
+            self.request_log_read();
         }
     }
 
-    async fn hear(&self, listener: &mut Listener, stop: &CancellationToken, said: &mut bool) -> Ended {
-        let mut check = time::interval(BEAT / 2);
+    async fn receive(
+        &self,
+        listener: &mut ListenConnection,
+        stop: &CancellationToken,
+        warned: &mut bool,
+    ) -> Disconnect {
+        let mut check = time::interval(HEARTBEAT_INTERVAL / 2);
         loop {
             let payload = tokio::select! {
-                () = stop.cancelled() => return Ended::Stopped,
+                () = stop.cancelled() => return Disconnect::Stopped,
                 _ = check.tick() => {
                     let now = Instant::now();
-                    let mut nodes = self.nodes.lock();
-                    if nodes.forget_silent(now) {
-                        self.ask_the_log();
+                    let mut peer_table = self.peer_table.lock();
+                    if peer_table.drop_silent(now) {
+                        self.request_log_read();
                     }
-                    if nodes.is_silent(now) {
-                        return if nodes.delivers() { Ended::FellSilent } else { Ended::NeverSpoke };
+                    if peer_table.is_silent(now) {
+                        return if peer_table.delivers() { Disconnect::WentSilent } else { Disconnect::NeverDelivered };
                     }
                     continue;
                 }
                 payload = listener.next() => payload,
             };
-            let Some(payload) = payload else { return Ended::Lost };
-            self.take(&payload);
-            if *said && self.nodes.lock().delivers() {
-                *said = false;
+            let Some(payload) = payload else { return Disconnect::Lost };
+            self.handle(&payload);
+            if *warned && self.peer_table.lock().delivers() {
+                *warned = false;
                 tracing::info!("notifications arrive again");
             }
         }
     }
 
-    fn take(&self, payload: &str) {
-        let Some(notice) = PeerMessage::decode(payload) else {
-            // Of another program, or another version: the log knows.
-            tracing::debug!("a notification that is none of ours");
+    fn handle(&self, payload: &str) {
+        let Some(message) = PeerMessage::decode(payload) else {
+            // Sent by another program or version; the log has the change if there is one.
+            tracing::debug!("received a notification that is not Convoy's");
             self.read_log.notify_one();
             return;
         };
-        let Heard { changes, read_log, sender } = self.nodes.lock().hear(notice, Instant::now());
+        let Received { changes, read_log, sender } = self.peer_table.lock().on_message(message, Instant::now());
         self.failpoints.reach(Part::Listener);
         if !changes.is_empty() {
             self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Outside);
         }
         if read_log {
-            self.ask_the_log();
+            self.request_log_read();
         }
-        // It counts as heard once it was told.
-        let listened_to = {
-            let mut nodes = self.nodes.lock();
-            nodes.told(sender);
-            nodes.others_listen()
+        // The sequence number counts as received only after the changes were published.
+        let any_live = {
+            let mut peer_table = self.peer_table.lock();
+            peer_table.record_sender(sender);
+            peer_table.any_live()
         };
-        if listened_to {
-            self.peers.want(true);
+        if any_live {
+            self.queue.set_enabled(true);
         }
     }
 
-    /// Something may have been missed.
-    fn ask_the_log(&self) {
+    /// Requests a read of the log, because notifications may have been missed.
+    fn request_log_read(&self) {
         if !self.failpoints.has(Failpoint::ListenerSkipsCatchUp) {
             self.read_log.notify_one();
         }
     }
 }
 
-/// The pause as it is, the next one longer.
-fn grow(pause: &mut Duration, most: Duration) -> Duration {
-    std::mem::replace(pause, (*pause * 2).min(most))
+/// Returns the pause and doubles it, up to `max`.
+fn grow(pause: &mut Duration, max: Duration) -> Duration {
+    std::mem::replace(pause, (*pause * 2).min(max))
 }

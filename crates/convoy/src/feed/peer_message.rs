@@ -1,7 +1,7 @@
-//! What one node tells the others in a notification.
+//! The message that one process sends to the others in a notification.
 //!
-//! Invariant: what is decoded is what was encoded, or it is [`Payload::ReadLog`]: a
-//! payload that cannot be read says that something happened, and the log says what.
+//! Invariant: decoding returns what was encoded, or [`Payload::ReadLog`]. A payload that
+//! cannot be decoded shows that something has changed, and the log has the change.
 
 use std::borrow::Cow;
 
@@ -13,32 +13,32 @@ use crate::change::{Change, ChangeKind};
 use crate::key::{KeyFields, RowKeys};
 use crate::time::Time;
 
-/// The longest payload we send, in bytes; Postgres refuses 8,000.
-pub(super) const MOST_BYTES: usize = 7_800;
-/// Room for all of a payload but its changes.
-const ENVELOPE: usize = 160;
+/// The longest text sent, in bytes; Postgres refuses 8,000.
+pub(super) const MAX_PAYLOAD_BYTES: usize = 7_800;
+/// Space reserved for everything but the changes.
+const ENVELOPE_BYTES: usize = 160;
 
 /// One notification.
 #[derive(Debug)]
 pub(super) struct PeerMessage {
-    /// Who sends it.
+    /// The sender.
     pub node: Uuid,
-    /// How many notices with news it has sent, this one included.
+    /// How many messages with a payload it has sent, this one included.
     pub sequence: u64,
-    /// Whether it wants to hear of changes itself.
+    /// Whether it has live queries, and so needs the changes of others.
     pub live: bool,
-    /// What it has to say.
-    pub news: Payload,
+    /// The content.
+    pub payload: Payload,
 }
 
-/// What a notice says.
+/// The content of a message.
 #[derive(Debug)]
 pub(super) enum Payload {
-    /// The sender is there: a heartbeat.
+    /// None: a heartbeat.
     None,
-    /// This has been committed.
+    /// These changes were committed.
     Changes(Vec<Change>),
-    /// More has been committed than fits: the log has it.
+    /// More was committed than fits; the log has it.
     ReadLog,
 }
 
@@ -62,39 +62,42 @@ struct WireRow<'a>(#[serde(borrow)] Cow<'a, str>, Uuid, Option<WireKeys>, Option
 struct WireKeys(Time, Box<RawValue>);
 
 impl PeerMessage {
-    /// The payload. `changes` are the encoded ones, as [`fill`] has put them together.
+    /// Encodes the message. `changes` are those that [`encode_changes`] returned.
     pub(super) fn encode(&self, changes: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
-        let PeerMessage { node, sequence, live, ref news } = *self;
-        let log = matches!(news, Payload::ReadLog);
+        let PeerMessage { node, sequence, live, ref payload } = *self;
+        let log = matches!(payload, Payload::ReadLog);
         serde_json::to_string(&Wire { node, sequence, live, log, changes: changes.iter().map(AsRef::as_ref).collect() })
     }
 
-    /// Reads a payload; `None` where not even its sender can be read.
+    /// Decodes a message; `None` if not even its sender can be decoded.
     pub(super) fn decode(payload: &str) -> Option<PeerMessage> {
         let Wire { node, sequence, live, log, changes } = serde_json::from_str(payload).ok()?;
-        let news = match changes.iter().map(|change| decode_change(change)).collect::<Option<Vec<Change>>>() {
+        let payload = match changes.iter().map(|change| decode_change(change)).collect::<Option<Vec<Change>>>() {
             Some(changes) if !log && changes.is_empty() => Payload::None,
             Some(changes) if !log => Payload::Changes(changes),
             _ => Payload::ReadLog,
         };
-        Some(PeerMessage { node, sequence, live, news })
+        Some(PeerMessage { node, sequence, live, payload })
     }
 }
 
-/// Encodes changes into payloads' worth of them; `None` where that takes more than
-/// `most` payloads, or where one change fits into none.
-pub(super) fn fill<'a>(changes: impl Iterator<Item = &'a Change>, most: usize) -> Option<Vec<Vec<Box<RawValue>>>> {
+/// Encodes changes and splits them into payloads; `None` if that takes more than
+/// `max_payloads`, or if one change does not fit into a payload.
+pub(super) fn encode_changes<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+    max_payloads: usize,
+) -> Option<Vec<Vec<Box<RawValue>>>> {
     let mut payloads = Vec::new();
-    let (mut payload, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::new(), ENVELOPE);
+    let (mut payload, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::new(), ENVELOPE_BYTES);
     for change in changes {
         let encoded = encode_change(change).ok()?;
         let length = encoded.get().len() + 1;
-        if bytes + length > MOST_BYTES {
+        if bytes + length > MAX_PAYLOAD_BYTES {
             payloads.push(std::mem::take(&mut payload));
-            bytes = ENVELOPE;
+            bytes = ENVELOPE_BYTES;
         }
         bytes += length;
-        if bytes > MOST_BYTES || payloads.len() >= most {
+        if bytes > MAX_PAYLOAD_BYTES || payloads.len() >= max_payloads {
             return None;
         }
         payload.push(encoded);
@@ -137,8 +140,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn notice(news: Payload) -> PeerMessage {
-        PeerMessage { node: Uuid::from_u128(7), sequence: 3, live: true, news }
+    fn message(payload: Payload) -> PeerMessage {
+        PeerMessage { node: Uuid::from_u128(7), sequence: 3, live: true, payload }
     }
 
     fn some_change() -> impl Strategy<Value = Change> {
@@ -157,8 +160,8 @@ mod tests {
         })
     }
 
-    /// As text, whose maps have no order of their own.
-    fn spelled(change: &Change) -> String {
+    /// The change as text, with the keys of its maps in order.
+    fn to_text(change: &Change) -> String {
         let keys = |keys: &Option<RowKeys>| {
             keys.as_ref().map(|keys| {
                 let fields: serde_json::Value =
@@ -174,48 +177,48 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_arrives_is_what_was_sent_and_fits(changes in proptest::collection::vec(some_change(), 0..40)) {
-            let Some(payloads) = fill(changes.iter(), 8) else { return Ok(()) };
+        fn decoded_changes_equal_the_encoded_ones_and_fit(changes in proptest::collection::vec(some_change(), 0..40)) {
+            let Some(payloads) = encode_changes(changes.iter(), 8) else { return Ok(()) };
             let mut arrived = Vec::new();
             for payload in payloads {
-                let text = notice(Payload::Changes(Vec::new())).encode(&payload).expect("JSON");
-                prop_assert!(text.len() <= MOST_BYTES, "{} bytes", text.len());
-                let Payload::Changes(changes) = PeerMessage::decode(&text).expect("ours").news else { panic!("{text}") };
+                let text = message(Payload::Changes(Vec::new())).encode(&payload).expect("JSON");
+                prop_assert!(text.len() <= MAX_PAYLOAD_BYTES, "{} bytes", text.len());
+                let Payload::Changes(changes) = PeerMessage::decode(&text).expect("ours").payload else { panic!("{text}") };
                 arrived.extend(changes);
             }
-            let spelled = |changes: &[Change]| changes.iter().map(spelled).collect::<Vec<_>>();
-            prop_assert_eq!(spelled(&arrived), spelled(&changes));
+            let to_text = |changes: &[Change]| changes.iter().map(to_text).collect::<Vec<_>>();
+            prop_assert_eq!(to_text(&arrived), to_text(&changes));
         }
 
         #[test]
-        fn nothing_that_others_send_is_taken_for_changes(payload in any::<String>()) {
+        fn foreign_payloads_are_not_decoded(payload in any::<String>()) {
             prop_assert!(PeerMessage::decode(&payload).is_none());
         }
     }
 
     #[test]
     fn oversized_changes_are_left_to_the_log() {
-        let json = serde_json::json!({ "text": "x".repeat(MOST_BYTES) }).to_string();
+        let json = serde_json::json!({ "text": "x".repeat(MAX_PAYLOAD_BYTES) }).to_string();
         let new = Some(RowKeys {
             id: Uuid::nil(),
             created: Time::of_postgres(1),
             fields: KeyFields::parse(&json).expect("an object"),
         });
         let large = Change { table: "t".into(), kind: ChangeKind::Row { id: Uuid::nil(), old: None, new } };
-        assert!(fill([&large].into_iter(), 8).is_none());
+        assert!(encode_changes([&large].into_iter(), 8).is_none());
         let small = Change { table: "t".into(), kind: ChangeKind::Whole };
-        assert!(fill(std::iter::repeat_n(&small, 100_000), 8).is_none());
-        assert_eq!(fill(std::iter::empty(), 8).map(|payloads| payloads.len()), Some(0));
+        assert!(encode_changes(std::iter::repeat_n(&small, 100_000), 8).is_none());
+        assert_eq!(encode_changes(std::iter::empty(), 8).map(|payloads| payloads.len()), Some(0));
     }
 
     #[test]
-    fn beats_and_calls_to_read_the_log_and_words_of_later_versions() {
-        let decoded = |text: &str| PeerMessage::decode(text).expect("a notice").news;
-        let beat = notice(Payload::None).encode(&[]).expect("JSON");
-        assert!(matches!(decoded(&beat), Payload::None));
-        let log = notice(Payload::ReadLog).encode(&[]).expect("JSON");
+    fn heartbeats_log_requests_and_unknown_formats_are_decoded() {
+        let decoded = |text: &str| PeerMessage::decode(text).expect("a message").payload;
+        let heartbeat = message(Payload::None).encode(&[]).expect("JSON");
+        assert!(matches!(decoded(&heartbeat), Payload::None));
+        let log = message(Payload::ReadLog).encode(&[]).expect("JSON");
         assert!(matches!(decoded(&log), Payload::ReadLog));
-        let strange = beat.replace('}', r#","changes":[["t",1,2,3,4]],"more":1}"#);
-        assert!(matches!(decoded(&strange), Payload::ReadLog), "{strange}");
+        let unknown = heartbeat.replace('}', r#","changes":[["t",1,2,3,4]],"more":1}"#);
+        assert!(matches!(decoded(&unknown), Payload::ReadLog), "{unknown}");
     }
 }

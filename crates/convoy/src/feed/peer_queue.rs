@@ -1,8 +1,8 @@
-//! Commits of this process on their way to others: the notifier takes them from here,
-//! if another process listens.
+//! A bounded queue of the commits of this process, for the notifier to send while another
+//! process has live queries.
 //!
-//! Invariant: adding one never waits, and the queue is bounded. Where more waits than a
-//! few notifications could say, it becomes one word: read the log.
+//! Invariant: adding a commit never waits. Beyond its limit, the queue is replaced by one
+//! request to read the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,100 +12,100 @@ use tokio::sync::Notify;
 
 use crate::change::{Change, ChangeSource, Changes, CommitReader};
 
-/// The most changes that wait to be sent.
-const MOST_WAITING: usize = 1_000;
+/// The most changes that the queue holds.
+const MAX_PENDING_CHANGES: usize = 1_000;
 
-/// What waits to be sent to other nodes.
+/// The queue of commits to be sent to other processes.
 #[derive(Default)]
 pub(crate) struct PeerQueue {
-    wanted: AtomicBool,
-    waiting: Mutex<PendingNotifications>,
-    filled: Notify,
+    enabled: AtomicBool,
+    pending: Mutex<PendingNotifications>,
+    added: Notify,
 }
 
-/// What one round of notifications is to say.
+/// The content of the next notifications.
 #[derive(Default)]
 pub(crate) struct PendingNotifications {
-    /// Changes, commit by commit.
+    /// The changes of each commit.
     pub commits: Vec<Arc<[Change]>>,
-    /// There were more; the log has them.
+    /// There were more changes, which must be read from the log.
     pub read_log: bool,
     changes: usize,
 }
 
 impl PendingNotifications {
-    /// Whether there is nothing to say.
+    /// Whether there is nothing to send.
     pub(crate) fn is_empty(&self) -> bool {
         self.commits.is_empty() && !self.read_log
     }
 }
 
 impl PeerQueue {
-    /// Sets whether a peer listens; while none does, nothing is kept.
-    pub(crate) fn want(&self, wanted: bool) {
-        self.wanted.store(wanted, Ordering::Relaxed);
+    /// Sets whether another process has live queries; until one has, commits are dropped.
+    pub(crate) fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Whether anyone wants to hear.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+    /// Whether commits are queued.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
     }
 
-    /// Something was perhaps not heard: the next word is to read the log.
-    pub(crate) fn failed(&self) {
-        *self.waiting.lock() = PendingNotifications { read_log: true, ..PendingNotifications::default() };
+    /// Replaces the queue by a request to read the log, because changes may have been missed.
+    pub(crate) fn request_log_read(&self) {
+        *self.pending.lock() = PendingNotifications { read_log: true, ..PendingNotifications::default() };
     }
 
-    /// Waits until something was put in. May be dropped while it waits.
-    pub(crate) async fn filled(&self) {
-        self.filled.notified().await;
+    /// Waits until a commit is added. Cancel safe.
+    pub(crate) async fn added(&self) {
+        self.added.notified().await;
     }
 
-    /// Takes what waits; nothing while no other node listens.
-    pub(crate) fn take(&self) -> Sending<'_> {
+    /// Takes the content of the queue; empty while disabled.
+    pub(crate) fn take(&self) -> InFlight<'_> {
         let pending =
-            if self.is_wanted() { std::mem::take(&mut *self.waiting.lock()) } else { PendingNotifications::default() };
-        Sending { queue: self, pending }
+            if self.is_enabled() { std::mem::take(&mut *self.pending.lock()) } else { PendingNotifications::default() };
+        InFlight { queue: self, pending }
     }
 }
 
 impl CommitReader for PeerQueue {
     fn committed(&self, changes: Changes, _by: &ChangeSource) {
-        if !self.is_wanted() {
+        if !self.is_enabled() {
             return;
         }
-        let mut waiting = self.waiting.lock();
+        let mut pending = self.pending.lock();
         match changes {
-            Changes::Some(changes) if waiting.changes + changes.len() <= MOST_WAITING => {
-                waiting.changes += changes.len();
-                waiting.commits.push(changes);
+            Changes::Some(changes) if pending.changes + changes.len() <= MAX_PENDING_CHANGES => {
+                pending.changes += changes.len();
+                pending.commits.push(changes);
             }
-            _ => *waiting = PendingNotifications { read_log: true, ..PendingNotifications::default() },
+            _ => *pending = PendingNotifications { read_log: true, ..PendingNotifications::default() },
         }
-        drop(waiting);
-        self.filled.notify_one();
+        drop(pending);
+        self.added.notify_one();
     }
 }
 
-/// Notifications on their way. They count as sent when that is said; dropped before, this
-/// leaves the word to read the log.
-pub(crate) struct Sending<'a> {
+/// Notifications that are being sent. Dropped before [`InFlight::sent`], they are replaced by
+/// a request to read the log.
+pub(crate) struct InFlight<'a> {
     queue: &'a PeerQueue,
-    /// What is to be said.
+    /// The content to send.
     pub pending: PendingNotifications,
 }
 
-impl Sending<'_> {
-    /// It was sent.
+impl InFlight<'_> {
+    /// Marks the content as sent.
     pub(crate) fn sent(mut self) {
         self.pending = PendingNotifications::default();
     }
 }
 
-impl Drop for Sending<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if !self.pending.is_empty() {
-            self.queue.failed();
+            self.queue.request_log_read();
         }
     }
 }
@@ -129,7 +129,7 @@ mod tests {
         let queue = PeerQueue::default();
         put(&queue, changes(1));
         assert!(queue.take().pending.is_empty());
-        queue.want(true);
+        queue.set_enabled(true);
         assert!(queue.take().pending.is_empty());
         put(&queue, changes(1));
         let sending = queue.take();
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_box_becomes_one_word_and_stays_bounded() {
+    fn an_overfull_queue_becomes_a_request_to_read_the_log() {
         let queue = PeerQueue::default();
-        queue.want(true);
-        for _ in 0..MOST_WAITING {
+        queue.set_enabled(true);
+        for _ in 0..MAX_PENDING_CHANGES {
             put(&queue, changes(2));
         }
         let sending = queue.take();
-        assert!(sending.pending.read_log && sending.pending.changes <= MOST_WAITING);
+        assert!(sending.pending.read_log && sending.pending.changes <= MAX_PENDING_CHANGES);
         sending.sent();
         put(&queue, changes(1));
         put(&queue, Changes::Everything);
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_unsent_notification_leaves_a_request_to_read_the_log() {
         let queue = PeerQueue::default();
-        queue.want(true);
+        queue.set_enabled(true);
         put(&queue, changes(1));
         drop(queue.take());
         put(&queue, changes(1));
@@ -165,6 +165,6 @@ mod tests {
         assert!(sending.pending.read_log);
         sending.sent();
         drop(queue.take());
-        assert!(!queue.take().pending.read_log, "nothing was on its way");
+        assert!(!queue.take().pending.read_log, "an empty send needs no read of the log");
     }
 }

@@ -1,11 +1,11 @@
-//! What is known of the nodes over this database, from what was heard of them.
-//! Pure: told the time.
+//! The state of this process's heartbeats, and of the other processes over this database, as
+//! far as their messages show it. Pure: callers pass the time.
 //!
 //! ```text
-//! own beat:   sent ──heard──▶ the listener works
-//!               └──not heard for two beats──▶ it is silent: connect again
-//! another's:  its next number ──▶ apply      another number ──▶ read the log
-//!             nothing for two beats ──▶ read the log, forget the node
+//! own heartbeat:  sent ──returned──▶ the listener works
+//!                   └──not returned for two intervals──▶ silent: connect again
+//! peer:           next sequence number ──▶ apply      another number ──▶ read the log
+//!                 no message for two intervals ──▶ read the log, drop the peer
 //! ```
 
 use std::collections::HashMap;
@@ -16,108 +16,110 @@ use uuid::Uuid;
 use super::peer_message::{Payload, PeerMessage};
 use crate::change::Change;
 
-/// How often a node says that it is there.
-pub(super) const BEAT: Duration = Duration::from_secs(1);
-/// How long after a beat two more have been missed.
-pub(super) const SILENCE: Duration = Duration::from_millis(2_200);
+/// How often a process sends a heartbeat.
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// The time after a heartbeat in which two more should have arrived.
+pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(2_200);
 
-/// What is known of this node's own voice and of the others.
+/// The state of this process's heartbeats, and of its peers.
 pub(super) struct PeerTable {
-    me: Uuid,
-    others: HashMap<Uuid, Other>,
-    /// When the first of those beats was begun that have not come back.
-    unheard: Option<Instant>,
-    /// One of them was sent for certain.
+    own_id: Uuid,
+    peers: HashMap<Uuid, Peer>,
+    /// When the first own heartbeat was started that has not returned.
+    unreturned_since: Option<Instant>,
+    /// Whether one of those was sent for certain.
     sent: bool,
-    /// A beat has come back on the listener's present connection.
+    /// Whether a heartbeat has returned on the listener's current connection.
     delivers: bool,
 }
 
-/// What is known of another node.
+/// The state of a peer.
 #[derive(Debug)]
-pub(super) struct Other {
+pub(super) struct Peer {
     sequence: u64,
     live: bool,
-    heard: Instant,
+    last_received: Instant,
 }
 
-/// What to do about a notice.
+/// What to do about a message.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct Received {
     /// Changes to apply.
     pub changes: Vec<Change>,
-    /// Something may have been missed.
+    /// Messages may have been missed.
     pub read_log: bool,
-    /// What is known of its sender from then on: see [`PeerTable::told`].
-    pub sender: Option<(Uuid, Other)>,
+    /// The new state of the sender, for [`PeerTable::record_sender`].
+    pub sender: Option<(Uuid, Peer)>,
 }
 
 impl PeerTable {
-    /// Nothing is known yet.
-    pub(super) fn new(me: Uuid) -> PeerTable {
-        PeerTable { me, others: HashMap::new(), unheard: None, sent: false, delivers: false }
+    /// Creates an empty table.
+    pub(super) fn new(own_id: Uuid) -> PeerTable {
+        PeerTable { own_id, peers: HashMap::new(), unreturned_since: None, sent: false, delivers: false }
     }
 
-    /// The listener has a new connection, which has shown nothing yet.
+    /// Resets the state for a new connection of the listener, which has delivered nothing yet.
     pub(super) fn connected(&mut self) {
-        (self.unheard, self.sent, self.delivers) = (None, false, false);
+        (self.unreturned_since, self.sent, self.delivers) = (None, false, false);
     }
 
-    /// A beat of ours is about to be sent.
-    pub(super) fn beat_begun(&mut self, now: Instant) {
-        self.unheard.get_or_insert(now);
+    /// Records that an own heartbeat is about to be sent.
+    pub(super) fn heartbeat_started(&mut self, now: Instant) {
+        self.unreturned_since.get_or_insert(now);
     }
 
-    /// It was.
-    pub(super) fn beat_sent(&mut self) {
+    /// Records that it was sent.
+    pub(super) fn heartbeat_sent(&mut self) {
         self.sent = true;
     }
 
-    /// Whether our own beats do not come back. Where they have come back before, it
-    /// is of no matter why: both ways may be cut at once.
+    /// Whether own heartbeats do not return. On a connection that has delivered before, they
+    /// need not even have been sent for certain: sending and receiving may fail together.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
-        (self.delivers || self.sent) && self.unheard.is_some_and(|since| now.duration_since(since) >= SILENCE)
+        (self.delivers || self.sent)
+            && self.unreturned_since.is_some_and(|since| now.duration_since(since) >= HEARTBEAT_TIMEOUT)
     }
 
-    /// Whether the listener's present connection has ever delivered.
+    /// Whether the listener's current connection has delivered a notification.
     pub(super) fn delivers(&self) -> bool {
         self.delivers
     }
 
-    /// Reads what was heard. Of another node it counts once it was told.
-    pub(super) fn hear(&mut self, notice: PeerMessage, now: Instant) -> Heard {
-        let PeerMessage { node, sequence, live, news } = notice;
-        if node == self.me {
-            (self.unheard, self.sent, self.delivers) = (None, false, true);
-            return Heard::default();
+    /// Handles a message. The state of its sender changes only once its changes were
+    /// published, by [`PeerTable::record_sender`].
+    pub(super) fn on_message(&mut self, message: PeerMessage, now: Instant) -> Received {
+        let PeerMessage { node, sequence, live, payload } = message;
+        if node == self.own_id {
+            (self.unreturned_since, self.sent, self.delivers) = (None, false, true);
+            return Received::default();
         }
-        let before = self.others.get(&node);
+        let before = self.peers.get(&node);
         let expected =
-            before.map(|other| if matches!(news, Payload::None) { other.sequence } else { other.sequence + 1 });
+            before.map(|peer| if matches!(payload, Payload::None) { peer.sequence } else { peer.sequence + 1 });
         let missed = expected != Some(sequence);
-        let sender = Some((node, Other { sequence, live, heard: now }));
-        match news {
-            Payload::None => Heard { changes: Vec::new(), read_log: missed, sender },
-            Payload::Changes(changes) => Heard { changes, read_log: missed, sender },
-            Payload::ReadLog => Heard { changes: Vec::new(), read_log: true, sender },
+        let sender = Some((node, Peer { sequence, live, last_received: now }));
+        match payload {
+            Payload::None => Received { changes: Vec::new(), read_log: missed, sender },
+            Payload::Changes(changes) => Received { changes, read_log: missed, sender },
+            Payload::ReadLog => Received { changes: Vec::new(), read_log: true, sender },
         }
     }
 
-    /// What was heard has been told: its number is the last.
-    pub(super) fn told(&mut self, sender: Option<(Uuid, Other)>) {
-        self.others.extend(sender);
+    /// Records the new state of a sender, after its changes were published.
+    pub(super) fn record_sender(&mut self, sender: Option<(Uuid, Peer)>) {
+        self.peers.extend(sender);
     }
 
-    /// Forgets who has missed two beats; whether there was anyone.
-    pub(super) fn forget_silent(&mut self, now: Instant) -> bool {
-        let before = self.others.len();
-        self.others.retain(|_, other| now.duration_since(other.heard) < BEAT + SILENCE);
-        self.others.len() < before
+    /// Drops peers that have missed two heartbeats; returns whether there were any.
+    pub(super) fn drop_silent(&mut self, now: Instant) -> bool {
+        let before = self.peers.len();
+        self.peers.retain(|_, peer| now.duration_since(peer.last_received) < HEARTBEAT_INTERVAL + HEARTBEAT_TIMEOUT);
+        self.peers.len() < before
     }
 
-    /// Whether another node has live queries.
-    pub(super) fn others_listen(&self) -> bool {
-        self.others.values().any(|other| other.live)
+    /// Whether a peer has live queries.
+    pub(super) fn any_live(&self) -> bool {
+        self.peers.values().any(|peer| peer.live)
     }
 }
 
@@ -126,18 +128,18 @@ mod tests {
     use super::*;
     use crate::change::ChangeKind;
 
-    const ME: Uuid = Uuid::from_u128(1);
-    const OTHER: Uuid = Uuid::from_u128(2);
+    const OWN: Uuid = Uuid::from_u128(1);
+    const PEER: Uuid = Uuid::from_u128(2);
 
-    fn from(node: Uuid, sequence: u64, news: Payload) -> PeerMessage {
-        PeerMessage { node, sequence, live: true, news }
+    fn from(node: Uuid, sequence: u64, payload: Payload) -> PeerMessage {
+        PeerMessage { node, sequence, live: true, payload }
     }
 
-    /// Hears a notice, and tells of it.
-    fn hear(nodes: &mut PeerTable, notice: PeerMessage, now: Instant) -> Heard {
-        let mut heard = nodes.hear(notice, now);
-        nodes.told(heard.sender.take());
-        heard
+    /// Handles a message and records its sender.
+    fn on_message(table: &mut PeerTable, message: PeerMessage, now: Instant) -> Received {
+        let mut last_received = table.on_message(message, now);
+        table.record_sender(last_received.sender.take());
+        last_received
     }
 
     fn changed() -> Payload {
@@ -146,56 +148,56 @@ mod tests {
 
     #[test]
     fn a_gap_in_sequence_numbers_causes_a_log_read_and_keeps_the_payload() {
-        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
-        assert!(hear(&mut nodes, from(OTHER, 4, Payload::None), now).read_log, "the entries before it are not known");
-        let next = hear(&mut nodes, from(OTHER, 5, changed()), now);
+        let (mut table, now) = (PeerTable::new(OWN), Instant::now());
+        assert!(on_message(&mut table, from(PEER, 4, Payload::None), now).read_log, "earlier messages were missed");
+        let next = on_message(&mut table, from(PEER, 5, changed()), now);
         assert_eq!((next.changes.len(), next.read_log), (1, false));
-        assert!(!hear(&mut nodes, from(OTHER, 5, Payload::None), now).read_log);
-        let later = hear(&mut nodes, from(OTHER, 7, changed()), now);
+        assert!(!on_message(&mut table, from(PEER, 5, Payload::None), now).read_log);
+        let later = on_message(&mut table, from(PEER, 7, changed()), now);
         assert_eq!((later.changes.len(), later.read_log), (1, true));
         assert!(
-            hear(&mut nodes, from(OTHER, 8, Payload::None), now).read_log,
-            "the beat knows of one that did not come"
+            on_message(&mut table, from(PEER, 8, Payload::None), now).read_log,
+            "the heartbeat shows that a message is missing"
         );
-        assert!(hear(&mut nodes, from(OTHER, 1, changed()), now).read_log);
+        assert!(on_message(&mut table, from(PEER, 1, changed()), now).read_log);
     }
 
     #[test]
     fn an_unreported_change_is_detected() {
-        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
-        hear(&mut nodes, from(OTHER, 4, Payload::None), now);
-        drop(nodes.hear(from(OTHER, 5, changed()), now));
-        assert!(hear(&mut nodes, from(OTHER, 6, changed()), now).read_log);
-        assert!(!hear(&mut nodes, from(OTHER, 7, changed()), now).read_log);
+        let (mut table, now) = (PeerTable::new(OWN), Instant::now());
+        on_message(&mut table, from(PEER, 4, Payload::None), now);
+        drop(table.on_message(from(PEER, 5, changed()), now));
+        assert!(on_message(&mut table, from(PEER, 6, changed()), now).read_log);
+        assert!(!on_message(&mut table, from(PEER, 7, changed()), now).read_log);
     }
 
     #[test]
-    fn our_own_news_is_no_news_and_shows_that_the_listener_works() {
-        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
-        nodes.beat_begun(now);
-        assert!(!nodes.is_silent(now + SILENCE), "it may not even have been sent");
-        nodes.beat_sent();
-        assert!(!nodes.is_silent(now + BEAT) && nodes.is_silent(now + SILENCE));
-        let heard = hear(&mut nodes, from(ME, 1, changed()), now + SILENCE);
-        assert!(heard.changes.is_empty() && !heard.read_log);
-        assert!(!nodes.is_silent(now + SILENCE) && nodes.delivers() && !nodes.others_listen());
-        nodes.beat_begun(now);
-        assert!(nodes.is_silent(now + SILENCE), "what has worked needs no proof that it was sent");
-        nodes.connected();
-        assert!(!nodes.delivers());
-        nodes.beat_begun(now);
-        nodes.beat_sent();
-        nodes.beat_begun(now + BEAT);
-        assert!(nodes.is_silent(now + SILENCE), "the first beat counts");
+    fn own_messages_carry_no_changes_and_show_that_the_listener_works() {
+        let (mut table, now) = (PeerTable::new(OWN), Instant::now());
+        table.heartbeat_started(now);
+        assert!(!table.is_silent(now + HEARTBEAT_TIMEOUT), "it may not have been sent");
+        table.heartbeat_sent();
+        assert!(!table.is_silent(now + HEARTBEAT_INTERVAL) && table.is_silent(now + HEARTBEAT_TIMEOUT));
+        let last_received = on_message(&mut table, from(OWN, 1, changed()), now + HEARTBEAT_TIMEOUT);
+        assert!(last_received.changes.is_empty() && !last_received.read_log);
+        assert!(!table.is_silent(now + HEARTBEAT_TIMEOUT) && table.delivers() && !table.any_live());
+        table.heartbeat_started(now);
+        assert!(table.is_silent(now + HEARTBEAT_TIMEOUT), "a connection that has delivered needs no proof of sending");
+        table.connected();
+        assert!(!table.delivers());
+        table.heartbeat_started(now);
+        table.heartbeat_sent();
+        table.heartbeat_started(now + HEARTBEAT_INTERVAL);
+        assert!(table.is_silent(now + HEARTBEAT_TIMEOUT), "the first heartbeat counts");
     }
 
     #[test]
     fn peer_is_dropped_after_two_missed_heartbeats() {
-        let (mut nodes, now) = (PeerTable::new(ME), Instant::now());
-        hear(&mut nodes, from(OTHER, 0, Payload::None), now);
-        assert!(nodes.others_listen());
-        assert!(!nodes.forget_silent(now + BEAT * 2));
-        assert!(nodes.forget_silent(now + BEAT + SILENCE));
-        assert!(!nodes.others_listen());
+        let (mut table, now) = (PeerTable::new(OWN), Instant::now());
+        on_message(&mut table, from(PEER, 0, Payload::None), now);
+        assert!(table.any_live());
+        assert!(!table.drop_silent(now + HEARTBEAT_INTERVAL * 2));
+        assert!(table.drop_silent(now + HEARTBEAT_INTERVAL + HEARTBEAT_TIMEOUT));
+        assert!(!table.any_live());
     }
 }

@@ -1,9 +1,10 @@
-//! Keeps live what no trigger of ours watches, by asking again at intervals.
+//! Polls tables whose writes are not logged by triggers, to keep live queries over them up
+//! to date.
 //!
-//! A table is *watched* if every write to it is logged by our triggers, and that
-//! is looked at again and again, since anyone may drop or disable them. Any other
-//! table that a live query has read, the user's own or one that `raw` reads, counts
-//! as changed at intervals; and so do tables whose names are not known.
+//! A table is *tracked* if every write to it is logged by Convoy's triggers. That is checked
+//! at intervals, because anyone may drop or disable triggers. Any other table that a live
+//! query has read, a table of the user or one that `raw` reads, counts as changed at
+//! intervals; so do reads of unknown tables.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,69 +17,69 @@ use super::Parts;
 use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
 use crate::config::Config;
 use crate::failpoints::Failpoints;
-use crate::postgres::{DbError, Postgres, Watched};
-use crate::schema::{Followed, Schema, Table};
+use crate::postgres::{DbError, Postgres, Tracking};
+use crate::schema::{LoadedSchema, Schema, Table};
 use crate::supervise::Part;
 
-/// How long a look at the triggers may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// No table's name: a change of it concerns only who may have read any table.
-const UNKNOWN: &str = "";
+/// Time limit of a check of the triggers.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The name of no table: a change of it affects only queries that may have read any table.
+const UNKNOWN_TABLE: &str = "";
 
-/// The tables of the loaded program, and who has read what.
-pub(super) struct Tables {
+/// Tracks the tables of the loaded program, and polls the others that were read.
+pub(super) struct TableTracker {
     postgres: Postgres,
     sink: Arc<dyn ChangeSink>,
-    ours: Arc<Schema>,
-    schema: watch::Receiver<Followed>,
+    empty_schema: Arc<Schema>,
+    schema: watch::Receiver<LoadedSchema>,
     /// Requests a check now.
     now: Arc<Notify>,
-    live: watch::Receiver<bool>,
-    /// How often a table that is not watched counts as changed.
-    poll_every: Duration,
-    /// How often triggers are looked at.
-    look_every: Duration,
+    has_subscribers: watch::Receiver<bool>,
+    /// How often an untracked table counts as changed.
+    poll_interval: Duration,
+    /// How often the triggers are checked.
+    check_interval: Duration,
     failpoints: Failpoints,
 }
 
-/// What is known of the tables.
-pub(super) struct Known {
-    watched: HashMap<Arc<str>, Watched>,
-    /// Those of which it was said that they are asked again at intervals.
-    said: HashSet<Arc<str>>,
-    /// Writes before the first look may have gone unlogged.
+/// The known state of the tables.
+pub(super) struct TrackerState {
+    tables: HashMap<Arc<str>, Tracking>,
+    /// Tables whose polling has been logged.
+    announced: HashSet<Arc<str>>,
+    /// Writes before the first check may not have been published.
     restarted: bool,
 }
 
-impl Known {
-    /// Nothing is known yet. `restarted`: the state before a panic was lost.
-    pub(super) fn new(restarted: bool) -> Known {
-        Known { watched: HashMap::new(), said: HashSet::new(), restarted }
+impl TrackerState {
+    /// Creates an empty state. `restarted`: the state before a panic was lost.
+    pub(super) fn new(restarted: bool) -> TrackerState {
+        TrackerState { tables: HashMap::new(), announced: HashSet::new(), restarted }
     }
 }
 
-impl Tables {
-    /// The tables of what appears in `schema`.
-    pub(super) fn new(parts: &Parts, schema: watch::Receiver<Followed>, config: &Config) -> Tables {
-        Tables {
+impl TableTracker {
+    /// Creates a tracker of the tables in `schema`.
+    pub(super) fn new(parts: &Parts, schema: watch::Receiver<LoadedSchema>, config: &Config) -> TableTracker {
+        TableTracker {
             postgres: parts.postgres.clone(),
             sink: parts.sink.clone(),
-            ours: parts.ours.clone(),
+            empty_schema: parts.empty_schema.clone(),
             schema,
-            now: parts.look_now.clone(),
-            live: parts.watched.clone(),
-            poll_every: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
-            look_every: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
+            now: parts.check_schema.clone(),
+            has_subscribers: parts.has_subscribers.clone(),
+            poll_interval: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
+            check_interval: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
             failpoints: config.failpoints.clone(),
         }
     }
 
-    /// Looks and asks until it is told to stop.
-    pub(super) async fn run(&self, mut known: Known, stop: CancellationToken) {
+    /// Checks and polls until `stop` is cancelled.
+    pub(super) async fn run(&self, mut state: TrackerState, stop: CancellationToken) {
         let mut schema = self.schema.clone();
-        let mut look = time::interval(self.look_every);
-        let mut poll = time::interval(self.poll_every);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = time::interval(self.check_interval);
+        let mut poll = time::interval(self.poll_interval);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -87,148 +88,149 @@ impl Tables {
                     if changed.is_err() {
                         return;
                     }
-                    // Of those that stay, all has been said.
-                    let Followed { schema, .. } = schema.borrow_and_update().clone();
-                    known.watched.retain(|name, _| schema.tables().any(|table| table.key == *name));
-                    look.reset_immediately();
+                    // The states of the tables that stay have been logged.
+                    let LoadedSchema { schema, .. } = schema.borrow_and_update().clone();
+                    state.tables.retain(|name, _| schema.tables().any(|table| table.key == *name));
+                    check.reset_immediately();
                 }
-                () = self.now.notified() => look.reset_immediately(),
-                _ = look.tick() => match self.look(&mut known).await {
+                () = self.now.notified() => check.reset_immediately(),
+                _ = check.tick() => match self.check(&mut state).await {
                     Ok(()) => {}
-                    // That the database is away is said by its pools. Until it is known which
-                    // tables are watched none is asked again, so it does not wait for long.
+                    // The pools log that the database is unreachable. No table is polled until
+                    // the states of all tables are known, so the retry comes soon.
                     Err(error) => {
-                        tracing::debug!(cause = %error.cause(), "the tables' triggers could not be looked at");
-                        look.reset_after(self.look_every.min(self.poll_every));
+                        tracing::debug!(cause = %error.cause(), "the triggers of the tables could not be checked");
+                        check.reset_after(self.check_interval.min(self.poll_interval));
                     }
                 },
-                _ = poll.tick() => self.poll(&mut known),
+                _ = poll.tick() => self.poll(&mut state),
             }
         }
     }
 
-    async fn look(&self, known: &mut Known) -> Result<(), DbError> {
-        let followed = self.schema.borrow().clone();
-        let tables: Vec<Arc<Table>> = followed.schema.tables().cloned().collect();
-        self.repair(&followed).await?;
+    async fn check(&self, state: &mut TrackerState) -> Result<(), DbError> {
+        let loaded = self.schema.borrow().clone();
+        let tables: Vec<Arc<Table>> = loaded.schema.tables().cloned().collect();
+        self.repair(&loaded).await?;
         if tables.is_empty() {
             return Ok(());
         }
-        let found = self.postgres.look_at(PATIENCE, &tables).await?;
+        let found = self.postgres.inspect_tables(CHECK_TIMEOUT, &tables).await?;
         let mut changed = Vec::new();
-        let mut next = known.watched.clone();
+        let mut next = state.tables.clone();
         for (table, now) in tables.iter().zip(found) {
             let before = next.insert(table.key.clone(), now);
             if before == Some(now) {
                 continue;
             }
-            say(table, before, now);
-            // Writes made in between were not logged. At the first look,
-            // nothing is known to have gone unlogged.
-            if before.is_some() || known.restarted {
-                changed.push(whole(table.key.clone()));
+            log_state_change(table, before, now);
+            // Writes made in between were not logged. At the first check, none is known
+            // to be missing.
+            if before.is_some() || state.restarted {
+                changed.push(whole_table(table.key.clone()));
             }
         }
-        // Tables count as watched only where that held before and holds now, until all
-        // that changed in between was told.
-        let before = by_triggers(&known.watched);
-        let now = by_triggers(&next);
+        // Until the changes made in between are published, only tables that were tracked
+        // before and are tracked now count as tracked.
+        let before = tracked(&state.tables);
+        let now = tracked(&next);
         if before != now {
-            self.sink.watched(before.intersection(&now).cloned().collect());
+            self.sink.set_tracked_tables(before.intersection(&now).cloned().collect());
         }
         if !changed.is_empty() {
             self.sink.committed(Changes::Some(changed.into()), &ChangeSource::Resync);
         }
         if before != now {
-            self.sink.watched(now);
+            self.sink.set_tracked_tables(now);
         }
-        // It counts as known once it was told.
-        (known.watched, known.restarted) = (next, false);
+        // The new state is kept only once its changes were published.
+        (state.tables, state.restarted) = (next, false);
         Ok(())
     }
 
     /// Recreates missing parts of `_convoy`.
-    async fn repair(&self, followed: &Followed) -> Result<(), DbError> {
-        let missing = self.postgres.missing(PATIENCE).await?;
-        if missing.is_empty() {
+    async fn repair(&self, loaded: &LoadedSchema) -> Result<(), DbError> {
+        let missing_objects = self.postgres.missing_objects(CHECK_TIMEOUT).await?;
+        if missing_objects.is_empty() {
             return Ok(());
         }
-        let lost = match missing.iter().any(|part| part == "table idempotency") {
-            true => "; the kept answers are lost, so a mutation repeated with an earlier key may happen twice",
+        let lost = match missing_objects.iter().any(|part| part == "table idempotency") {
+            true => "; the stored responses are lost, so a mutation repeated with an earlier key may run twice",
             false => "",
         };
-        tracing::warn!("the schema _convoy lacks {}; it is created again{lost}", missing.join(", "));
-        self.postgres.sync_schema(&self.ours, true).await?;
-        if followed.sync {
-            self.postgres.sync_schema(&followed.schema, true).await?;
+        tracing::warn!("the schema _convoy lacks {}; creating it again{lost}", missing_objects.join(", "));
+        self.postgres.sync_schema(&self.empty_schema, true).await?;
+        if loaded.sync {
+            self.postgres.sync_schema(&loaded.schema, true).await?;
         }
         // Writes made in between were not logged.
         self.sink.committed(Changes::Everything, &ChangeSource::Resync);
         Ok(())
     }
 
-    fn poll(&self, known: &mut Known) {
-        if !*self.live.borrow()
-            || !self.schema.borrow().schema.tables().all(|table| known.watched.contains_key(&table.key))
+    fn poll(&self, state: &mut TrackerState) {
+        if !*self.has_subscribers.borrow()
+            || !self.schema.borrow().schema.tables().all(|table| state.tables.contains_key(&table.key))
         {
             return;
         }
         self.failpoints.reach(Part::Tables);
         let read = self.sink.tables_read();
-        let unwatched = read.names.into_iter().filter(|name| known.watched.get(name) != Some(&Watched::ByTriggers));
-        let mut names: Vec<Arc<str>> = unwatched.collect();
+        let untracked = read.names.into_iter().filter(|name| state.tables.get(name) != Some(&Tracking::Tracked));
+        let mut names: Vec<Arc<str>> = untracked.collect();
         if read.everything {
-            names.push(UNKNOWN.into());
+            names.push(UNKNOWN_TABLE.into());
         }
         for name in &names {
-            // Of tables of the schema more is said where they are looked at.
-            if !known.watched.contains_key(name) && known.said.insert(name.clone()) {
-                let every = self.poll_every;
-                if **name == *UNKNOWN {
+            // States of tables of the schema are logged when they are checked.
+            if !state.tables.contains_key(name) && state.announced.insert(name.clone()) {
+                let every = self.poll_interval;
+                if **name == *UNKNOWN_TABLE {
                     tracing::info!(
-                        "a live query reads by `raw`, and which tables is not known: it runs again at every change, and every {every:?}; \
-                         name them in {{ tables: […] }}"
+                        "a live query reads by `raw` from unknown tables: it runs again at every change, and every {every:?}; \
+                         name the tables in {{ tables: […] }}"
                     );
                 } else {
                     tracing::info!(
-                        "live queries read {name}, which is no table of the schema: they run again every {every:?}"
+                        "live queries read {name}, which is not in the schema: they run again every {every:?}"
                     );
                 }
             }
         }
         if !names.is_empty() {
-            let changes: Vec<Change> = names.into_iter().map(whole).collect();
+            let changes: Vec<Change> = names.into_iter().map(whole_table).collect();
             self.sink.committed(Changes::Some(changes.into()), &ChangeSource::Resync);
         }
     }
 }
 
-/// The tables of which every write is logged.
-fn by_triggers(watched: &HashMap<Arc<str>, Watched>) -> HashSet<Arc<str>> {
-    let logged = watched.iter().filter(|(_, watched)| **watched == Watched::ByTriggers);
+/// The tracked tables.
+fn tracked(tables: &HashMap<Arc<str>, Tracking>) -> HashSet<Arc<str>> {
+    let logged = tables.iter().filter(|(_, state)| **state == Tracking::Tracked);
     logged.map(|(name, _)| name.clone()).collect()
 }
 
-fn say(table: &Table, before: Option<Watched>, now: Watched) {
+fn log_state_change(table: &Table, before: Option<Tracking>, now: Tracking) {
     let name = &table.name;
     match now {
-        Watched::ByTriggers if before.is_none() => {}
-        Watched::ByTriggers => tracing::info!("table {name} is watched by its triggers again"),
-        Watched::NotOurs => tracing::info!(
-            "table {name} is unmanaged: what others write to it is seen at intervals (limits.untrackedPollMs), not at once"
+        Tracking::Tracked if before.is_none() => {}
+        Tracking::Tracked => tracing::info!("table {name} is tracked by its triggers again"),
+        Tracking::Unmanaged => tracing::info!(
+            "table {name} is unmanaged: live queries see writes from outside of Convoy at intervals (limits.untrackedPollMs), \
+             not at once"
         ),
-        Watched::TriggerMissing => tracing::warn!(
-            "table {name} lacks a trigger of Convoy's, or has it disabled: what others write to it is seen at intervals \
-             (limits.untrackedPollMs) until it is back; loading the code again creates it"
+        Tracking::TriggerMissing => tracing::warn!(
+            "table {name} lacks a trigger of Convoy, or has it disabled: live queries see writes from outside of Convoy at \
+             intervals (limits.untrackedPollMs) until it is back; loading the code again creates it"
         ),
-        Watched::Divided => tracing::warn!(
-            "table {name} has partitions or children, which can be written without its triggers: what others write to it is \
-             seen at intervals (limits.untrackedPollMs)"
+        Tracking::Partitioned => tracing::warn!(
+            "table {name} has partitions or children, which can be written without its triggers: live queries see writes from \
+             outside of Convoy at intervals (limits.untrackedPollMs)"
         ),
-        Watched::Absent => tracing::warn!("table {name} does not exist in the database"),
+        Tracking::Missing => tracing::warn!("table {name} does not exist in the database"),
     }
 }
 
-fn whole(table: Arc<str>) -> Change {
+fn whole_table(table: Arc<str>) -> Change {
     Change { table, kind: ChangeKind::Whole }
 }

@@ -112,7 +112,7 @@ impl ChangeSink for SharedRegistry {
         self.caught_up_at.send_replace(Some(at));
     }
 
-    fn watched(&self, tables: HashSet<Arc<str>>) {
+    fn set_tracked_tables(&self, tables: HashSet<Arc<str>>) {
         self.with(|registry| registry.set_tracked_tables(tables));
     }
 

@@ -1,11 +1,11 @@
-//! Reads the database URL. What is wrong with it is said without what may be a password.
+//! Parses the database URL. Errors and warnings never contain what may be a password.
 
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::PgConnectOptions;
 
 use super::DbError;
 
-/// The parameters of a database URL that the driver knows.
+/// The parameters of a database URL that the driver supports.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -27,43 +27,43 @@ const PARAMETERS: [&str; 18] = [
     "options",
 ];
 
-/// Reads a database URL. What is wrong with it is said without its password.
+/// Parses a database URL. Errors do not contain its password.
 pub(super) fn address(url: &str) -> Result<PgConnectOptions, DbError> {
-    let wrong = |why: String| Err(DbError::Address(why));
+    let invalid = |why: String| Err(DbError::Address(why));
     if url.trim().is_empty() {
-        return wrong("it is empty".into());
+        return invalid("it is empty".into());
     }
     let Some((scheme, _)) = url.split_once("://") else {
-        return wrong("it does not begin with postgres://".into());
+        return invalid("it does not begin with postgres://".into());
     };
     if !["postgres", "postgresql"].contains(&scheme) {
         let known = ["mysql", "mariadb", "mongodb", "mongodb+srv", "sqlite", "http", "https", "redis", "file"];
-        // Anything else may be part of a password.
-        return wrong(match known.contains(&scheme) {
+        // Any other text before :// may be part of a password.
+        return invalid(match known.contains(&scheme) {
             true => format!("it begins with {scheme}://, and Convoy uses Postgres (postgres://)"),
             false => "it does not begin with postgres://".into(),
         });
     }
     if let Some(at) = broken_escape(url) {
-        return wrong(format!(
+        return invalid(format!(
             "there is a % at character {at} that two hexadecimal digits do not follow; in a URL, write % as %25"
         ));
     }
     let (url, unknown) = without_unknown(url);
     let options = url.parse().or_else(|error: sqlx::Error| {
-        let said = match &error {
+        let message = match &error {
             sqlx::Error::Configuration(source) => source.to_string(),
             other => other.to_string(),
         };
-        let hint = if said.contains("ssl_mode") {
+        let hint = if message.contains("ssl_mode") {
             "; sslmode is disable, prefer, require, verify-ca or verify-full"
-        } else if said.contains("port") || said.contains("host") {
+        } else if message.contains("port") || message.contains("host") {
             "; special characters in a password are percent-encoded there (# is %23, / is %2F, ? is %3F, @ is %40)"
         } else {
             ""
         };
-        // The driver names a part of the URL at most for sslmode.
-        wrong(format!("{said}{hint}"))
+        // The driver's messages contain a part of the URL only for sslmode.
+        invalid(format!("{message}{hint}"))
     })?;
     for name in unknown {
         tracing::warn!("DATABASE_URL has the parameter {name}, which Convoy does not know and ignores");
@@ -71,15 +71,16 @@ pub(super) fn address(url: &str) -> Result<PgConnectOptions, DbError> {
     Ok(options)
 }
 
-/// Takes out the parameters that the driver does not know: it would log them with
-/// their values, which may be passwords. Their names come back, where they are names.
+/// Removes the parameters that the driver does not support, because it would log them with
+/// their values, which may be passwords. Returns the rest of the URL and their names, if
+/// they look like names.
 fn without_unknown(url: &str) -> (String, Vec<String>) {
     let (before, query) = url.split_once('?').unwrap_or((url, ""));
     if query.is_empty() || before.contains('#') {
         return (url.to_owned(), Vec::new());
     }
     let query = query.split_once('#').map_or(query, |(query, _fragment)| query);
-    // An @ may mean that all of this is the rest of a password.
+    // With an @ in it, all of the query may be the rest of a password.
     let nameable = !query.contains('@');
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -97,7 +98,7 @@ fn without_unknown(url: &str) -> (String, Vec<String>) {
     (format!("{before}?{}", known.join("&")), unknown)
 }
 
-/// Where a percent sign stands that begins no escape, from 1.
+/// The position, from 1, of the first percent sign that begins no escape.
 fn broken_escape(url: &str) -> Option<usize> {
     let bytes = url.as_bytes();
     let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn url_errors_never_contain_the_password() {
-        let said = |url: &str| address(url).expect_err("it is not usable").to_string();
+        let message = |url: &str| address(url).expect_err("it is not usable").to_string();
         for (url, part) in [
             ("", "empty"),
             ("foo", "does not begin with postgres://"),
@@ -124,9 +125,9 @@ mod tests {
             ("postgres://u:s3cret%FF@h/d", "utf-8"),
             ("postgres://u:s3cret@h/d?sslmode=maybe", "verify-full"),
         ] {
-            let said = said(url);
-            assert!(said.contains(part), "{url}: {said}");
-            assert!(!said.contains("s3cret"), "{url}: {said}");
+            let message = message(url);
+            assert!(message.contains(part), "{url}: {message}");
+            assert!(!message.contains("s3cret"), "{url}: {message}");
         }
         address("postgres://u:s3cret%25@h/d?sslmode=disable").expect("it is usable");
     }

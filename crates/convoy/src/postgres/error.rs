@@ -1,4 +1,4 @@
-//! Driver errors, sorted by what the caller should do about them.
+//! Database errors, classified by what the caller should do about them.
 
 use serde_json::json;
 
@@ -11,28 +11,29 @@ use crate::error::{Code, Failure};
 /// Why a statement or a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// Lost against another transaction, or against a change of a table that a plan
-    /// of the session did not survive; running the whole call again may help.
+    /// A conflict with another transaction, or with a change of a table that made a prepared
+    /// plan invalid. Running the whole call again may succeed.
     #[error("lost against a concurrent transaction")]
     Retry(#[source] sqlx::Error),
-    /// The database cannot be reached, or not now. Nothing was decided.
+    /// The database cannot be reached, or does not accept connections now. The statement may
+    /// or may not have run.
     #[error("the database is not reachable")]
     Unavailable(#[source] sqlx::Error),
-    /// No connection came free in time.
+    /// No connection of the pool became free in time.
     #[error("no database connection came free within {0:?}")]
     PoolExhausted(std::time::Duration),
     /// A unique index or another constraint refused a row.
     #[error("the constraint `{constraint}` refuses this")]
     Constraint {
-        /// The constraint or index, as Postgres names it.
+        /// The name of the constraint or index in Postgres.
         constraint: String,
-        /// Whether it is about uniqueness.
+        /// Whether the constraint is a unique one.
         unique: bool,
         /// The driver's error.
         #[source]
         source: sqlx::Error,
     },
-    /// A unique index cannot be built over what the table holds.
+    /// A unique index cannot be built, because documents of the table have equal values.
     #[error("index `{index}` of `{table}` cannot be unique: some documents have the same {fields}")]
     Duplicates {
         /// The table's name in code.
@@ -50,40 +51,40 @@ pub enum DbError {
         "the database URL (DATABASE_URL) is not usable: {0}; it looks like postgres://user:password@host:5432/database"
     )]
     Address(String),
-    /// Something keeps the engine from using the database; said with what mends it.
+    /// The database cannot be used; the message says how to fix that.
     #[error("{0}")]
     Setup(Box<Fault>),
-    /// Postgres cannot take a value it was given.
+    /// Postgres rejected a value.
     #[error("Postgres refuses a value: {message}")]
     Value {
-        /// Postgres' own sentence, which names the value's flaw, not its content.
+        /// Describes what is wrong with the value, without its content.
         message: &'static str,
         /// The driver's error.
         #[source]
         source: sqlx::Error,
     },
-    /// A statement of the user's own writes where it may only read.
+    /// A user statement writes where only reads are allowed.
     #[error("this statement writes, and only reading is possible here")]
     ReadOnly(#[source] sqlx::Error),
-    /// The statement ran into its time limit or was cancelled.
+    /// The statement exceeded its time limit or was cancelled.
     #[error("the statement was cancelled")]
     Cancelled(#[source] sqlx::Error),
-    /// Anything else: a defect of ours, or of the database's set-up.
+    /// Any other error: a defect of Convoy, or of the set-up of the database.
     #[error("unexpected database error")]
     Other(#[source] sqlx::Error),
-    /// A row that is not laid out as it should be.
+    /// A row does not have the expected columns or types.
     #[error("a row is not as expected: {0}")]
     Row(String),
 }
 
 impl DbError {
-    /// The database does not answer any more.
+    /// The error of a database that stopped answering.
     pub fn timed_out() -> DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
-    /// The error of a connection that could not be opened, of any kind: nothing was
-    /// asked yet.
+    /// Converts any error of opening a connection: no statement was sent yet, so it counts as
+    /// unavailable.
     pub(super) fn of_connecting(error: sqlx::Error) -> DbError {
         match DbError::from(error) {
             DbError::Other(error) => DbError::Unavailable(error),
@@ -91,8 +92,8 @@ impl DbError {
         }
     }
 
-    /// The same error, of a statement that may have been meant to write: then a
-    /// refusal to write says nothing of the database.
+    /// Converts the error of a user statement, which may have tried to write: a rejected
+    /// write in a read-only session then says nothing about the database.
     pub(super) fn into_user_error(self) -> DbError {
         match self {
             DbError::Unavailable(sqlx::Error::Database(error)) if error.code().as_deref() == Some("25006") => {
@@ -102,26 +103,26 @@ impl DbError {
         }
     }
 
-    /// Whether the database's own message contains this.
-    pub fn message_contains(&self, words: &str) -> bool {
+    /// Whether the database's own message contains `text`.
+    pub fn message_contains(&self, text: &str) -> bool {
         let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
-        matches!(source, Some(sqlx::Error::Database(error)) if error.message().contains(words))
+        matches!(source, Some(sqlx::Error::Database(error)) if error.message().contains(text))
     }
 
-    /// A commit that was not answered, and turned out not to have happened.
+    /// The error of a commit that was not answered and did not happen.
     pub fn aborted() -> DbError {
         DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
     }
 
-    /// Whether the session has a statement prepared that the database no longer runs as
-    /// it was prepared. Nothing was done; a new session prepares it again.
+    /// Whether a prepared statement of the session is no longer valid. The statement did not
+    /// run; a new session prepares it again.
     pub fn is_stale_plan(&self) -> bool {
         matches!(self, DbError::Retry(sqlx::Error::Database(error)) if is_stale_plan(error.as_ref()))
     }
 
-    /// The same error; a lock that did not come free in time (`lock_timeout`) counts as a
+    /// Converts the error of a session with a short `lock_timeout`: exceeding it counts as a
     /// conflict.
-    pub(super) fn of_short_lock_timeout(self) -> DbError {
+    pub(super) fn lock_timeout_as_conflict(self) -> DbError {
         match self {
             DbError::Cancelled(error)
                 if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("55P03") =>
@@ -132,53 +133,51 @@ impl DbError {
         }
     }
 
-    /// What lies behind it, in one line, for those who run the server.
+    /// The cause in one line, for the operator of the server.
     pub fn cause(&self) -> String {
         match std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>()) {
-            // Without the line of Postgres' own source that the driver adds.
+            // Leaves out the position in Postgres' source code that the driver adds.
             Some(sqlx::Error::Database(error)) => format!("{} ({})", error.message(), error.code().unwrap_or_default()),
             Some(error) => error.to_string(),
             None => self.to_string(),
         }
     }
 
-    /// The code that Postgres gives the error (SQLSTATE).
+    /// The SQLSTATE of the error.
     pub fn state(&self) -> Option<String> {
         let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
         let Some(sqlx::Error::Database(error)) = source else { return None };
         error.code().map(std::borrow::Cow::into_owned)
     }
 
-    /// Why Postgres cancelled the statement, where it did.
-    pub fn why_cancelled(&self) -> Option<&'static str> {
+    /// Why Postgres cancelled the statement, if it did.
+    pub fn cancel_reason(&self) -> Option<&'static str> {
         let DbError::Cancelled(_) = self else { return None };
         Some(match self.state()?.as_str() {
             "55P03" => {
                 "a statement waited too long for a lock that another transaction holds (lock_timeout); try again"
             }
             "25P03" => "its transaction was idle for too long (idle_in_transaction_session_timeout)",
-            _ => {
-                "a statement ran into its time limit, or somebody cancelled it; an index, or reading less, makes it faster"
-            }
+            _ => "a statement exceeded its time limit, or was cancelled; an index, or reading less, makes it faster",
         })
     }
 
-    /// Whether the connection is gone or of no use, so that another one may do better.
+    /// Whether the connection cannot be used any more, so that another one may succeed.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))
     }
 
-    /// Whether something that the statement names does not exist.
-    pub fn names_nothing(&self) -> bool {
+    /// Whether an object that the statement names does not exist.
+    pub fn object_missing(&self) -> bool {
         let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
         let Some(sqlx::Error::Database(error)) = source else { return false };
         error.code().is_some_and(|code| ["3F000", "42P01", "42883", "42703"].contains(&&*code))
     }
 
-    /// Whether what it is the error of may be done all the same: Postgres has not said
-    /// that it refuses it, and it may have been sent. A session that is ended (`57P..`,
-    /// `08...`) may have committed just before.
-    pub fn may_be_done(&self) -> bool {
+    /// Whether the statement may have taken effect despite the error: it may have been sent,
+    /// and Postgres did not reject it. A session that is terminated (`57P..`, `08...`) may
+    /// have committed just before.
+    pub fn may_have_taken_effect(&self) -> bool {
         match self {
             DbError::Row(_) => true,
             DbError::Unavailable(_) | DbError::Other(_) => {
@@ -188,8 +187,8 @@ impl DbError {
         }
     }
 
-    /// What the outside is told. Anything without a sentence of its own is
-    /// logged in full and answered as `INTERNAL`.
+    /// The error that the caller receives. Errors without a message for callers are logged
+    /// in full and returned as `INTERNAL`.
     pub fn to_failure(&self, context: &str) -> Failure {
         match self {
             DbError::Retry(_) if self.is_stale_plan() => {
@@ -198,7 +197,7 @@ impl DbError {
             DbError::Retry(_) => {
                 Failure::new(Code::Conflict, "this call kept losing against concurrent writes; try again")
             }
-            // The pool says once when the database goes and when it is back.
+            // The pool logs once when the database becomes unreachable and reachable.
             DbError::Unavailable(source) => {
                 tracing::debug!(context, cause = %source, "the database is not reachable");
                 if self.state().as_deref() == Some("25006") {
@@ -245,15 +244,15 @@ impl DbError {
     }
 }
 
-/// Whether a prepared statement is gone (`discard all`), there already, has other columns
-/// than when it was prepared, or names a type that was dropped and made again.
+/// Whether a prepared statement does not exist any more (`discard all`), exists already, has
+/// other columns than when it was prepared, or uses a type that was dropped and recreated.
 fn is_stale_plan(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(|error| error.routine());
     match code.as_ref() {
         "26000" | "42P05" => true,
         "0A000" => routine == Some("RevalidateCachedQuery"),
-        // What is internal to Postgres is not translated.
+        // Messages of internal errors are not translated.
         "XX000" => error.message().starts_with("cache lookup failed for "),
         _ => false,
     }
@@ -278,7 +277,7 @@ impl From<sqlx::Error> for DbError {
         let state = database.code().unwrap_or_default();
         match state.as_ref() {
             "40001" | "40P01" => DbError::Retry(error),
-            // A statement's time limit, an idle transaction's, a lock's.
+            // The time limits of a statement, an idle transaction and a lock.
             "57014" | "25P03" | "55P03" => DbError::Cancelled(error),
             "22P05" | "22021" => {
                 DbError::Value { message: "text may not contain the character \\u0000", source: error }
@@ -287,9 +286,9 @@ impl From<sqlx::Error> for DbError {
             "22003" => DbError::Value { message: "a number is too large", source: error },
             "54000" => DbError::Value { message: "an indexed value is too large for its index", source: error },
             "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
-            // Connection exceptions, and what an administrator shuts down.
+            // Connection exceptions.
             state if state.starts_with("08") => DbError::Unavailable(error),
-            // Wrong password or role: not a defect of the call, and it may heal.
+            // Wrong password or role: not a defect of the call, and it may be corrected.
             state if state.starts_with("28") => DbError::Unavailable(error),
             state if state.starts_with("23") => DbError::Constraint {
                 constraint: database.constraint().unwrap_or("unnamed").to_owned(),

@@ -1,8 +1,8 @@
-//! What keeps the engine from using its database, explained to the operator of the server:
-//! what happened, why, and the statement or setting that mends it.
+//! Explains to the operator why the database cannot be used: what happened, why, and the
+//! statement or setting that fixes it.
 //!
-//! In: an error of connecting or of laying out. Out: a [`Fault`], which names host,
-//! role and database, never a password, and says whether waiting can mend it.
+//! Input: an error of connecting or of syncing the schema. Output: a [`Fault`], which
+//! names host, role and database, never a password, and whether it may pass by itself.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use super::{DbError, Postgres};
 use crate::schema::Schema;
 use crate::sql::rights::{self, quoted};
 
-/// How long a server may take to accept a connection while the engine opens. One
-/// that sleeps when it is idle takes some seconds to wake up.
-const CONNECT: Duration = Duration::from_secs(10);
-/// The oldest Postgres that has every statement of the layout.
-const OLDEST: i32 = 140_000;
+/// Time limit for connecting while the engine opens. A server that suspends when idle takes
+/// some seconds to resume.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The oldest version of Postgres that supports every statement of the schema sync.
+const MIN_VERSION: i32 = 140_000;
 
 /// Why the database cannot be used.
 #[derive(Debug)]
 pub struct Fault {
     /// A short name for programs, such as `wrong-password`.
     pub kind: &'static str,
-    /// The sentence for people.
+    /// The message for people.
     pub message: String,
-    /// It may be over by itself; otherwise something has to be changed first.
+    /// Whether it may pass by itself; otherwise a person has to change something.
     pub passes: bool,
 }
 
@@ -53,13 +53,13 @@ impl From<Fault> for DbError {
     }
 }
 
-/// Connects, within a limit of time.
+/// Connects within [`CONNECT_TIMEOUT`].
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let connecting = tokio::time::timeout(CONNECT, options.connect()).await;
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
     connecting.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(ErrorKind::TimedOut.into())))
 }
 
-/// Why connecting failed.
+/// Explains why connecting failed.
 pub(super) async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fault {
     let place = place(options);
     match &error {
@@ -76,8 +76,8 @@ pub(super) async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions
     }
 }
 
-/// Why a server that could be used before refuses connections now, in one line.
-pub(super) fn of_losing(error: &DbError, options: &PgConnectOptions) -> String {
+/// Explains in one line why a server that was reachable before now refuses connections.
+pub(super) fn loss_reason(error: &DbError, options: &PgConnectOptions) -> String {
     match error.state() {
         Some(_) => of_login(error, options).message,
         None => error.cause(),
@@ -121,7 +121,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
         }
         ErrorKind::TimedOut => format!(
             "{place} did not answer within {} s; check that the host is right and that no firewall lies between",
-            CONNECT.as_secs()
+            CONNECT_TIMEOUT.as_secs()
         ),
         ErrorKind::NotFound | ErrorKind::PermissionDenied if options.get_socket().is_none() => {
             let message = format!(
@@ -150,7 +150,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
     Fault::passing("unreachable", message)
 }
 
-/// Why the server at the other end did not let us in.
+/// Explains why the server rejected the login.
 fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
     let (place, cause) = (place(options), error.cause());
     let role = quoted(options.get_username());
@@ -230,7 +230,7 @@ fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
     }
 }
 
-/// The database is not there, and could not be created.
+/// Explains why a missing database could not be created.
 pub(super) async fn of_creating(error: DbError, options: &PgConnectOptions) -> Fault {
     let role = quoted(options.get_username());
     let database = quoted(options.get_database().unwrap_or_default());
@@ -245,21 +245,22 @@ pub(super) async fn of_creating(error: DbError, options: &PgConnectOptions) -> F
     )
 }
 
-/// Refuses a server that lacks what the layout needs.
+/// Rejects a server that is too old for the schema sync.
 pub(super) fn check_version(number: i32, name: &str) -> Result<(), Fault> {
-    if number >= OLDEST {
+    if number >= MIN_VERSION {
         return Ok(());
     }
-    let message = format!("this is Postgres {name}, and Convoy needs {} or later; upgrade the server", OLDEST / 10_000);
+    let message =
+        format!("this is Postgres {name}, and Convoy needs {} or later; upgrade the server", MIN_VERSION / 10_000);
     Err(Fault::lasting("old-postgres", message))
 }
 
 impl Postgres {
-    /// What a failed layout lacks, where that can be found out.
+    /// Explains why a schema sync failed, if the cause can be determined.
     pub(super) async fn explain(&self, error: DbError, schema: &Schema) -> DbError {
         let explained = match error.state().as_deref() {
-            Some("42501") => self.missing_rights(&error, schema).await,
-            Some("25006") => self.why_read_only(&error).await,
+            Some("42501") => self.missing_rights_fault(&error, schema).await,
+            Some("25006") => self.read_only_fault(&error).await,
             Some("53100") => Ok(Fault::passing(
                 "disk-full",
                 format!("the disk of the database is full: {}; free some space on it", error.cause()),
@@ -267,7 +268,7 @@ impl Postgres {
             Some("57014" | "55P03") => {
                 let role = quoted(self.options.get_username());
                 let message = format!(
-                    "Postgres cancelled a step of the layout: {}; give it more time: alter role {role} set statement_timeout \
+                    "Postgres cancelled a step of the schema sync: {}; give it more time: alter role {role} set statement_timeout \
                      = 0; alter role {role} set lock_timeout = 0",
                     error.cause()
                 );
@@ -278,29 +279,29 @@ impl Postgres {
         match explained {
             Ok(fault) => fault.into(),
             Err(why) => {
-                tracing::debug!(cause = %why.cause(), "a fault of the database could not be looked into");
+                tracing::debug!(cause = %why.cause(), "the cause of a database fault could not be determined");
                 error
             }
         }
     }
 
-    async fn missing_rights(&self, error: &DbError, schema: &Schema) -> Result<Fault, DbError> {
+    async fn missing_rights_fault(&self, error: &DbError, schema: &Schema) -> Result<Fault, DbError> {
         let tables: Vec<&str> = schema.tables().filter(|table| table.managed).map(|table| &*table.physical).collect();
         let mut session = self.connect().await?;
-        let rows = session.ask(rights::missing(&tables)).await?;
-        let mut lacks = Vec::new();
+        let rows = session.fetch_autocommit(rights::missing_for_sync(&tables)).await?;
+        let mut missing = Vec::new();
         let mut remedies = Vec::new();
         for row in &rows {
-            lacks.push(row.text(0)?.to_owned());
+            missing.push(row.text(0)?.to_owned());
             remedies.push(row.text(1)?.to_owned());
         }
         let role = quoted(self.options.get_username());
-        let message = if lacks.is_empty() {
+        let message = if missing.is_empty() {
             format!("role {role} lacks a right: {}; grant it, or connect as the owner of the database", error.cause())
         } else {
             format!(
                 "role {role} may not {} ({}); as a superuser, or the owner of each, run: {}",
-                lacks.join("; "),
+                missing.join("; "),
                 error.cause(),
                 remedies.join("; ")
             )
@@ -308,9 +309,9 @@ impl Postgres {
         Ok(Fault::lasting("no-right", message))
     }
 
-    async fn why_read_only(&self, error: &DbError) -> Result<Fault, DbError> {
+    async fn read_only_fault(&self, error: &DbError) -> Result<Fault, DbError> {
         let mut session = self.connect().await?;
-        let rows = session.ask(rights::read_only()).await?;
+        let rows = session.fetch_autocommit(rights::read_only()).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("nothing about the session".into()))?;
         let cause = error.cause();
         if row.bool(0)? {

@@ -1,11 +1,10 @@
-//! Rows out of Postgres for statements in: connections, transactions, errors by
-//! what to do about them, and the layout of the database. The only place that
-//! names sqlx.
+//! Runs statements on Postgres: connections, transactions, errors by what the caller should
+//! do, and the schema of the database. The only module that uses sqlx.
 
 mod address;
 mod error;
 mod fault;
-mod listener;
+mod notify_connection;
 mod pool;
 mod raw_reads;
 mod reset;
@@ -24,15 +23,15 @@ use sqlx::{ConnectOptions, Connection};
 
 pub(crate) use error::DbError;
 pub(crate) use fault::Fault;
-pub(crate) use listener::{Listener, Sender};
-use pool::Reach;
+pub(crate) use notify_connection::{ListenConnection, NotifyConnection};
+use pool::Availability;
 pub(crate) use pool::{Lease, Pool};
-pub(crate) use raw_reads::{Look, RawReads, RawRows};
+pub(crate) use raw_reads::{RawReads, RawRows, ReadsLookup};
 pub(crate) use row::Row;
-pub(crate) use schema_sync::Watched;
+pub(crate) use schema_sync::Tracking;
 pub use schema_sync::{LayoutReport, TableReport};
-use session::Session;
-pub(crate) use setup::Sessions;
+use session::PgSession;
+pub(crate) use setup::ConnectionMode;
 use setup::Setup;
 pub(crate) use transaction::{CommitOutcome, Isolation, Transaction};
 
@@ -40,141 +39,142 @@ use crate::config::Config;
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
-/// The database: connections for reading and connections for writing.
+/// The connection pools of a database.
 #[derive(Clone)]
 pub(crate) struct Postgres {
     /// Read-only sessions.
     pub readers: Pool,
-    /// Sessions whose statements are SERIALIZABLE by themselves, so that a
-    /// mutation of one statement needs no BEGIN.
+    /// Sessions whose single statements are SERIALIZABLE, so that a mutation of one statement
+    /// needs no BEGIN.
     pub writers: Pool,
-    /// Such sessions too, for serial lanes, which must not wait for calls.
-    pub lanes: Pool,
-    /// Whose sessions they use.
-    pub sessions: Sessions,
+    /// Sessions of the same kind for serial queues, which must not wait for calls.
+    pub queue_writers: Pool,
+    /// How the connections reach Postgres.
+    pub mode: ConnectionMode,
     options: PgConnectOptions,
-    /// Which history of which cluster transaction ids belong to, once known.
-    history: Arc<OnceLock<String>>,
+    /// The cluster and timeline that transaction ids belong to, once read.
+    timeline: Arc<OnceLock<String>>,
 }
 
 impl Postgres {
-    /// Finds the database, makes it where that is asked for, and finds out what lies
-    /// between it and us.
+    /// Opens the database, creates it if configured, and detects a pooler in front of it.
     pub(crate) async fn open(config: &Config) -> Result<Postgres, DbError> {
         let options = address::address(&config.database_url)?;
-        // A parameter of the driver's that poolers refuse.
+        // Poolers refuse this parameter, which the driver sets.
         let options = options.application_name("convoy").extra_float_digits(None).disable_statement_logging();
         if config.create_database && create_database(&options).await? {
             tracing::info!("created the database");
         }
         let limits = &config.limits;
-        let sessions = setup::whose(&options, limits).await?;
-        if sessions == Sessions::Lent {
+        let mode = setup::detect_pooler(&options, limits).await?;
+        if mode == ConnectionMode::TransactionPooled {
             tracing::warn!(
-                "the database is reached through a pooler that lends its sessions for one transaction each (PgBouncer): every \
-                 statement takes a transaction, nothing is kept prepared, and nothing is heard of other processes but by reading \
-                 the log, every {} ms; a direct connection does all of that faster",
+                "the database is reached through a pooler in transaction mode (PgBouncer): every statement takes a transaction, no \
+                 statement stays prepared, and changes of other processes are only read from the log, every {} ms; a direct \
+                 connection is faster",
                 limits.poll_ms
             );
         }
-        let reach = Reach::new();
-        let pool = |setup, size| Pool::new(&options, setup, sessions, size, config.failpoints.clone(), reach.clone());
+        let availability = Availability::new();
+        let pool =
+            |setup, size| Pool::new(&options, setup, mode, size, config.failpoints.clone(), availability.clone());
         Ok(Postgres {
             readers: pool(Setup::reading(limits), config.pool_size),
             writers: pool(Setup::writing(limits), config.pool_size),
-            lanes: pool(Setup::lanes(limits), sql::lane::LOCKS as usize),
-            sessions,
+            queue_writers: pool(Setup::queue_writers(limits), sql::queue_lock::LOCKS as usize),
+            mode,
             options,
-            history: Arc::default(),
+            timeline: Arc::default(),
         })
     }
 
-    /// A connection of its own, outside the pools, without limits of time.
-    async fn connect(&self) -> Result<Session, DbError> {
+    /// Opens a connection outside the pools, without time limits.
+    async fn connect(&self) -> Result<PgSession, DbError> {
         let connection = self.options.connect().await?;
-        let setup = (self.sessions == Sessions::Lent).then(|| Arc::new(Setup::plain()));
-        Ok(Session::new(connection, setup))
+        let setup = (self.mode == ConnectionMode::TransactionPooled).then(|| Arc::new(Setup::plain()));
+        Ok(PgSession::new(connection, setup))
     }
 
-    /// Runs one read-only statement by itself, within `most`: a connection whose
-    /// other end vanished would otherwise be waited for without end.
-    pub(crate) async fn read_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(most, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+    /// Runs one read-only statement outside of a transaction, within `limit`. Without a limit,
+    /// a connection whose other end vanished would be waited for without end.
+    pub(crate) async fn read_within(&self, limit: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        tokio::time::timeout(limit, self.read(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
-    /// Runs one read-only statement by itself. A stale idle connection is
-    /// replaced and the statement tried again: reading twice is safe.
+    /// Runs one read-only statement outside of a transaction. A stale idle connection is
+    /// replaced and the statement runs again, since reading twice is safe.
     pub(crate) async fn read(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.readers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
-                Err(error) if error.connection_lost() && !lease.is_fresh() => self.readers.forget_idle(),
+                Err(error) if error.connection_lost() && !lease.is_fresh() => self.readers.close_idle(),
                 Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
             }
         }
     }
 
-    /// Reads as a mutation does: serializable, and not from a replica.
+    /// Reads like a mutation does: serializable, and not from a replica.
     pub(crate) async fn read_as_writer(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.writers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
-                Err(error) if error.connection_lost() && !lease.is_fresh() => self.writers.forget_idle(),
+                Err(error) if error.connection_lost() && !lease.is_fresh() => self.writers.close_idle(),
                 Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
             }
         }
     }
 
-    /// Runs one statement of ours (never a user's) by itself on a writer.
+    /// Runs one statement of Convoy (never a user statement) on a writer, outside of a
+    /// transaction.
     pub(crate) async fn write(&self, statement: &Statement) -> Result<Vec<Row>, DbError> {
         loop {
             let mut lease = self.writers.acquire().await?;
             match run(&mut lease, statement.clone()).await {
-                // It was not begun.
+                // The statement did not run.
                 Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
             }
         }
     }
 
-    /// The same within `most`. Where that is not enough it may have been done.
-    pub(crate) async fn write_within(&self, most: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
-        tokio::time::timeout(most, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+    /// Like `write`, within `limit`. After a timeout, the statement may still have run.
+    pub(crate) async fn write_within(&self, limit: Duration, statement: &Statement) -> Result<Vec<Row>, DbError> {
+        tokio::time::timeout(limit, self.write(statement)).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
     }
 
-    /// Asks the database for a sign of life.
-    pub(crate) async fn answers(&self, most: Duration) -> Result<(), DbError> {
-        self.read_within(most, &sql::session::sign_of_life()).await.map(drop)
+    /// Checks that the database answers.
+    pub(crate) async fn ping(&self, limit: Duration) -> Result<(), DbError> {
+        self.read_within(limit, &sql::session::ping()).await.map(drop)
     }
 
-    /// Closes both pools.
+    /// Closes all pools.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
-        self.lanes.close().await;
+        self.queue_writers.close().await;
     }
 }
 
-/// Runs one statement on a lease that is outside any transaction.
+/// Runs one statement on a lease outside of a transaction.
 pub(crate) async fn run(lease: &mut Lease, statement: Statement) -> Result<Vec<Row>, DbError> {
     let session = lease.enter();
-    let result = match session.begin_alone().await {
+    let result = match session.begin_autocommit().await {
         Ok(()) => {
             let result = session.fetch(statement).await;
-            session.end_alone(result).await
+            session.end_autocommit(result).await
         }
         Err(error) => Err(error),
     };
-    leave_if_sound(lease, &result);
+    release_if_usable(lease, &result);
     result
 }
 
-/// After an error of the database's the session is fine; after any other it is
-/// not to be trusted, and the lease stays marked.
-fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
-    lease.note_stale_plans(result);
+/// Releases a lease after a success or a database error, which both leave the session usable.
+/// After any other error its state is unknown, and the lease stays busy.
+fn release_if_usable<T>(lease: &mut Lease, result: &Result<T, DbError>) {
+    lease.discard_stale_plans(result);
     let sound = match result {
         Ok(_) => true,
         Err(error) => !error.connection_lost(),
@@ -185,13 +185,12 @@ fn leave_if_sound<T>(lease: &mut Lease, result: &Result<T, DbError>) {
 }
 
 impl Pool {
-    /// Runs a statement of the user's own by itself, in a transaction: a reader's is
-    /// rolled back.
-    pub(crate) async fn raw(&self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
+    /// Runs a user statement in a transaction of its own; a reader's is rolled back.
+    pub(crate) async fn raw(&self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
         loop {
             let mut lease = self.acquire().await?;
-            let result = lease.raw_alone(raw, look, self.isolation()).await;
-            leave_if_sound(&mut lease, &result);
+            let result = lease.raw_autocommit(raw, lookup, self.isolation()).await;
+            release_if_usable(&mut lease, &result);
             match result {
                 Err(error) if error.is_stale_plan() && !lease.is_fresh() => {}
                 result => return result,
@@ -201,14 +200,19 @@ impl Pool {
 }
 
 impl Lease {
-    async fn raw_alone(&mut self, raw: &Raw, look: Look, isolation: Isolation) -> Result<RawRows, DbError> {
-        let known = self.known(raw, look);
+    async fn raw_autocommit(
+        &mut self,
+        raw: &Raw,
+        lookup: ReadsLookup,
+        isolation: Isolation,
+    ) -> Result<RawRows, DbError> {
+        let cached = self.cached_reads(raw, lookup);
         let session = self.enter();
-        if let (false, Some(reads)) = (session.is_lent(), known) {
-            return Ok(RawRows { rows: session.raw_alone(raw, isolation).await?, reads });
+        if let (false, Some(reads)) = (session.is_pooled(), cached) {
+            return Ok(RawRows { rows: session.raw_autocommit(raw, isolation).await?, reads });
         }
         session.begin(isolation).await?;
-        match self.raw_within(raw, look, isolation == Isolation::Serializable).await {
+        match self.raw_within(raw, lookup, isolation == Isolation::Serializable).await {
             Ok(rows) => self.enter().end(isolation.end()).await.map(|()| rows),
             Err(error) if error.connection_lost() => Err(error),
             Err(error) => {
@@ -218,25 +222,25 @@ impl Lease {
         }
     }
 
-    /// Runs it in the transaction that is open; it may write where `logged`.
-    async fn raw_within(&mut self, raw: &Raw, look: Look, logged: bool) -> Result<RawRows, DbError> {
-        let known = self.known(raw, look);
+    /// Runs it in the open transaction; with `logged`, it may write.
+    async fn raw_within(&mut self, raw: &Raw, lookup: ReadsLookup, logged: bool) -> Result<RawRows, DbError> {
+        let cached = self.cached_reads(raw, lookup);
         let session = self.enter();
         let rows = session.raw(raw, logged).await?;
-        let reads = match known {
+        let reads = match cached {
             Some(reads) => reads,
             None => {
-                let found = session.look(raw).await?;
-                self.remembered().note(raw, found.clone());
-                found
+                let reads = session.explain_reads(raw).await?;
+                self.raw_reads().insert(raw, reads.clone());
+                reads
             }
         };
         Ok(RawRows { rows, reads })
     }
 
-    /// What is known of what it reads, where that matters.
-    fn known(&self, raw: &Raw, look: Look) -> Option<RawReads> {
-        if look == Look::AtReads { self.remembered().get(raw) } else { Some(RawReads::Everything) }
+    /// The cached reads of a statement; `Everything` if they are not needed.
+    fn cached_reads(&self, raw: &Raw, lookup: ReadsLookup) -> Option<RawReads> {
+        if lookup == ReadsLookup::Needed { self.raw_reads().get(raw) } else { Some(RawReads::Everything) }
     }
 }
 
@@ -258,9 +262,9 @@ async fn create_database(options: &PgConnectOptions) -> Result<bool, DbError> {
 }
 
 async fn create_missing(options: &PgConnectOptions, name: &str) -> Result<(), DbError> {
-    let mut server = Session::new(fault::connect(&options.clone().database("postgres")).await?, None);
-    match server.tell(sql::layout::create_database(name)).await {
-        // Another process has just created it.
+    let mut server = PgSession::new(fault::connect(&options.clone().database("postgres")).await?, None);
+    match server.execute(sql::layout::create_database(name)).await {
+        // Another process created it at the same time.
         Err(error) if error.state().as_deref() == Some("42P04") => {}
         result => result?,
     }

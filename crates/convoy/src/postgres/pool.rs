@@ -1,10 +1,10 @@
-//! A pool of connections whose leases say by themselves whether they are clean.
+//! A pool of connections whose leases record whether they are clean.
 //!
-//! sqlx's own pool asks each returned connection for a sign of life, which is a
-//! round trip per call; ours instead marks a lease busy before each exchange and
-//! clean after it. A lease dropped while busy (its caller was cancelled, or a
-//! transaction is open) closes its connection, and Postgres rolls back. So no
-//! path, however cut short, gives back a connection that is inside something.
+//! sqlx's own pool pings each returned connection, which costs one round trip per call.
+//! Here, a lease is marked busy before each exchange and clean after it. A lease dropped
+//! while busy (its call was cancelled, or a transaction is open) closes its connection, and
+//! Postgres rolls back. So a connection that is inside of an exchange or a transaction is
+//! never returned to the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,17 +15,16 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::raw_reads::Remembered;
-use super::{DbError, Isolation, Session, Sessions, Setup};
+use super::raw_reads::RawReadsCache;
+use super::{ConnectionMode, DbError, Isolation, PgSession, Setup};
 use crate::failpoints::Failpoints;
 
-/// How long a call waits for a connection, and a connection for its server.
-const ACQUIRE: Duration = Duration::from_secs(5);
+/// Time limit for waiting for a free connection, and for opening one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may rest before it is asked for a sign of life, and how
-/// long it may take to give one.
-const RESTED: Duration = Duration::from_secs(1);
-const PING: Duration = Duration::from_secs(2);
+/// How long a connection may be idle before it is pinged, and how long the ping may take.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bounded set of connections with the same options.
 #[derive(Clone)]
@@ -35,38 +34,38 @@ pub(crate) struct Pool {
 
 struct Inner {
     options: PgConnectOptions,
-    /// How each transaction sets up its session, where that is lent.
+    /// The settings that each transaction applies in a pooled session.
     setup: Option<Arc<Setup>>,
     isolation: Isolation,
     failpoints: Failpoints,
-    reach: Arc<Reach>,
+    availability: Arc<Availability>,
     permits: Arc<Semaphore>,
-    /// Clean sessions, the last used on top. Never locked across an await.
-    idle: Mutex<Vec<(Session, Instant)>>,
-    /// What statements of the user's own read.
-    remembered: Remembered,
-    /// Counts how often plans became stale; sessions of before are not used again.
+    /// Clean sessions, the last used one last. Never locked across an await.
+    idle: Mutex<Vec<(PgSession, Instant)>>,
+    /// Cached reads of user statements.
+    raw_reads: RawReadsCache,
+    /// Incremented when prepared plans become stale; sessions of earlier generations are closed.
     generation: AtomicU64,
 }
 
 impl Pool {
-    /// A pool of at most `size` connections, none of them open yet.
+    /// Creates a pool of at most `size` connections, with none open yet.
     pub(crate) fn new(
         base: &PgConnectOptions,
         setup: Setup,
-        sessions: Sessions,
+        mode: ConnectionMode,
         size: usize,
         failpoints: Failpoints,
-        reach: Arc<Reach>,
+        availability: Arc<Availability>,
     ) -> Pool {
         let isolation = setup.isolation;
-        let (options, setup) = match sessions {
-            Sessions::Ours => (setup.options(base), None),
-            Sessions::Lent => (base.clone(), Some(Arc::new(setup))),
+        let (options, setup) = match mode {
+            ConnectionMode::Direct => (setup.options(base), None),
+            ConnectionMode::TransactionPooled => (base.clone(), Some(Arc::new(setup))),
         };
         let permits = Arc::new(Semaphore::new(size));
         let idle = Mutex::new(Vec::with_capacity(size));
-        let remembered = Remembered::default();
+        let raw_reads = RawReadsCache::default();
         let generation = AtomicU64::new(0);
         Pool {
             inner: Arc::new(Inner {
@@ -74,33 +73,33 @@ impl Pool {
                 setup,
                 isolation,
                 failpoints,
-                reach,
+                availability,
                 permits,
                 idle,
-                remembered,
+                raw_reads,
                 generation,
             }),
         }
     }
 
-    /// What transactions on its sessions see of others.
+    /// The isolation of transactions on its sessions.
     pub(super) fn isolation(&self) -> Isolation {
         self.inner.isolation
     }
 
-    /// Takes an idle connection, or opens one. Waits when all are taken.
+    /// Takes an idle connection, or opens one. Waits if all are leased.
     pub(crate) async fn acquire(&self) -> Result<Lease, DbError> {
-        let waiting = tokio::time::timeout(ACQUIRE, self.inner.permits.clone().acquire_owned());
-        let permit = match waiting.await {
+        let acquiring = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.permits.clone().acquire_owned());
+        let permit = match acquiring.await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
-            Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE)),
+            Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE_TIMEOUT)),
         };
         let (session, fresh) = match self.idle().await {
             Some(session) => (session, false),
             None => {
                 let generation = self.generation();
-                let mut session = Session::new(self.connect().await?, self.inner.setup.clone());
+                let mut session = PgSession::new(self.connect().await?, self.inner.setup.clone());
                 session.failpoints = self.inner.failpoints.clone();
                 session.generation = generation;
                 (session, true)
@@ -109,30 +108,30 @@ impl Pool {
         Ok(Lease { session: Some(session), busy: false, fresh, pool: self.clone(), _permit: permit })
     }
 
-    /// An idle connection that is still good. One that has rested a while may
-    /// have lost its server meanwhile, and a mutation sent into the void has an
-    /// unknown outcome, so it is asked first; under load none rests that long.
-    async fn idle(&self) -> Option<Session> {
+    /// An idle connection that still works. One that has been idle for a while may have lost
+    /// its server, and the outcome of a mutation sent on it would be unknown, so it is pinged
+    /// first. Under load, no connection is idle for that long.
+    async fn idle(&self) -> Option<PgSession> {
         loop {
             let (mut session, since) = self.inner.idle.lock().pop()?;
-            if since.elapsed() < RESTED {
+            if since.elapsed() < IDLE_CHECK {
                 return Some(session);
             }
-            if let Ok(Ok(())) = tokio::time::timeout(PING, session.connection.ping()).await {
+            if let Ok(Ok(())) = tokio::time::timeout(PING_TIMEOUT, session.connection.ping()).await {
                 return Some(session);
             }
         }
     }
 
     async fn connect(&self) -> Result<PgConnection, DbError> {
-        let connecting = tokio::time::timeout(ACQUIRE, self.inner.options.connect()).await;
+        let connecting = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.options.connect()).await;
         let connected = connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(DbError::of_connecting);
-        self.inner.reach.note(&connected, &self.inner.options);
+        self.inner.availability.record(&connected, &self.inner.options);
         connected
     }
 
-    /// Closes the idle connections; the server went away, so none is of use.
-    pub(crate) fn forget_idle(&self) {
+    /// Closes the idle connections, after the server went away.
+    pub(crate) fn close_idle(&self) {
         let stale = std::mem::take(&mut *self.inner.idle.lock());
         drop(stale);
     }
@@ -141,7 +140,7 @@ impl Pool {
         self.inner.generation.load(Ordering::Acquire)
     }
 
-    /// Refuses further leases and closes the idle connections politely.
+    /// Rejects further leases and closes the idle connections cleanly.
     pub(crate) async fn close(&self) {
         self.inner.permits.close();
         let idle = std::mem::take(&mut *self.inner.idle.lock());
@@ -153,80 +152,80 @@ impl Pool {
     }
 }
 
-/// Whether the database can be reached, to say so once each time it changes.
-pub(crate) struct Reach {
+/// Whether the database is reachable. Each change of that is logged once.
+pub(crate) struct Availability {
     reachable: AtomicBool,
-    /// Why it cannot, as far as that was said since it last could. One cause may hide
-    /// another: a server that is started again with another password.
-    said: Mutex<Vec<String>>,
+    /// The causes logged since it was last reachable. One cause may hide another: a server may
+    /// come back with another password.
+    logged: Mutex<Vec<String>>,
 }
 
-/// The most causes that are said of one time without the database.
-const MOST_CAUSES: usize = 8;
+/// The most causes logged until the database is reachable again.
+const MAX_CAUSES: usize = 8;
 
-impl Reach {
-    /// Reachable until shown otherwise.
-    pub(crate) fn new() -> Arc<Reach> {
-        Arc::new(Reach { reachable: AtomicBool::new(true), said: Mutex::default() })
+impl Availability {
+    /// Creates the state, reachable until a connection fails.
+    pub(crate) fn new() -> Arc<Availability> {
+        Arc::new(Availability { reachable: AtomicBool::new(true), logged: Mutex::default() })
     }
 
-    fn note(&self, connected: &Result<PgConnection, DbError>, options: &PgConnectOptions) {
+    fn record(&self, connected: &Result<PgConnection, DbError>, options: &PgConnectOptions) {
         let was_reachable = self.reachable.swap(connected.is_ok(), Ordering::Relaxed);
         let error = match connected {
             Ok(_) if was_reachable => return,
             Ok(_) => {
-                self.said.lock().clear();
+                self.logged.lock().clear();
                 return tracing::info!("the database is reachable again");
             }
             Err(error) => error,
         };
-        let cause = super::fault::of_losing(error, options);
-        let mut said = self.said.lock();
-        if said.len() < MOST_CAUSES && !said.contains(&cause) {
+        let cause = super::fault::loss_reason(error, options);
+        let mut logged = self.logged.lock();
+        if logged.len() < MAX_CAUSES && !logged.contains(&cause) {
             tracing::warn!(%cause, "the database is not reachable; calls answer UNAVAILABLE until it is");
-            said.push(cause);
+            logged.push(cause);
         }
     }
 }
 
-/// A connection on loan. See the module for what happens when it is dropped.
+/// A leased connection. The module doc describes what happens when it is dropped.
 pub(crate) struct Lease {
-    session: Option<Session>,
+    session: Option<PgSession>,
     busy: bool,
     fresh: bool,
     pool: Pool,
-    /// Freed after the connection went back, so that a waiter finds it idle.
+    /// Dropped after the connection was returned, so that a waiting call finds it idle.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
-    /// The session, from now on counted as inside an exchange.
-    pub(super) fn enter(&mut self) -> &mut Session {
+    /// The session; marks the lease busy.
+    pub(super) fn enter(&mut self) -> &mut PgSession {
         self.busy = true;
         self.session.as_mut().expect("a lease holds its session until it is dropped")
     }
 
-    /// The exchange is over: the connection is outside any transaction, with
-    /// nothing unread.
+    /// Marks the lease clean: the connection is outside of a transaction, with no unread
+    /// response.
     pub(super) fn leave(&mut self) {
         self.busy = false;
     }
 
-    /// After an error that says what is prepared is stale: it is likely to be so in all
-    /// sessions of the pool, so none of them is used again.
-    pub(super) fn note_stale_plans<T>(&self, result: &Result<T, DbError>) {
+    /// Closes the idle sessions after an error of a stale plan, because the other sessions of
+    /// the pool probably have stale plans too.
+    pub(super) fn discard_stale_plans<T>(&self, result: &Result<T, DbError>) {
         if result.as_ref().is_err_and(DbError::is_stale_plan) {
             self.pool.inner.generation.fetch_add(1, Ordering::AcqRel);
-            self.pool.forget_idle();
+            self.pool.close_idle();
         }
     }
 
-    pub(super) fn remembered(&self) -> &Remembered {
-        &self.pool.inner.remembered
+    pub(super) fn raw_reads(&self) -> &RawReadsCache {
+        &self.pool.inner.raw_reads
     }
 
-    /// Whether this connection was opened for this lease: if it fails, an idle
-    /// one gone stale is not the reason.
+    /// Whether the connection was opened for this lease, so that a failure is not due to a
+    /// stale idle connection.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -236,7 +235,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(session) = self.session.take()
             && !self.busy
-            && !session.tainted
+            && !session.poisoned
             && session.generation == self.pool.generation()
             && !self.pool.inner.permits.is_closed()
         {

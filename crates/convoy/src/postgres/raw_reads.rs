@@ -1,4 +1,4 @@
-//! What statements of the user's own read, found out once and remembered a while.
+//! Caches which tables a raw statement reads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,54 +9,57 @@ use parking_lot::Mutex;
 use crate::op::Raw;
 use crate::sql;
 
-/// How long an answer holds: someone may replace a view, or attach a partition.
-const HOLDS: Duration = Duration::from_secs(60);
-/// The most statements that are remembered.
-const MOST: usize = 1_000;
+/// How long an entry is valid. A view may be replaced, or a partition attached, meanwhile.
+const CACHE_TTL: Duration = Duration::from_secs(60);
+/// The most cached statements.
+const MAX_ENTRIES: usize = 1_000;
 
-/// What a statement reads.
+/// The tables that a statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RawReads {
-    /// These tables, with their schema where that is not ours.
+    /// These tables, with their schema unless it is the current one.
     Tables(Arc<[Arc<str>]>),
     /// Unknown: any table may be read.
     Everything,
 }
 
-/// The rows a statement gave, and what it reads, where that was asked.
+/// The rows of a statement, and the tables it reads.
 pub(crate) struct RawRows {
-    /// Each a JSON object.
+    /// The rows, each as a JSON object.
     pub rows: Vec<String>,
-    /// What was read; [`RawReads::Everything`] where it was not looked up.
+    /// The tables read; [`RawReads::Everything`] if they were not needed.
     pub reads: RawReads,
 }
 
-/// Whether it matters what a statement reads.
+/// Whether the tables that a statement reads are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// Find out, unless it is known.
-    AtReads,
-    /// It does not.
-    Away,
+pub(crate) enum ReadsLookup {
+    /// Look them up, unless they are cached.
+    Needed,
+    /// Do not look them up.
+    NotNeeded,
 }
 
-/// The answers.
+/// Reads by the fingerprint of the statement.
 #[derive(Default)]
-pub(super) struct Remembered(Mutex<HashMap<u128, (Instant, RawReads)>>);
+pub(super) struct RawReadsCache(Mutex<HashMap<u128, (Instant, RawReads)>>);
 
-impl Remembered {
-    /// What is known of a statement.
+impl RawReadsCache {
+    /// The valid entry of a statement.
     pub(super) fn get(&self, raw: &Raw) -> Option<RawReads> {
-        let known = self.0.lock();
-        known.get(&sql::raw::fingerprint(raw)).filter(|(at, _)| at.elapsed() < HOLDS).map(|(_, reads)| reads.clone())
+        let entries = self.0.lock();
+        entries
+            .get(&sql::raw::fingerprint(raw))
+            .filter(|(at, _)| at.elapsed() < CACHE_TTL)
+            .map(|(_, reads)| reads.clone())
     }
 
-    /// Notes an answer.
-    pub(super) fn note(&self, raw: &Raw, reads: RawReads) {
-        let mut known = self.0.lock();
-        if known.len() >= MOST {
-            known.clear();
+    /// Adds an entry.
+    pub(super) fn insert(&self, raw: &Raw, reads: RawReads) {
+        let mut entries = self.0.lock();
+        if entries.len() >= MAX_ENTRIES {
+            entries.clear();
         }
-        known.insert(sql::raw::fingerprint(raw), (Instant::now(), reads));
+        entries.insert(sql::raw::fingerprint(raw), (Instant::now(), reads));
     }
 }

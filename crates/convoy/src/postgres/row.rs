@@ -1,4 +1,4 @@
-//! Values in and out of the driver, without a parse where text will do.
+//! Converts values for the driver, and leaves JSON as text instead of parsing it.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -15,7 +15,7 @@ const JSONB: PgTypeInfo = PgTypeInfo::with_oid(Oid(3802));
 const JSONB_ARRAY: PgTypeInfo = PgTypeInfo::with_oid(Oid(3807));
 const TIMESTAMPTZ: PgTypeInfo = PgTypeInfo::with_oid(Oid(1184));
 
-/// One row of a result; columns are read by place.
+/// One row of a result; columns are read by position.
 pub(crate) struct Row(PgRow);
 
 impl Row {
@@ -102,7 +102,7 @@ impl Row {
     }
 }
 
-/// JSON text on its way into a `jsonb`, without being parsed here.
+/// JSON text that is sent as a `jsonb` without being parsed here.
 struct JsonText(String);
 
 impl Type<Postgres> for JsonText {
@@ -125,7 +125,7 @@ impl Encode<'_, Postgres> for JsonText {
     }
 }
 
-/// Exact over the whole range, the infinite times included.
+/// Exact over the whole range, infinite times included.
 impl Type<Postgres> for Time {
     fn type_info() -> PgTypeInfo {
         TIMESTAMPTZ

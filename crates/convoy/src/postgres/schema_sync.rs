@@ -1,8 +1,8 @@
-//! Makes the database match a schema: creates what is missing, drops nothing.
+//! Makes the database match a schema: creates what is missing, and drops nothing.
 //!
-//! Runs under an advisory lock, so that two processes that start at
-//! once do not build the same thing twice. Each step can be repeated, so a
-//! process killed half-way leaves nothing the next start would stumble over.
+//! Runs under an advisory lock, so that two processes that start at the same time do not
+//! create the same objects. Every step can be repeated, so the next start continues where
+//! a killed process stopped.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::Connection;
 
-use super::{DbError, Postgres, Row, Session};
+use super::{DbError, PgSession, Postgres, Row};
 use crate::schema::{BY_CREATION, Index, Schema, Table, TableTraits};
 use crate::sql::{layout, rights};
 
-/// How long to wait before asking again whether it is our turn.
-const TURN: Duration = Duration::from_millis(100);
-/// How often a long build says how far it is.
-const REPORT: Duration = Duration::from_secs(1);
+/// The pause before another attempt to take the lock.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// How often the progress of a long index build is logged.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a layout run did, for people to read.
+/// What a schema sync did, for people to read.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayoutReport {
@@ -28,10 +28,10 @@ pub struct LayoutReport {
     pub tables: HashMap<String, TableReport>,
     /// What was created, such as `table messages`.
     pub created: Vec<String>,
-    /// What someone should look at.
+    /// Problems that someone should look into.
     pub warnings: Vec<String>,
-    /// What the schema does not have any more, and what Convoy has no use for:
-    /// nothing is dropped unasked.
+    /// Objects that are not in the schema any more, or that Convoy does not use. They are
+    /// not dropped without a request.
     pub left_over: Vec<String>,
 }
 
@@ -39,32 +39,31 @@ pub struct LayoutReport {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableReport {
-    /// No statement could refuse a plain insert or change it on its way: no
-    /// unique index, constraint or trigger of the user's. Such inserts may be
-    /// held until the mutation ends.
+    /// Plain inserts can neither fail nor be changed by the database: there is no unique
+    /// index, constraint or trigger of the user. Such inserts may be held until the
+    /// mutation ends.
     pub holds_inserts: bool,
     /// It may hold documents.
     pub non_empty: bool,
 }
 
-/// One table as it stands in the database.
+/// The state of a table in the database.
 struct TableState {
     /// Its columns and their types.
-    kinds: Vec<(String, String)>,
+    column_types: Vec<(String, String)>,
     indexes: Vec<String>,
-    /// Left behind by builds that failed.
+    /// Invalid indexes, left by failed builds.
     broken_indexes: Vec<String>,
     constrained: bool,
     unique_indexes: Vec<String>,
     triggers: Vec<Trigger>,
     non_empty: bool,
-    /// A write may do more than it says, or less: by a rule, a foreign key or a
-    /// policy.
+    /// A write may change more than its row, or less: by a rule, a foreign key or a policy.
     has_side_effects: bool,
-    /// It has partitions or children, whose triggers are their own.
+    /// It has partitions or children, which have triggers of their own.
     partitioned: bool,
-    /// It takes space, so it may hold documents.
-    used: bool,
+    /// It has pages on disk, so it may hold documents.
+    has_pages: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,19 +72,19 @@ struct Trigger {
     enabled: bool,
     /// The arguments, each ended by a NUL, in hexadecimal.
     args: String,
-    /// It takes the mark of another role, or for another table, for no engine's; those of
-    /// earlier versions do not.
+    /// It rejects marks of another role or for another table. Triggers of earlier versions do
+    /// not.
     guarded: bool,
 }
 
 impl TableState {
-    fn of(row: &Row) -> Result<TableState, DbError> {
+    fn from_row(row: &Row) -> Result<TableState, DbError> {
         Ok(TableState {
-            kinds: row
+            column_types: row
                 .texts(1)?
                 .iter()
                 .filter_map(|column| column.rsplit_once(' '))
-                .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+                .map(|(name, column_type)| (name.to_owned(), column_type.to_owned()))
                 .collect(),
             indexes: row.texts(2)?,
             broken_indexes: row.texts(3)?,
@@ -95,26 +94,26 @@ impl TableState {
             non_empty: row.bool(7)?,
             has_side_effects: row.bool(8)?,
             partitioned: row.bool(9)?,
-            used: row.bool(10)?,
+            has_pages: row.bool(10)?,
         })
     }
 
     /// Whether our four triggers are there, enabled, and log exactly `paths`.
     fn logs(&self, paths: &[String]) -> bool {
-        let wanted: String =
+        let expected: String =
             paths.iter().flat_map(|path| path.bytes().chain([0])).map(|byte| format!("{byte:02x}")).collect();
         layout::TRIGGERS.iter().all(|name| {
-            self.triggers.iter().any(|trigger| trigger.name == *name && trigger.enabled && trigger.args == wanted)
+            self.triggers.iter().any(|trigger| trigger.name == *name && trigger.enabled && trigger.args == expected)
         })
     }
 
-    /// Whether none of them is of an earlier version.
-    fn is_guarded(&self) -> bool {
+    /// Whether no trigger of Convoy is of an earlier version.
+    fn are_guarded(&self) -> bool {
         self.triggers.iter().all(|trigger| trigger.guarded || !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
 
     fn traits(&self) -> TableTraits {
-        let has = |name: &str| self.kinds.iter().any(|(column, _)| column == name);
+        let has = |name: &str| self.column_types.iter().any(|(column, _)| column == name);
         let no_side_effects = !self.has_side_effects && !self.partitioned && !self.has_foreign_triggers();
         TableTraits {
             created_at: has("created_at"),
@@ -125,10 +124,10 @@ impl TableState {
     }
 
     fn needs_indexes_changed(&self, table: &Table) -> bool {
-        let mut wanted = table.indexes.iter().filter(|index| layout::needs_building(index));
+        let mut expected = table.indexes.iter().filter(|index| layout::needs_building(index));
         table.managed
             && (self.broken_indexes.iter().any(|name| layout::is_ours(table, name))
-                || wanted.any(|index| !self.indexes.contains(&layout::index_name(table, index))))
+                || expected.any(|index| !self.indexes.contains(&layout::index_name(table, index))))
     }
 
     fn has_foreign_triggers(&self) -> bool {
@@ -136,121 +135,126 @@ impl TableState {
     }
 }
 
-/// Whether every write to a table is logged.
+/// Whether every write to a table is logged, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watched {
-    /// By our triggers.
-    ByTriggers,
-    /// The table is the user's own, and gets no triggers.
-    NotOurs,
-    /// A trigger is missing, disabled, or made for other indexes.
+pub(crate) enum Tracking {
+    /// It is.
+    Tracked,
+    /// The table is unmanaged, and gets no triggers.
+    Unmanaged,
+    /// A trigger is missing, disabled, or logs other index fields.
     TriggerMissing,
-    /// It has partitions or children, and what is written into those directly
-    /// passes its triggers by.
-    Divided,
-    /// There is no such table.
-    Absent,
+    /// It has partitions or children, which can be written without firing its triggers.
+    Partitioned,
+    /// The table does not exist.
+    Missing,
 }
 
 impl Postgres {
-    /// Looks at tables again: whether their triggers are as they should be, and
-    /// what else must not be taken for granted of them, which is noted in each.
-    pub(crate) async fn look_at(&self, most: Duration, tables: &[Arc<Table>]) -> Result<Vec<Watched>, DbError> {
+    /// Reads the state of tables: returns whether each is tracked, and updates the traits of
+    /// each table.
+    pub(crate) async fn inspect_tables(
+        &self,
+        limit: Duration,
+        tables: &[Arc<Table>],
+    ) -> Result<Vec<Tracking>, DbError> {
         let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-        let rows = self.read_within(most, &layout::catalog(&names)).await?;
-        let standing = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::of(row)?)));
-        let standing = standing.collect::<Result<HashMap<String, TableState>, DbError>>()?;
-        let watched = |table: &Arc<Table>| {
-            let Some(found) = standing.get(&table.physical) else { return Watched::Absent };
+        let rows = self.read_within(limit, &layout::catalog(&names)).await?;
+        let table_states = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::from_row(row)?)));
+        let table_states = table_states.collect::<Result<HashMap<String, TableState>, DbError>>()?;
+        let tracking = |table: &Arc<Table>| {
+            let Some(found) = table_states.get(&table.physical) else { return Tracking::Missing };
             table.learn(found.traits());
             match () {
-                () if !table.managed => Watched::NotOurs,
-                () if found.partitioned => Watched::Divided,
-                () if found.logs(&layout_paths(table)) => Watched::ByTriggers,
-                () => Watched::TriggerMissing,
+                () if !table.managed => Tracking::Unmanaged,
+                () if found.partitioned => Tracking::Partitioned,
+                () if found.logs(&logged_paths(table)) => Tracking::Tracked,
+                () => Tracking::TriggerMissing,
             }
         };
-        Ok(tables.iter().map(watched).collect())
+        Ok(tables.iter().map(tracking).collect())
     }
 
-    /// What is missing of the `_convoy` schema.
-    pub(crate) async fn missing(&self, most: Duration) -> Result<Vec<String>, DbError> {
-        let rows = self.read_within(most, &layout::missing()).await?;
+    /// The missing objects of the `_convoy` schema.
+    pub(crate) async fn missing_objects(&self, limit: Duration) -> Result<Vec<String>, DbError> {
+        let rows = self.read_within(limit, &layout::missing_objects()).await?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
-    /// Creates the `_convoy` schema and what `schema` names and the database
-    /// lacks. With `change: false` only looks, and warns of what is missing.
+    /// Creates the `_convoy` schema, and the objects of `schema` that the database lacks.
+    /// With `change: false` it creates nothing, and only returns warnings of what is missing.
     pub(crate) async fn sync_schema(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
-        let lock = self.lock_layout().await?;
+        let lock = self.lock_schema_sync().await?;
         let mut session = self.connect().await?;
         let report = match sync_schema(self, &mut session, schema, change).await {
             Ok(report) => report,
             Err(error) => return Err(self.explain(error, schema).await),
         };
         session.connection.close().await?;
-        // Closing the connection frees the lock, as does every way out before this.
+        // Closing the connection releases the lock; so does every early return above.
         lock.connection.close().await?;
         Ok(report)
     }
 
-    /// Waits for its turn to lay out, and keeps it as long as the session lasts.
-    /// Never within a statement: that would hold a snapshot, and a process that builds an
-    /// index meanwhile waits for all snapshots to end, with the lock in hand.
-    async fn lock_layout(&self) -> Result<Session, DbError> {
+    /// Waits for the lock of schema syncs, which the session holds until it ends. It never
+    /// waits within a statement, which would hold a snapshot: the holder of the lock may be
+    /// building an index concurrently, and so wait for all snapshots to end.
+    async fn lock_schema_sync(&self) -> Result<PgSession, DbError> {
         let mut session = self.connect().await?;
         loop {
-            // A transaction's lock, since a session may be lent for no longer.
-            session.tell(layout::begin_locking()).await?;
+            // The lock is a transaction's, since a pooled session lasts no longer.
+            session.execute(layout::begin_locking()).await?;
             let rows = session.fetch(layout::try_lock()).await?;
             if rows.first().map_or(Ok(false), |row| row.bool(0))? {
                 return Ok(session);
             }
             session.end("rollback").await?;
-            tokio::time::sleep(TURN).await;
+            tokio::time::sleep(LOCK_RETRY).await;
         }
     }
 }
 
 async fn sync_schema(
     postgres: &Postgres,
-    session: &mut Session,
+    session: &mut PgSession,
     schema: &Schema,
     change: bool,
 ) -> Result<LayoutReport, DbError> {
     let mut report = LayoutReport::default();
     if change {
         for statement in layout::prelude() {
-            session.tell(statement).await?;
+            session.execute(statement).await?;
         }
     }
     let mut tables: Vec<&Table> = schema.tables().map(AsRef::as_ref).collect();
     tables.sort_by(|a, b| a.physical.cmp(&b.physical));
-    let mut standing = standing(session, &tables).await?;
+    let mut table_states = table_states(session, &tables).await?;
     let to_change: Vec<&str> = tables
         .iter()
-        .filter(|table| change && standing.get(&table.physical).is_some_and(|found| found.needs_indexes_changed(table)))
+        .filter(|table| {
+            change && table_states.get(&table.physical).is_some_and(|found| found.needs_indexes_changed(table))
+        })
         .map(|table| table.physical.as_str())
         .collect();
     if !to_change.is_empty() {
         wait_for_builds(session, &to_change).await?;
-        standing = self::standing(session, &tables).await?;
+        table_states = self::table_states(session, &tables).await?;
     }
     for table in &tables {
         if table.managed && change {
             let builder = Builder { postgres, session: &mut *session, table };
-            builder.sync_schema(standing.get(&table.physical), &mut report).await?;
+            builder.sync_schema(table_states.get(&table.physical), &mut report).await?;
         }
     }
     report.left_over = left_over_tables(session, &tables).await?;
-    report.warnings.extend(lacking_rights(session, &tables).await?);
-    // Read again, since what may be held depends on what is there now.
-    let standing = self::standing(session, &tables).await?;
+    report.warnings.extend(missing_privileges(session, &tables).await?);
+    // Read again, because the traits depend on what was created.
+    let table_states = self::table_states(session, &tables).await?;
     for table in &tables {
-        match standing.get(&table.physical) {
+        match table_states.get(&table.physical) {
             Some(found) => {
-                if let Some(missing) = missing_columns(table, found) {
-                    report.warnings.push(missing);
+                if let Some(warning) = missing_columns(table, found) {
+                    report.warnings.push(warning);
                 }
                 if table.managed {
                     report.warnings.extend(left_over_unique(table, found));
@@ -258,7 +262,7 @@ async fn sync_schema(
                 } else {
                     report.warnings.extend(unfit_columns(table, found));
                 }
-                if table.managed && !found.logs(&layout_paths(table)) {
+                if table.managed && !found.logs(&logged_paths(table)) {
                     report.warnings.push(format!(
                         "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
                         table.name
@@ -267,7 +271,7 @@ async fn sync_schema(
                 let traits = found.traits();
                 let holds_inserts = table.managed && traits.never_rejects;
                 table.learn(traits);
-                report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.used });
+                report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.has_pages });
             }
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
         }
@@ -275,28 +279,28 @@ async fn sync_schema(
     Ok(report)
 }
 
-/// Waits until no index is being built for tables of which indexes have to be built
-/// or dropped. A killed process leaves its build going on in Postgres. That build
-/// would wait for the snapshot of a statement that waits for it: a deadlock. So this
-/// asks again and again, and holds nothing meanwhile.
-async fn wait_for_builds(session: &mut Session, tables: &[&str]) -> Result<(), DbError> {
-    while let Some(row) = session.ask(layout::builds(tables)).await?.first() {
+/// Waits until no index is being built for tables whose indexes have to be built or dropped.
+/// The build of a killed process goes on in Postgres, and waits for the snapshots of others.
+/// A statement that waited for such a build would deadlock, so this polls, and holds no
+/// snapshot in between.
+async fn wait_for_builds(session: &mut PgSession, tables: &[&str]) -> Result<(), DbError> {
+    while let Some(row) = session.fetch_autocommit(layout::builds(tables)).await?.first() {
         let (index, pid, since) = (row.text(0)?, row.int8(1)?, row.text(2)?);
         tracing::info!(
             "waiting for another session to finish the index {index}; to end it: select pg_terminate_backend({pid})"
         );
-        // Its progress ends shortly before its last transaction, which makes the index valid.
-        while !session.ask(layout::still_runs(pid, since)).await?.is_empty() {
-            tokio::time::sleep(TURN).await;
+        // The progress row ends shortly before the transaction that makes the index valid.
+        while !session.fetch_autocommit(layout::still_runs(pid, since)).await?.is_empty() {
+            tokio::time::sleep(LOCK_RETRY).await;
         }
     }
     Ok(())
 }
 
-/// Lays out one table.
+/// Creates the missing objects of one table.
 struct Builder<'a> {
     postgres: &'a Postgres,
-    session: &'a mut Session,
+    session: &'a mut PgSession,
     table: &'a Table,
 }
 
@@ -304,14 +308,14 @@ impl Builder<'_> {
     async fn sync_schema(mut self, found: Option<&TableState>, report: &mut LayoutReport) -> Result<(), DbError> {
         let table = self.table;
         if found.is_none() {
-            self.session.tell(layout::create_table(table)).await?;
+            self.session.execute(layout::create_table(table)).await?;
             report.created.push(format!("table {}", table.name));
         }
-        // Also those of other versions of the schema: an invalid index answers nothing,
-        // and each write has to keep it, or is refused by it.
+        // Also those of other versions of the schema: an invalid index is never used, but
+        // each write has to maintain it, or is rejected by it.
         if let Some(found) = found {
             for name in found.broken_indexes.iter().filter(|name| layout::is_ours(table, name)) {
-                self.session.tell(layout::drop_broken_index(name, !found.partitioned)).await?;
+                self.session.execute(layout::drop_broken_index(name, !found.partitioned)).await?;
             }
         }
         for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
@@ -319,51 +323,50 @@ impl Builder<'_> {
             if found.is_some_and(|found| found.indexes.contains(&name)) {
                 continue;
             }
-            self.build(index, found.is_some_and(|found| found.non_empty)).await?;
+            self.build_index(index, found.is_some_and(|found| found.non_empty)).await?;
             if index.name != BY_CREATION {
                 report.created.push(format!("index {}.{}", table.name, index.name));
             }
         }
-        let paths = layout_paths(table);
-        if !found.is_some_and(|found| found.logs(&paths) && found.is_guarded()) {
-            let rows = self.session.ask(layout::role()).await?;
+        let paths = logged_paths(table);
+        if !found.is_some_and(|found| found.logs(&paths) && found.are_guarded()) {
+            let rows = self.session.fetch_autocommit(layout::role()).await?;
             let role = rows.first().ok_or_else(|| DbError::Row("no role".into()))?.text(0)?;
             for statement in layout::create_triggers(table, &paths, role) {
-                self.session.tell(statement).await?;
+                self.session.execute(statement).await?;
             }
         }
         Ok(())
     }
 
-    /// Builds an index; what is left of one that cannot be built is removed.
-    async fn build(&mut self, index: &Index, non_empty: bool) -> Result<(), DbError> {
+    /// Builds an index, and drops the invalid index of a failed build.
+    async fn build_index(&mut self, index: &Index, non_empty: bool) -> Result<(), DbError> {
         let table = self.table;
         if !non_empty {
-            let built = self.session.tell(layout::create_index(table, index, false)).await;
-            return built.map_err(|error| refused(table, index, error));
+            let result = self.session.execute(layout::create_index(table, index, false)).await;
+            return result.map_err(|error| build_error(table, index, error));
         }
-        let Err(error) = self.build_slowly(index).await else { return Ok(()) };
+        let Err(error) = self.build_concurrently(index).await else { return Ok(()) };
         let dropping = layout::drop_broken_index(&layout::index_name(table, index), true);
-        if let Err(error) = self.session.tell(dropping).await {
-            // The next load removes it.
-            tracing::debug!(cause = %error.cause(), "what is left of a failed build could not be removed");
+        if let Err(error) = self.session.execute(dropping).await {
+            // The next load drops it.
+            tracing::debug!(cause = %error.cause(), "the invalid index of a failed build could not be dropped");
         }
-        Err(refused(table, index, error))
+        Err(build_error(table, index, error))
     }
 
-    /// Builds an index over rows that stay writable meanwhile, and says how far it
-    /// is as long as that takes.
-    async fn build_slowly(&mut self, index: &Index) -> Result<(), DbError> {
+    /// Builds an index over rows that stay writable, and logs its progress.
+    async fn build_concurrently(&mut self, index: &Index) -> Result<(), DbError> {
         let name = format!("{}.{}", self.table.name, index.name);
-        let building = self.session.tell(layout::create_index(self.table, index, true));
-        let mut building = std::pin::pin!(building);
+        let build = self.session.execute(layout::create_index(self.table, index, true));
+        let mut build = std::pin::pin!(build);
         loop {
             tokio::select! {
-                built = &mut building => return built,
-                () = tokio::time::sleep(REPORT) => {}
+                result = &mut build => return result,
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
             }
             // Only the progress is lost; the build continues.
-            match self.postgres.read_within(REPORT, &layout::progress(self.table)).await {
+            match self.postgres.read_within(PROGRESS_INTERVAL, &layout::progress(self.table)).await {
                 Ok(rows) => {
                     if let Some(row) = rows.first() {
                         let done = row.int8_or_null(1)?.map_or_else(String::new, |percent| format!(", {percent} %"));
@@ -376,8 +379,8 @@ impl Builder<'_> {
     }
 }
 
-/// Why an index cannot be built, in the words of the schema.
-fn refused(table: &Table, index: &Index, error: DbError) -> DbError {
+/// The error of an index build, with the names of the schema.
+fn build_error(table: &Table, index: &Index, error: DbError) -> DbError {
     match error {
         DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
             table: table.name.clone(),
@@ -389,15 +392,15 @@ fn refused(table: &Table, index: &Index, error: DbError) -> DbError {
     }
 }
 
-fn layout_paths(table: &Table) -> Vec<String> {
+fn logged_paths(table: &Table) -> Vec<String> {
     crate::sql::document::logged_paths(table)
 }
 
-/// Unique indexes of ours that the schema no longer has: nothing is dropped
-/// unasked, so they go on refusing documents until someone does.
+/// Warns of Convoy's unique indexes that the schema no longer has. They are not dropped
+/// without a request, so they go on rejecting documents.
 fn left_over_unique(table: &Table, found: &TableState) -> Vec<String> {
-    let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
-    let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !wanted.contains(name));
+    let expected: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
+    let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !expected.contains(name));
     left_over
         .map(|name| {
             let what = match found.broken_indexes.contains(name) {
@@ -413,13 +416,13 @@ fn left_over_unique(table: &Table, found: &TableState) -> Vec<String> {
         .collect()
 }
 
-/// Other indexes of the table's that Convoy has made and does not use (any more).
-/// Those of Convoy 0.0.1 order everything as text.
+/// Other indexes of the table that Convoy has created and does not use, or not any more.
+/// Those of Convoy 0.0.1 order all values as text.
 fn left_over_indexes(table: &Table, found: &TableState) -> Vec<String> {
-    let wanted: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
+    let expected: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
     let mut left_over = Vec::new();
     for name in &found.indexes {
-        let unused = name.starts_with("convoy_") && !wanted.contains(name) && !found.unique_indexes.contains(name);
+        let unused = name.starts_with("convoy_") && !expected.contains(name) && !found.unique_indexes.contains(name);
         let replaced = table.indexes.iter().find(|index| *name == format!("{}_{}", table.physical, index.name));
         if unused {
             left_over.push(format!("index {name} of table {} is not in the schema any more", table.name));
@@ -434,20 +437,20 @@ fn left_over_indexes(table: &Table, found: &TableState) -> Vec<String> {
     left_over
 }
 
-/// What calls will not be allowed to do with tables, and the statement that lets
-/// them. A table of the user's own may be meant for reading only.
-async fn lacking_rights(session: &mut Session, tables: &[&Table]) -> Result<Vec<String>, DbError> {
+/// Warns of privileges that calls need and the role lacks, with the statement that grants
+/// them. An unmanaged table may be meant for reading only.
+async fn missing_privileges(session: &mut PgSession, tables: &[&Table]) -> Result<Vec<String>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let mut warnings = Vec::new();
-    for row in session.ask(rights::lacking(&names)).await? {
-        let (physical, lacks, remedy) = (row.text(0)?, row.text(1)?, row.text(2)?);
+    for row in session.fetch_autocommit(rights::missing_for_calls(&names)).await? {
+        let (physical, privileges, remedy) = (row.text(0)?, row.text(1)?, row.text(2)?);
         let Some(table) = tables.iter().find(|table| table.physical == physical) else { continue };
-        if table.managed || lacks.contains("select") {
+        if table.managed || privileges.contains("select") {
             warnings.push(format!(
-                "the role that Convoy connects as has no right to {lacks} in table {}; as its owner run: {remedy}",
+                "the role that Convoy connects as has no right to {privileges} in table {}; as its owner run: {remedy}",
                 table.name
             ));
         }
@@ -455,38 +458,38 @@ async fn lacking_rights(session: &mut Session, tables: &[&Table]) -> Result<Vec<
     Ok(warnings)
 }
 
-async fn left_over_tables(session: &mut Session, tables: &[&Table]) -> Result<Vec<String>, DbError> {
+async fn left_over_tables(session: &mut PgSession, tables: &[&Table]) -> Result<Vec<String>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    // An engine that is only being opened knows no schema yet.
+    // While the engine opens, no schema is loaded yet.
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = session.ask(layout::left_over_tables(&names)).await?;
+    let rows = session.fetch_autocommit(layout::left_over_tables(&names)).await?;
     rows.iter().map(|row| Ok(format!("table {} is not in the schema any more", row.text(0)?))).collect()
 }
 
-/// What keeps a table of the user's own from being used.
+/// Why an unmanaged table cannot be used.
 fn unfit_columns(table: &Table, found: &TableState) -> Vec<String> {
     let unfit = [("id", "uuid"), ("data", "jsonb")].into_iter().filter_map(|(column, needed)| {
-        let (_, kind) = found.kinds.iter().find(|(name, _)| name == column)?;
-        let message = format!("column {column} of table {} is {kind}; Convoy needs {needed}", table.name);
-        (kind != needed).then_some(message)
+        let (_, column_type) = found.column_types.iter().find(|(name, _)| name == column)?;
+        let message = format!("column {column} of table {} is {column_type}; Convoy needs {needed}", table.name);
+        (column_type != needed).then_some(message)
     });
     unfit.collect()
 }
 
 fn missing_columns(table: &Table, found: &TableState) -> Option<String> {
-    let lacking: Vec<&str> = ["id", "created_at", "data"]
+    let missing: Vec<&str> = ["id", "created_at", "data"]
         .into_iter()
-        // A table of the user's own needs no creation times.
+        // An unmanaged table needs no creation times.
         .filter(|name| table.managed || *name != "created_at")
-        .filter(|name| !found.kinds.iter().any(|(column, _)| column == name))
+        .filter(|name| !found.column_types.iter().any(|(column, _)| column == name))
         .collect();
-    (!lacking.is_empty()).then(|| format!("table {} has no column {}", table.name, lacking.join(", ")))
+    (!missing.is_empty()).then(|| format!("table {} has no column {}", table.name, missing.join(", ")))
 }
 
-async fn standing(session: &mut Session, tables: &[&Table]) -> Result<HashMap<String, TableState>, DbError> {
+async fn table_states(session: &mut PgSession, tables: &[&Table]) -> Result<HashMap<String, TableState>, DbError> {
     let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    let rows = session.ask(layout::catalog(&names)).await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::of(row)?))).collect()
+    let rows = session.fetch_autocommit(layout::catalog(&names)).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), TableState::from_row(row)?))).collect()
 }

@@ -1,8 +1,8 @@
-//! One connection: statements on it, its transactions, what it has prepared, and
-//! the user's own statements.
+//! One connection: its statements, its transactions, its prepared statements, and user
+//! statements.
 //!
-//! Those run by PREPARE and EXECUTE, in the simple protocol: values go in and come
-//! out as Postgres' own text, whatever their types.
+//! User statements run by PREPARE and EXECUTE in the simple protocol, so that values of any
+//! type are sent and received as Postgres' text.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -19,113 +19,113 @@ use crate::sql::plan::Plan;
 use crate::sql::session::Script;
 use crate::sql::{self, Statement};
 
-/// How many of the user's statements a session knows to be single statements.
-const SINGLE: usize = 4_096;
+/// The most user statements that a session remembers to be single statements.
+const MAX_KNOWN_SINGLE: usize = 4_096;
 
-/// A connection, and what it knows.
-pub(super) struct Session {
+/// A connection and the state of its session.
+pub(super) struct PgSession {
     pub connection: PgConnection,
-    /// How each transaction sets it up, where it is lent; else it is ours.
+    /// The settings that each transaction applies, if it is pooled; `None` if it is direct.
     setup: Option<Arc<Setup>>,
-    /// The user's statements that it knows to be single ones, by their fingerprints.
-    single: HashSet<u128>,
-    /// How many names it has given to statements of the user's own.
+    /// The fingerprints of user statements known to be single statements.
+    known_single: HashSet<u128>,
+    /// The number of names given to user statements.
     names: u64,
-    /// The statement that resets it is prepared.
+    /// Whether the statement that resets the session is prepared.
     pub(super) reset_prepared: bool,
-    /// A statement of the user's own has run in the present transaction.
+    /// Whether a user statement has run in the current transaction.
     pub(super) ran_raw: bool,
-    /// One of those has failed: it may still be prepared.
+    /// Whether one of those has failed, and so may still be prepared.
     pub(super) raw_failed: bool,
-    /// It is not to be used again: what is in it is no longer known.
-    pub tainted: bool,
-    /// The pool's, when it was opened.
+    /// Whether its state is unknown, so that it must not be used again.
+    pub poisoned: bool,
+    /// The generation of the pool when it was opened.
     pub(super) generation: u64,
-    /// Those that its engine was opened with.
+    /// The failpoints of the engine.
     pub(super) failpoints: Failpoints,
 }
 
-impl Session {
-    /// A session of ours.
-    pub(super) fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> Session {
-        Session {
+impl PgSession {
+    /// Creates a session without state; direct if `setup` is `None`.
+    pub(super) fn new(connection: PgConnection, setup: Option<Arc<Setup>>) -> PgSession {
+        PgSession {
             connection,
             setup,
-            single: HashSet::new(),
+            known_single: HashSet::new(),
             names: 0,
             reset_prepared: false,
             ran_raw: false,
             raw_failed: false,
-            tainted: false,
+            poisoned: false,
             generation: 0,
             failpoints: Failpoints::default(),
         }
     }
 
-    /// Whether it is lent for one transaction at a time.
-    pub(super) fn is_lent(&self) -> bool {
+    /// Whether a pooler assigns the session for one transaction at a time.
+    pub(super) fn is_pooled(&self) -> bool {
         self.setup.is_some()
     }
 
-    /// Runs a statement and gives its rows.
+    /// Runs a statement and returns its rows.
     pub(super) async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let (text, binds) = statement.into_parts();
         let mut arguments = PgArguments::default();
         for bind in binds {
             row::add(&mut arguments, bind)?;
         }
-        // The text comes from `sql/`, which admits literals, checked identifiers
-        // and placeholders only.
+        // The text was built in `sql/`, from literals, checked identifiers and placeholders
+        // only.
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(self.setup.is_none());
         let rows = self.connection.fetch_all(query).await?;
         Ok(rows.into_iter().map(Row::new).collect())
     }
 
-    /// The same by itself, outside any transaction of its user's.
-    pub(super) async fn ask(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        self.begin_alone().await?;
+    /// Runs a statement outside of a transaction and returns its rows.
+    pub(super) async fn fetch_autocommit(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        self.begin_autocommit().await?;
         let rows = self.fetch(statement).await;
-        self.end_alone(rows).await
+        self.end_autocommit(rows).await
     }
 
     /// Runs statements that cannot be prepared, or whose rows are not needed.
-    pub(super) async fn execute(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
+    pub(super) async fn execute_text(&mut self, text: impl SqlSafeStr) -> Result<(), DbError> {
         self.connection.execute(sqlx::raw_sql(text)).await?;
         Ok(())
     }
 
-    /// The same with a statement of `sql/` that has no binds.
-    pub(super) async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
+    /// Runs a statement without binds, whose rows are not needed.
+    pub(super) async fn execute(&mut self, statement: Statement) -> Result<(), DbError> {
         let (text, _) = statement.into_parts();
-        self.execute(AssertSqlSafe(text)).await
+        self.execute_text(AssertSqlSafe(text)).await
     }
 
     /// Begins a transaction.
     pub(super) async fn begin(&mut self, isolation: Isolation) -> Result<(), DbError> {
         match &self.setup {
-            Some(setup) => self.tell(setup.begin()).await,
-            None => self.execute(isolation.begin()).await,
+            Some(setup) => self.execute(setup.begin()).await,
+            None => self.execute_text(isolation.begin()).await,
         }
     }
 
-    /// Ends one, by `commit` or `rollback`.
+    /// Ends a transaction, by `commit` or `rollback`.
     pub(super) async fn end(&mut self, how: &'static str) -> Result<(), DbError> {
         match self.ran_raw {
             true => self.end_clean(how).await,
-            false => self.execute(how).await,
+            false => self.execute_text(how).await,
         }
     }
 
-    /// Before something that is to run by itself.
-    pub(super) async fn begin_alone(&mut self) -> Result<(), DbError> {
+    /// Prepares for a statement outside of a transaction: a pooled session begins one.
+    pub(super) async fn begin_autocommit(&mut self) -> Result<(), DbError> {
         match &self.setup {
-            Some(setup) => self.tell(setup.begin()).await,
+            Some(setup) => self.execute(setup.begin()).await,
             None => Ok(()),
         }
     }
 
-    /// After it; gives what it gave, or why it came to nothing.
-    pub(super) async fn end_alone<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+    /// Ends what `begin_autocommit` began, and returns the result of the statement.
+    pub(super) async fn end_autocommit<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
         let Some(setup) = self.setup.clone() else { return result };
         match result {
             Ok(value) => self.end(setup.end()).await.map(|()| value),
@@ -137,22 +137,22 @@ impl Session {
         }
     }
 
-    /// Runs a statement of the user's own in a transaction. Each row is a JSON object.
-    /// It may write where `logged`.
+    /// Runs a user statement in a transaction. Each row is a JSON object. With `logged`, the
+    /// statement may write.
     pub(super) async fn raw(&mut self, raw: &Raw, logged: bool) -> Result<Vec<String>, DbError> {
         let result = self.run_raw(raw, logged, None).await.map_err(DbError::into_user_error);
         self.raw_failed |= result.is_err();
         result
     }
 
-    /// The same in a transaction of its own, in one message where it is known. Only in a
-    /// session of ours.
-    pub(super) async fn raw_alone(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
+    /// Runs a user statement in a transaction of its own, in one message if the statement is
+    /// known. Only for direct sessions.
+    pub(super) async fn raw_autocommit(&mut self, raw: &Raw, isolation: Isolation) -> Result<Vec<String>, DbError> {
         let logged = isolation == Isolation::Serializable;
         let reset_prepared = self.reset_prepared;
         let result = self.run_raw(raw, logged, Some(isolation)).await.map_err(DbError::into_user_error);
         if result.as_ref().is_err_and(|error| !error.connection_lost()) {
-            // What was to follow in the same message was not run.
+            // The statements after the failed one were not run.
             (self.raw_failed, self.reset_prepared) = (true, reset_prepared);
             if self.ran_raw
                 && let Err(error) = self.end_clean("rollback").await
@@ -163,23 +163,23 @@ impl Session {
         result
     }
 
-    /// Finds out what a statement reads that has just run here, in a transaction.
-    pub(super) async fn look(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
-        let looked = self.ask_plan(raw).await;
-        let looked = match looked {
+    /// Determines which tables a statement reads that has just run in this transaction.
+    pub(super) async fn explain_reads(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
+        let reads = self.explain(raw).await;
+        let reads = match reads {
             Err(error) if error.connection_lost() => return Err(error),
             Err(error) => {
-                tracing::debug!(cause = %error.cause(), "what a raw statement reads cannot be found out");
+                tracing::debug!(cause = %error.cause(), "the tables that a raw statement reads cannot be determined");
                 self.raw_failed = true;
                 RawReads::Everything
             }
             Ok(reads) => reads,
         };
-        self.execute(sql::raw::LOOKED).await?;
-        Ok(looked)
+        self.execute_text(sql::raw::UNDO_EXPLAIN).await?;
+        Ok(reads)
     }
 
-    async fn ask_plan(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
+    async fn explain(&mut self, raw: &Raw) -> Result<RawReads, DbError> {
         let (text, _) = sql::raw::explain(&self.next_name(), raw).into_parts();
         let rows = self.connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await?;
         let explained: &str = rows
@@ -200,48 +200,49 @@ impl Session {
         Ok(RawReads::Tables(row.texts(1)?.into_iter().map(Arc::from).collect()))
     }
 
-    /// Where `alone`, it has a transaction of its own, which this begins and ends.
+    /// Runs a user statement. With `alone`, it begins and ends a transaction for it.
     async fn run_raw(&mut self, raw: &Raw, logged: bool, alone: Option<Isolation>) -> Result<Vec<String>, DbError> {
         let name = self.next_name();
         let mut script = Script::default();
         if !self.is_known_single(raw) {
-            self.prove_single(&name, raw).await?;
+            self.check_single(&name, raw).await?;
             sql::raw::forget(&mut script, &name);
         }
         self.ran_raw = true;
         let mark = (logged && !self.failpoints.has(Failpoint::TrustMark)).then(rand::random);
         sql::raw::run(&mut script, &name, raw, mark);
         if let Some(isolation) = alone {
-            script = script.begun(isolation.begin());
+            script = script.begin_with(isolation.begin());
             self.add_end(&mut script, isolation.end());
         } else {
-            script.then(sql::raw::PLAN_AS_OURS);
+            script.then(sql::raw::RESTORE_PLAN_MODE);
         }
         let rows = self.run_script(script).await?;
         rows.iter().map(object).collect()
     }
 
-    /// A name for a statement of the user's own, which this session has not used before.
+    /// A name for a user statement that this session has not used before.
     fn next_name(&mut self) -> String {
         self.names += 1;
         sql::raw::name(self.names)
     }
 
-    /// Whether a text is known to be one statement. Within one transaction the user's own
-    /// statements may change how the quotes of the next are read.
+    /// Whether a text is known to be one statement. User statements of the same transaction
+    /// may change how the quotes of the next one are parsed.
     fn is_known_single(&self, raw: &Raw) -> bool {
-        self.single.contains(&sql::raw::fingerprint(raw)) && (!self.ran_raw || sql::raw::reads_the_same_always(raw))
+        self.known_single.contains(&sql::raw::fingerprint(raw))
+            && (!self.ran_raw || sql::raw::parses_the_same_always(raw))
     }
 
-    /// Has Postgres refuse what is more than one statement, by the extended protocol, which
-    /// takes no more.
-    async fn prove_single(&mut self, name: &str, raw: &Raw) -> Result<(), DbError> {
+    /// Lets Postgres reject a text of several statements, by the extended protocol, which
+    /// takes only one.
+    async fn check_single(&mut self, name: &str, raw: &Raw) -> Result<(), DbError> {
         let (text, _) = sql::raw::prepare(name, raw).into_parts();
         self.connection.execute(sqlx::query(AssertSqlSafe(text)).persistent(false)).await?;
-        if self.single.len() >= SINGLE {
-            self.single.clear();
+        if self.known_single.len() >= MAX_KNOWN_SINGLE {
+            self.known_single.clear();
         }
-        self.single.insert(sql::raw::fingerprint(raw));
+        self.known_single.insert(sql::raw::fingerprint(raw));
         Ok(())
     }
 }
@@ -271,8 +272,8 @@ fn object(row: &PgRow) -> Result<String, DbError> {
     Ok(out)
 }
 
-/// A value in Postgres' text form as JSON. What a double cannot hold exactly
-/// (`int8`, `numeric`) stays text, as do times and everything unknown.
+/// A value in Postgres' text form as JSON. Values that a double cannot hold exactly
+/// (`int8`, `numeric`) stay text, as do times and unknown types.
 fn push_value(out: &mut String, kind: &str, text: &str) {
     match kind {
         "BOOL" => out.push_str(if text == "t" { "true" } else { "false" }),
@@ -283,10 +284,10 @@ fn push_value(out: &mut String, kind: &str, text: &str) {
     }
 }
 
-/// `{a,"b c",NULL,{…}}`, or with its bounds in front `[0:1]={…}`.
+/// `{a,"b c",NULL,{…}}`, or with bounds in front `[0:1]={…}`.
 fn push_array(out: &mut String, element: &str, text: &str) {
     let text = if text.starts_with('[') { text.split_once('=').map_or(text, |(_, array)| array) } else { text };
-    // The one type whose values hold commas unquoted.
+    // Only values of `box` contain unquoted commas.
     let delimiter = if element == "BOX" { ';' } else { ',' };
     let mut chars = text.chars().peekable();
     let mut item = String::new();

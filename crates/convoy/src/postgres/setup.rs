@@ -1,10 +1,10 @@
-//! How the sessions of a pool are set up: by start-up options, where they are ours
-//! alone, and else by each transaction.
+//! Session settings of a pool: by start-up options on direct connections, and by each
+//! transaction behind a pooler.
 //!
-//! A pooler in transaction mode (PgBouncer) lends a session of Postgres' for one
-//! transaction, so nothing may be left in it: no setting, nothing prepared. And the
-//! driver's way to run a statement, which parses it and then runs it, must not be
-//! torn apart between two sessions. So there, every statement is in a transaction.
+//! A pooler in transaction mode (PgBouncer) assigns a session for one transaction, so
+//! neither settings nor prepared statements may be left in it. The driver also parses and
+//! runs a statement in separate messages, which must reach the same session. So behind a
+//! pooler, every statement runs in a transaction.
 
 use std::time::Duration;
 
@@ -15,43 +15,43 @@ use super::{DbError, Isolation, fault};
 use crate::config::Limits;
 use crate::sql::{self, Statement};
 
-/// Statements a connection keeps prepared, where it is ours alone.
-const PREPARED: usize = 512;
-/// The plans of our own statements; the user's are left to Postgres.
-const PLANNED_ONCE: &str = "force_generic_plan";
-/// How long a lane waits for a lock, in milliseconds: longer than another node's
-/// group takes, much shorter than a node that hangs.
-const LANE_WAITS: &str = "2000";
+/// Prepared statements that a direct connection keeps.
+const STATEMENT_CACHE: usize = 512;
+/// The plan mode of Convoy's statements; user statements run in Postgres' default mode.
+const PLAN_CACHE_MODE: &str = "force_generic_plan";
+/// How long a serial queue waits for a lock, in milliseconds: longer than a group of another
+/// process takes, and much shorter than a process that hangs.
+const QUEUE_LOCK_TIMEOUT_MS: &str = "2000";
 
-/// Whose the sessions are.
+/// How connections reach Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sessions {
-    /// One for each connection, ours as long as that lasts.
-    Ours,
-    /// A pooler's, lent for one transaction.
-    Lent,
+pub(crate) enum ConnectionMode {
+    /// Each connection has a session of its own.
+    Direct,
+    /// A pooler assigns a session for each transaction.
+    TransactionPooled,
 }
 
-/// What a pool's sessions are for, and so what they are like.
+/// The settings and the isolation of a pool's sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     settings: Vec<(&'static str, String)>,
-    /// What its transactions see of others.
+    /// The isolation of its transactions.
     pub isolation: Isolation,
 }
 
 impl Setup {
-    fn new(isolation: Isolation, most: Duration) -> Setup {
-        let most = most.as_millis().to_string();
+    fn new(isolation: Isolation, timeout: Duration) -> Setup {
+        let timeout = timeout.as_millis().to_string();
         let settings = vec![
-            // What we stop waiting for, Postgres stops doing.
-            ("statement_timeout", most.clone()),
-            ("idle_in_transaction_session_timeout", most),
-            // Ours ask for what an index gives, so one plan is right for all values.
-            // Left to itself, Postgres plans again wherever an array is bound, because
-            // it expects ten elements, and that costs more than the statement.
-            ("plan_cache_mode", PLANNED_ONCE.to_owned()),
-            // Numbers as they are, in the text that `raw` gives.
+            // Postgres cancels statements that the engine no longer waits for.
+            ("statement_timeout", timeout.clone()),
+            ("idle_in_transaction_session_timeout", timeout),
+            // Convoy's statements follow an index, so one plan is right for all values. In its
+            // default mode Postgres plans again wherever an array is bound, because it expects
+            // ten elements, and that costs more than the statement.
+            ("plan_cache_mode", PLAN_CACHE_MODE.to_owned()),
+            // Exact numbers in the text of raw results.
             ("extra_float_digits", "1".to_owned()),
         ];
         Setup { settings, isolation }
@@ -67,60 +67,64 @@ impl Setup {
         Setup::new(Isolation::Serializable, limits.mutation_time())
     }
 
-    /// For serial lanes.
-    pub(crate) fn lanes(limits: &Limits) -> Setup {
+    /// For serial queues.
+    pub(crate) fn queue_writers(limits: &Limits) -> Setup {
         let mut setup = Setup::writing(limits);
-        setup.settings.push(("lock_timeout", LANE_WAITS.to_owned()));
+        setup.settings.push(("lock_timeout", QUEUE_LOCK_TIMEOUT_MS.to_owned()));
         setup
     }
 
-    /// For one-off work on a connection of its own.
+    /// For single uses, on a connection outside of the pools.
     pub(crate) fn plain() -> Setup {
         Setup { settings: Vec::new(), isolation: Isolation::Serializable }
     }
 
-    /// The options of a session of ours: what its statements are by themselves, they
-    /// need no transaction to be.
+    /// The start-up options of a direct session. They include the defaults of transactions,
+    /// so that single statements need no transaction.
     pub(crate) fn options(&self, base: &PgConnectOptions) -> PgConnectOptions {
         let by_default = match self.isolation {
             Isolation::Snapshot => ("default_transaction_read_only", "on"),
             Isolation::Serializable => ("default_transaction_isolation", "serializable"),
         };
         let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
-        base.clone().statement_cache_capacity(PREPARED).options(settings.chain([by_default]))
+        base.clone().statement_cache_capacity(STATEMENT_CACHE).options(settings.chain([by_default]))
     }
 
-    /// Begins a transaction in a session that is lent.
+    /// Begins a transaction in a pooled session.
     pub(crate) fn begin(&self) -> Statement {
         sql::session::begin(self.isolation.begin(), &self.settings)
     }
 
-    /// Ends one of a single statement.
+    /// Ends a transaction of a single statement.
     pub(crate) fn end(&self) -> &'static str {
         self.isolation.end()
     }
 }
 
-/// Finds out whose sessions there are behind an address: a pooler refuses options it
-/// cannot keep, or accepts them and forgets them.
-pub(super) async fn whose(base: &PgConnectOptions, limits: &Limits) -> Result<Sessions, DbError> {
-    let ours = Setup::writing(limits).options(base);
-    let (mut connection, refused) = match fault::connect(&ours).await {
+/// Detects a pooler: it rejects start-up options that it cannot keep, or accepts and drops
+/// them.
+pub(super) async fn detect_pooler(base: &PgConnectOptions, limits: &Limits) -> Result<ConnectionMode, DbError> {
+    let options = Setup::writing(limits).options(base);
+    let (mut connection, options_refused) = match fault::connect(&options).await {
         Ok(connection) => (connection, false),
         Err(sqlx::Error::Database(error)) if error.message().contains("unsupported startup parameter") => {
             (explained(fault::connect(base).await, base).await?, true)
         }
         Err(error) => return Err(fault::of_connecting(error, base).await.into()),
     };
-    let asked = sqlx::raw_sql(
+    let query = sqlx::raw_sql(
         "select current_setting('default_transaction_isolation'), current_setting('server_version_num')::int4,
   current_setting('server_version')",
     );
-    let row = sqlx::Executor::fetch_one(&mut connection, asked).await?;
-    let kept = row.try_get::<String, _>(0)?;
+    let row = sqlx::Executor::fetch_one(&mut connection, query).await?;
+    let default_isolation = row.try_get::<String, _>(0)?;
     fault::check_version(row.try_get(1)?, row.try_get(2)?)?;
     connection.close().await?;
-    Ok(if kept == "serializable" && !refused { Sessions::Ours } else { Sessions::Lent })
+    Ok(if default_isolation == "serializable" && !options_refused {
+        ConnectionMode::Direct
+    } else {
+        ConnectionMode::TransactionPooled
+    })
 }
 
 async fn explained(

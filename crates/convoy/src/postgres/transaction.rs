@@ -1,34 +1,33 @@
 //! A transaction that owns its connection.
 //!
-//! The lease is marked busy from BEGIN until COMMIT or ROLLBACK is answered, so
-//! a transaction dropped at any moment closes its connection, and Postgres rolls
-//! it back.
+//! The lease is busy from BEGIN until COMMIT or ROLLBACK is answered. So a transaction
+//! dropped at any time closes its connection, and Postgres rolls it back.
 
 use std::time::Duration;
 
-use super::{DbError, Lease, Look, Pool, RawReads, RawRows, Row};
+use super::{DbError, Lease, Pool, RawReads, RawRows, ReadsLookup, Row};
 use crate::op::Raw;
 use crate::sql::{self, Statement};
 
-/// How long BEGIN, COMMIT and ROLLBACK may go unanswered. A connection whose
-/// other end vanished without a word would keep its call for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of BEGIN, COMMIT and ROLLBACK. A call would wait without end for a connection
+/// whose other end vanished.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn answered(exchange: impl Future<Output = Result<(), DbError>>) -> Result<(), DbError> {
-    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
+async fn with_timeout(exchange: impl Future<Output = Result<(), DbError>>) -> Result<(), DbError> {
+    tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or_else(|_elapsed| Err(DbError::timed_out()))
 }
 
-/// What a transaction sees of others.
+/// The isolation of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isolation {
-    /// A mutation's: as if it ran alone.
+    /// Serializable, for mutations.
     Serializable,
-    /// A query's of several statements: one snapshot, no writes.
+    /// One snapshot without writes, for queries of several statements.
     Snapshot,
 }
 
 impl Isolation {
-    /// The words it begins with.
+    /// The statement that begins the transaction.
     pub(super) fn begin(self) -> &'static str {
         match self {
             Isolation::Serializable => "begin isolation level serializable",
@@ -36,8 +35,8 @@ impl Isolation {
         }
     }
 
-    /// How a transaction of one statement ends. What only reads is undone, so that
-    /// nothing of it stays in the session, whatever functions it has called.
+    /// The statement that ends a transaction of one statement. A read-only one is rolled back,
+    /// so that the functions it has called leave no state in the session.
     pub(super) fn end(self) -> &'static str {
         match self {
             Isolation::Serializable => "commit",
@@ -50,107 +49,107 @@ impl Isolation {
 pub(crate) struct Transaction {
     lease: Lease,
     isolation: Isolation,
-    /// It is a serial queue's, whose sessions wait for no lock for long, and which runs again
-    /// elsewhere what cannot have one.
+    /// Whether it belongs to a serial queue. The sessions of those have a short `lock_timeout`,
+    /// and a call that exceeds it runs again outside of the queue.
     is_queued: bool,
 }
 
-/// What became of a transaction that was asked to commit.
+/// The result of a commit.
 #[derive(Debug)]
 pub(crate) enum CommitOutcome {
     /// It is durable.
     Committed,
-    /// Postgres said no; nothing of it is visible.
+    /// Postgres rejected it; it has no effect.
     RolledBack(DbError),
-    /// The answer was lost: it may have happened.
+    /// The answer was lost: it may have been committed.
     Unknown(DbError),
 }
 
 impl Transaction {
-    /// Begins on a connection of the pool whose sessions are made for it. A stale idle connection is replaced:
-    /// nothing has happened yet.
+    /// Begins a transaction on a connection of the pool, whose sessions must have this
+    /// isolation. A stale idle connection is replaced, because no statement has run yet.
     pub(crate) async fn begin(pool: &Pool, isolation: Isolation) -> Result<Transaction, DbError> {
         loop {
             let mut lease = pool.acquire().await?;
-            match answered(lease.enter().begin(isolation)).await {
+            match with_timeout(lease.enter().begin(isolation)).await {
                 Ok(()) => return Ok(Transaction { lease, isolation, is_queued: false }),
-                Err(error) if error.connection_lost() && !lease.is_fresh() => pool.forget_idle(),
+                Err(error) if error.connection_lost() && !lease.is_fresh() => pool.close_idle(),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Runs one statement inside.
+    /// Runs one statement in the transaction.
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         let result = self.lease.enter().fetch(statement).await;
-        self.noted(result)
+        self.check(result)
     }
 
-    /// Runs a statement of the user's own inside. What it writes is logged by the
-    /// triggers, like a stranger's.
-    pub(crate) async fn raw(&mut self, raw: &Raw, look: Look) -> Result<RawRows, DbError> {
+    /// Runs a user statement in the transaction. The triggers log what it writes, like the
+    /// writes of other programs.
+    pub(crate) async fn raw(&mut self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
         let logged = self.isolation == Isolation::Serializable;
         let result = match raw.read_only {
             true => self.raw_read_only(raw).await,
-            false => self.lease.raw_within(raw, look, logged).await,
+            false => self.lease.raw_within(raw, lookup, logged).await,
         };
-        self.noted(result)
+        self.check(result)
     }
 
-    /// What a statement's error says of the session, and what it means in a serial queue.
-    fn noted<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
-        self.lease.note_stale_plans(&result);
-        if self.is_queued { result.map_err(DbError::of_short_lock_timeout) } else { result }
+    /// Discards stale plans after an error, and converts the error for a serial queue.
+    fn check<T>(&mut self, result: Result<T, DbError>) -> Result<T, DbError> {
+        self.lease.discard_stale_plans(&result);
+        if self.is_queued { result.map_err(DbError::lock_timeout_as_conflict) } else { result }
     }
 
-    /// A transaction that was made read-only stays so, except by going back.
+    /// A transaction that was made read-only can only be reset by a rollback to a savepoint.
     async fn raw_read_only(&mut self, raw: &Raw) -> Result<RawRows, DbError> {
         let session = self.lease.enter();
-        session.execute("savepoint convoy_read_only; set local transaction_read_only = on").await?;
+        session.execute_text("savepoint convoy_read_only; set local transaction_read_only = on").await?;
         let rows = session.raw(raw, false).await;
-        // Also after an error, which then affects this statement only.
+        // Also after an error, which then affects only this statement.
         if rows.as_ref().err().is_none_or(|error| !error.connection_lost()) {
-            session.execute("rollback to savepoint convoy_read_only").await?;
+            session.execute_text("rollback to savepoint convoy_read_only").await?;
         }
         Ok(RawRows { rows: rows?, reads: RawReads::Everything })
     }
 
-    /// What it sees of others.
+    /// The isolation of the transaction.
     pub(crate) fn isolation(&self) -> Isolation {
         self.isolation
     }
 
-    /// Makes a place to return to.
+    /// Sets a savepoint.
     pub(crate) async fn savepoint(&mut self, name: u32) -> Result<(), DbError> {
-        self.tell(sql::savepoint(name)).await
+        self.execute(sql::savepoint(name)).await
     }
 
-    /// Undoes everything since a savepoint, which stays.
+    /// Rolls back to a savepoint, which stays.
     pub(crate) async fn rollback_to(&mut self, name: u32) -> Result<(), DbError> {
-        self.tell(sql::rollback_to(name)).await
+        self.execute(sql::rollback_to(name)).await
     }
 
-    /// Waits for its turn among all lanes of this name. Must come first: a
-    /// snapshot taken before the lock would not see what its last holder did.
-    pub(crate) async fn lock_lane(&mut self, lane: u32) -> Result<(), DbError> {
+    /// Takes the lock of a serial queue. Must be the first statement: a snapshot taken before
+    /// the lock would miss the writes of its previous holder.
+    pub(crate) async fn lock_queue(&mut self, queue: u32) -> Result<(), DbError> {
         self.is_queued = true;
-        self.tell(sql::lane::lock(lane)).await
+        self.execute(sql::queue_lock::lock(queue)).await
     }
 
-    /// Runs a statement without values or rows.
-    async fn tell(&mut self, statement: Statement) -> Result<(), DbError> {
-        self.lease.enter().tell(statement).await
+    /// Runs a statement without binds, whose rows are not needed.
+    async fn execute(&mut self, statement: Statement) -> Result<(), DbError> {
+        self.lease.enter().execute(statement).await
     }
 
-    /// Commits. Any database error in reply is a proven rollback, but for one that ends
-    /// the session; a lost connection proves nothing.
+    /// Commits. A database error proves a rollback, except one that terminates the session;
+    /// a lost connection proves neither.
     pub(crate) async fn commit(mut self) -> CommitOutcome {
-        match answered(self.lease.enter().end("commit")).await {
+        match with_timeout(self.lease.enter().end("commit")).await {
             Ok(()) => {
                 self.lease.leave();
                 CommitOutcome::Committed
             }
-            Err(error) if error.connection_lost() && error.may_be_done() => CommitOutcome::Unknown(error),
+            Err(error) if error.connection_lost() && error.may_have_taken_effect() => CommitOutcome::Unknown(error),
             Err(error) => {
                 self.lease.leave();
                 CommitOutcome::RolledBack(error)
@@ -158,11 +157,11 @@ impl Transaction {
         }
     }
 
-    /// Ends it without effect.
+    /// Rolls back.
     pub(crate) async fn rollback(mut self) {
-        match answered(self.lease.enter().end("rollback")).await {
+        match with_timeout(self.lease.enter().end("rollback")).await {
             Ok(()) => self.lease.leave(),
-            // The lease stays marked, so the connection closes, which rolls back too.
+            // The lease stays busy, so its connection closes, which rolls back too.
             Err(error) => tracing::debug!(cause = %error, "a rollback was not answered"),
         }
     }

@@ -6,7 +6,7 @@ use super::{Bind, Statement};
 
 /// The most log rows one reading takes; where there are more, everything counts
 /// as changed.
-pub(crate) const READ_AT_MOST: i64 = 10_000;
+pub(crate) const MAX_ROWS: i64 = 10_000;
 
 /// The newest snapshot and the log's epoch, without its rows:
 /// `snapshot, epoch, trimmed_below`.
@@ -45,13 +45,10 @@ left join (
         .push("xid >= ")
         .bind(Bind::Text(xmax.to_string()))
         .push("::text::xid8 and node is distinct from ");
-    sql.bind(Bind::Uuid(node))
-        .push("\n    limit ")
-        .number(READ_AT_MOST as u64 + 1)
-        .push("\n  )\n  union all\n  (\n    ");
+    sql.bind(Bind::Uuid(node)).push("\n    limit ").number(MAX_ROWS as u64 + 1).push("\n  )\n  union all\n  (\n    ");
     sql.push(columns).push("xid = any(").bind(Bind::Texts(xip.iter().map(u64::to_string).collect()));
     sql.push("::text[]::xid8[]) and node is distinct from ").bind(Bind::Uuid(node));
-    sql.push("\n    limit ").number(READ_AT_MOST as u64 + 1).push("\n  )\n) as c on true");
+    sql.push("\n    limit ").number(MAX_ROWS as u64 + 1).push("\n  )\n) as c on true");
     sql
 }
 

@@ -193,7 +193,7 @@ $do$",
 pub(crate) const ANSWERS_LOST: &str = "_convoy.idempotency";
 
 /// Missing parts of the `_convoy` schema, such as `table epoch`, one per row.
-pub(crate) fn missing() -> Statement {
+pub(crate) fn missing_objects() -> Statement {
     Statement::fixed(
         "select 'table ' || name from unnest(array[
   'changes', 'epoch', 'idempotency', 'lane_0', 'lane_1', 'lane_2', 'lane_3'

@@ -22,7 +22,7 @@ pub(crate) fn name(n: u64) -> String {
 
 /// Whether its quotes mean the same under every `standard_conforming_strings` and
 /// `client_encoding`.
-pub(crate) fn reads_the_same_always(raw: &Raw) -> bool {
+pub(crate) fn parses_the_same_always(raw: &Raw) -> bool {
     raw.text.is_ascii() && !raw.text.contains('\\')
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn forget(script: &mut Script, name: &str) {
 }
 
 /// How our own statements are planned, which follow in the same transaction.
-pub(crate) const PLAN_AS_OURS: &str = "set local plan_cache_mode = force_generic_plan";
+pub(crate) const RESTORE_PLAN_MODE: &str = "set local plan_cache_mode = force_generic_plan";
 
 /// Prepares it, runs it with its values, and forgets it, inside a transaction. Only a text
 /// that is known to be one statement.
@@ -113,10 +113,10 @@ pub(crate) fn explain(name: &str, raw: &Raw) -> Statement {
 }
 
 /// Undoes what looking at a statement may have spoilt.
-pub(crate) const LOOKED: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
+pub(crate) const UNDO_EXPLAIN: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
 
 /// Functions of Postgres' own that run statements, or read what has no table.
-const RUN_STATEMENTS: [&str; 18] = [
+const OPAQUE_FUNCTIONS: [&str; 18] = [
     "query_to_xml",
     "query_to_xmlschema",
     "query_to_xml_and_xmlschema",
@@ -178,7 +178,7 @@ select
   exists (select from user_function where proname = any(",
     );
     sql.bind(texts(&plan.functions)).push("))\n  or ").bind(texts(&plan.functions)).push("::text[] && ");
-    sql.bind(Bind::Texts(RUN_STATEMENTS.map(str::to_owned).into())).push(
+    sql.bind(Bind::Texts(OPAQUE_FUNCTIONS.map(str::to_owned).into())).push(
         "::text[]
   or exists (
     select from view as v

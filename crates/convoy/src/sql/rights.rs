@@ -9,7 +9,7 @@ pub(crate) fn quoted(name: &str) -> String {
 
 /// What the layout of these tables needs and the session's role may not do, and the
 /// statement that lets it: `what, remedy`, one row each.
-pub(crate) fn missing(tables: &[&str]) -> Statement {
+pub(crate) fn missing_for_sync(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "with me as (
   select current_user as role, current_database() as base, current_schema() as place
@@ -62,7 +62,7 @@ select what, remedy from (
 
 /// Which of these tables the session's role may not read or write: `name, rights,
 /// remedy`, one row each; the rights are words such as `insert, update`.
-pub(crate) fn lacking(tables: &[&str]) -> Statement {
+pub(crate) fn missing_for_calls(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select c.relname::text, lacks.rights, format(
   'grant %s on table %I.%I to %I', lacks.rights, current_schema(), c.relname, current_user

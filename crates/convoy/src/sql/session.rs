@@ -3,7 +3,7 @@
 use super::Statement;
 
 /// Asks for nothing but an answer.
-pub(crate) fn sign_of_life() -> Statement {
+pub(crate) fn ping() -> Statement {
     Statement::fixed("select 1")
 }
 
@@ -47,7 +47,7 @@ impl Script {
     }
 
     /// Begins a transaction before all of it.
-    pub(crate) fn begun(mut self, begin: &'static str) -> Script {
+    pub(crate) fn begin_with(mut self, begin: &'static str) -> Script {
         let mut script = Script { statements: self.statements + 1, ..Script::default() };
         script.sql.push(begin).push("; ").text.push_str(&std::mem::take(&mut self.sql.text));
         script.rows = self.rows.map(|at| at + 1);
@@ -55,7 +55,7 @@ impl Script {
     }
 
     /// Adds the end of the transaction, by `commit` or `rollback`.
-    pub(crate) fn ended(&mut self, how: &'static str) {
+    pub(crate) fn end_with(&mut self, how: &'static str) {
         self.end = Some(self.statements);
         self.then(how);
     }
@@ -66,13 +66,13 @@ impl Script {
     /// prepared, unless it `is_prepared`.
     ///
     /// Where one of those statements has failed, it may have stayed prepared.
-    pub(crate) fn clean(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
+    pub(crate) fn reset(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
         if how == "commit" {
-            self.all(&RESET);
+            self.add_all(&RESET);
         }
-        self.then(FORGET_NUMBERS);
+        self.then(DISCARD_SEQUENCES);
         if raw_failed {
-            self.then(FORGET_RAW);
+            self.then(DEALLOCATE_RAW);
         }
         if !is_prepared {
             self.then("prepare convoy_reset as ").push(UNLOCK_AND_COUNT);
@@ -82,22 +82,22 @@ impl Script {
 
     /// The end of a transaction in a session that is lent, which leaves nothing there:
     /// where the commit fails, what no rollback undoes is gone already.
-    pub(crate) fn end_lent(how: &'static str) -> Script {
+    pub(crate) fn end_pooled(how: &'static str) -> Script {
         let mut script = Script::default();
         if how == "commit" {
-            script.all(&UNLOCK);
+            script.add_all(&UNLOCK);
         }
-        script.ended(how);
+        script.end_with(how);
         if how == "commit" {
-            script.all(&RESET);
-            script.all(&RESET_LENT);
+            script.add_all(&RESET);
+            script.add_all(&RESET_POOLED);
         }
-        script.then(FORGET_NUMBERS);
-        script.all(&UNLOCK);
+        script.then(DISCARD_SEQUENCES);
+        script.add_all(&UNLOCK);
         script
     }
 
-    fn all(&mut self, texts: &[&'static str]) {
+    fn add_all(&mut self, texts: &[&'static str]) {
         for text in texts {
             self.then(text);
         }
@@ -111,10 +111,10 @@ const RESET: [&str; 6] =
 
 /// What `currval` and `lastval` know outlives a rollback as well, but belongs to the
 /// transaction until its end: deferred triggers may ask for it.
-const FORGET_NUMBERS: &str = "discard sequences";
+const DISCARD_SEQUENCES: &str = "discard sequences";
 
 /// The start-up settings of the driver. Those of a pooler's session are the pooler's.
-const RESET_LENT: [&str; 4] = [
+const RESET_POOLED: [&str; 4] = [
     "set datestyle = 'ISO, MDY'",
     "set client_encoding = 'UTF8'",
     "set timezone = 'UTC'",
@@ -134,7 +134,7 @@ end $$",
 
 /// Forgets what we have prepared by PREPARE, but for what resets the session. What users
 /// have prepared is counted, and ends the session.
-const FORGET_RAW: &str = "do $$ declare prepared text; begin
+const DEALLOCATE_RAW: &str = "do $$ declare prepared text; begin
   for prepared in
     select name from pg_catalog.pg_prepared_statements
     where from_sql and pg_catalog.starts_with(name, 'convoy_') and name <> 'convoy_reset'
@@ -162,13 +162,13 @@ mod tests {
             begin("begin isolation level serializable", &settings).text(),
             "begin isolation level serializable; set local statement_timeout = '10'; set local plan_cache_mode = 'auto'"
         );
-        let ended = |how: &'static str| Script::end_lent(how).sql.text().to_owned();
+        let end_with = |how: &'static str| Script::end_pooled(how).sql.text().to_owned();
         let (unlock, reset) = (UNLOCK.join("; "), RESET.join("; "));
-        assert_eq!(ended("rollback"), format!("rollback; {FORGET_NUMBERS}; {unlock}"));
+        assert_eq!(end_with("rollback"), format!("rollback; {DISCARD_SEQUENCES}; {unlock}"));
         assert_eq!(
-            ended("commit"),
-            format!("{unlock}; commit; {reset}; {}; {FORGET_NUMBERS}; {unlock}", RESET_LENT.join("; "))
+            end_with("commit"),
+            format!("{unlock}; commit; {reset}; {}; {DISCARD_SEQUENCES}; {unlock}", RESET_POOLED.join("; "))
         );
-        assert_eq!(Script::end_lent("commit").end, Some(UNLOCK.len()));
+        assert_eq!(Script::end_pooled("commit").end, Some(UNLOCK.len()));
     }
 }

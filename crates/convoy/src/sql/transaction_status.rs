@@ -3,7 +3,7 @@
 use super::{Bind, Statement};
 
 /// The cluster and its timeline, as one `text`.
-pub(crate) fn history() -> Statement {
+pub(crate) fn timeline() -> Statement {
     Statement::fixed(
         "select (select system_identifier from pg_control_system())::text
   || ':' || left(pg_walfile_name(pg_current_wal_lsn()), 8)",

@@ -49,7 +49,7 @@ impl Committer {
     /// it still may be.
     pub(crate) fn note_in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
         tracing::warn!(%cause, "a commit was not answered");
-        self.in_doubt.raise();
+        self.in_doubt.add();
         self.log.append(changes, &ChangeSource::Resync);
         Commit::InDoubt(Failure::new(
             Code::Unavailable,

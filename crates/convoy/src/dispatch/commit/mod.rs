@@ -136,9 +136,9 @@ impl Committer {
             Err(_elapsed) => DbError::timed_out(),
         };
         if cause.connection_lost() {
-            self.postgres.writers.forget_idle();
+            self.postgres.writers.close_idle();
         }
-        if !cause.may_be_done() {
+        if !cause.may_have_taken_effect() {
             pending.end();
             return Ok(Commit::refused(cause));
         }

@@ -60,8 +60,9 @@ pub(super) enum Abort {
 impl Group {
     /// Begins a transaction, and waits for the turn among all processes.
     pub(super) async fn begin(dispatcher: Dispatcher, lock: u32) -> Result<Group, DbError> {
-        let mut transaction = Transaction::begin(&dispatcher.inner.postgres.lanes, Isolation::Serializable).await?;
-        transaction.lock_lane(lock).await?;
+        let mut transaction =
+            Transaction::begin(&dispatcher.inner.postgres.queue_writers, Isolation::Serializable).await?;
+        transaction.lock_queue(lock).await?;
         Ok(Group {
             dispatcher,
             transaction,
