@@ -1,6 +1,5 @@
-//! One caller for whom a query cannot be run does not keep the others from their
-//! answers: neither where its runs take for ever, nor where they end their host;
-//! neither from the first answer, nor from those after a change.
+//! A caller whose runs hang or end their host does not delay the answers of other
+//! callers: neither the first answer, nor those after a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,29 +10,29 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, functions, tables};
-use crate::lane::{say, scale};
-use crate::members::bearing;
+use crate::members::client_with_token;
+use crate::scale::{report, scale};
 
-/// Sessions of the bad caller, who come first.
+/// The sessions of the bad caller, which are opened first.
 const BAD: usize = 8;
-/// How long a query may take.
+/// The time limit of a query.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// What the runs of the bad caller do.
+/// The behaviour of the bad caller's runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bad {
     NeverEnds,
     EndsItsHost,
 }
 
-/// Serves a query that anyone might share, as nothing is known of it before it has
-/// run; `runs` counts those of the bad caller.
+/// Serves a query that all callers may share before its first run; `runs` counts the runs
+/// of the bad caller.
 async fn serve(db: &TestDb, bad: Bad, failpoints: Value, runs: Arc<AtomicUsize>) -> App {
-    serve_turning(db, bad, failpoints, runs, Arc::new(AtomicBool::new(true))).await
+    serve_switchable(db, bad, failpoints, runs, Arc::new(AtomicBool::new(true))).await
 }
 
-/// The same, where the bad caller is bad only from when `is_bad` says so.
-async fn serve_turning(
+/// The same, where the bad caller is bad only while `is_bad` is set.
+async fn serve_switchable(
     db: &TestDb,
     bad: Bad,
     failpoints: Value,
@@ -78,15 +77,15 @@ fn user(ctx: &convoy_testkit::Ctx) -> String {
     token["user"].as_str().expect("a user").to_owned()
 }
 
-/// What became of the honest ones.
-struct Held {
-    /// The longest that one has waited for an answer.
+/// The measurements of the other callers.
+struct Measured {
+    /// The longest wait for an answer.
     longest: Duration,
-    /// How many were told of a failure.
+    /// How many received an error.
     failures: usize,
 }
 
-async fn play(bad: Bad, failpoints: Value) -> Held {
+async fn open_beside(bad: Bad, failpoints: Value) -> Measured {
     let honest = scale(12, 200);
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
@@ -94,63 +93,63 @@ async fn play(bad: Bad, failpoints: Value) -> Held {
     let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": "c" } }]);
     let mut bad_ones = Vec::new();
     for _ in 0..BAD {
-        bad_ones.push(bearing(&app, "bad", None, None).live(query.clone()).await);
+        bad_ones.push(client_with_token(&app, "bad", None, None).live(query.clone()).await);
     }
     while runs.load(Ordering::Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
-    let came = Instant::now();
+    let began = Instant::now();
     let waiting = (0..honest).map(|at| {
         let (app, query) = (&app, query.clone());
         async move {
-            let mut session: Session = bearing(app, &format!("user{at}"), None, None).live(query).await;
+            let mut session: Session = client_with_token(app, &format!("user{at}"), None, None).live(query).await;
             session.until(0, |list| bodies(list).is_empty()).await;
             let failures = session.answers().told.iter().filter(|message| message["type"] == "error").count();
-            (came.elapsed(), failures)
+            (began.elapsed(), failures)
         }
     });
     let waited = join_all(waiting).await;
     let longest = waited.iter().map(|(waited, _)| *waited).max().expect("some");
     let failures = waited.iter().filter(|(_, failures)| *failures > 0).count();
-    say(&format!("{honest} honest callers waited {longest:?} at most, {failures} were told of a failure"));
+    report(&format!("{honest} other callers waited {longest:?} at most, {failures} received an error"));
     app.engine.close().await;
-    Held { longest, failures }
+    Measured { longest, failures }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_whose_runs_hang_delays_no_other_caller_to_the_limit() {
-    let Held { longest, failures } = play(Bad::NeverEnds, json!([])).await;
+    let Measured { longest, failures } = open_beside(Bad::NeverEnds, json!([])).await;
     assert_eq!(failures, 0);
     assert!(longest < LIMIT, "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_whose_runs_end_the_worker_blocks_no_other_caller() {
-    let Held { longest, failures } = play(Bad::EndsItsHost, json!([])).await;
+    let Measured { longest, failures } = open_beside(Bad::EndsItsHost, json!([])).await;
     assert_eq!(failures, 0);
     assert!(longest < LIMIT, "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_waiting_for_the_first_run_is_found() {
+async fn control_waiting_for_the_first_run_is_detected() {
     for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
-        let Held { failures, .. } = play(bad, json!(["waitForTheFirst"])).await;
-        assert!(failures > 0, "nobody noticed");
+        let Measured { failures, .. } = open_beside(bad, json!(["waitForTheFirst"])).await;
+        assert!(failures > 0, "the failpoint was not detected");
     }
 }
 
-/// What becomes of the honest ones after a change, where the bad caller's runs have
-/// gone well before.
-async fn turn(bad: Bad, failpoints: Value) -> Held {
+/// Measures the other callers after a change, where the bad caller's runs succeeded
+/// before.
+async fn change_beside(bad: Bad, failpoints: Value) -> Measured {
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
     let is_bad = Arc::new(AtomicBool::new(false));
-    let app = serve_turning(&db, bad, failpoints, runs.clone(), is_bad.clone()).await;
+    let app = serve_switchable(&db, bad, failpoints, runs.clone(), is_bad.clone()).await;
     let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": "w" } }]);
     let users = (0..BAD).map(|_| "bad".to_owned()).chain((0..12).map(|at| format!("user{at}")));
     let mut sessions = Vec::new();
     for user in users {
-        let mut session: Session = bearing(&app, &user, None, None).live(query.clone()).await;
+        let mut session: Session = client_with_token(&app, &user, None, None).live(query.clone()).await;
         session.until(0, |list| bodies(list).is_empty()).await;
         sessions.push(session);
     }
@@ -164,66 +163,66 @@ async fn turn(bad: Bad, failpoints: Value) -> Held {
     }
     let longest = wrote.elapsed();
     assert!(runs.load(Ordering::Relaxed) > 0, "the run was made for the bad caller first");
-    say(&format!("after a change honest callers waited {longest:?} at most, {failures} were told of a failure"));
+    report(&format!("after a change other callers waited {longest:?} at most, {failures} received an error"));
     app.engine.close().await;
-    Held { longest, failures }
+    Measured { longest, failures }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_whose_runs_start_to_hang_blocks_no_update() {
     for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
-        let Held { longest, failures } = turn(bad, json!([])).await;
+        let Measured { longest, failures } = change_beside(bad, json!([])).await;
         assert_eq!(failures, 0);
         assert!(longest < LIMIT, "{longest:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_waiting_for_a_caller_whose_runs_turn_bad_is_found() {
+async fn control_waiting_for_a_caller_whose_runs_start_to_fail_is_detected() {
     for bad in [Bad::NeverEnds, Bad::EndsItsHost] {
-        let Held { failures, .. } = turn(bad, json!(["waitForTheFirst"])).await;
-        assert!(failures > 0, "nobody noticed");
+        let Measured { failures, .. } = change_beside(bad, json!(["waitForTheFirst"])).await;
+        assert!(failures > 0, "the failpoint was not detected");
     }
 }
 
-/// How long another caller waits, with a stream of their own, for a first answer while
-/// the bad caller has far more queries that never end than run at once; nothing where
-/// that is longer than the limit of one.
-async fn crowd_out(failpoints: Value) -> Option<Duration> {
+/// How long other callers wait for a first answer while the bad caller has far more
+/// hanging queries than can run at once; `None` if that is longer than the time limit of a
+/// query.
+async fn measure_starvation(failpoints: Value) -> Option<Duration> {
     let db = TestDb::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
     let app = serve(&db, Bad::NeverEnds, failpoints, runs.clone()).await;
     let many: Vec<Value> = (0..64)
         .map(|at| json!({ "id": at, "name": "messages.cold", "args": { "channel": format!("bad{at}") } }))
         .collect();
-    let _bad = bearing(&app, "bad", None, None).live(json!(many)).await;
+    let _bad = client_with_token(&app, "bad", None, None).live(json!(many)).await;
     while runs.load(Ordering::Relaxed) < 2 {
         tokio::task::yield_now().await;
     }
-    // Places are given back after a second; all that time others have some.
+    // Slots are returned after a second; until then other callers have some, too.
     let mut longest = Some(Duration::ZERO);
     for user in 0..3 {
-        let came = Instant::now();
+        let began = Instant::now();
         let query = json!([{ "id": 0, "name": "messages.cold", "args": { "channel": format!("of{user}") } }]);
         let answered = tokio::time::timeout(LIMIT, async {
-            let client = bearing(&app, &format!("user{user}"), None, None);
+            let client = client_with_token(&app, &format!("user{user}"), None, None);
             client.live(query).await.until(0, |list| bodies(list).is_empty()).await;
         });
-        longest = longest.max(answered.await.ok().map(|()| came.elapsed())).filter(|_| came.elapsed() < LIMIT);
+        longest = longest.max(answered.await.ok().map(|()| began.elapsed())).filter(|_| began.elapsed() < LIMIT);
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
-    say(&format!("beside 64 queries that never end a first answer took {longest:?} at most"));
+    report(&format!("beside 64 hanging queries a first answer took {longest:?} at most"));
     app.engine.close().await;
     longest
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_with_many_hanging_queries_starves_no_other_caller() {
-    let waited = crowd_out(json!([])).await;
+    let waited = measure_starvation(json!([])).await;
     assert!(waited.is_some_and(|waited| waited < Duration::from_secs(1)), "{waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_runs_that_keep_their_place_crowd_others_out() {
-    assert_eq!(crowd_out(json!(["waitForTheFirst"])).await, None);
+async fn control_runs_that_keep_their_slot_starve_other_callers() {
+    assert_eq!(measure_starvation(json!(["waitForTheFirst"])).await, None);
 }

@@ -1,40 +1,39 @@
-//! How a test knows that engines have heard of all that was written, and are done
-//! with it.
+//! A barrier: waits until engines have processed all writes before it.
 
 use convoy_testkit::{Answer, App, Psql, Reader, within};
 use serde_json::{Value, json};
 
-/// Marks left in a table that nothing else watches.
+/// Numbered marks, written to a table that only barriers subscribe to.
 pub(crate) struct Barrier<'a> {
     apps: Vec<(&'a App, Reader<Answer>)>,
     last: u64,
 }
 
 impl<'a> Barrier<'a> {
-    /// Before these engines, which serve the chat.
-    pub(crate) async fn before(apps: &[&'a App]) -> Barrier<'a> {
-        let (mut watched, mut last) = (Vec::new(), 0);
+    /// A barrier for these engines, which serve the chat.
+    pub(crate) async fn of(apps: &[&'a App]) -> Barrier<'a> {
+        let (mut watches, mut last) = (Vec::new(), 0);
         for app in apps {
             let mut watch = app.client().watch("marks.last", json!({})).await;
             last = watch.next().await[0]["n"].as_u64().unwrap_or_default();
-            watched.push((*app, watch.read_on()));
+            watches.push((*app, watch.read_on()));
         }
-        Barrier { apps: watched, last }
+        Barrier { apps: watches, last }
     }
 
-    /// Returns when every engine has been told of what engines have committed, and
-    /// every query that it concerned has run.
+    /// Waits until every engine has been notified of the commits of all engines, and every
+    /// affected query has run.
     ///
-    /// What a node says last arrives last. Where its word is lost, it says another.
-    pub(crate) async fn heard_each_other(&mut self) {
-        for speaker in 0..self.apps.len() {
-            let client = self.apps[speaker].0.client();
-            for listener in 0..self.apps.len() {
+    /// Messages of a node arrive in order. If one is lost, the next mark follows.
+    pub(crate) async fn wait_for_notifications(&mut self) {
+        for sender in 0..self.apps.len() {
+            let client = self.apps[sender].0.client();
+            for receiver in 0..self.apps.len() {
                 within(async {
                     loop {
                         let mark = self.mark();
                         client.mutate("marks.leave", json!({ "n": mark })).await.data();
-                        if self.apps[listener].1.comes_to(0, |last| is(last, mark)).await {
+                        if self.apps[receiver].1.comes_to(0, |last| is(last, mark)).await {
                             return;
                         }
                     }
@@ -42,13 +41,12 @@ impl<'a> Barrier<'a> {
                 .await;
             }
         }
-        self.rested().await;
+        self.wait_until_idle().await;
     }
 
-    /// Returns when every engine has been told of what anybody has committed, and
-    /// every query that it concerned has run. Where a reading is lost, there is
-    /// another.
-    pub(crate) async fn read_the_log(&mut self, psql: &mut Psql) {
+    /// Waits until every engine has read the log up to now, and every affected query has
+    /// run. If a read is lost, the next mark follows.
+    pub(crate) async fn wait_for_log(&mut self, psql: &mut Psql) {
         for reader in 0..self.apps.len() {
             within(async {
                 loop {
@@ -61,10 +59,10 @@ impl<'a> Barrier<'a> {
             })
             .await;
         }
-        self.rested().await;
+        self.wait_until_idle().await;
     }
 
-    async fn rested(&self) {
+    async fn wait_until_idle(&self) {
         for (app, _) in &self.apps {
             app.rest().await;
         }

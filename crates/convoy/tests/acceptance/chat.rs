@@ -1,5 +1,5 @@
-//! The program most of these tests serve: messages in channels, and marks by which
-//! a test learns how far an engine has come.
+//! The program that most of these tests serve: messages in channels, and the marks of
+//! [`Barrier`](crate::barrier::Barrier)s.
 
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
@@ -43,12 +43,12 @@ async fn raw(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     ctx.op(json!({ "op": "raw", "text": input["sql"], "values": [], "tables": null })).await
 }
 
-/// Serves the chat with heartbeats that are worth waiting for, and `options`.
+/// Serves the chat with short heartbeats, and `options`.
 pub(crate) async fn serve(db: &TestDb, options: Value) -> App {
     db.app_with(with_heartbeats(options), tables(), functions()).await
 }
 
-/// Options whose streams have a heartbeat each 100 ms.
+/// Adds heartbeats every 100 ms to the options.
 pub(crate) fn with_heartbeats(mut options: Value) -> Value {
     options["limits"]["heartbeatMs"] = json!(100);
     options

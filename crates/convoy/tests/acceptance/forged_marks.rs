@@ -1,17 +1,17 @@
-//! Statements by `raw` that mark their transaction as an engine's own, which silences the
-//! triggers: streams of every engine come to show what such a statement has written.
+//! `raw` statements that mark their transaction as an engine's, which disables the
+//! triggers: streams of every engine show their writes all the same.
 
 use convoy_testkit::TestDb;
 use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::say;
+use crate::scale::report;
 
 const MARK: &str = "set_config('convoy.writer', pg_current_xact_id()::text || '/messages', true)";
 const MESSAGE: &str = r#"'{"channel": "w", "n": 1, "body": "news"}'::jsonb"#;
 
-/// The ways to do it in one statement.
+/// The ways to set the mark in one statement.
 fn forgeries() -> [(&'static str, String); 3] {
     [
         (
@@ -47,14 +47,14 @@ async fn every_engine_sees_writes_hidden_by_a_forged_mark() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_mark_that_is_trusted_is_found() {
+async fn control_a_trusted_mark_is_detected() {
     let (_, sql) = &forgeries()[0];
     for function in ["raw", "rawApart"] {
         assert_eq!(seen(json!(["trustMark"]), function, sql).await, [false, false], "{function}");
     }
 }
 
-/// Which of two engines' streams come to show the message.
+/// Which of two engines' streams show the message.
 async fn seen(failpoints: Value, function: &str, sql: &str) -> [bool; 2] {
     let db = TestDb::new().await;
     let one = serve(&db, json!({ "failpoints": failpoints })).await;
@@ -66,15 +66,15 @@ async fn seen(failpoints: Value, function: &str, sql: &str) -> [bool; 2] {
         assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
         watches.push(watch);
     }
-    let mut barrier = Barrier::before(&[&one, &other]).await;
+    let mut barrier = Barrier::of(&[&one, &other]).await;
     one.client().mutate(function, json!({ "sql": sql })).await.data();
-    barrier.read_the_log(&mut db.psql().await).await;
+    barrier.wait_for_log(&mut db.psql().await).await;
     let mut seen = [false; 2];
     for (seen, watch) in seen.iter_mut().zip(&watches) {
         *seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
     }
     one.engine.close().await;
     other.engine.close().await;
-    say(&format!("{function}: seen {seen:?}"));
+    report(&format!("{function}: seen {seen:?}"));
     seen
 }

@@ -1,5 +1,5 @@
-//! Acceptance 1: the connections that listen for other nodes' commits are killed,
-//! reset and silenced while both nodes write. Everyone ends at the table.
+//! Acceptance 1: the connections that listen for other nodes' commits are killed, reset and
+//! silenced while both nodes write. Every subscriber converges to the table.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::{say, scale, seeded, split};
+use crate::scale::{report, scale, seeded, split};
 
 const WRITERS: usize = 8;
 const SUBSCRIBERS: usize = 200;
 
-/// What happens to a listener's connection.
+/// A fault of a listener's connection.
 #[derive(Clone)]
-enum Act {
+enum Fault {
     Kill,
     Reset,
     Silence,
@@ -32,23 +32,23 @@ struct Storm {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_subscriber_ends_at_the_table_though_the_listeners_do_not_last() {
+async fn every_subscriber_converges_to_the_table_despite_failing_listeners() {
     let storm =
         Storm { mutations: scale(480, 20_000), killed: scale(4, 100), reset: scale(3, 50), silenced: scale(1, 20) };
-    let equal = storm.rage(json!([])).await;
+    let equal = storm.run(json!([])).await;
     assert_eq!(equal, SUBSCRIBERS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_listener_that_does_not_catch_up_is_found() {
+async fn control_a_listener_that_does_not_catch_up_is_detected() {
     let storm = Storm { mutations: 160, killed: 1, reset: 0, silenced: 1 };
-    let equal = storm.rage(json!(["listenerSkipsCatchUp"])).await;
-    assert!(equal < SUBSCRIBERS, "nobody noticed");
+    let equal = storm.run(json!(["listenerSkipsCatchUp"])).await;
+    assert!(equal < SUBSCRIBERS, "the failpoint was not detected");
 }
 
 impl Storm {
-    /// How many of the subscribers end at what is in the table.
-    async fn rage(&self, failpoints: Value) -> usize {
+    /// How many of the subscribers have the contents of the table at the end.
+    async fn run(&self, failpoints: Value) -> usize {
         let mut random = seeded();
         let db = TestDb::new().await;
         let (proxy_a, url_a) = Proxy::before(&db.url()).await;
@@ -65,21 +65,21 @@ impl Storm {
             let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
             sessions.push(app.client().live(query).await.read_on());
         }
-        let mut barrier = Barrier::before(&[&a, &b]).await;
+        let mut barrier = Barrier::of(&[&a, &b]).await;
 
-        let acts = self.acts(&mut random);
+        let faults = self.faults(&mut random);
         let mut writers = Vec::new();
         for at in 0..WRITERS {
             writers.push(Writer::new(nodes[at % 2].0, at, &mut random).await);
         }
-        let each = self.mutations.div_ceil(acts.len() * WRITERS);
-        for (act, at) in acts.iter().zip(0..) {
+        let each = self.mutations.div_ceil(faults.len() * WRITERS);
+        for (fault, at) in faults.iter().zip(0..) {
             let proxy = nodes[at % 2].1;
             let listener = proxy.listener_after(0).await;
-            match act {
-                Act::Kill => kill(&mut psql, listener.port).await,
-                Act::Reset => proxy.end(listener.number, End::Reset),
-                Act::Silence => proxy.end(listener.number, End::Silence),
+            match fault {
+                Fault::Kill => kill(&mut psql, listener.port).await,
+                Fault::Reset => proxy.end(listener.number, End::Reset),
+                Fault::Silence => proxy.end(listener.number, End::Silence),
             }
             let writing = writers.into_iter().map(|writer| tokio::spawn(writer.write(each)));
             writers = Vec::new();
@@ -88,7 +88,7 @@ impl Storm {
             }
             proxy.listener_after(listener.number).await;
         }
-        barrier.heard_each_other().await;
+        barrier.wait_for_notifications().await;
 
         let table = lists(&mut psql).await;
         let mut equal = 0;
@@ -96,9 +96,9 @@ impl Storm {
             let expected = table.get(&channel(at));
             equal += usize::from(shows(watch, expected).await) + usize::from(shows(session, expected).await);
         }
-        say(&format!(
+        report(&format!(
             "{equal} of {SUBSCRIBERS} equal the table after {} mutations, {} listeners killed, {} reset, {} silenced",
-            each * WRITERS * acts.len(),
+            each * WRITERS * faults.len(),
             self.killed,
             self.reset,
             self.silenced
@@ -108,20 +108,20 @@ impl Storm {
         equal
     }
 
-    /// In random order, with a silence at the end: what is written during it would
-    /// not be healed by what is written later.
-    fn acts(&self, random: &mut StdRng) -> Vec<Act> {
-        let mut acts = vec![Act::Kill; self.killed];
-        acts.extend(vec![Act::Reset; self.reset]);
-        acts.extend(vec![Act::Silence; self.silenced - 1]);
-        acts.shuffle(random);
-        acts.push(Act::Silence);
-        acts
+    /// In random order, with a silence at the end: no later write would cover a change that
+    /// is lost during it.
+    fn faults(&self, random: &mut StdRng) -> Vec<Fault> {
+        let mut faults = vec![Fault::Kill; self.killed];
+        faults.extend(vec![Fault::Reset; self.reset]);
+        faults.extend(vec![Fault::Silence; self.silenced - 1]);
+        faults.shuffle(random);
+        faults.push(Fault::Silence);
+        faults
     }
 }
 
-/// There is a channel for each pair of subscribers, so that most channels are
-/// written seldom and a lost change is not covered by a later one.
+/// Each pair of subscribers has its own channel, so that channels are rarely written and no
+/// later change covers a lost one.
 fn channel(at: usize) -> String {
     format!("c{at}")
 }
@@ -131,7 +131,7 @@ async fn kill(psql: &mut Psql, port: u16) {
     psql.run(&kill).await;
 }
 
-/// The lists of all channels, as a client would have them.
+/// The lists of all channels, as the query returns them.
 async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
     let rows = psql
         .column(

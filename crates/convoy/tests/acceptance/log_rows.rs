@@ -1,17 +1,17 @@
-//! Rows of the change log that cannot be decoded: documents whose creation time does
-//! not fit a number, and rows inserted into `_convoy.changes` by hand. Other rows of the
-//! same reading are not lost.
+//! Rows of the change log that cannot be decoded: documents whose creation time is out of
+//! range, and rows inserted into `_convoy.changes` by hand. Other rows of the same read are
+//! not lost.
 
 use convoy_testkit::TestDb;
 use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::say;
+use crate::scale::report;
 
 const MESSAGE: &str = r#"insert into messages (data) values ('{"channel": "w", "n": 1, "body": "news"}')"#;
 
-/// What is written in the same transaction, before the message.
+/// Statements in the same transaction, before the message.
 const ODD: &[(&str, &str)] = &[
     ("an infinite time", r#"insert into roles (data, created_at) values ('{"name": "z"}', 'infinity')"#),
     ("a time before all others", r#"insert into roles (data, created_at) values ('{"name": "z"}', '-infinity')"#),
@@ -28,7 +28,7 @@ const ODD: &[(&str, &str)] = &[
     ),
     ("keys without a time", "insert into _convoy.changes (tab, id, new_keys) values ('roles', gen_random_uuid(), '{}')"),
     ("a time without keys", "insert into _convoy.changes (tab, id, old_at) values ('roles', gen_random_uuid(), now())"),
-    ("nothing but a table", "insert into _convoy.changes (tab) values ('roles'), (''), ('no such table')"),
+    ("only a table", "insert into _convoy.changes (tab) values ('roles'), (''), ('no such table')"),
     ("no id", "insert into _convoy.changes (tab, new_at, new_keys) values ('roles', now(), '{}')"),
     (
         "keys nested too deeply",
@@ -38,15 +38,14 @@ const ODD: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_not_understood_takes_no_other_with_it() {
+async fn an_undecodable_row_does_not_affect_other_rows() {
     for (name, odd) in ODD {
         assert!(is_seen(json!([]), &format!("{odd}; {MESSAGE}")).await, "lost beside {name}");
     }
 }
 
-/// It means that its whole table has changed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
+async fn an_undecodable_row_counts_as_a_change_of_its_whole_table() {
     let by_hand = |values: &str| {
         format!(
             "set session_replication_role = replica; {MESSAGE}; reset session_replication_role;
@@ -62,7 +61,7 @@ async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
         r#"gen_random_uuid(), now(), '{"channel": "z", "n": 1}', null, '{}'"#,
         "gen_random_uuid(), null, null, null, null",
         "null, null, null, now(), '{}'",
-        // Understood, but made for indexes that the table does not have.
+        // Decodable, but with the keys of other indexes.
         r#"gen_random_uuid(), null, null, now(), '{"room": "z"}'"#,
     ] {
         assert!(is_seen(json!([]), &by_hand(values)).await, "lost with ({values})");
@@ -70,25 +69,25 @@ async fn a_row_that_is_not_understood_counts_as_its_whole_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_log_that_counts_as_read_before_it_is_understood_is_found() {
+async fn control_a_log_that_counts_as_read_before_it_is_decoded_is_detected() {
     let failpoints = json!(["readBeforeUnderstood"]);
     let (_, odd) = ODD.iter().find(|(name, _)| *name == "keys that are no object").expect("one of them");
     assert!(!is_seen(failpoints, &format!("{odd}; {MESSAGE}")).await, "the message is seen all the same");
 }
 
-/// Whether a stream on the messages comes to show one that `sql` writes in one
-/// transaction, by the time in which the log has been read past it.
+/// Whether a stream shows a message that `sql` writes in one transaction once the log has
+/// been read past it.
 async fn is_seen(failpoints: Value, sql: &str) -> bool {
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "failpoints": failpoints })).await;
     let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
     assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
-    let mut barrier = Barrier::before(&[&app]).await;
+    let mut barrier = Barrier::of(&[&app]).await;
     let mut psql = db.psql().await;
     psql.run(&format!("begin; {sql}; commit")).await;
-    barrier.read_the_log(&mut psql).await;
+    barrier.wait_for_log(&mut psql).await;
     let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
-    say(&format!("{} beside {}", if seen { "seen" } else { "lost" }, sql.split(';').next().unwrap_or_default()));
+    report(&format!("{} beside {}", if seen { "seen" } else { "lost" }, sql.split(';').next().unwrap_or_default()));
     app.engine.close().await;
     seen
 }

@@ -1,18 +1,16 @@
-//! The acceptance suite: promises that are kept through storms, over thousands of
-//! clients, or against Postgres itself as the judge.
+//! The acceptance suite: guarantees under faults, with thousands of clients, or compared
+//! with plain SQL.
 //!
-//! Each test counts what it finds and prints it with its seed, and has a control:
-//! the same scenario with a failpoint active (`failpoints.rs`), which must
-//! be found. The numbers are small in `npm test`, and those of the promise with
-//! `CONVOY_TEST_LONG=1`.
+//! Each test prints its measurements with its seed, and has a control: the same scenario
+//! with an active failpoint (`failpoints.rs`), which the test must detect. The numbers are
+//! small in `npm test`, and those of the guarantee with `CONVOY_TEST_LONG=1`.
 
 mod bad_callers;
 mod barrier;
 mod chat;
-mod emptied_by_hand;
+mod damaged_log;
 mod forged_marks;
 mod idle_and_slow;
-mod lane;
 mod listener_storm;
 mod log_rows;
 mod members;
@@ -20,6 +18,7 @@ mod outside_writers;
 mod panics;
 mod postgres_as_oracle;
 mod reconnects;
+mod scale;
 mod server_process;
 mod session_settings;
 mod subscribe_race;

@@ -1,6 +1,5 @@
-//! Acceptance 20: each long-lived part panics once, where that does the most harm,
-//! under open streams. It starts again, and streams come to what is in the tables.
-//! Without supervision they do not.
+//! Acceptance 20: each long-lived part panics once, at the worst point, with open streams.
+//! It is restarted, and streams converge to the tables. Without supervision they do not.
 
 use convoy::Part;
 use convoy_testkit::{Answer, App, Functions, Holder, Reader, TestDb, table, within};
@@ -9,9 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, functions, tables};
-use crate::lane::say;
+use crate::scale::report;
 
-/// An engine with streams on all that the parts keep current.
+/// An engine with streams that depend on every part.
 struct World {
     db: TestDb,
     app: App,
@@ -28,7 +27,7 @@ impl World {
         World { db, app, messages, audit, ticks }
     }
 
-    /// Makes a part panic at what `act` makes it do, or before.
+    /// Makes a part panic during `act`.
     async fn panic(&self, part: Part, act: impl Future<Output = ()>) {
         arm(&self.app, part);
         act.await;
@@ -42,79 +41,79 @@ async fn write_outside(db: &TestDb) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_read_on() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+async fn the_log_reader_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         world.panic(Part::Log, write_outside(&world.db)).await;
-        comes_to(&world.messages, kept, is_news).await;
+        comes_to(&world.messages, supervised, is_news).await;
         world.app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_query_whose_run_panicked_runs_again() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let db = TestDb::new().await;
         let app = serve(&db, failpoints).await;
         let messages = list(&app).await;
         arm(&app, Part::LiveQuery);
         send(&app).await;
         fired(&app, Part::LiveQuery).await;
-        comes_to(&messages, kept, is_news).await;
+        comes_to(&messages, supervised, is_news).await;
         app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_without_triggers_are_asked_again() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+async fn polling_of_untracked_tables_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         world.panic(Part::Tables, async {}).await;
         world.db.psql().await.run("insert into audit (data) values ('{}')").await;
-        comes_to(&world.audit, kept, |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
+        comes_to(&world.audit, supervised, |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
         world.app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_grow_old() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+async fn the_refresh_timer_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         world.panic(Part::Timer, async {}).await;
         let fired_at = world.app.engine.stats().handler_runs;
-        // A run may have been on its way, so the second one counts.
-        comes_to(&world.ticks, kept, |tick| tick.as_u64().is_some_and(|tick| tick > fired_at + 1)).await;
+        // A run may have been in flight, so the second one counts.
+        comes_to(&world.ticks, supervised, |tick| tick.as_u64().is_some_and(|tick| tick > fired_at + 1)).await;
         world.app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_nodes_are_heard() {
-    for (failpoints, kept) in KEPT_AND_NOT {
-        // What is not heard is not read either, so that only hearing tells of it.
+async fn the_peer_listener_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
+        // Without polling only the listener receives the change.
         let here = World::open(&[failpoints, &["noPoll"][..]].concat()).await;
         let there = serve(&here.db, &[]).await;
-        Barrier::before(&[&here.app, &there]).await.heard_each_other().await;
+        Barrier::of(&[&here.app, &there]).await.wait_for_notifications().await;
         here.panic(Part::Listener, send(&there)).await;
-        comes_to(&here.messages, kept, is_news).await;
+        comes_to(&here.messages, supervised, is_news).await;
         here.app.engine.close().await;
         there.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_nodes_are_notified() {
-    for (failpoints, kept) in KEPT_AND_NOT {
-        // A node that does not fall back on the log when another falls silent; where
-        // notifying goes on, it reads it because it is told to.
-        let deaf = if kept { &["noPoll"][..] } else { &["noPoll", "listenerSkipsCatchUp"] };
-        let here = World::open(deaf).await;
+async fn the_notifier_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
+        // A node that does not read the log when a peer is silent; if the notifier is
+        // restarted, its notification requests the read.
+        let receiver = if supervised { &["noPoll"][..] } else { &["noPoll", "listenerSkipsCatchUp"] };
+        let here = World::open(receiver).await;
         let there = serve(&here.db, failpoints).await;
-        Barrier::before(&[&here.app, &there]).await.heard_each_other().await;
+        Barrier::of(&[&here.app, &there]).await.wait_for_notifications().await;
         arm(&there, Part::Notifier);
         send(&there).await;
         fired(&there, Part::Notifier).await;
-        comes_to(&here.messages, kept, is_news).await;
+        comes_to(&here.messages, supervised, is_news).await;
         here.app.engine.close().await;
         there.engine.close().await;
     }
@@ -122,33 +121,33 @@ async fn other_nodes_are_notified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_after_a_batched_insert_is_recovered() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         let hold = async {
             let message = json!({ "channel": "w", "n": 1, "body": "news" });
             let answer = world.app.client().mutate("messages.hold", message).await;
-            assert_eq!(answer.code(), "UNAVAILABLE", "whether it took effect is not known: {}", answer.body);
+            assert_eq!(answer.code(), "UNAVAILABLE", "the result is unknown: {}", answer.body);
         };
         world.panic(Part::InsertBatching, hold).await;
-        // In either case its caller says that it may have happened.
+        // In either case the commit is reported as in doubt, so the change is seen.
         comes_to(&world.messages, true, is_news).await;
-        // The next insert finds a lane that works, or one that was abandoned.
+        // The next insert uses a restarted batcher, or an abandoned one.
         let next = world.app.client().mutate("messages.hold", json!({ "channel": "x", "n": 1, "body": "" })).await;
-        assert_eq!(next.status == 200, kept, "{}", next.body);
+        assert_eq!(next.status == 200, supervised, "{}", next.body);
         world.app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_after_a_queue_commit_is_recovered() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         let app = &world.app;
         let id = app.client().mutate("messages.send", json!({ "channel": "w", "n": 0, "body": "x" })).await.data();
         let count = |client: convoy_testkit::Client, id: Value| async move {
             client.mutate("messages.count", json!({ "id": id })).await
         };
-        // They keep meeting until they are in a lane, and until that has panicked.
+        // Calls conflict until they are in a queue, and until the queue has panicked.
         let mut calls = tokio::task::JoinSet::new();
         within(async {
             loop {
@@ -164,7 +163,7 @@ async fn a_panic_after_a_queue_commit_is_recovered() {
         .await;
         let mut left = 1_000;
         while will_panic(app, Part::SerialQueue) {
-            assert!(left > 0, "no call is in a lane any more");
+            assert!(left > 0, "no call is in a queue any more");
             left -= 1;
             while calls.len() < 8 {
                 calls.spawn(count(app.client(), id.clone()));
@@ -173,8 +172,8 @@ async fn a_panic_after_a_queue_commit_is_recovered() {
         }
         calls.join_all().await;
         let next = count(app.client(), id.clone()).await;
-        assert_eq!(next.status == 200, kept, "{}", next.body);
-        if kept {
+        assert_eq!(next.status == 200, supervised, "{}", next.body);
+        if supervised {
             let stored = world.db.psql().await.column("select data ->> 'n' from messages").await;
             let stored: u64 = stored[0].parse().expect("a number");
             world.messages.until(|answer| holds(answer, |list| list[0]["n"] == stored)).await;
@@ -184,8 +183,8 @@ async fn a_panic_after_a_queue_commit_is_recovered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_accepted() {
-    for (failpoints, kept) in KEPT_AND_NOT {
+async fn the_accept_loop_is_restarted() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         let knock = async { drop(TcpStream::connect(world.app.address).await) };
         world.panic(Part::Accept, knock).await;
@@ -194,9 +193,9 @@ async fn connections_are_accepted() {
             drop(stream);
             Some(world.app.client().query("messages.list", json!({ "channel": "w" })).await.status)
         };
-        match kept {
+        match supervised {
             true => assert_eq!(health().await, Some(200)),
-            // The socket goes with the task.
+            // The listening socket is closed with the task.
             false => within(async { while TcpStream::connect(world.app.address).await.is_ok() {} }).await,
         }
         send_inside(&world.app).await;
@@ -205,20 +204,20 @@ async fn connections_are_accepted() {
     }
 }
 
-/// An event that panics half-way through the state of all live queries: nothing of it
-/// is relied on any more. Streams end, and their clients come back to what is right.
+/// An event panics half-way through a change of the registry: the registry is reset, streams
+/// end, and clients that reconnect converge.
 #[tokio::test(flavor = "multi_thread")]
-async fn state_that_was_left_half_changed_is_not_used() {
-    for (failpoints, kept) in KEPT_AND_NOT {
-        // A writer of ours whose commit is not told of may say itself that it is in doubt.
-        for outside in if kept { &[true, false][..] } else { &[true] } {
+async fn a_poisoned_registry_is_reset() {
+    for (failpoints, supervised) in SUPERVISED_AND_NOT {
+        // A commit of the engine that is not applied may be reported as in doubt.
+        for outside in if supervised { &[true, false][..] } else { &[true] } {
             let db = TestDb::new().await;
             let app = serve(&db, failpoints).await;
             let messages = list(&app).await;
             let query = json!([{ "id": 0, "name": "messages.list", "args": { "channel": "w" } }]);
             let session = app.client().live(query.clone()).await.read_on();
             assert!(session.comes_to(0, |list| bodies(list).is_empty()).await);
-            // What runs meanwhile would find the change in the history.
+            // A run in flight would find the change among the recent commits.
             app.rest().await;
             arm(&app, Part::Registry);
             match outside {
@@ -226,41 +225,41 @@ async fn state_that_was_left_half_changed_is_not_used() {
                 false => send(&app).await,
             }
             fired(&app, Part::Registry).await;
-            if !kept {
+            if !supervised {
                 comes_to(&messages, false, is_news).await;
-                assert!(!session.comes_to(0, is_news).await, "the stream is right without supervision");
+                assert!(!session.comes_to(0, is_news).await, "the stream is current without supervision");
                 continue;
             }
             session.until_the_end().await;
             messages.until_the_end().await;
             let ended = session.stop().await;
-            assert_eq!(ended.told.last().expect("it says why")["type"], "end");
-            let again = app.client().resume(ended, query).await.expect("it may come back").read_on();
+            assert_eq!(ended.told.last().expect("a reason")["type"], "end");
+            let again = app.client().resume(ended, query).await.expect("it reconnects").read_on();
             again.until(|answers| answers.latest(0).is_some_and(is_news)).await;
             let list = list(&app).await;
             comes_to(&list, true, is_news).await;
             let counts = app.engine.stats();
-            assert_eq!((counts.sessions, counts.subscribers), (2, 2), "what has ended is not counted");
+            assert_eq!((counts.sessions, counts.subscribers), (2, 2), "ended sessions are not counted");
             app.engine.close().await;
         }
     }
 }
 
-/// With supervision, and as the control without.
-const KEPT_AND_NOT: [(&[&str], bool); 2] = [(&[], true), (&["unsupervised"], false)];
+/// With supervision, and without it as the control.
+const SUPERVISED_AND_NOT: [(&[&str], bool); 2] = [(&[], true), (&["unsupervised"], false)];
 
-/// With supervision a stream comes to what is right. Without, it has not by its
-/// second heartbeat, and so never will.
-async fn comes_to(reader: &Reader<Answer>, kept: bool, right: impl Fn(&Value) -> bool) {
-    match kept {
-        true => reader.until(|answer| holds(answer, &right)).await,
-        false => assert!(!reader.comes_to(0, &right).await, "the stream is right without supervision"),
+/// With supervision a stream converges. Without it, it has not by its second heartbeat,
+/// and so never will.
+async fn comes_to(reader: &Reader<Answer>, supervised: bool, is_current: impl Fn(&Value) -> bool) {
+    match supervised {
+        true => reader.until(|answer| holds(answer, &is_current)).await,
+        false => assert!(!reader.comes_to(0, &is_current).await, "the stream is current without supervision"),
     }
-    say(if kept { "right again" } else { "stale, as it must be" });
+    report(if supervised { "current again" } else { "stale, as expected" });
 }
 
-fn holds(answer: &Answer, right: impl Fn(&Value) -> bool) -> bool {
-    answer.latest(0).is_some_and(right)
+fn holds(answer: &Answer, is_current: impl Fn(&Value) -> bool) -> bool {
+    answer.latest(0).is_some_and(is_current)
 }
 
 fn is_news(list: &Value) -> bool {
@@ -284,7 +283,7 @@ async fn fired(app: &App, part: Part) {
     .await;
 }
 
-/// Sends the news; the call itself may fail with the panic.
+/// Sends the message; the call itself may fail with the panic.
 async fn send(app: &App) {
     app.client().mutate("messages.send", json!({ "channel": "w", "n": 1, "body": "news" })).await;
 }

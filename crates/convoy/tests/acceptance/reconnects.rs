@@ -1,5 +1,5 @@
-//! Acceptance 18: a server starts again, and everybody comes back: not all at
-//! once, and each ends at what is true.
+//! Acceptance 18: a server restarts, and all clients reconnect: spread over time, and each
+//! converges to the table.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,56 +9,55 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::chat::bodies;
-use crate::lane::{say, scale};
 use crate::members::{serve, token};
+use crate::scale::{report, scale};
 
 const CHANNELS: usize = 50;
-/// How soon everyone is to be right again.
-const SOON: Duration = Duration::from_secs(30);
-/// Of the times at which clients are told to come back, the most that may lie in
-/// the same tenth of a second.
-const MOST_AT_ONCE: f64 = 0.3;
+/// The limit until all clients are current again.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+/// The maximum fraction of reconnects in the same tenth of a second.
+const MAX_AT_ONCE: f64 = 0.3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_comes_back_spread_out_and_ends_at_the_table() {
-    let Found { spread, unavailable, took } = restart(scale(300, 5_000), json!([])).await;
-    assert!(spread.fullest() <= MOST_AT_ONCE, "too many come back at once");
+async fn reconnects_are_spread_and_every_client_converges_to_the_table() {
+    let Measured { spread, unavailable, took } = restart(scale(300, 5_000), json!([])).await;
+    assert!(spread.fullest() <= MAX_AT_ONCE, "too many reconnect at once");
     assert_eq!(unavailable, 0);
-    assert!(took <= SOON, "it took {took:?}");
+    assert!(took <= RECOVERY_LIMIT, "it took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_clients_that_all_come_back_at_once_are_found() {
-    let Found { spread, .. } = restart(60, json!(["noJitter"])).await;
-    assert!(spread.fullest() > MOST_AT_ONCE, "nobody noticed");
+async fn control_clients_that_reconnect_all_at_once_are_detected() {
+    let Measured { spread, .. } = restart(60, json!(["noJitter"])).await;
+    assert!(spread.fullest() > MAX_AT_ONCE, "the failpoint was not detected");
 }
 
-struct Found {
+struct Measured {
     spread: Spread,
-    /// How often the server said that it cannot.
+    /// How often the server answered `UNAVAILABLE`.
     unavailable: usize,
-    /// From the server's start until all were right.
+    /// The time from the server's start until all clients were current.
     took: Duration,
 }
 
-async fn restart(clients: usize, failpoints: Value) -> Found {
+async fn restart(clients: usize, failpoints: Value) -> Measured {
     allow_open_files(2 * clients as u64 + 1_000);
     let db = TestDb::new().await;
     let options = json!({ "failpoints": failpoints, "poolSize": 10, "limits": { "heartbeatMs": 5_000 } });
     let before = serve(&db, options.clone()).await;
     let role = before.client().mutate("roles.give", json!({})).await.data();
-    // Where the server is; nowhere while there is none.
-    let place = watch::Sender::new(None);
+    // A client of the running server; `None` while there is none.
+    let server = watch::Sender::new(None);
     let mut all = Vec::new();
     for at in 0..clients {
         let token = token(&format!("user{at}"), None, role.as_str());
         let mut session = before.client().with_header("authorization", &token).live(list(at, None)).await;
         session.until(0, |list| bodies(list).is_empty()).await;
-        all.push(tokio::spawn(come_back(session, at, token, place.subscribe())));
+        all.push(tokio::spawn(reconnect(session, at, token, server.subscribe())));
     }
-    let greeted = greetings(&before.client()).await;
+    let plain_delays = retry_delays(&before.client()).await;
     before.engine.close().await;
-    // Half of the channels have news when the server is there again.
+    // Half of the channels change before the server is restarted.
     let news = format!(
         "insert into messages (data)
          select jsonb_build_object('channel', 'c' || n, 'n', n, 'body', 'news') from generate_series(0, {CHANNELS} - 1, 2) as n"
@@ -66,35 +65,38 @@ async fn restart(clients: usize, failpoints: Value) -> Found {
     db.psql().await.run(&news).await;
     let after = serve(&db, options).await;
     let began = Instant::now();
-    place.send_replace(Some(after.client()));
+    server.send_replace(Some(after.client()));
 
-    let (mut told, mut unavailable) = (Vec::new(), 0);
+    let (mut delays, mut unavailable) = (Vec::new(), 0);
     for client in all {
-        let (retry_ms, refused) = client.await.expect("a client ends at what is true");
-        told.push(retry_ms);
+        let (retry_ms, refused) = client.await.expect("a client converges");
+        delays.push(retry_ms);
         unavailable += refused;
     }
     let took = began.elapsed();
-    let spread = Spread(told);
-    say(&format!(
-        "{clients} of {clients} right again {took:?} after the start, {unavailable} times unavailable; told to come back \
-         after {:?} ms, at most {:.1} % in a tenth of a second",
+    let spread = Spread(delays);
+    report(&format!(
+        "{clients} of {clients} current {took:?} after the start, {unavailable} times unavailable; retry delays \
+         of {:?} ms, at most {:.1} % in a tenth of a second",
         spread.range(),
         spread.fullest() * 100.0
     ));
-    assert_eq!(Spread(greeted).fullest() > MOST_AT_ONCE, spread.fullest() > MOST_AT_ONCE, "both kinds of stream alike");
+    assert_eq!(
+        Spread(plain_delays).fullest() > MAX_AT_ONCE,
+        spread.fullest() > MAX_AT_ONCE,
+        "both kinds of stream have the same spread"
+    );
     after.engine.close().await;
-    Found { spread, unavailable, took }
+    Measured { spread, unavailable, took }
 }
 
-/// A client's way from its server's end to being right again: after how many
-/// milliseconds it was told to come back, and how often it was told that the
-/// server cannot.
-async fn come_back(
+/// Reconnects a client after its server has ended, until it is current. Returns the retry
+/// delay that it received in milliseconds, and how often the server was unavailable.
+async fn reconnect(
     mut session: Session,
     at: usize,
     token: String,
-    mut place: watch::Receiver<Option<Client>>,
+    mut server: watch::Receiver<Option<Client>>,
 ) -> (u64, usize) {
     let end = session.until_told("end").await;
     assert_eq!(end["reason"], "shutdown");
@@ -102,7 +104,7 @@ async fn come_back(
     let (mut answers, mut unavailable) = (session.leave(), 0);
     let mut session = loop {
         tokio::time::sleep(Duration::from_millis(retry_ms)).await;
-        let found = place.wait_for(Option::is_some).await.expect("the server starts again").clone();
+        let found = server.wait_for(Option::is_some).await.expect("the server restarts").clone();
         let client = found.expect("there is one").with_header("authorization", &token);
         let queries = list(at, answers.hash(0));
         match client.resume(std::mem::take(&mut answers), queries).await {
@@ -116,16 +118,16 @@ async fn come_back(
     (retry_ms, unavailable + session.answers().told.iter().filter(|message| message["type"] == "error").count())
 }
 
-/// What streams of one query are told when they begin, for `EventSource`.
-async fn greetings(client: &Client) -> Vec<u64> {
-    let mut told = Vec::new();
+/// The `retry:` delays at the start of plain streams.
+async fn retry_delays(client: &Client) -> Vec<u64> {
+    let mut delays = Vec::new();
     for _ in 0..50 {
         let mut watch = client.watch("messages.list", json!({ "channel": "c0" })).await;
-        let greeting = watch.event().await.expect("a greeting");
-        let retry = greeting.lines().find_map(|line| line.strip_prefix("retry: ")).expect("how long to wait");
-        told.push(retry.parse().expect("milliseconds"));
+        let preamble = watch.event().await.expect("a preamble");
+        let retry = preamble.lines().find_map(|line| line.strip_prefix("retry: ")).expect("a delay");
+        delays.push(retry.parse().expect("milliseconds"));
     }
-    told
+    delays
 }
 
 fn list(at: usize, hash: Option<&str>) -> Value {
@@ -136,23 +138,22 @@ fn list(at: usize, hash: Option<&str>) -> Value {
     json!([query])
 }
 
-/// After how many milliseconds clients are told to come back.
+/// The retry delays of clients in milliseconds.
 struct Spread(Vec<u64>);
 
 impl Spread {
-    /// The share of them who come in the same tenth of a second, where that is
-    /// greatest.
+    /// The maximum fraction of clients in the same tenth of a second.
     fn fullest(&self) -> f64 {
         let mut tenths: HashMap<u64, usize> = HashMap::new();
-        for told in &self.0 {
-            *tenths.entry(told / 100).or_default() += 1;
+        for delay in &self.0 {
+            *tenths.entry(delay / 100).or_default() += 1;
         }
-        let most = tenths.values().max().copied().unwrap_or_default();
-        most as f64 / self.0.len() as f64
+        let max = tenths.values().max().copied().unwrap_or_default();
+        max as f64 / self.0.len() as f64
     }
 
     fn range(&self) -> std::ops::RangeInclusive<u64> {
-        let (least, most) = (self.0.iter().min(), self.0.iter().max());
-        least.copied().unwrap_or_default()..=most.copied().unwrap_or_default()
+        let (min, max) = (self.0.iter().min(), self.0.iter().max());
+        min.copied().unwrap_or_default()..=max.copied().unwrap_or_default()
     }
 }

@@ -1,5 +1,5 @@
-//! A server in a process of its own, so that its memory can be told from the
-//! test's: this binary, started once more, to run the test at the end of this file.
+//! A server in a process of its own, so that its memory can be measured: this binary, started
+//! again to run the test at the end of this file.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::SocketAddr;
@@ -10,34 +10,34 @@ use serde_json::{Value, json};
 
 use crate::chat::{functions, tables};
 
-/// Where the process is told what to serve.
-const SERVES: &str = "CONVOY_TEST_SERVES";
-/// What it says once it does, before its address.
+/// The environment variable with the options of the process.
+const OPTIONS: &str = "CONVOY_TEST_SERVES";
+/// The prefix of the line with its address.
 const SERVING: &str = "serving at ";
-/// How much a result of `padded` weighs, in bytes.
+/// The size of a result of `padded`, in bytes.
 pub(crate) const PADDING: usize = 32 << 10;
 
-/// The process; it ends with this value, and with the test's process.
+/// The process; it ends when this value is dropped, and with the test's process.
 pub(crate) struct ServerProcess {
     child: Child,
-    /// What it says, which nobody reads once it serves.
+    /// Its output, which is kept open and not read once it serves.
     _output: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
 }
 
 impl ServerProcess {
-    /// Starts one on this database, with options of the engine's.
+    /// Starts a server on this database with these options of the engine.
     pub(crate) fn start(db: &TestDb, mut options: Value) -> ServerProcess {
         options["databaseUrl"] = json!(db.url());
-        let program = std::env::current_exe().expect("this binary is somewhere");
+        let program = std::env::current_exe().expect("the path of this binary");
         let mut child = Command::new(program)
             .args(["--exact", "server_process::serves_until_its_input_ends", "--ignored", "--nocapture"])
-            .env(SERVES, options.to_string())
+            .env(OPTIONS, options.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("this binary starts once more");
-        let mut output = BufReader::new(child.stdout.take().expect("its output is ours")).lines();
+            .expect("this binary starts again");
+        let mut output = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
         let address = output
             .by_ref()
             .map_while(Result::ok)
@@ -61,7 +61,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Where it has ended already there is nothing to kill.
+        // Fails if it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -70,11 +70,11 @@ impl Drop for ServerProcess {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the server of other tests, which start it"]
 async fn serves_until_its_input_ends() {
-    let Ok(config) = std::env::var(SERVES) else { return };
+    let Ok(config) = std::env::var(OPTIONS) else { return };
     allow_open_files(12_000);
     let config = serde_json::from_str(&config).expect("the test's own options");
     let padding = "x".repeat(PADDING);
-    // An object, so that it travels whole.
+    // An object, so that it is sent whole instead of as a delta.
     let program = functions().query("padded", move |ctx, _| {
         let padding = padding.clone();
         async move {

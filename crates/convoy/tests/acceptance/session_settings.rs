@@ -1,10 +1,10 @@
-//! One connection, two users in turn: a setting that one user's call leaves by `raw` is
-//! never there for the other's.
+//! One connection, two users in turn: a setting that one user's call makes by `raw` never
+//! affects calls of the other.
 
 use convoy_testkit::{Ctx, Functions, TestDb, Thrown, table};
 use serde_json::{Value, json};
 
-use crate::lane::say;
+use crate::scale::report;
 
 const CALLS: usize = 40;
 
@@ -16,8 +16,8 @@ async fn enter(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     raw(&ctx, "select set_config('app.user', $1, false)", json!([input["user"]])).await
 }
 
-/// What the caller may see who has not said who they are: nothing.
-async fn look(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
+/// Reads the secrets of the user in the setting: none without a setting.
+async fn read_secrets(ctx: Ctx, _: Value) -> Result<Value, Thrown> {
     raw(
         &ctx,
         "select data ->> 'secret' as secret from secrets where data ->> 'owner' = current_setting('app.user', true)",
@@ -31,10 +31,10 @@ fn functions() -> Functions {
     Functions::new()
         .mutation("enter", enter)
         .add(apart("enterApart"), enter)
-        .query("enterToRead", enter)
-        .mutation("look", look)
-        .add(apart("lookApart"), look)
-        .query("lookToRead", look)
+        .query("enterInQuery", enter)
+        .mutation("read", read_secrets)
+        .add(apart("readApart"), read_secrets)
+        .query("readInQuery", read_secrets)
 }
 
 /// How many calls of the other user saw a secret.
@@ -52,26 +52,26 @@ async fn seen(failpoints: Value) -> usize {
         let (user, one, other) = if call % 2 == 0 { ("ann", &ann, &bob) } else { ("bob", &bob, &ann) };
         let user = json!({ "user": user });
         let reply = match call / 2 % 4 {
-            0 => (one.mutate("enter", user).await.data(), other.mutate("look", json!({})).await.data()),
-            1 => (one.mutate("enterApart", user).await.data(), other.mutate("look", json!({})).await.data()),
-            2 => (one.mutate("enter", user).await.data(), other.mutate("lookApart", json!({})).await.data()),
-            _ => (one.query("enterToRead", user).await.data(), other.query("lookToRead", json!({})).await.data()),
+            0 => (one.mutate("enter", user).await.data(), other.mutate("read", json!({})).await.data()),
+            1 => (one.mutate("enterApart", user).await.data(), other.mutate("read", json!({})).await.data()),
+            2 => (one.mutate("enter", user).await.data(), other.mutate("readApart", json!({})).await.data()),
+            _ => (one.query("enterInQuery", user).await.data(), other.query("readInQuery", json!({})).await.data()),
         };
         assert_eq!(reply.0.as_array().map(Vec::len), Some(1));
         seen += usize::from(reply.1 != json!([]));
     }
     app.engine.close().await;
-    say(&format!("{seen} of {CALLS} calls saw another user's secret"));
+    report(&format!("{seen} of {CALLS} calls saw another user's secret"));
     seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_sees_the_secret_of_the_user_before() {
+async fn no_call_sees_the_secret_of_the_previous_user() {
     assert_eq!(seen(json!([])).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_session_that_is_not_reset_is_found() {
+async fn control_a_session_that_is_not_reset_is_detected() {
     // A query is rolled back even then.
     assert_eq!(seen(json!(["keepSession"])).await, CALLS - CALLS / 4);
 }

@@ -1,5 +1,5 @@
-//! Acceptance 2: a query is watched at the very moment in which its answer
-//! changes. Nobody is left with the answer from before.
+//! Acceptance 2: subscribing while the answer changes. No subscription keeps the old
+//! answer.
 
 use convoy_testkit::{Answer, Answers, App, Connection, Holder, Reader, TestDb};
 use futures_util::future::join_all;
@@ -8,12 +8,12 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, serve};
-use crate::lane::{say, scale, seeded};
+use crate::scale::{report, scale, seeded};
 
-/// Races that are run at once, each in a channel of its own: a later write would
-/// hide that one was missed.
+/// Concurrent races, each in a channel of its own, so that no later write covers a missed
+/// one.
 const AT_ONCE: usize = 25;
-/// How much later than the other one side may begin, in turns of the scheduler.
+/// The maximum delay of either side, in scheduler yields.
 const HEAD_START: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,9 +23,9 @@ async fn no_subscription_made_while_its_answer_changes_stays_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_registering_after_the_run_is_found() {
+async fn control_registering_after_the_run_is_detected() {
     let stale = subscribe_while_writing(16, json!(["registerAfterRun"])).await;
-    assert!(stale > 0, "nobody noticed");
+    assert!(stale > 0, "the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,11 +46,11 @@ async fn a_write_after_the_first_frame_is_always_seen() {
         });
         join_all(pairs).await;
     }
-    say(&format!("{0} of {0} saw what was written upon their first frame", rounds * AT_ONCE));
+    report(&format!("{0} of {0} saw the write after their first frame", rounds * AT_ONCE));
     app.engine.close().await;
 }
 
-/// How many of the subscriptions never show what was written as they were made.
+/// How many of the subscriptions never show the concurrent write.
 async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
     let mut random = seeded();
     let db = TestDb::new().await;
@@ -63,11 +63,11 @@ async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
             let (readers, writers) = head_starts(&mut random);
             async move {
                 let reading = async {
-                    turns(readers).await;
+                    yield_times(readers).await;
                     Subscriber::open(app, pair, &channel).await
                 };
                 let writing = async {
-                    turns(writers).await;
+                    yield_times(writers).await;
                     write(writer, &channel).await;
                 };
                 tokio::join!(reading, writing).0
@@ -75,10 +75,10 @@ async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
         });
         let mut subscribers = join_all(races).await;
         app.rest().await;
-        let seen = join_all(subscribers.iter_mut().map(Subscriber::comes_to_see)).await;
+        let seen = join_all(subscribers.iter_mut().map(Subscriber::sees_write)).await;
         stale += seen.into_iter().filter(|seen| !seen).count();
     }
-    say(&format!("{stale} of {} subscriptions stale", rounds * AT_ONCE));
+    report(&format!("{stale} of {} subscriptions stale", rounds * AT_ONCE));
     app.engine.close().await;
     stale
 }
@@ -95,20 +95,20 @@ async fn write(writer: &mut Connection, channel: &str) {
     writer.mutate("messages.send", &json!({ "channel": channel, "n": 1, "body": "written" })).await.data();
 }
 
-/// Either side may be first, by a little or by nothing.
+/// Delays for the reader and the writer; one of them is zero.
 fn head_starts(random: &mut StdRng) -> (u32, u32) {
-    let turns = random.random_range(0..HEAD_START);
-    if random.random() { (turns, 0) } else { (0, turns) }
+    let delay = random.random_range(0..HEAD_START);
+    if random.random() { (delay, 0) } else { (0, delay) }
 }
 
-async fn turns(turns: u32) {
-    for _ in 0..turns {
+async fn yield_times(count: u32) {
+    for _ in 0..count {
         tokio::task::yield_now().await;
     }
 }
 
-/// Someone who watches a channel: by a stream of its own, in a new session, or
-/// as one more query of a session.
+/// A subscriber of a channel: by a plain stream, in a new session, or by an added query of a
+/// session.
 enum Subscriber {
     Watch(Reader<Answer>),
     Session(Reader<Answers>),
@@ -136,7 +136,7 @@ impl Subscriber {
         }
     }
 
-    async fn comes_to_see(&mut self) -> bool {
+    async fn sees_write(&mut self) -> bool {
         match self {
             Subscriber::Watch(reader) => reader.comes_to(0, is_written).await,
             Subscriber::Session(reader) => reader.comes_to(0, is_written).await,

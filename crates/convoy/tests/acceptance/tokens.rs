@@ -1,5 +1,5 @@
-//! Acceptance 17: tokens that end, and rights that are taken away, while streams
-//! are open. Nothing is delivered to those who may not have it any more.
+//! Acceptance 17: tokens expire and roles are revoked while streams are open. No answers are
+//! delivered to callers who have lost access.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,24 +11,24 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use crate::chat::{bodies, with_heartbeats};
-use crate::lane::{say, scale, seeded};
-use crate::members::{bearing, serve};
+use crate::members::{client_with_token, serve};
+use crate::scale::{report, scale, seeded};
 
-/// How long after its end a token may still have been served.
-const LATE: Duration = Duration::from_secs(2);
-/// How much later than that is written, so that there is something to deliver.
-const BEYOND: Duration = Duration::from_millis(300);
+/// The tolerance for deliveries after a token's expiry.
+const TOLERANCE: Duration = Duration::from_secs(2);
+/// How long writes continue after that, so that there are changes to deliver.
+const WRITE_BEYOND: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_delivered_after_a_token_has_ended() {
-    let late = watch_beyond_the_end(scale(40, 500), json!([])).await;
+async fn no_answers_are_delivered_after_a_token_has_expired() {
+    let late = watch_past_expiry(scale(40, 500), json!([])).await;
     assert_eq!(late, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_an_end_that_is_not_looked_at_is_found() {
-    let late = watch_beyond_the_end(8, json!(["ignoreExpiry"])).await;
-    assert!(late > 0, "nobody noticed");
+async fn control_an_ignored_expiry_is_detected() {
+    let late = watch_past_expiry(8, json!(["ignoreExpiry"])).await;
+    assert!(late > 0, "the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,61 +40,61 @@ async fn a_session_with_a_new_token_continues() {
         let app = &app;
         async move {
             let (user, channel) = (format!("user{at}"), format!("c{at}"));
-            let ends = Instant::now() + Duration::from_millis(500);
-            let mut session = bearing(app, &user, Some(ends), None).live(list(&channel)).await;
+            let expires = Instant::now() + Duration::from_millis(500);
+            let mut session = client_with_token(app, &user, Some(expires), None).live(list(&channel)).await;
             session.until(0, |list| bodies(list).is_empty()).await;
             session.until_told("auth").await;
-            send(app, &channel, "while it was shut").await;
-            let other = bearing(app, "somebody else", None, None);
+            send(app, &channel, "while it was rejected").await;
+            let other = client_with_token(app, "another user", None, None);
             let refused = other.change(session.id(), json!({ "add": [], "remove": [], "auth": true })).await;
             assert_eq!(refused.code(), "FORBIDDEN");
-            let renewed = bearing(app, &user, None, None);
+            let renewed = client_with_token(app, &user, None, None);
             renewed.change(session.id(), json!({ "add": [], "remove": [], "auth": true })).await.data();
-            session.until(0, |list| bodies(list) == ["while it was shut"]).await;
+            session.until(0, |list| bodies(list) == ["while it was rejected"]).await;
         }
     });
     join_all(all).await;
-    say(&format!("{sessions} of {sessions} went on with a new token"));
+    report(&format!("{sessions} of {sessions} continued with a new token"));
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_written_after_a_role_was_taken_away_is_delivered() {
-    let shown = watch_beyond_a_role(scale(4, 40), json!([])).await;
+async fn no_writes_after_a_role_was_revoked_are_delivered() {
+    let shown = watch_past_revocation(scale(4, 40), json!([])).await;
     assert_eq!(shown, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_context_whose_reads_are_not_watched_is_found() {
-    let shown = watch_beyond_a_role(1, json!(["contextUnwatched"])).await;
-    assert!(shown > 0, "nobody noticed");
+async fn control_an_untracked_context_is_detected() {
+    let shown = watch_past_revocation(1, json!(["contextUnwatched"])).await;
+    assert!(shown > 0, "the failpoint was not detected");
 }
 
-/// How many of the streams are delivered anything so long after their token's end.
-async fn watch_beyond_the_end(streams: usize, failpoints: Value) -> usize {
+/// How many of the streams receive an answer later than [`TOLERANCE`] after the expiry.
+async fn watch_past_expiry(streams: usize, failpoints: Value) -> usize {
     let mut random = seeded();
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
-    let lasting = bearing(&app, "lasting", None, None).live(list("c")).await.read_on();
+    let lasting = client_with_token(&app, "lasting", None, None).live(list("c")).await.read_on();
     let (mut sessions, mut watches) = (Vec::new(), Vec::new());
     let mut last = Instant::now();
     for at in 0..streams {
-        let ends = Instant::now() + Duration::from_millis(random.random_range(500..1_500));
-        last = last.max(ends);
-        let client = bearing(&app, &format!("user{at}"), Some(ends), None);
-        // Some may end as they are opened.
+        let expires = Instant::now() + Duration::from_millis(random.random_range(500..1_500));
+        last = last.max(expires);
+        let client = client_with_token(&app, &format!("user{at}"), Some(expires), None);
+        // Some may expire while they are opened.
         match at % 2 {
-            0 => sessions.push((ends, client.live(list("c")).await.read_on())),
-            _ => watches.push((ends, client.watch("messages.list", json!({ "channel": "c" })).await.read_on())),
+            0 => sessions.push((expires, client.live(list("c")).await.read_on())),
+            _ => watches.push((expires, client.watch("messages.list", json!({ "channel": "c" })).await.read_on())),
         }
     }
-    // There is news all the time, until nobody should hear of it.
-    let over = Arc::new(AtomicBool::new(false));
+    // Writes continue until after the last expiry.
+    let stop = Arc::new(AtomicBool::new(false));
     let writer = {
-        let (mut connection, over) = (app.client().connect().await, over.clone());
+        let (mut connection, stop) = (app.client().connect().await, stop.clone());
         tokio::spawn(async move {
             let mut n = 0;
-            while !over.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 connection
                     .mutate("messages.send", &json!({ "channel": "c", "n": n, "body": n.to_string() }))
@@ -104,30 +104,30 @@ async fn watch_beyond_the_end(streams: usize, failpoints: Value) -> usize {
             n.to_string()
         })
     };
-    tokio::time::sleep_until((last + LATE + BEYOND).into()).await;
-    over.store(true, Ordering::Relaxed);
+    tokio::time::sleep_until((last + TOLERANCE + WRITE_BEYOND).into()).await;
+    stop.store(true, Ordering::Relaxed);
     let newest = writer.await.expect("every mutation is acknowledged");
-    // Who may, has seen all of it.
+    // The session without an expiry has received all writes.
     lasting.until(|answers| answers.latest(0).is_some_and(|list| bodies(list)[0] == newest)).await;
 
-    let in_sessions = sessions.iter().map(|(ends, reader)| (*ends, reader.look(|answers| answers.last_result)));
-    let in_watches = watches.iter().map(|(ends, reader)| (*ends, reader.look(|answer| answer.last_result)));
+    let in_sessions = sessions.iter().map(|(expires, reader)| (*expires, reader.look(|answers| answers.last_result)));
+    let in_watches = watches.iter().map(|(expires, reader)| (*expires, reader.look(|answer| answer.last_result)));
     let delays: Vec<Duration> = in_sessions
         .chain(in_watches)
-        .filter_map(|(ends, last_result)| Some(last_result?.saturating_duration_since(ends)))
+        .filter_map(|(expires, last_result)| Some(last_result?.saturating_duration_since(expires)))
         .collect();
-    let late = delays.iter().filter(|delay| **delay > LATE).count();
-    say(&format!(
-        "{late} of {streams} streams were shown something {LATE:?} past their token's end, {newest} mutations; the latest result came {:?} past it",
+    let late = delays.iter().filter(|delay| **delay > TOLERANCE).count();
+    report(&format!(
+        "{late} of {streams} streams received an answer later than {TOLERANCE:?} after the expiry, {newest} mutations; the latest result was {:?} after it",
         delays.iter().max().copied().unwrap_or_default()
     ));
     app.engine.close().await;
     late
 }
 
-/// How many sessions are shown what was written after, or with, the end of the
+/// How many sessions receive writes that were committed with or after the removal of the
 /// role that their context has read.
-async fn watch_beyond_a_role(rounds: usize, failpoints: Value) -> usize {
+async fn watch_past_revocation(rounds: usize, failpoints: Value) -> usize {
     const AT_ONCE: usize = 25;
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
@@ -138,12 +138,12 @@ async fn watch_beyond_a_role(rounds: usize, failpoints: Value) -> usize {
             async move {
                 let role = mutate(app, "roles.give", json!({})).await;
                 let role = role.as_str().expect("an id");
-                let member = bearing(app, "member", None, Some(role)).live(list(&channel)).await.read_on();
-                let lasting = bearing(app, "lasting", None, None).live(list(&channel)).await.read_on();
+                let member = client_with_token(app, "member", None, Some(role)).live(list(&channel)).await.read_on();
+                let lasting = client_with_token(app, "lasting", None, None).live(list(&channel)).await.read_on();
                 for reader in [&member, &lasting] {
                     reader.until(|answers| answers.latest(0).is_some()).await;
                 }
-                // In one commit, or one after the other.
+                // In one commit, or in two.
                 let message = json!({ "channel": channel, "n": 1, "body": "secret" });
                 if at % 2 == 0 {
                     mutate(app, "roles.takeAndSend", json!({ "role": role, "message": message })).await;
@@ -160,7 +160,7 @@ async fn watch_beyond_a_role(rounds: usize, failpoints: Value) -> usize {
         let seen = join_all(members.iter().map(|member| member.comes_to(0, is_secret))).await;
         shown += seen.into_iter().filter(|seen| *seen).count();
     }
-    say(&format!("{shown} of {} sessions were shown what was written when their role was gone", rounds * AT_ONCE));
+    report(&format!("{shown} of {} sessions received writes after their role was revoked", rounds * AT_ONCE));
     app.engine.close().await;
     shown
 }

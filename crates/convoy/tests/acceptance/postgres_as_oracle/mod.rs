@@ -1,8 +1,8 @@
-//! Acceptance 4: Postgres says what every live query must show. Random tables,
-//! random queries, random writes by everyone, clients that come again, servers
-//! that start again: at every barrier all answers are those of fresh SQL.
+//! Acceptance 4: Postgres as the test oracle of live queries. Random tables, queries and
+//! writes, clients that reconnect and servers that restart: at every barrier all answers
+//! equal those of plain SQL.
 
-mod question;
+mod random_query;
 mod shape;
 mod writes;
 
@@ -11,16 +11,16 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use self::question::{Question, Truth};
+use self::random_query::{Expected, RandomQuery};
 use self::shape::Table;
 use crate::barrier::Barrier;
 use crate::chat;
-use crate::lane::{say, scale, seeded, split};
+use crate::scale::{report, scale, seeded, split};
 
-/// Live queries: each stream of its own kind has some.
+/// The ids of plain streams, of sessions, and of the queries of a session.
 const WATCHES: usize = 20;
 const SESSIONS: usize = 4;
-const IN_A_SESSION: usize = 20;
+const QUERIES_PER_SESSION: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_live_query_matches_fresh_sql() {
@@ -29,58 +29,58 @@ async fn every_live_query_matches_fresh_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_looking_only_at_new_keys_is_found() {
-    assert!(compare(1, 60, json!(["newKeysOnly"])).await.is_some(), "nobody noticed");
+async fn control_matching_only_new_keys_is_detected() {
+    assert!(compare(1, 60, json!(["newKeysOnly"])).await.is_some(), "the failpoint was not detected");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_cutting_a_range_too_early_is_found() {
-    assert!(compare(1, 60, json!(["cutTooEarly"])).await.is_some(), "nobody noticed");
+async fn control_cutting_a_range_too_early_is_detected() {
+    assert!(compare(1, 60, json!(["cutTooEarly"])).await.is_some(), "the failpoint was not detected");
 }
 
-/// Starts the server so many times, each time with so many batches of writes and a
-/// barrier behind each. Ends with the first answer that is wrong, and gives it.
+/// Starts the server several times, each with batches of writes and a barrier after each
+/// batch. Returns the first wrong answer.
 async fn compare(starts: usize, batches: usize, failpoints: Value) -> Option<String> {
     let mut random = seeded();
     let db = TestDb::new().await;
     let tables: Vec<Table> = (0..3).map(|at| Table::random(&format!("t{at}"), &mut random)).collect();
-    // Nobody watches anything there, so it asks Postgres each time.
+    // An engine without live queries, so that it queries Postgres each time.
     let fresh = serve(&db, &tables, json!([])).await;
-    let mut judge = Judge { psql: db.psql().await, fresh, right: 0, wrong: None };
+    let mut oracle = Oracle { psql: db.psql().await, fresh, right: 0, wrong: None };
     for _ in 0..30 {
-        let known = judge.known(&tables).await;
-        writes::write_by_hand(&mut judge.psql, &tables, &known, &mut random).await;
+        let known = oracle.known(&tables).await;
+        writes::write_externally(&mut oracle.psql, &tables, &known, &mut random).await;
     }
-    let questions = judge.questions(&tables, &mut random).await;
-    let (mut left, mut barriers) = (Vec::new(), 0);
+    let random_queries = oracle.random_queries(&tables, &mut random).await;
+    let (mut closed, mut barriers) = (Vec::new(), 0);
     for _ in 0..starts {
         let app = serve(&db, &tables, failpoints.clone()).await;
-        let mut watchers = Watchers::open(&app, &questions, left).await;
-        let mut barrier = Barrier::before(&[&app]).await;
+        let mut watchers = Watchers::open(&app, &random_queries, closed).await;
+        let mut barrier = Barrier::of(&[&app]).await;
         for _ in 0..batches {
-            judge.write(&app, &tables, &mut random).await;
-            watchers.come_again(&app, &questions, &mut random).await;
-            barrier.read_the_log(&mut judge.psql).await;
-            watchers.compare(&questions, &mut judge).await;
+            oracle.write(&app, &tables, &mut random).await;
+            watchers.resubscribe(&app, &random_queries, &mut random).await;
+            barrier.wait_for_log(&mut oracle.psql).await;
+            watchers.compare(&random_queries, &mut oracle).await;
             barriers += 1;
-            if judge.wrong.is_some() {
+            if oracle.wrong.is_some() {
                 break;
             }
         }
         app.engine.close().await;
-        left = watchers.stop().await;
-        if judge.wrong.is_some() {
+        closed = watchers.stop().await;
+        if oracle.wrong.is_some() {
             break;
         }
     }
-    say(&format!(
-        "{} answers of {} live queries equal fresh SQL, {} does not; {barriers} barriers",
-        judge.right,
-        questions.len(),
-        usize::from(judge.wrong.is_some())
+    report(&format!(
+        "{} answers of {} live queries equal plain SQL, {} does not; {barriers} barriers",
+        oracle.right,
+        random_queries.len(),
+        usize::from(oracle.wrong.is_some())
     ));
-    judge.fresh.engine.close().await;
-    judge.wrong
+    oracle.fresh.engine.close().await;
+    oracle.wrong
 }
 
 async fn serve(db: &TestDb, tables: &[Table], failpoints: Value) -> App {
@@ -91,7 +91,7 @@ async fn serve(db: &TestDb, tables: &[Table], failpoints: Value) -> App {
 
 fn functions() -> Functions {
     chat::functions()
-        .query("look", |ctx, op| async move {
+        .query("read", |ctx, op| async move {
             ctx.saw_nothing();
             ctx.op(op).await
         })
@@ -103,106 +103,106 @@ fn functions() -> Functions {
         })
 }
 
-/// Everyone who watches. A question's number is its place among them all.
+/// All subscribers. Queries are assigned to them in order.
 struct Watchers {
     watches: Vec<Reader<Answer>>,
-    sessions: Vec<Member>,
+    sessions: Vec<SessionReader>,
 }
 
-/// A session and the client's numbers for its queries.
-struct Member {
+/// A session and the client's ids of its queries.
+struct SessionReader {
     reader: Reader<Answers>,
-    numbers: Vec<u64>,
+    ids: Vec<u64>,
 }
 
-/// What is left of a session.
-type Left = (Answers, Vec<u64>);
+/// The answers and query ids of a closed session.
+type ClosedSession = (Answers, Vec<u64>);
 
 impl Watchers {
-    /// `left` are the sessions they had with the server before.
-    async fn open(app: &App, questions: &[Question], left: Vec<Left>) -> Watchers {
-        let (watched, asked) = questions.split_at(WATCHES);
+    /// `closed` are the sessions of the previous server, which are resumed.
+    async fn open(app: &App, random_queries: &[RandomQuery], closed: Vec<ClosedSession>) -> Watchers {
+        let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
         let mut watches = Vec::new();
-        for question in watched {
-            watches.push(app.client().watch("look", question.op.clone()).await.read_on());
+        for random_query in plain_queries {
+            watches.push(app.client().watch("read", random_query.op.clone()).await.read_on());
         }
-        let mut left = left.into_iter();
+        let mut closed = closed.into_iter();
         let mut sessions = Vec::new();
-        for questions in asked.chunks(IN_A_SESSION) {
-            let fresh = || (Answers::default(), (0..questions.len() as u64).collect());
-            let (answers, numbers) = left.next().unwrap_or_else(fresh);
+        for random_queries in session_queries.chunks(QUERIES_PER_SESSION) {
+            let fresh = || (Answers::default(), (0..random_queries.len() as u64).collect());
+            let (answers, ids) = closed.next().unwrap_or_else(fresh);
             let queries =
-                numbers.iter().zip(questions).map(|(number, asked)| query(*number, asked, answers.hash(*number)));
+                ids.iter().zip(random_queries).map(|(id, random_query)| query(*id, random_query, answers.hash(*id)));
             let queries = json!(queries.collect::<Vec<_>>());
             let session = app.client().resume(answers, queries).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
-            sessions.push(Member { reader: session.read_on(), numbers });
+            sessions.push(SessionReader { reader: session.read_on(), ids });
         }
         Watchers { watches, sessions }
     }
 
-    /// Some streams and some queries begin anew, with what they hold or without.
-    async fn come_again(&mut self, app: &App, questions: &[Question], random: &mut StdRng) {
-        let (watched, asked) = questions.split_at(WATCHES);
-        for (watch, question) in self.watches.iter_mut().zip(watched) {
+    /// Restarts some streams and some queries, with or without the hash of their answer.
+    async fn resubscribe(&mut self, app: &App, random_queries: &[RandomQuery], random: &mut StdRng) {
+        let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
+        for (watch, random_query) in self.watches.iter_mut().zip(plain_queries) {
             if random.random_bool(0.1) {
-                *watch = app.client().watch("look", question.op.clone()).await.read_on();
+                *watch = app.client().watch("read", random_query.op.clone()).await.read_on();
             }
         }
-        for (member, questions) in self.sessions.iter_mut().zip(asked.chunks(IN_A_SESSION)) {
+        for (session, random_queries) in self.sessions.iter_mut().zip(session_queries.chunks(QUERIES_PER_SESSION)) {
             let (mut removed, mut added) = (Vec::new(), Vec::new());
-            for (number, question) in member.numbers.iter_mut().zip(questions) {
+            for (id, random_query) in session.ids.iter_mut().zip(random_queries) {
                 if random.random_bool(0.1) {
-                    let again = *number + IN_A_SESSION as u64;
-                    let hash = member.reader.change(|answers| answers.moves(*number, again));
-                    added.push(query(again, question, hash.as_deref().filter(|_| random.random())));
-                    removed.push(std::mem::replace(number, again));
+                    let again = *id + QUERIES_PER_SESSION as u64;
+                    let hash = session.reader.change(|answers| answers.moves(*id, again));
+                    added.push(query(again, random_query, hash.as_deref().filter(|_| random.random())));
+                    removed.push(std::mem::replace(id, again));
                 }
             }
-            let id = member.reader.look(|answers| answers.id.clone());
+            let id = session.reader.look(|answers| answers.id.clone());
             app.client().change(&id, json!({ "add": added, "remove": removed })).await.data();
         }
     }
 
-    async fn compare(&mut self, questions: &[Question], judge: &mut Judge) {
-        let (watched, asked) = questions.split_at(WATCHES);
-        for (watch, question) in self.watches.iter().zip(watched) {
-            judge.compare(watch, 0, question).await;
+    async fn compare(&mut self, random_queries: &[RandomQuery], oracle: &mut Oracle) {
+        let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
+        for (watch, random_query) in self.watches.iter().zip(plain_queries) {
+            oracle.compare(watch, 0, random_query).await;
         }
-        for (member, questions) in self.sessions.iter().zip(asked.chunks(IN_A_SESSION)) {
-            for (number, question) in member.numbers.iter().zip(questions) {
-                judge.compare(&member.reader, *number, question).await;
+        for (session, random_queries) in self.sessions.iter().zip(session_queries.chunks(QUERIES_PER_SESSION)) {
+            for (id, random_query) in session.ids.iter().zip(random_queries) {
+                oracle.compare(&session.reader, *id, random_query).await;
             }
         }
     }
 
-    /// They hang up.
-    async fn stop(self) -> Vec<Left> {
-        let mut left = Vec::new();
-        for Member { reader, numbers } in self.sessions {
-            left.push((reader.stop().await, numbers));
+    /// Closes all streams.
+    async fn stop(self) -> Vec<ClosedSession> {
+        let mut closed = Vec::new();
+        for SessionReader { reader, ids } in self.sessions {
+            closed.push((reader.stop().await, ids));
         }
-        left
+        closed
     }
 }
 
-/// A query as a session asks for it.
-fn query(number: u64, question: &Question, hash: Option<&str>) -> Value {
-    let mut query = json!({ "id": number, "name": "look", "args": question.op });
+/// A query of a session's request.
+fn query(id: u64, random_query: &RandomQuery, hash: Option<&str>) -> Value {
+    let mut query = json!({ "id": id, "name": "read", "args": random_query.op });
     if let Some(hash) = hash {
         query["hash"] = json!(hash);
     }
     query
 }
 
-/// Knows what is true, and keeps what was not.
-struct Judge {
+/// Computes expected answers, and keeps the first wrong one.
+struct Oracle {
     psql: Psql,
     fresh: App,
     right: usize,
     wrong: Option<String>,
 }
 
-impl Judge {
+impl Oracle {
     async fn known(&mut self, tables: &[Table]) -> Vec<Vec<String>> {
         let mut known = Vec::new();
         for table in tables {
@@ -211,26 +211,26 @@ impl Judge {
         known
     }
 
-    /// As many as are watched; some are second pages.
-    async fn questions(&mut self, tables: &[Table], random: &mut StdRng) -> Vec<Question> {
+    /// One query for each subscription; some are second pages.
+    async fn random_queries(&mut self, tables: &[Table], random: &mut StdRng) -> Vec<RandomQuery> {
         let known = self.known(tables).await;
-        let mut questions: Vec<Question> = Vec::new();
-        while questions.len() < WATCHES + SESSIONS * IN_A_SESSION {
-            let question = Question::random(tables, &known, random);
-            if matches!(question.truth, Truth::Page(..)) && random.random() {
-                let first = self.ask(&question.op).await;
+        let mut random_queries: Vec<RandomQuery> = Vec::new();
+        while random_queries.len() < WATCHES + SESSIONS * QUERIES_PER_SESSION {
+            let random_query = RandomQuery::random(tables, &known, random);
+            if matches!(random_query.expected, Expected::Page(..)) && random.random() {
+                let first = self.query_fresh(&random_query.op).await;
                 if first["isDone"] == false {
-                    questions.push(question.page_after(&first));
+                    random_queries.push(random_query.page_after(&first));
                     continue;
                 }
             }
-            questions.push(question);
+            random_queries.push(random_query);
         }
-        questions
+        random_queries
     }
 
-    /// One single write, which no other can cover for; or two mutations at a time,
-    /// and then statements by hand.
+    /// A single write, so that no other covers a missed change; or pairs of concurrent
+    /// mutations, and then external statements.
     async fn write(&mut self, app: &App, tables: &[Table], random: &mut StdRng) {
         let known = self.known(tables).await;
         let (mut one, mut other) = (app.client().connect().await, app.client().connect().await);
@@ -245,62 +245,62 @@ impl Judge {
             );
         }
         for _ in 0..random.random_range(0..=2) {
-            writes::write_by_hand(&mut self.psql, tables, &known, random).await;
+            writes::write_externally(&mut self.psql, tables, &known, random).await;
         }
     }
 
-    async fn compare<H: Holder>(&mut self, watcher: &Reader<H>, query: u64, question: &Question) {
+    async fn compare<H: Holder>(&mut self, watcher: &Reader<H>, query: u64, random_query: &RandomQuery) {
         if self.wrong.is_some() {
             return;
         }
-        let truth = self.truth(question).await;
-        if watcher.comes_to(query, |data| plain(data, &question.truth) == truth).await {
+        let expected = self.expected(random_query).await;
+        if watcher.comes_to(query, |data| plain(data, &random_query.expected) == expected).await {
             self.right += 1;
             return;
         }
-        let shown = watcher.look(|held| held.latest(query).map(|data| plain(data, &question.truth)));
-        let shown = shown.map_or("nothing".to_owned(), |shown| shown.to_string());
-        self.wrong = Some(format!("{}\n  is {truth}\n  not {shown}", question.op));
+        let shown = watcher.look(|answers| answers.latest(query).map(|data| plain(data, &random_query.expected)));
+        let shown = shown.map_or("no answer".to_owned(), |shown| shown.to_string());
+        self.wrong = Some(format!("{}\n  expected {expected}\n  received {shown}", random_query.op));
     }
 
-    async fn truth(&mut self, question: &Question) -> Value {
+    async fn expected(&mut self, random_query: &RandomQuery) -> Value {
         let documents = |rows: Vec<String>| -> Vec<Value> {
             rows.iter().map(|row| serde_json::from_str(row).expect("Postgres gives JSON")).collect()
         };
-        match &question.truth {
-            Truth::Documents(sql) => json!(documents(self.psql.column(sql).await)),
-            Truth::Document(sql) => json!(documents(self.psql.column(sql).await).pop()),
-            Truth::Count(sql) => {
+        match &random_query.expected {
+            Expected::Documents(sql) => json!(documents(self.psql.column(sql).await)),
+            Expected::Document(sql) => json!(documents(self.psql.column(sql).await).pop()),
+            Expected::Count(sql) => {
                 let count = self.psql.column(sql).await.remove(0);
                 json!(count.parse::<u64>().expect("a count"))
             }
-            Truth::Page(sql, size) => {
+            Expected::Page(sql, size) => {
                 let mut rows = documents(self.psql.column(sql).await);
                 let last = rows.len() <= *size;
                 rows.truncate(*size);
                 json!({ "page": rows, "isDone": last })
             }
-            Truth::Fresh => self.ask(&question.op).await,
+            Expected::Fresh => self.query_fresh(&random_query.op).await,
         }
     }
 
-    async fn ask(&self, op: &Value) -> Value {
-        self.fresh.client().query("look", op.clone()).await.data()
+    async fn query_fresh(&self, op: &Value) -> Value {
+        self.fresh.client().query("read", op.clone()).await.data()
     }
 }
 
-/// An answer without what plain SQL does not say: times and cursors.
-fn plain(data: &Value, truth: &Truth) -> Value {
+/// An answer without the parts that plain SQL does not return: times and cursors.
+fn plain(data: &Value, expected: &Expected) -> Value {
     let document = |document: &Value| {
         let mut document = document.clone();
         document.as_object_mut().map(|fields| fields.remove("_creationTime"));
         document
     };
     let list = |list: &Value| list.as_array().map(|list| list.iter().map(document).collect::<Vec<_>>());
-    match truth {
-        Truth::Documents(_) => json!(list(data)),
-        Truth::Document(_) => document(data),
-        Truth::Page(..) => json!({ "page": list(&data["page"]), "isDone": data["isDone"] }),
-        Truth::Count(_) | Truth::Fresh => data.clone(),
+    match expected {
+        Expected::Documents(_) => json!(list(data)),
+        Expected::Document(_) => document(data),
+        Expected::Page(..) => json!({ "page": list(&data["page"]), "isDone": data["isDone"] }),
+        Expected::Count(_) | Expected::Fresh => data.clone(),
     }
 }

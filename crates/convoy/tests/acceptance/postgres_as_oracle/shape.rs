@@ -1,4 +1,4 @@
-//! Random tables: which indexes they have, and what their documents hold.
+//! Random tables with their indexes and documents.
 
 use convoy_testkit::table;
 use rand::RngExt;
@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Map, Value, json};
 
-/// A field of every document: its path, and what it holds where it is not missing.
+/// A field of every document: its path and type. A document may lack it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub path: &'static str,
@@ -36,7 +36,7 @@ pub(super) struct Table {
     pub indexes: Vec<(String, Vec<Field>)>,
 }
 
-/// Few values, so that ranges meet, documents tie, and writes move them.
+/// Few values, so that ranges overlap, sort keys tie, and writes move documents.
 const TEXTS: [&str; 6] = ["", "B", "a", "aa", "b", "é"];
 const NUMBERS: [f64; 7] = [-3.0, 0.0, 0.5, 2.0, 9.0, 10.0, 1e21];
 

@@ -1,4 +1,4 @@
-//! Random writes, ours and everybody's.
+//! Random writes, by mutations and by external statements.
 
 use convoy_testkit::{Connection, Psql};
 use rand::RngExt;
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use super::shape::{FIELDS, Table, document};
 
-/// About how many documents a table has.
+/// The approximate number of documents of a table.
 const DOCUMENTS: usize = 60;
 
-/// The ids of a table's documents, in no order.
+/// The ids of a table's documents, unordered.
 pub(super) async fn ids(psql: &mut Psql, table: &Table) -> Vec<String> {
     psql.column(&format!("select id::text from {}", table.name)).await
 }
 
-/// One mutation of so many operations.
+/// One mutation of `operations` operations.
 pub(super) async fn mutate(
     writer: &mut Connection,
     operations: usize,
@@ -26,7 +26,7 @@ pub(super) async fn mutate(
 ) {
     let ops: Vec<Value> = (0..operations).map(|_| operation(tables, known, random)).collect();
     let reply = writer.mutate("write", &json!({ "ops": ops })).await;
-    // It may lose to another writer of the same document, and has then done nothing.
+    // It may conflict with another writer of the same document, and is then rolled back.
     assert!(reply.status == 200 || reply.code() == "CONFLICT", "{reply:?}");
 }
 
@@ -41,7 +41,7 @@ fn operation(tables: &[Table], known: &[Vec<String>], random: &mut StdRng) -> Va
     match random.random_range(0..10) {
         0..5 => {
             let field = FIELDS.choose(random).expect("there are fields");
-            // Of a nested field the whole object is set.
+            // A nested field is set with its whole object.
             let (key, inner) = field.path.split_once('.').map_or((field.path, None), |(key, inner)| (key, Some(inner)));
             let value = field.kind.random(random);
             let value = inner.map_or(value.clone(), |inner| json!({ inner: value }));
@@ -55,8 +55,8 @@ fn operation(tables: &[Table], known: &[Vec<String>], random: &mut StdRng) -> Va
     }
 }
 
-/// One statement of somebody else's.
-pub(super) async fn write_by_hand(psql: &mut Psql, tables: &[Table], known: &[Vec<String>], random: &mut StdRng) {
+/// One external statement.
+pub(super) async fn write_externally(psql: &mut Psql, tables: &[Table], known: &[Vec<String>], random: &mut StdRng) {
     let at = random.random_range(0..tables.len());
     let table = &tables[at].name;
     let pivot = known[at].choose(random).map_or("00000000-0000-0000-0000-000000000000", String::as_str);

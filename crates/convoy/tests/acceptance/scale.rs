@@ -1,40 +1,39 @@
-//! How large a test is, and what it repeats itself by.
+//! The scale, the seed and the reports of the tests.
 
 use std::io::Write;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// The quick number in `npm test`, the long one with `CONVOY_TEST_LONG=1`.
+/// `quick` in `npm test`, and `long` with `CONVOY_TEST_LONG=1`.
 pub(crate) fn scale(quick: usize, long: usize) -> usize {
     if is_long() { long } else { quick }
 }
 
-/// Whether this is the long lane.
+/// Whether this is a long run.
 pub(crate) fn is_long() -> bool {
     std::env::var("CONVOY_TEST_LONG").is_ok_and(|value| value == "1")
 }
 
-/// The choices of a test: all follow from the seed, which is printed and can be
-/// given as `CONVOY_TEST_SEED`.
+/// The random generator of a test. Its seed is printed, and can be set by
+/// `CONVOY_TEST_SEED`.
 pub(crate) fn seeded() -> StdRng {
     let given = std::env::var("CONVOY_TEST_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("CONVOY_TEST_SEED is a whole number"));
-    say(&format!("seed {seed}"));
+    report(&format!("seed {seed}"));
     StdRng::seed_from_u64(seed)
 }
 
-/// Choices of its own for someone who makes them at the same time as others.
+/// A generator for a concurrent task.
 pub(crate) fn split(random: &mut StdRng) -> StdRng {
     StdRng::seed_from_u64(random.random())
 }
 
-/// Tells whoever runs the tests what was counted, also where a test passes and its
-/// output is kept back.
-pub(crate) fn say(line: &str) {
-    // A test runs on a thread of its name.
+/// Prints a line to standard error, also of a test that passes and whose output is captured.
+pub(crate) fn report(line: &str) {
+    // The thread of a test has the test's name.
     let thread = std::thread::current();
     let test = thread.name().unwrap_or_default();
-    // Where nobody reads it there is nobody to tell.
+    // A closed standard error is ignored.
     drop(writeln!(std::io::stderr(), "{test}: {line}"));
 }

@@ -1,16 +1,16 @@
-//! Convoy's own tables emptied or dropped by hand while streams are open, as scripts
-//! do that empty every table: streams come to what is in the tables all the same.
+//! Convoy's own tables truncated or dropped by hand while streams are open, as by scripts
+//! that empty every table: streams converge to the contents of the tables all the same.
 
 use convoy_testkit::{App, TestDb};
 use serde_json::{Value, json};
 
 use crate::barrier::Barrier;
 use crate::chat::{bodies, serve};
-use crate::lane::say;
+use crate::scale::report;
 
 const MESSAGE: &str = r#"insert into messages (data) values ('{"channel": "w", "n": 1, "body": "news"}')"#;
 
-/// In the transaction that has just written the message.
+/// Statements in the transaction that has written the message.
 const EMPTIED: &[&str] = &[
     "truncate _convoy.changes",
     "truncate _convoy.changes, _convoy.epoch, _convoy.idempotency, _convoy.lane_0, _convoy.lane_1, _convoy.lane_2, _convoy.lane_3",
@@ -23,7 +23,7 @@ const EMPTIED: &[&str] = &[
     "delete from _convoy.changes; update _convoy.epoch set id = gen_random_uuid()",
 ];
 
-/// What only laying it out again mends.
+/// Statements after which the schema has to be synced again.
 const DROPPED: &[&str] = &[
     "drop table _convoy.changes",
     "drop table _convoy.epoch",
@@ -37,17 +37,17 @@ async fn writes_logged_before_a_truncate_are_seen() {
         let db = TestDb::new().await;
         let app = quiet(&db).await;
         assert!(is_seen(&db, &app, emptied).await, "lost with {emptied}");
-        works_on(&db, &app).await;
+        works_as_before(&db, &app).await;
         app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_a_log_that_does_not_say_that_it_was_emptied_is_found() {
+async fn control_a_truncate_without_its_trigger_is_missed() {
     let db = TestDb::new().await;
     let app = quiet(&db).await;
     db.psql().await.run("alter table _convoy.changes disable trigger _convoy_changed").await;
-    assert!(!is_seen(&db, &app, "truncate _convoy.changes").await, "the stream is right without the trigger");
+    assert!(!is_seen(&db, &app, "truncate _convoy.changes").await, "the stream is current without the trigger");
     app.engine.close().await;
 }
 
@@ -61,13 +61,13 @@ async fn dropped_convoy_objects_are_recreated() {
         watch
             .until(|answer| convoy_testkit::Holder::latest(answer, 0).is_some_and(|list| bodies(list) == ["news"]))
             .await;
-        say(&format!("seen after {dropped}"));
-        works_on(&db, &app).await;
+        report(&format!("seen after {dropped}"));
+        works_as_before(&db, &app).await;
         app.engine.close().await;
     }
 }
 
-/// With nothing live, the log is not read for a while; the first call that fails requests
+/// Without live queries the log is not read for a while; the first call that fails requests
 /// the check.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_call_recreates_what_was_dropped() {
@@ -80,7 +80,7 @@ async fn a_failing_call_recreates_what_was_dropped() {
         db.psql().await.run(dropped).await;
         convoy_testkit::within(async { while send().await.status != 200 {} }).await;
     }
-    works_on(&db, &app).await;
+    works_as_before(&db, &app).await;
     app.engine.close().await;
 }
 
@@ -93,15 +93,15 @@ async fn dropped_log_rows_are_detected_while_the_log_exists() {
     psql.run("drop table _convoy.lane_0; drop function _convoy.log_truncate() cascade; drop trigger _convoy_thinned on _convoy.changes").await;
     let there = "select (to_regclass('_convoy.lane_0') is not null)::text || count(*)
         from pg_trigger where tgname in ('_convoy_truncate', '_convoy_thinned')";
-    // One of each table, and of the log and of kept answers.
+    // One trigger for each table, one for the log, and one for stored answers.
     convoy_testkit::within(async { while psql.column(there).await != ["true5"] {} }).await;
-    works_on(&db, &app).await;
+    works_as_before(&db, &app).await;
     app.engine.close().await;
 }
 
-/// A database of a version that had no triggers on its own tables gets them.
+/// Older versions had no triggers on Convoy's own tables.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_database_learns_to_say_that_its_log_was_emptied() {
+async fn a_database_of_an_older_version_gets_the_triggers_on_the_log() {
     let db = TestDb::new().await;
     quiet(&db).await.engine.close().await;
     let older = "drop function _convoy.log_changed, _convoy.log_thinned, _convoy.answers_emptied, _convoy.answers_thinned cascade";
@@ -114,30 +114,30 @@ async fn an_older_database_learns_to_say_that_its_log_was_emptied() {
     app.engine.close().await;
 }
 
-/// Rows that go because they are old mean nothing; others are said in the log.
+/// Only the removal of rows within their retention is logged.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_answers_that_are_still_needed_are_missed() {
+async fn only_the_removal_of_unexpired_answers_is_logged() {
     let db = TestDb::new().await;
     let app = quiet(&db).await;
     let mut psql = db.psql().await;
-    let said = "select count(*)::text from _convoy.changes where tab = '_convoy.idempotency'";
+    let logged = "select count(*)::text from _convoy.changes where tab = '_convoy.idempotency'";
     let old = "insert into _convoy.idempotency (function, identity, key, body, result, at)
         values ('f', '', gen_random_uuid(), gen_random_uuid(), '1', now() - interval '25 hours')";
     psql.run(old).await;
     psql.run("delete from _convoy.idempotency").await;
-    assert_eq!(psql.column(said).await, ["0"]);
+    assert_eq!(psql.column(logged).await, ["0"]);
     app.client()
         .with_header("idempotency-key", "k")
         .mutate("messages.send", json!({ "channel": "x", "n": 1, "body": "" }))
         .await
         .data();
     psql.run("delete from _convoy.idempotency").await;
-    assert_eq!(psql.column(said).await, ["1"]);
+    assert_eq!(psql.column(logged).await, ["1"]);
     psql.run("truncate _convoy.idempotency").await;
-    assert_eq!(psql.column(said).await, ["2"]);
+    assert_eq!(psql.column(logged).await, ["2"]);
     let epoch = "select id::text from _convoy.epoch";
     let before = psql.column(epoch).await;
-    // What every reader has read may go.
+    // Rows below the trim position have been read by every reader.
     psql.run(
         "with trimmed as (delete from _convoy.changes)
          update _convoy.epoch set trimmed_below = pg_current_xact_id()",
@@ -147,27 +147,27 @@ async fn only_answers_that_are_still_needed_are_missed() {
     app.engine.close().await;
 }
 
-/// Nothing is looked for unless something is missed.
+/// Serves without periodic checks of the triggers.
 async fn quiet(db: &TestDb) -> App {
     serve(db, json!({ "limits": { "triggerCheckMs": 600_000 } })).await
 }
 
-/// Whether a stream comes to show a message that was written in the same transaction
-/// as `sql`, by the time in which the log has been read past it.
+/// Whether a stream shows a message written in the same transaction as `sql` once the log
+/// has been read past it.
 async fn is_seen(db: &TestDb, app: &App, sql: &str) -> bool {
     let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
     watch.comes_to(0, |list| bodies(list).is_empty()).await;
-    let mut barrier = Barrier::before(&[app]).await;
+    let mut barrier = Barrier::of(&[app]).await;
     let mut psql = db.psql().await;
     psql.run(&format!("begin; {MESSAGE}; {sql}; commit")).await;
-    barrier.read_the_log(&mut psql).await;
+    barrier.wait_for_log(&mut psql).await;
     let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
-    say(&format!("{} with {sql}", if seen { "seen" } else { "lost" }));
+    report(&format!("{} with {sql}", if seen { "seen" } else { "lost" }));
     seen
 }
 
-/// Writes of others are seen, and keyed calls are answered, as before.
-async fn works_on(db: &TestDb, app: &App) {
+/// Checks that external writes are seen and keyed calls are answered.
+async fn works_as_before(db: &TestDb, app: &App) {
     let mut watch = app.client().watch("messages.list", json!({ "channel": "after" })).await;
     let mut psql = db.psql().await;
     for n in 1..=2 {

@@ -1,5 +1,5 @@
-//! Random queries, each in two spellings: the engine's operation, and plain SQL
-//! by someone who has only read the documentation.
+//! Random queries, each in two forms: the engine's operation, and plain SQL written from the
+//! documentation.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -8,47 +8,50 @@ use serde_json::{Value, json};
 
 use super::shape::{FIELDS, Field, Kind, Table};
 
-/// A query and how to check its answer.
-pub(super) struct Question {
-    /// What the engine is asked.
+/// A query and its expected answer.
+pub(super) struct RandomQuery {
+    /// The operation for the engine.
     pub op: Value,
-    pub truth: Truth,
+    pub expected: Expected,
 }
 
-/// What plain SQL says the answer is.
-pub(super) enum Truth {
+/// The expected answer, as plain SQL.
+pub(super) enum Expected {
     /// These rows, as documents without their times.
     Documents(String),
     /// The first of these rows, or null.
     Document(String),
     /// This number.
     Count(String),
-    /// The page of these rows, one more than its size: whether that one is there
-    /// says whether the page is the last.
+    /// The page of these rows. They are one more than the page's size; without the extra row
+    /// the page is the last.
     Page(String, usize),
-    /// What an engine says that has never run it before.
+    /// The answer of an engine without live queries.
     Fresh,
 }
 
-impl Question {
-    /// `ids` are those of documents that exist, for the queries by id.
-    pub(super) fn random(tables: &[Table], ids: &[Vec<String>], random: &mut StdRng) -> Question {
+impl RandomQuery {
+    /// `ids` are the ids of existing documents, for queries by id.
+    pub(super) fn random(tables: &[Table], ids: &[Vec<String>], random: &mut StdRng) -> RandomQuery {
         let at = random.random_range(0..tables.len());
         let table = &tables[at];
         if random.random_bool(0.1)
             && let Some(id) = ids[at].choose(random)
         {
             let sql = format!("select {} from {} where id = '{id}'", document(&table.name), table.name);
-            return Question { op: json!({ "op": "get", "table": table.name, "id": id }), truth: Truth::Document(sql) };
+            return RandomQuery {
+                op: json!({ "op": "get", "table": table.name, "id": id }),
+                expected: Expected::Document(sql),
+            };
         }
-        Scan::random(table, random).ask(random)
+        Scan::random(table, random).into_query(random)
     }
 
     /// The second page of the same query; `first` is its first.
-    pub(super) fn page_after(&self, first: &Value) -> Question {
+    pub(super) fn page_after(&self, first: &Value) -> RandomQuery {
         let mut op = self.op.clone();
         op["cursor"] = first["continueCursor"].clone();
-        Question { op, truth: Truth::Fresh }
+        RandomQuery { op, expected: Expected::Fresh }
     }
 }
 
@@ -71,7 +74,7 @@ impl Scan {
         });
         let (mut conditions, mut order) = (Vec::new(), Vec::new());
         let fields = index.map_or(&[][..], |(_, fields)| fields);
-        // Whoever has not read how mixed types are ordered asks for equals only.
+        // The order of mixed types is not modelled, so these fields have equality only.
         let mixed = fields.iter().rposition(|field| field.kind == Kind::Mixed).map_or(0, |at| at + 1);
         let equal = random.random_range(mixed..=fields.len());
         for field in &fields[..equal] {
@@ -98,19 +101,19 @@ impl Scan {
         Scan { op, table: table.name.clone(), conditions, order, direction }
     }
 
-    fn ask(mut self, random: &mut StdRng) -> Question {
+    fn into_query(mut self, random: &mut StdRng) -> RandomQuery {
         match random.random_range(0..10) {
             0..2 => {
                 self.op["op"] = json!("count");
                 let sql = format!("select count(*)::text from ({}) as found", self.rows(""));
-                Question { op: self.op, truth: Truth::Count(sql) }
+                RandomQuery { op: self.op, expected: Expected::Count(sql) }
             }
             2..4 => {
                 let size = random.random_range(1..=8);
                 self.op["op"] = json!("page");
                 self.op["size"] = json!(size);
                 let sql = self.rows(&format!("limit {}", size + 1));
-                Question { op: self.op, truth: Truth::Page(sql, size) }
+                RandomQuery { op: self.op, expected: Expected::Page(sql, size) }
             }
             _ => {
                 let mut end = String::new();
@@ -129,7 +132,7 @@ impl Scan {
                 }
                 self.op["op"] = json!("scan");
                 let sql = self.rows(&end);
-                Question { op: self.op, truth: Truth::Documents(sql) }
+                RandomQuery { op: self.op, expected: Expected::Documents(sql) }
             }
         }
     }
@@ -149,7 +152,7 @@ impl Scan {
     }
 }
 
-/// A filter and the condition that says the same.
+/// A filter and the equivalent condition in SQL.
 fn random_filter(random: &mut StdRng, depth: u32) -> (Value, String) {
     if depth > 0 && random.random_bool(0.4) {
         let (one, first) = random_filter(random, depth - 1);
@@ -181,14 +184,14 @@ fn stored(field: Field) -> String {
     format!("(data #> '{{{}}}')", field.path.replace('.', ","))
 }
 
-/// The stored value as something Postgres orders as it should.
+/// The stored value as an expression with the correct order in Postgres.
 fn expression(field: Field) -> String {
     let text = format!("(data #>> '{{{}}}')", field.path.replace('.', ","));
     match field.kind {
         Kind::Text => format!("{text} collate \"C\""),
         Kind::Number => format!("{text}::numeric"),
         Kind::Boolean => format!("{text}::boolean"),
-        Kind::Mixed => unreachable!("its order is not asked for"),
+        Kind::Mixed => unreachable!("mixed fields are not ordered"),
     }
 }
 
