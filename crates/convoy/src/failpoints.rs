@@ -1,64 +1,63 @@
-//! Fault injection: each failpoint makes the engine leave out one step that the
-//! design calls for, so that a test can show that it detects the damage.
+//! Fault injection: each failpoint makes the engine skip one step of the design, so that a
+//! test can prove that it detects the damage.
 //!
-//! Failpoints exist only with the cargo feature `failpoints`, which no release is
-//! built with. Without it every question about them is a constant.
+//! Failpoints exist only with the cargo feature `failpoints`, which releases do not have.
+//! Without it every check is a constant.
 
 use crate::supervise::Part;
 
-/// A step that the engine leaves out.
+/// A step that the engine skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "failpoints", derive(serde::Deserialize))]
 #[cfg_attr(feature = "failpoints", serde(rename_all = "camelCase"))]
 pub enum Failpoint {
-    /// A listener that has connected again goes on where it is, without reading
-    /// what it missed. The log is not read at intervals either, which would hide
-    /// that.
+    /// A listener that has reconnected does not read the log to catch up. The log is not
+    /// read at intervals either, which would cover that.
     ListenerSkipsCatchUp,
-    /// The log is read only when a notification asks for it.
+    /// The log is read only after a notification, not at intervals.
     NoPoll,
-    /// Rows of the log count as read before they are understood: where one cannot
-    /// be, those read with it are lost.
+    /// Rows of the log count as read before they are decoded: if one cannot be decoded,
+    /// the other rows of the same read are lost.
     ReadBeforeUnderstood,
-    /// A part that has panicked is left as it is.
+    /// A part that has panicked is not restarted.
     Unsupervised,
-    /// A query is registered once it has run: what was committed meanwhile is
-    /// compared with nothing.
+    /// A query is registered after its run, so its read set is not compared with the
+    /// changes during the run.
     RegisterAfterRun,
-    /// A range that a limit stopped is cut before the last row that was read.
+    /// The read range of a scan with a limit ends before the last row that was read.
     CutTooEarly,
-    /// Of a changed row only where it lies now is looked at.
+    /// Only the new keys of a changed row are matched with read ranges.
     NewKeysOnly,
-    /// Every frame waits for its stream, however slow its reader is.
+    /// Every stream has an unbounded queue of frames.
     QueuePerStream,
-    /// What a context says of its end is not looked at.
+    /// The expiry of a context is ignored.
     IgnoreExpiry,
-    /// What a context has read from the database is not watched.
+    /// The read set of a context is not tracked.
     ContextUnwatched,
-    /// Everyone who is sent away is told to come back after the same time.
+    /// All clients receive the same retry delay.
     NoJitter,
     /// A result serves everyone with the same input, regardless of the caller.
     ShareRegardless,
-    /// Whether a result depends on who asks is decided by its first run.
+    /// The share key of a query is determined by its first run only.
     ShareByFirstRun,
-    /// What `raw` leaves in a session when it commits is there for the next call.
+    /// Session state that `raw` leaves is not reset after a commit.
     KeepSession,
-    /// A statement by `raw` that marks its transaction as the engine's is not noticed.
+    /// A `raw` statement that marks its transaction as the engine's is not detected.
     TrustMark,
-    /// All who wait for a run of a query wait for the one that has begun, however
-    /// it ends; and all queries wait for a place, also where one caller has them all.
+    /// Callers of a shared query are never isolated from the caller of its run, and run
+    /// slots are not limited per caller.
     WaitForTheFirst,
-    /// No mutation runs without a transaction while its function runs.
+    /// No mutation runs optimistically.
     NoOptimistic,
-    /// Calls that keep meeting conflicts are not queued.
+    /// Calls with repeated conflicts are not queued.
     NoSerialQueue,
     /// Each insert is a statement of its own.
     NoInsertBatching,
-    /// Every mutation is queued, whether it meets conflicts or not.
+    /// Every mutation is queued, even without conflicts.
     AlwaysSerialQueue,
 }
 
-/// The failpoints that an engine was opened with, and the parts that will panic.
+/// The active failpoints of an engine, and the parts that are armed to panic.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "failpoints", derive(serde::Deserialize))]
 #[cfg_attr(feature = "failpoints", serde(from = "Vec<Failpoint>"))]
@@ -94,13 +93,13 @@ impl Failpoints {
         self.panics.lock().contains(&part)
     }
 
-    /// Panics if the part is armed. Called where a panic would do the most harm.
+    /// Panics if the part is armed. Called at the points where a panic does the most damage.
     pub fn reach(&self, part: Part) {
         let mut panics = self.panics.lock();
         if let Some(at) = panics.iter().position(|armed| *armed == part) {
             panics.swap_remove(at);
             drop(panics);
-            panic!("{} was told to panic", part.name());
+            panic!("{} was armed to panic", part.name());
         }
     }
 }
@@ -108,7 +107,7 @@ impl Failpoints {
 #[cfg(not(feature = "failpoints"))]
 impl Failpoints {
     /// Whether this failpoint is active: never without the feature.
-    pub const fn has(&self, _mistake: Failpoint) -> bool {
+    pub const fn has(&self, _failpoint: Failpoint) -> bool {
         false
     }
 

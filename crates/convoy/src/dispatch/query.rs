@@ -49,8 +49,8 @@ impl QueryRun {
         }
     }
 
-    /// Whether it failed for a reason that passes by itself.
-    pub(crate) fn is_passing(&self) -> bool {
+    /// Whether it failed transiently.
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(&self.result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 

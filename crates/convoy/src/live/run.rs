@@ -229,7 +229,7 @@ impl Live {
     }
 
     fn finish_auth(&self, id: QueryId, run: QueryRun) -> RunEnd {
-        let transient = run.is_passing();
+        let transient = run.is_transient();
         let (result, reads) = context_of(run);
         let (now, refresh) = (Instant::now(), reads.refresh);
         let next = self.with(|registry| registry.finish_auth(id, reads, result, self.context_refresh(), now));
