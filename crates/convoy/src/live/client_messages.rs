@@ -99,7 +99,7 @@ fn hello_of(open: Open<'_>) -> Result<Hello, Failure> {
     let Open { protocol, queries, token, position, .. } = open;
     if protocol != PROTOCOL {
         let message =
-            format!("this server speaks protocol {PROTOCOL} of live queries, not {protocol}; reload the page");
+            format!("this server supports protocol {PROTOCOL} of live queries, not {protocol}; reload the page");
         return Err(Failure::new(Code::InvalidArgs, message));
     }
     Ok(Hello { queries: queries.into_iter().map(query_request).collect(), token, position })
