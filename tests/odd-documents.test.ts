@@ -219,7 +219,7 @@ test('a document nested too deeply for V8 to serialise is named in the error, an
   await app.add('{"name":"a"}');
   const id = await app.add(`{"name":"b","n":${'['.repeat(6_000)}${']'.repeat(6_000)}}`);
   const { error } = JSON.parse(await app.call('query/items.list'));
-  expect(error.message).toContain('nests too deeply to be sent');
+  expect(error.message).toContain('is nested too deeply to be sent');
   expect(error.message).toContain(id);
   expect(await app.call('query/items.names')).toContain('["a","b"]');
 });

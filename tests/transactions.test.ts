@@ -130,7 +130,7 @@ describe.each(KINDS)('in a call of the kind %s, ctx.db.transaction', (kind) => {
         await add(tx, 'inside');
       });
       const late = await failure(add(leaked as Db, 'late'));
-      expect(late).toMatchObject({ code: 'INTERNAL', message: expect.stringContaining('transaction that had ended') });
+      expect(late).toMatchObject({ code: 'INTERNAL', message: expect.stringContaining('after its transaction') });
     });
     expect(await app.texts()).toEqual(['inside']);
   });

@@ -290,7 +290,7 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
             Ok(json!(null))
         }
     });
-    let options = json!({ "databaseUrl": url, "limits": { "queryMs": 500 } });
+    let options = json!({ "databaseUrl": url, "limits": { "queryMs": 2_000 } });
     let app = db.app_with(options, tables(), paused).await;
     let client = app.client();
     let mutation =

@@ -217,12 +217,12 @@ async fn an_endless_function_times_out_and_its_connection_is_returned() {
         ctx.insert("messages", input).await?;
         std::future::pending().await
     });
-    let options = json!({ "poolSize": 1, "limits": { "mutationMs": 300 } });
+    let options = json!({ "poolSize": 1, "limits": { "mutationMs": 1_500 } });
     let app = db.app_with(options, crate::shared::tables(), stuck).await;
     let reply = app.client().mutate("stuck", json!({ "channel": "a", "n": 1, "body": "never" })).await;
     assert_eq!((reply.status, reply.code()), (504, "TIMEOUT"));
     let message = reply.body["error"]["message"].as_str().expect("a message");
-    assert!(message.starts_with("`stuck` did not finish within 300 ms (limits.mutationMs)"), "{message}");
+    assert!(message.starts_with("`stuck` did not finish within 1.5 s (limits.mutationMs)"), "{message}");
     app.client().mutate("messages.sendNow", json!({ "channel": "a", "n": 1, "body": "after" })).await.data();
     let list = app.client().query("messages.list", json!({ "channel": "a" })).await.data();
     assert_eq!(bodies(&list), ["after"]);

@@ -74,11 +74,11 @@ async fn one_that_postgres_refuses_fails_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_insert_is_not_written() {
     let db = TestDb::new().await;
-    let app = db.app_with(json!({ "limits": { "mutationMs": 400 } }), tables(), functions()).await;
-    let mut locker = db.psql().await;
+    let app = db.app_with(json!({ "limits": { "mutationMs": 1_500 } }), tables(), functions()).await;
+    let (mut locker, mut observer) = (db.psql().await, db.psql().await);
     locker.run("begin; lock table messages in exclusive mode").await;
     let first = send(&app, message(0));
-    db.psql().await.someone_waits_for_a_lock().await;
+    observer.someone_waits_for_a_lock().await;
     // Queued behind a statement that Postgres will cancel; those that are then
     // under way themselves when their time is up have an unknown outcome.
     let mut calls = vec![(0, first)];
