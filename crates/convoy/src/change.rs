@@ -1,4 +1,4 @@
-//! What a commit did, as the live side needs to know it.
+//! The changes of commits, and the traits of their receivers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::key::RowKeys;
 /// One changed row, or a whole table.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The table's name in Postgres.
+    /// The name of the table in Postgres.
     pub table: Arc<str>,
-    /// What changed in it.
+    /// The kind of change.
     pub kind: ChangeKind,
 }
 
-/// What changed.
+/// A changed row, or a whole table.
 #[derive(Debug, Clone)]
 pub enum ChangeKind {
-    /// One row: where it lay before, and where it lies now.
+    /// One row, by its index values before and after.
     Row {
         /// The row's id.
         id: Uuid,
@@ -31,67 +31,66 @@ pub enum ChangeKind {
         /// Its index values after; none for a delete.
         new: Option<RowKeys>,
     },
-    /// Too many rows to name, or a TRUNCATE.
+    /// Many rows at once, or a TRUNCATE.
     Whole,
 }
 
-/// What arrives from the feed.
+/// The changes of one or more commits.
 #[derive(Debug, Clone)]
 pub enum Changes {
-    /// These changes, all of one or more whole commits.
+    /// These changes.
     Some(Arc<[Change]>),
-    /// The log was lost or does not reach back far enough: anything may have
-    /// changed.
+    /// Any row may have changed: the log was lost, or does not reach back far enough.
     Everything,
 }
 
-/// Commits of ours whose outcome is not known, and may yet happen: an answer was
-/// lost, or a statement outlived our patience.
+/// Commits of this process that are in doubt: their answer was lost, or a statement took
+/// longer than the engine waited, so they may have happened or may yet happen.
 ///
-/// Our own rows of the change log are not read back, because we tell of our
-/// commits ourselves; while there is a doubt, they are. A doubt is over when every
-/// transaction that could be the doubtful one is: Postgres cancels the statement
-/// after its time limit, and what began before that has then left the snapshot. It
-/// stays open until the log was read after that, however long that takes.
+/// Log rows of this process are not read back, because it publishes its own commits. While a
+/// commit is in doubt, they are. A doubt is resolved when every transaction that could be the
+/// one in doubt has ended: Postgres cancels a statement after its time limit, and transactions
+/// begun before that have then left the snapshot. It lasts until the log has been read after
+/// that point, however long that takes.
 #[derive(Debug, Clone)]
 pub(crate) struct InDoubtCommits {
     until: Arc<Mutex<Option<Instant>>>,
-    /// How often a commit went untold.
+    /// The number of commits that were never published.
     lost: Arc<AtomicU64>,
-    /// The longest a statement of ours can run in Postgres.
+    /// The longest time that a statement can run in Postgres.
     longest: Duration,
 }
 
 impl InDoubtCommits {
-    /// No commit is in doubt yet; `longest` is the statements' time limit in Postgres.
+    /// Creates the state without a commit in doubt; `longest` is the time limit of statements in
+    /// Postgres.
     pub(crate) fn new(longest: Duration) -> InDoubtCommits {
         InDoubtCommits { until: Arc::default(), lost: Arc::default(), longest }
     }
 
-    /// A commit may or may not happen from now on.
+    /// Records that a commit may or may not happen from now on.
     pub(crate) fn add(&self) {
         *self.until.lock() = Some(Instant::now() + self.longest + Duration::from_secs(1));
     }
 
-    /// Something of ours was perhaps committed, and it will never be said what.
+    /// Records that a commit may have happened whose changes will never be published.
     pub(crate) fn add_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         self.add();
     }
 
-    /// How often that has happened: each time everything counts as changed.
+    /// The number of such commits. Each time it grows, everything counts as changed.
     pub(crate) fn lost_count(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a commit that may have happened, or may yet, and that no
-    /// reading of the log has looked for since.
+    /// Whether a commit is in doubt, and no read of the log has covered it yet.
     pub(crate) fn any(&self) -> bool {
         self.until.lock().is_some()
     }
 
-    /// The log has been read, our own rows included where there was a doubt when
-    /// that began. A doubt ends with a reading that began after it was over.
+    /// Records a read of the log that began at `began`, with the rows of this process if a commit
+    /// was in doubt then. A doubt is resolved by a read that began after its end.
     pub(crate) fn resolve_before(&self, began: Instant) {
         let mut until = self.until.lock();
         if until.is_some_and(|until| until <= began) {
@@ -100,19 +99,19 @@ impl InDoubtCommits {
     }
 }
 
-/// Who has made a change, as far as that is known.
+/// The writer of a change, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeSource {
     /// A function of this process.
     Function(Arc<str>),
-    /// Someone else: another process, `psql`, a trigger.
+    /// Another writer: another process, `psql`, a trigger.
     Outside,
-    /// No writer: the log was lost, or an untracked table is due for a check.
+    /// No writer: the log was lost, or an untracked table is polled.
     Resync,
 }
 
 impl ChangeSource {
-    /// What several functions did in one commit.
+    /// The source of a commit of several functions.
     pub fn functions<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> ChangeSource {
         let mut distinct: Vec<&Arc<str>> = Vec::new();
         for name in names {
@@ -129,31 +128,30 @@ impl ChangeSource {
     }
 }
 
-/// What reads commits. Called after the commit, never under a lock, and must not block.
+/// Receives commits. Called after the commit, without locks held; must not block.
 pub trait CommitReader: Send + Sync + 'static {
-    /// A commit, ours or anyone's, has become visible.
+    /// Called when a commit of this process or another writer has become visible.
     fn committed(&self, changes: Changes, by: &ChangeSource);
 }
 
-/// What is kept current: it reads commits, and how far the log of the database was read.
+/// Receives commits, and how far the change log was read.
 pub trait ChangeSink: CommitReader {
-    /// Whatever was visible in the database at this moment has been told, of tables
-    /// that are watched.
+    /// Called when every change of tracked tables that was visible at this moment has been
+    /// delivered.
     fn caught_up(&self, at: Instant);
 
-    /// The tables, by their names in Postgres, of which every write is told.
+    /// Sets the tracked tables, by their names in Postgres: those whose writes are all delivered.
     fn set_tracked_tables(&self, tables: HashSet<Arc<str>>);
 
-    /// The tables that live queries have read, by their names in Postgres; and
-    /// whether some have read tables that are not known.
+    /// The tables that live queries have read, and whether some may have read others.
     fn tables_read(&self) -> TablesRead;
 }
 
-/// What live queries have read, table by table.
+/// The tables that live queries have read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TablesRead {
-    /// The tables' names in Postgres.
+    /// Their names in Postgres.
     pub names: HashSet<Arc<str>>,
-    /// Some queries may have read any table.
+    /// Whether some queries may have read any table.
     pub everything: bool,
 }

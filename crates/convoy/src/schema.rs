@@ -1,8 +1,8 @@
-//! The shape of the user's tables, as the engine needs it: names, and which
-//! fields are indexed in what order.
+//! The tables of a program, as the engine needs them: names, and which fields are indexed in
+//! which order.
 //!
-//! Parsed once from the description the host sends; every name in it is checked
-//! here, so that the rest of the engine can trust it.
+//! Parsed once from the description that the host sends. All names are checked here, so the
+//! rest of the engine can rely on them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub(crate) struct Schema {
     tables: HashMap<String, Arc<Table>>,
 }
 
-/// The schema of the code that is loaded.
+/// The schema of the loaded code.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedSchema {
     /// Its tables.
     pub schema: Arc<Schema>,
-    /// Whether the database may be made to match it.
+    /// Whether the engine may change the database to match it.
     pub sync: bool,
 }
 
@@ -35,27 +35,27 @@ pub(crate) struct Table {
     pub name: String,
     /// The name in Postgres.
     pub physical: String,
-    /// The same, to be shared: what changes and reads name the table by.
+    /// The same, shared: changes and reads identify the table by it.
     pub key: Arc<str>,
-    /// Whether we may create, index and watch it with triggers.
+    /// Whether the engine may create it, index it and add triggers.
     pub managed: bool,
-    /// Its indexes; those every table has come first.
+    /// Its indexes; the built-in ones come first.
     pub indexes: Vec<Index>,
-    /// Every indexed stored field, without repeats: what change records carry.
+    /// Every indexed stored field, without duplicates: the fields in change records.
     pub key_paths: Vec<FieldPath>,
     traits: RwLock<Option<TableTraits>>,
 }
 
-/// What the database says about a table that its schema does not.
+/// Properties of a table that are read from the database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TableTraits {
-    /// It has the column `created_at`; a table of the user's own need not.
+    /// It has the column `created_at`; an unmanaged table need not.
     pub created_at: bool,
     /// It has the column `updated_at`.
     pub updated_at: bool,
-    /// No trigger but ours: a write changes what it says and nothing else.
+    /// It has no triggers but Convoy's: a write changes only its row.
     pub no_side_effects: bool,
-    /// Quiet, and nothing can refuse a write either: no unique index, no constraint.
+    /// A write has no side effects and cannot fail: no unique index, no constraint.
     pub never_rejects: bool,
 }
 
@@ -66,20 +66,20 @@ pub(crate) struct Index {
     pub name: String,
     /// The indexed fields.
     pub fields: Vec<IndexField>,
-    /// Whether two documents may not share all the fields' values.
+    /// Whether no two documents may have the same values in all fields.
     pub unique: bool,
 }
 
 /// One field of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexField {
-    /// Where the value lies.
+    /// The path of the value.
     pub path: FieldPath,
     /// How values compare.
     pub kind: KeyKind,
 }
 
-/// Where an indexed value lies in a row.
+/// The path of an indexed value in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FieldPath {
     /// `_creationTime`: the `created_at` column.
@@ -104,18 +104,18 @@ pub(crate) enum KeyKind {
     Json,
 }
 
-/// The index every table has: creation time, then id.
+/// The built-in index in the order of creation: creation time, then id.
 pub(crate) const BY_CREATION: &str = "by_creation_time";
-/// The other index every table has: its primary key.
+/// The built-in index by primary key.
 pub(crate) const BY_ID: &str = "by_id";
 
-/// Why a schema description was refused.
+/// Why a schema description is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// A table or index name that cannot be an identifier.
+    /// A table or index name that is not a valid identifier.
     #[error("`{0}` cannot be a name: use 1 to {MAX_NAME} bytes, without a NUL")]
     Name(String),
-    /// Two tables of one name.
+    /// Two tables with the same name.
     #[error("two tables are called `{0}`; give one of them another name")]
     Twice(String),
     /// A field path that is empty or too deep.
@@ -125,12 +125,12 @@ pub enum SchemaError {
         table: String,
         /// Index name in code.
         index: String,
-        /// The path as it was given.
+        /// The path.
         path: String,
     },
 }
 
-/// The description as the host sends it.
+/// The description that the host sends.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct SchemaDescription {
     tables: Vec<TableDescription>,
@@ -159,7 +159,7 @@ struct FieldDescription {
 }
 
 impl Schema {
-    /// Checks a description and gives the schema it describes.
+    /// Checks a description and builds the schema.
     pub(crate) fn parse(description: SchemaDescription) -> Result<Schema, SchemaError> {
         let mut schema = Schema::default();
         let mut physical = HashSet::new();
@@ -180,7 +180,7 @@ impl Schema {
         self.tables.get(name)
     }
 
-    /// All tables, in no order.
+    /// All tables, unordered.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.tables.values()
     }
@@ -227,17 +227,17 @@ impl Table {
         })
     }
 
-    /// What the database says; before it was asked, what holds for every table
-    /// of ours.
+    /// The traits read from the database; before that, those that hold for every managed
+    /// table.
     pub(crate) fn traits(&self) -> TableTraits {
         let before =
             TableTraits { created_at: true, updated_at: self.managed, no_side_effects: false, never_rejects: false };
         (*self.traits.read()).unwrap_or(before)
     }
 
-    /// Notes what the database says: before the table is used, and now and then
-    /// again, for someone may add a trigger or a constraint. The columns stay what
-    /// they were at first; statements are being made of them.
+    /// Updates the traits from the database: before the table is used, and at intervals, since
+    /// anyone may add a trigger or a constraint. The columns keep their first state, because
+    /// statements are built from them.
     pub(crate) fn learn(&self, traits: TableTraits) {
         let mut known = self.traits.write();
         *known = Some(match *known {
@@ -246,16 +246,15 @@ impl Table {
         });
     }
 
-    /// The index with this name, and its place in [`Table::indexes`].
+    /// The index with this name, and its position in [`Table::indexes`].
     pub(crate) fn index(&self, name: &str) -> Option<(usize, &Index)> {
         self.indexes.iter().enumerate().find(|(_, index)| index.name == name)
     }
 }
 
 impl Index {
-    /// What rows that are equal in the last fields, from `first` on, are ordered
-    /// by: those fields, then creation time and id, each only once. Nothing
-    /// comes after an id, which no two rows share.
+    /// The order of rows that are equal in the fields before `first`: the remaining fields, then
+    /// creation time and id, each once. The id ends the order, because it is unique.
     pub(crate) fn order_from(&self, first: usize) -> Vec<IndexField> {
         let tail = [(FieldPath::CreationTime, KeyKind::Number), (FieldPath::Id, KeyKind::Text)];
         let tail = tail.map(|(path, kind)| IndexField { path, kind });
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_table_has_the_creation_index_and_knows_its_indexed_fields() {
+    fn every_table_has_the_creation_index_and_lists_its_indexed_fields() {
         let schema = parse(
             r#"{"tables":[{"name":"messages","physicalName":"msgs","managed":true,"indexes":[
                 {"name":"by_channel","unique":false,"fields":[{"path":"channelId","kind":"text"},{"path":"_creationTime","kind":"number"}]},
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn names_postgres_could_not_carry_are_refused() {
+    fn invalid_identifiers_and_paths_are_rejected() {
         let long = "x".repeat(64);
         let json = format!(r#"{{"tables":[{{"name":"{long}","physicalName":"a","managed":true,"indexes":[]}}]}}"#);
         assert!(matches!(parse(&json), Err(SchemaError::Name(_))));

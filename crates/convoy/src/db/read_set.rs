@@ -87,12 +87,12 @@ impl ReadSet {
 
     /// Narrows the scan noted last: it began behind this place.
     pub(crate) fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, key::place_span(scan, place), None);
+        self.narrow(scan, key::cursor_span(scan, place), None);
     }
 
     /// Narrows the scan noted last: it ended with this place.
     pub(crate) fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, None, key::place_span(scan, place));
+        self.narrow(scan, None, key::cursor_span(scan, place));
     }
 
     fn narrow(&mut self, scan: &Scan, begin: Option<Span>, end: Option<Span>) {

@@ -20,7 +20,7 @@ impl Engine {
             Op::Page(page) => scan::page(&page, page.size + 1),
             other => return Err(Failure::new(Code::InvalidArgs, format!("{other:?} is not a read of an index"))),
         };
-        let rows = self.postgres.read_within(Duration::from_secs(10), &statement.explained()).await;
+        let rows = self.postgres.read_within(Duration::from_secs(10), &statement.explain()).await;
         let lines =
             rows.and_then(|rows| rows.iter().map(|row| row.text(0).map(str::to_owned)).collect::<Result<Vec<_>, _>>());
         Ok(lines.map_err(|error| error.to_failure("reading a plan"))?.join("\n"))

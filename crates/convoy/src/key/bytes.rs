@@ -1,7 +1,7 @@
-//! The bytes keys are made of: one component per field.
+//! The components of keys: one per field.
 //!
-//! A component is a tag (value, or null, which sorts last) and bytes that order
-//! as the values do and are no prefix of another component's.
+//! A component is a tag (value, or null, which sorts last) and bytes that sort like the values
+//! and are no prefix of another component.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::time::Time;
 pub(super) const VALUE: u8 = 1;
 const NULL: u8 = 2;
 
-/// A key under construction; once widened it is complete.
+/// A key being built; once widened, it is complete.
 pub(super) struct KeyBuilder {
     pub bytes: Vec<u8>,
     pub widened: bool,
@@ -50,13 +50,13 @@ impl KeyBuilder {
     }
 }
 
-/// One field's part of a key.
+/// The part of a key for one field.
 pub(super) enum Component {
-    /// These bytes and no others.
+    /// The bytes identify the value.
     Exact(Vec<u8>),
-    /// Different values may share these bytes, so what follows has no order.
+    /// Several values share the bytes, so later fields have no order within them.
     Near(Vec<u8>),
-    /// No order-preserving bytes at all.
+    /// The value has no order-preserving bytes.
     Unknown,
 }
 
@@ -64,8 +64,8 @@ pub(super) fn value_component(value: &KeyValue) -> Component {
     match value {
         KeyValue::Null => Component::Exact(vec![NULL]),
         KeyValue::Text(text) => text_component(text),
-        // Callers send doubles, but stored numbers may be finer: a bound on a
-        // number also covers what rounds to it.
+        // Callers send doubles, but stored numbers may be more precise: a bound also covers the
+        // numbers that round to it.
         KeyValue::Number(text) => match number_component(text) {
             Component::Exact(bytes) => Component::Near(bytes),
             other => other,
@@ -77,17 +77,17 @@ pub(super) fn value_component(value: &KeyValue) -> Component {
     }
 }
 
-/// The component of a stored value, which may be of any type: the index
-/// expression of the field's kind says what Postgres makes of it.
+/// The component of a stored value of any type. Like in the index expression for the kind,
+/// values of other types are null.
 pub(super) fn stored_component(kind: KeyKind, json: &str) -> Component {
     let json = json.trim();
     match kind {
         KeyKind::Text => match serde_json::from_str::<Cow<'_, str>>(json) {
             Ok(text) => text_component(&text),
-            // No string, so nothing to the index.
+            // A value that is no string is null in the index.
             Err(_) => Component::Exact(vec![NULL]),
         },
-        // Digits beyond measure count as no number; both are possible here.
+        // The index may treat a number with so many digits as null, so both are possible.
         KeyKind::Number if json.len() > 300 => Component::Unknown,
         KeyKind::Number if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => number_component(json),
         KeyKind::Boolean if json == "true" => Component::Exact(vec![VALUE, 1]),
@@ -97,7 +97,7 @@ pub(super) fn stored_component(kind: KeyKind, json: &str) -> Component {
     }
 }
 
-/// The component of an index's own value for a field, in Postgres' spelling.
+/// The component of a value that a cursor holds, in Postgres' text form.
 pub(super) fn ordered_component(kind: KeyKind, key: Option<&str>) -> Component {
     match (kind, key) {
         (KeyKind::Json, _) => Component::Unknown,
@@ -108,21 +108,21 @@ pub(super) fn ordered_component(kind: KeyKind, key: Option<&str>) -> Component {
     }
 }
 
-/// Characters of a text that every index orders by. What comes after them, an
-/// index may have replaced by a hash.
-const ORDERED: usize = 64;
+/// The number of leading characters of a text that every index sorts by. An index may replace
+/// the rest by a hash.
+const SORTED_CHARS: usize = 64;
 
 fn text_component(text: &str) -> Component {
-    let Some((past, _)) = text.char_indices().nth(ORDERED) else {
+    let Some((past, _)) = text.char_indices().nth(SORTED_CHARS) else {
         return Component::Exact(text_bytes(text));
     };
-    // Without its end, it covers all that begin so.
+    // Without its end, it covers all texts with this beginning.
     let mut bytes = text_bytes(&text[..past]);
     bytes.truncate(bytes.len() - TEXT_END.len());
     Component::Near(bytes)
 }
 
-/// Ends a text; less than any character that could come instead.
+/// Ends a text; sorts before any character that could follow instead.
 const TEXT_END: [u8; 2] = [0, 1];
 
 fn text_bytes(text: &str) -> Vec<u8> {
@@ -138,8 +138,8 @@ fn text_bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Postgres compares numerics of any precision; a double is a non-decreasing
-/// image of them. Exact where the text is the shortest one for its double.
+/// Postgres compares numerics of any precision; their doubles sort the same, except that
+/// several numerics may share one. Exact if the text is the shortest one of its double.
 fn number_component(text: &str) -> Component {
     let Ok(number) = text.parse::<f64>() else {
         return Component::Unknown;

@@ -1,13 +1,13 @@
-//! Turns indexed values into bytes that order as Postgres orders the index.
+//! Converts indexed values to bytes that sort like the index in Postgres.
 //!
-//! Invariant: if row A comes before row B in the index, A's key is not greater
-//! than B's; where bytes cannot say which is first, the key becomes a span that
-//! covers both. So a comparison of spans may claim a row lies in a range when it
-//! does not; it never claims that it lies outside when it does not.
+//! Invariant: if row A comes before row B in the index, the key of A is not greater than the
+//! key of B. Where bytes cannot decide the order, the key becomes a span that covers both. So
+//! spans may overlap although the row is outside of the range; if the row is inside, they
+//! always overlap.
 //!
-//! A key is its components end to end (each field, then creation time, then id).
-//! A component is a tag (value, or null, which sorts last) and bytes that are no
-//! prefix of another component's.
+//! A key is the concatenation of its components: each field, then creation time, then id. A
+//! component is a tag (value, or null, which sorts last) and bytes that are no prefix of
+//! another component.
 
 mod bytes;
 
@@ -27,7 +27,7 @@ use bytes::{Component, KeyBuilder, VALUE, id_bytes, ordered_component, stored_co
 pub(crate) struct Span {
     /// The first key inside.
     pub lo: Vec<u8>,
-    /// The first key past it.
+    /// The first key after it.
     pub hi: Option<Vec<u8>>,
 }
 
@@ -43,14 +43,14 @@ impl Span {
         Span { lo: Vec::new(), hi: None }
     }
 
-    /// Whether the two have a key in common.
+    /// Whether the spans have a key in common.
     pub(crate) fn overlaps(&self, other: &Span) -> bool {
         let before = |lo: &[u8], hi: &Option<Vec<u8>>| hi.as_deref().is_none_or(|hi| lo < hi);
         before(&self.lo, &other.hi) && before(&other.lo, &self.hi)
     }
 }
 
-/// What index keys are made of: a row's id, creation time and indexed fields.
+/// The values of a row in its indexes: id, creation time and indexed fields.
 #[derive(Debug, Clone)]
 pub struct RowKeys {
     /// The row's id.
@@ -61,23 +61,23 @@ pub struct RowKeys {
     pub fields: KeyFields,
 }
 
-/// Indexed values by dotted path. A path that is absent here is *unknown* (the
-/// record was written by another version of the schema), not null.
+/// Indexed values by dotted path. A missing path is *unknown*, not null: another version of the
+/// schema wrote the record.
 #[derive(Debug, Clone, Default)]
 pub struct KeyFields(HashMap<String, Box<RawValue>>);
 
 impl KeyFields {
-    /// Parses the object a change record carries.
+    /// Parses the object in a change record.
     pub fn parse(json: &str) -> Result<KeyFields, serde_json::Error> {
         serde_json::from_str(json).map(KeyFields)
     }
 
-    /// The object a change record carries.
+    /// The object for a change record.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&self.0)
     }
 
-    /// Takes the indexed fields out of a stored document.
+    /// Extracts the indexed fields of a stored document.
     pub fn of_document(paths: &[FieldPath], data: &str) -> Result<KeyFields, serde_json::Error> {
         let mut fields = HashMap::with_capacity(paths.len());
         for path in paths {
@@ -91,7 +91,7 @@ impl KeyFields {
     }
 }
 
-/// Follows `parts` through objects; anything else on the way means absent.
+/// Follows `parts` through objects; `None` if a value on the way is missing or no object.
 fn descend<'a>(json: &'a str, parts: &[String]) -> Result<Option<&'a RawValue>, serde_json::Error> {
     let Some((first, rest)) = parts.split_first() else {
         return serde_json::from_str(json).map(Some);
@@ -107,7 +107,7 @@ fn descend<'a>(json: &'a str, parts: &[String]) -> Result<Option<&'a RawValue>, 
     }
 }
 
-/// A value someone compares an indexed field with.
+/// A value that an indexed field is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum KeyValue {
     /// Absent or `null`.
@@ -118,7 +118,7 @@ pub(crate) enum KeyValue {
     Number(String),
     /// A boolean.
     Boolean(bool),
-    /// Any JSON, for fields without an order of their own.
+    /// Any JSON, for fields of several types.
     Json(String),
     /// A creation time.
     Time(Time),
@@ -127,8 +127,8 @@ pub(crate) enum KeyValue {
 }
 
 impl KeyValue {
-    /// Reads the JSON value a caller compares `field` with; `None` when it is
-    /// of another type than the field.
+    /// Parses the JSON value that a caller compares `field` with; `None` if the type is
+    /// another one.
     pub(crate) fn parse(field: &IndexField, json: &RawValue) -> Option<KeyValue> {
         let text = json.get();
         if text == "null" {
@@ -157,13 +157,13 @@ impl KeyValue {
             KeyValue::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
             KeyValue::Number(text) | KeyValue::Json(text) => text.clone(),
             KeyValue::Boolean(value) => value.to_string(),
-            // No stored field holds the other two.
+            // Stored fields hold neither of the last two.
             KeyValue::Null | KeyValue::Time(_) | KeyValue::Id(_) => "null".to_owned(),
         }
     }
 }
 
-/// Where a row lies in an index.
+/// The span of a row in an index.
 pub(crate) fn row_span(index: &Index, row: &RowKeys) -> Span {
     let mut key = KeyBuilder::new();
     for field in &index.fields {
@@ -181,38 +181,38 @@ pub(crate) fn row_span(index: &Index, row: &RowKeys) -> Span {
     key.finish()
 }
 
-/// Where a place in a scan's order lies in its index; `None` where the order is
-/// not the index's.
-pub(crate) fn place_span(scan: &Scan, place: &Cursor) -> Option<Span> {
+/// The span of a cursor in the index of its scan; `None` if the scan has another order than
+/// the index.
+pub(crate) fn cursor_span(scan: &Scan, cursor: &Cursor) -> Option<Span> {
     if scan.by.is_some() {
         return None;
     }
     let mut key = KeyBuilder::new();
-    let mut keys = place.keys.iter();
+    let mut keys = cursor.keys.iter();
     for (at, field) in scan.index().fields.iter().enumerate() {
         key.push(match (&field.path, scan.eq.get(at)) {
             (_, Some(value)) => value_component(value),
-            (FieldPath::CreationTime, None) => Component::Exact(time_bytes(place.created)),
-            (FieldPath::Id, None) => Component::Exact(id_bytes(place.id)),
+            (FieldPath::CreationTime, None) => Component::Exact(time_bytes(cursor.created)),
+            (FieldPath::Id, None) => Component::Exact(id_bytes(cursor.id)),
             (FieldPath::Stored(_), None) => ordered_component(field.kind, keys.next()?.as_deref()),
         });
     }
-    key.push(Component::Exact(time_bytes(place.created)));
-    key.push(Component::Exact(id_bytes(place.id)));
+    key.push(Component::Exact(time_bytes(cursor.created)));
+    key.push(Component::Exact(id_bytes(cursor.id)));
     Some(key.finish())
 }
 
 /// One end of a range.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bound {
-    /// The value compared with.
+    /// The value to compare with.
     pub value: KeyValue,
-    /// Whether the value itself is inside.
+    /// Whether the value itself is included.
     pub inclusive: bool,
 }
 
-/// What a scan with this equality prefix and these bounds on the next field can
-/// see of an index.
+/// The span of an index that a scan can see, with this equality prefix and these bounds on the
+/// next field.
 pub(crate) fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&Bound>) -> Span {
     let mut key = KeyBuilder::new();
     for value in eq {
@@ -222,9 +222,9 @@ pub(crate) fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&B
         return Span::prefix(key.bytes);
     }
     let prefix = key.bytes;
-    // A comparison never holds for null, so a range covers values only.
+    // A comparison with null is never true, so a range covers values only.
     let values = Span::prefix([prefix.as_slice(), &[VALUE]].concat());
-    let edge = |bound: &Bound| -> Option<(Span, bool)> {
+    let bound_span = |bound: &Bound| -> Option<(Span, bool)> {
         let (bytes, exact) = match value_component(&bound.value) {
             Component::Exact(bytes) => (bytes, true),
             Component::Near(bytes) => (bytes, false),
@@ -232,14 +232,14 @@ pub(crate) fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&B
         };
         Some((Span::prefix([prefix.as_slice(), &bytes].concat()), exact))
     };
-    let lo = match lower.map(|bound| (bound.inclusive, edge(bound))) {
+    let lo = match lower.map(|bound| (bound.inclusive, bound_span(bound))) {
         Some((inclusive, Some((at, exact)))) => match at.hi {
             Some(past) if exact && !inclusive => past,
             _ => at.lo,
         },
         _ => values.lo,
     };
-    let hi = match upper.map(|bound| (bound.inclusive, edge(bound))) {
+    let hi = match upper.map(|bound| (bound.inclusive, bound_span(bound))) {
         Some((inclusive, Some((at, exact)))) => {
             if exact && !inclusive {
                 Some(at.lo)
@@ -252,7 +252,7 @@ pub(crate) fn scan_span(eq: &[KeyValue], lower: Option<&Bound>, upper: Option<&B
     Span { lo, hi }
 }
 
-/// The first byte string past all that begin with `prefix`.
+/// The first byte string after all that begin with `prefix`.
 fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut next = prefix[..=last].to_vec();
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_in_no_range_but_in_its_equality() {
+    fn null_is_outside_of_ranges_and_inside_of_its_equality() {
         let index = by_channel_and_n();
         let none = row_span(&index, &row(r#"{"channel":"a"}"#));
         let a = KeyValue::Text("a".into());
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_could_be_anything() {
+    fn an_unknown_field_overlaps_every_scan() {
         let index = by_channel_and_n();
         let unknown = RowKeys { id: crate::id::mint(), created: Time::of_ms(5.0), fields: KeyFields::default() };
         let span = row_span(&index, &unknown);

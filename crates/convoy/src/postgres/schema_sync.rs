@@ -124,9 +124,9 @@ impl TableState {
     }
 
     fn needs_indexes_changed(&self, table: &Table) -> bool {
-        let mut expected = table.indexes.iter().filter(|index| layout::needs_building(index));
+        let mut expected = table.indexes.iter().filter(|index| layout::needs_index(index));
         table.managed
-            && (self.broken_indexes.iter().any(|name| layout::is_ours(table, name))
+            && (self.broken_indexes.iter().any(|name| layout::is_convoy_index(table, name))
                 || expected.any(|index| !self.indexes.contains(&layout::index_name(table, index))))
     }
 
@@ -314,11 +314,11 @@ impl Builder<'_> {
         // Also those of other versions of the schema: an invalid index is never used, but
         // each write has to maintain it, or is rejected by it.
         if let Some(found) = found {
-            for name in found.broken_indexes.iter().filter(|name| layout::is_ours(table, name)) {
+            for name in found.broken_indexes.iter().filter(|name| layout::is_convoy_index(table, name)) {
                 self.session.execute(layout::drop_broken_index(name, !found.partitioned)).await?;
             }
         }
-        for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
+        for index in table.indexes.iter().filter(|index| layout::needs_index(index)) {
             let name = layout::index_name(table, index);
             if found.is_some_and(|found| found.indexes.contains(&name)) {
                 continue;

@@ -188,11 +188,11 @@ impl PgSession {
             .try_get_raw(0)?
             .as_str()
             .map_err(|error| DbError::Row(error.to_string()))?;
-        let plan = Plan::read(explained, &raw.text);
-        if plan.unclear {
+        let plan = Plan::parse(explained, &raw.text);
+        if plan.incomplete {
             return Ok(RawReads::Everything);
         }
-        let rows = self.fetch(sql::raw::look_up(&plan)).await?;
+        let rows = self.fetch(sql::raw::resolve_plan(&plan)).await?;
         let row = rows.first().ok_or_else(|| DbError::Row("nothing about a plan".into()))?;
         if row.bool(0)? {
             return Ok(RawReads::Everything);

@@ -1,12 +1,12 @@
-//! One statement per document operation. Every write logs itself: the rows it
-//! returned, not the rows it was asked to write, go to `_convoy.changes` in the
-//! same statement, since a user's trigger may have changed or dropped them.
+//! One statement per document operation. Every write also appends to `_convoy.changes` in
+//! the same statement. It logs the rows it returned, not the rows of its input, because a
+//! user's trigger may have changed or dropped rows.
 //!
-//! The writes mark their transaction as ours (`convoy.writer`), which keeps the
-//! triggers quiet that log everyone else's. The mark is a materialized CTE that
-//! the write selects from, so it is always set before the write. It names the
-//! transaction, whose id each write gives back in its last column, and the table:
-//! what the default of a column does to others is none of our writes.
+//! Writes set the mark of the engine (`convoy.writer`), so that the triggers, which log the
+//! writes of others, skip them. The mark is set by a materialized CTE that the write selects
+//! from, so always before the write. It names the transaction, whose id is the last column
+//! of each write, and the tables: the mark does not cover what column defaults do in other
+//! tables.
 
 use std::collections::HashMap;
 
@@ -24,24 +24,24 @@ use crate::schema::{FieldPath, Table};
 pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.push("select id, ").created("").push(", data\nfrom ").ident(&table.physical).push("\nwhere id");
-    sql.is_one_of(ids);
+    sql.is_any_of(ids);
     sql
 }
 
 /// New documents of one table: `id, created_at, keys, xid` of what was written.
 pub(crate) fn insert(table: &Table, node: Uuid, rows: &[(Uuid, Box<RawValue>)]) -> Statement {
-    insert_and_keep(table, node, rows, &[])
+    insert_with_responses(table, node, rows, &[])
 }
 
-/// The same, and with it the answers of the calls that insert.
-pub(crate) fn insert_and_keep(
+/// The same, and stores the responses of the inserting calls.
+pub(crate) fn insert_with_responses(
     table: &Table,
     node: Uuid,
     rows: &[(Uuid, Box<RawValue>)],
-    answers: &[(&Entry, &str)],
+    responses: &[(&Entry, &str)],
 ) -> Statement {
     let mut sql = Statement::of(table);
-    sql.marked(&[&table.physical])
+    sql.begin_marked(&[&table.physical])
         .push(", written as (\n  insert into ")
         .ident(&table.physical)
         .push(" (id, data)\n  select ");
@@ -58,35 +58,34 @@ pub(crate) fn insert_and_keep(
         }
     }
     sql.push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths).push(" as keys\n), ");
-    sql.logged(table, node, "new_at, new_keys", "at, keys");
-    if !answers.is_empty() {
-        sql.push(", kept as (\n").keep(answers).push("\n)\n");
+    sql.log_written(table, node, "new_at, new_keys", "at, keys");
+    if !responses.is_empty() {
+        sql.push(", kept as (\n").insert_responses(responses).push("\n)\n");
     }
     sql.push("select id, at, keys, (select xid from mark)\nfrom written");
     sql
 }
 
-/// Changes documents of one table, all by patches that only set keys or all by
-/// replacements where there are several, no document twice:
-/// `id, created_at, data, keys, old_created_at, old_keys, xid`.
+/// Changes documents of one table: `id, created_at, data, keys, old_created_at, old_keys, xid`.
+/// Several edits must be all patches that only set keys, or all replacements, of different
+/// documents.
 ///
-/// The rows as they were come from a locking self-join: `returning old.…` exists
-/// only from Postgres 18 on. Where no indexed field can change, they are as they
-/// become. Rows are locked in the order of their ids, so that two statements
-/// never wait for each other.
+/// The old keys come from a locking self-join, because `returning old.…` exists only since
+/// Postgres 18. If no indexed field can change, they equal the new keys. Rows are locked in
+/// the order of their ids, so that two statements do not deadlock.
 pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statement {
-    let still = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !moves(table, edit));
+    let keys_unchanged = table.traits().no_side_effects && edits.iter().all(|(_, edit)| !changes_keys(table, edit));
     let mut sql = Statement::of(table);
     let ids: Vec<Uuid> = edits.iter().map(|(id, _)| *id).collect();
-    sql.marked(&[&table.physical]).push(", ");
-    if !still {
+    sql.begin_marked(&[&table.physical]).push(", ");
+    if !keys_unchanged {
         sql.push("before as materialized (\n  select id, ").created("").push(" as at, ");
         sql.keys_object("", &table.key_paths).push(" as keys\n  from ").ident(&table.physical);
-        sql.push("\n  where id").is_one_of(&ids).push("\n  order by id\n  for update\n), ");
+        sql.push("\n  where id").is_any_of(&ids).push("\n  order by id\n  for update\n), ");
     }
     sql.push("written as (\n  update ").ident(&table.physical).push(" as t\n  set data = ");
     match edits {
-        [(_, edit)] => sql.edited(edit),
+        [(_, edit)] => sql.edited_data(edit),
         [(_, Edit::Replace { .. }), ..] => sql.push("input.change"),
         _ => sql.push("t.data || input.change"),
     };
@@ -94,77 +93,83 @@ pub(crate) fn edit(table: &Table, node: Uuid, edits: &[(Uuid, &Edit)]) -> Statem
         sql.push(", updated_at = now()");
     }
     sql.push("\n  from mark");
-    if !still {
+    if !keys_unchanged {
         sql.push(", before");
     }
     if let [_] = edits {
         sql.push("\n  where t.id");
-        if still {
-            sql.is_one_of(&ids)
+        if keys_unchanged {
+            sql.is_any_of(&ids)
         } else {
             sql.push(" = before.id")
         };
     } else {
-        let changes = edits.iter().map(|(_, edit)| changed_json(edit)).collect();
+        let changes = edits.iter().map(|(_, edit)| change_json(edit)).collect();
         sql.push(", unnest(").bind(Bind::Uuids(ids)).push("::uuid[], ").bind(Bind::Jsons(changes));
         sql.push("::jsonb[]) as input (id, change)\n  where t.id = input.id");
-        if !still {
+        if !keys_unchanged {
             sql.push(" and t.id = before.id");
         }
     }
     if let [(_, Edit::Increment { path, .. })] = edits {
-        sql.push("\n    and ").holds_number(path);
+        sql.push("\n    and ").accepts_number(path);
     }
     sql.push("\n  returning t.id, ").created("t.").push(" as at, t.data, ").keys_object("t.", &table.key_paths);
     sql.push(" as keys");
-    let old = if still { "at, keys" } else { "old_at, old_keys" };
-    if !still {
+    let old = if keys_unchanged { "at, keys" } else { "old_at, old_keys" };
+    if !keys_unchanged {
         sql.push(", before.at as old_at, before.keys as old_keys");
     }
-    let all = if still { "at, keys, at, keys" } else { "at, keys, old_at, old_keys" };
-    sql.push("\n), ").logged(table, node, "new_at, new_keys, old_at, old_keys", all);
+    let all = if keys_unchanged { "at, keys, at, keys" } else { "at, keys, old_at, old_keys" };
+    sql.push("\n), ").log_written(table, node, "new_at, new_keys, old_at, old_keys", all);
     sql.push("select id, at, data, keys, ").push(old).push(", (select xid from mark)\nfrom written");
     sql
 }
 
-/// Removes documents: `id, created_at, keys, xid` of what was removed.
+/// Deletes documents: `id, created_at, keys, xid` of what was deleted.
 pub(crate) fn delete(table: &Table, node: Uuid, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
-    sql.marked(&[&table.physical])
+    sql.begin_marked(&[&table.physical])
         .push(", written as (\n  delete from ")
         .ident(&table.physical)
         .push("\n  using mark\n  where id");
-    sql.is_one_of(ids).push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);
-    sql.push(" as keys\n), ").logged(table, node, "old_at, old_keys", "at, keys");
+    sql.is_any_of(ids).push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);
+    sql.push(" as keys\n), ").log_written(table, node, "old_at, old_keys", "at, keys");
     sql.push("select id, at, keys, (select xid from mark)\nfrom written");
     sql
 }
 
 impl Statement {
-    /// Begins with the mark of a statement that writes these tables.
-    pub(super) fn marked(&mut self, tables: &[&str]) -> &mut Statement {
+    /// Begins with the mark of a statement that writes to these tables.
+    pub(super) fn begin_marked(&mut self, tables: &[&str]) -> &mut Statement {
         let named: String = tables.iter().flat_map(|table| [WRITER_SEPARATOR, table]).collect();
         self.push("with mark as materialized (\n  select xid, set_config('convoy.writer', xid || ").literal(&named);
         self.push(", true)\n  from (select pg_current_xact_id()::text as xid) as own\n)")
     }
 
     /// ` = $1` or ` = any($1)`.
-    pub(super) fn is_one_of(&mut self, ids: &[Uuid]) -> &mut Statement {
+    pub(super) fn is_any_of(&mut self, ids: &[Uuid]) -> &mut Statement {
         match ids {
             [id] => self.push(" = ").bind(Bind::Uuid(*id)),
             _ => self.push(" = any(").bind(Bind::Uuids(ids.to_vec())).push(")"),
         }
     }
 
-    /// Appends what was written to the change log.
-    fn logged(&mut self, table: &Table, node: Uuid, columns: &'static str, values: &'static str) -> &mut Statement {
+    /// Appends the written rows to the change log.
+    fn log_written(
+        &mut self,
+        table: &Table,
+        node: Uuid,
+        columns: &'static str,
+        values: &'static str,
+    ) -> &mut Statement {
         self.push("logged as (\n  insert into _convoy.changes (node, tab, id, ").push(columns).push(")\n  select ");
         self.bind(Bind::Uuid(node)).push("::uuid, ").literal(&table.physical).push(", id, ").push(values);
         self.push("\n  from written\n)\n")
     }
 
-    /// The document as an edit makes it.
-    fn edited(&mut self, edit: &Edit) -> &mut Statement {
+    /// The document after an edit.
+    fn edited_data(&mut self, edit: &Edit) -> &mut Statement {
         match edit {
             Edit::Patch { set, unset } if unset.is_empty() => {
                 self.push("t.data || ").bind(Bind::Json(set.get().to_owned())).push("::jsonb")
@@ -178,14 +183,14 @@ impl Statement {
                 self.push("jsonb_set(t.data, ").bind(Bind::Texts(path.clone())).push("::text[], to_jsonb((coalesce((");
                 self.json_at("t.", path).push(")::numeric, (").bind(Bind::Text(base.clone()));
                 self.push("::text)::numeric) + (").bind(Bind::Text(by.clone()));
-                // A sum in decimals, and then a number that JavaScript can say.
+                // A sum in decimal arithmetic, converted to a number that JavaScript can hold.
                 self.push("::text)::numeric)::float8))")
             }
         }
     }
 
-    /// Holds for documents with a number at `path`, or room for one.
-    fn holds_number(&mut self, path: &[String]) -> &mut Statement {
+    /// True for documents with a number at `path`, or where one can be set.
+    fn accepts_number(&mut self, path: &[String]) -> &mut Statement {
         self.push("coalesce(jsonb_typeof(").json_at("t.", path).push("), 'number') = 'number'");
         if let [parent @ .., _] = path
             && !parent.is_empty()
@@ -196,8 +201,8 @@ impl Statement {
     }
 }
 
-/// What a replacement, or a patch that only sets keys, is made of.
-fn changed_json(edit: &Edit) -> String {
+/// The JSON of a replacement, or of a patch that only sets keys.
+fn change_json(edit: &Edit) -> String {
     match edit {
         Edit::Patch { set: json, .. } | Edit::Replace { doc: json } => json.get().to_owned(),
         Edit::Increment { .. } => unreachable!("increments are made one by one"),
@@ -205,7 +210,7 @@ fn changed_json(edit: &Edit) -> String {
 }
 
 /// Whether an edit could change an indexed field.
-fn moves(table: &Table, edit: &Edit) -> bool {
+fn changes_keys(table: &Table, edit: &Edit) -> bool {
     let indexed =
         |key: &str| table.key_paths.iter().any(|path| matches!(path, FieldPath::Stored(parts) if parts[0] == key));
     if table.key_paths.is_empty() {
@@ -221,7 +226,7 @@ fn moves(table: &Table, edit: &Edit) -> bool {
     }
 }
 
-/// The paths a trigger on the table must log, in the spelling it takes them.
+/// The paths that the triggers of the table must log, as their arguments.
 pub(crate) fn logged_paths(table: &Table) -> Vec<String> {
     table.key_paths.iter().filter(|path| matches!(path, FieldPath::Stored(_))).map(FieldPath::dotted).collect()
 }

@@ -4,12 +4,11 @@ use uuid::Uuid;
 
 use super::{Bind, Statement};
 
-/// The most log rows one reading takes; where there are more, everything counts
-/// as changed.
+/// The most log rows of one read; if there are more, everything counts as changed.
 pub(crate) const MAX_ROWS: i64 = 10_000;
 
-/// The newest snapshot and the log's epoch, without its rows:
-/// `snapshot, epoch, trimmed_below`.
+/// The current snapshot and the epoch of the log, without rows: `snapshot, epoch,
+/// trimmed_below`.
 pub(crate) fn position() -> Statement {
     Statement::fixed(
         "select pg_current_snapshot()::text, e.id, e.trimmed_below::text
@@ -18,14 +17,13 @@ left join _convoy.epoch as e on true",
     )
 }
 
-/// What other writers logged that the snapshot `(xmax, xip)` did not see, read
-/// together with the next snapshot. At least one row, its change columns null
-/// when nothing changed:
+/// The rows of other processes that the snapshot `(xmax, xip)` did not see, together with
+/// the next snapshot. Returns at least one row, with null columns if there were no changes:
 /// `snapshot, epoch, trimmed_below, tab, id, old_at, old_keys, new_at, new_keys`.
 ///
-/// Two index scans: everything begun since, and what was still running then.
-/// Reading from `xmin` instead would repeat all that came behind one long
-/// transaction.
+/// Two index scans: one for transactions begun since the snapshot, one for those that were
+/// running then. A scan from `xmin` would return the same rows again as long as one old
+/// transaction is running.
 pub(crate) fn read(xmax: u64, xip: &[u64], node: Uuid) -> Statement {
     let mut sql = Statement::new();
     let columns = "select tab, id, old_at, old_keys, new_at, new_keys
@@ -52,17 +50,17 @@ left join (
     sql
 }
 
-/// The transactions of this database that are prepared: their ids.
+/// The ids of the prepared transactions of this database.
 pub(crate) fn prepared() -> Statement {
     Statement::fixed("select transaction::text from pg_prepared_xacts where database = current_database()")
 }
 
-/// Makes the epoch row again after a crash emptied the unlogged tables.
+/// Creates the epoch row again after a crash emptied the unlogged tables.
 pub(crate) fn renew_epoch() -> Statement {
     Statement::fixed("insert into _convoy.epoch default values on conflict do nothing")
 }
 
-/// Forgets what every reader has long read, and says so in the same transaction.
+/// Deletes old log rows, and records how far in the same transaction.
 pub(crate) fn trim(below: u64) -> Statement {
     let mut sql = Statement::new();
     sql.push("with trimmed as (\n  delete from _convoy.changes where xid < ").bind(Bind::Text(below.to_string()));

@@ -1,35 +1,36 @@
-//! What keyed mutations have answered, so that a repeated one is answered alike.
+//! Stores the responses of mutations by idempotency key, so that a repeated call returns the
+//! same response.
 
 use uuid::Uuid;
 
 use super::{Bind, Statement};
 
-/// The constraint that a repeated key runs into.
+/// The constraint that a repeated key violates.
 pub(crate) const CONSTRAINT: &str = "idempotency_key";
 
-/// Names one keyed call.
+/// The key of a stored response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The function's name.
     pub function: String,
-    /// Who called; empty where the program has no context.
+    /// The caller; empty if the program has no context.
     pub identity: String,
-    /// The caller's key.
+    /// The caller's idempotency key.
     pub key: String,
     /// A hash of the input.
     pub body: Uuid,
 }
 
-/// Keeps answers, in the transactions of their mutations.
-pub(crate) fn keep(entries: &[(&Entry, &str)]) -> Statement {
+/// Stores responses, in the transactions of their mutations.
+pub(crate) fn store_responses(entries: &[(&Entry, &str)]) -> Statement {
     let mut sql = Statement::new();
-    sql.keep(entries);
+    sql.insert_responses(entries);
     sql
 }
 
 impl Statement {
-    /// `insert into …`: the answers and what they are found by.
-    pub(super) fn keep(&mut self, entries: &[(&Entry, &str)]) -> &mut Statement {
+    /// `insert into …`: the responses and their keys.
+    pub(super) fn insert_responses(&mut self, entries: &[(&Entry, &str)]) -> &mut Statement {
         let texts = |of: fn(&(&Entry, &str)) -> String| Bind::Texts(entries.iter().map(of).collect());
         self.push("insert into _convoy.idempotency (function, identity, key, body, result)\nselect *\nfrom unnest(");
         self.bind(texts(|(entry, _)| entry.function.clone())).push("::text[], ");
@@ -40,7 +41,7 @@ impl Statement {
     }
 }
 
-/// The answer of an earlier call: `body, result`.
+/// The stored response of an earlier call: `body, result`.
 pub(crate) fn find(entry: &Entry) -> Statement {
     let mut sql = Statement::new();
     sql.push("select body, result\nfrom _convoy.idempotency\nwhere key = ").bind(Bind::Text(entry.key.clone()));
@@ -49,7 +50,7 @@ pub(crate) fn find(entry: &Entry) -> Statement {
     sql
 }
 
-/// Forgets answers older than a day, some at a time: a row if there were any.
+/// Deletes some responses older than a day; returns a row if there were any.
 pub(crate) fn trim() -> Statement {
     Statement::fixed(
         "with old as (

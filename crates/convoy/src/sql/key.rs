@@ -1,24 +1,24 @@
-//! What rows are ordered and compared by, as SQL.
+//! The SQL expressions that order and compare rows.
 //!
-//! The order is total and by value. A field of one type is one expression, and
-//! whatever is not of that type (missing, `null`, a foreign value) is null in it,
-//! which sorts last. A field that may hold several types is three: the type's
-//! rank, the amount of a number or boolean, the words of anything else.
+//! The order is total and by value. A field of one type is one expression, which is null for
+//! any other value (missing, `null`, another type); nulls sort last. A field of several types
+//! is three expressions: the rank of the type, the amount of a number or boolean, and the
+//! words of anything else.
 //!
-//! The same text builds an index and asks for it, or Postgres would not use it.
+//! An index and the queries over it use the same text, or Postgres would not use the index.
 
 use super::{Bind, Statement};
 use crate::key::{Bound, KeyValue};
 use crate::schema::{FieldPath, Index, IndexField, KeyKind};
 
-/// Text longer than this, in bytes, is not in an index as a whole: Postgres
-/// refuses index rows of more than 2,704 bytes.
-const LONGEST_TEXT: usize = 512;
-/// All texts of one index together, and what is left to each at least.
-const LONGEST_ROW: usize = 2_048;
-const SHORTEST: usize = 256;
-/// Numbers whose digits take more than this are foreign: no double has so many.
-const LONGEST_NUMBER: u64 = 800;
+/// The most bytes of a text in an index as a whole. Postgres rejects index rows of more than
+/// 2,704 bytes.
+const MAX_TEXT_BYTES: usize = 512;
+/// The most bytes of all texts of one index, and the least for each of them.
+const MAX_ROW_BYTES: usize = 2_048;
+const MIN_TEXT_BYTES: usize = 256;
+/// Numbers with more bytes of digits count as another type: no double has so many.
+const MAX_NUMBER_BYTES: u64 = 800;
 
 /// One expression of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) enum Part<'a> {
     Id,
     Text {
         path: &'a [String],
-        longest: Longest,
+        text_limit: TextLimit,
     },
     Number {
         path: &'a [String],
@@ -39,61 +39,61 @@ pub(super) enum Part<'a> {
     Rank {
         path: &'a [String],
     },
-    /// Of a number; of a boolean 0 or 1; of anything else 0.
+    /// The number; for a boolean 0 or 1; for other types 0.
     Amount {
         path: &'a [String],
     },
-    /// Of a text; of an array or object its JSON; of anything else none.
+    /// The text; for an array or object its JSON; for other types empty.
     Words {
         path: &'a [String],
-        longest: Longest,
+        text_limit: TextLimit,
     },
 }
 
-/// How much of a text an order compares, in bytes. A longer one counts as its
-/// beginning and a hash of the whole.
+/// How many bytes of a text an order compares. A longer text is compared by its beginning and
+/// a hash of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Longest {
+pub(super) enum TextLimit {
     Bytes(usize),
-    Whole,
+    Unlimited,
 }
 
-impl Longest {
-    /// What an index with these fields has room for.
-    pub(super) fn of(index: &Index) -> Longest {
+impl TextLimit {
+    /// The limit for the texts of an index with these fields.
+    pub(super) fn of(index: &Index) -> TextLimit {
         let texts = index.fields.iter().filter(|field| {
             matches!(field.path, FieldPath::Stored(_)) && matches!(field.kind, KeyKind::Text | KeyKind::Json)
         });
-        Longest::Bytes((LONGEST_ROW / texts.count().max(1)).clamp(SHORTEST, LONGEST_TEXT))
+        TextLimit::Bytes((MAX_ROW_BYTES / texts.count().max(1)).clamp(MIN_TEXT_BYTES, MAX_TEXT_BYTES))
     }
 
-    /// Characters that a longer text begins with. No character has more than four
-    /// bytes, so they are never more than the longest.
-    fn beginning(bytes: usize) -> usize {
+    /// How many characters of a longer text are kept. A character has at most four bytes, so
+    /// they fit the limit.
+    fn prefix_chars(bytes: usize) -> usize {
         bytes / 4
     }
 
-    /// Whether comparing with `text` needs more than its own bytes.
-    fn passes(self, text: &str) -> bool {
+    /// Whether `text` can be compared as it is.
+    fn fits(self, text: &str) -> bool {
         match self {
-            Longest::Bytes(bytes) => text.len() <= Longest::beginning(bytes),
-            Longest::Whole => true,
+            TextLimit::Bytes(bytes) => text.len() <= TextLimit::prefix_chars(bytes),
+            TextLimit::Unlimited => true,
         }
     }
 }
 
-/// The parts of one field.
-pub(super) fn parts_of(field: &IndexField, longest: Longest) -> Vec<Part<'_>> {
+/// The expressions of one field.
+pub(super) fn key_parts(field: &IndexField, text_limit: TextLimit) -> Vec<Part<'_>> {
     let path = match &field.path {
         FieldPath::CreationTime => return vec![Part::Created],
         FieldPath::Id => return vec![Part::Id],
         FieldPath::Stored(path) => path.as_slice(),
     };
     match field.kind {
-        KeyKind::Text => vec![Part::Text { path, longest }],
+        KeyKind::Text => vec![Part::Text { path, text_limit }],
         KeyKind::Number => vec![Part::Number { path }],
         KeyKind::Boolean => vec![Part::Boolean { path }],
-        KeyKind::Json => vec![Part::Rank { path }, Part::Amount { path }, Part::Words { path, longest }],
+        KeyKind::Json => vec![Part::Rank { path }, Part::Amount { path }, Part::Words { path, text_limit }],
     }
 }
 
@@ -107,7 +107,7 @@ impl Statement {
         self
     }
 
-    /// The same as text.
+    /// The stored value at `path`, as text.
     pub(super) fn text_at(&mut self, path: &[String]) -> &mut Statement {
         let (last, first) = path.split_last().expect("a path has a part");
         self.json_at("", first).push(" ->> ").literal(last)
@@ -122,9 +122,9 @@ impl Statement {
         match part {
             Part::Created => self.push("created_at"),
             Part::Id => self.push("id"),
-            Part::Text { path, longest } => {
+            Part::Text { path, text_limit } => {
                 self.push("(case when ").type_at(path).push(" = 'string' then ");
-                self.shortened(longest, |sql| sql.text_at(path)).push(" end collate \"C\")")
+                self.truncated(text_limit, |sql| sql.text_at(path)).push(" end collate \"C\")")
             }
             Part::Number { path } => {
                 self.push("(case when ").type_at(path).push(" = 'number' then ");
@@ -145,48 +145,48 @@ impl Statement {
                 self.json_at("", path).push(")::boolean::int::numeric");
                 self.push(" when 'string' then 0 when 'array' then 0 when 'object' then 0 end)")
             }
-            Part::Words { path, longest } => {
+            Part::Words { path, text_limit } => {
                 self.push("(case when ").type_at(path).push(" in ('string', 'array', 'object') then ");
-                self.shortened(longest, |sql| sql.text_at(path));
+                self.truncated(text_limit, |sql| sql.text_at(path));
                 self.push(" when ").type_at(path).push(" in ('number', 'boolean') then '' end collate \"C\")")
             }
         }
     }
 
-    /// A stored number, guarded so that no foreign value can make an insert fail.
+    /// A stored number, guarded so that a value of another type cannot fail an insert.
     fn amount(&mut self, path: &[String]) -> &mut Statement {
-        self.push("case when octet_length(").text_at(path).push(") <= ").number(LONGEST_NUMBER);
+        self.push("case when octet_length(").text_at(path).push(") <= ").number(MAX_NUMBER_BYTES);
         self.push(" then (").json_at("", path).push(")::numeric end")
     }
 
-    /// A text as far as an index takes it.
-    fn shortened(
+    /// A text, truncated to the limit.
+    fn truncated(
         &mut self,
-        longest: Longest,
+        text_limit: TextLimit,
         text: impl for<'a> Fn(&'a mut Statement) -> &'a mut Statement,
     ) -> &mut Statement {
-        let Longest::Bytes(bytes) = longest else { return text(self) };
+        let TextLimit::Bytes(bytes) = text_limit else { return text(self) };
         text(self.push("case when octet_length(")).push(") <= ").number(bytes as u64);
         text(self.push(" then "));
-        text(self.push(" else left(")).push(", ").number(Longest::beginning(bytes) as u64);
+        text(self.push(" else left(")).push(", ").number(TextLimit::prefix_chars(bytes) as u64);
         text(self.push(") || to_hex(hashtextextended("));
         text(self.push(", 0)) || to_hex(hashtextextended(")).push(", 1)) end")
     }
 
-    /// A bound text in the form [`Statement::shortened`] gives stored ones.
-    fn short_bind(&mut self, longest: Longest, text: &str) -> &mut Statement {
-        if longest.passes(text) {
+    /// A bound text, truncated like stored ones by [`Statement::truncated`].
+    fn truncated_bind(&mut self, text_limit: TextLimit, text: &str) -> &mut Statement {
+        if text_limit.fits(text) {
             return self.bind(Bind::Text(text.to_owned()));
         }
         self.binds.push(Bind::Text(text.to_owned()));
         let place = self.binds.len() as u64;
         self.push("(");
-        self.shortened(longest, |sql| sql.push("$").number(place).push("::text")).push(" collate \"C\")")
+        self.truncated(text_limit, |sql| sql.push("$").number(place).push("::text")).push(" collate \"C\")")
     }
 
-    /// Holds for rows whose field has this value and no other.
-    pub(super) fn equals(&mut self, field: &IndexField, longest: Longest, value: &KeyValue) -> &mut Statement {
-        let parts = parts_of(field, longest);
+    /// True for rows whose field equals this value.
+    pub(super) fn equals(&mut self, field: &IndexField, text_limit: TextLimit, value: &KeyValue) -> &mut Statement {
+        let parts = key_parts(field, text_limit);
         match (value, parts.as_slice(), &field.path) {
             (KeyValue::Null, _, FieldPath::Stored(path)) => {
                 self.part(parts[0]).push(" is null and (").json_at("", path).push(" is null or ");
@@ -203,22 +203,22 @@ impl Statement {
                     }
                     Mixed::Text(text) => {
                         self.push(" and ").part(*amount).push(" = 0 and ");
-                        self.part(*words).push(" = ").short_bind(longest, text);
+                        self.part(*words).push(" = ").truncated_bind(text_limit, text);
                     }
-                    // Its JSON, as Postgres spells it.
+                    // Postgres' text of its JSON.
                     Mixed::Array | Mixed::Object => {
                         self.binds.push(Bind::Json(json.clone()));
                         let place = self.binds.len() as u64;
                         self.push(" and ").part(*amount).push(" = 0 and ").part(*words).push(" = (");
-                        self.shortened(longest, |sql| sql.push("$").number(place).push("::jsonb::text"));
+                        self.truncated(text_limit, |sql| sql.push("$").number(place).push("::jsonb::text"));
                         self.push(" collate \"C\")");
                     }
                 }
                 self.push(" and ").json_at("", path).push(" = ").bind(Bind::Json(json.clone()))
             }
             (KeyValue::Text(text), [part], FieldPath::Stored(path)) => {
-                self.part(*part).push(" = ").short_bind(longest, text);
-                if !longest.passes(text) {
+                self.part(*part).push(" = ").truncated_bind(text_limit, text);
+                if !text_limit.fits(text) {
                     self.push(" and ").text_at(path).push(" = ").bind(Bind::Text(text.clone()));
                 }
                 self
@@ -227,25 +227,25 @@ impl Statement {
         }
     }
 
-    /// Holds for rows whose field is of the bound's type and on this side of it.
+    /// True for rows whose field has the type of the bound and lies on this side of it.
     pub(super) fn bounded(
         &mut self,
         field: &IndexField,
-        longest: Longest,
+        text_limit: TextLimit,
         side: Side,
         bound: &Bound,
     ) -> &mut Statement {
         let operator = side.operator(bound.inclusive);
-        let parts = parts_of(field, longest);
+        let parts = key_parts(field, text_limit);
         let texts = |sql: &mut Statement, part: Part<'_>, path: &[String], text: &str| {
-            if longest.passes(text) {
+            if text_limit.fits(text) {
                 sql.part(part).push(operator).bind(Bind::Text(text.to_owned()));
                 return;
             }
-            if let (Side::Lower, Longest::Bytes(bytes)) = (side, longest) {
-                // The index tells roughly, by the beginning.
-                let beginning: String = text.chars().take(Longest::beginning(bytes)).collect();
-                sql.part(part).push(" >= ").bind(Bind::Text(beginning)).push(" and ");
+            if let (Side::Lower, TextLimit::Bytes(bytes)) = (side, text_limit) {
+                // Narrows the index range by the beginning of the text.
+                let prefix: String = text.chars().take(TextLimit::prefix_chars(bytes)).collect();
+                sql.part(part).push(" >= ").bind(Bind::Text(prefix)).push(" and ");
             }
             sql.type_at(path).push(" = 'string' and (").text_at(path).push(") collate \"C\"");
             sql.push(operator).bind(Bind::Text(text.to_owned()));
@@ -269,7 +269,7 @@ impl Statement {
                 texts(self, *part, path, text);
                 self
             }
-            // A comparison with null never holds.
+            // A comparison with null is never true.
             (KeyValue::Null, _, _) => self.push("false"),
             (value, _, _) => self.part(parts[0]).push(operator).value(value),
         }
@@ -279,7 +279,7 @@ impl Statement {
         self.push("(").bind(Bind::Text(amount.to_owned())).push("::text)::numeric")
     }
 
-    /// A compared value of a field of one type.
+    /// The value to compare a field of one type with.
     pub(super) fn value(&mut self, value: &KeyValue) -> &mut Statement {
         match value {
             KeyValue::Null => self.push("null"),

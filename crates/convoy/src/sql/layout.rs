@@ -1,30 +1,30 @@
-//! Statements that lay out the database: the user's tables and indexes, our
-//! `_convoy` schema, and the triggers that log strangers' writes.
+//! Statements that create and inspect the tables of the user with their indexes, the
+//! `_convoy` schema, and the triggers that log the writes of others.
 //!
-//! Everything here creates or replaces what is ours; nothing drops but what is left
-//! of a failed build of our own index.
+//! They only create or replace objects of Convoy. The only objects they drop are invalid
+//! indexes, left by failed builds of Convoy.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::key::{Longest, parts_of};
+use super::key::{TextLimit, key_parts};
 use super::{Bind, Statement, WRITER_SEPARATOR};
 use crate::schema::{BY_ID, FieldPath, Index, KeyKind, MAX_NAME, Table};
 
-/// What every managed table's log triggers are called.
+/// The names of the triggers of every managed table.
 pub(crate) const TRIGGERS: [&str; 4] = ["_convoy_insert", "_convoy_update", "_convoy_delete", "_convoy_truncate"];
 
-/// Begins the transaction whose lock makes layout changes take turns. It may last
-/// as long as an index takes to build, and holds no snapshot.
+/// Begins the transaction that holds the lock of schema syncs. It may last as long as an index
+/// build, and holds no snapshot.
 pub(crate) fn begin_locking() -> Statement {
     Statement::fixed("begin isolation level read committed; set local idle_in_transaction_session_timeout = 0")
 }
 
-/// Takes the lock if it is free.
+/// Takes the lock of schema syncs if it is free.
 pub(crate) fn try_lock() -> Statement {
     Statement::fixed("select pg_try_advisory_xact_lock(hashtext('convoy.layout'))")
 }
 
-/// The `_convoy` schema, its tables and functions; each may run any number of times.
+/// Creates the `_convoy` schema with its tables and functions. Each statement can be repeated.
 pub(crate) fn prelude() -> Vec<Statement> {
     [
         "create schema if not exists _convoy",
@@ -125,7 +125,8 @@ begin
   return null;
 end
 $$",
-        // Rows removed by hand may be unread: a new epoch makes every reader start over.
+        // Rows deleted by hand may be unread: a new epoch makes every process treat everything
+        // as changed.
         "create or replace function _convoy.log_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -142,7 +143,7 @@ begin
   return null;
 end
 $$",
-        // Kept answers removed before they expire are reported through the log.
+        // Responses deleted before they expire are reported through the log.
         "create or replace function _convoy.answers_emptied() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -189,10 +190,10 @@ $do$",
     .into()
 }
 
-/// The table name under which the log reports that kept answers were removed.
-pub(crate) const ANSWERS_LOST: &str = "_convoy.idempotency";
+/// The table name under which the log reports that stored responses were deleted.
+pub(crate) const RESPONSES_LOST: &str = "_convoy.idempotency";
 
-/// Missing parts of the `_convoy` schema, such as `table epoch`, one per row.
+/// Missing objects of the `_convoy` schema, such as `table epoch`, one per row.
 pub(crate) fn missing_objects() -> Statement {
     Statement::fixed(
         "select 'table ' || name from unnest(array[
@@ -217,7 +218,7 @@ where not exists (
     )
 }
 
-/// What is there of the named tables, one row each:
+/// The state of the named tables that exist, one per row:
 /// `name, columns, indexes, broken_indexes, unique_indexes, constrained, triggers, non_empty, has_side_effects, partitioned, used`.
 pub(crate) fn catalog(tables: &[&str]) -> Statement {
     let mut sql = Statement::new();
@@ -294,7 +295,7 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema()))
     sql
 }
 
-/// A managed table, as Convoy has laid them out since 0.0.1.
+/// Creates a managed table, with the same columns since Convoy 0.0.1.
 pub(crate) fn create_table(table: &Table) -> Statement {
     let mut sql = Statement::new();
     sql.push("create table if not exists ").ident(&table.physical);
@@ -309,8 +310,8 @@ pub(crate) fn create_table(table: &Table) -> Statement {
     sql
 }
 
-/// The name of an index in Postgres. The hash covers what it is built from, so
-/// a changed index gets a name of its own, and long names do not collide.
+/// The name of an index in Postgres. It contains a hash of the definition, so a changed index
+/// gets another name, and long names do not collide.
 pub(crate) fn index_name(table: &Table, index: &Index) -> String {
     let definition = index_definition(table, index);
     let name = format!("convoy_{}_{}", table.physical, index.name);
@@ -323,21 +324,21 @@ pub(crate) fn index_name(table: &Table, index: &Index) -> String {
     format!("{}{hash}", &name[..end])
 }
 
-/// `on "t" (…)`: what an index is built from.
+/// `on "t" (…)`: the definition of an index.
 fn index_definition(table: &Table, index: &Index) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "unique on " } else { "on " }).ident(&table.physical).push(" (");
-    let longest = Longest::of(index);
+    let text_limit = TextLimit::of(index);
     let ordered = if index.unique { index.fields.clone() } else { index.order_from(0) };
     let mut separator = "";
     for field in &ordered {
         match &field.path {
             FieldPath::Stored(path) if index.unique && field.kind == KeyKind::Json => {
-                sql.push(separator).hashed(path, "0").push(", ").hashed(path, "1");
+                sql.push(separator).value_hash(path, "0").push(", ").value_hash(path, "1");
                 separator = ", ";
             }
             _ => {
-                for part in parts_of(field, longest) {
+                for part in key_parts(field, text_limit) {
                     sql.push(separator).part(part);
                     separator = ", ";
                 }
@@ -349,21 +350,20 @@ fn index_definition(table: &Table, index: &Index) -> Statement {
 }
 
 impl Statement {
-    /// Alike for equal values of any type, and null for none: what is unique where
-    /// a field has no type of its own, since nulls never count as equal.
-    fn hashed(&mut self, path: &[String], seed: &'static str) -> &mut Statement {
+    /// A hash that is equal for equal values of any type, and null for a missing one. It makes
+    /// fields without a type unique, since nulls never count as equal.
+    fn value_hash(&mut self, path: &[String], seed: &'static str) -> &mut Statement {
         self.push("(case when ").type_at(path).push(" <> 'null' then jsonb_hash_extended(").json_at("", path);
         self.push(", ").push(seed).push(") end)")
     }
 }
 
-/// Whether the index needs a structure of its own in Postgres; the primary key
-/// is there anyway.
-pub(crate) fn needs_building(index: &Index) -> bool {
+/// Whether the index has to be created; the primary key exists anyway.
+pub(crate) fn needs_index(index: &Index) -> bool {
     index.name != BY_ID
 }
 
-/// Builds an index; `concurrently` where the table has rows to keep writable.
+/// Creates an index; `concurrently` if the table has rows that must stay writable.
 pub(crate) fn create_index(table: &Table, index: &Index, concurrently: bool) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "create unique index " } else { "create index " });
@@ -376,8 +376,7 @@ pub(crate) fn create_index(table: &Table, index: &Index, concurrently: bool) -> 
     sql
 }
 
-/// How far the index is that is being built for a table: `phase`, and how much of it
-/// is done in per cent, where that can be told.
+/// The progress of an index build of a table: its `phase`, and the percentage done, if known.
 pub(crate) fn progress(table: &Table) -> Statement {
     let mut sql = Statement::fixed(
         "select phase, coalesce(
@@ -391,7 +390,7 @@ where datname = current_database() and relid = to_regclass(quote_ident(",
     sql
 }
 
-/// Indexes that sessions are building for the named tables: `index, pid, since`.
+/// Running index builds of the named tables: `index, pid, since`.
 pub(crate) fn builds(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select coalesce(p.index_relid::regclass::text, c.relname::text), p.pid::int8, a.query_start::text
@@ -406,14 +405,14 @@ where p.datname = current_database()
     sql
 }
 
-/// A row as long as the session still runs the statement that it began then.
+/// Returns a row as long as the session runs the statement that it began at `since`.
 pub(crate) fn still_runs(pid: i64, since: &str) -> Statement {
     let mut sql = Statement::fixed("select 1 from pg_stat_activity where state = 'active' and pid = ");
     sql.bind(Bind::Int(pid)).push(" and query_start::text = ").bind(Bind::Text(since.to_owned()));
     sql
 }
 
-/// Tables that log to us and are not among these: left over from another schema.
+/// Tables with Convoy's triggers that are not among these: left over from another schema.
 pub(crate) fn left_over_tables(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select distinct c.relname::text
@@ -427,29 +426,27 @@ where t.tgname = '_convoy_insert'
     sql
 }
 
-/// Removes what is left of a build of ours that failed: Postgres keeps such an
-/// index, marked invalid and of no use. Those of partitioned tables cannot be
-/// dropped concurrently.
+/// Drops the invalid index of a failed build, which Postgres keeps. Indexes of partitioned
+/// tables cannot be dropped concurrently.
 pub(crate) fn drop_broken_index(name: &str, concurrently: bool) -> Statement {
     let mut sql = Statement::new();
     sql.push("drop index ").push(if concurrently { "concurrently " } else { "" }).push("if exists ").ident(name);
     sql
 }
 
-/// Whether an index of the table has a name as Convoy gives it, of any version of
-/// the schema.
-pub(crate) fn is_ours(table: &Table, name: &str) -> bool {
+/// Whether the name is one that Convoy gives to an index of the table, in any version of the
+/// schema.
+pub(crate) fn is_convoy_index(table: &Table, name: &str) -> bool {
     let Some((stem, hash)) = name.rsplit_once('_') else { return false };
-    let hashed = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let own = format!("convoy_{}_", table.physical);
-    // A long name is cut off within the table's.
-    hashed && (stem.starts_with(&own) || (name.len() + 3 >= MAX_NAME && own.starts_with(stem)))
+    let is_hash = hash.len() == 16 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let prefix = format!("convoy_{}_", table.physical);
+    // A long index name is truncated within the name of the table.
+    is_hash && (stem.starts_with(&prefix) || (name.len() + 3 >= MAX_NAME && prefix.starts_with(stem)))
 }
 
-/// The four triggers that log what others write to the table. `paths` are the
-/// indexed fields to log. They stay quiet where the mark names the transaction and the
-/// table, in a session of the engine's `role`, but not for what users' triggers and
-/// cascades do inside it.
+/// The four triggers that log the writes of others to the table. `paths` are the indexed
+/// fields to log. They skip writes whose mark names the transaction and the table, in a
+/// session of the engine's `role`, but not the writes of users' triggers and cascades.
 pub(crate) fn create_triggers(table: &Table, paths: &[String], role: &str) -> Vec<Statement> {
     let parts = [
         (" after insert on ", "\nreferencing new table as new_rows", "_convoy.log_insert("),
@@ -487,12 +484,12 @@ execute function ",
     statements
 }
 
-/// The role of this session, whose mark the triggers take for the engine's.
+/// The role of this session, whose mark the triggers accept.
 pub(crate) fn role() -> Statement {
     Statement::fixed("select session_user::text")
 }
 
-/// The database a URL names.
+/// Creates the database of a URL.
 pub(crate) fn create_database(name: &str) -> Statement {
     let mut sql = Statement::new();
     sql.push("create database ").ident(name);
@@ -519,15 +516,15 @@ mod tests {
         let schema = schema("m");
         let table = schema.table("m").expect("the table");
         let mut statements = vec![create_table(table)];
-        let built = table.indexes.iter().filter(|index| needs_building(index));
-        statements.extend(built.map(|index| create_index(table, index, true)));
+        let indexes = table.indexes.iter().filter(|index| needs_index(index));
+        statements.extend(indexes.map(|index| create_index(table, index, true)));
         statements.extend(create_triggers(table, &["name".to_owned(), "it's".to_owned()], "app"));
         let texts: Vec<&str> = statements.iter().map(Statement::text).collect();
         insta::assert_snapshot!(texts.join("\n\n"));
     }
 
     #[test]
-    fn names_with_one_long_beginning_stay_apart() {
+    fn truncated_index_names_do_not_collide() {
         let long = "t".repeat(MAX_NAME);
         let schema = schema(&long);
         let table = schema.table("m").expect("the table");

@@ -1,5 +1,5 @@
-//! The only way text reaches Postgres: statements made of fixed text, checked
-//! identifiers, quoted literals and binds. Pure; its results are snapshot-tested.
+//! Builds every statement that Convoy sends to Postgres, from fixed text, checked identifiers,
+//! quoted literals and binds. Pure; the results are snapshot-tested.
 
 pub(crate) mod document;
 pub(crate) mod feed;
@@ -25,13 +25,13 @@ use uuid::Uuid;
 pub(crate) struct Statement {
     text: String,
     binds: Vec<Bind>,
-    /// What comes before the next condition.
+    /// The text before the next condition.
     joiner: &'static str,
-    /// The table is the user's own and has no `created_at`.
-    timeless: bool,
+    /// Whether it is about an unmanaged table without `created_at`.
+    lacks_created_at: bool,
 }
 
-/// A bound value; it never becomes text of the statement.
+/// A bound value, which never becomes part of the text.
 #[derive(Debug, Clone)]
 pub(crate) enum Bind {
     /// `uuid`
@@ -54,18 +54,18 @@ pub(crate) enum Bind {
     Time(Time),
 }
 
-/// Makes a place in a transaction to return to.
+/// Sets a savepoint.
 pub(crate) fn savepoint(name: u32) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_");
     sql.number(u64::from(name));
     sql
 }
 
-/// Stands between the transaction and the tables in the mark of our writes. A table with
-/// this in its name is logged twice.
+/// Separates the transaction and the tables in the mark. The writes to a table with this in
+/// its name are logged twice.
 const WRITER_SEPARATOR: &str = "/";
 
-/// Undoes everything since a savepoint, which stays.
+/// Rolls back to a savepoint, which stays.
 pub(crate) fn rollback_to(name: u32) -> Statement {
     let mut sql = Statement::fixed("rollback to savepoint convoy_");
     sql.number(u64::from(name));
@@ -84,12 +84,12 @@ impl Statement {
 
     /// A statement about rows of this table.
     fn of(table: &Table) -> Statement {
-        Statement { timeless: !table.traits().created_at, ..Statement::new() }
+        Statement { lacks_created_at: !table.traits().created_at, ..Statement::new() }
     }
 
-    /// A row's creation time; for those that have none, one they have in common.
+    /// The creation time of a row; the same for all rows of a table without it.
     fn created(&mut self, source: &'static str) -> &mut Statement {
-        if self.timeless { self.push("timestamptz 'epoch'") } else { self.push(source).push("created_at") }
+        if self.lacks_created_at { self.push("timestamptz 'epoch'") } else { self.push(source).push("created_at") }
     }
 
     /// The text with its placeholders.
@@ -97,10 +97,10 @@ impl Statement {
         &self.text
     }
 
-    /// Returns its plan instead of running it, one line a row.
+    /// Returns the plan of the statement instead of its rows, one line per row.
     #[cfg(feature = "failpoints")]
     #[must_use]
-    pub(crate) fn explained(mut self) -> Statement {
+    pub(crate) fn explain(mut self) -> Statement {
         self.text.insert_str(0, "explain ");
         self
     }
@@ -121,10 +121,10 @@ impl Statement {
         self.quoted(name, '"')
     }
 
-    /// A quoted text literal, for what must be part of the statement: the field
-    /// names of an expression an index is built on.
+    /// A quoted text literal, for text that cannot be bound: the field names in an indexed
+    /// expression.
     fn literal(&mut self, text: &str) -> &mut Statement {
-        // An escape string is read alike whatever `standard_conforming_strings` says.
+        // An escape string does not depend on `standard_conforming_strings`.
         if text.contains('\\') {
             self.text.push_str(" E");
             let doubled = text.replace('\\', "\\\\");
@@ -157,7 +157,7 @@ impl Statement {
         self.number(place as u64)
     }
 
-    /// The object of a row's indexed values that change records carry.
+    /// An object of the indexed values of a row, for change records.
     fn keys_object(&mut self, source: &'static str, paths: &[FieldPath]) -> &mut Statement {
         let stored: Vec<(&FieldPath, &Vec<String>)> = paths
             .iter()
@@ -169,7 +169,7 @@ impl Statement {
         if stored.is_empty() {
             return self.push("'{}'::jsonb");
         }
-        // A function takes 100 arguments.
+        // A function takes at most 100 arguments.
         for (at, some) in stored.chunks(50).enumerate() {
             self.push(if at == 0 { "jsonb_build_object(" } else { " || jsonb_build_object(" });
             let mut separator = "";

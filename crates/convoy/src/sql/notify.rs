@@ -1,14 +1,13 @@
-//! Statements of the notifications that nodes send each other.
+//! The statements by which processes notify each other.
 
 use super::Statement;
 
-/// The channel of all nodes over one database; Postgres keeps those of other
-/// databases apart.
+/// The notification channel. Postgres separates the channels of databases.
 pub(crate) const CHANNEL: &str = "convoy";
 
-/// Sends payloads. For the simple protocol, where it is one transaction. It makes
-/// nobody wait for the disk: Postgres lets one transaction with a NOTIFY commit at
-/// a time, and a notification lost in a crash is one the log makes good.
+/// Sends payloads. Uses the simple protocol, in which it is one transaction. It does not wait
+/// for the disk, because Postgres commits only one transaction with a NOTIFY at a time; the
+/// log makes up for a notification lost in a crash.
 pub(crate) fn notify(payloads: &[String]) -> Statement {
     let mut sql = Statement::fixed("set local synchronous_commit = off");
     for payload in payloads {
@@ -17,8 +16,8 @@ pub(crate) fn notify(payloads: &[String]) -> Statement {
     sql
 }
 
-/// How full the queue of notifications is, in per cent. To ask also makes Postgres
-/// move the queue's end, which a listener that went away can leave behind.
+/// The usage of the notification queue, in per cent. Reading it also makes Postgres advance
+/// the tail of the queue, which a listener that disconnected can leave behind.
 pub(crate) fn queue_usage() -> Statement {
     Statement::fixed("select (pg_notification_queue_usage() * 100)::int8")
 }

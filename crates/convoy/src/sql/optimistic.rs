@@ -1,6 +1,5 @@
-//! A whole mutation as one statement: checks that what was read is still so, and
-//! if it is, writes. Being one statement, it is one transaction, which Postgres
-//! runs as if it were alone; so it is as if the function had run at that moment.
+//! A mutation as one statement, which validates its reads and then writes. One statement is one
+//! serializable transaction, so the effect is as if the function had run at that moment.
 
 use std::sync::Arc;
 
@@ -16,24 +15,24 @@ use crate::schema::Table;
 pub(crate) fn get(table: &Table, ids: &[Uuid]) -> Statement {
     let mut sql = Statement::of(table);
     sql.push("select id, ").created("").push(", data, xmin::text\nfrom ").ident(&table.physical).push("\nwhere id");
-    sql.is_one_of(ids);
+    sql.is_any_of(ids);
     sql
 }
 
-/// Part of what Postgres says when a check did not hold.
+/// A part of the error message of a failed validation.
 pub(crate) const STALE: &str = "documents have changed";
 
-/// Checks and writes, or fails with [`STALE`] and does nothing: for each document
-/// written `place, id, created_at, keys, old_created_at, old_keys, xid`, where
-/// `place` counts the tables of [`places`].
-pub(crate) fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str)>) -> Statement {
+/// Validates and writes, or fails with [`STALE`] without effect. Returns for each document
+/// written `table, id, created_at, keys, old_created_at, old_keys, xid`, where `table` is an
+/// index into [`touched_tables`].
+pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, &str)>) -> Statement {
     let mut sql = Statement::new();
-    let places = places(write_set);
-    let tables: Vec<&str> = places.iter().map(|table| table.physical.as_str()).collect();
-    sql.marked(&tables);
+    let touched_tables = touched_tables(write_set);
+    let tables: Vec<&str> = touched_tables.iter().map(|table| table.physical.as_str()).collect();
+    sql.begin_marked(&tables);
     let mut written: Vec<(usize, &'static str)> = Vec::new();
-    for (place, table) in places.iter().enumerate() {
-        sql.timeless = !table.traits().created_at;
+    for (at, table) in touched_tables.iter().enumerate() {
+        sql.lacks_created_at = !table.traits().created_at;
         let (edits, deletes): (Vec<&Write>, Vec<&Write>) = write_set
             .writes
             .iter()
@@ -46,16 +45,16 @@ pub(crate) fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str
             .map(|(_, id, doc)| (*id, &**doc))
             .collect();
         if !edits.is_empty() {
-            sql.edited_rows(table, place, &edits);
-            written.push((place, "edited_"));
+            sql.edited_rows(table, at, &edits);
+            written.push((at, "edited_"));
         }
         if !deletes.is_empty() {
-            sql.deleted_rows(table, place, &deletes);
-            written.push((place, "deleted_"));
+            sql.deleted_rows(table, at, &deletes);
+            written.push((at, "deleted_"));
         }
         if !inserts.is_empty() {
-            sql.inserted_rows(table, place, &inserts);
-            written.push((place, "inserted_"));
+            sql.inserted_rows(table, at, &inserts);
+            written.push((at, "inserted_"));
         }
     }
     if !written.is_empty() {
@@ -63,62 +62,63 @@ pub(crate) fn apply(write_set: &WriteSet, node: Uuid, keep: Option<(&Entry, &str
             ", logged as (\n  insert into _convoy.changes (node, tab, id, new_at, new_keys, old_at, old_keys)\n  ",
         );
         let mut separator = "select ";
-        for (place, kind) in &written {
-            sql.push(separator).bind(Bind::Uuid(node)).push("::uuid, ").literal(&places[*place].physical);
-            sql.push(", id, at, keys, old_at, old_keys from ").push(kind).number(*place as u64);
+        for (at, kind) in &written {
+            sql.push(separator).bind(Bind::Uuid(node)).push("::uuid, ").literal(&touched_tables[*at].physical);
+            sql.push(", id, at, keys, old_at, old_keys from ").push(kind).number(*at as u64);
             separator = "\n  union all select ";
         }
         sql.push("\n)");
     }
-    if let Some(keep) = keep {
-        sql.push(", kept as (\n").keep(&[keep]).push("\n)");
+    if let Some(response) = response {
+        sql.push(", kept as (\n").insert_responses(&[response]).push("\n)");
     }
     sql.push("\n");
-    for (place, kind) in &written {
+    for (at, kind) in &written {
         sql.push("select ")
-            .number(*place as u64)
+            .number(*at as u64)
             .push("::int8, id, at, keys, old_at, old_keys, (select xid from mark) from ");
-        sql.push(kind).number(*place as u64).push("\nunion all ");
+        sql.push(kind).number(*at as u64).push("\nunion all ");
     }
-    // An error, so that nothing stays of what was written before it was known.
-    sql.push("select case when ").still_so(write_set, &places, &written);
+    // Fails with an error, which also undoes the writes of this statement.
+    sql.push("select case when ").unchanged(write_set, &touched_tables, &written);
     sql.push(
         " then null else ('documents have changed' || pg_backend_pid())::int8 end, null, null, null, null, null, null",
     );
     sql
 }
 
-/// The tables an write_set is about, in the order of their first mention.
-pub(crate) fn places(write_set: &WriteSet) -> Vec<Arc<Table>> {
-    let mut places: Vec<Arc<Table>> = Vec::new();
+/// The tables that are read or written, in the order of their first use.
+pub(crate) fn touched_tables(write_set: &WriteSet) -> Vec<Arc<Table>> {
+    let mut touched_tables: Vec<Arc<Table>> = Vec::new();
     let reads = write_set.reads.iter().map(|(table, _, _)| table);
     let writes = write_set.writes.iter().map(|write| &write.table);
     for table in reads.chain(writes).chain(write_set.inserts.iter().map(|(table, _, _)| table)) {
-        if !places.iter().any(|known| known.physical == table.physical) {
-            places.push(table.clone());
+        if !touched_tables.iter().any(|known| known.physical == table.physical) {
+            touched_tables.push(table.clone());
         }
     }
-    places
+    touched_tables
 }
 
 impl Statement {
-    /// Holds if every document is what it was: those written, because the write
-    /// found them so, and those only read.
-    fn still_so(
+    /// True if no document has changed: those written, which the writes found by version, and
+    /// those only read.
+    fn unchanged(
         &mut self,
         write_set: &WriteSet,
-        places: &[Arc<Table>],
+        touched_tables: &[Arc<Table>],
         written: &[(usize, &'static str)],
     ) -> &mut Statement {
         self.push("true");
-        for (place, kind) in written.iter().filter(|(_, kind)| *kind != "inserted_") {
+        for (at, kind) in written.iter().filter(|(_, kind)| *kind != "inserted_") {
             let deletes = *kind == "deleted_";
-            let of_kind =
-                |write: &&Write| write.table.physical == places[*place].physical && write.data.is_none() == deletes;
+            let of_kind = |write: &&Write| {
+                write.table.physical == touched_tables[*at].physical && write.data.is_none() == deletes
+            };
             let count = write_set.writes.iter().filter(of_kind).count() as u64;
-            self.push("\n  and (select count(*) from ").push(kind).number(*place as u64).push(") = ").number(count);
+            self.push("\n  and (select count(*) from ").push(kind).number(*at as u64).push(") = ").number(count);
         }
-        for table in places {
+        for table in touched_tables {
             let mut seen = (Vec::new(), Vec::new());
             let mut absent = Vec::new();
             for (_, id, version) in write_set.reads.iter().filter(|(of, _, _)| of.physical == table.physical) {
@@ -138,15 +138,15 @@ impl Statement {
             }
             if !absent.is_empty() {
                 self.push("\n  and not exists (select from ").ident(&table.physical).push(" where id");
-                self.is_one_of(&absent).push(")");
+                self.is_any_of(&absent).push(")");
             }
         }
         self
     }
 
-    fn edited_rows(&mut self, table: &Table, place: usize, edits: &[&Write]) {
+    fn edited_rows(&mut self, table: &Table, at: usize, edits: &[&Write]) {
         self.push(", edited_")
-            .number(place as u64)
+            .number(at as u64)
             .push(" as (\n  update ")
             .ident(&table.physical)
             .push(" as t\n  set data = ");
@@ -183,8 +183,8 @@ impl Statement {
         self.push(" as old_keys\n)");
     }
 
-    fn deleted_rows(&mut self, table: &Table, place: usize, deletes: &[&Write]) {
-        self.push(", deleted_").number(place as u64).push(" as (\n  delete from ").ident(&table.physical);
+    fn deleted_rows(&mut self, table: &Table, at: usize, deletes: &[&Write]) {
+        self.push(", deleted_").number(at as u64).push(" as (\n  delete from ").ident(&table.physical);
         self.push(" as t\n  using mark, unnest(").bind(Bind::Uuids(deletes.iter().map(|write| write.id).collect()));
         self.push("::uuid[], ").bind(Bind::Texts(deletes.iter().map(|write| write.version.to_string()).collect()));
         self.push("::text[]::xid[]) as input (id, version)\n  where t.id = input.id and t.xmin = input.version");
@@ -194,10 +194,10 @@ impl Statement {
         self.keys_object("t.", &table.key_paths).push(" as old_keys\n)");
     }
 
-    fn inserted_rows(&mut self, table: &Table, place: usize, rows: &[(Uuid, &RawValue)]) {
+    fn inserted_rows(&mut self, table: &Table, at: usize, rows: &[(Uuid, &RawValue)]) {
         let ids = rows.iter().map(|(id, _)| *id).collect();
         let docs = rows.iter().map(|(_, doc)| doc.get().to_owned()).collect();
-        self.push(", inserted_").number(place as u64).push(" as (\n  insert into ").ident(&table.physical);
+        self.push(", inserted_").number(at as u64).push(" as (\n  insert into ").ident(&table.physical);
         self.push(" (id, data)\n  select input.id, input.data\n  from mark, unnest(").bind(Bind::Uuids(ids));
         self.push("::uuid[], ").bind(Bind::Jsons(docs)).push("::jsonb[]) as input (id, data)");
         self.push("\n  returning id, ").created("").push(" as at, ").keys_object("", &table.key_paths);

@@ -1,31 +1,31 @@
-//! What a statement reads, from what Postgres says it will do. Pure.
+//! The tables and functions in the plan of a statement. Pure.
 //!
-//! Invariant: it may name a table that does not matter; where it cannot name all
-//! that do, it says so ([`Plan::unclear`]). A function may read whatever it likes
-//! and the plan would not tell; so the names of all that could be functions are
-//! gathered, to be looked up.
+//! Invariant: the result may name tables that do not matter. If tables that matter may be
+//! missing, it is marked [`Plan::incomplete`]. A function may read any table without showing
+//! it in the plan, so the names of all possible functions are collected, to be looked up in
+//! the catalog.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What a plan, and the statement's own text, name.
+/// The names in a plan and in the text of its statement.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Tables, as `(schema, name)`.
     pub relations: BTreeSet<(String, String)>,
-    /// What may be functions.
+    /// Names that may be functions.
     pub functions: BTreeSet<String>,
-    /// What may be operators.
+    /// Names that may be operators.
     pub operators: BTreeSet<String>,
-    /// Every name in the statement's text: views are among them.
-    pub words: BTreeSet<String>,
-    /// Something is read that has no name here.
-    pub unclear: bool,
+    /// Every name in the text of the statement, views included.
+    pub names: BTreeSet<String>,
+    /// Whether tables are read that are not listed.
+    pub incomplete: bool,
 }
 
-/// Nodes that read no table by themselves.
-const INNER: [&str; 32] = [
+/// Plan nodes that read no table by themselves.
+const NODES_WITHOUT_TABLE: [&str; 32] = [
     "Aggregate",
     "Append",
     "Bitmap Index Scan",
@@ -59,8 +59,8 @@ const INNER: [&str; 32] = [
     "WorkTable Scan",
     "Named Tuplestore Scan",
 ];
-/// What holds names and no expressions.
-const NAMES: [&str; 12] = [
+/// Keys of a plan whose values are names, not expressions.
+const NAME_KEYS: [&str; 12] = [
     "Alias",
     "CTE Name",
     "Command",
@@ -76,16 +76,16 @@ const NAMES: [&str; 12] = [
 ];
 
 impl Plan {
-    /// Reads what `explain (verbose, format json)` has said of a statement.
-    pub(crate) fn read(json: &str, statement: &str) -> Plan {
+    /// Parses the output of `explain (verbose, format json)` for a statement.
+    pub(crate) fn parse(json: &str, statement: &str) -> Plan {
         let mut plan = Plan::default();
         match serde_json::from_str(json) {
-            Ok(explained) => plan.walk(&explained),
-            Err(_) => plan.unclear = true,
+            Ok(json) => plan.walk(&json),
+            Err(_) => plan.incomplete = true,
         }
         // The plan does not show the expressions of LIMIT and VALUES.
-        let words = plan.scan(statement);
-        plan.words = words;
+        let names = plan.scan_text(statement);
+        plan.names = names;
         plan
     }
 
@@ -98,81 +98,81 @@ impl Plan {
                         (Some(Value::String(name)), Some(Value::String(schema))) => {
                             self.relations.insert((schema.clone(), name.clone()));
                         }
-                        _ => self.unclear |= !INNER.contains(&kind),
+                        _ => self.incomplete |= !NODES_WITHOUT_TABLE.contains(&kind),
                     }
-                    // Left out for the values at hand, and read for others.
-                    self.unclear |= node.get("Subplans Removed").is_some_and(|removed| removed != 0);
+                    // Subplans removed for these values may be needed for others.
+                    self.incomplete |= node.get("Subplans Removed").is_some_and(|removed| removed != 0);
                     if let Some(name) = node.get("Function Name").and_then(Value::as_str) {
                         self.functions.insert(name.to_owned());
                     }
                 }
                 for (key, value) in node {
-                    if !NAMES.contains(&key.as_str()) {
+                    if !NAME_KEYS.contains(&key.as_str()) {
                         self.walk(value);
                     }
                 }
             }
             Value::String(expression) => {
-                self.scan(expression);
+                self.scan_text(expression);
             }
             _ => {}
         }
     }
 
-    /// Notes what may be functions and operators in an SQL text; gives all its names.
-    fn scan(&mut self, sql: &str) -> BTreeSet<String> {
-        let mut words = BTreeSet::new();
+    /// Collects possible functions and operators of an SQL text, and returns all its names.
+    fn scan_text(&mut self, sql: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
         let mut rest = sql;
         while let Some(first) = rest.chars().next() {
             let (token, after) = match first {
-                '\'' => (None, quoted(rest, '\'', previous_is_escape(sql, rest)).1),
+                '\'' => (None, split_quoted(rest, '\'', is_escape_string(sql, rest)).1),
                 '"' => {
-                    let (inside, after) = quoted(rest, '"', false);
+                    let (inside, after) = split_quoted(rest, '"', false);
                     (Some(inside.replace("\"\"", "\"")), after)
                 }
-                '$' => (None, past_dollar(rest)),
+                '$' => (None, after_dollar(rest)),
                 '-' if rest.starts_with("--") => (None, rest.split_once('\n').map_or("", |(_, after)| after)),
-                '/' if rest.starts_with("/*") => (None, past_comment(rest)),
-                _ if is_word(first) && !first.is_ascii_digit() => {
-                    let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                '/' if rest.starts_with("/*") => (None, after_comment(rest)),
+                _ if is_name_char(first) && !first.is_ascii_digit() => {
+                    let end = rest.find(|c| !is_name_char(c)).unwrap_or(rest.len());
                     (Some(rest[..end].to_lowercase()), &rest[end..])
                 }
-                _ if is_operator(first) => {
-                    let end = rest.find(|c| !is_operator(c)).unwrap_or(rest.len());
+                _ if is_operator_char(first) => {
+                    let end = rest.find(|c| !is_operator_char(c)).unwrap_or(rest.len());
                     self.operators.insert(rest[..end].to_owned());
                     (None, &rest[end..])
                 }
                 _ => (None, &rest[first.len_utf8()..]),
             };
             if let Some(word) = token {
-                // A name spelled by escapes.
-                self.unclear |= word == "u" && after.starts_with('&');
+                // `U&"…"`: a name with escapes.
+                self.incomplete |= word == "u" && after.starts_with('&');
                 if after.trim_start().starts_with('(') {
                     self.functions.insert(word.clone());
                 }
-                words.insert(word);
+                names.insert(word);
             }
             rest = after;
         }
-        words
+        names
     }
 }
 
-fn is_word(c: char) -> bool {
+fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
-fn is_operator(c: char) -> bool {
+fn is_operator_char(c: char) -> bool {
     "+-*/<>=~!@#%^&|`?".contains(c)
 }
 
-/// Whether the quote at which `rest` begins is that of an escape string.
-fn previous_is_escape(sql: &str, rest: &str) -> bool {
+/// Whether the quote at the start of `rest` opens an escape string.
+fn is_escape_string(sql: &str, rest: &str) -> bool {
     sql[..sql.len() - rest.len()].ends_with(['e', 'E'])
 }
 
-/// What is between quotes, and what follows; unended, all of it is between them.
-fn quoted(text: &str, quote: char, escapes: bool) -> (&str, &str) {
+/// The text between quotes, and the rest. Without a closing quote, all text is inside.
+fn split_quoted(text: &str, quote: char, escapes: bool) -> (&str, &str) {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if escapes && c == '\\' {
@@ -184,11 +184,11 @@ fn quoted(text: &str, quote: char, escapes: bool) -> (&str, &str) {
     (&text[1..], "")
 }
 
-/// `$1`, or `$tag$ … $tag$`.
-fn past_dollar(text: &str) -> &str {
+/// The text after `$1`, or after `$tag$ … $tag$`.
+fn after_dollar(text: &str) -> &str {
     let tag = text[1..].find('$').map(|end| &text[..end + 2]);
     match tag.filter(|tag| {
-        tag[1..tag.len() - 1].chars().all(|c| is_word(c) && c != '$')
+        tag[1..tag.len() - 1].chars().all(|c| is_name_char(c) && c != '$')
             && !tag[1..].starts_with(|c: char| c.is_ascii_digit())
     }) {
         Some(tag) => text[tag.len()..].split_once(tag).map_or("", |(_, after)| after),
@@ -196,7 +196,7 @@ fn past_dollar(text: &str) -> &str {
     }
 }
 
-fn past_comment(text: &str) -> &str {
+fn after_comment(text: &str) -> &str {
     let (mut depth, mut rest) = (0u32, text);
     loop {
         if let Some(inner) = rest.strip_prefix("/*") {
@@ -221,7 +221,7 @@ mod tests {
 
     fn functions(sql: &str) -> Vec<String> {
         let mut plan = Plan::default();
-        plan.scan(sql);
+        plan.scan_text(sql);
         plan.functions.into_iter().collect()
     }
 
@@ -239,32 +239,32 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_lists_its_tables_or_is_marked_unclear() {
-        let read = |plan: Value| Plan::read(&json!([{ "Plan": plan }]).to_string(), "");
-        let scan =
+    fn a_plan_lists_its_tables_or_is_marked_incomplete() {
+        let parse = |plan: Value| Plan::parse(&json!([{ "Plan": plan }]).to_string(), "");
+        let scan_text =
             |name: &str| json!({ "Node Type": "Seq Scan", "Schema": "public", "Relation Name": name, "Alias": "f(x)" });
-        let joined = read(json!({ "Node Type": "Hash Join", "Plans": [scan("a"),
-            { "Node Type": "Hash", "Plans": [{ "Node Type": "CTE Scan", "CTE Name": "c", "Plans": [scan("b")] }] }] }));
+        let joined = parse(json!({ "Node Type": "Hash Join", "Plans": [scan_text("a"),
+            { "Node Type": "Hash", "Plans": [{ "Node Type": "CTE Scan", "CTE Name": "c", "Plans": [scan_text("b")] }] }] }));
         let names: Vec<&str> = joined.relations.iter().map(|(_, name)| name.as_str()).collect();
-        assert_eq!((names, joined.unclear), (vec!["a", "b"], false));
+        assert_eq!((names, joined.incomplete), (vec!["a", "b"], false));
         assert!(joined.functions.is_empty());
-        assert!(read(json!({ "Node Type": "Foreign Scan", "Relations": "(a) INNER JOIN (b)" })).unclear);
-        assert!(read(json!({ "Node Type": "Custom Scan" })).unclear);
-        assert!(read(json!({ "Node Type": "Append", "Subplans Removed": 2, "Plans": [scan("a")] })).unclear);
-        assert!(!read(json!({ "Node Type": "Append", "Subplans Removed": 0, "Plans": [scan("a")] })).unclear);
-        assert!(Plan::read("no plan", "").unclear);
-        let called = read(json!({ "Node Type": "Function Scan", "Schema": "public", "Function Name": "f" }));
+        assert!(parse(json!({ "Node Type": "Foreign Scan", "Relations": "(a) INNER JOIN (b)" })).incomplete);
+        assert!(parse(json!({ "Node Type": "Custom Scan" })).incomplete);
+        assert!(parse(json!({ "Node Type": "Append", "Subplans Removed": 2, "Plans": [scan_text("a")] })).incomplete);
+        assert!(!parse(json!({ "Node Type": "Append", "Subplans Removed": 0, "Plans": [scan_text("a")] })).incomplete);
+        assert!(Plan::parse("no plan", "").incomplete);
+        let called = parse(json!({ "Node Type": "Function Scan", "Schema": "public", "Function Name": "f" }));
         assert!(called.functions.contains("f"));
     }
 
     proptest! {
         #[test]
-        fn no_text_is_too_strange_to_scan(sql in any::<String>()) {
-            Plan::default().scan(&sql);
+        fn any_text_can_be_scanned(sql in any::<String>()) {
+            Plan::default().scan_text(&sql);
         }
 
         #[test]
-        fn a_call_is_found_behind_any_strings_and_comments(
+        fn a_call_is_found_after_any_strings_and_comments(
             before in proptest::collection::vec("('[^'\\\\]*'|\"[^\"]*\"|/\\*[a-z(]*\\*/|--[a-z(]*\n|\\$\\$[a-z(]*\\$\\$|[0-9+ ,])", 0..12),
         ) {
             let sql = format!("{} needle(1)", before.join(" "));

@@ -1,5 +1,5 @@
-//! Statements of the user's own, by PREPARE and EXECUTE: so Postgres itself finds
-//! out what type each value has, from its text, whatever types there are.
+//! User statements, run by PREPARE and EXECUTE: Postgres determines the type of each value and
+//! parses it from text, for all types.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use super::session::Script;
 use super::{Bind, Statement};
 use crate::op::Raw;
 
-/// What the statement is known by.
+/// The hash by which a statement is cached.
 pub(crate) fn fingerprint(raw: &Raw) -> u128 {
-    xxh3_128(body(raw).as_bytes())
+    xxh3_128(trimmed_text(raw).as_bytes())
 }
 
 /// The name of the `n`th statement of a session.
@@ -20,38 +20,37 @@ pub(crate) fn name(n: u64) -> String {
     format!("convoy_{n}")
 }
 
-/// Whether its quotes mean the same under every `standard_conforming_strings` and
+/// Whether the text is parsed the same under every `standard_conforming_strings` and
 /// `client_encoding`.
 pub(crate) fn parses_the_same_always(raw: &Raw) -> bool {
     raw.text.is_ascii() && !raw.text.contains('\\')
 }
 
-/// Prepares it. What is no single query is refused by Postgres.
+/// Prepares a statement. Postgres rejects a text of several statements.
 pub(crate) fn prepare(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::new();
     sql.prepared(name, raw);
     sql
 }
 
-/// Forgets a prepared statement.
+/// Deallocates a prepared statement.
 pub(crate) fn forget(script: &mut Script, name: &str) {
     script.then("deallocate ").ident(name);
 }
 
-/// How our own statements are planned, which follow in the same transaction.
+/// Restores the plan mode for Convoy's statements in the same transaction.
 pub(crate) const RESTORE_PLAN_MODE: &str = "set local plan_cache_mode = force_generic_plan";
 
-/// Prepares it, runs it with its values, and forgets it, inside a transaction. Only a text
-/// that is known to be one statement.
+/// Prepares a statement, runs it with its values, and deallocates it, inside a transaction.
+/// The text must be known to be one statement.
 ///
-/// It does not stay prepared: its values would keep the types that its columns had then,
-/// and after `alter column … type` would lose on their way what the old type cannot hold.
-/// Our sessions plan for values unknown; this is planned for its own.
+/// The statement does not stay prepared: its values would keep the types that the columns had
+/// then, and after `alter column … type` they would lose what the old type cannot hold.
+/// It is planned for its values, unlike Convoy's statements.
 ///
-/// Where it may write, the triggers log it like any other writer's: the mark is set to
-/// a random value, `mark`, which no transaction has. A statement that changes the mark
-/// to its own transaction's silences the triggers, so then every table counts as
-/// changed.
+/// A statement that may write is logged by the triggers, like any other writer: the mark is
+/// set to a random value, `mark`, which is no transaction's. If the statement changes the
+/// mark, it may have made the triggers skip its writes, so every table counts as changed.
 pub(crate) fn run(script: &mut Script, name: &str, raw: &Raw, mark: Option<u128>) {
     script.then("").prepared(name, raw);
     if let Some(mark) = mark {
@@ -78,8 +77,8 @@ end $$",
 impl Statement {
     fn prepared(&mut self, name: &str, raw: &Raw) {
         self.push("prepare ").ident(name).push(" as ");
-        // The user's own code, as they wrote it: that is what this operation is for.
-        self.text.push_str(body(raw));
+        // User code, verbatim: that is the purpose of this operation.
+        self.text.push_str(trimmed_text(raw));
         // It may end with a comment.
         self.push("\n");
     }
@@ -102,8 +101,8 @@ impl Statement {
     }
 }
 
-/// Asks how it would be run, one row of JSON. Planned for values unknown, as our
-/// sessions do; a plan for the values at hand may leave out what others need.
+/// Returns the plan of a statement, as one row of JSON. It is planned without values, because a
+/// plan for specific values may leave out tables that other values need.
 pub(crate) fn explain(name: &str, raw: &Raw) -> Statement {
     let mut sql = Statement::fixed("savepoint convoy_look; ");
     sql.prepared(name, raw);
@@ -112,10 +111,10 @@ pub(crate) fn explain(name: &str, raw: &Raw) -> Statement {
     sql
 }
 
-/// Undoes what looking at a statement may have spoilt.
+/// Undoes the effects of explaining a statement.
 pub(crate) const UNDO_EXPLAIN: &str = "rollback to savepoint convoy_look; release savepoint convoy_look";
 
-/// Functions of Postgres' own that run statements, or read what has no table.
+/// Functions of Postgres that run statements, or read data that is in no table.
 const OPAQUE_FUNCTIONS: [&str; 18] = [
     "query_to_xml",
     "query_to_xmlschema",
@@ -137,16 +136,16 @@ const OPAQUE_FUNCTIONS: [&str; 18] = [
     "pg_read_file",
 ];
 
-/// What the catalog knows of a plan's names, one row: `hides`, whether something may
-/// read behind the plan's back; and `tables`, those of the plan, with all they are
-/// part of and all that is part of them, with their schema unless that is ours.
-pub(crate) fn look_up(plan: &Plan) -> Statement {
+/// Looks up the names of a plan in the catalog. Returns one row: `hides`, whether something
+/// may read tables that the plan does not show; and `tables`, the tables of the plan with all
+/// their parents and children, with their schema unless it is the current one.
+pub(crate) fn resolve_plan(plan: &Plan) -> Statement {
     let texts = |names: &BTreeSet<String>| Bind::Texts(names.iter().cloned().collect());
     let (schemas, names) = plan.relations.iter().cloned().unzip();
     let mut sql = Statement::fixed("with recursive user_function as (\n  select p.oid, p.proname, l.lanname");
     sql.push("\n  from pg_proc as p\n  join pg_language as l on l.oid = p.prolang\n  where p.pronamespace <> ");
     sql.push("'pg_catalog'::regnamespace\n),\nview (oid) as (\n  select oid from pg_class where relkind = 'v' and relname = any(");
-    sql.bind(texts(&plan.words)).push(
+    sql.bind(texts(&plan.names)).push(
         ")
   union
   select d.refobjid
@@ -212,6 +211,6 @@ select
     sql
 }
 
-fn body(raw: &Raw) -> &str {
+fn trimmed_text(raw: &Raw) -> &str {
     raw.text.trim_end_matches(|c: char| c == ';' || c.is_whitespace())
 }

@@ -1,14 +1,14 @@
-//! Questions about what a role may do, answered with the statements that would let it.
+//! Finds missing privileges of a role, and the statement that grants each.
 
 use super::{Bind, Statement};
 
-/// An identifier as a statement for people has it.
+/// A quoted identifier for statements that are shown to people.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What the layout of these tables needs and the session's role may not do, and the
-/// statement that lets it: `what, remedy`, one row each.
+/// Privileges that a schema sync of these tables needs and the session's role lacks, with the
+/// statement that grants them: `what, remedy`, one per row.
 pub(crate) fn missing_for_sync(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "with me as (
@@ -60,8 +60,8 @@ select what, remedy from (
     sql
 }
 
-/// Which of these tables the session's role may not read or write: `name, rights,
-/// remedy`, one row each; the rights are words such as `insert, update`.
+/// Privileges to read and write these tables that the session's role lacks: `name, rights,
+/// remedy`, one table per row; the rights are words such as `insert, update`.
 pub(crate) fn missing_for_calls(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "select c.relname::text, lacks.rights, format(
@@ -80,8 +80,8 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relk
     sql
 }
 
-/// Whether the server is a standby, and the statement that lets the session's role
-/// write again: `standby, remedy`.
+/// Whether the server is a standby, and the statement that lets the session's role write
+/// again: `standby, remedy`.
 pub(crate) fn read_only() -> Statement {
     Statement::fixed(
         "select pg_is_in_recovery(), case s.source

@@ -1,20 +1,20 @@
-//! Documents in order: all of a range, how many they are, or one page of them.
+//! Scans of documents in order: all of a range, their count, or one page of them.
 
-use super::key::{Longest, Part, Side, parts_of};
+use super::key::{Part, Side, TextLimit, key_parts};
 use super::{Bind, Statement};
 use crate::key::KeyValue;
 use crate::op::{Cursor, Filter, Order, Page, Scan};
 use crate::schema::{FieldPath, IndexField};
 use crate::time::Time;
 
-/// Documents in order, at most `most`: `id, created_at, data`.
-pub(crate) fn scan(scan: &Scan, most: u32) -> Statement {
+/// The documents of a scan, at most `max_rows`: `id, created_at, data`.
+pub(crate) fn scan(scan: &Scan, max_rows: u32) -> Statement {
     let mut sql = Statement::of(&scan.table);
     sql.push("select id, ").created("").push(", data").from(scan);
     order_by(&mut sql, scan);
-    // Part of the text: a bound limit lets the planner assume a tenth of the
-    // table, and it may sort where it should walk the index.
-    let limit = scan.limit.map_or(most, |limit| limit.min(most));
+    // Part of the text: with a bound limit, the planner assumes a tenth of the table, and may
+    // sort instead of following the index.
+    let limit = scan.limit.map_or(max_rows, |limit| limit.min(max_rows));
     sql.push("\nlimit ").number(u64::from(limit));
     if scan.offset > 0 {
         sql.push("\noffset ").bind(Bind::Int(i64::from(scan.offset)));
@@ -22,7 +22,7 @@ pub(crate) fn scan(scan: &Scan, most: u32) -> Statement {
     sql
 }
 
-/// How many documents the scan would give: one `int8`.
+/// The number of documents of a scan, as one `int8`.
 pub(crate) fn count(scan: &Scan) -> Statement {
     let mut sql = Statement::of(&scan.table);
     if scan.limit.is_none() && scan.offset == 0 {
@@ -37,48 +37,49 @@ pub(crate) fn count(scan: &Scan) -> Statement {
     sql
 }
 
-/// One page: `id, created_at, data`, then a text for each key of a [`Cursor`].
+/// One page, by keyset pagination: `id, created_at, data`, then a text for each key of a
+/// [`Cursor`].
 ///
-/// What lies between two places is a few stretches of the index, each of them
-/// read in order and only if those before it did not fill the page. So a page
-/// costs the same wherever it lies. The stretches are limited themselves, which
-/// also keeps Postgres from reading them in parallel, out of order.
-pub(crate) fn page(page: &Page, most: u32) -> Statement {
+/// The rows between two cursors form a few ranges of the index. Each is read in order, and
+/// only if the ranges before it did not fill the page, so a page costs the same at any
+/// position. Each range has a limit of its own, which also keeps Postgres from reading the
+/// ranges in parallel, out of order.
+pub(crate) fn page(page: &Page, max_rows: u32) -> Statement {
     let scan = &page.scan;
     let fields = scan.order_fields();
-    let levels = levels(scan, &fields);
-    let stretches = stretches(&levels, page.after.as_ref(), page.until.as_ref(), scan.order);
+    let sort_keys = sort_keys(scan, &fields);
+    let ranges = ranges(&sort_keys, page.after.as_ref(), page.until.as_ref(), scan.order);
     let mut sql = Statement::of(&scan.table);
     let mut separator = "(";
-    for stretch in &stretches {
+    for range in &ranges {
         sql.push(separator).push("\nselect id, ").created("").push(", data");
-        for part in levels.iter().filter_map(Level::key) {
+        for part in sort_keys.iter().filter_map(SortKey::key) {
             sql.push(", ").part(part).push("::text");
         }
         sql.from(scan);
-        for condition in stretch {
+        for condition in range {
             let joiner = sql.joiner;
             sql.push(joiner);
             condition.write(&mut sql);
             sql.joiner = "\n  and ";
         }
         order_by(&mut sql, scan);
-        sql.push("\nlimit ").number(u64::from(most));
+        sql.push("\nlimit ").number(u64::from(max_rows));
         if scan.offset > 0 && page.after.is_none() {
             sql.push("\noffset ").bind(Bind::Int(i64::from(scan.offset)));
         }
         separator = "\n) union all (";
     }
-    if stretches.is_empty() {
+    if ranges.is_empty() {
         sql.push("(\nselect id, ").created("").push(", data");
-        for part in levels.iter().filter_map(Level::key) {
+        for part in sort_keys.iter().filter_map(SortKey::key) {
             sql.push(", ").part(part).push("::text");
         }
         sql.push("\nfrom ").ident(&scan.table.physical).push("\nwhere false");
     }
     sql.push("\n)");
-    if stretches.len() > 1 {
-        sql.push("\nlimit ").number(u64::from(most));
+    if ranges.len() > 1 {
+        sql.push("\nlimit ").number(u64::from(max_rows));
     }
     sql
 }
@@ -87,15 +88,15 @@ impl Statement {
     /// `from … where …`: the range of the scan and its filter.
     fn from(&mut self, scan: &Scan) -> &mut Statement {
         let index = scan.index();
-        let longest = Longest::of(index);
+        let text_limit = TextLimit::of(index);
         self.push("\nfrom ").ident(&scan.table.physical);
         self.joiner = "\nwhere ";
         for (field, value) in index.fields.iter().zip(&scan.eq) {
-            self.and().equals(field, longest, value);
+            self.and().equals(field, text_limit, value);
         }
         for (side, bound) in [(Side::Lower, &scan.lower), (Side::Upper, &scan.upper)] {
             if let Some(bound) = bound {
-                self.and().bounded(&index.fields[scan.eq.len()], longest, side, bound);
+                self.and().bounded(&index.fields[scan.eq.len()], text_limit, side, bound);
             }
         }
         if let Some(filter) = &scan.filter {
@@ -104,17 +105,17 @@ impl Statement {
         self
     }
 
-    /// Joins one more condition to those before.
+    /// Begins another condition of the `where` clause.
     fn and(&mut self) -> &mut Statement {
         let joiner = std::mem::replace(&mut self.joiner, "\n  and ");
         self.push(joiner)
     }
 
-    /// A condition that is true or false for every row, never unknown.
+    /// A condition that is true or false for every row, and never null.
     fn filter(&mut self, filter: &Filter) -> &mut Statement {
         match filter {
-            Filter::All(inner) => self.joined(inner, " and ", "true"),
-            Filter::Any(inner) => self.joined(inner, " or ", "false"),
+            Filter::All(inner) => self.join_filters(inner, " and ", "true"),
+            Filter::Any(inner) => self.join_filters(inner, " or ", "false"),
             Filter::Not(inner) => self.push("not ").filter(inner),
             Filter::Equal(path, value) => self.filter_equal(path, value),
             Filter::In(path, values) => self.filter_in(path, values),
@@ -123,7 +124,7 @@ impl Statement {
         }
     }
 
-    fn joined(&mut self, inner: &[Filter], operator: &'static str, empty: &'static str) -> &mut Statement {
+    fn join_filters(&mut self, inner: &[Filter], operator: &'static str, empty: &'static str) -> &mut Statement {
         if inner.is_empty() {
             return self.push(empty);
         }
@@ -159,7 +160,7 @@ impl Statement {
             return self.push("::jsonb[])").push(or_missing);
         }
         let equal: Vec<Filter> = values.iter().map(|value| Filter::Equal(path.clone(), value.clone())).collect();
-        self.joined(&equal, " or ", "false")
+        self.join_filters(&equal, " or ", "false")
     }
 
     fn filter_bound(&mut self, path: &FieldPath, value: &KeyValue, operator: &'static str) -> &mut Statement {
@@ -195,8 +196,8 @@ fn order_by(sql: &mut Statement, scan: &Scan) {
     };
     let mut separator = "\norder by ";
     for part in order_parts(scan, &fields) {
-        // Rows that have no time of their own have it in common.
-        if part == Part::Created && sql.timeless {
+        // Without creation times, this key is the same for all rows.
+        if part == Part::Created && sql.lacks_created_at {
             continue;
         }
         sql.push(separator).part(part).push(direction);
@@ -205,49 +206,49 @@ fn order_by(sql: &mut Statement, scan: &Scan) {
 }
 
 fn order_parts<'a>(scan: &Scan, fields: &'a [IndexField]) -> Vec<Part<'a>> {
-    // An order of its own has no index to fit into.
-    let longest = if scan.by.is_some() { Longest::Whole } else { Longest::of(scan.index()) };
-    fields.iter().flat_map(|field| parts_of(field, longest)).collect()
+    // A scan ordered by another field than its index's needs no limit for texts.
+    let text_limit = if scan.by.is_some() { TextLimit::Unlimited } else { TextLimit::of(scan.index()) };
+    fields.iter().flat_map(|field| key_parts(field, text_limit)).collect()
 }
 
-/// What decides the order, one after the other. Creation time and id, where they
-/// end it, are compared together.
-enum Level<'a> {
+/// One key of the sort order. Creation time and id at the end of an order are compared
+/// together.
+enum SortKey<'a> {
     One(Part<'a>),
     Tail,
 }
 
-impl<'a> Level<'a> {
-    /// The part, if a cursor holds its text.
+impl<'a> SortKey<'a> {
+    /// The expression, if a cursor has its value.
     fn key(&self) -> Option<Part<'a>> {
         match self {
-            Level::One(Part::Created | Part::Id) | Level::Tail => None,
-            Level::One(part) => Some(*part),
+            SortKey::One(Part::Created | Part::Id) | SortKey::Tail => None,
+            SortKey::One(part) => Some(*part),
         }
     }
 }
 
-fn levels<'a>(scan: &Scan, fields: &'a [IndexField]) -> Vec<Level<'a>> {
+fn sort_keys<'a>(scan: &Scan, fields: &'a [IndexField]) -> Vec<SortKey<'a>> {
     let mut parts = order_parts(scan, fields);
     let tail = parts.ends_with(&[Part::Created, Part::Id]);
     if tail {
         parts.truncate(parts.len() - 2);
     }
-    let levels = parts.into_iter().map(Level::One);
-    if tail { levels.chain([Level::Tail]).collect() } else { levels.collect() }
+    let sort_keys = parts.into_iter().map(SortKey::One);
+    if tail { sort_keys.chain([SortKey::Tail]).collect() } else { sort_keys.collect() }
 }
 
-/// How rows lie to a place, at one level.
+/// The position of rows relative to a cursor, by one sort key.
 #[derive(Clone, Copy)]
 enum Relation {
     Equal,
-    Behind,
+    After,
     Before,
-    /// Before, or at the place itself.
-    Until,
+    /// Before the cursor, or at it.
+    UpTo,
 }
 
-/// One condition of a stretch.
+/// One condition of a range.
 #[derive(Clone)]
 enum Condition<'a> {
     Null(Part<'a>),
@@ -274,121 +275,121 @@ impl Condition<'_> {
             }
             Condition::Created(operator, time) => sql.created("").push(operator).bind(Bind::Time(*time)),
             Condition::Id(operator, id) => sql.push("id").push(operator).bind(Bind::Uuid(*id)),
-            Condition::Tail(operator, place) if sql.timeless => {
-                sql.push("id").push(operator).bind(Bind::Uuid(place.id))
+            Condition::Tail(operator, cursor) if sql.lacks_created_at => {
+                sql.push("id").push(operator).bind(Bind::Uuid(cursor.id))
             }
-            Condition::Tail(operator, place) => {
+            Condition::Tail(operator, cursor) => {
                 sql.push("(").created("").push(", id)").push(operator).push("(");
-                sql.bind(Bind::Time(place.created)).push(", ").bind(Bind::Uuid(place.id)).push(")")
+                sql.bind(Bind::Time(cursor.created)).push(", ").bind(Bind::Uuid(cursor.id)).push(")")
             }
         };
     }
 }
 
-/// Rows next to each other in the order: those that meet all the conditions.
-type Stretch<'a> = Vec<Condition<'a>>;
+/// A contiguous range of rows: those that meet all conditions.
+type Range<'a> = Vec<Condition<'a>>;
 
-/// The stretches between two places, in order.
-fn stretches<'a>(
-    levels: &[Level<'a>],
+/// The ranges between two cursors, in order.
+fn ranges<'a>(
+    sort_keys: &[SortKey<'a>],
     after: Option<&'a Cursor>,
     until: Option<&'a Cursor>,
     order: Order,
-) -> Vec<Stretch<'a>> {
-    let last = levels.len() - 1;
-    // Up to here both places are equal.
-    let common = match (after, until) {
-        (Some(after), Some(until)) => (0..last).take_while(|at| same(levels, *at, after, until)).count(),
+) -> Vec<Range<'a>> {
+    let last = sort_keys.len() - 1;
+    // The number of leading sort keys that are equal in both cursors.
+    let equal_keys = match (after, until) {
+        (Some(after), Some(until)) => (0..last).take_while(|at| is_equal(sort_keys, *at, after, until)).count(),
         _ => 0,
     };
-    let alternatives = |at: usize, relations: &[(Relation, &'a Cursor)]| {
-        let mut alternatives: Vec<Stretch<'a>> = vec![Vec::new()];
+    let branches = |at: usize, relations: &[(Relation, &'a Cursor)]| {
+        let mut branches: Vec<Range<'a>> = vec![Vec::new()];
         let prefix = relations[0].1;
-        let all = (0..at).map(|level| (level, Relation::Equal, prefix));
-        let all = all.chain(relations.iter().map(|(relation, place)| (at, *relation, *place)));
-        for (level, relation, place) in all {
-            let branches = conditions(levels, level, relation, place, order);
-            let before = std::mem::take(&mut alternatives);
-            for stretch in before {
-                for branch in &branches {
-                    alternatives.push([stretch.as_slice(), branch.as_slice()].concat());
+        let all = (0..at).map(|sort_key| (sort_key, Relation::Equal, prefix));
+        let all = all.chain(relations.iter().map(|(relation, cursor)| (at, *relation, *cursor)));
+        for (sort_key, relation, cursor) in all {
+            let options = conditions(sort_keys, sort_key, relation, cursor, order);
+            let prefixes = std::mem::take(&mut branches);
+            for range in prefixes {
+                for option in &options {
+                    branches.push([range.as_slice(), option.as_slice()].concat());
                 }
             }
         }
-        alternatives
+        branches
     };
-    let ends = |at: usize| if at == last { Relation::Until } else { Relation::Before };
+    let ends = |at: usize| if at == last { Relation::UpTo } else { Relation::Before };
     let mut found = Vec::new();
     if let Some(after) = after {
-        for at in (common + 1..=last).rev() {
-            found.extend(alternatives(at, &[(Relation::Behind, after)]));
+        for at in (equal_keys + 1..=last).rev() {
+            found.extend(branches(at, &[(Relation::After, after)]));
         }
     }
     match (after, until) {
         (Some(after), Some(until)) => {
-            found.extend(alternatives(common, &[(Relation::Behind, after), (ends(common), until)]));
+            found.extend(branches(equal_keys, &[(Relation::After, after), (ends(equal_keys), until)]));
         }
-        (Some(after), None) => found.extend(alternatives(0, &[(Relation::Behind, after)])),
-        (None, Some(until)) => found.extend(alternatives(0, &[(ends(0), until)])),
+        (Some(after), None) => found.extend(branches(0, &[(Relation::After, after)])),
+        (None, Some(until)) => found.extend(branches(0, &[(ends(0), until)])),
         (None, None) => found.push(Vec::new()),
     }
     if let Some(until) = until {
-        for at in common + 1..=last {
-            found.extend(alternatives(at, &[(ends(at), until)]));
+        for at in equal_keys + 1..=last {
+            found.extend(branches(at, &[(ends(at), until)]));
         }
     }
     found
 }
 
-/// What rows meet that lie so to a place at one level: alternatives, in order.
-/// Nulls come last, so in descending order first.
+/// The conditions for rows in this position relative to a cursor, by one sort key, as
+/// alternatives in order. Nulls come last, and so first in descending order.
 fn conditions<'a>(
-    levels: &[Level<'a>],
+    sort_keys: &[SortKey<'a>],
     at: usize,
     relation: Relation,
-    place: &'a Cursor,
+    cursor: &'a Cursor,
     order: Order,
-) -> Vec<Stretch<'a>> {
+) -> Vec<Range<'a>> {
     let operator = match (relation, order) {
         (Relation::Equal, _) => " = ",
-        (Relation::Behind, Order::Asc) | (Relation::Before, Order::Desc) => " > ",
-        (Relation::Behind, Order::Desc) | (Relation::Before, Order::Asc) => " < ",
-        (Relation::Until, Order::Asc) => " <= ",
-        (Relation::Until, Order::Desc) => " >= ",
+        (Relation::After, Order::Asc) | (Relation::Before, Order::Desc) => " > ",
+        (Relation::After, Order::Desc) | (Relation::Before, Order::Asc) => " < ",
+        (Relation::UpTo, Order::Asc) => " <= ",
+        (Relation::UpTo, Order::Desc) => " >= ",
     };
-    let part = match &levels[at] {
-        Level::Tail => return vec![vec![Condition::Tail(operator, place)]],
-        Level::One(Part::Created) => return vec![vec![Condition::Created(operator, place.created)]],
-        Level::One(Part::Id) => return vec![vec![Condition::Id(operator, place.id)]],
-        Level::One(part) => *part,
+    let part = match &sort_keys[at] {
+        SortKey::Tail => return vec![vec![Condition::Tail(operator, cursor)]],
+        SortKey::One(Part::Created) => return vec![vec![Condition::Created(operator, cursor.created)]],
+        SortKey::One(Part::Id) => return vec![vec![Condition::Id(operator, cursor.id)]],
+        SortKey::One(part) => *part,
     };
-    let compared = key_at(levels, at, place).map(|key| vec![Condition::Compared(part, operator, key.to_owned())]);
+    let compared = key_at(sort_keys, at, cursor).map(|key| vec![Condition::Compared(part, operator, key.to_owned())]);
     match (relation, order, compared) {
         (Relation::Equal, _, Some(compared)) => vec![compared],
         (Relation::Equal, _, None) => vec![vec![Condition::Null(part)]],
-        (Relation::Behind, Order::Asc, Some(compared)) => vec![compared, vec![Condition::Null(part)]],
-        (Relation::Before | Relation::Until, Order::Desc, Some(compared)) => {
+        (Relation::After, Order::Asc, Some(compared)) => vec![compared, vec![Condition::Null(part)]],
+        (Relation::Before | Relation::UpTo, Order::Desc, Some(compared)) => {
             vec![vec![Condition::Null(part)], compared]
         }
         (_, _, Some(compared)) => vec![compared],
-        (Relation::Behind, Order::Desc, None) | (Relation::Before | Relation::Until, Order::Asc, None) => {
+        (Relation::After, Order::Desc, None) | (Relation::Before | Relation::UpTo, Order::Asc, None) => {
             vec![vec![Condition::NotNull(part)]]
         }
         (_, _, None) => Vec::new(),
     }
 }
 
-fn key_at<'c>(levels: &[Level<'_>], at: usize, place: &'c Cursor) -> Option<&'c str> {
-    let keys_before = levels[..at].iter().filter(|level| level.key().is_some()).count();
-    place.keys.get(keys_before)?.as_deref()
+fn key_at<'c>(sort_keys: &[SortKey<'_>], at: usize, cursor: &'c Cursor) -> Option<&'c str> {
+    let keys_before = sort_keys[..at].iter().filter(|sort_key| sort_key.key().is_some()).count();
+    cursor.keys.get(keys_before)?.as_deref()
 }
 
-/// Whether two places are equal at one level.
-fn same(levels: &[Level<'_>], at: usize, one: &Cursor, other: &Cursor) -> bool {
-    match &levels[at] {
-        Level::One(Part::Created) => one.created == other.created,
-        Level::One(Part::Id) => one.id == other.id,
-        Level::Tail => (one.created, one.id) == (other.created, other.id),
-        Level::One(_) => key_at(levels, at, one) == key_at(levels, at, other),
+/// Whether two cursors are equal in one sort key.
+fn is_equal(sort_keys: &[SortKey<'_>], at: usize, one: &Cursor, other: &Cursor) -> bool {
+    match &sort_keys[at] {
+        SortKey::One(Part::Created) => one.created == other.created,
+        SortKey::One(Part::Id) => one.id == other.id,
+        SortKey::Tail => (one.created, one.id) == (other.created, other.id),
+        SortKey::One(_) => key_at(sort_keys, at, one) == key_at(sort_keys, at, other),
     }
 }

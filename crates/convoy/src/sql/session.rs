@@ -1,14 +1,14 @@
-//! Transactions that bring their own settings, for sessions that are lent.
+//! Transactions with settings of their own, for pooled sessions, and the reset of sessions.
 
 use super::Statement;
 
-/// Asks for nothing but an answer.
+/// Checks that the database answers.
 pub(crate) fn ping() -> Statement {
     Statement::fixed("select 1")
 }
 
-/// Begins a transaction, with settings that end with it. For the simple protocol.
-/// None of this takes a snapshot.
+/// Begins a transaction with settings that end with it. Uses the simple protocol, and takes no
+/// snapshot.
 pub(crate) fn begin(begin: &'static str, settings: &[(&'static str, String)]) -> Statement {
     let mut sql = Statement::fixed(begin);
     for (name, value) in settings {
@@ -17,16 +17,16 @@ pub(crate) fn begin(begin: &'static str, settings: &[(&'static str, String)]) ->
     sql
 }
 
-/// Several statements in one message of the simple protocol, which all reach the same
-/// session. What follows one that fails is not run.
+/// Several statements in one message of the simple protocol, so that they run in the same
+/// session. After an error, the rest is not run.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     /// The text so far.
     pub sql: Statement,
     statements: usize,
-    /// Which of them gives the rows that are asked for.
+    /// The position of the statement whose rows are returned.
     pub rows: Option<usize>,
-    /// Which of them ends the transaction.
+    /// The position of the statement that ends the transaction.
     pub end: Option<usize>,
 }
 
@@ -40,13 +40,13 @@ impl Script {
         self.sql.push(text)
     }
 
-    /// Adds the statement whose rows are asked for.
+    /// Adds the statement whose rows are returned.
     pub(crate) fn rows_of(&mut self, statement: impl FnOnce(&mut Statement) -> &mut Statement) {
         self.rows = Some(self.statements);
         statement(self.then(""));
     }
 
-    /// Begins a transaction before all of it.
+    /// Puts the begin of a transaction in front.
     pub(crate) fn begin_with(mut self, begin: &'static str) -> Script {
         let mut script = Script { statements: self.statements + 1, ..Script::default() };
         script.sql.push(begin).push("; ").text.push_str(&std::mem::take(&mut self.sql.text));
@@ -60,12 +60,11 @@ impl Script {
         self.then(how);
     }
 
-    /// Adds what undoes in a session of ours what statements of the user's own left
-    /// there, after the transaction they were in has ended. The last statement tells how many
-    /// statements the driver has prepared now, and how many others are. The first time it is
-    /// prepared, unless it `is_prepared`.
+    /// Adds statements that reset what user statements left in a direct session, after the end
+    /// of their transaction. The last one returns the number of statements that the driver has
+    /// prepared, and the number of others. It is prepared here unless it `is_prepared`.
     ///
-    /// Where one of those statements has failed, it may have stayed prepared.
+    /// `raw_failed`: a user statement has failed, and may have stayed prepared.
     pub(crate) fn reset(&mut self, how: &'static str, raw_failed: bool, is_prepared: bool) {
         if how == "commit" {
             self.add_all(&RESET);
@@ -80,8 +79,8 @@ impl Script {
         self.then("execute convoy_reset");
     }
 
-    /// The end of a transaction in a session that is lent, which leaves nothing there:
-    /// where the commit fails, what no rollback undoes is gone already.
+    /// Ends a transaction in a pooled session and resets the session. Before a commit, which may
+    /// fail, it removes what a rollback would not.
     pub(crate) fn end_pooled(how: &'static str) -> Script {
         let mut script = Script::default();
         if how == "commit" {
@@ -104,16 +103,16 @@ impl Script {
     }
 }
 
-/// What a transaction that commits may leave in its session, and a rollback undoes. The
-/// settings of the start-up message and its options are what `reset` returns to.
+/// Resets what a committed transaction may leave in its session, and a rollback undoes. `reset
+/// all` returns to the settings of the start-up message.
 const RESET: [&str; 6] =
     ["reset session authorization", "reset role", "reset all", "unlisten *", "close all", "discard temp"];
 
-/// What `currval` and `lastval` know outlives a rollback as well, but belongs to the
-/// transaction until its end: deferred triggers may ask for it.
+/// Resets the state of `currval` and `lastval`, which a rollback does not undo either. Runs
+/// after the end of the transaction, because deferred triggers may use that state.
 const DISCARD_SEQUENCES: &str = "discard sequences";
 
-/// The start-up settings of the driver. Those of a pooler's session are the pooler's.
+/// The driver's start-up settings, since a pooled session has those of the pooler.
 const RESET_POOLED: [&str; 4] = [
     "set datestyle = 'ISO, MDY'",
     "set client_encoding = 'UTF8'",
@@ -121,7 +120,7 @@ const RESET_POOLED: [&str; 4] = [
     "set application_name = 'convoy'",
 ];
 
-/// What a rollback does not undo. Statements that a pooler has prepared are not made by
+/// Removes what a rollback does not undo. Statements that a pooler has prepared are not made by
 /// PREPARE, and stay.
 const UNLOCK: [&str; 2] = [
     "select pg_catalog.pg_advisory_unlock_all()",
@@ -132,8 +131,8 @@ const UNLOCK: [&str; 2] = [
 end $$",
 ];
 
-/// Forgets what we have prepared by PREPARE, but for what resets the session. What users
-/// have prepared is counted, and ends the session.
+/// Deallocates what Convoy has prepared by PREPARE, except the statement that resets the
+/// session. Statements that users have prepared are counted, and end the session.
 const DEALLOCATE_RAW: &str = "do $$ declare prepared text; begin
   for prepared in
     select name from pg_catalog.pg_prepared_statements
@@ -143,10 +142,10 @@ const DEALLOCATE_RAW: &str = "do $$ declare prepared text; begin
   end loop;
 end $$";
 
-/// The same in a session of ours, where the statements of the driver stay prepared: tells
-/// how many they are, and how many others there are. It is prepared, by the name that it
-/// leaves out, and asks the function instead of the view: planning it would take longer
-/// than most statements of users do.
+/// The same in a direct session, where the driver's statements stay prepared: returns the
+/// number of those, and of others. It is prepared, under the name that it leaves out, and
+/// uses the function instead of the view, because planning it would take longer than most
+/// user statements.
 const UNLOCK_AND_COUNT: &str = "select pg_catalog.pg_advisory_unlock_all(), \
     count(*) filter (where not from_sql), count(*) filter (where from_sql and name <> 'convoy_reset') \
     from pg_catalog.pg_prepared_statement()";
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_a_transaction_stays_in_its_session() {
+    fn a_transaction_leaves_no_state_in_a_pooled_session() {
         let settings = [("statement_timeout", "10".to_owned()), ("plan_cache_mode", "auto".to_owned())];
         assert_eq!(
             begin("begin isolation level serializable", &settings).text(),

@@ -1,5 +1,5 @@
-//! A snapshot of every statement about documents, over names that try to leave
-//! their places.
+//! Snapshots of every statement about documents, with names that try to escape from their
+//! quotes.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn table() -> Arc<Table> {
     schema.table("m").expect("the table").clone()
 }
 
-fn quiet_table() -> Arc<Table> {
+fn table_without_side_effects() -> Arc<Table> {
     let table = table();
     table.learn(TableTraits { created_at: true, updated_at: true, no_side_effects: true, never_rejects: true });
     table
@@ -32,7 +32,7 @@ fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("JSON")
 }
 
-fn whole(table: &Arc<Table>, index: &str) -> Scan {
+fn full_scan(table: &Arc<Table>, index: &str) -> Scan {
     Scan {
         table: table.clone(),
         index: table.index(index).expect("an index").0,
@@ -71,22 +71,22 @@ fn scanning() {
         upper: number("2", false),
         order: Order::Desc,
         limit: Some(20),
-        ..whole(&table, "by_c")
+        ..full_scan(&table, "by_c")
     };
     insta::assert_snapshot!("scan_range", scan::scan(&range, 32_001).text());
     insta::assert_snapshot!("count_range", scan::count(&Scan { limit: None, ..range.clone() }).text());
     insta::assert_snapshot!("count_some", scan::count(&Scan { offset: 3, ..range }).text());
-    insta::assert_snapshot!("scan_all", scan::scan(&whole(&table, "by_creation_time"), 32_001).text());
-    let mixed = Scan { eq: vec![KeyValue::Json(r#""x""#.into()), KeyValue::Null], ..whole(&table, "by_any") };
+    insta::assert_snapshot!("scan_all", scan::scan(&full_scan(&table, "by_creation_time"), 32_001).text());
+    let mixed = Scan { eq: vec![KeyValue::Json(r#""x""#.into()), KeyValue::Null], ..full_scan(&table, "by_any") };
     insta::assert_snapshot!("scan_mixed_text", scan::scan(&mixed, 10).text());
     let long = KeyValue::Text("x".repeat(600));
-    let long = Scan { eq: vec![long.clone()], ..whole(&table, "by_c") };
+    let long = Scan { eq: vec![long.clone()], ..full_scan(&table, "by_c") };
     insta::assert_snapshot!("scan_long_text", scan::scan(&long, 10).text());
     let long = Bound { value: KeyValue::Text("x".repeat(600)), inclusive: false };
-    let above = Scan { lower: Some(long.clone()), upper: Some(long), ..whole(&table, "by_c") };
+    let above = Scan { lower: Some(long.clone()), upper: Some(long), ..full_scan(&table, "by_c") };
     insta::assert_snapshot!("scan_long_bounds", scan::scan(&above, 10).text());
     let by = Some(IndexField { path: path("any.\"thing"), kind: KeyKind::Text });
-    let ordered = Scan { by, order: Order::Desc, offset: 5, limit: Some(3), ..whole(&table, "by_id") };
+    let ordered = Scan { by, order: Order::Desc, offset: 5, limit: Some(3), ..full_scan(&table, "by_id") };
     insta::assert_snapshot!("scan_by_field", scan::scan(&ordered, 10).text());
 }
 
@@ -107,21 +107,21 @@ fn filtering() {
         Filter::In(path("id"), vec![KeyValue::Id(Uuid::nil())]),
         Filter::Any(vec![]),
     ]);
-    let scan = Scan { filter: Some(filter), ..whole(&table(), "by_creation_time") };
+    let scan = Scan { filter: Some(filter), ..full_scan(&table(), "by_creation_time") };
     insta::assert_snapshot!("scan_filtered", scan::scan(&scan, 10).text());
 }
 
 #[test]
 fn paging() {
     let table = table();
-    let place = |key: Option<&str>, micros| Cursor {
+    let cursor = |key: Option<&str>, micros| Cursor {
         keys: vec![key.map(str::to_owned)],
         created: Time::of_postgres(micros),
         id: Uuid::nil(),
     };
     let eq = vec![KeyValue::Text("x".into())];
     let page = |order, after, until| Page {
-        scan: Scan { eq: eq.clone(), order, ..whole(&table, "by_c") },
+        scan: Scan { eq: eq.clone(), order, ..full_scan(&table, "by_c") },
         fingerprint: 1,
         after,
         until,
@@ -129,18 +129,18 @@ fn paging() {
     };
     let text = |page: Page| scan::page(&page, 3).text().to_owned();
     insta::assert_snapshot!("page_first", text(page(Order::Asc, None, None)));
-    insta::assert_snapshot!("page_after", text(page(Order::Asc, Some(place(Some("1"), 5)), None)));
-    insta::assert_snapshot!("page_after_null", text(page(Order::Asc, Some(place(None, 5)), None)));
-    insta::assert_snapshot!("page_after_desc", text(page(Order::Desc, Some(place(Some("1"), 5)), None)));
+    insta::assert_snapshot!("page_after", text(page(Order::Asc, Some(cursor(Some("1"), 5)), None)));
+    insta::assert_snapshot!("page_after_null", text(page(Order::Asc, Some(cursor(None, 5)), None)));
+    insta::assert_snapshot!("page_after_desc", text(page(Order::Desc, Some(cursor(Some("1"), 5)), None)));
     insta::assert_snapshot!(
         "page_between",
-        text(page(Order::Asc, Some(place(Some("1"), 5)), Some(place(Some("2"), 7))))
+        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(cursor(Some("2"), 7))))
     );
     insta::assert_snapshot!(
         "page_between_equal",
-        text(page(Order::Asc, Some(place(Some("1"), 5)), Some(place(Some("1"), 7))))
+        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(cursor(Some("1"), 7))))
     );
-    insta::assert_snapshot!("page_until", text(page(Order::Desc, None, Some(place(None, 7)))));
+    insta::assert_snapshot!("page_until", text(page(Order::Desc, None, Some(cursor(None, 7)))));
 }
 
 #[test]
@@ -157,21 +157,24 @@ fn writing() {
     };
     let edit = |table: &Table, edit: &Edit| document::edit(table, node, &[(Uuid::max(), edit)]).text().to_owned();
     insta::assert_snapshot!("patch", edit(&table, &patch(&["k"])));
-    insta::assert_snapshot!("patch_still", edit(&quiet_table(), &patch(&["k"])));
+    insta::assert_snapshot!("patch_keys_unchanged", edit(&table_without_side_effects(), &patch(&["k"])));
     let moving = Edit::Patch { set: json(r#"{"n":5}"#), unset: vec![] };
-    insta::assert_snapshot!("patch_moving", edit(&quiet_table(), &moving));
+    insta::assert_snapshot!("patch_keys_changed", edit(&table_without_side_effects(), &moving));
     let both = [(Uuid::nil(), &patch(&[])), (Uuid::max(), &moving)];
-    insta::assert_snapshot!("patch_two", document::edit(&quiet_table(), node, &both).text());
-    insta::assert_snapshot!("patch_two_still", document::edit(&quiet_table(), node, &[both[0], both[0]]).text());
-    insta::assert_snapshot!("replace", edit(&quiet_table(), &Edit::Replace { doc: json("{}") }));
+    insta::assert_snapshot!("patch_two", document::edit(&table_without_side_effects(), node, &both).text());
+    insta::assert_snapshot!(
+        "patch_two_keys_unchanged",
+        document::edit(&table_without_side_effects(), node, &[both[0], both[0]]).text()
+    );
+    insta::assert_snapshot!("replace", edit(&table_without_side_effects(), &Edit::Replace { doc: json("{}") }));
     let increment = Edit::Increment { path: vec!["stats".into(), "it's".into()], by: "1".into(), base: "0".into() };
-    insta::assert_snapshot!("increment", edit(&quiet_table(), &increment));
+    insta::assert_snapshot!("increment", edit(&table_without_side_effects(), &increment));
     insta::assert_snapshot!("delete", document::delete(&table, node, &[Uuid::max()]).text());
     insta::assert_snapshot!("delete_two", document::delete(&table, node, &[Uuid::nil(), Uuid::max()]).text());
 }
 
 #[test]
-fn the_users_own() {
+fn user_statements() {
     let statement = Raw {
         text: "select $1::int, $2;\n".into(),
         values: vec![Some("5'; drop table m; --\\".into()), None],
@@ -189,8 +192,8 @@ fn the_users_own() {
 }
 
 #[test]
-fn a_mutation_in_one_statement() {
-    let (table, node) = (quiet_table(), Uuid::nil());
+fn optimistic_commits() {
+    let (table, node) = (table_without_side_effects(), Uuid::nil());
     let write = |id: Uuid, data: Option<&str>| Write {
         table: table.clone(),
         id,

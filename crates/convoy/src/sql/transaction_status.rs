@@ -1,8 +1,8 @@
-//! Questions about transactions that are over.
+//! Statements about transactions that have ended.
 
 use super::{Bind, Statement};
 
-/// The cluster and its timeline, as one `text`.
+/// The cluster and its timeline, as one text.
 pub(crate) fn timeline() -> Statement {
     Statement::fixed(
         "select (select system_identifier from pg_control_system())::text
@@ -10,7 +10,7 @@ pub(crate) fn timeline() -> Statement {
     )
 }
 
-/// `committed`, `aborted` or `in progress`; null if Postgres no longer knows it.
+/// `committed`, `aborted`, `in progress`, or `forgotten` if Postgres no longer has the status.
 pub(crate) fn status(xid: &str) -> Statement {
     let mut sql = Statement::fixed("select coalesce(pg_xact_status(");
     sql.bind(Bind::Text(xid.to_owned())).push("::text::xid8), 'forgotten')");

@@ -131,7 +131,7 @@ impl Drop for Turn<'_> {
 
 /// Keeps answers in the transaction.
 pub(super) async fn keep(transaction: &mut Transaction, answers: &[(&Entry, &str)]) -> Result<(), DbError> {
-    transaction.run(idempotency::keep(answers)).await.map(|_| ())
+    transaction.run(idempotency::store_responses(answers)).await.map(|_| ())
 }
 
 impl Committer {

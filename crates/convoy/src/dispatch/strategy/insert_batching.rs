@@ -153,7 +153,7 @@ async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result
     let table = &batch[0].insert.table;
     let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
     let unit = unit(batch);
-    let statement = document::insert_and_keep(table, inner.node, &rows, &unit.answers);
+    let statement = document::insert_with_responses(table, inner.node, &rows, &unit.answers);
     let acquired = inner.postgres.writers.acquire().await;
     let mut lease = acquired.map_err(|error| error.to_failure("insert"))?;
     let run = async move {

@@ -127,7 +127,7 @@ impl Optimistic<'_> {
         };
         let answer = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
         let unit = Unit { answers: answer.into_iter().collect(), ..self.scope.unit() };
-        let may_change = || optimistic::places(write_set).iter().map(|table| changed(table)).collect();
+        let may_change = || optimistic::touched_tables(write_set).iter().map(|table| changed(table)).collect();
         let run = async move { self.apply(&mut lease, write_set, answer).await };
         match inner.committer.statement(run, may_change, self.scope.deadline, unit).await {
             // Postgres refuses a value: in a transaction, the function is told where.
@@ -150,7 +150,7 @@ impl Optimistic<'_> {
             Err(error) if error.message_contains(optimistic::STALE) => return Err(DbError::aborted()),
             rows => rows?,
         };
-        let places = optimistic::places(write_set);
+        let places = optimistic::touched_tables(write_set);
         let mut changes = Vec::with_capacity(rows.len());
         for row in &rows {
             if let Some(place) = row.int8_or_null(0)? {
