@@ -105,7 +105,8 @@ pub struct Stats {
     /// Function runs started, re-runs of live queries included.
     pub handler_runs: u64,
     /// Calls that ended in a serial queue.
-    pub in_lanes: u64,
+    #[serde(rename = "inLanes")]
+    pub queued_calls: u64,
     /// Function runs in flight.
     pub running: usize,
     /// Live queries.
@@ -291,7 +292,7 @@ impl Engine {
         let Counts { queries, busy, sessions, subscriptions } = self.live.counts();
         Stats {
             handler_runs: self.dispatcher.handler_runs(),
-            in_lanes: self.dispatcher.in_lanes(),
+            queued_calls: self.dispatcher.queued_calls(),
             running: self.dispatcher.running(),
             live_queries: queries,
             busy,

@@ -1,5 +1,5 @@
-//! One run of one function, from the engine's side: starts it, hears it, and
-//! gives it up when it takes too long or its caller goes away.
+//! The engine's handle to one run of a function: starts it, receives its messages, and
+//! abandons it at its deadline or when it is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use super::scope::CallScope;
 use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
 use crate::error::{Code, Failure};
 
-/// A started run. Dropped before its function answered, it tells the host to
-/// forget it.
+/// A started run. If it is dropped before its function has ended, the host is told to
+/// abandon it.
 pub(super) struct Call {
     id: CallId,
     host: Arc<dyn FunctionHost>,
@@ -40,24 +40,24 @@ impl Call {
         Call { id, host, messages, deadline: *deadline, over: false }
     }
 
-    /// The next message of the function. `None`: its host has gone away, and what the
-    /// function has not finished will not be. May be dropped while it waits.
+    /// The next message of the function; `None` if its host has exited, and then the
+    /// function will not finish. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<FromHost>, Failure> {
         match tokio::time::timeout_at(self.deadline, self.messages.recv()).await {
             Ok(message) => {
                 self.over = matches!(message, None | Some(FromHost::Respond { .. }));
                 Ok(message)
             }
-            Err(_elapsed) => Err(time_is_up()),
+            Err(_elapsed) => Err(timed_out()),
         }
     }
 
-    /// Answers one batch.
+    /// Sends the answers to one batch.
     pub(super) fn answer(&self, batch: u32, results: String) {
         self.host.results(self.id, batch, results);
     }
 
-    /// Gives the run up, unless it is over.
+    /// Abandons the run, unless it has ended.
     pub(super) fn give_up(&mut self, why: Failure) {
         if !std::mem::replace(&mut self.over, true) {
             self.host.abandon(self.id, &why);
@@ -73,23 +73,23 @@ impl Drop for Call {
     }
 }
 
-/// The limit was passed; [`Dispatcher::name_limit`] says which and whose.
-pub(super) fn time_is_up() -> Failure {
-    Failure::new(Code::Timeout, TIME_IS_UP)
+/// The failure at the deadline; [`Dispatcher::name_limit`] adds the function and the limit.
+pub(super) fn timed_out() -> Failure {
+    Failure::new(Code::Timeout, TIMED_OUT)
 }
 
-const TIME_IS_UP: &str = "the function took longer than its time limit";
+const TIMED_OUT: &str = "the function took longer than its time limit";
 
 impl Dispatcher {
-    /// Names the function and the limit in a failure that says that it was passed.
+    /// Adds the function and the limit to the message of a deadline failure.
     pub(super) fn name_limit(&self, function: &Function, mut failure: Failure) -> Failure {
-        if failure.code == Code::Timeout && failure.message == TIME_IS_UP {
+        if failure.code == Code::Timeout && failure.message == TIMED_OUT {
             failure.message = format!("{}; make it do less, or raise the limit", self.did_not_finish(function));
         }
         failure
     }
 
-    /// The function and its limit, as the beginning of a sentence.
+    /// The beginning of a message about a function that exceeded its time limit.
     pub(super) fn did_not_finish(&self, function: &Function) -> String {
         let limits = &self.inner.limits;
         let (name, limit) = match function.kind {
@@ -97,28 +97,28 @@ impl Dispatcher {
             FunctionKind::Mutation => ("mutationMs", limits.mutation_ms),
             FunctionKind::Action => ("actionMs", limits.action_ms),
         };
-        format!("`{}` did not finish within {} (limits.{name})", function.name, spoken(limit))
+        format!("`{}` did not finish within {} (limits.{name})", function.name, format_ms(limit))
     }
 }
 
-/// Milliseconds as people say them.
-pub(super) fn spoken(ms: u64) -> String {
+/// Milliseconds as text, in seconds if they are whole or have one decimal.
+pub(super) fn format_ms(ms: u64) -> String {
     if ms >= 1_000 && ms.is_multiple_of(100) {
         return format!("{} s", ms as f64 / 1_000.0);
     }
     format!("{ms} ms")
 }
 
-/// How often a call is run again whose host has gone away while nothing of it
-/// was committed. A function that ends its host does so each time.
-pub(super) const LOST_HOSTS: u32 = 2;
+/// How often a call runs again after its host has exited, if nothing of it was committed.
+/// Limited, because a function that ends its host does so each time.
+pub(super) const MAX_HOST_RETRIES: u32 = 2;
 
-/// The worker has exited, and the call cannot be run again, or not once more.
+/// The failure of a call whose worker has exited and that does not run again.
 pub(super) fn host_gone() -> Failure {
     Failure::new(Code::Unavailable, "the worker running this function exited; try again shortly")
 }
 
-/// The host broke the protocol: a defect of ours, not of the user's.
+/// The failure after a protocol error of the host, which is a defect of Convoy.
 pub(super) fn broken_protocol(error: &dyn std::fmt::Display) -> Failure {
     Failure::internal("operations from the host", error)
 }

@@ -1,10 +1,10 @@
-//! Finds hot keys: documents over which calls conflict again and again. Calls of a hot key
-//! go through a [serial queue](super::strategy::serial_queue); other calls pay nothing.
+//! Detects hot keys: documents over which calls conflict repeatedly. Calls of a hot key go
+//! through a [serial queue](super::strategy::serial_queue); other calls are not affected.
 //!
-//! A key is a function and one of the documents that the call's input names, or the
-//! function alone where none of these matters. A key becomes hot after several conflicts
-//! within a second. It is no longer hot once no two of its calls have overlapped for two
-//! seconds.
+//! A key is a function and one of the document ids in the call's input, or the function
+//! alone if the conflict was over none of these documents. A key becomes hot after several
+//! conflicts within a second, and stops being hot once no two of its calls have overlapped
+//! for two seconds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,30 +20,30 @@ use super::strategy::ReadWriteSet;
 use crate::change::ChangeKind;
 
 /// This many conflicts within this time make a key hot.
-const CONFLICTS: u32 = 3;
+const HOT_AFTER: u32 = 3;
 const WINDOW: Duration = Duration::from_secs(1);
-/// A key stays hot for this long after two of its calls have last overlapped.
-const COOLING: Duration = Duration::from_secs(2);
-/// Where more than this share of a function's calls are queued, all of them are: the few
-/// others would only conflict with those in the queue.
-const MOSTLY: f64 = 0.5;
-/// How much one call counts in that share.
-const ONE_CALL: f64 = 0.01;
-/// How long a function that kept its queue waiting too often is not queued.
-const SLOW: Duration = Duration::from_secs(10);
-/// The most keys that are tracked.
+/// A key stays hot for this long after the last overlap of two of its calls.
+const HOT_TIME: Duration = Duration::from_secs(2);
+/// If more than this share of a function's calls are queued, all of them are, because the
+/// others would conflict with the queued ones.
+const MAX_HOT_SHARE: f64 = 0.5;
+/// The weight of one call in that share, an exponential moving average.
+const CALL_WEIGHT: f64 = 0.01;
+/// How long a function that was evicted too often for idling is not queued.
+const SLOW_BAN: Duration = Duration::from_secs(10);
+/// The maximum number of tracked keys.
 const MAX_KEYS: usize = 10_000;
 
-/// What calls conflict over.
+/// The subject of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ContentionKey {
     pub function: Arc<str>,
-    /// Table and id; none where it is the function itself.
+    /// Table and id; `None` if it is the function itself.
     pub document: Option<(Arc<str>, Uuid)>,
 }
 
 impl ContentionKey {
-    /// The name of the queue that calls of this key go through: one for each table.
+    /// The name of the queue of this key: one for each table, or the function.
     pub(super) fn queue(&self) -> Arc<str> {
         match &self.document {
             Some((table, _)) => table.clone(),
@@ -59,37 +59,36 @@ struct KeyContention {
     hot_until: Option<Instant>,
 }
 
-/// How often a function kept its queue waiting lately.
+/// How often a function was recently evicted from its queue for idling.
 #[derive(Debug)]
 struct Strikes {
     count: u32,
     since: Instant,
-    out_until: Option<Instant>,
+    banned_until: Option<Instant>,
 }
 
-/// The keys that are hot, or may become so.
+/// The keys with recent conflicts.
 #[derive(Default)]
 pub(super) struct ContentionTracker {
     keys: Mutex<HashMap<ContentionKey, KeyContention>>,
-    /// The share of hot calls by function, where there are any. Only looked at
-    /// while a key is known.
+    /// The share of hot calls by function, if it has any. Not read while no key is tracked.
     shares: Mutex<HashMap<Arc<str>, f64>>,
     slow: Mutex<HashMap<Arc<str>, Strikes>>,
-    /// How many keys are known: while there are none, the maps are not locked.
-    known: AtomicUsize,
+    /// The number of tracked keys. While it is 0, the maps are not locked.
+    tracked: AtomicUsize,
 }
 
 impl ContentionTracker {
-    /// The hot key of a call, if it has one; with `any`, a key with one conflict
-    /// will do.
-    pub(super) fn hot_key(&self, function: &Function, input: &str, any: bool) -> Option<ContentionKey> {
-        if self.known.load(Ordering::Relaxed) == 0 || self.is_slow(&function.name) {
+    /// The hot key of a call, if it has one. With `or_warm`, a key with a recent conflict
+    /// suffices.
+    pub(super) fn hot_key(&self, function: &Function, input: &str, or_warm: bool) -> Option<ContentionKey> {
+        if self.tracked.load(Ordering::Relaxed) == 0 || self.is_slow(&function.name) {
             return None;
         }
         let now = Instant::now();
         let name = function.name.clone();
         let mut keys = self.keys.lock();
-        let documents = named(input).map(Some).chain([None]);
+        let documents = document_ids(input).map(Some).chain([None]);
         let mut hot = None;
         for document in documents {
             let key = ContentionKey { function: name.clone(), document };
@@ -99,44 +98,47 @@ impl ContentionTracker {
                     hot = Some(key);
                     break;
                 }
-                None if any => hot = hot.or(Some(key)),
+                None if or_warm => hot = hot.or(Some(key)),
                 None if now < contention.since + WINDOW => {}
-                // It has cooled down.
+                // It is not hot any more, or its conflicts are old.
                 _ => {
                     keys.remove(&key);
                 }
             }
         }
-        self.known.store(keys.len(), Ordering::Relaxed);
+        self.tracked.store(keys.len(), Ordering::Relaxed);
         drop(keys);
         let share = self.share(&name, hot.is_some());
-        hot.or_else(|| (share > MOSTLY).then(|| ContentionKey { function: name, document: named(input).next() }))
+        hot.or_else(|| {
+            (share > MAX_HOT_SHARE).then(|| ContentionKey { function: name, document: document_ids(input).next() })
+        })
     }
 
-    /// The share of hot calls, this one counted.
+    /// Adds a call to the share of hot calls, and returns the share.
     fn share(&self, function: &Arc<str>, hot: bool) -> f64 {
         let mut shares = self.shares.lock();
         match shares.get_mut(function) {
             Some(share) => {
-                *share += ONE_CALL * (f64::from(u8::from(hot)) - *share);
+                *share += CALL_WEIGHT * (f64::from(u8::from(hot)) - *share);
                 *share
             }
-            None if hot => *shares.entry(function.clone()).or_insert(ONE_CALL),
+            None if hot => *shares.entry(function.clone()).or_insert(CALL_WEIGHT),
             None => 0.0,
         }
     }
 
-    /// A call met a conflict with another transaction over something it has read or written.
-    pub(super) fn record_conflict(&self, function: &Function, input: &str, touched: &ReadWriteSet) {
+    /// Records a conflict of a call over the documents that it has read or written.
+    pub(super) fn record_conflict(&self, function: &Function, input: &str, read_write_set: &ReadWriteSet) {
         let now = Instant::now();
         let name = function.name.clone();
-        let mut documents: Vec<Option<(Arc<str>, Uuid)>> = named(input)
+        let mut documents: Vec<Option<(Arc<str>, Uuid)>> = document_ids(input)
             .filter(|(_, id)| {
                 let written = |change: &crate::change::Change| match &change.kind {
                     ChangeKind::Row { id: written, .. } => written == id,
                     ChangeKind::Whole => true,
                 };
-                touched.reads.points.iter().any(|(_, read)| read == id) || touched.written.iter().any(written)
+                read_write_set.reads.points.iter().any(|(_, read)| read == id)
+                    || read_write_set.written.iter().any(written)
             })
             .map(Some)
             .collect();
@@ -157,37 +159,38 @@ impl ContentionTracker {
                 (contention.conflicts, contention.since) = (0, now);
             }
             contention.conflicts += 1;
-            if contention.conflicts >= CONFLICTS {
-                contention.hot_until = Some(now + COOLING);
+            if contention.conflicts >= HOT_AFTER {
+                contention.hot_until = Some(now + HOT_TIME);
             }
         }
-        self.known.store(keys.len(), Ordering::Relaxed);
+        self.tracked.store(keys.len(), Ordering::Relaxed);
     }
 
-    /// Two calls of a key are in its queue at once.
+    /// Records that two calls of a key are in its queue at once.
     pub(super) fn record_overlap(&self, key: &ContentionKey) {
         if let Some(contention) = self.keys.lock().get_mut(key) {
-            contention.hot_until = Some(Instant::now() + COOLING);
+            contention.hot_until = Some(Instant::now() + HOT_TIME);
         }
     }
 
-    /// A function kept its queue waiting. Once may be an accident.
+    /// Records that a function was evicted from its queue for idling. Only repeated evictions
+    /// ban it, because a single one may be an accident.
     pub(super) fn record_slow(&self, function: &str) {
         let now = Instant::now();
         let mut slow = self.slow.lock();
-        let strikes = slow.entry(function.into()).or_insert(Strikes { count: 0, since: now, out_until: None });
+        let strikes = slow.entry(function.into()).or_insert(Strikes { count: 0, since: now, banned_until: None });
         if now > strikes.since + WINDOW {
             (strikes.count, strikes.since) = (0, now);
         }
         strikes.count += 1;
-        if strikes.count >= CONFLICTS {
-            strikes.out_until = Some(now + SLOW);
+        if strikes.count >= HOT_AFTER {
+            strikes.banned_until = Some(now + SLOW_BAN);
         }
     }
 
     fn is_slow(&self, function: &str) -> bool {
         let mut slow = self.slow.lock();
-        let Some(until) = slow.get(function).and_then(|strikes| strikes.out_until) else { return false };
+        let Some(until) = slow.get(function).and_then(|strikes| strikes.banned_until) else { return false };
         let still = until > Instant::now();
         if !still {
             slow.remove(function);
@@ -196,8 +199,8 @@ impl ContentionTracker {
     }
 }
 
-/// The ids in an input, `"table:uuid"`, by their table's name in code.
-fn named(input: &str) -> impl Iterator<Item = (Arc<str>, Uuid)> {
+/// The document ids in an input, `"table:uuid"`, with the table's name in code.
+fn document_ids(input: &str) -> impl Iterator<Item = (Arc<str>, Uuid)> {
     input.split('"').filter_map(|text| {
         let (table, id) = text.rsplit_once(':')?;
         Some((Arc::from(table), crate::id::parse(id)?))
@@ -217,15 +220,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_document_becomes_hot_by_losses_and_cools_down_alone() {
+    async fn a_document_becomes_hot_after_conflicts_and_cools_down_without_overlaps() {
         let (tracker, transfer) = (ContentionTracker::default(), function("bank.transfer"));
         let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}","amount":5}}"#);
-        for _ in 0..CONFLICTS {
+        for _ in 0..HOT_AFTER {
             assert_eq!(tracker.hot_key(&transfer, &input(hot), false), None);
             tracker.record_conflict(&transfer, &input(hot), &read_write_set(hot));
         }
-        // A call with several conflicts need not wait that long.
+        // A call with several conflicts is queued before its key is hot.
         tracker.record_conflict(&transfer, &input(cold), &read_write_set(cold));
         assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
         assert!(tracker.hot_key(&transfer, &input(cold), true).is_some());
@@ -233,20 +236,20 @@ mod tests {
         assert_eq!(key.document, Some(("accounts".into(), hot)));
         assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
         assert_eq!(tracker.hot_key(&function("bank.audit"), &input(hot), false), None);
-        tokio::time::advance(COOLING / 2).await;
+        tokio::time::advance(HOT_TIME / 2).await;
         tracker.record_overlap(&key);
-        tokio::time::advance(COOLING - Duration::from_millis(1)).await;
+        tokio::time::advance(HOT_TIME - Duration::from_millis(1)).await;
         assert!(tracker.hot_key(&transfer, &input(hot), false).is_some());
         tokio::time::advance(Duration::from_millis(2)).await;
         assert_eq!(tracker.hot_key(&transfer, &input(hot), false), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_most_calls_are_hot_the_others_come_along() {
+    async fn all_calls_of_a_function_are_hot_when_most_are() {
         let (tracker, transfer) = (ContentionTracker::default(), function("bank.transfer"));
         let (hot, cold) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let input = |id: Uuid| format!(r#"{{"from":"accounts:{id}"}}"#);
-        for _ in 0..CONFLICTS {
+        for _ in 0..HOT_AFTER {
             tracker.record_conflict(&transfer, &input(hot), &read_write_set(hot));
         }
         assert_eq!(tracker.hot_key(&transfer, &input(cold), false), None);
@@ -261,10 +264,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn losses_far_apart_heat_nothing() {
+    async fn conflicts_far_apart_make_no_key_hot() {
         let (tracker, transfer, id) = (ContentionTracker::default(), function("bank.transfer"), Uuid::from_u128(1));
         let input = format!(r#"{{"from":"accounts:{id}"}}"#);
-        for _ in 0..CONFLICTS * 3 {
+        for _ in 0..HOT_AFTER * 3 {
             tracker.record_conflict(&transfer, &input, &read_write_set(id));
             tokio::time::advance(WINDOW).await;
         }
@@ -272,13 +275,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_documents_the_function_itself_is_hot_and_a_slow_one_stays_outside() {
+    async fn without_documents_the_function_is_the_key_and_a_slow_function_is_not_queued() {
         let (tracker, tick) = (ContentionTracker::default(), function("counter.tick"));
-        for _ in 0..CONFLICTS {
+        for _ in 0..HOT_AFTER {
             tracker.record_conflict(&tick, "{}", &ReadWriteSet::default());
         }
         assert_eq!(tracker.hot_key(&tick, "{}", false).map(|key| key.document), Some(None));
-        for _ in 0..CONFLICTS {
+        for _ in 0..HOT_AFTER {
             assert!(tracker.hot_key(&tick, "{}", false).is_some());
             tracker.record_slow("counter.tick");
         }

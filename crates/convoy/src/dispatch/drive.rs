@@ -1,9 +1,9 @@
-//! The loop that every run goes through: it takes a function's operations, has its
-//! strategy answer them, and ends with the function's result or with why there is none.
+//! The loop of every run: receives the operations of a function, answers them by its
+//! strategy, and ends with the function's result or with the reason why it was stopped.
 
 use std::time::Duration;
 
-use super::call::{Call, broken_protocol, time_is_up};
+use super::call::{Call, broken_protocol, timed_out};
 use super::host::{CallMetadata, FromHost, FunctionResult};
 use super::scope::CallScope;
 use crate::db::push_failure;
@@ -13,7 +13,7 @@ use crate::postgres::DbError;
 
 /// How the operations of a run are answered.
 pub(super) trait Strategy {
-    /// How long the function may do nothing, beside the limit of its call.
+    /// How long the function may go without sending a message, besides the limit of its call.
     const MAX_IDLE: Option<Duration> = None;
 
     /// Appends one answer for each operation to `out`, each followed by a comma, or
@@ -24,24 +24,24 @@ pub(super) trait Strategy {
 /// Why a run ends before its function has returned.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// What ran the function went away.
+    /// The host of the function has exited.
     HostGone,
-    /// The function did nothing for longer than [`Strategy::MAX_IDLE`].
+    /// The function sent no message for longer than [`Strategy::MAX_IDLE`].
     Idle,
     /// The run fails with this. Its transaction, if it has one, can still be rolled back.
     Failed(Failure),
     /// The run fails with this, and its connection is lost or busy: dropping the
     /// transaction closes it, and Postgres rolls back.
     Broken(Failure),
-    /// Another transaction won. Nothing of the run is left, and it may run again.
+    /// Another transaction won. The run left no effects, and may run again.
     Conflict(DbError),
-    /// The strategy cannot answer such an operation; the run starts again with another.
+    /// The strategy cannot answer an operation; the run starts again with another strategy.
     NeedsOther,
 }
 
 impl Stop {
-    /// What the function, which may still run, is told.
-    fn told(&self) -> Failure {
+    /// The failure that the host receives for the function, which may still be running.
+    fn abandon_reason(&self) -> Failure {
         match self {
             Stop::Failed(failure) | Stop::Broken(failure) => failure.clone(),
             Stop::Conflict(_) => Failure::new(Code::Unavailable, "this run starts again: another writer won"),
@@ -60,7 +60,7 @@ pub(super) async fn drive<S: Strategy>(
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
     let ended = answer_all(call, scope, strategy).await;
     if let Err(stop) = &ended {
-        call.give_up(stop.told());
+        call.give_up(stop.abandon_reason());
     }
     ended
 }
@@ -72,7 +72,7 @@ async fn answer_all<S: Strategy>(
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
     loop {
         let message = match S::MAX_IDLE {
-            Some(most) => tokio::time::timeout(most, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
+            Some(max_idle) => tokio::time::timeout(max_idle, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
             None => call.next().await,
         };
         let (batch, text) = match message.map_err(Stop::Failed)? {
@@ -86,7 +86,7 @@ async fn answer_all<S: Strategy>(
         answers.push('[');
         match tokio::time::timeout_at(scope.deadline, strategy.answer(&mut ops, &mut answers)).await {
             Ok(answered) => answered?,
-            Err(_elapsed) => return Err(Stop::Broken(time_is_up())),
+            Err(_elapsed) => return Err(Stop::Broken(timed_out())),
         }
         if answers.ends_with(',') {
             answers.pop();
@@ -96,7 +96,7 @@ async fn answer_all<S: Strategy>(
     }
 }
 
-/// Answers all of these with one failure.
+/// Answers each of `ops` with this failure.
 pub(super) fn fail_all(ops: &[Result<Op, Failure>], failure: &Failure, out: &mut String) {
     ops.iter().for_each(|_| push_failure(out, failure));
 }

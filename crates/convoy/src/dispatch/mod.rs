@@ -1,6 +1,6 @@
-//! Turns a function's name and input into one run: a strategy (`strategy/`)
-//! answers the function's operations in the loop that all share (`drive.rs`), `commit/`
-//! commits what they wrote, and the run is repeated where another transaction won.
+//! Runs functions by name: a strategy (`strategy/`) answers the operations of a function
+//! in a shared loop (`drive.rs`), `commit/` commits its writes, and after a conflict the
+//! function runs again.
 
 mod call;
 mod commit;
@@ -35,7 +35,7 @@ pub(crate) use query::QueryRun;
 pub use workers::{WorkerEvent, Workers};
 
 use commit::Committer;
-use commit::idempotency::Keys;
+use commit::idempotency::KeyLocks;
 use contention::ContentionTracker;
 use strategy::insert_batching::InsertQueues;
 use strategy::serial_queue::SerialQueues;
@@ -48,25 +48,25 @@ use crate::postgres::Postgres;
 use crate::supervise::Supervisor;
 use crate::write_log::WriteLog;
 
-/// One call: a function with its input, and who asks.
+/// One call: a function with its input and its caller.
 #[derive(Clone)]
 pub(crate) struct FunctionCall {
     /// The function.
     pub function: Arc<Function>,
     /// Its input, JSON text.
     pub input: Arc<str>,
-    /// Who asks, JSON text, where the program has a context to make of it.
+    /// The caller's request, JSON text; only if the program has a context.
     pub caller: Option<Arc<str>>,
-    /// What names the call, however often it is made; of mutations only.
+    /// The idempotency key; of mutations only.
     pub key: Option<Key>,
 }
 
-/// What a call is answered with.
+/// The answer to a successful call.
 #[derive(Debug)]
 pub struct Answer {
     /// The result, JSON text.
     pub result: Bytes,
-    /// An earlier call with the same key has had the effect, and this answer.
+    /// It is the stored answer of an earlier call with the same idempotency key.
     pub replayed: bool,
 }
 
@@ -76,7 +76,7 @@ impl Answer {
     }
 }
 
-/// A call as it comes from outside the engine.
+/// A call from outside the engine.
 pub struct IncomingCall<'a> {
     /// The kind of function.
     pub kind: FunctionKind,
@@ -84,23 +84,23 @@ pub struct IncomingCall<'a> {
     pub name: &'a str,
     /// Its input, JSON text.
     pub input: String,
-    /// Who makes it.
+    /// The caller.
     pub caller: Caller<'a>,
     /// Its `Idempotency-Key`, if it has one.
     pub key: Option<Key>,
 }
 
-/// Who makes a call.
+/// The caller of a function.
 pub enum Caller<'a> {
-    /// This process itself, with what its host wants to know of the call.
+    /// This process itself, with the request that its host passes on.
     Inside(Option<Arc<str>>),
-    /// Someone on the network; described only where the program has a context.
-    /// The question is whether the call has a key.
+    /// A network client. The closure returns the request for the context, and is called only
+    /// if the program has a context; its argument is whether the call has a key.
     Network(&'a (dyn Fn(bool) -> Arc<str> + Sync)),
 }
 
 impl Caller<'_> {
-    /// The function that is meant: this process may call internal ones.
+    /// Looks up the function. Only this process may call internal functions.
     fn find(&self, program: &Program, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self {
             Caller::Inside(_) => program.any(kind, name),
@@ -108,7 +108,7 @@ impl Caller<'_> {
         }
     }
 
-    /// What the host is told of the caller when it runs `program`.
+    /// The request that the host receives when it runs `program`.
     fn describe(self, program: &Program, keyed: bool) -> Option<Arc<str>> {
         match self {
             Caller::Inside(request) => request,
@@ -117,11 +117,11 @@ impl Caller<'_> {
     }
 }
 
-/// Where commits go.
+/// The records of this process's commits.
 pub(crate) struct Writes {
-    /// What all commits are appended to.
+    /// The log that all commits are appended to.
     pub log: Arc<WriteLog>,
-    /// The commits under way.
+    /// The commits in flight.
     pub pending: Arc<PendingCommits>,
     /// The commits in doubt.
     pub in_doubt: InDoubtCommits,
@@ -138,26 +138,26 @@ struct Inner {
     limits: Limits,
     failpoints: Failpoints,
     dev: bool,
-    /// Signs our rows in the change log.
+    /// Identifies the rows of this engine in the change log.
     node: Uuid,
     supervisor: Supervisor,
     /// Requests a check of the `_convoy` schema.
     check_schema: Arc<Notify>,
     next_call: AtomicU64,
-    /// Calls handed to the host and not over yet.
+    /// The number of calls in progress.
     running: AtomicUsize,
     handler_runs: AtomicU64,
     committer: Committer,
     inserts: InsertQueues,
     contention: ContentionTracker,
     serial: SerialQueues,
-    keys: Keys,
-    /// Owns the tasks of mutations and of their queues, which go on when a caller hangs up.
+    keys: KeyLocks,
+    /// Owns the tasks of mutations and of their queues, which outlive a disconnected caller.
     mutations: TaskTracker,
 }
 
 impl Dispatcher {
-    /// Runs functions on `postgres` and appends what they committed to `log`.
+    /// A dispatcher that runs functions on `postgres` and records their commits in `writes`.
     pub(crate) fn new(
         postgres: Postgres,
         config: &Config,
@@ -185,13 +185,13 @@ impl Dispatcher {
                 inserts: InsertQueues::default(),
                 contention: ContentionTracker::default(),
                 serial: SerialQueues::default(),
-                keys: Keys::default(),
+                keys: KeyLocks::default(),
                 mutations: TaskTracker::new(),
             }),
         }
     }
 
-    /// Makes one call.
+    /// Runs one call to its end.
     pub(crate) async fn call(&self, program: Arc<Program>, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         let IncomingCall { kind, name, input, caller, key } = call;
         let function = caller.find(&program, kind, name)?;
@@ -211,23 +211,23 @@ impl Dispatcher {
     }
 
     /// How many calls ended in a serial queue.
-    pub(crate) fn in_lanes(&self) -> u64 {
+    pub(crate) fn queued_calls(&self) -> u64 {
         self.inner.serial.ended()
     }
 
-    /// How many function runs are not over.
+    /// How many function runs are in progress.
     pub(crate) fn running(&self) -> usize {
         self.inner.running.load(Ordering::Relaxed)
     }
 
-    /// Waits until every mutation has ended. Later ones are still run, but
-    /// this does not wait for them.
+    /// Waits until every mutation has ended. Mutations that start later still run, but are
+    /// not waited for.
     pub(crate) async fn drain(&self) {
         self.inner.mutations.close();
         self.inner.mutations.wait().await;
     }
 
-    /// Takes a place among the running calls; it is freed on drop.
+    /// Counts a function run as in progress until the guard is dropped. Fails at the limit.
     fn enter(&self) -> Result<Running<'_>, Failure> {
         let before = self.inner.running.fetch_add(1, Ordering::Relaxed);
         let running = Running(&self.inner.running);
@@ -246,7 +246,7 @@ fn overloaded(waiting: usize) -> Failure {
     )
 }
 
-/// A place among the running calls.
+/// Counts a function run as in progress.
 struct Running<'a>(&'a AtomicUsize);
 
 impl Drop for Running<'_> {

@@ -1,5 +1,5 @@
-//! Runs mutations and actions to their ends. A mutation runs again from the start when
-//! another transaction won; where that happens again and again, it goes on in a
+//! Runs mutations and actions to their ends. A mutation runs again from the start after a
+//! conflict; after repeated conflicts it continues in a
 //! [serial queue](super::strategy::serial_queue).
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::{LOST_HOSTS, host_gone};
+use super::call::{MAX_HOST_RETRIES, host_gone};
 use super::contention::ContentionKey;
 use super::scope::CallScope;
 use super::strategy::{Attempt, non_transactional, optimistic, serial_queue, serializable};
@@ -17,12 +17,12 @@ use super::{Answer, Dispatcher, FunctionCall, FunctionKind, Program};
 use crate::error::Failure;
 use crate::failpoints::Failpoint;
 
-/// A call that keeps meeting conflicts goes on for this long, however often that is.
-const RETRY_TIME: Duration = Duration::from_secs(1);
+/// A call is retried after conflicts for at least this long, even past `limits.retries`.
+const MIN_RETRY_TIME: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// Runs a mutation or an action to its end on a task of its own: a caller who stops
-    /// waiting does not stop it.
+    /// Runs a mutation or an action to its end on its own task, so that it continues when
+    /// the caller disconnects.
     pub(crate) async fn run_to_end(&self, program: Arc<Program>, request: FunctionCall) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let limits = &self.inner.limits;
@@ -32,12 +32,12 @@ impl Dispatcher {
         self.inner.mutations.spawn(async move {
             let function = scope.function().clone();
             let result = match function.transactional {
-                true => one_at_a_time(scope.clone()).await,
-                false => once(&scope).await,
+                true => run_mutation(scope.clone()).await,
+                false => run_non_transactional(&scope).await,
             };
             let result = result.map_err(|failure| scope.dispatcher.name_limit(&function, failure));
             if answer.send(result).is_err() {
-                tracing::debug!(function = &*function.name, "the caller of a function did not wait for its end");
+                tracing::debug!(function = &*function.name, "a function ended after its caller had disconnected");
             }
         });
         let panicked = || Failure::internal(kind.as_str(), &"its task ended without an answer (it panicked)");
@@ -45,19 +45,19 @@ impl Dispatcher {
     }
 }
 
-/// Runs what has no transaction of its own.
-async fn once(scope: &CallScope) -> Result<Answer, Failure> {
+/// Runs an action, or a mutation that opted out of its transaction.
+async fn run_non_transactional(scope: &CallScope) -> Result<Answer, Failure> {
     let _running = scope.dispatcher.enter()?;
     non_transactional::run(scope).await
 }
 
-/// Waits until no other call with this key runs here, and then runs it.
-async fn one_at_a_time(scope: CallScope) -> Result<Answer, Failure> {
+/// Runs a mutation once no other call with its key runs in this process.
+async fn run_mutation(scope: CallScope) -> Result<Answer, Failure> {
     let (dispatcher, request) = (scope.dispatcher.clone(), scope.request.clone());
-    let _turn = match &request.key {
+    let _guard = match &request.key {
         Some(key) => {
-            let most = dispatcher.inner.limits.max_pending_calls;
-            Some(dispatcher.inner.keys.turn(&request.function, key, most, scope.deadline).await?)
+            let max = dispatcher.inner.limits.max_pending_calls;
+            Some(dispatcher.inner.keys.lock(&request.function, key, max, scope.deadline).await?)
         }
         None => None,
     };
@@ -70,12 +70,12 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
     let (mut conflicts, mut lost_hosts, began) = (0, 0, Instant::now());
     loop {
         let _running = dispatcher.enter()?;
-        let (error, touched) = match attempt(&scope, conflicts, lost_hosts == 0).await {
+        let (error, read_write_set) = match attempt(&scope, conflicts, lost_hosts == 0).await {
             Attempt::Done(result) => return result,
             Attempt::Failed(failure, keyed) => {
                 return inner.committer.replay(failure, keyed, inner.limits.query_time()).await;
             }
-            Attempt::HostGone if lost_hosts < LOST_HOSTS => {
+            Attempt::HostGone if lost_hosts < MAX_HOST_RETRIES => {
                 if lost_hosts == 0 {
                     scope.quarantine();
                 }
@@ -86,23 +86,23 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             Attempt::NeedsOther => {
                 return Err(Failure::internal("mutation", &"no kind of transaction could answer its operations"));
             }
-            Attempt::Conflict(error, touched) => (error, touched),
+            Attempt::Conflict(error, read_write_set) => (error, read_write_set),
         };
-        inner.contention.record_conflict(scope.function(), &scope.request.input, &touched);
-        let patient = conflicts < inner.limits.retries || began.elapsed() < RETRY_TIME;
-        if !patient || Instant::now() >= scope.deadline {
+        inner.contention.record_conflict(scope.function(), &scope.request.input, &read_write_set);
+        let may_retry = conflicts < inner.limits.retries || began.elapsed() < MIN_RETRY_TIME;
+        if !may_retry || Instant::now() >= scope.deadline {
             return Err(error.to_failure(&scope.function().name));
         }
         conflicts += 1;
-        // Full jitter over a growing span, so that those who met do not meet again.
-        let most = 5u64 << conflicts.min(4);
-        let pause = Duration::from_millis(rand::rng().random_range(0..=most));
+        // Exponential backoff with full jitter, so that the same calls do not conflict again.
+        let max = 5u64 << conflicts.min(4);
+        let pause = Duration::from_millis(rand::rng().random_range(0..=max));
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Runs it once, with the strategy that fits what is known of its function. One that has
-/// met two conflicts does not wait for its key to become hot.
+/// Runs a mutation once, with the strategy that fits the learned traits of its function.
+/// After two conflicts it is queued before its key is hot.
 async fn attempt(scope: &CallScope, conflicts: u32, may_queue: bool) -> Attempt {
     let function = scope.function();
     let failpoints = &scope.dispatcher.inner.failpoints;

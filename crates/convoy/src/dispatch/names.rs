@@ -1,21 +1,21 @@
-//! What to say of a function that cannot be called by its name, to a developer.
+//! Error messages for function names that cannot be called.
 //!
-//! Invariant: of functions that are not public, only calls from inside the process
-//! and `convoy dev` are told.
+//! Invariant: the names of functions that are not public are revealed only to calls from
+//! inside the process and in `convoy dev`.
 
 use super::program::{Function, FunctionKind};
 
-/// The longest name that is repeated, in characters.
+/// The maximum length of a name in a message, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// What the network is told outside of development: the same of a name that is
-/// unknown, internal or of another kind.
+/// The message to the network outside of development: the same for names that are unknown,
+/// internal, or of another kind.
 pub(super) fn unknown(kind: FunctionKind, name: &str) -> String {
     let (kind, name) = (kind.as_str(), shown(name));
     format!("no public {kind} is called `{name}`; is it exported from a file in convoy/functions?")
 }
 
-/// What a developer is told: why it cannot be called, and what was probably meant.
+/// The message to a developer: why the function cannot be called, and the nearest name.
 pub(super) fn explained<'a>(
     kind: FunctionKind,
     name: &str,
@@ -24,8 +24,8 @@ pub(super) fn explained<'a>(
 ) -> String {
     match found {
         Some(function) if function.kind != kind => {
-            let (is, asked) = (with_article(function.kind), with_article(kind));
-            format!("`{}` is {is} and was called as {asked}; {}", function.name, how_to_call(function.kind))
+            let (actual, requested) = (with_article(function.kind), with_article(kind));
+            format!("`{}` is {actual} and was called as {requested}; {}", function.name, how_to_call(function.kind))
         }
         Some(function) => format!(
             "`{}` is internal: other functions and the command line reach it, the network does not. \
@@ -70,10 +70,10 @@ fn capitalised(kind: FunctionKind) -> &'static str {
     }
 }
 
-/// The name that differs least from `name`, if it differs little. A name without
-/// its module is near too.
+/// The name with the smallest edit distance from `name`, if that is small. A name without
+/// its module has distance 0.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (name.chars().count() / 3).max(2);
+    let max_distance = (name.chars().count() / 3).max(2);
     let lower = name.to_lowercase();
     let distance = |other: &str| {
         let other = other.to_lowercase();
@@ -83,9 +83,9 @@ fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a s
         let start: String = other.chars().take(2 * MAX_SHOWN).collect();
         strsim::osa_distance(&lower, &start)
     };
-    // No function of a user has a name with a space.
+    // Names with a space are Convoy's own.
     let near = names.filter(|name| !name.contains(' ')).map(|name| (distance(name), name));
-    near.filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)
+    near.filter(|(distance, _)| *distance <= max_distance).min().map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_that_was_meant_is_found() {
+    fn the_nearest_name_is_suggested() {
         let names = ["messages.list", "messages.send", "users.get", "convoy: stored documents"];
         let near = |name| nearest(name, names.into_iter());
         assert_eq!(near("messages.lst"), Some("messages.list"));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_name_of_another_kind_names_that_kind() {
+    fn a_message_names_the_actual_kind_or_the_nearest_name() {
         let list = function("messages.send");
         insta::assert_snapshot!(
             explained(FunctionKind::Query, "messages.send", Some(&list), std::iter::empty()),

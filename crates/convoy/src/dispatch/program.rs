@@ -1,5 +1,5 @@
-//! What the host has loaded: the schema, the functions by name, and the host
-//! itself. Swapped as a whole, so that a call runs on one version throughout.
+//! The loaded program: the schema, the functions by name, and their host. Replaced as a
+//! whole, so that a call runs on one version throughout.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,19 +11,18 @@ use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::error::{Code, Failure};
 use crate::schema::{Schema, SchemaDescription, SchemaError};
 
-/// One version of the user's code.
+/// One version of the user code.
 pub(crate) struct Program {
     /// Its tables.
     pub schema: Arc<Schema>,
-    /// Whether each call's context depends on who calls. Then no result is
-    /// shared between callers.
+    /// Whether it defines `createContext`. Then results may depend on the caller.
     pub has_context: bool,
     functions: Arc<HashMap<String, Arc<Function>>>,
-    /// What makes a context and nothing else; it runs as a query does.
+    /// `createContext` as a function; it runs like a query.
     pub context: Arc<Function>,
-    /// Where its functions run.
+    /// The host that runs its functions.
     pub host: Arc<dyn FunctionHost>,
-    /// Whether the network is told why a function cannot be called.
+    /// Whether messages to the network explain why a function cannot be called.
     dev: bool,
 }
 
@@ -31,33 +30,33 @@ pub(crate) struct Program {
 pub(crate) struct Function {
     /// Its name, such as `messages.list`.
     pub name: Arc<str>,
-    /// What kind it is.
+    /// Its kind.
     pub kind: FunctionKind,
-    /// What the host knows it by.
+    /// Its identifier in the host.
     pub work: HostTask,
     /// Whether the network may call it.
     pub internal: bool,
     /// Whether its results may be shared between callers at all.
     pub share: bool,
-    /// Whether all it does is one transaction.
+    /// Whether each call is one transaction.
     pub transactional: bool,
-    /// What its runs have shown of it.
+    /// Traits learned from its runs.
     pub learned: LearnedTraits,
 }
 
-/// What is known of a function once one of its runs has shown it.
+/// Traits of a function that one of its runs has shown.
 #[derive(Default)]
 pub(crate) struct LearnedTraits {
     /// It issued more than one statement, so it starts in a snapshot.
     pub needs_snapshot: Latch,
-    /// It did what takes a transaction, so it starts in one.
+    /// It sent an operation that needs a transaction, so it starts in one.
     pub needs_transaction: Latch,
     /// It failed after it had written, so in a serial queue it gets a savepoint.
     pub fails_after_writing: Latch,
-    /// It wrote by `raw`, of which only the log says what.
+    /// It wrote by `raw`; the changes of such a write are read from the change log.
     pub writes_raw: Latch,
-    /// It ran `raw`, which changes settings for the rest of a transaction, so no other
-    /// call is in its transaction.
+    /// It ran `raw`, which may change settings for the rest of a transaction, so it shares
+    /// its transaction with no other call.
     pub runs_raw: Latch,
 }
 
@@ -83,9 +82,9 @@ impl Latch {
 pub enum FunctionKind {
     /// Reads; may run again at any time.
     Query,
-    /// One serializable transaction, if it has not opted out.
+    /// Reads and writes in one serializable transaction, unless it opted out.
     Mutation,
-    /// For the outside world; no transaction of its own.
+    /// Talks to other systems; has no transaction.
     Action,
 }
 
@@ -99,7 +98,7 @@ impl FunctionKind {
         }
     }
 
-    /// The kind a word in a path stands for.
+    /// Parses the word in a path.
     pub fn parse(word: &str) -> Option<FunctionKind> {
         [FunctionKind::Query, FunctionKind::Mutation, FunctionKind::Action]
             .into_iter()
@@ -107,14 +106,14 @@ impl FunctionKind {
     }
 }
 
-/// A program as the host describes it.
+/// The host's description of a program.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgramDescription {
     schema: SchemaDescription,
     functions: Vec<FunctionDescription>,
     has_context: bool,
-    /// Whether loading it may change the database's layout.
+    /// Whether loading it may change tables of the database.
     pub sync: bool,
 }
 
@@ -135,7 +134,7 @@ fn yes() -> bool {
 }
 
 impl Program {
-    /// Checks a description; `host` will run its functions.
+    /// Checks a description. `host` runs the functions.
     pub(crate) fn new(
         description: ProgramDescription,
         host: Arc<dyn FunctionHost>,
@@ -172,12 +171,12 @@ impl Program {
         Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host, dev })
     }
 
-    /// The same program, all of it run by one worker of its host.
+    /// The same program on one worker of its host.
     pub(crate) fn at(&self, worker: WorkerId) -> Option<Program> {
         Some(self.on(self.host.clone().at(worker)?))
     }
 
-    /// The same program, for a call that has lost its host.
+    /// The same program on the quarantine of its host, for calls that have lost a worker.
     pub(crate) fn quarantine(&self) -> Option<Program> {
         Some(self.on(self.host.clone().quarantine()?))
     }
@@ -188,7 +187,7 @@ impl Program {
         Program { schema, has_context: *has_context, functions, context, host, dev: *dev }
     }
 
-    /// The function this process itself asks for, internal ones too.
+    /// Looks up a function for this process, internal functions included.
     pub(crate) fn any(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind => Ok(function.clone()),
@@ -196,9 +195,8 @@ impl Program {
         }
     }
 
-    /// The function someone on the network asks for. Unknown, internal and
-    /// wrong-kind names are answered alike, so that names cannot be probed; in
-    /// development they are told apart.
+    /// Looks up a function for a network client. Unknown, internal and wrong-kind names get
+    /// the same answer, so that names cannot be probed; in development the answers differ.
     pub(crate) fn public(&self, kind: FunctionKind, name: &str) -> Result<Arc<Function>, Failure> {
         match self.functions.get(name) {
             Some(function) if function.kind == kind && !function.internal => Ok(function.clone()),

@@ -1,11 +1,11 @@
-//! Runs queries, again where one turns out to need a snapshot or has lost its host.
+//! Runs queries. A query runs again if it needs a snapshot or has lost its host.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::call::{Call, LOST_HOSTS, host_gone};
+use super::call::{Call, MAX_HOST_RETRIES, host_gone};
 use super::drive::{Stop, drive};
 use super::host::{CallMetadata, Seen};
 use super::scope::CallScope;
@@ -14,28 +14,26 @@ use super::{Dispatcher, FunctionCall, Program};
 use crate::db::{Budget, Executor, ReadSet, TxCache};
 use crate::error::{Code, Failure};
 
-/// What one run of a query gave.
+/// A finished run of a query.
 pub(crate) struct QueryRun {
-    /// The result as JSON text, or why there is none.
+    /// The result as JSON text, or the failure.
     pub result: Result<Bytes, Failure>,
-    /// What it depends on; complete also where the run failed.
+    /// Its dependencies; complete also if the run failed.
     pub reads: ReadSet,
-    /// What it has looked at of its caller, where that is known.
+    /// The members of the context that it has read, if known.
     pub seen: Option<Seen>,
-    /// When what its context says of the caller ceases to hold, in milliseconds
-    /// since 1970.
+    /// When its context expires, in milliseconds since 1970.
     pub expires_at: Option<f64>,
-    /// Who its caller is, as far as its context tells; asked for by `keyed`
-    /// requests.
+    /// The caller's identity from the context; set for `keyed` requests.
     pub identity: Option<String>,
-    /// Whether the host itself reported how it ended.
+    /// Whether the host itself reported the result.
     pub host_reported: bool,
-    /// Whether its host went away each time it was run.
+    /// Whether its host exited on each attempt.
     pub host_gone: bool,
 }
 
 impl QueryRun {
-    /// A run that did not take place.
+    /// The run of a query that was not started.
     pub(crate) fn refused(failure: Failure) -> QueryRun {
         let reads = ReadSet::default();
         QueryRun {
@@ -49,40 +47,39 @@ impl QueryRun {
         }
     }
 
-    /// Whether it failed transiently.
+    /// Whether it failed for a temporary reason.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(&self.result, Err(failure) if matches!(failure.code, Code::Unavailable | Code::Timeout))
     }
 
-    /// Whether it may have failed because of its caller: a run for another may go
-    /// well at the same time.
+    /// Whether the failure may depend on the caller, so that a run for another caller could
+    /// succeed.
     pub(crate) fn is_suspect(&self) -> bool {
         let timed_out = matches!(&self.result, Err(failure) if failure.code == Code::Timeout);
         !self.host_reported && (self.host_gone || timed_out)
     }
 }
 
-/// How often a query is run again because a table was changed: a new session finds
-/// that once, unless tables are changed all the time.
-const STALE_PLANS: u32 = 2;
+/// How often a query runs again after an `alter table`. One retry per session is normal;
+/// more means that tables are changed all the time.
+const MAX_STALE_PLANS: u32 = 2;
 
-/// How often a query was run again, by reason.
+/// The number of retries, by reason.
 #[derive(Default)]
-struct Again {
+struct Retries {
     lost_hosts: u32,
     stale_plans: u32,
 }
 
 impl Dispatcher {
-    /// Runs a query once, or again where it turns out to need a snapshot or has
-    /// lost its host.
+    /// Runs a query, again if it needs a snapshot or has lost its host.
     pub(crate) async fn query(&self, program: &Arc<Program>, request: &FunctionCall) -> QueryRun {
         let deadline = Instant::now() + self.inner.limits.query_time();
         let mut scope =
             CallScope { dispatcher: self.clone(), program: program.clone(), request: request.clone(), deadline };
-        let mut again = Again::default();
+        let mut retries = Retries::default();
         loop {
-            // Only what is read in one snapshot stays true.
+            // Reads may be cached only within one snapshot.
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
             let budget = Budget::new(self.inner.limits.max_documents_read, 0);
@@ -92,10 +89,10 @@ impl Dispatcher {
                 Ok(result) => return QueryRun::ended(result, executor, metadata, false),
                 Err(stop) => stop,
             };
-            let is_gone = matches!(stop, Stop::HostGone);
-            if let Some(result) = again.ends(stop, &mut scope) {
+            let host_gone = matches!(stop, Stop::HostGone);
+            if let Some(result) = retries.ends(stop, &mut scope) {
                 let result = result.map_err(|failure| self.name_limit(&request.function, failure));
-                return QueryRun::ended(result, executor, metadata, is_gone);
+                return QueryRun::ended(result, executor, metadata, host_gone);
             }
         }
     }
@@ -118,19 +115,19 @@ impl Dispatcher {
     }
 }
 
-impl Again {
-    /// The result of a run that was stopped, unless the query is run again.
+impl Retries {
+    /// The result of a stopped run; `None` if the query runs again.
     fn ends(&mut self, stop: Stop, scope: &mut CallScope) -> Option<Result<String, Failure>> {
         match stop {
             Stop::NeedsOther => {
                 scope.function().learned.needs_snapshot.set();
                 None
             }
-            Stop::Conflict(error) if error.is_stale_plan() && self.stale_plans < STALE_PLANS => {
+            Stop::Conflict(error) if error.is_stale_plan() && self.stale_plans < MAX_STALE_PLANS => {
                 self.stale_plans += 1;
                 None
             }
-            Stop::HostGone if self.lost_hosts < LOST_HOSTS => {
+            Stop::HostGone if self.lost_hosts < MAX_HOST_RETRIES => {
                 if self.lost_hosts == 0 {
                     scope.quarantine();
                 }

@@ -1,4 +1,4 @@
-//! One run of one function as its strategy sees it.
+//! The parameters of one run, and the conversion of its errors for the caller.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::output;
 use crate::postgres::DbError;
 use crate::sql::layout;
 
-/// What runs, for whom, and until when.
+/// A function call with its program and deadline.
 #[derive(Clone)]
 pub(super) struct CallScope {
     pub dispatcher: Dispatcher,
@@ -30,14 +30,14 @@ impl CallScope {
         &self.request.function
     }
 
-    /// Has it run away from other calls from now on, where its host can do that.
+    /// Runs the next attempts in quarantine, if the host supports it.
     pub(super) fn quarantine(&mut self) {
-        if let Some(apart) = self.program.quarantine() {
-            self.program = Arc::new(apart);
+        if let Some(quarantine) = self.program.quarantine() {
+            self.program = Arc::new(quarantine);
         }
     }
 
-    /// What runs the operations of a mutation or an action.
+    /// An executor for the operations of a mutation or an action, within its limits.
     pub(super) fn executor(&self, tx_cache: TxCache) -> Executor {
         let limits = &self.dispatcher.inner.limits;
         Executor::new(
@@ -47,13 +47,13 @@ impl CallScope {
         )
     }
 
-    /// What the call commits alone, without its answer.
+    /// The commit unit of this call alone, without its answer.
     pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
         Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
     }
 
-    /// How a database error ends a run.
+    /// The reason to stop a run after a database error.
     pub(super) fn stop(&self, error: DbError) -> Stop {
         match error {
             DbError::Retry(_) => Stop::Conflict(error),
@@ -62,8 +62,8 @@ impl CallScope {
         }
     }
 
-    /// What a database error means for the caller, in the words of the schema; of
-    /// an unexpected one, the developer is told the cause.
+    /// Converts a database error for the caller, with the names of the schema. In
+    /// development, an unexpected error includes its cause.
     pub(super) fn explain(&self, error: &DbError) -> Failure {
         let function = self.function();
         if let Some(failure) = self.duplicate(error) {
@@ -74,7 +74,7 @@ impl CallScope {
         }
         let mut failure = error.to_failure(&function.name);
         if let Some(why) = error.cancel_reason() {
-            // A statement of an action has a limit of its own.
+            // Each statement of an action has a separate time limit.
             let subject = match function.kind {
                 FunctionKind::Action => format!("`{}`", function.name),
                 FunctionKind::Query | FunctionKind::Mutation => self.dispatcher.did_not_finish(function),
@@ -87,7 +87,7 @@ impl CallScope {
         failure
     }
 
-    /// The refusal of a unique index of the schema.
+    /// The failure for a violated unique index of the schema.
     fn duplicate(&self, error: &DbError) -> Option<Failure> {
         let DbError::Constraint { constraint, unique: true, .. } = error else { return None };
         let (table, index) = self.program.schema.tables().find_map(|table| {
@@ -105,7 +105,7 @@ impl CallScope {
         Some(Failure::new(Code::Conflict, message).with_details(&details))
     }
 
-    /// What a function's end means for the caller.
+    /// Converts the result of a function for the caller.
     pub(super) fn conclude(&self, ended: FunctionResult) -> Result<String, Failure> {
         let (function, limit) = (self.function(), self.dispatcher.inner.limits.result_bytes);
         match ended {

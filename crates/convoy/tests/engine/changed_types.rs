@@ -169,9 +169,9 @@ async fn a_serial_queue_survives_changed_tables_and_types() {
     ] {
         psql.run(change).await;
         psql.run("truncate things").await;
-        let goal = app.engine.stats().in_lanes + 40;
+        let goal = app.engine.stats().queued_calls + 40;
         let mut given = 0;
-        while app.engine.stats().in_lanes < goal {
+        while app.engine.stats().queued_calls < goal {
             let calls: Vec<_> = (0..8)
                 .map(|_| {
                     let (client, input) = (app.client(), json!({ "id": ids[0], "value": value }));

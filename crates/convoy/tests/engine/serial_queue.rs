@@ -60,10 +60,10 @@ impl Traffic {
     }
 }
 
-async fn until_in_lanes(app: &App, calls: u64) {
-    let goal = app.engine.stats().in_lanes + calls;
+async fn until_queued(app: &App, calls: u64) {
+    let goal = app.engine.stats().queued_calls + calls;
     within(async {
-        while app.engine.stats().in_lanes < goal {
+        while app.engine.stats().queued_calls < goal {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     })
@@ -84,21 +84,21 @@ async fn calls_over_one_document_are_queued_while_it_is_hot() {
     for _ in 0..20 {
         app.client().mutate("bank.transfer", transfer(&ids[0], &ids[1])).await.data();
     }
-    assert_eq!(app.engine.stats().in_lanes, 0);
+    assert_eq!(app.engine.stats().queued_calls, 0);
     let traffic = Traffic::over(&app, &ids, 16);
-    until_in_lanes(&app, 200).await;
+    until_queued(&app, 200).await;
     // Others are not drawn in.
-    let before = app.engine.stats().in_lanes;
+    let before = app.engine.stats().queued_calls;
     app.client().mutate("bank.transfer", transfer(&ids[2], &ids[3])).await.data();
     let runs = traffic.end().await;
-    assert!(runs > 200 && app.engine.stats().in_lanes > before);
+    assert!(runs > 200 && app.engine.stats().queued_calls > before);
     books_balance(&app, 4).await;
     // Once no two meet there any more, the place cools down.
     within(async {
         loop {
-            let before = app.engine.stats().in_lanes;
+            let before = app.engine.stats().queued_calls;
             app.client().mutate("bank.transfer", transfer(&ids[0], &ids[1])).await.data();
-            if app.engine.stats().in_lanes == before {
+            if app.engine.stats().queued_calls == before {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -115,7 +115,7 @@ async fn writes_of_a_serial_queue_reach_live_queries() {
     let mut total = app.client().watch("bank.total", json!({})).await;
     total.next().await;
     let traffic = Traffic::over(&app, &ids, 8);
-    until_in_lanes(&app, 100).await;
+    until_queued(&app, 100).await;
     traffic.end().await;
     app.client().mutate("bank.open", json!({ "balance": 5 })).await.data();
     total.until(|books| books["total"] == json!(2_005)).await;
@@ -140,7 +140,7 @@ async fn settings_of_raw_in_a_serial_queue_hold_for_one_call() {
         }
     })
     .await;
-    assert!(app.engine.stats().in_lanes > 0);
+    assert!(app.engine.stats().queued_calls > 0);
     traffic.end().await;
     let books = app.client().query("bank.total", json!({})).await.data();
     assert_eq!(books["total"], json!(2_000 + bumps));
@@ -170,7 +170,7 @@ async fn a_queued_call_that_throws_after_writing_leaves_nothing() {
                     _ => assert!(reply.status == 200 || reply.code() == "FORBIDDEN", "{:?}", reply.body),
                 }
             }
-            if round >= 30 && app.engine.stats().in_lanes > 300 {
+            if round >= 30 && app.engine.stats().queued_calls > 300 {
                 return;
             }
         }
@@ -187,7 +187,7 @@ async fn a_unique_index_refuses_one_call_of_a_group_and_no_other() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 2).await;
     let traffic = Traffic::over(&app, &ids, 8);
-    until_in_lanes(&app, 50).await;
+    until_queued(&app, 50).await;
     let mut conflicts = 0;
     for number in 0..20 {
         let mut args = transfer(&ids[number % 2], &ids[1 - number % 2]);
@@ -230,7 +230,7 @@ async fn a_constraint_that_is_checked_at_commit_refuses_one_call_of_a_group_and_
     db.psql().await.run(SMALL_NUMBERS).await;
     let bump = |number: u32| send(&app, "bank.bumpWithSlip", json!({ "id": ids[0], "number": number }));
     let mut number = 0;
-    while app.engine.stats().in_lanes < 50 {
+    while app.engine.stats().queued_calls < 50 {
         let calls: Vec<_> = (0..16).map(|more| bump(number + more)).collect();
         number += 16;
         for call in calls {
@@ -271,14 +271,14 @@ async fn a_slow_or_stuck_function_is_evicted_and_blocks_no_other_call() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 3).await;
     let traffic = Traffic::over(&app, &ids, 8);
-    until_in_lanes(&app, 50).await;
+    until_queued(&app, 50).await;
     // Made hot themselves, so that they are sent through the lane.
     let mut slow = transfer(&ids[0], &ids[1]);
     slow["ms"] = json!(40);
     let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.slowTransfer", slow.clone())).collect();
     let stuck: Vec<_> = (0..4).map(|_| send(&app, "bank.stuck", json!({ "from": ids[2] }))).collect();
     let began = Instant::now();
-    until_in_lanes(&app, 500).await;
+    until_queued(&app, 500).await;
     assert!(began.elapsed().as_secs() < 15, "the lane went on beside them");
     for call in calls {
         // Slow ones may lose for good against the fast, but are told so.
@@ -299,7 +299,7 @@ async fn without_a_document_in_the_input_the_function_itself_is_the_place() {
     let (app, _ids) = bank(&db, 1).await;
     let mut ticks = 0;
     within(async {
-        while app.engine.stats().in_lanes < 100 {
+        while app.engine.stats().queued_calls < 100 {
             let calls: Vec<_> = (0..8).map(|_| send(&app, "counter.tick", json!({}))).collect();
             for call in calls {
                 call.await.expect("an answer").data();
@@ -333,7 +333,7 @@ async fn buffered_writes_are_visible_to_functions_with_a_savepoint() {
                     _ => assert_eq!(reply.code(), "FORBIDDEN", "{:?}", reply.body),
                 }
             }
-            if app.engine.stats().in_lanes > 600 {
+            if app.engine.stats().queued_calls > 600 {
                 return;
             }
         }
@@ -350,9 +350,9 @@ async fn a_call_evicted_from_a_queue_takes_no_state_of_others_along() {
     let (app, ids) = bank(&db, 25).await;
     let hot = &ids[0];
     for name in ["bank.bump", "bank.ponder"] {
-        let before = app.engine.stats().in_lanes;
+        let before = app.engine.stats().queued_calls;
         within(async {
-            while app.engine.stats().in_lanes < before + 20 {
+            while app.engine.stats().queued_calls < before + 20 {
                 let calls: Vec<_> = (0..12)
                     .map(|at| send(&app, if at % 2 == 0 { name } else { "bank.bump" }, json!({ "id": hot })))
                     .collect();
@@ -395,7 +395,7 @@ async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
     let (app, ids) = bank_with(&db, 1, json!({})).await;
     let mut done = 0;
     within(async {
-        while app.engine.stats().in_lanes < 100 {
+        while app.engine.stats().queued_calls < 100 {
             let calls: Vec<_> = (0..12)
                 .map(|at| send(&app, "bank.changeOfMind", json!({ "id": ids[0], "drafted": at % 2 == 0 })))
                 .collect();
@@ -447,8 +447,8 @@ async fn two_nodes_take_turns() {
     let (one, ids) = bank(&db, 2).await;
     let two = db.app_with(json!({ "poolSize": 8 }), accounts(), functions()).await;
     let (here, there) = (Traffic::over(&one, &ids, 8), Traffic::over(&two, &ids, 8));
-    until_in_lanes(&one, 200).await;
-    until_in_lanes(&two, 200).await;
+    until_queued(&one, 200).await;
+    until_queued(&two, 200).await;
     here.end().await;
     there.end().await;
     books_balance(&one, 2).await;
@@ -463,7 +463,7 @@ async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
     let (wire, url) = Wire::before(&db.url()).await;
     let app = db.app_with(json!({ "databaseUrl": url, "poolSize": 8 }), accounts(), functions()).await;
     let traffic = Traffic::over(&app, &ids, 8);
-    until_in_lanes(&app, 50).await;
+    until_queued(&app, 50).await;
     for cut in [Cut::After("commit"), Cut::Before("commit"), Cut::After("commit")] {
         wire.cut(cut);
         within(async {
@@ -472,7 +472,7 @@ async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
             }
         })
         .await;
-        until_in_lanes(&app, 50).await;
+        until_queued(&app, 50).await;
     }
     // Each of its transfers was answered with success, and each happened once:
     // both ways alike, so only the sum can tell; a slip would be one too many.

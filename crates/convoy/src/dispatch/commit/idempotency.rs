@@ -1,9 +1,9 @@
-//! Keyed mutations: their effect happens once, however often they are asked for.
+//! Idempotency keys: a mutation that is repeated with the same key takes effect once.
 //!
-//! The answer is kept in the mutation's own transaction, so one exists exactly if
-//! the other does. Nothing is looked up beforehand: a repeated call runs into the
-//! key's constraint, or fails for what the first one did, and only then is the
-//! first one's answer looked for. Failures are not kept.
+//! The answer is stored in the mutation's own transaction, so it exists exactly if the
+//! mutation has taken effect. There is no lookup before a run: a repeated call violates the
+//! unique constraint of the key, or fails because of the first call's effect, and only then
+//! is the stored answer read. Failures are not stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,38 +25,38 @@ use crate::error::{Code, Failure};
 use crate::postgres::{DbError, Transaction};
 use crate::sql::idempotency::{self, CONSTRAINT, Entry};
 
-/// The longest a key may be, in bytes.
-const LONGEST_KEY: usize = 128;
+/// The maximum length of a key in bytes.
+const MAX_KEY_BYTES: usize = 128;
 
 /// A caller's key: 1 to 128 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Reads the value of the header.
+    /// Parses the value of the header.
     pub fn parse(text: &str) -> Result<Key, Failure> {
-        let fits = (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let fits = (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         if !fits {
-            let message = format!("Idempotency-Key is 1 to {LONGEST_KEY} printable ASCII characters");
+            let message = format!("Idempotency-Key is 1 to {MAX_KEY_BYTES} printable ASCII characters");
             return Err(Failure::new(Code::InvalidArgs, message));
         }
         Ok(Key(text.into()))
     }
 
-    /// As it was sent.
+    /// The text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A call that has a key and a caller.
+/// A call that has a key and an identity.
 #[derive(Debug, Clone)]
 pub(in crate::dispatch) struct Keyed {
     pub entry: Entry,
 }
 
 impl Keyed {
-    /// `None` where there is no key, or its caller is unknown.
+    /// `None` if the call has no key, or its caller has no identity.
     pub(crate) fn of(scope: &CallScope, identity: Option<&str>) -> Option<Keyed> {
         let CallScope { program, request, .. } = scope;
         let key = request.key.as_ref()?;
@@ -75,33 +75,33 @@ impl Keyed {
 /// A function and a key of its calls.
 type Name = (Arc<str>, Key);
 
-/// The keys of calls that run here or wait for their turn.
+/// Locks that let one call per key run at a time in this process.
 #[derive(Default)]
-pub(in crate::dispatch) struct Keys {
-    running: Mutex<HashMap<Name, Arc<AsyncMutex<()>>>>,
-    waiting: AtomicUsize,
+pub(in crate::dispatch) struct KeyLocks {
+    locks: Mutex<HashMap<Name, Arc<AsyncMutex<()>>>>,
+    /// The calls that hold a lock or wait for one.
+    calls: AtomicUsize,
 }
 
-impl Keys {
-    /// Waits until no other call of this function has the key; at most `most`
-    /// calls may be here.
-    pub(crate) async fn turn(
+impl KeyLocks {
+    /// Locks the key of this function. At most `max` calls may hold a lock or wait for one.
+    pub(crate) async fn lock(
         &self,
         function: &Function,
         key: &Key,
-        most: usize,
+        max: usize,
         deadline: Instant,
-    ) -> Result<Turn<'_>, Failure> {
+    ) -> Result<KeyGuard<'_>, Failure> {
         let name = (function.name.clone(), key.clone());
-        let gate = self.running.lock().entry(name.clone()).or_default().clone();
-        let mut turn = Turn { keys: self, name, held: None };
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= most {
-            return Err(overloaded(most));
+        let mutex = self.locks.lock().entry(name.clone()).or_default().clone();
+        let mut key_guard = KeyGuard { keys: self, name, guard: None };
+        if self.calls.fetch_add(1, Ordering::Relaxed) >= max {
+            return Err(overloaded(max));
         }
-        match tokio::time::timeout_at(deadline, gate.lock_owned()).await {
-            Ok(held) => {
-                turn.held = Some(held);
-                Ok(turn)
+        match tokio::time::timeout_at(deadline, mutex.lock_owned()).await {
+            Ok(guard) => {
+                key_guard.guard = Some(guard);
+                Ok(key_guard)
             }
             Err(_elapsed) => {
                 Err(Failure::new(Code::Timeout, "another call with this Idempotency-Key is still running"))
@@ -110,32 +110,32 @@ impl Keys {
     }
 }
 
-/// A place among the calls with one key; given up on drop.
-pub(in crate::dispatch) struct Turn<'a> {
-    keys: &'a Keys,
+/// The lock of a key, released on drop.
+pub(in crate::dispatch) struct KeyGuard<'a> {
+    keys: &'a KeyLocks,
     name: Name,
-    held: Option<OwnedMutexGuard<()>>,
+    guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for KeyGuard<'_> {
     fn drop(&mut self) {
-        self.held = None;
-        self.keys.waiting.fetch_sub(1, Ordering::Relaxed);
-        let mut running = self.keys.running.lock();
-        // Waiting calls hold a reference to the gate, too.
-        if running.get(&self.name).is_some_and(|gate| Arc::strong_count(gate) == 1) {
-            running.remove(&self.name);
+        self.guard = None;
+        self.keys.calls.fetch_sub(1, Ordering::Relaxed);
+        let mut locks = self.keys.locks.lock();
+        // Waiting calls have a reference to the mutex, too.
+        if locks.get(&self.name).is_some_and(|mutex| Arc::strong_count(mutex) == 1) {
+            locks.remove(&self.name);
         }
     }
 }
 
-/// Keeps answers in the transaction.
+/// Stores answers in the transaction.
 pub(super) async fn keep(transaction: &mut Transaction, answers: &[(&Entry, &str)]) -> Result<(), DbError> {
     transaction.run(idempotency::store_responses(answers)).await.map(|_| ())
 }
 
 impl Committer {
-    /// A call failed: if it is a repeated one, it is answered like the first.
+    /// The stored answer of an earlier call with the same key, or else `failure`.
     pub(crate) async fn replay(
         &self,
         failure: Failure,
@@ -145,7 +145,7 @@ impl Committer {
         let Some(keyed) = keyed else { return Err(failure) };
         let found = match self.postgres.read_within(within, &idempotency::find(&keyed.entry)).await {
             Ok(found) => found,
-            // Then the failure stands, and the caller comes again.
+            // The original failure is returned, and the caller can retry.
             Err(error) => {
                 tracing::debug!(cause = %error, "an earlier answer could not be looked up");
                 return Err(failure);
@@ -164,7 +164,7 @@ impl Committer {
     }
 }
 
-/// Whether a statement failed because its key has an answer already.
-pub(in crate::dispatch) fn repeated(error: &DbError) -> bool {
+/// Whether a statement failed because an answer is stored for its key.
+pub(in crate::dispatch) fn is_duplicate_key(error: &DbError) -> bool {
     matches!(error, DbError::Constraint { constraint, .. } if constraint == CONSTRAINT)
 }

@@ -1,34 +1,34 @@
-//! What became of a commit that Postgres did not answer.
+//! Resolves commits in doubt: commits that Postgres did not answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::idempotency::{self, repeated};
+use super::idempotency::{self, is_duplicate_key};
 use super::{Commit, Committer, Pending, Unit};
 use crate::change::{Change, ChangeSource};
 use crate::error::{Code, Failure};
 use crate::postgres::{DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
 
-/// The pause between two attempts to find out.
+/// The pause between two attempts to resolve a commit.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A commit without an answer.
 pub(in crate::dispatch) struct Unanswered {
-    /// Its mark among those under way.
+    /// Its entry among the pending commits.
     pub(super) pending: Pending,
-    /// What it changes, or may.
+    /// The changes it may have made.
     pub(super) changes: Arc<[Change]>,
-    /// The transaction's id, where it is known.
+    /// The transaction id, if known.
     pub(super) xid: Option<String>,
-    /// Why there is no answer.
+    /// The error instead of an answer.
     pub(super) cause: DbError,
 }
 
 impl Committer {
-    /// Notes a commit in doubt, and finds out whether it is done.
+    /// Records a commit in doubt, and finds out whether it was made.
     pub(crate) async fn resolve(&self, commit: Unanswered, unit: &Unit<'_>) -> Commit {
         let Unanswered { pending, changes, xid, cause } = commit;
         let in_doubt = self.note_in_doubt(changes, &cause);
@@ -45,8 +45,8 @@ impl Committer {
         }
     }
 
-    /// Notes a commit in doubt: it counts as done for live queries, now and for as long as
-    /// it still may be.
+    /// Records a commit in doubt: live queries treat it as made, now and for as long as
+    /// it still may be made.
     pub(crate) fn note_in_doubt(&self, changes: Arc<[Change]>, cause: &dyn std::fmt::Display) -> Commit {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.add();
@@ -59,8 +59,8 @@ impl Committer {
 
     /// Whether the answer of a keyed call was committed; `None` if that cannot be found out.
     ///
-    /// Tries to keep another one: that waits for a commit which is still under way, and
-    /// fails exactly if it has happened.
+    /// Tries to insert another answer for the key: the insert waits for a commit that is
+    /// still in progress, and fails exactly if the commit was made.
     async fn answer_exists(&self, entry: &Entry, deadline: Instant) -> Option<bool> {
         while Instant::now() < deadline {
             let probe = async {
@@ -71,7 +71,7 @@ impl Committer {
             };
             match tokio::time::timeout_at(deadline, probe).await {
                 Ok(Ok(())) => return Some(false),
-                Ok(Err(error)) if repeated(&error) => return Some(true),
+                Ok(Err(error)) if is_duplicate_key(&error) => return Some(true),
                 Ok(Err(error)) => tracing::debug!(cause = %error, "a commit's outcome is not known yet"),
                 Err(_elapsed) => return None,
             }

@@ -1,5 +1,5 @@
-//! Commits of all strategies: the marks of those under way, the answers of keyed calls,
-//! the write log, and what became of a commit that Postgres did not answer.
+//! Commits for all strategies: pending commits, stored answers of keyed calls, the write
+//! log, and commits in doubt.
 
 pub(super) mod idempotency;
 mod in_doubt;
@@ -20,15 +20,15 @@ pub(super) use in_doubt::Unanswered;
 use pending::Pending;
 pub(crate) use pending::PendingCommits;
 
-/// What is committed in one transaction.
+/// The calls that are committed in one transaction.
 pub(super) struct Unit<'a> {
-    /// The functions whose calls it is.
+    /// The functions of the calls.
     pub by: ChangeSource,
-    /// The answers that are kept along with it.
+    /// The answers to store with the commit.
     pub answers: Vec<(&'a Entry, &'a str)>,
-    /// How long the result of an unanswered commit is looked for.
+    /// How long to try to resolve the commit if it is in doubt.
     pub deadline: Instant,
-    /// The long-lived task that commits it, if one does.
+    /// The long-lived task that commits, if any.
     pub part: Option<Part>,
 }
 
@@ -37,17 +37,17 @@ pub(super) struct Unit<'a> {
 pub(super) enum Commit {
     /// The transaction is durable, and the write log has it.
     Committed,
-    /// Another transaction won. Nothing of this one is left; its functions may run again.
+    /// Another transaction won. It is rolled back, and its functions may run again.
     Conflict(DbError),
-    /// Postgres refused it, and would again. Nothing of it is left.
+    /// Postgres rejected it, and would reject it again. It is rolled back.
     Rejected(DbError),
-    /// Postgres did not answer, and what became of it could not be found out. Live
+    /// Postgres did not answer, and it is unknown whether the commit was made. Live
     /// queries treat it as committed.
     InDoubt(Failure),
 }
 
 impl Commit {
-    /// Of an error that proves that nothing was done.
+    /// After an error which proves that the transaction is rolled back.
     fn refused(error: DbError) -> Commit {
         match error {
             DbError::Retry(_) => Commit::Conflict(error),
@@ -56,7 +56,7 @@ impl Commit {
     }
 }
 
-/// Commits what strategies have made.
+/// Commits transactions and statements, and appends their changes to the write log.
 pub(super) struct Committer {
     postgres: Postgres,
     pending: Arc<PendingCommits>,
@@ -66,7 +66,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Commits to `postgres` and appends to `log`.
+    /// A committer to `postgres` and `log`.
     pub(super) fn new(
         postgres: Postgres,
         pending: Arc<PendingCommits>,
@@ -77,7 +77,7 @@ impl Committer {
         Committer { postgres, pending, in_doubt, log, failpoints }
     }
 
-    /// Commits a transaction with this id, once it has one, that has changed this.
+    /// Commits a transaction with these changes. `xid` is its id, if it has one.
     pub(super) async fn transaction(
         &self,
         mut transaction: Transaction,
@@ -104,8 +104,8 @@ impl Committer {
         }
     }
 
-    /// Commits by a statement that is a transaction by itself, and finds out what became
-    /// of it where Postgres did not answer; see [`send`](Self::send).
+    /// Commits by a single statement, and resolves the commit if Postgres did not answer;
+    /// see [`send`](Self::send).
     pub(super) async fn statement(
         &self,
         run: impl Future<Output = Result<Vec<Change>, DbError>>,
@@ -119,9 +119,9 @@ impl Committer {
         }
     }
 
-    /// Sends a statement that is a transaction by itself: `run` gives what it has changed.
-    /// Where that stays unknown, `may_change` is what it could have. It is given up at
-    /// `limit`, and may be done all the same.
+    /// Commits by a single statement outside a transaction block: `run` returns its changes,
+    /// and `may_change` the possible changes in case that the commit is in doubt. After
+    /// `limit` the statement is not waited for, but it may still be executed.
     pub(super) async fn send(
         &self,
         run: impl Future<Output = Result<Vec<Change>, DbError>>,

@@ -1,6 +1,6 @@
-//! Commits of this process that are under way. Others may see one as soon as Postgres has
-//! made it, a moment before its answer comes and live queries are told. Until then it is
-//! not certain that everything visible has been told.
+//! The pending commits of this process. A commit is visible to others as soon as Postgres
+//! has made it, a moment before the answer arrives and live queries are notified. While
+//! commits are pending, visible changes may not have reached live queries yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::change::InDoubtCommits;
 use crate::failpoints::{Failpoint, Failpoints};
 
-/// The commits under way.
+/// The pending commits.
 pub(crate) struct PendingCommits {
     pending: Mutex<Sent>,
     in_doubt: InDoubtCommits,
@@ -21,17 +21,17 @@ pub(crate) struct PendingCommits {
 #[derive(Default)]
 struct Sent {
     next: u64,
-    /// When each was sent, in that order.
+    /// The send times, by number and so in order.
     since: BTreeMap<u64, Instant>,
 }
 
 impl PendingCommits {
-    /// None. Those that are dropped before their end count as commits in doubt.
+    /// An empty set. Commits that are dropped before their end are counted in `in_doubt`.
     pub(crate) fn new(in_doubt: InDoubtCommits, failpoints: Failpoints) -> PendingCommits {
         PendingCommits { pending: Mutex::default(), in_doubt, failpoints }
     }
 
-    /// A commit is sent now.
+    /// Adds a commit that is sent now.
     #[must_use]
     pub(super) fn begin(self: &Arc<Self>) -> Pending {
         let mut pending = self.pending.lock();
@@ -41,14 +41,14 @@ impl PendingCommits {
         Pending { commits: self.clone(), number, ended: false }
     }
 
-    /// When the oldest of them was sent.
+    /// When the oldest pending commit was sent.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.pending.lock().since.first_key_value().map(|(_, since)| *since)
     }
 }
 
-/// A commit under way. Dropped before its end, by a panic or because its call was cut
-/// short, it may have been made and will never be told.
+/// A pending commit. If it is dropped before its end, by a panic or a cancelled call, it may
+/// have been made although the write log does not have it.
 pub(super) struct Pending {
     commits: Arc<PendingCommits>,
     number: u64,
@@ -56,7 +56,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// The write log has it, or Postgres has refused it.
+    /// Removes a commit that is in the write log, or that Postgres has rejected.
     pub(super) fn end(mut self) {
         self.ended = true;
     }
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_before_its_end_is_noted() {
+    fn a_commit_that_is_dropped_before_its_end_is_in_doubt() {
         let (commits, in_doubt) = commits();
         drop(commits.begin());
         assert_eq!(in_doubt.lost_count(), 1);
         let cloned = commits.clone();
         let panicking = std::thread::spawn(move || {
             let _pending = cloned.begin();
-            panic!("before it was told");
+            panic!("before its end");
         });
         assert!(panicking.join().is_err());
         assert_eq!(in_doubt.lost_count(), 2);

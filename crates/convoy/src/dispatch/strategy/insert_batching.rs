@@ -1,13 +1,13 @@
-//! Mutations that did nothing but insert into one table, written together.
+//! Batches the inserts of mutations that only insert into one table.
 //!
-//! Most of what an insert costs Postgres is its statement, not its row. So while
-//! one statement for a table is under way, later inserts into it wait, and the
-//! next statement takes them all. An insert into an idle table is sent at once.
+//! The cost of an insert is mostly its statement, not its row. While a statement for a table
+//! is in progress, later inserts into the table wait, and the next statement has all of
+//! them. An insert into an idle table is sent at once.
 //!
-//! Such mutations have read nothing, so running several as one transaction is the
-//! same as running them one after another, and each is still SERIALIZABLE. What
-//! one of them gets wrong must not be another's loss: a batch that provably
-//! changed nothing is run again one by one.
+//! Such mutations have read nothing, so running several as one transaction is equivalent to
+//! running them one after another, and each is still SERIALIZABLE. A fault of one mutation
+//! must not fail another: after a batch that provably changed nothing, each insert is run
+//! separately.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::{Attempt, ReadWriteSet};
 use crate::change::{Change, ChangeKind, ChangeSource};
 use crate::db::{Budget, Executor, TxCache};
 use crate::dispatch::Dispatcher;
-use crate::dispatch::call::time_is_up;
+use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::commit::{Commit, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
@@ -35,39 +35,39 @@ use crate::sql::document;
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
-/// The most rows one statement takes of those that wait.
+/// The maximum number of rows in one statement, unless a single mutation inserts more.
 const MAX_ROWS: usize = 256;
 
-/// Rows for one table: what one mutation inserts.
+/// The rows that one mutation inserts into one table.
 pub(in crate::dispatch) struct Insert {
     pub table: Arc<Table>,
     pub rows: Vec<(Uuid, Box<RawValue>)>,
 }
 
-/// The tables that are being inserted into.
+/// The waiting inserts by table.
 #[derive(Default)]
 pub(in crate::dispatch) struct InsertQueues {
-    /// A table is here while a task writes its inserts. Never locked across an
-    /// await. Bounded by the calls that may run at once.
+    /// Has an entry for a table while a task writes its inserts. Never locked across an
+    /// await. Bounded by the limit on concurrent calls.
     queues: Mutex<HashMap<String, VecDeque<QueuedInsert>>>,
 }
 
-/// How an insert ended, or why it was not sent.
-type Ended = Result<Commit, Failure>;
+/// How an insert ended, or the failure if it was not sent.
+type InsertResult = Result<Commit, Failure>;
 
 struct QueuedInsert {
     id: Uuid,
     insert: Insert,
     /// The function that inserts.
     by: Arc<str>,
-    /// What its call is answered with, where that is kept.
+    /// The answer to store, of a keyed call.
     keep: Option<(Entry, String)>,
     deadline: Instant,
-    answer: oneshot::Sender<Ended>,
+    answer: oneshot::Sender<InsertResult>,
 }
 
-/// Ends a mutation that did nothing but insert into one table: no BEGIN, and
-/// perhaps not even a statement of its own.
+/// Ends a mutation that only inserts into one table, without a transaction block and possibly
+/// in a statement with other mutations.
 pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, keyed: Option<Keyed>) -> Attempt {
     let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
     match enqueue(scope, insert, keep).await {
@@ -76,8 +76,8 @@ pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, k
     }
 }
 
-/// Inserts in one statement of its own or in one with others.
-async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)>) -> Ended {
+/// Queues an insert and waits for its result.
+async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)>) -> InsertResult {
     let inner = &scope.dispatcher.inner;
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
@@ -89,7 +89,8 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     if inner.inserts.push(queued) {
         let (dispatcher, table) = (scope.dispatcher.clone(), table.physical.clone());
         inner.mutations.spawn(async move {
-            // It goes on with those that wait; what it had in hand is in doubt.
+            // After a panic it continues with the waiting inserts; the batch in progress is
+            // in doubt.
             let never = CancellationToken::new();
             dispatcher.inner.supervisor.keep(Part::InsertBatching, &never, || write_all(&dispatcher, &table)).await;
         });
@@ -97,7 +98,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     match tokio::time::timeout_at(deadline, answered).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(_dropped)) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"its task panicked")),
-        Err(_elapsed) if inner.inserts.withdraw(&table, id) => Err(time_is_up()),
+        Err(_elapsed) if inner.inserts.withdraw(&table, id) => Err(timed_out()),
         Err(_elapsed) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"it took too long")),
     }
 }
@@ -108,37 +109,38 @@ async fn write_all(dispatcher: &Dispatcher, table: &str) {
         match write(dispatcher, &batch).await {
             Ok(Ok(commit)) => end(dispatcher, batch, commit).await,
             Ok(Err(unanswered)) => {
-                // It may take as long as a call may to find out; later inserts do not wait.
+                // On a separate task, because resolving may take as long as the time limit of
+                // a call, and later inserts must not wait for it.
                 let dispatcher = dispatcher.clone();
                 dispatcher.inner.mutations.clone().spawn(async move {
                     let commit = dispatcher.inner.committer.resolve(unanswered, &unit(&batch)).await;
                     end(&dispatcher, batch, commit).await;
                 });
             }
-            // Without a connection none of them has a chance alone either.
-            Err(failure) => give_all(batch, || Err(failure.clone())),
+            // Without a connection, separate statements would fail, too.
+            Err(failure) => answer_all(batch, || Err(failure.clone())),
         }
     }
 }
 
-/// Answers the calls of a batch.
+/// Answers the calls of a batch after its commit.
 async fn end(dispatcher: &Dispatcher, mut batch: Vec<QueuedInsert>, commit: Commit) {
     match commit {
-        Commit::Committed => give_all(batch, || Ok(Commit::Committed)),
-        Commit::InDoubt(failure) => give_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
-        Commit::Conflict(_) | Commit::Rejected(_) if batch.len() == 1 => give(batch.remove(0).answer, Ok(commit)),
-        // Nothing was written, and one of them is the reason.
+        Commit::Committed => answer_all(batch, || Ok(Commit::Committed)),
+        Commit::InDoubt(failure) => answer_all(batch, || Ok(Commit::InDoubt(failure.clone()))),
+        Commit::Conflict(_) | Commit::Rejected(_) if batch.len() == 1 => answer(batch.remove(0).answer, Ok(commit)),
+        // The batch is rolled back because of one of its inserts.
         Commit::Conflict(_) | Commit::Rejected(_) => {
             for waiting in batch {
                 let ended = write_alone(dispatcher, &waiting).await;
-                give(waiting.answer, ended);
+                answer(waiting.answer, ended);
             }
         }
     }
 }
 
-/// Writes one insert, and finds out what became of it.
-async fn write_alone(dispatcher: &Dispatcher, queued: &QueuedInsert) -> Ended {
+/// Writes one insert in a separate statement, and resolves its commit if it is in doubt.
+async fn write_alone(dispatcher: &Dispatcher, queued: &QueuedInsert) -> InsertResult {
     let batch = std::slice::from_ref(queued);
     match write(dispatcher, batch).await? {
         Ok(commit) => Ok(commit),
@@ -146,8 +148,8 @@ async fn write_alone(dispatcher: &Dispatcher, queued: &QueuedInsert) -> Ended {
     }
 }
 
-/// Writes a batch in one statement, which is its own transaction: its
-/// session makes every statement SERIALIZABLE.
+/// Writes a batch in one statement outside a transaction block; the session's default
+/// isolation is SERIALIZABLE.
 async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result<Commit, Unanswered>, Failure> {
     let inner = &dispatcher.inner;
     let table = &batch[0].insert.table;
@@ -166,7 +168,7 @@ async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result
     Ok(inner.committer.send(run, || vec![changed(table)], limit, &unit).await)
 }
 
-/// What a batch commits.
+/// The commit unit of a batch.
 fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
     let kept = batch.iter().filter_map(|waiting| waiting.keep.as_ref());
     Unit {
@@ -178,7 +180,7 @@ fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
 }
 
 impl InsertQueues {
-    /// Adds an insert; `true` where the table was idle.
+    /// Adds an insert. Returns whether the table was idle.
     fn push(&self, waiting: QueuedInsert) -> bool {
         let mut queues = self.queues.lock();
         let table = &waiting.insert.table.physical;
@@ -187,15 +189,15 @@ impl InsertQueues {
         idle
     }
 
-    /// Takes an insert out of its queue. `false`: it is under way.
+    /// Removes an insert from its queue; `false` if it has already been taken.
     fn withdraw(&self, table: &Table, id: Uuid) -> bool {
         let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&table.physical) else { return false };
-        let place = queue.iter().position(|waiting| waiting.id == id);
-        place.and_then(|place| queue.remove(place)).is_some()
+        let index = queue.iter().position(|waiting| waiting.id == id);
+        index.and_then(|index| queue.remove(index)).is_some()
     }
 
-    /// The next batch; the table becomes idle when there is none.
+    /// The next batch. If no insert waits, the table becomes idle.
     fn next(&self, table: &str) -> Option<Vec<QueuedInsert>> {
         let mut queues = self.queues.lock();
         let queue = queues.get_mut(table)?;
@@ -205,7 +207,7 @@ impl InsertQueues {
         };
         let mut rows = first.insert.rows.len();
         let mut batch = vec![first];
-        // New code may describe the table differently: not in one statement.
+        // A batch has one version of the table, because new code may describe it differently.
         while let Some(next) = queue.pop_front_if(|next| {
             rows += next.insert.rows.len();
             rows <= MAX_ROWS && Arc::ptr_eq(&next.insert.table, &batch[0].insert.table)
@@ -216,17 +218,17 @@ impl InsertQueues {
     }
 }
 
-/// What to tell when it is not known which rows were written.
+/// The change of a whole table, if the written rows are unknown.
 pub(super) fn changed(table: &Table) -> Change {
     Change { table: table.key.clone(), kind: ChangeKind::Whole }
 }
 
-fn give_all(batch: Vec<QueuedInsert>, ended: impl Fn() -> Ended) {
-    batch.into_iter().for_each(|waiting| give(waiting.answer, ended()));
+fn answer_all(batch: Vec<QueuedInsert>, ended: impl Fn() -> InsertResult) {
+    batch.into_iter().for_each(|waiting| answer(waiting.answer, ended()));
 }
 
-fn give(answer: oneshot::Sender<Ended>, ended: Ended) {
-    if answer.send(ended).is_err() {
+fn answer(sender: oneshot::Sender<InsertResult>, ended: InsertResult) {
+    if sender.send(ended).is_err() {
         tracing::debug!("an insert ended after its call had been answered");
     }
 }

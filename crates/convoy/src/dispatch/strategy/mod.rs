@@ -1,5 +1,5 @@
-//! The strategies by which functions run. Each answers a function's operations in its own
-//! way; what they commit goes through [`commit`](super::commit).
+//! The strategies for running functions. Each answers the operations of a function in a
+//! different way; all commit through [`commit`](super::commit).
 
 pub(super) mod insert_batching;
 pub(super) mod non_transactional;
@@ -23,47 +23,47 @@ use crate::postgres::DbError;
 
 /// How one attempt to run a mutation ended.
 pub(super) enum Attempt {
-    /// It is answered with this.
+    /// The final answer of the call.
     Done(Result<Answer, Failure>),
     /// It failed, but an earlier call with its key may have succeeded.
     Failed(Failure, Option<Keyed>),
-    /// Another transaction won; nothing of this attempt is left.
+    /// Another transaction won; the attempt is rolled back.
     Conflict(DbError, ReadWriteSet),
-    /// Its host went away, and nothing of this attempt is left.
+    /// Its host has exited; the attempt is rolled back.
     HostGone,
-    /// Nothing of it is left, and it has to run with another strategy.
+    /// The attempt is rolled back, and must run with another strategy.
     NeedsOther,
 }
 
 impl Attempt {
-    /// Of a call that was about to commit alone.
+    /// The end of an attempt after its commit.
     fn of_commit(
         commit: Commit,
         scope: &CallScope,
         result: String,
         keyed: Option<Keyed>,
-        touched: impl FnOnce() -> ReadWriteSet,
+        read_write_set: impl FnOnce() -> ReadWriteSet,
     ) -> Attempt {
         match commit {
             Commit::Committed => Attempt::Done(Ok(Answer::fresh(result))),
-            Commit::Conflict(error) => Attempt::Conflict(error, touched()),
+            Commit::Conflict(error) => Attempt::Conflict(error, read_write_set()),
             Commit::Rejected(error) => Attempt::Failed(scope.explain(&error), keyed),
             Commit::InDoubt(failure) => Attempt::Done(Err(failure)),
         }
     }
 
-    /// Of a run that stopped, and of which nothing is left.
-    fn of_stop(stop: Stop, keyed: Option<Keyed>, touched: impl FnOnce() -> ReadWriteSet) -> Attempt {
+    /// The end of an attempt that was stopped and rolled back.
+    fn of_stop(stop: Stop, keyed: Option<Keyed>, read_write_set: impl FnOnce() -> ReadWriteSet) -> Attempt {
         match stop {
             Stop::Failed(failure) | Stop::Broken(failure) => Attempt::Failed(failure, keyed),
-            Stop::Conflict(error) => Attempt::Conflict(error, touched()),
+            Stop::Conflict(error) => Attempt::Conflict(error, read_write_set()),
             Stop::HostGone => Attempt::HostGone,
             Stop::Idle | Stop::NeedsOther => Attempt::NeedsOther,
         }
     }
 }
 
-/// What an attempt that met a conflict has read and written: some of it is contended.
+/// What an attempt that ended in a conflict has read and written.
 #[derive(Default)]
 pub(super) struct ReadWriteSet {
     pub reads: ReadSet,

@@ -1,7 +1,7 @@
-//! Runs what has no transaction of its own: actions, and mutations that opted out.
-//! Each operation is a transaction by itself, except between the `begin` and the
-//! `commit` the function sends. A lost race there is the function's to repeat, for
-//! only it knows what else it has done.
+//! Runs functions without a transaction: actions, and mutations that opted out. Each
+//! operation is committed separately, except between `begin` and `commit` operations. After
+//! a conflict there, the function itself must retry, because the engine cannot undo its
+//! other effects.
 
 use super::insert_batching::changed;
 use super::transaction::Aborted;
@@ -21,18 +21,18 @@ struct NonTransactional<'a> {
     open: Option<Open>,
 }
 
-/// The transaction a function has begun.
+/// The transaction that a function has begun.
 struct Open {
     transaction: Transaction,
     aborted: Aborted,
 }
 
-/// Runs it once: only the function knows what it has done.
+/// Runs the function once. It is never retried, because its effects cannot be undone.
 pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failure> {
     let mut strategy = NonTransactional { scope, executor: scope.executor(TxCache::none()), open: None };
     let mut call = Call::start(scope);
     let ended = drive(&mut call, scope, &mut strategy).await;
-    // After a lost connection or a statement that is still under way, it is dropped.
+    // If the connection is lost or busy, the transaction is dropped, which closes it.
     if !matches!(ended, Err(Stop::Broken(_)))
         && let Some(Open { transaction, .. }) = strategy.open
     {
@@ -50,12 +50,12 @@ pub(in crate::dispatch) async fn run(scope: &CallScope) -> Result<Answer, Failur
 }
 
 impl Strategy for NonTransactional<'_> {
-    /// Operations that follow a `begin` or a `commit` that failed counted on it, and fail
-    /// with it.
+    /// After a failed `begin` or `commit` the following operations of the batch fail with
+    /// it, because they depend on it.
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
         let mut rest = &*ops;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(together(rest, self.open.is_some()));
+            let (now, later) = rest.split_at(batch_len(rest, self.open.is_some()));
             rest = later;
             let failed = match now {
                 [Ok(Op::Control(control))] if !is_savepoint(*control) => {
@@ -81,7 +81,7 @@ impl Strategy for NonTransactional<'_> {
 }
 
 impl NonTransactional<'_> {
-    /// Answers operations, in the transaction that is open or by themselves.
+    /// Answers operations, in the open transaction if there is one.
     async fn operations(&mut self, ops: &[Result<Op, Failure>], out: &mut String) {
         let NonTransactional { scope, executor, open } = self;
         let failure = match open {
@@ -92,7 +92,7 @@ impl NonTransactional<'_> {
                     Err(error) => scope.explain_retryable(&error),
                 }
             }
-            None => match self.alone(ops, out).await {
+            None => match self.autocommit(ops, out).await {
                 Ok(()) => return,
                 Err(failure) => failure,
             },
@@ -102,8 +102,8 @@ impl NonTransactional<'_> {
         fail_all(&ops[done..], &failure, out);
     }
 
-    /// Answers operations that are transactions by themselves.
-    async fn alone(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), Failure> {
+    /// Answers operations outside of a transaction.
+    async fn autocommit(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), Failure> {
         let NonTransactional { scope, executor, .. } = self;
         executor.begin_progress(out.len());
         if ops.iter().any(|op| matches!(op, Ok(Op::Control(_)))) {
@@ -166,7 +166,7 @@ impl NonTransactional<'_> {
 }
 
 impl CallScope {
-    /// What the end of a commit means to the function, which goes on.
+    /// The result of a commit for the function, which goes on.
     fn committed(&self, commit: Commit) -> Result<(), Failure> {
         match commit {
             Commit::Committed => Ok(()),
@@ -175,7 +175,7 @@ impl CallScope {
         }
     }
 
-    /// A database error, with the advice to repeat the transaction where that helps.
+    /// Converts a database error, with `retry: true` in the details after a conflict.
     fn explain_retryable(&self, error: &DbError) -> Failure {
         let failure = self.explain(error);
         match error {
@@ -185,9 +185,9 @@ impl CallScope {
     }
 }
 
-/// How many of these run together: in a transaction all up to its end; without one each is
-/// a transaction by itself, but reads by id.
-fn together(ops: &[Result<Op, Failure>], in_transaction: bool) -> usize {
+/// How many of the first operations run together: within a transaction, all up to its end;
+/// outside, one, or neighbouring reads by id.
+fn batch_len(ops: &[Result<Op, Failure>], in_transaction: bool) -> usize {
     let joins = |op: &Result<Op, Failure>| match op {
         Ok(Op::Control(control)) => in_transaction && is_savepoint(*control),
         Ok(Op::Get { .. }) => true,

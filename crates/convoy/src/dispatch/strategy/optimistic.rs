@@ -1,11 +1,11 @@
-//! Runs a mutation without a transaction while it runs: it reads documents by id,
-//! its writes stay in a [`WriteBuffer`], and at its end one statement checks that what it
-//! has read is still so and writes. That is one round trip for each reading and one
-//! for the end, where a transaction takes two more, and no row is locked while the
-//! function thinks.
+//! Runs mutations by optimistic concurrency control. While the function runs there is no
+//! transaction: it reads documents by id, and its writes stay in a [`WriteBuffer`]. At the
+//! end one statement validates the versions of the documents read, and writes. This takes one
+//! round trip for each read and one for the commit, two less than a transaction, and locks
+//! no rows while the function runs.
 //!
-//! A function that asks for anything a buffer cannot answer is run again from the
-//! start in a transaction, and from then on begins in one.
+//! If a function sends an operation that the buffer cannot answer, it runs again from the
+//! start in a transaction, and uses one from then on.
 
 use super::insert_batching::{self, Insert, changed};
 use super::transaction::finish;
@@ -17,7 +17,7 @@ use crate::dispatch::call::Call;
 use crate::dispatch::commit::Unit;
 use crate::dispatch::commit::{
     Commit,
-    idempotency::{Keyed, repeated},
+    idempotency::{Keyed, is_duplicate_key},
 };
 use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
@@ -33,15 +33,15 @@ struct Optimistic<'a> {
     scope: &'a CallScope,
     buffer: WriteBuffer,
     budget: Budget,
-    /// How many readings there were: within one, nothing can have changed.
-    readings: usize,
+    /// The number of read statements. The reads of one statement are consistent.
+    reads: usize,
 }
 
-/// Runs it once.
+/// Runs a mutation once.
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let limits = &scope.dispatcher.inner.limits;
     let budget = Budget::new(limits.max_documents_read, limits.max_documents_written);
-    let mut strategy = Optimistic { scope, buffer: WriteBuffer::default(), budget, readings: 0 };
+    let mut strategy = Optimistic { scope, buffer: WriteBuffer::default(), budget, reads: 0 };
     let mut call = Call::start(scope);
     let ended = match drive(&mut call, scope, &mut strategy).await {
         Ok((ended, metadata)) => strategy.end(ended, metadata).await,
@@ -69,19 +69,19 @@ impl Optimistic<'_> {
             return Ok(());
         }
         for (table, ids) in unknown {
-            self.readings += 1;
+            self.reads += 1;
             let rows = self.scope.dispatcher.inner.postgres.read_as_writer(&optimistic::get(&table, &ids)).await?;
             self.buffer.learn(&table, &ids, rows)?;
         }
         self.buffer.answer(ops, out)
     }
 
-    /// The function has ended: commits what it wrote, where there is something to commit.
+    /// Commits after the function has ended, if there is something to commit.
     async fn end(&mut self, ended: FunctionResult, metadata: CallMetadata) -> Result<Attempt, Stop> {
         let keyed = Keyed::of(self.scope, metadata.identity.as_deref());
-        if self.readings > 1 && !matches!(ended, FunctionResult::Returned(_)) {
-            // It may have seen two moments, and failed for what never was.
-            self.check().await?;
+        if self.reads > 1 && !matches!(ended, FunctionResult::Returned(_)) {
+            // Its reads may be inconsistent, and the cause of its error; then it runs again.
+            self.validate().await?;
         }
         let refused = self.budget.refused_write().cloned();
         let (result, mut held) = match finish(self.scope, refused, &mut self.budget, ended, &metadata) {
@@ -89,8 +89,8 @@ impl Optimistic<'_> {
             Err(failure) => return Ok(Attempt::Failed(failure, keyed)),
         };
         let writes = self.buffer.writes() || !held.is_empty();
-        if !writes && self.readings <= 1 && keyed.is_none() {
-            // What it saw was one moment's, and nothing depends on that any more.
+        if !writes && self.reads <= 1 && keyed.is_none() {
+            // It wrote nothing, and its reads are consistent.
             return Ok(Attempt::Done(Ok(Answer::fresh(result))));
         }
         let mut write_set = self.buffer.take().map_err(|error| self.scope.stop(error))?;
@@ -98,7 +98,7 @@ impl Optimistic<'_> {
             && held.len() == 1
             && let Some(insert) = held.pop()
         {
-            // Nothing but inserts into one table: others may join it.
+            // It only inserts into one table, so the insert can be batched with others.
             return Ok(insert_batching::attempt(self.scope, insert, result, keyed).await);
         }
         for Insert { table, rows } in held {
@@ -107,8 +107,8 @@ impl Optimistic<'_> {
         self.commit(&write_set, result, keyed).await
     }
 
-    /// Checks that what was read is still so.
-    async fn check(&mut self) -> Result<(), Stop> {
+    /// Checks that the documents read are unchanged.
+    async fn validate(&mut self) -> Result<(), Stop> {
         let checked = async {
             let mut write_set = self.buffer.take()?;
             write_set.writes_nothing();
@@ -120,7 +120,7 @@ impl Optimistic<'_> {
 
     async fn commit(&self, write_set: &WriteSet, result: String, keyed: Option<Keyed>) -> Result<Attempt, Stop> {
         let inner = &self.scope.dispatcher.inner;
-        // Where that fails nothing was sent, so nothing is in doubt.
+        // Outside of the commit: if this fails no statement was sent, so nothing is in doubt.
         let mut lease = match inner.postgres.writers.acquire().await {
             Ok(lease) => lease,
             Err(error) => return Ok(Attempt::Failed(self.scope.explain(&error), keyed)),
@@ -130,15 +130,18 @@ impl Optimistic<'_> {
         let may_change = || optimistic::touched_tables(write_set).iter().map(|table| changed(table)).collect();
         let run = async move { self.apply(&mut lease, write_set, answer).await };
         match inner.committer.statement(run, may_change, self.scope.deadline, unit).await {
-            // Postgres refuses a value: in a transaction, the function is told where.
-            Commit::Rejected(error @ (DbError::Value { .. } | DbError::Constraint { .. })) if !repeated(&error) => {
+            // Postgres rejects a value: in a transaction, the function gets the error from the
+            // operation that caused it.
+            Commit::Rejected(error @ (DbError::Value { .. } | DbError::Constraint { .. }))
+                if !is_duplicate_key(&error) =>
+            {
                 Err(Stop::NeedsOther)
             }
             commit => Ok(Attempt::of_commit(commit, self.scope, result, keyed, || self.read_write_set())),
         }
     }
 
-    /// Checks and writes, in one statement.
+    /// Validates and writes, in one statement.
     async fn apply(
         &self,
         lease: &mut Lease,
@@ -163,7 +166,7 @@ impl Optimistic<'_> {
         Ok(changes)
     }
 
-    /// What this run met others over.
+    /// The documents over which this run can have conflicted.
     fn read_write_set(&self) -> ReadWriteSet {
         let mut reads = ReadSet::default();
         reads.points.extend(self.buffer.keys());

@@ -1,4 +1,4 @@
-//! Runs a mutation in a serializable transaction of its own, begun by its first operation.
+//! Runs a mutation in a separate serializable transaction, begun by its first operation.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Strategy for Serializable {
     }
 }
 
-/// Runs it once.
+/// Runs a mutation once.
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let mut call = Call::start(scope);
     let mut strategy = Serializable { run: TransactionRun::new(scope.clone()), transaction: None };
@@ -51,7 +51,7 @@ impl Serializable {
         Ok(())
     }
 
-    /// Commits what the function did.
+    /// Commits after the function has ended.
     async fn end(mut self, ended: FunctionResult, metadata: CallMetadata) -> Attempt {
         let keyed = Keyed::of(&self.run.scope, metadata.identity.as_deref());
         let (result, mut held) = match self.run.finish(ended, &metadata) {
@@ -86,16 +86,16 @@ impl Serializable {
         let TransactionRun { scope, executor, .. } = &mut self.run;
         let Written { changes, xid } = executor.take_written();
         let changes: Arc<[Change]> = changes.into();
-        let touched = ReadWriteSet { reads: executor.take_reads(), written: changes.clone() };
+        let read_write_set = ReadWriteSet { reads: executor.take_reads(), written: changes.clone() };
         let answers = keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect();
         let unit = Unit { answers, ..scope.unit() };
         let commit = scope.dispatcher.inner.committer.transaction(transaction, changes, xid, unit).await;
-        Attempt::of_commit(commit, scope, result, keyed, || touched)
+        Attempt::of_commit(commit, scope, result, keyed, || read_write_set)
     }
 
-    /// Nothing is committed.
+    /// Rolls back a stopped run.
     async fn stopped(mut self, stop: Stop, keyed: Option<Keyed>) -> Attempt {
-        // Dropping the transaction closes its connection.
+        // A broken transaction is dropped, which closes its connection.
         if !matches!(stop, Stop::Broken(_))
             && let Some(transaction) = self.transaction.take()
         {

@@ -1,5 +1,5 @@
-//! Answers a query: one statement by itself where that is enough, one snapshot where it
-//! is not.
+//! Runs queries: a single statement without a transaction, several statements in one
+//! snapshot.
 
 use crate::db::{Access, Executor};
 use crate::dispatch::drive::{Stop, Strategy};
@@ -12,14 +12,14 @@ use crate::postgres::{Isolation, Transaction};
 pub(in crate::dispatch) struct Snapshot<'a> {
     scope: &'a CallScope,
     executor: &'a mut Executor,
-    /// How many statements it has taken.
+    /// The number of statements so far.
     statements: usize,
-    /// The snapshot, where its function needs one.
+    /// The snapshot, if its function needs one.
     transaction: Option<Transaction>,
 }
 
 impl<'a> Snapshot<'a> {
-    /// A run that has asked for nothing.
+    /// A run before its first operation.
     pub(crate) fn new(scope: &'a CallScope, executor: &'a mut Executor) -> Snapshot<'a> {
         Snapshot { scope, executor, statements: 0, transaction: None }
     }

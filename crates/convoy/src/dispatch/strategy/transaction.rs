@@ -1,8 +1,9 @@
-//! A mutation's operations inside a transaction: its savepoints, and whether it may still
-//! commit. Who else is in the transaction is not known here.
+//! Answers a mutation's operations inside a transaction, with its savepoints, and tracks
+//! whether the transaction may still commit. Works for transactions of one call and for
+//! shared ones.
 
 use crate::db::{Access, Budget, Executor, TxCache, WriteBuffer};
-use crate::dispatch::call::{broken_protocol, time_is_up};
+use crate::dispatch::call::{broken_protocol, timed_out};
 use crate::dispatch::drive::{Stop, fail_all};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
@@ -14,9 +15,9 @@ use crate::sql::{document, optimistic};
 use super::ReadWriteSet;
 use super::insert_batching::Insert;
 
-/// The first error in a transaction. Postgres refuses everything after it, so
-/// nothing is committed, even where the function catches the error, unless it first returns
-/// to a savepoint.
+/// The first error in a transaction. Postgres rejects all statements after it, so the
+/// transaction does not commit, even if the function catches the error, unless the function
+/// rolls back to a savepoint.
 #[derive(Default)]
 pub(super) struct Aborted(Option<Failure>);
 
@@ -26,15 +27,16 @@ impl Aborted {
         self.0.as_ref()
     }
 
-    /// The error that these operations fail with, unless they return to a savepoint.
+    /// The error that these operations fail with, unless they begin with a rollback to a
+    /// savepoint.
     fn refuses(&self, ops: &[Result<Op, Failure>]) -> Option<&Failure> {
-        let returns = matches!(ops.first(), Some(Ok(Op::Control(Control::RollbackTo(_)))));
-        self.0.as_ref().filter(|_| !returns)
+        let rolls_back = matches!(ops.first(), Some(Ok(Op::Control(Control::RollbackTo(_)))));
+        self.0.as_ref().filter(|_| !rolls_back)
     }
 
-    /// Answers operations. After an error that is neither a conflict nor a lost connection
-    /// the rest of them fail with it; after one of these they stay unanswered, and
-    /// [`Executor::progress`] says how many are answered.
+    /// Answers operations. After a conflict or a lost connection the rest stays unanswered,
+    /// and [`Executor::progress`] returns how many are answered; after another error the
+    /// rest fails with it.
     pub(super) async fn answer(
         &mut self,
         executor: &mut Executor,
@@ -49,11 +51,11 @@ impl Aborted {
             return Ok(());
         }
         let Err(error) = executor.run_within(transaction, ops, out).await else {
-            // A limit that was passed has cost a write, savepoint or not.
+            // A rollback to a savepoint does not recover from an exceeded write limit.
             self.0 = executor.budget.refused_write().cloned();
             return Ok(());
         };
-        // What came before it was done.
+        // The operations before the failed one have been executed.
         let (done, length) = executor.progress();
         out.truncate(length);
         let failure = self.0.insert(explain(&error));
@@ -65,25 +67,25 @@ impl Aborted {
     }
 }
 
-/// A run inside a transaction and what it has done so far.
+/// A run inside a transaction, and its state.
 pub(super) struct TransactionRun {
     pub scope: CallScope,
     /// What it has read and written.
     pub executor: Executor,
-    /// Reads and writes it shares with others in its transaction, where it may.
+    /// The buffer it shares with other calls of its transaction, if it may use one.
     pub buffer: Option<WriteBuffer>,
-    /// It has asked for something a buffer cannot answer: from then on it asks
-    /// Postgres, which also keeps its savepoints.
+    /// It has sent an operation that the buffer cannot answer: from then on its operations
+    /// are statements, and its savepoints are those of Postgres.
     unbuffered: bool,
     /// Other calls may be in its transaction.
     pub shared: bool,
-    /// How long the buffer's undo_log was when it began.
+    /// The length of the buffer's undo log when the run began.
     pub mark: usize,
     aborted: Aborted,
 }
 
 impl TransactionRun {
-    /// A run that has done nothing.
+    /// A run before its first operation.
     pub(super) fn new(scope: CallScope) -> TransactionRun {
         let executor = scope.executor(TxCache::default());
         let aborted = Aborted::default();
@@ -97,7 +99,7 @@ impl TransactionRun {
         ops: &[Result<Op, Failure>],
         out: &mut String,
     ) -> Result<(), Stop> {
-        self.note_raw(ops)?;
+        self.record_raw(ops)?;
         if !self.unbuffered && self.buffer.as_ref().is_some_and(|buffer| !buffer.takes(ops)) {
             self.flush_buffer(transaction).await?;
             self.unbuffered = true;
@@ -111,15 +113,15 @@ impl TransactionRun {
         };
         answered.map_err(|error| match error {
             DbError::Retry(_) => Stop::Conflict(error),
-            // The connection is lost, or a buffer's savepoints, unknown to Postgres, cannot
-            // undo what failed there.
+            // The connection is lost, or the error cannot be undone, because Postgres does
+            // not have the savepoints of the buffer.
             error => Stop::Broken(self.scope.explain(&error)),
         })
     }
 
-    /// Notes what the function does by `raw`. What that sets holds for the rest of the
-    /// transaction, so it must not be shared.
-    fn note_raw(&self, ops: &[Result<Op, Failure>]) -> Result<(), Stop> {
+    /// Records that the function runs `raw`. A statement may change settings for the rest of
+    /// the transaction, so the transaction must not be shared.
+    fn record_raw(&self, ops: &[Result<Op, Failure>]) -> Result<(), Stop> {
         let mut raw =
             ops.iter().flatten().filter_map(|op| if let Op::Raw(raw) = op { Some(raw) } else { None }).peekable();
         if raw.peek().is_none() {
@@ -132,7 +134,7 @@ impl TransactionRun {
         if self.shared { Err(Stop::NeedsOther) } else { Ok(()) }
     }
 
-    /// Answers from the buffer, reading what it does not know.
+    /// Answers from the buffer, after reading the documents that it lacks.
     async fn answer_from_buffer(
         &mut self,
         transaction: &mut Transaction,
@@ -160,8 +162,8 @@ impl TransactionRun {
         buffer.answer(ops, out)
     }
 
-    /// Writes what is in the buffer, others' writes too, and forgets it: what comes
-    /// next is Postgres' to answer.
+    /// Writes and clears the buffer, including the writes of other calls, so that the next
+    /// operations can be statements.
     async fn flush_buffer(&mut self, transaction: &mut Transaction) -> Result<(), Stop> {
         let Some(buffer) = &mut self.buffer else { return Ok(()) };
         if buffer.has_savepoints() {
@@ -177,13 +179,13 @@ impl TransactionRun {
                 Ok(())
             }
             Err(error) if error.connection_lost() => Err(Stop::Broken(self.scope.explain(&error))),
-            // The refused write may be another call's, which will fail by itself.
+            // The rejected write may be another call's, which then fails separately.
             Err(error) => Err(Stop::Conflict(error)),
         }
     }
 
-    /// The function has ended: its result, and the inserts held back until now, by table;
-    /// or why it fails.
+    /// The result of the function and its held inserts by table, or the failure; see
+    /// [`finish`].
     pub(super) fn finish(
         &mut self,
         ended: FunctionResult,
@@ -192,32 +194,32 @@ impl TransactionRun {
         finish(&self.scope, self.aborted.failure().cloned(), &mut self.executor.budget, ended, metadata)
     }
 
-    /// Writes what was held back.
+    /// Writes held inserts.
     pub(super) async fn insert(&mut self, transaction: &mut Transaction, held: Vec<Insert>) -> Result<(), Stop> {
         for insert in held {
             let statement = document::insert(&insert.table, self.scope.dispatcher.inner.node, &insert.rows);
             let Ok(written) = tokio::time::timeout_at(self.scope.deadline, transaction.run(statement)).await else {
-                return Err(Stop::Broken(time_is_up()));
+                return Err(Stop::Broken(timed_out()));
             };
-            let noted = written.and_then(|rows| self.executor.inserted(&insert.table, &rows));
-            noted.map_err(|error| self.scope.stop(error))?;
+            let recorded = written.and_then(|rows| self.executor.inserted(&insert.table, &rows));
+            recorded.map_err(|error| self.scope.stop(error))?;
         }
         Ok(())
     }
 
-    /// Whether something in the database failed that was not undone.
+    /// Whether a statement failed and was not rolled back to a savepoint.
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted.failure().is_some()
     }
 
-    /// What a run that met a conflict has touched.
+    /// Takes what the run has read and written.
     pub(super) fn read_write_set(&mut self) -> ReadWriteSet {
         ReadWriteSet { reads: self.executor.take_reads(), written: self.executor.take_written().changes.into() }
     }
 }
 
-/// What a function's end gives: its result, and the inserts held back until now, by table;
-/// or why it fails. It cannot succeed after `failure`.
+/// The result of a function and its held inserts by table, or the failure. With a `failure`
+/// the function cannot succeed.
 pub(super) fn finish(
     scope: &CallScope,
     failure: Option<Failure>,
@@ -234,8 +236,8 @@ pub(super) fn finish(
     Ok((result, held))
 }
 
-/// Groups held inserts by table, in the order tables first appear: plain
-/// inserts into different tables do not depend on each other.
+/// Groups held inserts by table, in the order in which tables first appear. The order of
+/// inserts into different tables does not matter.
 fn held_inserts(metadata: &CallMetadata, scope: &CallScope) -> Result<Vec<Insert>, Failure> {
     let Some(held) = &metadata.held else { return Ok(Vec::new()) };
     let ops = Op::parse_batch(held.get(), &scope.program.schema).map_err(|error| broken_protocol(&error))?;

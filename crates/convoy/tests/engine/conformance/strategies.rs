@@ -89,14 +89,14 @@ impl Served {
     pub(super) async fn warmed(self) -> Served {
         let insert = json!([{ "insert": 0 }]);
         self.run(&self.app.client(), insert.clone()).await.data();
-        let queued = self.app.engine.stats().in_lanes;
+        let queued = self.app.engine.stats().queued_calls;
         self.wire.take_statements();
         self.run(&self.app.client(), insert).await.data();
         let statements = self.wire.take_statements();
         let begins = statements.iter().any(|said| said.starts_with("begin isolation level serializable"));
         let in_transaction = self.strategy.commits_by() == "commit";
         assert_eq!(begins, in_transaction, "{:?}: {statements:?}", self.strategy);
-        assert_eq!(self.app.engine.stats().in_lanes > queued, self.strategy == SerialQueue, "{:?}", self.strategy);
+        assert_eq!(self.app.engine.stats().queued_calls > queued, self.strategy == SerialQueue, "{:?}", self.strategy);
         self.db.psql().await.run("delete from notes").await;
         self
     }

@@ -1,4 +1,4 @@
-//! A group: calls that run one after another in one transaction, and what they have done.
+//! A group: calls that run one after another in one transaction, and their effects.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::postgres::{DbError, Isolation, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 
-/// The most calls of one group, and the longest it takes new ones.
+/// The maximum number of calls in a group, and how long a group accepts new calls.
 const MAX_CALLS: usize = 64;
 const MAX_TIME: Duration = Duration::from_millis(20);
 
@@ -27,15 +27,15 @@ pub(super) struct Group {
     transaction: Transaction,
     began: Instant,
     finished: Vec<Finished>,
-    /// What is known of documents, from turn to turn.
+    /// The document cache, handed from turn to turn.
     tx_cache: TxCache,
-    /// Writes that Postgres has not been sent yet; none where each is sent at once.
+    /// Writes that were not sent yet; `None` if each write is sent at once.
     buffer: Option<WriteBuffer>,
-    /// What was written for the buffer, or left by members that went.
+    /// The changes of the flushed buffer and of members that left.
     written: Written,
 }
 
-/// A call whose function has ended; it is answered when its group has committed.
+/// A call whose function has ended; it is answered after the commit of its group.
 pub(super) struct Finished {
     pub waiting: QueuedCall,
     result: Result<String, Failure>,
@@ -47,18 +47,18 @@ pub(super) struct Finished {
 pub(super) enum Abort {
     /// A conflict with another transaction.
     Conflict(DbError),
-    /// Postgres has refused the commit.
+    /// Postgres has rejected the commit.
     Rejected(DbError),
-    /// Postgres has refused a write of the buffer, which may be any call's.
-    BufferRefused,
-    /// Something is in the transaction that must not be committed.
+    /// Postgres has rejected a write of the buffer, which may be any call's.
+    BufferRejected,
+    /// The transaction has writes that must not be committed.
     Poisoned,
-    /// Its connection is lost or busy.
+    /// The connection is lost or busy.
     Broken,
 }
 
 impl Group {
-    /// Begins a transaction, and waits for the turn among all processes.
+    /// Begins a transaction, and takes the lock that serialises the queue across processes.
     pub(super) async fn begin(dispatcher: Dispatcher, lock: u32) -> Result<Group, DbError> {
         let mut transaction =
             Transaction::begin(&dispatcher.inner.postgres.queue_writers, Isolation::Serializable).await?;
@@ -74,9 +74,9 @@ impl Group {
         })
     }
 
-    /// Whether a call may join: there is room, and neither it nor the first one needs a
-    /// group to itself.
-    pub(super) fn takes(&self, waiting: &QueuedCall) -> bool {
+    /// Whether a call may join: the group is not full, and neither the call nor the group's
+    /// first call needs a group of one.
+    pub(super) fn accepts(&self, waiting: &QueuedCall) -> bool {
         let shares = self.finished.first().is_none_or(|first| !waiting.is_single() && !first.waiting.is_single());
         shares && self.finished.len() < MAX_CALLS && self.began.elapsed() < MAX_TIME
     }
@@ -86,20 +86,20 @@ impl Group {
         self.finished.is_empty()
     }
 
-    /// Runs a member's turn. It has what is known of documents, and the buffer.
-    pub(super) async fn play(&mut self, member: &mut Member) -> Result<TurnEnd, Abort> {
+    /// Runs a member's turn, with the cache and the buffer of the group.
+    pub(super) async fn run_turn(&mut self, member: &mut Member) -> Result<TurnEnd, Abort> {
         if !member.run.shared {
-            // What was buffered may be why; now each write is its own.
+            // A buffered write may have aborted its last group; now each is sent separately.
             self.buffer = None;
         }
         if member.waiting.scope.function().learned.fails_after_writing.is_set() {
-            // It gets a savepoint, which must not undo what came before it.
+            // Its turn may be rolled back to a savepoint, which must keep earlier writes.
             self.flush_buffer().await?;
         } else {
             std::mem::swap(&mut member.run.buffer, &mut self.buffer);
         }
         std::mem::swap(&mut member.run.executor.tx_cache, &mut self.tx_cache);
-        let ended = member.play(&mut self.transaction).await;
+        let ended = member.run_turn(&mut self.transaction).await;
         std::mem::swap(&mut member.run.executor.tx_cache, &mut self.tx_cache);
         if member.run.buffer.is_some() {
             std::mem::swap(&mut member.run.buffer, &mut self.buffer);
@@ -114,27 +114,27 @@ impl Group {
         self.finished.push(Finished { waiting, result, keyed, written });
     }
 
-    /// Keeps what a member that leaves has written of the others' buffer.
+    /// Adds the buffered writes of others that a leaving member has flushed.
     pub(super) fn keep_written(&mut self, written: Written) {
         self.written.join(written);
     }
 
-    /// Writes what the group has buffered.
+    /// Writes the buffer to Postgres.
     async fn flush_buffer(&mut self) -> Result<(), Abort> {
         let Some(buffer) = &mut self.buffer else { return Ok(()) };
         let mut executor = Executor::new(self.dispatcher.inner.node, Budget::counted(), TxCache::none());
         executor.flush(&mut Access::Within(&mut self.transaction), buffer).await.map_err(|error| match error {
             DbError::Retry(_) => Abort::Conflict(error),
-            _ => Abort::BufferRefused,
+            _ => Abort::BufferRejected,
         })?;
         self.written.join(executor.take_written());
-        // It is older than what was buffered since.
+        // The cache does not have the buffered writes.
         self.tx_cache.clear();
         Ok(())
     }
 
-    /// Commits for all calls, and gives how each ended; or what becomes of them where
-    /// nothing is left of the group.
+    /// Commits, and returns how each call ended. If the group is aborted instead, returns the
+    /// reason and the calls.
     pub(super) async fn commit(mut self) -> Result<Vec<(QueuedCall, Attempt)>, (Abort, Vec<Finished>)> {
         if let Err(abort) = self.flush_buffer().await {
             return Err((abort, self.abort().await));
@@ -160,25 +160,25 @@ impl Group {
         Ok(finished.into_iter().map(|one| one.ended(failure.as_ref())).collect())
     }
 
-    /// Rolls back; gives the calls of which nothing is left.
+    /// Rolls back, and returns the finished calls.
     pub(super) async fn abort(self) -> Vec<Finished> {
         self.transaction.rollback().await;
         self.finished
     }
 
-    /// Closes the connection, which rolls back.
+    /// Closes the connection, which rolls back, and returns the finished calls.
     pub(super) fn disconnect(self) -> Vec<Finished> {
         self.finished
     }
 }
 
 impl Finished {
-    /// What is kept of a keyed call that succeeded.
+    /// The answer to store, of a keyed call that succeeded.
     fn answer(&self) -> Option<(&Entry, &str)> {
         Some((&self.keyed.as_ref()?.entry, self.result.as_ref().ok()?.as_str()))
     }
 
-    /// How its call ended, after a commit that may be in doubt.
+    /// The end of its call after the commit; `in_doubt` is the failure if that is in doubt.
     fn ended(self, in_doubt: Option<&Failure>) -> (QueuedCall, Attempt) {
         let attempt = match (self.result, in_doubt) {
             (Ok(result), None) => Attempt::Done(Ok(Answer::fresh(result))),
@@ -188,7 +188,7 @@ impl Finished {
         (self.waiting, attempt)
     }
 
-    /// How it ended where Postgres has refused what it alone was about to commit.
+    /// The end of its call after Postgres rejected the commit of it alone.
     pub(super) fn rejected(self, error: &DbError) -> (QueuedCall, Attempt) {
         let failure = self.waiting.scope.explain(error);
         (self.waiting, Attempt::Failed(failure, self.keyed))

@@ -7,10 +7,10 @@
 //! A call sees the writes of the calls before it in its group, so every call, also one that
 //! fails, is answered only after the group has committed.
 //!
-//! A fault of one call must not harm another. A call that fails after it has written
+//! A fault of one call must not fail another. A call that fails after it has written
 //! poisons the group: the group starts again, from then on with a savepoint around that
-//! function. The calls of a group that was aborted twice run as groups of one. A function
-//! that keeps the queue waiting leaves it.
+//! function. The calls of a group that was aborted twice run as groups of one. A call that
+//! idles for too long during its turn is evicted.
 
 mod group;
 mod task;
@@ -25,21 +25,21 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
-use crate::dispatch::call::time_is_up;
+use crate::dispatch::call::timed_out;
 use crate::dispatch::contention::ContentionKey;
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
 use crate::supervise::Part;
 use task::QueueTask;
 
-/// A call whose group was aborted so often is a group of its own.
+/// A call whose group was aborted this many times runs in a group of one.
 const MAX_ABORTS: u32 = 2;
 
 /// The queues in use.
 #[derive(Default)]
 pub(in crate::dispatch) struct SerialQueues {
-    /// A queue is here while a task works on it. Never locked across an await.
-    /// Bounded by the calls that may run at once.
+    /// Has an entry for a queue while a task works on it. Never locked across an await.
+    /// Bounded by the limit on concurrent calls.
     queues: Mutex<HashMap<Arc<str>, Queue>>,
     next: AtomicU64,
     ended: AtomicU64,
@@ -48,7 +48,7 @@ pub(in crate::dispatch) struct SerialQueues {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<QueuedCall>,
-    /// How many calls of each key are in the queue, waiting or not.
+    /// The number of calls of each key in the queue, waiting or running.
     present: HashMap<ContentionKey, usize>,
 }
 
@@ -63,8 +63,8 @@ struct QueuedCall {
 }
 
 impl QueuedCall {
-    /// Whether it shares a transaction with no other call: its group was aborted too often,
-    /// or its function runs `raw`.
+    /// Whether it must run in a group of one: its group was aborted too often, or its
+    /// function runs `raw`.
     fn is_single(&self) -> bool {
         self.aborts >= MAX_ABORTS || self.scope.function().learned.runs_raw.is_set()
     }
@@ -77,14 +77,14 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
     let name = key.queue();
     let number = inner.serial.next.fetch_add(1, Ordering::Relaxed);
     let waiting = QueuedCall { number, key: key.clone(), scope: scope.clone(), answer, aborts: 0 };
-    let (idle, met) = inner.serial.push(&name, waiting);
-    if met {
+    let (idle, overlaps) = inner.serial.push(&name, waiting);
+    if overlaps {
         inner.contention.record_overlap(&key);
     }
     if idle {
         let (dispatcher, name) = (scope.dispatcher.clone(), name.clone());
         inner.mutations.spawn(async move {
-            // It goes on with those that wait; what it had in hand ends unanswered.
+            // After a panic it continues with the waiting calls; those in progress fail.
             let never = CancellationToken::new();
             let work = || QueueTask::new(dispatcher.clone(), name.clone()).work();
             dispatcher.inner.supervisor.keep(Part::SerialQueue, &never, work).await;
@@ -92,8 +92,8 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
     }
     let ended = match tokio::time::timeout_at(scope.deadline, &mut answered).await {
         Ok(ended) => ended,
-        Err(_elapsed) if inner.serial.withdraw(&name, number) => return Attempt::Done(Err(time_is_up())),
-        // It is under way, and its queue answers.
+        Err(_elapsed) if inner.serial.withdraw(&name, number) => return Attempt::Done(Err(timed_out())),
+        // It is running, and is answered by its queue.
         Err(_elapsed) => answered.await,
     };
     let unanswered = || Failure::internal("mutation", &"its serial queue ended without an answer");
@@ -106,7 +106,7 @@ impl SerialQueues {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Adds a call. Gives whether the queue was idle, and whether another call of this
+    /// Adds a call. Returns whether the queue was idle, and whether another call of this
     /// key is in it.
     fn push(&self, name: &Arc<str>, waiting: QueuedCall) -> (bool, bool) {
         let mut queues = self.queues.lock();
@@ -114,12 +114,12 @@ impl SerialQueues {
         let queue = queues.entry(name.clone()).or_default();
         let present = queue.present.entry(waiting.key.clone()).or_default();
         *present += 1;
-        let met = *present > 1;
+        let overlaps = *present > 1;
         queue.waiting.push_back(waiting);
-        (idle, met)
+        (idle, overlaps)
     }
 
-    /// Takes a call out of its queue. `false`: it is under way.
+    /// Removes a call from its queue; `false` if it has already been taken.
     fn withdraw(&self, name: &str, number: u64) -> bool {
         let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(name) else { return false };
@@ -132,7 +132,7 @@ impl SerialQueues {
 }
 
 impl Queue {
-    /// Restarts the counts from the calls that still wait; the others are lost.
+    /// Recomputes the counts from the waiting calls, after a panic lost the others.
     fn recount(&mut self) {
         self.present.clear();
         for waiting in &self.waiting {

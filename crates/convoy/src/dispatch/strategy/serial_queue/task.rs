@@ -1,4 +1,4 @@
-//! The task of a queue: starts its functions, has them run in groups, and answers them.
+//! The task of a queue: starts functions, runs them in groups, and answers their calls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::{MAX_ABORTS, QueuedCall};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::strategy::{Attempt, ReadWriteSet};
 
-/// How many functions are started before it is their turn: while one waits for
-/// Postgres, the next ones get as far as their first operation.
+/// How many functions are started before their turn. While one waits for Postgres, the next
+/// ones run up to their first operation.
 const PREFETCH: usize = 4;
 
 /// The task of one queue.
@@ -21,45 +21,45 @@ pub(super) struct QueueTask {
     dispatcher: Dispatcher,
     name: Arc<str>,
     lock: u32,
-    /// Started, in the order of their turns.
-    ahead: VecDeque<Member>,
+    /// Started functions, in the order of their turns.
+    prefetched: VecDeque<Member>,
 }
 
 impl QueueTask {
-    /// A task that goes on with the calls that wait.
+    /// A task that runs the waiting calls of this queue.
     pub(super) fn new(dispatcher: Dispatcher, name: Arc<str>) -> QueueTask {
         let lock = xxh3_64(name.as_bytes()) as u32;
         if let Some(queue) = dispatcher.inner.serial.queues.lock().get_mut(&name) {
             queue.recount();
         }
-        QueueTask { dispatcher, name, lock, ahead: VecDeque::new() }
+        QueueTask { dispatcher, name, lock, prefetched: VecDeque::new() }
     }
 
     /// Runs groups until no call waits.
     pub(super) async fn work(mut self) {
         loop {
-            self.start_some(true);
-            if self.ahead.is_empty() {
+            self.prefetch(true);
+            if self.prefetched.is_empty() {
                 return;
             }
             self.run_group().await;
         }
     }
 
-    /// Starts functions that wait for their turn. With `close`, the queue ends if
-    /// there are none.
-    fn start_some(&mut self, close: bool) {
-        while self.ahead.len() < PREFETCH {
+    /// Starts functions that wait for their turn. With `close`, the queue is removed if no
+    /// call waits.
+    fn prefetch(&mut self, close: bool) {
+        while self.prefetched.len() < PREFETCH {
             let next = {
                 let mut queues = self.dispatcher.inner.serial.queues.lock();
                 let next = queues.get_mut(&self.name).and_then(|queue| queue.waiting.pop_front());
-                if next.is_none() && close && self.ahead.is_empty() {
+                if next.is_none() && close && self.prefetched.is_empty() {
                     queues.remove(&self.name);
                 }
                 next
             };
             let Some(waiting) = next else { return };
-            self.ahead.push_back(Member::start(waiting));
+            self.prefetched.push_back(Member::start(waiting));
         }
     }
 
@@ -67,17 +67,17 @@ impl QueueTask {
         let mut group = match Group::begin(self.dispatcher.clone(), self.lock).await {
             Ok(group) => group,
             Err(error) => {
-                tracing::debug!(cause = %error, queue = &*self.name, "a serial queue has no connection; its calls run by themselves");
-                while let Some(member) = self.ahead.pop_front() {
+                tracing::debug!(cause = %error, queue = &*self.name, "a serial queue has no connection; its calls run outside of it");
+                while let Some(member) = self.prefetched.pop_front() {
                     self.end(member.waiting, Attempt::NeedsOther);
                 }
                 return;
             }
         };
         loop {
-            self.start_some(false);
-            let Some(mut member) = self.ahead.pop_front_if(|next| group.takes(&next.waiting)) else { break };
-            match group.play(&mut member).await {
+            self.prefetch(false);
+            let Some(mut member) = self.prefetched.pop_front_if(|next| group.accepts(&next.waiting)) else { break };
+            match group.run_turn(&mut member).await {
                 Ok(TurnEnd::Finished { result, keyed }) => group.add(member, result, keyed),
                 Ok(TurnEnd::Leaves(why)) => {
                     let poisoned = member.has_left_writes();
@@ -91,32 +91,32 @@ impl QueueTask {
                 Err(abort) => return self.abort(group, abort, Some(member.waiting)).await,
             }
         }
-        // They come as far as they can while the commit is under way.
-        self.start_some(false);
+        // Functions run up to their first operation during the commit.
+        self.prefetch(false);
         match group.commit().await {
             Ok(ended) => ended.into_iter().for_each(|(waiting, attempt)| self.end(waiting, attempt)),
             Err((abort, finished)) => self.repeat(finished, None, abort),
         }
     }
 
-    /// A member leaves its group.
+    /// Ends the call of a member that leaves its group, or starts it again.
     fn leave(&mut self, waiting: QueuedCall, why: Leaves) {
         match why {
             Leaves::NeedsOther => {
-                // A function that fails after writing gets no buffer; so does this one from now on.
+                // Like a function that fails after writing, it gets no buffer from now on.
                 waiting.scope.function().learned.fails_after_writing.set();
-                self.ahead.push_front(Member::start(waiting));
+                self.prefetched.push_front(Member::start(waiting));
             }
             Leaves::Idle => {
                 self.dispatcher.inner.contention.record_slow(&waiting.scope.function().name);
                 self.end(waiting, Attempt::NeedsOther);
             }
-            // By itself it is counted how often that happens.
+            // Outside of the queue it is retried, and the retries are counted.
             Leaves::HostGone => self.end(waiting, Attempt::NeedsOther),
         }
     }
 
-    /// A member's turn ended so that its group cannot go on.
+    /// Aborts a group after a turn that makes it impossible to commit.
     async fn abort_by(&mut self, group: Group, waiting: QueuedCall, why: Fatal) {
         match why {
             Fatal::Poisoned { failure, keyed } if group.is_empty() => {
@@ -143,8 +143,8 @@ impl QueueTask {
         self.repeat(finished, last, why);
     }
 
-    /// Nothing of a group is left. Its calls start again, those it ended with
-    /// last; one that meets a conflict by itself, or is refused alone, is told so.
+    /// Starts the calls of an aborted group again, in the same order. A call that has had
+    /// conflicts or was rejected in a group of one is answered instead.
     fn repeat(&mut self, mut finished: Vec<Finished>, last: Option<QueuedCall>, why: Abort) {
         if let (Abort::Rejected(error), 1, None) = (&why, finished.len(), &last)
             && let Some(one) = finished.pop()
@@ -162,14 +162,14 @@ impl QueueTask {
                     return self.end(waiting, Attempt::Conflict(error, ReadWriteSet::default()));
                 }
             }
-            // Each starts again as a group of its own, without a buffer, and so finds out
-            // whether the error is its own.
-            Abort::Rejected(_) | Abort::BufferRefused => {
+            // Each starts again in a group of one without a buffer, which shows which call
+            // caused the error.
+            Abort::Rejected(_) | Abort::BufferRejected => {
                 again.iter_mut().for_each(|waiting| waiting.aborts = MAX_ABORTS)
             }
             Abort::Poisoned | Abort::Broken => {}
         }
-        again.into_iter().rev().for_each(|waiting| self.ahead.push_front(Member::start(waiting)));
+        again.into_iter().rev().for_each(|waiting| self.prefetched.push_front(Member::start(waiting)));
     }
 
     fn end(&self, waiting: QueuedCall, attempt: Attempt) {
@@ -181,7 +181,7 @@ impl QueueTask {
             queue.left(&waiting.key);
         }
         if waiting.answer.send(attempt).is_err() {
-            tracing::debug!("a call ended in its queue after it had been answered");
+            tracing::debug!("a queued call ended after it had been answered");
         }
     }
 }

@@ -13,11 +13,11 @@ use crate::error::Failure;
 use crate::op::Op;
 use crate::postgres::{DbError, Transaction};
 
-/// The savepoint around a function that is known to fail after writing: above all names the
-/// function may use itself.
-const AROUND: u32 = u32::MAX;
+/// The savepoint before the turn of a function that has failed after writing. Functions
+/// themselves use lower numbers.
+const TURN_SAVEPOINT: u32 = u32::MAX;
 
-/// A call whose function runs.
+/// A call whose function was started.
 pub(super) struct Member {
     pub waiting: QueuedCall,
     pub run: TransactionRun,
@@ -26,19 +26,19 @@ pub(super) struct Member {
 
 /// How a member's turn ended.
 pub(super) enum TurnEnd {
-    /// The function has ended. If it failed, nothing it has written is left.
+    /// The function has ended. If it failed, its writes are undone.
     Finished { result: Result<String, Failure>, keyed: Option<Keyed> },
-    /// It leaves the group, and runs elsewhere.
+    /// The call leaves the group.
     Leaves(Leaves),
-    /// Its group cannot go on.
+    /// The group must be aborted.
     Fatal(Fatal),
 }
 
-/// What ends a group together with the turn.
+/// Why a turn aborts its group.
 pub(super) enum Fatal {
-    /// The function failed, and what it had written is still in the transaction.
+    /// The function failed, and its writes are still in the transaction.
     Poisoned { failure: Failure, keyed: Option<Keyed> },
-    /// It met a conflict with another transaction.
+    /// A conflict with another transaction.
     Conflict(DbError),
     /// The connection is lost or busy.
     Broken(Failure),
@@ -46,11 +46,11 @@ pub(super) enum Fatal {
 
 /// Why a member leaves its group.
 pub(super) enum Leaves {
-    /// It did nothing for too long.
+    /// Its function sent no message for too long.
     Idle,
-    /// What ran its function went away.
+    /// Its host has exited.
     HostGone,
-    /// It needs a transaction to itself, or one without a buffer.
+    /// It needs a transaction that is not shared, or has no buffer.
     NeedsOther,
 }
 
@@ -69,7 +69,7 @@ impl Strategy for Turn<'_> {
 }
 
 impl Member {
-    /// Starts its function.
+    /// Starts the function of a call.
     pub(super) fn start(waiting: QueuedCall) -> Member {
         let call = Call::start(&waiting.scope);
         let mut run = TransactionRun::new(waiting.scope.clone());
@@ -78,12 +78,12 @@ impl Member {
     }
 
     /// Runs the function to its end.
-    pub(super) async fn play(&mut self, transaction: &mut Transaction) -> TurnEnd {
+    pub(super) async fn run_turn(&mut self, transaction: &mut Transaction) -> TurnEnd {
         let Member { waiting, run, call } = self;
         run.mark = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
-        // A function that only buffers needs no savepoint, for its buffer is undone by itself.
+        // A buffered function needs no savepoint, because the buffer has an undo log.
         let savepoint = waiting.scope.function().learned.fails_after_writing.is_set() && run.buffer.is_none();
-        if savepoint && let Err(error) = transaction.savepoint(AROUND).await {
+        if savepoint && let Err(error) = transaction.savepoint(TURN_SAVEPOINT).await {
             return TurnEnd::Fatal(Fatal::Broken(waiting.scope.explain(&error)));
         }
         let stop = match drive(call, &waiting.scope, &mut Turn { run: &mut *run, transaction: &mut *transaction }).await
@@ -113,7 +113,7 @@ impl Member {
         match self.run.insert(transaction, held).await {
             Ok(()) => TurnEnd::Finished { result: Ok(result), keyed },
             Err(stop) => {
-                // Postgres refuses everything after it, until the savepoint.
+                // Postgres rejects all statements until a rollback to the savepoint.
                 self.run.executor.set_dirty();
                 self.stopped(transaction, savepoint, stop, keyed).await
             }
@@ -137,13 +137,13 @@ impl Member {
         }
     }
 
-    /// It leaves the group, and what it has buffered with it.
+    /// The member leaves the group; its buffered writes are undone.
     fn leaves(&mut self, why: Leaves) -> TurnEnd {
         self.undo_buffer();
         TurnEnd::Leaves(why)
     }
 
-    /// The function failed: what it has done is undone, if that is possible.
+    /// Undoes the writes of a failed function, if that is possible without the group's.
     async fn failed(
         &mut self,
         transaction: &mut Transaction,
@@ -158,7 +158,7 @@ impl Member {
         if !savepoint {
             return TurnEnd::Fatal(Fatal::Poisoned { failure, keyed });
         }
-        match transaction.rollback_to(AROUND).await {
+        match transaction.rollback_to(TURN_SAVEPOINT).await {
             Ok(()) => {
                 self.run.executor.undo_to(0);
                 TurnEnd::Finished { result: Err(failure), keyed }
@@ -173,7 +173,7 @@ impl Member {
         }
     }
 
-    /// Whether it leaves something in the transaction that must not be committed.
+    /// Whether its writes, which must not be committed, are still in the transaction.
     pub(super) fn has_left_writes(&self) -> bool {
         self.run.executor.is_dirty() || self.run.is_aborted()
     }
