@@ -261,7 +261,7 @@ fn changes(rows: &[Row]) -> Changes {
 
 /// Logs a warning if stored responses were deleted by hand.
 fn warn_of_lost_responses(rows: &[Row]) {
-    let lost = |row: &Row| matches!(row.text_or_null(3), Ok(Some(sql::layout::RESPONSES_LOST)));
+    let lost = |row: &Row| matches!(row.text_or_null(3), Ok(Some(sql::convoy_schema::RESPONSES_LOST)));
     if rows.iter().any(lost) {
         tracing::warn!(
             "rows of _convoy.idempotency were deleted by hand: a mutation repeated with an earlier key may run twice"

@@ -13,7 +13,7 @@ use sqlx::Connection;
 
 use super::{DbError, PgSession, Postgres, Row};
 use crate::schema::{BY_CREATION, Index, Schema, Table, TableTraits};
-use crate::sql::{layout, rights};
+use crate::sql::{convoy_schema, layout, rights};
 
 /// The pause before another attempt to take the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
@@ -177,7 +177,7 @@ impl Postgres {
 
     /// The missing objects of the `_convoy` schema.
     pub(crate) async fn missing_objects(&self, limit: Duration) -> Result<Vec<String>, DbError> {
-        let rows = self.read_within(limit, &layout::missing_objects()).await?;
+        let rows = self.read_within(limit, &convoy_schema::missing_objects()).await?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
@@ -222,7 +222,7 @@ async fn sync_schema(
 ) -> Result<LayoutReport, DbError> {
     let mut report = LayoutReport::default();
     if change {
-        for statement in layout::prelude() {
+        for statement in convoy_schema::create() {
             session.execute(statement).await?;
         }
     }

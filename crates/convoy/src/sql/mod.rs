@@ -1,6 +1,7 @@
 //! Builds every statement that Convoy sends to Postgres, from fixed text, checked identifiers,
 //! quoted literals and binds. Pure; the results are snapshot-tested.
 
+pub(crate) mod convoy_schema;
 pub(crate) mod document;
 pub(crate) mod feed;
 pub(crate) mod idempotency;
