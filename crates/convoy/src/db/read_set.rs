@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::key::{self, KeyFields, KeyValue, RowKeys, Span};
-use crate::op::{Cursor, Order, Scan};
+use crate::op::{self, Cursor, Order, Scan};
 use crate::schema::Table;
 use crate::time::Time;
 
@@ -65,7 +65,7 @@ impl ReadSet {
     ///
     /// `limited`: it gives so many documents at the most.
     pub(crate) fn scan(&mut self, scan: &Scan, limited: bool) {
-        let span = key::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
+        let span = op::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
         let table = scan.table.clone();
         let cut = scan.lower.is_some() || scan.upper.is_some() || (limited && scan.by.is_none());
         self.ranges.push(TableRead { table, index: scan.index, span, eq: scan.eq.clone(), cut });
@@ -87,12 +87,12 @@ impl ReadSet {
 
     /// Narrows the scan noted last: it began behind this place.
     pub(crate) fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, key::cursor_span(scan, place), None);
+        self.narrow(scan, op::cursor_span(scan, place), None);
     }
 
     /// Narrows the scan noted last: it ended with this place.
     pub(crate) fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, None, key::cursor_span(scan, place));
+        self.narrow(scan, None, op::cursor_span(scan, place));
     }
 
     fn narrow(&mut self, scan: &Scan, begin: Option<Span>, end: Option<Span>) {

@@ -12,21 +12,25 @@ use crate::schema::KeyKind;
 use crate::time::Time;
 
 /// The tag of a value.
-pub(super) const VALUE: u8 = 1;
+pub(crate) const VALUE: u8 = 1;
 const NULL: u8 = 2;
 
 /// A key being built; once widened, it is complete.
-pub(super) struct KeyBuilder {
+pub(crate) struct KeyBuilder {
+    /// The components so far.
     pub bytes: Vec<u8>,
+    /// Whether the last component left the order of further ones open.
     pub widened: bool,
 }
 
 impl KeyBuilder {
-    pub(super) fn new() -> KeyBuilder {
+    /// Creates an empty key.
+    pub(crate) fn new() -> KeyBuilder {
         KeyBuilder { bytes: Vec::with_capacity(64), widened: false }
     }
 
-    pub(super) fn push(&mut self, component: Component) {
+    /// Appends a component, unless the key is widened.
+    pub(crate) fn push(&mut self, component: Component) {
         if self.widened {
             return;
         }
@@ -40,7 +44,8 @@ impl KeyBuilder {
         }
     }
 
-    pub(super) fn finish(self) -> Span {
+    /// The span of the key.
+    pub(crate) fn finish(self) -> Span {
         if self.widened {
             return Span::prefix(self.bytes);
         }
@@ -51,7 +56,7 @@ impl KeyBuilder {
 }
 
 /// The part of a key for one field.
-pub(super) enum Component {
+pub(crate) enum Component {
     /// The bytes identify the value.
     Exact(Vec<u8>),
     /// Several values share the bytes, so later fields have no order within them.
@@ -60,7 +65,8 @@ pub(super) enum Component {
     Unknown,
 }
 
-pub(super) fn value_component(value: &KeyValue) -> Component {
+/// The component of a value that a field is compared with.
+pub(crate) fn value_component(value: &KeyValue) -> Component {
     match value {
         KeyValue::Null => Component::Exact(vec![NULL]),
         KeyValue::Text(text) => text_component(text),
@@ -98,7 +104,7 @@ pub(super) fn stored_component(kind: KeyKind, json: &str) -> Component {
 }
 
 /// The component of a value that a cursor holds, in Postgres' text form.
-pub(super) fn ordered_component(kind: KeyKind, key: Option<&str>) -> Component {
+pub(crate) fn ordered_component(kind: KeyKind, key: Option<&str>) -> Component {
     match (kind, key) {
         (KeyKind::Json, _) => Component::Unknown,
         (_, None) => Component::Exact(vec![NULL]),
@@ -154,13 +160,15 @@ fn number_component(text: &str) -> Component {
     if number.to_string() == plain { Component::Exact(bytes) } else { Component::Near(bytes) }
 }
 
-pub(super) fn time_bytes(time: Time) -> Vec<u8> {
+/// The bytes of a creation time.
+pub(crate) fn time_bytes(time: Time) -> Vec<u8> {
     let mut bytes = vec![VALUE];
     bytes.extend_from_slice(&((time.to_postgres() as u64) ^ (1 << 63)).to_be_bytes());
     bytes
 }
 
-pub(super) fn id_bytes(id: Uuid) -> Vec<u8> {
+/// The bytes of an id.
+pub(crate) fn id_bytes(id: Uuid) -> Vec<u8> {
     let mut bytes = vec![VALUE];
     bytes.extend_from_slice(id.as_bytes());
     bytes

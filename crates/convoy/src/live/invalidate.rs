@@ -169,7 +169,8 @@ pub(super) fn touches(reads: &ReadSet, change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{KeyFields, KeyValue, scan_span};
+    use crate::key::{KeyFields, KeyValue};
+    use crate::op::scan_span;
     use crate::schema::Schema;
     use crate::time::Time;
     use proptest::prelude::*;

@@ -3,6 +3,7 @@
 
 mod cursor;
 mod scan;
+mod span;
 mod write_set;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::schema::{FieldPath, Schema, Table};
 pub(crate) use cursor::Cursor;
 pub(crate) use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
+pub(crate) use span::{cursor_span, scan_span};
 pub(crate) use write_set::{Write, WriteSet};
 
 /// One operation, with its table looked up and its values checked.
