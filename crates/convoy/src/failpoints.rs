@@ -51,7 +51,7 @@ pub enum Failpoint {
     NoOptimistic,
     /// Calls with repeated conflicts are not queued.
     NoSerialQueue,
-    /// Each insert is a statement of its own.
+    /// Each insert is sent in a separate statement.
     NoInsertBatching,
     /// Every mutation is queued, even without conflicts.
     AlwaysSerialQueue,

@@ -1,8 +1,8 @@
-//! Rows and failures as the JSON text a function is answered with.
+//! Writes rows and failures as the JSON text of answers.
 //!
-//! Rows are not parsed on their way out: Postgres' text of a document and its
-//! two own fields are joined into one buffer. What JavaScript cannot hold of that
-//! text is said beside it ([`lossy`]), so that it can be passed on unchanged.
+//! Rows are not parsed: the stored text of a document and its two system fields are joined
+//! in one buffer. Values that JavaScript cannot represent are listed beside the text
+//! ([`lossy`]), so that they can be passed on unchanged.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ pub(super) fn push_ok(out: &mut String, json: &str) {
     out.push_str("},");
 }
 
-/// `{"ok":`; gives where the result begins.
+/// `{"ok":`; returns the offset of the result.
 pub(super) fn push_begin(out: &mut String) -> usize {
     out.push_str(r#"{"ok":"#);
     out.len()
 }
 
-/// Ends an answer that began with [`push_begin`]: `},`, and before it what of the
-/// result JavaScript cannot hold, where there may be such.
+/// Ends an answer that began with [`push_begin`]: the values that JavaScript cannot
+/// represent, if there are any, and `},`.
 pub(super) fn push_end(out: &mut String, start: usize, may_be_lossy: bool) {
-    if may_be_lossy && let Some(said) = lossy::members(&out[start..]) {
-        out.push_str(&said);
+    if may_be_lossy && let Some(members) = lossy::members(&out[start..]) {
+        out.push_str(&members);
     }
     out.push_str("},");
 }
@@ -44,7 +44,7 @@ pub(crate) fn push_failure(out: &mut String, failure: &Failure) {
     out.push_str("},");
 }
 
-/// What a document holds, as Postgres sent it or as it will be stored.
+/// The content of a document, as Postgres sent it or as it will be stored.
 #[derive(Clone)]
 pub(super) struct Content {
     /// `created_at`.
@@ -78,7 +78,7 @@ impl Content {
     }
 }
 
-/// `{"ok":{…document…}},`, or null where there is none.
+/// `{"ok":{…document…}},`, or `{"ok":null},` if `row` is `None`.
 pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row>) -> Result<(), DbError> {
     let start = push_begin(out);
     let may_be_lossy = match row {
@@ -89,7 +89,7 @@ pub(super) fn push_ok_document(out: &mut String, table: &Table, row: Option<&Row
     Ok(())
 }
 
-/// The same of a document that need not be a row.
+/// Like [`push_ok_document`], for a document that may not be a row.
 pub(super) fn push_ok_content(
     out: &mut String,
     table: &Table,
@@ -110,7 +110,7 @@ fn push_null(out: &mut String) -> bool {
     false
 }
 
-/// `[{…},{…}]`; gives whether JavaScript may not hold all of it.
+/// `[{…},{…}]`; returns whether JavaScript may be unable to represent a value of it.
 pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> Result<bool, DbError> {
     let mut may_be_lossy = false;
     out.push('[');
@@ -131,8 +131,8 @@ fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<bool, DbError>
     push_document(out, table, id, row.micros(1).map_err(name)?, row.json(2).map_err(name)?)
 }
 
-/// `{…stored, "id":…, "_creationTime":…}`: our two fields come last, so that
-/// they win over fields of those names someone may have stored by hand.
+/// `{…stored, "id":…, "_creationTime":…}`: the system fields come last, so that they
+/// override stored fields of the same names.
 fn push_document(out: &mut String, table: &Table, id: Uuid, created: Time, data: &str) -> Result<bool, DbError> {
     let stored = data
         .strip_suffix('}')

@@ -1,8 +1,8 @@
-//! How many documents one call may read and write.
+//! The limits on documents that one call may read and write.
 
 use crate::error::{Code, Failure};
 
-/// What is left of a call's limits.
+/// The remaining limits of a call.
 pub(crate) struct Budget {
     read_limit: u32,
     reads: usize,
@@ -11,12 +11,12 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// All of it.
+    /// The limits of a new call.
     pub(crate) fn new(reads: usize, writes: usize) -> Budget {
         Budget { read_limit: u32::try_from(reads).unwrap_or(u32::MAX), reads, writes, refused: None }
     }
 
-    /// For documents that were counted before.
+    /// No limits, for documents that were counted before.
     pub(crate) fn counted() -> Budget {
         Budget::new(usize::MAX, usize::MAX)
     }
@@ -40,8 +40,8 @@ impl Budget {
         left.map(drop).ok_or_else(|| self.refused.insert(too_many_writes()).clone())
     }
 
-    /// The write that was refused, if any: a call that lost one must not commit,
-    /// whether its function looked at that or not.
+    /// The failure of a refused write, if any. Such a call must not commit, even if its
+    /// function ignored the failure.
     pub(crate) fn refused_write(&self) -> Option<&Failure> {
         self.refused.as_ref()
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_refused_write_is_remembered() {
+    fn a_refused_write_is_remembered_and_a_refused_read_is_not() {
         let mut budget = Budget::new(2, 2);
         assert!(budget.read(2).is_ok() && budget.write(1).is_ok());
         assert_eq!(budget.read(1).expect_err("the reads are used up").code, Code::PayloadTooLarge);

@@ -1,4 +1,4 @@
-//! Runs the operations of one call and writes their answers.
+//! Executes the operations of one call and writes their answers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::postgres::{DbError, Isolation, Postgres, RawRows, ReadsLookup, Row, T
 use crate::schema::Table;
 use crate::sql::Statement;
 
-/// How a call reaches the database at the moment.
+/// Where the statements of a call are executed.
 pub(crate) enum Access<'a> {
-    /// One read-only statement by itself.
+    /// Outside a transaction, read-only.
     Reading(&'a Postgres),
-    /// One statement by itself, which may write.
+    /// Outside a transaction, with writes.
     Writing(&'a Postgres),
-    /// Inside the call's transaction.
+    /// In the call's transaction.
     Within(&'a mut Transaction),
 }
 
@@ -47,8 +47,8 @@ impl Access<'_> {
         }
     }
 
-    /// Whether this is a query's, which may be live.
-    pub(super) fn is_a_querys(&self) -> bool {
+    /// Whether the call is a query, which may be live.
+    pub(super) fn is_query(&self) -> bool {
         match self {
             Access::Reading(_) => true,
             Access::Writing(_) => false,
@@ -57,44 +57,44 @@ impl Access<'_> {
     }
 }
 
-/// What a call has written.
+/// The writes of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Row by row.
+    /// The changed rows.
     pub changes: Vec<Change>,
-    /// The transaction's id, once it is known.
+    /// The transaction id, once known.
     pub xid: Option<String>,
 }
 
 impl Written {
-    /// Adds what was written later in the same transaction.
+    /// Adds later writes of the same transaction.
     pub(crate) fn join(&mut self, later: Written) {
         self.changes.extend(later.changes);
         self.xid = self.xid.take().or(later.xid);
     }
 }
 
-/// What a call has read and written so far, within its limits.
+/// Executes operations, and records what the call reads and writes.
 pub(crate) struct Executor {
     pub(super) node: Uuid,
     pub(super) reads: ReadSet,
     pub(super) written: Written,
-    /// What the transaction knows already.
+    /// The document cache of the transaction.
     pub tx_cache: TxCache,
-    /// What is left of the call's limits.
+    /// The remaining limits of the call.
     pub budget: Budget,
     /// The savepoints of its transaction, each with the number of changes before it.
     savepoints: Savepoints,
-    /// Something was written, or may have been.
+    /// The call has written, or may have.
     pub(super) dirty: bool,
-    /// How many operations of the batch are answered, and how long that is.
+    /// The number of answered operations of the batch, and the length of their answers.
     progress: (usize, usize),
-    /// Ranges end before the last row that was read.
+    /// The failpoint [`Failpoint::CutTooEarly`].
     pub(super) cuts_too_early: bool,
 }
 
 impl Executor {
-    /// For one run; `node` is what its log rows are signed with.
+    /// An executor for one run; `node` identifies its rows in the change log.
     pub(crate) fn new(node: Uuid, budget: Budget, tx_cache: TxCache) -> Executor {
         Executor {
             node,
@@ -109,8 +109,8 @@ impl Executor {
         }
     }
 
-    /// The active failpoints.
-    pub(crate) fn without_poll(self, failpoints: &Failpoints) -> Executor {
+    /// Applies the active failpoints.
+    pub(crate) fn with_failpoints(self, failpoints: &Failpoints) -> Executor {
         Executor { cuts_too_early: failpoints.has(Failpoint::CutTooEarly), ..self }
     }
 
@@ -128,12 +128,11 @@ impl Executor {
         gets.len() + others
     }
 
-    /// Runs operations and appends their answers to `out`, each followed by a
-    /// comma. [`Op::Control`] is not for here.
+    /// Executes operations and appends their answers to `out`, each followed by a comma.
+    /// Fails [`Op::Control`].
     ///
-    /// Neighbouring reads by id become one statement per table, and so do
-    /// neighbouring writes of one kind to different documents of one table;
-    /// everything else keeps its order.
+    /// Neighbouring reads by id become one statement per table, and neighbouring writes of
+    /// one kind to different documents of one table become one statement. The order is kept.
     pub(crate) async fn run(
         &mut self,
         access: &mut Access<'_>,
@@ -151,8 +150,7 @@ impl Executor {
                     continue;
                 }
             };
-            let together = together(op, rest);
-            let (group, after) = rest.split_at(together);
+            let (group, after) = rest.split_at(group_len(op, rest));
             rest = after;
             let ops: Vec<&Op> = group.iter().flatten().collect();
             if op.writes()
@@ -179,7 +177,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Runs operations in a transaction, its savepoints among them.
+    /// Executes operations in a transaction, including savepoints.
     pub(crate) async fn run_within(
         &mut self,
         transaction: &mut Transaction,
@@ -187,8 +185,8 @@ impl Executor {
         out: &mut String,
     ) -> Result<(), DbError> {
         while !ops.is_empty() {
-            let plain = ops.iter().take_while(|op| !matches!(op, Ok(Op::Control(_)))).count();
-            let (now, rest) = ops.split_at(plain);
+            let before_control = ops.iter().take_while(|op| !matches!(op, Ok(Op::Control(_)))).count();
+            let (now, rest) = ops.split_at(before_control);
             self.run(&mut Access::Within(transaction), now, out).await?;
             let Some((control, rest)) = rest.split_first() else { break };
             ops = rest;
@@ -212,36 +210,36 @@ impl Executor {
         Ok(())
     }
 
-    /// A transaction begins or has ended: from now on this is known of it.
+    /// Resets the savepoints and the cache, because a transaction begins or has ended.
     pub(crate) fn begin_transaction(&mut self, tx_cache: TxCache) {
         self.savepoints.clear();
         self.tx_cache = tx_cache;
     }
 
-    /// A batch begins, at this place of its answers.
-    pub(crate) fn begin_progress(&mut self, at: usize) {
-        self.progress = (0, at);
+    /// Begins a batch. `length` is the length of the answers before it.
+    pub(crate) fn begin_progress(&mut self, length: usize) {
+        self.progress = (0, length);
     }
 
-    /// Some more of the batch is answered.
+    /// Adds answered operations. `length` is the length of all answers.
     pub(crate) fn progressed(&mut self, ops: usize, length: usize) {
         self.progress = (self.progress.0 + ops, length);
     }
 
-    /// How many operations of the batch are answered, and how long that is.
+    /// The number of answered operations of the batch, and the length of their answers.
     pub(crate) fn progress(&self) -> (usize, usize) {
         self.progress
     }
 
-    /// Notes that something was written.
+    /// Records that the call has written.
     pub(crate) fn set_dirty(&mut self) {
         self.dirty = true;
     }
 
-    /// Writes what is in a write buffer, and clears both caches.
+    /// Executes the writes of a buffer, and clears the buffer and the cache.
     pub(crate) async fn flush(&mut self, access: &mut Access<'_>, buffer: &mut WriteBuffer) -> Result<(), DbError> {
         let WriteSet { writes, inserts, .. } = buffer.take()?;
-        buffer.forget();
+        buffer.clear();
         let mut ops: Vec<Result<Op, Failure>> = Vec::with_capacity(writes.len() + inserts.len());
         for Write { table, id, data, .. } in writes {
             ops.push(Ok(match data {
@@ -256,7 +254,7 @@ impl Executor {
         if ops.is_empty() {
             return Ok(());
         }
-        // They were counted when they were buffered.
+        // The writes were counted when they were buffered.
         let (left, dirty) = (std::mem::replace(&mut self.budget, Budget::counted()), self.dirty);
         let mut answers = String::new();
         let ran = self.run(access, &ops, &mut answers).await;
@@ -265,36 +263,36 @@ impl Executor {
         ran
     }
 
-    /// Notes that the answer grows old by itself.
+    /// Sets when the result expires.
     pub(crate) fn refresh(&mut self, after_ms: Option<u64>) {
         self.reads.refresh = after_ms.map(std::time::Duration::from_millis);
     }
 
-    /// Takes what was read.
+    /// Takes the read set.
     pub(crate) fn take_reads(&mut self) -> ReadSet {
         std::mem::take(&mut self.reads)
     }
 
-    /// Whether anything was written, or may have been.
+    /// Whether the call has written, or may have.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Takes what was written.
+    /// Takes the writes.
     pub(crate) fn take_written(&mut self) -> Written {
         std::mem::take(&mut self.written)
     }
 
-    /// Forgets what was written since there were this many changes: it was undone.
+    /// Removes all changes after the first `changes`, which were undone.
     pub(crate) fn undo_to(&mut self, changes: usize) {
         self.written.changes.truncate(changes);
         self.tx_cache.clear();
     }
 }
 
-/// How many of the operations that begin with `first` are one statement with it
-/// (or, of reads by id, one for each table).
-fn together(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
+/// How many of the operations, which begin with `first`, are executed in one statement with
+/// it (reads by id: in one statement for each table).
+fn group_len(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
     let only_sets = |op: &Op| matches!(op, Op::Edit { edit: Edit::Patch { unset, .. }, .. } if unset.is_empty());
     let replaces = |op: &Op| matches!(op, Op::Edit { edit: Edit::Replace { .. }, .. });
     let mut written: HashSet<Uuid> = HashSet::new();

@@ -1,5 +1,5 @@
-//! Operations of one call turned into statements, and what they read and wrote
-//! turned into a [`ReadSet`] and into [`Change`](crate::change::Change)s.
+//! Executes the operations of a call as statements, and records their reads in a [`ReadSet`]
+//! and their writes as [`Change`](crate::change::Change)s.
 
 mod answer;
 mod budget;

@@ -24,7 +24,7 @@ impl Executor {
                 continue;
             }
             documents += 1;
-            match by_table.iter_mut().find(|(known, _)| known.physical == table.physical) {
+            match by_table.iter_mut().find(|(of, _)| of.physical == table.physical) {
                 Some((_, ids)) if ids.contains(id) => documents -= 1,
                 Some((_, ids)) => ids.push(*id),
                 None => by_table.push((table, vec![*id])),
@@ -46,14 +46,14 @@ impl Executor {
         let sorted = found.len() > 8;
         for op in ops {
             let Op::Get { table, id } = op else { continue };
-            if let Some(known) = self.tx_cache.get(table, *id) {
-                push_ok_document(out, table, known.as_deref())?;
+            if let Some(document) = self.tx_cache.get(table, *id) {
+                push_ok_document(out, table, document.as_deref())?;
                 continue;
             }
             let of_table = |at: &(&Arc<Table>, Uuid, Arc<Row>)| at.1 == *id && at.0.physical == table.physical;
             let row = if sorted {
-                let first = found.partition_point(|(_, known, _)| known < id);
-                found[first..].iter().take_while(|(_, known, _)| known == id).find(|at| of_table(at))
+                let first = found.partition_point(|(_, of, _)| of < id);
+                found[first..].iter().take_while(|(_, of, _)| of == id).find(|at| of_table(at))
             } else {
                 found.iter().find(|at| of_table(at))
             };
@@ -61,8 +61,8 @@ impl Executor {
         }
         for (table, ids) in by_table {
             for id in ids {
-                let row = found.iter().find(|(of, known, _)| *known == id && of.physical == table.physical);
-                self.tx_cache.note(table, id, row.map(|(_, _, row)| row.clone()));
+                let row = found.iter().find(|(of, of_id, _)| *of_id == id && of.physical == table.physical);
+                self.tx_cache.insert(table, id, row.map(|(_, _, row)| row.clone()));
             }
         }
         Ok(())
@@ -70,10 +70,9 @@ impl Executor {
 
     pub(super) async fn scan(&mut self, access: &mut Access<'_>, scan: &Scan, out: &mut String) -> Result<(), DbError> {
         self.reads.scan(scan, scan.limit.is_some());
-        // One more than may be read shows that there are too many, without
-        // fetching them all.
-        let most = self.budget.read_limit().saturating_add(1);
-        let rows = access.run(scan::scan(scan, most)).await?;
+        // One row more than the limit shows that there are too many, without fetching all.
+        let max = self.budget.read_limit().saturating_add(1);
+        let rows = access.run(scan::scan(scan, max)).await?;
         if let Err(failure) = self.budget.read(rows.len()) {
             push_failure(out, &failure);
             return Ok(());
@@ -106,25 +105,25 @@ impl Executor {
         let scan = &page.scan;
         self.reads.scan(scan, true);
         if let Some(after) = &page.after {
-            self.reads.begins_behind(scan, after);
+            self.reads.starts_after(scan, after);
         }
-        // One more than asked for shows whether there are more.
-        let most = if page.until.is_some() { self.budget.read_limit() } else { page.size };
-        let mut rows = access.run(scan::page(page, most.saturating_add(1))).await?;
-        // A page that begins and ends at documents has no size that it could be cut to.
-        let counted = if page.until.is_some() { rows.len() } else { rows.len().min(most as usize) };
+        // One row more than the page shows whether there is a next page.
+        let max = if page.until.is_some() { self.budget.read_limit() } else { page.size };
+        let mut rows = access.run(scan::page(page, max.saturating_add(1))).await?;
+        // A page with an end position is not cut to a size, so all its rows count.
+        let counted = if page.until.is_some() { rows.len() } else { rows.len().min(max as usize) };
         if let Err(failure) = self.budget.read(counted) {
             push_failure(out, &failure);
             return Ok(());
         }
-        let more = rows.len() > most as usize;
-        if more && let Some(behind) = rows.last() {
-            // Not in the page, but whether the page is the last depends on it.
-            self.stopped_at(scan, behind)?;
+        let more = rows.len() > max as usize;
+        if more && let Some(next) = rows.last() {
+            // The next row is not in the page, but `isDone` depends on it.
+            self.stopped_at(scan, next)?;
         }
-        rows.truncate(most as usize);
+        rows.truncate(max as usize);
         let keys = scan.key_columns();
-        let place = |row: &Row| -> Result<Cursor, DbError> {
+        let cursor = |row: &Row| -> Result<Cursor, DbError> {
             let key = |at| Ok(row.text_or_null(3 + at)?.map(str::to_owned));
             let keys = (0..keys).map(key).collect::<Result<_, DbError>>()?;
             Ok(Cursor { keys, created: row.micros(1)?, id: row.uuid(0)? })
@@ -134,7 +133,7 @@ impl Executor {
                 self.reads.ends_at(scan, until);
                 Some(until.clone())
             }
-            (None, Some(row)) => Some(place(row)?),
+            (None, Some(row)) => Some(cursor(row)?),
             (None, None) => page.after.clone(),
         };
         let next = last.map(|last| last.encode(page.fingerprint)).unwrap_or_default();
@@ -148,18 +147,18 @@ impl Executor {
     }
 
     pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
-        self.reads.everything |= raw.moves_names();
+        self.reads.everything |= raw.may_set_search_path();
         // Where everything is read anyway, what a statement reads does not matter, and where
         // names mean something else than usual, it must not be remembered.
-        let matters = raw.tables.is_none() && access.is_a_querys() && !self.reads.everything;
+        let matters = raw.tables.is_none() && access.is_query() && !self.reads.everything;
         let lookup = if matters { ReadsLookup::Needed } else { ReadsLookup::NotNeeded };
         if !raw.read_only {
-            self.tx_cache.stop();
+            self.tx_cache.disable();
         }
         let before = self.reads.everything;
         match &raw.tables {
             Some(tables) => tables.iter().for_each(|table| self.reads.table(table)),
-            // Until that is known; also if it fails, or is not waited for.
+            // Stays set if the statement fails or is cancelled before its tables are known.
             None => self.reads.everything = true,
         }
         let ran = access.raw(raw, lookup).await;
@@ -171,7 +170,7 @@ impl Executor {
         }
         let rows = match ran {
             Ok(RawRows { rows, .. }) => rows,
-            // It has left nothing behind, so only this operation fails.
+            // A read-only statement has no effects, so only this operation fails.
             Err(error) if raw.read_only && !error.connection_lost() && !matches!(error, DbError::Retry(_)) => {
                 push_failure(out, &error.to_failure("raw"));
                 return Ok(());

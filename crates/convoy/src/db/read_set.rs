@@ -1,4 +1,4 @@
-//! What a run has read: the rows and ranges whose change could change its answer.
+//! The read set of a run: the rows and ranges whose changes could change its result.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,34 +11,34 @@ use crate::op::{self, Cursor, Order, Scan};
 use crate::schema::Table;
 use crate::time::Time;
 
-/// Everything one run has read. Reading more only ever adds to it.
+/// The reads of one run. It only grows.
 #[derive(Debug, Default)]
 pub(crate) struct ReadSet {
-    /// Documents asked for by id, found or not: `(table, id)`.
+    /// Documents read by id, found or not: `(table, id)`.
     pub points: HashSet<(Arc<str>, Uuid)>,
-    /// Parts of indexes.
+    /// Ranges of indexes.
     pub ranges: Vec<TableRead>,
     /// Whole tables, by their names in Postgres.
     pub tables: HashSet<Arc<str>>,
-    /// It is unknown what was read: any change may matter.
+    /// The reads are unknown: any change may matter.
     pub everything: bool,
-    /// The answer depends on the time: it is to be asked for again after this.
+    /// The result depends on the time, and expires after this.
     pub refresh: Option<Duration>,
 }
 
-/// A part of one index of one table.
+/// A range of one index of one table.
 #[derive(Debug, Clone)]
 pub(crate) struct TableRead {
-    /// The table, as the run knew it.
+    /// The table, in the version of the run.
     pub table: Arc<Table>,
-    /// Which of its indexes.
+    /// The position of the index in [`Table::indexes`].
     pub index: usize,
-    /// The part.
+    /// The range.
     pub span: Span,
-    /// The values its first fields must have, to tell people which part that is.
+    /// The values of the index's first fields, to show the range to developers.
     pub eq: Vec<KeyValue>,
-    /// Whether the part is smaller than those values say, or would be if there were
-    /// more documents: by bounds or by a limit.
+    /// Whether bounds or a limit make the range smaller than `eq`, or would if there were
+    /// more documents.
     pub cut: bool,
 }
 
@@ -50,20 +50,18 @@ impl TableRead {
 }
 
 impl ReadSet {
-    /// Notes a read by id. That nothing was found is an answer too.
+    /// Adds a read by id, also if no document was found.
     pub(crate) fn point(&mut self, table: &Table, id: Uuid) {
         self.points.insert((table.key.clone(), id));
     }
 
-    /// Notes that anything in a table may have been read.
+    /// Adds a whole table.
     pub(crate) fn table(&mut self, physical: &str) {
         self.tables.insert(Arc::from(physical));
     }
 
-    /// Notes a scan before it runs, so that a run that fails in it depends on
-    /// what it would have read.
-    ///
-    /// `limited`: it gives so many documents at the most.
+    /// Adds a scan before it runs, so that a run that fails during the scan depends on its
+    /// range. `limited`: the scan has a limit.
     pub(crate) fn scan(&mut self, scan: &Scan, limited: bool) {
         let span = op::scan_span(&scan.eq, scan.lower.as_ref(), scan.upper.as_ref());
         let table = scan.table.clone();
@@ -71,9 +69,8 @@ impl ReadSet {
         self.ranges.push(TableRead { table, index: scan.index, span, eq: scan.eq.clone(), cut });
     }
 
-    /// Narrows the scan noted last: a limit stopped it at this row, and what
-    /// lies behind cannot have mattered. Only an index's own order says what
-    /// lies behind.
+    /// Narrows the last scan, which a limit stopped at this row: later rows cannot have
+    /// mattered. Only in the order of the index are they a range.
     pub(crate) fn stopped_at(&mut self, scan: &Scan, last: LastRow<'_>) -> Result<(), serde_json::Error> {
         if scan.by.is_some() {
             return Ok(());
@@ -85,14 +82,14 @@ impl ReadSet {
         Ok(())
     }
 
-    /// Narrows the scan noted last: it began behind this place.
-    pub(crate) fn begins_behind(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, op::cursor_span(scan, place), None);
+    /// Narrows the last scan, which started after this position.
+    pub(crate) fn starts_after(&mut self, scan: &Scan, cursor: &Cursor) {
+        self.narrow(scan, op::cursor_span(scan, cursor), None);
     }
 
-    /// Narrows the scan noted last: it ended with this place.
-    pub(crate) fn ends_at(&mut self, scan: &Scan, place: &Cursor) {
-        self.narrow(scan, None, op::cursor_span(scan, place));
+    /// Narrows the last scan, which ended at this position.
+    pub(crate) fn ends_at(&mut self, scan: &Scan, cursor: &Cursor) {
+        self.narrow(scan, None, op::cursor_span(scan, cursor));
     }
 
     fn narrow(&mut self, scan: &Scan, begin: Option<Span>, end: Option<Span>) {

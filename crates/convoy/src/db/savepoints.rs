@@ -10,14 +10,14 @@ impl Savepoints {
         self.0.push((name, position));
     }
 
-    /// Removes those after the newest of this name, which stays; gives its position.
+    /// Removes the savepoints after the newest of this name, and returns its position.
     pub(super) fn return_to(&mut self, name: u32) -> Option<usize> {
-        let at = self.0.iter().rposition(|(known, _)| *known == name)?;
+        let at = self.0.iter().rposition(|(of, _)| *of == name)?;
         self.0.truncate(at + 1);
         Some(self.0[at].1)
     }
 
-    /// Whether there is none.
+    /// Whether there are no savepoints.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -53,7 +53,7 @@ impl Executor {
             })
             .collect();
         edits.sort_by_key(|(id, _)| *id);
-        // What a write meets others over is what it is about.
+        // A write conflicts over the documents it targets.
         edits.iter().for_each(|(id, _)| self.reads.point(table, *id));
         self.tx_cache.wrote(table);
         let mut rows: Vec<(Uuid, Arc<Row>)> = Vec::with_capacity(edits.len());
@@ -64,7 +64,7 @@ impl Executor {
             self.changed(table, id, Some(old), Some(new));
             self.wrote(row.text(6)?);
             let row = Arc::new(row);
-            self.tx_cache.note(table, id, Some(row.clone()));
+            self.tx_cache.insert(table, id, Some(row.clone()));
             rows.push((id, row));
         }
         for op in ops {
@@ -106,13 +106,13 @@ impl Executor {
             gone.insert(id);
         }
         for id in ids.drain(..) {
-            self.tx_cache.note(table, id, None);
+            self.tx_cache.insert(table, id, None);
             push_ok(out, if gone.contains(&id) { "true" } else { "false" });
         }
         Ok(())
     }
 
-    /// Notes inserted rows from what the statement returned.
+    /// Records inserted rows, as returned by the statement.
     pub(crate) fn inserted(&mut self, table: &Arc<Table>, rows: &[Row]) -> Result<(), DbError> {
         self.dirty = true;
         self.tx_cache.wrote(table);
@@ -120,7 +120,7 @@ impl Executor {
             let id = row.uuid(0)?;
             let new = row_keys(id, row.micros(1)?, row.json(2)?)?;
             self.changed(table, id, None, Some(new));
-            self.tx_cache.forget(table, id);
+            self.tx_cache.remove(table, id);
             self.wrote(row.text(3)?);
         }
         Ok(())
@@ -145,7 +145,7 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
     )
 }
 
-/// Where a row lies, from what a write gave back.
+/// The index keys of a row, from the columns that a write returned.
 pub(crate) fn row_keys(id: Uuid, created: Time, keys: &str) -> Result<RowKeys, DbError> {
     let fields = KeyFields::parse(keys).map_err(|error| DbError::Row(error.to_string()))?;
     Ok(RowKeys { id, created, fields })

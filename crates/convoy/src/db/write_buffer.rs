@@ -1,10 +1,10 @@
-//! What a mutation has read, and what it means to write but has not sent yet.
+//! Buffers the writes of a mutation, with the documents it has read.
 //!
-//! A function waits for the answer of each write, but where nothing in the
-//! database can refuse or change a write (no constraint, no trigger but ours), the
-//! answer is known without asking. So its writes are kept here, answered from
-//! here, and sent all at once at its end. What a buffer cannot answer exactly it
-//! does not take: then the function runs on statements of its own.
+//! A function waits for the answer of each write. If the table has no constraints and no
+//! triggers but Convoy's, so that the database cannot reject or change a write, the answer
+//! is known without a statement. Then writes are buffered, answered from the buffer, and sent
+//! together at the end. Operations that a buffer cannot answer exactly are not accepted; the
+//! function then runs with a statement for each operation.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -23,26 +23,26 @@ use crate::schema::Table;
 
 type DocumentKey = (Arc<str>, Uuid);
 
-/// The reads and writes of one run, or of several that share a transaction.
+/// The reads and writes of one run, or of several runs in a shared transaction.
 #[derive(Default)]
 pub(crate) struct WriteBuffer {
     documents: HashMap<DocumentKey, BufferedDocument>,
     /// Documents to be inserted, in order.
     inserts: Vec<(Arc<Table>, Uuid, Box<RawValue>)>,
-    /// What the documents were before each change, newest last.
+    /// The states before each change, newest last.
     undo_log: Vec<UndoEntry>,
     savepoints: Savepoints,
 }
 
-/// A document as the run knows it.
+/// A document that was read, and its buffered change.
 #[derive(Clone)]
 struct BufferedDocument {
     table: Arc<Table>,
-    /// The version Postgres had, and what was in it; none where there was none.
+    /// The stored version and content; `None` if the document was not found.
     stored: Option<(Arc<str>, Content)>,
-    /// What it is now; none where it is gone.
+    /// The current content; `None` if the document does not exist.
     content: Option<Content>,
-    /// It is to be written.
+    /// It has a buffered write.
     changed: bool,
 }
 
@@ -52,13 +52,12 @@ enum UndoEntry {
 }
 
 impl WriteBuffer {
-    /// Whether all of these can be answered from here, once their documents are
-    /// known.
-    pub(crate) fn takes(&self, ops: &[Result<Op, Failure>]) -> bool {
+    /// Whether the buffer can answer all these operations, once their documents are loaded.
+    pub(crate) fn accepts(&self, ops: &[Result<Op, Failure>]) -> bool {
         let mut new: Vec<Uuid> = self.inserts.iter().map(|(_, id, _)| *id).collect();
         ops.iter().all(|op| match op {
             Err(_) => true,
-            // A new document has no creation time yet.
+            // The creation time of a buffered insert is not known yet.
             Ok(Op::Get { id, .. }) => !new.contains(id),
             Ok(Op::Edit { table, id, edit: Edit::Patch { .. } | Edit::Replace { .. } } | Op::Delete { table, id }) => {
                 table.traits().never_rejects && !new.contains(id)
@@ -72,29 +71,29 @@ impl WriteBuffer {
         })
     }
 
-    /// The documents these operations are about that are not known yet.
-    pub(crate) fn unknown(&self, ops: &[Result<Op, Failure>]) -> Vec<(Arc<Table>, Vec<Uuid>)> {
-        let mut unknown: Vec<(Arc<Table>, Vec<Uuid>)> = Vec::new();
+    /// The documents of these operations that are not loaded yet, by table.
+    pub(crate) fn missing(&self, ops: &[Result<Op, Failure>]) -> Vec<(Arc<Table>, Vec<Uuid>)> {
+        let mut missing: Vec<(Arc<Table>, Vec<Uuid>)> = Vec::new();
         for op in ops.iter().flatten() {
             let (Op::Get { table, id } | Op::Edit { table, id, .. } | Op::Delete { table, id }) = op else { continue };
             if self.documents.contains_key(&(table.key.clone(), *id)) {
                 continue;
             }
-            match unknown.iter_mut().find(|(known, _)| known.physical == table.physical) {
+            match missing.iter_mut().find(|(of, _)| of.physical == table.physical) {
                 Some((_, ids)) if ids.contains(id) => {}
                 Some((_, ids)) => ids.push(*id),
-                None => unknown.push((table.clone(), vec![*id])),
+                None => missing.push((table.clone(), vec![*id])),
             }
         }
-        unknown
+        missing
     }
 
-    /// Takes the answer to [`WriteBuffer::unknown`] of one table: rows of
-    /// `id, created_at, data, version`.
-    pub(crate) fn learn(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
+    /// Loads documents of one table: rows of `id, created_at, data, version` for the `ids`
+    /// that exist.
+    pub(crate) fn load(&mut self, table: &Arc<Table>, ids: &[Uuid], rows: Vec<Row>) -> Result<(), DbError> {
         for id in ids {
-            let gone = BufferedDocument { table: table.clone(), stored: None, content: None, changed: false };
-            self.documents.insert((table.key.clone(), *id), gone);
+            let absent = BufferedDocument { table: table.clone(), stored: None, content: None, changed: false };
+            self.documents.insert((table.key.clone(), *id), absent);
         }
         for row in rows {
             let id = row.uuid(0)?;
@@ -107,14 +106,14 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Answers operations whose documents are known, and changes what they change.
+    /// Applies and answers operations whose documents are loaded.
     pub(crate) fn answer(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
         for op in ops {
             match op {
                 Err(failure) => push_failure(out, failure),
                 Ok(Op::Get { table, id }) => {
                     let content =
-                        self.documents.get(&(table.key.clone(), *id)).and_then(|known| known.content.as_ref());
+                        self.documents.get(&(table.key.clone(), *id)).and_then(|document| document.content.as_ref());
                     push_ok_content(out, table, *id, content)?;
                 }
                 Ok(Op::Edit { table, id, edit }) => {
@@ -135,8 +134,8 @@ impl WriteBuffer {
                     push_ok(out, "null");
                 }
                 Ok(Op::Control(Control::RollbackTo(name))) => {
-                    if let Some(mark) = self.savepoints.return_to(*name) {
-                        self.undo_to(mark);
+                    if let Some(length) = self.savepoints.return_to(*name) {
+                        self.undo_to(length);
                     }
                     push_ok(out, "null");
                 }
@@ -146,7 +145,7 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Adds documents a function has held back until its end.
+    /// Buffers the held inserts of a function.
     pub(crate) fn insert(&mut self, table: Arc<Table>, rows: Vec<(Uuid, Box<RawValue>)>) {
         for (id, doc) in rows {
             self.undo_log.push(UndoEntry::Insert);
@@ -163,58 +162,59 @@ impl WriteBuffer {
             };
             Ok(Some(content.with(data)))
         })?;
-        Ok(self.documents.get(&(table.key.clone(), id)).and_then(|known| known.content.clone()))
+        Ok(self.documents.get(&(table.key.clone(), id)).and_then(|document| document.content.clone()))
     }
 
-    /// Changes a document that is there; gives what it was.
+    /// Changes a document, and returns its content before; `None` if it does not exist.
     fn change(
         &mut self,
         table: &Table,
         id: Uuid,
-        become_: impl FnOnce(&Content) -> Result<Option<Content>, DbError>,
+        change: impl FnOnce(&Content) -> Result<Option<Content>, DbError>,
     ) -> Result<Option<Content>, DbError> {
-        let place = (table.key.clone(), id);
-        let Some(known) = self.documents.get_mut(&place) else { return Ok(None) };
-        let Some(before) = known.content.clone() else { return Ok(None) };
-        let after = become_(&before)?;
-        self.undo_log.push(UndoEntry::Document(place, known.clone()));
-        known.content = after;
-        known.changed = true;
+        let key = (table.key.clone(), id);
+        let Some(document) = self.documents.get_mut(&key) else { return Ok(None) };
+        let Some(before) = document.content.clone() else { return Ok(None) };
+        let after = change(&before)?;
+        self.undo_log.push(UndoEntry::Document(key, document.clone()));
+        document.content = after;
+        document.changed = true;
         Ok(Some(before))
     }
 
-    /// The documents it knows of.
+    /// The loaded documents.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (Arc<str>, Uuid)> {
         self.documents.keys().cloned()
     }
 
-    /// Whether anything is to be written.
+    /// Whether the buffer has writes.
     pub(crate) fn writes(&self) -> bool {
-        !self.inserts.is_empty() || self.documents.values().any(|known| known.changed)
+        !self.inserts.is_empty() || self.documents.values().any(|document| document.changed)
     }
 
-    /// A mark to return to: the changes so far.
-    pub(crate) fn mark(&self) -> usize {
+    /// The length of the undo log, to return to with [`WriteBuffer::undo_to`].
+    pub(crate) fn undo_length(&self) -> usize {
         self.undo_log.len()
     }
 
-    /// The next run begins; the savepoints were the last one's.
+    /// Begins the next run, which does not have the savepoints of the last one. Returns the
+    /// length of the undo log.
     pub(crate) fn begin(&mut self) -> usize {
         self.savepoints.clear();
-        self.mark()
+        self.undo_length()
     }
 
-    /// Whether there is a savepoint to return to.
+    /// Whether the run has savepoints.
     pub(crate) fn has_savepoints(&self) -> bool {
         !self.savepoints.is_empty()
     }
 
-    /// Undoes the changes since a mark.
-    pub(crate) fn undo_to(&mut self, mark: usize) {
-        while self.undo_log.len() > mark {
+    /// Undoes changes until the undo log has this length.
+    pub(crate) fn undo_to(&mut self, length: usize) {
+        while self.undo_log.len() > length {
             match self.undo_log.pop() {
-                Some(UndoEntry::Document(place, before)) => {
-                    self.documents.insert(place, before);
+                Some(UndoEntry::Document(key, before)) => {
+                    self.documents.insert(key, before);
                 }
                 Some(UndoEntry::Insert) => {
                     self.inserts.pop();
@@ -224,27 +224,28 @@ impl WriteBuffer {
         }
     }
 
-    /// Everything there is to check and to write, which is from now on done.
+    /// Takes the versions to validate and the writes. Afterwards the buffer has no writes.
     pub(crate) fn take(&mut self) -> Result<WriteSet, DbError> {
         let mut write_set = WriteSet { inserts: std::mem::take(&mut self.inserts), ..WriteSet::default() };
-        for ((_, id), known) in &mut self.documents {
-            let changed = std::mem::take(&mut known.changed);
-            match &known.stored {
+        for ((_, id), document) in &mut self.documents {
+            let changed = std::mem::take(&mut document.changed);
+            match &document.stored {
                 Some((version, before)) if changed => {
-                    let data = known.content.as_ref().map(|content| content.data().map(str::to_owned)).transpose()?;
-                    let keys = KeyFields::of_document(&known.table.key_paths, before.data()?);
+                    let data =
+                        document.content.as_ref().map(|content| content.data().map(str::to_owned)).transpose()?;
+                    let keys = KeyFields::of_document(&document.table.key_paths, before.data()?);
                     let old_keys =
                         keys.and_then(|keys| keys.to_json()).map_err(|error| DbError::Row(error.to_string()))?;
-                    let (table, version) = (known.table.clone(), version.clone());
+                    let (table, version) = (document.table.clone(), version.clone());
                     write_set.writes.push(Write { table, id: *id, version, data, old_keys });
                 }
                 stored => {
                     let version = stored.as_ref().map(|(version, _)| version.clone());
-                    write_set.reads.push((known.table.clone(), *id, version));
+                    write_set.reads.push((document.table.clone(), *id, version));
                 }
             }
         }
-        // In one order everywhere, so that two never wait for each other.
+        // All transactions lock in the order of ids, so that they cannot deadlock.
         write_set.reads.sort_by_key(|(_, id, _)| *id);
         write_set.writes.sort_by_key(|write| write.id);
         self.undo_log.clear();
@@ -252,9 +253,8 @@ impl WriteBuffer {
         Ok(write_set)
     }
 
-    /// Forgets what is known; something may have changed it. Nothing may be left
-    /// to write.
-    pub(crate) fn forget(&mut self) {
+    /// Removes the loaded documents, which may have changed. The buffer must have no writes.
+    pub(crate) fn clear(&mut self) {
         self.documents.clear();
         self.undo_log.clear();
         self.savepoints.clear();
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_sets_and_removes_keys_as_they_are_spelled() {
+    fn a_patch_sets_and_removes_keys_and_keeps_the_text_of_values() {
         let set = RawValue::from_string(r#"{"a":1e2,"\u00e9":[1.50],"__proto__":null}"#.to_owned()).expect("JSON");
         let after = patched(r#"{"b": "x\u0041", "gone": 1, "a": {}}"#, &set, &["gone".to_owned()]).expect("JSON");
         assert_eq!(after, r#"{"__proto__":null,"a":1e2,"b":"x\u0041","é":[1.50]}"#);

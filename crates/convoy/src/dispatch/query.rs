@@ -83,7 +83,7 @@ impl Dispatcher {
             let tx_cache =
                 if request.function.learned.needs_snapshot.is_set() { TxCache::default() } else { TxCache::none() };
             let budget = Budget::new(self.inner.limits.max_documents_read, 0);
-            let mut executor = Executor::new(self.inner.node, budget, tx_cache).without_poll(&self.inner.failpoints);
+            let mut executor = Executor::new(self.inner.node, budget, tx_cache).with_failpoints(&self.inner.failpoints);
             let mut metadata = None;
             let stop = match self.run_query(&scope, &mut executor, &mut metadata).await {
                 Ok(result) => return QueryRun::ended(result, executor, metadata, false),

@@ -1,4 +1,4 @@
-//! Scans: which documents of a table, in which order.
+//! Scans: documents of a table, by index range, filter and order.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::schema::{BY_CREATION, FieldPath, Index, IndexField, KeyKind, Table};
 pub(crate) struct Scan {
     /// The table.
     pub table: Arc<Table>,
-    /// The index: its place in [`Table::indexes`].
+    /// The position of the index in [`Table::indexes`].
     pub index: usize,
     /// Values of the index's first fields.
     pub eq: Vec<KeyValue>,
@@ -25,15 +25,15 @@ pub(crate) struct Scan {
     pub lower: Option<Bound>,
     /// Upper bound of the next field.
     pub upper: Option<Bound>,
-    /// What else must hold.
+    /// A further condition.
     pub filter: Option<Filter>,
-    /// What to order by, where that is not the index.
+    /// The field to order by, if that is not the index.
     pub by: Option<IndexField>,
     /// Direction.
     pub order: Order,
-    /// How many documents to leave out first.
+    /// The number of documents to skip.
     pub offset: u32,
-    /// The most documents to give.
+    /// The maximum number of documents.
     pub limit: Option<u32>,
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct Scan {
 pub(crate) struct Page {
     /// The scan; its limit is not used.
     pub scan: Scan,
-    /// Names the query in its cursors.
+    /// Identifies the query in its cursors.
     pub fingerprint: u64,
-    /// The page begins behind this place.
+    /// The page starts after this position.
     pub after: Option<Cursor>,
-    /// It ends with this place, however many documents that are.
+    /// The page ends at this position, regardless of its size.
     pub until: Option<Cursor>,
-    /// The most documents to give.
+    /// The maximum number of documents.
     pub size: u32,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct WireOrderField<'a> {
 struct WireFilter<'a> {
     is: &'a str,
     field: Option<String>,
-    /// Null where it is left out; the host always says it.
+    /// Null if it is absent; the host always sends it.
     #[serde(borrow, default = "absent")]
     value: &'a RawValue,
     #[serde(borrow)]
@@ -114,7 +114,7 @@ fn absent<'a>() -> &'a RawValue {
 impl<'a> Wire<'a> {
     pub(super) fn scan(self, table: Arc<Table>) -> Result<Scan, Failure> {
         let name = self.index.as_deref().unwrap_or(BY_CREATION);
-        let (place, index) = table.index(name).ok_or_else(|| {
+        let (position, index) = table.index(name).ok_or_else(|| {
             invalid(format!("table `{}` has no index `{name}`; it has {}", table.name, index_names(&table)))
         })?;
         let compared = self.eq.len() + usize::from(self.lower.is_some() || self.upper.is_some());
@@ -140,7 +140,7 @@ impl<'a> Wire<'a> {
         let eq = eq.map(|(at, json)| index_value(&table, index, at, json)).collect::<Result<_, _>>()?;
         let order = self.order.unwrap_or(Order::Asc);
         let (offset, limit) = (self.offset, self.limit);
-        Ok(Scan { index: place, eq, lower, upper, filter, by, order, offset, limit, table: table.clone() })
+        Ok(Scan { index: position, eq, lower, upper, filter, by, order, offset, limit, table: table.clone() })
     }
 
     pub(super) fn page(self, table: Arc<Table>) -> Result<Page, Failure> {
@@ -149,8 +149,8 @@ impl<'a> Wire<'a> {
         let (cursor, end) = (self.cursor.clone(), self.end.clone());
         let scan = self.scan(table)?;
         let keys = scan.key_columns();
-        let place = |text: Option<String>| {
-            // Before the first document there is no place, and its text is empty.
+        let decode = |text: Option<String>| {
+            // An empty cursor is the position before the first document.
             let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
             let cursor = Cursor::decode(&text, fingerprint).filter(|cursor| cursor.keys.len() == keys);
             cursor.map(Some).ok_or_else(|| {
@@ -161,11 +161,11 @@ impl<'a> Wire<'a> {
                 )
             })
         };
-        let (after, until) = (place(cursor)?, place(end)?);
+        let (after, until) = (decode(cursor)?, decode(end)?);
         Ok(Page { scan, fingerprint, after, until, size })
     }
 
-    /// What a cursor is bound to: all that decides the order and the range.
+    /// The fingerprint of everything that determines the order and the range.
     fn fingerprint(&self, table: &Table) -> u64 {
         let raw = |json: Option<&'a RawValue>| json.map_or("", RawValue::get);
         let bound =
@@ -179,13 +179,13 @@ impl<'a> Wire<'a> {
 }
 
 impl Scan {
-    /// The index that is read.
+    /// The scanned index.
     pub(crate) fn index(&self) -> &Index {
         &self.table.indexes[self.index]
     }
 
-    /// What the documents are ordered by, after the fields that are equal in all
-    /// of them. Ends with creation time and id, or with the id alone.
+    /// The fields of the order after those in `eq`. Ends with creation time and id, or with
+    /// the id alone.
     pub(crate) fn order_fields(&self) -> Vec<IndexField> {
         match &self.by {
             Some(field) => {
@@ -196,7 +196,7 @@ impl Scan {
         }
     }
 
-    /// How many texts a place in this order has, besides creation time and id.
+    /// The number of sort keys in a cursor, besides creation time and id.
     pub(crate) fn key_columns(&self) -> usize {
         let of_field = |field: &IndexField| match (&field.path, field.kind) {
             (FieldPath::Stored(_), KeyKind::Json) => 3,
@@ -242,15 +242,15 @@ impl Filter {
     }
 }
 
-/// The value an index's field is compared with.
+/// The value that a field of an index is compared with.
 fn index_value(table: &Table, index: &Index, at: usize, json: &RawValue) -> Result<KeyValue, Failure> {
     let field = &index.fields[at];
     of_this_table(table, &field.path, json)?;
     KeyValue::parse(field, json).ok_or_else(|| another_type(table, &field.path, json))
 }
 
-/// The value any field is compared with: of its own type, for a filter looks at
-/// what is stored.
+/// The value that a field is compared with in a filter. It has the type of the given JSON,
+/// because a filter compares stored values.
 fn filter_value(table: &Table, path: &FieldPath, json: &RawValue) -> Result<KeyValue, Failure> {
     of_this_table(table, path, json)?;
     let kind = match json.get().as_bytes().first() {
@@ -279,7 +279,7 @@ fn another_type(table: &Table, path: &FieldPath, json: &RawValue) -> Failure {
     invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type"))
 }
 
-/// Refuses bounds on what has no order.
+/// Rejects bounds on values that have no order.
 fn ordered(json: &RawValue, value: &KeyValue) -> Result<(), Failure> {
     let unordered = match value {
         KeyValue::Null => true,

@@ -1,4 +1,4 @@
-//! The read and write set of a mutation that has not been sent yet.
+//! The read and write set of an optimistic mutation, before it is validated and written.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ pub(crate) struct Write {
     pub id: Uuid,
     /// The version that was read.
     pub version: Arc<str>,
-    /// What it becomes; none where it is deleted.
+    /// Its new content; `None` if it is deleted.
     pub data: Option<String>,
-    /// Its indexed values as they were, a JSON object.
+    /// The indexed values that were read, a JSON object.
     pub old_keys: String,
 }
 
 /// The documents that an optimistic mutation has read, and its writes.
 #[derive(Default)]
 pub(crate) struct WriteSet {
-    /// Documents that were read and stay as they are, with the version that was
-    /// seen; none where there was no document.
+    /// Documents that were read and not changed, with their version; `None` if there was no
+    /// document.
     pub reads: Vec<(Arc<Table>, Uuid, Option<Arc<str>>)>,
     /// Documents that change.
     pub writes: Vec<Write>,
@@ -34,13 +34,13 @@ pub(crate) struct WriteSet {
 }
 
 impl WriteSet {
-    /// Whether there is nothing to check or to write.
+    /// Whether there are no reads and no writes.
     pub(crate) fn is_empty(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty() && self.inserts.is_empty()
     }
 
-    /// Leaves only the checks.
-    pub(crate) fn writes_nothing(&mut self) {
+    /// Keeps only the versions to validate.
+    pub(crate) fn drop_writes(&mut self) {
         let checks = self.writes.drain(..).map(|write| (write.table, write.id, Some(write.version)));
         self.reads.extend(checks);
         self.inserts.clear();

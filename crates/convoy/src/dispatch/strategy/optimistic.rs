@@ -52,7 +52,7 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
 
 impl Strategy for Optimistic<'_> {
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
-        if !self.buffer.takes(ops) {
+        if !self.buffer.accepts(ops) {
             return Err(Stop::NeedsOther);
         }
         self.operate(ops, out).await.map_err(|error| self.scope.stop(error))
@@ -61,17 +61,17 @@ impl Strategy for Optimistic<'_> {
 
 impl Optimistic<'_> {
     async fn operate(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
-        let unknown = self.buffer.unknown(ops);
-        let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
+        let missing = self.buffer.missing(ops);
+        let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
         if let Err(failure) = self.budget.read(documents).and_then(|()| self.budget.write(writes)) {
             fail_all(ops, &failure, out);
             return Ok(());
         }
-        for (table, ids) in unknown {
+        for (table, ids) in missing {
             self.reads += 1;
             let rows = self.scope.dispatcher.inner.postgres.read_as_writer(&optimistic::get(&table, &ids)).await?;
-            self.buffer.learn(&table, &ids, rows)?;
+            self.buffer.load(&table, &ids, rows)?;
         }
         self.buffer.answer(ops, out)
     }
@@ -111,7 +111,7 @@ impl Optimistic<'_> {
     async fn validate(&mut self) -> Result<(), Stop> {
         let checked = async {
             let mut write_set = self.buffer.take()?;
-            write_set.writes_nothing();
+            write_set.drop_writes();
             let mut lease = self.scope.dispatcher.inner.postgres.writers.acquire().await?;
             self.apply(&mut lease, &write_set, None).await
         };

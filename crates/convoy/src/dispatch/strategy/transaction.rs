@@ -80,7 +80,7 @@ pub(super) struct TransactionRun {
     /// Other calls may be in its transaction.
     pub shared: bool,
     /// The length of the buffer's undo log when the run began.
-    pub mark: usize,
+    pub undo_start: usize,
     aborted: Aborted,
 }
 
@@ -89,7 +89,7 @@ impl TransactionRun {
     pub(super) fn new(scope: CallScope) -> TransactionRun {
         let executor = scope.executor(TxCache::default());
         let aborted = Aborted::default();
-        TransactionRun { scope, executor, buffer: None, unbuffered: false, shared: false, mark: 0, aborted }
+        TransactionRun { scope, executor, buffer: None, unbuffered: false, shared: false, undo_start: 0, aborted }
     }
 
     /// Answers one batch of operations.
@@ -100,7 +100,7 @@ impl TransactionRun {
         out: &mut String,
     ) -> Result<(), Stop> {
         self.record_raw(ops)?;
-        if !self.unbuffered && self.buffer.as_ref().is_some_and(|buffer| !buffer.takes(ops)) {
+        if !self.unbuffered && self.buffer.as_ref().is_some_and(|buffer| !buffer.accepts(ops)) {
             self.flush_buffer(transaction).await?;
             self.unbuffered = true;
         }
@@ -146,8 +146,8 @@ impl TransactionRun {
             fail_all(ops, failure, out);
             return Ok(());
         }
-        let unknown = buffer.unknown(ops);
-        let documents = unknown.iter().map(|(_, ids)| ids.len()).sum();
+        let missing = buffer.missing(ops);
+        let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
         let budget = &mut self.executor.budget;
         if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
@@ -155,9 +155,9 @@ impl TransactionRun {
             self.aborted = Aborted(budget.refused_write().cloned());
             return Ok(());
         }
-        for (table, ids) in unknown {
+        for (table, ids) in missing {
             let rows = transaction.run(optimistic::get(&table, &ids)).await?;
-            buffer.learn(&table, &ids, rows)?;
+            buffer.load(&table, &ids, rows)?;
         }
         buffer.answer(ops, out)
     }
@@ -169,13 +169,13 @@ impl TransactionRun {
         if buffer.has_savepoints() {
             return Err(Stop::NeedsOther);
         }
-        let own = buffer.mark() > self.mark;
+        let own = buffer.undo_length() > self.undo_start;
         match self.executor.flush(&mut Access::Within(transaction), buffer).await {
             Ok(()) => {
                 if own {
                     self.executor.set_dirty();
                 }
-                self.mark = 0;
+                self.undo_start = 0;
                 Ok(())
             }
             Err(error) if error.connection_lost() => Err(Stop::Broken(self.scope.explain(&error))),

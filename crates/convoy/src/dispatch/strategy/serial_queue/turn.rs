@@ -80,7 +80,7 @@ impl Member {
     /// Runs the function to its end.
     pub(super) async fn run_turn(&mut self, transaction: &mut Transaction) -> TurnEnd {
         let Member { waiting, run, call } = self;
-        run.mark = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
+        run.undo_start = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
         // A buffered function needs no savepoint, because the buffer has an undo log.
         let savepoint = waiting.scope.function().learned.fails_after_writing.is_set() && run.buffer.is_none();
         if savepoint && let Err(error) = transaction.savepoint(TURN_SAVEPOINT).await {
@@ -169,7 +169,7 @@ impl Member {
 
     fn undo_buffer(&mut self) {
         if let Some(buffer) = &mut self.run.buffer {
-            buffer.undo_to(self.run.mark);
+            buffer.undo_to(self.run.undo_start);
         }
     }
 
