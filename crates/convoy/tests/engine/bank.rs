@@ -1,4 +1,4 @@
-//! What the tests of contention share: accounts, and functions that move money.
+//! Fixtures for the tests of contention: accounts, and functions that transfer money.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn bare(id: &Value) -> &str {
     id.as_str().and_then(|id| id.rsplit(':').next()).expect("an id")
 }
 
-/// Moves money as people write it: read two, write two.
+/// Transfers money by two reads and two writes, like typical user code.
 async fn transfer(ctx: &Ctx, input: &Value) -> Result<(), Thrown> {
     let (from, to) = (&input["from"], &input["to"]);
     let read = ctx.ops(json!([get(from), get(to)])).await?;
@@ -60,7 +60,7 @@ pub(crate) fn functions() -> Functions {
             transfer(&ctx, &input).await?;
             Ok(Value::Null)
         })
-        // Fails after it has written, if it is told to.
+        // With `throw`, fails after it has written.
         .mutation("bank.transferThenThrow", |ctx, input| async move {
             transfer(&ctx, &input).await?;
             if input["throw"] == true {
@@ -68,13 +68,13 @@ pub(crate) fn functions() -> Functions {
             }
             Ok(Value::Null)
         })
-        // Writes a slip that must not have a number twice.
+        // Inserts a slip, whose number is unique.
         .mutation("bank.transferWithSlip", |ctx, input| async move {
             transfer(&ctx, &input).await?;
             ctx.insert("slips", json!({ "number": input["number"], "from": input["from"] })).await?;
             Ok(Value::Null)
         })
-        // Thinks between reading and writing.
+        // Waits between reading and writing.
         .mutation("bank.slowTransfer", |ctx, input| async move {
             ctx.op(get(&input["from"])).await?;
             tokio::time::sleep(Duration::from_millis(input["ms"].as_u64().expect("milliseconds"))).await;
@@ -86,13 +86,13 @@ pub(crate) fn functions() -> Functions {
             std::future::pending::<()>().await;
             Ok(Value::Null)
         })
-        // Adds one; and if it is told to, looks around and throws.
+        // Adds one. With `throw`, counts the accounts and fails.
         .mutation("bank.bump", |ctx, input| async move {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
             ctx.op(set(&input["id"], balance + 1)).await?;
             if input["throw"] == true {
                 ctx.op(count("accounts")).await?;
-                return Err(Thrown::Refused(Code::Forbidden, "as told".into()));
+                return Err(Thrown::Refused(Code::Forbidden, "throw was set".into()));
             }
             if let Some(own) = input["own"].as_str() {
                 ctx.op(get(&json!(own))).await?;
@@ -100,7 +100,7 @@ pub(crate) fn functions() -> Functions {
             }
             Ok(Value::Null)
         })
-        // Says who is set for its transaction, before it sets one itself.
+        // Returns the `app.user` of its transaction before it sets one.
         .mutation("bank.bumpAs", |ctx, input| async move {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
             ctx.op(set(&input["id"], balance + 1)).await?;
@@ -113,7 +113,7 @@ pub(crate) fn functions() -> Functions {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
             ctx.op(set(&input["id"], balance + 1)).await
         })
-        // Looks around, and keeps everyone waiting if it is told to.
+        // Counts the accounts. With `wait`, idles longer than a turn of a queue allows.
         .mutation("bank.ponder", |ctx, input| async move {
             ctx.op(get(&input["id"])).await?;
             ctx.op(count("accounts")).await?;
@@ -124,14 +124,15 @@ pub(crate) fn functions() -> Functions {
             let balance = ctx.op(get(&input["id"])).await?["balance"].as_i64().expect("a balance");
             ctx.op(set(&input["id"], balance + 1)).await
         })
-        // Takes back a part that Postgres had to be asked about, before or after one it had not.
-        .mutation("bank.changeOfMind", |ctx, input| async move {
+        // Rolls back to a savepoint after a buffered write and a statement: the buffered write
+        // comes first with `bufferedFirst`.
+        .mutation("bank.rollBackAPart", |ctx, input| async move {
             let id = &input["id"];
             let balance = ctx.op(get(id)).await?["balance"].as_i64().expect("a balance");
             let slip = json!({ "op": "insert", "table": "slips", "id": convoy::id::mint().to_string(),
-                               "doc": { "number": balance, "from": "nobody" } });
+                               "doc": { "number": balance, "from": "someone" } });
             let savepoint = json!({ "op": "savepoint", "name": 1 });
-            if input["drafted"] == true {
+            if input["bufferedFirst"] == true {
                 ctx.ops(json!([savepoint, set(id, -1)])).await?;
                 ctx.op(slip).await?;
             } else {
@@ -159,7 +160,7 @@ pub(crate) fn functions() -> Functions {
 
 /// A bank with `count` accounts of 1,000 each.
 pub(crate) async fn bank(db: &TestDb, count: usize) -> (App, Vec<Value>) {
-    // A stuck function is given up soon.
+    // A short limit, so that a stuck function is abandoned soon.
     bank_with(db, count, json!({ "mutationMs": 5_000 })).await
 }
 

@@ -1,4 +1,4 @@
-//! Keyed mutations happen once, whatever is lost on the way.
+//! Idempotency keys: a mutation takes effect once, even if its answer is lost.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn functions(gate: Arc<Semaphore>) -> Functions {
     Functions::new()
         .mutation("notes.add", |ctx, input| async move {
             if let Some(caller) = ctx.caller() {
-                ctx.identify(caller["headers"]["x-user"].as_str().unwrap_or("nobody"));
+                ctx.identify(caller["headers"]["x-user"].as_str().unwrap_or("anonymous"));
             }
             Ok(json!(ctx.hold("notes", input)))
         })
@@ -23,7 +23,7 @@ fn functions(gate: Arc<Semaphore>) -> Functions {
             ctx.insert("notes", input).await?;
             Ok(json!(first))
         })
-        // The same in a transaction, for it asks what documents by id do not tell.
+        // The same in a transaction, which the count needs.
         .mutation("notes.countAndAddTwo", |ctx, input| async move {
             ctx.op(json!({ "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null }))
                 .await?;
@@ -41,7 +41,7 @@ fn functions(gate: Arc<Semaphore>) -> Functions {
         .mutation("notes.addSlowly", move |ctx, input| {
             let gate = gate.clone();
             async move {
-                gate.acquire().await.expect("the gate stays").forget();
+                gate.acquire().await.expect("the gate is open").forget();
                 Ok(json!(ctx.insert("notes", input).await?))
             }
         })
@@ -65,14 +65,14 @@ async fn count(app: &App) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_call_is_answered_like_the_first_and_does_nothing() {
+async fn a_repeated_call_gets_the_first_answer_and_has_no_effect() {
     let db = TestDb::new().await;
     let (app, _) = notes(&db).await;
     for (name, rows) in [("notes.add", 1), ("notes.addTwo", 2)] {
         let before = count(&app).await;
         let first = keyed(&app, "k1").mutate(name, json!({ "text": "a" })).await;
         assert_eq!(first.header("idempotency-replayed"), None);
-        // Another spelling of the same input would be another body; ours are bytes.
+        // The body must be identical, byte by byte.
         let again = keyed(&app, "k1").mutate(name, json!({ "text": "a" })).await;
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
         assert_eq!(first.data(), again.data());
@@ -86,13 +86,13 @@ async fn a_repeated_call_is_answered_like_the_first_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_call_that_would_now_be_refused_is_answered_like_the_first() {
+async fn a_repeated_call_that_would_fail_now_gets_the_first_answer() {
     let db = TestDb::new().await;
     let (app, _) = notes(&db).await;
     let first = keyed(&app, "k").mutate("names.take", json!({ "name": "ada" })).await.data();
     assert_eq!(keyed(&app, "k").mutate("names.take", json!({ "name": "ada" })).await.data(), first);
     assert_eq!(keyed(&app, "l").mutate("names.take", json!({ "name": "ada" })).await.code(), "CONFLICT");
-    // What was refused is not kept: it may succeed later, under the same key.
+    // Failures are not stored: the call may succeed later with the same key.
     db.psql().await.run("delete from names").await;
     keyed(&app, "l").mutate("names.take", json!({ "name": "ada" })).await.data();
     app.engine.close().await;
@@ -113,9 +113,9 @@ async fn a_key_belongs_to_one_function_and_one_caller() {
     assert_ne!(of_ada, of_bob.data());
     assert_eq!(ada.mutate("notes.add", note.clone()).await.data(), of_ada);
     assert_eq!(count(&app).await, 2);
-    // Of a caller nobody could name, nothing is kept and nothing answered.
-    let nameless = ada.mutate("notes.addTwo", note.clone()).await;
-    assert_eq!(nameless.header("idempotency-replayed"), None);
+    // Answers of callers without an identity are neither stored nor replayed.
+    let anonymous = ada.mutate("notes.addTwo", note.clone()).await;
+    assert_eq!(anonymous.header("idempotency-replayed"), None);
     app.engine.close().await;
 }
 
@@ -149,7 +149,7 @@ async fn a_duplicate_in_flight_waits_for_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_printable_and_not_long() {
+async fn a_key_is_printable_and_has_at_most_128_characters() {
     let db = TestDb::new().await;
     let (app, _) = notes(&db).await;
     for key in ["", &"k".repeat(129), "k\u{e9}y", "a\tb"] {
@@ -161,20 +161,20 @@ async fn a_key_is_printable_and_not_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wherever_the_line_is_cut_the_effect_happens_once() {
+async fn a_keyed_call_takes_effect_once_wherever_the_connection_is_cut() {
     let db = TestDb::new().await;
     let (direct, gate) = notes(&db).await;
     let (wire, url) = Wire::before(&db.url()).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions(gate)).await;
     let note = json!({ "text": "a" });
     let mut expected = 0;
-    // Without a key, the transaction's own id is asked for.
+    // Without a key, the commit is resolved by the transaction id.
     for (name, statement, has_key) in [
         ("notes.countAndAddTwo", "commit", true),
         ("notes.countAndAddTwo", "commit", false),
         ("notes.addTwo", "execute", true),
     ] {
-        // Known to need a transaction, or not; and nothing left to prepare.
+        // Run once, so that its traits are learned and its statements prepared.
         app.client().mutate(name, note.clone()).await.data();
         expected += 2;
         for cut in [Cut::After(statement), Cut::Before(statement)] {
@@ -192,7 +192,7 @@ async fn wherever_the_line_is_cut_the_effect_happens_once() {
             }
         }
     }
-    // A single insert has no commit to ask about; its caller repeats it.
+    // The commit of a single insert cannot be resolved; its caller retries.
     wire.cut(Cut::After("execute"));
     let lost = keyed(&app, "single").mutate("notes.add", json!({ "text": "b" })).await;
     if lost.status != 200 {

@@ -1,4 +1,4 @@
-//! Inserts written together: all of them land, each with its own outcome.
+//! Insert batching: no insert is lost, and each call gets the result of its own insert.
 
 use convoy_testkit::{App, Reply, TestDb, within};
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ fn send(app: &App, message: Value) -> JoinHandle<Reply> {
     tokio::spawn(async move { client.mutate("messages.send", message).await })
 }
 
-/// Sends `first` while the table is locked, then the others once it waits; they
-/// have no choice but to queue behind it. Gives the calls with the table free again.
+/// Sends `first` while the table is locked, and the others, which queue behind it, while it
+/// waits. Then unlocks the table and returns the calls.
 async fn queued(db: &TestDb, app: &App, first: Value, others: Vec<Value>) -> Vec<JoinHandle<Reply>> {
     let mut locker = db.psql().await;
     locker.run("begin; lock table messages in exclusive mode").await;
@@ -36,7 +36,7 @@ fn message(n: i64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_that_wait_go_out_in_one_statement_and_wake_their_watchers_once() {
+async fn waiting_inserts_are_sent_in_one_statement_and_reach_live_queries() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -45,8 +45,8 @@ async fn those_that_wait_go_out_in_one_statement_and_wake_their_watchers_once() 
         call.await.expect("an answer").data();
     }
     list.until(|list| bodies(list).len() == 13).await;
-    // The scripted host answers at once, but its last calls may reach the lane
-    // a moment late; one more statement takes them.
+    // The last calls of the scripted host may reach the queue a moment late, and then need
+    // one more statement.
     let statements = db.psql().await.column("select count(distinct xid)::text from _convoy.changes").await;
     let statements: u32 = statements[0].parse().expect("a number");
     assert!((2..=4).contains(&statements), "13 inserts took {statements} statements");
@@ -54,7 +54,7 @@ async fn those_that_wait_go_out_in_one_statement_and_wake_their_watchers_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_postgres_refuses_fails_alone() {
+async fn an_insert_that_postgres_rejects_fails_alone() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let poison = json!({ "channel": "a", "n": 2, "body": "a\u{0}b" });
@@ -79,8 +79,8 @@ async fn a_withdrawn_insert_is_not_written() {
     locker.run("begin; lock table messages in exclusive mode").await;
     let first = send(&app, message(0));
     observer.someone_waits_for_a_lock().await;
-    // Queued behind a statement that Postgres will cancel; those that are then
-    // under way themselves when their time is up have an unknown outcome.
+    // Queued behind a statement that Postgres will cancel. Calls whose own statement has been
+    // sent by the deadline are in doubt.
     let mut calls = vec![(0, first)];
     calls.extend((1..10).map(|n| (n, send(&app, message(n)))));
     let mut certain = Vec::new();
@@ -98,13 +98,13 @@ async fn a_withdrawn_insert_is_not_written() {
     app.engine.close().await;
 }
 
-/// What became of a keyed insert is looked up for as long as its call may take.
+/// Resolving a keyed insert in doubt may take as long as the time limit of its call.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_not_answered_does_not_hold_up_the_next() {
+async fn an_insert_in_doubt_does_not_delay_the_next() {
     let db = TestDb::new().await;
     let (cable, url) = cabled(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
-    // Prepares the statement, which would otherwise wait for the lock unsent.
+    // Prepares the statement, because preparing would wait for the lock.
     send(&app, message(0)).await.expect("an answer").data();
     let mut locker = db.psql().await;
     locker.run("begin; lock table messages in exclusive mode").await;
@@ -114,7 +114,7 @@ async fn one_that_is_not_answered_does_not_hold_up_the_next() {
     cable.pull();
     let next = within(send(&app, message(2))).await.expect("an answer");
     assert_eq!((next.status, next.code()), (503, "UNAVAILABLE"), "{}", next.body);
-    assert!(!unanswered.is_finished(), "what became of it is not known yet");
+    assert!(!unanswered.is_finished(), "it is still in doubt");
     cable.plug_in();
     locker.run("commit").await;
     within(unanswered).await.expect("an answer").data();

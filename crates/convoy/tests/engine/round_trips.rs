@@ -1,4 +1,4 @@
-//! What crosses the wire to Postgres, counted there.
+//! Counts the statements that are sent to Postgres.
 
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, Wire, table};
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ fn functions() -> Functions {
 async fn counted() -> (TestDb, App, Wire) {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
-    // The feed reads the log by itself; here it would only disturb the count.
+    // A long interval, because polls of the log would be counted.
     let options = json!({ "databaseUrl": url, "limits": { "pollMs": 600_000 } });
     let app = db.app_with(options, json!([table("accounts", &[])]), functions()).await;
     (db, app, wire)
@@ -89,16 +89,16 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
         ("mutation", "touch", "execute execute"),
         ("mutation", "transfer", "execute execute"),
         ("mutation", "slowTransfer", "execute execute execute"),
-        // Where a document could refuse a write, writes are not kept back.
+        // After an operation that needs a transaction, writes are not buffered.
         ("mutation", "scan", "begin execute execute execute commit"),
-        // The transaction of a statement by `raw`, and what resets its session.
+        // A `raw` statement with its transaction, and the reset of its session.
         ("query", "raw", "begin"),
         ("mutation", "rawApart", "begin"),
         ("mutation", "rawWithin", "begin prepare commit;"),
         ("query", "twice", "begin execute execute rollback"),
         ("query", "again", "begin execute execute rollback"),
     ] {
-        // Once before, so that statements are prepared and functions known.
+        // The first run prepares statements and learns traits.
         for _ in 0..2 {
             wire.take_statements();
             match kind {
@@ -109,7 +109,7 @@ async fn each_call_takes_no_more_statements_than_it_needs() {
         let words: Vec<String> = wire
             .take_statements()
             .iter()
-            .map(|said| said.split_whitespace().next().unwrap_or_default().to_owned())
+            .map(|sql| sql.split_whitespace().next().unwrap_or_default().to_owned())
             .collect();
         assert_eq!(words.join(" "), expected, "{name}");
     }

@@ -1,5 +1,5 @@
-//! Mutations that meet over the same documents: none is lost, none waits for ever,
-//! and what one does wrong is not another's loss.
+//! Mutations with conflicts over the same documents: no write is lost, no call waits for
+//! ever, and a fault of one call does not fail another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -20,8 +20,7 @@ fn transfer(from: &Value, to: &Value) -> Value {
     json!({ "from": from, "to": to, "amount": 1 })
 }
 
-/// Keeps two accounts busy until told to stop, and then says how many transfers
-/// succeeded.
+/// Clients that transfer money between two accounts until the traffic is ended.
 struct Traffic {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<u32>>,
@@ -33,7 +32,7 @@ impl Traffic {
         let clients = (0..clients)
             .map(|at| {
                 let (client, stop) = (app.client(), stop.clone());
-                // Both ways, so that money does not run out.
+                // In both directions, so that no account runs empty.
                 let (from, to) = if at % 2 == 0 { (&ids[0], &ids[1]) } else { (&ids[1], &ids[0]) };
                 let args = transfer(from, to);
                 tokio::spawn(async move {
@@ -80,20 +79,20 @@ async fn books_balance(app: &App, accounts: i64) {
 async fn calls_over_one_document_are_queued_while_it_is_hot() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 4).await;
-    // Alone, nobody needs a lane.
+    // Without conflicts, calls are not queued.
     for _ in 0..20 {
         app.client().mutate("bank.transfer", transfer(&ids[0], &ids[1])).await.data();
     }
     assert_eq!(app.engine.stats().queued_calls, 0);
     let traffic = Traffic::over(&app, &ids, 16);
     until_queued(&app, 200).await;
-    // Others are not drawn in.
+    // Transfers between other accounts run outside of the queue.
     let before = app.engine.stats().queued_calls;
     app.client().mutate("bank.transfer", transfer(&ids[2], &ids[3])).await.data();
     let runs = traffic.end().await;
     assert!(runs > 200 && app.engine.stats().queued_calls > before);
     books_balance(&app, 4).await;
-    // Once no two meet there any more, the place cools down.
+    // Without overlapping calls, the key stops being hot.
     within(async {
         loop {
             let before = app.engine.stats().queued_calls;
@@ -122,8 +121,8 @@ async fn writes_of_a_serial_queue_reach_live_queries() {
     app.engine.close().await;
 }
 
-/// Calls of a lane share a transaction, unless a function runs `raw`: what it sets holds
-/// for a transaction.
+/// Calls of a queue share a transaction, unless a function runs `raw`, because it may set
+/// something for the rest of the transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_of_raw_in_a_serial_queue_hold_for_one_call() {
     let db = TestDb::new().await;
@@ -152,7 +151,7 @@ async fn a_queued_call_that_throws_after_writing_leaves_nothing() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 2).await;
     let traffic = Traffic::over(&app, &ids, 8);
-    // The throwing function is drawn into the lane by its own losses.
+    // Its own conflicts get the throwing function queued.
     let refused = AtomicU32::new(0);
     within(async {
         let mut args = transfer(&ids[0], &ids[1]);
@@ -203,7 +202,7 @@ async fn a_unique_index_refuses_one_call_of_a_group_and_no_other() {
         }
     }
     traffic.end().await;
-    // Ten numbers, asked for four times each.
+    // Ten numbers, used four times each.
     assert_eq!(conflicts, 30);
     assert_eq!(db.psql().await.column("select count(*)::text from slips").await, ["10"]);
     books_balance(&app, 2).await;
@@ -251,7 +250,7 @@ async fn a_constraint_that_is_checked_at_commit_refuses_one_call_of_a_group_and_
         }
     }
     let runs = refused_runs.load(Ordering::Relaxed) - before;
-    assert!(runs <= 30, "ten calls that are refused ran {runs} times: with others, and by themselves to be told why");
+    assert!(runs <= 30, "ten calls that are refused ran {runs} times: with others, and alone for the error");
     let balance = app.client().query("bank.get", json!({ "id": ids[0] })).await.data();
     assert_eq!(balance["balance"], json!(1_000 + number));
     app.engine.close().await;
@@ -272,16 +271,16 @@ async fn a_slow_or_stuck_function_is_evicted_and_blocks_no_other_call() {
     let (app, ids) = bank(&db, 3).await;
     let traffic = Traffic::over(&app, &ids, 8);
     until_queued(&app, 50).await;
-    // Made hot themselves, so that they are sent through the lane.
+    // Conflicting calls, so that they are queued.
     let mut slow = transfer(&ids[0], &ids[1]);
     slow["ms"] = json!(40);
     let calls: Vec<_> = (0..6).map(|_| send(&app, "bank.slowTransfer", slow.clone())).collect();
     let stuck: Vec<_> = (0..4).map(|_| send(&app, "bank.stuck", json!({ "from": ids[2] }))).collect();
     let began = Instant::now();
     until_queued(&app, 500).await;
-    assert!(began.elapsed().as_secs() < 15, "the lane went on beside them");
+    assert!(began.elapsed().as_secs() < 15, "the queue goes on meanwhile");
     for call in calls {
-        // Slow ones may lose for good against the fast, but are told so.
+        // Slow calls may run out of retries, and then fail with CONFLICT.
         let reply = within(call).await.expect("an answer");
         assert!(reply.status == 200 || reply.code() == "CONFLICT", "{:?}", reply.body);
     }
@@ -294,7 +293,7 @@ async fn a_slow_or_stuck_function_is_evicted_and_blocks_no_other_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_document_in_the_input_the_function_itself_is_the_place() {
+async fn without_a_document_in_the_input_the_function_is_the_hot_key() {
     let db = TestDb::new().await;
     let (app, _ids) = bank(&db, 1).await;
     let mut ticks = 0;
@@ -345,7 +344,7 @@ async fn buffered_writes_are_visible_to_functions_with_a_savepoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_evicted_from_a_queue_takes_no_state_of_others_along() {
+async fn writes_of_other_calls_survive_the_eviction_of_a_call() {
     let db = TestDb::new().await;
     let (app, ids) = bank(&db, 25).await;
     let hot = &ids[0];
@@ -388,16 +387,16 @@ async fn a_call_evicted_from_a_queue_takes_no_state_of_others_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
+async fn a_rollback_to_a_savepoint_undoes_buffered_writes_and_statements() {
     let db = TestDb::new().await;
-    // Outside of their lane such calls deadlock, and Postgres takes a second to see
-    // each: on a busy machine more of them than five seconds have room for.
+    // Without the short limit: outside of the queue such calls deadlock, and Postgres takes a
+    // second to detect each, so five seconds may not suffice on a busy machine.
     let (app, ids) = bank_with(&db, 1, json!({})).await;
     let mut done = 0;
     within(async {
         while app.engine.stats().queued_calls < 100 {
             let calls: Vec<_> = (0..12)
-                .map(|at| send(&app, "bank.changeOfMind", json!({ "id": ids[0], "drafted": at % 2 == 0 })))
+                .map(|at| send(&app, "bank.rollBackAPart", json!({ "id": ids[0], "bufferedFirst": at % 2 == 0 })))
                 .collect();
             for call in calls {
                 call.await.expect("an answer").data();
@@ -413,7 +412,7 @@ async fn a_part_that_is_taken_back_is_taken_back_wherever_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queued_call_outlasts_a_lock_that_a_stranger_holds() {
+async fn a_queued_call_survives_a_lock_held_by_another_writer() {
     let db = TestDb::new().await;
     let options = json!({ "poolSize": 8, "failpoints": ["alwaysSerialQueue"] });
     let app = db.app_with(options, accounts(), functions()).await;
@@ -424,8 +423,8 @@ async fn a_queued_call_outlasts_a_lock_that_a_stranger_holds() {
     let (mut holder, mut observer) = (db.psql().await, db.psql().await);
     holder.run("begin; update accounts set data = data").await;
     let call = send(&app, "bank.transfer", transfer(&ids[0], &ids[1]));
-    // The first waits to write its buffer, the second to write by itself; a third one shows
-    // that the call has not been given up.
+    // The first transaction waits to flush its buffer, the second to write without one; a third
+    // shows that the call is still retried.
     let mut waiters = std::collections::HashSet::new();
     within(async {
         while waiters.len() < 3 {
@@ -474,8 +473,8 @@ async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
         .await;
         until_queued(&app, 50).await;
     }
-    // Each of its transfers was answered with success, and each happened once:
-    // both ways alike, so only the sum can tell; a slip would be one too many.
+    // Each transfer was answered with success. They go in both directions, so only the sum of
+    // the balances is checked.
     traffic.end().await;
     books_balance(&direct, 2).await;
     app.engine.close().await;

@@ -1,5 +1,4 @@
-//! Documents over the wire: what is stored, in what order it comes back, and
-//! what a transaction keeps or leaves.
+//! Stored documents: their content and order, and the writes of failed transactions.
 
 use crate::shared::{bodies, chat};
 use convoy_testkit::{Functions, TestDb, Thrown, within};
@@ -54,7 +53,7 @@ async fn a_patch_sets_and_removes_only_the_keys_it_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_that_throws_leaves_nothing_and_tells_no_cause() {
+async fn a_mutation_that_throws_is_rolled_back_and_hides_the_cause() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let message = json!({ "channel": "a", "n": 1, "body": "x" });
@@ -123,7 +122,7 @@ async fn a_query_of_several_statements_sees_one_snapshot() {
             let scan =
                 json!({ "op": "scan", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null });
             let first = ctx.op(scan.clone()).await?;
-            // Only the run that got past the restart reports itself.
+            // The first run is restarted here, so only the second sends.
             let _ = ctx.op(json!({ "op": "get", "table": "messages", "id": convoy::id::mint().to_string() })).await?;
             reached.send(()).await.expect("the test listens");
             may_go.wait_for(|go| *go).await.expect("the test lives");
@@ -155,7 +154,7 @@ async fn neighbouring_inserts_of_a_batch_are_one_statement() {
     });
     let app = db.app(crate::shared::tables(), functions).await;
     let mut psql = db.psql().await;
-    // Counts statements by what a statement trigger sees.
+    // Counts statements by statement triggers.
     psql.run(
         "create table statements (tab text);
          create function count_statement() returns trigger language plpgsql as $$
@@ -183,7 +182,7 @@ async fn a_query_cannot_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
+async fn a_mutation_continues_after_its_caller_disconnects() {
     let db = TestDb::new().await;
     let (started, mut has_started) = tokio::sync::mpsc::channel::<()>(1);
     let (go, may_go) = tokio::sync::watch::channel(false);
@@ -210,7 +209,7 @@ async fn a_caller_who_hangs_up_does_not_cut_a_mutation_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_for_built() {
+async fn a_unique_index_that_failed_to_build_is_invalid_until_a_later_load_builds_it() {
     let db = TestDb::new().await;
     let plain = json!([convoy_testkit::table("channels", &[])]);
     let app = db.app(plain, Functions::new()).await;
@@ -227,7 +226,7 @@ async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_f
     let refused = refused.expect_err("there are duplicates");
     assert!(refused.message.contains("`by_name` of `channels` cannot be unique"), "{refused}");
     let (app, again) = load(app).await;
-    assert!(again.is_err(), "the half-built index must not pass for built");
+    assert!(again.is_err(), "the invalid index must not count as built");
     psql.run("delete from channels where ctid = (select min(ctid) from channels)").await;
     let (app, built) = load(app).await;
     assert_eq!(built.expect("it can be built now").created, ["index channels.by_name"]);
@@ -237,7 +236,7 @@ async fn a_unique_index_that_could_not_be_built_is_tried_again_and_never_taken_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reading_more_than_a_call_may_is_refused_without_reading_it_all() {
+async fn a_scan_over_the_read_limit_fails_without_fetching_all_rows() {
     let db = TestDb::new().await;
     let app = db
         .app_with(json!({ "limits": { "maxDocumentsRead": 10 } }), crate::shared::tables(), crate::shared::functions())
@@ -254,7 +253,7 @@ async fn reading_more_than_a_call_may_is_refused_without_reading_it_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_that_writes_more_than_it_may_writes_nothing() {
+async fn a_mutation_over_the_write_limit_writes_nothing() {
     let db = TestDb::new().await;
     let held = |ctx: &convoy_testkit::Ctx, table: &str, count: i64| {
         for n in 0..count {
@@ -268,8 +267,8 @@ async fn a_mutation_that_writes_more_than_it_may_writes_nothing() {
             Ok(json!("fine"))
         })
         .mutation("sent", move |ctx, input| async move {
-            // What a host does with held inserts when an operation follows: they
-            // go in front of it, and nobody looks at what becomes of them.
+            // A host sends held inserts before the next operation, and ignores their
+            // answers.
             let insert = |n: i64| {
                 let id = convoy::id::mint().to_string();
                 json!({ "op": "insert", "table": "messages", "id": id, "doc": { "channel": "a", "n": n, "body": "x" } })
@@ -300,7 +299,7 @@ async fn a_mutation_that_writes_more_than_it_may_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unique_index_that_the_schema_dropped_is_warned_of() {
+async fn dropping_a_unique_index_from_the_schema_gives_a_warning() {
     let db = TestDb::new().await;
     let of = |unique: bool| json!([convoy_testkit::table("channels", &[("by_name", unique, &[("name", "text")])])]);
     let app = db.app(of(true), Functions::new()).await;
@@ -312,7 +311,7 @@ async fn a_unique_index_that_the_schema_dropped_is_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_beyond_all_time_compare_like_its_ends() {
+async fn times_out_of_range_compare_like_the_range_ends() {
     let db = TestDb::new().await;
     let functions = crate::shared::functions().query("between", |ctx, input| async move {
         let bound = |name: &str| json!({ "value": input[name], "inclusive": false });

@@ -1,4 +1,4 @@
-//! Savepoints, and what runs without a transaction of its own.
+//! Savepoints, and functions without a transaction.
 
 use convoy_testkit::{App, Ctx, Functions, TestDb, Thrown, table};
 use hyper::Method;
@@ -12,7 +12,7 @@ fn bad() -> Value {
     json!({ "op": "insert", "table": "notes", "id": convoy::id::mint().to_string(), "doc": { "text": "\u{0}" } })
 }
 
-/// Runs a list of steps, each a batch of words, and says how each operation ended.
+/// Runs a list of steps, each a batch of words, and returns the result of each operation.
 async fn steps(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     let mut ended = Vec::new();
     for batch in input["steps"].as_array().expect("steps") {
@@ -29,7 +29,7 @@ async fn steps(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
                     "values": [text], "tables": ["notes"],
                 }),
                 None if word == "bad" => bad(),
-                // What only a transaction can answer.
+                // An operation that needs a transaction.
                 None if word == "count" => json!({
                     "op": "count", "table": "notes", "index": null, "eq": [], "order": "asc", "limit": null,
                 }),
@@ -45,7 +45,7 @@ async fn steps(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
         }
     }
     if input["throw"] == true {
-        return Err(Thrown::Broke("as told".into()));
+        return Err(Thrown::Broke("throw was set".into()));
     }
     Ok(json!(ended))
 }
@@ -82,7 +82,7 @@ async fn rollback_to_savepoint_keeps_earlier_writes() {
     app.client().mutate("within", json!({ "steps": steps })).await.data();
     assert_eq!(texts(&app).await, "a e");
     assert_eq!(list.next().await.as_array().map(Vec::len), Some(2));
-    // The same where the savepoints are Postgres'.
+    // The same with savepoints of Postgres, which the count causes.
     let steps: Vec<&str> = [&["count"], steps.as_slice()].concat();
     app.client().mutate("within", json!({ "steps": steps })).await.data();
     assert_eq!(texts(&app).await, "a e a e");
@@ -110,7 +110,7 @@ async fn only_rollback_to_savepoint_recovers_from_a_database_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_transaction_each_operation_stands_by_itself() {
+async fn without_a_transaction_each_operation_is_committed_separately() {
     let db = TestDb::new().await;
     let app = notes(&db).await;
     let mut list = app.client().watch("list", json!({})).await;
@@ -137,7 +137,7 @@ async fn without_a_transaction_each_operation_stands_by_itself() {
         assert_eq!(texts(&app).await, [once, once].map(str::to_owned)[..=at].join(" "));
         list.until(|list| list.as_array().map(Vec::len) == Some(3 * (at + 1))).await;
     }
-    // Thrown or not, what was committed stays and what was not is undone.
+    // A thrown error undoes only uncommitted writes.
     let steps = json!({ "steps": ["insert:f", "begin insert:g"], "throw": true });
     assert_eq!(app.client().mutate("without", steps).await.code(), "INTERNAL");
     assert!(texts(&app).await.ends_with("a f"));
@@ -153,7 +153,7 @@ async fn without_a_transaction_each_operation_stands_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn raw_statements_are_logged_like_a_strangers_even_between_our_own() {
+async fn raw_statements_are_logged_by_triggers_between_logged_writes_of_the_engine() {
     let db = TestDb::new().await;
     let app = notes(&db).await;
     let mut list = app.client().watch("list", json!({})).await;

@@ -1,4 +1,4 @@
-//! The strategies, each with a server that runs a scripted mutation by it.
+//! The strategies, and a server that runs a scripted mutation with one of them.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use convoy_testkit::{App, Client, Ctx, Functions, TestDb, Thrown, Wire, table, w
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// How the scripted mutation is run.
+/// The strategy of the scripted mutation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strategy {
-    /// Without a transaction while the function runs.
+    /// Optimistic concurrency control.
     Optimistic,
-    /// In a serializable transaction of its own.
+    /// A separate serializable transaction.
     Serializable,
-    /// In a transaction shared with others.
+    /// A transaction shared with other calls.
     SerialQueue,
-    /// In one statement, perhaps with others.
+    /// One insert statement, possibly shared with other calls.
     InsertBatching,
-    /// Each operation by itself.
+    /// Each operation is committed separately.
     Autocommit,
-    /// In a transaction that the function begins and ends.
+    /// A transaction that the function begins and ends.
     OwnTransaction,
 }
 
@@ -30,7 +30,7 @@ pub(super) const STRATEGIES: [Strategy; 6] =
     [Optimistic, Serializable, SerialQueue, InsertBatching, Autocommit, OwnTransaction];
 
 impl Strategy {
-    /// Whether the engine makes a transaction for it and runs it again after a conflict.
+    /// Whether the engine runs the call in a transaction and retries it after a conflict.
     pub(super) fn is_transactional(self) -> bool {
         !matches!(self, Autocommit | OwnTransaction)
     }
@@ -51,12 +51,13 @@ impl Strategy {
     }
 }
 
-/// A server whose mutation `script` runs by one strategy, behind a wire that can be cut.
+/// A server whose mutation `script` runs with one strategy, behind a connection to Postgres
+/// that can be cut.
 pub(super) struct Served {
     pub db: TestDb,
     pub app: App,
     pub wire: Wire,
-    /// Scripts wait here where they say so.
+    /// The step `wait` takes a permit.
     pub gate: Arc<Semaphore>,
     strategy: Strategy,
 }
@@ -66,7 +67,7 @@ impl Served {
         Served::with(strategy, json!({}), "").await
     }
 
-    /// With more options; `sql` is run once there are tables.
+    /// With more options. `sql` runs after the tables were created.
     pub(super) async fn with(strategy: Strategy, options: Value, sql: &str) -> Served {
         let db = TestDb::new().await;
         if !sql.is_empty() {
@@ -84,8 +85,8 @@ impl Served {
         Served { db, app, wire, gate, strategy }
     }
 
-    /// Runs the script once, so that nothing is left to learn or to prepare, and sees that
-    /// the strategy is the one that is meant.
+    /// Runs the script once, so that traits are learned and statements prepared, and checks
+    /// that the strategy is used.
     pub(super) async fn warmed(self) -> Served {
         let insert = json!([{ "insert": 0 }]);
         self.run(&self.app.client(), insert.clone()).await.data();
@@ -93,7 +94,7 @@ impl Served {
         self.wire.take_statements();
         self.run(&self.app.client(), insert).await.data();
         let statements = self.wire.take_statements();
-        let begins = statements.iter().any(|said| said.starts_with("begin isolation level serializable"));
+        let begins = statements.iter().any(|sql| sql.starts_with("begin isolation level serializable"));
         let in_transaction = self.strategy.commits_by() == "commit";
         assert_eq!(begins, in_transaction, "{:?}: {statements:?}", self.strategy);
         assert_eq!(self.app.engine.stats().queued_calls > queued, self.strategy == SerialQueue, "{:?}", self.strategy);
@@ -140,7 +141,7 @@ fn functions(strategy: Strategy, gate: Arc<Semaphore>) -> Functions {
         .query("count", |ctx, _| async move { ctx.op(count("notes")).await })
 }
 
-/// As `ctx.db.transaction` does: after a conflict it begins again.
+/// Like `ctx.db.transaction`: retries after a conflict.
 async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Result<Value, Thrown> {
     for _ in 0..50 {
         ctx.op(json!({ "op": "begin" })).await?;
@@ -163,7 +164,7 @@ async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Resul
 /// document; `savepoint`, `rollback` to it; `wait` at the gate; `throw`.
 async fn script(ctx: &Ctx, input: &Value, strategy: Strategy, gate: &Semaphore) -> Result<Value, Thrown> {
     if strategy == Serializable {
-        // Nothing that documents by id tell.
+        // A count needs a transaction.
         ctx.op(count("guarded")).await?;
     }
     for step in input["steps"].as_array().expect("steps") {
@@ -184,8 +185,8 @@ async fn script(ctx: &Ctx, input: &Value, strategy: Strategy, gate: &Semaphore) 
             }
             "savepoint" => drop(ctx.op(json!({ "op": "savepoint", "name": value })).await?),
             "rollback" => drop(ctx.op(json!({ "op": "rollback", "to": value })).await?),
-            "wait" => gate.acquire().await.expect("the gate stays").forget(),
-            "throw" => return Err(Thrown::Refused(Code::Forbidden, "as told".into())),
+            "wait" => gate.acquire().await.expect("the gate is open").forget(),
+            "throw" => return Err(Thrown::Refused(Code::Forbidden, "throw was set".into())),
             other => panic!("no step `{other}`"),
         }
     }

@@ -1,4 +1,5 @@
-//! The promises. Each is kept, or does not apply for a reason that it gives.
+//! The guarantees of mutations. A check returns `None`, or the reason why the guarantee does
+//! not apply to the strategy.
 
 use std::pin::Pin;
 
@@ -10,20 +11,22 @@ use super::strategies::{Served, Strategy};
 
 type Kept = Pin<Box<dyn Future<Output = Option<&'static str>> + Send>>;
 
-/// What is promised, and what sees whether it is kept.
-type Promise = (&'static str, fn(Strategy) -> Kept);
+/// A guarantee, and its check.
+type Guarantee = (&'static str, fn(Strategy) -> Kept);
 
-pub(super) const PROMISES: [Promise; 10] = [
-    ("a failed call leaves nothing, early or late", |strategy| Box::pin(thrown(strategy))),
-    ("a constraint checked at commit refuses its own call only", |strategy| Box::pin(constraint(strategy))),
-    ("conflicts are repeated, and no write is lost", |strategy| Box::pin(conflict(strategy))),
-    ("a lost answer to a keyed call: its effect happens once", |strategy| Box::pin(lost_keyed(strategy))),
-    ("a lost answer is told truly, and live queries are right", |strategy| Box::pin(lost_unkeyed(strategy))),
-    ("a caller who hangs up does not stop it", |strategy| Box::pin(hang_up(strategy))),
-    ("a savepoint undoes what came after it", |strategy| Box::pin(savepoint(strategy))),
-    ("past a limit nothing is committed", |strategy| Box::pin(budget(strategy))),
-    ("a repeated key is answered like the first", |strategy| Box::pin(keyed(strategy))),
-    ("shutting down waits for it", |strategy| Box::pin(drained(strategy))),
+pub(super) const GUARANTEES: [Guarantee; 10] = [
+    ("a failed call has no effects, whether it fails early or late", |strategy| Box::pin(thrown(strategy))),
+    ("a constraint checked at commit fails only the call that violates it", |strategy| Box::pin(constraint(strategy))),
+    ("calls are retried after conflicts, and no write is lost", |strategy| Box::pin(conflict(strategy))),
+    ("a keyed call whose commit answer is lost takes effect once", |strategy| Box::pin(lost_keyed(strategy))),
+    ("a lost commit answer is reported correctly, and live queries are correct", |strategy| {
+        Box::pin(lost_unkeyed(strategy))
+    }),
+    ("a call continues after its caller disconnects", |strategy| Box::pin(hang_up(strategy))),
+    ("a rollback to a savepoint undoes the later writes", |strategy| Box::pin(savepoint(strategy))),
+    ("a call that exceeds a limit commits nothing", |strategy| Box::pin(budget(strategy))),
+    ("a call with a used key gets the answer of the first", |strategy| Box::pin(keyed(strategy))),
+    ("shutdown waits for running calls", |strategy| Box::pin(drained(strategy))),
 ];
 
 const AUTOCOMMITS: &str = "each operation is committed by itself";
@@ -43,7 +46,7 @@ async fn thrown(strategy: Strategy) -> Option<&'static str> {
         return Some(AUTOCOMMITS);
     }
     assert_eq!(served.stored().await, [""; 0]);
-    // Who comes after it finds nothing spoilt.
+    // The failure does not affect the next call.
     served.run(&client, json!([{ "insert": 2 }])).await.data();
     assert_eq!(served.stored().await, ["2"]);
     served.close().await;
@@ -107,7 +110,7 @@ async fn conflict(strategy: Strategy) -> Option<&'static str> {
     None
 }
 
-/// Cuts the line at the commit of a call; gives its answer, and how many notes there are.
+/// Cuts the connection at the commit of a call. Returns status, code, and the number of notes.
 async fn cut_at_commit(served: &Served, strategy: Strategy, cut: Cut, key: Option<&str>) -> (u16, String, usize) {
     let client = served.app.client();
     let client = key.map_or(client.clone(), |key| client.with_header("idempotency-key", key));
@@ -146,7 +149,7 @@ async fn lost_unkeyed(strategy: Strategy) -> Option<&'static str> {
     let mut before = 0;
     for cut in cuts(strategy) {
         let (status, code, stored) = cut_at_commit(&served, strategy, cut, None).await;
-        // What happened is told, or that it is not known.
+        // The call is answered with its real result, or as in doubt.
         match status {
             200 => assert_eq!(stored, before + 1, "{cut:?}"),
             _ => assert_eq!((status, &*code), (503, "UNAVAILABLE"), "{cut:?}"),
@@ -160,7 +163,7 @@ async fn lost_unkeyed(strategy: Strategy) -> Option<&'static str> {
     None
 }
 
-/// A call whose function runs, and waits for the gate before it inserts.
+/// Starts a call whose function waits at the gate before it inserts.
 async fn begun(served: &Served) -> JoinHandle<Reply> {
     let runs = served.app.engine.stats().handler_runs;
     let (client, steps) = (served.app.client(), json!([{ "wait": true }, { "insert": 1 }]));
