@@ -169,18 +169,7 @@ impl Engine {
             supervisor: supervisor.clone(),
         };
         let feed = Feed::open(parts, &config, &tasks, &stop).await?;
-        let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
-        let (keeper, timer, until) = (supervisor.clone(), live.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timer.run_refresh_timer()).await });
-        let (keeper, until) = (supervisor.clone(), stop.clone());
-        let (checked, conditions, limit) = (program.clone(), health.clone(), config.limits.unresponsive_time());
-        tasks.spawn(async move {
-            keeper.keep(Part::Functions, &until, || check_host(&checked, &conditions, limit, &until)).await;
-        });
-        let (keeper, database, until) = (supervisor, postgres.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || trim_answers(&database, &until)).await });
-        Ok(Arc::new(Engine {
+        let engine = Engine {
             config,
             postgres,
             dispatcher,
@@ -194,7 +183,25 @@ impl Engine {
             stop,
             tasks,
             closed: OnceCell::new(),
-        }))
+        };
+        engine.spawn_tasks(&supervisor);
+        Ok(Arc::new(engine))
+    }
+
+    /// Spawns the long-lived tasks, except those of the feed.
+    fn spawn_tasks(&self, supervisor: &Supervisor) {
+        let Engine { config, postgres, live, health, program, stop, tasks, .. } = self;
+        let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
+        let (keeper, timer, until) = (supervisor.clone(), live.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::Timer, &until, || timer.run_refresh_timer()).await });
+        let (keeper, until) = (supervisor.clone(), stop.clone());
+        let (checked, conditions, limit) = (program.clone(), health.clone(), config.limits.unresponsive_time());
+        tasks.spawn(async move {
+            keeper.keep(Part::Functions, &until, || check_host(&checked, &conditions, limit, &until)).await;
+        });
+        let (keeper, database, until) = (supervisor.clone(), postgres.clone(), stop.clone());
+        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || trim_answers(&database, &until)).await });
     }
 
     /// The configuration of the engine.

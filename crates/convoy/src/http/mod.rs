@@ -209,27 +209,8 @@ async fn handle(
                 SubscribeParams { name, input, last_seen, position: guard::position(&head.headers), address: counted };
             stream::subscribe(engine, params, || guard::caller(&head, address, false)).await
         }
-        Route::Live => {
-            guard::check_content_type(&head.headers)?;
-            let queries = client_messages::parse_queries(&body::read(body, &config.limits).await?)?;
-            let request = OpenSession {
-                format: StreamFormat::Protocol,
-                queries,
-                position: guard::position(&head.headers),
-                address: counted,
-            };
-            let opened = engine.live().open(request, || guard::caller(&head, address, false)).await?;
-            Ok(stream::session(engine, opened))
-        }
-        Route::UpdateSession { session } => {
-            guard::check_content_type(&head.headers)?;
-            let update = client_messages::parse_session_update(&body::read(body, &config.limits).await?)?;
-            let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
-            let session = SessionId::parse(&session).ok_or_else(unknown)?;
-            let caller = || guard::caller(&head, address, false);
-            engine.live().update(session, update, guard::position(&head.headers), caller).await?;
-            Ok(success(Bytes::from_static(b"{}")))
-        }
+        Route::Live => open_session(engine, (&head, body), address, counted).await,
+        Route::UpdateSession { session } => update_session(engine, (&head, body), address, &session).await,
         Route::Socket => {
             let answer = socket::accept(&head.headers)?;
             let Some(upgrading) = head.extensions.remove::<OnUpgrade>() else {
@@ -246,6 +227,39 @@ async fn handle(
             Err(Failure::new(Code::NotFound, "live queries are listed in development only, and to this machine only"))
         }
     }
+}
+
+async fn open_session(
+    engine: &Arc<Engine>,
+    (head, body): (&Parts, &mut Incoming),
+    address: IpAddr,
+    counted: Option<IpAddr>,
+) -> Result<HttpAnswer, Failure> {
+    guard::check_content_type(&head.headers)?;
+    let queries = client_messages::parse_queries(&body::read(body, &engine.config().limits).await?)?;
+    let request = OpenSession {
+        format: StreamFormat::Protocol,
+        queries,
+        position: guard::position(&head.headers),
+        address: counted,
+    };
+    let opened = engine.live().open(request, || guard::caller(head, address, false)).await?;
+    Ok(stream::session(engine, opened))
+}
+
+async fn update_session(
+    engine: &Engine,
+    (head, body): (&Parts, &mut Incoming),
+    address: IpAddr,
+    session: &str,
+) -> Result<HttpAnswer, Failure> {
+    guard::check_content_type(&head.headers)?;
+    let update = client_messages::parse_session_update(&body::read(body, &engine.config().limits).await?)?;
+    let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
+    let session = SessionId::parse(session).ok_or_else(unknown)?;
+    let caller = || guard::caller(head, address, false);
+    engine.live().update(session, update, guard::position(&head.headers), caller).await?;
+    Ok(success(Bytes::from_static(b"{}")))
 }
 
 async fn call(

@@ -252,31 +252,34 @@ async fn sync_schema(
     let table_states = self::table_states(session, &tables).await?;
     for table in &tables {
         match table_states.get(&table.physical) {
-            Some(found) => {
-                if let Some(warning) = missing_columns(table, found) {
-                    report.warnings.push(warning);
-                }
-                if table.managed {
-                    report.warnings.extend(left_over_unique(table, found));
-                    report.left_over.extend(left_over_indexes(table, found));
-                } else {
-                    report.warnings.extend(unfit_columns(table, found));
-                }
-                if table.managed && !found.logs(&logged_paths(table)) {
-                    report.warnings.push(format!(
-                        "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
-                        table.name
-                    ));
-                }
-                let traits = found.traits();
-                let holds_inserts = table.managed && traits.never_rejects;
-                table.learn(traits);
-                report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.has_pages });
-            }
+            Some(found) => report_table(table, found, &mut report),
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
         }
     }
     Ok(report)
+}
+
+/// Adds the warnings and traits of one table to the report, and stores the traits in the table.
+fn report_table(table: &Table, found: &TableState, report: &mut LayoutReport) {
+    if let Some(warning) = missing_columns(table, found) {
+        report.warnings.push(warning);
+    }
+    if table.managed {
+        report.warnings.extend(left_over_unique(table, found));
+        report.left_over.extend(left_over_indexes(table, found));
+    } else {
+        report.warnings.extend(unfit_columns(table, found));
+    }
+    if table.managed && !found.logs(&logged_paths(table)) {
+        report.warnings.push(format!(
+            "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
+            table.name
+        ));
+    }
+    let traits = found.traits();
+    let holds_inserts = table.managed && traits.never_rejects;
+    table.learn(traits);
+    report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.has_pages });
 }
 
 /// Waits until no index is being built for tables whose indexes have to be built or dropped.
