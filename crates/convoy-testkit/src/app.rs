@@ -7,13 +7,13 @@ use convoy::{Config, Engine, LayoutReport};
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::{Functions, PATIENCE, TestDb};
+use crate::{EVENT_TIMEOUT, Functions, TestDb};
 
-/// A served engine. Speaks to it through its [`Client`]'s methods.
+/// A served engine. Requests go through a [`Client`].
 pub struct App {
     /// The engine.
     pub engine: Arc<Engine>,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     tables: Value,
 }
@@ -39,7 +39,7 @@ impl TestDb {
         self.app_with(json!({}), tables, functions).await
     }
 
-    /// The same with options of the engine's.
+    /// Like [`TestDb::app`], with options of the engine.
     pub async fn app_with(&self, options: Value, tables: Value, functions: Functions) -> App {
         let mut config = json!({ "databaseUrl": self.url(), "poolSize": 4 });
         for (key, value) in options.as_object().expect("options are an object") {
@@ -50,8 +50,7 @@ impl TestDb {
 }
 
 impl App {
-    /// Opens an engine with this configuration and nothing beside it, loads the
-    /// program, and serves it.
+    /// Opens an engine with exactly this configuration, loads the program, and serves it.
     pub async fn open(config: Value, tables: Value, functions: Functions) -> App {
         let config: Config = serde_json::from_value(config).expect("options the engine knows");
         let engine = Engine::open(config).await.expect("the engine opens");
@@ -61,11 +60,11 @@ impl App {
         app
     }
 
-    /// Loads other functions over the same tables; gives what the database was found to be.
+    /// Loads other functions over the same tables; returns the report of the schema sync.
     pub async fn load(&self, functions: Functions, has_context: bool) -> LayoutReport {
         let program = json!({
             "schema": { "tables": self.tables },
-            "functions": functions.described,
+            "functions": functions.descriptions,
             "hasContext": has_context,
             "sync": true,
         });
@@ -75,18 +74,18 @@ impl App {
         report
     }
 
-    /// A client of its own, with its own connections.
+    /// A new client with connections of its own.
     pub fn client(&self) -> Client {
         Client::of(self.address)
     }
 
     /// Waits until no live query is queued or running.
-    pub async fn rest(&self) {
-        let resting = async {
+    pub async fn until_idle(&self) {
+        let idle = async {
             while self.engine.stats().busy > 0 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, resting).await.expect("live queries come to rest");
+        tokio::time::timeout(EVENT_TIMEOUT, idle).await.expect("live queries become idle");
     }
 }

@@ -1,4 +1,4 @@
-//! A client that speaks the wire: calls, and server-sent events.
+//! A client of the HTTP API: calls, and server-sent events.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -13,19 +13,19 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::PATIENCE;
+use crate::EVENT_TIMEOUT;
 use crate::events::{Events, data_of};
-use crate::reader::{Holder, Reader};
+use crate::reader::{Reader, StreamState};
 
 /// Sends requests, each on a connection of its own.
 #[derive(Clone)]
 pub struct Client {
-    /// The server's.
+    /// The address of the server.
     pub address: SocketAddr,
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// An answer: status and JSON body.
+/// A response: status and JSON body.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -47,7 +47,7 @@ impl Reply {
         Reply::new(&head, &body)
     }
 
-    /// The result; panics where the call failed.
+    /// The result; panics if the call failed.
     pub fn data(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body["data"].clone()
@@ -93,10 +93,10 @@ impl Client {
         self.send(Method::POST, &format!("/api/action/{name}"), args.to_string()).await
     }
 
-    /// Sends anything; reads the whole answer.
+    /// Sends any request; reads the whole response.
     pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
         let exchange = async { Reply::read(self.request(method, path, body.into()).await).await };
-        tokio::time::timeout(PATIENCE, exchange).await.expect("the server answers")
+        tokio::time::timeout(EVENT_TIMEOUT, exchange).await.expect("the server answers")
     }
 
     /// Watches a query by server-sent events.
@@ -124,7 +124,7 @@ pub struct Watch {
     events: Events,
 }
 
-/// What a stream of one query has said last.
+/// The last result of a stream of one query.
 #[derive(Default)]
 pub struct Answer {
     /// When the last result arrived.
@@ -153,7 +153,7 @@ impl Watch {
     /// Reads results until one satisfies `wanted`.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut latest = Value::Null;
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(EVENT_TIMEOUT, async {
             loop {
                 latest = self.message().await.expect("the stream is open");
                 if latest["type"] == "result" && wanted(&latest["data"]) {
@@ -161,28 +161,28 @@ impl Watch {
                 }
             }
         });
-        // Heartbeats keep a quiet stream alive, so it is the wait that is bounded.
-        found.await.unwrap_or_else(|_| panic!("no result was as wanted; the last message was {latest}"))
+        // Heartbeats reset the timeout of an event, so the whole wait has one.
+        found.await.unwrap_or_else(|_| panic!("no result matched; the last message was {latest}"))
     }
 
-    /// The next event as it came, comments included.
+    /// The next raw event, comments included.
     pub async fn event(&mut self) -> Option<String> {
         self.events.next().await
     }
 
-    /// Whether nothing more has arrived. Ask only once the server is at rest.
+    /// Whether no more events have arrived. Call it only while the server is idle.
     pub fn is_quiet(&mut self) -> bool {
         self.events.is_quiet()
     }
 
-    /// Reads all the time from now on.
-    pub fn read_on(self) -> Reader<Answer> {
+    /// Reads in a task from now on.
+    pub fn read_continuously(self) -> Reader<Answer> {
         Reader::new(self.events, Answer::default())
     }
 }
 
-impl Holder for Answer {
-    fn take(&mut self, event: &str) {
+impl StreamState for Answer {
+    fn on_event(&mut self, event: &str) {
         if let Some(mut message) = message_of(event).filter(|message| message["type"] == "result") {
             self.last_result = Some(Instant::now());
             self.latest = Some(message["data"].take());

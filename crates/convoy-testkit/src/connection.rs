@@ -1,5 +1,5 @@
-//! One kept connection for many calls, one after another: what a browser does,
-//! and what does not use up a machine's ports.
+//! One keep-alive connection for many calls, one after another, like a browser's. It does not
+//! use up the ports of the machine.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -29,7 +29,7 @@ impl Client {
         Connection { client: self.clone(), sender }
     }
 
-    /// The head of a request of this client's.
+    /// The head of a request with the headers of this client.
     pub(crate) fn head(&self, method: Method, path: &str) -> hyper::http::request::Builder {
         let request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))

@@ -12,7 +12,7 @@ pub struct TestDb {
 }
 
 impl TestDb {
-    /// Creates it on the server of `CONVOY_TEST_DATABASE_URL`.
+    /// Creates a database on the server of `CONVOY_TEST_DATABASE_URL`.
     pub async fn new() -> TestDb {
         let server_url = std::env::var("CONVOY_TEST_DATABASE_URL").expect(
             "CONVOY_TEST_DATABASE_URL names no Postgres; `npm test` starts one, or set it to a server whose role may create databases",
@@ -37,20 +37,20 @@ impl TestDb {
         format!("postgres://{authority}/{}{parameters}", self.name)
     }
 
-    /// A connection like anyone's, such as psql's.
+    /// A plain connection, like that of psql.
     pub async fn psql(&self) -> Psql {
         let connection = self.server.clone().database(&self.name).connect().await.expect("the database answers");
         Psql(connection)
     }
 
-    /// Listens to the nodes.
-    pub async fn eavesdropper(&self) -> Eavesdropper {
+    /// Listens to the notifications of the engines.
+    pub async fn listen_to_notifications(&self) -> NotificationListener {
         let mut listener = PgListener::connect(&self.url()).await.expect("the database answers");
-        listener.listen("convoy").await.expect("anyone may listen");
-        Eavesdropper(listener)
+        listener.listen("convoy").await.expect("every role may listen");
+        NotificationListener(listener)
     }
 
-    /// The same by way of another address.
+    /// A plain connection to another URL.
     pub async fn psql_at(&self, url: &str) -> Psql {
         let options: PgConnectOptions = url.parse().expect("a URL");
         // Poolers refuse options they do not know.
@@ -58,17 +58,17 @@ impl TestDb {
     }
 }
 
-/// Hears what the nodes of a database tell each other.
-pub struct Eavesdropper(PgListener);
+/// Receives the notifications that the engines of a database send each other.
+pub struct NotificationListener(PgListener);
 
-impl Eavesdropper {
+impl NotificationListener {
     /// The next payload that contains this.
     pub async fn next_with(&mut self, part: &str) -> String {
         crate::within(async {
             loop {
-                let heard = self.0.recv().await.expect("the connection holds");
-                if heard.payload().contains(part) {
-                    return heard.payload().to_owned();
+                let notification = self.0.recv().await.expect("the connection holds");
+                if notification.payload().contains(part) {
+                    return notification.payload().to_owned();
                 }
             }
         })
@@ -94,8 +94,8 @@ impl Psql {
         copy.finish().await.expect("rows are stored");
     }
 
-    /// Runs SQL that is expected to fail; gives Postgres' message.
-    pub async fn refused(&mut self, sql: &str) -> String {
+    /// Runs SQL that is expected to fail; returns Postgres' message.
+    pub async fn expect_error(&mut self, sql: &str) -> String {
         self.0.execute(AssertSqlSafe(sql)).await.expect_err("it was expected to fail").to_string()
     }
 
@@ -107,7 +107,7 @@ impl Psql {
     }
 
     /// Waits until exactly one session of this database waits for a lock.
-    pub async fn someone_waits_for_a_lock(&mut self) {
+    pub async fn until_a_session_waits_for_a_lock(&mut self) {
         let waiting = "select count(*)::text from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
         crate::within(async { while self.column(waiting).await != ["1"] {} }).await;
@@ -123,7 +123,7 @@ impl Psql {
 impl Drop for TestDb {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), std::mem::take(&mut self.name));
-        // A thread with its own runtime: the test's may be ending around us.
+        // A thread with its own runtime, because that of the test may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {

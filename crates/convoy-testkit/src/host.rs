@@ -1,5 +1,4 @@
-//! A function host whose functions are Rust closures: what JavaScript is to the
-//! engine in production, without JavaScript.
+//! A function host whose functions are Rust closures, in place of JavaScript.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -12,12 +11,12 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// What a function gives back: a result, or how it failed.
+/// The outcome of a function: a result or an error.
 pub(crate) type Returns = Result<Value, Thrown>;
-type Running = Pin<Box<dyn Future<Output = Returns> + Send>>;
-type Body = Arc<dyn Fn(Ctx, Value) -> Running + Send + Sync>;
+type RunningFunction = Pin<Box<dyn Future<Output = Returns> + Send>>;
+type Body = Arc<dyn Fn(Ctx, Value) -> RunningFunction + Send + Sync>;
 
-/// How a scripted function fails.
+/// The error of a scripted function.
 #[derive(Debug)]
 pub enum Thrown {
     /// A `ConvoyError`, by its code and message.
@@ -29,7 +28,7 @@ pub enum Thrown {
 /// The functions of a test's program.
 #[derive(Default, Clone)]
 pub struct Functions {
-    pub(crate) described: Vec<Value>,
+    pub(crate) descriptions: Vec<Value>,
     bodies: Vec<Body>,
     context: Option<Body>,
     wrap: Option<Wrap>,
@@ -68,17 +67,17 @@ impl Functions {
     }
 
     /// Adds a function with a description of its own.
-    pub fn add<F>(mut self, described: Value, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
+    pub fn add<F>(mut self, descriptions: Value, body: impl Fn(Ctx, Value) -> F + Send + Sync + 'static) -> Functions
     where
         F: Future<Output = Returns> + Send + 'static,
     {
-        self.described.push(described);
+        self.descriptions.push(descriptions);
         self.bodies.push(Arc::new(move |ctx, input| Box::pin(body(ctx, input))));
         self
     }
 
-    /// Makes contexts: says by [`Ctx::saw`] who asks, or refuses. Without one,
-    /// nothing is said of anybody.
+    /// Sets the function that makes contexts: it describes the caller by [`Ctx::saw`], or
+    /// rejects the request. Without it, all callers are alike.
     pub fn context<F>(mut self, body: impl Fn(Ctx) -> F + Send + Sync + 'static) -> Functions
     where
         F: Future<Output = Returns> + Send + 'static,
@@ -87,7 +86,7 @@ impl Functions {
         self
     }
 
-    /// Has them run by what `wrap` makes of their host.
+    /// Wraps the host that runs them.
     pub fn on(
         self,
         wrap: impl Fn(Arc<dyn FunctionHost>) -> Arc<dyn FunctionHost> + Send + Sync + 'static,
@@ -97,11 +96,11 @@ impl Functions {
 
     /// The host that runs them.
     pub fn host(self) -> Arc<dyn FunctionHost> {
-        let unsaid: Body = Arc::new(|ctx, _| {
+        let no_context: Body = Arc::new(|ctx, _| {
             ctx.saw_nothing();
             Box::pin(async { Ok(Value::Null) })
         });
-        let context = self.context.unwrap_or(unsaid);
+        let context = self.context.unwrap_or(no_context);
         let host = Arc::new(ScriptedHost { bodies: self.bodies, context, calls: Arc::default() });
         match self.wrap {
             Some(wrap) => wrap(host),
@@ -110,7 +109,7 @@ impl Functions {
     }
 }
 
-/// What a running function reaches the database with.
+/// The database access of a running function.
 #[derive(Clone)]
 pub struct Ctx {
     call: Arc<RunningCall>,
@@ -129,13 +128,13 @@ struct RunningCall {
 }
 
 impl Ctx {
-    /// Runs one operation, as the wire spells it.
+    /// Runs one operation in its wire format.
     pub async fn op(&self, op: Value) -> Returns {
         let mut all = self.ops(json!([op])).await?;
         all.remove(0)
     }
 
-    /// Runs a batch of operations in one crossing.
+    /// Runs a batch of operations in one message.
     pub async fn ops(&self, ops: Value) -> Result<Vec<Returns>, Thrown> {
         let batch = self.call.next_batch.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
@@ -144,14 +143,14 @@ impl Ctx {
         match sent {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(Thrown::Broke(error.to_string())),
-            None => return Err(Thrown::Broke("the call is over".into())),
+            None => return Err(Thrown::Broke("the call has ended".into())),
         }
-        let results = receiver.await.map_err(|_| Thrown::Broke("the call was given up".into()))?;
+        let results = receiver.await.map_err(|_| Thrown::Broke("the call was abandoned".into()))?;
         let results: Vec<Value> = serde_json::from_str(&results).expect("the engine answers JSON");
-        Ok(results.into_iter().map(outcome_of_op).collect())
+        Ok(results.into_iter().map(op_result).collect())
     }
 
-    /// Holds an insert until the function ends, as hosts do for plain tables.
+    /// Holds an insert until the function ends, as hosts do for tables that never reject one.
     pub fn hold(&self, table: &str, doc: Value) -> String {
         let id = convoy::id::mint().to_string();
         let op = json!({ "op": "insert", "table": table, "id": id, "doc": doc });
@@ -159,34 +158,34 @@ impl Ctx {
         id
     }
 
-    /// Says who calls, as a host does once it has made the call's context.
+    /// Reports the caller, as a host does after it has made the context of the call.
     pub fn identify(&self, identity: &str) {
         *self.call.identity.lock() = Some(identity.to_owned());
     }
 
-    /// Says that the result grows old by itself.
+    /// Reports that the result must be refreshed after this time.
     pub fn refresh_after(&self, ms: u64) {
         *self.call.refresh_ms.lock() = Some(ms);
     }
 
-    /// Says what this run has looked at of its caller, or what a context says of
-    /// them: `(key, canonical JSON)`, nothing for what cannot be compared.
+    /// Reports a context field that this run has read, or that a context has, with its value;
+    /// `None` if it cannot be compared.
     pub fn saw(&self, key: &str, value: Option<&Value>) {
         let mut seen = self.call.seen.lock();
         seen.get_or_insert_default().insert(key.to_owned(), value.map(Value::to_string));
     }
 
-    /// Says that this run has looked at nothing of its caller.
+    /// Reports that this run has read no context field.
     pub fn saw_nothing(&self) {
         self.call.seen.lock().get_or_insert_default();
     }
 
-    /// Says when the context ceases to hold, in milliseconds since 1970.
+    /// Reports when the context expires, in milliseconds since 1970.
     pub fn expires_at(&self, ms: f64) {
         *self.call.expires_at.lock() = Some(ms);
     }
 
-    /// Goes away with the call, as a worker thread that ends.
+    /// Drops the call without an answer, like a worker thread that exits.
     pub fn end_host(&self) {
         self.call.link.lock().take();
     }
@@ -198,13 +197,13 @@ impl Ctx {
         Ok(id)
     }
 
-    /// Who asks, where the program has a context.
+    /// The caller, if the program has a context.
     pub fn caller(&self) -> Option<Value> {
         self.call.caller.as_deref().map(|caller| serde_json::from_str(caller).expect("the engine sends JSON"))
     }
 }
 
-fn outcome_of_op(result: Value) -> Returns {
+fn op_result(result: Value) -> Returns {
     match result.get("error") {
         None => Ok(result["ok"].clone()),
         Some(error) => {
@@ -242,7 +241,7 @@ impl FunctionHost for ScriptedHost {
         let calls = self.calls.clone();
         let input = serde_json::from_str(&input).expect("the engine sends JSON");
         tokio::spawn(async move {
-            let outcome = match body(Ctx { call: running.clone() }, input).await {
+            let result = match body(Ctx { call: running.clone() }, input).await {
                 Ok(result) => FunctionResult::Returned(result.to_string()),
                 Err(Thrown::Refused(code, message)) => FunctionResult::Refused(Failure::new(code, message)),
                 Err(Thrown::Broke(message)) => FunctionResult::Threw { message, stack: String::new() },
@@ -250,7 +249,7 @@ impl FunctionHost for ScriptedHost {
             calls.lock().remove(&call);
             let held = std::mem::take(&mut *running.held.lock());
             let held = (!held.is_empty()).then(|| serde_json::value::to_raw_value(&held).expect("values are JSON"));
-            let rest = CallMetadata {
+            let metadata = CallMetadata {
                 held,
                 identity: running.identity.lock().take(),
                 refresh_ms: *running.refresh_ms.lock(),
@@ -259,8 +258,8 @@ impl FunctionHost for ScriptedHost {
             };
             let link = running.link.lock().take();
             if let Some(link) = link {
-                // An abandoned call does not hear its answer.
-                drop(link.respond(outcome, rest));
+                // The engine ignores the result of an abandoned call.
+                drop(link.respond(result, metadata));
             }
         });
     }

@@ -1,5 +1,5 @@
-//! A PgBouncer in transaction mode before the test's Postgres: Debian's package,
-//! with a configuration of its own in a temporary folder.
+//! A PgBouncer in transaction mode in front of the test's Postgres: Debian's package, configured
+//! in a temporary folder.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -11,12 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{TestDb, within};
 
-/// Where the program is, besides the folders of `PATH`.
-const ELSEWHERE: &str = "/usr/sbin";
+/// The folder of the program if it is not in `PATH`.
+const FALLBACK_FOLDER: &str = "/usr/sbin";
 /// Debian's user `nobody`: PgBouncer does not run as root.
 const NOBODY: u32 = 65_534;
 
-/// A running pooler; it ends with this value.
+/// A running pooler, which is killed when dropped.
 pub struct Pooler {
     port: u16,
     folder: PathBuf,
@@ -24,8 +24,8 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one that lends at most `sessions` of the database's. `ignored` are
-    /// start-up parameters that it accepts and forgets.
+    /// Starts a pooler with at most `sessions` server sessions. `ignored` are start-up
+    /// parameters that it accepts and drops.
     pub async fn before(db: &TestDb, sessions: usize, ignored: &str) -> Pooler {
         let program = program().expect(
             "this test needs PgBouncer, and none was found in PATH or /usr/sbin; `npm test` installs Debian's package \
@@ -53,8 +53,8 @@ impl Pooler {
         std::fs::write(&file, config).expect("a file");
         let mut command = Command::new(program);
         command.arg("--quiet").arg(&file);
-        // Only root may become somebody else, and only root has to.
-        if std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
+        // Only root can and has to change the user.
+        if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
             for path in [&folder, &file, &folder.join("users.txt")] {
                 chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
             }
@@ -62,7 +62,7 @@ impl Pooler {
         }
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).expect("our folder");
         let process = command.spawn().expect("PgBouncer starts");
-        // From here on it ends with the test, also when it never answers.
+        // From here on it is killed with the test, even if it never answers.
         let mut pooler = Pooler { port, folder, process };
         within(async {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -76,7 +76,7 @@ impl Pooler {
         pooler
     }
 
-    /// The URL of the database by way of it.
+    /// The URL of the database through the pooler.
     pub fn url(&self, db: &TestDb) -> String {
         let url = db.url();
         let (role, place) = url.rsplit_once('@').expect("a URL with a role");
@@ -98,6 +98,6 @@ impl Drop for Pooler {
 
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from(ELSEWHERE)]);
+    let folders = std::env::split_paths(&path).chain([PathBuf::from(FALLBACK_FOLDER)]);
     folders.map(|folder| folder.join("pgbouncer")).find(|program| Path::is_file(program))
 }

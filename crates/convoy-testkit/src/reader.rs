@@ -1,4 +1,4 @@
-//! A stream that is read all the time, and when it has nothing more to tell.
+//! Reads a stream in a task, and detects when no more results come.
 
 use std::sync::Arc;
 
@@ -9,34 +9,33 @@ use tokio::task::JoinHandle;
 use crate::events::{Events, is_heartbeat};
 use crate::within;
 
-/// What a client holds of what it watches.
-pub trait Holder: Send + Sync + 'static {
-    /// Takes in an event that is no heartbeat.
-    fn take(&mut self, event: &str);
+/// What a client has received of its queries.
+pub trait StreamState: Send + Sync + 'static {
+    /// Handles an event that is no heartbeat.
+    fn on_event(&mut self, event: &str);
 
-    /// The newest result of a query by the client's number for it; what watches
-    /// one query has it under 0.
+    /// The newest result of a query, by its id in the client; 0 on a stream of one query.
     fn latest(&self, query: u64) -> Option<&Value>;
 }
 
-/// Reads in a task of its own, until it is stopped or dropped.
+/// Reads in a task, until it is stopped or dropped.
 pub struct Reader<H> {
-    heard: Arc<watch::Sender<Heard<H>>>,
-    enough: oneshot::Sender<()>,
+    state: Arc<watch::Sender<ReaderState<H>>>,
+    stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-struct Heard<H> {
-    holder: H,
+struct ReaderState<H> {
+    received: H,
     heartbeats: u64,
     ended: bool,
 }
 
-impl<H: Holder> Reader<H> {
-    pub(crate) fn new(mut events: Events, holder: H) -> Reader<H> {
-        let heard = Arc::new(watch::Sender::new(Heard { holder, heartbeats: 0, ended: false }));
-        let (enough, mut stopped) = oneshot::channel();
-        let told = Ending(heard.clone());
+impl<H: StreamState> Reader<H> {
+    pub(crate) fn new(mut events: Events, received: H) -> Reader<H> {
+        let state = Arc::new(watch::Sender::new(ReaderState { received, heartbeats: 0, ended: false }));
+        let (stop, mut stopped) = oneshot::channel();
+        let on_end = MarkEnded(state.clone());
         let task = tokio::spawn(async move {
             loop {
                 let event = tokio::select! {
@@ -44,76 +43,76 @@ impl<H: Holder> Reader<H> {
                     event = events.next() => event,
                 };
                 let Some(event) = event else { return };
-                told.0.send_modify(|heard| match is_heartbeat(&event) {
-                    true => heard.heartbeats += 1,
-                    false => heard.holder.take(&event),
+                on_end.0.send_modify(|state| match is_heartbeat(&event) {
+                    true => state.heartbeats += 1,
+                    false => state.received.on_event(&event),
                 });
             }
         });
-        Reader { heard, enough, task }
+        Reader { state, stop, task }
     }
 
-    /// Whether the newest result is as `wanted`, or becomes so.
+    /// Whether the newest result is `wanted`, or becomes so.
     ///
-    /// Ask when the engine is at rest: then what the stream has not said by its
-    /// second heartbeat from now, it never will.
-    pub async fn comes_to(&self, query: u64, wanted: impl Fn(&Value) -> bool) -> bool {
-        let since = self.heard.borrow().heartbeats;
-        let is_wanted = |heard: &Heard<H>| heard.holder.latest(query).is_some_and(&wanted);
-        let over = |heard: &Heard<H>| is_wanted(heard) || heard.ended || heard.heartbeats >= since + 2;
-        self.wait_for(over).await;
-        is_wanted(&self.heard.borrow())
+    /// Call it while the engine is idle: then a result that has not arrived by the second
+    /// heartbeat from now never will.
+    pub async fn reaches(&self, query: u64, wanted: impl Fn(&Value) -> bool) -> bool {
+        let since = self.state.borrow().heartbeats;
+        let matches = |state: &ReaderState<H>| state.received.latest(query).is_some_and(&wanted);
+        let done = |state: &ReaderState<H>| matches(state) || state.ended || state.heartbeats >= since + 2;
+        self.wait_for(done).await;
+        matches(&self.state.borrow())
     }
 
-    /// Waits until what is held is as `wanted`.
+    /// Waits until the received state is `wanted`.
     pub async fn until(&self, wanted: impl Fn(&H) -> bool) {
-        let over = |heard: &Heard<H>| heard.ended || wanted(&heard.holder);
-        self.wait_for(over).await;
-        assert!(self.look(&wanted), "the stream has ended");
+        let done = |state: &ReaderState<H>| state.ended || wanted(&state.received);
+        self.wait_for(done).await;
+        assert!(self.inspect(&wanted), "the stream has ended");
     }
 
     /// Waits until the stream has ended.
-    pub async fn until_the_end(&self) {
-        self.wait_for(|heard| heard.ended).await;
+    pub async fn until_end(&self) {
+        self.wait_for(|state| state.ended).await;
     }
 
-    /// Looks at what is held.
-    pub fn look<T>(&self, at: impl FnOnce(&H) -> T) -> T {
-        at(&self.heard.borrow().holder)
+    /// Reads the received state.
+    pub fn inspect<T>(&self, at: impl FnOnce(&H) -> T) -> T {
+        at(&self.state.borrow().received)
     }
 
-    /// Changes what is held.
+    /// Changes the received state.
     pub fn change<T>(&self, change: impl FnOnce(&mut H) -> T) -> T {
         let mut result = None;
-        self.heard.send_modify(|heard| result = Some(change(&mut heard.holder)));
+        self.state.send_modify(|state| result = Some(change(&mut state.received)));
         result.expect("it was changed")
     }
 
-    /// Hangs up; what is left is what was held.
+    /// Disconnects; returns the received state.
     pub async fn stop(self) -> H
     where
         H: Default,
     {
-        drop(self.enough);
+        drop(self.stop);
         self.task.await.expect("a reader follows the protocol");
-        let mut holder = H::default();
-        self.heard.send_modify(|heard| std::mem::swap(&mut heard.holder, &mut holder));
-        holder
+        let mut received = H::default();
+        self.state.send_modify(|state| std::mem::swap(&mut state.received, &mut received));
+        received
     }
 
-    async fn wait_for(&self, over: impl Fn(&Heard<H>) -> bool) {
-        let mut heard = self.heard.subscribe();
-        let over = within(heard.wait_for(&over)).await;
-        assert!(over.is_ok(), "the sender is ours");
+    async fn wait_for(&self, done: impl Fn(&ReaderState<H>) -> bool) {
+        let mut state = self.state.subscribe();
+        let done = within(state.wait_for(&done)).await;
+        assert!(done.is_ok(), "the reader keeps the sender");
     }
 }
 
-/// Says that nothing more comes, also where what came broke the protocol and the
-/// task has panicked.
-struct Ending<H>(Arc<watch::Sender<Heard<H>>>);
+/// Marks the stream as ended when dropped, also if the task panics at a violation of the
+/// protocol.
+struct MarkEnded<H>(Arc<watch::Sender<ReaderState<H>>>);
 
-impl<H> Drop for Ending<H> {
+impl<H> Drop for MarkEnded<H> {
     fn drop(&mut self) {
-        self.0.send_modify(|heard| heard.ended = true);
+        self.0.send_modify(|state| state.ended = true);
     }
 }

@@ -1,5 +1,5 @@
-//! A client of `POST /api/live`: one stream for many queries. Strict: whatever
-//! the protocol does not allow ends the test.
+//! A strict client of `POST /api/live`, which is one stream for many queries: it panics on
+//! any violation of the protocol.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -10,38 +10,37 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Reply};
 use crate::events::{Events, data_of, is_heartbeat};
-use crate::reader::{Holder, Reader};
+use crate::reader::{Reader, StreamState};
 use crate::{rows, within};
 
 /// An open session.
-pub struct Session {
+pub struct LiveSession {
     events: Events,
     answers: Answers,
 }
 
-/// What a session has been told.
+/// The messages and results that a session has received.
 #[derive(Default)]
 pub struct Answers {
-    /// The session's name on this server.
+    /// The id of the session on this server.
     pub id: String,
-    /// Messages that were about no result (`error`, `settled`, `auth`, `end`), in
-    /// order of arrival.
-    pub told: Vec<Value>,
-    /// How many results have arrived, whole or as rows.
+    /// Messages other than results (`error`, `settled`, `auth`, `end`), in order of arrival.
+    pub messages: Vec<Value>,
+    /// The number of results received, whole or as rows.
     pub results: usize,
-    /// Those of them that were rows.
+    /// The number of results received as rows.
     pub deltas: usize,
     /// When the last result arrived, whole or as rows.
     pub last_result: Option<Instant>,
-    /// The newest position that was said.
+    /// The newest position received.
     pub position: Option<String>,
     next_seq: u64,
-    held: HashMap<u64, Held>,
-    /// Queries watched no more; what is still on its way about them is ignored.
-    left: HashSet<u64>,
+    results_by_query: HashMap<u64, QueryResult>,
+    /// Removed queries, whose messages in flight are ignored.
+    removed: HashSet<u64>,
 }
 
-struct Held {
+struct QueryResult {
     hash: String,
     data: Value,
 }
@@ -49,159 +48,157 @@ struct Held {
 impl Client {
     /// Opens a session that watches `queries`, a list of
     /// `{ id, name, args, hash? }`.
-    pub async fn live(&self, queries: Value) -> Session {
+    pub async fn live(&self, queries: Value) -> LiveSession {
         self.try_live(queries).await.unwrap_or_else(|refusal| panic!("{} {}", refusal.status, refusal.body))
     }
 
-    /// The same, where it may be refused.
-    pub async fn try_live(&self, queries: Value) -> Result<Session, Reply> {
+    /// Like [`Client::live`]; the reply if the server rejects the session.
+    pub async fn try_live(&self, queries: Value) -> Result<LiveSession, Reply> {
         self.resume(Answers::default(), queries).await
     }
 
-    /// Opens a session in place of one that has ended: what that held is held, and
-    /// `queries` may name it by hash.
-    pub async fn resume(&self, ended: Answers, queries: Value) -> Result<Session, Reply> {
+    /// Opens a session in place of one that has ended, with its results, whose hashes `queries`
+    /// may send.
+    pub async fn resume(&self, ended: Answers, queries: Value) -> Result<LiveSession, Reply> {
         let body = json!({ "protocol": 1, "queries": queries }).to_string();
         let response = within(self.request(Method::POST, "/api/live", Bytes::from(body))).await;
         if response.status() != 200 {
             return Err(Reply::read(response).await);
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-        let answers = Answers { held: ended.held, ..Answers::default() };
-        let mut session = Session { events: Events::new(response.into_body()), answers };
+        let answers = Answers { results_by_query: ended.results_by_query, ..Answers::default() };
+        let mut session = LiveSession { events: Events::new(response.into_body()), answers };
         while session.answers.id.is_empty() {
-            assert!(session.hear().await, "a session begins with its name");
+            assert!(session.receive().await, "a session begins with its id");
         }
         Ok(session)
     }
 
-    /// Changes what a session watches, or who it is: the body of
-    /// `POST /api/live/<session>`.
+    /// Changes the queries or the token of a session, by `POST /api/live/<session>`.
     pub async fn change(&self, session: &str, change: Value) -> Reply {
         self.send(Method::POST, &format!("/api/live/{session}"), change.to_string()).await
     }
 }
 
-impl Session {
-    /// Its name on this server.
+impl LiveSession {
+    /// Its id on this server.
     pub fn id(&self) -> &str {
         &self.answers.id
     }
 
-    /// What it has been told so far.
+    /// The messages and results received so far.
     pub fn answers(&self) -> &Answers {
         &self.answers
     }
 
-    /// Hangs up; what is left is what was held.
-    pub fn leave(self) -> Answers {
+    /// Disconnects; returns what was received.
+    pub fn disconnect(self) -> Answers {
         self.answers
     }
 
-    /// Takes in the next event. `false` when the stream has ended.
-    pub async fn hear(&mut self) -> bool {
+    /// Handles the next event. Returns `false` when the stream has ended.
+    pub async fn receive(&mut self) -> bool {
         let Some(event) = self.events.next().await else { return false };
         if !is_heartbeat(&event) {
-            self.answers.take(&event);
+            self.answers.on_event(&event);
         }
         true
     }
 
-    /// Reads until the newest result of a query is as `wanted`.
+    /// Reads until the newest result of a query is `wanted`.
     pub async fn until(&mut self, query: u64, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.until_held(|answers| answers.latest(query).filter(|data| wanted(data)).cloned()).await
+        self.wait_until(|answers| answers.latest(query).filter(|data| wanted(data)).cloned()).await
     }
 
-    /// Reads until a message of this type has been told, and gives the first.
-    pub async fn until_told(&mut self, kind: &str) -> Value {
-        self.until_held(|answers| answers.told.iter().find(|message| message["type"] == kind).cloned()).await
+    /// Reads until a message of this type was received; returns the first.
+    pub async fn until_message(&mut self, kind: &str) -> Value {
+        self.wait_until(|answers| answers.messages.iter().find(|message| message["type"] == kind).cloned()).await
     }
 
-    async fn until_held(&mut self, found: impl Fn(&Answers) -> Option<Value>) -> Value {
+    async fn wait_until(&mut self, found: impl Fn(&Answers) -> Option<Value>) -> Value {
         within(async {
             loop {
                 if let Some(found) = found(&self.answers) {
                     return found;
                 }
-                assert!(self.hear().await, "the stream has ended: {:?}", self.answers.told);
+                assert!(self.receive().await, "the stream has ended: {:?}", self.answers.messages);
             }
         })
         .await
     }
 
-    /// Reads all the time from now on.
-    pub fn read_on(self) -> Reader<Answers> {
+    /// Reads in a task from now on.
+    pub fn read_continuously(self) -> Reader<Answers> {
         Reader::new(self.events, self.answers)
     }
 }
 
 impl Answers {
-    /// The hash of what is held of a query.
+    /// The hash of the newest result of a query.
     pub fn hash(&self, query: u64) -> Option<&str> {
-        self.held.get(&query).map(|held| held.hash.as_str())
+        self.results_by_query.get(&query).map(|result| result.hash.as_str())
     }
 
-    /// What is held of one query is held of another, which takes its place: gives
-    /// its hash. A number is used once, since what is on its way under the old one
-    /// does not fit the new.
-    pub fn moves(&mut self, from: u64, to: u64) -> Option<String> {
-        self.left.insert(from);
-        let held = self.held.remove(&from)?;
-        let hash = held.hash.clone();
-        self.held.insert(to, held);
+    /// Replaces a query by another with the same result, and returns the hash of that. Ids are
+    /// used once, because messages in flight for the old query do not fit the new one.
+    pub fn rename_query(&mut self, from: u64, to: u64) -> Option<String> {
+        self.removed.insert(from);
+        let result = self.results_by_query.remove(&from)?;
+        let hash = result.hash.clone();
+        self.results_by_query.insert(to, result);
         Some(hash)
     }
 
-    fn take_message(&mut self, message: Value) {
-        assert_eq!(message["seq"], self.next_seq, "messages are counted: {message}");
+    fn on_message(&mut self, message: Value) {
+        assert_eq!(message["seq"], self.next_seq, "messages have consecutive numbers: {message}");
         let kind = message["type"].as_str().expect("a message has a type");
-        assert_eq!(kind == "session", self.next_seq == 0, "a session's name comes first, and once: {message}");
+        assert_eq!(kind == "session", self.next_seq == 0, "the session message comes first, and once: {message}");
         self.next_seq += 1;
         if let Some(position) = message["position"].as_str() {
             self.position = Some(position.to_owned());
         }
-        if message["id"].as_u64().is_some_and(|query| self.left.contains(&query)) {
+        if message["id"].as_u64().is_some_and(|query| self.removed.contains(&query)) {
             return;
         }
-        let query = || message["id"].as_u64().expect("a query's number");
+        let query = || message["id"].as_u64().expect("a query id");
         let hash = || message["hash"].as_str().expect("a hash").to_owned();
         match kind {
             "session" => {
                 assert_eq!(message["protocol"], 1);
-                self.id = message["session"].as_str().expect("a name").to_owned();
+                self.id = message["session"].as_str().expect("a session id").to_owned();
                 assert_eq!(self.id.len(), 32, "{message}");
             }
             "result" => {
                 self.results += 1;
                 self.last_result = Some(Instant::now());
-                self.held.insert(query(), Held { hash: hash(), data: message["data"].clone() });
+                self.results_by_query.insert(query(), QueryResult { hash: hash(), data: message["data"].clone() });
             }
             "rows" => {
                 self.results += 1;
                 self.deltas += 1;
                 self.last_result = Some(Instant::now());
-                let held = self.held.get_mut(&query()).expect("a delta is of something held");
-                assert_eq!(message["from"], held.hash.as_str(), "a delta is of what is held");
-                *held = Held { hash: hash(), data: rows::apply(&held.data, &message) };
+                let result = self.results_by_query.get_mut(&query()).expect("a delta follows a result");
+                assert_eq!(message["from"], result.hash.as_str(), "a delta applies to the last result");
+                *result = QueryResult { hash: hash(), data: rows::apply(&result.data, &message) };
             }
             "same" => {
-                let held = self.held.get(&query()).expect("what is the same is held");
-                assert_eq!(held.hash, hash());
+                let result = self.results_by_query.get(&query()).expect("an unchanged result is known");
+                assert_eq!(result.hash, hash());
             }
-            "error" | "settled" | "auth" | "end" => self.told.push(message),
+            "error" | "settled" | "auth" | "end" => self.messages.push(message),
             _ => panic!("{message} is no message of this protocol"),
         }
     }
 }
 
-impl Holder for Answers {
-    fn take(&mut self, event: &str) {
+impl StreamState for Answers {
+    fn on_event(&mut self, event: &str) {
         for data in data_of(event) {
-            self.take_message(serde_json::from_str(data).expect("messages are JSON"));
+            self.on_message(serde_json::from_str(data).expect("messages are JSON"));
         }
     }
 
     fn latest(&self, query: u64) -> Option<&Value> {
-        self.held.get(&query).map(|held| &held.data)
+        self.results_by_query.get(&query).map(|result| &result.data)
     }
 }

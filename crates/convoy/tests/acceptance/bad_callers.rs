@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{App, Functions, Session, TestDb};
+use convoy_testkit::{App, Functions, LiveSession, TestDb};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -102,9 +102,9 @@ async fn open_beside(bad: Bad, failpoints: Value) -> Measured {
     let waiting = (0..honest).map(|at| {
         let (app, query) = (&app, query.clone());
         async move {
-            let mut session: Session = client_with_token(app, &format!("user{at}"), None, None).live(query).await;
+            let mut session: LiveSession = client_with_token(app, &format!("user{at}"), None, None).live(query).await;
             session.until(0, |list| bodies(list).is_empty()).await;
-            let failures = session.answers().told.iter().filter(|message| message["type"] == "error").count();
+            let failures = session.answers().messages.iter().filter(|message| message["type"] == "error").count();
             (began.elapsed(), failures)
         }
     });
@@ -149,7 +149,7 @@ async fn change_beside(bad: Bad, failpoints: Value) -> Measured {
     let users = (0..BAD).map(|_| "bad".to_owned()).chain((0..12).map(|at| format!("user{at}")));
     let mut sessions = Vec::new();
     for user in users {
-        let mut session: Session = client_with_token(&app, &user, None, None).live(query.clone()).await;
+        let mut session: LiveSession = client_with_token(&app, &user, None, None).live(query.clone()).await;
         session.until(0, |list| bodies(list).is_empty()).await;
         sessions.push(session);
     }
@@ -159,7 +159,7 @@ async fn change_beside(bad: Bad, failpoints: Value) -> Measured {
     let mut failures = 0;
     for session in &mut sessions[BAD..] {
         session.until(0, |list| bodies(list).len() == 1).await;
-        failures += usize::from(session.answers().told.iter().any(|message| message["type"] == "error"));
+        failures += usize::from(session.answers().messages.iter().any(|message| message["type"] == "error"));
     }
     let longest = wrote.elapsed();
     assert!(runs.load(Ordering::Relaxed) > 0, "the run was made for the bad caller first");

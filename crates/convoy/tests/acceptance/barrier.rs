@@ -16,7 +16,7 @@ impl<'a> Barrier<'a> {
         for app in apps {
             let mut watch = app.client().watch("marks.last", json!({})).await;
             last = watch.next().await[0]["n"].as_u64().unwrap_or_default();
-            watches.push((*app, watch.read_on()));
+            watches.push((*app, watch.read_continuously()));
         }
         Barrier { apps: watches, last }
     }
@@ -33,7 +33,7 @@ impl<'a> Barrier<'a> {
                     loop {
                         let mark = self.mark();
                         client.mutate("marks.leave", json!({ "n": mark })).await.data();
-                        if self.apps[receiver].1.comes_to(0, |last| is(last, mark)).await {
+                        if self.apps[receiver].1.reaches(0, |last| is(last, mark)).await {
                             return;
                         }
                     }
@@ -52,7 +52,7 @@ impl<'a> Barrier<'a> {
                 loop {
                     let mark = self.mark();
                     psql.run(&format!("insert into marks (data) values ('{{\"n\": {mark}}}')")).await;
-                    if self.apps[reader].1.comes_to(0, |last| is(last, mark)).await {
+                    if self.apps[reader].1.reaches(0, |last| is(last, mark)).await {
                         return;
                     }
                 }
@@ -64,7 +64,7 @@ impl<'a> Barrier<'a> {
 
     async fn wait_until_idle(&self) {
         for (app, _) in &self.apps {
-            app.rest().await;
+            app.until_idle().await;
         }
     }
 

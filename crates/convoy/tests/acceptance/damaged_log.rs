@@ -56,10 +56,10 @@ async fn dropped_convoy_objects_are_recreated() {
     for dropped in DROPPED {
         let db = TestDb::new().await;
         let app = quiet(&db).await;
-        let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
+        let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_continuously();
         db.psql().await.run(&format!("begin; {MESSAGE}; {dropped}; commit")).await;
         watch
-            .until(|answer| convoy_testkit::Holder::latest(answer, 0).is_some_and(|list| bodies(list) == ["news"]))
+            .until(|answer| convoy_testkit::StreamState::latest(answer, 0).is_some_and(|list| bodies(list) == ["news"]))
             .await;
         report(&format!("seen after {dropped}"));
         works_as_before(&db, &app).await;
@@ -155,13 +155,13 @@ async fn quiet(db: &TestDb) -> App {
 /// Whether a stream shows a message written in the same transaction as `sql` once the log
 /// has been read past it.
 async fn is_seen(db: &TestDb, app: &App, sql: &str) -> bool {
-    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
-    watch.comes_to(0, |list| bodies(list).is_empty()).await;
+    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_continuously();
+    watch.reaches(0, |list| bodies(list).is_empty()).await;
     let mut barrier = Barrier::of(&[app]).await;
     let mut psql = db.psql().await;
     psql.run(&format!("begin; {MESSAGE}; {sql}; commit")).await;
     barrier.wait_for_log(&mut psql).await;
-    let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
+    let seen = watch.reaches(0, |list| bodies(list) == ["news"]).await;
     report(&format!("{} with {sql}", if seen { "seen" } else { "lost" }));
     seen
 }

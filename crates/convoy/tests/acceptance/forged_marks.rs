@@ -62,8 +62,8 @@ async fn seen(failpoints: Value, function: &str, sql: &str) -> [bool; 2] {
     db.psql().await.run(&functions_of_the_database()).await;
     let mut watches = Vec::new();
     for app in [&one, &other] {
-        let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
-        assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
+        let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_continuously();
+        assert!(watch.reaches(0, |list| bodies(list).is_empty()).await);
         watches.push(watch);
     }
     let mut barrier = Barrier::of(&[&one, &other]).await;
@@ -71,7 +71,7 @@ async fn seen(failpoints: Value, function: &str, sql: &str) -> [bool; 2] {
     barrier.wait_for_log(&mut db.psql().await).await;
     let mut seen = [false; 2];
     for (seen, watch) in seen.iter_mut().zip(&watches) {
-        *seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
+        *seen = watch.reaches(0, |list| bodies(list) == ["news"]).await;
     }
     one.engine.close().await;
     other.engine.close().await;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{Answers, Client, Holder, Reader, TestDb, allow_open_files, within};
+use convoy_testkit::{Answers, Client, Reader, StreamState, TestDb, allow_open_files, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -106,7 +106,9 @@ async fn write_beside_slow_readers(failpoints: Value) -> Measured {
     let server = ServerProcess::start(&db, json!({ "failpoints": failpoints }));
     let mut active_readers = Readers { client: server.client(), all: Vec::new(), last: 0 };
     for _ in 0..active {
-        active_readers.all.push((1, active_readers.client.live(query("marks.last", json!({}))).await.read_on()));
+        active_readers
+            .all
+            .push((1, active_readers.client.live(query("marks.last", json!({}))).await.read_continuously()));
     }
     let alone = active_readers.write(20).await;
 
@@ -119,9 +121,10 @@ async fn write_beside_slow_readers(failpoints: Value) -> Measured {
     for some in (0..slow).collect::<Vec<_>>().chunks(10) {
         let queries =
             some.iter().zip(0..).map(|(at, id)| json!({ "id": id, "name": "padded", "args": { "reader": at } }));
-        active_readers
-            .all
-            .push((some.len(), active_readers.client.live(json!(queries.collect::<Vec<_>>())).await.read_on()));
+        active_readers.all.push((
+            some.len(),
+            active_readers.client.live(json!(queries.collect::<Vec<_>>())).await.read_continuously(),
+        ));
     }
     // Fills the buffers of the network.
     active_readers.write(20).await;

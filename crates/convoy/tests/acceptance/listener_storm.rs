@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use convoy_testkit::{App, Connection, End, Holder, Proxy, Psql, Reader, TestDb};
+use convoy_testkit::{App, Connection, End, Proxy, Psql, Reader, StreamState, TestDb};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -61,9 +61,9 @@ impl Storm {
         let (mut watches, mut sessions) = (Vec::new(), Vec::new());
         for at in 0..SUBSCRIBERS / 2 {
             let (app, args) = (nodes[at % 2].0, json!({ "channel": channel(at) }));
-            watches.push(app.client().watch("messages.list", args.clone()).await.read_on());
+            watches.push(app.client().watch("messages.list", args.clone()).await.read_continuously());
             let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
-            sessions.push(app.client().live(query).await.read_on());
+            sessions.push(app.client().live(query).await.read_continuously());
         }
         let mut barrier = Barrier::of(&[&a, &b]).await;
 
@@ -151,9 +151,9 @@ async fn lists(psql: &mut Psql) -> HashMap<String, Vec<String>> {
     rows.into_iter().map(|row| parse(row).expect("a channel and its bodies")).collect()
 }
 
-async fn shows<H: Holder>(reader: &mut Reader<H>, expected: Option<&Vec<String>>) -> bool {
+async fn shows<H: StreamState>(reader: &mut Reader<H>, expected: Option<&Vec<String>>) -> bool {
     let expected = expected.map_or(&[][..], Vec::as_slice);
-    reader.comes_to(0, |list| bodies(list) == expected).await
+    reader.reaches(0, |list| bodies(list) == expected).await
 }
 
 /// Writes messages of its own, moves them, and removes them.

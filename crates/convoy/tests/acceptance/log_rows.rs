@@ -80,13 +80,13 @@ async fn control_a_log_that_counts_as_read_before_it_is_decoded_is_detected() {
 async fn is_seen(failpoints: Value, sql: &str) -> bool {
     let db = TestDb::new().await;
     let app = serve(&db, json!({ "failpoints": failpoints })).await;
-    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
-    assert!(watch.comes_to(0, |list| bodies(list).is_empty()).await);
+    let watch = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_continuously();
+    assert!(watch.reaches(0, |list| bodies(list).is_empty()).await);
     let mut barrier = Barrier::of(&[&app]).await;
     let mut psql = db.psql().await;
     psql.run(&format!("begin; {sql}; commit")).await;
     barrier.wait_for_log(&mut psql).await;
-    let seen = watch.comes_to(0, |list| bodies(list) == ["news"]).await;
+    let seen = watch.reaches(0, |list| bodies(list) == ["news"]).await;
     report(&format!("{} beside {}", if seen { "seen" } else { "lost" }, sql.split(';').next().unwrap_or_default()));
     app.engine.close().await;
     seen

@@ -104,7 +104,7 @@ async fn one_row_is_seen(failpoints: Value, sql: String) -> bool {
     db.psql().await.run(&sql).await;
     let mut barrier = Barrier::of(&[&app]).await;
     barrier.wait_for_notifications().await;
-    let seen = overview.read_on().comes_to(0, |now| shows(now, 1, "news")).await;
+    let seen = overview.read_continuously().reaches(0, |now| shows(now, 1, "news")).await;
     report(&format!("a row written outside is {}seen", if seen { "" } else { "not " }));
     app.engine.close().await;
     seen

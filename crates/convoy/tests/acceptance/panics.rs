@@ -2,7 +2,7 @@
 //! It is restarted, and streams converge to the tables. Without supervision they do not.
 
 use convoy::Part;
-use convoy_testkit::{Answer, App, Functions, Holder, Reader, TestDb, table, within};
+use convoy_testkit::{Answer, App, Functions, Reader, StreamState, TestDb, table, within};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -45,7 +45,7 @@ async fn the_log_reader_is_restarted() {
     for (failpoints, supervised) in SUPERVISED_AND_NOT {
         let world = World::open(failpoints).await;
         world.panic(Part::Log, write_outside(&world.db)).await;
-        comes_to(&world.messages, supervised, is_news).await;
+        reaches(&world.messages, supervised, is_news).await;
         world.app.engine.close().await;
     }
 }
@@ -59,7 +59,7 @@ async fn a_live_query_whose_run_panicked_runs_again() {
         arm(&app, Part::LiveQuery);
         send(&app).await;
         fired(&app, Part::LiveQuery).await;
-        comes_to(&messages, supervised, is_news).await;
+        reaches(&messages, supervised, is_news).await;
         app.engine.close().await;
     }
 }
@@ -70,7 +70,7 @@ async fn polling_of_untracked_tables_is_restarted() {
         let world = World::open(failpoints).await;
         world.panic(Part::Tables, async {}).await;
         world.db.psql().await.run("insert into audit (data) values ('{}')").await;
-        comes_to(&world.audit, supervised, |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
+        reaches(&world.audit, supervised, |all| all.as_array().is_some_and(|all| all.len() == 1)).await;
         world.app.engine.close().await;
     }
 }
@@ -82,7 +82,7 @@ async fn the_refresh_timer_is_restarted() {
         world.panic(Part::Timer, async {}).await;
         let fired_at = world.app.engine.stats().handler_runs;
         // A run may have been in flight, so the second one counts.
-        comes_to(&world.ticks, supervised, |tick| tick.as_u64().is_some_and(|tick| tick > fired_at + 1)).await;
+        reaches(&world.ticks, supervised, |tick| tick.as_u64().is_some_and(|tick| tick > fired_at + 1)).await;
         world.app.engine.close().await;
     }
 }
@@ -95,7 +95,7 @@ async fn the_peer_listener_is_restarted() {
         let there = serve(&here.db, &[]).await;
         Barrier::of(&[&here.app, &there]).await.wait_for_notifications().await;
         here.panic(Part::Listener, send(&there)).await;
-        comes_to(&here.messages, supervised, is_news).await;
+        reaches(&here.messages, supervised, is_news).await;
         here.app.engine.close().await;
         there.engine.close().await;
     }
@@ -113,7 +113,7 @@ async fn the_notifier_is_restarted() {
         arm(&there, Part::Notifier);
         send(&there).await;
         fired(&there, Part::Notifier).await;
-        comes_to(&here.messages, supervised, is_news).await;
+        reaches(&here.messages, supervised, is_news).await;
         here.app.engine.close().await;
         there.engine.close().await;
     }
@@ -130,7 +130,7 @@ async fn a_panic_after_a_batched_insert_is_recovered() {
         };
         world.panic(Part::InsertBatching, hold).await;
         // In either case the commit is reported as in doubt, so the change is seen.
-        comes_to(&world.messages, true, is_news).await;
+        reaches(&world.messages, true, is_news).await;
         // The next insert uses a restarted batcher, or an abandoned one.
         let next = world.app.client().mutate("messages.hold", json!({ "channel": "x", "n": 1, "body": "" })).await;
         assert_eq!(next.status == 200, supervised, "{}", next.body);
@@ -215,10 +215,10 @@ async fn a_poisoned_registry_is_reset() {
             let app = serve(&db, failpoints).await;
             let messages = list(&app).await;
             let query = json!([{ "id": 0, "name": "messages.list", "args": { "channel": "w" } }]);
-            let session = app.client().live(query.clone()).await.read_on();
-            assert!(session.comes_to(0, |list| bodies(list).is_empty()).await);
+            let session = app.client().live(query.clone()).await.read_continuously();
+            assert!(session.reaches(0, |list| bodies(list).is_empty()).await);
             // A run in flight would find the change among the recent commits.
-            app.rest().await;
+            app.until_idle().await;
             arm(&app, Part::Registry);
             match outside {
                 true => write_outside(&db).await,
@@ -226,18 +226,18 @@ async fn a_poisoned_registry_is_reset() {
             }
             fired(&app, Part::Registry).await;
             if !supervised {
-                comes_to(&messages, false, is_news).await;
-                assert!(!session.comes_to(0, is_news).await, "the stream is current without supervision");
+                reaches(&messages, false, is_news).await;
+                assert!(!session.reaches(0, is_news).await, "the stream is current without supervision");
                 continue;
             }
-            session.until_the_end().await;
-            messages.until_the_end().await;
+            session.until_end().await;
+            messages.until_end().await;
             let ended = session.stop().await;
-            assert_eq!(ended.told.last().expect("a reason")["type"], "end");
-            let again = app.client().resume(ended, query).await.expect("it reconnects").read_on();
+            assert_eq!(ended.messages.last().expect("a reason")["type"], "end");
+            let again = app.client().resume(ended, query).await.expect("it reconnects").read_continuously();
             again.until(|answers| answers.latest(0).is_some_and(is_news)).await;
             let list = list(&app).await;
-            comes_to(&list, true, is_news).await;
+            reaches(&list, true, is_news).await;
             let counts = app.engine.stats();
             assert_eq!((counts.sessions, counts.subscribers), (2, 2), "ended sessions are not counted");
             app.engine.close().await;
@@ -250,10 +250,10 @@ const SUPERVISED_AND_NOT: [(&[&str], bool); 2] = [(&[], true), (&["unsupervised"
 
 /// With supervision a stream converges. Without it, it has not by its second heartbeat,
 /// and so never will.
-async fn comes_to(reader: &Reader<Answer>, supervised: bool, is_current: impl Fn(&Value) -> bool) {
+async fn reaches(reader: &Reader<Answer>, supervised: bool, is_current: impl Fn(&Value) -> bool) {
     match supervised {
         true => reader.until(|answer| holds(answer, &is_current)).await,
-        false => assert!(!reader.comes_to(0, &is_current).await, "the stream is current without supervision"),
+        false => assert!(!reader.reaches(0, &is_current).await, "the stream is current without supervision"),
     }
     report(if supervised { "current again" } else { "stale, as expected" });
 }
@@ -298,13 +298,13 @@ async fn send_inside(app: &App) {
 }
 
 async fn list(app: &App) -> Reader<Answer> {
-    let list = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_on();
-    assert!(list.comes_to(0, |list| bodies(list).is_empty() || is_news(list)).await);
+    let list = app.client().watch("messages.list", json!({ "channel": "w" })).await.read_continuously();
+    assert!(list.reaches(0, |list| bodies(list).is_empty() || is_news(list)).await);
     list
 }
 
 async fn watch(app: &App, name: &str) -> Reader<Answer> {
-    let watch = app.client().watch(name, json!({})).await.read_on();
+    let watch = app.client().watch(name, json!({})).await.read_continuously();
     watch.until(|answer| holds(answer, |_| true)).await;
     watch
 }

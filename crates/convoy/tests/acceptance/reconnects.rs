@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{Client, Session, TestDb, allow_open_files};
+use convoy_testkit::{Client, LiveSession, TestDb, allow_open_files};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -93,15 +93,15 @@ async fn restart(clients: usize, failpoints: Value) -> Measured {
 /// Reconnects a client after its server has ended, until it is current. Returns the retry
 /// delay that it received in milliseconds, and how often the server was unavailable.
 async fn reconnect(
-    mut session: Session,
+    mut session: LiveSession,
     at: usize,
     token: String,
     mut server: watch::Receiver<Option<Client>>,
 ) -> (u64, usize) {
-    let end = session.until_told("end").await;
+    let end = session.until_message("end").await;
     assert_eq!(end["reason"], "shutdown");
     let retry_ms = end["retryMs"].as_u64().expect("milliseconds");
-    let (mut answers, mut unavailable) = (session.leave(), 0);
+    let (mut answers, mut unavailable) = (session.disconnect(), 0);
     let mut session = loop {
         tokio::time::sleep(Duration::from_millis(retry_ms)).await;
         let found = server.wait_for(Option::is_some).await.expect("the server restarts").clone();
@@ -115,7 +115,7 @@ async fn reconnect(
     };
     let expected: &[&str] = if (at % CHANNELS).is_multiple_of(2) { &["news"] } else { &[] };
     session.until(0, |list| bodies(list) == expected).await;
-    (retry_ms, unavailable + session.answers().told.iter().filter(|message| message["type"] == "error").count())
+    (retry_ms, unavailable + session.answers().messages.iter().filter(|message| message["type"] == "error").count())
 }
 
 /// The `retry:` delays at the start of plain streams.

@@ -1,7 +1,7 @@
 //! Acceptance 2: subscribing while the answer changes. No subscription keeps the old
 //! answer.
 
-use convoy_testkit::{Answer, Answers, App, Connection, Holder, Reader, TestDb};
+use convoy_testkit::{Answer, Answers, App, Connection, Reader, StreamState, TestDb};
 use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -74,7 +74,7 @@ async fn subscribe_while_writing(rounds: usize, failpoints: Value) -> usize {
             }
         });
         let mut subscribers = join_all(races).await;
-        app.rest().await;
+        app.until_idle().await;
         let seen = join_all(subscribers.iter_mut().map(Subscriber::sees_write)).await;
         stale += seen.into_iter().filter(|seen| !seen).count();
     }
@@ -119,12 +119,12 @@ impl Subscriber {
         let (client, args) = (app.client(), json!({ "channel": channel }));
         let query = json!([{ "id": 0, "name": "messages.list", "args": args }]);
         match which % 3 {
-            0 => Subscriber::Watch(client.watch("messages.list", args).await.read_on()),
-            1 => Subscriber::Session(client.live(query).await.read_on()),
+            0 => Subscriber::Watch(client.watch("messages.list", args).await.read_continuously()),
+            1 => Subscriber::Session(client.live(query).await.read_continuously()),
             _ => {
                 let session = client.live(json!([])).await;
                 client.change(session.id(), json!({ "add": query, "remove": [] })).await.data();
-                Subscriber::Session(session.read_on())
+                Subscriber::Session(session.read_continuously())
             }
         }
     }
@@ -138,8 +138,8 @@ impl Subscriber {
 
     async fn sees_write(&mut self) -> bool {
         match self {
-            Subscriber::Watch(reader) => reader.comes_to(0, is_written).await,
-            Subscriber::Session(reader) => reader.comes_to(0, is_written).await,
+            Subscriber::Watch(reader) => reader.reaches(0, is_written).await,
+            Subscriber::Session(reader) => reader.reaches(0, is_written).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use convoy_testkit::{Answers, App, Holder, Reader, TestDb};
+use convoy_testkit::{Answers, App, Reader, StreamState, TestDb};
 use futures_util::future::join_all;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ async fn a_session_with_a_new_token_continues() {
             let expires = Instant::now() + Duration::from_millis(500);
             let mut session = client_with_token(app, &user, Some(expires), None).live(list(&channel)).await;
             session.until(0, |list| bodies(list).is_empty()).await;
-            session.until_told("auth").await;
+            session.until_message("auth").await;
             send(app, &channel, "while it was rejected").await;
             let other = client_with_token(app, "another user", None, None);
             let refused = other.change(session.id(), json!({ "add": [], "remove": [], "auth": true })).await;
@@ -75,7 +75,7 @@ async fn watch_past_expiry(streams: usize, failpoints: Value) -> usize {
     let mut random = seeded();
     let db = TestDb::new().await;
     let app = serve(&db, with_heartbeats(json!({ "failpoints": failpoints }))).await;
-    let lasting = client_with_token(&app, "lasting", None, None).live(list("c")).await.read_on();
+    let lasting = client_with_token(&app, "lasting", None, None).live(list("c")).await.read_continuously();
     let (mut sessions, mut watches) = (Vec::new(), Vec::new());
     let mut last = Instant::now();
     for at in 0..streams {
@@ -84,8 +84,9 @@ async fn watch_past_expiry(streams: usize, failpoints: Value) -> usize {
         let client = client_with_token(&app, &format!("user{at}"), Some(expires), None);
         // Some may expire while they are opened.
         match at % 2 {
-            0 => sessions.push((expires, client.live(list("c")).await.read_on())),
-            _ => watches.push((expires, client.watch("messages.list", json!({ "channel": "c" })).await.read_on())),
+            0 => sessions.push((expires, client.live(list("c")).await.read_continuously())),
+            _ => watches
+                .push((expires, client.watch("messages.list", json!({ "channel": "c" })).await.read_continuously())),
         }
     }
     // Writes continue until after the last expiry.
@@ -110,8 +111,9 @@ async fn watch_past_expiry(streams: usize, failpoints: Value) -> usize {
     // The session without an expiry has received all writes.
     lasting.until(|answers| answers.latest(0).is_some_and(|list| bodies(list)[0] == newest)).await;
 
-    let in_sessions = sessions.iter().map(|(expires, reader)| (*expires, reader.look(|answers| answers.last_result)));
-    let in_watches = watches.iter().map(|(expires, reader)| (*expires, reader.look(|answer| answer.last_result)));
+    let in_sessions =
+        sessions.iter().map(|(expires, reader)| (*expires, reader.inspect(|answers| answers.last_result)));
+    let in_watches = watches.iter().map(|(expires, reader)| (*expires, reader.inspect(|answer| answer.last_result)));
     let delays: Vec<Duration> = in_sessions
         .chain(in_watches)
         .filter_map(|(expires, last_result)| Some(last_result?.saturating_duration_since(expires)))
@@ -138,8 +140,10 @@ async fn watch_past_revocation(rounds: usize, failpoints: Value) -> usize {
             async move {
                 let role = mutate(app, "roles.give", json!({})).await;
                 let role = role.as_str().expect("an id");
-                let member = client_with_token(app, "member", None, Some(role)).live(list(&channel)).await.read_on();
-                let lasting = client_with_token(app, "lasting", None, None).live(list(&channel)).await.read_on();
+                let member =
+                    client_with_token(app, "member", None, Some(role)).live(list(&channel)).await.read_continuously();
+                let lasting =
+                    client_with_token(app, "lasting", None, None).live(list(&channel)).await.read_continuously();
                 for reader in [&member, &lasting] {
                     reader.until(|answers| answers.latest(0).is_some()).await;
                 }
@@ -156,8 +160,8 @@ async fn watch_past_revocation(rounds: usize, failpoints: Value) -> usize {
             }
         });
         let members = join_all(all).await;
-        app.rest().await;
-        let seen = join_all(members.iter().map(|member| member.comes_to(0, is_secret))).await;
+        app.until_idle().await;
+        let seen = join_all(members.iter().map(|member| member.reaches(0, is_secret))).await;
         shown += seen.into_iter().filter(|seen| *seen).count();
     }
     report(&format!("{shown} of {} sessions received writes after their role was revoked", rounds * AT_ONCE));

@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use convoy::Code;
-use convoy_testkit::{App, Client, Ctx, Functions, Holder, TestDb, Thrown};
+use convoy_testkit::{App, Client, Ctx, Functions, StreamState, TestDb, Thrown};
 use serde_json::{Value, json};
 
 use crate::shared::tables;
@@ -109,7 +109,7 @@ async fn results_independent_of_the_context_are_shared() {
         assert_eq!(session.until(3, |_| true).await["of"], "all");
         assert_eq!(session.until(4, |_| true).await["of"], user);
     }
-    app.rest().await;
+    app.until_idle().await;
     // mine: three; byRole: two; all: one; unreported: three.
     assert_eq!(app.engine.stats().live_queries, 9);
     let before = app.engine.stats().handler_runs;
@@ -126,7 +126,7 @@ async fn results_independent_of_the_context_are_shared() {
             session.until(4, |is| is["bodies"] == json!(["to bob"])).await;
         }
     }
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 3 + 4, "one run for each result that changed");
     assert_eq!(sessions[0].answers().latest(1).expect("an answer")["bodies"], json!([]));
     app.engine.close().await;
@@ -159,11 +159,11 @@ async fn a_rejected_session_gets_nothing_and_others_are_not_affected() {
     bob.until(1, |_| true).await;
     let mut psql = db.psql().await;
     psql.run(r#"insert into channels (data) values ('{"name": "ann", "role": "banned"}')"#).await;
-    let auth = ann.until_told("auth").await;
+    let auth = ann.until_message("auth").await;
     assert_eq!(auth["error"]["code"], "FORBIDDEN");
     send(&app, "all", "not for ann").await;
     bob.until(1, |is| is["bodies"] == json!(["not for ann"])).await;
-    app.rest().await;
+    app.until_idle().await;
     psql.run("update channels set data = data || '{\"role\": \"member\"}'").await;
     let again = ann.until(1, |is| is["bodies"] != json!([])).await;
     assert_eq!(again["bodies"], json!(["not for ann"]), "once accepted again, the session receives the present answer");
@@ -177,9 +177,9 @@ async fn an_expired_session_receives_nothing_until_its_token_is_replaced() {
     let client = as_user(&app, "brief");
     let mut session = client.live(json!([query(1, "all")])).await;
     session.until(1, |_| true).await;
-    assert_eq!(session.until_told("auth").await["error"]["code"], "UNAUTHORIZED");
+    assert_eq!(session.until_message("auth").await["error"]["code"], "UNAUTHORIZED");
     send(&app, "all", "later").await;
-    app.rest().await;
+    app.until_idle().await;
     client.change(session.id(), json!({ "auth": true })).await.data();
     session.until(1, |is| is["bodies"] == json!(["later"])).await;
     app.engine.close().await;
@@ -238,7 +238,7 @@ async fn development_detects_results_that_must_not_be_shared() {
     assert_eq!(bob.until(1, |_| true).await, shown, "one of them receives the result of the other");
     // So that there is a cause, even if its first run was audited.
     send(&app, shown["of"].as_str().expect("a user"), "x").await;
-    app.rest().await;
+    app.until_idle().await;
     let overview = convoy_testkit::within(async {
         loop {
             let seen = app.client().send(hyper::Method::GET, "/api/_live", "").await.data();
@@ -247,7 +247,7 @@ async fn development_detects_results_that_must_not_be_shared() {
             }
             // Only some of its runs are audited.
             send(&app, shown["of"].as_str().expect("a user"), "x").await;
-            app.rest().await;
+            app.until_idle().await;
         }
     })
     .await;

@@ -54,7 +54,7 @@ async fn open(url: &str) -> Result<std::sync::Arc<Engine>, Failure> {
     Engine::open(config).await.map_err(|error| error.to_failure())
 }
 
-async fn refused(url: &str) -> Failure {
+async fn open_error(url: &str) -> Failure {
     let failure = open(url).await.err().expect("it is refused");
     assert!(!failure.to_json().contains(PASSWORD), "{failure}");
     failure
@@ -82,7 +82,7 @@ async fn each_missing_right_is_named_with_the_grant_that_gives_it() {
     let role = Role::new("").await;
     let url = role.url(None);
 
-    let failure = refused(&url).await;
+    let failure = open_error(&url).await;
     assert!(failure.message.contains("may not create the schema _convoy"), "{failure}");
     assert_eq!(fault(&failure), ("no-right".to_owned(), false));
     assert!(failure.message.contains("create tables and indexes in the schema public"), "{failure}");
@@ -118,7 +118,7 @@ async fn each_missing_right_is_named_with_the_grant_that_gives_it() {
         "alter table _convoy.changes owner to current_user; alter function _convoy.log_insert owner to current_user",
     )
     .await;
-    let failure = refused(&url).await;
+    let failure = open_error(&url).await;
     assert!(failure.message.contains("_convoy.changes") && failure.message.contains("_convoy.log_insert"), "{failure}");
     role.mend(&failure).await;
     open(&url).await.expect("it opens now").close().await;
@@ -150,7 +150,7 @@ async fn a_read_only_role_or_database_is_explained_with_the_setting() {
         "alter role $role in database $db set default_transaction_read_only = on",
     ] {
         role.run(sql).await;
-        let failure = refused(&role.url(None)).await;
+        let failure = open_error(&role.url(None)).await;
         assert_eq!(fault(&failure), ("read-only".to_owned(), false), "{failure}");
         let (_, remedy) = failure.message.rsplit_once("run: ").expect("a remedy");
         let mut psql = role.db.psql().await;
@@ -175,33 +175,38 @@ async fn each_refused_connection_is_explained_with_its_remedy() {
     };
 
     let wrong = url.replace(PASSWORD, "something-else");
-    told(&refused(&wrong).await, "wrong-password", false, "28P01");
-    let none = refused(&role.url(Some("none-such"))).await;
+    told(&open_error(&wrong).await, "wrong-password", false, "28P01");
+    let none = open_error(&role.url(Some("none-such"))).await;
     told(&none, "no-database", false, "create database \"none-such\" owner ");
 
     role.run("alter role $role nologin").await;
-    let failure = refused(&url).await;
+    let failure = open_error(&url).await;
     told(&failure, "unknown-role", false, "28000");
     role.run("alter role $role login connection limit 0").await;
-    let failure = refused(&url).await;
+    let failure = open_error(&url).await;
     told(&failure, "too-many-connections", true, "connection limit -1");
     role.run("alter role $role connection limit -1; revoke connect on database \"$db\" from public").await;
-    let failure = refused(&url).await;
+    let failure = open_error(&url).await;
     told(&failure, "no-right", false, "grant connect on database");
     role.mend(&failure).await;
     open(&url).await.expect("it opens now").close().await;
 
-    told(&refused(&format!("{url}?sslmode=require")).await, "tls-refused", false, "sslmode=prefer");
+    told(&open_error(&format!("{url}?sslmode=require")).await, "tls-refused", false, "sslmode=prefer");
     told(
-        &refused(&format!("{url}?options=-c%20no_such.%20=1")).await,
+        &open_error(&format!("{url}?options=-c%20no_such.%20=1")).await,
         "wrong-option",
         false,
         "options in DATABASE_URL",
     );
-    told(&refused("postgres://a:b@host.invalid/d").await, "unknown-host", true, "host.invalid");
-    told(&refused("postgres:///d?host=/no/such/folder&user=a").await, "unreachable", true, "no socket /no/such/folder");
+    told(&open_error("postgres://a:b@host.invalid/d").await, "unknown-host", true, "host.invalid");
+    told(
+        &open_error("postgres:///d?host=/no/such/folder&user=a").await,
+        "unreachable",
+        true,
+        "no socket /no/such/folder",
+    );
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    told(&refused(&format!("postgres://a:b@{free}/d")).await, "unreachable", true, "nothing listens at");
+    told(&open_error(&format!("postgres://a:b@{free}/d")).await, "unreachable", true, "nothing listens at");
     role.drop().await;
 }
 
@@ -243,19 +248,19 @@ async fn answering_tls(tls: &'static [u8], bytes: &'static [u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_starting_server_is_distinguished_from_a_foreign_one() {
     let starting = answering(b"E\0\0\0\x3bSFATAL\0VFATAL\0C57P03\0Mthe database system is starting\0\0").await;
-    let failure = refused(&starting).await;
+    let failure = open_error(&starting).await;
     assert_eq!(fault(&failure), ("starting".to_owned(), true), "{failure}");
     assert!(failure.message.contains("the database system is starting"), "{failure}");
 
     let url = answering_tls(b"S", b"").await;
-    let unread = refused(&format!("{url}?sslmode=verify-full&sslrootcert=/no/such.pem")).await;
+    let unread = open_error(&format!("{url}?sslmode=verify-full&sslrootcert=/no/such.pem")).await;
     assert_eq!(fault(&unread), ("tls-failed".to_owned(), false), "{unread}");
     assert!(unread.message.contains("sslrootcert"), "{unread}");
 
-    let none = refused(&answering(b"HTTP/1.1 400 Bad Request\r\n\r\n").await).await;
+    let none = open_error(&answering(b"HTTP/1.1 400 Bad Request\r\n\r\n").await).await;
     assert!(["not-postgres", "unreachable"].contains(&fault(&none).0.as_str()), "{none}");
     assert!(none.message.contains("check "), "{none}");
-    let closed = refused(&answering(b"").await).await;
+    let closed = open_error(&answering(b"").await).await;
     assert_eq!(fault(&closed), ("unreachable".to_owned(), true), "{closed}");
 }
 
@@ -263,7 +268,7 @@ async fn a_starting_server_is_distinguished_from_a_foreign_one() {
 async fn a_server_that_never_answers_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("an address");
-    let failure = refused(&format!("postgres://a:b@{address}/d")).await;
+    let failure = open_error(&format!("postgres://a:b@{address}/d")).await;
     assert_eq!(fault(&failure), ("unreachable".to_owned(), true), "{failure}");
     assert!(failure.message.contains("did not answer within 10 s"), "{failure}");
 }
@@ -285,7 +290,8 @@ async fn an_invalid_index_of_a_failed_build_is_dropped() {
 
     // Left by a process that was killed, of this or another schema, and one of the user's.
     for name in ["convoy_items_two_0123456789abcdef", "convoy_mine", "mine"] {
-        let why = psql.refused(&format!("create unique index concurrently {name} on items ((data->>'name'))")).await;
+        let why =
+            psql.expect_error(&format!("create unique index concurrently {name} on items ((data->>'name'))")).await;
         assert!(why.contains("could not create unique index"), "{why}");
     }
     let warnings = load(&engine, items()).await.expect("it loads").join("\n");
@@ -317,7 +323,7 @@ async fn a_build_that_outlives_its_engine_is_waited_for() {
         let mut builder = db.psql().await;
         let create = format!("create index concurrently {name} on items (slow(data->>'name'))");
         let building = tokio::spawn(async move { builder.run(&create).await });
-        psql.someone_waits_for_a_lock().await;
+        psql.until_a_session_waits_for_a_lock().await;
         let now = psql.column("select clock_timestamp()::text").await.remove(0);
         let again = engine.clone();
         let loading = tokio::spawn(async move { load(&again, items()).await });

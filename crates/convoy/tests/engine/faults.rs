@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::shared::{bodies, functions, tables};
-use convoy_testkit::{PATIENCE, TestDb, within};
+use convoy_testkit::{EVENT_TIMEOUT, TestDb, within};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -145,7 +145,7 @@ async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
                     }
                 }
             };
-            tokio::time::timeout(PATIENCE, told)
+            tokio::time::timeout(EVENT_TIMEOUT, told)
                 .await
                 .unwrap_or_else(|_| panic!("{name} never says that it only reads"));
         }
@@ -265,7 +265,7 @@ async fn a_lost_log_makes_every_live_query_run_again() {
             commit"#,
         )
         .await;
-    let seen = tokio::time::timeout(PATIENCE, list.until(|list: &Value| bodies(list) == ["unlogged"])).await;
+    let seen = tokio::time::timeout(EVENT_TIMEOUT, list.until(|list: &Value| bodies(list) == ["unlogged"])).await;
     assert!(seen.is_ok());
     assert_eq!(db.psql().await.column("select count(*)::text from _convoy.epoch").await, ["1"]);
     app.engine.close().await;
@@ -325,7 +325,7 @@ async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
         tokio::spawn(
             async move { client.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await },
         );
-    db.psql().await.someone_waits_for_a_lock().await;
+    db.psql().await.until_a_session_waits_for_a_lock().await;
     cable.pull();
     let reply = within(mutation).await.expect("an answer");
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
@@ -333,7 +333,7 @@ async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
     cable.plug_in();
     // The list has recovered and knows of no row, when Postgres goes on.
     list.until(|list| *list == json!([])).await;
-    app.rest().await;
+    app.until_idle().await;
     locker.run("commit").await;
     list.until(|list| bodies(list) == ["late"]).await;
     app.engine.close().await;

@@ -181,7 +181,7 @@ async fn a_keyed_call_takes_effect_once_wherever_the_connection_is_cut() {
             let client = if has_key { keyed(&app, &format!("{name} {cut:?}")) } else { app.client() };
             wire.cut(cut);
             let reply = within(client.mutate(name, note.clone())).await;
-            assert!(!wire.is_to_cut());
+            assert!(!wire.cut_is_pending());
             reply.data();
             expected += 2;
             assert_eq!(count(&direct).await, expected, "{name} {cut:?}");

@@ -18,7 +18,7 @@ async fn queued(db: &TestDb, app: &App, first: Value, others: Vec<Value>) -> Vec
     let mut locker = db.psql().await;
     locker.run("begin; lock table messages in exclusive mode").await;
     let mut calls = vec![send(app, first)];
-    db.psql().await.someone_waits_for_a_lock().await;
+    db.psql().await.until_a_session_waits_for_a_lock().await;
     let count = others.len() + 1;
     calls.extend(others.into_iter().map(|message| send(app, message)));
     within(async {
@@ -78,7 +78,7 @@ async fn a_withdrawn_insert_is_not_written() {
     let (mut locker, mut observer) = (db.psql().await, db.psql().await);
     locker.run("begin; lock table messages in exclusive mode").await;
     let first = send(&app, message(0));
-    observer.someone_waits_for_a_lock().await;
+    observer.until_a_session_waits_for_a_lock().await;
     // Queued behind a statement that Postgres will cancel. Calls whose own statement has been
     // sent by the deadline are in doubt.
     let mut calls = vec![(0, first)];
@@ -110,7 +110,7 @@ async fn an_insert_in_doubt_does_not_delay_the_next() {
     locker.run("begin; lock table messages in exclusive mode").await;
     let keyed = app.client().with_header("idempotency-key", "k");
     let unanswered = tokio::spawn(async move { keyed.mutate("messages.send", message(1)).await });
-    db.psql().await.someone_waits_for_a_lock().await;
+    db.psql().await.until_a_session_waits_for_a_lock().await;
     cable.pull();
     let next = within(send(&app, message(2))).await.expect("an answer");
     assert_eq!((next.status, next.code()), (503, "UNAVAILABLE"), "{}", next.body);

@@ -25,7 +25,7 @@ async fn a_write_reruns_only_the_queries_it_concerns() {
     assert_eq!(bodies(&work.next().await), ["hello"]);
     app.client().mutate("messages.remove", json!({ "id": id })).await.data();
     assert_eq!(work.next().await, json!([]));
-    app.rest().await;
+    app.until_idle().await;
     assert!(home.is_quiet() && work.is_quiet());
     // Three mutations, and one re-run per list and change that concerned it.
     assert_eq!(app.engine.stats().handler_runs - before, 3 + 4);
@@ -43,7 +43,7 @@ async fn a_row_past_the_limit_reruns_no_query() {
     assert_eq!(list.next().await.as_array().map(Vec::len), Some(20));
     let before = app.engine.stats().handler_runs;
     app.client().mutate("messages.send", message("a", 0, "too old")).await.data();
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 1, "only the mutation ran");
     app.client().mutate("messages.send", message("a", 21, "new")).await.data();
     assert_eq!(list.next().await[0]["body"], "new");
@@ -68,7 +68,7 @@ async fn deleting_the_next_row_updates_is_done_of_a_live_page() {
     assert_eq!(page.next().await["isDone"], false);
     let before = app.engine.stats().handler_runs;
     app.client().mutate("messages.remove", json!({ "id": ids[3] })).await.data();
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 1, "a row after the next one does not affect the page");
     app.client().mutate("messages.remove", json!({ "id": ids[2] })).await.data();
     page.until(|page| page["isDone"] == true).await;
@@ -100,7 +100,9 @@ async fn one_run_serves_every_subscriber() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(convoy_testkit::PATIENCE, gone).await.expect("a query is removed with its last subscriber");
+    tokio::time::timeout(convoy_testkit::EVENT_TIMEOUT, gone)
+        .await
+        .expect("a query is removed with its last subscriber");
     app.engine.close().await;
 }
 

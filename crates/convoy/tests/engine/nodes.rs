@@ -60,7 +60,7 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
     delays.sort_unstable();
     println!("from a write at one node to a subscriber of the other: {:?} (median of 60)", delays[30]);
     // What is said of a row is enough to know whom it does not concern.
-    here.rest().await;
+    here.until_idle().await;
     let before = here.engine.stats().handler_runs;
     there.client().mutate("messages.send", message("elsewhere", 1, "x")).await.data();
     there.client().mutate("messages.send", message("a", 62, "x")).await.data();
@@ -78,7 +78,7 @@ async fn a_process_killed_between_commit_and_notification_loses_no_update() {
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
     acquaint(&there, &mut list, "a").await;
-    wire.cut_whenever("set local synchronous_commit = off; notify");
+    wire.cut_on("set local synchronous_commit = off; notify");
     there.client().mutate("messages.send", message("a", 1, "its last words")).await.data();
     list.until(|list| bodies(list).contains(&"its last words")).await;
     here.engine.close().await;
@@ -97,7 +97,7 @@ async fn no_transaction_with_anything_else_in_it_ever_notifies() {
         there.client().mutate(name, message("a", n as i64 + 2, name)).await.data();
         list.until(|list| list[0]["n"] == n + 2).await;
     }
-    let said = wire.take_conversations();
+    let said = wire.take_statements_by_connection();
     let notifies = |statement: &str| statement.to_lowercase().contains("notify");
     let notifying: Vec<usize> = said.iter().filter(|(_, said)| notifies(said)).map(|(line, _)| *line).collect();
     assert!(!notifying.is_empty());
@@ -114,7 +114,7 @@ async fn no_transaction_with_anything_else_in_it_ever_notifies() {
 async fn a_process_without_peers_sends_only_heartbeats() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
-    let mut heard = db.eavesdropper().await;
+    let mut heard = db.listen_to_notifications().await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
     for n in 1..=20 {
@@ -139,7 +139,7 @@ async fn changes_too_large_for_a_notification_are_read_from_the_log() {
     let mut small = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     small.next().await;
     acquaint(&there, &mut small, "a").await;
-    let mut heard = db.eavesdropper().await;
+    let mut heard = db.listen_to_notifications().await;
     there.client().mutate("messages.send", message(&long, 1, "large")).await.data();
     let notice = heard.next_with("\"log\":true").await;
     assert!(notice.len() < 8_000);
@@ -182,7 +182,7 @@ async fn a_listener_that_does_not_catch_up_would_be_noticed() {
     let mut other = here.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
     acquaint(&there, &mut other, "b").await;
-    here.rest().await;
+    here.until_idle().await;
     list.is_quiet();
     write_unheard(&db, "unheard").await;
     let mut psql = db.psql().await;
@@ -191,7 +191,7 @@ async fn a_listener_that_does_not_catch_up_would_be_noticed() {
     // Connected again, it hears what is said from then on, and goes on as if nothing was.
     there.client().mutate("messages.send", message("b", 2, "said")).await.data();
     other.until(|list| bodies(list).contains(&"said")).await;
-    here.rest().await;
+    here.until_idle().await;
     assert!(list.is_quiet(), "the failpoint does not show");
     here.engine.close().await;
     there.engine.close().await;
@@ -214,11 +214,11 @@ async fn a_strangers_write_is_missed() -> bool {
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     let mut other = app.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
-    app.rest().await;
+    app.until_idle().await;
     db.psql().await.run(&insert("a", "unheard")).await;
     app.client().mutate("messages.send", message("b", 1, "ours")).await.data();
     other.until(|list| bodies(list) == ["ours"]).await;
-    app.rest().await;
+    app.until_idle().await;
     let missed = list.is_quiet();
     app.engine.close().await;
     missed
@@ -247,7 +247,7 @@ async fn a_listener_whose_other_end_vanished_is_replaced() {
 async fn where_notifications_are_swallowed_the_log_is_enough() {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
-    wire.swallow_notifications();
+    wire.drop_notifications();
     let (here, there) = (node(&db, json!({ "databaseUrl": url })).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;

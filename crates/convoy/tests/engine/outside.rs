@@ -74,7 +74,7 @@ async fn a_transaction_prepared_before_the_log_was_lost_is_seen_when_it_commits(
     .await;
     let renewed = async { while psql.column("select id::text from _convoy.epoch").await.is_empty() {} };
     convoy_testkit::within(renewed).await;
-    app.rest().await;
+    app.until_idle().await;
     db.psql().await.run("commit prepared 'convoy_test'").await;
     list.until(|list| bodies(list) == ["prepared"]).await;
     app.engine.close().await;
@@ -138,7 +138,7 @@ async fn our_own_writes_are_logged_once_and_not_read_back() {
     // A stranger's write after them proves that the log was read past ours.
     db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 9, "body": "stranger"}')"#).await;
     list.next().await;
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 2 * 2 + 1);
     app.engine.close().await;
 }
@@ -178,7 +178,7 @@ async fn a_role_without_rights_on_our_schema_can_still_write() {
     psql.run(&format!("create role {role}; grant insert on messages to {role}; set role {role}")).await;
     psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "by a stranger"}')"#).await;
     assert_eq!(bodies(&list.next().await), ["by a stranger"]);
-    let refused = psql.refused("select * from _convoy.changes").await;
+    let refused = psql.expect_error("select * from _convoy.changes").await;
     assert!(refused.contains("permission denied"), "{refused}");
     psql.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
     app.engine.close().await;

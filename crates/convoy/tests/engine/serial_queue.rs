@@ -466,7 +466,7 @@ async fn a_group_with_a_lost_commit_answer_is_resolved_by_its_outcome() {
     for cut in [Cut::After("commit"), Cut::Before("commit"), Cut::After("commit")] {
         wire.cut(cut);
         within(async {
-            while wire.is_to_cut() {
+            while wire.cut_is_pending() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         })

@@ -1,6 +1,6 @@
 //! Live sessions over `POST /api/live`: many queries on one stream, in consistent frames.
 
-use convoy_testkit::{Functions, Holder, TestDb, Thrown};
+use convoy_testkit::{Functions, StreamState, TestDb, Thrown};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn one_stream_carries_all_queries_as_they_are_added_and_removed() {
     assert_eq!(bodies(session.answers().latest(2).expect("an answer")), ["for b"], "the removed query was not updated");
     assert_eq!((app.engine.stats().sessions, app.engine.stats().subscribers), (1, 2));
     app.engine.close().await;
-    session.until_told("end").await;
+    session.until_message("end").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,13 +61,13 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
     session.until(8, |_| true).await;
     // Errors are sent once the queries have run, in any order.
     convoy_testkit::within(async {
-        while ![5, 6, 7].iter().all(|id| session.answers().told.iter().any(|message| message["id"] == *id)) {
-            assert!(session.hear().await, "the stream is open");
+        while ![5, 6, 7].iter().all(|id| session.answers().messages.iter().any(|message| message["id"] == *id)) {
+            assert!(session.receive().await, "the stream is open");
         }
     })
     .await;
     let error_of = |id: u64| {
-        let found = session.answers().told.iter().find(|message| message["id"] == id).cloned();
+        let found = session.answers().messages.iter().find(|message| message["id"] == id).cloned();
         found.map(|message| message["error"].clone())
     };
     let same_as_unknown = |name: &str| {
@@ -151,7 +151,7 @@ async fn changes_of_one_commit_arrive_in_one_frame() {
     for n in 0..20 {
         client.mutate("messages.send", message("a", n, &format!("m{n}"))).await.data();
         while session.answers().latest(1).and_then(|list| list[0]["n"].as_i64()) != Some(n) {
-            assert!(session.hear().await);
+            assert!(session.receive().await);
         }
         let both = [1, 9].map(|id| session.answers().latest(id).and_then(Value::as_array).map(Vec::len));
         assert_eq!(both, [Some(n as usize + 1); 2], "after every frame both queries agree");
@@ -167,16 +167,16 @@ async fn a_mutation_is_acknowledged_after_its_effects_were_sent() {
     session.until(1, |_| true).await;
     let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
     own.mutate("messages.send", message("a", 1, "mine")).await.data();
-    let settled = session.until_told("settled").await;
+    let settled = session.until_message("settled").await;
     assert_eq!(settled["key"], "k-1");
     assert_eq!(bodies(session.answers().latest(1).expect("an answer")), ["mine"], "the effect came first");
     // A mutation that affects no subscription is acknowledged, too.
     let other = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-2");
     other.mutate("messages.send", message("elsewhere", 1, "x")).await.data();
-    while session.answers().told.len() < 2 {
-        assert!(session.hear().await);
+    while session.answers().messages.len() < 2 {
+        assert!(session.receive().await);
     }
-    assert_eq!(session.answers().told[1]["key"], "k-2");
+    assert_eq!(session.answers().messages[1]["key"], "k-2");
     app.engine.close().await;
 }
 
@@ -187,7 +187,7 @@ async fn a_returning_client_gets_unchanged_without_a_run() {
     app.client().mutate("messages.send", message("a", 1, "there")).await.data();
     let mut session = app.client().live(json!([list(1, "a")])).await;
     session.until(1, |_| true).await;
-    let answers = session.read_on().stop().await;
+    let answers = session.read_continuously().stop().await;
     let (hash, position) = (answers.hash(1).expect("a hash").to_owned(), answers.position.clone().expect("a position"));
     let before = app.engine.stats().handler_runs;
     // The token is of the end of that run: the log must have been read since.
@@ -195,7 +195,7 @@ async fn a_returning_client_gets_unchanged_without_a_run() {
     let mut query = list(1, "a");
     query["hash"] = json!(hash);
     let mut again = client.resume(answers, json!([query])).await.expect("it opens");
-    assert!(again.hear().await || again.answers().results == 0);
+    assert!(again.receive().await || again.answers().results == 0);
     let stats = app.engine.stats();
     assert!(stats.handler_runs - before <= 1, "at most one run, if the log has not been read since");
     assert_eq!(again.answers().results, 0, "the result itself was not sent");
@@ -214,10 +214,10 @@ async fn loading_code_reruns_live_queries_and_a_changed_context_ends_streams() {
     app.load(version(2), false).await;
     session.until(1, |is| *is == json!([2])).await;
     app.load(version(3), true).await;
-    let end = session.until_told("end").await;
+    let end = session.until_message("end").await;
     assert_eq!(end["reason"], "reload");
     assert!(end["retryMs"].as_u64().is_some_and(|ms| ms > 0), "{end}");
-    assert!(!session.hear().await);
+    assert!(!session.receive().await);
     app.engine.close().await;
 }
 
@@ -259,7 +259,7 @@ async fn a_mutation_with_raw_writes_is_acknowledged_after_these_were_sent() {
     session.until(1, |_| true).await;
     let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
     own.mutate("messages.byRaw", json!({})).await.data();
-    session.until_told("settled").await;
+    session.until_message("settled").await;
     assert_eq!(bodies(session.answers().latest(1).expect("an answer")), ["raw"], "the effect came first");
     app.engine.close().await;
 }

@@ -176,7 +176,7 @@ async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String>
     let mut watch = app.client().watch(name, json!({ "sql": sql, "values": values, "tables": null })).await;
     let message = watch.message().await.expect("the stream is open");
     assert_eq!(message["type"], "result", "{sql}: {message}");
-    app.rest().await;
+    app.until_idle().await;
     let names = app.engine.tables_read();
     drop(watch);
     let gone = async {
@@ -280,7 +280,7 @@ async fn reads_of_raw_are_taken_from_its_plan_or_count_as_everything() {
     let mut failing =
         app.client().watch("raw", json!({ "sql": "select 1 / $1::int", "values": ["0"], "tables": null })).await;
     assert_eq!(failing.message().await.expect("the stream is open")["type"], "error");
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.tables_read(), ["everything"]);
     app.engine.close().await;
 }
@@ -292,10 +292,10 @@ async fn a_raw_query_reruns_only_for_tables_it_reads() {
     let count = json!({ "sql": "select count(*)::int as n from messages", "values": [], "tables": null });
     let mut watch = app.client().watch("raw", count).await;
     assert_eq!(watch.next().await[0]["n"], 0);
-    app.rest().await;
+    app.until_idle().await;
     let before = app.engine.stats().handler_runs;
     app.client().mutate("channels.create", json!({ "name": "c" })).await.data();
-    app.rest().await;
+    app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 1, "only the mutation ran");
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
     watch.until(|rows| rows[0]["n"] == 1).await;

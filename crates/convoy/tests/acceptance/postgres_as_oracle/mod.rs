@@ -6,7 +6,7 @@ mod random_query;
 mod shape;
 mod writes;
 
-use convoy_testkit::{Answer, Answers, App, Functions, Holder, Psql, Reader, TestDb};
+use convoy_testkit::{Answer, Answers, App, Functions, Psql, Reader, StreamState, TestDb};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ impl Watchers {
         let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
         let mut watches = Vec::new();
         for random_query in plain_queries {
-            watches.push(app.client().watch("read", random_query.op.clone()).await.read_on());
+            watches.push(app.client().watch("read", random_query.op.clone()).await.read_continuously());
         }
         let mut closed = closed.into_iter();
         let mut sessions = Vec::new();
@@ -135,7 +135,7 @@ impl Watchers {
                 ids.iter().zip(random_queries).map(|(id, random_query)| query(*id, random_query, answers.hash(*id)));
             let queries = json!(queries.collect::<Vec<_>>());
             let session = app.client().resume(answers, queries).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
-            sessions.push(SessionReader { reader: session.read_on(), ids });
+            sessions.push(SessionReader { reader: session.read_continuously(), ids });
         }
         Watchers { watches, sessions }
     }
@@ -145,7 +145,7 @@ impl Watchers {
         let (plain_queries, session_queries) = random_queries.split_at(WATCHES);
         for (watch, random_query) in self.watches.iter_mut().zip(plain_queries) {
             if random.random_bool(0.1) {
-                *watch = app.client().watch("read", random_query.op.clone()).await.read_on();
+                *watch = app.client().watch("read", random_query.op.clone()).await.read_continuously();
             }
         }
         for (session, random_queries) in self.sessions.iter_mut().zip(session_queries.chunks(QUERIES_PER_SESSION)) {
@@ -153,12 +153,12 @@ impl Watchers {
             for (id, random_query) in session.ids.iter_mut().zip(random_queries) {
                 if random.random_bool(0.1) {
                     let again = *id + QUERIES_PER_SESSION as u64;
-                    let hash = session.reader.change(|answers| answers.moves(*id, again));
+                    let hash = session.reader.change(|answers| answers.rename_query(*id, again));
                     added.push(query(again, random_query, hash.as_deref().filter(|_| random.random())));
                     removed.push(std::mem::replace(id, again));
                 }
             }
-            let id = session.reader.look(|answers| answers.id.clone());
+            let id = session.reader.inspect(|answers| answers.id.clone());
             app.client().change(&id, json!({ "add": added, "remove": removed })).await.data();
         }
     }
@@ -249,16 +249,16 @@ impl Oracle {
         }
     }
 
-    async fn compare<H: Holder>(&mut self, watcher: &Reader<H>, query: u64, random_query: &RandomQuery) {
+    async fn compare<H: StreamState>(&mut self, watcher: &Reader<H>, query: u64, random_query: &RandomQuery) {
         if self.wrong.is_some() {
             return;
         }
         let expected = self.expected(random_query).await;
-        if watcher.comes_to(query, |data| plain(data, &random_query.expected) == expected).await {
+        if watcher.reaches(query, |data| plain(data, &random_query.expected) == expected).await {
             self.right += 1;
             return;
         }
-        let shown = watcher.look(|answers| answers.latest(query).map(|data| plain(data, &random_query.expected)));
+        let shown = watcher.inspect(|answers| answers.latest(query).map(|data| plain(data, &random_query.expected)));
         let shown = shown.map_or("no answer".to_owned(), |shown| shown.to_string());
         self.wrong = Some(format!("{}\n  expected {expected}\n  received {shown}", random_query.op));
     }

@@ -116,7 +116,7 @@ async fn cut_at_commit(served: &Served, strategy: Strategy, cut: Cut, key: Optio
     let client = key.map_or(client.clone(), |key| client.with_header("idempotency-key", key));
     served.wire.cut(cut);
     let reply = served.run(&client, json!([{ "insert": 1 }])).await;
-    assert!(!served.wire.is_to_cut(), "{strategy:?}: {cut:?}");
+    assert!(!served.wire.cut_is_pending(), "{strategy:?}: {cut:?}");
     (reply.status, reply.code().to_owned(), served.stored().await.len())
 }
 
