@@ -127,7 +127,7 @@ pub(super) fn push_documents(out: &mut String, table: &Table, rows: &[Row]) -> R
 
 fn push_row(out: &mut String, table: &Table, row: &Row) -> Result<bool, DbError> {
     let id = row.uuid(0)?;
-    let name = |error: DbError| DbError::Row(format!("the document {}:{id} cannot be shown: {error}", table.name));
+    let name = |error: DbError| DbError::Row(format!("the document {}:{id} cannot be returned: {error}", table.name));
     push_document(out, table, id, row.micros(1).map_err(name)?, row.json(2).map_err(name)?)
 }
 
@@ -160,7 +160,7 @@ fn no_object(table: &Table, id: Uuid, data: &str) -> String {
     };
     let physical = &table.physical;
     format!(
-        "the document {}:{id} cannot be shown: its `data` is {kind} and not an object; \
+        "the document {}:{id} cannot be returned: its `data` is {kind} and not an object; \
          repair or delete that row: select * from \"{physical}\" where id = '{id}'",
         table.name
     )

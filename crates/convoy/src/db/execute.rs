@@ -315,5 +315,5 @@ fn group_len(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
 }
 
 fn out_of_place() -> Failure {
-    Failure::new(Code::InvalidArgs, "this call's transaction cannot be begun or ended here")
+    Failure::new(Code::InvalidArgs, "this function cannot begin or end a transaction here")
 }

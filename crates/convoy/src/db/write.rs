@@ -141,7 +141,9 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
     let (field, table) = (path.join("."), &table.name);
     Failure::new(
         Code::InvalidArgs,
-        format!("`{field}` of this document of `{table}` is no number (or has no object around it); set it with patch"),
+        format!(
+            "`{field}` of this document of `{table}` is not a number, or its parent is not an object; set it with patch"
+        ),
     )
 }
 

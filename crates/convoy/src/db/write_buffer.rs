@@ -139,7 +139,7 @@ impl WriteBuffer {
                     }
                     push_ok(out, "null");
                 }
-                Ok(_) => unreachable!("a buffer takes no such operation"),
+                Ok(_) => unreachable!("a buffer accepts no such operation"),
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl WriteBuffer {
             let data = match edit {
                 Edit::Patch { set, unset } => patched(content.data()?, set, unset)?,
                 Edit::Replace { doc } => doc.get().to_owned(),
-                Edit::Increment { .. } => unreachable!("a buffer takes no increment"),
+                Edit::Increment { .. } => unreachable!("a buffer accepts no increment"),
             };
             Ok(Some(content.with(data)))
         })?;

@@ -12,8 +12,8 @@ use super::scope::CallScope;
 use super::{CallId, Dispatcher, Function, FunctionHost, FunctionKind, HostInvocation};
 use crate::error::{Code, Failure};
 
-/// A started run. If it is dropped before its function has ended, the host is told to
-/// abandon it.
+/// A started run. If it is dropped before its function has ended, it is abandoned in
+/// the host.
 pub(super) struct Call {
     id: CallId,
     host: Arc<dyn FunctionHost>,
@@ -58,7 +58,7 @@ impl Call {
     }
 
     /// Abandons the run, unless it has ended.
-    pub(super) fn give_up(&mut self, why: Failure) {
+    pub(super) fn abandon(&mut self, why: Failure) {
         if !std::mem::replace(&mut self.over, true) {
             self.host.abandon(self.id, &why);
         }
@@ -68,7 +68,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.over {
-            self.host.abandon(self.id, &Failure::new(Code::Unavailable, "the caller went away"));
+            self.host.abandon(self.id, &Failure::new(Code::Unavailable, "the caller disconnected"));
         }
     }
 }

@@ -44,9 +44,11 @@ impl Stop {
     fn abandon_reason(&self) -> Failure {
         match self {
             Stop::Failed(failure) | Stop::Broken(failure) => failure.clone(),
-            Stop::Conflict(_) => Failure::new(Code::Unavailable, "this run starts again: another writer won"),
+            Stop::Conflict(_) => {
+                Failure::new(Code::Unavailable, "this run was stopped by a conflict, and starts again")
+            }
             Stop::HostGone | Stop::Idle | Stop::NeedsOther => {
-                Failure::new(Code::Unavailable, "this run starts again in another kind of transaction")
+                Failure::new(Code::Unavailable, "this run was stopped, and starts again with another strategy")
             }
         }
     }
@@ -60,7 +62,7 @@ pub(super) async fn drive<S: Strategy>(
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
     let ended = answer_all(call, scope, strategy).await;
     if let Err(stop) = &ended {
-        call.give_up(stop.abandon_reason());
+        call.abandon(stop.abandon_reason());
     }
     ended
 }

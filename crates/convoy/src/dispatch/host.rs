@@ -185,7 +185,7 @@ impl Drop for AtEnd {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The call has ended.
-    #[error("the function's call is over")]
+    #[error("the call of this function has ended")]
     Over,
     /// Too many batches wait; await some first.
     #[error("more than {BATCHES} batches of operations are waiting; await some before starting more")]

@@ -84,7 +84,7 @@ async fn attempts(mut scope: CallScope) -> Result<Answer, Failure> {
             }
             Attempt::HostGone => return Err(host_gone()),
             Attempt::NeedsOther => {
-                return Err(Failure::internal("mutation", &"no kind of transaction could answer its operations"));
+                return Err(Failure::internal("mutation", &"no strategy could answer its operations"));
             }
             Attempt::Conflict(error, read_write_set) => (error, read_write_set),
         };

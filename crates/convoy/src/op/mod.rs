@@ -249,7 +249,7 @@ impl<'a> Wire<'a> {
     fn increment(&self) -> Result<Edit, Failure> {
         let field = needed(self.field.as_deref(), "field")?;
         let Some(FieldPath::Stored(path)) = FieldPath::parse(field) else {
-            return Err(invalid(format!("`{}` is no field that can be incremented", shorten(field))));
+            return Err(invalid(format!("`{}` cannot be incremented; it is not a stored field", shorten(field))));
         };
         let number = |json: Option<&RawValue>, name| {
             let text = needed(json, name)?.get();
@@ -270,7 +270,7 @@ impl<'a> Wire<'a> {
     }
 
     fn order_field(&self) -> Result<Option<WireOrderField<'a>>, Failure> {
-        let broken = |error: serde_json::Error| invalid(format!("`by` is not understood: {error}"));
+        let broken = |error: serde_json::Error| invalid(format!("`by` is malformed: {error}"));
         self.by.map(|json| serde_json::from_str(json.get()).map_err(broken)).transpose()
     }
 }

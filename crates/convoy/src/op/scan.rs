@@ -209,7 +209,7 @@ impl Scan {
 
 impl Filter {
     fn parse(json: &RawValue, table: &Table) -> Result<Filter, Failure> {
-        let broken = |error: serde_json::Error| invalid(format!("the filter is not understood: {error}"));
+        let broken = |error: serde_json::Error| invalid(format!("the filter is malformed: {error}"));
         let wire: WireFilter<'_> = serde_json::from_str(json.get()).map_err(broken)?;
         let of = || needed(wire.of, "of");
         let list = || -> Result<Vec<Filter>, Failure> {
@@ -288,14 +288,14 @@ fn ordered(json: &RawValue, value: &KeyValue) -> Result<(), Failure> {
     };
     if unordered {
         let value = shorten(json.get());
-        return Err(invalid(format!("nothing is greater or less than {value}; give text, a number or a boolean")));
+        return Err(invalid(format!("{value} has no order; compare with text, a number or a boolean")));
     }
     Ok(())
 }
 
 fn path_of(field: &str) -> Result<FieldPath, Failure> {
     FieldPath::parse(field)
-        .ok_or_else(|| invalid(format!("`{}` is no path of a field: it has one to three names", shorten(field))))
+        .ok_or_else(|| invalid(format!("`{}` is not a field path; a path has one to three names", shorten(field))))
 }
 
 fn index_names(table: &Table) -> String {

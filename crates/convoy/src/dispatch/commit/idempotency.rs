@@ -147,7 +147,7 @@ impl Committer {
             Ok(found) => found,
             // The original failure is returned, and the caller can retry.
             Err(error) => {
-                tracing::debug!(cause = %error, "an earlier answer could not be looked up");
+                tracing::debug!(cause = %error, "the stored answer of a key could not be read");
                 return Err(failure);
             }
         };

@@ -72,7 +72,7 @@ impl Committer {
             match tokio::time::timeout_at(deadline, probe).await {
                 Ok(Ok(())) => return Some(false),
                 Ok(Err(error)) if is_duplicate_key(&error) => return Some(true),
-                Ok(Err(error)) => tracing::debug!(cause = %error, "a commit's outcome is not known yet"),
+                Ok(Err(error)) => tracing::debug!(cause = %error, "a commit in doubt could not be resolved yet"),
                 Err(_elapsed) => return None,
             }
             tokio::time::sleep(PAUSE).await;

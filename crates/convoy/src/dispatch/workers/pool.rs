@@ -218,7 +218,7 @@ impl Pool {
         Some(latest.unwrap_or_else(|| Unresponsive {
             since: self.empty_since,
             function: None,
-            why: "there is no thread that runs functions".to_owned(),
+            why: "no worker thread is running".to_owned(),
         }))
     }
 

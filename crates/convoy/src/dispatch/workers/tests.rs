@@ -140,7 +140,7 @@ impl Testing {
         self.hosts.iter().map(|host| host.started()).collect()
     }
 
-    fn give_up(&self, call: u64) {
+    fn abandon(&self, call: u64) {
         self.workers.abandon(CallId(call), &Failure::new(Code::Timeout, "too long"));
     }
 }
@@ -167,7 +167,7 @@ async fn calls_go_to_the_least_loaded_worker_with_their_messages() {
     let _more = [it.start(5), it.start(6)];
     assert_eq!(it.started(), [vec![1, 3], vec![5, 6]]);
     it.workers.results(CallId(5), 0, "[]".into());
-    it.give_up(6);
+    it.abandon(6);
     it.workers.results(CallId(6), 0, "[]".into());
     assert_eq!(*it.hosts[1].received.lock(), ["5 []", "6 TIMEOUT"]);
     assert!(it.hosts[0].received.lock().is_empty());
@@ -190,7 +190,7 @@ async fn a_lost_worker_loses_its_calls_and_others_wait_for_the_next() {
     it.hosts[0].links.lock().clear();
     assert!(lost.recv().await.is_none(), "the link is dropped");
     let (mut waiting, mut unwanted) = (it.start(2), it.start(3));
-    it.workers.abandon(CallId(3), &Failure::new(Code::Unavailable, "the caller went away"));
+    it.workers.abandon(CallId(3), &Failure::new(Code::Unavailable, "the caller disconnected"));
     assert!(unwanted.recv().await.is_none());
     let next = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(1), next.clone());
@@ -234,7 +234,7 @@ async fn an_unresponsive_worker_is_reported_stuck_after_a_call_timed_out() {
     let _first = it.start(1);
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(PING_INTERVAL * 4).await;
-    it.give_up(1);
+    it.abandon(1);
     tokio::time::sleep(UNRESPONSIVE_TIME / 2).await;
     assert!(!it.was_reported_stuck(), "not yet");
     let (worker, why) = it.stuck_event().await;
@@ -264,7 +264,7 @@ async fn a_responsive_worker_is_not_reported_stuck_after_calls_timed_out() {
     let mut it = workers(1);
     for call in 1..=20 {
         let _open = it.start(call);
-        it.give_up(call);
+        it.abandon(call);
         tokio::time::sleep(UNRESPONSIVE_TIME).await;
     }
     assert!(!it.was_reported_stuck());
@@ -383,7 +383,7 @@ async fn a_watch_detects_stuck_workers_and_recovery_after_a_panic() {
         tokio::time::sleep(PING_INTERVAL).await;
     }
     it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
-    it.give_up(1);
+    it.abandon(1);
     assert_eq!(it.stuck_event().await.0, WorkerId(0));
     // A panic while the worker is unresponsive: the restarted watch detects the recovery.
     failpoints.panic_once(Part::WorkerWatch);
