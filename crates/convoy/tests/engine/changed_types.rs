@@ -1,5 +1,5 @@
-//! Types of columns that change while sessions have statements prepared that give them
-//! values: what is stored is what was given, and the callers notice nothing.
+//! Columns change their types while sessions have prepared statements for them: values are
+//! stored as given, and calls do not fail.
 
 use convoy_testkit::{App, Functions, TestDb, Thrown, within};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn with_raw() -> Functions {
         .mutation("raw.inMutation", |ctx, input| async move { ctx.op(raw(sql(&input), &input["values"])).await })
         .action("raw.byItself", |ctx, input| async move { ctx.op(raw(sql(&input), &input["values"])).await })
         .action("raw.inTransaction", |ctx, input| async move {
-            // As `ctx.db.transaction` does: a lost race begins it again.
+            // Like `ctx.db.transaction`, which begins again after a conflict.
             for _ in 0..3 {
                 ctx.op(json!({ "op": "begin" })).await?;
                 let ran = ctx.op(raw(sql(&input), &input["values"])).await;
@@ -27,9 +27,9 @@ fn with_raw() -> Functions {
                     Err(other) => return Err(other),
                 }
             }
-            Err(Thrown::Broke("it kept losing".into()))
+            Err(Thrown::Broke("it kept conflicting".into()))
         })
-        // The second fails where the first did not, and is undone.
+        // The second statement fails, and is rolled back to a savepoint.
         .mutation("raw.goesBack", |ctx, input| async move {
             let with = |value: &str| raw(sql(&input), &json!([value]));
             ctx.op(with("1")).await?;
@@ -45,12 +45,12 @@ fn sql(input: &Value) -> &str {
     input["sql"].as_str().expect("SQL")
 }
 
-async fn served(db: &TestDb) -> App {
+async fn serve(db: &TestDb) -> App {
     db.app_with(json!({ "poolSize": 1 }), tables(), with_raw()).await
 }
 
-/// A column's type, a value of it, its new type, and a value that only that can hold.
-const RETYPED: &[(&str, &str, &str, &str)] = &[
+/// The type of a column, a value, its new type, and a value that only the new type can hold.
+const TYPE_CHANGES: &[(&str, &str, &str, &str)] = &[
     ("date", "2024-01-01", "timestamp", "2024-01-02 12:34:56"),
     ("timestamp", "2024-01-01 00:00:00", "timestamptz", "2024-01-02 12:00:00+05"),
     ("int", "1", "text", "007"),
@@ -63,17 +63,17 @@ const RETYPED: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_is_stored_as_given_after_its_column_got_another_type() {
-    for (from, first, to, then) in RETYPED {
+async fn a_value_is_stored_as_given_after_its_column_changed_its_type() {
+    for (from, first, to, second) in TYPE_CHANGES {
         let db = TestDb::new().await;
         let mut psql = db.psql().await;
         psql.run(&format!("create table things (a {from})")).await;
-        let app = served(&db).await;
+        let app = serve(&db).await;
         let client = app.client();
-        // With a comment at its end, which must not swallow what comes after it.
+        // With a comment at its end, which must not comment out what Convoy appends.
         let insert = |value: &str| json!({ "sql": "insert into things (a) values ($1) -- a", "values": [value] });
-        for round in [first, then] {
-            if round == then {
+        for round in [first, second] {
+            if round == second {
                 psql.run(&format!("truncate things; alter table things alter a type {to} using a::text::{to}")).await;
             }
             client.mutate("raw.inMutation", insert(round)).await.data();
@@ -81,15 +81,15 @@ async fn a_value_is_stored_as_given_after_its_column_got_another_type() {
             client.act("raw.inTransaction", insert(round)).await.data();
         }
         let stored =
-            psql.column(&format!("select count(*)::text from things where a::text = '{then}'::{to}::text")).await;
+            psql.column(&format!("select count(*)::text from things where a::text = '{second}'::{to}::text")).await;
         let found = psql.column("select a::text from things").await;
         assert_eq!(stored, ["3"], "{from} became {to}: {found:?}");
         app.engine.close().await;
     }
 }
 
-/// What takes values of a type, and a value.
-const MADE_AGAIN: &[(&str, &str, &str)] = &[
+/// The kind of a type, the statement that creates it, and a value.
+const RECREATED_TYPES: &[(&str, &str, &str)] = &[
     ("type", "create type t as enum ('x')", "x"),
     ("type", "create type t as (a int)", "(1)"),
     ("type", "create type t as range (subtype = int4)", "[1,2)"),
@@ -97,33 +97,33 @@ const MADE_AGAIN: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_is_dropped_and_made_again_takes_values_everywhere() {
-    for (kind, make, value) in MADE_AGAIN {
+async fn a_recreated_type_takes_values_in_every_kind_of_call() {
+    for (kind, create, value) in RECREATED_TYPES {
         let db = TestDb::new().await;
         let mut psql = db.psql().await;
-        psql.run(make).await;
-        let app = served(&db).await;
+        psql.run(create).await;
+        let app = serve(&db).await;
         let client = app.client();
         for _ in 0..2 {
             for (cast, value) in [("t", (*value).to_owned()), ("t[]", format!("{{\"{value}\"}}"))] {
                 let input = json!({ "sql": format!("select count($1::{cast})::int as n"), "values": [value] });
                 let one = json!([{ "n": 1 }]);
-                assert_eq!(client.mutate("raw.inMutation", input.clone()).await.data(), one, "{make}");
-                assert_eq!(client.act("raw.byItself", input.clone()).await.data(), one, "{make}");
-                assert_eq!(client.act("raw.inTransaction", input).await.data(), one, "{make}");
+                assert_eq!(client.mutate("raw.inMutation", input.clone()).await.data(), one, "{create}");
+                assert_eq!(client.act("raw.byItself", input.clone()).await.data(), one, "{create}");
+                assert_eq!(client.act("raw.inTransaction", input).await.data(), one, "{create}");
             }
-            psql.run(&format!("drop {kind} t; {make}")).await;
+            psql.run(&format!("drop {kind} t; {create}")).await;
         }
         app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_goes_on_when_the_rows_of_a_statement_get_another_form() {
+async fn a_transaction_succeeds_after_the_columns_of_a_statement_changed() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
     psql.run("create table things (a int); insert into things values (1)").await;
-    let app = served(&db).await;
+    let app = serve(&db).await;
     let input = json!({ "sql": "select * from things", "values": [] });
     let client = app.client();
     assert_eq!(client.act("raw.inTransaction", input.clone()).await.data(), json!([{ "a": 1 }]));
@@ -133,11 +133,11 @@ async fn a_transaction_goes_on_when_the_rows_of_a_statement_get_another_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_failed_and_was_undone_runs_again_in_its_transaction() {
+async fn a_failed_statement_runs_again_after_a_rollback_to_a_savepoint() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
     psql.run("create table things (a int)").await;
-    let app = served(&db).await;
+    let app = serve(&db).await;
     let input = json!({ "sql": "insert into things (a) values ($1)" });
     for _ in 0..2 {
         assert_eq!(app.client().mutate("raw.goesBack", input.clone()).await.data(), json!(true));

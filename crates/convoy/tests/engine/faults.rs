@@ -1,4 +1,4 @@
-//! Postgres going away under the engine, and coming back.
+//! Postgres becomes unreachable and reachable again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 
-/// A TCP proxy before Postgres that can be cut.
-pub(crate) struct Cable {
+/// A TCP proxy in front of Postgres that can cut all connections.
+pub(crate) struct CuttableProxy {
     port: u16,
-    plugged: Arc<AtomicBool>,
+    accepting: Arc<AtomicBool>,
     cut: broadcast::Sender<End>,
 }
 
@@ -23,70 +23,70 @@ enum End {
     Silent,
 }
 
-impl Cable {
-    async fn to(target: String) -> Cable {
+impl CuttableProxy {
+    async fn to(target: String) -> CuttableProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let port = listener.local_addr().expect("an address").port();
-        let plugged = Arc::new(AtomicBool::new(true));
+        let accepting = Arc::new(AtomicBool::new(true));
         let (cut, _) = broadcast::channel(1);
-        let (open, cutting) = (plugged.clone(), cut.clone());
+        let (open, cut_sender) = (accepting.clone(), cut.clone());
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 if !open.load(Ordering::SeqCst) {
                     continue;
                 }
-                let (target, mut cut) = (target.clone(), cutting.subscribe());
+                let (target, mut cut) = (target.clone(), cut_sender.subscribe());
                 tokio::spawn(async move {
-                    let mut far = TcpStream::connect(target).await.expect("Postgres listens");
+                    let mut server = TcpStream::connect(target).await.expect("Postgres listens");
                     let end = tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => return,
+                        _ = copy_bidirectional(&mut client, &mut server) => return,
                         end = cut.recv() => end,
                     };
                     if end == Ok(End::Silent) {
-                        // Held open for as long as the test lives, answering nothing.
-                        std::mem::forget((near, far));
+                        // Stays open until the test ends, without answers.
+                        std::mem::forget((client, server));
                     }
                 });
             }
         });
-        Cable { port, plugged, cut }
+        CuttableProxy { port, accepting, cut }
     }
 
-    /// Connections are closed, and new ones too.
-    pub(crate) fn pull(&self) {
+    /// Closes all connections, and new ones.
+    pub(crate) fn cut(&self) {
         self.end(End::Closed);
     }
 
-    /// Connections stay open and nothing answers: a router that lost its state.
+    /// Leaves connections open without answers, like a router that lost its state.
     pub(crate) fn freeze(&self) {
         self.end(End::Silent);
     }
 
     fn end(&self, how: End) {
-        self.plugged.store(false, Ordering::SeqCst);
-        // Nobody listening means that nothing was connected.
+        self.accepting.store(false, Ordering::SeqCst);
+        // Without a receiver, there is no connection.
         drop(self.cut.send(how));
     }
 
-    pub(crate) fn plug_in(&self) {
-        self.plugged.store(true, Ordering::SeqCst);
+    pub(crate) fn restore(&self) {
+        self.accepting.store(true, Ordering::SeqCst);
     }
 }
 
-/// The database's URL by way of a cable.
-pub(crate) async fn cabled(db: &TestDb) -> (Cable, String) {
+/// Starts a proxy in front of the database; returns it and the URL through it.
+pub(crate) async fn through_proxy(db: &TestDb) -> (CuttableProxy, String) {
     let url = db.url();
     let (before, after) = url.rsplit_once('@').expect("a URL with a role");
     let (authority, database) = after.split_once('/').expect("a URL with a database");
-    let cable = Cable::to(authority.to_owned()).await;
-    let url = format!("{before}@127.0.0.1:{}/{database}", cable.port);
-    (cable, url)
+    let proxy = CuttableProxy::to(authority.to_owned()).await;
+    let url = format!("{before}@127.0.0.1:{}/{database}", proxy.port);
+    (proxy, url)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pulled_cable_means_unavailable_and_afterwards_everything_is_right_again() {
+async fn lost_connections_return_unavailable_and_recover_with_missed_writes() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
     let client = app.client();
     let send = |body: &str| json!({ "channel": "a", "n": 1, "body": body });
@@ -94,16 +94,16 @@ async fn a_pulled_cable_means_unavailable_and_afterwards_everything_is_right_aga
     let mut list = client.watch("messages.list", json!({ "channel": "a" })).await;
     assert_eq!(bodies(&list.next().await), ["before"]);
 
-    cable.pull();
+    proxy.cut();
     for reply in [client.query("messages.all", json!({})).await, client.mutate("messages.sendNow", send("lost")).await]
     {
         assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
     }
-    // Written while nobody could hear of it.
+    // Written while the engine was disconnected.
     let mut psql = db.psql().await;
     psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 2, "body": "meanwhile"}')"#).await;
 
-    cable.plug_in();
+    proxy.restore();
     list.until(|list| bodies(list) == ["meanwhile", "before"]).await;
     let again = async { while client.mutate("messages.send", send("after")).await.status != 200 {} };
     within(again).await;
@@ -111,9 +111,9 @@ async fn a_pulled_cable_means_unavailable_and_afterwards_everything_is_right_aga
     app.engine.close().await;
 }
 
-/// What a failover to a standby, or `default_transaction_read_only`, makes of it.
+/// As after a failover to a standby, or with `default_transaction_read_only`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
+async fn a_write_to_a_read_only_database_fails_without_an_unknown_outcome() {
     let db = TestDb::new().await;
     let app = db.app(tables(), functions()).await;
     let client = app.client();
@@ -128,14 +128,14 @@ async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
     let others = "select pg_terminate_backend(pid)::text from pg_stat_activity \
                   where datname = current_database() and pid <> pg_backend_pid()";
     psql.column(others).await;
-    // Connections that were ended just now may be noticed by a call only.
-    let settled = async { while client.query("messages.all", json!({})).await.status != 200 {} };
-    within(settled).await;
+    // A call may be the first to notice a terminated connection.
+    let reconnected = async { while client.query("messages.all", json!({})).await.status != 200 {} };
+    within(reconnected).await;
 
     for name in ["messages.send", "messages.sendNow"] {
         let keyed = client.with_header("idempotency-key", name);
         for caller in [&client, &keyed] {
-            let told = async {
+            let answered = async {
                 loop {
                     let reply = caller.mutate(name, message.clone()).await;
                     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"), "{name}");
@@ -145,16 +145,16 @@ async fn a_write_to_a_database_that_only_reads_is_refused_for_certain() {
                     }
                 }
             };
-            tokio::time::timeout(EVENT_TIMEOUT, told)
+            tokio::time::timeout(EVENT_TIMEOUT, answered)
                 .await
-                .unwrap_or_else(|_| panic!("{name} never says that it only reads"));
+                .unwrap_or_else(|_| panic!("{name} never reports a read-only database"));
         }
     }
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_takes_no_connections_any_more_is_unavailable() {
+async fn a_database_that_disallows_connections_is_unavailable() {
     let db = TestDb::new().await;
     let app = db.app(tables(), functions()).await;
     let client = app.client();
@@ -176,15 +176,15 @@ async fn a_database_that_takes_no_connections_any_more_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_opened_while_the_database_is_away_recovers_by_itself() {
+async fn a_stream_opened_while_the_database_is_unreachable_recovers() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
-    cable.pull();
+    proxy.cut();
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     let first = list.message().await.expect("the stream is open");
     assert_eq!(first["error"]["code"], "UNAVAILABLE");
-    cable.plug_in();
+    proxy.restore();
     assert_eq!(list.until(|_| true).await, json!([]));
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();
     list.until(|list| bodies(list) == ["x"]).await;
@@ -192,7 +192,7 @@ async fn a_stream_opened_while_the_database_is_away_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_backends_lose_nothing_that_was_acknowledged() {
+async fn killed_backends_lose_no_acknowledged_write() {
     let db = TestDb::new().await;
     let app = db.app(tables(), functions()).await;
     let mut all = app.client().watch("messages.all", json!({})).await;
@@ -237,9 +237,9 @@ async fn killed_backends_lose_nothing_that_was_acknowledged() {
     killer.await.expect("the killer ends");
     let truth = db.psql().await.column("select data ->> 'body' from messages").await;
     for body in &acknowledged {
-        assert!(truth.contains(body), "{body} was acknowledged and is gone");
+        assert!(truth.contains(body), "{body} was acknowledged and is lost");
     }
-    // Outcomes may have been unknown, so there can be more than was acknowledged.
+    // Some outcomes were unknown, so more rows may be stored than acknowledged.
     println!("{} of 320 acknowledged, {} stored", acknowledged.len(), truth.len());
     assert!(!acknowledged.is_empty());
     all.until(|list| list.as_array().map(Vec::len) == Some(truth.len())).await;
@@ -252,8 +252,7 @@ async fn a_lost_log_makes_every_live_query_run_again() {
     let app = db.app(tables(), functions()).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    // What a crash does: the unlogged tables are empty, and rows are there that
-    // no log tells of.
+    // As after a crash: the unlogged tables are empty, and rows exist that were never logged.
     db.psql()
         .await
         .run(
@@ -272,15 +271,15 @@ async fn a_lost_log_makes_every_live_query_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
+async fn calls_time_out_when_the_database_stops_answering() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
-    let (reached, mut at_end) = tokio::sync::mpsc::channel::<()>(1);
+    let (proxy, url) = through_proxy(&db).await;
+    let (reached, mut before_commit) = tokio::sync::mpsc::channel::<()>(1);
     let (go, may_go) = tokio::sync::watch::channel(false);
     let paused = functions().mutation("paused", move |ctx, input| {
         let (reached, mut may_go) = (reached.clone(), may_go.clone());
         async move {
-            // What takes a transaction, which is then open as the line goes silent.
+            // A count needs a transaction, which is open when the connection goes silent.
             let count =
                 json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null });
             ctx.op(count).await?;
@@ -295,16 +294,16 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
     let client = app.client();
     let mutation =
         tokio::spawn(async move { client.mutate("paused", json!({ "channel": "a", "n": 1, "body": "?" })).await });
-    within(at_end.recv()).await.expect("the mutation runs");
+    within(before_commit.recv()).await.expect("the mutation runs");
     app.client().query("messages.all", json!({})).await.data();
-    cable.freeze();
+    proxy.freeze();
     let query = app.client().query("messages.all", json!({})).await;
     assert_eq!((query.status, query.code()), (504, "TIMEOUT"));
     go.send(true).expect("the mutation waits to commit");
     let reply = within(mutation).await.expect("an answer");
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
     assert!(reply.body["error"]["message"].as_str().is_some_and(|message| message.contains("unknown")), "{reply:?}");
-    cable.plug_in();
+    proxy.restore();
     within(async { while app.client().query("messages.all", json!({})).await.status != 200 {} }).await;
     app.engine.close().await;
 }
@@ -312,7 +311,7 @@ async fn a_database_that_falls_silent_keeps_no_call_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     assert_eq!(list.next().await, json!([]));
@@ -326,12 +325,12 @@ async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
             async move { client.mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "late" })).await },
         );
     db.psql().await.until_a_session_waits_for_a_lock().await;
-    cable.pull();
+    proxy.cut();
     let reply = within(mutation).await.expect("an answer");
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
     assert_eq!(list.message().await.expect("the stream is open")["error"]["code"], "UNAVAILABLE");
-    cable.plug_in();
-    // The list has recovered and knows of no row, when Postgres goes on.
+    proxy.restore();
+    // The list has recovered, without the row, before Postgres continues.
     list.until(|list| *list == json!([])).await;
     app.until_idle().await;
     locker.run("commit").await;
@@ -340,7 +339,7 @@ async fn a_commit_made_after_an_unknown_outcome_reaches_live_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_query_that_ran_out_of_time_tries_again_by_itself() {
+async fn a_live_query_that_timed_out_runs_again() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "limits": { "queryMs": 200 } }), tables(), functions()).await;
     let mut locker = db.psql().await;
@@ -348,7 +347,10 @@ async fn a_live_query_that_ran_out_of_time_tries_again_by_itself() {
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     let error = list.message().await.expect("the stream is open")["error"].clone();
     assert_eq!(error["code"], "TIMEOUT");
-    assert!(error["message"].as_str().is_some_and(|said| said.contains("within 200 ms (limits.queryMs)")), "{error}");
+    assert!(
+        error["message"].as_str().is_some_and(|message| message.contains("within 200 ms (limits.queryMs)")),
+        "{error}"
+    );
     locker.run("commit").await;
     list.until(|list| *list == json!([])).await;
     app.client().mutate("messages.send", json!({ "channel": "a", "n": 1, "body": "x" })).await.data();

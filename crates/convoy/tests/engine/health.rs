@@ -5,7 +5,7 @@ use convoy_testkit::{App, TestDb, within};
 use hyper::Method;
 use serde_json::json;
 
-use crate::faults::{Cable, cabled};
+use crate::faults::{CuttableProxy, through_proxy};
 use crate::shared::{chat, functions, tables};
 
 async fn health(app: &App) -> (u16, serde_json::Value) {
@@ -39,17 +39,17 @@ async fn until_failing(app: &App, checks: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_database_makes_a_process_unready_but_not_unhealthy() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
     assert_eq!(health(&app).await, (200, json!({ "ok": true, "data": { "status": "up" } })));
     until_failing(&app, &[]).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    for pull in [Cable::pull, Cable::freeze] {
-        pull(&cable);
+    for cut in [CuttableProxy::cut, CuttableProxy::freeze] {
+        cut(&proxy);
         until_failing(&app, &["database", "feed"]).await;
         assert_eq!(health(&app).await.0, 200);
-        cable.plug_in();
+        proxy.restore();
         until_failing(&app, &[]).await;
     }
     app.engine.close().await;

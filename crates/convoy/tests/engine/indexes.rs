@@ -1,4 +1,4 @@
-//! Indexes are used, take whatever is stored, and do not collide.
+//! Indexes are used, accept any stored value, and have distinct names.
 
 use convoy_testkit::{App, Functions, TestDb, table};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn plan(app: &App, op: Value) -> String {
     app.engine.plan_of(&json!([op]).to_string()).await.expect("a plan")
 }
 
-async fn filled() -> (TestDb, App) {
+async fn things_app() -> (TestDb, App) {
     let db = TestDb::new().await;
     let app = db.app(things(), functions()).await;
     db.psql()
@@ -47,8 +47,8 @@ async fn filled() -> (TestDb, App) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equality_ranges_and_order_walk_the_index() {
-    let (_db, app) = filled().await;
+async fn equality_ranges_and_order_use_the_index() {
+    let (_db, app) = things_app().await;
     let scan = |index: &str, more: Value| {
         let mut op = json!({ "op": "scan", "table": "things", "index": index, "eq": [], "order": "asc", "limit": 20 });
         op.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -73,15 +73,15 @@ async fn equality_ranges_and_order_walk_the_index() {
         let plan = plan(&app, scan(index, more.clone())).await;
         let name = if index == "by_code" { "Scan".to_owned() } else { format!("using convoy_things_{index}") };
         let walks = plan.contains("Index") && plan.contains(&name) && !plan.contains("Seq Scan");
-        // One text equals at most one row of the unique index, so a sort of it is none.
+        // The unique index yields at most one row, so a sort costs nothing.
         assert!(walks && (index == "by_code" || !plan.contains("Sort")), "{index} {more}\n{plan}");
     }
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_in_the_middle_is_read_from_the_middle() {
-    let (_db, app) = filled().await;
+async fn a_page_in_the_middle_starts_its_scan_there() {
+    let (_db, app) = things_app().await;
     let page = |cursor: Value| {
         json!({ "op": "page", "table": "things", "index": "by_name", "eq": ["n7"], "order": "asc", "limit": null,
                 "cursor": cursor, "end": null, "size": 5 })
@@ -98,7 +98,7 @@ async fn long_texts_are_stored_found_and_distinguished() {
     let db = TestDb::new().await;
     let app = db.app(things(), functions()).await;
     let client = app.client();
-    // Text that does not compress, which is what an index row cannot hold.
+    // Incompressible text, which would exceed the size of an index row.
     let noise = |seed: u64| -> String {
         let mut state = seed;
         (0..30_000)
@@ -166,13 +166,13 @@ async fn values_of_another_type_neither_fail_an_insert_nor_match() {
     assert_eq!(count("by_size", json!(9)).await, 1);
     assert_eq!(count("by_done", json!(true)).await, 1);
     assert_eq!(count("by_place", json!("Ulm")).await, 1);
-    // Null is what is missing or null, and nothing of another type.
+    // Null matches missing and null values, and no value of another type.
     assert_eq!(count("by_name", Value::Null).await, 1);
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_with_one_long_beginning_stay_apart_in_the_database() {
+async fn truncated_index_names_do_not_collide_in_the_database() {
     let db = TestDb::new().await;
     let long = "a".repeat(62);
     let (one, two) = (format!("{long}1"), format!("{long}2"));
@@ -182,11 +182,11 @@ async fn names_with_one_long_beginning_stay_apart_in_the_database() {
         table(&two, &[(&by_x, false, &[("x", "text")])]),
     ]);
     let app = db.app(tables, Functions::new()).await;
-    let built = db
+    let created = db
         .psql()
         .await
         .column("select indexname::text from pg_indexes where indexname like 'convoy%' and indexdef not like '%(created_at, id)'")
         .await;
-    assert_eq!(built.len(), 3, "{built:?}");
+    assert_eq!(created.len(), 3, "{created:?}");
     app.engine.close().await;
 }

@@ -4,7 +4,7 @@ use convoy_testkit::{App, Reply, TestDb, within};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::faults::cabled;
+use crate::faults::through_proxy;
 use crate::shared::{bodies, chat, functions, tables};
 
 fn send(app: &App, message: Value) -> JoinHandle<Reply> {
@@ -102,7 +102,7 @@ async fn a_withdrawn_insert_is_not_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_in_doubt_does_not_delay_the_next() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let app = db.app_with(json!({ "databaseUrl": url }), tables(), functions()).await;
     // Prepares the statement, because preparing would wait for the lock.
     send(&app, message(0)).await.expect("an answer").data();
@@ -111,11 +111,11 @@ async fn an_insert_in_doubt_does_not_delay_the_next() {
     let keyed = app.client().with_header("idempotency-key", "k");
     let unanswered = tokio::spawn(async move { keyed.mutate("messages.send", message(1)).await });
     db.psql().await.until_a_session_waits_for_a_lock().await;
-    cable.pull();
+    proxy.cut();
     let next = within(send(&app, message(2))).await.expect("an answer");
     assert_eq!((next.status, next.code()), (503, "UNAVAILABLE"), "{}", next.body);
     assert!(!unanswered.is_finished(), "it is still in doubt");
-    cable.plug_in();
+    proxy.restore();
     locker.run("commit").await;
     within(unanswered).await.expect("an answer").data();
     let stored = db.psql().await.column("select data ->> 'n' from messages order by 1").await;

@@ -1,5 +1,5 @@
-//! The engine behind a pooler in transaction mode, which lends another session of
-//! Postgres' for each transaction.
+//! The engine behind a pooler in transaction mode, which assigns a session for each
+//! transaction.
 
 use crate::shared::{bodies, functions, raw, tables};
 use convoy_testkit::{App, Functions, Pooler, TestDb, table};
@@ -43,29 +43,29 @@ fn message(channel: &str, n: i64, body: &str) -> Value {
     json!({ "channel": channel, "n": n, "body": body })
 }
 
-/// No session of the pooler's is in a transaction, or keeps something of ours.
-async fn nothing_is_left(db: &TestDb, app: App, pooler: Pooler) {
+/// Asserts that no session of the pooler is in a transaction, or keeps state of the engine.
+async fn assert_sessions_are_clean(db: &TestDb, app: App, pooler: Pooler) {
     app.engine.close().await;
-    // Whoever comes next is lent the same sessions: all five at once.
-    let mut lent = Vec::new();
+    // The next clients get the same sessions: all five at once.
+    let mut clients = Vec::new();
     for _ in 0..5 {
-        let mut someone = db.psql_at(&pooler.url(db)).await;
-        someone.run("begin").await;
-        assert_eq!(someone.column("select name from pg_prepared_statements").await, Vec::<String>::new());
+        let mut client = db.psql_at(&pooler.url(db)).await;
+        client.run("begin").await;
+        assert_eq!(client.column("select name from pg_prepared_statements").await, Vec::<String>::new());
         let settings = "select current_setting('default_transaction_isolation') || ' ' || current_setting('plan_cache_mode')
             || ' ' || current_setting('statement_timeout') || ' ' || coalesce(current_setting('convoy.writer', true), '')";
-        assert_eq!(someone.column(settings).await, ["read committed auto 0 "]);
-        assert_eq!(someone.column("select pg_listening_channels()").await, Vec::<String>::new());
-        lent.push(someone);
+        assert_eq!(client.column(settings).await, ["read committed auto 0 "]);
+        assert_eq!(client.column("select pg_listening_channels()").await, Vec::<String>::new());
+        clients.push(client);
     }
-    drop(lent);
-    let held = "select count(*)::text from pg_locks where locktype = 'advisory'
+    drop(clients);
+    let locks = "select count(*)::text from pg_locks where locktype = 'advisory'
         and database = (select oid from pg_database where datname = current_database())";
-    assert_eq!(db.psql().await.column(held).await, ["0"]);
+    assert_eq!(db.psql().await.column(locks).await, ["0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_works_and_nothing_is_left_in_the_sessions() {
+async fn calls_and_live_queries_work_and_leave_sessions_clean() {
     let db = TestDb::new().await;
     let (pooler, app) = pooled(&db, "").await;
     let client = app.client();
@@ -77,15 +77,15 @@ async fn everything_works_and_nothing_is_left_in_the_sessions() {
     assert_eq!(bodies(&list.next().await), ["uno"]);
     db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 2, "body": "outside"}')"#).await;
     assert_eq!(bodies(&list.next().await), ["outside", "uno"]);
-    // A unique index refuses, a function throws: the session is none the worse.
+    // After a unique violation and a thrown error, the session is still usable.
     client.mutate("channels.create", json!({ "name": "x" })).await.data();
     assert_eq!(client.mutate("channels.create", json!({ "name": "x" })).await.code(), "CONFLICT");
     assert_eq!(client.mutate("messages.sendThenThrow", message("a", 3, "no")).await.code(), "INTERNAL");
-    nothing_is_left(&db, app, pooler).await;
+    assert_sessions_are_clean(&db, app, pooler).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn raw_statements_cannot_write_from_a_query_and_are_not_kept() {
+async fn raw_statements_cannot_write_in_a_query_and_do_not_stay_prepared() {
     let db = TestDb::new().await;
     let (pooler, app) = pooled(&db, "").await;
     let client = app.client();
@@ -109,7 +109,7 @@ async fn raw_statements_cannot_write_from_a_query_and_are_not_kept() {
     let leak = json!({ "sql": "select set_config('plan_cache_mode', 'force_custom_plan', false)", "values": [] });
     client.query("raw", leak).await.data();
     assert_eq!(db.psql().await.column("select count(*)::text from messages").await, ["20"]);
-    nothing_is_left(&db, app, pooler).await;
+    assert_sessions_are_clean(&db, app, pooler).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn contended_and_keyed_mutations_are_serializable_and_happen_once() {
             tokio::spawn(async move {
                 loop {
                     let reply = client.mutate("accounts.raise", input.clone()).await;
-                    // What kept losing may be tried again under its key.
+                    // A call that kept conflicting may be repeated with its key.
                     if reply.status == 200 {
                         return reply.data();
                     }
@@ -141,13 +141,13 @@ async fn contended_and_keyed_mutations_are_serializable_and_happen_once() {
     }
     answers.sort_unstable();
     let twice: Vec<i64> = (1..=20).flat_map(|n| [n, n]).collect();
-    assert_eq!(answers, twice, "each key raised the balance once and was answered alike");
+    assert_eq!(answers, twice, "each key raised the balance once and had one response");
     watch.until(|account| account["balance"] == 20).await;
-    nothing_is_left(&db, app, pooler).await;
+    assert_sessions_are_clean(&db, app, pooler).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_forgets_our_options_is_noticed_too() {
+async fn a_pooler_that_drops_start_up_options_is_detected() {
     let db = TestDb::new().await;
     let (pooler, app) = pooled(&db, "options, extra_float_digits").await;
     let id = app.client().mutate("accounts.add", json!({ "balance": 1 })).await.data();
@@ -155,5 +155,5 @@ async fn a_pooler_that_forgets_our_options_is_noticed_too() {
     assert_eq!(app.client().mutate("accounts.raise", raise).await.data(), 2);
     let write = json!({ "sql": "insert into messages (data) values ('{}')", "values": [] });
     assert_eq!(app.client().query("raw", write).await.code(), "INVALID_ARGS");
-    nothing_is_left(&db, app, pooler).await;
+    assert_sessions_are_clean(&db, app, pooler).await;
 }

@@ -1,10 +1,10 @@
-//! What is found out of a table before anything is taken for granted of writes to it.
+//! Detects the tables whose inserts can be held: those without side effects or rejections.
 
 use convoy_testkit::{Functions, TestDb, table};
 use serde_json::json;
 
-/// Each makes that an insert may be refused, changed on its way, or do more than it says.
-const REACTIONS: &[&str] = &[
+/// Each lets an insert fail, be changed by the database, or change more than its row.
+const SIDE_EFFECTS: &[&str] = &[
     "create unique index on notes ((data ->> 'n'))",
     "alter table notes add check (data <> '{}')",
     "alter table notes add column owner text not null",
@@ -24,30 +24,30 @@ const REACTIONS: &[&str] = &[
     "create table more () inherits (notes)",
 ];
 
-/// What cannot fail.
+/// Changes that cannot make an insert fail.
 const HARMLESS: &[&str] = &[
     "alter table notes add column archived boolean not null default false, add column owner text default 'nobody'",
-    // As Convoy 0.0.1 made them.
+    // As created by Convoy 0.0.1.
     "create index notes_by_n on notes ((data ->> 'n'), (data ->> 'it''s(x)'))",
     "create index on notes (updated_at)",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_waits_only_where_nothing_can_refuse_or_change_it() {
-    for reaction in REACTIONS {
+async fn inserts_are_held_only_if_the_database_cannot_reject_or_change_them() {
+    for side_effect in SIDE_EFFECTS {
         let db = TestDb::new().await;
         let app = db.app(json!([table("notes", &[])]), Functions::new()).await;
         let before = app.load(Functions::new(), false).await;
-        assert!(before.tables["notes"].holds_inserts, "nothing is the matter with it yet");
-        db.psql().await.run(reaction).await;
+        assert!(before.tables["notes"].holds_inserts, "the table has no side effects yet");
+        db.psql().await.run(side_effect).await;
         let after = app.load(Functions::new(), false).await;
-        assert!(!after.tables["notes"].holds_inserts, "{reaction}");
+        assert!(!after.tables["notes"].holds_inserts, "{side_effect}");
         app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_waits_beside_what_cannot_fail() {
+async fn inserts_are_held_despite_harmless_changes() {
     let db = TestDb::new().await;
     let app = db.app(json!([table("notes", &[("by_n", false, &[("n", "number")])])]), Functions::new()).await;
     for harmless in HARMLESS {

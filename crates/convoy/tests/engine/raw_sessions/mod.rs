@@ -1,5 +1,4 @@
-//! What a statement by `raw` leaves in its session of Postgres', and that no later call
-//! finds any of it.
+//! State that raw statements leave in their Postgres session never reaches later calls.
 
 mod pooler;
 
@@ -9,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::shared::raw;
 
-/// Makes every leak, by functions, since `raw` prepares its statements.
+/// Functions to make every leak with, since `raw` prepares its statements.
 const LEAKS: &str = "
 create function run(statement text) returns void language plpgsql as $$ begin execute statement; end $$;
 create table secrets (owner text, secret text);
 insert into secrets values ('ann', 'of ann'), ('bob', 'of bob');
 ";
 
-/// Everything that differs in a session that is not as it was.
+/// The state of a session that a leak may change.
 const STATE: &str = "select jsonb_build_object(
   'role', current_user = session_user,
   'session', session_user = (select usename from pg_stat_activity where pid = pg_backend_pid()),
@@ -44,9 +43,9 @@ const CASES: [(&str, &str); 23] = [
     ("a session that only reads", "select set_config('default_transaction_read_only', 'on', false)"),
     ("no triggers", "select set_config('session_replication_role', 'replica', false)"),
     ("a time zone", "select set_config('timezone', 'Asia/Tokyo', false)"),
-    ("a style of dates", "select set_config('datestyle', 'German', false)"),
+    ("a date style", "select set_config('datestyle', 'German', false)"),
     ("an encoding", "select set_config('client_encoding', 'LATIN1', false)"),
-    ("how plans are made", "select set_config('plan_cache_mode', 'force_custom_plan', false)"),
+    ("the plan mode", "select set_config('plan_cache_mode', 'force_custom_plan', false)"),
     ("a role", "select set_config('role', 'pg_monitor', false)"),
     ("a role by SET", "select run('set role pg_monitor')"),
     ("another session's user", "select run('set session authorization pg_monitor')"),
@@ -54,8 +53,8 @@ const CASES: [(&str, &str); 23] = [
     ("a shared advisory lock", "select pg_advisory_lock_shared(7, 8)"),
     ("a table", "select run('create temp table messages (id int)')"),
     ("a prepared statement", "select run('prepare mine as select 1')"),
-    ("one of the driver's prepared no more", "select run('deallocate sqlx_s_1')"),
-    ("none prepared", "select run('deallocate all')"),
+    ("one of the driver's prepared statements deallocated", "select run('deallocate sqlx_s_1')"),
+    ("none left prepared", "select run('deallocate all')"),
     ("a channel", "select run('listen convoy_test')"),
     ("a cursor", "select run('declare mine cursor with hold for select 1')"),
 ];
@@ -63,15 +62,15 @@ const CASES: [(&str, &str); 23] = [
 async fn leaks(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     let ran = ctx.op(raw(input["sql"].as_str().expect("SQL"), &json!([]))).await;
     match input["then"].as_str() {
-        // Refused where only reading is allowed.
+        // It fails where only reads are allowed.
         _ if ran.is_err() => ran,
-        Some("throw") => Err(Thrown::Broke("as told".into())),
-        Some("hang up") => std::future::pending().await,
+        Some("throw") => Err(Thrown::Broke("as requested".into())),
+        Some("wait") => std::future::pending().await,
         _ => ran,
     }
 }
 
-async fn within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+async fn leaks_in_transaction(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     ctx.op(json!({ "op": "begin" })).await?;
     let ran = leaks(ctx.clone(), input).await?;
     ctx.op(json!({ "op": "commit" })).await?;
@@ -82,16 +81,16 @@ fn count() -> Value {
     json!({ "op": "count", "table": "messages", "index": null, "eq": [], "order": "asc", "limit": null })
 }
 
-/// How many rows a user sees, by `raw` and as documents.
-async fn own(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+/// The number of rows that a user sees, by `raw` and as documents.
+async fn rows_of_user(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     ctx.op(raw("select set_config('app.user', $1, true)", &json!([input["user"]]))).await?;
     let rows = ctx.op(raw("select count(*)::int as n from messages", &json!([]))).await?;
     Ok(json!([rows[0]["n"], ctx.op(count()).await?]))
 }
 
-async fn own_within(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
+async fn rows_of_user_in_transaction(ctx: Ctx, input: Value) -> Result<Value, Thrown> {
     ctx.op(json!({ "op": "begin" })).await?;
-    let seen = own(ctx.clone(), input).await?;
+    let seen = rows_of_user(ctx.clone(), input).await?;
     ctx.op(json!({ "op": "commit" })).await?;
     Ok(seen)
 }
@@ -119,12 +118,12 @@ fn functions() -> Functions {
         .mutation("mutationTwice", twice)
         .mutation("stateOfWriter", state)
         .add(json!({ "name": "apart", "kind": "mutation", "transaction": false }), leaks)
-        .add(json!({ "name": "apartWithin", "kind": "mutation", "transaction": false }), within)
+        .add(json!({ "name": "apartWithin", "kind": "mutation", "transaction": false }), leaks_in_transaction)
         .add(json!({ "name": "stateOfApart", "kind": "mutation", "transaction": false }), state)
         .action("action", leaks)
-        .query("own.query", own)
-        .mutation("own.mutation", own)
-        .add(json!({ "name": "own.apart", "kind": "mutation", "transaction": false }), own_within)
+        .query("own.query", rows_of_user)
+        .mutation("own.mutation", rows_of_user)
+        .add(json!({ "name": "own.apart", "kind": "mutation", "transaction": false }), rows_of_user_in_transaction)
         .mutation("documents.add", |ctx, input| async move {
             let id = json!(ctx.insert("messages", input).await?);
             ctx.op(count()).await?;
@@ -138,8 +137,8 @@ async fn send(app: &App, kind: &str, name: &str, args: &Value) -> Value {
     if reply.status == 200 { reply.data() } else { json!(reply.code()) }
 }
 
-/// What the next calls find, which use the same sessions.
-async fn found(app: &App) -> Value {
+/// The states that the next calls find in the same sessions.
+async fn session_states(app: &App) -> Value {
     json!([
         send(app, "query", "stateOfReader", &json!({})).await,
         send(app, "mutation", "stateOfWriter", &json!({})).await,
@@ -157,22 +156,22 @@ const KINDS: [(&str, &str); 7] = [
     ("action", "action"),
 ];
 
-/// Runs every leak in every kind of function, and compares what later calls find.
-async fn nothing_stays(db: &TestDb, app: &App, then: &str) {
+/// Runs every leak in every kind of function, and compares the states that later calls find.
+async fn assert_no_leak(db: &TestDb, app: &App, then: &str) {
     db.psql().await.run(LEAKS).await;
-    // Functions that are known to need a snapshot, and statements that are prepared.
-    found(app).await;
-    let clean = found(app).await;
+    // Lets the engine learn that functions need a snapshot, and prepare statements.
+    session_states(app).await;
+    let clean = session_states(app).await;
     let mut sent = 0;
     for (kind, function) in KINDS {
         for (name, sql) in CASES {
             let given = send(app, kind, function, &json!({ "sql": sql, "then": then })).await;
             let expected = if then == "throw" { json!("INTERNAL") } else { Value::Null };
-            // A statement that forgets itself fails, and one that writes is refused in a query.
+            // A statement that deallocates itself fails, and so does one that writes in a query.
             let refused =
                 if name.starts_with("none") || name.starts_with("one of") { "CONFLICT" } else { "INVALID_ARGS" };
             assert!(given.is_array() || given == expected || given == json!(refused), "{name}, {function}: {given}");
-            assert_eq!(found(app).await, clean, "{name} is left by {function}");
+            assert_eq!(session_states(app).await, clean, "{name} is left by {function}");
             send(app, "mutation", "documents.add", &json!({ "channel": "a" })).await.as_str().expect("an id");
             sent += 1;
             assert_eq!(send(app, "query", "documents.count", &json!({})).await, json!(sent), "{name}, {function}");
@@ -180,24 +179,24 @@ async fn nothing_stays(db: &TestDb, app: &App, then: &str) {
     }
 }
 
-/// A caller who goes away while the function waits.
+/// A caller disconnects while the function waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_who_hangs_up_leaves_nothing() {
+async fn a_disconnected_caller_leaves_no_session_state() {
     let db = TestDb::new().await;
     let limits = json!({ "queryMs": 300, "mutationMs": 300, "actionMs": 300 });
     let app = serve(&db, json!({ "poolSize": 1, "limits": limits })).await;
-    found(&app).await;
-    let clean = found(&app).await;
+    session_states(&app).await;
+    let clean = session_states(&app).await;
     let sql = "select pg_advisory_lock(7), set_config('app.user', 'ann', false), set_config('search_path', 'pg_catalog', false)";
     let mut psql = db.psql().await;
     let locks = "select count(*)::text from pg_locks where locktype = 'advisory' and objid = 7
         and database = (select oid from pg_database where datname = current_database())";
     for (kind, function) in KINDS {
         let path = format!("/api/{kind}/{function}");
-        // Without a transaction the lock is there as long as its statement runs.
+        // Without a transaction, the lock is held only while its statement runs.
         let alone = matches!(function, "query" | "apart" | "action");
         let sql = if alone { format!("{sql}, pg_sleep(60)::text") } else { sql.to_owned() };
-        let args = json!({ "sql": sql, "then": "hang up" }).to_string();
+        let args = json!({ "sql": sql, "then": "wait" }).to_string();
         let start = || {
             let (client, path, args) = (app.client(), path.clone(), args.clone());
             tokio::spawn(async move { client.send(Method::POST, &path, args).await })
@@ -205,7 +204,7 @@ async fn a_caller_who_hangs_up_leaves_nothing() {
         let mut call = start();
         convoy_testkit::within(async {
             while psql.column(locks).await != ["1"] {
-                // It has reached its limit before its lock was observed.
+                // It timed out before its lock was observed.
                 if call.is_finished() {
                     call = start();
                 }
@@ -214,12 +213,12 @@ async fn a_caller_who_hangs_up_leaves_nothing() {
         .await;
         call.abort();
         convoy_testkit::within(async { while psql.column(locks).await != ["0"] {} }).await;
-        assert_eq!(found(&app).await, clean, "{function}");
+        assert_eq!(session_states(&app).await, clean, "{function}");
     }
     app.engine.close().await;
 }
 
-/// A setting for one call's transaction, which is what policies ask for.
+/// A setting for the transaction of one call, which policies read.
 #[tokio::test(flavor = "multi_thread")]
 async fn row_security_holds_for_two_users_on_one_connection() {
     let db = TestDb::new().await;
@@ -241,9 +240,13 @@ async fn row_security_holds_for_two_users_on_one_connection() {
     )
     .await;
     for call in 0..40 {
-        let (user, own) = if call % 2 == 0 { ("ann", 1) } else { ("bob", 2) };
+        let (user, expected) = if call % 2 == 0 { ("ann", 1) } else { ("bob", 2) };
         for (kind, name) in [("query", "own.query"), ("mutation", "own.mutation"), ("mutation", "own.apart")] {
-            assert_eq!(send(&app, kind, name, &json!({ "user": user })).await, json!([own, own]), "{user}, {name}");
+            assert_eq!(
+                send(&app, kind, name, &json!({ "user": user })).await,
+                json!([expected, expected]),
+                "{user}, {name}"
+            );
             assert_eq!(send(&app, "query", "documents.count", &json!({})).await, json!(0), "after {name}");
         }
     }
@@ -264,32 +267,32 @@ async fn serve(db: &TestDb, options: Value) -> App {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_returns_leaves_nothing() {
+async fn a_call_that_returns_leaves_no_session_state() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
-    nothing_stays(&db, &app, "return").await;
+    assert_no_leak(&db, &app, "return").await;
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_throws_leaves_nothing() {
+async fn a_call_that_throws_leaves_no_session_state() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
-    nothing_stays(&db, &app, "throw").await;
+    assert_no_leak(&db, &app, "throw").await;
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_cannot_make_the_next_one_write() {
+async fn a_query_cannot_make_its_session_writable() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
     let off = json!({ "sql": "select set_config('default_transaction_read_only', 'off', false)" });
-    let within = json!({ "sql": "select set_config('transaction_read_only', 'off', false)" });
+    let in_transaction = json!({ "sql": "select set_config('transaction_read_only', 'off', false)" });
     let write = json!({ "sql": "insert into messages (data) values ('{}') returning id" });
     for function in ["query", "queryTwice"] {
         for _ in 0..3 {
             assert!(send(&app, "query", function, &off).await.is_array());
-            assert!(send(&app, "query", function, &within).await.is_string());
+            assert!(send(&app, "query", function, &in_transaction).await.is_string());
             assert_eq!(send(&app, "query", function, &write).await, json!("INVALID_ARGS"));
         }
     }
@@ -297,7 +300,7 @@ async fn a_query_cannot_make_the_next_one_write() {
     app.engine.close().await;
 }
 
-/// Statements that fail: as they are prepared, given their values, run, or committed.
+/// Statements that fail when they are prepared, bound, run, or committed.
 const FAILING: [&str; 7] = [
     "select 'x'::int",
     "select no_such_column",
@@ -308,10 +311,10 @@ const FAILING: [&str; 7] = [
     "select run('insert into checked_late values (1)')",
 ];
 
-/// Anyone may send a value that its type does not take, and opening a connection takes
-/// longer than most calls do.
+/// Any caller may send an invalid value, and opening a connection takes longer than most
+/// calls.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_fails_costs_no_connection_and_leaves_nothing() {
+async fn a_failed_statement_keeps_its_connection_and_leaves_no_state() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
     let mut psql = db.psql().await;
@@ -324,36 +327,36 @@ async fn a_statement_that_fails_costs_no_connection_and_leaves_nothing() {
          for each row execute function refuse()",
     )
     .await;
-    found(&app).await;
-    let clean = found(&app).await;
+    session_states(&app).await;
+    let clean = session_states(&app).await;
     let sessions = "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity
         where datname = current_database() and application_name = 'convoy' and pid <> pg_backend_pid()";
     for sql in FAILING {
-        // Those that commit, or prepare something themselves, may cost it.
-        let costs = sql.contains("checked_late") || sql.contains("mine");
+        // Statements that fail at commit, or prepare others, may cost the connection.
+        let may_cost = sql.contains("checked_late") || sql.contains("mine");
         for (kind, function) in KINDS {
             let before = psql.column(sessions).await;
             for _ in 0..3 {
                 let failed = send(&app, kind, function, &json!({ "sql": sql })).await;
                 assert!(failed.is_string(), "{sql}, {function}: {failed}");
-                assert_eq!(found(&app).await, clean, "{sql} is left by {function}");
+                assert_eq!(session_states(&app).await, clean, "{sql} is left by {function}");
             }
-            assert!(costs || psql.column(sessions).await == before, "{sql}, {function}: another session");
+            assert!(may_cost || psql.column(sessions).await == before, "{sql}, {function}: another session");
         }
     }
     app.engine.close().await;
 }
 
-/// The number that a transaction took is not given back, but nobody else is told it.
-async fn no_number_stays(db: &TestDb, app: &App) {
+/// A number taken from a sequence is used up, but no other call can read it.
+async fn assert_no_sequence_leak(db: &TestDb, app: &App) {
     db.psql().await.run("create sequence numbers start 41").await;
     for function in ["mutation", "mutationTwice", "apart", "apartWithin", "action"] {
         let kind = if function == "action" { "action" } else { "mutation" };
         for then in ["return", "throw"] {
             send(app, kind, function, &json!({ "sql": "select nextval('numbers')", "then": then })).await;
-            for asking in ["mutation", "apart"] {
-                let last = send(app, "mutation", asking, &json!({ "sql": "select lastval()" })).await;
-                assert_eq!(last, json!("INTERNAL"), "{function}, {then}: {asking} is told a number");
+            for caller in ["mutation", "apart"] {
+                let last = send(app, "mutation", caller, &json!({ "sql": "select lastval()" })).await;
+                assert_eq!(last, json!("INTERNAL"), "{function}, {then}: {caller} reads a number");
             }
         }
     }
@@ -363,11 +366,11 @@ async fn no_number_stays(db: &TestDb, app: &App) {
 async fn sequence_state_does_not_leak_to_other_calls() {
     let db = TestDb::new().await;
     let app = serve(&db, one_connection()).await;
-    no_number_stays(&db, &app).await;
+    assert_no_sequence_leak(&db, &app).await;
     app.engine.close().await;
 }
 
-/// One statement as a server reads it by default, and three under the other setting.
+/// One statement under the default setting, and three under the other.
 const QUOTED: [(&str, &str, &str, &str); 2] = [
     (
         "standard_conforming_strings",
@@ -375,7 +378,7 @@ const QUOTED: [(&str, &str, &str, &str); 2] = [
         "off",
         r"select 'a\' as x, '; commit; begin read write; insert into leaked values (1); commit; --' as y",
     ),
-    // In SJIS the last byte of the sign and the backslash are one sign.
+    // In SJIS the last byte of the character and the backslash are one character.
     (
         "client_encoding",
         "UTF8",
@@ -385,7 +388,7 @@ const QUOTED: [(&str, &str, &str, &str); 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_statement_is_never_read_as_several() {
+async fn one_statement_is_never_parsed_as_several() {
     let db = TestDb::new().await;
     db.psql().await.run("create table leaked (n int)").await;
     let app = db.app_with(json!({ "poolSize": 1 }), json!([]), functions()).await;

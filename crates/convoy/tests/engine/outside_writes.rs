@@ -1,5 +1,5 @@
-//! Writes made without Convoy: every way there is to write, and every way to be
-//! in our own transaction without being us.
+//! Writes from outside of Convoy: by every kind of statement, and by triggers, defaults and
+//! cascades inside of Convoy's own transactions.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use convoy_testkit::TestDb;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_statement_is_seen() {
+async fn every_kind_of_statement_updates_live_queries() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -56,24 +56,24 @@ async fn every_kind_of_statement_is_seen() {
 async fn a_transaction_prepared_before_the_log_was_lost_is_seen_when_it_commits() {
     let db = TestDb::new().await;
     let mut psql = db.psql().await;
-    let most = psql.column("select current_setting('max_prepared_transactions')").await;
+    let max_prepared = psql.column("select current_setting('max_prepared_transactions')").await;
     assert_ne!(
-        most,
+        max_prepared,
         ["0"],
         "this test needs a server with max_prepared_transactions above 0, as `npm test` starts one"
     );
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     assert_eq!(list.next().await, json!([]));
-    // As after a crash: the transaction is there, and its rows in the log are not.
+    // As after a crash: the prepared transaction exists, and its log rows do not.
     psql.run(
         r#"begin; set local session_replication_role = replica;
         insert into messages (data) values ('{"channel": "a", "n": 1, "body": "prepared"}');
         prepare transaction 'convoy_test'; delete from _convoy.epoch"#,
     )
     .await;
-    let renewed = async { while psql.column("select id::text from _convoy.epoch").await.is_empty() {} };
-    convoy_testkit::within(renewed).await;
+    let epoch_renewed = async { while psql.column("select id::text from _convoy.epoch").await.is_empty() {} };
+    convoy_testkit::within(epoch_renewed).await;
     app.until_idle().await;
     db.psql().await.run("commit prepared 'convoy_test'").await;
     list.until(|list| bodies(list) == ["prepared"]).await;
@@ -85,9 +85,9 @@ async fn two_phase_transactions_prepared_before_start_are_seen() {
     let db = TestDb::new().await;
     chat(&db).await.engine.close().await;
     let mut psql = db.psql().await;
-    let most = psql.column("select current_setting('max_prepared_transactions')").await;
+    let max_prepared = psql.column("select current_setting('max_prepared_transactions')").await;
     assert_ne!(
-        most,
+        max_prepared,
         ["0"],
         "this test needs a server with max_prepared_transactions above 0, as `npm test` starts one"
     );
@@ -106,7 +106,7 @@ async fn two_phase_transactions_prepared_before_start_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_touches_no_row_runs_nothing_again() {
+async fn a_statement_without_rows_reruns_no_query() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -115,7 +115,7 @@ async fn a_statement_that_touches_no_row_runs_nothing_again() {
     let mut psql = db.psql().await;
     psql.run("update messages set data = '{}' where false; delete from messages where false").await;
     assert_eq!(psql.column("select count(*)::text from _convoy.changes").await, ["0"]);
-    // The next write that does concern the list comes after in the log.
+    // The next write, which affects the list, comes later in the log.
     psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "x"}')"#).await;
     assert_eq!(bodies(&list.next().await), ["x"]);
     assert_eq!(app.engine.stats().handler_runs - before, 1);
@@ -135,8 +135,8 @@ async fn our_own_writes_are_logged_once_and_not_read_back() {
     }
     let logged = db.psql().await.column("select tab || (node is not null) from _convoy.changes").await;
     assert_eq!(logged, ["messagestrue", "messagestrue"]);
-    // A stranger's write after them proves that the log was read past ours.
-    db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 9, "body": "stranger"}')"#).await;
+    // An outside write after them shows that the log was read past them.
+    db.psql().await.run(r#"insert into messages (data) values ('{"channel": "a", "n": 9, "body": "outside"}')"#).await;
     list.next().await;
     app.until_idle().await;
     assert_eq!(app.engine.stats().handler_runs - before, 2 * 2 + 1);
@@ -168,7 +168,7 @@ async fn writes_by_user_triggers_inside_engine_statements_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_without_rights_on_our_schema_can_still_write() {
+async fn a_role_without_rights_on_the_convoy_schema_can_write() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -178,8 +178,8 @@ async fn a_role_without_rights_on_our_schema_can_still_write() {
     psql.run(&format!("create role {role}; grant insert on messages to {role}; set role {role}")).await;
     psql.run(r#"insert into messages (data) values ('{"channel": "a", "n": 1, "body": "by a stranger"}')"#).await;
     assert_eq!(bodies(&list.next().await), ["by a stranger"]);
-    let refused = psql.expect_error("select * from _convoy.changes").await;
-    assert!(refused.contains("permission denied"), "{refused}");
+    let error = psql.expect_error("select * from _convoy.changes").await;
+    assert!(error.contains("permission denied"), "{error}");
     psql.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
     app.engine.close().await;
 }
@@ -192,13 +192,13 @@ async fn rows_committed_out_of_order_are_not_skipped() {
     list.next().await;
     let insert =
         |body: &str| format!(r#"insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}')"#);
-    let (mut early, mut late) = (db.psql().await, db.psql().await);
-    early.run("begin").await;
-    early.run(&insert("began first")).await;
-    late.run(&insert("committed first")).await;
-    // The reader has gone past the open transaction when this arrives.
+    let (mut first, mut second) = (db.psql().await, db.psql().await);
+    first.run("begin").await;
+    first.run(&insert("began first")).await;
+    second.run(&insert("committed first")).await;
+    // When this arrives, the log was read past the open transaction.
     assert_eq!(bodies(&list.next().await), ["committed first"]);
-    early.run("commit").await;
+    first.run("commit").await;
     list.until(|list| bodies(list).len() == 2).await;
     app.engine.close().await;
 }
@@ -216,7 +216,7 @@ async fn two_engines_over_one_database_see_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_no_object_is_a_stated_refusal_and_not_a_crash() {
+async fn a_row_that_is_no_object_fails_the_query_and_not_the_process() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.all", json!({})).await;
@@ -228,9 +228,9 @@ async fn a_row_that_is_no_object_is_a_stated_refusal_and_not_a_crash() {
     app.engine.close().await;
 }
 
-/// Not a timed test: it prints what it saw, and fails only when nothing came.
+/// Prints delays without limits on them; fails only if a write does not arrive.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_by_hand_arrives_with_the_next_reading() {
+async fn an_insert_by_hand_arrives_with_the_next_read_of_the_log() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -247,19 +247,19 @@ async fn an_insert_by_hand_arrives_with_the_next_reading() {
     app.engine.close().await;
 }
 
-/// A column's default that counts in another table of the schema: no trigger calls it, so
-/// it runs as a part of the engine's own insert.
+/// A column default that writes to another table of the schema. It is called by no trigger,
+/// and so runs as a part of the engine's insert.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_by_column_defaults_to_other_tables_are_seen() {
     let db = TestDb::new().await;
     let (app, other) = (chat(&db).await, chat(&db).await);
     let mut psql = db.psql().await;
     psql.run(
-        r#"create function tell() returns int language plpgsql as $$ begin
-             insert into messages (data) values ('{"channel": "a", "n": 1, "body": "told"}');
+        r#"create function write_other() returns int language plpgsql as $$ begin
+             insert into messages (data) values ('{"channel": "a", "n": 1, "body": "default"}');
              return 1;
            end $$;
-           alter table channels add column told int default tell()"#,
+           alter table channels add column written int default write_other()"#,
     )
     .await;
     let mut watches = Vec::new();
@@ -270,9 +270,9 @@ async fn writes_by_column_defaults_to_other_tables_are_seen() {
     }
     app.client().mutate("channels.create", json!({ "name": "x" })).await.data();
     for list in &mut watches {
-        list.until(|list| bodies(list) == ["told"]).await;
+        list.until(|list| bodies(list) == ["default"]).await;
     }
-    // Its own insert is logged by the engine alone.
+    // The engine's own insert is logged only once.
     let logged = "select tab || (node is not null) from _convoy.changes order by 1";
     assert_eq!(psql.column(logged).await, ["channelstrue", "messagesfalse"]);
     for engine in [app, other] {
@@ -280,10 +280,10 @@ async fn writes_by_column_defaults_to_other_tables_are_seen() {
     }
 }
 
-/// The mark of the engine's own writes, set by another role and by a role that may do
-/// anything. The triggers of an earlier version believe both.
+/// The mark of the engine's writes, set by another role and by the engine's role. Triggers of
+/// an earlier version accept both.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_role_cannot_take_the_engines_mark() {
+async fn another_role_cannot_use_the_engines_mark() {
     let db = TestDb::new().await;
     let role = format!("stranger_{}", convoy::id::mint().simple());
     let mut psql = db.psql().await;
@@ -292,7 +292,7 @@ async fn another_role_cannot_take_the_engines_mark() {
     let url = db.url();
     let (_, place) = url.rsplit_once('@').expect("a role");
     let mut stranger = db.psql_at(&format!("postgres://{role}:x@{place}")).await;
-    let forged = |body: &str| {
+    let with_forged_mark = |body: &str| {
         format!(
             r#"begin; select set_config('convoy.writer', pg_current_xact_id()::text || '/messages', true);
             insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}'); commit"#
@@ -305,15 +305,15 @@ async fn another_role_cannot_take_the_engines_mark() {
         assert_eq!(list.next().await, json!([]));
         watches.push(list);
     }
-    stranger.run(&forged("seen")).await;
+    stranger.run(&with_forged_mark("seen")).await;
     for list in &mut watches {
         list.until(|list| bodies(list) == ["seen"]).await;
     }
     assert_eq!(psql.column(logged).await, ["1"]);
-    // The role of the engine itself can, and could as well disable the triggers.
-    psql.run(&forged("unseen")).await;
+    // The engine's role can, as it could disable the triggers.
+    psql.run(&with_forged_mark("unseen")).await;
     assert_eq!(psql.column(logged).await, ["1"]);
-    // Those of an earlier version are replaced when an engine opens.
+    // Triggers of an earlier version are replaced when an engine opens.
     psql.run(
         "do $$ declare trigger oid; begin
            for trigger in select oid from pg_trigger where tgrelid = 'messages'::regclass and tgname like '\\_convoy%' loop
@@ -324,10 +324,10 @@ async fn another_role_cannot_take_the_engines_mark() {
          end $$",
     )
     .await;
-    stranger.run(&forged("believed")).await;
+    stranger.run(&with_forged_mark("accepted")).await;
     assert_eq!(psql.column(logged).await, ["1"]);
     let third = chat(&db).await;
-    stranger.run(&forged("seen again")).await;
+    stranger.run(&with_forged_mark("seen again")).await;
     assert_eq!(psql.column(logged).await, ["2"]);
     for engine in [app, other, third] {
         engine.engine.close().await;

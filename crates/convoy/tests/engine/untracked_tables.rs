@@ -1,5 +1,4 @@
-//! Tables that no trigger of ours watches, whoever's fault that is, and what `raw`
-//! reads.
+//! Untracked tables, and the tables that `raw` reads.
 
 use convoy_testkit::{App, Functions, TestDb, table};
 use serde_json::{Value, json};
@@ -33,7 +32,7 @@ async fn app(db: &TestDb) -> App {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_whose_trigger_is_gone_is_asked_again_at_intervals_until_it_is_back() {
+async fn a_table_without_its_trigger_is_polled_until_the_trigger_is_back() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
@@ -53,7 +52,7 @@ async fn a_table_whose_trigger_is_gone_is_asked_again_at_intervals_until_it_is_b
     psql.run(&insert("dropped")).await;
     list.until(|list| bodies(list).contains(&"dropped")).await;
     assert_eq!(psql.column("select count(*)::text from _convoy.changes").await, ["0"]);
-    // To load the code again makes it again; nothing is asked in vain from then on.
+    // Loading the code again creates the trigger; from then on the table is not polled.
     app.load(with_raw(), false).await;
     psql.run(&insert("back")).await;
     list.until(|list| bodies(list).contains(&"back")).await;
@@ -62,7 +61,7 @@ async fn a_table_whose_trigger_is_gone_is_asked_again_at_intervals_until_it_is_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trigger_or_a_constraint_that_is_added_later_is_noticed() {
+async fn a_trigger_added_later_is_noticed() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let mut psql = db.psql().await;
@@ -74,8 +73,8 @@ async fn a_trigger_or_a_constraint_that_is_added_later_is_noticed() {
          create trigger shout before update on messages for each row execute function shout()",
     )
     .await;
-    // A write's answer says what is stored as soon as the trigger is known of.
-    let noticed = async {
+    // Once the trigger is noticed, the result of a write is what was stored.
+    let trait_read = async {
         for n in 0.. {
             let edit = json!({ "id": id, "set": { "body": format!("quiet {n}") }, "unset": [] });
             let edited = app.client().mutate("messages.edit", edit).await.data();
@@ -84,12 +83,12 @@ async fn a_trigger_or_a_constraint_that_is_added_later_is_noticed() {
             }
         }
     };
-    convoy_testkit::within(noticed).await;
+    convoy_testkit::within(trait_read).await;
     app.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_the_users_own_is_live_by_asking_again_and_our_writes_count_at_once() {
+async fn an_unmanaged_table_is_polled_and_updates_at_once_for_own_writes() {
     let db = TestDb::new().await;
     db.psql().await.run("create table audit (id uuid primary key, data jsonb not null)").await;
     let mut audit = table("audit", &[]);
@@ -129,7 +128,7 @@ async fn a_table_read_only_by_raw_is_live_by_polling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_found_through_another_search_path_is_live_by_asking_again() {
+async fn a_table_found_through_another_search_path_is_polled() {
     let db = TestDb::new().await;
     let by_value = json!(["select set_config($1, 'other, public', true)", ["search_path"]]);
     let by_text = json!(["select set_config('SEARCH_PATH', 'other, public', true)", []]);
@@ -153,7 +152,7 @@ async fn a_table_found_through_another_search_path_is_live_by_asking_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cascade_inside_a_statement_of_ours_is_seen() {
+async fn writes_by_cascades_inside_engine_statements_are_seen() {
     let db = TestDb::new().await;
     let app = app(&db).await;
     let channel = app.client().mutate("channels.create", json!({ "name": "c" })).await.data();
@@ -171,27 +170,27 @@ async fn a_cascade_inside_a_statement_of_ours_is_seen() {
     app.engine.close().await;
 }
 
-/// What the live query of a statement counts as having read: names, or everything.
-async fn read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String> {
+/// The tables that the live query of a statement depends on: names, or `everything`.
+async fn tables_read_by(app: &App, name: &str, sql: &str, values: Value) -> Vec<String> {
     let mut watch = app.client().watch(name, json!({ "sql": sql, "values": values, "tables": null })).await;
     let message = watch.message().await.expect("the stream is open");
     assert_eq!(message["type"], "result", "{sql}: {message}");
     app.until_idle().await;
     let names = app.engine.tables_read();
     drop(watch);
-    let gone = async {
+    let ended = async {
         while app.engine.stats().live_queries > 0 {
             tokio::task::yield_now().await
         }
     };
-    convoy_testkit::within(gone).await;
+    convoy_testkit::within(ended).await;
     names
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_of_raw_are_taken_from_its_plan_or_count_as_everything() {
+async fn reads_of_raw_are_those_of_its_plan_or_everything() {
     let db = TestDb::new().await;
-    // Asked again and again, nothing would ever come to rest.
+    // With polling, the engine would never be idle.
     let app =
         db.app_with(json!({ "limits": { "untrackedPollMs": 600_000, "lingerMs": 0 } }), tables(), with_raw()).await;
     db.psql()
@@ -245,7 +244,7 @@ async fn reads_of_raw_are_taken_from_its_plan_or_count_as_everything() {
         ("select v from measured where at < 10", json!([]), &["measured", "measured_1", "measured_2"]),
         ("select v from measured where at = $1", json!(["3"]), everything),
         ("select v from measured_2", json!([]), &["measured", "measured_1", "measured_2"]),
-        // A value that makes the condition false today is another one tomorrow.
+        // The condition is false for this value, but may be true for another.
         ("select 1 from messages where $1 = 'never'", json!(["a"]), &["messages"]),
         ("select 1 from messages where $1::boolean", json!(["f"]), &["messages"]),
         (
@@ -273,10 +272,10 @@ async fn reads_of_raw_are_taken_from_its_plan_or_count_as_everything() {
     ];
     for (sql, values, expected) in cases {
         for name in ["raw", "rawTwice"] {
-            assert_eq!(read_by(&app, name, sql, values.clone()).await, expected, "{name}: {sql}");
+            assert_eq!(tables_read_by(&app, name, sql, values.clone()).await, expected, "{name}: {sql}");
         }
     }
-    // In one that fails, what comes after the failure is unknown.
+    // The reads of a failed statement are unknown.
     let mut failing =
         app.client().watch("raw", json!({ "sql": "select 1 / $1::int", "values": ["0"], "tables": null })).await;
     assert_eq!(failing.message().await.expect("the stream is open")["type"], "error");
@@ -320,7 +319,11 @@ async fn untracked_tables_are_never_answered_from_the_result_cache() {
     assert_eq!(seen.data()[0]["event"], "by hand");
     for _ in 0..3 {
         let client = app.client().with_header("convoy-position", &position);
-        assert_eq!(client.query("audit.all", json!({})).await.data()[0]["event"], "by hand", "it was seen before");
+        assert_eq!(
+            client.query("audit.all", json!({})).await.data()[0]["event"],
+            "by hand",
+            "the position includes it"
+        );
     }
     let mut again = app.client().with_header("convoy-position", &position).watch("audit.all", json!({})).await;
     assert_eq!(again.next().await[0]["event"], "by hand");

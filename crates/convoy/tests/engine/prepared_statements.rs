@@ -1,4 +1,4 @@
-//! What was prepared before its tables changed is prepared again, unseen by callers.
+//! Statements prepared before their tables changed are prepared again, without errors for callers.
 
 use convoy_testkit::{Functions, TestDb};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn raw(input: &Value) -> Value {
     json!({ "op": "raw", "text": input["sql"], "values": values, "tables": [] })
 }
 
-/// Runs `sql` in each kind of function.
+/// Functions that run `sql`, one of each kind.
 fn with_raw() -> Functions {
     functions()
         .query("raw", |ctx, input| async move { ctx.op(raw(&input)).await })
@@ -72,7 +72,7 @@ async fn statements_are_prepared_again_after_their_tables_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_own_statements_outlive_changed_tables_and_deallocated_statements() {
+async fn engine_statements_survive_changed_tables_and_deallocation() {
     let db = TestDb::new().await;
     let app = db.app_with(json!({ "poolSize": 1 }), tables(), with_raw()).await;
     db.psql().await.run(RUN).await;
@@ -88,7 +88,7 @@ async fn our_own_statements_outlive_changed_tables_and_deallocated_statements() 
     }
     assert_eq!(client.query("messages.get", json!({ "id": id })).await.data()["body"], "one");
     for round in 0..2 {
-        // These take away what they are run by, and may fail; the next calls do not.
+        // These deallocate the statement that runs them, and may fail; the next calls do not.
         client.mutate("rawWrite", leak("deallocate all")).await;
         client.query("raw", leak("deallocate all")).await;
         let replies = [

@@ -1,15 +1,15 @@
-//! Several engines over one database: what one commits reaches those who watch at
-//! another, by notification where that works and by the log where it does not.
+//! Several engines over one database: commits of one reach the live queries of another, by
+//! notifications if possible, and else by the log.
 
 use std::time::{Duration, Instant};
 
-use crate::faults::cabled;
+use crate::faults::through_proxy;
 use crate::shared::{bodies, chat, functions, tables};
 use convoy_testkit::{App, TestDb, Watch, Wire, within};
 use serde_json::{Value, json};
 
-/// The log is not read at intervals: what arrives was notified of, or read because
-/// something was missed.
+/// Options under which the log is not polled: changes arrive by notifications, or by reads
+/// of the log after a missed one.
 fn without_poll() -> Value {
     json!({ "failpoints": ["noPoll"] })
 }
@@ -26,10 +26,10 @@ fn insert(channel: &str, body: &str) -> String {
     format!(r#"insert into messages (data) values ('{{"channel": "{channel}", "n": 1, "body": "{body}"}}')"#)
 }
 
-/// Writes at one node until it is known there that another one listens, and until
-/// all of that has been heard.
-async fn acquaint(there: &App, list: &mut Watch, channel: &str) {
-    let met = async {
+/// Writes at one node until it has noticed the other one, and until the other has received
+/// all of it.
+async fn connect_peers(there: &App, list: &mut Watch, channel: &str) {
+    let connected = async {
         for n in 0.. {
             there.client().mutate("messages.send", message(channel, 0, "hello")).await.data();
             if n > 0 && !list.is_quiet() {
@@ -37,7 +37,7 @@ async fn acquaint(there: &App, list: &mut Watch, channel: &str) {
             }
         }
     };
-    within(met).await;
+    within(connected).await;
     there.client().mutate("messages.send", message(channel, 1, "met")).await.data();
     list.until(|list| list[0]["body"] == "met").await;
 }
@@ -48,7 +48,7 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
     let (here, there) = (node(&db, without_poll()).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list, "a").await;
+    connect_peers(&there, &mut list, "a").await;
     let mut delays = Vec::new();
     for n in 2..=61 {
         let client = there.client();
@@ -59,7 +59,7 @@ async fn a_write_at_one_node_reaches_the_other_without_reading_the_log() {
     }
     delays.sort_unstable();
     println!("from a write at one node to a subscriber of the other: {:?} (median of 60)", delays[30]);
-    // What is said of a row is enough to know whom it does not concern.
+    // The keys of a row in a notification show which queries it does not affect.
     here.until_idle().await;
     let before = here.engine.stats().handler_runs;
     there.client().mutate("messages.send", message("elsewhere", 1, "x")).await.data();
@@ -77,34 +77,35 @@ async fn a_process_killed_between_commit_and_notification_loses_no_update() {
     let (here, there) = (chat(&db).await, node(&db, json!({ "databaseUrl": url })).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list, "a").await;
+    connect_peers(&there, &mut list, "a").await;
     wire.cut_on("set local synchronous_commit = off; notify");
-    there.client().mutate("messages.send", message("a", 1, "its last words")).await.data();
-    list.until(|list| bodies(list).contains(&"its last words")).await;
+    there.client().mutate("messages.send", message("a", 1, "last write")).await.data();
+    list.until(|list| bodies(list).contains(&"last write")).await;
     here.engine.close().await;
     there.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_transaction_with_anything_else_in_it_ever_notifies() {
+async fn notifications_are_sent_in_transactions_of_their_own() {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
     let (here, there) = (chat(&db).await, node(&db, json!({ "databaseUrl": url })).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list, "a").await;
+    connect_peers(&there, &mut list, "a").await;
     for (n, name) in ["messages.send", "messages.sendNow"].into_iter().cycle().take(20).enumerate() {
         there.client().mutate(name, message("a", n as i64 + 2, name)).await.data();
         list.until(|list| list[0]["n"] == n + 2).await;
     }
-    let said = wire.take_statements_by_connection();
+    let statements = wire.take_statements_by_connection();
     let notifies = |statement: &str| statement.to_lowercase().contains("notify");
-    let notifying: Vec<usize> = said.iter().filter(|(_, said)| notifies(said)).map(|(line, _)| *line).collect();
+    let notifying: Vec<usize> =
+        statements.iter().filter(|(_, statements)| notifies(statements)).map(|(connection, _)| *connection).collect();
     assert!(!notifying.is_empty());
-    for (line, statement) in said.iter().filter(|(line, _)| notifying.contains(line)) {
-        // `execute`: how full the queue is.
+    for (connection, statement) in statements.iter().filter(|(connection, _)| notifying.contains(connection)) {
+        // `execute` is the check of the queue usage.
         let alone = statement.starts_with("set local synchronous_commit = off; notify \"convoy\"");
-        assert!(alone || statement == "execute", "connection {line} notifies, and says: {statement}");
+        assert!(alone || statement == "execute", "connection {connection} notifies, and runs: {statement}");
     }
     here.engine.close().await;
     there.engine.close().await;
@@ -114,17 +115,17 @@ async fn no_transaction_with_anything_else_in_it_ever_notifies() {
 async fn a_process_without_peers_sends_only_heartbeats() {
     let db = TestDb::new().await;
     let app = chat(&db).await;
-    let mut heard = db.listen_to_notifications().await;
+    let mut notifications = db.listen_to_notifications().await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
     for n in 1..=20 {
         app.client().mutate("messages.send", message("a", n, "x")).await.data();
         list.until(|list| list[0]["n"] == n).await;
     }
-    // The beat after all of that: none of it took a number.
+    // The heartbeats after the writes: none of these took a sequence number.
     for _ in 0..2 {
-        let beat = heard.next_with("\"live\":true").await;
-        assert!(beat.contains("\"sequence\":0") && !beat.contains("changes"), "{beat}");
+        let heartbeat = notifications.next_with("\"live\":true").await;
+        assert!(heartbeat.contains("\"sequence\":0") && !heartbeat.contains("changes"), "{heartbeat}");
     }
     app.engine.close().await;
 }
@@ -138,11 +139,11 @@ async fn changes_too_large_for_a_notification_are_read_from_the_log() {
     assert_eq!(list.next().await, json!([]));
     let mut small = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     small.next().await;
-    acquaint(&there, &mut small, "a").await;
-    let mut heard = db.listen_to_notifications().await;
+    connect_peers(&there, &mut small, "a").await;
+    let mut notifications = db.listen_to_notifications().await;
     there.client().mutate("messages.send", message(&long, 1, "large")).await.data();
-    let notice = heard.next_with("\"log\":true").await;
-    assert!(notice.len() < 8_000);
+    let notification = notifications.next_with("\"log\":true").await;
+    assert!(notification.len() < 8_000);
     list.until(|list| bodies(list) == ["large"]).await;
     here.engine.close().await;
     there.engine.close().await;
@@ -151,71 +152,71 @@ async fn changes_too_large_for_a_notification_are_read_from_the_log() {
 const KILL_LISTENERS: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity
     where datname = current_database() and application_name = 'convoy' and query ilike 'listen%'";
 
-/// Writes what no notification tells of, and then kills what nodes listen on: a new
-/// connection knows of nothing before it.
-async fn write_unheard(db: &TestDb, body: &str) {
+/// Writes without a notification, and then kills the listening connections: a new connection
+/// does not receive what was sent before.
+async fn write_and_kill_listeners(db: &TestDb, body: &str) {
     let mut psql = db.psql().await;
     psql.run(&insert("a", body)).await;
     psql.run(KILL_LISTENERS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_was_lost_catches_up() {
+async fn a_listener_catches_up_after_a_lost_connection() {
     let db = TestDb::new().await;
     let here = node(&db, without_poll()).await;
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
     for round in 0..5 {
-        let body = format!("unheard {round}");
-        write_unheard(&db, &body).await;
+        let body = format!("unnoticed {round}");
+        write_and_kill_listeners(&db, &body).await;
         list.until(|list| bodies(list).contains(&body.as_str())).await;
     }
     here.engine.close().await;
 }
 
-/// What the test above would notice.
+/// The failpoint shows that the test above detects a listener that does not catch up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_does_not_catch_up_would_be_noticed() {
+async fn a_listener_that_does_not_catch_up_is_detected() {
     let db = TestDb::new().await;
     let (here, there) = (node(&db, json!({ "failpoints": ["listenerSkipsCatchUp"] })).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     let mut other = here.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
-    acquaint(&there, &mut other, "b").await;
+    connect_peers(&there, &mut other, "b").await;
     here.until_idle().await;
     list.is_quiet();
-    write_unheard(&db, "unheard").await;
+    write_and_kill_listeners(&db, "unnoticed").await;
     let mut psql = db.psql().await;
     let listening = KILL_LISTENERS.replace("pg_terminate_backend(pid, 5000)", "pid::text");
     within(async { while psql.column(&listening).await.len() < 2 {} }).await;
-    // Connected again, it hears what is said from then on, and goes on as if nothing was.
-    there.client().mutate("messages.send", message("b", 2, "said")).await.data();
-    other.until(|list| bodies(list).contains(&"said")).await;
+    // After reconnecting, it receives new notifications, but does not read the log.
+    there.client().mutate("messages.send", message("b", 2, "new")).await.data();
+    other.until(|list| bodies(list).contains(&"new")).await;
     here.until_idle().await;
-    assert!(list.is_quiet(), "the failpoint does not show");
+    assert!(list.is_quiet(), "the failpoint has no effect");
     here.engine.close().await;
     there.engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_poll_a_strangers_write_would_not_be_seen() {
-    // The log is also read whenever the listener connects, which on a busy machine may be just then.
+async fn without_polling_an_outside_write_is_missed() {
+    // The log is also read when the listener connects, which may happen meanwhile on a busy machine.
     for _ in 0..10 {
-        if a_strangers_write_is_missed().await {
+        if an_outside_write_is_missed().await {
             return;
         }
     }
-    panic!("the failpoint does not show");
+    panic!("the failpoint has no effect");
 }
 
-async fn a_strangers_write_is_missed() -> bool {
+async fn an_outside_write_is_missed() -> bool {
     let db = TestDb::new().await;
     let app = node(&db, without_poll()).await;
     let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
     let mut other = app.client().watch("messages.list", json!({ "channel": "b" })).await;
     assert_eq!((list.next().await, other.next().await), (json!([]), json!([])));
     app.until_idle().await;
-    db.psql().await.run(&insert("a", "unheard")).await;
+    db.psql().await.run(&insert("a", "unnoticed")).await;
     app.client().mutate("messages.send", message("b", 1, "ours")).await.data();
     other.until(|list| bodies(list) == ["ours"]).await;
     app.until_idle().await;
@@ -227,16 +228,16 @@ async fn a_strangers_write_is_missed() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_whose_other_end_vanished_is_replaced() {
     let db = TestDb::new().await;
-    let (cable, url) = cabled(&db).await;
+    let (proxy, url) = through_proxy(&db).await;
     let mut options = without_poll();
     options["databaseUrl"] = json!(url);
     let (here, there) = (node(&db, options).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    acquaint(&there, &mut list, "a").await;
-    // Every connection stays open and says nothing more; new ones are fine.
-    cable.freeze();
-    cable.plug_in();
+    connect_peers(&there, &mut list, "a").await;
+    // Open connections go silent; new ones work.
+    proxy.freeze();
+    proxy.restore();
     db.psql().await.run(&insert("a", "into the void")).await;
     list.until(|list| bodies(list).contains(&"into the void")).await;
     here.engine.close().await;
@@ -244,20 +245,20 @@ async fn a_listener_whose_other_end_vanished_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_notifications_are_swallowed_the_log_is_enough() {
+async fn without_notifications_changes_arrive_by_the_log() {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
     wire.drop_notifications();
     let (here, there) = (node(&db, json!({ "databaseUrl": url })).await, chat(&db).await);
     let mut list = here.client().watch("messages.list", json!({ "channel": "a" })).await;
     list.next().await;
-    // It has noticed when it gives its listening up.
-    let gave_up = async {
-        while !wire.take_statements().iter().any(|said| said.eq_ignore_ascii_case("unlisten *")) {
+    // It has noticed when it stops listening.
+    let stopped_listening = async {
+        while !wire.take_statements().iter().any(|statements| statements.eq_ignore_ascii_case("unlisten *")) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within(gave_up).await;
+    within(stopped_listening).await;
     there.client().mutate("messages.send", message("a", 1, "from there")).await.data();
     list.until(|list| bodies(list).contains(&"from there")).await;
     db.psql().await.run(&insert("a", "by hand")).await;

@@ -1,5 +1,5 @@
-//! Hosts that go away in the middle of calls: what has committed nothing is run
-//! again, and has its effect once.
+//! Hosts that fail in the middle of calls: calls that have not committed run again, and take
+//! effect once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,31 +13,31 @@ use serde_json::{Value, json};
 use crate::bank;
 use crate::shared::{bodies, functions, tables};
 
-/// A host that goes away from a call instead of giving it the results it waits
-/// for, where `dies` says so of how many there were.
-struct Mortal<D> {
+/// A host that abandons a call instead of delivering results, if `fails` is true for the number
+/// of batches so far.
+struct FailingHost<D> {
     host: Arc<dyn FunctionHost>,
-    given: AtomicU32,
-    dies: D,
+    batches: AtomicU32,
+    fails: D,
 }
 
-impl<D: Fn(u32) -> bool + Send + Sync + 'static> Mortal<D> {
-    fn of(dies: D) -> impl Fn(Arc<dyn FunctionHost>) -> Arc<dyn FunctionHost> + Send + Sync
+impl<D: Fn(u32) -> bool + Send + Sync + 'static> FailingHost<D> {
+    fn of(fails: D) -> impl Fn(Arc<dyn FunctionHost>) -> Arc<dyn FunctionHost> + Send + Sync
     where
         D: Clone,
     {
-        move |host| Arc::new(Mortal { host, given: AtomicU32::new(0), dies: dies.clone() })
+        move |host| Arc::new(FailingHost { host, batches: AtomicU32::new(0), fails: fails.clone() })
     }
 }
 
-impl<D: Fn(u32) -> bool + Send + Sync + 'static> FunctionHost for Mortal<D> {
+impl<D: Fn(u32) -> bool + Send + Sync + 'static> FunctionHost for FailingHost<D> {
     fn start(&self, invocation: HostInvocation, link: CallLink) {
         self.host.start(invocation, link);
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {
-        if (self.dies)(self.given.fetch_add(1, Ordering::Relaxed)) {
-            // Forgetting a call is what a thread that ends does to it.
+        if (self.fails)(self.batches.fetch_add(1, Ordering::Relaxed)) {
+            // A thread that exits abandons its calls.
             self.host.abandon(call, &Failure::new(Code::Unavailable, "gone"));
         } else {
             self.host.results(call, batch, results);
@@ -49,8 +49,8 @@ impl<D: Fn(u32) -> bool + Send + Sync + 'static> FunctionHost for Mortal<D> {
     }
 }
 
-/// A chat whose host goes away from the first so many calls.
-async fn dying(db: &TestDb, deaths: u32) -> App {
+/// A chat whose host fails for the first `failures` batches.
+async fn app_with_failures(db: &TestDb, failures: u32) -> App {
     let functions = functions()
         .mutation("messages.editAfterReading", |ctx, input| async move {
             ctx.op(json!({ "op": "get", "table": "messages", "id": input["id"] })).await?;
@@ -70,7 +70,7 @@ async fn dying(db: &TestDb, deaths: u32) -> App {
             Ok(json!(id))
         })
         .action("messages.act", |ctx, input| async move { Ok(json!(ctx.insert("messages", input).await?)) })
-        .on(Mortal::of(move |given| given < deaths));
+        .on(FailingHost::of(move |batches| batches < failures));
     db.app(tables(), functions).await
 }
 
@@ -79,33 +79,33 @@ fn message(body: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_is_run_again_twice_at_most() {
+async fn a_query_runs_again_at_most_twice() {
     let db = TestDb::new().await;
-    for (deaths, status) in [(1, 200), (2, 200), (3, 503)] {
-        let app = dying(&db, deaths).await;
+    for (failures, status) in [(1, 200), (2, 200), (3, 503)] {
+        let app = app_with_failures(&db, failures).await;
         let reply = app.client().query("messages.all", json!({})).await;
-        assert_eq!(reply.status, status, "{deaths} deaths: {:?}", reply.body);
+        assert_eq!(reply.status, status, "{failures} failures: {:?}", reply.body);
         app.engine.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_is_run_again_and_has_its_effect_once() {
+async fn a_mutation_runs_again_and_takes_effect_once() {
     let db = TestDb::new().await;
-    let app = dying(&db, 2).await;
+    let app = app_with_failures(&db, 2).await;
     app.client().mutate("messages.sendAfterReading", message("once")).await.data();
     let all = app.client().query("messages.all", json!({})).await.data();
     assert_eq!(bodies(&all), ["once"]);
     app.engine.close().await;
 
-    // A draft as well, which has no transaction that could be rolled back.
-    let app = dying(&db, 2).await;
+    // An optimistic call too, which has no transaction to roll back.
+    let app = app_with_failures(&db, 2).await;
     let edit = json!({ "id": all[0]["id"].as_str().and_then(|id| id.split(':').nth(1)), "set": { "body": "edited" } });
     app.client().mutate("messages.editAfterReading", edit).await.data();
     assert_eq!(bodies(&app.client().query("messages.all", json!({})).await.data()), ["edited"]);
     app.engine.close().await;
 
-    let app = dying(&db, 3).await;
+    let app = app_with_failures(&db, 3).await;
     let reply = app.client().mutate("messages.sendAfterReading", message("never")).await;
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
     assert_eq!(bodies(&app.client().query("messages.all", json!({})).await.data()), ["edited"]);
@@ -113,9 +113,9 @@ async fn a_mutation_is_run_again_and_has_its_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_action_is_not_run_again_for_only_it_knew_what_it_had_done() {
+async fn an_action_does_not_run_again_because_its_effects_are_unknown() {
     let db = TestDb::new().await;
-    let app = dying(&db, 1).await;
+    let app = app_with_failures(&db, 1).await;
     let reply = app.client().send(Method::POST, "/api/action/messages.act", message("done").to_string()).await;
     assert_eq!((reply.status, reply.code()), (503, "UNAVAILABLE"));
     assert_eq!(bodies(&app.client().query("messages.all", json!({})).await.data()), ["done"]);
@@ -125,8 +125,8 @@ async fn an_action_is_not_run_again_for_only_it_knew_what_it_had_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queued_calls_continue_when_one_loses_its_worker() {
     let db = TestDb::new().await;
-    let mortal = bank::functions().on(Mortal::of(|given| given % 100 == 99));
-    let app = db.app(bank::accounts(), mortal).await;
+    let functions = bank::functions().on(FailingHost::of(|batches| batches % 100 == 99));
+    let app = db.app(bank::accounts(), functions).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
         ids.push(app.client().mutate("bank.open", json!({ "balance": 1_000 })).await.data());
