@@ -312,7 +312,7 @@ impl Postgres {
     async fn read_only_fault(&self, error: &DbError) -> Result<Fault, DbError> {
         let mut session = self.connect().await?;
         let rows = session.fetch_autocommit(rights::read_only()).await?;
-        let row = rows.first().ok_or_else(|| DbError::Row("nothing about the session".into()))?;
+        let row = rows.first().ok_or_else(|| DbError::Row("no row about the session".into()))?;
         let cause = error.cause();
         if row.bool(0)? {
             let message =

@@ -98,7 +98,7 @@ impl TableState {
         })
     }
 
-    /// Whether our four triggers are there, enabled, and log exactly `paths`.
+    /// Whether the four triggers of Convoy are there, enabled, and log exactly `paths`.
     fn logs(&self, paths: &[String]) -> bool {
         let expected: String =
             paths.iter().flat_map(|path| path.bytes().chain([0])).map(|byte| format!("{byte:02x}")).collect();

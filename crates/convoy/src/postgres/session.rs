@@ -193,7 +193,7 @@ impl PgSession {
             return Ok(RawReads::Everything);
         }
         let rows = self.fetch(sql::raw::resolve_plan(&plan)).await?;
-        let row = rows.first().ok_or_else(|| DbError::Row("nothing about a plan".into()))?;
+        let row = rows.first().ok_or_else(|| DbError::Row("no row about a plan".into()))?;
         if row.bool(0)? {
             return Ok(RawReads::Everything);
         }

@@ -1,5 +1,5 @@
-//! What the requests of a plan say: given texts in turn, or ids picked at random
-//! and put between given texts.
+//! The request bodies of a plan: given texts in turn, or ids picked at random between given
+//! texts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::spread::{Picker, Random, Spread};
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Bodies {
-    /// Sent in turn, beginning anew at the end.
+    /// Sent in turn, starting over at the end.
     InTurn(Vec<String>),
-    /// Made as they are sent.
+    /// Built for each request.
     Picked(Picked),
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Bodies {
 /// id comes twice in one body.
 #[derive(Deserialize)]
 pub(crate) struct Picked {
-    /// The favoured ones first.
+    /// The most frequent ones first.
     ids: Vec<String>,
     picks: usize,
     spread: Spread,
@@ -33,9 +33,9 @@ pub(crate) struct Picked {
     after: String,
 }
 
-/// Where the requests of one connection come from; all connections share it.
+/// The source of requests, which all connections share.
 pub(crate) enum Source {
-    /// Encoded beforehand.
+    /// Encoded in advance.
     InTurn(Vec<Vec<u8>>),
     Picked {
         address: SocketAddr,
@@ -62,8 +62,8 @@ impl Source {
         }
     }
 
-    /// The requests of one among some connections: apart from the others', so
-    /// that not all ask for the same at once.
+    /// The requests of one of the connections. Each starts at another point, so that they do not
+    /// all send the same at once.
     pub(crate) fn requests(self: &Arc<Source>, place: usize, connections: usize) -> Requests {
         let next = match &**self {
             Source::InTurn(all) => place * all.len() / connections,
@@ -78,10 +78,10 @@ impl Source {
     }
 }
 
-/// One connection's requests, without end.
+/// The endless requests of one connection.
 pub(crate) struct Requests {
     source: Arc<Source>,
-    /// The place of the next among those in turn.
+    /// The index of the next given text.
     next: usize,
     random: Random,
     picked: Vec<usize>,
@@ -136,8 +136,8 @@ mod tests {
     fn given_bodies_come_in_turn_and_each_connection_begins_elsewhere() -> Result<(), Failed> {
         let source = source(r#"{"inTurn":["a","b","c","d"]}"#)?;
         let mut second = source.requests(1, 2);
-        let said: Vec<String> = (0..3).map(|_| body(second.next())).collect();
-        assert_eq!(said, ["c", "d", "a"]);
+        let sent: Vec<String> = (0..3).map(|_| body(second.next())).collect();
+        assert_eq!(sent, ["c", "d", "a"]);
         Ok(())
     }
 
@@ -149,14 +149,14 @@ mod tests {
         )?;
         let mut requests = source.requests(0, 1);
         for _ in 0..100 {
-            let said = body(requests.next());
-            assert!(said == "[x-y]" || said == "[y-x]", "{said}");
+            let sent = body(requests.next());
+            assert!(sent == "[x-y]" || sent == "[y-x]", "{sent}");
         }
         Ok(())
     }
 
     #[test]
-    fn more_picks_than_ids_are_refused() {
+    fn more_picks_than_ids_are_rejected() {
         let plan = r#"{"picked":{"ids":["x"],"picks":2,"spread":"uniform","seed":1,
             "before":"","between":"","after":""}}"#;
         assert!(source(plan).is_err());

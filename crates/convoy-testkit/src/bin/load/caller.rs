@@ -1,10 +1,9 @@
-//! The words exchanged with whoever runs this program.
+//! Synchronizes with the process that runs this program.
 
 use crate::Failed;
 
-/// Says a word, and waits for the caller's line: until it has read what it wants to
-/// know.
-pub(crate) async fn tell(word: &str) -> Result<String, Failed> {
+/// Prints a word, and waits for a line of the caller, which may read counters meanwhile.
+pub(crate) async fn signal(word: &str) -> Result<String, Failed> {
     println!("{word}");
     let mut line = String::new();
     tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut line).map(|_| line))
@@ -12,9 +11,9 @@ pub(crate) async fn tell(word: &str) -> Result<String, Failed> {
         .map_err(Failed::from)
 }
 
-/// Of this thread, on which all happens, in microseconds; Linux tells.
+/// The processor time of this thread, which does all the work, in microseconds. Linux only.
 pub(crate) fn processor_time() -> Option<u64> {
-    let said = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanos: u64 = said.split(' ').next()?.parse().ok()?;
+    let stats = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos: u64 = stats.split(' ').next()?.parse().ok()?;
     Some(nanos / 1_000)
 }

@@ -1,5 +1,5 @@
-//! Writers who write as fast as they are answered, and subscribers who watch what
-//! they write: how fast that is, and how far the screens are behind.
+//! Writers that write as fast as they get responses, and subscribers to what they write:
+//! measures throughput, and the delay of the subscribers.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::Failed;
-use crate::caller::{processor_time, tell};
+use crate::caller::{processor_time, signal};
 use crate::exchange::{Exchange, post};
 use crate::marker::Marker;
 use crate::stream::{AT_ONCE, Opening, Stream};
 use crate::times::{Times, micros};
 
-/// How long the last frames may take.
-const AFTERWARDS: Duration = Duration::from_secs(1);
-/// Subscribers whose delays are taken.
+/// How long the last frames may take to arrive.
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// Subscribers whose delays are measured.
 const SAMPLE: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Plan {
     address: SocketAddr,
-    /// What all subscribers watch.
+    /// The stream of all subscribers.
     stream: Opening,
     subscribers: usize,
     marker: String,
     write_path: String,
-    /// What a write says around its marker.
+    /// The body of a write, before and after its marker.
     write: (String, String),
     writers: usize,
     /// Load before the measurement.
@@ -42,28 +42,29 @@ pub(crate) struct Plan {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Measured {
     subscribers: usize,
-    /// Writes answered at all: before, within and after the measurement.
+    /// All successful writes: before, within and after the measurement.
     written: usize,
-    /// Writes answered within it.
+    /// Successful writes within it.
     writes: usize,
     per_second: f64,
-    /// From sending a write to its answer.
+    /// From sending a write to its response.
     answer: Times,
-    /// Frames sent to each subscriber, at all.
+    /// All frames sent to each subscriber.
     frames_each: f64,
-    /// From sending a write to the first frame that it is in, or that was made of
-    /// what was there after it; of some of the subscribers.
+    /// From sending a write to the first frame that includes it or a later state, for some of
+    /// the subscribers.
     after_sending: Times,
-    /// Subscribers whose last frame was not the first one's.
+    /// Subscribers whose last frame differs from that of the first subscriber.
     behind: usize,
-    /// What the first subscriber was sent last.
+    /// The last frame of the first subscriber.
     last_event: String,
-    /// Of this program from the first write to the last frame, in microseconds.
+    /// The processor time of this program from the first write to the last frame, in
+    /// microseconds.
     own_cpu: Option<u64>,
 }
 
-/// Says `subscribed` when every subscriber has its first answer, and `written` when
-/// they have had the time to see the last write.
+/// Prints `subscribed` when every subscriber has its first result, and `written` after the
+/// time for the last write to arrive.
 pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     LocalSet::new().run_until(write_and_watch(plan)).await
 }
@@ -84,7 +85,7 @@ async fn write_and_watch(plan: Plan) -> Result<Measured, Failed> {
         .collect();
     let writes = Rc::new(Writes { moments: RefCell::default(), is_over: Cell::new(false) });
     let measuring = async {
-        tell("subscribed").await?;
+        signal("subscribed").await?;
         let cpu = processor_time();
         let mut writers = writers(&plan, &marker, &writes).await?;
         tokio::time::sleep(Duration::from_millis(plan.warm_ms)).await;
@@ -95,9 +96,9 @@ async fn write_and_watch(plan: Plan) -> Result<Measured, Failed> {
         while let Some(written) = writers.join_next().await {
             written??;
         }
-        tokio::time::sleep(AFTERWARDS).await;
+        tokio::time::sleep(SETTLE_TIME).await;
         let own_cpu = processor_time().zip(cpu).map(|(after, before)| after - before);
-        tell("written").await?;
+        signal("written").await?;
         Ok::<_, Failed>((began, until, own_cpu))
     };
     let (began, until, own_cpu) = tokio::select! {
@@ -142,7 +143,7 @@ async fn writers(plan: &Plan, marker: &Rc<Marker>, writes: &Rc<Writes>) -> Resul
 }
 
 struct Writes {
-    /// By number: when it was sent, and answered.
+    /// By number: when it was sent, and when its response arrived.
     moments: RefCell<Vec<(Instant, Option<Instant>)>>,
     is_over: Cell<bool>,
 }
@@ -156,24 +157,24 @@ async fn keep_writing(
         let number = writes.moments.borrow().len();
         let request = request(number);
         writes.moments.borrow_mut().push((Instant::now(), None));
-        if exchange.ask(&request).await? != 200 {
-            return Err(format!("a write was refused: {}", exchange.answer()).into());
+        if exchange.send(&request).await? != 200 {
+            return Err(format!("a write failed: {}", exchange.answer()).into());
         }
         writes.moments.borrow_mut()[number].1 = Some(Instant::now());
     }
     Ok(())
 }
 
-/// What one subscriber has been sent.
+/// The frames of one subscriber.
 #[derive(Default)]
 struct Screen {
     frames: Vec<Instant>,
-    /// The writes each frame shows, for those whose delays are taken.
+    /// The writes that each frame shows, if its delays are measured.
     shown: Vec<Vec<usize>>,
     last_event: Vec<u8>,
 }
 
-/// Gives why it ended.
+/// Returns why the stream ended.
 async fn watch(mut stream: Stream, screen: Rc<RefCell<Screen>>, marker: Option<Rc<Marker>>) -> Failed {
     loop {
         let read = stream.read(|event| {
@@ -192,8 +193,8 @@ async fn watch(mut stream: Stream, screen: Rc<RefCell<Screen>>, marker: Option<R
 }
 
 impl Screen {
-    /// A frame shows the newest writes only; those that were answered before one of
-    /// them was sent were there as well when it was made.
+    /// A frame shows only the newest writes. Writes that had completed before one of these was
+    /// sent are included in its state.
     fn delays(&self, moments: &[(Instant, Option<Instant>)], within: &impl Fn(&Instant) -> bool) -> Vec<i64> {
         let mut by_answer: Vec<(Instant, usize)> = moments
             .iter()
@@ -223,11 +224,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_no_frame_shows_was_there_when_a_later_one_is_shown() {
+    fn a_write_without_a_frame_counts_as_seen_with_a_later_one() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let moments = [(at(0), Some(at(2))), (at(1), Some(at(9))), (at(5), Some(at(7)))];
-        // The second was not answered when the third was sent; the next frame has it.
+        // The second had not completed when the third was sent; the next frame has it.
         let screen = Screen { frames: vec![at(10), at(20)], shown: vec![vec![2], vec![1, 2]], last_event: Vec::new() };
         assert_eq!(screen.delays(&moments, &|_| true), [10_000, 19_000, 5_000]);
     }

@@ -1,5 +1,5 @@
-//! Requests and answers over one keep-alive connection, by hand: a client
-//! library would cost as much as the servers it is to measure.
+//! Requests and responses over a keep-alive connection, without a client library, which would
+//! cost as much as the servers that are measured.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::Failed;
 
-/// A POST with a JSON body, as it goes over the wire.
+/// The bytes of a POST with a JSON body.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -17,7 +17,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A GET, as it goes over the wire.
+/// The bytes of a GET.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n").into_bytes()
 }
@@ -25,7 +25,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
 /// One connection, with one request on it at a time.
 pub(crate) struct Exchange {
     socket: TcpStream,
-    /// The answer being read.
+    /// The response being read.
     answer: Vec<u8>,
 }
 
@@ -37,8 +37,8 @@ impl Exchange {
         Ok(Exchange { socket, answer: Vec::with_capacity(16 << 10) })
     }
 
-    /// Sends a request and reads its whole answer; gives the status.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<u16, Failed> {
+    /// Sends a request and reads the whole response; returns the status.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<u16, Failed> {
         self.socket.write_all(request).await?;
         self.answer.clear();
         loop {
@@ -56,23 +56,23 @@ impl Exchange {
         }
     }
 
-    /// What a header of the last answer says.
+    /// A header of the last response.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         header(&self.answer[..head_end(&self.answer)?], name)
     }
 
-    /// The last answer, for people.
+    /// The last response, for error messages.
     pub(crate) fn answer(&self) -> String {
         String::from_utf8_lossy(&self.answer).into_owned()
     }
 }
 
-/// Where an answer's body begins, once its head is there.
+/// The position of the body, once the head of a response was read.
 pub(crate) fn head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// What an answer's first line says.
+/// The status in the first line of a response.
 pub(crate) fn status(answer: &[u8]) -> Result<u16, Failed> {
     let digits = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or("an answer is no HTTP/1.1")?;
     Ok(std::str::from_utf8(digits)?.parse()?)
@@ -86,7 +86,7 @@ fn content_length(head: &[u8]) -> Result<usize, Failed> {
 
 fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
     head.split(|byte| *byte == b'\n').find_map(|line| {
-        let (said, value) = (line.get(..name.len())?, line.get(name.len() + 1..)?);
-        (said.eq_ignore_ascii_case(name.as_bytes()) && line[name.len()] == b':').then(|| value.trim_ascii())
+        let (key, value) = (line.get(..name.len())?, line.get(name.len() + 1..)?);
+        (key.eq_ignore_ascii_case(name.as_bytes()) && line[name.len()] == b':').then(|| value.trim_ascii())
     })
 }

@@ -1,6 +1,6 @@
-//! The floor: what hyper needs to write the same bytes to many streams, where
-//! there is nothing else to do. A POST to `/write` puts its body before the last
-//! ones, as a list of the newest would have it, and wakes every stream.
+//! The lower bound: hyper writing the same bytes to many streams, without other work. A POST
+//! to `/write` puts its body in front of the previous ones, like in a list of the newest, and
+//! wakes every stream.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,13 +24,13 @@ use crate::Failed;
 
 #[derive(Deserialize)]
 pub(crate) struct Plan {
-    /// What stands before, between and after what the last writes say in a frame.
+    /// The text of a frame before, between and after the last writes.
     frame: Vec<String>,
 }
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Says `{"port":…}`, and serves until the caller closes its end.
+/// Prints `{"port":…}`, and serves until standard input closes.
 pub(crate) async fn run(plan: Plan) -> Result<(), Failed> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{{\"port\":{}}}", listener.local_addr()?.port());
@@ -51,29 +51,29 @@ async fn serve(listener: TcpListener, floor: Arc<Floor>) -> Result<(), Failed> {
             let floor = floor.clone();
             async move { floor.answer(request).await }
         });
-        // A stream ends with its client, which is no news to anyone.
+        // Errors of a stream are ignored, because it ends with its client.
         tokio::spawn(http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service));
     }
 }
 
 struct Floor {
     plan: Plan,
-    /// What the last writes say, the newest first; as many as the frame holds.
-    said: Mutex<VecDeque<String>>,
+    /// The last writes, the newest first; as many as a frame holds.
+    writes: Mutex<VecDeque<String>>,
     newest: watch::Sender<Bytes>,
 }
 
 impl Floor {
     fn new(plan: Plan) -> Floor {
-        let said = vec!["-".to_owned(); plan.frame.len().saturating_sub(1)].into();
-        Floor { newest: watch::Sender::new(frame(&plan, &said)), said: Mutex::new(said), plan }
+        let writes = vec!["-".to_owned(); plan.frame.len().saturating_sub(1)].into();
+        Floor { newest: watch::Sender::new(frame(&plan, &writes)), writes: Mutex::new(writes), plan }
     }
 
-    fn write(&self, says: String) {
-        let mut said = self.said.lock();
-        said.pop_back();
-        said.push_front(says);
-        self.newest.send_replace(frame(&self.plan, &said));
+    fn write(&self, text: String) {
+        let mut writes = self.writes.lock();
+        writes.pop_back();
+        writes.push_front(text);
+        self.newest.send_replace(frame(&self.plan, &writes));
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
@@ -93,8 +93,8 @@ impl Floor {
     }
 }
 
-fn frame(plan: &Plan, said: &VecDeque<String>) -> Bytes {
+fn frame(plan: &Plan, writes: &VecDeque<String>) -> Bytes {
     let (first, others) = plan.frame.split_first().map_or(("", &[][..]), |(first, others)| (first.as_str(), others));
-    let rest = said.iter().zip(others).flat_map(|(said, text)| [said.as_str(), text]);
+    let rest = writes.iter().zip(others).flat_map(|(writes, text)| [writes.as_str(), text]);
     std::iter::once(first).chain(rest).collect::<String>().into()
 }

@@ -1,4 +1,4 @@
-//! Streams that are held open while others are measured.
+//! Keeps streams open while others are measured.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::Failed;
-use crate::caller::tell;
+use crate::caller::signal;
 use crate::stream::{Opening, Stream};
 
-/// How long an event may take that is awaited.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an awaited event may take.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,19 +23,19 @@ pub(crate) struct Plan {
     streams: Vec<Opening>,
     /// Streams of each kind.
     copies: usize,
-    /// Streams being opened at once.
+    /// Streams that are opened concurrently.
     at_once: usize,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Held {
     streams: usize,
-    /// Which came after the first answers, heartbeats left out.
+    /// Events after the first results, without heartbeats.
     events: usize,
 }
 
-/// Says `held` when every query has its first answer. The caller's line is how many
-/// events it expects; ends when they have come, or have had their time.
+/// Prints `held` when every query has its first result. The line of the caller is the number of
+/// events it expects; ends when they have arrived, or after a timeout.
 pub(crate) async fn run(plan: Plan) -> Result<Held, Failed> {
     LocalSet::new().run_until(hold(plan)).await
 }
@@ -58,14 +58,14 @@ async fn hold(plan: Plan) -> Result<Held, Failed> {
         });
     }
     let holding = async {
-        let expected: usize = tell("held").await?.trim().parse()?;
+        let expected: usize = signal("held").await?.trim().parse()?;
         let all = async {
             while events.get() < expected {
                 news.notified().await;
             }
         };
-        // What has not come by then is told by the count.
-        drop(tokio::time::timeout(PATIENCE, all).await);
+        // The count shows what did not arrive by then.
+        drop(tokio::time::timeout(EVENT_TIMEOUT, all).await);
         Ok::<(), Failed>(())
     };
     tokio::select! {

@@ -1,13 +1,11 @@
 //! The load generator of `npm run bench`.
 //!
-//! Takes its work as one line of JSON on standard input and answers on standard
-//! output, one line each: a word where the caller has something to read (the
-//! servers' counters, say), and at last the measurements as JSON. It knows
-//! nothing of what it asks for: paths, bodies and markers are the caller's.
+//! Reads its plan as one line of JSON from standard input, and prints lines: a word whenever the
+//! caller may read something (such as counters of the servers), and finally the measurements
+//! as JSON. It is independent of the application: paths, bodies and markers are in the plan.
 //!
-//! One thread, and no more of HTTP than the answers of a benchmark need: it
-//! shares its cores with what it measures. (As the `floor` it is measured itself,
-//! and has the threads of a server.)
+//! It uses one thread, and as little of HTTP as possible, because it shares the cores with what
+//! it measures. (The `floor` is measured itself, and has the threads of a server.)
 
 mod bodies;
 mod caller;
@@ -25,11 +23,11 @@ mod watch;
 use serde::Deserialize;
 use tokio::runtime::Builder;
 
-/// Ends the run: numbers with errors among them are worth nothing.
+/// Ends the run, because measurements with errors in them are useless.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Tags are outside: serde would read everything twice to find one within, and a
-/// plan may hold many ids.
+/// Tagged externally: with an internal tag, serde would buffer the whole plan, which may hold
+/// many ids.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum HostTask {

@@ -1,5 +1,4 @@
-//! Writes are numbered, and say so in what they write: `<prefix><number>.`,
-//! which is then found in the frames that show them.
+//! Numbers writes: each contains a marker `<prefix><number>.`, which identifies it in frames.
 
 use memchr::memmem::{self, Finder};
 
@@ -9,7 +8,7 @@ pub(crate) struct Marker {
 }
 
 impl Marker {
-    /// `prefix` is in no other text of the frames.
+    /// `prefix` must not be in any other text of the frames.
     pub(crate) fn new(prefix: &str) -> Marker {
         Marker { prefix: prefix.to_owned(), finder: Finder::new(prefix).into_owned() }
     }
@@ -18,8 +17,7 @@ impl Marker {
         format!("{}{number}.", self.prefix)
     }
 
-    /// The numbers in a frame, in its order; it is read only as far as they are
-    /// asked for.
+    /// The numbers in a frame, in order, found lazily.
     pub(crate) fn numbers<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         self.finder.find_iter(frame).filter_map(|at| number(&frame[at + self.prefix.len()..]))
     }
@@ -35,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_found_again() {
+    fn written_markers_are_found() {
         let marker = Marker::new("run 1, ");
         let frame = format!(r#"{{"a":"{}","b":"{}","c":"run 2, 5."}}"#, marker.text(12), marker.text(3));
         assert_eq!(marker.numbers(frame.as_bytes()).collect::<Vec<_>>(), [12, 3]);

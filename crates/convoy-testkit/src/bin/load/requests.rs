@@ -1,5 +1,5 @@
-//! As many requests as a server answers: each connection asks, waits for the
-//! answer, and asks again.
+//! As many requests as a server handles: each connection sends one, waits for the response,
+//! and sends the next.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,38 +25,38 @@ pub(crate) struct Plan {
     bodies: Bodies,
     connections: usize,
     length: Length,
-    /// A header that each connection says back as the last answer said it.
+    /// A header of the last response that each connection sends back.
     echo: Option<String>,
 }
 
-/// When it is enough.
+/// The length of the run.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Length {
-    /// `warm_ms` is load before the measurement, which leaves it out.
+    /// `warm_ms` is load before the measurement, which is not measured.
     Time { warm_ms: u64, measure_ms: u64 },
-    /// So many requests of all connections together, all measured.
+    /// The number of requests of all connections together, all measured.
     Calls(usize),
 }
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Measured {
-    /// Answered with 200 within the measurement.
+    /// Responses with status 200 within the measurement.
     requests: usize,
     per_second: f64,
-    /// Of those.
+    /// The latency of those.
     latency: Times,
-    /// Answered with 200 at all: before, within and after the measurement.
+    /// All responses with status 200: before, within and after the measurement.
     answered: usize,
-    /// Other answers at all, by status.
+    /// All other responses, by status.
     errors: BTreeMap<u16, usize>,
-    /// One of them, for people.
+    /// One of them, as an example.
     an_error: Option<String>,
 }
 
-/// Says `measuring` when the warm-up is over and `measured` when the time is up;
-/// ends when every request has its answer.
+/// Prints `measuring` after the warm-up and `measured` after the measurement; ends when every
+/// request has its response.
 pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     if plan.connections == 0 {
         return Err("a plan needs a connection".into());
@@ -75,7 +75,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
                 .map(|(place, exchange)| {
                     let requests = source.requests(place, plan.connections);
                     let echo = plan.echo.clone().map(Echo::new);
-                    tokio::task::spawn_local(keep_asking(exchange, requests, echo, span.clone()))
+                    tokio::task::spawn_local(send_repeatedly(exchange, requests, echo, span.clone()))
                 })
                 .collect();
             tokio::time::sleep_until(span.began.into()).await;
@@ -93,7 +93,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
         .await
 }
 
-/// The part of the run that is measured.
+/// The measured part of the run.
 struct Span {
     began: Instant,
     until: Option<Instant>,
@@ -113,7 +113,7 @@ impl Span {
         }
     }
 
-    /// Whether another request is to be sent, which it then counts.
+    /// Whether to send another request; counts it.
     fn goes_on(&self) -> bool {
         let left = self.left.get();
         let goes_on = left > 0 && self.until.is_none_or(|until| Instant::now() < until);
@@ -126,7 +126,7 @@ impl Span {
     }
 }
 
-/// What was answered.
+/// The responses.
 #[derive(Default)]
 struct Answers {
     /// Latencies within the measurement, in microseconds.
@@ -160,7 +160,7 @@ impl Answers {
     }
 }
 
-async fn keep_asking(
+async fn send_repeatedly(
     mut exchange: Exchange,
     mut requests: Requests,
     mut echo: Option<Echo>,
@@ -169,12 +169,12 @@ async fn keep_asking(
     let mut answers = Answers::default();
     while span.goes_on() {
         let request = requests.next();
-        let request = echo.as_mut().map_or(request, |echo| echo.said_in(request));
-        let asked = Instant::now();
-        let status = exchange.ask(request).await?;
+        let request = echo.as_mut().map_or(request, |echo| echo.add_to(request));
+        let sent_at = Instant::now();
+        let status = exchange.send(request).await?;
         let at = Instant::now();
         if let Some(echo) = &mut echo {
-            echo.hear(&exchange);
+            echo.read_header(&exchange);
         }
         if status != 200 {
             *answers.errors.entry(status).or_default() += 1;
@@ -183,16 +183,16 @@ async fn keep_asking(
         }
         answers.answered += 1;
         if span.holds(at) {
-            answers.latencies.push((at - asked).as_micros() as i64);
+            answers.latencies.push((at - sent_at).as_micros() as i64);
         }
     }
     Ok(answers)
 }
 
-/// Says a header back, as clients do with what the server wants to know again.
+/// Sends a response header back, as clients do with consistency tokens.
 struct Echo {
     name: String,
-    /// The header as a line, once an answer had it.
+    /// The header as a line, once a response had it.
     line: Vec<u8>,
     request: Vec<u8>,
 }
@@ -202,7 +202,7 @@ impl Echo {
         Echo { name, line: Vec::new(), request: Vec::new() }
     }
 
-    fn hear(&mut self, exchange: &Exchange) {
+    fn read_header(&mut self, exchange: &Exchange) {
         if let Some(value) = exchange.header(&self.name) {
             self.line.clear();
             for part in [self.name.as_bytes(), b": ", value, b"\r\n"] {
@@ -211,8 +211,8 @@ impl Echo {
         }
     }
 
-    /// The request with the header behind its first line.
-    fn said_in(&mut self, request: &[u8]) -> &[u8] {
+    /// The request with the header after its first line.
+    fn add_to(&mut self, request: &[u8]) -> &[u8] {
         let first = memmem::find(request, b"\r\n").map_or(0, |end| end + 2);
         self.request.clear();
         for part in [&request[..first], &self.line, &request[first..]] {

@@ -1,22 +1,20 @@
-//! Which of many ids a request asks for: numbers picked at random, the same for
-//! the same seed.
+//! Picks the ids of requests: random numbers, the same for the same seed.
 
 use serde::Deserialize;
 
-/// How picks spread over the numbers below some count; the low ones are the
-/// favoured ones.
+/// The distribution of picks over the numbers below a count; low numbers are more frequent.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Spread {
-    /// All alike.
+    /// All are equally likely.
     Uniform,
-    /// A share of the picks goes to the first few, the rest to all.
+    /// A share of the picks goes to the first few numbers, the rest to all.
     Hot { share: f64, size: usize },
-    /// The n-th is picked in proportion to 1 / n^exponent.
+    /// Number n is picked in proportion to 1 / n^exponent.
     Zipf { exponent: f64 },
 }
 
-/// A spread over a given count, ready to be picked from.
+/// A distribution over a given count.
 pub(crate) enum Picker {
     Uniform {
         count: usize,
@@ -26,7 +24,7 @@ pub(crate) enum Picker {
         size: usize,
         count: usize,
     },
-    /// The chance of each number or a lower one; the last is 1.
+    /// The cumulative probability of each number; the last is 1.
     Table {
         cumulative: Vec<f64>,
     },
@@ -66,11 +64,11 @@ impl Picker {
     }
 }
 
-/// SplitMix64: good enough for loads, and the same on every machine and release.
+/// SplitMix64: good enough for load generation, and the same on every machine and release.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The `stream`-th sequence of a seed; streams are unrelated.
+    /// The `stream`-th sequence of a seed; streams are independent.
     pub(crate) fn new(seed: u64, stream: u64) -> Random {
         let mut random = Random(seed);
         Random(random.next() ^ stream.wrapping_mul(0xd134_2543_de82_ef95))
@@ -99,7 +97,7 @@ mod tests {
 
     const PICKS: usize = 100_000;
 
-    /// How often each number came.
+    /// How often each number was picked.
     fn tally(spread: &Spread, count: usize) -> Vec<usize> {
         let picker = Picker::new(spread, count);
         let mut random = Random::new(7, 0);
@@ -115,20 +113,20 @@ mod tests {
     }
 
     #[test]
-    fn uniform_picks_favour_nobody() {
+    fn uniform_picks_are_equally_frequent() {
         let times = tally(&Spread::Uniform, 10);
         assert!(times.iter().all(|times| (9_500..10_500).contains(times)), "{times:?}");
     }
 
     #[test]
-    fn the_hot_get_their_share_and_the_rest_something() {
+    fn hot_ids_get_their_share_and_others_are_picked_too() {
         let times = tally(&Spread::Hot { share: 0.8, size: 10 }, 1_000);
         assert!((share(&times[..10]) - 0.802).abs() < 0.01);
         assert!(times[10..].iter().filter(|times| **times > 0).count() > 900);
     }
 
     #[test]
-    fn zipf_falls_by_the_power_of_the_rank() {
+    fn zipf_frequencies_fall_by_the_power_of_the_rank() {
         let times = tally(&Spread::Zipf { exponent: 1.5 }, 100_000);
         // 1 / ζ(1.5), and a 2^1.5-th of it.
         assert!((share(&times[..1]) - 0.383).abs() < 0.01);
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_itself_and_its_streams_differ() {
+    fn a_seed_is_reproducible_and_its_streams_differ() {
         let some = |seed, stream| {
             let mut random = Random::new(seed, stream);
             std::array::from_fn::<_, 4, _>(|_| random.below(1 << 20))

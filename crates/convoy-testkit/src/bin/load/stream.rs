@@ -1,5 +1,5 @@
-//! Streams of server-sent events over plain sockets, read for next to nothing:
-//! the cores are shared with the server that writes them.
+//! Reads streams of server-sent events from plain sockets at minimal cost, because the server
+//! runs on the same cores.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,22 +16,22 @@ use tokio::net::TcpStream;
 use crate::Failed;
 use crate::exchange::{get, head_end, post, status};
 
-/// Streams being opened at once, as a rule.
+/// The default number of streams opened concurrently.
 pub(crate) const AT_ONCE: usize = 64;
 
 thread_local! {
-    /// Filled and read out within one poll, so one serves all streams.
+    /// Filled and read within one poll, so one buffer serves all streams.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 << 10]);
 }
 
-/// What opens a stream.
+/// The request that opens a stream.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Opening {
     path: String,
-    /// Posted, if there is one.
+    /// The body of a POST; a GET without one.
     body: Option<String>,
-    /// Queries on it, each of which is answered at first.
+    /// The number of its queries, each of which gets a first result.
     #[serde(default = "one")]
     queries: usize,
 }
@@ -40,17 +40,17 @@ fn one() -> usize {
     1
 }
 
-/// An open stream whose queries have been answered once.
+/// An open stream whose queries have their first results.
 pub(crate) struct Stream {
     socket: TcpStream,
     chunks: Chunks,
-    /// An event of which the end has not come.
+    /// An event that is not complete yet.
     partial: Vec<u8>,
 }
 
 impl Stream {
-    /// Opens the streams in their order, `copies` of each, `at_once` at a time; gives
-    /// them with their places.
+    /// Opens the streams in order, `copies` of each, `at_once` concurrently; returns them with
+    /// their indexes.
     pub(crate) async fn open_all<'a>(
         address: SocketAddr,
         openings: impl Iterator<Item = &'a Opening>,
@@ -95,7 +95,7 @@ impl Stream {
         }
     }
 
-    /// Waits for bytes, and shows every event they complete; comments are left out.
+    /// Waits for bytes, and passes on every event they complete, without comments.
     pub(crate) async fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), Failed> {
         poll_fn(|context| {
             BUFFER.with_borrow_mut(|buffer| {
@@ -111,7 +111,7 @@ impl Stream {
     }
 }
 
-/// Shows the events that `bytes` complete.
+/// Passes on the events that `bytes` complete.
 fn take(
     chunks: &mut Chunks,
     partial: &mut Vec<u8>,
@@ -130,7 +130,7 @@ fn take(
     Ok(())
 }
 
-/// What has come of the first answers.
+/// The progress of the first results.
 #[derive(Default)]
 struct First {
     answers: usize,
@@ -146,7 +146,7 @@ impl First {
     }
 }
 
-/// Shows each whole event that carries data, and gives what follows the last.
+/// Passes on each complete event with data, and returns what follows the last.
 fn events<'a>(mut bytes: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     while let Some(end) = memmem::find(bytes, b"\n\n") {
         let (event, rest) = bytes.split_at(end + 2);
@@ -158,19 +158,19 @@ fn events<'a>(mut bytes: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8] {
     bytes
 }
 
-/// Takes the chunks of a body apart, however they were cut on their way.
+/// Decodes a chunked body that arrives in any pieces.
 #[derive(Default)]
 struct Chunks {
     at: At,
 }
 
 enum At {
-    /// In the line that says how long the next one is; so much of it is read.
+    /// In the line with the size of the next chunk, with the size read so far.
     Size(usize),
     Data {
         left: usize,
     },
-    /// Behind the data of one.
+    /// After the data of a chunk.
     End,
 }
 
@@ -181,7 +181,7 @@ impl Default for At {
 }
 
 impl Chunks {
-    /// The next piece of the body in `bytes`, which then begin behind it.
+    /// Removes the next piece of the body from `bytes` and returns it.
     fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Failed> {
         loop {
             if bytes.is_empty() {
@@ -213,7 +213,7 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// The events of a body whose bytes come in pieces of a size.
+    /// The events of a body that arrives in pieces of a size.
     fn seen(body: &[u8], size: usize) -> Result<Vec<String>, Failed> {
         let mut chunks = Chunks::default();
         let mut partial = Vec::new();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_whole_however_they_were_cut() -> Result<(), Failed> {
+    fn events_are_complete_for_any_piece_size() -> Result<(), Failed> {
         let pieces = ["data: one\n\n", ":\n\n", "data: two", "\n\nid: 3\ndata: thr", "ee\n\n"];
         let body: String = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
         for size in 1..=body.len() {

@@ -1,4 +1,4 @@
-//! What many durations say together.
+//! Statistics of durations.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Nearest-rank percentiles; all zero of nothing.
+    /// Nearest-rank percentiles; all zero without durations.
     pub(crate) fn of(mut micros: Vec<i64>) -> Times {
         micros.sort_unstable();
         let Some(max) = micros.last().copied() else { return Times::default() };
@@ -22,7 +22,7 @@ impl Times {
     }
 }
 
-/// From one to the other; negative where the other was first.
+/// The time from one to the other; negative if the other was first.
 pub(crate) fn micros(from: Instant, to: Instant) -> i64 {
     match to.checked_duration_since(from) {
         Some(later) => later.as_micros() as i64,
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_occurred() {
+    fn percentiles_are_measured_values() {
         let times = Times::of((1..=200).rev().collect());
         assert_eq!((times.p50, times.p99, times.max), (100, 198, 200));
         let one = Times::of(vec![7]);

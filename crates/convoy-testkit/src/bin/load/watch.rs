@@ -1,5 +1,5 @@
-//! Many subscribers, and a writer at a steady pace: how long until those whom a
-//! write concerns have seen it, and who was sent something for nothing.
+//! Many subscribers, and a writer at a steady pace: measures the delay until the affected
+//! subscribers see a write, and counts frames sent to others.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -12,33 +12,33 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::Failed;
-use crate::caller::{processor_time, tell};
+use crate::caller::{processor_time, signal};
 use crate::exchange::{Exchange, post};
 use crate::marker::Marker;
 use crate::stream::{AT_ONCE, Opening, Stream};
 use crate::times::{Times, micros};
 
-/// How long frames may take before they count as missing.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to listen, when all is said, for what should not come.
-const AFTERWARDS: Duration = Duration::from_millis(500);
+/// Frames that take longer count as missing.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait at the end for frames that should not arrive.
+const EXTRA_TIME: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Plan {
-    /// Where the streams are.
+    /// The address of the streams.
     address: SocketAddr,
     streams: Vec<Watched>,
-    /// Subscribers of each.
+    /// Subscribers of each stream.
     subscribers_each: usize,
     marker: String,
-    /// Where writes are sent, which may be another server.
+    /// The address of writes, which may be another server.
     write_address: SocketAddr,
     write_path: String,
-    /// The n-th concerns the n-th stream, and so on from the first again.
+    /// The n-th write affects the n-th stream, modulo their number.
     writes: usize,
     writes_per_second: u32,
-    /// Writes in front that nothing is measured of.
+    /// Writes before the measurement.
     leave_out: usize,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 struct Watched {
     #[serde(flatten)]
     opening: Opening,
-    /// What a write that concerns it says around its marker.
+    /// The body of a write that affects it, before and after its marker.
     write: (String, String),
 }
 
@@ -55,30 +55,30 @@ struct Watched {
 pub(crate) struct Measured {
     subscribers: usize,
     writes: usize,
-    /// Writes whose delays were taken.
+    /// Writes whose delays were measured.
     measured: usize,
-    /// Subscribers who should have seen a write, over all writes.
+    /// Affected subscribers, summed over all writes.
     expected: usize,
-    /// Those of them who never did.
+    /// Those that never received the write.
     missing: usize,
-    /// Frames that showed their subscriber nothing new.
+    /// Frames without a new write.
     wasted: usize,
-    /// Writes shown to those whom they do not concern.
+    /// Writes shown to subscribers that they do not affect.
     strange: usize,
     /// From sending the write to its frame.
     after_sending: Times,
-    /// From the writer's answer to the frame; negative where the frame was first.
+    /// From the response of the write to the frame; negative if the frame was first.
     after_answer: Times,
-    /// From sending the write to its answer.
+    /// From sending the write to its response.
     answer: Times,
-    /// Of this program while it measured, in microseconds.
+    /// The processor time of this program during the measurement, in microseconds.
     own_cpu: Option<u64>,
-    /// What the first subscriber was sent last.
+    /// The last frame of the first subscriber.
     last_event: String,
 }
 
-/// Says `subscribed` when every subscriber has its first answer, `measuring` when
-/// the first writes have been seen, and `measured` when the others have.
+/// Prints `subscribed` when every subscriber has its first result, `measuring` when the writes
+/// before the measurement have been seen, and `measured` when the others have.
 pub(crate) async fn run(plan: Plan) -> Result<Measured, Failed> {
     LocalSet::new().run_until(watch_and_write(plan)).await
 }
@@ -104,7 +104,7 @@ async fn watch_and_write(plan: Plan) -> Result<Measured, Failed> {
         watchers.spawn_local(watcher.watch());
     }
     let measuring = async {
-        tell("subscribed").await?;
+        signal("subscribed").await?;
         let mut writer = Writer::new(&plan, &marker).await?;
         let all_seen = async |writes: usize| {
             let all = async {
@@ -112,18 +112,18 @@ async fn watch_and_write(plan: Plan) -> Result<Measured, Failed> {
                     news.notified().await;
                 }
             };
-            // Who is missing is counted at the end.
-            tokio::time::timeout(PATIENCE, all).await.is_ok()
+            // Missing frames are counted at the end.
+            tokio::time::timeout(FRAME_TIMEOUT, all).await.is_ok()
         };
         writer.write(plan.leave_out).await?;
         all_seen(plan.leave_out).await;
-        tell("measuring").await?;
+        signal("measuring").await?;
         let before = processor_time();
         writer.write(plan.writes - plan.leave_out).await?;
         all_seen(plan.writes).await;
         let own_cpu = processor_time().zip(before).map(|(after, before)| after - before);
-        tell("measured").await?;
-        tokio::time::sleep(AFTERWARDS).await;
+        signal("measured").await?;
+        tokio::time::sleep(EXTRA_TIME).await;
         Ok::<_, Failed>((writer.moments, own_cpu))
     };
     let (moments, own_cpu) = tokio::select! {
@@ -173,7 +173,7 @@ impl<'a> Writer<'a> {
         Ok(Writer { plan, marker, exchange, moments: Vec::with_capacity(plan.writes) })
     }
 
-    /// The next writes, each answered before the one after it.
+    /// Sends the next writes, one after the other.
     async fn write(&mut self, count: usize) -> Result<(), Failed> {
         let Plan { streams, write_address, write_path, writes_per_second, .. } = self.plan;
         let mut pace = tokio::time::interval(Duration::from_secs(1) / (*writes_per_second).max(1));
@@ -184,8 +184,8 @@ impl<'a> Writer<'a> {
             let request = post(*write_address, write_path, &format!("{before}{}{after}", self.marker.text(number)));
             pace.tick().await;
             let sent = Instant::now();
-            if self.exchange.ask(&request).await? != 200 {
-                return Err(format!("a write was refused: {}", self.exchange.answer()).into());
+            if self.exchange.send(&request).await? != 200 {
+                return Err(format!("a write failed: {}", self.exchange.answer()).into());
             }
             self.moments.push(Moments { sent, answered: Instant::now() });
         }
@@ -193,10 +193,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What all subscribers have been sent after their first answers.
+/// The frames of all subscribers after their first results.
 #[derive(Default)]
 struct Seen {
-    /// Which write somebody saw, and when.
+    /// Which write a subscriber saw, and when.
     arrivals: Vec<(usize, Instant)>,
     wasted: usize,
     strange: usize,
@@ -209,7 +209,7 @@ struct Watcher {
     place: usize,
     streams: usize,
     is_first: bool,
-    /// Writes before this one have been seen, or do not concern it.
+    /// Writes before this one have been seen, or do not affect it.
     next: usize,
     marker: Rc<Marker>,
     seen: Rc<RefCell<Seen>>,
@@ -217,7 +217,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Gives why it ended.
+    /// Returns why the stream ended.
     async fn watch(mut self) -> Failed {
         let Watcher { stream, place, streams, is_first, next, marker, seen, news } = &mut self;
         loop {
@@ -229,7 +229,7 @@ impl Watcher {
                     seen.last_event.extend_from_slice(event);
                 }
                 let known = *next;
-                // The newest come first, and one frame may show several.
+                // The newest are first, and one frame may show several.
                 for number in marker.numbers(event).take_while(|number| *number >= known) {
                     *next = (*next).max(number + 1);
                     if number % *streams == *place {
