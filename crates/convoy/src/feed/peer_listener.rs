@@ -52,44 +52,57 @@ enum Disconnect {
     NeverDelivered,
 }
 
+/// The pauses between connections, and whether the log says that notifications are dropped.
+struct Backoff {
+    retry: Duration,
+    reprobe: Duration,
+    warned: bool,
+}
+
+impl Backoff {
+    /// The pause after a connection that ended.
+    fn after(&mut self, disconnect: &Disconnect) -> Duration {
+        match disconnect {
+            Disconnect::Stopped => Duration::ZERO,
+            Disconnect::Lost => RETRY_MIN,
+            Disconnect::WentSilent => {
+                tracing::debug!("the listening connection went silent; opening another one");
+                Duration::ZERO
+            }
+            Disconnect::NeverDelivered => {
+                if !std::mem::replace(&mut self.warned, true) {
+                    self.reprobe = REPROBE_MIN;
+                    tracing::warn!(
+                        "notifications do not arrive: something between Convoy and Postgres, such as a pooler in \
+                         transaction mode, drops them; changes of other processes are read from the log instead"
+                    );
+                }
+                grow(&mut self.reprobe, REPROBE_MAX)
+            }
+        }
+    }
+}
+
 impl PeerListener {
     /// Listens until `stop` is cancelled, and connects again after each disconnect.
     pub(super) async fn run(&self, stop: CancellationToken) {
-        let (mut retry, mut reprobe) = (RETRY_MIN, REPROBE_MIN);
-        let (mut connections, mut warned) = (0u64, false);
-        loop {
+        let mut backoff = Backoff { retry: RETRY_MIN, reprobe: REPROBE_MIN, warned: false };
+        let mut connections = 0u64;
+        while !stop.is_cancelled() {
             let connected = tokio::select! {
                 () = stop.cancelled() => return,
                 connected = self.postgres.listen(CHANNEL) => connected,
             };
             let pause = match connected {
-                Ok(mut listener) => {
+                Ok(listener) => {
                     connections += 1;
                     self.connected(connections);
-                    retry = RETRY_MIN;
-                    match self.receive(&mut listener, &stop, &mut warned).await {
-                        Disconnect::Stopped => return listener.close().await,
-                        Disconnect::Lost => RETRY_MIN,
-                        Disconnect::WentSilent => {
-                            tracing::debug!("the listening connection went silent; opening another one");
-                            Duration::ZERO
-                        }
-                        Disconnect::NeverDelivered => {
-                            listener.close().await;
-                            if !std::mem::replace(&mut warned, true) {
-                                reprobe = REPROBE_MIN;
-                                tracing::warn!(
-                                    "notifications do not arrive: something between Convoy and Postgres, such as a pooler in \
-                                     transaction mode, drops them; changes of other processes are read from the log instead"
-                                );
-                            }
-                            grow(&mut reprobe, REPROBE_MAX)
-                        }
-                    }
+                    backoff.retry = RETRY_MIN;
+                    self.listen(listener, &stop, &mut backoff).await
                 }
                 Err(error) => {
                     tracing::debug!(cause = %error.cause(), "cannot connect to listen");
-                    grow(&mut retry, RETRY_MAX)
+                    grow(&mut backoff.retry, RETRY_MAX)
                 }
             };
             tokio::select! {
@@ -97,6 +110,20 @@ impl PeerListener {
                 () = time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Uses a connection to its end; returns the pause before the next one.
+    async fn listen(
+        &self,
+        mut listener: ListenConnection,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        let disconnect = self.receive(&mut listener, stop, &mut backoff.warned).await;
+        if matches!(disconnect, Disconnect::Stopped | Disconnect::NeverDelivered) {
+            listener.close().await;
+        }
+        backoff.after(&disconnect)
     }
 
     /// Handles a new connection: it has missed everything sent before.
