@@ -195,7 +195,7 @@ impl DbError {
                 Failure::new(Code::Conflict, "a table or type that this call uses was changed while it ran; try again")
             }
             DbError::Retry(_) => {
-                Failure::new(Code::Conflict, "this call kept losing against concurrent writes; try again")
+                Failure::new(Code::Conflict, "this call conflicted with concurrent writes on every attempt; try again")
             }
             // The pool logs once when the database becomes unreachable and reachable.
             DbError::Unavailable(source) => {

@@ -153,7 +153,7 @@ async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Resul
             }
         };
         match ended {
-            Err(Thrown::Refused(Code::Conflict, message)) if message.contains("kept losing") => {}
+            Err(Thrown::Refused(Code::Conflict, message)) if message.contains("on every attempt") => {}
             ended => return ended,
         }
     }
