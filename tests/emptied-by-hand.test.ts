@@ -48,7 +48,7 @@ it.each([
   await until('before');
   await psql.query(`begin; insert into notes (data) values ('{"text": "by hand"}'); ${statement}; commit`);
   await until('by hand');
-  await logged('may happen twice');
+  await logged('may run twice');
   // Calls succeed again when that is logged, or shortly afterwards.
   while (
     !(await client.mutation(add, { text: 'after' }).then(
