@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { buildPackage } from './build.mjs';
 import { prepareCommit } from './other-commit.mjs';
 import { platform } from './platform.mjs';
-import { root, run, StepError } from './run.mjs';
+import { root, run, StepError, targetFolder } from './run.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -30,11 +30,11 @@ const { values } = parseArgs({
 });
 if (values.quick && values.docs) throw new StepError('--docs publishes speeds, which --quick does not measure.');
 const profile = values.quick ? 'dev' : 'release';
-const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-const built = join(target, profile === 'dev' ? 'debug' : profile);
+const built = join(targetFolder, profile === 'dev' ? 'debug' : profile);
 
 // First, because both engines are built in the same target folder, and copied from there.
-const other = values.against === undefined ? undefined : await prepareCommit(values.against, { target, profile });
+const other =
+  values.against === undefined ? undefined : await prepareCommit(values.against, { target: targetFolder, profile });
 await buildPackage();
 // Two builds, because feature unification in one build would enable features of the
 // generator in the engine.
@@ -45,7 +45,7 @@ await run(`Building the engine (${profile})`, 'cargo', cargo('--package', 'convo
 await run(`Building the load generator (${profile})`, 'cargo', cargo('--package', 'convoy-testkit', '--bins'));
 
 // A separate copy: the addon under npm/ is a development build during development.
-const folder = join(target, 'bench');
+const folder = join(targetFolder, 'bench');
 const addon = join(folder, `convoy-${profile}.node`);
 await mkdir(folder, { recursive: true });
 await copyFile(join(built, platform().library), addon);

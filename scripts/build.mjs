@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensureInstalled } from './install.mjs';
 import { addonFile, platform } from './platform.mjs';
-import { root, run } from './run.mjs';
+import { root, run, targetFolder } from './run.mjs';
 
 export async function buildPackage() {
   await ensureInstalled();
@@ -27,8 +27,7 @@ export async function buildEngine(profile) {
     // Tests activate failpoints to show that they detect the damage.
     ...(profile === 'dev' ? ['--features', 'failpoints'] : []),
   ]);
-  const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-  const built = join(target, profile === 'dev' ? 'debug' : profile, library);
+  const built = join(targetFolder, profile === 'dev' ? 'debug' : profile, library);
   const folder = join(root, 'npm', name);
   await mkdir(folder, { recursive: true });
   // Creates the package of a platform that is not published yet.

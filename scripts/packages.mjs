@@ -6,10 +6,10 @@ import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { promisify } from 'node:util';
-import { root, run, StepError } from './run.mjs';
+import { run, StepError, targetFolder } from './run.mjs';
 
 /** The folder into whose `bin` `cratesPackage` installs programs. */
-export const toolsFolder = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'tools');
+export const toolsFolder = join(targetFolder, 'tools');
 
 /** Whether this is a CI machine, where every test must run and there is no user to ask. */
 export const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');

@@ -1,10 +1,13 @@
 // Runs one step of a script: prints its title and duration, and ends the script when
 // it fails.
 import { spawn } from 'node:child_process';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Where cargo builds. */
+export const targetFolder = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 
 /**
  * @param {string} title printed before the step

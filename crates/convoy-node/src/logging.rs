@@ -28,7 +28,7 @@ pub fn init() {
             .log_internal_errors(false)
             .compact();
         let levels = Targets::new().with_default(other_level).with_target("convoy", own_level);
-        let installed = registry().with(lines.with_filter(levels)).try_init();
+        let installed = registry().with(levels).with(lines).try_init();
         // Another addon of this process may have installed its log first, which is then used.
         if let Err(error) = installed {
             tracing::debug!(cause = %error, "a log was already installed");

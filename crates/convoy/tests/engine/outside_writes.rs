@@ -4,15 +4,21 @@
 use std::time::{Duration, Instant};
 
 use crate::shared::{bodies, chat};
-use convoy_testkit::TestDb;
+use convoy_testkit::{App, TestDb, Watch};
 use serde_json::{Value, json};
+
+/// The chat, and a live query of its channel `a`, which has no messages yet.
+async fn empty_channel(db: &TestDb) -> (App, Watch) {
+    let app = chat(db).await;
+    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
+    assert_eq!(list.next().await, json!([]));
+    (app, list)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_statement_updates_live_queries() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    assert_eq!(list.next().await, json!([]));
+    let (app, mut list) = empty_channel(&db).await;
     let mut psql = db.psql().await;
     let steps: [(&str, &[&str]); 7] = [
         (
@@ -62,9 +68,7 @@ async fn a_transaction_prepared_before_the_log_was_lost_is_seen_when_it_commits(
         ["0"],
         "this test needs a server with max_prepared_transactions above 0, as `npm test` starts one"
     );
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    assert_eq!(list.next().await, json!([]));
+    let (app, mut list) = empty_channel(&db).await;
     // As after a crash: the prepared transaction exists, and its log rows do not.
     psql.run(
         r#"begin; set local session_replication_role = replica;
@@ -97,9 +101,7 @@ async fn two_phase_transactions_prepared_before_start_are_seen() {
         prepare transaction 'convoy_test_before'"#,
     )
     .await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    assert_eq!(list.next().await, json!([]));
+    let (app, mut list) = empty_channel(&db).await;
     psql.run("commit prepared 'convoy_test_before'").await;
     list.until(|list| bodies(list) == ["prepared"]).await;
     app.engine.close().await;
@@ -108,9 +110,7 @@ async fn two_phase_transactions_prepared_before_start_are_seen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_without_rows_reruns_no_query() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    assert_eq!(list.next().await, json!([]));
+    let (app, mut list) = empty_channel(&db).await;
     let before = app.engine.stats().handler_runs;
     let mut psql = db.psql().await;
     psql.run("update messages set data = '{}' where false; delete from messages where false").await;
@@ -125,9 +125,7 @@ async fn a_statement_without_rows_reruns_no_query() {
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_writes_are_logged_once_and_not_read_back() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    list.next().await;
+    let (app, mut list) = empty_channel(&db).await;
     let before = app.engine.stats().handler_runs;
     for name in ["messages.send", "messages.sendNow"] {
         app.client().mutate(name, json!({ "channel": "a", "n": 1, "body": name })).await.data();
@@ -170,9 +168,7 @@ async fn writes_by_user_triggers_inside_engine_statements_are_seen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_rights_on_the_convoy_schema_can_write() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    list.next().await;
+    let (app, mut list) = empty_channel(&db).await;
     let role = format!("stranger_{}", convoy::id::mint().simple());
     let mut psql = db.psql().await;
     psql.run(&format!("create role {role}; grant insert on messages to {role}; set role {role}")).await;
@@ -187,9 +183,7 @@ async fn a_role_without_rights_on_the_convoy_schema_can_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_committed_out_of_order_are_not_skipped() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    list.next().await;
+    let (app, mut list) = empty_channel(&db).await;
     let insert =
         |body: &str| format!(r#"insert into messages (data) values ('{{"channel": "a", "n": 1, "body": "{body}"}}')"#);
     let (mut first, mut second) = (db.psql().await, db.psql().await);
@@ -232,9 +226,7 @@ async fn a_row_that_is_no_object_fails_the_query_and_not_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_by_hand_arrives_with_the_next_read_of_the_log() {
     let db = TestDb::new().await;
-    let app = chat(&db).await;
-    let mut list = app.client().watch("messages.list", json!({ "channel": "a" })).await;
-    list.next().await;
+    let (app, mut list) = empty_channel(&db).await;
     let mut psql = db.psql().await;
     let mut slowest = Duration::ZERO;
     for n in 0..20 {
