@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use convoy::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError,
+    UnstartedCall,
 };
 use convoy::{Code, Failure};
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
@@ -95,13 +96,17 @@ impl Calls {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert(&self, invocation: HostInvocation, link: CallLink) {
-        let (call, entry) = (invocation.call.0, Entry::Waiting(Box::new(invocation), link));
+    /// Adds a call, or returns it if the thread is ending.
+    fn insert(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         let mut table = self.table();
-        let displaced = if table.closed { Some(entry) } else { table.calls.insert(call, entry) };
+        if table.closed {
+            return Some((invocation, link));
+        }
+        let displaced = table.calls.insert(invocation.call.0, Entry::Waiting(Box::new(invocation), link));
         // Dropping a link may run code that takes the lock.
         drop(table);
         drop(displaced);
+        None
     }
 
     /// Removes a call. Also returns whether JavaScript has begun it.
@@ -126,7 +131,7 @@ impl Calls {
         }
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<UnstartedCall> {
         let mut table = self.table();
         let mut taken = Vec::new();
         for call in calls {
@@ -272,13 +277,14 @@ impl JsHost {
 }
 
 impl FunctionHost for JsHost {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
-        let call = invocation.call.0;
-        self.calls.insert(invocation, link);
-        if self.deliver(Message::Begin(call)) != Status::Ok {
-            // The thread has ended; dropping the link notifies the engine.
-            drop(self.calls.take(call));
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
+        let call = invocation.call;
+        let refused = self.calls.insert(invocation, link);
+        if refused.is_some() || self.deliver(Message::Begin(call.0)) == Status::Ok {
+            return refused;
         }
+        // The thread accepts no deliveries because it is ending.
+        self.calls.take_back(&[call]).pop()
     }
 
     fn results(&self, CallId(call): CallId, batch: u32, results: String) {
@@ -300,7 +306,7 @@ impl FunctionHost for JsHost {
         self.deliver_and(Message::Ping, || answered.send(()).unwrap_or_default());
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<UnstartedCall> {
         self.calls.take_back(calls)
     }
 

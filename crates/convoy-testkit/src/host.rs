@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::{CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen};
+use convoy::{
+    CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, Seen, UnstartedCall,
+};
 use convoy::{Code, Failure};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -220,7 +222,7 @@ pub(crate) struct ScriptedHost {
 }
 
 impl FunctionHost for ScriptedHost {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         let HostInvocation { call, work, input, request, .. } = invocation;
         let running = Arc::new(RunningCall {
             link: Mutex::new(Some(link)),
@@ -262,6 +264,7 @@ impl FunctionHost for ScriptedHost {
                 drop(link.respond(result, metadata));
             }
         });
+        None
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {

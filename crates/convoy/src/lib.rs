@@ -37,7 +37,8 @@ mod write_log;
 pub use config::{Config, Cors, Limits};
 pub use dispatch::{
     Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
-    HostTask, IncomingCall, LinkError, ProgramDescription, Seen, Unresponsive, WorkerEvent, WorkerId, Workers,
+    HostTask, IncomingCall, LinkError, ProgramDescription, Seen, Unresponsive, UnstartedCall, WorkerEvent, WorkerId,
+    Workers,
 };
 pub use engine::{Engine, OpenError, Stats};
 pub use error::{Code, Failure};

@@ -36,7 +36,8 @@ impl Call {
             request: request.caller.clone(),
         };
         let host = program.host.clone();
-        host.start(invocation, link);
+        // Dropping the link of a call that was not started ends the call: its host has exited.
+        drop(host.start(invocation, link));
         Call { id, host, messages, deadline: *deadline, over: false }
     }
 

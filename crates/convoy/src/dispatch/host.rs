@@ -15,8 +15,9 @@ use crate::error::Failure;
 /// Each call ends in exactly one [`CallLink::respond`], or its link is dropped, which means
 /// that the host has exited. No method may block.
 pub trait FunctionHost: Send + Sync + 'static {
-    /// Starts a function. Its operations and its result go through `link`.
-    fn start(&self, invocation: HostInvocation, link: CallLink);
+    /// Starts a function. Its operations and its result go through `link`. A host that has
+    /// exited returns the call, of which nothing has run.
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall>;
 
     /// Delivers the answers to one batch of operations, a JSON array.
     fn results(&self, call: CallId, batch: u32, results: String);
@@ -33,7 +34,7 @@ pub trait FunctionHost: Send + Sync + 'static {
 
     /// Withdraws those of `calls` that were not started, and returns them with their links.
     /// A host that starts calls immediately has none.
-    fn take_back(&self, _calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
+    fn take_back(&self, _calls: &[CallId]) -> Vec<UnstartedCall> {
         Vec::new()
     }
 
@@ -62,6 +63,9 @@ pub trait FunctionHost: Send + Sync + 'static {
     /// and running ones go on.
     fn retire(&self) {}
 }
+
+/// A call of which nothing has run, with the link of its messages.
+pub type UnstartedCall = (HostInvocation, CallLink);
 
 /// What a host does now.
 #[derive(Debug, Default)]

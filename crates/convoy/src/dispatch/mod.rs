@@ -27,7 +27,7 @@ pub(crate) use commit::PendingCommits;
 pub(crate) use commit::idempotency::Key;
 pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
-    Unresponsive, WorkerId,
+    Unresponsive, UnstartedCall, WorkerId,
 };
 pub(crate) use program::{Function, Program};
 pub use program::{FunctionKind, ProgramDescription};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use convoy::{CallId, CallLink, HostInvocation};
+use convoy::{CallId, CallLink, HostInvocation, UnstartedCall};
 use convoy::{Code, Failure, FunctionHost};
 use convoy_testkit::{App, TestDb, within};
 use hyper::Method;
@@ -31,8 +31,8 @@ impl<D: Fn(u32) -> bool + Send + Sync + 'static> FailingHost<D> {
 }
 
 impl<D: Fn(u32) -> bool + Send + Sync + 'static> FunctionHost for FailingHost<D> {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
-        self.host.start(invocation, link);
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
+        self.host.start(invocation, link)
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {

@@ -1,8 +1,9 @@
 //! A pool of worker threads behind one [`FunctionHost`]: a call goes to the least loaded
 //! responsive worker.
 //!
-//! Workers join and leave. When a worker leaves, the links of its calls are dropped, which
-//! ends these calls; while the pool is empty, new calls wait for a worker. Busy workers are
+//! Workers join and leave. When a worker leaves, the calls it has not started move to another
+//! worker, and the links of the others are dropped, which ends these calls; while the pool is
+//! empty, new calls wait for a worker. Busy workers are
 //! pinged. An unresponsive worker gets no more calls, the calls it has not started move to
 //! another worker, and calls of the function that blocks it are not given to the last
 //! responsive worker. If no worker is responsive, the owner of the threads is asked for a
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, FunctionHost, HostInvocation, Unresponsive, WorkerId};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, Unresponsive, UnstartedCall, WorkerId};
 use crate::error::{Code, Failure};
 use crate::supervise::{Part, Supervisor};
 use pool::{Pool, Running, WorkerSlot};
@@ -61,7 +62,7 @@ pub struct Workers {
     pool: Mutex<Pool>,
     /// Calls that have lost their worker, and the task that runs them one by one. Bounded
     /// by the limit on concurrent calls.
-    lost: Mutex<VecDeque<(HostInvocation, CallLink)>>,
+    lost: Mutex<VecDeque<UnstartedCall>>,
     _quarantine: AbortOnDropHandle<()>,
     /// Wakes that task when a call or a worker arrives.
     arrived: Arc<Notify>,
@@ -131,11 +132,15 @@ impl Workers {
         self.relieve_unresponsive();
     }
 
-    /// Removes a worker that has ended. Its owner drops the links of its calls.
+    /// Removes a worker that has ended, and moves the calls it has not started. Its owner
+    /// drops the links of the others.
     pub fn leave(&self, id: WorkerId) {
-        let (gone, functions) = self.pool.lock().remove(id);
+        let (gone, functions, movable) = self.pool.lock().remove(id);
         if !functions.is_empty() {
             tracing::warn!("a worker ended while it ran {}", functions.join(", "));
+        }
+        for slot in &gone {
+            self.place_again(slot.worker.host.take_back(&movable));
         }
         // Dropped outside of the lock, because dropping a host may take the lock.
         drop(gone);
@@ -171,10 +176,32 @@ impl Workers {
             Some(worker) => {
                 pool.assign(&invocation, Running::of(&invocation, &worker));
                 drop(pool);
-                worker.start(invocation, link);
+                self.start_at(&worker, invocation, link);
             }
             None if pool.retired => drop(pool),
             None => pool.waiting.push_back((invocation, link)),
+        }
+    }
+
+    /// Starts an assigned call. A worker that refuses it has exited, though its owner does not
+    /// know it yet: it leaves the pool, and the call is placed again.
+    fn start_at(&self, worker: &Worker, invocation: HostInvocation, link: CallLink) {
+        if let Some(refused) = worker.start(invocation, link) {
+            self.leave(worker.id);
+            self.place_again(vec![refused]);
+        }
+    }
+
+    /// Places calls that their worker has not started.
+    fn place_again(&self, calls: Vec<UnstartedCall>) {
+        for (invocation, link) in calls {
+            let running = self.pool.lock().unassign(invocation.call);
+            if running.is_some_and(|running| running.quarantine.is_some()) {
+                self.lost.lock().push_front((invocation, link));
+                self.arrived.notify_one();
+            } else {
+                self.place(invocation, link);
+            }
         }
     }
 
@@ -190,10 +217,7 @@ impl Workers {
     fn relieve_unresponsive(&self) {
         let movable = self.pool.lock().calls_to_move();
         for (worker, calls) in movable {
-            for (invocation, link) in worker.host.take_back(&calls) {
-                self.pool.lock().unassign(invocation.call);
-                self.place(invocation, link);
-            }
+            self.place_again(worker.host.take_back(&calls));
         }
     }
 
@@ -240,16 +264,17 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         self.busy.notify_one();
-        self.host.start(invocation, link);
+        self.host.start(invocation, link)
     }
 }
 
 impl FunctionHost for Workers {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         let link = self.counted(invocation.call, link);
         self.place(invocation, link);
+        None
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {
@@ -319,11 +344,11 @@ struct OneWorker {
 }
 
 impl FunctionHost for OneWorker {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         let running = Running { movable: false, ..Running::of(&invocation, &self.worker) };
         self.workers.pool.lock().assign(&invocation, running);
         let link = self.workers.counted(invocation.call, link);
-        self.worker.start(invocation, link);
+        self.worker.start(invocation, link)
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CallId, CallLink, HostInvocation, Unresponsive, Worker, WorkerId};
+use super::{CallId, HostInvocation, Unresponsive, UnstartedCall, Worker, WorkerId};
 
 /// How long a worker may be unresponsive before the function that blocks it is logged, and
 /// a spare is requested if no worker responds.
@@ -23,7 +23,7 @@ pub(super) struct Pool {
     pub calls: HashMap<CallId, Running>,
     /// Calls that no worker can take yet. Bounded by the dispatcher's limit on concurrent
     /// calls.
-    pub waiting: VecDeque<(HostInvocation, CallLink)>,
+    pub waiting: VecDeque<UnstartedCall>,
     /// The program was replaced: no more workers join.
     pub retired: bool,
     /// Functions that blocked a worker until it was terminated.
@@ -41,7 +41,7 @@ pub(super) struct Running {
     /// Whether it may move to another worker.
     pub movable: bool,
     /// Dropped when the call ends; set for quarantined calls only.
-    pub _quarantine: Option<oneshot::Sender<()>>,
+    pub quarantine: Option<oneshot::Sender<()>>,
 }
 
 /// A worker of the pool, and the task that watches it.
@@ -69,7 +69,7 @@ impl Default for Pool {
 
 impl Running {
     pub(super) fn of(invocation: &HostInvocation, worker: &Arc<Worker>) -> Running {
-        Running { worker: worker.clone(), function: invocation.function.clone(), movable: true, _quarantine: None }
+        Running { worker: worker.clone(), function: invocation.function.clone(), movable: true, quarantine: None }
     }
 }
 
@@ -88,8 +88,9 @@ impl Pool {
         self.slots.push(slot);
     }
 
-    /// Removes a worker. Also returns the names of the functions it was running.
-    pub(super) fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>) {
+    /// Removes a worker. Also returns the names of the functions it was running, and its
+    /// movable calls.
+    pub(super) fn remove(&mut self, id: WorkerId) -> (Vec<WorkerSlot>, Vec<String>, Vec<CallId>) {
         let (gone, remaining): (Vec<WorkerSlot>, _) =
             std::mem::take(&mut self.slots).into_iter().partition(|slot| slot.worker.id == id);
         self.slots = remaining;
@@ -99,7 +100,7 @@ impl Pool {
         self.spare_requested = false;
         self.blockers.extend(gone.iter().filter_map(|slot| slot.unresponsive.as_ref()?.function.clone()));
         let functions = gone.iter().flat_map(|slot| self.names(slot.worker.host.activity().calls)).collect();
-        (gone, functions)
+        (gone, functions, self.movable(id))
     }
 
     pub(super) fn slot(&self, id: WorkerId) -> Option<&WorkerSlot> {
@@ -135,10 +136,10 @@ impl Pool {
     }
 
     /// Takes a call that was not started from its worker.
-    pub(super) fn unassign(&mut self, call: CallId) {
-        if let Some(running) = self.calls.remove(&call) {
-            running.worker.calls.fetch_sub(1, Ordering::Relaxed);
-        }
+    pub(super) fn unassign(&mut self, call: CallId) -> Option<Running> {
+        let running = self.calls.remove(&call)?;
+        running.worker.calls.fetch_sub(1, Ordering::Relaxed);
+        Some(running)
     }
 
     /// Removes a call that has ended. Also returns the worker that is drained now, if any.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::pool::Running;
-use super::{CallId, CallLink, FunctionHost, HostInvocation, Worker, Workers};
+use super::{CallId, CallLink, FunctionHost, HostInvocation, UnstartedCall, Worker, Workers};
 use crate::error::Failure;
 use crate::supervise::Part;
 
@@ -20,12 +20,14 @@ const QUARANTINE_TIME: Duration = Duration::from_millis(200);
 pub(super) struct Quarantine(pub Arc<Workers>);
 
 impl FunctionHost for Quarantine {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
         // A function whose worker had to be terminated would block the next one, too.
         if !self.0.pool.lock().blockers.contains(&invocation.function) {
+            let link = self.0.counted(invocation.call, link);
             self.0.lost.lock().push_back((invocation, link));
             self.0.arrived.notify_one();
         }
+        None
     }
 
     fn results(&self, call: CallId, batch: u32, results: String) {
@@ -62,10 +64,9 @@ pub(super) async fn run_one_by_one(workers: Weak<Workers>, arrived: Arc<Notify>)
         {
             let Some(workers) = workers.upgrade() else { return };
             worker.quarantined.store(true, Ordering::Relaxed);
-            let running = Running { _quarantine: Some(running), ..Running::of(&invocation, &worker) };
+            let running = Running { quarantine: Some(running), ..Running::of(&invocation, &worker) };
             workers.pool.lock().assign(&invocation, running);
-            let link = workers.counted(invocation.call, link);
-            worker.start(invocation, link);
+            workers.start_at(&worker, invocation, link);
         }
         // The sender is dropped when the call ends.
         tokio::time::timeout(QUARANTINE_TIME, ended).await.ok();

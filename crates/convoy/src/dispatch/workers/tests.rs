@@ -19,8 +19,10 @@ struct RecordingHost {
     links: Mutex<HashMap<CallId, CallLink>>,
     received: Mutex<Vec<String>>,
     is_stuck: AtomicBool,
+    /// It refuses calls, and has not left the pool yet.
+    has_exited: AtomicBool,
     /// The calls it was given while it was stuck.
-    not_started: Mutex<Vec<(HostInvocation, CallLink)>>,
+    not_started: Mutex<Vec<UnstartedCall>>,
     current: Mutex<Option<CallId>>,
     pending_pings: Mutex<Vec<oneshot::Sender<()>>>,
 }
@@ -40,23 +42,27 @@ impl RecordingHost {
     fn recover(&self) {
         self.is_stuck.store(false, Ordering::Relaxed);
         for (invocation, link) in std::mem::take(&mut *self.not_started.lock()) {
-            self.start(invocation, link);
+            assert!(self.start(invocation, link).is_none());
         }
         self.pending_pings.lock().drain(..).for_each(|sign| sign.send(()).unwrap_or_default());
     }
 }
 
 impl FunctionHost for RecordingHost {
-    fn start(&self, invocation: HostInvocation, link: CallLink) {
+    fn start(&self, invocation: HostInvocation, link: CallLink) -> Option<UnstartedCall> {
+        if self.has_exited.load(Ordering::Relaxed) {
+            return Some((invocation, link));
+        }
         if self.is_stuck.load(Ordering::Relaxed) {
             self.not_started.lock().push((invocation, link));
-            return;
+            return None;
         }
         *self.current.lock() = Some(invocation.call);
         self.links.lock().insert(invocation.call, link);
+        None
     }
 
-    fn take_back(&self, calls: &[CallId]) -> Vec<(HostInvocation, CallLink)> {
+    fn take_back(&self, calls: &[CallId]) -> Vec<UnstartedCall> {
         self.not_started.lock().extract_if(.., |(invocation, _)| calls.contains(&invocation.call)).collect()
     }
 
@@ -153,7 +159,7 @@ fn start_function_on(host: &dyn FunctionHost, call: u64, function: &str) -> mpsc
     let (link, messages) = CallLink::new();
     let (work, input) = (HostTask::Function(0), "{}".into());
     let invocation = HostInvocation { call: CallId(call), work, function: function.into(), input, request: None };
-    host.start(invocation, link);
+    drop(host.start(invocation, link));
     messages
 }
 
@@ -299,6 +305,49 @@ async fn calls_that_lost_a_worker_wait_for_the_next_until_the_pool_is_retired() 
     it.workers.leave(WorkerId(1));
     it.workers.retire();
     assert!(start_on(&*quarantine, 2).recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_an_exited_worker_refuses_go_to_another() {
+    let it = workers(2);
+    it.hosts[0].has_exited.store(true, Ordering::Relaxed);
+    let _first = it.start(1);
+    assert_eq!(it.started(), [vec![], vec![1]]);
+    assert_eq!(it.workers.count(), 1);
+    // A refused call that waited in quarantine is still run apart from others.
+    it.hosts[1].has_exited.store(true, Ordering::Relaxed);
+    let quarantine = it.workers.clone().quarantine().expect("a pool has a quarantine");
+    let mut lost = [start_on(&*quarantine, 2), start_on(&*quarantine, 3)];
+    tokio::time::sleep(PING_INTERVAL).await;
+    assert_eq!(it.workers.count(), 0);
+    let host = Arc::new(RecordingHost::default());
+    it.workers.join(WorkerId(7), host.clone());
+    tokio::time::sleep(PING_INTERVAL).await;
+    assert_eq!(host.started(), [2]);
+    host.answer(2);
+    tokio::time::sleep(PING_INTERVAL).await;
+    assert_eq!(host.started(), [3]);
+    host.answer(3);
+    for messages in &mut lost {
+        assert!(messages.recv().await.is_some(), "none was ended by the exits");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_not_started_by_a_worker_that_leaves_move_to_another() {
+    let it = workers(2);
+    it.hosts[0].is_stuck.store(true, Ordering::Relaxed);
+    let _calls = [it.start(1), it.start(2)];
+    assert_eq!(it.started(), [vec![], vec![2]]);
+    it.workers.leave(WorkerId(0));
+    assert_eq!(it.started(), [vec![], vec![1, 2]]);
+    // Without another worker they wait for the next.
+    it.hosts[1].is_stuck.store(true, Ordering::Relaxed);
+    let _third = it.start(3);
+    it.workers.leave(WorkerId(1));
+    let host = Arc::new(RecordingHost::default());
+    it.workers.join(WorkerId(7), host.clone());
+    assert_eq!(host.started(), [3]);
 }
 
 #[tokio::test(start_paused = true)]
