@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeProject, messagesFunctions, messagesSchema, type TestProject } from './code/project.test-kit.js';
@@ -43,6 +43,17 @@ describe('the command line', () => {
     const { code, output } = await convoy('--help');
     expect(output).toMatch(/dev\|init.*generate/s);
     expect(code).toBe(0);
+  });
+});
+
+describe('convoy dev without an engine', () => {
+  it('names it and starts nothing: no database, no files', async () => {
+    await project.write({ 'convoy/schema.ts': null });
+    const { code, output } = await convoy('dev', '--once');
+    expect(output).toBe('✖ CONVOY_NATIVE_PATH is /nowhere/convoy.node, but this file does not exist.\n');
+    expect(code).toBe(1);
+    expect((await readdir(project.root)).sort()).toEqual(['convoy', 'node_modules', 'package.json']);
+    expect(await readdir(project.layout.convoyFolder)).toEqual(['functions']);
   });
 });
 

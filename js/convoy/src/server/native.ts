@@ -1,12 +1,11 @@
 /**
- * The engine's native addon: its interface, and how its binary is found. No other file names either.
+ * The interface of the engine's native addon, which `addon.ts` finds. No other file names it.
  *
  * Values are passed as JSON text and errors as data: neither side throws into the other.
  */
 
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
+import { requireAddon } from './addon.js';
 import type { FunctionKind } from './functions.js';
 import type { InsertOperation } from './operations.js';
 
@@ -168,52 +167,14 @@ export interface LoadReport {
 /** The maximum time that process exit waits for the log. */
 const EXIT_FLUSH_MS = 250;
 
-/** The platform of a binary of the addon. */
-export interface Platform {
-  readonly platform: string;
-  readonly arch: string;
-  /** On Linux, the C library that Node was built for. */
-  readonly libc: 'gnu' | 'musl' | null;
-}
-
-/** The platform this process runs on. */
-export function currentPlatform(): Platform {
-  return { platform: process.platform, arch: process.arch, libc: process.platform === 'linux' ? linuxLibc() : null };
-}
-
-/** `linux-x64-gnu`, `darwin-arm64`: the last part of the platform package's name. */
-export function platformTag({ platform, arch, libc }: Platform): string {
-  return libc === null ? `${platform}-${arch}` : `${platform}-${arch}-${libc}`;
-}
-
 /**
- * Loads the addon: from `CONVOY_NATIVE_PATH`, else from the platform's package, else from this repository. A binary that
- * exists but cannot be loaded is an error; the next candidate is not tried.
+ * Loads the addon of this platform. Throws an Error that names platform and package, and what to do, if there is none.
+ * Every entry that needs the engine calls this before it starts anything else.
  */
-export function loadNative(platform: Platform = currentPlatform()): NativeModule {
-  const require = createRequire(import.meta.url);
-  const tag = platformTag(platform);
-  const given = process.env.CONVOY_NATIVE_PATH;
-  const inRepository = fileURLToPath(new URL(`../../../../npm/${tag}/convoy.node`, import.meta.url));
-  const candidates = given ? [given] : [`@avvos/convoy-${tag}`, inRepository];
-  for (const candidate of candidates) {
-    try {
-      const native = require(candidate) as NativeModule;
-      flushLogAtExit(native);
-      return native;
-    } catch (error) {
-      if (!isMissing(error, candidate)) {
-        throw new Error(`Convoy's engine (${candidate}) could not be loaded: ${messageOf(error)}`, { cause: error });
-      }
-    }
-  }
-  throw new Error(
-    given
-      ? `CONVOY_NATIVE_PATH is ${given}, but this file does not exist.`
-      : `There is no Convoy engine for ${tag}: the package @avvos/convoy-${tag} is not installed. ` +
-          'If your platform is supported, reinstall without --omit=optional (npm install); otherwise build the engine ' +
-          'from source and set CONVOY_NATIVE_PATH to its convoy.node.',
-  );
+export function loadNative(): NativeModule {
+  const native = requireAddon() as NativeModule;
+  flushLogAtExit(native);
+  return native;
 }
 
 /** Makes process exit wait, for a limited time, until the log is written. Registered once per process. */
@@ -222,19 +183,4 @@ function flushLogAtExit(native: NativeModule): void {
   process.on('exit', function flushConvoyLog() {
     native.flushLog(EXIT_FLUSH_MS);
   });
-}
-
-function isMissing(error: unknown, candidate: string): boolean {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  // An installed package may itself lack a file, which is another error than a missing package.
-  return code === 'MODULE_NOT_FOUND' && String(message).includes(`'${candidate}'`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function linuxLibc(): 'gnu' | 'musl' {
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
-  return report?.header?.glibcVersionRuntime === undefined ? 'musl' : 'gnu';
 }

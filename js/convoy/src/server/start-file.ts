@@ -36,15 +36,21 @@ export function defineStartFile(url: string, source: StartSource): StartFile {
     createConvoyServer: (options = {}) => create(code, options),
     startConvoyServer: (options = {}) => start(code, options),
   };
-  if (isMain(url)) {
+  if (!isMain(url)) return file;
+  try {
     // Convoy owns this process, so its output may be redirected.
     redirectOutput(loadNative());
-    file.startConvoyServer().catch((error: unknown) => {
-      // Errors of settings and of the database say what to do, and a stack does not help.
-      console.error(isConvoyError(error) ? error.message : error);
-      process.exitCode = 1;
-    });
+  } catch (error) {
+    // The engine is missing; the message says what to do.
+    console.error((error as Error).message);
+    process.exitCode = 1;
+    return file;
   }
+  file.startConvoyServer().catch((error: unknown) => {
+    // Errors of settings and of the database say what to do, and a stack does not help.
+    console.error(isConvoyError(error) ? error.message : error);
+    process.exitCode = 1;
+  });
   return file;
 }
 

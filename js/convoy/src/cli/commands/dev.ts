@@ -10,6 +10,7 @@ import { CodeProblem } from '../code/problem.js';
 import { DevApp } from '../dev/app.js';
 import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
 import { databaseFault } from '../dev/fault.js';
+import { ensureEmbeddedPostgres } from '../dev/install-postgres.js';
 import { listLiveOnRequest } from '../dev/live-list.js';
 import { expectFreePort, type ListenAddress, serve } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
@@ -31,13 +32,14 @@ const defaults: DevDependencies = { cwd: process.cwd(), createConvoy };
 
 /** Resolves when a signal arrived and everything has stopped; with `--once`, when everything is up to date. */
 export async function runDev(flags: DevFlags, terminal: Terminal, dependencies = defaults): Promise<void> {
-  const signalled = listenForSignals();
   const layout = layoutOf(flags, dependencies.cwd);
   const env = new EnvFiles(layout.root, dependencies.cwd);
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
+  const options = devOptionsOf(flags, process.env);
+  // Throws, before anything is started, if there is no engine.
+  const signalled = listenForSignals();
   const stops: (() => Promise<void>)[] = [];
   try {
-    const options = devOptionsOf(flags, process.env);
     const up = start({ layout, flags, env, options, terminal, dependencies, stops });
     const stopped = await Promise.race([up.then(() => null), signalled]);
     if (stopped === null && (options.watch || options.serve)) await signalled;
@@ -60,6 +62,7 @@ interface StartOptions {
 async function start({ layout, flags, env, options, terminal, dependencies, stops }: StartOptions): Promise<void> {
   // Checked before anything is started, so that a taken port needs no cleanup.
   if (options.serve) await expectFreePort(options);
+  if (options.databaseUrl === null) await ensureEmbeddedPostgres(layout, terminal);
   let opened = existsSync(layout.stateFolder);
   stops.push(async () => {
     if (!opened) await removeUnusedState(layout);

@@ -6,7 +6,9 @@ import { loadNative } from '../../server/native.js';
 
 /**
  * Resolves with the first signal. The second ends the process at once; the guardian then stops the embedded Postgres.
+ * Throws if there is no engine.
  */
 export function listenForSignals(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => loadNative().handleSignals(resolve));
+  const native = loadNative();
+  return new Promise((resolve) => native.handleSignals(resolve));
 }
