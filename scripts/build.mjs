@@ -8,9 +8,11 @@ import { parseArgs } from 'node:util';
 import { ensureInstalled } from './install.mjs';
 import { addonFile, platform } from './platform.mjs';
 import { root, run, targetFolder } from './run.mjs';
+import { vendorEsbuild } from './vendor.mjs';
 
 export async function buildPackage() {
   await ensureInstalled();
+  await vendorEsbuild();
   await run('Building the TypeScript package', 'npx', ['tsc', '-p', 'js/convoy']);
 }
 

@@ -1,7 +1,7 @@
 /** The output of the commands: steps with a spinner on a terminal and plain lines elsewhere, and results in colour. */
-import ora from 'ora';
 import pc from 'picocolors';
 import type { CodeProblem } from './code/problem.js';
+import { startSpinner, type TerminalStream } from './spinner.js';
 
 /** A step in progress. */
 export interface Step {
@@ -28,7 +28,7 @@ export interface Terminal {
 
 export interface TerminalOptions {
   readonly verbose: boolean;
-  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stream?: TerminalStream & { readonly isTTY?: boolean };
 }
 
 export function createTerminal({ verbose, stream = process.stdout }: TerminalOptions): Terminal {
@@ -41,7 +41,7 @@ export function createTerminal({ verbose, stream = process.stdout }: TerminalOpt
   const fail = (text: string) => print(`${pc.red('✖')} ${text}`);
   return {
     async step(text, work) {
-      const line = canSpin ? spinnerOn(stream, text) : plainLine(text, { print, done, fail });
+      const line = canSpin ? spinningLine(stream, text, { done, fail }) : plainLine(text, { print, done, fail });
       let result = text;
       try {
         const value = await work({
@@ -81,15 +81,22 @@ interface StepLine {
   fail(): void;
 }
 
-function spinnerOn(stream: NodeJS.WritableStream, text: string): StepLine {
-  // By default, ora reads stdin to hide typed characters, and Ctrl-C would no longer reach the terminal.
-  const spinner = ora({ text, stream, discardStdin: false }).start();
+function spinningLine(
+  stream: TerminalStream,
+  text: string,
+  out: Record<'done' | 'fail', (text: string) => void>,
+): StepLine {
+  const spinner = startSpinner(stream, text);
+  const end = (print: (text: string) => void, message: string) => {
+    spinner.stop();
+    print(message);
+  };
   return {
     now: (message) => {
       spinner.text = message;
     },
-    done: (message) => spinner.succeed(message),
-    fail: () => spinner.fail(),
+    done: (message) => end(out.done, message),
+    fail: () => end(out.fail, spinner.text),
   };
 }
 

@@ -7,10 +7,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type BuildFailure, build, type Message, type Metafile } from 'esbuild';
+import type { BuildFailure, Message, Metafile } from 'esbuild';
 import { isErrno } from '../errno.js';
 import type { ProjectLayout } from '../options.js';
 import { drizzleImportError, drizzleStandIn, usesDrizzleStandIn } from './drizzle.js';
+import { build } from './esbuild.js';
 import { asPosix, type ProjectFiles } from './files.js';
 import { CodeProblem, type Diagnostic } from './problem.js';
 import { externalPackages, generatedStubs } from './resolve.js';

@@ -1,5 +1,6 @@
 /** Errors in the user's code with their source locations, from the bundler or from running the code. */
-import { formatMessagesSync, type PartialMessage } from 'esbuild';
+import type { PartialMessage } from 'esbuild';
+import { formatMessagesSync } from './esbuild.js';
 
 /** One error in the user's code. */
 export interface Diagnostic {

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { nearest } from '../../values/nearest.js';
+import { installCommand, packageManagerOf } from '../package-manager.js';
 
 /**
  * The advice for an esbuild message, `null` if it is not about an unresolved import. `importer` is relative to the
@@ -24,29 +25,12 @@ export function importAdvice(message: string, importer: string | undefined, root
       ? `The package ${name} is installed, but has no main export.`
       : `The package ${name} is installed, but does not export ${JSON.stringify(`.${specifier.slice(name.length)}`)}.`;
   }
-  return `The package ${name} is not installed: ${installCommand(from)} ${name}`;
+  return `The package ${name} is not installed: ${installCommand(packageManagerOf(from), [name])}`;
 }
 
 /** Whether npm accepts the name; `~` and `$lib` can only be aliases. */
 function isPackageName(name: string): boolean {
   return /^(@[\w.~-]+\/)?[\w.~-]+$/.test(name) && name !== '~';
-}
-
-const installers = [
-  ['pnpm-lock.yaml', 'pnpm add'],
-  ['yarn.lock', 'yarn add'],
-  ['bun.lock', 'bun add'],
-  ['bun.lockb', 'bun add'],
-  ['package-lock.json', 'npm install'],
-] as const;
-
-/** The install command of the package manager in use, by the nearest lockfile. */
-function installCommand(from: string): string {
-  for (let folder = from; ; folder = path.dirname(folder)) {
-    const found = installers.find(([lockfile]) => existsSync(path.join(folder, lockfile)));
-    if (found !== undefined) return found[1];
-    if (path.dirname(folder) === folder) return 'npm install';
-  }
 }
 
 function pathAdvice(specifier: string, from: string, root: string): string {

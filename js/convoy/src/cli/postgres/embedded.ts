@@ -14,11 +14,12 @@
 import { chmod, chown, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findBinariesPackage, prepareBinaries } from './binaries.js';
+import { prepareBinaries } from './binaries.js';
 import { type Cluster, openCluster, savePort, urlOf } from './cluster.js';
 import { choosePlacement } from './data-location.js';
 import { collectPlacementFacts } from './environment.js';
 import type { PostgresEvent } from './events.js';
+import { findBinariesPackage } from './installed.js';
 import { choosePort } from './ports.js';
 import { backoffMs, type Running, type Setup, startOnce } from './start-once.js';
 
@@ -67,7 +68,7 @@ export async function startIn(
   // Postgres' user must be able to reach its own folder, which stays closed to other users.
   if (afterwards === 'deleted') await chmod(options.dataRoot, 0o711);
   const dataRoot = await realpath(options.dataRoot);
-  const found = await findBinariesPackage();
+  const found = await findBinariesPackage(dataRoot);
   const placement = choosePlacement(await collectPlacementFacts(dataRoot, path.join(found.folder, 'native')));
   const { home, runAs, copyTo, mustCopy } = placement;
   const onCopy = (folder: string) => onEvent({ kind: 'copying', folder });
