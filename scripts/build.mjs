@@ -2,7 +2,7 @@
 // as an addon in the package of this platform under npm/.
 //
 //   node scripts/build.mjs [--profile release|dev] [--js-only]
-import { copyFile, mkdir, rename, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensureInstalled } from './install.mjs';
@@ -18,7 +18,7 @@ export async function buildPackage() {
 
 /** @param {'release' | 'dev'} profile */
 export async function buildEngine(profile) {
-  const { name, os, cpu, libc, library } = platform();
+  const { name, library } = platform();
   await run(`Building the engine (${profile}; the first time takes a few minutes)`, 'cargo', [
     'build',
     '--locked',
@@ -32,21 +32,6 @@ export async function buildEngine(profile) {
   const built = join(targetFolder, profile === 'dev' ? 'debug' : profile, library);
   const folder = join(root, 'npm', name);
   await mkdir(folder, { recursive: true });
-  // Creates the package of a platform that is not published yet.
-  const manifest = {
-    name: `@avvos/convoy-${name}`,
-    version: '0.1.0',
-    license: 'MIT',
-    main: 'convoy.node',
-    os,
-    cpu,
-    libc,
-  };
-  await writeFile(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`, { flag: 'wx' }).catch(
-    (error) => {
-      if (error.code !== 'EEXIST') throw error;
-    },
-  );
   // Renamed into place, since a running process may have the old file mapped.
   const fresh = `${addonFile()}.new`;
   await copyFile(built, fresh);

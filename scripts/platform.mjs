@@ -11,10 +11,10 @@ export function platform() {
   if (library === undefined) {
     throw new Error(`Convoy does not build on ${os} yet; it builds on ${Object.keys(libraries).join(', ')}.`);
   }
-  if (os !== 'linux') return { name: `${os}-${cpu}`, os: [os], cpu: [cpu], library };
+  if (os !== 'linux') return { name: os === 'win32' ? `win32-${cpu}-msvc` : `${os}-${cpu}`, library };
   const musl = readdirSync('/lib').some((file) => file.startsWith('ld-musl-'));
-  const libc = musl && !process.report.getReport().header.glibcVersionRuntime ? 'musl' : 'glibc';
-  return { name: `linux-${cpu}-${libc === 'musl' ? 'musl' : 'gnu'}`, os: [os], cpu: [cpu], libc: [libc], library };
+  const libc = musl && !process.report.getReport().header.glibcVersionRuntime ? 'musl' : 'gnu';
+  return { name: `linux-${cpu}-${libc}`, library };
 }
 
 export function addonFile() {

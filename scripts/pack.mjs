@@ -1,0 +1,124 @@
+// Packs @avvos/convoy and the packages of all platforms as they are published.
+//
+//   node scripts/pack.mjs [--out <folder>] [--repository <url>] [--built-only]
+//
+// The published manifest of @avvos/convoy differs from that in the repository: the
+// packages of the platforms are optional dependencies in exactly this version, which
+// npm could not install before they are published, and there are no development
+// dependencies. Addons are taken from npm/; each must exist, unless --built-only.
+import { copyFile, cp, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ensureInstalled } from './install.mjs';
+import { filesOf, manifestOfConvoy, packageNameOf, platforms } from './platform-packages.mjs';
+import { root, run, StepError } from './run.mjs';
+import { vendorEsbuild } from './vendor.mjs';
+
+/**
+ * @typedef {{ name: string, file: string, bytes: number, hasAddon: boolean }} Packed `file` is the path of the tarball
+ */
+
+/** The manifest of @avvos/convoy as published. */
+export function publishedManifest({ devDependencies: _, scripts: __, ...manifest }, repository) {
+  const engines = Object.fromEntries(platforms.map((each) => [packageNameOf(each), manifest.version]));
+  return {
+    ...manifest,
+    ...(repository ? { repository: { type: 'git', url: repository } } : {}),
+    optionalDependencies: { ...manifest.optionalDependencies, ...engines },
+  };
+}
+
+/**
+ * Packs everything into `out`. The packages of the platforms come first: they must be published before @avvos/convoy,
+ * because yarn fails if an optional dependency does not exist.
+ *
+ * @param {{ out: string, repository?: string, addon?: (tag: string) => string, withoutAddon?: 'error' | 'manifest only' }} options
+ *   `addon` is the path of a platform's addon
+ * @returns {Promise<Packed[]>}
+ */
+export async function packAll({ out, repository, addon = builtAddon, withoutAddon = 'error' }) {
+  const convoy = await manifestOfConvoy();
+  const staging = join(out, 'staging');
+  await rm(staging, { recursive: true, force: true });
+  const addons = await Promise.all(platforms.map(async ({ tag }) => [tag, await isFile(addon(tag))]));
+  const missing = addons.filter(([, exists]) => !exists).map(([tag]) => tag);
+  if (missing.length > 0 && withoutAddon === 'error') {
+    throw new StepError(`npm/ has no addon for ${missing.join(', ')}. Build them, or pass --built-only.`);
+  }
+
+  const packed = [];
+  for (const platform of platforms) {
+    const folder = join(staging, platform.tag);
+    await mkdir(folder, { recursive: true });
+    for (const [file, text] of Object.entries(filesOf(platform, convoy))) {
+      const withRepository = file === 'package.json' && repository ? addRepository(text, repository) : text;
+      await writeFile(join(folder, file), withRepository);
+    }
+    const hasAddon = !missing.includes(platform.tag);
+    if (hasAddon) await copyFile(addon(platform.tag), join(folder, 'convoy.node'));
+    packed.push({ ...(await pack(folder, packageNameOf(platform), out)), hasAddon });
+  }
+  packed.push({ ...(await packConvoy(convoy, staging, out, repository)), hasAddon: false });
+  await rm(staging, { recursive: true });
+  return packed;
+}
+
+async function packConvoy(convoy, staging, out, repository) {
+  const folder = join(staging, 'convoy');
+  await mkdir(folder, { recursive: true });
+  await vendorEsbuild();
+  // Not a copy of `dist`, which may have files of deleted sources. No source maps, because the sources are not published.
+  await run('Building the TypeScript package', 'npx', ['tsc', '-p', 'js/convoy', '--sourceMap', 'false', '--outDir', join(folder, 'dist')]);
+  for (const name of ['bin', 'vendor', 'README.md']) {
+    await cp(join(root, 'js/convoy', name), join(folder, name), { recursive: true });
+  }
+  const manifest = publishedManifest(convoy, repository);
+  await writeFile(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  return pack(folder, convoy.name, out);
+}
+
+/** Packs a folder, with the licence. */
+async function pack(folder, name, out) {
+  await copyFile(join(root, 'LICENSE'), join(folder, 'LICENSE'));
+  const { version } = await manifestOfConvoy();
+  await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', out], { cwd: folder });
+  const file = join(out, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
+  return { name, file, bytes: (await stat(file)).size };
+}
+
+function addRepository(manifest, url) {
+  return `${JSON.stringify({ ...JSON.parse(manifest), repository: { type: 'git', url } }, null, 2)}\n`;
+}
+
+function builtAddon(tag) {
+  return join(root, 'npm', tag, 'convoy.node');
+}
+
+async function isFile(path) {
+  return stat(path).then(
+    (found) => found.isFile(),
+    (error) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { values } = parseArgs({
+    options: {
+      out: { type: 'string', default: join(root, 'target/packages') },
+      repository: { type: 'string' },
+      'built-only': { type: 'boolean', default: false },
+    },
+  });
+  await ensureInstalled();
+  await mkdir(values.out, { recursive: true });
+  const { out, repository } = values;
+  const packed = await packAll({ out, repository, withoutAddon: values['built-only'] ? 'manifest only' : 'error' });
+  console.log('\nIn the order of publication:');
+  for (const { name, file, bytes, hasAddon } of packed) {
+    const note = hasAddon || name === '@avvos/convoy' ? '' : ', without an addon: do not publish';
+    console.log(`  ${name}  ${(bytes / 1e6).toFixed(1)} MB${note}  ${file}`);
+  }
+}
