@@ -68,7 +68,15 @@ async function packConvoy(convoy, staging, out, repository) {
   await mkdir(folder, { recursive: true });
   await vendorEsbuild();
   // Not a copy of `dist`, which may have files of deleted sources. No source maps, because the sources are not published.
-  await run('Building the TypeScript package', 'npx', ['tsc', '-p', 'js/convoy', '--sourceMap', 'false', '--outDir', join(folder, 'dist')]);
+  await run('Building the TypeScript package', 'npx', [
+    'tsc',
+    '-p',
+    'js/convoy',
+    '--sourceMap',
+    'false',
+    '--outDir',
+    join(folder, 'dist'),
+  ]);
   for (const name of ['bin', 'vendor', 'README.md']) {
     await cp(join(root, 'js/convoy', name), join(folder, name), { recursive: true });
   }
@@ -81,7 +89,9 @@ async function packConvoy(convoy, staging, out, repository) {
 async function pack(folder, name, out) {
   await copyFile(join(root, 'LICENSE'), join(folder, 'LICENSE'));
   const { version } = await manifestOfConvoy();
-  await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', out], { cwd: folder });
+  await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', out], {
+    cwd: folder,
+  });
   const file = join(out, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
   return { name, file, bytes: (await stat(file)).size };
 }

@@ -1,0 +1,153 @@
+/**
+ * The packages as they are published: their manifests, files and size, and that Node and TypeScript resolve them. The
+ * install test installs them.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
+import { filterProblems } from '@arethetypeswrong/core/problems';
+import { publint } from 'publint';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { OLDEST_GLIBC, PUBLISHED_PLATFORMS } from '../js/convoy/src/server/platforms.js';
+import { packAll } from '../scripts/pack.mjs';
+import { differences, oldestGlibc, platforms } from '../scripts/platform-packages.mjs';
+
+const run = promisify(execFile);
+const repository = path.join(import.meta.dirname, '..');
+const MEGABYTE = 1_000_000;
+
+/** What a user of the library installs at most, with Zod, in megabytes and packages. */
+const BUDGET = { megabytes: 30, packages: 25 };
+/** What the addon of a platform may take of it: a release build has 9.9 MB. */
+const ADDON_MEGABYTES = 11;
+
+let folder;
+let packed;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'convoy-packages-'));
+  packed = await packAll({ out: folder, withoutAddon: 'manifest only', addon: () => path.join(folder, 'none') });
+}, 120_000);
+afterAll(() => rm(folder, { recursive: true }));
+
+const tarballOf = (name) => packed.find((each) => each.name === name).file;
+
+async function manifestOf(name) {
+  const { stdout } = await run('tar', ['-xOzf', tarballOf(name), 'package/package.json']);
+  return JSON.parse(stdout);
+}
+
+async function filesOf(name) {
+  const { stdout } = await run('tar', ['-tvzf', tarballOf(name)]);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [, bytes, file] = /^\S+ \S+\s+(\d+) .*? package\/(.*)$/.exec(line) ?? [];
+      return { file, bytes: Number(bytes) };
+    });
+}
+
+describe('the packages of the platforms', () => {
+  test('are up to date with scripts/platform-packages.mjs', async () => {
+    expect((await differences()).map((each) => each.path)).toEqual([]);
+  });
+
+  test('are those that the loader knows, with one glibc', async () => {
+    expect(platforms.map(({ tag }) => tag)).toEqual(PUBLISHED_PLATFORMS);
+    expect(oldestGlibc).toBe(OLDEST_GLIBC);
+  });
+
+  test('are optional dependencies of @avvos/convoy in its version, and come before it', async () => {
+    const { version, optionalDependencies } = await manifestOf('@avvos/convoy');
+    for (const { tag } of platforms) expect(optionalDependencies[`@avvos/convoy-${tag}`]).toBe(version);
+    expect(packed.at(-1).name).toBe('@avvos/convoy');
+    expect(packed).toHaveLength(platforms.length + 1);
+  });
+
+  test('tell package managers where to install them', async () => {
+    expect(await manifestOf('@avvos/convoy-linux-arm64-musl')).toMatchObject({
+      main: 'convoy.node',
+      os: ['linux'],
+      cpu: ['arm64'],
+      libc: ['musl'],
+    });
+    expect(await manifestOf('@avvos/convoy-win32-x64-msvc')).toMatchObject({ os: ['win32'], cpu: ['x64'] });
+  });
+});
+
+describe('@avvos/convoy', () => {
+  test('has what it needs to run and no more', async () => {
+    const files = (await filesOf('@avvos/convoy')).map(({ file }) => file);
+    for (const each of ['LICENSE', 'README.md', 'bin/convoy.mjs', 'vendor/esbuild/LICENSE.md']) {
+      expect(files).toContain(each);
+    }
+    expect(files.filter((file) => /\.test|test-kit|\.map$|\.node$|tsbuildinfo|(^|\/)src\//.test(file))).toEqual([]);
+    const manifest = await manifestOf('@avvos/convoy');
+    expect(manifest).not.toHaveProperty('devDependencies');
+    expect(manifest).not.toHaveProperty('scripts');
+  });
+
+  test('copies esbuild in the version of its binaries', async () => {
+    const { version } = JSON.parse(
+      await readFile(path.join(repository, 'js/convoy/vendor/esbuild/package.json'), 'utf8'),
+    );
+    const { optionalDependencies } = await manifestOf('@avvos/convoy');
+    const binaries = Object.entries(optionalDependencies).filter(([name]) => name.startsWith('@esbuild/'));
+    expect(binaries.map(([name]) => name)).toEqual(
+      ['darwin-arm64', 'darwin-x64', 'linux-arm64', 'linux-x64', 'win32-x64'].map((each) => `@esbuild/${each}`),
+    );
+    for (const [name, wanted] of binaries) expect(`${name}@${wanted}`).toBe(`${name}@${version}`);
+  });
+
+  test(`installs at most ${BUDGET.packages} packages and ${BUDGET.megabytes} MB, none with an install script`, async () => {
+    const { packages } = JSON.parse(await readFile(path.join(repository, 'package-lock.json'), 'utf8'));
+    const { dependencies, optionalDependencies } = await manifestOf('@avvos/convoy');
+    const own = `${process.platform}-${process.arch}`;
+    const wanted = [...Object.keys(dependencies), `@esbuild/${own}`, 'zod'];
+    expect(Object.keys(optionalDependencies)).toContain(`@esbuild/${own}`);
+    const installed = new Set();
+    for (const name of wanted) visit(name, packages, installed);
+    expect([...installed].filter((name) => packages[`node_modules/${name}`].hasInstallScript)).toEqual([]);
+
+    // With this package, and that of the platform.
+    expect(installed.size + 2).toBeLessThanOrEqual(BUDGET.packages);
+    const sizes = await Promise.all([...installed].map((name) => sizeOf(path.join(repository, 'node_modules', name))));
+    const itself = (await filesOf('@avvos/convoy')).map(({ bytes }) => bytes);
+    const bytes = [...sizes, ...itself].reduce((sum, each) => sum + each, 0);
+    console.log(`${installed.size + 2} packages, ${(bytes / MEGABYTE).toFixed(1)} MB without the addon`);
+    expect(bytes / MEGABYTE + ADDON_MEGABYTES).toBeLessThanOrEqual(BUDGET.megabytes);
+  });
+
+  test('has nothing that publint reports', async () => {
+    const data = await readFile(tarballOf('@avvos/convoy'));
+    const tarball = data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
+    const { messages } = await publint({ pack: { tarball }, level: 'suggestion', strict: true });
+    expect(messages).toEqual([]);
+  });
+
+  test('has types that match what Node and bundlers load, for modules (the profile esm-only of attw)', async () => {
+    const analysis = await checkPackage(createPackageFromTarballData(await readFile(tarballOf('@avvos/convoy'))));
+    expect(Object.keys(analysis.entrypoints)).toContain('./node');
+    for (const resolutionKind of ['node16-esm', 'bundler']) {
+      expect(filterProblems(analysis, { resolutionKind })).toEqual([]);
+    }
+    // The control: what the profile leaves out is found.
+    expect(filterProblems(analysis, { resolutionKind: 'node16-cjs' })).not.toEqual([]);
+  });
+});
+
+/** Adds a package and what it depends on, as npm installs them here. */
+function visit(name, packages, installed) {
+  if (installed.has(name)) return;
+  installed.add(name);
+  for (const each of Object.keys(packages[`node_modules/${name}`].dependencies ?? {})) visit(each, packages, installed);
+}
+
+async function sizeOf(at) {
+  const entries = await readdir(at, { withFileTypes: true, recursive: true });
+  const sizes = entries.filter((each) => each.isFile()).map((each) => stat(path.join(each.parentPath, each.name)));
+  return (await Promise.all(sizes)).reduce((sum, { size }) => sum + size, 0);
+}
