@@ -1,4 +1,5 @@
-// Packs @avvos/convoy and the packages of all platforms as they are published.
+// Packs everything that is published: the packages of the platforms, @avvos/convoy, and
+// the other packages in js/, which must have been built.
 //
 //   node scripts/pack.mjs [--out <folder>] [--repository <url>] [--built-only]
 //
@@ -6,10 +7,10 @@
 // packages of the platforms are optional dependencies in exactly this version, which
 // npm could not install before they are published, and there are no development
 // dependencies. Addons are taken from npm/; each must exist, unless --built-only.
-import { copyFile, cp, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ensureInstalled } from './install.mjs';
+import { buildPackage } from './build.mjs';
 import { filesOf, manifestOfConvoy, packageNameOf, platforms } from './platform-packages.mjs';
 import { root, run, StepError } from './run.mjs';
 import { vendorEsbuild } from './vendor.mjs';
@@ -59,6 +60,9 @@ export async function packAll({ out, repository, addon = builtAddon, withoutAddo
     packed.push({ ...(await pack(folder, packageNameOf(platform), out)), hasAddon });
   }
   packed.push({ ...(await packConvoy(convoy, staging, out, repository)), hasAddon: false });
+  for (const name of await readdir(join(root, 'js'))) {
+    if (name !== 'convoy') packed.push({ ...(await packOther(name, out)), hasAddon: false });
+  }
   await rm(staging, { recursive: true });
   return packed;
 }
@@ -85,6 +89,19 @@ async function packConvoy(convoy, staging, out, repository) {
   return pack(folder, convoy.name, out);
 }
 
+/** Packs another package where it is; its own scripts add what belongs into it. */
+async function packOther(folder, out) {
+  const at = join(root, 'js', folder);
+  const { name, version } = JSON.parse(await readFile(join(at, 'package.json'), 'utf8'));
+  await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--pack-destination', out], { cwd: at });
+  return tarball(name, version, out);
+}
+
+async function tarball(name, version, out) {
+  const file = join(out, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
+  return { name, file, bytes: (await stat(file)).size };
+}
+
 /** Packs a folder, with the licence. */
 async function pack(folder, name, out) {
   await copyFile(join(root, 'LICENSE'), join(folder, 'LICENSE'));
@@ -92,8 +109,7 @@ async function pack(folder, name, out) {
   await run(`Packing ${name}`, 'npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', out], {
     cwd: folder,
   });
-  const file = join(out, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`);
-  return { name, file, bytes: (await stat(file)).size };
+  return tarball(name, version, out);
 }
 
 function addRepository(manifest, url) {
@@ -122,7 +138,7 @@ if (process.argv[1] === import.meta.filename) {
       'built-only': { type: 'boolean', default: false },
     },
   });
-  await ensureInstalled();
+  await buildPackage();
   await mkdir(values.out, { recursive: true });
   const { out, repository } = values;
   const packed = await packAll({ out, repository, withoutAddon: values['built-only'] ? 'manifest only' : 'error' });

@@ -13,7 +13,7 @@ import { publint } from 'publint';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { OLDEST_GLIBC, PUBLISHED_PLATFORMS } from '../js/convoy/src/server/platforms.js';
 import { packAll } from '../scripts/pack.mjs';
-import { differences, oldestGlibc, platforms } from '../scripts/platform-packages.mjs';
+import { differences, oldestGlibc, packageNameOf, platforms } from '../scripts/platform-packages.mjs';
 
 const run = promisify(execFile);
 const repository = path.join(import.meta.dirname, '..');
@@ -63,8 +63,10 @@ describe('the packages of the platforms', () => {
   test('are optional dependencies of @avvos/convoy in its version, and come before it', async () => {
     const { version, optionalDependencies } = await manifestOf('@avvos/convoy');
     for (const { tag } of platforms) expect(optionalDependencies[`@avvos/convoy-${tag}`]).toBe(version);
-    expect(packed.at(-1).name).toBe('@avvos/convoy');
-    expect(packed).toHaveLength(platforms.length + 1);
+    expect(packed.map(({ name }) => name).slice(0, platforms.length + 1)).toEqual([
+      ...platforms.map(packageNameOf),
+      '@avvos/convoy',
+    ]);
   });
 
   test('tell package managers where to install them', async () => {
