@@ -92,6 +92,24 @@ describe('@avvos/convoy', () => {
     expect(manifest).not.toHaveProperty('scripts');
   });
 
+  test('imports only what it depends on', async () => {
+    const unpacked = await mkdtemp(path.join(folder, 'unpacked-'));
+    await run('tar', ['-xzf', tarballOf('@avvos/convoy'), '-C', unpacked]);
+    const manifest = await manifestOf('@avvos/convoy');
+    const allowed = [manifest.name, ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })];
+    const dist = path.join(unpacked, 'package/dist');
+    const imported = new Set();
+    for (const file of await readdir(dist, { recursive: true })) {
+      if (!file.endsWith('.js')) continue;
+      const text = await readFile(path.join(dist, file), 'utf8');
+      const found = text.matchAll(/^(?:import\s*|(?:import|export)\b[^;'"`]*?\bfrom\s*)['"]([^.'"][^'"]*)['"]/gm);
+      for (const [, name] of found) imported.add(name);
+    }
+    expect(imported).toContain('commander');
+    const packages = [...imported].filter((name) => !name.startsWith('node:')).map(packageIn);
+    expect(packages.filter((name) => !allowed.includes(name))).toEqual([]);
+  });
+
   test('copies esbuild in the version of its binaries', async () => {
     const { version } = JSON.parse(
       await readFile(path.join(repository, 'js/convoy/vendor/esbuild/package.json'), 'utf8'),
@@ -140,6 +158,11 @@ describe('@avvos/convoy', () => {
     expect(filterProblems(analysis, { resolutionKind: 'node16-cjs' })).not.toEqual([]);
   });
 });
+
+/** `@avvos/convoy/sql` → `@avvos/convoy`. */
+function packageIn(specifier) {
+  return specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+}
 
 /** Adds a package and what it depends on, as npm installs them here. */
 function visit(name, packages, installed) {
