@@ -48,7 +48,6 @@ export async function crossBuild(tag, profile, addon = join(root, 'npm', tag, 'c
       profile,
       '--target',
       libc === 'glibc' ? `${target}.${oldestGlibc}` : target,
-      ...rust.cargo,
     ],
     {
       env: {

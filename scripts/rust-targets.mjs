@@ -12,27 +12,18 @@ const exec = promisify(execFile);
 const debianArchitectures = { 'x86_64-unknown-linux-gnu': 'amd64', 'aarch64-unknown-linux-gnu': 'arm64' };
 
 /**
- * @typedef {{ name: string, env: Record<string, string>, cargo: string[] }} Rust `name` names a target folder: one
- *   compiler cannot read what another has compiled. `cargo` are further arguments of cargo
+ * @typedef {{ name: string, env: Record<string, string> }} Rust `name` names a target folder: one compiler cannot read
+ *   what another has compiled
  * @param {string} target
  * @returns {Promise<Rust>}
  */
 export async function rustFor(target) {
-  if ((await hasStandardLibrary(target)) || (await addTarget(target))) return { name: 'cross', env: {}, cargo: [] };
-  const architecture = debianArchitectures[target] ?? (target.endsWith('-musl') ? 'amd64' : undefined);
+  if ((await hasStandardLibrary(target)) || (await addTarget(target))) return { name: 'cross', env: {} };
+  const architecture = debianArchitectures[target];
   if (process.platform !== 'linux' || process.arch !== 'x64' || architecture === undefined) {
     throw new StepError(`There is no standard library of Rust for ${target}. Run: rustup target add ${target}`);
   }
-  const folder = await debianRust(architecture);
-  const env = { RUSTC: join(folder, 'rustc') };
-  if (!target.endsWith('-musl')) return { name: 'cross-debian', env, cargo: [] };
-  // Debian has no standard library for musl, so it is compiled from its source, which stable compilers must be told to
-  // allow.
-  return {
-    name: 'cross-debian',
-    env: { ...env, RUSTC_BOOTSTRAP: '1' },
-    cargo: ['-Z', 'build-std=std,panic_unwind'],
-  };
+  return { name: 'cross-debian', env: { RUSTC: join(await debianRust(architecture), 'rustc') } };
 }
 
 async function hasStandardLibrary(target) {
@@ -72,7 +63,7 @@ async function debianRust(architecture) {
   const library = await dependencyOf('rustc-web', /^libstd-rust-web-dev$/);
   const runtime = await dependencyOf(library, /^libstd-rust-web-[\d.]+$/);
   const llvm = await dependencyOf(runtime, /^libllvm\d+$/);
-  const packages = ['rustc-web', library, runtime, llvm, 'rust-web-src', ...foreign];
+  const packages = ['rustc-web', library, runtime, llvm, ...foreign];
   const cwd = join(draft, 'packages');
   await run("Downloading Debian's Rust", 'apt-get', ['download', '-qq', ...packages], { cwd });
   for (const file of await readdir(cwd)) await exec('dpkg', ['-x', join(cwd, file), join(draft, 'root')]);
