@@ -8,6 +8,7 @@ use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
+use tokio::sync::{Mutex, Notify};
 
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
@@ -19,17 +20,40 @@ use crate::{logging, runtime};
 pub fn open<'env>(env: &'env Env, options: String) -> Result<Object<'env>> {
     logging::init();
     promise(env, async move {
-        let config: Config = serde_json::from_str(&options).map_err(|error| malformed("options", &error))?;
-        let engine = Engine::open(config).await.map_err(|error| error.to_failure())?;
+        let engine = Engine::open(config_of(&options)?).await.map_err(|error| error.to_failure())?;
         Ok(NativeEngine { shared: Shared::of(engine), calls: Arc::default() })
     })
+}
+
+/// Lists the steps that a database needs for a schema. Resolves to a JSON report.
+#[napi(catch_unwind)]
+pub fn plan_migration<'env>(env: &'env Env, options: String, schema: String) -> Result<Object<'env>> {
+    logging::init();
+    promise(env, async move { report_json(&convoy::plan_migration(&config_of(&options)?, &schema).await) })
+}
+
+/// Executes these steps. Resolves to a JSON report.
+#[napi(catch_unwind)]
+pub fn apply_migration<'env>(env: &'env Env, options: String, schema: String) -> Result<Object<'env>> {
+    logging::init();
+    promise(env, async move { report_json(&convoy::apply_migration(&config_of(&options)?, &schema).await) })
+}
+
+fn config_of(options: &str) -> std::result::Result<Config, Failure> {
+    serde_json::from_str(options).map_err(|error| malformed("options", &error))
+}
+
+fn report_json(
+    report: &std::result::Result<convoy::LayoutReport, convoy::OpenError>,
+) -> std::result::Result<String, Failure> {
+    let report = report.as_ref().map_err(convoy::OpenError::to_failure)?;
+    serde_json::to_string(report).map_err(|error| malformed("report", &error))
 }
 
 async fn load(engine: &Engine, program: &str, host: Arc<dyn FunctionHost>) -> std::result::Result<String, Failure> {
     let description: ProgramDescription =
         serde_json::from_str(program).map_err(|error| malformed("program", &error))?;
-    let report = engine.load(description, host).await.map_err(|error| error.to_failure())?;
-    serde_json::to_string(&report).map_err(|error| malformed("report", &error))
+    report_json(&engine.load(description, host).await)
 }
 
 /// A call from JavaScript of this process.
@@ -167,6 +191,22 @@ impl NativeEngine {
         promise(env, async move { LocalCall { kind, name, input, request }.call(&engine, None).await })
     }
 
+    /// Subscribes to a query. Resolves to a `NativeWatch`.
+    #[napi(catch_unwind)]
+    pub fn watch<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        input: String,
+        request: Option<String>,
+    ) -> Result<Object<'env>> {
+        let engine = self.shared.engine.clone();
+        promise(env, async move {
+            let watch = engine.watch(&name, input, request.map(Into::into)).await?;
+            Ok(NativeWatch { watch: Arc::new(Mutex::new(Some(watch))), ended: Arc::default() })
+        })
+    }
+
     /// Executes one batch of a call's operations.
     #[napi(catch_unwind)]
     pub fn operate(&self, call: i64, batch: u32, ops: String) -> Result<()> {
@@ -199,6 +239,40 @@ impl NativeEngine {
             engine.close().await;
             Ok(())
         })
+    }
+}
+
+/// A subscription to a query.
+#[napi]
+pub struct NativeWatch {
+    watch: Arc<Mutex<Option<convoy::Watch>>>,
+    ended: Arc<Notify>,
+}
+
+#[napi]
+impl NativeWatch {
+    /// Waits for the next result. Resolves to its envelope, or to `null` at the end.
+    #[napi(catch_unwind)]
+    pub fn next<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (watch, ended) = (self.watch.clone(), self.ended.clone());
+        promise(env, async move {
+            let mut watch = watch.lock().await;
+            let Some(open) = watch.as_mut() else { return Ok(None) };
+            let envelope = tokio::select! {
+                envelope = open.next() => envelope,
+                () = ended.notified() => None,
+            };
+            if envelope.is_none() {
+                *watch = None;
+            }
+            Ok(envelope)
+        })
+    }
+
+    /// Ends the subscription; the pending `next` resolves to `null`.
+    #[napi(catch_unwind)]
+    pub fn close(&self) {
+        self.ended.notify_one();
     }
 }
 

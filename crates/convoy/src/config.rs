@@ -18,6 +18,10 @@ pub struct Config {
     /// Whether to create the database of the URL if it does not exist.
     #[serde(default)]
     pub create_database: bool,
+    /// Whether to fail where the database lacks what the schema needs, instead of creating
+    /// it. Nothing of its layout is changed then.
+    #[serde(default)]
+    pub require_schema: bool,
     /// Connections for queries, and as many again for mutations.
     #[serde(default = "default_pool_size", deserialize_with = "at_least_one")]
     pub pool_size: usize,

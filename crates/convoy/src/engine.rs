@@ -2,8 +2,10 @@
 
 #[cfg(feature = "failpoints")]
 mod inspect;
+mod migration;
 mod readiness;
 mod remote;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -28,13 +30,15 @@ use crate::feed::{Feed, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::Server;
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
-use crate::postgres::{DbError, LayoutReport, Postgres};
+use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::schema::{LoadedSchema, Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
+pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
 pub(crate) use remote::{RemoteAnswer, RemoteCall};
+pub use watch::Watch;
 
 /// How long a closing engine waits for calls in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,6 +79,23 @@ pub enum OpenError {
     /// The schema was refused.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The description of a schema is malformed.
+    #[error("malformed description of a schema: {0}")]
+    Description(#[source] serde_json::Error),
+    /// The database lacks what the schema needs, and may not be changed.
+    #[error("the database does not fit the code, and is not changed here: {} missing; run `convoy migrate`", list(.0))]
+    Outdated(Vec<PlannedStep>),
+}
+
+/// `a`, `a and b are`, `a, b, and 3 more are`.
+fn list(steps: &[PlannedStep]) -> String {
+    let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+    match names.as_slice() {
+        [one] => format!("{one} is"),
+        [first, second] => format!("{first} and {second} are"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more are", rest.len()),
+        [] => String::new(),
+    }
 }
 
 impl OpenError {
@@ -93,7 +114,10 @@ impl OpenError {
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
-            OpenError::Schema(error) => Failure::new(Code::InvalidArgs, error.to_string()),
+            OpenError::Schema(_) | OpenError::Description(_) => Failure::new(Code::InvalidArgs, self.to_string()),
+            OpenError::Outdated(steps) => {
+                Failure::new(Code::InvalidArgs, self.to_string()).with_details(&serde_json::json!({ "pending": steps }))
+            }
         }
     }
 }
@@ -125,7 +149,7 @@ impl Engine {
         let postgres = Postgres::open(&config).await?;
         // An empty schema has only Convoy's own tables.
         let empty_schema = Arc::new(Schema::parse(SchemaDescription::default())?);
-        postgres.sync_schema(&empty_schema, true).await?;
+        open_schema(&postgres, &empty_schema, &config).await?;
         postgres.record_timeline().await;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
@@ -243,7 +267,13 @@ impl Engine {
     ) -> Result<LayoutReport, OpenError> {
         let sync = description.sync;
         let program = Program::new(description, host, self.config.dev)?;
-        let report = self.postgres.sync_schema(&program.schema, sync).await?;
+        let mode = match sync {
+            _ if self.config.require_schema => SyncMode::Plan,
+            true => SyncMode::Apply,
+            false => SyncMode::Report,
+        };
+        let report = self.postgres.sync_schema(&program.schema, mode).await?;
+        refuse_outdated(&report)?;
         self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let previous = self.program.swap(Some(Arc::new(program)));
@@ -337,6 +367,18 @@ impl Engine {
             program.host.retire();
         }
     }
+}
+
+/// Creates the `_convoy` schema; or requires it, if the database may not be changed.
+async fn open_schema(postgres: &Postgres, empty: &Schema, config: &Config) -> Result<(), OpenError> {
+    let mode = if config.require_schema { SyncMode::Plan } else { SyncMode::Apply };
+    refuse_outdated(&postgres.sync_schema(empty, mode).await?)
+}
+
+/// Fails if a plan has steps without which the schema cannot be used.
+fn refuse_outdated(plan: &LayoutReport) -> Result<(), OpenError> {
+    let required: Vec<PlannedStep> = plan.pending.iter().filter(|step| step.is_required()).cloned().collect();
+    if required.is_empty() { Ok(()) } else { Err(OpenError::Outdated(required)) }
 }
 
 /// Sets a health condition while the function host is unresponsive; after `limit` only a

@@ -40,10 +40,10 @@ pub use dispatch::{
     HostTask, IncomingCall, LinkError, ProgramDescription, Seen, Unresponsive, UnstartedCall, WorkerEvent, WorkerId,
     Workers,
 };
-pub use engine::{Engine, OpenError, Stats};
+pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migration};
 pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{Server, envelope_of};
-pub use postgres::{LayoutReport, TableReport};
+pub use postgres::{LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};

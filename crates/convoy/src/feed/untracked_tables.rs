@@ -17,7 +17,7 @@ use super::Parts;
 use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
 use crate::config::Config;
 use crate::failpoints::Failpoints;
-use crate::postgres::{DbError, Postgres, Tracking};
+use crate::postgres::{DbError, Postgres, SyncMode, Tracking};
 use crate::schema::{LoadedSchema, Schema, Table};
 use crate::supervise::Part;
 
@@ -39,6 +39,8 @@ pub(super) struct TableTracker {
     poll_interval: Duration,
     /// How often the triggers are checked.
     check_interval: Duration,
+    /// Whether missing objects of `_convoy` are created again.
+    repairs: bool,
     failpoints: Failpoints,
 }
 
@@ -70,6 +72,7 @@ impl TableTracker {
             has_subscribers: parts.has_subscribers.clone(),
             poll_interval: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
             check_interval: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
+            repairs: !config.require_schema,
             failpoints: config.failpoints.clone(),
         }
     }
@@ -158,10 +161,15 @@ impl TableTracker {
             true => "; the stored responses are lost, so a mutation repeated with an earlier key may run twice",
             false => "",
         };
+        if !self.repairs {
+            let missing = missing_objects.join(", ");
+            tracing::warn!("the schema _convoy lacks {missing}; create it again with `convoy migrate`{lost}");
+            return Ok(());
+        }
         tracing::warn!("the schema _convoy lacks {}; creating it again{lost}", missing_objects.join(", "));
-        self.postgres.sync_schema(&self.empty_schema, true).await?;
+        self.postgres.sync_schema(&self.empty_schema, SyncMode::Apply).await?;
         if loaded.sync {
-            self.postgres.sync_schema(&loaded.schema, true).await?;
+            self.postgres.sync_schema(&loaded.schema, SyncMode::Apply).await?;
         }
         // Writes made in between were not logged.
         self.sink.committed(Changes::Everything, &ChangeSource::Resync);

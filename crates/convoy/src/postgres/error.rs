@@ -162,6 +162,11 @@ impl DbError {
         })
     }
 
+    /// Whether a lock was not free within `lock_timeout`.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        matches!(self, DbError::Cancelled(_)) && self.state().as_deref() == Some("55P03")
+    }
+
     /// Whether the connection cannot be used any more, so that another one may succeed.
     pub fn connection_lost(&self) -> bool {
         matches!(self, DbError::Unavailable(_))

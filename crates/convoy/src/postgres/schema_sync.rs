@@ -1,8 +1,15 @@
 //! Makes the database match a schema: creates what is missing, and drops nothing.
 //!
+//! [`steps`] has the steps for a table, [`builder`] executes them, and [`findings`] reports
+//! what a sync leaves alone.
+//!
 //! Runs under an advisory lock, so that two processes that start at the same time do not
 //! create the same objects. Every step can be repeated, so the next start continues where
 //! a killed process stopped.
+
+mod builder;
+mod findings;
+mod steps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +19,30 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection;
 
 use super::{DbError, PgSession, Postgres, Row};
-use crate::schema::{BY_CREATION, Index, Schema, Table, TableTraits};
-use crate::sql::{convoy_schema, layout, rights};
+use crate::schema::{Schema, Table, TableTraits};
+use crate::sql::{convoy_schema, layout};
+use builder::Builder;
+use findings::{
+    left_over_indexes, left_over_tables, left_over_unique, missing_columns, missing_privileges, unfit_columns,
+};
+use steps::Step;
+pub use steps::{PlannedStep, StepKind};
 
 /// The pause before another attempt to take the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
-/// How often the progress of a long index build is logged.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The time limit for reading which objects of `_convoy` are missing.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a schema sync may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncMode {
+    /// Create what is missing.
+    Apply,
+    /// Create nothing, and warn of what is missing. Waits for a sync that is running.
+    Report,
+    /// Create nothing, and list the steps of [`SyncMode::Apply`]. Takes no lock.
+    Plan,
+}
 
 /// What a schema sync did, for people to read.
 #[derive(Debug, Default, Serialize)]
@@ -33,6 +57,8 @@ pub struct LayoutReport {
     /// Objects that are not in the schema any more, or that Convoy does not use. They are
     /// not dropped without a request.
     pub left_over: Vec<String>,
+    /// The steps that were not executed, in their order. Only [`SyncMode::Plan`] has any.
+    pub pending: Vec<PlannedStep>,
 }
 
 /// What the engine may do with one table.
@@ -123,13 +149,6 @@ impl TableState {
         }
     }
 
-    fn needs_indexes_changed(&self, table: &Table) -> bool {
-        let mut expected = table.indexes.iter().filter(|index| layout::needs_index(index));
-        table.managed
-            && (self.broken_indexes.iter().any(|name| layout::is_convoy_index(table, name))
-                || expected.any(|index| !self.indexes.contains(&layout::index_name(table, index))))
-    }
-
     fn has_foreign_triggers(&self) -> bool {
         self.triggers.iter().any(|trigger| !layout::TRIGGERS.contains(&trigger.name.as_str()))
     }
@@ -181,18 +200,20 @@ impl Postgres {
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
-    /// Creates the `_convoy` schema, and the objects of `schema` that the database lacks.
-    /// With `change: false` it creates nothing, and only returns warnings of what is missing.
-    pub(crate) async fn sync_schema(&self, schema: &Schema, change: bool) -> Result<LayoutReport, DbError> {
-        let lock = self.lock_schema_sync().await?;
+    /// Creates the `_convoy` schema, and the objects of `schema` that the database lacks; or
+    /// only looks for them, by `mode`.
+    pub(crate) async fn sync_schema(&self, schema: &Schema, mode: SyncMode) -> Result<LayoutReport, DbError> {
+        let lock = if mode == SyncMode::Plan { None } else { Some(self.lock_schema_sync().await?) };
         let mut session = self.connect().await?;
-        let report = match sync_schema(self, &mut session, schema, change).await {
+        let report = match sync_schema(self, &mut session, schema, mode).await {
             Ok(report) => report,
             Err(error) => return Err(self.explain(error, schema).await),
         };
         session.connection.close().await?;
         // Closing the connection releases the lock; so does every early return above.
-        lock.connection.close().await?;
+        if let Some(lock) = lock {
+            lock.connection.close().await?;
+        }
         Ok(report)
     }
 
@@ -218,10 +239,16 @@ async fn sync_schema(
     postgres: &Postgres,
     session: &mut PgSession,
     schema: &Schema,
-    change: bool,
+    mode: SyncMode,
 ) -> Result<LayoutReport, DbError> {
     let mut report = LayoutReport::default();
-    if change {
+    if mode == SyncMode::Plan {
+        let missing = postgres.missing_objects(LOOK_TIMEOUT).await?;
+        if !missing.is_empty() {
+            report.pending.push(PlannedStep::system(&missing));
+        }
+    }
+    if mode == SyncMode::Apply {
         for statement in convoy_schema::create() {
             session.execute(statement).await?;
         }
@@ -231,19 +258,25 @@ async fn sync_schema(
     let mut table_states = table_states(session, &tables).await?;
     let to_change: Vec<&str> = tables
         .iter()
-        .filter(|table| {
-            change && table_states.get(&table.physical).is_some_and(|found| found.needs_indexes_changed(table))
-        })
+        .filter(|table| table_states.get(&table.physical).is_some_and(|found| changes_indexes(table, found)))
         .map(|table| table.physical.as_str())
         .collect();
-    if !to_change.is_empty() {
+    if mode == SyncMode::Apply && !to_change.is_empty() {
         wait_for_builds(session, &to_change).await?;
         table_states = self::table_states(session, &tables).await?;
     }
-    for table in &tables {
-        if table.managed && change {
+    for table in tables.iter().filter(|table| table.managed && mode != SyncMode::Report) {
+        let found = table_states.get(&table.physical);
+        let steps = steps::steps_of(table, found);
+        if mode == SyncMode::Apply {
             let builder = Builder { postgres, session: &mut *session, table };
-            builder.sync_schema(table_states.get(&table.physical), &mut report).await?;
+            builder.run(&steps, &mut report).await?;
+            continue;
+        }
+        let rows = session.fetch_autocommit(layout::role()).await?;
+        let role = rows.first().ok_or_else(|| DbError::Row("no role".into()))?.text(0)?;
+        for step in &steps {
+            report.pending.push(steps::describe(postgres, table, step, found, role).await?);
         }
     }
     report.left_over = left_over_tables(session, &tables).await?;
@@ -252,7 +285,9 @@ async fn sync_schema(
     let table_states = self::table_states(session, &tables).await?;
     for table in &tables {
         match table_states.get(&table.physical) {
-            Some(found) => report_table(table, found, &mut report),
+            Some(found) => report_table(table, found, mode, &mut report),
+            // A plan has a step for it.
+            None if table.managed && mode == SyncMode::Plan => {}
             None => report.warnings.push(format!("table {} does not exist in the database", table.name)),
         }
     }
@@ -260,7 +295,7 @@ async fn sync_schema(
 }
 
 /// Adds the warnings and traits of one table to the report, and stores the traits in the table.
-fn report_table(table: &Table, found: &TableState, report: &mut LayoutReport) {
+fn report_table(table: &Table, found: &TableState, mode: SyncMode, report: &mut LayoutReport) {
     if let Some(warning) = missing_columns(table, found) {
         report.warnings.push(warning);
     }
@@ -270,7 +305,7 @@ fn report_table(table: &Table, found: &TableState, report: &mut LayoutReport) {
     } else {
         report.warnings.extend(unfit_columns(table, found));
     }
-    if table.managed && !found.logs(&logged_paths(table)) {
+    if table.managed && mode != SyncMode::Plan && !found.logs(&logged_paths(table)) {
         report.warnings.push(format!(
             "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
             table.name
@@ -280,6 +315,11 @@ fn report_table(table: &Table, found: &TableState, report: &mut LayoutReport) {
     let holds_inserts = table.managed && traits.never_rejects;
     table.learn(traits);
     report.tables.insert(table.name.clone(), TableReport { holds_inserts, non_empty: found.has_pages });
+}
+
+fn changes_indexes(table: &Table, found: &TableState) -> bool {
+    let steps = if table.managed { steps::steps_of(table, Some(found)) } else { Vec::new() };
+    steps.iter().any(|step| matches!(step, Step::BuildIndex { .. } | Step::DropBrokenIndex { .. }))
 }
 
 /// Waits until no index is being built for tables whose indexes have to be built or dropped.
@@ -300,195 +340,8 @@ async fn wait_for_builds(session: &mut PgSession, tables: &[&str]) -> Result<(),
     Ok(())
 }
 
-/// Creates the missing objects of one table.
-struct Builder<'a> {
-    postgres: &'a Postgres,
-    session: &'a mut PgSession,
-    table: &'a Table,
-}
-
-impl Builder<'_> {
-    async fn sync_schema(mut self, found: Option<&TableState>, report: &mut LayoutReport) -> Result<(), DbError> {
-        let table = self.table;
-        if found.is_none() {
-            self.session.execute(layout::create_table(table)).await?;
-            report.created.push(format!("table {}", table.name));
-        }
-        // Also those of other versions of the schema: an invalid index is never used, but
-        // each write has to maintain it, or is rejected by it.
-        if let Some(found) = found {
-            for name in found.broken_indexes.iter().filter(|name| layout::is_convoy_index(table, name)) {
-                self.session.execute(layout::drop_broken_index(name, !found.partitioned)).await?;
-            }
-        }
-        for index in table.indexes.iter().filter(|index| layout::needs_index(index)) {
-            let name = layout::index_name(table, index);
-            if found.is_some_and(|found| found.indexes.contains(&name)) {
-                continue;
-            }
-            self.build_index(index, found.is_some_and(|found| found.non_empty)).await?;
-            if index.name != BY_CREATION {
-                report.created.push(format!("index {}.{}", table.name, index.name));
-            }
-        }
-        let paths = logged_paths(table);
-        if !found.is_some_and(|found| found.logs(&paths) && found.are_guarded()) {
-            let rows = self.session.fetch_autocommit(layout::role()).await?;
-            let role = rows.first().ok_or_else(|| DbError::Row("no role".into()))?.text(0)?;
-            for statement in layout::create_triggers(table, &paths, role) {
-                self.session.execute(statement).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Builds an index, and drops the invalid index of a failed build.
-    async fn build_index(&mut self, index: &Index, non_empty: bool) -> Result<(), DbError> {
-        let table = self.table;
-        if !non_empty {
-            let result = self.session.execute(layout::create_index(table, index, false)).await;
-            return result.map_err(|error| build_error(table, index, error));
-        }
-        let Err(error) = self.build_concurrently(index).await else { return Ok(()) };
-        let dropping = layout::drop_broken_index(&layout::index_name(table, index), true);
-        if let Err(error) = self.session.execute(dropping).await {
-            // The next load drops it.
-            tracing::debug!(cause = %error.cause(), "the invalid index of a failed build could not be dropped");
-        }
-        Err(build_error(table, index, error))
-    }
-
-    /// Builds an index over rows that stay writable, and logs its progress.
-    async fn build_concurrently(&mut self, index: &Index) -> Result<(), DbError> {
-        let name = format!("{}.{}", self.table.name, index.name);
-        let build = self.session.execute(layout::create_index(self.table, index, true));
-        let mut build = std::pin::pin!(build);
-        loop {
-            tokio::select! {
-                result = &mut build => return result,
-                () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
-            }
-            // Only the progress is lost; the build continues.
-            match self.postgres.read_within(PROGRESS_INTERVAL, &layout::progress(self.table)).await {
-                Ok(rows) => {
-                    if let Some(row) = rows.first() {
-                        let done = row.int8_or_null(1)?.map_or_else(String::new, |percent| format!(", {percent} %"));
-                        tracing::info!("building index {name}: {}{done}", row.text(0)?);
-                    }
-                }
-                Err(error) => tracing::debug!(cause = %error, "the progress of an index cannot be read"),
-            }
-        }
-    }
-}
-
-/// The error of an index build, with the names of the schema.
-fn build_error(table: &Table, index: &Index, error: DbError) -> DbError {
-    match error {
-        DbError::Constraint { unique: true, source, .. } => DbError::Duplicates {
-            table: table.name.clone(),
-            index: index.name.clone(),
-            fields: index.fields.iter().map(|field| field.path.dotted()).collect::<Vec<_>>().join(", "),
-            source,
-        },
-        other => other,
-    }
-}
-
 fn logged_paths(table: &Table) -> Vec<String> {
     crate::sql::document::logged_paths(table)
-}
-
-/// Warns of Convoy's unique indexes that the schema no longer has. They are not dropped
-/// without a request, so they go on rejecting documents.
-fn left_over_unique(table: &Table, found: &TableState) -> Vec<String> {
-    let expected: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
-    let left_over = found.unique_indexes.iter().filter(|name| name.starts_with("convoy_") && !expected.contains(name));
-    left_over
-        .map(|name| {
-            let what = match found.broken_indexes.contains(name) {
-                true => "whose build failed half-way and which may refuse documents",
-                false => "of an earlier schema, which goes on refusing documents",
-            };
-            format!(
-                "table {} still has the unique index {name} {what}; to be rid of it: drop index {}",
-                table.name,
-                rights::quoted(name)
-            )
-        })
-        .collect()
-}
-
-/// Other indexes of the table that Convoy has created and does not use, or not any more.
-/// Those of Convoy 0.0.1 order all values as text.
-fn left_over_indexes(table: &Table, found: &TableState) -> Vec<String> {
-    let expected: Vec<String> = table.indexes.iter().map(|index| layout::index_name(table, index)).collect();
-    let mut left_over = Vec::new();
-    for name in &found.indexes {
-        let unused = name.starts_with("convoy_") && !expected.contains(name) && !found.unique_indexes.contains(name);
-        let replaced = table.indexes.iter().find(|index| *name == format!("{}_{}", table.physical, index.name));
-        if unused {
-            left_over.push(format!("index {name} of table {} is not in the schema any more", table.name));
-        } else if let Some(index) = replaced {
-            left_over.push(format!(
-                "index {name} of table {}, made by Convoy 0.0.1, is superseded by {}",
-                table.name,
-                layout::index_name(table, index)
-            ));
-        }
-    }
-    left_over
-}
-
-/// Warns of privileges that calls need and the role lacks, with the statement that grants
-/// them. An unmanaged table may be meant for reading only.
-async fn missing_privileges(session: &mut PgSession, tables: &[&Table]) -> Result<Vec<String>, DbError> {
-    let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut warnings = Vec::new();
-    for row in session.fetch_autocommit(rights::missing_for_calls(&names)).await? {
-        let (physical, privileges, remedy) = (row.text(0)?, row.text(1)?, row.text(2)?);
-        let Some(table) = tables.iter().find(|table| table.physical == physical) else { continue };
-        if table.managed || privileges.contains("select") {
-            warnings.push(format!(
-                "the role that Convoy connects as has no right to {privileges} in table {}; as its owner run: {remedy}",
-                table.name
-            ));
-        }
-    }
-    Ok(warnings)
-}
-
-async fn left_over_tables(session: &mut PgSession, tables: &[&Table]) -> Result<Vec<String>, DbError> {
-    let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-    // While the engine opens, no schema is loaded yet.
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = session.fetch_autocommit(layout::left_over_tables(&names)).await?;
-    rows.iter().map(|row| Ok(format!("table {} is not in the schema any more", row.text(0)?))).collect()
-}
-
-/// Why an unmanaged table cannot be used.
-fn unfit_columns(table: &Table, found: &TableState) -> Vec<String> {
-    let unfit = [("id", "uuid"), ("data", "jsonb")].into_iter().filter_map(|(column, needed)| {
-        let (_, column_type) = found.column_types.iter().find(|(name, _)| name == column)?;
-        let message = format!("column {column} of table {} is {column_type}; Convoy needs {needed}", table.name);
-        (column_type != needed).then_some(message)
-    });
-    unfit.collect()
-}
-
-fn missing_columns(table: &Table, found: &TableState) -> Option<String> {
-    let missing: Vec<&str> = ["id", "created_at", "data"]
-        .into_iter()
-        // An unmanaged table needs no creation times.
-        .filter(|name| table.managed || *name != "created_at")
-        .filter(|name| !found.column_types.iter().any(|(column, _)| column == name))
-        .collect();
-    (!missing.is_empty()).then(|| format!("table {} has no column {}", table.name, missing.join(", ")))
 }
 
 async fn table_states(session: &mut PgSession, tables: &[&Table]) -> Result<HashMap<String, TableState>, DbError> {

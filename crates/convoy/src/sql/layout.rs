@@ -134,28 +134,70 @@ pub(crate) fn index_name(table: &Table, index: &Index) -> String {
 fn index_definition(table: &Table, index: &Index) -> Statement {
     let mut sql = Statement::new();
     sql.push(if index.unique { "unique on " } else { "on " }).ident(&table.physical).push(" (");
-    let text_limit = TextLimit::of(index);
-    let ordered = if index.unique { index.fields.clone() } else { index.order_from(0) };
-    let mut separator = "";
-    for field in &ordered {
-        match &field.path {
-            FieldPath::Stored(path) if index.unique && field.kind == KeyKind::Json => {
-                sql.push(separator).value_hash(path, "0").push(", ").value_hash(path, "1");
-                separator = ", ";
-            }
-            _ => {
-                for part in key_parts(field, text_limit) {
-                    sql.push(separator).part(part);
-                    separator = ", ";
-                }
-            }
-        }
-    }
+    sql.index_parts(index, ", ");
     sql.push(")");
     sql
 }
 
+/// How many values of a unique index more than one row of the table has, 1,000 at most.
+pub(crate) fn duplicates(table: &Table, index: &Index) -> Statement {
+    let mut sql = Statement::fixed("select count(*) from (\n  select 1 from ");
+    sql.ident(&table.physical).push("\n  where ");
+    sql.index_parts(index, " is not null and ");
+    sql.push(" is not null\n  group by ");
+    sql.index_parts(index, ", ");
+    sql.push("\n  having count(*) > 1 limit 1000\n) as duplicates");
+    sql
+}
+
+/// How many rows Postgres estimates the table to have; null before it has counted them.
+pub(crate) fn estimated_rows(table: &Table) -> Statement {
+    let mut sql = Statement::fixed("select nullif(reltuples, -1)::int8 from pg_class where oid = to_regclass(quote_ident(");
+    sql.bind(Bind::Text(table.physical.clone())).push("))");
+    sql
+}
+
+/// Begins a transaction whose statements wait for a lock for two seconds at most.
+pub(crate) fn begin_with_lock_timeout() -> Statement {
+    Statement::fixed("begin isolation level read committed; set local lock_timeout = '2s'")
+}
+
+/// The other sessions that hold a lock on the table, or wait for one, the oldest first.
+pub(crate) fn lock_holders(table: &Table) -> Statement {
+    let mut sql = Statement::fixed(
+        "select format(
+  'process %s (%s, %s, in a transaction for %s s)', a.pid, a.usename, a.state, extract(epoch from now() - a.xact_start)::int
+)
+from pg_stat_activity as a
+where a.pid <> pg_backend_pid() and a.pid in (
+  select pid from pg_locks where locktype = 'relation' and granted and relation = to_regclass(quote_ident(",
+    );
+    sql.bind(Bind::Text(table.physical.clone())).push("))\n)\norder by a.xact_start\nlimit 5");
+    sql
+}
+
 impl Statement {
+    /// The expressions of an index, in order.
+    fn index_parts(&mut self, index: &Index, between: &'static str) {
+        let text_limit = TextLimit::of(index);
+        let ordered = if index.unique { index.fields.clone() } else { index.order_from(0) };
+        let mut separator = "";
+        for field in &ordered {
+            match &field.path {
+                FieldPath::Stored(path) if index.unique && field.kind == KeyKind::Json => {
+                    self.push(separator).value_hash(path, "0").push(between).value_hash(path, "1");
+                    separator = between;
+                }
+                _ => {
+                    for part in key_parts(field, text_limit) {
+                        self.push(separator).part(part);
+                        separator = between;
+                    }
+                }
+            }
+        }
+    }
+
     /// A hash that is equal for equal values of any type, and null for a missing one. It makes
     /// fields without a type unique, since nulls never count as equal.
     fn value_hash(&mut self, path: &[String], seed: &'static str) -> &mut Statement {
