@@ -18,10 +18,9 @@ pub struct Config {
     /// Whether to create the database of the URL if it does not exist.
     #[serde(default)]
     pub create_database: bool,
-    /// Whether to fail where the database lacks what the schema needs, instead of creating
-    /// it. Nothing of its layout is changed then.
+    /// What to do where the database lacks what the schema needs.
     #[serde(default)]
-    pub require_schema: bool,
+    pub schema_policy: SchemaPolicy,
     /// Connections for queries, and as many again for mutations.
     #[serde(default = "default_pool_size", deserialize_with = "at_least_one")]
     pub pool_size: usize,
@@ -45,6 +44,19 @@ pub struct Config {
     #[cfg_attr(feature = "failpoints", serde(default))]
     #[cfg_attr(not(feature = "failpoints"), serde(skip))]
     pub failpoints: Failpoints,
+}
+
+/// What an engine does where the database lacks what the schema needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaPolicy {
+    /// Creates it: the `_convoy` schema always, tables if the program says so.
+    #[default]
+    Create,
+    /// Changes nothing, and fails.
+    Require,
+    /// Changes nothing, fails without `_convoy`, and lists what the program needs beside it.
+    Inspect,
 }
 
 /// Which pages of other origins may call this server and read the answers.

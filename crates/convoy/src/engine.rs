@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::change::InDoubtCommits;
-use crate::config::Config;
+use crate::config::{Config, SchemaPolicy};
 use crate::dispatch::{
     Answer, Caller, Dispatcher, FunctionHost, IncomingCall, PendingCommits, Program, ProgramDescription, WorkerId,
     Writes,
@@ -268,12 +268,14 @@ impl Engine {
         let sync = description.sync;
         let program = Program::new(description, host, self.config.dev)?;
         let mode = match sync {
-            _ if self.config.require_schema => SyncMode::Plan,
+            _ if self.config.schema_policy != SchemaPolicy::Create => SyncMode::Plan,
             true => SyncMode::Apply,
             false => SyncMode::Report,
         };
         let report = self.postgres.sync_schema(&program.schema, mode).await?;
-        refuse_outdated(&report)?;
+        if self.config.schema_policy == SchemaPolicy::Require {
+            refuse_outdated(&report)?;
+        }
         self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let previous = self.program.swap(Some(Arc::new(program)));
@@ -371,7 +373,7 @@ impl Engine {
 
 /// Creates the `_convoy` schema; or requires it, if the database may not be changed.
 async fn open_schema(postgres: &Postgres, empty: &Schema, config: &Config) -> Result<(), OpenError> {
-    let mode = if config.require_schema { SyncMode::Plan } else { SyncMode::Apply };
+    let mode = if config.schema_policy == SchemaPolicy::Create { SyncMode::Apply } else { SyncMode::Plan };
     refuse_outdated(&postgres.sync_schema(empty, mode).await?)
 }
 

@@ -34,7 +34,7 @@ mod time;
 mod value;
 mod write_log;
 
-pub use config::{Config, Cors, Limits};
+pub use config::{Config, Cors, Limits, SchemaPolicy};
 pub use dispatch::{
     Activity, CallId, CallLink, CallMetadata, Caller, FunctionHost, FunctionKind, FunctionResult, HostInvocation,
     HostTask, IncomingCall, LinkError, ProgramDescription, Seen, Unresponsive, UnstartedCall, WorkerEvent, WorkerId,

@@ -62,6 +62,9 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
 
   /** It has no workers; these are tested with the real engine. */
   attach = noWorkers;
+  planMigration = notScripted;
+  applyMigration = notScripted;
+  watch = notScripted;
   share = noWorkers;
   openPool = noWorkers;
   loadOnWorkers = noWorkers;
@@ -176,6 +179,10 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     if (last === undefined) throw new Error('no program is loaded');
     return last.description;
   }
+}
+
+function notScripted(): never {
+  throw new Error('a scripted engine does not do this; it is tested with the real engine');
 }
 
 function noWorkers(): never {

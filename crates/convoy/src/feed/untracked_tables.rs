@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use crate::change::{Change, ChangeKind, ChangeSink, ChangeSource, Changes};
-use crate::config::Config;
+use crate::config::{Config, SchemaPolicy};
 use crate::failpoints::Failpoints;
 use crate::postgres::{DbError, Postgres, SyncMode, Tracking};
 use crate::schema::{LoadedSchema, Schema, Table};
@@ -72,7 +72,7 @@ impl TableTracker {
             has_subscribers: parts.has_subscribers.clone(),
             poll_interval: Duration::from_millis(config.limits.untracked_poll_ms.max(1)),
             check_interval: Duration::from_millis(config.limits.trigger_check_ms.max(1)),
-            repairs: !config.require_schema,
+            repairs: config.schema_policy == SchemaPolicy::Create,
             failpoints: config.failpoints.clone(),
         }
     }

@@ -2,14 +2,16 @@
  * Defines the commands and flags of `convoy` and their help texts. An unknown one is an error that suggests the closest
  * name.
  */
-import { createRequire } from 'node:module';
 import { Command } from 'commander';
+import { runBuild } from './commands/build.js';
 import { runDev } from './commands/dev.js';
 import { runGenerate } from './commands/generate.js';
-import type { DevFlags, ProjectFlags } from './options.js';
+import { runMigrate } from './commands/migrate.js';
+import { runRun } from './commands/run.js';
+import { runStart } from './commands/start.js';
+import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartFlags } from './options.js';
 import type { Terminal } from './terminal.js';
-
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+import { version } from './version.js';
 
 export function defineCommands(terminal: Terminal): Command {
   const program = new Command('convoy')
@@ -45,6 +47,60 @@ export function defineCommands(terminal: Terminal): Command {
     .summary('write convoy/_generated')
     .description('Writes convoy/_generated from schema and functions. Needs no database.')
     .action((flags: ProjectFlags) => runGenerate(flags, terminal));
+
+  const json = ['--json', 'print the result as one JSON object; progress goes to standard error'] as const;
+  const build = ['--build <folder>', 'use built code (convoy-build, where there are no sources)'] as const;
+
+  withProjectFlags(program.command('build'))
+    .summary('bundle the project for convoy start')
+    .description(
+      'Bundles schema and functions with the packages they import into one folder, which needs only Node, ' +
+        '@avvos/convoy and zod. The same sources give the same files.',
+    )
+    .option('--out <folder>', 'the folder to write, from the root (convoy-build)')
+    .option(...json)
+    .action((flags: BuildFlags) => runBuild(flags, terminal));
+
+  withProjectFlags(program.command('start'))
+    .summary('serve built code in production')
+    .description(
+      'Serves the folder of convoy build. Takes its settings from the environment (DATABASE_URL, PORT, HOST, …) and ' +
+        'convoy.config.ts, and never changes the database; convoy migrate does. On SIGTERM, calls in flight have ten seconds.',
+    )
+    .option('--build <folder>', 'the folder of convoy build, from the root (convoy-build)')
+    .option('--port <port>', 'the port to listen on (PORT, or 3000)')
+    .option('--host <host>', 'the address to listen on (HOST, or 0.0.0.0)')
+    .option('--workers <count>', 'threads that run functions (CONVOY_WORKERS, or the number of cores)')
+    .option('--json', 'print each line as a JSON object')
+    .action((flags: StartFlags) => runStart(flags, terminal));
+
+  withProjectFlags(program.command('migrate').alias('deploy'))
+    .summary('bring the database up to date with the schema')
+    .description(
+      'Writes convoy/_generated, shows a plan, and creates what the database lacks while it stays in use. ' +
+        'Never drops anything. Asks first, or needs --yes, where the plan has warnings.',
+    )
+    .option('--dry-run', 'only show the plan, with its SQL')
+    .option('-y, --yes', 'apply a plan that has warnings without asking')
+    .option('--backfill', 'write constant defaults into stored documents that lack them')
+    .option('--skip-db', 'only write convoy/_generated')
+    .option(...build)
+    .option(...json)
+    .action((flags: MigrateFlags) => runMigrate(flags, terminal));
+
+  withProjectFlags(program.command('run'))
+    .summary('call a function, internal ones too')
+    .description(
+      'Calls a function with its input as JSON, and prints its result as JSON. Progress, errors and what the function ' +
+        'prints go to standard error.',
+    )
+    .argument('<name>', 'the function, such as messages.list')
+    .argument('[json]', 'its input, such as \'{"room":"lobby"}\'; - reads it from standard input ({})')
+    .option('-w, --watch', 'print each new result of a query as a line, until Ctrl-C')
+    .option('--context <json>', 'the context of the call, instead of calling createContext')
+    .option(...build)
+    .option('--json', 'print { "ok": true, "data": … } or { "ok": false, "error": … }')
+    .action((name: string, input: string | undefined, flags: RunFlags) => runRun(name, input, flags));
 
   return program;
 }

@@ -15,6 +15,36 @@ export interface DevFlags extends ProjectFlags {
   readonly host?: string;
 }
 
+/** Flags of commands that can run built code. */
+export interface BuiltCodeFlags extends ProjectFlags {
+  readonly build?: string;
+  readonly json?: boolean;
+}
+
+export interface BuildFlags extends ProjectFlags {
+  readonly out?: string;
+  readonly json?: boolean;
+}
+
+export interface StartFlags extends BuiltCodeFlags {
+  readonly port?: string;
+  readonly host?: string;
+  readonly workers?: string;
+}
+
+export interface RunFlags extends BuiltCodeFlags {
+  readonly watch?: boolean;
+  /** JSON of the context of the call. */
+  readonly context?: string;
+}
+
+export interface MigrateFlags extends BuiltCodeFlags {
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+  readonly skipDb?: boolean;
+  readonly backfill?: boolean;
+}
+
 /** The files and folders of a project, as absolute paths. */
 export interface ProjectLayout {
   readonly root: string;
@@ -63,6 +93,58 @@ export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, strin
     host: flags.host || env.HOST || '127.0.0.1',
     port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),
   };
+}
+
+export interface StartOptions {
+  readonly databaseUrl: string;
+  readonly host: string;
+  readonly port: number;
+  readonly workers: number | undefined;
+  readonly poolSize: number | undefined;
+  readonly basePath: string | undefined;
+  readonly trustProxy: boolean | undefined;
+  readonly corsOrigins: readonly string[] | undefined;
+}
+
+/** The options of `convoy start`: flags, then the environment. `undefined` where neither has a value. */
+export function startOptionsOf(flags: StartFlags, env: Readonly<Record<string, string | undefined>>): StartOptions {
+  const workers = flags.workers ?? (env.CONVOY_WORKERS || undefined);
+  const origins = env.CONVOY_CORS_ORIGINS || undefined;
+  return {
+    databaseUrl: requiredDatabaseUrl(env),
+    host: flags.host || env.HOST || '0.0.0.0',
+    port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),
+    workers:
+      workers === undefined
+        ? undefined
+        : parseCount(workers, flags.workers === undefined ? 'CONVOY_WORKERS' : '--workers'),
+    poolSize: env.CONVOY_POOL_SIZE ? parseCount(env.CONVOY_POOL_SIZE, 'CONVOY_POOL_SIZE') : undefined,
+    basePath: env.CONVOY_BASE_PATH || undefined,
+    trustProxy: parseSwitch(env.CONVOY_TRUST_PROXY, 'CONVOY_TRUST_PROXY'),
+    corsOrigins: origins?.split(',').map((origin) => origin.trim()),
+  };
+}
+
+/** The `DATABASE_URL`, without which a command outside of development cannot work. */
+export function requiredDatabaseUrl(env: Readonly<Record<string, string | undefined>>): string {
+  if (env.DATABASE_URL) return env.DATABASE_URL;
+  throw new Error(
+    'DATABASE_URL is not set. Set it to the Postgres to use, such as postgres://user:password@host:5432/database, in the ' +
+      'environment or in .env.',
+  );
+}
+
+function parseCount(text: string, source: string): number {
+  const count = Number(text);
+  if (/^\d+$/.test(text) && count >= 1) return count;
+  throw new Error(`${source} is ${JSON.stringify(text)}: give a number from 1.`);
+}
+
+function parseSwitch(text: string | undefined, source: string): boolean | undefined {
+  if (!text) return undefined;
+  if (['1', 'true'].includes(text)) return true;
+  if (['0', 'false'].includes(text)) return false;
+  throw new Error(`${source} is ${JSON.stringify(text)}: give 1 or 0.`);
 }
 
 function parsePort(text: string, source: string): number {

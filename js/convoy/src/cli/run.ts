@@ -4,6 +4,7 @@ import { loadNative } from '../server/native.js';
 import { redirectOutput } from '../server/output.js';
 import { CodeProblem } from './code/problem.js';
 import { defineCommands } from './commands.js';
+import { ReportedFailure } from './result.js';
 import { createTerminal, type Terminal } from './terminal.js';
 
 /** `args` without `node` and the script. Resolves to the exit code. */
@@ -15,6 +16,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     await defineCommands(terminal).parseAsync([...args], { from: 'user' });
     return 0;
   } catch (error) {
+    if (error instanceof ReportedFailure) return error.exitCode;
     // Commander has already printed the usage error or the requested help.
     if (error instanceof CommanderError) return error.exitCode;
     report(error, terminal);
@@ -33,7 +35,7 @@ function report(error: unknown, terminal: Terminal): void {
 
 /** A slow or closed reader of stdout or stderr must neither block nor end the server. */
 function printWithoutBlocking([command]: readonly string[]): void {
-  if (command === 'dev' || command === 'init') {
+  if (command === 'dev' || command === 'init' || command === 'start') {
     try {
       redirectOutput(loadNative());
       return;

@@ -7,6 +7,7 @@ import type { ResourceLimits } from 'node:worker_threads';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
+import { backfillTable, type TableBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { BaseContext, CreateContext } from './contexts.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
@@ -16,6 +17,7 @@ import { type LoadReport, loadNative, type NativeEngine, type NativeModule } fro
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
+import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
 
@@ -96,13 +98,19 @@ export interface EngineOptions {
   readonly cors?: CorsOptions;
   /** Development mode: sends messages and stacks of unexpected errors to the client, and warns about likely mistakes. */
   readonly dev?: boolean;
-  /** Whether loading creates missing tables and indexes (true). It never drops anything. */
-  readonly sync?: boolean;
+  /**
+   * Whether loading creates missing tables and indexes (true). It never drops anything. `false` creates only Convoy's own
+   * schema, and reports what is missing. `'require'` changes nothing, and rejects if anything is missing; `'inspect'`
+   * changes nothing, and rejects only without Convoy's own schema.
+   */
+  readonly sync?: boolean | 'require' | 'inspect';
   /**
    * The number of worker threads that run functions (1 with `program`), so that a stuck thread can be replaced. 0 runs
    * functions on the thread that calls `createConvoy`, as for functions passed as values.
    */
   readonly workers?: number;
+  /** Whether stacks in the log name source files, where the code has source maps (as `dev`). Only on worker threads. */
+  readonly sourceMaps?: boolean;
   /** The limits of each worker thread, as in Node: `{ maxOldGenerationSizeMb: 512 }`. */
   readonly resourceLimits?: ResourceLimits;
 }
@@ -143,6 +151,12 @@ export interface Convoy {
   ): Promise<ResultOfRef<Ref>>;
   /** Runs an action. */
   action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
+  /** The results of a query, the first one at once and then each one that differs; a slow reader gets the newest. */
+  watch<Ref extends AnyQueryRef>(
+    ref: Ref,
+    args: ArgsOfRef<Ref>,
+    options?: CallOptions,
+  ): AsyncIterableIterator<ResultOfRef<Ref>>;
   /** Starts the HTTP server; port 0 takes any free port. */
   listen(options?: Partial<ListenAddress>): Promise<ListenAddress>;
   /** The address of the server, or `null` before `listen`. */
@@ -159,6 +173,11 @@ export interface Convoy {
    * with documents that do not fit, cannot be represented in JavaScript, or look renamed.
    */
   checkDocuments(): Promise<readonly TableMisfits[]>;
+  /**
+   * Writes constant defaults into stored documents that lack the field, in batches. Documents that do not fit the schema
+   * stay as they are, and are counted. `onProgress` is called after each batch.
+   */
+  backfill(onProgress?: (progress: TableBackfill) => void): Promise<readonly TableBackfill[]>;
   /** Counters of the engine: `handlerRuns`, `liveQueries`, `subscribers`, …. */
   stats(): Readonly<Record<string, number>>;
   /** Waits for calls in flight (at most 10 s) and stops. May be called repeatedly. */
@@ -174,12 +193,17 @@ export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | Co
   return openConvoy(loadNative(), options);
 }
 
-/** The same with a given addon; tests pass a scripted engine. */
+/**
+ * The same with a given addon; tests pass a scripted engine. With `onlyLocal` it cannot listen, and `watch` reaches
+ * internal functions.
+ */
 export async function openConvoy(
   native: NativeModule,
   options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
+  { onlyLocal = false }: { readonly onlyLocal?: boolean } = {},
 ): Promise<Convoy> {
-  const { sync = true, dev = false } = options;
+  const { sync: requested = true, dev = false, sourceMaps = dev } = options;
+  const sync = requested === true;
   const { source, workers, engineOptions } = partsOf(options);
   // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
@@ -187,8 +211,8 @@ export async function openConvoy(
   // Not `console`, which belongs to the program: it may block on a slow reader, and a full disk would end the process.
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
   const resultBytes = options.limits?.resultBytes ?? DEFAULT_MAX_RESULT_BYTES;
-  const executor = executorFor(engine, workers, { sync, dev, resultBytes }, log);
-  const convoy = new RunningConvoy(engine, executor, { sync, log });
+  const executor = executorFor(engine, workers, { sync, dev, sourceMaps, resultBytes, onlyLocal }, log);
+  const convoy = new RunningConvoy(engine, executor, { sync, log, onlyLocal });
   try {
     await convoy.load(source);
     return convoy;
@@ -206,7 +230,8 @@ interface Parts {
 }
 
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
-  const { workers, resourceLimits = {}, sync: _sync, ...rest } = options;
+  const { workers, resourceLimits = {}, sync, sourceMaps: _maps, ...given } = options;
+  const rest = typeof sync === 'string' ? { ...given, schemaPolicy: sync } : given;
   if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
     throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
   }
@@ -241,6 +266,8 @@ interface RunningOptions {
   readonly sync: boolean;
   /** Writes to the log of the process. */
   readonly log: (text: string) => void;
+  /** Whether it may not listen. */
+  readonly onlyLocal: boolean;
 }
 
 class RunningConvoy implements Convoy {
@@ -255,9 +282,12 @@ class RunningConvoy implements Convoy {
   /** Whether loading starts a check of stored documents. */
   readonly #checksOnLoad: boolean;
 
-  constructor(engine: NativeEngine, executor: Executor, { sync, log }: RunningOptions) {
+  readonly #onlyLocal: boolean;
+
+  constructor(engine: NativeEngine, executor: Executor, { sync, log, onlyLocal }: RunningOptions) {
     this.#engine = engine;
     this.#executor = executor;
+    this.#onlyLocal = onlyLocal;
     this.#checksOnLoad = sync;
     this.#schemaCheck = new SchemaCheck(async (name, input) => {
       const { request, release } = executor.registerContext({});
@@ -289,7 +319,21 @@ class RunningConvoy implements Convoy {
     return (await this.#call('action', ref.name, args, options)) as ResultOfRef<Ref>;
   }
 
+  async *watch<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options: CallOptions = {}) {
+    const input = argumentsJson(args);
+    const { request, release } =
+      options.context === undefined
+        ? { request: null, release: () => {} }
+        : this.#executor.registerContext(options.context);
+    try {
+      yield* watchQuery(this.#engine, ref.name, input, request) as AsyncIterableIterator<ResultOfRef<Ref>>;
+    } finally {
+      release();
+    }
+  }
+
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
+    if (this.#onlyLocal) throw new Error('This Convoy does not listen: its internal functions would be reachable.');
     const address = JSON.parse(
       await rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port }))),
     ) as ListenAddress;
@@ -310,6 +354,16 @@ class RunningConvoy implements Convoy {
 
   checkDocuments(): Promise<readonly TableMisfits[]> {
     return this.#schemaCheck.all(this.#loaded);
+  }
+
+  async backfill(onProgress?: (progress: TableBackfill) => void): Promise<readonly TableBackfill[]> {
+    const done: TableBackfill[] = [];
+    for (const [table, { nonEmpty }] of Object.entries(this.#loaded.tables).sort(([a], [b]) => (a < b ? -1 : 1))) {
+      if (!nonEmpty) continue;
+      const call = (name: string, args: object) => this.#call('mutation', name, args, { context: {} });
+      done.push(await backfillTable(call, table, onProgress));
+    }
+    return done;
   }
 
   stats(): Readonly<Record<string, number>> {

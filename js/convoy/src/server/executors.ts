@@ -12,6 +12,10 @@ export interface ExecutorOptions {
   /** Whether loading creates missing tables and indexes. */
   readonly sync: boolean;
   readonly dev: boolean;
+  /** Whether stacks name source files. */
+  readonly sourceMaps: boolean;
+  /** Whether internal functions are described as public, in an engine that does not listen. */
+  readonly onlyLocal: boolean;
   /** The maximum size of a result. */
   readonly resultBytes: number;
 }
@@ -34,17 +38,15 @@ export function tablesWithHeldInserts({ tables }: LoadReport): string[] {
 export class InlineExecutor implements Executor {
   readonly #engine: NativeEngine;
   readonly #host: Host;
-  readonly #sync: boolean;
-  readonly #resultBytes: number;
+  readonly #options: ExecutorOptions;
   /** Watches queries; only in development. */
   readonly #watch: QueryWatch | null;
 
-  constructor(engine: NativeEngine, { sync, dev, resultBytes }: ExecutorOptions) {
+  constructor(engine: NativeEngine, options: ExecutorOptions) {
     this.#engine = engine;
     this.#host = new Host(engine);
-    this.#sync = sync;
-    this.#resultBytes = resultBytes;
-    this.#watch = dev ? new QueryWatch() : null;
+    this.#options = options;
+    this.#watch = options.dev ? new QueryWatch() : null;
   }
 
   async load(program: ProgramSource | ProgramModule): Promise<LoadReport> {
@@ -52,9 +54,9 @@ export class InlineExecutor implements Executor {
     const prepared = prepareProgram(source, {
       dev: this.#watch !== null,
       watch: this.#watch,
-      resultBytes: this.#resultBytes,
+      resultBytes: this.#options.resultBytes,
     });
-    const description = describeProgram(source, { sync: this.#sync });
+    const description = describeProgram(source, this.#options);
     const text = await rethrowAsConvoyError(this.#engine.load(description, this.#host.deliverFor(prepared)));
     const report = JSON.parse(text) as LoadReport;
     prepared.holdsInserts = new Set(tablesWithHeldInserts(report));

@@ -1,4 +1,7 @@
 /** `@avvos/convoy/node`: embeds Convoy in a Node program. */
+
+export type { TableBackfill } from './backfill.js';
+export { type BuildConfig, type ConvoyConfig, defineConfig } from './config.js';
 export type {
   BaseContext,
   ConvoyContext,
@@ -19,7 +22,7 @@ export {
   type EngineOptions,
   type ListenAddress,
 } from './convoy.js';
-export type { FunctionDescription, LoadReport } from './native.js';
+export type { FunctionDescription, LoadReport, PlannedStep } from './native.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
 export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';

@@ -26,6 +26,10 @@ export interface NativeModule {
    * the first signal.
    */
   handleSignals(onSignal: (signal: NodeJS.Signals) => void): void;
+  /** The steps that a database needs for a schema, as `pending` of a `LoadReport`; both are JSON. Changes nothing. */
+  planMigration(options: string, schema: string): Promise<string>;
+  /** Executes these steps; resolves to a `LoadReport`. */
+  applyMigration(options: string, schema: string): Promise<string>;
   /** In a worker thread: attaches to the engine shared under the number `engine`, as worker number `worker`. */
   attach(engine: number, worker: number): NativeWorker;
 }
@@ -69,10 +73,20 @@ export interface NativeEngine extends NativeCalls {
   silent(number: number): number[];
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
+  /** Subscribes to a query that clients may call; `request` as for `call`. */
+  watch(name: string, input: string, request: string | null): Promise<NativeWatch>;
   /** Counters, as JSON. */
   stats(): string;
   /** Drains for at most 10 s, then stops everything. May be called again. */
   close(): Promise<void>;
+}
+
+/** A subscription of this process. */
+export interface NativeWatch {
+  /** The envelope of the next result or error; `null` at the end. Call it again only after it has resolved. */
+  next(): Promise<string | null>;
+  /** Ends the subscription; a pending or the following `next` resolves to `null`. */
+  close(): void;
 }
 
 /**
@@ -153,6 +167,24 @@ export interface TableReport {
   readonly nonEmpty: boolean;
 }
 
+/** A step of a migration. */
+export interface PlannedStep {
+  /** `system`: Convoy's own schema. `cleanup`: drops the invalid index of a failed build. */
+  readonly kind: 'system' | 'table' | 'index' | 'cleanup' | 'triggers';
+  /** `index messages.by_room` */
+  readonly name: string;
+  /** The statements, for people to read. */
+  readonly sql: readonly string[];
+  /** Of an index: whether two documents may not have the same values. */
+  readonly unique: boolean;
+  /** Of an index: whether the table can be written while it is built. */
+  readonly concurrently: boolean;
+  /** Of an index over stored documents: their estimated number; `null` if that is unknown. */
+  readonly rows: number | null;
+  /** Of a unique index: the number of values that several documents have, 1,000 at most; `null` if it is unknown. */
+  readonly duplicates: number | null;
+}
+
 /** The result of loading a program. */
 export interface LoadReport {
   /** By table name. `holdsInserts`: whether an insert may be held until the next operation. */
@@ -162,6 +194,8 @@ export interface LoadReport {
   readonly warnings: readonly string[];
   /** Tables and indexes that are not in the schema any more, or not used by Convoy. Convoy never drops them by itself. */
   readonly leftOver: readonly string[];
+  /** The steps that a migration would execute; only in a plan. */
+  readonly pending?: readonly PlannedStep[];
 }
 
 /** The maximum time that process exit waits for the log. */

@@ -14,6 +14,7 @@ import {
   type SchemaDefinition,
   type TableDefinition,
 } from '../schema/index.js';
+import { BACKFILL_DESCRIPTION, BACKFILL_NAME, defaultBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { CreateContext } from './contexts.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
@@ -57,7 +58,7 @@ export interface Table {
 
 /** One version of the user code, ready to run. */
 export interface Program {
-  /** The user functions, followed by the internal one that checks documents. */
+  /** The user functions, followed by the internal ones that check documents and write defaults. */
   readonly functions: readonly NamedFunction[];
   /** The user functions by name, as used in references, and by value. */
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
@@ -94,7 +95,11 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
   );
   const byName = new Map(tables);
   return {
-    functions: [...functions, { name: CHECK_NAME, definition: documentCheck(byName) }],
+    functions: [
+      ...functions,
+      { name: CHECK_NAME, definition: documentCheck(byName) },
+      { name: BACKFILL_NAME, definition: defaultBackfill(byName) },
+    ],
     named: byNameAndValue(functions),
     tables: byName,
     createContext: source.createContext,
@@ -119,12 +124,20 @@ export function callHandler(
 }
 
 /** The JSON description that the engine loads, with the functions in the program's order. */
-export function describeProgram(source: ProgramSource, options: { readonly sync: boolean }): string {
+export function describeProgram(
+  source: ProgramSource,
+  { sync, onlyLocal = false }: { readonly sync: boolean; readonly onlyLocal?: boolean },
+): string {
+  const functions = describeFunctions(source.functions);
   return JSON.stringify({
     schema: describeSchema(source.schema),
-    functions: [...describeFunctions(source.functions), CHECK_DESCRIPTION],
+    functions: [
+      ...(onlyLocal ? functions.map((each) => ({ ...each, internal: false })) : functions),
+      CHECK_DESCRIPTION,
+      BACKFILL_DESCRIPTION,
+    ],
     hasContext: source.createContext !== undefined,
-    sync: options.sync,
+    sync,
   });
 }
 

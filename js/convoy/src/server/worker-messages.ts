@@ -10,6 +10,10 @@ export interface WorkerSettings {
   readonly address: string;
   readonly sync: boolean;
   readonly dev: boolean;
+  /** Whether stacks name source files. */
+  readonly sourceMaps: boolean;
+  /** Whether internal functions are described as public, in an engine that does not listen. */
+  readonly onlyLocal: boolean;
   /** The maximum size of a result. */
   readonly resultBytes: number;
 }

@@ -13,11 +13,11 @@ import { QueryWatch } from './query-watch.js';
 import { runningFunction } from './running-function.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
 
-const { engine, number, address, sync, dev, resultBytes } = workerData as WorkerSettings;
+const { engine, number, address, sync, dev, sourceMaps, resultBytes, onlyLocal } = workerData as WorkerSettings;
 const addon = loadNative();
 redirectOutput(addon);
 // So that stacks contain the names of source files.
-if (dev) process.setSourceMapsEnabled(true);
+if (sourceMaps) process.setSourceMapsEnabled(true);
 const native = addon.attach(engine, threadId);
 const watch = dev ? new QueryWatch() : null;
 let program: Program | null = null;
@@ -43,7 +43,7 @@ parentPort?.on('message', ({ holdsInserts }: ToWorker) => {
 try {
   const source = await importProgram(address);
   program = prepareProgram(source, { dev, watch, resultBytes });
-  const description = describeProgram(source, { sync });
+  const description = describeProgram(source, { sync, onlyLocal });
   native.join(number, new Host(native).deliverFor(program));
   post({ type: 'joined', description });
 } catch (error) {

@@ -14,7 +14,7 @@ import { drizzleImportError, drizzleStandIn, usesDrizzleStandIn } from './drizzl
 import { build } from './esbuild.js';
 import { asPosix, type ProjectFiles } from './files.js';
 import { CodeProblem, type Diagnostic } from './problem.js';
-import { externalPackages, generatedStubs } from './resolve.js';
+import { externalNames, externalPackages, generatedStubs } from './resolve.js';
 import { importAdvice } from './unresolved.js';
 
 /**
@@ -36,6 +36,15 @@ export interface Bundle {
   readonly drizzleStandIn: boolean;
 }
 
+/** Where a bundle is written, and which packages it contains. */
+export interface BundleTarget {
+  readonly folder: string;
+  /** The file name without its ending; by default the hash of the text. */
+  readonly name?: string;
+  /** The packages that are not bundled; by default all of them. */
+  readonly external?: readonly string[];
+}
+
 const entryName = 'convoy-entry.js';
 
 /** Bundles the project. Throws a CodeProblem for every error that the bundler reports. */
@@ -43,11 +52,12 @@ export async function bundleProject(
   layout: ProjectLayout,
   files: ProjectFiles,
   generated: GeneratedSource,
+  { folder, name, external }: BundleTarget = { folder: layout.buildFolder },
 ): Promise<Bundle> {
   const result = await build({
     absWorkingDir: layout.root,
     stdin: { contents: entryFor(layout, files), resolveDir: layout.root, sourcefile: entryName },
-    outfile: path.join(layout.buildFolder, 'convoy.mjs'),
+    outfile: path.join(folder, 'convoy.mjs'),
     write: false,
     bundle: true,
     platform: 'node',
@@ -59,15 +69,9 @@ export async function bundleProject(
     plugins: [
       ...(generated === 'stubs' ? [generatedStubs(layout)] : []),
       drizzleStandIn(layout.root),
-      externalPackages(layout),
+      external === undefined ? externalPackages(layout) : externalNames(external),
     ],
-  }).catch((failure: BuildFailure) => {
-    if (!Array.isArray(failure.errors)) throw failure;
-    throw new CodeProblem(
-      failure.errors.map((message) => toDiagnostic(message, layout)),
-      { cause: failure },
-    );
-  });
+  }).catch(asCodeProblem(layout));
 
   // For esbuild, a missing member of a namespace is only a warning: it would be undefined.
   const missing = result.warnings.filter((warning) => drizzleImportError(warning) !== undefined);
@@ -77,10 +81,12 @@ export async function bundleProject(
   const map = result.outputFiles.find(({ path: file }) => file.endsWith('.map'));
   if (!code || !map) throw new Error('esbuild returned no code or no source map');
   const hash = createHash('sha256').update(code.contents).digest('hex').slice(0, 16);
-  const file = path.join(layout.buildFolder, `${hash}.mjs`);
-  await mkdir(layout.buildFolder, { recursive: true });
+  const fileName = `${name ?? hash}.mjs`;
+  const file = path.join(folder, fileName);
+  await mkdir(folder, { recursive: true });
   await writeAtomically(`${file}.map`, map.text);
-  await writeAtomically(file, `${code.text}//# sourceMappingURL=${hash}.mjs.map\n`);
+  const start = code.text.includes(REQUIRE_SHIM) ? DEFINE_REQUIRE : '';
+  await writeAtomically(file, `${start}${code.text}//# sourceMappingURL=${fileName}.map\n`);
   const inputs = Object.keys(result.metafile.inputs).filter(
     (input) => !input.includes(':') && input !== 'convoy-entry.js',
   );
@@ -91,6 +97,23 @@ export async function bundleProject(
     inputs: inputs.map((input) => path.resolve(layout.root, input)),
     importers: importersIn(result.metafile),
     drizzleStandIn: usesDrizzleStandIn(result.metafile),
+  };
+}
+
+/** What esbuild writes where a bundled CommonJS package requires a module of Node. */
+const REQUIRE_SHIM = 'typeof require !== "undefined"';
+/** Without a line break, so that the source map stays valid. */
+const DEFINE_REQUIRE =
+  'import { createRequire as convoyCreateRequire } from "node:module";const require = convoyCreateRequire(import.meta.url);';
+
+/** Rethrows the failure of an esbuild build; errors in the user's code as a CodeProblem. */
+export function asCodeProblem(layout: ProjectLayout): (failure: BuildFailure) => never {
+  return (failure) => {
+    if (!Array.isArray(failure.errors)) throw failure;
+    throw new CodeProblem(
+      failure.errors.map((message) => toDiagnostic(message, layout)),
+      { cause: failure },
+    );
   };
 }
 
@@ -147,7 +170,17 @@ function toDiagnostic(message: Message, { root }: ProjectLayout): Diagnostic {
   const text = (drizzleImportError(message) ?? message.text).replace('"convoy-generated:', '"convoy/_generated/');
   // Notes on esbuild's configuration do not help users, who do not configure it.
   const useful = notes.filter((note) => !note.text.includes('mark the path'));
-  const advice = importAdvice(text, location?.file, root);
+  const advice = importAdvice(text, location?.file, root) ?? addonAdvice(text);
   const withAdvice = advice === null ? text : `${text}. ${advice}`;
   return { text: withAdvice, location, notes: useful.map((note) => ({ text: note.text })) };
+}
+
+/** A native addon cannot be bundled. */
+function addonAdvice(text: string): string | null {
+  const name = /for "\.node" files: .*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(text)?.[1];
+  if (name === undefined) return null;
+  return (
+    `The package ${name} has a native addon, which cannot be bundled. List it under build.external in convoy.config.ts, ` +
+    'and install it where the built code runs.'
+  );
 }

@@ -17,7 +17,7 @@ import {
 } from '../../codegen/index.js';
 import type { ProjectLayout } from '../options.js';
 import { type Bundle, bundleProject, type GeneratedSource } from './bundle.js';
-import { asPosix, findProjectFiles } from './files.js';
+import { asPosix, findProjectFiles, type ProjectFiles } from './files.js';
 import { type Inspect, type InspectedCode, inspectOnThread } from './inspect.js';
 import { CodeProblem } from './problem.js';
 import { writeProgram } from './program-file.js';
@@ -30,6 +30,8 @@ export interface CompiledProject {
   /** Every source file of the code, as absolute paths. */
   readonly inputs: readonly string[];
   readonly functionCount: number;
+  readonly files: ProjectFiles;
+  readonly code: InspectedCode;
   /** Warnings for the developer about code that is accepted but has no effect. */
   readonly warnings: readonly string[];
   readonly tableCount: number;
@@ -66,6 +68,8 @@ export async function compileProject(
     hash: bundle.hash,
     inputs: bundle.inputs,
     functionCount: code.functions.length,
+    files,
+    code,
     warnings: code.configuresServer ? [configureServerWarning] : [],
     tableCount: code.tables.length,
     written,

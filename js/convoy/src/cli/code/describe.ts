@@ -1,5 +1,5 @@
 /** Describes loaded code as plain data. */
-import { defOf } from '../../schema/index.js';
+import { defOf, describeSchema } from '../../schema/index.js';
 import type { InspectedCode } from './inspect.js';
 import type { LoadedCode } from './load.js';
 
@@ -12,6 +12,7 @@ export function describeCode({
 }: LoadedCode): InspectedCode {
   return {
     schemaExport,
+    schema: describeSchema(schema),
     tables: Object.entries(schema.tables).map(([name, table]) => ({
       name,
       isUnion: defOf(table.schema).type === 'union',

@@ -13,6 +13,8 @@ import { diagnosticOf } from './source-location.js';
 /** The contents of a bundle, as plain data. */
 export interface InspectedCode {
   readonly schemaExport: 'default' | 'schema';
+  /** The description of the schema, for the engine. */
+  readonly schema: unknown;
   readonly tables: readonly ProjectTable[];
   readonly functions: readonly ProjectFunction[];
   readonly hasContext: boolean;

@@ -13,6 +13,7 @@ export async function writeProgram(
   code: InspectedCode,
   files: ProjectFiles,
   layout: ProjectLayout,
+  file = path.join(layout.buildFolder, `${hash}.program.mjs`),
 ): Promise<string> {
   const modules = new Map(
     files.functions.map((file, index) => {
@@ -20,7 +21,6 @@ export async function writeProgram(
       return [module, `code.functions${index}`] as const;
     }),
   );
-  const file = path.join(layout.buildFolder, `${hash}.program.mjs`);
   const lines = [
     `import * as code from './${path.basename(bundleFile)}';`,
     `export const schema = code.schema.${code.schemaExport};`,

@@ -59,6 +59,20 @@ export function externalPackages({ root }: ProjectLayout): Plugin {
   };
 }
 
+/** Keeps exactly these packages as imports, with their sub-paths. All others are bundled. */
+export function externalNames(names: readonly string[]): Plugin {
+  return {
+    name: 'external names',
+    setup(build) {
+      build.onResolve({ filter: /^[^./]/ }, ({ path: specifier, kind }) => {
+        if (kind === 'entry-point') return undefined;
+        const isExternal = names.some((name) => specifier === name || specifier.startsWith(`${name}/`));
+        return isExternal ? { path: specifier, external: true } : undefined;
+      });
+    },
+  };
+}
+
 function isSource(file: string, root: string): boolean {
   if (file.includes(`${path.sep}node_modules${path.sep}`)) return false;
   return /\.[cm]?tsx?$/.test(file) || file.startsWith(root + path.sep);
