@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import type { ConvoyConfig } from '../../server/config.js';
@@ -41,6 +41,8 @@ export async function buildForProduction(
   const compiled = await compileProject(layout);
   await mkdir(path.dirname(folder), { recursive: true });
   const draft = await mkdtemp(`${folder}.new-`);
+  // Not only for this user: the server may be another one.
+  await chmod(draft, 0o755);
   try {
     const external = [...SHARED_PACKAGES, ...(config.build?.external ?? [])];
     const bundle = await bundleProject(layout, compiled.files, 'files', { folder: draft, name: 'code', external });
