@@ -190,7 +190,7 @@ describe('convoy start', () => {
       ),
     );
     expect(await call(url, 'mutation/notes.crash')).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
-    await server.logs(/unexpected[\s\S]*convoy\/functions\/notes\.ts:26/);
+    await server.logs(/unexpected[\s\S]*convoy\/functions\/notes\.ts:22/);
   });
 
   test('takes its settings from the environment, before the configuration', async () => {

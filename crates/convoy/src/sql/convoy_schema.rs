@@ -30,7 +30,15 @@ begin
   end if;
 end
 $do$",
-        "create index if not exists changes_xid on _convoy.changes (xid)",
+        // `create index if not exists` would wait for every open write transaction, and have
+        // later ones wait behind it, even where the index exists.
+        "do $do$
+begin
+  if to_regclass('_convoy.changes_xid') is null then
+    create index changes_xid on _convoy.changes (xid);
+  end if;
+end
+$do$",
         "insert into _convoy.epoch default values on conflict do nothing",
         "create table if not exists _convoy.idempotency (
   function text not null,
@@ -41,7 +49,13 @@ $do$",
   at timestamptz not null default now(),
   constraint idempotency_key primary key (key, function, identity)
 )",
-        "create index if not exists idempotency_at on _convoy.idempotency (at)",
+        "do $do$
+begin
+  if to_regclass('_convoy.idempotency_at') is null then
+    create index idempotency_at on _convoy.idempotency (at);
+  end if;
+end
+$do$",
         "create table if not exists _convoy.lane_0 ()",
         "create table if not exists _convoy.lane_1 ()",
         "create table if not exists _convoy.lane_2 ()",

@@ -5,8 +5,10 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Convoy, createConvoy } from '../../server/convoy.js';
 import { isConvoyError } from '../../values/errors.js';
+import { loadConfig } from '../code/config-file.js';
 import { ensureSchema } from '../code/files.js';
 import { CodeProblem } from '../code/problem.js';
+import { engineOptionsOf } from '../code/runnable.js';
 import { DevApp } from '../dev/app.js';
 import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
 import { databaseFault } from '../dev/fault.js';
@@ -69,6 +71,8 @@ async function start({ layout, flags, env, options, terminal, dependencies, stop
   });
   if (await ensureSchema(layout)) terminal.done(`Created ${path.relative(layout.root, layout.schemaFile)}`);
   await prepareStateFolder(layout);
+  // One worker: more would each load the code at every change.
+  const { workers: _workers, ...settings } = engineOptionsOf(await loadConfig(layout));
   const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
   let database: DevDatabase | null = null;
   stops.push(async () => database?.stop());
@@ -85,7 +89,7 @@ async function start({ layout, flags, env, options, terminal, dependencies, stop
     },
     open: async (program) => {
       const url = database?.url ?? '';
-      return dependencies.createConvoy({ program, databaseUrl: url, dev: true, createDatabase: true });
+      return dependencies.createConvoy({ ...settings, program, databaseUrl: url, dev: true, createDatabase: true });
     },
     readEnv: (changed) => {
       if (!changed.some((file) => env.files.includes(file))) return { names: [], otherDatabase: false };

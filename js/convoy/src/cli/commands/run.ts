@@ -7,8 +7,8 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { type Convoy, openConvoy } from '../../server/convoy.js';
 import { loadNative } from '../../server/native.js';
-import { isConvoyError } from '../../values/errors.js';
 import { nearest } from '../../values/nearest.js';
+import { CodeProblem } from '../code/problem.js';
 import { engineOptionsOf, type RunnableCode, runnableCode } from '../code/runnable.js';
 import { type DevDatabase, openDatabase } from '../dev/database.js';
 import { listenForSignals } from '../dev/signals.js';
@@ -43,7 +43,7 @@ export async function runRun(
       else print(await callOnce(convoy, call), flags);
     });
   } catch (error) {
-    if (error instanceof ReportedFailure || !(flags.json || isConvoyError(error))) throw error;
+    if (error instanceof ReportedFailure) throw error;
     if (flags.json) printJson({ ok: false, error: payloadOf(error) });
     else reportFailure(error, terminal);
     throw new ReportedFailure();
@@ -138,8 +138,13 @@ function print(result: unknown, flags: RunFlags, { oneLine = false } = {}): void
 }
 
 function reportFailure(error: unknown, terminal: Terminal): void {
+  if (error instanceof CodeProblem) {
+    terminal.problem(error);
+    return;
+  }
   const { code, message, details } = payloadOf(error) as { code?: string; message: string; details?: unknown };
   terminal.fail(code === undefined ? message : `${code}: ${message}`);
+  if (error instanceof Error && error.stack) terminal.detail(error.stack);
   if (details !== undefined) process.stderr.write(`${JSON.stringify(details, null, 2)}\n`);
 }
 
