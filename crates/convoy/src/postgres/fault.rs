@@ -265,11 +265,21 @@ impl Postgres {
                 "disk-full",
                 format!("the disk of the database is full: {}; free some space on it", error.cause()),
             )),
-            Some("57014" | "55P03") => {
+            Some("55P03") => {
+                let role = quoted(self.options.get_username());
+                let message = format!(
+                    "a table that the schema sync has to change stayed locked by another transaction: {}; the log names the \
+                     sessions that hold the lock; try again when they have ended. If the role itself has a limit: alter role \
+                     {role} set lock_timeout = 0",
+                    error.cause()
+                );
+                Ok(Fault::passing("cancelled", message))
+            }
+            Some("57014") => {
                 let role = quoted(self.options.get_username());
                 let message = format!(
                     "Postgres cancelled a step of the schema sync: {}; give it more time: alter role {role} set statement_timeout \
-                     = 0; alter role {role} set lock_timeout = 0",
+                     = 0",
                     error.cause()
                 );
                 Ok(Fault::lasting("cancelled", message))

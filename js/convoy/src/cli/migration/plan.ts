@@ -49,7 +49,8 @@ export function judge({ steps, misfits }: MigrationPlan): Judgement {
   }
   for (const { table, documents, isWhole, unfit, misfits: found } of misfits) {
     if (unfit === 0) continue;
-    const checked = `${isWhole ? '' : 'checked '}${count(documents, 'document')}`;
+    const all = count(documents, 'document');
+    const checked = isWhole ? all : `${all} that were checked`;
     const problems = found.slice(0, 3).map(({ path, message, example }) => {
       return `${path === '' ? 'the document' : path}: ${message} (such as ${example})`;
     });
