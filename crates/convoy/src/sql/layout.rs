@@ -152,7 +152,8 @@ pub(crate) fn duplicates(table: &Table, index: &Index) -> Statement {
 
 /// How many rows Postgres estimates the table to have; null before it has counted them.
 pub(crate) fn estimated_rows(table: &Table) -> Statement {
-    let mut sql = Statement::fixed("select nullif(reltuples, -1)::int8 from pg_class where oid = to_regclass(quote_ident(");
+    let mut sql =
+        Statement::fixed("select nullif(reltuples, -1)::int8 from pg_class where oid = to_regclass(quote_ident(");
     sql.bind(Bind::Text(table.physical.clone())).push("))");
     sql
 }

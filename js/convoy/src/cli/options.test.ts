@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type DevFlags, devOptionsOf, layoutOf } from './options.js';
+import { type DevFlags, devOptionsOf, layoutOf, startOptionsOf } from './options.js';
 
 const flags: DevFlags = { root: '.', schema: 'convoy/schema.ts', watch: true, serve: true };
 
@@ -37,5 +37,44 @@ describe('the layout of a project', () => {
       functionsFolder: '/projects/app/convoy/functions',
       stateFolder: '/projects/app/.convoy',
     });
+  });
+});
+
+describe('the options of convoy start', () => {
+  const start = { root: '.', schema: 'convoy/schema.ts' };
+  const DATABASE_URL = 'postgres://x';
+
+  it('come from the environment, and listen on all addresses', () => {
+    expect(startOptionsOf(start, { DATABASE_URL })).toEqual({
+      databaseUrl: DATABASE_URL,
+      host: '0.0.0.0',
+      port: 3000,
+      workers: undefined,
+      poolSize: undefined,
+      basePath: undefined,
+      trustProxy: undefined,
+      corsOrigins: undefined,
+    });
+    const env = {
+      DATABASE_URL,
+      CONVOY_TRUST_PROXY: '1',
+      CONVOY_POOL_SIZE: '7',
+      CONVOY_CORS_ORIGINS: 'https://a, https://b',
+    };
+    expect(startOptionsOf(start, env)).toMatchObject({
+      trustProxy: true,
+      poolSize: 7,
+      corsOrigins: ['https://a', 'https://b'],
+    });
+  });
+
+  it('prefer flags', () => {
+    const env = { DATABASE_URL, PORT: '1', HOST: '::1', CONVOY_WORKERS: '2' };
+    const flags = { ...start, port: '4', host: '::', workers: '8' };
+    expect(startOptionsOf(flags, env)).toMatchObject({ port: 4, host: '::', workers: 8 });
+  });
+
+  it('need a database', () => {
+    expect(() => startOptionsOf(start, {})).toThrow(/DATABASE_URL is not set/);
   });
 });

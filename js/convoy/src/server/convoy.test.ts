@@ -50,6 +50,7 @@ describe('createConvoy', () => {
           { name: 'notes.post', kind: 'action', internal: true, share: true, transaction: true },
           { name: 'notes.who', kind: 'query', internal: false, share: true, transaction: true },
           { name: 'convoy: stored documents', kind: 'action', internal: true, share: true, transaction: true },
+          { name: 'convoy: write defaults', kind: 'mutation', internal: true, share: true, transaction: true },
         ],
         hasContext: false,
         sync: true,
