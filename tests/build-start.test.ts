@@ -190,7 +190,8 @@ describe('convoy start', () => {
       ),
     );
     expect(await call(url, 'mutation/notes.crash')).toMatchObject({ ok: false, error: { code: 'INTERNAL' } });
-    await server.logs(/unexpected[\s\S]*convoy\/functions\/notes\.ts:22/);
+    const line = noteFunctions.split('\n').findIndex((text) => text.includes('unexpected')) + 1;
+    await server.logs(new RegExp(`unexpected[\\s\\S]*convoy/functions/notes\\.ts:${line}:`));
   });
 
   test('takes its settings from the environment, before the configuration', async () => {
