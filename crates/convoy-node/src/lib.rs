@@ -14,6 +14,7 @@ mod logging;
 mod promise;
 mod shared;
 mod signals;
+mod tools;
 mod worker;
 
 use std::sync::OnceLock;

@@ -8,6 +8,8 @@
 //!
 //! The engine does not depend on the language of functions: [`FunctionHost`] is the
 //! interface to their host. [`Engine`] assembles the parts.
+//!
+//! [`transfer`] moves and checks all documents of a database, without an engine.
 
 mod change;
 mod config;
@@ -31,6 +33,7 @@ mod schema;
 mod sql;
 mod supervise;
 mod time;
+mod transfer;
 mod value;
 mod write_log;
 
@@ -45,5 +48,8 @@ pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
 pub use http::{Server, envelope_of};
-pub use postgres::{LayoutReport, PlannedStep, StepKind, TableReport};
+pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
+pub use transfer::{
+    ExportOptions, ExportReport, Import, ImportOptions, ImportReport, Scan, Step, Tools, ToolsOptions, TransferError, Verdict,
+};

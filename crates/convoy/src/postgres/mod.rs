@@ -2,6 +2,8 @@
 //! do, and the schema of the database. The only module that uses sqlx.
 
 mod address;
+mod bulk;
+mod diagnose;
 mod error;
 mod fault;
 mod notify_connection;
@@ -21,6 +23,8 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
+pub(crate) use bulk::{Bulk, StoredRow};
+pub use diagnose::Diagnosis;
 pub(crate) use error::DbError;
 pub(crate) use fault::Fault;
 pub(crate) use notify_connection::{ListenConnection, NotifyConnection};
@@ -30,7 +34,7 @@ pub(crate) use raw_reads::{RawReads, RawRows, ReadsLookup};
 pub(crate) use row::Row;
 pub(crate) use schema_sync::SyncMode;
 pub(crate) use schema_sync::Tracking;
-pub use schema_sync::{LayoutReport, PlannedStep, StepKind, TableReport};
+pub use schema_sync::{Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 use session::PgSession;
 pub(crate) use setup::ConnectionMode;
 use setup::Setup;

@@ -8,6 +8,7 @@
 //! a killed process stopped.
 
 mod builder;
+mod drift;
 mod findings;
 mod steps;
 
@@ -26,6 +27,7 @@ use findings::{
     left_over_indexes, left_over_tables, left_over_unique, missing_columns, missing_privileges, unfit_columns,
 };
 use steps::Step;
+pub use drift::{Drift, Finding};
 pub use steps::{PlannedStep, StepKind};
 
 /// The pause before another attempt to take the lock.

@@ -3,6 +3,7 @@
 
 pub(crate) mod convoy_schema;
 pub(crate) mod document;
+pub(crate) mod drift;
 pub(crate) mod feed;
 pub(crate) mod idempotency;
 mod key;
@@ -16,6 +17,7 @@ pub(crate) mod rights;
 pub(crate) mod scan;
 pub(crate) mod session;
 pub(crate) mod transaction_status;
+pub(crate) mod transfer;
 
 use crate::schema::{FieldPath, Table};
 use crate::time::Time;

@@ -10,6 +10,7 @@ import { runMigrate } from './commands/migrate.js';
 import { runRun } from './commands/run.js';
 import { runStart } from './commands/start.js';
 import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartFlags } from './options.js';
+import { defineDataCommands } from './data-commands.js';
 import type { Terminal } from './terminal.js';
 import { version } from './version.js';
 
@@ -101,6 +102,8 @@ export function defineCommands(terminal: Terminal): Command {
     .option(...build)
     .option('--json', 'print { "ok": true, "data": … } or { "ok": false, "error": … }')
     .action((name: string, input: string | undefined, flags: RunFlags) => runRun(name, input, flags));
+
+  defineDataCommands(program, withProjectFlags, terminal);
 
   return program;
 }

@@ -4,6 +4,7 @@ import { loadNative } from '../server/native.js';
 import { redirectOutput } from '../server/output.js';
 import { CodeProblem } from './code/problem.js';
 import { defineCommands } from './commands.js';
+import { ExitCode } from './exit.js';
 import { ReportedFailure } from './result.js';
 import { createTerminal, type Terminal } from './terminal.js';
 
@@ -19,6 +20,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     if (error instanceof ReportedFailure) return error.exitCode;
     // Commander has already printed the usage error or the requested help.
     if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof ExitCode) return error.code;
     report(error, terminal);
     return 1;
   }

@@ -139,7 +139,8 @@ function count(counted: Counted, path: string, message: string, example: string)
   counted.set(key, misfit);
 }
 
-class Findings {
+/** Collects the problems of the documents of a table. */
+export class Findings {
   readonly #table: Table;
   readonly #misfits: Counted = new Map();
   readonly #odd: Counted = new Map();
@@ -180,7 +181,7 @@ class Findings {
 }
 
 /** The problems of a stored document, by path, after filling in defaults; empty if it fits. */
-function problemsOf(table: Table, data: unknown): Map<string, string> {
+export function problemsOf(table: Table, data: unknown): Map<string, string> {
   const problems = new Map<string, string>();
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
     return problems.set('', 'the stored value is not an object, so it cannot be read');
