@@ -39,6 +39,7 @@ const ENGINE: Directions = {
   dispatch: ['db'],
   db: ['postgres'],
   feed: ['postgres'],
+  transfer: ['postgres'],
   postgres: ['sql'],
   sql: [],
 };
@@ -64,6 +65,8 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
   hyper_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
   http_body_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
   sqlx: ['crates/convoy/src/postgres/', 'crates/convoy-testkit/'],
+  tar: ['crates/convoy/src/transfer/'],
+  zip: ['crates/convoy/src/transfer/'],
   napi: ['crates/convoy-node/'],
   napi_derive: ['crates/convoy-node/'],
 };

@@ -119,9 +119,10 @@ impl NativeImport {
     #[napi(catch_unwind)]
     pub fn write<'env>(&self, env: &'env Env, verdict: String) -> Result<Object<'env>> {
         let (tools, import) = (self.tools.clone(), self.import.clone());
-        promise(env, async move {
-            tools.write_batch(&import, parse(&verdict)?).await.map_err(|error| error.to_failure())
-        })
+        promise(
+            env,
+            async move { tools.write_batch(&import, parse(&verdict)?).await.map_err(|error| error.to_failure()) },
+        )
     }
 
     /// Ends the import. Resolves to a JSON report.

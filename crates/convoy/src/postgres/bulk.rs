@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{DbError, Postgres, Row, Session};
 use crate::schema::Table;
-use crate::sql::transfer::{self, Rows};
 use crate::sql::Statement;
+use crate::sql::transfer::{self, Rows};
 
 /// The bytes of documents that are sent on together.
 const CHUNK_BYTES: usize = 256 * 1024;

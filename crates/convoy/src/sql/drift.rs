@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn every_function_of_the_layout_is_expected() {
         let functions = expected_functions();
-        let created = layout::prelude().iter().filter(|each| each.text().contains("create or replace function")).count();
+        let created =
+            layout::prelude().iter().filter(|each| each.text().contains("create or replace function")).count();
         assert_eq!(functions.len(), created);
         assert!(functions.iter().any(|(name, body)| name == "log_insert" && body.contains("return null")));
     }

@@ -108,9 +108,17 @@ pub(crate) fn write(table: &Table, documents: &[StoredDocument], replace: bool) 
     sql.bind(Bind::Texts(texts(|each| &each.updated))).push("::text[], ");
     sql.bind(Bind::Jsons(texts(|each| &each.data))).push("::jsonb[]) as given (id, created, updated, data)\n), ");
     sql.push("written as (\n  insert into ").ident(&table.physical).push(" as t (id, data");
-    sql.times(has_times, ", created_at", ", updated_at").push(")\n  select id, data");
-    sql.times(has_times, ", coalesce(created_at, now())", ", coalesce(updated_at, created_at, now())");
-    sql.push("\n  from input\n  on conflict ");
+    sql.times(has_times, ", created_at", ", updated_at").push(")\n  select input.id, input.data");
+    if replace {
+        // A document whose time is not given keeps its own.
+        sql.times(has_times, ", coalesce(input.created_at, old.created_at, now())", "");
+        sql.times((false, has_times.1), "", ", coalesce(input.updated_at, input.created_at, now())");
+        sql.push("\n  from input\n  left join ").ident(&table.physical).push(" as old on old.id = input.id");
+    } else {
+        sql.times(has_times, ", coalesce(created_at, now())", ", coalesce(updated_at, created_at, now())");
+        sql.push("\n  from input");
+    }
+    sql.push("\n  on conflict ");
     if replace {
         sql.push("(id) do update set data = excluded.data");
         sql.times(has_times, ", created_at = excluded.created_at", ", updated_at = excluded.updated_at");

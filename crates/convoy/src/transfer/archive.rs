@@ -47,7 +47,8 @@ impl Archive {
                 TransferError::Refused(format!("{} cannot be imported: {why}", path.display()))
             })?
         };
-        let nested: Vec<String> = files.iter().filter_map(|file| file.name.strip_suffix(MANIFEST)).map(str::to_owned).collect();
+        let nested: Vec<String> =
+            files.iter().filter_map(|file| file.name.strip_suffix(MANIFEST)).map(str::to_owned).collect();
         if let [prefix] = &*nested {
             for file in &mut files {
                 if let Some(name) = file.name.strip_prefix(prefix.as_str()) {
@@ -120,7 +121,10 @@ fn list_tar(path: &Path) -> io::Result<Vec<ArchivedFile>> {
             continue;
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
-        files.push(ArchivedFile { name, place: FilePlace::Tar { offset: entry.raw_file_position(), size: entry.size() } });
+        files.push(ArchivedFile {
+            name,
+            place: FilePlace::Tar { offset: entry.raw_file_position(), size: entry.size() },
+        });
     }
     Ok(files)
 }

@@ -203,11 +203,7 @@ impl Output {
 }
 
 /// Writes rows until there are no more. Ends early at an error, which ends the sender too.
-fn write(
-    mut output: Output,
-    mut rows: mpsc::Receiver<Vec<StoredRow>>,
-    written: impl Fn(usize),
-) -> io::Result<Content> {
+fn write(mut output: Output, mut rows: mpsc::Receiver<Vec<StoredRow>>, written: impl Fn(usize)) -> io::Result<Content> {
     let mut line = Vec::new();
     while let Some(chunk) = rows.blocking_recv() {
         for row in &chunk {

@@ -223,9 +223,13 @@ mod tests {
     #[test]
     fn documents_keep_their_ids_and_others_get_the_same_ids_each_time() {
         let parsed = |line: &str, at| parse(&Format::Documents, &place(at), line);
-        let own = parsed(r#"{"id":"notes:0190163d-8694-739b-aea5-966c26f8ad91","_creationTime":946684800000.5,"a":1.50}"#, 1);
+        let own =
+            parsed(r#"{"id":"notes:0190163d-8694-739b-aea5-966c26f8ad91","_creationTime":946684800000.5,"a":1.50}"#, 1);
         let own = own.expect("valid");
-        assert_eq!((own.id.to_string().as_str(), own.created.as_str()), ("0190163d-8694-739b-aea5-966c26f8ad91", "us:500"));
+        assert_eq!(
+            (own.id.to_string().as_str(), own.created.as_str()),
+            ("0190163d-8694-739b-aea5-966c26f8ad91", "us:500")
+        );
         assert_eq!(own.data, r#"{"a":1.50}"#);
         let (one, again, other) = (parsed("{}", 1), parsed("{}", 1), parsed("{}", 2));
         assert_eq!(one.as_ref().expect("valid").id, again.expect("valid").id);

@@ -35,7 +35,7 @@ pub(super) struct Manifest {
 /// The file of one table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ExportedTable {
+pub(super) struct ExportedTable {
     /// The table's name in the schema.
     pub table: String,
     /// The file's name in the archive.
@@ -47,7 +47,7 @@ pub struct ExportedTable {
 /// What a finished file contains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Content {
+pub(super) struct Content {
     /// Its lines.
     pub documents: u64,
     /// Its size.

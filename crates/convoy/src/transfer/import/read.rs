@@ -112,7 +112,8 @@ impl FileReader<'_> {
     /// The next batch, and whether the file ends with it.
     fn batch(&mut self, input: &mut dyn BufRead) -> io::Result<(Batch, bool)> {
         let is_first = std::mem::take(&mut self.is_first);
-        let mut batch = Batch { number: self.batches, file: self.file, is_first, lines: Vec::new(), broken: Vec::new() };
+        let mut batch =
+            Batch { number: self.batches, file: self.file, is_first, lines: Vec::new(), broken: Vec::new() };
         self.batches += 1;
         let mut bytes = 0;
         let mut line = Vec::new();

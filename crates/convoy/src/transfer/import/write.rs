@@ -70,7 +70,8 @@ async fn write_all(
     let mut written = Written::default();
     let mut ids = HashSet::new();
     // A statement would ignore the second line with an id.
-    let (first, again): (Vec<usize>, Vec<usize>) = fitting.into_iter().partition(|at| ids.insert(lines[*at].document.id));
+    let (first, again): (Vec<usize>, Vec<usize>) =
+        fitting.into_iter().partition(|at| ids.insert(lines[*at].document.id));
     let mut parts: Vec<Vec<usize>> = again.into_iter().map(|at| vec![at]).rev().collect();
     parts.push(first);
     while let Some(mut part) = parts.pop() {
@@ -139,9 +140,9 @@ fn is_of_document(error: &DbError) -> bool {
     match error {
         DbError::Value { .. } | DbError::Constraint { .. } => true,
         // Invalid values, such as times; exceptions of triggers; limits.
-        DbError::Other(_) => error.state().is_some_and(|state| {
-            ["22", "23", "54"].iter().any(|class| state.starts_with(class)) || state == "P0001"
-        }),
+        DbError::Other(_) => error
+            .state()
+            .is_some_and(|state| ["22", "23", "54"].iter().any(|class| state.starts_with(class)) || state == "P0001"),
         _ => false,
     }
 }

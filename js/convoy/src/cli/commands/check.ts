@@ -60,7 +60,8 @@ async function checkAll(
 
 /** Prints the findings; returns whether there is no drift. */
 function print({ problems, notes, documents }: CheckReport, out: Terminal): boolean {
-  for (const { message, remedy } of problems) out.fail(remedy === null ? message : `${message}; to solve it: ${remedy}`);
+  for (const { message, remedy } of problems)
+    out.fail(remedy === null ? message : `${message}; to solve it: ${remedy}`);
   let unfit = 0;
   for (const table of documents) {
     unfit += table.unfit;

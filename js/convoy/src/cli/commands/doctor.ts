@@ -44,7 +44,9 @@ export async function runDoctor(flags: DoctorFlags, terminal: Terminal): Promise
     if (engine.level !== 'fail') add(...(await checkDatabase(process.env.DATABASE_URL || null, schema)));
     add(await checkPort(flags));
     if (flags.url !== undefined) add(...(await checkUrl(flags.url)));
-    const [failed, warned] = (['fail', 'warn'] as const).map((level) => lines.filter((line) => line.level === level).length);
+    const [failed, warned] = (['fail', 'warn'] as const).map(
+      (level) => lines.filter((line) => line.level === level).length,
+    );
     out.info(`${count(failed ?? 0, 'failure')}, ${count(warned ?? 0, 'warning')}`);
     return { report: { lines }, ok: failed === 0 };
   });

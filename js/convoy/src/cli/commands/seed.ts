@@ -30,7 +30,9 @@ export async function runSeed(from: string | undefined, flags: SeedFlags, termin
   await runWithOutput(flags, terminal, (out) =>
     withProject(flags, out, async (project) => {
       const source = await sourceOf(from, project);
-      return source.kind === 'code' ? seedByCode(source.file, project, flags, out) : seedByFiles(source.file, project, flags, out);
+      return source.kind === 'code'
+        ? seedByCode(source.file, project, flags, out)
+        : seedByFiles(source.file, project, flags, out);
     }),
   );
 }
@@ -70,9 +72,18 @@ async function seedByCode(file: string, project: OpenProject, flags: SeedFlags, 
   });
 }
 
-async function seedByFiles(from: string, project: OpenProject, flags: SeedFlags, out: Terminal): Promise<CommandResult> {
+async function seedByFiles(
+  from: string,
+  project: OpenProject,
+  flags: SeedFlags,
+  out: Terminal,
+): Promise<CommandResult> {
   // Loading the program creates the tables.
-  await withConvoy(project, async () => {}, (convoy) => expectEmpty(convoy, flags));
+  await withConvoy(
+    project,
+    async () => {},
+    (convoy) => expectEmpty(convoy, flags),
+  );
   return withTools(project.databaseUrl, project.program.schema, async (tools) => {
     const state = path.join(project.layout.stateFolder, 'seed');
     const options = { from, rejects: `${state}.rejected.jsonl`, ids: `${state}.ids.jsonl` };

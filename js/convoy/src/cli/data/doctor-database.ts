@@ -54,7 +54,8 @@ function isLocal(host: string): boolean {
 }
 
 function writable({ standby, readOnly, role, database }: Diagnosis): DoctorLine[] {
-  if (standby) return [fail('writes', 'this Postgres is a standby, which only reads', 'name the primary in DATABASE_URL')];
+  if (standby)
+    return [fail('writes', 'this Postgres is a standby, which only reads', 'name the primary in DATABASE_URL')];
   if (!readOnly) return [];
   const remedy = `alter role "${role}" in database "${database}" reset default_transaction_read_only`;
   return [fail('writes', 'sessions of this role are read-only (default_transaction_read_only)', remedy)];

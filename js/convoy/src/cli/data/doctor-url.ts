@@ -48,13 +48,18 @@ async function checkStream(base: string): Promise<DoctorLine> {
     });
     if (!response.ok) {
       const text = (await response.text()).slice(0, 200);
-      return fail(name, `${base}/live answers ${response.status}: ${text}`, 'check that the proxy passes POST requests');
+      return fail(
+        name,
+        `${base}/live answers ${response.status}: ${text}`,
+        'check that the proxy passes POST requests',
+      );
     }
     const encoding = response.headers.get('content-encoding');
     const reader = response.body?.getReader();
     const first = await reader?.read();
     const took = Math.round(performance.now() - began);
-    if (first === undefined || first.done) return fail(name, 'the live stream ended at once', 'read the log of the proxy');
+    if (first === undefined || first.done)
+      return fail(name, 'the live stream ended at once', 'read the log of the proxy');
     if (encoding !== null) {
       return warn(name, `a proxy compresses live streams (${encoding})`, 'exclude text/event-stream from compression');
     }
@@ -76,7 +81,8 @@ async function checkSocket(base: string): Promise<DoctorLine> {
     'sec-websocket-version': '13',
     'sec-websocket-key': Buffer.alloc(16, 1).toString('base64'),
   };
-  const remedy = 'streams work without it; in nginx: proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";';
+  const remedy =
+    'streams work without it; in nginx: proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";';
   return new Promise((resolve) => {
     const request = (url.protocol === 'https:' ? https : http).get(url, { headers, timeout: REQUEST_MS });
     request.once('upgrade', (_response, socket) => {

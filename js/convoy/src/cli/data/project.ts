@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import type { SchemaDefinition } from '../../schema/index.js';
 import { DatabaseTools } from '../../server/database-tools.js';
-import { addressOf, importProgram } from '../../server/program-module.js';
 import type { ProgramSource } from '../../server/program.js';
+import { addressOf, importProgram } from '../../server/program-module.js';
 import { compileProject } from '../code/compile.js';
 import { findProjectFiles } from '../code/files.js';
 import { count } from '../count.js';

@@ -4,6 +4,7 @@ export function listOf(names: string | undefined): string[] | undefined {
     ?.split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '');
-  if (list?.length === 0) throw new Error('--tables names no table: give names separated by commas, as in --tables users,messages.');
+  if (list?.length === 0)
+    throw new Error('--tables names no table: give names separated by commas, as in --tables users,messages.');
   return list;
 }
