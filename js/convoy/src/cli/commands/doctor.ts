@@ -1,5 +1,4 @@
 /** `convoy doctor`: checks everything that Convoy needs, one line for each, with what to do. */
-import { createRequire } from 'node:module';
 import type { SchemaDefinition } from '../../schema/index.js';
 import { DatabaseTools } from '../../server/database-tools.js';
 import { currentPlatform, loadNative, platformTag } from '../../server/native.js';
@@ -15,6 +14,7 @@ import { loadEnvFiles } from '../env-files.js';
 import { devOptionsOf, layoutOf, type ProjectFlags, type ProjectLayout } from '../options.js';
 import { isFree } from '../postgres/ports.js';
 import type { Terminal } from '../terminal.js';
+import { version } from '../version.js';
 
 export interface DoctorFlags extends ProjectFlags, OutputFlags {
   /** A deployed server, with its base path. */
@@ -23,7 +23,6 @@ export interface DoctorFlags extends ProjectFlags, OutputFlags {
   readonly host?: string;
 }
 
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 const OLDEST_NODE = [20, 19] as const;
 const RECOMMENDED_NODE = 22;
 
