@@ -49,12 +49,6 @@ describe('convoy check', () => {
       const { code, report } = await project.json('check');
       expect(named(report.problems)).toEqual([
         'changed-function log_insert',
-        'changed-trigger channels',
-        'changed-trigger channels',
-        'changed-trigger channels',
-        'changed-trigger messages',
-        'changed-trigger messages',
-        'changed-trigger messages',
         'disabled-trigger messages',
         'missing-column messages',
         'missing-index channels.by_name',

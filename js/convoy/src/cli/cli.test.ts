@@ -57,6 +57,35 @@ describe('convoy dev without an engine', () => {
   });
 });
 
+describe('the commands for data', () => {
+  it.each(['export', 'import', 'seed', 'check', 'doctor'])('%s documents its flags and exit codes', async (name) => {
+    const { code, output } = await convoy(name, '--help');
+    expect(output).toMatch(/--root <folder>/);
+    expect(output).toMatch(/--json +print the result as JSON/);
+    expect(output).toMatch(/Exits with 0, or with 1 /);
+    expect(code).toBe(0);
+  });
+
+  it('report an engine that cannot be loaded, as JSON if that was asked for', async () => {
+    await convoy('generate');
+    const env = { CONVOY_NATIVE_PATH: '/nowhere/convoy.node', DATABASE_URL: 'postgres://127.0.0.1:1/none' };
+    for (const args of [['check'], ['export', 'out']]) {
+      const running = program.run([...args, '--json'], project.root, env);
+      let stdout = '';
+      running.process.stdout?.on('data', (chunk: string) => {
+        stdout += chunk;
+      });
+      expect(await running.ended).toBe(1);
+      expect(JSON.parse(stdout)).toEqual({
+        error: { message: 'CONVOY_NATIVE_PATH is /nowhere/convoy.node, but this file does not exist.' },
+      });
+    }
+    const doctor = await convoy('doctor', '--port', '0');
+    expect(doctor.output).toMatch(/engine: CONVOY_NATIVE_PATH is \/nowhere/);
+    expect(doctor.code).toBe(1);
+  });
+});
+
 describe('convoy generate', () => {
   it('writes the generated files without database and engine, and reports when they are up to date', async () => {
     expect(await convoy('generate')).toEqual({

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     TableState, layout_paths, left_over_indexes, left_over_tables, left_over_unique, missing_columns, standing,
-    unfit_columns,
+    trigger_args, unfit_columns,
 };
 use crate::postgres::{DbError, Postgres, Session};
 use crate::schema::{BY_CREATION, Schema, Table};
@@ -117,20 +117,18 @@ impl Drift {
             let message = format!("the index {subject}{what} {state} ({name})");
             self.problems.push(finding(kind, subject, message, MIGRATE));
         }
-        if !found.logs(&layout_paths(table)) {
-            for name in layout::TRIGGERS {
-                let (kind, state) = match found.triggers.iter().find(|trigger| trigger.name == name) {
-                    None => ("missing-trigger", "is missing"),
-                    Some(trigger) if !trigger.enabled => ("disabled-trigger", "is disabled"),
-                    Some(_) => ("changed-trigger", "may log other fields than the indexed ones"),
-                };
-                let effect = "live queries may miss writes made outside Convoy";
-                let message = format!("the trigger {name} of table {} {state}; {effect}", table.name);
-                self.problems.push(finding(kind, &table.name, message, MIGRATE));
-            }
-        } else if !found.is_guarded() {
-            let message = format!("the triggers of table {} are of an earlier version of Convoy", table.name);
-            self.problems.push(finding("changed-trigger", &table.name, message, MIGRATE));
+        let args = trigger_args(&layout_paths(table));
+        for name in layout::TRIGGERS {
+            let (kind, state) = match found.triggers.iter().find(|trigger| trigger.name == name) {
+                None => ("missing-trigger", "is missing"),
+                Some(trigger) if !trigger.enabled => ("disabled-trigger", "is disabled"),
+                Some(trigger) if trigger.args != args => ("changed-trigger", "logs other fields than the indexed ones"),
+                Some(trigger) if !trigger.guarded => ("changed-trigger", "is of an earlier version of Convoy"),
+                Some(_) => continue,
+            };
+            let effect = "live queries may miss writes made outside Convoy";
+            let message = format!("the trigger {name} of table {} {state}; {effect}", table.name);
+            self.problems.push(finding(kind, &table.name, message, MIGRATE));
         }
         for message in left_over_unique(table, found) {
             self.problems.push(finding("other-unique-index", &table.name, message, ""));
