@@ -17,8 +17,10 @@ const healthy = {
   missingPrivileges: [],
 };
 
-const faults = (change: Partial<typeof healthy> & { missingPrivileges?: { what: string; remedy: string }[] }, host = 'db.example') =>
-  describeDatabase({ ...healthy, ...change }, host).filter(({ level }) => level !== 'ok');
+const faults = (
+  change: Partial<typeof healthy> & { missingPrivileges?: { what: string; remedy: string }[] },
+  host = 'db.example',
+) => describeDatabase({ ...healthy, ...change }, host).filter(({ level }) => level !== 'ok');
 
 describe('the lines about a database', () => {
   it('are all ok for a usable one', () => {
@@ -38,7 +40,8 @@ describe('the lines about a database', () => {
   });
 
   it('do not ask for encryption on this machine', () => {
-    for (const host of ['localhost', '127.0.0.1', '/run/postgresql', '']) expect(faults({ tls: false }, host)).toEqual([]);
+    for (const host of ['localhost', '127.0.0.1', '/run/postgresql', ''])
+      expect(faults({ tls: false }, host)).toEqual([]);
   });
 
   it('have a statement for each missing privilege', () => {
