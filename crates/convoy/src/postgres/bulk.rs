@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{DbError, Postgres, Row, Session};
+use super::{DbError, PgSession, Postgres, Row};
 use crate::schema::Table;
 use crate::sql::Statement;
 use crate::sql::transfer::{self, Rows};
@@ -30,7 +30,7 @@ pub(crate) struct StoredRow {
 
 /// See the module.
 pub(crate) struct Bulk {
-    session: Session,
+    session: PgSession,
 }
 
 impl Postgres {
@@ -43,7 +43,7 @@ impl Postgres {
 impl Bulk {
     /// Begins a transaction in which all reads see one snapshot.
     pub(crate) async fn begin_snapshot(&mut self) -> Result<(), DbError> {
-        self.session.tell(transfer::begin_snapshot()).await
+        self.session.execute(transfer::begin_snapshot()).await
     }
 
     /// Ends it.
@@ -53,7 +53,7 @@ impl Bulk {
 
     /// Runs one statement by itself.
     pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
-        self.session.ask(statement).await
+        self.session.fetch_autocommit(statement).await
     }
 
     /// Runs one statement inside the open transaction.

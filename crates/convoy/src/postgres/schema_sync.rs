@@ -128,8 +128,7 @@ impl TableState {
 
     /// Whether the four triggers of Convoy are there, enabled, and log exactly `paths`.
     fn logs(&self, paths: &[String]) -> bool {
-        let expected: String =
-            paths.iter().flat_map(|path| path.bytes().chain([0])).map(|byte| format!("{byte:02x}")).collect();
+        let expected = trigger_args(paths);
         layout::TRIGGERS.iter().all(|name| {
             self.triggers.iter().any(|trigger| trigger.name == *name && trigger.enabled && trigger.args == expected)
         })

@@ -1,7 +1,6 @@
 //! Questions about a database that commands compare with the schema, or show to people.
 
-use super::layout;
-use super::{Bind, Statement};
+use super::{Bind, Statement, convoy_schema};
 
 /// The functions that the layout creates in `_convoy`: name and body.
 pub(crate) fn expected_functions() -> Vec<(String, String)> {
@@ -12,7 +11,7 @@ pub(crate) fn expected_functions() -> Vec<(String, String)> {
         let (body, _) = body.rsplit_once("$$")?;
         Some((name.to_owned(), body.to_owned()))
     };
-    layout::prelude().iter().filter_map(function).collect()
+    convoy_schema::create().iter().filter_map(function).collect()
 }
 
 /// The functions in `_convoy`: `name, body`.
@@ -71,7 +70,7 @@ mod tests {
     fn every_function_of_the_layout_is_expected() {
         let functions = expected_functions();
         let created =
-            layout::prelude().iter().filter(|each| each.text().contains("create or replace function")).count();
+            convoy_schema::create().iter().filter(|each| each.text().contains("create or replace function")).count();
         assert_eq!(functions.len(), created);
         assert!(functions.iter().any(|(name, body)| name == "log_insert" && body.contains("return null")));
     }

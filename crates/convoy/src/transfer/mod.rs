@@ -26,7 +26,7 @@ pub use scan::Scan;
 
 use crate::config::Config;
 use crate::error::{Code, Failure};
-use crate::postgres::{DbError, Diagnosis, Drift, Postgres, Watched};
+use crate::postgres::{DbError, Diagnosis, Drift, Postgres, Tracking};
 use crate::schema::{Schema, SchemaDescription, SchemaError, Table};
 
 /// How long the catalog may take to answer.
@@ -169,8 +169,8 @@ impl Tools {
         };
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         tables.dedup_by(|a, b| a.name == b.name);
-        let found = self.postgres.look_at(CATALOG_TIME, &tables).await?;
-        let absent = tables.iter().zip(found).filter(|(_, found)| *found == Watched::Absent);
+        let found = self.postgres.inspect_tables(CATALOG_TIME, &tables).await?;
+        let absent = tables.iter().zip(found).filter(|(_, found)| *found == Tracking::Missing);
         let absent: Vec<&str> = absent.map(|(table, _)| table.name.as_str()).collect();
         if absent.is_empty() {
             return Ok(tables);

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::{
-    TableState, layout_paths, left_over_indexes, left_over_tables, left_over_unique, missing_columns, standing,
+    TableState, left_over_indexes, left_over_tables, left_over_unique, logged_paths, missing_columns, table_states,
     trigger_args, unfit_columns,
 };
-use crate::postgres::{DbError, Postgres, Session};
+use crate::postgres::{DbError, PgSession, Postgres};
 use crate::schema::{BY_CREATION, Schema, Table};
-use crate::sql::{drift, layout, rights};
+use crate::sql::{convoy_schema, drift, layout, rights};
 
 /// What is to be done about most differences.
 const MIGRATE: &str = "npx convoy migrate";
@@ -52,7 +52,7 @@ impl Postgres {
         let mut session = self.connect().await?;
         let mut tables: Vec<&Table> = schema.tables().map(AsRef::as_ref).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));
-        let found = standing(&mut session, &tables).await?;
+        let found = table_states(&mut session, &tables).await?;
         let mut drift = Drift::default();
         drift.parts(&mut session).await?;
         for table in &tables {
@@ -76,13 +76,13 @@ impl Postgres {
 
 impl Drift {
     /// Compares the `_convoy` schema.
-    async fn parts(&mut self, session: &mut Session) -> Result<(), DbError> {
-        for row in session.ask(layout::missing()).await? {
+    async fn parts(&mut self, session: &mut PgSession) -> Result<(), DbError> {
+        for row in session.fetch_autocommit(convoy_schema::missing_objects()).await? {
             let part = row.text(0)?;
             let message = format!("the schema _convoy lacks the {part}");
             self.problems.push(finding("missing-part", part, message, MIGRATE));
         }
-        let rows = session.ask(drift::functions()).await?;
+        let rows = session.fetch_autocommit(drift::functions()).await?;
         let bodies = rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())));
         let bodies = bodies.collect::<Result<HashMap<String, String>, DbError>>()?;
         for (name, body) in drift::expected_functions() {
@@ -104,7 +104,7 @@ impl Drift {
         if !table.managed {
             return;
         }
-        for index in table.indexes.iter().filter(|index| layout::needs_building(index)) {
+        for index in table.indexes.iter().filter(|index| layout::needs_index(index)) {
             let (name, subject) = (layout::index_name(table, index), format!("{}.{}", table.name, index.name));
             if found.indexes.contains(&name) {
                 continue;
@@ -117,7 +117,7 @@ impl Drift {
             let message = format!("the index {subject}{what} {state} ({name})");
             self.problems.push(finding(kind, subject, message, MIGRATE));
         }
-        let args = trigger_args(&layout_paths(table));
+        let args = trigger_args(&logged_paths(table));
         for name in layout::TRIGGERS {
             let (kind, state) = match found.triggers.iter().find(|trigger| trigger.name == name) {
                 None => ("missing-trigger", "is missing"),
@@ -138,9 +138,9 @@ impl Drift {
         }
     }
 
-    async fn rights(&mut self, session: &mut Session, tables: &[&Table]) -> Result<(), DbError> {
+    async fn rights(&mut self, session: &mut PgSession, tables: &[&Table]) -> Result<(), DbError> {
         let names: Vec<&str> = tables.iter().map(|table| table.physical.as_str()).collect();
-        for row in session.ask(rights::lacking(&names)).await? {
+        for row in session.fetch_autocommit(rights::missing_for_calls(&names)).await? {
             let (physical, lacks, remedy) = (row.text(0)?, row.text(1)?, row.text(2)?);
             let Some(table) = tables.iter().find(|table| table.physical == physical) else { continue };
             let message = format!("the role has no privilege to {lacks} in table {}", table.name);
@@ -157,14 +157,14 @@ impl Drift {
     /// Notes indexes that are not used, and tables that seem to need one.
     async fn usage(
         &mut self,
-        session: &mut Session,
+        session: &mut PgSession,
         tables: &[&Table],
         found: &HashMap<String, TableState>,
     ) -> Result<(), DbError> {
         let managed: Vec<&str> =
             tables.iter().filter(|table| table.managed).map(|table| table.physical.as_str()).collect();
         let named = |physical: &str| tables.iter().copied().find(|table| table.physical == physical);
-        let rows = session.ask(drift::table_usage(&managed)).await?;
+        let rows = session.fetch_autocommit(drift::table_usage(&managed)).await?;
         let mut large = Vec::new();
         for row in &rows {
             let (physical, documents) = (row.text(0)?, row.int8(1)?);
@@ -181,7 +181,7 @@ impl Drift {
                 self.notes.push(finding("missing-index", &table.name, message, ""));
             }
         }
-        for row in session.ask(drift::unused_indexes(&large)).await? {
+        for row in session.fetch_autocommit(drift::unused_indexes(&large)).await? {
             let (Some(table), name, size) = (named(row.text(0)?), row.text(1)?, row.text(2)?) else { continue };
             let declared = table.indexes.iter().find(|index| layout::index_name(table, index) == name);
             // Those that the schema does not have are noted already.
