@@ -66,7 +66,6 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
   http_body_util: ['crates/convoy/src/http/', 'crates/convoy-testkit/'],
   sqlx: ['crates/convoy/src/postgres/', 'crates/convoy-testkit/'],
   tar: ['crates/convoy/src/transfer/'],
-  zip: ['crates/convoy/src/transfer/'],
   napi: ['crates/convoy-node/'],
   napi_derive: ['crates/convoy-node/'],
 };
