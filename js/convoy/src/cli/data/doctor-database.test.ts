@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import type { Diagnosis } from '../../server/database-tools.js';
 import { nodeLine } from '../commands/doctor.js';
 import { describeDatabase } from './doctor-database.js';
 
-const healthy = {
+const healthy: Diagnosis = {
   version: '18.1',
   role: 'app',
   database: 'shop',
@@ -17,10 +18,8 @@ const healthy = {
   missingPrivileges: [],
 };
 
-const faults = (
-  change: Partial<typeof healthy> & { missingPrivileges?: { what: string; remedy: string }[] },
-  host = 'db.example',
-) => describeDatabase({ ...healthy, ...change }, host).filter(({ level }) => level !== 'ok');
+const faults = (change: Partial<Diagnosis>, host = 'db.example') =>
+  describeDatabase({ ...healthy, ...change }, host).filter(({ level }) => level !== 'ok');
 
 describe('the lines about a database', () => {
   it('are all ok for a usable one', () => {
