@@ -23,11 +23,11 @@ use super::{DbError, PgSession, Postgres, Row};
 use crate::schema::{Schema, Table, TableTraits};
 use crate::sql::{convoy_schema, layout};
 use builder::Builder;
+pub use drift::{Drift, Finding};
 use findings::{
     left_over_indexes, left_over_tables, left_over_unique, missing_columns, missing_privileges, unfit_columns,
 };
 use steps::Step;
-pub use drift::{Drift, Finding};
 pub use steps::{PlannedStep, StepKind};
 
 /// The pause before another attempt to take the lock.
@@ -343,6 +343,11 @@ async fn wait_for_builds(session: &mut PgSession, tables: &[&str]) -> Result<(),
 
 fn logged_paths(table: &Table) -> Vec<String> {
     crate::sql::document::logged_paths(table)
+}
+
+/// The arguments of the triggers that log these paths, as the catalog has them in hexadecimal.
+fn trigger_args(paths: &[String]) -> String {
+    paths.iter().flat_map(|path| path.bytes().chain([0])).map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn table_states(session: &mut PgSession, tables: &[&Table]) -> Result<HashMap<String, TableState>, DbError> {
