@@ -14,6 +14,7 @@ import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState }
 import { databaseFault } from '../dev/fault.js';
 import { ensureEmbeddedPostgres } from '../dev/install-postgres.js';
 import { listLiveOnRequest } from '../dev/live-list.js';
+import { type DevReport, problemOf } from '../dev/report.js';
 import { expectFreePort, type ListenAddress, serve } from '../dev/serve.js';
 import { listenForSignals } from '../dev/signals.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
@@ -27,22 +28,36 @@ export interface DevDependencies {
   readonly createConvoy: typeof createConvoy;
 }
 
+/** How another program runs `convoy dev`; its defaults are those of the command line. */
+export interface DevControl {
+  /** Resolves when `convoy dev` must stop. */
+  readonly untilStopped: () => Promise<unknown>;
+  readonly report: (report: DevReport) => void;
+}
+
 /** The delay before the next attempt to use a database that was unavailable. */
 const RETRY_MS = 2_000;
 
 const defaults: DevDependencies = { cwd: process.cwd(), createConvoy };
 
+const commandLine: DevControl = { untilStopped: listenForSignals, report: () => {} };
+
 /** Resolves when a signal arrived and everything has stopped; with `--once`, when everything is up to date. */
-export async function runDev(flags: DevFlags, terminal: Terminal, dependencies = defaults): Promise<void> {
+export async function runDev(
+  flags: DevFlags,
+  terminal: Terminal,
+  dependencies = defaults,
+  control = commandLine,
+): Promise<void> {
   const layout = layoutOf(flags, dependencies.cwd);
   const env = new EnvFiles(layout.root, dependencies.cwd);
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const options = devOptionsOf(flags, process.env);
   // Throws, before anything is started, if there is no engine.
-  const signalled = listenForSignals();
+  const signalled = control.untilStopped();
   const stops: (() => Promise<void>)[] = [];
   try {
-    const up = start({ layout, flags, env, options, terminal, dependencies, stops });
+    const up = start({ layout, flags, env, options, terminal, dependencies, control, stops });
     const stopped = await Promise.race([up.then(() => null), signalled]);
     if (stopped === null && (options.watch || options.serve)) await signalled;
   } finally {
@@ -57,11 +72,13 @@ interface StartOptions {
   readonly options: DevOptions;
   readonly terminal: Terminal;
   readonly dependencies: DevDependencies;
+  readonly control: DevControl;
   /** Stop functions, in start order. */
   readonly stops: (() => Promise<void>)[];
 }
 
-async function start({ layout, flags, env, options, terminal, dependencies, stops }: StartOptions): Promise<void> {
+async function start(everything: StartOptions): Promise<void> {
+  const { layout, flags, env, options, terminal, dependencies, control, stops } = everything;
   // Checked before anything is started, so that a taken port needs no cleanup.
   if (options.serve) await expectFreePort(options);
   if (options.databaseUrl === null) await ensureEmbeddedPostgres(layout, terminal);
@@ -102,6 +119,8 @@ async function start({ layout, flags, env, options, terminal, dependencies, stop
       opened = true;
       await show(convoy);
     },
+    onLoaded: () => control.report({ kind: 'loaded' }),
+    onProblem: (error) => control.report({ kind: 'problem', problem: problemOf(error) }),
   });
   stops.push(() => app.close());
 
@@ -111,7 +130,9 @@ async function start({ layout, flags, env, options, terminal, dependencies, stop
   const show = async (convoy: Convoy) => {
     const rows: [string, string][] = [['Postgres', database?.displayUrl ?? '']];
     if (options.serve) {
-      const server = `${await serve(convoy, address)}/api`;
+      const url = await serve(convoy, address);
+      const server = `${url}/api`;
+      control.report({ kind: 'serving', url });
       // If DATABASE_URL changes later, the server keeps this address.
       address = { host: options.host, port: convoy.address?.port ?? options.port };
       stopListing ??= listLiveOnRequest(server, terminal);

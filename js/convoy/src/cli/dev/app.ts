@@ -29,6 +29,10 @@ export interface DevAppOptions {
   readonly onInputs: (files: readonly string[]) => void;
   /** Called once, when the first good code has been loaded. */
   readonly onOpened: (convoy: Convoy) => Promise<void>;
+  /** Called whenever the current code has been loaded. */
+  readonly onLoaded: () => void;
+  /** Called whenever the current code or the database cannot be used. */
+  readonly onProblem: (error: unknown) => void;
 }
 
 /** The effect of a changed `.env`. */
@@ -60,7 +64,7 @@ export class DevApp {
    * it.
    */
   async start(): Promise<void> {
-    const { terminal, layout, prepare, open, onOpened, onInputs } = this.#options;
+    const { terminal, layout, prepare, open, onOpened, onLoaded, onInputs } = this.#options;
     const compiled =
       this.#pending ??
       (await terminal.step('Compiling', async (step) => {
@@ -78,6 +82,7 @@ export class DevApp {
     this.#warn(convoy.loaded);
     await this.#loaded(compiled);
     await onOpened(convoy);
+    onLoaded();
   }
 
   #openWithProgress(compiled: CompiledProject): Promise<Convoy> {
@@ -118,6 +123,7 @@ export class DevApp {
       this.#failing = false;
       this.#reportedFault = null;
       await this.#loaded(compiled);
+      this.#options.onLoaded();
     } catch (error) {
       this.report(error);
     }
@@ -140,6 +146,7 @@ export class DevApp {
   report(error: unknown): void {
     const { terminal } = this.#options;
     this.#failing = true;
+    this.#options.onProblem(error);
     const fault = databaseFault(error);
     if (fault !== null) {
       this.#options.scheduleRetry();

@@ -1,0 +1,21 @@
+/** What `convoy dev` reports to a program that runs it, beside what it prints. */
+import { CodeProblem, type Diagnostic } from '../code/problem.js';
+
+export type DevReport =
+  /** The server listens at this URL, without a path. */
+  | { readonly kind: 'serving'; readonly url: string }
+  /** The current code is loaded, so earlier problems are solved. */
+  | { readonly kind: 'loaded' }
+  /** The current code or the database cannot be used. */
+  | { readonly kind: 'problem'; readonly problem: DevProblem };
+
+export interface DevProblem {
+  readonly message: string;
+  /** The errors in the user's code; empty where the problem has another cause. */
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export function problemOf(error: unknown): DevProblem {
+  const message = error instanceof Error ? error.message : String(error);
+  return { message, diagnostics: error instanceof CodeProblem ? error.diagnostics : [] };
+}
