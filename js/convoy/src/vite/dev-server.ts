@@ -44,7 +44,9 @@ export class DevServer {
     this.#child.stderr?.pipe(process.stderr, { end: false });
     this.#exited = new Promise((resolve) => {
       this.#child.once('error', (error) => resolve(this.#end(`Convoy could not be started: ${error.message}.`)));
-      this.#child.once('exit', (code, signal) => resolve(this.#end(`Convoy has ended (${signal ?? `exit code ${code}`}).`)));
+      this.#child.once('exit', (code, signal) =>
+        resolve(this.#end(`Convoy has ended (${signal ?? `exit code ${code}`}).`)),
+      );
     });
     this.settled = new Promise((resolve) => {
       void this.#exited.then(resolve);

@@ -18,7 +18,10 @@ const CLEAR: HotPayload = { type: 'update', updates: [] };
 /** Shows the problems of this server until the returned function is called. */
 export function showProblems(devServer: DevServer, pages: WebSocketServer): () => void {
   const root = devServer.root;
-  const messagesFor = (problem: DevProblem): HotPayload[] => [CLEAR, { type: 'error', err: overlayError(problem, root) }];
+  const messagesFor = (problem: DevProblem): HotPayload[] => [
+    CLEAR,
+    { type: 'error', err: overlayError(problem, root) },
+  ];
   const onConnection = (page: { send(text: string): void }) => {
     const { problem } = devServer;
     for (const each of problem === null ? [] : messagesFor(problem)) page.send(JSON.stringify(each));

@@ -1,0 +1,55 @@
+/** Writes the files of a template or example into the project's folder, with the project's name and commands in them. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { installCommand, type PackageManager, scriptCommand } from './package-manager.js';
+import type { ProjectPlace } from './project-name.js';
+import type { ProjectSource } from './templates.js';
+
+const { version } = createRequire(import.meta.url)('../package.json') as { version: string };
+
+/** The name that stands for the project's in the templates. */
+const PLACEHOLDER = /(?<!create-)\bconvoy-app\b/g;
+
+/** Other files, such as pictures, are copied as bytes. */
+const TEXT = /\.(tsx?|mjs|json|html|md|css|svg|ya?ml)$|^\.gitignore$/;
+
+/** Never overwrites: a file that exists is an error. */
+export async function writeProject(source: ProjectSource, place: ProjectPlace, manager: PackageManager): Promise<void> {
+  for (const [target, file] of source.files) {
+    const to = path.join(place.folder, target);
+    const bytes = await readFile(path.join(source.folder, file));
+    await mkdir(path.dirname(to), { recursive: true });
+    await writeFile(to, TEXT.test(target) ? adapted(target, bytes.toString(), place.name, manager) : bytes, {
+      flag: 'wx',
+    });
+  }
+  if (manager === 'pnpm')
+    await writeFile(path.join(place.folder, 'pnpm-workspace.yaml'), PNPM_SETTINGS, { flag: 'wx' });
+}
+
+/** pnpm runs install scripts only of packages that the project names, and fails where one is not decided. */
+const PNPM_SETTINGS = 'allowBuilds:\n  esbuild: true\n';
+
+/** The text of a file for this project. */
+export function adapted(file: string, text: string, name: string, manager: PackageManager): string {
+  if (file === 'package.json') return adaptedManifest(text, name);
+  const named = text.replaceAll(PLACEHOLDER, name);
+  if (!file.endsWith('.md')) return named;
+  return named
+    .replace(/\bnpm run ([\w:]+)/g, (_, script: string) => scriptCommand(manager, script))
+    .replace(/\bnpm install\b/g, installCommand(manager));
+}
+
+interface Manifest {
+  name: string;
+  dependencies?: Record<string, string>;
+}
+
+/** Both packages are published together, with one version. */
+function adaptedManifest(text: string, name: string): string {
+  const manifest = JSON.parse(text) as Manifest;
+  manifest.name = name;
+  if (manifest.dependencies?.['@avvos/convoy'] !== undefined) manifest.dependencies['@avvos/convoy'] = `^${version}`;
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
