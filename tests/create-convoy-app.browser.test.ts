@@ -2,13 +2,23 @@
  * `create-convoy-app` as users run it: each template from the packed packages, installed, type-checked, started, and
  * edited while two windows show it. Set CONVOY_TEST_SCREENSHOTS to a folder to save pictures.
  */
-import { existsSync } from 'node:fs';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { launchChromium } from './chromium.js';
-import { freePort, type Packages, packPackages, type Running, type ScaffoldedApp, scaffold } from './scaffolded-app.js';
+import {
+  followPage,
+  freePort,
+  type Packages,
+  packPackages,
+  type Running,
+  type ScaffoldedApp,
+  scaffold,
+} from './scaffolded-app.js';
 
 let packages: Packages;
 let browser: Browser;
@@ -47,6 +57,19 @@ async function send(page: Page, author: string, body: string): Promise<void> {
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
+/** Whether a program listens at the host and port. */
+async function accepts({ hostname, port }: URL): Promise<boolean> {
+  const socket = connect({ host: hostname, port: Number(port) });
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
 const shows = (page: Page, text: string) => page.getByRole('listitem').filter({ hasText: text }).waitFor();
 
 describe('the template react-vite', () => {
@@ -69,7 +92,7 @@ describe('the template react-vite', () => {
   });
 
   test('has one address, after everything else', () => {
-    expect(dev.output.match(/https?:\/\/(?!127\.0\.0\.1:\d+\/postgres)\S+/g)).toEqual([address]);
+    expect(dev.output.match(/https?:\/\/\S+/g)).toEqual([address]);
     expect(dev.output.indexOf('Postgres')).toBeLessThan(dev.output.indexOf(address));
   });
 
@@ -107,6 +130,7 @@ describe('the template react-vite', () => {
       const page = await openPage(address);
       await page.evaluate(() => Object.assign(window, { unreloaded: true }));
       const restore = await app.edit(file, from, to);
+      onTestFinished(restore);
       const overlay = page.locator('vite-error-overlay');
       await overlay.locator('.message-body').filter({ hasText: text }).waitFor();
       expect(await overlay.locator('.file').textContent()).toMatch(new RegExp(`${file}:\\d+:\\d+`));
@@ -136,18 +160,41 @@ describe('the template react-vite', () => {
     await page.context().close();
   });
 
-  test('stops with Vite, Postgres included', async () => {
-    const log = await app.read('.convoy/postgres/cluster/postgres.log').catch(() => null);
+  test('Ctrl-C stops Vite, Convoy and Postgres', async () => {
+    const postgres = new URL((await dev.prints(/Postgres: (\S+)/))[1] ?? '');
+    expect(await accepts(postgres)).toBe(true);
     await dev.stop();
-    if (log !== null) {
-      expect(existsSync(join(app.folder, '.convoy/postgres/cluster/data/postmaster.pid'))).toBe(false);
-    }
+    expect(await accepts(postgres)).toBe(false);
   });
 
   test('builds', async () => {
     const build = app.start('npm', ['run', 'build']);
     await build.prints(/built in/);
     expect(await app.read('dist/index.html')).toContain('<title>my-app</title>');
+  });
+});
+
+describe('docs/start.md', () => {
+  let app: ScaffoldedApp;
+
+  beforeAll(async () => {
+    const page = await readFile(join(import.meta.dirname, '..', 'docs', 'start.md'), 'utf8');
+    app = await followPage(packages, page);
+  }, INSTALL_MS);
+
+  afterAll(() => app?.stop());
+
+  test('describes a project that runs, and whose types are complete', async () => {
+    const dev = app.start('npm', ['run', 'dev', '--', '--port', await freePort(), '--strictPort'], {
+      DATABASE_URL: freshDatabaseUrl(),
+    });
+    const address = (await dev.prints(/Local:\s+(\S+)/))[1] ?? '';
+    const pages = await Promise.all([0, 1].map(async () => (await browser.newContext()).newPage()));
+    for (const page of pages) await page.goto(address);
+    await pages[0]?.getByLabel('Message').fill('from the page');
+    await pages[0]?.getByRole('button', { name: 'Send' }).click();
+    await pages[1]?.getByRole('listitem').filter({ hasText: 'from the page' }).waitFor();
+    expect(await app.checkTypes()).toBe('');
   });
 });
 

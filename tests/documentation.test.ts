@@ -21,7 +21,7 @@ const texts = new Map(
 
 /** The pages that a page builds on. */
 function prerequisites(page: string): string[] {
-  if (page === 'README.md') return [];
+  if (page === 'README.md' || page === 'docs/start.md') return [];
   return page === 'docs/react.md' ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
 }
 

