@@ -1,5 +1,5 @@
 // Runs all checks that need no database: formats, lints, types, licences.
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildPackage } from './build.mjs';
 import { checkCrates } from './cargo-deny.mjs';
@@ -22,6 +22,15 @@ await run('Rust lints', 'cargo', [
 ]);
 await run('TypeScript format and lints', 'npx', ['biome', 'check', '--error-on-warnings', '.']);
 await run('Types of the package and its tests', 'npx', ['tsc', '--noEmit', '-p', 'js/convoy/tsconfig.test.json']);
+await run('Types of create-convoy-app', 'npx', ['tsc', '--noEmit', '-p', 'js/create-convoy-app/tsconfig.test.json']);
+for (const template of await readdir(join(root, 'js/create-convoy-app/templates'))) {
+  await run(`Types of the template ${template}`, 'npx', [
+    'tsc',
+    '--noEmit',
+    '-p',
+    `js/create-convoy-app/templates/${template}`,
+  ]);
+}
 await run('Types of the example', 'npx', ['tsc', '--noEmit', '-p', 'examples/chat']);
 await run('Types of the tests', 'npx', ['tsc', '--noEmit', '-p', 'tests']);
 await checkCrates();

@@ -25,7 +25,19 @@ test('every source depends only on what its layer may use', async () => {
 test('every folder of the sources is checked', async () => {
   const places = new Set((await sources()).map(({ path }) => placeOf(path)));
   const engine = ['http', 'live', 'dispatch', 'db', 'feed', 'postgres', 'sql', 'engine', 'lib'];
-  const written = ['cli', 'codegen', 'server', 'react', 'client', 'protocol', 'schema', 'sql', 'values', 'index'];
+  const written = [
+    'vite',
+    'cli',
+    'codegen',
+    'server',
+    'react',
+    'client',
+    'protocol',
+    'schema',
+    'sql',
+    'values',
+    'index',
+  ];
   expect([...engine, ...written].filter((place) => !places.has(place))).toEqual([]);
 });
 

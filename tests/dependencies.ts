@@ -45,6 +45,7 @@ const ENGINE: Directions = {
 };
 
 const PACKAGE: Directions = {
+  vite: ['cli'],
   cli: ['codegen', 'server'],
   codegen: ['schema'],
   // Of `protocol` only the types of references, from which a function's types are inferred.
@@ -77,13 +78,15 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
   dotenv: ['cli'],
   esbuild: ['cli'],
   'eventsource-parser': ['client'],
-  picocolors: ['cli'],
+  picocolors: ['cli', 'vite'],
   react: ['react'],
+  // Only its types.
+  vite: ['vite'],
   zod: ['schema', 'server'],
 };
 
 /** Parts that may import Node modules. */
-const NODE = ['server', 'codegen', 'cli'];
+const NODE = ['server', 'codegen', 'cli', 'vite'];
 
 /** The entries that browsers load: no module reached from here may import a Node module. */
 const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts', 'sql/index.ts'];
