@@ -13,18 +13,12 @@ export const targetFolder = process.env.CARGO_TARGET_DIR ?? join(root, 'target')
  * @param {string} title printed before the step
  * @param {string} command
  * @param {string[]} args
- * @param {{ env?: Record<string, string>, cwd?: string, follow?: (text: string) => void }} [options] `follow` also
- *   receives the output
+ * @param {{ env?: Record<string, string>, cwd?: string }} [options]
  */
-export async function run(title, command, args, { env, cwd = root, follow } = {}) {
+export async function run(title, command, args, { env, cwd = root } = {}) {
   console.log(`\n▸ ${title}`);
   const started = performance.now();
-  const stdio = ['inherit', follow ? 'pipe' : 'inherit', 'inherit'];
-  const child = spawn(command, args, { cwd, stdio, env: { ...process.env, ...env } });
-  child.stdout?.setEncoding('utf8').on('data', (text) => {
-    process.stdout.write(text);
-    follow?.(text);
-  });
+  const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env } });
   let stopped = false;
   const stop = (signal) => {
     stopped = true;

@@ -1,5 +1,5 @@
 /**
- * The chat example as users run it: `convoy dev` and Vite, with two windows in Chromium. Set CONVOY_TEST_SCREENSHOT to
+ * The chat example as users run it: Vite with Convoy in it, and two windows in Chromium. Set CONVOY_TEST_SCREENSHOT to
  * a file to save a screenshot.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -84,13 +84,11 @@ async function sendMessage(page: Page, text: string): Promise<void> {
 const shows = (page: Page, text: string) => page.getByTestId('message').filter({ hasText: text }).waitFor();
 
 beforeAll(async () => {
-  const [port, web] = [await freePort(), await freePort()];
-  const cli = join(root, 'js', 'convoy', 'dist', 'cli', 'main.js');
-  const env = { DATABASE_URL: databaseUrl, PORT: port };
-  await start(process.execPath, [cli, 'dev', '--no-watch'], env, new RegExp(`:${port}`));
+  const port = await freePort();
   const vite = join(root, 'node_modules', 'vite', 'bin', 'vite.js');
-  await start(process.execPath, [vite, '--port', web, '--strictPort'], env, new RegExp(`:${web}`));
-  address = `http://127.0.0.1:${web}/`;
+  const flags = ['--host', '127.0.0.1', '--port', port, '--strictPort'];
+  await start(process.execPath, [vite, ...flags], { DATABASE_URL: databaseUrl }, new RegExp(`:${port}`));
+  address = `http://127.0.0.1:${port}/`;
 });
 
 afterAll(async () => {

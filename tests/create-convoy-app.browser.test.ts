@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import pg from 'pg';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
@@ -167,12 +168,39 @@ describe('the template react-vite', () => {
     expect(await accepts(postgres)).toBe(false);
   });
 
+  test('Convoy and Postgres stop when Vite is killed', async () => {
+    const vite = app.start('node', ['node_modules/vite/bin/vite.js', '--port', await freePort(), '--strictPort']);
+    const connectionString = (await vite.prints(/Postgres: (\S+)/))[1] ?? '';
+    const psql = new pg.Client({ connectionString });
+    // The connection ends with an error, which is what the test waits for.
+    psql.on('error', () => {});
+    await psql.connect();
+    const ended = once(psql, 'end');
+    await vite.stop('SIGKILL');
+    await ended;
+  });
+
   test('builds', async () => {
     const build = app.start('npm', ['run', 'build']);
     await build.prints(/built in/);
     expect(await app.read('dist/index.html')).toContain('<title>my-app</title>');
   });
 });
+
+test(
+  'the example chat is complete outside of the repository',
+  async () => {
+    const app = await scaffold(packages, 'my-chat', ['--example', 'chat']);
+    expect(await app.checkTypes()).toBe('');
+    const env = { DATABASE_URL: freshDatabaseUrl() };
+    const dev = app.start('npm', ['run', 'dev', '--', '--port', await freePort(), '--strictPort'], env);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto((await dev.prints(/Local:\s+(\S+)/))[1] ?? '');
+    await page.getByLabel('Your name').waitFor();
+    await app.stop();
+  },
+  INSTALL_MS,
+);
 
 describe('docs/start.md', () => {
   let app: ScaffoldedApp;

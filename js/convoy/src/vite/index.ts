@@ -29,8 +29,7 @@ export function convoy(options: ConvoyPluginOptions = {}): Plugin {
   let current: DevServer | null = null;
   return {
     name: 'convoy',
-    apply: (_config, { command, isPreview }) =>
-      command === 'serve' && isPreview !== true && process.env.VITEST === undefined,
+    apply: (_config, { command, isPreview }) => command === 'serve' && isPreview !== true,
     config: ({ server }) => ({
       server: {
         proxy: { [API_PATHS]: proxyToConvoy(() => current) },
@@ -40,6 +39,8 @@ export function convoy(options: ConvoyPluginOptions = {}): Plugin {
     }),
     async configureServer(server: ViteDevServer) {
       const { config } = server;
+      // Vitest runs tests inside of a development server.
+      if (config.plugins.some(({ name }) => name === 'vitest')) return;
       const { devServer, release } = DevServers.ofThisProcess().acquire({
         root: path.resolve(config.root, options.root ?? '.'),
         schema: options.schema ?? 'convoy/schema.ts',
