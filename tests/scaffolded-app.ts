@@ -6,12 +6,13 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { currentPlatform, platformTag } from '../js/convoy/src/server/native.js';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
 
 /** The addon, which a platform package holds that is not published. */
-const addon = process.env.CONVOY_NATIVE_PATH ?? join(root, 'npm', 'linux-x64-gnu', 'convoy.node');
+const addon = process.env.CONVOY_NATIVE_PATH ?? join(root, 'npm', platformTag(currentPlatform()), 'convoy.node');
 
 export interface Packages {
   /** The tarball of `@avvos/convoy`. */

@@ -16,6 +16,8 @@ import type { DevSettings, FromDevProcess, ToDevProcess } from './messages.js';
 /** The rows of the table of `convoy dev` that matter beside Vite's own address. */
 const SHOWN_ROWS = ['Postgres'];
 
+const SLOW_STEP_MS = 1_500;
+
 /** The last message that was sent, so that the process does not exit before it has left. */
 let sent: Promise<void> = Promise.resolve();
 
@@ -36,17 +38,22 @@ function terminalInVite(verbose: boolean): Terminal {
   const terminal = createTerminal({ verbose, stream });
   return {
     ...terminal,
-    // Beside Vite's output, the end of a step is enough.
+    // Beside Vite's output, the end of a step is enough, unless it takes long.
     async step(text, work) {
       let result = text;
-      const value = await work({
-        now: () => {},
-        result: (message) => {
-          result = message;
-        },
-      });
-      terminal.done(result);
-      return value;
+      const timer = setTimeout(() => terminal.info(`${text}…`), SLOW_STEP_MS);
+      try {
+        const value = await work({
+          now: () => {},
+          result: (message) => {
+            result = message;
+          },
+        });
+        terminal.done(result);
+        return value;
+      } finally {
+        clearTimeout(timer);
+      }
     },
     table: (rows) => {
       for (const [name, value] of rows) if (SHOWN_ROWS.includes(name)) terminal.info(`${name}: ${value}`);

@@ -35,8 +35,9 @@ export class DevServer {
     this.root = settings.root;
     this.#child = fork(program, [JSON.stringify(settings)], {
       detached: true,
+      windowsHide: true,
       // A debugger or loader for Vite is not one for Convoy.
-      execArgv: ['--enable-source-maps'],
+      execArgv: [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...(pc.isColorSupported ? { FORCE_COLOR: '1' } : {}) },
     });
@@ -44,7 +45,10 @@ export class DevServer {
     this.#child.stdout?.pipe(process.stdout, { end: false });
     this.#child.stderr?.pipe(process.stderr, { end: false });
     this.#exited = new Promise((resolve) => {
-      this.#child.once('error', (error) => resolve(this.#end(`Convoy could not be started: ${error.message}.`)));
+      this.#child.on('error', (error) => {
+        // Other errors, such as of a message, are followed by the exit.
+        if (this.#child.pid === undefined) resolve(this.#end(`Convoy could not be started: ${error.message}.`));
+      });
       this.#child.once('exit', (code, signal) =>
         resolve(this.#end(`Convoy has ended (${signal ?? `exit code ${code}`}).`)),
       );

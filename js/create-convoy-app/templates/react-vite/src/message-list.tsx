@@ -7,7 +7,7 @@ export function MessageList({ messages }: { messages: Doc<'messages'>[] | null }
   if (messages === null) return <p className="empty soft">Loading…</p>;
   if (messages.length === 0) return <p className="empty soft">No messages yet. Write the first one.</p>;
   return (
-    <ul className="messages">
+    <ul className="messages" aria-live="polite" aria-relevant="additions">
       {messages.map((message) => (
         <Message key={message.id} message={message} />
       ))}
