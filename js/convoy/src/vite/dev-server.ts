@@ -35,7 +35,6 @@ export class DevServer {
     this.root = settings.root;
     this.#child = fork(program, [JSON.stringify(settings)], {
       detached: true,
-      windowsHide: true,
       // A debugger or loader for Vite is not one for Convoy.
       execArgv: [],
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
