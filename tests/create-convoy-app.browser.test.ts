@@ -175,7 +175,7 @@ describe('the template react-vite', () => {
     // The connection ends with an error, which is what the test waits for.
     psql.on('error', () => {});
     await psql.connect();
-    const ended = once(psql, 'end');
+    const ended = new Promise((resolve) => psql.once('end', resolve));
     await vite.stop('SIGKILL');
     await ended;
   });
