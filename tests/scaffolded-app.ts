@@ -1,7 +1,7 @@
 /** Projects made by the packed `create-convoy-app`, with the packed `@avvos/convoy` in them. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -80,8 +80,12 @@ export class ScaffoldedApp {
   }
 
   async write(file: string, text: string): Promise<void> {
-    await mkdir(dirname(join(this.folder, file)), { recursive: true });
-    await writeFile(join(this.folder, file), text);
+    const target = join(this.folder, file);
+    await mkdir(dirname(target), { recursive: true });
+    // In one step, so that no watcher reads a part of the file.
+    const complete = `${this.folder}.new`;
+    await writeFile(complete, text);
+    await rename(complete, target);
   }
 
   /** Replaces a part of a file, which must occur. Returns a function that restores the file. */
