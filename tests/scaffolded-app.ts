@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { currentPlatform, platformTag } from '../js/convoy/src/server/native.js';
+import { currentPlatform, platformTag } from '../js/convoy/src/server/platforms.js';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');

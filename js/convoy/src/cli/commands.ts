@@ -9,8 +9,8 @@ import { runGenerate } from './commands/generate.js';
 import { runMigrate } from './commands/migrate.js';
 import { runRun } from './commands/run.js';
 import { runStart } from './commands/start.js';
-import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartFlags } from './options.js';
 import { defineDataCommands } from './data-commands.js';
+import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartFlags } from './options.js';
 import type { Terminal } from './terminal.js';
 import { version } from './version.js';
 

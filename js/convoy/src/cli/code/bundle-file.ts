@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type BuildFailure, build } from 'esbuild';
+import type { BuildFailure } from 'esbuild';
 import type { ProjectLayout } from '../options.js';
+import { build } from './esbuild.js';
 import { CodeProblem } from './problem.js';
 import { externalPackages } from './resolve.js';
 

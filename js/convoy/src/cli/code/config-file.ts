@@ -4,10 +4,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import type { Plugin } from 'esbuild';
 import { type ConvoyConfig, checkConfig } from '../../server/config.js';
 import type { ProjectLayout } from '../options.js';
 import { asCodeProblem } from './bundle.js';
+import { build } from './esbuild.js';
 import { externalPackages } from './resolve.js';
 
 const NAMES = ['convoy.config.ts', 'convoy.config.mts', 'convoy.config.js', 'convoy.config.mjs'];

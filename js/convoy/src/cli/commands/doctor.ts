@@ -1,7 +1,8 @@
 /** `convoy doctor`: checks everything that Convoy needs, one line for each, with what to do. */
 import type { SchemaDefinition } from '../../schema/index.js';
 import { DatabaseTools } from '../../server/database-tools.js';
-import { currentPlatform, loadNative, platformTag } from '../../server/native.js';
+import { loadNative } from '../../server/native.js';
+import { currentPlatform, platformTag } from '../../server/platforms.js';
 import { CodeProblem } from '../code/problem.js';
 import { count } from '../count.js';
 import { describeDatabase } from '../data/doctor-database.js';
