@@ -8,11 +8,13 @@ export function Composer() {
   const [author, setAuthor] = useState(() => localStorage.getItem('author') ?? '');
   const [body, setBody] = useState('');
 
-  async function submit(event: FormEvent) {
+  function submit(event: FormEvent) {
     event.preventDefault();
     localStorage.setItem('author', author);
-    await send({ author, body });
-    setBody('');
+    send({ author, body }).then(
+      () => setBody(''),
+      () => {}, // The form shows `error`, and keeps the text.
+    );
   }
 
   return (
