@@ -308,7 +308,8 @@ fn report_table(table: &Table, found: &TableState, mode: SyncMode, report: &mut 
     }
     if table.managed && mode != SyncMode::Plan && !found.logs(&logged_paths(table)) {
         report.warnings.push(format!(
-            "table {} lacks a trigger that logs writes made outside Convoy; live queries will not see those",
+            "table {} lacks a trigger that logs writes made outside Convoy, so live queries over it also run at an \
+             interval (limits.untrackedPollMs)",
             table.name
         ));
     }
