@@ -6,12 +6,12 @@ import { spawn } from 'node:child_process';
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd: string, env?: Record<string, string | undefined>, shell?: boolean }} options
+ * @param {{ cwd: string, env?: Record<string, string | undefined>, shell?: boolean, uid?: number, gid?: number }} options
  * @returns {Promise<{ code: number | null, output: string }>}
  */
-export function runToEnd(command, args, { cwd, env = process.env, shell = false }) {
+export function runToEnd(command, args, { cwd, env = process.env, shell = false, uid, gid }) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env, shell, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env, shell, uid, gid, stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {

@@ -11,14 +11,18 @@ import { runToEnd, startUntil } from './processes.mjs';
  */
 export async function startRegistry(tools, folder) {
   const upstream = (await runToEnd('npm', ['config', 'get', 'registry'], { cwd: folder })).output.trim();
+  const ours = { access: '$all', publish: '$anonymous' };
   const config = {
     storage: path.join(folder, 'storage'),
     auth: { htpasswd: { file: path.join(folder, 'users') } },
     uplinks: { public: { url: upstream, maxage: '60m', timeout: '60s', max_fails: 10 } },
     packages: {
-      '@avvos/*': { access: '$all', publish: '$anonymous' },
+      '@avvos/*': ours,
+      'create-convoy-app': ours,
       '**': { access: '$all', proxy: 'public' },
     },
+    // An engine of a development build has its symbols.
+    max_body_size: '200mb',
     log: { type: 'stdout', format: 'pretty', level: 'warn' },
   };
   // YAML includes JSON.

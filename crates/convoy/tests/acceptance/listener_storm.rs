@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use convoy_testkit::{App, Connection, End, Proxy, Psql, Reader, StreamState, TestDb};
+use convoy_testkit::{App, Connection, End, Proxy, Psql, Reader, StreamState, TestDb, within};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -176,20 +176,35 @@ impl Writer {
             let mine = self.ids.choose(&mut self.random).cloned();
             match (self.random.random_range(0..10), mine) {
                 (0..2, Some(id)) => {
-                    self.connection.mutate("messages.move", &json!({ "id": id, "channel": channel })).await.data();
+                    self.mutate("messages.move", &json!({ "id": id, "channel": channel })).await;
                 }
                 (2..4, Some(id)) => {
                     self.ids.retain(|other| *other != id);
-                    self.connection.mutate("messages.remove", &json!({ "id": id })).await.data();
+                    self.mutate("messages.remove", &json!({ "id": id })).await;
                 }
                 _ => {
                     self.sent += 1;
                     let body = format!("{}/{}", self.name, self.sent);
                     let message = json!({ "channel": channel, "n": self.sent, "body": body });
-                    self.ids.push(self.connection.mutate("messages.send", &message).await.data());
+                    let id = self.mutate("messages.send", &message).await;
+                    self.ids.push(id);
                 }
             }
         }
         self
+    }
+
+    /// Calls a mutation, again while it is `UNAVAILABLE`: on a machine without idle time, a
+    /// new connection to Postgres may not be ready in time.
+    async fn mutate(&mut self, name: &str, args: &Value) -> Value {
+        within(async {
+            loop {
+                let reply = self.connection.mutate(name, args).await;
+                if reply.code() != "UNAVAILABLE" {
+                    return reply.data();
+                }
+            }
+        })
+        .await
     }
 }

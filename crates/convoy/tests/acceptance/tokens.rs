@@ -40,7 +40,8 @@ async fn a_session_with_a_new_token_continues() {
         let app = &app;
         async move {
             let (user, channel) = (format!("user{at}"), format!("c{at}"));
-            let expires = Instant::now() + Duration::from_millis(500);
+            // Long enough for all sessions to be open before.
+            let expires = Instant::now() + Duration::from_secs(3);
             let mut session = client_with_token(app, &user, Some(expires), None).live(list(&channel)).await;
             session.until(0, |list| bodies(list).is_empty()).await;
             session.until_message("auth").await;
