@@ -36,6 +36,8 @@ struct State {
     cut_on: Option<&'static str>,
     /// Whether notifications are dropped.
     drops_notifications: bool,
+    /// Whether connections are refused.
+    is_down: bool,
 }
 
 impl Wire {
@@ -47,6 +49,9 @@ impl Wire {
         let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if shared.lock().is_down {
+                    continue;
+                }
                 let server = TcpStream::connect(&target).await.expect("Postgres listens");
                 tokio::spawn(relay(client, server, shared.clone()));
             }
@@ -89,6 +94,12 @@ impl Wire {
     /// Cuts the next connection that sends this statement.
     pub fn cut(&self, at: Cut) {
         self.state.lock().cut = Some(at);
+    }
+
+    /// From now on closes new connections at once, and open ones when they send a statement;
+    /// or no longer.
+    pub fn set_down(&self, is_down: bool) {
+        self.state.lock().is_down = is_down;
     }
 
     /// Whether a cut is still pending.
@@ -176,7 +187,7 @@ async fn forward(
         let cut = statement.as_deref().and_then(|statement| take_cut(statement, state));
         if let Some(statement) = statement {
             let mut state = state.lock();
-            let cut_on = state.cut_on.is_some_and(|beginning| statement.starts_with(beginning));
+            let cut_on = state.is_down || state.cut_on.is_some_and(|beginning| statement.starts_with(beginning));
             state.statements.push((connection, statement));
             if cut_on {
                 return None;

@@ -26,15 +26,19 @@ pub(crate) enum Access<'a> {
     Reading(&'a Postgres),
     /// Outside a transaction, with writes.
     Writing(&'a Postgres),
+    /// Outside a transaction, reads of a mutation: serializable, and not from a replica.
+    ReadingAsWriter(&'a Postgres),
     /// In the call's transaction.
     Within(&'a mut Transaction),
 }
 
 impl Access<'_> {
-    pub(super) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+    /// Runs one statement of Convoy.
+    pub(crate) async fn run(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
         match self {
             Access::Reading(postgres) => postgres.read(&statement).await,
             Access::Writing(postgres) => postgres.write(&statement).await,
+            Access::ReadingAsWriter(postgres) => postgres.read_as_writer(&statement).await,
             Access::Within(transaction) => transaction.run(statement).await,
         }
     }
@@ -42,7 +46,7 @@ impl Access<'_> {
     pub(super) async fn raw(&mut self, raw: &Raw, lookup: ReadsLookup) -> Result<RawRows, DbError> {
         match self {
             Access::Reading(postgres) => postgres.readers.raw(raw, lookup).await,
-            Access::Writing(postgres) => postgres.writers.raw(raw, lookup).await,
+            Access::Writing(postgres) | Access::ReadingAsWriter(postgres) => postgres.writers.raw(raw, lookup).await,
             Access::Within(transaction) => transaction.raw(raw, lookup).await,
         }
     }
@@ -51,7 +55,7 @@ impl Access<'_> {
     pub(super) fn is_query(&self) -> bool {
         match self {
             Access::Reading(_) => true,
-            Access::Writing(_) => false,
+            Access::Writing(_) | Access::ReadingAsWriter(_) => false,
             Access::Within(transaction) => transaction.isolation() == Isolation::Snapshot,
         }
     }

@@ -51,8 +51,9 @@ pub(crate) struct LearnedTraits {
     pub needs_snapshot: Latch,
     /// It sent an operation that needs a transaction, so it starts in one.
     pub needs_transaction: Latch,
-    /// It failed after it had written, so in a serial queue it gets a savepoint.
-    pub fails_after_writing: Latch,
+    /// It failed after it had written, or needed another strategy than a buffer; in a serial
+    /// queue it gets a savepoint in place of the buffer.
+    pub needs_savepoint: Latch,
     /// It wrote by `raw`; the changes of such a write are read from the change log.
     pub writes_raw: Latch,
     /// It ran `raw`, which may change settings for the rest of a transaction, so it shares

@@ -19,6 +19,9 @@ pub enum DbError {
     /// or may not have run.
     #[error("the database is not reachable")]
     Unavailable(#[source] sqlx::Error),
+    /// No connection to the database could be opened, so nothing was sent.
+    #[error("the database is not reachable")]
+    Unreachable(#[source] sqlx::Error),
     /// No connection of the pool became free in time.
     #[error("no database connection came free within {0:?}")]
     PoolExhausted(std::time::Duration),
@@ -83,11 +86,10 @@ impl DbError {
         DbError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
     }
 
-    /// Converts any error of opening a connection: no statement was sent yet, so it counts as
-    /// unavailable.
+    /// Converts any error of opening a connection.
     pub(super) fn of_connecting(error: sqlx::Error) -> DbError {
         match DbError::from(error) {
-            DbError::Other(error) => DbError::Unavailable(error),
+            DbError::Other(error) | DbError::Unavailable(error) => DbError::Unreachable(error),
             other => other,
         }
     }
@@ -169,7 +171,7 @@ impl DbError {
 
     /// Whether the connection cannot be used any more, so that another one may succeed.
     pub fn connection_lost(&self) -> bool {
-        matches!(self, DbError::Unavailable(_))
+        matches!(self, DbError::Unavailable(_) | DbError::Unreachable(_))
     }
 
     /// Whether an object that the statement names does not exist.
@@ -203,7 +205,7 @@ impl DbError {
                 Failure::new(Code::Conflict, "this call conflicted with concurrent writes on every attempt; try again")
             }
             // The pool logs once when the database becomes unreachable and reachable.
-            DbError::Unavailable(source) => {
+            DbError::Unavailable(source) | DbError::Unreachable(source) => {
                 tracing::debug!(context, cause = %source, "the database is not reachable");
                 if self.state().as_deref() == Some("25006") {
                     let message = "the database only reads at the moment (a standby, or default_transaction_read_only is \

@@ -92,7 +92,7 @@ impl Pool {
         let acquiring = tokio::time::timeout(ACQUIRE_TIMEOUT, self.inner.permits.clone().acquire_owned());
         let permit = match acquiring.await {
             Ok(Ok(permit)) => permit,
-            Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
+            Ok(Err(_closed)) => return Err(DbError::of_connecting(sqlx::Error::PoolClosed)),
             Err(_elapsed) => return Err(DbError::PoolExhausted(ACQUIRE_TIMEOUT)),
         };
         let (session, fresh) = match self.idle().await {

@@ -27,6 +27,15 @@ pub(in crate::dispatch) struct Unanswered {
     pub(super) cause: DbError,
 }
 
+/// The failure of a call of which it is unknown whether it was committed.
+pub(in crate::dispatch) fn outcome_unknown(why: &str) -> Failure {
+    let message = format!(
+        "{why}, so it is unknown whether the changes of this call took effect; read the data before calling it again, or \
+         send an Idempotency-Key, with which a repeated call takes effect once"
+    );
+    Failure::new(Code::Unavailable, message)
+}
+
 impl Committer {
     /// Records a commit in doubt, and finds out whether it was made.
     pub(crate) async fn resolve(&self, commit: Unanswered, unit: &Unit<'_>) -> Commit {
@@ -51,10 +60,7 @@ impl Committer {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.add();
         self.log.append(changes, &ChangeSource::Resync);
-        Commit::InDoubt(Failure::new(
-            Code::Unavailable,
-            "the database did not answer while committing; whether this mutation took effect is unknown",
-        ))
+        Commit::InDoubt(outcome_unknown("the database did not answer while committing"))
     }
 
     /// Whether the answer of a keyed call was committed; `None` if that cannot be found out.

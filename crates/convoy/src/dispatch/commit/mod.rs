@@ -16,7 +16,7 @@ use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
 use crate::sql::idempotency::Entry;
 use crate::supervise::Part;
 use crate::write_log::WriteLog;
-pub(super) use in_doubt::Unanswered;
+pub(super) use in_doubt::{Unanswered, outcome_unknown};
 use pending::Pending;
 pub(crate) use pending::PendingCommits;
 
@@ -39,7 +39,8 @@ pub(super) enum Commit {
     Committed,
     /// Another transaction won. It is rolled back, and its functions may run again.
     Conflict(DbError),
-    /// Postgres rejected it, and would reject it again. It is rolled back.
+    /// It is rolled back for another reason, and a retry is expected to fail the same way:
+    /// Postgres rejected it, or a statement of the commit got no connection or was cancelled.
     Rejected(DbError),
     /// Postgres did not answer, and it is unknown whether the commit was made. Live
     /// queries treat it as committed.

@@ -27,9 +27,8 @@ use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
 use crate::dispatch::commit::{Commit, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
-use crate::error::Failure;
 use crate::failpoints::Failpoint;
-use crate::postgres;
+use crate::postgres::{self, DbError};
 use crate::schema::Table;
 use crate::sql::document;
 use crate::sql::idempotency::Entry;
@@ -52,8 +51,17 @@ pub(in crate::dispatch) struct InsertQueues {
     queues: Mutex<HashMap<String, VecDeque<QueuedInsert>>>,
 }
 
-/// How an insert ended, or the failure if it was not sent.
-type InsertResult = Result<Commit, Failure>;
+/// How an insert ended, or why it was not sent.
+type InsertResult = Result<Commit, NotSent>;
+
+/// Why an insert was not sent.
+#[derive(Clone)]
+enum NotSent {
+    /// Its turn did not come before the deadline of its call.
+    TimedOut,
+    /// There was no connection.
+    NoConnection(Arc<DbError>),
+}
 
 struct QueuedInsert {
     id: Uuid,
@@ -72,7 +80,8 @@ pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, k
     let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
     match enqueue(scope, insert, keep).await {
         Ok(commit) => Attempt::of_commit(commit, scope, result, keyed, ReadWriteSet::default),
-        Err(failure) => Attempt::Failed(failure, keyed),
+        Err(NotSent::TimedOut) => Attempt::Failed(timed_out(), keyed),
+        Err(NotSent::NoConnection(error)) => Attempt::Failed(scope.explain(&error), keyed),
     }
 }
 
@@ -98,7 +107,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)
     match tokio::time::timeout_at(deadline, answered).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(_dropped)) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"its task panicked")),
-        Err(_elapsed) if inner.inserts.withdraw(&table, id) => Err(timed_out()),
+        Err(_elapsed) if inner.inserts.withdraw(&table, id) => Err(NotSent::TimedOut),
         Err(_elapsed) => Ok(inner.committer.note_in_doubt(Arc::new([changed(&table)]), &"it took too long")),
     }
 }
@@ -118,7 +127,7 @@ async fn write_all(dispatcher: &Dispatcher, table: &str) {
                 });
             }
             // Without a connection, separate statements would fail, too.
-            Err(failure) => answer_all(batch, || Err(failure.clone())),
+            Err(not_sent) => answer_all(batch, || Err(not_sent.clone())),
         }
     }
 }
@@ -150,14 +159,14 @@ async fn write_alone(dispatcher: &Dispatcher, queued: &QueuedInsert) -> InsertRe
 
 /// Writes a batch in one statement outside a transaction block; the session's default
 /// isolation is SERIALIZABLE.
-async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result<Commit, Unanswered>, Failure> {
+async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result<Commit, Unanswered>, NotSent> {
     let inner = &dispatcher.inner;
     let table = &batch[0].insert.table;
     let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
     let unit = unit(batch);
     let statement = document::insert_with_responses(table, inner.node, &rows, &unit.answers);
     let acquired = inner.postgres.writers.acquire().await;
-    let mut lease = acquired.map_err(|error| error.to_failure("insert"))?;
+    let mut lease = acquired.map_err(|error| NotSent::NoConnection(Arc::new(error)))?;
     let run = async move {
         let written = postgres::run(&mut lease, statement).await?;
         let mut executor = Executor::new(inner.node, Budget::counted(), TxCache::none());

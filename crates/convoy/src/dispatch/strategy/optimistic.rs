@@ -8,10 +8,10 @@
 //! start in a transaction, and uses one from then on.
 
 use super::insert_batching::{self, Insert, changed};
-use super::transaction::finish;
+use super::transaction::{Aborted, finish};
 use super::{Attempt, ReadWriteSet};
 use crate::change::{Change, ChangeKind};
-use crate::db::{Budget, ReadSet, WriteBuffer, row_keys};
+use crate::db::{Access, Budget, ReadSet, WriteBuffer, row_keys};
 use crate::dispatch::Answer;
 use crate::dispatch::call::Call;
 use crate::dispatch::commit::Unit;
@@ -19,7 +19,7 @@ use crate::dispatch::commit::{
     Commit,
     idempotency::{Keyed, is_duplicate_key},
 };
-use crate::dispatch::drive::{Stop, Strategy, drive, fail_all};
+use crate::dispatch::drive::{Stop, Strategy, drive};
 use crate::dispatch::host::{CallMetadata, FunctionResult};
 use crate::dispatch::scope::CallScope;
 use crate::error::Failure;
@@ -33,6 +33,7 @@ struct Optimistic<'a> {
     scope: &'a CallScope,
     buffer: WriteBuffer,
     budget: Budget,
+    aborted: Aborted,
     /// The number of read statements. The reads of one statement are consistent.
     reads: usize,
 }
@@ -41,7 +42,8 @@ struct Optimistic<'a> {
 pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     let limits = &scope.dispatcher.inner.limits;
     let budget = Budget::new(limits.max_documents_read, limits.max_documents_written);
-    let mut strategy = Optimistic { scope, buffer: WriteBuffer::default(), budget, reads: 0 };
+    let mut strategy =
+        Optimistic { scope, buffer: WriteBuffer::default(), budget, aborted: Aborted::default(), reads: 0 };
     let mut call = Call::start(scope);
     let ended = match drive(&mut call, scope, &mut strategy).await {
         Ok((ended, metadata)) => strategy.end(ended, metadata).await,
@@ -55,27 +57,15 @@ impl Strategy for Optimistic<'_> {
         if !self.buffer.accepts(ops) {
             return Err(Stop::NeedsOther);
         }
-        self.operate(ops, out).await.map_err(|error| self.scope.stop(error))
+        let Optimistic { scope, buffer, budget, aborted, reads } = self;
+        *reads += buffer.missing(ops).len();
+        let access = &mut Access::ReadingAsWriter(&scope.dispatcher.inner.postgres);
+        let answered = aborted.answer_buffered(buffer, budget, access, ops, out).await;
+        answered.map_err(|error| scope.stop(error))
     }
 }
 
 impl Optimistic<'_> {
-    async fn operate(&mut self, ops: &[Result<Op, Failure>], out: &mut String) -> Result<(), DbError> {
-        let missing = self.buffer.missing(ops);
-        let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
-        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
-        if let Err(failure) = self.budget.read(documents).and_then(|()| self.budget.write(writes)) {
-            fail_all(ops, &failure, out);
-            return Ok(());
-        }
-        for (table, ids) in missing {
-            self.reads += 1;
-            let rows = self.scope.dispatcher.inner.postgres.read_as_writer(&optimistic::get(&table, &ids)).await?;
-            self.buffer.load(&table, &ids, rows)?;
-        }
-        self.buffer.answer(ops, out)
-    }
-
     /// Commits after the function has ended, if there is something to commit.
     async fn end(&mut self, ended: FunctionResult, metadata: CallMetadata) -> Result<Attempt, Stop> {
         let keyed = Keyed::of(self.scope, metadata.identity.as_deref());
@@ -83,8 +73,8 @@ impl Optimistic<'_> {
             // Its reads may be inconsistent, and the cause of its error; then it runs again.
             self.validate().await?;
         }
-        let refused = self.budget.refused_write().cloned();
-        let (result, mut held) = match finish(self.scope, refused, &mut self.budget, ended, &metadata) {
+        let failure = self.aborted.failure().cloned();
+        let (result, mut held) = match finish(self.scope, failure, &mut self.budget, ended, &metadata) {
             Ok(finished) => finished,
             Err(failure) => return Ok(Attempt::Failed(failure, keyed)),
         };

@@ -65,6 +65,34 @@ impl Aborted {
         fail_all(&ops[done..], failure, out);
         Ok(())
     }
+
+    /// Answers operations from a buffer, after reading the documents that it lacks.
+    pub(super) async fn answer_buffered(
+        &mut self,
+        buffer: &mut WriteBuffer,
+        budget: &mut Budget,
+        access: &mut Access<'_>,
+        ops: &[Result<Op, Failure>],
+        out: &mut String,
+    ) -> Result<(), DbError> {
+        if let Some(failure) = self.refuses(ops) {
+            fail_all(ops, failure, out);
+            return Ok(());
+        }
+        let missing = buffer.missing(ops);
+        let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
+        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
+        if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
+            fail_all(ops, &failure, out);
+            self.0 = budget.refused_write().cloned();
+            return Ok(());
+        }
+        for (table, ids) in missing {
+            let rows = access.run(optimistic::get(&table, &ids)).await?;
+            buffer.load(&table, &ids, rows)?;
+        }
+        buffer.answer(ops, out)
+    }
 }
 
 /// A run inside a transaction, and its state.
@@ -104,12 +132,13 @@ impl TransactionRun {
             self.flush_buffer(transaction).await?;
             self.unbuffered = true;
         }
-        let answered = match self.buffer.is_some() && !self.unbuffered {
-            true => self.answer_from_buffer(transaction, ops, out).await,
-            false => {
-                let TransactionRun { scope, executor, aborted, .. } = self;
-                aborted.answer(executor, transaction, ops, |error| scope.explain(error), out).await
+        let TransactionRun { scope, executor, buffer, aborted, .. } = self;
+        let answered = match buffer {
+            Some(buffer) if !self.unbuffered => {
+                let access = &mut Access::Within(transaction);
+                aborted.answer_buffered(buffer, &mut executor.budget, access, ops, out).await
             }
+            _ => aborted.answer(executor, transaction, ops, |error| scope.explain(error), out).await,
         };
         answered.map_err(|error| match error {
             DbError::Retry(_) => Stop::Conflict(error),
@@ -132,34 +161,6 @@ impl TransactionRun {
             self.scope.function().learned.writes_raw.set();
         }
         if self.shared { Err(Stop::NeedsOther) } else { Ok(()) }
-    }
-
-    /// Answers from the buffer, after reading the documents that it lacks.
-    async fn answer_from_buffer(
-        &mut self,
-        transaction: &mut Transaction,
-        ops: &[Result<Op, Failure>],
-        out: &mut String,
-    ) -> Result<(), DbError> {
-        let Some(buffer) = &mut self.buffer else { return Ok(()) };
-        if let Some(failure) = self.aborted.refuses(ops) {
-            fail_all(ops, failure, out);
-            return Ok(());
-        }
-        let missing = buffer.missing(ops);
-        let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
-        let writes = ops.iter().flatten().filter(|op| op.writes()).count();
-        let budget = &mut self.executor.budget;
-        if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
-            fail_all(ops, &failure, out);
-            self.aborted = Aborted(budget.refused_write().cloned());
-            return Ok(());
-        }
-        for (table, ids) in missing {
-            let rows = transaction.run(optimistic::get(&table, &ids)).await?;
-            buffer.load(&table, &ids, rows)?;
-        }
-        buffer.answer(ops, out)
     }
 
     /// Writes and clears the buffer, including the writes of other calls, so that the next

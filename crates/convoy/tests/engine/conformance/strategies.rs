@@ -1,6 +1,7 @@
 //! The strategies, and a server that runs a scripted mutation with one of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use convoy::Code;
 use convoy_testkit::{App, Client, Ctx, Functions, TestDb, Thrown, Wire, table, within};
@@ -59,6 +60,7 @@ pub(super) struct Served {
     pub wire: Wire,
     /// The step `wait` takes a permit.
     pub gate: Arc<Semaphore>,
+    runs: Arc<AtomicUsize>,
     strategy: Strategy,
 }
 
@@ -71,7 +73,11 @@ impl Served {
     pub(super) async fn with(strategy: Strategy, options: Value, sql: &str) -> Served {
         let db = TestDb::new().await;
         if !sql.is_empty() {
-            db.app(tables(), functions(strategy, Arc::new(Semaphore::new(0)))).await.engine.close().await;
+            db.app(tables(), functions(strategy, Arc::new(Semaphore::new(0)), Arc::default()))
+                .await
+                .engine
+                .close()
+                .await;
             db.psql().await.run(sql).await;
         }
         let (wire, url) = Wire::before(&db.url()).await;
@@ -80,26 +86,35 @@ impl Served {
         for (key, value) in options.as_object().expect("options are an object") {
             all[key] = value.clone();
         }
-        let gate = Arc::new(Semaphore::new(0));
-        let app = db.app_with(all, tables(), functions(strategy, gate.clone())).await;
-        Served { db, app, wire, gate, strategy }
+        let (gate, runs) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+        let app = db.app_with(all, tables(), functions(strategy, gate.clone(), runs.clone())).await;
+        Served { db, app, wire, gate, runs, strategy }
     }
 
     /// Runs the script once, so that traits are learned and statements prepared, and checks
     /// that the strategy is used.
     pub(super) async fn warmed(self) -> Served {
-        let insert = json!([{ "insert": 0 }]);
-        self.run(&self.app.client(), insert.clone()).await.data();
+        self.run(&self.app.client(), json!([{ "insert": 0 }])).await.data();
+        self.expect_strategy().await;
+        self.db.psql().await.run("delete from notes").await;
+        self
+    }
+
+    /// Inserts a note, and checks that the strategy is used.
+    async fn expect_strategy(&self) {
         let queued = self.app.engine.stats().queued_calls;
         self.wire.take_statements();
-        self.run(&self.app.client(), insert).await.data();
+        self.run(&self.app.client(), json!([{ "insert": 0 }])).await.data();
         let statements = self.wire.take_statements();
         let begins = statements.iter().any(|sql| sql.starts_with("begin isolation level serializable"));
         let in_transaction = self.strategy.commits_by() == "commit";
         assert_eq!(begins, in_transaction, "{:?}: {statements:?}", self.strategy);
         assert_eq!(self.app.engine.stats().queued_calls > queued, self.strategy == SerialQueue, "{:?}", self.strategy);
-        self.db.psql().await.run("delete from notes").await;
-        self
+    }
+
+    /// How often the steps of a script were begun, retries included.
+    pub(super) fn runs(&self) -> usize {
+        self.runs.load(Ordering::Relaxed)
     }
 
     /// Runs a script.
@@ -112,7 +127,14 @@ impl Served {
         self.db.psql().await.column("select data ->> 'n' from notes order by (data ->> 'n')::int").await
     }
 
+    /// Checks that the strategy was used to the end: it may change for good during a call.
     pub(super) async fn close(self) {
+        self.expect_strategy().await;
+        self.app.engine.close().await;
+    }
+
+    /// For checks after which the function runs with another strategy.
+    pub(super) async fn close_with_other_strategy(self) {
         self.app.engine.close().await;
     }
 }
@@ -125,16 +147,19 @@ fn count(of: &str) -> Value {
     json!({ "op": "count", "table": of, "index": null, "eq": [], "order": "asc", "limit": null })
 }
 
-fn functions(strategy: Strategy, gate: Arc<Semaphore>) -> Functions {
+fn functions(strategy: Strategy, gate: Arc<Semaphore>, runs: Arc<AtomicUsize>) -> Functions {
     let described = json!({ "name": "script", "kind": "mutation", "transaction": strategy.is_transactional() });
     Functions::new()
         .add(described, move |ctx, input| {
-            let gate = gate.clone();
+            let (gate, runs) = (gate.clone(), runs.clone());
             async move {
                 ctx.identify("someone");
                 match strategy {
-                    OwnTransaction => in_own_transaction(&ctx, &input, &gate).await,
-                    _ => script(&ctx, &input, strategy, &gate).await,
+                    OwnTransaction => in_own_transaction(&ctx, &input, &gate, &runs).await,
+                    _ => {
+                        runs.fetch_add(1, Ordering::Relaxed);
+                        script(&ctx, &input, strategy, &gate).await
+                    }
                 }
             }
         })
@@ -142,8 +167,9 @@ fn functions(strategy: Strategy, gate: Arc<Semaphore>) -> Functions {
 }
 
 /// Like `ctx.db.transaction`: retries after a conflict.
-async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Result<Value, Thrown> {
+async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore, runs: &AtomicUsize) -> Result<Value, Thrown> {
     for _ in 0..50 {
+        runs.fetch_add(1, Ordering::Relaxed);
         ctx.op(json!({ "op": "begin" })).await?;
         let ended = match script(ctx, input, OwnTransaction, gate).await {
             Ok(result) => ctx.op(json!({ "op": "commit" })).await.map(|_| result),
@@ -161,7 +187,7 @@ async fn in_own_transaction(ctx: &Ctx, input: &Value, gate: &Semaphore) -> Resul
 }
 
 /// Runs the steps of a script: `insert` a number, into `table`; `add` to the number of a
-/// document; `savepoint`, `rollback` to it; `wait` at the gate; `throw`.
+/// document; `get` a document; `savepoint`, `rollback` to it; `wait` at the gate; `throw`.
 async fn script(ctx: &Ctx, input: &Value, strategy: Strategy, gate: &Semaphore) -> Result<Value, Thrown> {
     if strategy == Serializable {
         // A count needs a transaction.
@@ -183,6 +209,7 @@ async fn script(ctx: &Ctx, input: &Value, strategy: Strategy, gate: &Semaphore) 
                 let set = json!({ "n": n + 1 });
                 ctx.op(json!({ "op": "patch", "table": "notes", "id": value, "set": set, "unset": [] })).await?;
             }
+            "get" => drop(ctx.op(json!({ "op": "get", "table": "notes", "id": value })).await?),
             "savepoint" => drop(ctx.op(json!({ "op": "savepoint", "name": value })).await?),
             "rollback" => drop(ctx.op(json!({ "op": "rollback", "to": value })).await?),
             "wait" => gate.acquire().await.expect("the gate is open").forget(),

@@ -92,7 +92,7 @@ impl Group {
             // A buffered write may have aborted its last group; now each is sent separately.
             self.buffer = None;
         }
-        if member.waiting.scope.function().learned.fails_after_writing.is_set() {
+        if member.waiting.scope.function().learned.needs_savepoint.is_set() {
             // Its turn may be rolled back to a savepoint, which must keep earlier writes.
             self.flush_buffer().await?;
         } else {
@@ -125,6 +125,7 @@ impl Group {
         let mut executor = Executor::new(self.dispatcher.inner.node, Budget::counted(), TxCache::none());
         executor.flush(&mut Access::Within(&mut self.transaction), buffer).await.map_err(|error| match error {
             DbError::Retry(_) => Abort::Conflict(error),
+            _ if error.connection_lost() => Abort::Broken,
             _ => Abort::BufferRejected,
         })?;
         self.written.join(executor.take_written());

@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Attempt;
 use crate::dispatch::call::timed_out;
+use crate::dispatch::commit::outcome_unknown;
 use crate::dispatch::contention::ContentionKey;
 use crate::dispatch::scope::CallScope;
-use crate::error::Failure;
 use crate::supervise::Part;
 use task::QueueTask;
 
@@ -96,7 +96,8 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
         // It is running, and is answered by its queue.
         Err(_elapsed) => answered.await,
     };
-    let unanswered = || Failure::internal("mutation", &"its serial queue ended without an answer");
+    // The panic may have happened after the commit. It was logged where it was caught.
+    let unanswered = || outcome_unknown("the task that ran this call has panicked");
     ended.unwrap_or_else(|_dropped| Attempt::Done(Err(unanswered())))
 }
 

@@ -104,7 +104,7 @@ impl QueueTask {
         match why {
             Leaves::NeedsOther => {
                 // Like a function that fails after writing, it gets no buffer from now on.
-                waiting.scope.function().learned.fails_after_writing.set();
+                waiting.scope.function().learned.needs_savepoint.set();
                 self.prefetched.push_front(Member::start(waiting));
             }
             Leaves::Idle => {
@@ -124,12 +124,12 @@ impl QueueTask {
                 self.end(waiting, Attempt::Failed(failure, keyed));
             }
             Fatal::Poisoned { .. } => {
-                waiting.scope.function().learned.fails_after_writing.set();
+                waiting.scope.function().learned.needs_savepoint.set();
                 self.abort(group, Abort::Poisoned, Some(waiting)).await;
             }
             Fatal::Conflict(error) => self.abort(group, Abort::Conflict(error), Some(waiting)).await,
-            Fatal::Broken(failure) => {
-                self.end(waiting, Attempt::Done(Err(failure)));
+            Fatal::Broken { failure, keyed } => {
+                self.end(waiting, Attempt::Failed(failure, keyed));
                 self.abort(group, Abort::Broken, None).await;
             }
         }

@@ -40,8 +40,9 @@ pub(super) enum Fatal {
     Poisoned { failure: Failure, keyed: Option<Keyed> },
     /// A conflict with another transaction.
     Conflict(DbError),
-    /// The connection is lost or busy.
-    Broken(Failure),
+    /// The connection is lost or busy. `keyed` is set if the function had ended: then an
+    /// earlier call with its key may have succeeded.
+    Broken { failure: Failure, keyed: Option<Keyed> },
 }
 
 /// Why a member leaves its group.
@@ -82,9 +83,9 @@ impl Member {
         let Member { waiting, run, call } = self;
         run.undo_start = run.buffer.as_mut().map_or(0, WriteBuffer::begin);
         // A buffered function needs no savepoint, because the buffer has an undo log.
-        let savepoint = waiting.scope.function().learned.fails_after_writing.is_set() && run.buffer.is_none();
+        let savepoint = waiting.scope.function().learned.needs_savepoint.is_set() && run.buffer.is_none();
         if savepoint && let Err(error) = transaction.savepoint(TURN_SAVEPOINT).await {
-            return TurnEnd::Fatal(Fatal::Broken(waiting.scope.explain(&error)));
+            return TurnEnd::Fatal(Fatal::Broken { failure: waiting.scope.explain(&error), keyed: None });
         }
         let stop = match drive(call, &waiting.scope, &mut Turn { run: &mut *run, transaction: &mut *transaction }).await
         {
@@ -129,7 +130,7 @@ impl Member {
     ) -> TurnEnd {
         match stop {
             Stop::Failed(failure) => self.failed(transaction, savepoint, failure, keyed).await,
-            Stop::Broken(failure) => TurnEnd::Fatal(Fatal::Broken(failure)),
+            Stop::Broken(failure) => TurnEnd::Fatal(Fatal::Broken { failure, keyed }),
             Stop::Conflict(error) => TurnEnd::Fatal(Fatal::Conflict(error)),
             Stop::Idle => self.leaves(Leaves::Idle),
             Stop::HostGone => self.leaves(Leaves::HostGone),
@@ -163,7 +164,7 @@ impl Member {
                 self.run.executor.undo_to(0);
                 TurnEnd::Finished { result: Err(failure), keyed }
             }
-            Err(error) => TurnEnd::Fatal(Fatal::Broken(self.waiting.scope.explain(&error))),
+            Err(error) => TurnEnd::Fatal(Fatal::Broken { failure: self.waiting.scope.explain(&error), keyed }),
         }
     }
 
