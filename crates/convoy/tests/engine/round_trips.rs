@@ -67,7 +67,7 @@ async fn counted() -> (TestDb, App, Wire) {
     let db = TestDb::new().await;
     let (wire, url) = Wire::before(&db.url()).await;
     // A long interval, because polls of the log would be counted.
-    let options = json!({ "databaseUrl": url, "limits": { "pollMs": 600_000 } });
+    let options = json!({ "databaseUrl": url, "limits": { "pollMs": 600_000, "triggerCheckMs": 600_000 } });
     let app = db.app_with(options, json!([table("accounts", &[])]), functions()).await;
     (db, app, wire)
 }
@@ -136,6 +136,7 @@ async fn a_key_costs_a_statement_only_in_a_transaction() {
         wire.take_statements();
         app.client().with_header("idempotency-key", key).mutate("scan", both.clone()).await.data();
     }
-    assert_eq!(wire.take_statements().len(), 6);
+    let statements = wire.take_statements();
+    assert_eq!(statements.len(), 6, "{statements:?}");
     app.engine.close().await;
 }
