@@ -4,9 +4,12 @@
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open as openFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, open as openFile, rm } from 'node:fs/promises';
 import inspector from 'node:inspector';
 import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, createConvoy, type EngineOptions } from '@avvos/convoy/node';
@@ -97,7 +100,12 @@ describe('a function that blocks its thread', () => {
   it('has its worker replaced when a call there has timed out, and the calls queued there return', async () => {
     const convoy = await open({ limits: { queryMs: 3_000, workerUnresponsiveMs: 500 } });
     const before = await convoy.query(where, {});
-    const stuck = convoy.query(makeQueryRef<None, null>('loop'), {}).catch((error: { code: string }) => error);
+    const folder = await mkdtemp(path.join(tmpdir(), 'convoy-blocked-'));
+    closing.push(() => rm(folder, { recursive: true }));
+    const marker = path.join(folder, 'begun');
+    const loop = makeQueryRef<{ marker: string }, null>('loop');
+    const stuck = convoy.query(loop, { marker }).catch((error: { code: string }) => error);
+    while (!existsSync(marker)) await new Promise((resolve) => setImmediate(resolve));
     // Sent to the blocked thread before it was detected as blocked.
     const queued = await Promise.all(Array.from({ length: 20 }, () => convoy.query(where, {})));
     expect(queued.every((id) => id !== before)).toBe(true);

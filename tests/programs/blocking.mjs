@@ -1,4 +1,5 @@
 /** A program whose functions block their thread, throw uncaught errors, and print. */
+import { writeFileSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { action, ConvoyError, defineSchema, defineTable, mutation, query } from '@avvos/convoy';
 import { z } from 'zod';
@@ -11,8 +12,11 @@ export const functions = {
   where: query({ handler: () => threadId }),
   list: query({ handler: async (ctx) => (await ctx.db.query('notes').collect()).map(({ text }) => text) }),
   add: mutation({ input: { text: z.string() }, handler: (ctx, note) => ctx.db.insert('notes', note) }),
+  /** Creates the file `marker`, if one is given, when it has begun. */
   loop: query({
-    handler: () => {
+    input: { marker: z.string().optional() },
+    handler: (_ctx, { marker }) => {
+      if (marker !== undefined) writeFileSync(marker, '');
       for (;;);
     },
   }),
