@@ -77,7 +77,7 @@ describe('convoy migrate', () => {
     expect(await app.catalog()).toBe(before);
   });
 
-  test('needs --yes for a plan with warnings where nobody can be asked', async () => {
+  test('needs --yes for a plan with warnings without a terminal', async () => {
     await migrate();
     await insert('one', 'two');
     const before = await app.catalog();

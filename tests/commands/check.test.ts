@@ -1,17 +1,11 @@
 /** `convoy check` with the real program and database. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type CommandProject, makeProgram, openProject, type Program } from './project.js';
+import { describe, expect, it } from 'vitest';
+import { type CommandProject, eachWithProject } from './project.js';
 
-let program: Program;
 let project: CommandProject;
-beforeAll(async () => {
-  program = await makeProgram();
+eachWithProject((opened) => {
+  project = opened;
 });
-afterAll(() => program.remove());
-beforeEach(async () => {
-  project = await openProject(program);
-});
-afterEach(() => project.close());
 
 interface Finding {
   readonly kind: string;

@@ -3,19 +3,13 @@ import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { constants, createGzip } from 'node:zlib';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type CommandProject, makeProgram, openProject, type Program } from './project.js';
+import { describe, expect, it } from 'vitest';
+import { type CommandProject, eachWithProject } from './project.js';
 
-let program: Program;
 let project: CommandProject;
-beforeAll(async () => {
-  program = await makeProgram();
+eachWithProject((opened) => {
+  project = opened;
 });
-afterAll(() => program.remove());
-beforeEach(async () => {
-  project = await openProject(program);
-});
-afterEach(() => project.close());
 
 interface Line {
   readonly name: string;

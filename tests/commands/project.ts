@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { makeProject, type TestProject } from '../../js/convoy/src/cli/code/project.test-kit.js';
 import { makeProgram, type Program, type RunningProgram } from '../../js/convoy/src/cli/program.test-kit.js';
 import { freshDatabaseUrl } from '../app.js';
@@ -36,6 +37,21 @@ export interface CommandProject {
   json(...args: string[]): Promise<{ readonly code: number | string | null; readonly report: any }>;
   start(args: readonly string[], env?: Readonly<Record<string, string>>): RunningProgram;
   close(): Promise<void>;
+}
+
+/** Opens a project for each test of a file, with one program for all of them. */
+export function eachWithProject(use: (project: CommandProject) => void): void {
+  let program: Program;
+  let project: CommandProject;
+  beforeAll(async () => {
+    program = await makeProgram();
+  });
+  afterAll(() => program.remove());
+  beforeEach(async () => {
+    project = await openProject(program);
+    use(project);
+  });
+  afterEach(() => project.close());
 }
 
 /** Makes a project whose tables exist. */

@@ -2,12 +2,12 @@ import { expect, test } from 'vitest';
 import { nameProblem, projectPlace } from './project-name.js';
 
 test.each([
-  ['my-app', '/work/my-app', 'my-app'],
-  ['apps/web', '/work/apps/web', 'web'],
-  ['.', '/work', 'work'],
+  ['my-app', '/projects/my-app', 'my-app'],
+  ['apps/web', '/projects/apps/web', 'web'],
+  ['.', '/projects', 'projects'],
   ['../other/', '/other', 'other'],
 ])('%s is the folder %s', (given, folder, name) => {
-  expect(projectPlace(given, '/work')).toEqual({ folder, name });
+  expect(projectPlace(given, '/projects')).toEqual({ folder, name });
 });
 
 test.each(['a', 'my-app', 'app_2', 'a.b', '2048', '-x', '~x'])('%s can be a name', (name) => {
@@ -27,5 +27,5 @@ test.each([
 });
 
 test('the root folder has no name', () => {
-  expect(() => projectPlace('/', '/work')).toThrow('Give a folder');
+  expect(() => projectPlace('/', '/projects')).toThrow('Give a folder');
 });

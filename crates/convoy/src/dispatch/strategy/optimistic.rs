@@ -58,10 +58,10 @@ impl Strategy for Optimistic<'_> {
             return Err(Stop::NeedsOther);
         }
         let Optimistic { scope, buffer, budget, aborted, reads } = self;
-        *reads += buffer.missing(ops).len();
         let access = &mut Access::ReadingAsWriter(&scope.dispatcher.inner.postgres);
         let answered = aborted.answer_buffered(buffer, budget, access, ops, out).await;
-        answered.map_err(|error| scope.stop(error))
+        *reads += answered.map_err(|error| scope.stop(error))?;
+        Ok(())
     }
 }
 

@@ -66,7 +66,8 @@ impl Aborted {
         Ok(())
     }
 
-    /// Answers operations from a buffer, after reading the documents that it lacks.
+    /// Answers operations from a buffer, after reading the documents that it lacks. Returns the
+    /// number of statements that read them.
     pub(super) async fn answer_buffered(
         &mut self,
         buffer: &mut WriteBuffer,
@@ -74,24 +75,26 @@ impl Aborted {
         access: &mut Access<'_>,
         ops: &[Result<Op, Failure>],
         out: &mut String,
-    ) -> Result<(), DbError> {
+    ) -> Result<usize, DbError> {
         if let Some(failure) = self.refuses(ops) {
             fail_all(ops, failure, out);
-            return Ok(());
+            return Ok(0);
         }
         let missing = buffer.missing(ops);
+        let reads = missing.len();
         let documents = missing.iter().map(|(_, ids)| ids.len()).sum();
         let writes = ops.iter().flatten().filter(|op| op.writes()).count();
         if let Err(failure) = budget.read(documents).and_then(|()| budget.write(writes)) {
             fail_all(ops, &failure, out);
             self.0 = budget.refused_write().cloned();
-            return Ok(());
+            return Ok(0);
         }
         for (table, ids) in missing {
             let rows = access.run(optimistic::get(&table, &ids)).await?;
             buffer.load(&table, &ids, rows)?;
         }
-        buffer.answer(ops, out)
+        buffer.answer(ops, out)?;
+        Ok(reads)
     }
 }
 
@@ -136,7 +139,7 @@ impl TransactionRun {
         let answered = match buffer {
             Some(buffer) if !self.unbuffered => {
                 let access = &mut Access::Within(transaction);
-                aborted.answer_buffered(buffer, &mut executor.budget, access, ops, out).await
+                aborted.answer_buffered(buffer, &mut executor.budget, access, ops, out).await.map(drop)
             }
             _ => aborted.answer(executor, transaction, ops, |error| scope.explain(error), out).await,
         };
