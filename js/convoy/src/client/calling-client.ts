@@ -10,10 +10,13 @@ import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Tra
 
 /** The methods such a client must have. */
 export interface CallingClient {
+  /** Calls a query once and resolves with its result. */
   // biome-ignore lint/suspicious/noExplicitAny: the author chooses these types; hooks use the reference's.
   query(ref: any, args?: any): Promise<any>;
+  /** Runs a mutation and resolves with its result. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   mutation(ref: any, args?: any): Promise<any>;
+  /** Runs an action and resolves with its result; without it, `useAction` fails with `NOT_FOUND`. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   action?(ref: any, args?: any): Promise<any>;
 }

@@ -10,9 +10,11 @@ import { LiveTransport } from './live-transport.js';
 import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, Transport } from './transport.js';
 
+/** Options of `createConvoyClient`; all of them are optional in a browser. */
 export interface ConvoyClientOptions {
   /** The URL that `/api` is below, such as `https://example.org`; in a browser the page's own origin by default. */
   readonly baseUrl?: string;
+  /** Replaces the global `fetch`, such as in tests. */
   readonly fetch?: typeof fetch;
   /** Sent with every request, live ones too. */
   readonly headers?: HeadersSource;
@@ -28,17 +30,21 @@ export type CallArgs<Ref> =
     ? [args?: ArgsOfRef<Ref>, options?: CallOptions]
     : [args: ArgsOfRef<Ref>, options?: CallOptions];
 
+/** Options of one call. */
 export interface CallOptions {
   /** Let the request outlive the page, for a final call in `pagehide`. Browsers then limit the body to 64 KiB. */
   readonly keepalive?: boolean;
 }
 
+/** Options of `liveQuery`. */
 export interface LiveQueryOptions {
   /** `once` calls the query a single time instead of keeping it current. */
   readonly liveness?: Liveness;
 }
 
+/** Calls functions by reference, and keeps the results of watched queries current. Create one per page or process. */
 export interface ConvoyClient {
+  /** The URL that `/api` is below, without a slash at its end. */
   readonly baseUrl: string;
   /** Calls a query once. Rejects with a `ConvoyError`, as every call here does. */
   query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;

@@ -7,6 +7,7 @@
 import type { ApiRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 
+/** How a client reaches its server. The default is one connection for all live queries; tests replace it. */
 export interface Transport {
   /** Sends one call and resolves with its result as JSON gave it. Rejects only with a `ConvoyError`. */
   call(request: CallRequest): Promise<unknown>;
@@ -18,8 +19,11 @@ export interface Transport {
   close(): void;
 }
 
+/** One call of a function. */
 export interface CallRequest {
+  /** The kind of the function. */
   readonly kind: ApiRef['kind'];
+  /** The name of the function: `messages.list`. */
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
@@ -27,7 +31,9 @@ export interface CallRequest {
   readonly keepalive?: boolean | undefined;
 }
 
+/** A query to watch. */
 export interface SubscribeRequest {
+  /** The name of the query: `messages.list`. */
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
@@ -44,9 +50,11 @@ export interface SubscriptionSink {
   same(): void;
   /** The query itself failed. `UNAVAILABLE` is never reported here: it shows in `connection`. */
   failed(error: ConvoyError): void;
+  /** The state of the connection has changed. */
   connection(view: ConnectionView): void;
 }
 
+/** A watched query. */
 export interface Subscription {
   /** Requests the whole result again, at once, in any state of the connection. */
   refresh(): void;
@@ -55,11 +63,13 @@ export interface Subscription {
    * cannot detect that.
    */
   isBehind?(): boolean;
+  /** Ends the subscription; its sink is not called again. */
   close(): void;
 }
 
 /** The state of a connection as applications see it. */
 export interface ConnectionView {
+  /** The state of the connection that carries the query. */
   readonly connectionState: QueryConnectionState;
   /** There is no connection at the moment, and the one being made is not the first. */
   readonly isReconnecting: boolean;

@@ -18,31 +18,45 @@ interface Typed<Args, Result> {
 
 /** The part of a function a reference is made from: its kind, what a caller passes, and what the handler returns. */
 export interface FunctionShape<Kind extends string, Args, Result> {
+  /** The kind of the function. */
   readonly kind: Kind;
+  /** @internal */
   readonly [types]?: Typed<Args, Result>;
 }
 
 /** The name and types of a query. */
 export interface QueryRef<Args = unknown, Result = unknown, Name extends string = string> {
+  /** @internal */
   readonly [use]?: 'this is a query: call it with useQuery, query or watch' | undefined;
+  /** The kind of the function. */
   readonly kind: 'query';
+  /** The path of the file and the name of the export: `messages.list`. */
   readonly name: Name;
+  /** @internal */
   readonly [types]?: Typed<Args, Result>;
 }
 
 /** The name and types of a mutation. */
 export interface MutationRef<Args = unknown, Result = unknown, Name extends string = string> {
+  /** @internal */
   readonly [use]?: 'this is a mutation: call it with useMutation or mutation' | undefined;
+  /** The kind of the function. */
   readonly kind: 'mutation';
+  /** The path of the file and the name of the export: `messages.list`. */
   readonly name: Name;
+  /** @internal */
   readonly [types]?: Typed<Args, Result>;
 }
 
 /** The name and types of an action. */
 export interface ActionRef<Args = unknown, Result = unknown, Name extends string = string> {
+  /** @internal */
   readonly [use]?: 'this is an action: call it with useAction or action' | undefined;
+  /** The kind of the function. */
   readonly kind: 'action';
+  /** The path of the file and the name of the export: `messages.list`. */
   readonly name: Name;
+  /** @internal */
   readonly [types]?: Typed<Args, Result>;
 }
 

@@ -11,8 +11,14 @@ const ClientContext = createContext<ConvoyClient | null>(null);
  */
 let defaultClient: ConvoyClient | undefined;
 
+/** The properties of `ConvoyProvider`. */
 export interface ConvoyProviderProps {
+  /**
+   * The client of all hooks below. A hand-written object with `query` and `mutation` is enough; its queries then run
+   * once.
+   */
   readonly client: ConvoyClient | CallingClient;
+  /** The elements that use the client. */
   readonly children?: ReactNode;
 }
 

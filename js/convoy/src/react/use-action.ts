@@ -5,7 +5,9 @@ import type { CallArgs, ConvoyClient } from '../client/client.js';
 import type { AnyActionRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
+/** Options of `useAction`. */
 export interface UseActionOptions {
+  /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
 }
 

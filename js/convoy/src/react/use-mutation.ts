@@ -9,13 +9,16 @@ import type { AnyMutationRef, ResultOfRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
+/** Options of `useMutation` and `useMutationState`. */
 export interface UseMutationOptions {
+  /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
 }
 
 /** Calls the mutation. Rejects with a `ConvoyError`. */
 export type MutationFunction<Ref> = (...args: CallArgs<Ref>) => Promise<ResultOfRef<Ref>>;
 
+/** The result of `useMutationState`: the function, and the state of its latest call. */
 export interface UseMutationResult<Ref> {
   /** Like the function of `useMutation`; its failure is in `error` too, so that it need not be awaited. */
   readonly mutate: MutationFunction<Ref>;

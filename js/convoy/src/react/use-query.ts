@@ -14,9 +14,11 @@ import type { ConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 import { isSkipped, type SkipToken } from './skip.js';
 
+/** Options of `useQuery`. */
 export interface UseQueryOptions {
   /** `false` does not run the query, like `skipToken`. */
   readonly enabled?: boolean;
+  /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
   /** `false` calls the query once instead of keeping it current; `refetch` calls it again. */
   readonly subscribe?: boolean;
@@ -29,6 +31,10 @@ export interface UseQueryOptions {
   readonly subscribeUrl?: string;
 }
 
+/**
+ * The result of `useQuery`: the latest result or error of the query, and the state of its connection. `status` tells
+ * which of the three forms it has.
+ */
 export type UseQueryResult<Data, Args = never> = QueryResultBase<Data, Args> &
   (
     | { readonly status: 'pending'; readonly data: null; readonly error: null }
@@ -42,6 +48,7 @@ interface QueryResultBase<Data, Args> {
   readonly isLoading: boolean;
   /** There is data, but it may not be the current result for these arguments. */
   readonly isStale: boolean;
+  /** The client is connecting again, or the server cannot reach its database for this query. */
   readonly isReconnecting: boolean;
   /** `disabled` where the query is skipped, or called only once. */
   readonly connectionState: QueryConnectionState;

@@ -13,9 +13,13 @@ export interface SchemaProblem {
 
 /** Thrown when an invalid schema is loaded. */
 export class SchemaError extends Error {
+  /** Distinguishes this error, also across copies of the package. */
   override readonly name = 'SchemaError';
 
-  constructor(readonly problems: readonly SchemaProblem[]) {
+  constructor(
+    /** All problems of the schema, in the order of its tables. */
+    readonly problems: readonly SchemaProblem[],
+  ) {
     super(
       problems.length === 1
         ? `The schema cannot be loaded. ${problems.map(sentence).join('')}`

@@ -23,6 +23,7 @@ export type SchemaTables = Readonly<Record<string, TableDefinition<ZodType, Tabl
 
 /** The tables of an application. */
 export interface SchemaDefinition<Tables extends SchemaTables = SchemaTables> {
+  /** Table name → table. */
   readonly tables: Tables;
 }
 

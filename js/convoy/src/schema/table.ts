@@ -36,6 +36,7 @@ export interface IndexOptions {
 
 /** The fields that every document has in addition to its own. */
 export interface SystemFields<Table extends string = string> {
+  /** The document's id, `<table>:<uuid>`. */
   readonly id: Id<Table>;
   /** Milliseconds since 1970, from `created_at`; may have a fraction. */
   readonly _creationTime: number;
@@ -64,6 +65,7 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
   readonly [BRAND] = true;
   /** The table's name in Postgres. `defineSchema` sets it to the key in the schema, unless it is set already. */
   name: string | undefined;
+  /** The Zod schema of the documents; an object or a union of objects. */
   readonly schema: Schema;
   /** Index name → fields. */
   readonly indexes: Indexes;

@@ -27,6 +27,7 @@ export const BACKFILL_DESCRIPTION: FunctionDescription = {
 
 /** The progress or result of the backfill of one table. */
 export interface TableBackfill {
+  /** The name of the table in the schema. */
   readonly table: string;
   /** The documents that were read. */
   readonly documents: number;

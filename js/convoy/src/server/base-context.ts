@@ -5,6 +5,7 @@ import { type FunctionKind, isConvoyFunction } from './functions.js';
 
 /** The parts of a base context. */
 export interface BaseContextParts<Model = UntypedModel> {
+  /** The database that handlers use; in a test, any object with the methods that they call. */
   readonly db: BaseContext<Model>['db'];
   /** By default it runs functions passed as values. Calls by reference (`api.…`) need one that can look them up. */
   readonly runQuery?: BaseContext['runQuery'];

@@ -19,6 +19,7 @@ export interface ConvoyConfig
     EngineOptions,
     'limits' | 'poolSize' | 'basePath' | 'trustProxy' | 'cors' | 'workers' | 'resourceLimits'
   > {
+  /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
 }
 

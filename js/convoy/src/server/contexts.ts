@@ -18,6 +18,7 @@ export interface UntypedModel {
 
 /** The members that every handler's context has, typed by a data model. The generated `ServerContext` is one of these. */
 export interface BaseContext<Model = UntypedModel> {
+  /** The documents. In a query only the reading methods can be called. */
   readonly db: Database<Model>;
   /**
    * The time, in milliseconds since 1970. In a query, `everyMs` (at least 100) also limits the age of a result: a live
@@ -91,7 +92,9 @@ type MutationMayRunAgain = 'A mutation may run more than once. Run actions from 
 
 /** The request passed to `createContext`, with Node's names, so that a parameter annotated `IncomingMessage` compiles. */
 export interface ConvoyRequest {
+  /** The HTTP method, in capitals; `undefined` for a call from inside the program. */
   readonly method?: string | undefined;
+  /** The path and the query string; `undefined` for a call from inside the program. */
   readonly url?: string | undefined;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;

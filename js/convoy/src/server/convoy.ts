@@ -84,6 +84,7 @@ export interface EngineOptions {
   readonly databaseUrl: string;
   /** Whether to create the database if the server does not have it (false). */
   readonly createDatabase?: boolean;
+  /** Limits that differ from the defaults. */
   readonly limits?: ConvoyLimits;
   /** Connections to Postgres. */
   readonly poolSize?: number;
@@ -117,10 +118,13 @@ export interface EngineOptions {
 
 /** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
 export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOptions {
+  /** The result of `defineSchema`. */
   readonly schema: Schema;
   /** Functions by module: `{ messages: { list, send } }`, or `{ messages }` of an `import * as messages`. */
   readonly functions: FunctionTree;
+  /** Creates the context of each call from its request. */
   readonly createContext?: CreateContext<BaseContext<DataModelOf<Schema>>> | undefined;
+  /** Only in `ConvoyModuleOptions`. */
   readonly program?: undefined;
 }
 
@@ -135,7 +139,9 @@ export interface CallOptions {
 
 /** The address of the server. */
 export interface ListenAddress {
+  /** A name or an IP address; `0.0.0.0` are all IPv4 addresses. */
   readonly host: string;
+  /** The port, 1 to 65535; in `listen`, 0 takes any free one. */
   readonly port: number;
 }
 

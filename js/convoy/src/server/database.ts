@@ -73,6 +73,7 @@ export interface RawOptions {
 export interface DatabaseReader<Model> {
   /** The document, or `null` if it does not exist. An id of another table than the named one is `INVALID_ARGS`. */
   get<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<DocumentIn<Model, Table> | null>;
+  /** As above, with the name of the table; the id may then be a bare uuid. */
   get<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<DocumentIn<Model, Table> | null>;
 
   /** The documents in the order of `ids`, `null` for each that does not exist; one statement per table. */
@@ -115,6 +116,7 @@ export interface Database<Model> extends DatabaseReader<Model> {
     id: Id<Table>,
     changes: PatchOf<InputIn<Model, Table>>,
   ): Promise<DocumentIn<Model, Table> | null>;
+  /** As above, with the name of the table; the id may then be a bare uuid. */
   patch<Table extends TableNameIn<Model>>(
     table: Table,
     id: Id<NoInfer<Table>>,
@@ -126,6 +128,7 @@ export interface Database<Model> extends DatabaseReader<Model> {
     id: Id<Table>,
     document: ReplacementOf<InputIn<Model, Table>>,
   ): Promise<DocumentIn<Model, Table> | null>;
+  /** As above, with the name of the table; the id may then be a bare uuid. */
   replace<Table extends TableNameIn<Model>>(
     table: Table,
     id: Id<NoInfer<Table>>,
@@ -142,6 +145,7 @@ export interface Database<Model> extends DatabaseReader<Model> {
     field: NumberFieldOf<DocumentIn<Model, Table>>,
     by: number,
   ): Promise<DocumentIn<Model, Table> | null>;
+  /** As above, with the name of the table; the id may then be a bare uuid. */
   increment<Table extends TableNameIn<Model>>(
     table: Table,
     id: Id<NoInfer<Table>>,
@@ -151,6 +155,7 @@ export interface Database<Model> extends DatabaseReader<Model> {
 
   /** Deletes the document; returns whether it existed. */
   delete<Table extends TableNameIn<Model>>(id: Id<Table>): Promise<boolean>;
+  /** As above, with the name of the table; the id may then be a bare uuid. */
   delete<Table extends TableNameIn<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<boolean>;
 
   /**

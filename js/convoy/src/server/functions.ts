@@ -57,6 +57,10 @@ export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, 
   readonly args?: Input;
   /** The Zod schema of the result; a result that does not match is `INTERNAL`. */
   readonly returns?: Returns;
+  /**
+   * The code. It gets the context and the parsed arguments, and returns the result or a promise of it. A `ConvoyError`
+   * that it throws reaches the caller; any other error is `INTERNAL`.
+   */
   readonly handler: (ctx: Context, args: ArgsOut<Input>) => HandlerResult<Returns, Result>;
 }
 
@@ -82,6 +86,7 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly internal: boolean;
   /** The schema of the arguments. */
   readonly input: ZodType;
+  /** The schema of the result, if the function has one. */
   readonly returns: ZodType | undefined;
   /** False for a query defined with `share: false`. */
   readonly share: boolean;
@@ -128,11 +133,17 @@ export type ActionBuilder<Context> = <
 
 /** The builders for one context type, as exported by the generated `server.ts`. */
 export interface FunctionHelpers<Context> {
+  /** Defines a query: it reads, may run again at any time, and sees one snapshot. */
   readonly query: QueryBuilder<Context>;
+  /** Defines a mutation: one transaction, rolled back if the handler throws, and repeated after a conflict. */
   readonly mutation: MutationBuilder<Context>;
+  /** Defines an action: it runs once, outside of a transaction. */
   readonly action: ActionBuilder<Context>;
+  /** Defines a query for other functions and the command line only. */
   readonly internalQuery: QueryBuilder<Context>;
+  /** Defines a mutation for other functions and the command line only. */
   readonly internalMutation: MutationBuilder<Context>;
+  /** Defines an action for other functions and the command line only. */
   readonly internalAction: ActionBuilder<Context>;
 }
 

@@ -124,6 +124,7 @@ export interface CallMetadata {
 export interface FunctionDescription {
   /** `messages.list`. */
   readonly name: string;
+  /** The kind of the function. */
   readonly kind: FunctionKind;
   /** Not callable from the network, where it is answered like an unknown name. */
   readonly internal: boolean;
@@ -191,6 +192,7 @@ export interface LoadReport {
   readonly tables: Readonly<Record<string, TableReport>>;
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];
+  /** What needs attention, such as a missing trigger or privilege, each with its remedy. */
   readonly warnings: readonly string[];
   /** Tables and indexes that are not in the schema any more, or not used by Convoy. Convoy never drops them by itself. */
   readonly leftOver: readonly string[];

@@ -33,8 +33,11 @@ export interface FunctionTree {
 
 /** The parts of a program. */
 export interface ProgramSource {
+  /** The result of `defineSchema`. */
   readonly schema: SchemaDefinition;
+  /** Functions by module: `{ messages: { list, send } }`. */
   readonly functions: FunctionTree;
+  /** Creates the context of each call from its request. */
   readonly createContext?: CreateContext | undefined;
 }
 

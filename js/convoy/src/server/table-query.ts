@@ -62,6 +62,7 @@ export interface PageOptions {
 
 /** A page of documents. */
 export interface Page<Document> {
+  /** The documents, in the order of the query. */
   readonly page: Document[];
   /** True if this is the last page. */
   readonly isDone: boolean;
@@ -79,10 +80,15 @@ export type Comparable<Document, Field extends string> = Document extends unknow
  * itself, so a callback may chain calls or use statements.
  */
 export interface RangeBuilder<Document, Field extends string> {
+  /** The field equals the value; `null` also matches a missing field. Only on the first fields of the index. */
   eq<F extends Field>(field: F, value: Comparable<Document, F>): this;
+  /** The field is greater than the value and of its type. One lower bound, on the field after those with `eq`. */
   gt<F extends Field>(field: F, value: Comparable<Document, F>): this;
+  /** The field is greater than the value or equal to it, and of its type. */
   gte<F extends Field>(field: F, value: Comparable<Document, F>): this;
+  /** The field is less than the value and of its type. One upper bound, on the field after those with `eq`. */
   lt<F extends Field>(field: F, value: Comparable<Document, F>): this;
+  /** The field is less than the value or equal to it, and of its type. */
   lte<F extends Field>(field: F, value: Comparable<Document, F>): this;
 }
 
@@ -112,9 +118,13 @@ export interface FilterBuilder<Document> {
   eq<Value>(field: FieldReference<Value>, value: NoInfer<Value> | null): Condition;
   /** The negation of `eq`. */
   neq<Value>(field: FieldReference<Value>, value: NoInfer<Value> | null): Condition;
+  /** The field is greater than the value and of its type. */
   gt<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
+  /** The field is greater than the value or equal to it, and of its type. */
   gte<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
+  /** The field is less than the value and of its type. */
   lt<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
+  /** The field is less than the value or equal to it, and of its type. */
   lte<Value>(field: FieldReference<Value>, value: Ordered<NoInfer<Value>>): Condition;
   /** The field equals one of the values; an empty list matches no document. */
   in<Value>(field: FieldReference<Value>, values: readonly (NoInfer<Value> | null)[]): Condition;
@@ -122,5 +132,6 @@ export interface FilterBuilder<Document> {
   and(...conditions: readonly Condition[]): Condition;
   /** At least one condition matches; without any, no document does. */
   or(...conditions: readonly Condition[]): Condition;
+  /** The exact negation of the condition. */
   not(condition: Condition): Condition;
 }

@@ -5,6 +5,7 @@
 
 /** The members of Drizzle's `SQL` that are used here. */
 export interface DrizzleSql {
+  /** By which such an object is recognised. */
   readonly queryChunks: readonly unknown[];
 }
 

@@ -7,7 +7,9 @@ import { NoTextForm, textForm } from './text-form.js';
 
 /** A statement with the parameters `$1`, `$2`, … and their values, as `` sql`…` `` returns it and `pg` accepts it. */
 export interface SqlStatement {
+  /** The statement, with `$1`, `$2`, … in place of its values. */
   readonly text: string;
+  /** The values, in the order of their numbers. */
   readonly values?: readonly unknown[] | undefined;
 }
 

@@ -24,7 +24,9 @@ export type ConvoyErrorCode = keyof typeof STATUS_OF;
 
 /** A serialized error: the `error` member of a response or a frame. */
 export interface ConvoyErrorPayload {
+  /** The kind of the error. */
   readonly code: ConvoyErrorCode;
+  /** What happened, for the developer. */
   readonly message: string;
   /** JSON for the program, such as `{ issues: [{ path, message }] }`. */
   readonly details?: unknown;
@@ -48,11 +50,18 @@ const BRAND = Symbol.for('convoy.error');
 
 /** An error meant for the caller: thrown in a function, it reaches the client with code, message and details. */
 export class ConvoyError extends Error {
+  /**
+   * Distinguishes this error in logs; programs use `isConvoyError`, which also recognises other copies of the package.
+   */
   override readonly name = 'ConvoyError';
+  /** The kind of the error. */
   readonly code: ConvoyErrorCode;
+  /** The HTTP status of the response: that of the code, if no other was given. */
   readonly status: number;
   // Declared only, so that printing an error without them does not show `undefined`.
+  /** JSON for the program. Absent if there is none. */
   declare readonly details?: unknown;
+  /** The id of the log entry with the cause, if the code is `INTERNAL`. */
   declare readonly errorId?: string;
 
   constructor(code: ConvoyErrorCode, message: string, options: ConvoyErrorOptions = {}) {

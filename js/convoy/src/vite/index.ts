@@ -10,6 +10,7 @@ import { type DevServer, DevServers } from './dev-server.js';
 import { showProblems } from './overlay.js';
 import { API_PATHS, proxyToConvoy } from './proxy.js';
 
+/** Options of the plugin; all of them are optional. */
 export interface ConvoyPluginOptions {
   /** The folder that contains `convoy/`, relative to Vite's root. Default: Vite's root. */
   readonly root?: string;
