@@ -81,7 +81,7 @@ async function packConvoy(convoy, staging, out, repository) {
     '--outDir',
     join(folder, 'dist'),
   ]);
-  for (const name of ['bin', 'vendor', 'README.md']) {
+  for (const name of ['bin', 'skills', 'vendor', 'README.md']) {
     await cp(join(root, 'js/convoy', name), join(folder, name), { recursive: true });
   }
   const manifest = publishedManifest(convoy, repository);

@@ -83,7 +83,13 @@ describe('the packages of the platforms', () => {
 describe('@avvos/convoy', () => {
   test('has what it needs to run and no more', async () => {
     const files = (await filesOf('@avvos/convoy')).map(({ file }) => file);
-    for (const each of ['LICENSE', 'README.md', 'bin/convoy.mjs', 'vendor/esbuild/LICENSE.md']) {
+    for (const each of [
+      'LICENSE',
+      'README.md',
+      'bin/convoy.mjs',
+      'skills/convoy-functions/SKILL.md',
+      'vendor/esbuild/LICENSE.md',
+    ]) {
       expect(files).toContain(each);
     }
     expect(files.filter((file) => /\.test|test-kit|\.map$|\.node$|tsbuildinfo|(^|\/)src\//.test(file))).toEqual([]);

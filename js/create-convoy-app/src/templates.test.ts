@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -38,6 +38,15 @@ describe.each(Object.keys(TEMPLATES) as TemplateName[])('the template %s', (name
       ]),
     );
     expect(files.get('.gitignore')).toBe('_gitignore');
+  });
+
+  test('sends coding agents to the skills in the package', async () => {
+    const { folder } = await templateSource(name);
+    const rules = readFileSync(path.join(folder, 'AGENTS.md'), 'utf8');
+    expect(rules).toContain('node_modules/@avvos/convoy/skills');
+    const skills = readdirSync(path.join(import.meta.dirname, '../../convoy/skills'));
+    const named = Array.from(rules.matchAll(/`(convoy-[\w-]+)`/g), ([, skill]) => skill);
+    expect(named.sort()).toEqual(skills.sort());
   });
 
   test('installs the embedded Postgres that @avvos/convoy starts', async () => {
