@@ -1,4 +1,8 @@
-/** `@avvos/convoy`: the API to define a schema and functions. Runs in browsers. */
+/**
+ * `@avvos/convoy`: the API to define a schema and functions. Runs in browsers.
+ *
+ * @packageDocumentation
+ */
 export {
   type DataModelOf,
   defineRef,

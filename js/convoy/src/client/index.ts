@@ -1,4 +1,8 @@
-/** `@avvos/convoy/client`: references to functions, and the client that calls and watches them. Runs anywhere. */
+/**
+ * `@avvos/convoy/client`: references to functions, and the client that calls and watches them. Runs anywhere.
+ *
+ * @packageDocumentation
+ */
 export {
   type ActionRef,
   type ApiRef,

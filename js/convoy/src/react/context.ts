@@ -22,7 +22,11 @@ export interface ConvoyProviderProps {
   readonly children?: ReactNode;
 }
 
-/** Provides `client` to the hooks below. Does not close it; that is up to its creator. */
+/**
+ * Provides `client` to the hooks below. Does not close it; that is up to its creator.
+ *
+ * @param props the client, and the elements that use it
+ */
 export function ConvoyProvider({ client, children }: ConvoyProviderProps): ReactElement {
   return createElement(ClientContext.Provider, { value: completeClient(client) }, children);
 }

@@ -1,5 +1,9 @@
+/**
+ * `@avvos/convoy/react`: hooks over a client.
+ *
+ * @packageDocumentation
+ */
 'use client';
-/** `@avvos/convoy/react`: hooks over a client. */
 export type { QueryConnectionState } from '../client/transport.js';
 export { ConvoyProvider, type ConvoyProviderProps, useConvoy } from './context.js';
 export { type SkipToken, skipToken } from './skip.js';

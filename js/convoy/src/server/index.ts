@@ -1,4 +1,8 @@
-/** `@avvos/convoy/node`: embeds Convoy in a Node program. */
+/**
+ * `@avvos/convoy/node`: embeds Convoy in a Node program.
+ *
+ * @packageDocumentation
+ */
 
 export type { TableBackfill } from './backfill.js';
 export { type BuildConfig, type ConvoyConfig, defineConfig } from './config.js';

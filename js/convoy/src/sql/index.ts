@@ -1,4 +1,8 @@
-/** `@avvos/convoy/sql`: SQL for `ctx.db.raw`. */
+/**
+ * `@avvos/convoy/sql`: SQL for `ctx.db.raw`.
+ *
+ * @packageDocumentation
+ */
 export type { DrizzleSql } from './drizzle.js';
 export { SqlFragment } from './fragment.js';
 export type { RawQuery, SqlStatement } from './statement.js';

@@ -3,6 +3,8 @@
  * it, and shows errors in schema and functions in Vite's overlay.
  *
  * Vite is ready when Convoy has loaded the code or has reported why it cannot, so Vite's address is printed last.
+ *
+ * @packageDocumentation
  */
 import path from 'node:path';
 import type { Plugin, ResolvedConfig, ViteDevServer } from 'vite';
