@@ -1,6 +1,7 @@
 /**
- * Compiles the code in the documentation. Each block of TypeScript starts with the path of its file. The blocks of a
- * page are the files of one project, together with those of the pages it builds on.
+ * Compiles the code in the documentation and in the skills for coding agents. Each block of TypeScript starts with the
+ * path of its file. The blocks of a page are the files of one project, together with those of the pages it builds on.
+ * Blocks marked `before` are code of other products.
  */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -14,14 +15,21 @@ const repository = path.join(import.meta.dirname, '..');
 const compiler = path.join(path.dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
 
 const documentation = (await readdir(path.join(repository, 'docs'))).filter((name) => name.endsWith('.md'));
-const pages = ['README.md', ...documentation.map((name) => `docs/${name}`)];
+const skills = await readdir(path.join(repository, 'js/convoy/skills'));
+const pages = [
+  'README.md',
+  ...documentation.map((name) => `docs/${name}`),
+  ...skills.map((name) => `js/convoy/skills/${name}/SKILL.md`),
+];
 const texts = new Map(
   await Promise.all(pages.map(async (page) => [page, await readFile(path.join(repository, page), 'utf8')] as const)),
 );
 
 /** The pages that a page builds on. */
 function prerequisites(page: string): string[] {
-  if (page === 'README.md' || page === 'docs/start.md') return [];
+  if (page === 'README.md' || page === 'docs/start.md' || page.startsWith('docs/migrating-')) return [];
+  if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
+  if (page.endsWith('/SKILL.md')) return [];
   return page === 'docs/react.md' ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
 }
 
@@ -82,6 +90,23 @@ test.each(withCode)('the code of %s compiles', async (page) => {
   expect(own.filter(({ file }) => file === undefined).map(({ code }) => code)).toEqual([]);
   expect(files.filter((file, index) => files.indexOf(file) !== index)).toEqual([]);
   expect(await check([...prerequisites(page).flatMap(blocksOf), ...own])).toBe('');
+});
+
+test.each(pages)('no TypeScript of %s is left out', (page) => {
+  const fences = (texts.get(page) ?? '').matchAll(/^```(\S.*)$/gm);
+  const unchecked = [...fences]
+    .map(([, info = '']) => info)
+    .filter((info) => /^(tsx?|mts|cts|typescript)\b/i.test(info));
+  expect(unchecked.filter((info) => !/^tsx?( before)?$/.test(info))).toEqual([]);
+});
+
+test.each(skills)('the skill %s has a name and a description', (name) => {
+  const text = texts.get(`js/convoy/skills/${name}/SKILL.md`) ?? '';
+  const [, given, description = ''] = /^---\nname: (\S+)\ndescription: (.+)\n---\n/.exec(text) ?? [];
+  expect(given).toBe(name);
+  // Agents read only this to choose a skill; longer ones are cut.
+  expect(description.length).toBeGreaterThan(100);
+  expect(description.length).toBeLessThanOrEqual(1024);
 });
 
 test('a type error in the documentation is found', async () => {
