@@ -1,8 +1,9 @@
-// Runs all checks that need no database: formats, lints, types, licences.
+// Runs all checks that need no database: formats, lints, types, licences, links of the documentation.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildPackage } from './build.mjs';
 import { checkCrates } from './cargo-deny.mjs';
+import { buildSite } from './docs.mjs';
 import { checkLicences } from './licences.mjs';
 import { root, run } from './run.mjs';
 
@@ -38,4 +39,5 @@ console.log('\n▸ Licences of npm packages');
 const { version } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
 const checked = await checkLicences();
 console.log(`  ${checked} packages may be used with @avvos/convoy ${version}`);
+await buildSite();
 console.log('\n✓ All checks passed.');

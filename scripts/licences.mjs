@@ -1,5 +1,5 @@
 // Checks that the licence of every npm package lets people use Convoy for any
-// purpose. Reads package-lock.json only. Crates are checked by cargo-deny.
+// purpose. Reads the lockfiles only. Crates are checked by cargo-deny.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { root, StepError } from './run.mjs';
@@ -46,8 +46,13 @@ export function permits(expression) {
     );
 }
 
+/** Those of the repository, and those of the documentation site. */
 async function npmPackages() {
-  const { packages } = JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8'));
+  return (await Promise.all(['package-lock.json', 'site/package-lock.json'].map(packagesIn))).flat();
+}
+
+async function packagesIn(lockfile) {
+  const { packages } = JSON.parse(await readFile(join(root, lockfile), 'utf8'));
   const entries = Object.entries(packages).filter(([path, entry]) => path.startsWith('node_modules/') && !entry.link);
   return entries.map(([path, entry]) => ({
     name: `${path.replace(/^.*node_modules\//, '')}@${entry.version}`,

@@ -1,0 +1,89 @@
+// The order of the pages. Every page of docs/ is here, or the build fails.
+import { repository } from '../repository-links.mjs';
+
+export const sidebar = [
+  {
+    text: 'Introduction',
+    items: [
+      { text: 'From nothing to a live screen', link: '/start' },
+      { text: 'Installing', link: '/installing' },
+    ],
+  },
+  {
+    text: 'Guide',
+    items: [
+      { text: 'The schema', link: '/schema' },
+      { text: 'The database', link: '/database' },
+      { text: 'Functions', link: '/functions' },
+      { text: 'Transactions and performance', link: '/transactions' },
+      { text: 'React and the client', link: '/react' },
+      { text: 'Workers', link: '/workers' },
+      { text: 'Deploying', link: '/deploying' },
+    ],
+  },
+  {
+    text: 'Migrating',
+    items: [
+      { text: 'From Convex', link: '/migrating-from-convex' },
+      { text: 'From Supabase Realtime', link: '/migrating-from-supabase-realtime' },
+      { text: 'From tRPC', link: '/migrating-from-trpc' },
+      { text: 'From Convoy 0.0.1', link: '/coming-from-0.0.1' },
+    ],
+  },
+  {
+    text: 'Reference',
+    items: [
+      { text: 'Guarantees and limits', link: '/guarantees' },
+      { text: 'HTTP', link: '/http' },
+      { text: 'The command line', link: '/cli' },
+      { text: 'Commands and flags', link: '/reference/commands' },
+      {
+        text: 'API',
+        link: '/reference/api/',
+        collapsed: true,
+        items: [
+          { text: '@avvos/convoy', link: '/reference/api/convoy' },
+          { text: '@avvos/convoy/client', link: '/reference/api/client' },
+          { text: '@avvos/convoy/react', link: '/reference/api/react' },
+          { text: '@avvos/convoy/node', link: '/reference/api/node' },
+          { text: '@avvos/convoy/sql', link: '/reference/api/sql' },
+          { text: '@avvos/convoy/vite', link: '/reference/api/vite' },
+        ],
+      },
+    ],
+  },
+  {
+    text: 'For contributors',
+    collapsed: true,
+    items: [
+      { text: 'Contributing', link: `${repository}/blob/main/CONTRIBUTING.md` },
+      { text: 'Architecture', link: `${repository}/blob/main/ARCHITECTURE.md` },
+      { text: 'Mutations', link: '/internals/mutations' },
+      { text: 'The change feed', link: '/internals/change-feed' },
+      { text: 'Live queries', link: '/internals/live-queries' },
+      { text: 'Connections', link: '/internals/connections' },
+      { text: 'Ordering', link: '/internals/ordering' },
+      { text: 'JavaScript', link: '/internals/javascript' },
+      { text: 'Glossary', link: '/internals/glossary' },
+    ],
+  },
+];
+
+/**
+ * Throws if a page is not in the sidebar.
+ *
+ * @param {string[]} pages paths below docs/: `internals/mutations.md`
+ */
+export function checkSidebar(pages) {
+  const listed = new Set(linksIn(sidebar));
+  const missing = pages
+    .filter((page) => page !== 'index.md')
+    .filter((page) => !listed.has(`/${page.replace(/(^|\/)index\.md$/, '$1').replace(/\.md$/, '')}`));
+  if (missing.length > 0) {
+    throw new Error(`Not in site/.vitepress/sidebar.mjs: ${missing.map((page) => `docs/${page}`).join(', ')}`);
+  }
+}
+
+function linksIn(items) {
+  return items.flatMap(({ link, items: below = [] }) => [...(link ? [link] : []), ...linksIn(below)]);
+}
