@@ -1,6 +1,6 @@
 // Writes the API reference, docs/reference/api/, from the TSDoc of everything that js/convoy/package.json exports. Git
 // ignores these pages, so they cannot be out of date. An export or a property without documentation is an error.
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { Application, Logger, LogLevel } from 'typedoc';
@@ -36,7 +36,7 @@ export async function writeApiReference(root) {
     groupOrder: ['Functions', 'Classes', 'Interfaces', 'Type Aliases', 'Variables'],
     pageTitleTemplates: {
       index: 'API reference',
-      module: ({ rawName }) => (rawName === 'convoy' ? '@avvos/convoy' : `@avvos/convoy/${rawName}`),
+      module: ({ rawName }) => importOf(rawName),
     },
   });
   const problems = new Problems();
@@ -51,7 +51,31 @@ export async function writeApiReference(root) {
   }
   app.validate(project);
   await app.generateOutputs(project);
+  await writeFile(join(root, 'docs/reference/api/index.md'), overview(project.children ?? [], entries));
   return problems.lines;
+}
+
+/** The first page: the entry points with what they are for, from the comments at the top of their sources. */
+function overview(modules, entries) {
+  const rows = entries.map(({ page: name }) => {
+    const { comment } = modules.find((module) => module.name === name);
+    const text = (comment?.summary ?? []).map((part) => part.text).join('');
+    const [paragraph] = text.replace(/^`[^`]*`: /, '').split('\n\n');
+    return `| [\`${importOf(name)}\`](${name}.md) | ${paragraph.replaceAll('\n', ' ')} |`;
+  });
+  return `# API reference
+
+What each entry point of the package exports, from the comments in its sources. The [guides](../../functions.md) explain
+how the parts work together.
+
+| import | contents |
+|---|---|
+${rows.join('\n')}
+`;
+}
+
+function importOf(page) {
+  return page === 'convoy' ? '@avvos/convoy' : `@avvos/convoy/${page}`;
 }
 
 /** The entry points of the package: the file of each, TypeDoc's name for it, and that of its page. */

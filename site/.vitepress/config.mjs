@@ -63,6 +63,10 @@ export default defineConfig({
     editLink: { pattern: `${repository}/edit/main/docs/:path`, text: 'Edit this page' },
     footer: { message: 'MIT licensed.' },
   },
+  transformPageData({ relativePath }) {
+    const isGenerated = relativePath.startsWith('reference/');
+    return isGenerated ? { frontmatter: { editLink: false, lastUpdated: false } } : undefined;
+  },
   async buildEnd({ outDir, pages }) {
     checkSidebar(pages);
     await writeLlmsFiles({ docs, out: outDir, url, title: 'Convoy', description, sidebar });
