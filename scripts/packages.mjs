@@ -97,7 +97,8 @@ async function confirm(question) {
   }
 }
 
-async function hasCommand(command) {
+/** Whether a command exists and can tell its version. */
+export async function hasCommand(command) {
   return promisify(execFile)(command, ['--version']).then(
     () => true,
     () => false,
