@@ -82,6 +82,33 @@ describe('links to files of the repository', () => {
   });
 });
 
+const outside = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md'];
+
+test.each(outside)('links of %s, which is no page of the site, lead to files and headings', async (page) => {
+  const dead = [];
+  for (const [, link] of (await readFile(path.join(root, page), 'utf8')).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+    const [file, anchor] = link.split('#');
+    const text = await readFile(path.join(root, file || page), 'utf8').catch((error) => {
+      // A link to a folder is in order.
+      if (error.code === 'EISDIR') return '';
+      if (error.code === 'ENOENT') return null;
+      throw error;
+    });
+    if (text === null || (anchor !== undefined && !anchorsOf(text).includes(anchor))) dead.push(link);
+  }
+  expect(dead).toEqual([]);
+});
+
+/** The anchors that GitHub gives to the headings of a Markdown text. */
+function anchorsOf(text) {
+  return Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
 test('a page that is not in the sidebar is an error', () => {
   expect(() =>
     checkSidebar(['index.md', 'start.md', 'internals/mutations.md', 'reference/api/index.md']),
