@@ -34,7 +34,7 @@ async function prepare() {
 /** Pages are compiled to modules that import Vue, which has to be found from docs/. */
 async function linkPackages() {
   // A junction needs no privilege on Windows; elsewhere the type has no effect.
-  await symlink(join(site, 'node_modules'), join(root, 'docs/node_modules'), 'junction').catch((error) => {
+  await symlink('../site/node_modules', join(root, 'docs/node_modules'), 'junction').catch((error) => {
     if (error.code !== 'EEXIST') throw error;
   });
 }
