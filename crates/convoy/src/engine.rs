@@ -371,10 +371,18 @@ impl Engine {
     }
 }
 
-/// Creates the `_convoy` schema; or requires it, if the database may not be changed.
+/// Creates the `_convoy` schema; or requires it, if the database may not be changed. Refuses
+/// a role that could not use it.
 async fn open_schema(postgres: &Postgres, empty: &Schema, config: &Config) -> Result<(), OpenError> {
-    let mode = if config.schema_policy == SchemaPolicy::Create { SyncMode::Apply } else { SyncMode::Plan };
-    refuse_outdated(&postgres.sync_schema(empty, mode).await?)
+    if config.schema_policy == SchemaPolicy::Create {
+        postgres.sync_schema(empty, SyncMode::Apply).await?;
+        return Ok(postgres.expect_usable().await?);
+    }
+    if config.schema_policy == SchemaPolicy::Require {
+        // Before the schema is read, which needs some of these rights.
+        postgres.expect_usable().await?;
+    }
+    refuse_outdated(&postgres.sync_schema(empty, SyncMode::Plan).await?)
 }
 
 /// Fails if a plan has steps without which the schema cannot be used.

@@ -31,7 +31,7 @@ const PARAMETERS: [&str; 18] = [
 pub(super) fn address(url: &str) -> Result<PgConnectOptions, DbError> {
     let invalid = |why: String| Err(DbError::Address(why));
     if url.trim().is_empty() {
-        return invalid("it is empty".into());
+        return invalid("it is empty or not set".into());
     }
     let Some((scheme, _)) = url.split_once("://") else {
         return invalid("it does not begin with postgres://".into());

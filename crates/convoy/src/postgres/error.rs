@@ -51,7 +51,8 @@ pub enum DbError {
     },
     /// The URL does not name a Postgres database.
     #[error(
-        "the database URL (DATABASE_URL) is not usable: {0}; it looks like postgres://user:password@host:5432/database"
+        "the database URL (DATABASE_URL) is not usable: {0}; set it to one like \
+         postgres://user:password@host:5432/database"
     )]
     Address(String),
     /// The database cannot be used; the message says how to fix that.
@@ -232,8 +233,8 @@ impl DbError {
                 .with_details(&json!({ "database": { "fault": "wrong-url", "passes": false } })),
             DbError::Setup(fault) => {
                 let code = if fault.passes { Code::Unavailable } else { Code::InvalidArgs };
-                Failure::new(code, fault.message.as_str())
-                    .with_details(&json!({ "database": { "fault": fault.kind, "passes": fault.passes } }))
+                let details = json!({ "fault": fault.kind, "passes": fault.passes, "remedy": fault.remedy });
+                Failure::new(code, fault.to_string()).with_details(&json!({ "database": details }))
             }
             DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
             DbError::ReadOnly(_) => Failure::new(

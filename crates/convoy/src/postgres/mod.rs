@@ -75,8 +75,8 @@ impl Postgres {
         if mode == ConnectionMode::TransactionPooled {
             tracing::warn!(
                 "the database is reached through a pooler in transaction mode (PgBouncer): every statement takes a transaction, no \
-                 statement stays prepared, and changes of other processes are only read from the log, every {} ms; a direct \
-                 connection is faster",
+                 statement stays prepared, and changes of other processes are only read from the log, every {} ms; name \
+                 the direct address of the database in DATABASE_URL, or use the session mode of the pooler",
                 limits.poll_ms
             );
         }
@@ -262,15 +262,16 @@ async fn create_database(options: &PgConnectOptions) -> Result<bool, DbError> {
     };
     match create_missing(options, missing).await {
         Ok(()) => Ok(true),
-        Err(error) => Err(fault::of_creating(error, options).await.into()),
+        Err(error) => Err(fault::of_creating(&error, options).into()),
     }
 }
 
 async fn create_missing(options: &PgConnectOptions, name: &str) -> Result<(), DbError> {
     let mut server = PgSession::new(fault::connect(&options.clone().database("postgres")).await?, None);
     match server.execute(sql::layout::create_database(name)).await {
-        // Another process created it at the same time.
-        Err(error) if error.state().as_deref() == Some("42P04") => {}
+        // Another process created it at the same time; where both began before one committed, a
+        // unique index of the catalog notices it.
+        Err(error) if matches!(error.state().as_deref(), Some("42P04" | "23505")) => {}
         result => result?,
     }
     server.connection.close().await?;

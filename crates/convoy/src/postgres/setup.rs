@@ -116,7 +116,11 @@ pub(super) async fn detect_pooler(base: &PgConnectOptions, limits: &Limits) -> R
         "select current_setting('default_transaction_isolation'), current_setting('server_version_num')::int4,
   current_setting('server_version')",
     );
-    let row = sqlx::Executor::fetch_one(&mut connection, query).await?;
+    let row = match sqlx::Executor::fetch_one(&mut connection, query).await.map_err(DbError::from) {
+        // The session is serializable by default, which a standby refuses.
+        Err(error) if error.message_contains("hot standby") => return Err(fault::of_standby(&error.cause()).into()),
+        result => result?,
+    };
     let default_isolation = row.try_get::<String, _>(0)?;
     fault::check_version(row.try_get(1)?, row.try_get(2)?)?;
     connection.close().await?;

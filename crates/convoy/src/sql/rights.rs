@@ -60,6 +60,38 @@ select what, remedy from (
     sql
 }
 
+/// Privileges on Convoy's own schema and on the schema of the tables that calls need and the
+/// session's role lacks, with the statement that grants them: `what, remedy`. Nothing while
+/// `_convoy` does not exist.
+pub(crate) fn missing_for_opening() -> Statement {
+    Statement::fixed(
+        "with me as (
+  select current_user as role, n.oid as own from pg_namespace as n where n.nspname = '_convoy'
+)
+select what, remedy from (
+  select 1 as step, 'use the schema _convoy' as what, format('grant usage on schema _convoy to %I', role) as remedy
+  from me
+  where not has_schema_privilege(role, own, 'usage')
+  union all
+  select
+    2, 'read and write the tables of _convoy', format('grant select, insert, update, delete on all tables in schema _convoy to %I', role)
+  from me
+  where exists (
+    select from pg_class as c, unnest(array['select', 'insert', 'update', 'delete']) as word
+    where c.relnamespace = own and c.relkind in ('r', 'p') and not has_table_privilege(role, c.oid, word)
+  )
+  union all
+  select
+    3,
+    format('use any schema of its search_path (%s)', current_setting('search_path')),
+    format('grant usage on schema public to %I', role)
+  from me
+  where current_schema() is null
+) as lacks
+order by step",
+    )
+}
+
 /// Privileges to read and write these tables that the session's role lacks: `name, rights,
 /// remedy`, one table per row; the rights are words such as `insert, update`.
 pub(crate) fn missing_for_calls(tables: &[&str]) -> Statement {
@@ -80,8 +112,8 @@ where c.relnamespace = to_regnamespace(quote_ident(current_schema())) and c.relk
     sql
 }
 
-/// Whether the server is a standby, and the statement that lets the session's role write
-/// again: `standby, remedy`.
+/// Whether the server is a standby, the statement that lets the session's role write again, and
+/// whether its sessions only read: `standby, remedy, read_only`.
 pub(crate) fn read_only() -> Statement {
     Statement::fixed(
         "select pg_is_in_recovery(), case s.source
@@ -90,7 +122,7 @@ pub(crate) fn read_only() -> Statement {
   when 'database' then format('alter database %I reset default_transaction_read_only', current_database())
   when 'client' then '-- and take default_transaction_read_only out of options in DATABASE_URL'
   else format('alter role %I set default_transaction_read_only = off', current_user)
-end
+end, s.setting = 'on'
 from pg_settings as s
 where s.name = 'default_transaction_read_only'",
     )
