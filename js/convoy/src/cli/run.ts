@@ -4,6 +4,7 @@ import { loadNative } from '../server/native.js';
 import { redirectOutput } from '../server/output.js';
 import { CodeProblem } from './code/problem.js';
 import { defineCommands } from './commands.js';
+import { describeError } from './dev/fault.js';
 import { ExitCode } from './exit.js';
 import { ReportedFailure } from './result.js';
 import { createTerminal, type Terminal } from './terminal.js';
@@ -31,7 +32,7 @@ function report(error: unknown, terminal: Terminal): void {
     terminal.problem(error);
     return;
   }
-  terminal.fail(error instanceof Error ? error.message : String(error));
+  terminal.fail(describeError(error));
   if (error instanceof Error && error.stack) terminal.detail(error.stack);
 }
 

@@ -8,6 +8,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { oldNodeMessage } from './node-version.js';
 import {
   currentPlatform,
   glibcVersion,
@@ -36,6 +37,8 @@ const fromSource = 'Or build the engine from source (CONTRIBUTING.md) and set CO
 
 /** Loads the addon, or throws an Error for the developer. */
 export function requireAddon(search: AddonSearch = fromHere()): unknown {
+  const old = oldNodeMessage();
+  if (old !== null) throw new Error(old);
   const require = createRequire(search.from);
   const tag = platformTag(search.platform);
   const packageName = `@avvos/convoy-${tag}`;

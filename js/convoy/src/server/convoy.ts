@@ -14,6 +14,7 @@ import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
 import type { FunctionKind } from './functions.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
+import { explainListen } from './port-owner.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
@@ -213,7 +214,9 @@ export async function openConvoy(
   const { source, workers, engineOptions } = partsOf(options);
   // Checks the functions before a connection is opened.
   if (!isProgramModule(source)) describeProgram(source, { sync });
-  const engine = await rethrowAsConvoyError(native.open(JSON.stringify(engineOptions)));
+  // The engine explains a missing URL as it does an empty one.
+  const given = JSON.stringify({ ...engineOptions, databaseUrl: options.databaseUrl ?? '' });
+  const engine = await rethrowAsConvoyError(native.open(given));
   // Not `console`, which belongs to the program: it may block on a slow reader, and a full disk would end the process.
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
   const resultBytes = options.limits?.resultBytes ?? DEFAULT_MAX_RESULT_BYTES;
@@ -340,11 +343,12 @@ class RunningConvoy implements Convoy {
 
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
     if (this.#onlyLocal) throw new Error('This Convoy does not listen: its internal functions would be reachable.');
-    const address = JSON.parse(
-      await rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port }))),
-    ) as ListenAddress;
-    this.#address = address;
-    return address;
+    const listening = rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port })));
+    const address = await listening.catch(async (error: unknown) => {
+      throw await explainListen(error, port);
+    });
+    this.#address = JSON.parse(address) as ListenAddress;
+    return this.#address;
   }
 
   load(source: ProgramSource | ProgramModule): Promise<LoadReport> {

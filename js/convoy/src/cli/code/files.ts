@@ -14,6 +14,7 @@ export interface ProjectFiles {
 
 export async function findProjectFiles(layout: ProjectLayout): Promise<ProjectFiles> {
   if (!existsSync(layout.schemaFile)) {
+    expectProject(layout);
     const name = path.relative(layout.root, layout.schemaFile);
     throw new Error(
       `There is no ${name} in ${layout.root}. Create one with \`convoy dev\`, or name yours with --schema.`,
@@ -41,6 +42,15 @@ export function asPosix(file: string): string {
   return file.split(path.sep).join('/');
 }
 
+/** Throws where nothing shows that this folder is a project. */
+export function expectProject({ root }: ProjectLayout): void {
+  if (existsSync(path.join(root, 'package.json'))) return;
+  throw new Error(
+    `${root} has no package.json, so it is not a project. Run convoy in your project's folder, or name it with --root. ` +
+      'A new project: npx create-convoy-app my-app',
+  );
+}
+
 const firstSchema = `import { defineSchema } from '@avvos/convoy';
 
 // A table is a shape of Zod types: messages: defineTable({ body: z.string() })
@@ -50,9 +60,7 @@ export default defineSchema({});
 /** Creates an empty schema where there is none; resolves to whether it did. */
 export async function ensureSchema(layout: ProjectLayout): Promise<boolean> {
   if (existsSync(layout.schemaFile)) return false;
-  if (!existsSync(path.join(layout.root, 'package.json'))) {
-    throw new Error(`${layout.root} has no package.json. Run convoy in your project's folder, or name it with --root.`);
-  }
+  expectProject(layout);
   const defaultFile = path.join(layout.convoyFolder, 'schema.ts');
   if (existsSync(defaultFile)) {
     // A mistyped --schema must not lead to an empty schema, which the generated types and the database would follow.

@@ -11,6 +11,7 @@ import type { BuiltCodeFlags, ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
 import { compileProject } from './compile.js';
 import { findConfig, importConfig, loadConfig } from './config-file.js';
+import { expectProject } from './files.js';
 import { CONFIG_FILE, PROGRAM_FILE, readManifest } from './manifest.js';
 
 /** The folder of built code, relative to the root. */
@@ -52,6 +53,7 @@ export async function runnableCode(
 /** Reads built code, without the sources. */
 export async function builtCode(flags: BuiltCodeFlags, layout: ProjectLayout): Promise<RunnableCode> {
   const folder = await buildFolderOf(flags.build, layout);
+  if (!existsSync(folder)) expectProject(layout);
   const { functions, tables, schema } = await readManifest(folder);
   const configFile = path.join(folder, CONFIG_FILE);
   const config = existsSync(configFile) ? await importConfig(configFile, configFile) : {};

@@ -2,7 +2,9 @@
 import type { SchemaDefinition } from '../../schema/index.js';
 import { DatabaseTools } from '../../server/database-tools.js';
 import { loadNative } from '../../server/native.js';
+import { isSupportedNode, RECOMMENDED_NODE } from '../../server/node-version.js';
 import { currentPlatform, platformTag } from '../../server/platforms.js';
+import { findPortOwner } from '../../server/port-owner.js';
 import { CodeProblem } from '../code/problem.js';
 import { count } from '../count.js';
 import { describeDatabase } from '../data/doctor-database.js';
@@ -10,7 +12,7 @@ import { type DoctorLine, fail, ok, warn } from '../data/doctor-line.js';
 import { checkUrl } from '../data/doctor-url.js';
 import { type OutputFlags, runWithOutput } from '../data/output.js';
 import { loadProgram } from '../data/project.js';
-import { findPortOwner } from '../dev/port-owner.js';
+import { databaseFault } from '../dev/fault.js';
 import { loadEnvFiles } from '../env-files.js';
 import { devOptionsOf, layoutOf, type ProjectFlags, type ProjectLayout } from '../options.js';
 import { isFree } from '../postgres/ports.js';
@@ -23,9 +25,6 @@ export interface DoctorFlags extends ProjectFlags, OutputFlags {
   readonly port?: string;
   readonly host?: string;
 }
-
-const OLDEST_NODE = [20, 19] as const;
-const RECOMMENDED_NODE = 22;
 
 export async function runDoctor(flags: DoctorFlags, terminal: Terminal): Promise<void> {
   await runWithOutput(flags, terminal, async (out) => {
@@ -61,12 +60,10 @@ function print({ name, level, message, remedy }: DoctorLine, out: Terminal): voi
 
 /** The line about the version of Node, such as `22.1.0`. */
 export function nodeLine(node: string): DoctorLine {
-  const [major = 0, minor = 0] = node.split('.').map(Number);
-  const [oldest, oldestMinor] = OLDEST_NODE;
-  if (major < oldest || (major === oldest && minor < oldestMinor)) {
+  if (!isSupportedNode(node)) {
     return fail('node', `this is Node ${node}`, `install Node ${RECOMMENDED_NODE} or later (the minimum is 20.19)`);
   }
-  if (major >= RECOMMENDED_NODE) return ok('node', `Node ${node}`);
+  if (Number.parseInt(node, 10) >= RECOMMENDED_NODE) return ok('node', `Node ${node}`);
   return warn('node', `this is Node ${node}`, `install Node ${RECOMMENDED_NODE} or later, which is recommended`);
 }
 
@@ -99,7 +96,8 @@ async function checkDatabase(url: string | null, schema: SchemaDefinition): Prom
     tools = await DatabaseTools.open(url, schema);
     return describeDatabase(await tools.diagnose(), URL.canParse(url) ? hostOf(new URL(url)) : '');
   } catch (error) {
-    // The message of the engine states what to do.
+    const fault = databaseFault(error);
+    if (fault !== null && fault.remedy !== null) return [fail('connection', fault.what, fault.remedy)];
     return [fail('connection', error instanceof Error ? error.message : String(error))];
   } finally {
     await tools?.close();

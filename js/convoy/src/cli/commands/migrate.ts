@@ -26,6 +26,8 @@ export async function runMigrate(flags: MigrateFlags, terminal: Terminal, cwd = 
       return { generated: written };
     }
     const databaseUrl = requiredDatabaseUrl(process.env);
+    // A missing engine is reported before anything is written.
+    loadNative();
     const code = await runnableCode(flags, layout, terminal);
     return migrate({ flags, databaseUrl, code, terminal });
   });

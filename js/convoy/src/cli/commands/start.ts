@@ -60,6 +60,7 @@ async function serveUntilSignal(
   const convoy = await opening;
   try {
     if (early !== null) return;
+    for (const warning of convoy.loaded.warnings) process.stderr.write(`convoy: ${warning}\n`);
     const { host, port } = await convoy.listen(options);
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}${settings.basePath ?? '/api'}`;
     const what = `${count(code.functions.length, 'function')}, ${count(workers, 'worker')}, process ${process.pid}`;

@@ -12,7 +12,7 @@ import { CodeProblem } from '../code/problem.js';
 import { count } from '../count.js';
 import type { ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
-import { databaseFault } from './fault.js';
+import { databaseFault, describeError } from './fault.js';
 
 export interface DevAppOptions {
   readonly layout: ProjectLayout;
@@ -157,7 +157,7 @@ export class DevApp {
       this.#reportedFault = null;
     }
     if (error instanceof CodeProblem) terminal.problem(error);
-    else terminal.fail(error instanceof Error ? error.message : String(error));
+    else terminal.fail(describeError(error));
     if (error instanceof Error && error.stack) terminal.detail(error.stack);
     const then =
       fault === null

@@ -2,7 +2,12 @@
 import { isConvoyError } from '../../values/errors.js';
 
 export interface DatabaseFault {
+  /** What happened, why, and what to do about it. */
   readonly message: string;
+  /** The first part of the message. */
+  readonly what: string;
+  /** The last part of the message: a statement, a command or a setting. `null` where it is not separate. */
+  readonly remedy: string | null;
   /** `wrong-url`, `wrong-password`, `no-right`, …. */
   readonly kind: string;
   /** The fault may pass without a change by the user. */
@@ -13,8 +18,22 @@ export interface DatabaseFault {
 export function databaseFault(error: unknown): DatabaseFault | null {
   if (!isConvoyError(error)) return null;
   const details = error.details as {
-    readonly database?: { readonly fault?: unknown; readonly passes?: unknown };
+    readonly database?: { readonly fault?: unknown; readonly passes?: unknown; readonly remedy?: unknown };
   } | null;
-  const { fault, passes } = details?.database ?? {};
-  return typeof fault === 'string' ? { message: error.message, kind: fault, passes: passes === true } : null;
+  const { fault, passes, remedy } = details?.database ?? {};
+  if (typeof fault !== 'string') return null;
+  const { message } = error;
+  const end = typeof remedy === 'string' ? `; ${remedy}` : null;
+  const parts =
+    end !== null && message.endsWith(end)
+      ? { what: message.slice(0, -end.length), remedy: remedy as string }
+      : { what: message, remedy: null };
+  return { message, ...parts, kind: fault, passes: passes === true };
+}
+
+/** The error for a person at a terminal, with what to do on a line of its own. */
+export function describeError(error: unknown): string {
+  const fault = databaseFault(error);
+  if (fault !== null && fault.remedy !== null) return `${fault.what}\n  → ${fault.remedy}`;
+  return error instanceof Error ? error.message : String(error);
 }

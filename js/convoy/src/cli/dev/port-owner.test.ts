@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { expect, it } from 'vitest';
-import { findPortOwner, listeningSockets } from './port-owner.js';
+import { findPortOwner, listeningSockets } from '../../server/port-owner.js';
 import { expectFreePort } from './serve.js';
 
 it('finds the listening sockets of a port in the kernel table', () => {

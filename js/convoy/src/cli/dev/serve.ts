@@ -1,7 +1,7 @@
 /** Listens for clients; a taken port is an error that names its owner. */
 import type { Convoy } from '../../server/convoy.js';
+import { portInUse } from '../../server/port-owner.js';
 import { isFree } from '../postgres/ports.js';
-import { findPortOwner } from './port-owner.js';
 
 export interface ListenAddress {
   readonly host: string;
@@ -12,9 +12,7 @@ export interface ListenAddress {
 /** Rejects when the port is taken, naming the program that listens on it. */
 export async function expectFreePort({ host, port }: ListenAddress): Promise<void> {
   if (port === 0 || (await isFree(port, host))) return;
-  const owner = await findPortOwner(port);
-  const program = owner ? `${owner.program} (pid ${owner.pid})` : 'another program';
-  throw new Error(`Port ${port} is in use by ${program}. Stop it, or choose another port with --port or PORT.`);
+  throw new Error(await portInUse(port, 'choose another port with --port or PORT'));
 }
 
 /** Starts to listen; resolves to the URL to open, without a path. */

@@ -1,6 +1,24 @@
-/** Finds the program that listens on a port, for the error message about a taken port. */
+/** The error message about a port that cannot be used, which names the program that listens on it. */
 import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { ConvoyError, isConvoyError } from '../values/errors.js';
+
+/** What to say about a port that another program uses. `choice` is how to choose another one. */
+export async function portInUse(port: number, choice: string): Promise<string> {
+  const owner = await findPortOwner(port);
+  if (owner === null) {
+    return `Port ${port} is in use by a program that this user cannot see. Find it: sudo lsof -i :${port}. Or ${choice}.`;
+  }
+  return `Port ${port} is in use by ${owner.program} (pid ${owner.pid}). Stop it: kill ${owner.pid}. Or ${choice}.`;
+}
+
+/** The error of listening on a port, which names the program that uses the port. */
+export async function explainListen(error: unknown, port: number): Promise<unknown> {
+  if (!isConvoyError(error)) return error;
+  const { details } = error;
+  if ((details as { readonly inUse?: unknown } | null)?.inUse !== true) return error;
+  return new ConvoyError(error.code, await portInUse(port, 'listen on another port'), { details, cause: error });
+}
 
 /** The process that listens on the port; null when it cannot be found, for example another user's process. */
 export async function findPortOwner(port: number): Promise<{ pid: number; program: string } | null> {
