@@ -1,13 +1,14 @@
 // Measures the time from saving a file to the moment at which a subscriber has the result of the new code, in a running
 // `convoy dev` with functions on a worker; and of what this time consists, as `convoy dev --verbose` reports it.
 //
-//   node tests/bench/save.mjs [--files 100] [--functions 5] [--saves 20] [--against <main.js of another build>]
+//   node tests/bench/save.mjs [--files 100] [--functions 5] [--saves 20]
+//     [--against <main.js of another build> --against-engine <its addon>]
 //
 // With --against, the saves alternate between both builds, so that the load of the machine affects both. Never fails for
 // a slow result.
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from '../../scripts/run.mjs';
 import { Database } from './database.mjs';
@@ -18,10 +19,16 @@ const { values } = parseArgs({
     functions: { type: 'string', default: '5' },
     saves: { type: 'string', default: '20' },
     against: { type: 'string' },
+    'against-engine': { type: 'string' },
   },
 });
 const [files, functions, saves] = [values.files, values.functions, values.saves].map(Number);
-const builds = { this: join(root, 'js/convoy/dist/cli/main.js'), ...(values.against && { other: values.against }) };
+const builds = {
+  this: join(root, 'js/convoy/dist/cli/main.js'),
+  ...(values.against && { other: resolve(values.against) }),
+};
+
+const otherEngine = values['against-engine'] ? { CONVOY_NATIVE_PATH: resolve(values['against-engine']) } : {};
 
 const functionFile = (n, version) => `import { z } from 'zod';
 import { mutation, query } from '../_generated/server';
@@ -63,14 +70,14 @@ class Served {
   #indexes = 0;
   #version = 0;
 
-  static async start(program, url, folder) {
+  static async start(program, url, folder, engine) {
     const served = new Served();
     served.folder = folder;
     await mkdir(join(folder, 'convoy/functions'), { recursive: true });
     await writeFile(join(folder, 'package.json'), '{ "name": "saved", "type": "module" }');
     await writeFile(join(folder, 'convoy/schema.ts'), schemaFile(0, 0));
     for (let n = 0; n < files; n++) await writeFile(served.#file(n), functionFile(n, 0));
-    const env = { ...process.env, DATABASE_URL: url, NO_COLOR: '1' };
+    const env = { ...process.env, DATABASE_URL: url, NO_COLOR: '1', ...engine };
     // The first start creates the database; the second is what a developer has every day.
     await served.#run(program, env, ['--once']);
     const began = performance.now();
@@ -92,7 +99,10 @@ class Served {
     await writeFile(join(this.folder, `convoy/functions/${name}.ts`), functionFile(2, 7));
     for (;;) {
       const response = await fetch(`${this.api}/query/${name}.version`, { method: 'POST', body: '{}', headers });
-      if ((await response.json()).ok) return performance.now() - began;
+      if (!(await response.json()).ok) continue;
+      const took = performance.now() - began;
+      await this.#settled();
+      return took;
     }
   }
 
@@ -112,13 +122,13 @@ class Served {
 
   #saveSchema(text) {
     const file = join(this.folder, 'convoy/schema.ts');
-    let first = null;
-    return this.#untilResult('f0.schemaVersion', (value) => (first ??= value) !== value, file, text);
+    return this.#untilResult('f0.schemaVersion', (value, first) => value !== first, file, text);
   }
 
   async #untilResult(name, isNew, file, text) {
     const response = await fetch(`${this.api}/subscribe?name=${name}&args={}`);
     let began = 0;
+    let first = null;
     let received = '';
     for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
       received += chunk;
@@ -127,15 +137,16 @@ class Served {
       for (const frame of frames) {
         const data = /^data: ?(.*)$/m.exec(frame)?.[1];
         if (data === undefined) continue;
-        const isMatch = isNew(JSON.parse(data).data);
-        if (began > 0 && isMatch) {
+        const value = JSON.parse(data).data;
+        if (began === 0) {
+          first = value;
+          began = performance.now();
+          await writeFile(file, text);
+        } else if (isNew(value, first)) {
           const took = performance.now() - began;
           await this.#settled();
           return took;
         }
-        if (began > 0) continue;
-        began = performance.now();
-        await writeFile(file, text);
       }
     }
     throw new Error(`the stream of ${name} ended`);
@@ -143,7 +154,7 @@ class Served {
 
   /** Waits until this save was reported, so that the next one does not join it. */
   async #settled() {
-    await this.#prints(/changed: loaded.*\n/);
+    await this.#prints(/changed: loaded.*\n(save to live.*\n)?/);
   }
 
   #file(n) {
@@ -189,7 +200,9 @@ const headers = { 'content-type': 'application/json' };
 
 /** `noticed 3.1 ms, bundled 12.0 ms` as an object. */
 function partsOf(line) {
-  return Object.fromEntries([...line.matchAll(/([a-z ]+?) ([\d.]+) ms/g)].map(([, name, ms]) => [name.trim(), Number(ms)]));
+  return Object.fromEntries(
+    [...line.matchAll(/([a-z ]+?) ([\d.]+) ms/g)].map(([, name, ms]) => [name.trim(), Number(ms)]),
+  );
 }
 
 function median(numbers) {
@@ -208,11 +221,20 @@ try {
   for (const [name, program] of Object.entries(builds)) {
     const url = new URL(database.url);
     url.pathname = `/save_${name}`;
-    served[name] = await Served.start(program, url.href, join(folder, name));
+    served[name] = await Served.start(program, url.href, join(folder, name), name === 'other' ? otherEngine : {});
   }
-  const kinds = { 'a function': 'saveFunction', 'an added file': 'addFile', 'an added table': 'addTable', 'an added index': 'addIndex' };
+  const kinds = {
+    'a function': 'saveFunction',
+    'an added file': 'addFile',
+    'an added table': 'addTable',
+    'an added index': 'addIndex',
+  };
   console.log(`\n${files * functions} functions in ${files} files, medians of ${saves} saves\n`);
-  console.log(`${'start to serving'.padEnd(18)}${Object.entries(served).map(([name, { startMs }]) => `${name} ${ms(startMs)}`).join('   ')}`);
+  console.log(
+    `${'start to serving'.padEnd(18)}${Object.entries(served)
+      .map(([name, { startMs }]) => `${name} ${ms(startMs)}`)
+      .join('   ')}`,
+  );
   for (const [kind, method] of Object.entries(kinds)) {
     const taken = Object.fromEntries(Object.keys(served).map((name) => [name, []]));
     for (const each of Object.values(served)) each.parts = [];

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
-use convoy::{Code, Config, Engine, Failure};
+use convoy::{Code, Config, DevAnswer, Engine, Failure, recent_lines};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Notify};
 
+use crate::dev_page::{DevRequestArguments, DevRequests, JsDevPage};
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
 use crate::shared::{NoticeArguments, Shared};
@@ -21,7 +22,7 @@ pub fn open<'env>(env: &'env Env, options: String) -> Result<Object<'env>> {
     logging::init();
     promise(env, async move {
         let engine = Engine::open(config_of(&options)?).await.map_err(|error| error.to_failure())?;
-        Ok(NativeEngine { shared: Shared::of(engine), calls: Arc::default() })
+        Ok(NativeEngine { shared: Shared::of(engine), calls: Arc::default(), dev_requests: Arc::default() })
     })
 }
 
@@ -85,6 +86,7 @@ impl LocalCall {
 pub struct NativeEngine {
     shared: Arc<Shared>,
     calls: Arc<Calls>,
+    dev_requests: Arc<DevRequests>,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +177,34 @@ impl NativeEngine {
             let address = server.address;
             Ok(serde_json::json!({ "host": address.ip().to_string(), "port": address.port() }).to_string())
         })
+    }
+
+    /// Serves the page of `convoy dev`; `on_request` is called with each request to it.
+    #[napi(catch_unwind)]
+    pub fn serve_dev_page(&self, on_request: Function<'_, DevRequestArguments, ()>) -> Result<()> {
+        let page = JsDevPage::new(&on_request, self.dev_requests.clone())?;
+        recent_lines::keep();
+        self.shared.engine.serve_dev_page(Arc::new(page));
+        Ok(())
+    }
+
+    /// Answers a request to the page.
+    #[napi(catch_unwind)]
+    pub fn answer_dev_request(&self, id: u32, status: u16, content_type: String, body: String) {
+        self.dev_requests.answer(id, DevAnswer { status, content_type, body });
+    }
+
+    /// The lines that this process has printed after the first `seen`, as JSON.
+    #[napi(catch_unwind)]
+    pub fn recent_lines(&self, seen: u32) -> String {
+        let (lines, total) = recent_lines::after(u64::from(seen));
+        serde_json::json!({ "lines": lines, "total": total }).to_string()
+    }
+
+    /// Describes the live queries, as JSON.
+    #[napi(catch_unwind)]
+    pub fn live_overview(&self) -> Result<String> {
+        self.shared.engine.live_overview().map_err(|failure| rejection(&failure))
     }
 
     /// Calls a function. Resolves to the HTTP envelope, errors included.

@@ -8,6 +8,7 @@
 // `#[napi]` exports functions of private modules.
 #![allow(unreachable_pub)]
 
+mod dev_page;
 mod engine;
 mod host;
 mod logging;

@@ -8,8 +8,8 @@ mod remote;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ use crate::dispatch::{
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
-use crate::http::Server;
+use crate::http::{DevPage, Server};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::schema::{LoadedSchema, Schema, SchemaDescription, SchemaError};
@@ -64,6 +64,7 @@ pub struct Engine {
     /// Replaced programs that still have calls in flight.
     replaced: Mutex<Vec<Weak<Program>>>,
     servers: Mutex<Vec<Arc<Server>>>,
+    dev_page: OnceLock<Arc<dyn DevPage>>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Set once the engine has closed.
@@ -204,6 +205,7 @@ impl Engine {
             program,
             replaced: Mutex::default(),
             servers: Mutex::new(Vec::new()),
+            dev_page: OnceLock::new(),
             stop,
             tasks,
             closed: OnceCell::new(),
@@ -233,6 +235,21 @@ impl Engine {
         &self.config
     }
 
+    /// Serves the page of `convoy dev`, in development only. The first call counts.
+    pub fn serve_dev_page(&self, page: Arc<dyn DevPage>) {
+        self.dev_page.get_or_init(|| page);
+    }
+
+    /// The page of `convoy dev`, if it is served.
+    pub(crate) fn dev_page(&self) -> Option<&Arc<dyn DevPage>> {
+        self.dev_page.get().filter(|_| self.config.dev)
+    }
+
+    /// Describes the live queries, as JSON.
+    pub fn live_overview(&self) -> Result<String, Failure> {
+        serde_json::to_string(&self.live.overview()).map_err(|error| Failure::internal("_live", &error))
+    }
+
     /// The live queries.
     pub(crate) fn live(&self) -> &Arc<Live> {
         &self.live
@@ -260,22 +277,45 @@ impl Engine {
 
     /// Syncs the database's schema for a program, then swaps the program in: later calls
     /// run on it, calls in flight end on the old one, live queries run again.
+    ///
+    /// In development, a program with unchanged tables is swapped in first. If the sync then
+    /// fails, the program stays, and the report says so.
     pub async fn load(
         &self,
         description: ProgramDescription,
         host: Arc<dyn FunctionHost>,
     ) -> Result<LayoutReport, OpenError> {
+        let began = Instant::now();
         let sync = description.sync;
-        let program = Program::new(description, host, self.config.dev)?;
+        let mut program = Program::new(description, host, self.config.dev)?;
         let mode = match sync {
             _ if self.config.schema_policy != SchemaPolicy::Create => SyncMode::Plan,
             true => SyncMode::Apply,
             false => SyncMode::Report,
         };
+        let current = self.program.load_full().filter(|_| self.config.dev && mode == SyncMode::Apply);
+        if let Some(current) = current.filter(|current| current.schema.is_same(&program.schema)) {
+            // The tables that are in use, with the traits that were read for them.
+            program.schema = current.schema.clone();
+            self.swap(program, sync);
+            let swapped_after_ms = Some(began.elapsed().as_secs_f64() * 1_000.0);
+            let synced = self.postgres.sync_schema(&current.schema, mode).await;
+            let report = synced.unwrap_or_else(|error| {
+                let failure = OpenError::from(error).to_failure();
+                let warning = format!("the database was not compared with the schema: {}", failure.message);
+                LayoutReport { warnings: vec![warning], ..LayoutReport::default() }
+            });
+            return Ok(LayoutReport { swapped_after_ms, ..report });
+        }
         let report = self.postgres.sync_schema(&program.schema, mode).await?;
         if self.config.schema_policy == SchemaPolicy::Require {
             refuse_outdated(&report)?;
         }
+        self.swap(program, sync);
+        Ok(report)
+    }
+
+    fn swap(&self, program: Program, sync: bool) {
         self.feed.set_schema(LoadedSchema { schema: program.schema.clone(), sync });
         let has_context = program.has_context;
         let previous = self.program.swap(Some(Arc::new(program)));
@@ -287,7 +327,6 @@ impl Engine {
         }
         let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
         self.live.reloaded(context_changed);
-        Ok(report)
     }
 
     /// Makes one call.

@@ -29,6 +29,7 @@ mod op;
 mod origin;
 pub mod output;
 mod postgres;
+pub mod recent_lines;
 mod schema;
 mod sql;
 mod supervise;
@@ -47,7 +48,7 @@ pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migratio
 pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
-pub use http::{Server, envelope_of};
+pub use http::{DevAnswer, DevPage, DevRequest, Server, envelope_of};
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
 pub use transfer::{

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::recent_lines;
+
 /// The maximum size of a line in bytes; the rest is cut, and its size is appended.
 pub const MAX_LINE_BYTES: usize = 16 << 10;
 /// The maximum number of queued lines and bytes of a stream.
@@ -120,6 +122,7 @@ impl Output {
 
     /// Queues text. Never waits; lines beyond the bounds are dropped.
     pub fn write(&self, text: &str) {
+        recent_lines::record(text);
         let mut queue = self.0.queue.lock();
         for line in text.split_inclusive('\n') {
             if queue.lines.len() >= MAX_LINES || queue.bytes + line.len().min(MAX_LINE_BYTES) > MAX_BYTES {

@@ -180,6 +180,16 @@ impl Schema {
         self.tables.get(name)
     }
 
+    /// Whether both have the same tables and indexes.
+    pub(crate) fn is_same(&self, other: &Schema) -> bool {
+        let same = |table: &Arc<Table>| {
+            other.table(&table.name).is_some_and(|other| {
+                (&table.physical, table.managed, &table.indexes) == (&other.physical, other.managed, &other.indexes)
+            })
+        };
+        self.tables.len() == other.tables.len() && self.tables().all(same)
+    }
+
     /// All tables, unordered.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.tables.values()
@@ -321,6 +331,22 @@ mod tests {
         let paths: Vec<String> = table.key_paths.iter().map(FieldPath::dotted).collect();
         assert_eq!(paths, ["channelId", "address.city"]);
         assert_eq!(&*table.physical, "msgs");
+    }
+
+    #[test]
+    fn schemas_are_the_same_if_their_tables_and_indexes_are() {
+        let schema = |table: &str, index: &str| {
+            parse(&format!(
+                r#"{{"tables":[{{"name":"{table}","physicalName":"{table}","managed":true,"indexes":[
+                    {{"name":"{index}","unique":false,"fields":[{{"path":"name","kind":"text"}}]}}]}}]}}"#
+            ))
+            .expect("fine")
+        };
+        assert!(schema("rooms", "by_name").is_same(&schema("rooms", "by_name")));
+        assert!(!schema("rooms", "by_name").is_same(&schema("rooms", "by_title")));
+        assert!(!schema("rooms", "by_name").is_same(&schema("places", "by_name")));
+        assert!(!schema("rooms", "by_name").is_same(&Schema::default()));
+        assert!(!Schema::default().is_same(&schema("rooms", "by_name")));
     }
 
     #[test]

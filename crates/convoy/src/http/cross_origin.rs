@@ -44,6 +44,14 @@ pub(super) fn check(
     }
 }
 
+/// Whether a request, by any method, comes from a page of the origin that it is sent to, or
+/// not from a page. Both headers must agree.
+pub(super) fn is_own(headers: &HeaderMap) -> Result<bool, Failure> {
+    let host = headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes())).unwrap_or_default();
+    let own_site = headers.get("sec-fetch-site").is_none_or(|site| matches!(site.as_bytes(), b"same-origin" | b"none"));
+    Ok(own_site && origin_in(headers)?.is_none_or(|origin| origin.is_of_host(&host)))
+}
+
 /// Whether `cors.origins` lists an origin.
 pub(super) fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
     origin.is_some_and(|origin| config.cors.origins.contains(origin))

@@ -4,6 +4,7 @@
 mod body;
 mod cors;
 mod cross_origin;
+mod dev_page;
 mod guard;
 mod health;
 mod respond;
@@ -36,6 +37,7 @@ use crate::live::{OpenSession, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
 use cors::Grant;
+pub use dev_page::{DevAnswer, DevPage, DevRequest};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 use stream::SubscribeParams;
@@ -189,6 +191,9 @@ async fn handle(
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&mut head, peer.ip(), config)?;
+    if let (Some(page), Some(path)) = (engine.dev_page(), dev_page::path_of(&head)) {
+        return dev_page::answer(page, path, (&head, body), (peer.ip(), &config.limits)).await;
+    }
     let address = guard::address(&head.headers, peer.ip(), config.trust_proxy);
     let counted = guard::counted(address, config.trust_proxy);
     let route = match Route::parse(&head.method, &head.uri, &config.base_path) {

@@ -61,6 +61,10 @@ pub struct LayoutReport {
     pub left_over: Vec<String>,
     /// The steps that were not executed, in their order. Only [`SyncMode::Plan`] has any.
     pub pending: Vec<PlannedStep>,
+    /// When the program was in place, in milliseconds after the start of its load. Only if
+    /// that was before the sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swapped_after_ms: Option<f64>,
 }
 
 /// What the engine may do with one table.

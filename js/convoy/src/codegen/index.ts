@@ -4,4 +4,4 @@ export { generateFiles } from './generate-files.js';
 export { functionsText } from './http-file.js';
 export { asImport, isFunctionFile, segmentsOf } from './names.js';
 export type { GeneratedFiles, Project, ProjectFunction, ProjectTable } from './project.js';
-export { writeGenerated } from './write.js';
+export { outdatedFiles, writeGenerated } from './write.js';

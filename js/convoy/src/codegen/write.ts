@@ -14,13 +14,20 @@ interface Written {
   readonly removed: readonly string[];
 }
 
+/** The files whose text in the folder differs. */
+export async function outdatedFiles(folder: string, files: GeneratedFiles): Promise<string[]> {
+  const names = [...files.keys()];
+  const texts = await Promise.all(names.map((name) => textOf(path.join(folder, name))));
+  return names.filter((name, at) => texts[at] !== files.get(name));
+}
+
 /** Brings the folder up to date. */
 export async function writeGenerated(folder: string, files: GeneratedFiles): Promise<Written> {
   await mkdir(folder, { recursive: true });
   const written: string[] = [];
-  for (const [name, text] of files) {
+  for (const name of await outdatedFiles(folder, files)) {
     const file = path.join(folder, name);
-    if ((await textOf(file)) === text) continue;
+    const text = files.get(name) ?? '';
     // A dotfile, which is ignored wherever function files are listed.
     const draft = path.join(folder, `.${name}.${process.pid}`);
     await writeFile(draft, text);

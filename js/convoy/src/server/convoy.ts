@@ -18,6 +18,7 @@ import { explainListen } from './port-owner.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
+import type { Preloaded } from './standby-worker.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -173,6 +174,11 @@ export interface Convoy {
    * old code stays.
    */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
+  /**
+   * In development: imports a module on a thread that waits for the next program, so that `load` takes less time. Errors
+   * are reported by `load`.
+   */
+  preload(module: ProgramModule): Preloaded;
   /** The report of the last load. */
   readonly loaded: LoadReport;
   /**
@@ -360,6 +366,10 @@ class RunningConvoy implements Convoy {
     const result = this.#loading.then(swap, swap);
     this.#loading = result;
     return result;
+  }
+
+  preload(module: ProgramModule): Preloaded {
+    return this.#executor.preload(module);
   }
 
   checkDocuments(): Promise<readonly TableMisfits[]> {

@@ -198,6 +198,13 @@ export interface LoadReport {
   readonly leftOver: readonly string[];
   /** The steps that a migration would execute; only in a plan. */
   readonly pending?: readonly PlannedStep[];
+  /**
+   * When the program was in place, in milliseconds after the engine began to load it; only if that was before the schema
+   * sync.
+   */
+  readonly swappedAfterMs?: number;
+  /** The times that a program on workers took until it was imported, and until it was in place. */
+  readonly took?: { readonly importMs: number; readonly swapMs: number };
 }
 
 /** The maximum time that process exit waits for the log. */

@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { NativeEngine, OnWorkerEvent } from './native.js';
 import { WorkerHandle } from './worker-handle.js';
-import type { WorkerSettings } from './worker-messages.js';
+import type { WorkerProgram, WorkerSettings } from './worker-messages.js';
 
 /** A thread that has run for this long does not count as a failed start. */
 const STABLE_AFTER_MS = 2_000;
@@ -25,6 +25,7 @@ export interface WorkerOptions {
 /** Worker options, and the log for their events. */
 export interface WorkerGroupOptions extends WorkerOptions {
   readonly log: (text: string) => void;
+  readonly settings: WorkerSettings;
 }
 
 /** One of the configured number of threads. */
@@ -37,6 +38,7 @@ interface WorkerSlot {
 
 export class WorkerGroup {
   readonly #engine: NativeEngine;
+  readonly #program: WorkerProgram;
   readonly #settings: WorkerSettings;
   readonly #resourceLimits: ResourceLimits;
   readonly #log: (text: string) => void;
@@ -52,12 +54,22 @@ export class WorkerGroup {
   /** Aborted when the program is replaced; ends the delays before restarts. */
   readonly #stopped = new AbortController();
 
-  constructor(engine: NativeEngine, { count, resourceLimits, log }: WorkerGroupOptions, settings: WorkerSettings) {
+  /** `standby` is a thread without a program, which this group takes over as its first. */
+  constructor(
+    engine: NativeEngine,
+    { count, resourceLimits, log, settings }: WorkerGroupOptions,
+    program: WorkerProgram,
+    standby: WorkerHandle | null = null,
+  ) {
     this.#engine = engine;
+    this.#program = program;
     this.#settings = settings;
     this.#resourceLimits = resourceLimits;
     this.#log = log;
-    this.#slots = Array.from({ length: count }, () => ({ ready: this.#open(0), failures: 0 }));
+    this.#slots = Array.from({ length: count }, (_, at) => ({
+      ready: this.#open(0, at === 0 ? standby : null),
+      failures: 0,
+    }));
   }
 
   /** Resolves to the description of the program when all threads have loaded it. */
@@ -80,7 +92,7 @@ export class WorkerGroup {
    */
   retire({ endSilent }: { readonly endSilent: boolean }): void {
     this.#markRetired();
-    const silent = endSilent ? this.#engine.silent(this.#settings.number) : [];
+    const silent = endSilent ? this.#engine.silent(this.#program.number) : [];
     for (const thread of this.#threads) {
       if (silent.includes(thread.id) && !this.#isDebugged()) void thread.end('Other code is in place.');
     }
@@ -106,18 +118,19 @@ export class WorkerGroup {
     this.#stopped.abort();
   }
 
-  /** Starts a thread, which imports the program and joins the pool. */
-  async #open(pauseMs: number): Promise<WorkerHandle> {
+  /** Starts a thread, or takes over the given one; it imports the program and joins the pool. */
+  async #open(pauseMs: number, standby: WorkerHandle | null = null): Promise<WorkerHandle> {
     // Not unref'ed: if the only thread has ended, this timer alone keeps the process running.
     if (pauseMs > 0) await pause(pauseMs, null, { signal: this.#stopped.signal }).catch(() => {});
     if (this.#state === 'retired') throw new Error('Other code is in place.');
-    const thread = new WorkerHandle(this.#settings, this.#resourceLimits);
+    const thread = standby ?? new WorkerHandle(this.#settings, this.#resourceLimits);
     this.#threads.add(thread);
     void thread.ended.then(() => this.#threads.delete(thread));
     try {
+      thread.run(this.#program);
       const description = await thread.joined;
       this.#description ??= description;
-      if (description !== this.#description) throw new Error(programMismatch(this.#settings.address));
+      if (description !== this.#description) throw new Error(programMismatch(this.#program.address));
       if (this.#holdsInserts !== null) thread.loaded(this.#holdsInserts);
     } catch (error) {
       await thread.end(String(error));
@@ -159,7 +172,7 @@ export class WorkerGroup {
     const thread = await spare?.catch(() => null);
     if (!thread || this.#spare !== spare || thread.id === recovered) return;
     this.#spare = null;
-    this.#engine.drain(this.#settings.number, thread.id);
+    this.#engine.drain(this.#program.number, thread.id);
   }
 
   /** Whether a debugger may have paused the threads, so that an unresponsive one is not stuck. */

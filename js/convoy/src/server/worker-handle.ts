@@ -1,7 +1,10 @@
-/** The parent's side of one worker thread: starts it, waits until it has loaded its program, and reports why it ended. */
+/**
+ * The parent's side of one worker thread: starts it, gives it a program, waits until it has loaded that, and reports why
+ * it ended.
+ */
 
 import { type ResourceLimits, Worker } from 'node:worker_threads';
-import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
+import type { FromWorker, ToWorker, WorkerProgram, WorkerSettings } from './worker-messages.js';
 
 export class WorkerHandle {
   /** Its number in the engine. */
@@ -41,15 +44,29 @@ export class WorkerHandle {
     this.joined.catch(() => {});
   }
 
+  /** Gives the thread its program. Called once. */
+  run(program: WorkerProgram): void {
+    this.#post({ type: 'run', ...program });
+  }
+
+  /** Makes the thread import a module ahead of its program. */
+  preload(address: string): void {
+    this.#post({ type: 'preload', address });
+  }
+
   /** Notifies the thread that the engine has loaded the program. */
   loaded(holdsInserts: readonly string[]): void {
-    this.#worker.postMessage({ holdsInserts } satisfies ToWorker);
+    this.#post({ type: 'loaded', holdsInserts });
   }
 
   /** Terminates the thread at once, even in the middle of a call. */
   async end(reason: string): Promise<void> {
     this.#exitReason ??= reason;
     await this.#worker.terminate();
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message);
   }
 }
 

@@ -1,13 +1,9 @@
 /** The messages between the thread that opened the engine and its workers. Calls are not among them. */
 
-/** The `workerData` of a worker thread, which runs one program. */
+/** The `workerData` of a worker thread. */
 export interface WorkerSettings {
   /** The number by which the thread attaches to the engine. */
   readonly engine: number;
-  /** The number of the program, by which the thread joins its pool. */
-  readonly number: number;
-  /** The address from which the program is imported. */
-  readonly address: string;
   readonly sync: boolean;
   readonly dev: boolean;
   /** Whether stacks name source files. */
@@ -18,10 +14,21 @@ export interface WorkerSettings {
   readonly resultBytes: number;
 }
 
-/** Sent when the engine has loaded the program: inserts into these tables may be held. */
-export interface ToWorker {
-  readonly holdsInserts: readonly string[];
+/** The program of a thread. */
+export interface WorkerProgram {
+  /** The number of the program, by which the thread joins its pool. */
+  readonly number: number;
+  /** The address from which the program is imported. */
+  readonly address: string;
 }
+
+export type ToWorker =
+  /** Import this module, which a program that follows imports as well. */
+  | { readonly type: 'preload'; readonly address: string }
+  /** Import the program, and join its pool. Sent once. */
+  | ({ readonly type: 'run' } & WorkerProgram)
+  /** The engine has loaded the program: inserts into these tables may be held. */
+  | { readonly type: 'loaded'; readonly holdsInserts: readonly string[] };
 
 export type FromWorker =
   /** The thread has joined its pool. */

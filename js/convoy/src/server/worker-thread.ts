@@ -1,6 +1,6 @@
 /**
- * The entry of a worker thread: imports one program and runs its functions for the engine of this process. Calls come
- * from the engine directly. Output is printed through the engine, which never blocks the thread.
+ * The entry of a worker thread: waits for one program, imports it, and runs its functions for the engine of this process.
+ * Calls come from the engine directly. Output is printed through the engine, which never blocks the thread.
  */
 
 import { parentPort, threadId, workerData } from 'node:worker_threads';
@@ -11,9 +11,9 @@ import { describeProgram, type Program, prepareProgram } from './program.js';
 import { importProgram } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
 import { runningFunction } from './running-function.js';
-import type { FromWorker, ToWorker, WorkerSettings } from './worker-messages.js';
+import type { FromWorker, ToWorker, WorkerProgram, WorkerSettings } from './worker-messages.js';
 
-const { engine, number, address, sync, dev, sourceMaps, resultBytes, onlyLocal } = workerData as WorkerSettings;
+const { engine, sync, dev, sourceMaps, resultBytes, onlyLocal } = workerData as WorkerSettings;
 const addon = loadNative();
 redirectOutput(addon);
 // So that stacks contain the names of source files.
@@ -36,17 +36,29 @@ process.on('unhandledRejection', (reason) => {
   throw reason;
 });
 
-parentPort?.on('message', ({ holdsInserts }: ToWorker) => {
-  if (program !== null) program.holdsInserts = new Set(holdsInserts);
+parentPort?.on('message', (message: ToWorker) => {
+  if (message.type === 'run') void run(message);
+  else if (message.type === 'loaded' && program !== null) program.holdsInserts = new Set(message.holdsInserts);
+  else if (message.type === 'preload') void preload(message.address);
 });
 
-try {
-  const source = await importProgram(address);
-  program = prepareProgram(source, { dev, watch, resultBytes });
-  const description = describeProgram(source, { sync, onlyLocal });
-  native.join(number, new Host(native).deliverFor(program));
-  post({ type: 'joined', description });
-} catch (error) {
-  const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  post({ type: 'failed', message, stack });
+async function run({ number, address }: WorkerProgram): Promise<void> {
+  try {
+    const source = await importProgram(address);
+    program = prepareProgram(source, { dev, watch, resultBytes });
+    const description = describeProgram(source, { sync, onlyLocal });
+    native.join(number, new Host(native).deliverFor(program));
+    post({ type: 'joined', description });
+  } catch (error) {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    post({ type: 'failed', message, stack });
+  }
+}
+
+async function preload(address: string): Promise<void> {
+  try {
+    await import(address);
+  } catch {
+    // The import of the program fails in the same way, and reports it.
+  }
 }

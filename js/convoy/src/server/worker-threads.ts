@@ -11,27 +11,33 @@ import { type Executor, type ExecutorOptions, tablesWithHeldInserts } from './ex
 import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
+import { type Preloaded, StandbyWorker } from './standby-worker.js';
 import { WorkerGroup, type WorkerGroupOptions } from './worker-group.js';
 
 export class WorkerThreads implements Executor {
   readonly #engine: NativeEngine;
-  readonly #workerOptions: WorkerGroupOptions;
-  readonly #options: ExecutorOptions;
-  /** The number by which threads attach to the engine. */
-  readonly #number: number;
+  readonly #groupOptions: WorkerGroupOptions;
+  readonly #standby: StandbyWorker;
+  readonly #dev: boolean;
   /** By program number. Groups of old code stay until their last calls have ended. */
   readonly #groups = new Map<number, WorkerGroup>();
   #active: { readonly number: number; readonly group: WorkerGroup } | null = null;
   #nextNumber = 1;
 
-  constructor(engine: NativeEngine, workerOptions: WorkerGroupOptions, options: ExecutorOptions) {
+  constructor(engine: NativeEngine, workers: Omit<WorkerGroupOptions, 'settings'>, options: ExecutorOptions) {
     this.#engine = engine;
-    this.#workerOptions = workerOptions;
-    this.#options = options;
-    this.#number = engine.share((event, number, worker, reason) => {
+    this.#dev = options.dev;
+    const shared = engine.share((event, number, worker, reason) => {
       this.#groups.get(number)?.onEvent(event, worker, reason);
       if (event === 'over') this.#groups.delete(number);
     });
+    const settings = { engine: shared, ...options };
+    this.#groupOptions = { ...workers, settings };
+    this.#standby = new StandbyWorker(settings, workers.resourceLimits);
+  }
+
+  preload(module: ProgramModule): Preloaded {
+    return this.#standby.preload(addressOf(module));
   }
 
   async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
@@ -43,17 +49,20 @@ export class WorkerThreads implements Executor {
     }
     const number = this.#nextNumber++;
     this.#engine.openPool(number);
-    const settings = { engine: this.#number, number, address: addressOf(source), ...this.#options };
-    const group = new WorkerGroup(this.#engine, this.#workerOptions, settings);
+    const program = { number, address: addressOf(source) };
+    const group = new WorkerGroup(this.#engine, this.#groupOptions, program, this.#standby.take());
     this.#groups.set(number, group);
+    const startedAt = performance.now();
     try {
       const description = await group.joined();
+      const importMs = performance.now() - startedAt;
       const report = JSON.parse(
         await rethrowAsConvoyError(this.#engine.loadOnWorkers(description, number)),
       ) as LoadReport;
       group.activate(tablesWithHeldInserts(report));
       this.#activate(number, group);
-      return report;
+      const swapMs = report.swappedAfterMs ?? performance.now() - startedAt - importMs;
+      return { ...report, took: { importMs, swapMs } };
     } catch (error) {
       await group.end('Its program could not be loaded.');
       this.#engine.closePool(number);
@@ -72,14 +81,15 @@ export class WorkerThreads implements Executor {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#groups.values()].map((group) => group.end('closed')));
+    const groups = [...this.#groups.values()];
+    await Promise.all([this.#standby.end('closed'), ...groups.map((group) => group.end('closed'))]);
   }
 
   #activate(number: number, group: WorkerGroup): void {
     const before = this.#active;
     this.#active = { number, group };
     if (before === null) return;
-    before.group.retire({ endSilent: this.#options.dev });
+    before.group.retire({ endSilent: this.#dev });
     this.#engine.closePool(before.number);
   }
 }

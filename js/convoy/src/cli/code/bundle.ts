@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { BuildFailure, Message, Metafile } from 'esbuild';
+import type { BuildFailure, BuildOptions, BuildResult, Message, Metafile, Plugin } from 'esbuild';
 import { isErrno } from '../errno.js';
 import type { ProjectLayout } from '../options.js';
 import { drizzleImportError, drizzleStandIn, usesDrizzleStandIn } from './drizzle.js';
@@ -45,18 +45,29 @@ export interface BundleTarget {
   readonly external?: readonly string[];
 }
 
-const entryName = 'convoy-entry.js';
-
-/** Bundles the project. Throws a CodeProblem for every error that the bundler reports. */
+/** Bundles the project once. Throws a CodeProblem for every error that the bundler reports. */
 export async function bundleProject(
   layout: ProjectLayout,
   files: ProjectFiles,
   generated: GeneratedSource,
-  { folder, name, external }: BundleTarget = { folder: layout.buildFolder },
+  target: BundleTarget = { folder: layout.buildFolder },
 ): Promise<Bundle> {
-  const result = await build({
+  const options = bundleOptions(layout, () => files, generated, target);
+  return storeBundle(layout, target, await build(options).catch(asCodeProblem(layout)));
+}
+
+type Options = BuildOptions & { readonly write: false; readonly metafile: true };
+
+/** The options of esbuild; the files are read at each build. */
+export function bundleOptions(
+  layout: ProjectLayout,
+  files: () => ProjectFiles,
+  generated: GeneratedSource,
+  { folder, external }: BundleTarget,
+): Options {
+  return {
     absWorkingDir: layout.root,
-    stdin: { contents: entryFor(layout, files), resolveDir: layout.root, sourcefile: entryName },
+    entryPoints: [ENTRY],
     outfile: path.join(folder, 'convoy.mjs'),
     write: false,
     bundle: true,
@@ -67,12 +78,20 @@ export async function bundleProject(
     metafile: true,
     logLevel: 'silent',
     plugins: [
+      entryPlugin(layout, files),
       ...(generated === 'stubs' ? [generatedStubs(layout)] : []),
       drizzleStandIn(layout.root),
       external === undefined ? externalPackages(layout) : externalNames(external),
     ],
-  }).catch(asCodeProblem(layout));
+  };
+}
 
+/** Writes the result of a build. Throws a CodeProblem for the warnings that are errors here. */
+export async function storeBundle(
+  layout: ProjectLayout,
+  { folder, name }: BundleTarget,
+  result: BuildResult<Options>,
+): Promise<Bundle> {
   // For esbuild, a missing member of a namespace is only a warning: it would be undefined.
   const missing = result.warnings.filter((warning) => drizzleImportError(warning) !== undefined);
   if (missing.length > 0) throw new CodeProblem(missing.map((message) => toDiagnostic(message, layout)));
@@ -84,19 +103,40 @@ export async function bundleProject(
   const fileName = `${name ?? hash}.mjs`;
   const file = path.join(folder, fileName);
   await mkdir(folder, { recursive: true });
-  await writeAtomically(`${file}.map`, map.text);
-  const start = code.text.includes(REQUIRE_SHIM) ? DEFINE_REQUIRE : '';
-  await writeAtomically(file, `${start}${code.text}//# sourceMappingURL=${fileName}.map\n`);
-  const inputs = Object.keys(result.metafile.inputs).filter(
-    (input) => !input.includes(':') && input !== 'convoy-entry.js',
-  );
+  const text = code.text;
+  const sourceMap = map.text;
+  const start = text.includes(REQUIRE_SHIM) ? DEFINE_REQUIRE : '';
+  await Promise.all([
+    writeAtomically(`${file}.map`, sourceMap),
+    writeAtomically(file, `${start}${text}//# sourceMappingURL=${fileName}.map\n`),
+  ]);
   return {
     file,
-    sourceMap: map.text,
+    sourceMap,
     hash,
-    inputs: inputs.map((input) => path.resolve(layout.root, input)),
+    inputs: Object.keys(result.metafile.inputs)
+      .filter(isFile)
+      .map((input) => path.resolve(layout.root, input)),
     importers: importersIn(result.metafile),
     drizzleStandIn: usesDrizzleStandIn(result.metafile),
+  };
+}
+
+const ENTRY = 'convoy-entry';
+
+/** The module that exports all files of the project. */
+function entryPlugin(layout: ProjectLayout, files: () => ProjectFiles): Plugin {
+  return {
+    name: 'entry',
+    setup(build) {
+      build.onResolve({ filter: new RegExp(`^${ENTRY}$`) }, ({ kind }) =>
+        kind === 'entry-point' ? { path: ENTRY, namespace: ENTRY } : undefined,
+      );
+      build.onLoad({ filter: /.*/, namespace: ENTRY }, () => ({
+        contents: entryFor(layout, files()),
+        resolveDir: layout.root,
+      }));
+    },
   };
 }
 
@@ -149,9 +189,9 @@ async function writeAtomically(file: string, text: string): Promise<void> {
   await rename(draft, file);
 }
 
-/** Stubs and stand-ins have a namespace before a colon. */
+/** The entry, stubs and stand-ins have a namespace before a colon. */
 function isFile(input: string): boolean {
-  return !input.includes(':') && input !== entryName;
+  return !input.includes(':');
 }
 
 function importersIn({ inputs }: Metafile): Map<string, string[]> {

@@ -12,6 +12,7 @@ import {
   asImport,
   generateFiles,
   NameCollision,
+  outdatedFiles,
   type Project,
   writeGenerated,
 } from '../../codegen/index.js';
@@ -22,23 +23,38 @@ import { type Inspect, type InspectedCode, inspectOnThread } from './inspect.js'
 import { CodeProblem } from './problem.js';
 import { writeProgram } from './program-file.js';
 
-export interface CompiledProject {
+export interface PreparedProject {
   /** The module that exports the program. */
   readonly program: string;
   /** Identifies the code: equal hashes mean equal code. */
   readonly hash: string;
   /** Every source file of the code, as absolute paths. */
   readonly inputs: readonly string[];
+  /** The packages that the code imports, as it names them. */
+  readonly packages: readonly string[];
   readonly functionCount: number;
   readonly files: ProjectFiles;
   readonly code: InspectedCode;
   /** Warnings for the developer about code that is accepted but has no effect. */
   readonly warnings: readonly string[];
   readonly tableCount: number;
+  /** Brings `_generated/` up to date; the program does not depend on what that changes. */
+  writeGenerated(): Promise<WrittenFiles>;
+}
+
+export interface WrittenFiles {
   /** Generated files whose text changed. */
   readonly written: readonly string[];
   /** Files of an earlier version that were deleted. */
   readonly removed: readonly string[];
+}
+
+export type CompiledProject = PreparedProject & WrittenFiles;
+
+/** How a project is compiled. */
+export interface CompileSteps {
+  readonly bundle: (files: ProjectFiles, generated: GeneratedSource) => Promise<Bundle>;
+  readonly inspect: Inspect;
 }
 
 const configureServerWarning =
@@ -46,34 +62,46 @@ const configureServerWarning =
   'See docs/coming-from-0.0.1.md.';
 
 /**
- * Compiles the project. Throws a CodeProblem for errors in the user's code, and then leaves `_generated/` unchanged.
+ * Compiles the project and writes `_generated/`. Throws a CodeProblem for errors in the user's code, and then leaves
+ * `_generated/` unchanged.
  */
 export async function compileProject(
   layout: ProjectLayout,
   inspect: Inspect = inspectOnThread,
 ): Promise<CompiledProject> {
+  const bundle: CompileSteps['bundle'] = (files, generated) => bundleProject(layout, files, generated);
+  const prepared = await prepareProject(layout, { bundle, inspect });
+  return { ...prepared, ...(await prepared.writeGenerated()) };
+}
+
+/** The same, but writes `_generated/` at once only where the code imports what changes in it. */
+export async function prepareProject(layout: ProjectLayout, steps: CompileSteps): Promise<PreparedProject> {
   const files = await findProjectFiles(layout);
   const load: Load = async (generated) => {
-    const bundle = await bundleProject(layout, files, generated);
-    return { generated, bundle, code: await inspect(bundle, files, layout) };
+    const bundle = await steps.bundle(files, generated);
+    return { generated, bundle, code: await steps.inspect(bundle, files, layout) };
   };
   const first = await loadWithFallback(layout, load);
   checkNames(first.code);
-  const { written, removed } = await writeGenerated(layout.generatedFolder, generateFiles(describe(first, layout)));
-  const upToDate = first.generated === 'files' && !written.includes('api.ts');
-  const { code, bundle } = upToDate ? first : await load('files');
+  const generated = generateFiles(describe(first, layout));
+  const outdated = await outdatedFiles(layout.generatedFolder, generated);
+  const inputs = new Set(first.bundle.inputs);
+  const isCurrent =
+    first.generated === 'files' && !outdated.some((name) => inputs.has(path.join(layout.generatedFolder, name)));
+  const early = isCurrent ? null : await writeGenerated(layout.generatedFolder, generated);
+  const { code, bundle } = isCurrent ? first : await load('files');
   checkNames(code);
   return {
     program: await writeProgram(bundle, code, files, layout),
     hash: bundle.hash,
     inputs: bundle.inputs,
+    packages: [...bundle.importers.keys()],
     functionCount: code.functions.length,
     files,
     code,
     warnings: code.configuresServer ? [configureServerWarning] : [],
     tableCount: code.tables.length,
-    written,
-    removed,
+    writeGenerated: async () => early ?? (await writeGenerated(layout.generatedFolder, generated)),
   };
 }
 

@@ -6,4 +6,6 @@
 import { createRequire } from 'node:module';
 
 // Not a static import: bundled, the file could not find its binary.
-export const { build, formatMessagesSync } = createRequire(import.meta.url)('#esbuild') as typeof import('esbuild');
+export const { build, context, formatMessagesSync } = createRequire(import.meta.url)(
+  '#esbuild',
+) as typeof import('esbuild');

@@ -1,6 +1,7 @@
 /** esbuild plugins for imports in the user's code that esbuild alone does not resolve as Convoy needs. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
-import type { Plugin } from 'esbuild';
+import type { OnResolveResult, Plugin } from 'esbuild';
 import type { ProjectLayout } from '../options.js';
 
 /** Marks resolve requests that our plugins send to esbuild, so that no plugin intercepts them. */
@@ -47,13 +48,19 @@ export function externalPackages({ root }: ProjectLayout): Plugin {
   return {
     name: 'external packages',
     setup(build) {
+      // A later build of the same context asks for each import again.
+      const resolved = new Map<string, OnResolveResult>();
       build.onResolve({ filter: /^[^./]/ }, async ({ path: specifier, pluginData, kind, importer, resolveDir }) => {
         if (pluginData === NESTED_RESOLVE || kind === 'entry-point') return undefined;
+        const key = `${kind}\0${resolveDir}\0${specifier}`;
+        const known = resolved.get(key);
+        if (known !== undefined && (known.external || existsSync(known.path ?? ''))) return known;
         const found = await build.resolve(specifier, { kind, importer, resolveDir, pluginData: NESTED_RESOLVE });
         if (found.errors.length > 0) return undefined;
-        if (found.external || !isSource(found.path, root) || isConvoy(specifier))
-          return { path: specifier, external: true };
-        return { path: found.path };
+        const isExternal = found.external || !isSource(found.path, root) || isConvoy(specifier);
+        const result = isExternal ? { path: specifier, external: true } : { path: found.path };
+        resolved.set(key, result);
+        return result;
       });
     },
   };

@@ -113,6 +113,8 @@ async function start(everything: StartOptions): Promise<void> {
       const { changed: names } = env.load();
       return { names, otherDatabase: names.includes('DATABASE_URL') };
     },
+    isSuperseded: async () => watcher?.isSuperseded() ?? false,
+    watches: options.watch,
     scheduleRetry: () => watcher?.triggerIn(RETRY_MS),
     onInputs: (files) => watcher?.follow(files),
     onOpened: async (convoy) => {
@@ -145,7 +147,7 @@ async function start(everything: StartOptions): Promise<void> {
   };
 
   if (options.watch) {
-    watcher = await watchProject(layout, (files) => app.refresh(files), env.files);
+    watcher = await watchProject(layout, (files, times) => app.refresh(files, times), env.files);
     stops.push(watcher.close);
   }
   try {

@@ -7,12 +7,14 @@ import path from 'node:path';
 import type { Convoy } from '../../server/convoy.js';
 import type { LoadReport } from '../../server/native.js';
 import { removeOldBuilds } from '../code/bundle.js';
-import { type CompiledProject, compileProject } from '../code/compile.js';
+import type { PreparedProject, WrittenFiles } from '../code/compile.js';
 import { CodeProblem } from '../code/problem.js';
 import { count } from '../count.js';
 import type { ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
+import { DevCompiler } from './compiler.js';
 import { databaseFault, describeError } from './fault.js';
+import { type ChangeTimes, SaveTrace } from './save-trace.js';
 
 export interface DevAppOptions {
   readonly layout: ProjectLayout;
@@ -23,6 +25,10 @@ export interface DevAppOptions {
   readonly open: (program: string) => Promise<Convoy>;
   /** Reloads `.env` if it is among these files. */
   readonly readEnv: (changed: readonly string[]) => EnvChange;
+  /** Whether more changes have arrived while the last ones were handled; waits until those are complete. */
+  readonly isSuperseded: () => Promise<boolean>;
+  /** Whether code will change, so that threads for the next change are worth their start. */
+  readonly watches: boolean;
   /** Schedules a `refresh` without a changed file after a delay. */
   readonly scheduleRetry: () => void;
   /** Called with the source files of each successful build. */
@@ -44,11 +50,12 @@ export interface EnvChange {
 
 export class DevApp {
   readonly #options: DevAppOptions;
+  readonly #compiler: DevCompiler;
   #convoy: Convoy | null = null;
   #hash: string | null = null;
   #failing = false;
   /** Compiled code that could not be loaded yet because the database is unavailable. */
-  #pending: CompiledProject | null = null;
+  #pending: PreparedProject | null = null;
   /** The database fault that was reported last. */
   #reportedFault: string | null = null;
 
@@ -57,6 +64,7 @@ export class DevApp {
 
   constructor(options: DevAppOptions) {
     this.#options = options;
+    this.#compiler = new DevCompiler(options.layout);
   }
 
   /**
@@ -64,12 +72,13 @@ export class DevApp {
    * it.
    */
   async start(): Promise<void> {
-    const { terminal, layout, prepare, open, onOpened, onLoaded, onInputs } = this.#options;
+    const { terminal, prepare, open, onOpened, onLoaded, onInputs } = this.#options;
     const compiled =
       this.#pending ??
       (await terminal.step('Compiling', async (step) => {
-        const result = await compileProject(layout);
-        step.result(`Compiled ${count(result.functionCount, 'function')}${writtenIn(result)}`);
+        const result = await this.#compiler.compile(null);
+        const files = await result.writeGenerated();
+        step.result(`Compiled ${count(result.functionCount, 'function')}${writtenIn(files)}`);
         return result;
       }));
     onInputs(compiled.inputs);
@@ -80,12 +89,12 @@ export class DevApp {
     this.#convoy = convoy;
     this.#reportedFault = null;
     this.#warn(convoy.loaded);
-    await this.#loaded(compiled);
+    await this.#loaded(compiled, convoy);
     await onOpened(convoy);
     onLoaded();
   }
 
-  #openWithProgress(compiled: CompiledProject): Promise<Convoy> {
+  #openWithProgress(compiled: PreparedProject): Promise<Convoy> {
     return this.#options.terminal.step('Opening the database', async (step) => {
       const opened = await this.#options.open(compiled.program);
       step.result(`The database is up to date${createdIn(opened.loaded)}`);
@@ -97,9 +106,7 @@ export class DevApp {
    * Compiles and loads the current code; without changed files, loads the code that is pending. Never rejects: errors
    * are reported, and the last good code stays.
    */
-  async refresh(changed: readonly string[]): Promise<void> {
-    const { terminal } = this.#options;
-    const began = performance.now();
+  async refresh(changed: readonly string[], times: ChangeTimes): Promise<void> {
     try {
       await this.#reloadEnv(changed);
       if (changed.length > 0) this.#pending = null;
@@ -108,25 +115,41 @@ export class DevApp {
         this.#failing = false;
         return;
       }
-      const compiled = this.#pending ?? (await compileProject(this.#options.layout));
-      this.#pending = compiled;
-      this.#options.onInputs(compiled.inputs);
-      if (compiled.hash !== this.#hash) {
-        const report = await this.#convoy.load({ program: compiled.program });
-        this.#warn(report);
-        const took = `${Math.round(performance.now() - began)} ms`;
-        const what = this.#failing ? 'Fixed: new code loaded' : `${this.#nameOf(changed)} changed: loaded`;
-        terminal.done(`${what} in ${took}${writtenIn(compiled)}${createdIn(report)}`);
-      } else if (this.#failing) {
-        terminal.done('Fixed: the code matches the code that is serving');
-      }
+      await this.#replace(this.#convoy, changed, times);
       this.#failing = false;
       this.#reportedFault = null;
-      await this.#loaded(compiled);
       this.#options.onLoaded();
     } catch (error) {
+      // The files were half written, or only some of them; the next call has the others.
+      if (error instanceof CodeProblem && (await this.#options.isSuperseded())) return;
       this.report(error);
     }
+  }
+
+  /** Compiles the current code and loads it first; everything that can wait follows. */
+  async #replace(convoy: Convoy, changed: readonly string[], times: ChangeTimes): Promise<void> {
+    const { terminal, onInputs } = this.#options;
+    const trace = new SaveTrace(times);
+    trace.mark('waited');
+    const compiled = this.#pending ?? (await this.#compiler.compile({ convoy, hash: this.#hash }, trace));
+    this.#pending = compiled;
+    if (compiled.hash !== this.#hash) {
+      const report = await convoy.load({ program: compiled.program });
+      const { importMs, swapMs } = report.took ?? { importMs: 0, swapMs: 0 };
+      trace.add('imported by a worker', importMs);
+      trace.add('swapped', swapMs);
+      const took = `${Math.round(trace.totalMs)} ms`;
+      const files = await compiled.writeGenerated();
+      this.#warn(report);
+      const what = this.#failing ? 'Fixed: new code loaded' : `${this.#nameOf(changed)} changed: loaded`;
+      terminal.done(`${what} in ${took}${writtenIn(files)}${createdIn(report)}`);
+      terminal.detail(`save to live: ${trace}`);
+    } else {
+      await compiled.writeGenerated();
+      if (this.#failing) terminal.done('Fixed: the code matches the code that is serving');
+    }
+    onInputs(compiled.inputs);
+    await this.#loaded(compiled, convoy);
   }
 
   /** Workers keep the environment of their start, so a change takes a new load; another database takes a new Convoy. */
@@ -168,17 +191,19 @@ export class DevApp {
 
   /** Closes Convoy after the calls in flight have finished. */
   async close(): Promise<void> {
-    await this.#convoy?.close();
+    await Promise.all([this.#convoy?.close(), this.#compiler.close()]);
   }
 
-  /** Called after this code was loaded: prints its warnings and removes old builds. */
-  async #loaded({ hash, warnings }: CompiledProject): Promise<void> {
+  /** Called after this code was loaded: prints its warnings, removes old builds, and prepares for the next change. */
+  async #loaded(compiled: PreparedProject, convoy: Convoy): Promise<void> {
+    const { hash, warnings } = compiled;
     for (const warning of warnings) {
       if (!this.#printed.has(warning)) this.#options.terminal.warn(warning);
       this.#printed.add(warning);
     }
     this.#hash = hash;
     await removeOldBuilds(this.#options.layout.buildFolder, hash);
+    if (this.#options.watches) await this.#compiler.prepareNext(compiled, { convoy, hash });
   }
 
   #warn(report: LoadReport): void {
@@ -197,7 +222,7 @@ export class DevApp {
   }
 }
 
-function writtenIn({ written, removed }: CompiledProject): string {
+function writtenIn({ written, removed }: WrittenFiles): string {
   const wrote = written.length === 0 ? '' : `, wrote ${written.join(', ')}`;
   return removed.length === 0 ? wrote : `${wrote}, deleted ${removed.join(', ')}, which an earlier version wrote`;
 }

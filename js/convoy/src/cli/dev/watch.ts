@@ -1,23 +1,32 @@
 /**
- * Watches a project's sources and reports changes in batches: one call at a time, with every change since the last one.
+ * Watches a project's sources and reports changes: one call at a time, with every change since the last one.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { watch } from 'chokidar';
 import type { ProjectLayout } from '../options.js';
+import { type ChangeTimes, now } from './save-trace.js';
 
 export interface ProjectWatcher {
   /** Watches these files too, also outside of the project's folder. */
   follow(files: readonly string[]): void;
   /** Reports a change without a file after a delay; a later call replaces the pending one. */
   triggerIn(ms: number): void;
+  /** Waits until no change has arrived for a moment; resolves to whether any awaits its call. */
+  isSuperseded(): Promise<boolean>;
   close(): Promise<void>;
 }
 
-/** Editors write a file in several steps, and many files at once. */
-const DEBOUNCE_MS = 40;
+/** The events of one save arrive together. */
+const SAVE_MS = 4;
+
+/** Editors write a file in several steps, and many files at once. Code that has an error may be incomplete for so long. */
+const COMPLETE_MS = 40;
 
 const NO_FILE = '';
+
+type OnChange = (files: readonly string[], times: ChangeTimes) => Promise<void>;
 
 /**
  * Resolves when the watcher is ready, that of `extraFiles` included; files that do not exist yet are watched a moment
@@ -25,10 +34,15 @@ const NO_FILE = '';
  */
 export async function watchProject(
   layout: ProjectLayout,
-  onChange: (files: readonly string[]) => Promise<void>,
+  onChange: OnChange,
   extraFiles: readonly string[] = [],
 ): Promise<ProjectWatcher> {
-  const batcher = new ChangeBatcher((files) => onChange(files.filter((file) => file !== NO_FILE)));
+  const batcher = new ChangeBatcher((files, times) =>
+    onChange(
+      files.filter((file) => file !== NO_FILE),
+      times,
+    ),
+  );
   let timer: NodeJS.Timeout | undefined;
   // A file that does not exist would make chokidar emit `ready` before it has seen the others.
   const existing = extraFiles.filter((file) => existsSync(file));
@@ -38,7 +52,7 @@ export async function watchProject(
     ignored: (file) => isIgnored(file, layout),
   });
   const inFolder = (file: string) => file.startsWith(layout.convoyFolder + path.sep);
-  watcher.on('all', (_event, changed) => {
+  watcher.on('all', (_event, changed, stats) => {
     const file = path.resolve(changed);
     if (!inFolder(file)) {
       // A single watched file is watched by inode. Editors, Git and `cp` may delete and rewrite it, and events of the
@@ -46,7 +60,7 @@ export async function watchProject(
       watcher.unwatch(file);
       watcher.add(file);
     }
-    batcher.add(file);
+    batcher.add(file, stats);
   });
   await new Promise<void>((resolve, reject) => {
     watcher.once('ready', resolve);
@@ -61,6 +75,7 @@ export async function watchProject(
       clearTimeout(timer);
       timer = setTimeout(() => batcher.add(NO_FILE), ms);
     },
+    isSuperseded: () => batcher.isSuperseded(),
     close: async () => {
       clearTimeout(timer);
       batcher.stop();
@@ -76,24 +91,48 @@ function isIgnored(file: string, { convoyFolder, generatedFolder }: ProjectLayou
   return below.split(path.sep).some((part) => part.startsWith('.') || part === 'node_modules');
 }
 
-/** Collects changes until none has arrived for `DEBOUNCE_MS`, and never runs two calls at a time. */
+/**
+ * Reports a change as soon as the events of its save have arrived, and those that arrive meanwhile in the next call. Never
+ * runs two calls at a time.
+ */
 export class ChangeBatcher {
-  readonly #run: (files: readonly string[]) => Promise<void>;
+  readonly #run: OnChange;
   readonly #files = new Set<string>();
+  #savedAt: number | null = null;
+  #noticedAt: number | null = null;
+  #lastAt = 0;
   #timer: NodeJS.Timeout | null = null;
   #running = false;
   #stopped = false;
 
-  constructor(run: (files: readonly string[]) => Promise<void>) {
+  constructor(run: OnChange) {
     this.#run = run;
   }
 
-  add(file: string): void {
+  add(file: string, stats?: { readonly mtimeMs: number }): void {
     if (this.#stopped) return;
     this.#files.add(file);
+    this.#lastAt = now();
+    this.#noticedAt ??= this.#lastAt;
+    if (stats !== undefined) this.#savedAt = Math.max(this.#savedAt ?? 0, stats.mtimeMs);
     if (this.#running) return;
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#drain(), DEBOUNCE_MS);
+    this.#timer = setTimeout(() => {
+      // A file that is empty has just been opened for writing.
+      const isComplete = now() - this.#lastAt > COMPLETE_MS || ![...this.#files].some(isEmpty);
+      if (isComplete) void this.#drain();
+      else this.#schedule();
+    }, SAVE_MS);
+  }
+
+  async isSuperseded(): Promise<boolean> {
+    const remaining = () => this.#lastAt + COMPLETE_MS - now();
+    while (remaining() > 0 && !this.#stopped) await pause(remaining());
+    return this.#files.size > 0 && !this.#stopped;
   }
 
   stop(): void {
@@ -105,9 +144,16 @@ export class ChangeBatcher {
     this.#running = true;
     while (this.#files.size > 0 && !this.#stopped) {
       const files = [...this.#files].sort();
+      const times = { savedAt: this.#savedAt, noticedAt: this.#noticedAt ?? now() };
       this.#files.clear();
-      await this.#run(files);
+      this.#savedAt = null;
+      this.#noticedAt = null;
+      await this.#run(files, times);
     }
     this.#running = false;
   }
+}
+
+function isEmpty(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.size === 0;
 }
