@@ -31,8 +31,8 @@ export async function makeProgram(): Promise<Program> {
   const file = path.join(folder, 'main.js');
   await build({
     // Threads start from separate files next to the file that starts them.
-    entryPoints: ['main.ts', 'code/inspect-thread.ts', '../server/worker-thread.ts'].map((each) =>
-      path.join(here, each),
+    entryPoints: ['main.ts', 'code/inspect-thread.ts', 'code/inspect-here.ts', '../server/worker-thread.ts'].map(
+      (each) => path.join(here, each),
     ),
     entryNames: '[name]',
     outdir: folder,

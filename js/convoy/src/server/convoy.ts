@@ -18,7 +18,7 @@ import { explainListen } from './port-owner.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
-import type { Preloaded } from './standby-worker.js';
+import type { Standby } from './standby-worker.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
@@ -175,10 +175,10 @@ export interface Convoy {
    */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
   /**
-   * In development: imports a module on a thread that waits for the next program, so that `load` takes less time. Errors
-   * are reported by `load`.
+   * In development: a thread that waits for the next program, so that `load` takes less time; started if there is none.
+   * `null` if functions run on the calling thread.
    */
-  preload(module: ProgramModule): Preloaded;
+  standby(): Standby | null;
   /** The report of the last load. */
   readonly loaded: LoadReport;
   /**
@@ -368,8 +368,8 @@ class RunningConvoy implements Convoy {
     return result;
   }
 
-  preload(module: ProgramModule): Preloaded {
-    return this.#executor.preload(module);
+  standby(): Standby | null {
+    return this.#executor.standby();
   }
 
   checkDocuments(): Promise<readonly TableMisfits[]> {

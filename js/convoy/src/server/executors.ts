@@ -6,7 +6,7 @@ import type { LoadReport, NativeEngine } from './native.js';
 import { describeProgram, type ProgramSource, prepareProgram } from './program.js';
 import { addressOf, importProgram, isProgramModule, type ProgramModule } from './program-module.js';
 import { QueryWatch } from './query-watch.js';
-import type { Preloaded } from './standby-worker.js';
+import type { Standby } from './standby-worker.js';
 
 /** Options of an executor. */
 export interface ExecutorOptions {
@@ -24,8 +24,8 @@ export interface ExecutorOptions {
 export interface Executor {
   /** Replaces the program. Loads never overlap; if one fails, the old program stays active. */
   load(source: ProgramSource | ProgramModule): Promise<LoadReport>;
-  /** Imports a module where the next program will run, ahead of `load`. */
-  preload(module: ProgramModule): Preloaded;
+  /** The thread that will run the next program; `null` if that is this thread. */
+  standby(): Standby | null;
   /** Keeps `context` for calls made with the returned `request`, until `release` is called. */
   registerContext(context: object): { readonly request: string; readonly release: () => void };
   /** Called after the engine has closed. */
@@ -67,9 +67,8 @@ export class InlineExecutor implements Executor {
     return report;
   }
 
-  /** On this thread, `load` imports the program itself. */
-  preload(): Preloaded {
-    return { discard: () => {} };
+  standby(): null {
+    return null;
   }
 
   registerContext(context: object): ReturnType<Executor['registerContext']> {

@@ -1,14 +1,21 @@
 /**
  * A worker thread that waits for its program, so that a program is loaded without the start of a thread. It imports
- * modules ahead: packages, and code that is still being checked. Used in development only.
+ * packages ahead, and evaluates code that is not accepted yet. Used in development only.
  */
 import type { ResourceLimits } from 'node:worker_threads';
 import { WorkerHandle } from './worker-handle.js';
 import type { WorkerSettings } from './worker-messages.js';
 
-/** Code that was imported ahead of its program. */
-export interface Preloaded {
-  /** Ends the thread, if no program has taken it over: the code is not loaded after all. */
+/** The thread that will run the next program. */
+export interface Standby {
+  /** Imports a module in it. Errors are left to the program that imports it as well. */
+  preload(module: URL): void;
+  /**
+   * Imports a module in it, calls its default export, which must not throw, and resolves to what that returns. Once for
+   * each thread. Rejects if the thread ends.
+   */
+  evaluate(module: URL, argument: unknown): Promise<unknown>;
+  /** Ends the thread, if no program has taken it over: what was evaluated is not loaded after all. */
   discard(): void;
 }
 
@@ -28,18 +35,19 @@ export class StandbyWorker {
     this.#resourceLimits = resourceLimits;
   }
 
-  /** Imports a module on the waiting thread, which is started if there is none. Errors are left to the program. */
-  preload(address: string): Preloaded {
+  /** The waiting thread, which is started if there is none. */
+  standby(): Standby {
     const { thread } = this.#current() ?? this.#start();
-    thread.preload(address);
     return {
+      preload: ({ href }) => thread.preload(href),
+      evaluate: ({ href }, argument) => thread.evaluate(href, argument),
       discard: () => {
         if (this.#waiting?.thread === thread) void this.end('Its code is not loaded.');
       },
     };
   }
 
-  /** The waiting thread, which then has another owner; `null` if there is none. */
+  /** Hands the waiting thread to another owner; `null` if there is none. */
   take(): WorkerHandle | null {
     const waiting = this.#current();
     this.#waiting = null;

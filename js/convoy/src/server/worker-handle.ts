@@ -15,6 +15,7 @@ export class WorkerHandle {
   readonly ended: Promise<string>;
   readonly #worker: Worker;
   #exitReason: string | null = null;
+  #onEvaluated: (value: unknown) => void = () => {};
   /** The function that caused the error which ended the thread, as the start of a message. */
   #failureContext = '';
 
@@ -35,6 +36,7 @@ export class WorkerHandle {
     this.joined = new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'joined') resolve(message.description);
+        else if (message.type === 'evaluated') this.#onEvaluated(message.value);
         else if (message.type === 'failing') this.#failureContext ||= describeFailure(message);
         else reject(Object.assign(new Error(message.message), { stack: message.stack ?? message.message }));
       });
@@ -54,6 +56,15 @@ export class WorkerHandle {
     this.#post({ type: 'preload', address });
   }
 
+  /** Calls the default export of a module in the thread, ahead of its program. Rejects if the thread ends first. */
+  evaluate(address: string, argument: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#onEvaluated = resolve;
+      void this.ended.then((reason) => reject(Object.assign(new Error(firstLine(reason)), { stack: reason })));
+      this.#post({ type: 'evaluate', address, argument });
+    });
+  }
+
   /** Notifies the thread that the engine has loaded the program. */
   loaded(holdsInserts: readonly string[]): void {
     this.#post({ type: 'loaded', holdsInserts });
@@ -68,6 +79,11 @@ export class WorkerHandle {
   #post(message: ToWorker): void {
     this.#worker.postMessage(message);
   }
+}
+
+/** The first line of a stack, without the name of its error. */
+function firstLine(reason: string): string {
+  return (reason.split('\n', 1)[0] ?? '').replace(/^(\w*Error): /, '');
 }
 
 function describeFailure({ fn, origin }: FromWorker & { readonly type: 'failing' }): string {

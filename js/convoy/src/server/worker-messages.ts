@@ -25,12 +25,16 @@ export interface WorkerProgram {
 export type ToWorker =
   /** Import this module, which a program that follows imports as well. */
   | { readonly type: 'preload'; readonly address: string }
+  /** Import this module, and call its default export, which must not throw. Before the program, once. */
+  | { readonly type: 'evaluate'; readonly address: string; readonly argument: unknown }
   /** Import the program, and join its pool. Sent once. */
   | ({ readonly type: 'run' } & WorkerProgram)
   /** The engine has loaded the program: inserts into these tables may be held. */
   | { readonly type: 'loaded'; readonly holdsInserts: readonly string[] };
 
 export type FromWorker =
+  /** The result of `evaluate`. */
+  | { readonly type: 'evaluated'; readonly value: unknown }
   /** The thread has joined its pool. */
   | { readonly type: 'joined'; readonly description: string }
   | { readonly type: 'failed'; readonly message: string; readonly stack: string | undefined }

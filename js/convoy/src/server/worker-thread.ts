@@ -40,6 +40,7 @@ parentPort?.on('message', (message: ToWorker) => {
   if (message.type === 'run') void run(message);
   else if (message.type === 'loaded' && program !== null) program.holdsInserts = new Set(message.holdsInserts);
   else if (message.type === 'preload') void preload(message.address);
+  else if (message.type === 'evaluate') void evaluate(message.address, message.argument);
 });
 
 async function run({ number, address }: WorkerProgram): Promise<void> {
@@ -53,6 +54,11 @@ async function run({ number, address }: WorkerProgram): Promise<void> {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
     post({ type: 'failed', message, stack });
   }
+}
+
+async function evaluate(address: string, argument: unknown): Promise<void> {
+  const module = (await import(address)) as { readonly default: (argument: unknown) => unknown };
+  post({ type: 'evaluated', value: await module.default(argument) });
 }
 
 async function preload(address: string): Promise<void> {

@@ -11,7 +11,7 @@ import { type Executor, type ExecutorOptions, tablesWithHeldInserts } from './ex
 import type { LoadReport, NativeEngine } from './native.js';
 import type { ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
-import { type Preloaded, StandbyWorker } from './standby-worker.js';
+import { type Standby, StandbyWorker } from './standby-worker.js';
 import { WorkerGroup, type WorkerGroupOptions } from './worker-group.js';
 
 export class WorkerThreads implements Executor {
@@ -36,8 +36,8 @@ export class WorkerThreads implements Executor {
     this.#standby = new StandbyWorker(settings, workers.resourceLimits);
   }
 
-  preload(module: ProgramModule): Preloaded {
-    return this.#standby.preload(addressOf(module));
+  standby(): Standby {
+    return this.#standby.standby();
   }
 
   async load(source: ProgramSource | ProgramModule): Promise<LoadReport> {

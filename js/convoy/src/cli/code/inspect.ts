@@ -30,9 +30,6 @@ export interface InspectionTask {
   readonly layout: ProjectLayout;
 }
 
-/** What the thread receives: at most one module to import ahead, then its task. */
-export type ToInspectionThread = InspectionTask | { readonly preload: string };
-
 /** The result of the inspection thread. */
 export type Inspection =
   | { readonly code: InspectedCode }
@@ -43,91 +40,67 @@ export type Inspection =
 const LOAD_TIMEOUT_MS = 10_000;
 
 /** Inspects the bundle. Throws a CodeProblem for errors thrown while the user's modules are evaluated. */
-export const inspectOnThread: Inspect = (bundle, files, layout) =>
-  new InspectionThread().inspect({ bundle, files, layout }, { print: true });
-
-/** Inspects bundles, and keeps the thread for the next one ready. */
-export class Inspector {
-  #next: InspectionThread | null = null;
-  #preload: string | null = null;
-
-  /** Without `print`, what the code prints is dropped even if it fails; it then runs elsewhere, too. */
-  inspect(task: InspectionTask, { print }: { readonly print: boolean }): Promise<InspectedCode> {
-    const thread = this.#next ?? new InspectionThread();
-    this.#next = null;
-    return thread.inspect(task, { print });
+export async function inspectOnThread(
+  bundle: Bundle,
+  files: ProjectFiles,
+  layout: ProjectLayout,
+): Promise<InspectedCode> {
+  const task: InspectionTask = { bundle, files, layout };
+  const thread = new Worker(new URL('./inspect-thread.js', import.meta.url), {
+    workerData: task,
+    stdout: true,
+    stderr: true,
+  });
+  const printed: string[] = [];
+  for (const stream of [thread.stdout, thread.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => printed.push(text));
   }
-
-  /** Starts the thread of the next inspection, which imports this module first. */
-  prepare(preload: string): void {
-    if (this.#next !== null && this.#preload === preload) return;
-    void this.#next?.end();
-    this.#preload = preload;
-    const next = new InspectionThread();
-    next.preload(preload);
-    this.#next = next;
-    next.onExit(() => {
-      if (this.#next === next) this.#next = null;
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.#next?.end();
-    this.#next = null;
+  const inspection = new Promise<Inspection>((resolve, reject) => {
+    thread.once('message', resolve);
+    thread.once('error', reject);
+    thread.once('exit', (code) =>
+      reject(
+        new Error(`The thread that loads the code ended with exit code ${code}: does the code call process.exit?`),
+      ),
+    );
+  });
+  try {
+    return await inspectedCode(inspection, task);
+  } catch (error) {
+    // Otherwise, this output is printed where the code runs.
+    process.stderr.write(printed.join(''));
+    throw error;
+  } finally {
+    await thread.terminate();
   }
 }
 
-/** A thread for one inspection. */
-class InspectionThread {
-  readonly #thread = new Worker(new URL('./inspect-thread.js', import.meta.url), { stdout: true, stderr: true });
-  readonly #printed: string[] = [];
+/** Runs a task in another thread: imports the module there, and calls its default export. */
+export type EvaluateElsewhere = (module: URL, task: InspectionTask) => Promise<unknown>;
 
-  constructor() {
-    for (const stream of [this.#thread.stdout, this.#thread.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => this.#printed.push(text));
-    }
-  }
+/** The same on a thread that has another owner, which must end it if this fails. */
+export async function inspectElsewhere(evaluate: EvaluateElsewhere, task: InspectionTask): Promise<InspectedCode> {
+  const evaluation = evaluate(new URL('./inspect-here.js', import.meta.url), task);
+  return inspectedCode(evaluation as Promise<Inspection>, task);
+}
 
-  onExit(listener: () => void): void {
-    this.#thread.once('error', listener).once('exit', listener);
-  }
-
-  preload(address: string): void {
-    this.#thread.postMessage({ preload: address } satisfies ToInspectionThread);
-  }
-
-  async inspect(task: InspectionTask, { print }: { readonly print: boolean }): Promise<InspectedCode> {
-    const { bundle, layout } = task;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      return unwrap(
-        await new Promise<Inspection>((resolve, reject) => {
-          const fail = (text: string, cause?: unknown) =>
-            reject(
-              new CodeProblem([cause ? diagnosticOf(cause, bundle, layout.root) : { text, location: null }], { cause }),
-            );
-          this.#thread.once('message', resolve);
-          this.#thread.once('error', (error) => fail(String(error), error));
-          this.#thread.once('exit', (code) =>
-            fail(`The thread that loads the code ended with exit code ${code}: does the code call process.exit?`),
-          );
-          timer = setTimeout(() => fail(LOAD_TIMEOUT_MESSAGE), LOAD_TIMEOUT_MS);
-          this.#thread.postMessage(task satisfies ToInspectionThread);
-        }),
-      );
-    } catch (error) {
-      // Otherwise, this output is printed where the code runs.
-      if (print) process.stderr.write(this.#printed.join(''));
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      // The result is complete, and the end of the thread needs no wait.
-      void this.end();
-    }
-  }
-
-  async end(): Promise<void> {
-    await this.#thread.terminate();
+/** The result of an inspection, with a time limit; a rejection is an error of the code. */
+async function inspectedCode(
+  inspection: Promise<Inspection>,
+  { bundle, layout }: InspectionTask,
+): Promise<InspectedCode> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(LOAD_TIMEOUT_MESSAGE)), LOAD_TIMEOUT_MS);
+  });
+  try {
+    return unwrap(
+      await Promise.race([inspection, timeout]).catch((cause: unknown) => {
+        throw new CodeProblem([diagnosticOf(cause, bundle, layout.root)], { cause });
+      }),
+    );
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -89,9 +89,10 @@ export class DevApp {
     this.#convoy = convoy;
     this.#reportedFault = null;
     this.#warn(convoy.loaded);
-    await this.#loaded(compiled, convoy);
+    await this.#loaded(compiled);
     await onOpened(convoy);
     onLoaded();
+    await this.#prepareNext(compiled, convoy);
   }
 
   #openWithProgress(compiled: PreparedProject): Promise<Convoy> {
@@ -131,13 +132,12 @@ export class DevApp {
     const { terminal, onInputs } = this.#options;
     const trace = new SaveTrace(times);
     trace.mark('waited');
-    const compiled = this.#pending ?? (await this.#compiler.compile({ convoy, hash: this.#hash }, trace));
+    const compiled = this.#pending ?? (await this.#compiler.compile(convoy, trace));
     this.#pending = compiled;
     if (compiled.hash !== this.#hash) {
       const report = await convoy.load({ program: compiled.program });
-      const { importMs, swapMs } = report.took ?? { importMs: 0, swapMs: 0 };
-      trace.add('imported by a worker', importMs);
-      trace.add('swapped', swapMs);
+      trace.add('joined', report.took?.importMs ?? 0);
+      trace.add('swapped', report.took?.swapMs ?? 0);
       const took = `${Math.round(trace.totalMs)} ms`;
       const files = await compiled.writeGenerated();
       this.#warn(report);
@@ -149,7 +149,8 @@ export class DevApp {
       if (this.#failing) terminal.done('Fixed: the code matches the code that is serving');
     }
     onInputs(compiled.inputs);
-    await this.#loaded(compiled, convoy);
+    await this.#loaded(compiled);
+    await this.#prepareNext(compiled, convoy);
   }
 
   /** Workers keep the environment of their start, so a change takes a new load; another database takes a new Convoy. */
@@ -159,6 +160,7 @@ export class DevApp {
     this.#options.terminal.info(`.env was reloaded: ${names.join(', ')} changed`);
     this.#reportedFault = null;
     this.#hash = null;
+    this.#compiler.forget();
     if (!otherDatabase) return;
     const previous = this.#convoy;
     this.#convoy = null;
@@ -194,16 +196,18 @@ export class DevApp {
     await Promise.all([this.#convoy?.close(), this.#compiler.close()]);
   }
 
-  /** Called after this code was loaded: prints its warnings, removes old builds, and prepares for the next change. */
-  async #loaded(compiled: PreparedProject, convoy: Convoy): Promise<void> {
-    const { hash, warnings } = compiled;
+  /** Called after this code was loaded: prints its warnings, and removes old builds. */
+  async #loaded({ hash, warnings }: PreparedProject): Promise<void> {
     for (const warning of warnings) {
       if (!this.#printed.has(warning)) this.#options.terminal.warn(warning);
       this.#printed.add(warning);
     }
     this.#hash = hash;
     await removeOldBuilds(this.#options.layout.buildFolder, hash);
-    if (this.#options.watches) await this.#compiler.prepareNext(compiled, { convoy, hash });
+  }
+
+  async #prepareNext(compiled: PreparedProject, convoy: Convoy): Promise<void> {
+    if (this.#options.watches) await this.#compiler.prepareNext(compiled, convoy);
   }
 
   #warn(report: LoadReport): void {

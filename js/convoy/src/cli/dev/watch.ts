@@ -19,7 +19,7 @@ export interface ProjectWatcher {
 }
 
 /** The events of one save arrive together. */
-const SAVE_MS = 4;
+const SAVE_MS = 2;
 
 /** Editors write a file in several steps, and many files at once. Code that has an error may be incomplete for so long. */
 const COMPLETE_MS = 40;
