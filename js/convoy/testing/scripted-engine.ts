@@ -154,6 +154,18 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     return Array.from({ length: n }, () => uuid(++this.#minted));
   }
 
+  serveDevPage(): void {}
+
+  answerDevRequest(): void {}
+
+  recentLines(): string {
+    return '{"lines":[],"total":0}';
+  }
+
+  liveOverview(): string {
+    return '{"sessions":0,"differing":[],"queries":[]}';
+  }
+
   stats(): string {
     return JSON.stringify({ handlerRuns: this.responses.length });
   }

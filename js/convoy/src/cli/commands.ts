@@ -39,6 +39,7 @@ export function defineCommands(terminal: Terminal): Command {
     .option('--no-watch', 'do not watch for changes')
     .option('--serve', 'listen for clients', true)
     .option('--no-serve', 'do not listen')
+    .option('--no-types', 'do not check types')
     .option('--once', 'update the database and the generated files, then exit')
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 127.0.0.1)')

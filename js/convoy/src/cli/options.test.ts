@@ -9,6 +9,7 @@ describe('the options of convoy dev', () => {
       databaseUrl: null,
       watch: true,
       serve: true,
+      types: true,
       host: '127.0.0.1',
       port: 3000,
     });

@@ -11,6 +11,7 @@ export interface DevFlags extends ProjectFlags {
   readonly watch: boolean;
   readonly serve: boolean;
   readonly once?: boolean;
+  readonly types?: boolean;
   readonly port?: string;
   readonly host?: string;
 }
@@ -63,6 +64,8 @@ export interface DevOptions {
   readonly databaseUrl: string | null;
   readonly watch: boolean;
   readonly serve: boolean;
+  /** Whether types are checked beside. */
+  readonly types: boolean;
   readonly host: string;
   readonly port: number;
 }
@@ -90,6 +93,7 @@ export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, strin
     databaseUrl: env.DATABASE_URL || null,
     watch: flags.watch && !once,
     serve: flags.serve && !once,
+    types: flags.types ?? true,
     host: flags.host || env.HOST || '127.0.0.1',
     port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),
   };

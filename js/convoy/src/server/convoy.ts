@@ -10,6 +10,7 @@ import { argumentsJson } from './arguments.js';
 import { backfillTable, type TableBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { BaseContext, CreateContext } from './contexts.js';
+import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './dev-page.js';
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
 import type { FunctionKind } from './functions.js';
@@ -179,6 +180,8 @@ export interface Convoy {
    * `null` if functions run on the calling thread.
    */
   standby(): Standby | null;
+  /** In development: answers requests to `/_convoy`. `answer` must not reject. */
+  serveDevPage(answer: (request: DevRequest, view: DevView) => Promise<DevAnswer>): void;
   /** The report of the last load. */
   readonly loaded: LoadReport;
   /**
@@ -370,6 +373,10 @@ class RunningConvoy implements Convoy {
 
   standby(): Standby | null {
     return this.#executor.standby();
+  }
+
+  serveDevPage(answer: (request: DevRequest, view: DevView) => Promise<DevAnswer>): void {
+    serveDevPage(this.#engine, answer);
   }
 
   checkDocuments(): Promise<readonly TableMisfits[]> {

@@ -75,11 +75,27 @@ export interface NativeEngine extends NativeCalls {
   listen(options: string): Promise<string>;
   /** Subscribes to a query that clients may call; `request` as for `call`. */
   watch(name: string, input: string, request: string | null): Promise<NativeWatch>;
+  /** Serves `/_convoy` in development: `onRequest` is called with each request. */
+  serveDevPage(onRequest: OnDevRequest): void;
+  /** Answers such a request. */
+  answerDevRequest(id: number, status: number, contentType: string, body: string): void;
+  /** The lines that this process has printed after the first `seen`, as JSON. Kept since `serveDevPage`. */
+  recentLines(seen: number): string;
+  /** Describes the live queries, as JSON. */
+  liveOverview(): string;
   /** Counters, as JSON. */
   stats(): string;
   /** Drains for at most 10 s, then stops everything. May be called again. */
   close(): Promise<void>;
 }
+
+export type OnDevRequest = (
+  id: number,
+  method: string,
+  path: string,
+  authorization: string | null,
+  body: string,
+) => void;
 
 /** A subscription of this process. */
 export interface NativeWatch {

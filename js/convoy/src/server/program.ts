@@ -17,6 +17,7 @@ import {
 import { BACKFILL_DESCRIPTION, BACKFILL_NAME, defaultBackfill } from './backfill.js';
 import { DEFAULT_MAX_RESULT_BYTES } from './bounded-json.js';
 import type { CreateContext } from './contexts.js';
+import { DEV_QUERY_DESCRIPTION, DEV_QUERY_NAME, devQuery } from './dev-query.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
 import type { QueryWatch } from './query-watch.js';
@@ -61,7 +62,7 @@ export interface Table {
 
 /** One version of the user code, ready to run. */
 export interface Program {
-  /** The user functions, followed by the internal ones that check documents and write defaults. */
+  /** The user functions, followed by the internal ones of Convoy. */
   readonly functions: readonly NamedFunction[];
   /** The user functions by name, as used in references, and by value. */
   readonly named: ReadonlyMap<string | AnyConvoyFunction, NamedFunction>;
@@ -102,6 +103,7 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
       ...functions,
       { name: CHECK_NAME, definition: documentCheck(byName) },
       { name: BACKFILL_NAME, definition: defaultBackfill(byName) },
+      ...(dev ? [{ name: DEV_QUERY_NAME, definition: devQuery(functions, byName) }] : []),
     ],
     named: byNameAndValue(functions),
     tables: byName,
@@ -129,7 +131,11 @@ export function callHandler(
 /** The JSON description that the engine loads, with the functions in the program's order. */
 export function describeProgram(
   source: ProgramSource,
-  { sync, onlyLocal = false }: { readonly sync: boolean; readonly onlyLocal?: boolean },
+  {
+    sync,
+    onlyLocal = false,
+    dev = false,
+  }: { readonly sync: boolean; readonly onlyLocal?: boolean; readonly dev?: boolean },
 ): string {
   const functions = describeFunctions(source.functions);
   return JSON.stringify({
@@ -138,6 +144,7 @@ export function describeProgram(
       ...(onlyLocal ? functions.map((each) => ({ ...each, internal: false })) : functions),
       CHECK_DESCRIPTION,
       BACKFILL_DESCRIPTION,
+      ...(dev ? [DEV_QUERY_DESCRIPTION] : []),
     ],
     hasContext: source.createContext !== undefined,
     sync,

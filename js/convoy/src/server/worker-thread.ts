@@ -47,7 +47,7 @@ async function run({ number, address }: WorkerProgram): Promise<void> {
   try {
     const source = await importProgram(address);
     program = prepareProgram(source, { dev, watch, resultBytes });
-    const description = describeProgram(source, { sync, onlyLocal });
+    const description = describeProgram(source, { sync, onlyLocal, dev });
     native.join(number, new Host(native).deliverFor(program));
     post({ type: 'joined', description });
   } catch (error) {

@@ -14,7 +14,7 @@ import { redirectOutput } from '../server/output.js';
 import type { DevSettings, FromDevProcess, ToDevProcess } from './messages.js';
 
 /** The rows of the table of `convoy dev` that matter beside Vite's own address. */
-const SHOWN_ROWS = ['Postgres'];
+const SHOWN_ROWS = ['Postgres', 'Page'];
 
 const SLOW_STEP_MS = 1_500;
 

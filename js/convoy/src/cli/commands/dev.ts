@@ -1,6 +1,7 @@
 /**
  * `convoy dev`: starts database, code, server and watcher in this order, and stops them in the reverse order.
  */
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Convoy, createConvoy } from '../../server/convoy.js';
@@ -13,10 +14,14 @@ import { DevApp } from '../dev/app.js';
 import { type DevDatabase, openDatabase, prepareStateFolder, removeUnusedState } from '../dev/database.js';
 import { databaseFault } from '../dev/fault.js';
 import { ensureEmbeddedPostgres } from '../dev/install-postgres.js';
-import { listLiveOnRequest } from '../dev/live-list.js';
-import { type DevReport, problemOf } from '../dev/report.js';
-import { expectFreePort, type ListenAddress, serve } from '../dev/serve.js';
+import { showLiveQueries } from '../dev/live-list.js';
+import { openBrowser } from '../dev/open-browser.js';
+import { DevPage } from '../dev/page/dev-page.js';
+import { type DevProblem, type DevReport, problemOf } from '../dev/report.js';
+import { expectFreePort, isLoopback, type ListenAddress, serve } from '../dev/serve.js';
+import { listenForShortcuts } from '../dev/shortcuts.js';
 import { listenForSignals } from '../dev/signals.js';
+import { checkTypes } from '../dev/type-check.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
 import { EnvFiles } from '../env-files.js';
 import { type DevFlags, type DevOptions, devOptionsOf, layoutOf, type ProjectLayout } from '../options.js';
@@ -54,10 +59,11 @@ export async function runDev(
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const options = devOptionsOf(flags, process.env);
   // Throws, before anything is started, if there is no engine.
-  const signalled = control.untilStopped();
+  let quit = () => {};
+  const signalled = Promise.race([control.untilStopped(), new Promise<void>((resolve) => (quit = resolve))]);
   const stops: (() => Promise<void>)[] = [];
   try {
-    const up = start({ layout, flags, env, options, terminal, dependencies, control, stops });
+    const up = start({ layout, flags, env, options, terminal, dependencies, control, stops, quit: () => quit() });
     const stopped = await Promise.race([up.then(() => null), signalled]);
     if (stopped === null && (options.watch || options.serve)) await signalled;
   } finally {
@@ -75,10 +81,12 @@ interface StartOptions {
   readonly control: DevControl;
   /** Stop functions, in start order. */
   readonly stops: (() => Promise<void>)[];
+  /** Stops `convoy dev`, as Ctrl-C does. */
+  readonly quit: () => void;
 }
 
 async function start(everything: StartOptions): Promise<void> {
-  const { layout, flags, env, options, terminal, dependencies, control, stops } = everything;
+  const { layout, flags, env, options, terminal, dependencies, control, stops, quit } = everything;
   // Checked before anything is started, so that a taken port needs no cleanup.
   if (options.serve) await expectFreePort(options);
   if (options.databaseUrl === null) await ensureEmbeddedPostgres(layout, terminal);
@@ -95,6 +103,7 @@ async function start(everything: StartOptions): Promise<void> {
   stops.push(async () => database?.stop());
 
   let watcher: ProjectWatcher | null = null;
+  let problem: DevProblem | null = null;
   const app = new DevApp({
     layout,
     terminal,
@@ -121,29 +130,60 @@ async function start(everything: StartOptions): Promise<void> {
       opened = true;
       await show(convoy);
     },
-    onLoaded: () => control.report({ kind: 'loaded' }),
-    onProblem: (error) => control.report({ kind: 'problem', problem: problemOf(error) }),
+    onLoaded: () => {
+      problem = null;
+      control.report({ kind: 'loaded' });
+    },
+    onProblem: (error) => {
+      problem = problemOf(error);
+      control.report({ kind: 'problem', problem });
+    },
   });
   stops.push(() => app.close());
 
   let address: ListenAddress = options;
-  let stopListing: (() => void) | null = null;
-  stops.push(async () => stopListing?.());
+  const basePath = settings.basePath ?? '/api';
+  const token = randomBytes(16).toString('hex');
+  const page = new DevPage({
+    token,
+    isExposed: !isLoopback(options.host),
+    basePath,
+    convoy: () => app.convoy,
+    code: () => app.code,
+    problem: () => problem,
+  });
+  let stopListening: (() => void) | null = null;
+  let stopChecking: (() => Promise<void>) | null = null;
+  stops.push(async () => {
+    stopListening?.();
+    await stopChecking?.();
+  });
   const show = async (convoy: Convoy) => {
     const rows: [string, string][] = [['Postgres', database?.displayUrl ?? '']];
     if (options.serve) {
+      convoy.serveDevPage(page.answer);
       const url = await serve(convoy, address);
-      const server = `${url}/api`;
+      const server = `${url}${basePath}`;
+      const link = `${url}/_convoy#token=${token}`;
       control.report({ kind: 'serving', url });
-      // If DATABASE_URL changes later, the server keeps this address.
+      // If DATABASE_URL changes later, or with a restart, the server keeps this address.
       address = { host: options.host, port: convoy.address?.port ?? options.port };
-      stopListing ??= listLiveOnRequest(server, terminal);
-      rows.unshift(['Server', server]);
-      rows.push(['Live queries', `type live and Enter, or ${server}/_live`]);
+      stopListening ??= listenForShortcuts(
+        [
+          { names: ['r'], does: 'restart the server', run: () => app.restart() },
+          { names: ['o'], does: 'open the page with functions, tables and logs', run: () => openBrowser(link) },
+          { names: ['l', 'live'], does: 'list the live queries', run: () => showLiveQueries(server, terminal) },
+          { names: ['q'], does: 'quit', run: quit },
+        ],
+        terminal,
+      );
+      rows.unshift(['Server', server], ['Page', link]);
     }
     if (options.watch)
       rows.push(['Watching', path.relative(dependencies.cwd, layout.convoyFolder) || layout.convoyFolder]);
+    if (options.serve && process.stdin.isTTY) rows.push(['Shortcuts', 'type h and Enter']);
     terminal.table(rows);
+    if (options.watch && options.types) stopChecking ??= checkTypes(layout, terminal);
   };
 
   if (options.watch) {

@@ -6,8 +6,10 @@
 import path from 'node:path';
 import type { Convoy } from '../../server/convoy.js';
 import type { LoadReport } from '../../server/native.js';
+import { convoyError } from '../../values/errors.js';
 import { removeOldBuilds } from '../code/bundle.js';
 import type { PreparedProject, WrittenFiles } from '../code/compile.js';
+import type { InspectedCode } from '../code/inspect.js';
 import { CodeProblem } from '../code/problem.js';
 import { count } from '../count.js';
 import type { ProjectLayout } from '../options.js';
@@ -56,6 +58,9 @@ export class DevApp {
   #failing = false;
   /** Compiled code that could not be loaded yet because the database is unavailable. */
   #pending: PreparedProject | null = null;
+  #code: Pick<InspectedCode, 'functions' | 'tables'> = { functions: [], tables: [] };
+  /** The end of the last refresh or restart; these never overlap. */
+  #turn: Promise<void> = Promise.resolve();
   /** The database fault that was reported last. */
   #reportedFault: string | null = null;
 
@@ -65,6 +70,33 @@ export class DevApp {
   constructor(options: DevAppOptions) {
     this.#options = options;
     this.#compiler = new DevCompiler(options.layout);
+  }
+
+  /** The Convoy that serves; throws while there is none. */
+  get convoy(): Convoy {
+    if (this.#convoy === null) throw convoyError('UNAVAILABLE', 'convoy dev is starting.');
+    return this.#convoy;
+  }
+
+  /** The loaded code. */
+  get code(): Pick<InspectedCode, 'functions' | 'tables'> {
+    return this.#code;
+  }
+
+  /** Closes Convoy, and opens it with the current code. Errors are reported. */
+  async restart(): Promise<void> {
+    await this.#exclusively(async () => {
+      try {
+        const previous = this.#convoy;
+        this.#convoy = null;
+        this.#pending = null;
+        await previous?.close();
+        await this.start();
+        this.#failing = false;
+      } catch (error) {
+        this.report(error);
+      }
+    });
   }
 
   /**
@@ -108,6 +140,15 @@ export class DevApp {
    * are reported, and the last good code stays.
    */
   async refresh(changed: readonly string[], times: ChangeTimes): Promise<void> {
+    await this.#exclusively(() => this.#refresh(changed, times));
+  }
+
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    this.#turn = this.#turn.then(work);
+    await this.#turn;
+  }
+
+  async #refresh(changed: readonly string[], times: ChangeTimes): Promise<void> {
     try {
       await this.#reloadEnv(changed);
       if (changed.length > 0) this.#pending = null;
@@ -197,7 +238,8 @@ export class DevApp {
   }
 
   /** Called after this code was loaded: prints its warnings, and removes old builds. */
-  async #loaded({ hash, warnings }: PreparedProject): Promise<void> {
+  async #loaded({ hash, warnings, code }: PreparedProject): Promise<void> {
+    this.#code = code;
     for (const warning of warnings) {
       if (!this.#printed.has(warning)) this.#options.terminal.warn(warning);
       this.#printed.add(warning);

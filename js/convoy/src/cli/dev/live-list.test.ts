@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { afterEach, expect, it } from 'vitest';
 import { createTerminal } from '../terminal.js';
-import { describeLive, type LiveOverview, listLiveOnRequest } from './live-list.js';
+import { describeLive, type LiveOverview, showLiveQueries } from './live-list.js';
 
 const overview: LiveOverview = {
   sessions: 2,
@@ -48,7 +48,7 @@ it('describes what each live query reads, who shares it and why it ran', () => {
   ]);
 });
 
-it('lists the live queries for the exact word only', async () => {
+it('prints the live queries of a server', async () => {
   const server = createServer((request, response) => {
     expect(request.url).toBe('/api/_live');
     response.end(JSON.stringify({ ok: true, data: overview }));
@@ -56,11 +56,9 @@ it('lists the live queries for the exact word only', async () => {
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   stops.push(() => server.close());
   const shown = new PassThrough();
-  const typed = new PassThrough();
   const { port } = server.address() as AddressInfo;
   const terminal = createTerminal({ verbose: false, stream: shown });
-  stops.push(listLiveOnRequest(`http://127.0.0.1:${port}/api`, terminal, typed));
-  typed.write('lively\nlive\n');
+  await showLiveQueries(`http://127.0.0.1:${port}/api`, terminal);
   let text = '';
   for await (const chunk of shown) {
     text += String(chunk);
@@ -71,10 +69,8 @@ it('lists the live queries for the exact word only', async () => {
 
 it('prints an error where the server does not answer', async () => {
   const shown = new PassThrough();
-  const typed = new PassThrough();
   // This port is closed.
-  stops.push(listLiveOnRequest('http://127.0.0.1:1/api', createTerminal({ verbose: false, stream: shown }), typed));
-  typed.write('live\n');
+  await showLiveQueries('http://127.0.0.1:1/api', createTerminal({ verbose: false, stream: shown }));
   const [first] = (await shown.take(1).toArray()) as Buffer[];
   expect(String(first)).toContain('cannot be listed');
 });

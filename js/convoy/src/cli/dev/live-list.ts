@@ -1,6 +1,4 @@
-/** Prints the live queries when `live` is typed in the terminal of `convoy dev`. */
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
+/** Prints the live queries in the terminal of `convoy dev`. */
 import { count } from '../count.js';
 import type { Terminal } from '../terminal.js';
 
@@ -24,21 +22,8 @@ export interface LiveOverview {
   readonly queries: readonly LiveQueryOverview[];
 }
 
-/** Prints the live queries of `server` whenever a line of `input` is `live`, until the returned function is called. */
-export function listLiveOnRequest(server: string, terminal: Terminal, input: Readable = process.stdin): () => void {
-  // In terminal mode, readline would capture Ctrl-C.
-  const lines = createInterface({ input, terminal: false });
-  lines.on('line', (line) => {
-    if (line.trim().toLowerCase() === 'live') void show(server, terminal);
-  });
-  return () => {
-    lines.close();
-    // An open pipe on stdin must not keep this process alive.
-    input.destroy();
-  };
-}
-
-async function show(server: string, terminal: Terminal): Promise<void> {
+/** Prints the live queries of `server`, the base URL of its API. */
+export async function showLiveQueries(server: string, terminal: Terminal): Promise<void> {
   try {
     const response = await fetch(`${server}/_live`);
     const answer = (await response.json()) as { readonly ok: boolean; readonly data: LiveOverview };
