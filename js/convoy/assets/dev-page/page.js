@@ -202,7 +202,8 @@ async function showDocuments() {
     const key = JSON.stringify([name, documents]);
     if (shown.table !== name || key === shown.documents) return;
     shown.documents = key;
-    const hint = documents.length === 0 ? 'It has no documents.' : 'The 20 latest documents, the newest first.';
+    const hint =
+      documents.length === 0 ? 'It has no documents.' : 'The latest documents, at most 20, the newest first.';
     detail.replaceChildren(text('h2', name), text('p', hint, 'hint'));
     if (documents.length > 0) detail.append(tableOf(documents));
   } catch (error) {

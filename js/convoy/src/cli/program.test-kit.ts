@@ -30,10 +30,14 @@ export async function makeProgram(): Promise<Program> {
   const folder = await mkdtemp(path.join(local, 'program-'));
   const file = path.join(folder, 'main.js');
   await build({
-    // Threads start from separate files next to the file that starts them.
-    entryPoints: ['main.ts', 'code/inspect-thread.ts', 'code/inspect-here.ts', '../server/worker-thread.ts'].map(
-      (each) => path.join(here, each),
-    ),
+    // Threads and processes start from separate files next to the file that starts them.
+    entryPoints: [
+      'main.ts',
+      'code/inspect-thread.ts',
+      'code/inspect-here.ts',
+      'dev/type-check-process.ts',
+      '../server/worker-thread.ts',
+    ].map((each) => path.join(here, each)),
     entryNames: '[name]',
     outdir: folder,
     splitting: true,

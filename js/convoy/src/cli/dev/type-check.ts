@@ -2,12 +2,13 @@
  * Checks the types of the project beside `convoy dev`: the project's own TypeScript runs in watch mode, as a process of
  * low priority, and its errors are printed. It never delays or prevents the loading of code.
  */
-import { spawn } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setPriority } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { count } from '../count.js';
 import type { ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
@@ -24,9 +25,12 @@ export function checkTypes(layout: ProjectLayout, terminal: Terminal): (() => Pr
   const config = path.join(layout.root, 'tsconfig.json');
   if (compiler === null || !existsSync(config)) return null;
   const flags = ['--noEmit', '--watch', '--preserveWatchOutput', '--pretty', 'false', '--project', config];
-  const child = spawn(process.execPath, [compiler, ...flags], {
+  const child = fork(fileURLToPath(new URL('./type-check-process.js', import.meta.url)), [compiler, ...flags], {
     cwd: layout.root,
-    stdio: ['ignore', 'pipe', 'ignore'],
+    execArgv: [],
+    // Ctrl-C in the terminal reaches only this process, which ends the other.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
   });
   const ended = new Promise<void>((resolve) => {
     child.once('error', (error) => {
@@ -37,9 +41,9 @@ export function checkTypes(layout: ProjectLayout, terminal: Terminal): (() => Pr
   });
   if (child.pid !== undefined) lowerPriority(child.pid, terminal);
   const checks = new TypeChecks((errors) => print(errors, terminal));
-  createInterface({ input: child.stdout }).on('line', (line) => checks.add(line));
+  if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', (line) => checks.add(line));
   return async () => {
-    child.kill();
+    if (child.connected) child.disconnect();
     await ended;
   };
 }

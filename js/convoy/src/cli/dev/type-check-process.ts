@@ -1,0 +1,33 @@
+/**
+ * The process that runs `tsc --watch` for `type-check.ts`, and ends it when the channel to `convoy dev` closes: `tsc` may
+ * be a wrapper that leaves the compiler running, and `convoy dev` may be killed.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+
+const compiler = spawn(process.execPath, process.argv.slice(2), {
+  stdio: ['ignore', 'inherit', 'ignore'],
+  // A group of its own, which is ended as a whole.
+  detached: process.platform !== 'win32',
+});
+compiler.once('error', (error) => {
+  process.stderr.write(String(error));
+  process.exit(1);
+});
+compiler.once('exit', (code) => process.exit(code ?? 1));
+process.once('disconnect', () => {
+  end(compiler);
+  process.exit();
+});
+
+function end({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  if (process.platform === 'win32') {
+    spawn('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
+    return;
+  }
+  try {
+    process.kill(-pid);
+  } catch {
+    // It has ended.
+  }
+}
