@@ -110,7 +110,9 @@ fn check(head: &Parts, peer: IpAddr) -> Result<(), Failure> {
         return refused("the page of convoy dev is served to this machine only, and not through a proxy");
     }
     if !is_loopback(host_of(&head.headers)) {
-        return refused("the page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host");
+        return refused(
+            "the page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host",
+        );
     }
     if !cross_origin::is_own(&head.headers)? {
         return refused("the page of convoy dev answers its own requests only; open its link directly");
@@ -170,7 +172,11 @@ mod tests {
                 ("sec-fetch-site", "cross-site"),
                 ("sec-fetch-site", "same-site"),
             ] {
-                assert_eq!(code(LOCAL, method, &[host, (name, value)]), Some(Code::Forbidden), "{method} {name} {value}");
+                assert_eq!(
+                    code(LOCAL, method, &[host, (name, value)]),
+                    Some(Code::Forbidden),
+                    "{method} {name} {value}"
+                );
             }
             assert_eq!(code(LOCAL, method, &[host, ("origin", "http://localhost:3000")]), None);
             assert_eq!(code(LOCAL, method, &[host, ("sec-fetch-site", "same-origin")]), None);
