@@ -165,6 +165,35 @@ async fn new_code_reaches_open_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_development_new_code_reaches_open_streams_before_the_database_is_compared() {
+    let db = TestDb::new().await;
+    let version = |n: i64| Functions::new().query("version", move |_, _| async move { Ok(json!(n)) });
+    let app = db.app_with(json!({ "dev": true }), crate::shared::tables(), version(1)).await;
+    let mut watch = app.client().watch("version", json!({})).await;
+    assert_eq!(watch.next().await, 1);
+    let mut psql = db.psql().await;
+    // The lock of schema syncs.
+    psql.run("begin; select pg_advisory_xact_lock(hashtext('convoy.layout'))").await;
+    let loading = async {
+        let report = app.load(version(2), false).await;
+        assert!(report.swapped_after_ms.is_some());
+        assert!(report.tables.contains_key("messages"), "the report is that of the comparison");
+    };
+    let watching = async {
+        assert_eq!(watch.next().await, 2);
+        psql.run("rollback").await;
+    };
+    tokio::join!(loading, watching);
+
+    // What is missing is created all the same.
+    psql.run("drop table messages").await;
+    let report = app.load(version(3), false).await;
+    assert!(report.created.contains(&"table messages".to_owned()), "{:?}", report.created);
+    assert_eq!(watch.next().await, 3);
+    app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_context_results_are_never_shared_wrongly() {
     let db = TestDb::new().await;
     let whoami = Functions::new().query("whoami", |ctx, _| async move {

@@ -152,6 +152,7 @@ async function start(everything: StartOptions): Promise<void> {
     code: () => app.code,
     problem: () => problem,
   });
+  let isFirst = true;
   let stopListening: (() => void) | null = null;
   let stopChecking: (() => Promise<void>) | null = null;
   stops.push(async () => {
@@ -182,6 +183,9 @@ async function start(everything: StartOptions): Promise<void> {
     if (options.watch)
       rows.push(['Watching', path.relative(dependencies.cwd, layout.convoyFolder) || layout.convoyFolder]);
     if (options.serve && process.stdin.isTTY) rows.push(['Shortcuts', 'type h and Enter']);
+    // Since the start of the process; not after a restart.
+    if (isFirst) terminal.done(`Ready in ${Math.round(performance.now())} ms`);
+    isFirst = false;
     terminal.table(rows);
     if (options.watch && options.types) stopChecking ??= checkTypes(layout, terminal);
   };
