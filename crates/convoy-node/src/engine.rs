@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
-use convoy::{Code, Config, DevAnswer, Engine, Failure, recent_lines};
+use convoy::{Code, Config, DevAnswer, Engine, Failure, output::recent_lines};
 use napi::bindgen_prelude::{Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;

@@ -29,7 +29,6 @@ mod op;
 mod origin;
 pub mod output;
 mod postgres;
-pub mod recent_lines;
 mod schema;
 mod sql;
 mod supervise;

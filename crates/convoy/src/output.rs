@@ -8,6 +8,8 @@
 //! `tracing-appender` bounds its queue by lines only, and does not count a line that is
 //! lost to a write error such as `EAGAIN`.
 
+pub mod recent_lines;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,8 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-
-use crate::recent_lines;
 
 /// The maximum size of a line in bytes; the rest is cut, and its size is appended.
 pub const MAX_LINE_BYTES: usize = 16 << 10;

@@ -25,7 +25,7 @@ pub fn keep() {
 }
 
 /// Adds text that is printed.
-pub(crate) fn record(text: &str) {
+pub(super) fn record(text: &str) {
     if let Some(recent) = RECENT.lock().as_mut() {
         recent.add(text);
     }
