@@ -1,15 +1,15 @@
-// The documentation site. Its packages are installed in site/, so that the other scripts do not need them.
+// The documentation site. Its packages are installed in docs/site/, so that the other scripts do not need them.
 //
 //   node scripts/docs.mjs          serves the pages of docs/, and shows changes at once
-//   node scripts/docs.mjs build    writes site/dist; fails on dead links and on exports without documentation
+//   node scripts/docs.mjs build    writes docs/site/dist; fails on dead links and on exports without documentation
 import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureInstalled } from './install.mjs';
 import { root, run, StepError } from './run.mjs';
 
-const site = join(root, 'site');
+const site = join(root, 'docs/site');
 
-/** Builds the site into site/dist. */
+/** Builds the site into docs/site/dist. */
 export async function buildSite() {
   await prepare();
   await vitepress('Building the documentation site', 'build');
@@ -34,7 +34,7 @@ async function prepare() {
 /** Pages are compiled to modules that import Vue, which has to be found from docs/. */
 async function linkPackages() {
   // A junction needs no privilege on Windows; elsewhere the type has no effect.
-  await symlink('../site/node_modules', join(root, 'docs/node_modules'), 'junction').catch((error) => {
+  await symlink('site/node_modules', join(root, 'docs/node_modules'), 'junction').catch((error) => {
     if (error.code !== 'EEXIST') throw error;
   });
 }

@@ -48,7 +48,7 @@ export function permits(expression) {
 
 /** Those of the repository, and those of the documentation site. */
 async function npmPackages() {
-  return (await Promise.all(['package-lock.json', 'site/package-lock.json'].map(packagesIn))).flat();
+  return (await Promise.all(['package-lock.json', 'docs/site/package-lock.json'].map(packagesIn))).flat();
 }
 
 async function packagesIn(lockfile) {

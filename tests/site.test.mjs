@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { commandReference, commandReferenceFile } from '../scripts/command-reference.mjs';
-import { checkSidebar } from '../site/.vitepress/sidebar.mjs';
-import { deadLinks } from '../site/dead-links.mjs';
-import { summaryOf, writeLlmsFiles } from '../site/llms.mjs';
-import { repository, repositoryAddress } from '../site/repository-links.mjs';
+import { checkSidebar } from '../docs/site/.vitepress/sidebar.mjs';
+import { deadLinks } from '../docs/site/dead-links.mjs';
+import { summaryOf, writeLlmsFiles } from '../docs/site/llms.mjs';
+import { repository, repositoryAddress } from '../docs/site/repository-links.mjs';
 
 const root = path.join(import.meta.dirname, '..');
 const docs = path.join(root, 'docs');

@@ -36,6 +36,7 @@ export const sidebar = [
       { text: 'Guarantees and limits', link: '/guarantees' },
       { text: 'HTTP', link: '/http' },
       { text: 'The command line', link: '/cli' },
+      { text: 'Errors at the start', link: '/errors' },
       { text: 'Commands and flags', link: '/reference/commands' },
       {
         text: 'API',
@@ -80,7 +81,7 @@ export function checkSidebar(pages) {
     .filter((page) => page !== 'index.md')
     .filter((page) => !listed.has(`/${page.replace(/(^|\/)index\.md$/, '$1').replace(/\.md$/, '')}`));
   if (missing.length > 0) {
-    throw new Error(`Not in site/.vitepress/sidebar.mjs: ${missing.map((page) => `docs/${page}`).join(', ')}`);
+    throw new Error(`Not in docs/site/.vitepress/sidebar.mjs: ${missing.map((page) => `docs/${page}`).join(', ')}`);
   }
 }
 

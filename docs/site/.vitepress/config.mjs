@@ -8,14 +8,24 @@ import { writeLlmsFiles } from '../llms.mjs';
 import { repository, repositoryLinks } from '../repository-links.mjs';
 import { checkSidebar, sidebar } from './sidebar.mjs';
 
-const root = join(import.meta.dirname, '../..');
+const root = join(import.meta.dirname, '../../..');
 const docs = join(root, 'docs');
 const description = 'A reactive backend in one Node process, on the Postgres you already have.';
 const base = process.env.SITE_BASE ?? '/';
 const url = process.env.SITE_URL ?? '';
 
+/** Vue evaluates `{{ … }}` in code within a sentence, but not in blocks of code. */
+function literalCode(markdown) {
+  const render = markdown.renderer.rules.code_inline;
+  markdown.renderer.rules.code_inline = (tokens, at, ...rest) => {
+    tokens[at].attrSet('v-pre', '');
+    return render(tokens, at, ...rest);
+  };
+}
+
 export default defineConfig({
-  srcDir: '../docs',
+  srcDir: '..',
+  srcExclude: ['site/**'],
   outDir: 'dist',
   cacheDir: '.vitepress/cache',
   base,
@@ -32,10 +42,10 @@ export default defineConfig({
     theme: { light: 'github-light', dark: 'github-dark' },
     // The anchors that GitHub makes, so that the same links work in both places.
     anchor: { slugify: (heading) => new GithubSlugger().slug(heading) },
-    config: (markdown) => markdown.use(repositoryLinks, { root, docs }),
+    config: (markdown) => markdown.use(repositoryLinks, { root, docs }).use(literalCode),
   },
   vite: {
-    publicDir: join(root, 'site/public'),
+    publicDir: join(root, 'docs/site/public'),
     server: { fs: { allow: [root] } },
     // The index of the search is one chunk, which is loaded when it is opened.
     build: { chunkSizeWarningLimit: 2000 },
