@@ -32,6 +32,8 @@ export interface SessionOptions {
   readonly cached?: ReadonlyMap<number, CachedResult>;
   /** Called with every result, whole. */
   readonly onResult?: (query: number, data: unknown) => void;
+  /** Replaces the global one. */
+  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
 
 export class LiveSession {
@@ -94,7 +96,8 @@ export class LiveSession {
   }
 
   #post(path: string, token: string, body: object): Promise<Response> {
-    return fetch(`${this.#options.baseUrl}/api/${path}`, {
+    const send = this.#options.fetch ?? fetch;
+    return send(`${this.#options.baseUrl}/api/${path}`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body: JSON.stringify(body),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use convoy::{Caller, FunctionHost, FunctionKind, IncomingCall, ProgramDescription, WorkerId, Workers};
 use convoy::{Code, Config, DevAnswer, Engine, Failure, output::recent_lines};
-use napi::bindgen_prelude::{Function, Object};
+use napi::bindgen_prelude::{Buffer, Function, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Notify};
 
 use crate::dev_page::{DevRequestArguments, DevRequests, JsDevPage};
+use crate::exchange::{self, NativeExchange};
 use crate::host::{Calls, Delivery, JsHost};
 use crate::promise::{malformed, promise, rejection};
 use crate::shared::{NoticeArguments, Shared};
@@ -205,6 +206,13 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn live_overview(&self) -> Result<String> {
         self.shared.engine.live_overview().map_err(|failure| rejection(&failure))
+    }
+
+    /// Passes a request of another HTTP server; `head` is JSON, `body` is `whole`, `pushed`
+    /// or `upgrade`. `null` if its path is not one of Convoy's.
+    #[napi(catch_unwind)]
+    pub fn exchange(&self, head: String, body: String, whole: Option<Buffer>) -> Result<Option<NativeExchange>> {
+        exchange::begin(&self.shared, &head, &body, whole)
     }
 
     /// Calls a function. Resolves to the HTTP envelope, errors included.

@@ -10,6 +10,7 @@
 
 mod dev_page;
 mod engine;
+mod exchange;
 mod host;
 mod logging;
 mod promise;

@@ -250,6 +250,11 @@ impl Engine {
         serde_json::to_string(&self.live.overview()).map_err(|error| Failure::internal("_live", &error))
     }
 
+    /// The tasks that end before the engine has closed.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// The live queries.
     pub(crate) fn live(&self) -> &Arc<Live> {
         &self.live

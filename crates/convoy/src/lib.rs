@@ -47,7 +47,9 @@ pub use engine::{Engine, OpenError, Stats, Watch, apply_migration, plan_migratio
 pub use error::{Code, Failure};
 pub use failpoints::{Failpoint, Failpoints};
 pub use health::{Condition, Health, Remedy};
-pub use http::{DevAnswer, DevPage, DevRequest, Server, envelope_of};
+pub use http::{
+    DevAnswer, DevPage, DevRequest, Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead, Server, envelope_of,
+};
 pub use postgres::{Diagnosis, Drift, Finding, LayoutReport, PlannedStep, StepKind, TableReport};
 pub use supervise::{Part, Supervisor};
 pub use transfer::{

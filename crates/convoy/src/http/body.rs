@@ -3,11 +3,27 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use crate::config::Limits;
 use crate::error::{Code, Failure};
+
+/// The body of a request, from a socket or from another HTTP server of this process.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The reason that a body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// Its connection failed.
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// The HTTP server that received it, another one of this process, does not have it.
+    #[error("{0}")]
+    Unavailable(String),
+}
 
 /// How long the rest of a body is received after the answer: in total, and without data.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,7 +31,7 @@ const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the whole body as text; an empty body is `{}`. A body with a declared length
 /// above the limit is refused before it is read.
-pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String, Failure> {
+pub(super) async fn read(body: &mut RequestBody, limits: &Limits) -> Result<String, Failure> {
     let limit = limits.body_bytes;
     let too_large = || Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"));
     if body.size_hint().lower() > limit as u64 {
@@ -24,9 +40,12 @@ pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String,
     let collected = tokio::time::timeout(Duration::from_millis(limits.body_ms), Limited::new(body, limit).collect())
         .await
         .map_err(|_elapsed| Failure::new(Code::Timeout, "the request's body took too long to arrive"))?
-        .map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-            true => too_large(),
-            false => Failure::new(Code::InvalidArgs, "the request's body did not arrive whole"),
+        .map_err(|error| match error.downcast_ref() {
+            Some(BodyError::Unavailable(reason)) => Failure::new(Code::InvalidArgs, reason.clone()),
+            None if error.is::<http_body_util::LengthLimitError>() => too_large(),
+            Some(BodyError::Connection(_)) | None => {
+                Failure::new(Code::InvalidArgs, "the request's body did not arrive whole")
+            }
         })?;
     let bytes = Vec::from(collected.to_bytes());
     if bytes.is_empty() {
@@ -37,7 +56,7 @@ pub(super) async fn read(body: &mut Incoming, limits: &Limits) -> Result<String,
 
 /// Receives and discards the rest of a body that was answered early. Closing a socket
 /// with unread bytes resets the connection, and the client may lose the answer.
-pub(super) async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: RequestBody) {
     let receiving =
         async { while let Ok(Some(Ok(_frame))) = tokio::time::timeout(DISCARD_IDLE_TIMEOUT, body.frame()).await {} };
     // The connection is closed in either case.

@@ -29,7 +29,7 @@ pub(super) enum RequestOrigin {
 pub(super) fn check(
     method: &Method,
     headers: &HeaderMap,
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     config: &Config,
 ) -> Result<RequestOrigin, Failure> {
     let origin = origin_in(headers)?;
@@ -64,7 +64,7 @@ pub(super) fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> 
     parsed.map(Some).ok_or_else(|| Failure::new(Code::Forbidden, "this request's Origin header is malformed"))
 }
 
-fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: IpAddr, config: &Config) -> Result<(), Failure> {
+fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: Option<IpAddr>, config: &Config) -> Result<(), Failure> {
     let site = headers.get("sec-fetch-site").map(|site| String::from_utf8_lossy(site.as_bytes()));
     match (site.as_deref(), origin) {
         (Some("same-origin" | "none"), _) => Ok(()),
@@ -79,8 +79,8 @@ fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: IpAddr, config: &
 
 /// The host that the browser requested. `X-Forwarded-Host` is used only from a trusted
 /// proxy: with `trustProxy`, or in development from this machine.
-fn host_of(headers: &HeaderMap, peer: IpAddr, config: &Config) -> String {
-    let is_trusted = config.trust_proxy || (config.dev && peer.to_canonical().is_loopback());
+fn host_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> String {
+    let is_trusted = config.trust_proxy || (config.dev && peer.is_some_and(|peer| peer.to_canonical().is_loopback()));
     let forwarded = headers.get("x-forwarded-host").filter(|_| is_trusted);
     let forwarded = forwarded.map(|hosts| String::from_utf8_lossy(hosts.as_bytes()));
     // Of several hosts, the first is the one that the browser requested.
@@ -153,7 +153,7 @@ mod tests {
         });
         let config = serde_json::from_value(config).expect("a configuration");
         let peer = if case.loopback { [127, 0, 0, 1] } else { [10, 0, 0, 7] };
-        check(&case.method.parse().expect("a method"), &headers, peer.into(), &config)
+        check(&case.method.parse().expect("a method"), &headers, Some(peer.into()), &config)
     }
 
     /// A second implementation of the rule, to compare every combination with.

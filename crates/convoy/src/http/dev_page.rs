@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::respond::HttpAnswer;
+use super::body::RequestBody;
 use super::{body, cross_origin};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
@@ -82,7 +82,7 @@ pub(super) fn path_of(head: &Parts) -> Option<String> {
 pub(super) async fn answer(
     page: &Arc<dyn DevPage>,
     path: String,
-    (head, incoming): (&Parts, &mut Incoming),
+    (head, incoming): (&Parts, &mut RequestBody),
     (peer, limits): (IpAddr, &Limits),
 ) -> Result<HttpAnswer, Failure> {
     check(head, peer)?;

@@ -38,7 +38,7 @@ const SINGLETONS: [&str; 12] = [
 
 /// Refuses ambiguous headers, cross-origin requests, and in development hosts other than
 /// this machine (DNS rebinding). Removes credentials that the request may not carry.
-pub(super) fn check(head: &mut Parts, peer: IpAddr, config: &Config) -> Result<(), Failure> {
+pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> Result<(), Failure> {
     check_size(&head.headers)?;
     check_once(&head.headers)?;
     let host = text(&head.headers, HOST).unwrap_or_default();
@@ -89,10 +89,10 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// The caller of a request, as JSON for `createContext`: method, URL, headers in the form
-/// of Node's server, and the client's address.
+/// of Node's server, and the client's address if it is known.
 ///
 /// `keyed`: the call has an idempotency key, so the host must return a fingerprint.
-pub(super) fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
+pub(super) fn caller(head: &Parts, address: Option<IpAddr>, keyed: bool) -> Arc<str> {
     let mut headers: BTreeMap<&str, Value> = BTreeMap::new();
     for name in head.headers.keys() {
         let values = head.headers.get_all(name).iter().map(latin1);
@@ -108,16 +108,16 @@ pub(super) fn caller(head: &Parts, address: IpAddr, keyed: bool) -> Arc<str> {
         "method": head.method.as_str(),
         "url": head.uri.to_string(),
         "headers": headers,
-        "ip": address.to_string(),
     });
-    if keyed && let Some(caller) = caller.as_object_mut() {
-        caller.insert("keyed".to_owned(), Value::from(true));
+    if let Some(caller) = caller.as_object_mut() {
+        caller.extend(address.map(|address| ("ip".to_owned(), Value::from(address.to_string()))));
+        caller.extend(keyed.then(|| ("keyed".to_owned(), Value::from(true))));
     }
     caller.to_string().into()
 }
 
 /// Builds the caller of a WebSocket, whose token is in a message instead of a header.
-pub(super) fn caller_with_token(head: Parts, address: IpAddr) -> CallerOf {
+pub(super) fn caller_with_token(head: Parts, address: Option<IpAddr>) -> CallerOf {
     Box::new(move |token| {
         let Some(token) = token else { return caller(&head, address, false) };
         let mut with_token = head.clone();
@@ -129,19 +129,20 @@ pub(super) fn caller_with_token(head: Parts, address: IpAddr) -> CallerOf {
 }
 
 /// The address of the client. `X-Forwarded-For` is used only with `trustProxy`, since any
-/// client can send it.
-pub(super) fn address(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> IpAddr {
+/// client can send it. `None` if the server that received the request does not tell its
+/// peer.
+pub(super) fn address(headers: &HeaderMap, peer: Option<IpAddr>, trust_proxy: bool) -> Option<IpAddr> {
     if !trust_proxy {
         return peer;
     }
     let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
-    forwarded.and_then(|addresses| addresses.rsplit(',').next()?.trim().parse().ok()).unwrap_or(peer)
+    forwarded.and_then(|addresses| addresses.rsplit(',').next()?.trim().parse().ok()).or(peer)
 }
 
 /// The address by which streams are counted: `None` if it may not be the client's, or is
 /// this machine's.
-pub(super) fn counted(address: IpAddr, trust_proxy: bool) -> Option<IpAddr> {
-    (trust_proxy && !address.is_loopback()).then_some(address)
+pub(super) fn counted(address: Option<IpAddr>, trust_proxy: bool) -> Option<IpAddr> {
+    address.filter(|address| trust_proxy && !address.is_loopback())
 }
 
 /// The client's consistency token.

@@ -5,6 +5,7 @@ mod body;
 mod cors;
 mod cross_origin;
 mod dev_page;
+mod exchange;
 mod guard;
 mod health;
 mod respond;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
@@ -36,10 +38,13 @@ use crate::error::{Code, Failure};
 use crate::live::{OpenSession, SessionId, StreamFormat, client_messages};
 use crate::lossy;
 use crate::supervise::Part;
+use body::{BodyError, RequestBody};
 use cors::Grant;
 pub use dev_page::{DevAnswer, DevPage, DevRequest};
+pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
+use socket::Upgrading;
 use stream::SubscribeParams;
 use write_timeout::WriteTimeout;
 
@@ -127,11 +132,17 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     let limits = &engine.config().limits;
     let (header_timeout, write_timeout) =
         (Duration::from_millis(limits.header_ms), Duration::from_millis(limits.slow_reader_ms));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (engine, tasks) = (engine.clone(), tasks.clone());
         // Boxed, so that its memory is freed when the answer begins: a connection that
         // then streams for hours does not keep it.
-        Box::pin(async move { Ok::<_, std::convert::Infallible>(answer(&engine, request, peer, &tasks).await) })
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            let upgrading = head.extensions.remove::<OnUpgrade>().map(upgraded);
+            let body = body.map_err(BodyError::from).boxed_unsync();
+            let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks };
+            Ok::<_, std::convert::Infallible>(answer(&engine, head, body, connection).await)
+        })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,15 +163,28 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
     }
 }
 
-type Request = hyper::Request<Incoming>;
+/// The socket of an upgraded connection.
+fn upgraded(upgrading: OnUpgrade) -> Upgrading {
+    Box::pin(async move { Ok(Box::new(TokioIo::new(upgrading.await?)) as Box<dyn socket::Connection>) })
+}
+
+/// The connection of a request.
+struct Connection<'a> {
+    /// The address of the client, or of a proxy, if it is known.
+    peer: Option<IpAddr>,
+    /// If the request asks for an upgrade, and the connection can be upgraded.
+    upgrading: Option<Upgrading>,
+    /// Owns the tasks that outlive the answer.
+    tasks: &'a TaskTracker,
+}
 
 /// Answers one request, also after a panic.
-async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks: &TaskTracker) -> HttpAnswer {
-    let (head, mut body) = request.into_parts();
+async fn answer(engine: &Arc<Engine>, head: Parts, mut body: RequestBody, connection: Connection<'_>) -> HttpAnswer {
+    let tasks = connection.tasks;
     let grant = Grant::of(&head.headers, engine.config());
     // A client that waits for 100 Continue has not sent the body.
     let expects_continue = head.headers.contains_key(EXPECT);
-    let handling = handle(engine, head, &mut body, Connection { peer, grant: &grant, tasks });
+    let handling = handle(engine, head, &mut body, (connection, &grant));
     let mut answer = match std::panic::AssertUnwindSafe(handling).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refused)) => failure(&refused),
@@ -176,29 +200,22 @@ async fn answer(engine: &Arc<Engine>, request: Request, peer: SocketAddr, tasks:
     answer
 }
 
-/// The context of a request.
-struct Connection<'a> {
-    peer: SocketAddr,
-    grant: &'a Grant,
-    tasks: &'a TaskTracker,
-}
-
 async fn handle(
     engine: &Arc<Engine>,
     mut head: Parts,
-    body: &mut Incoming,
-    Connection { peer, grant, tasks }: Connection<'_>,
+    body: &mut RequestBody,
+    (Connection { peer, upgrading, tasks }, grant): (Connection<'_>, &Grant),
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
-    guard::check(&mut head, peer.ip(), config)?;
-    if let (Some(page), Some(path)) = (engine.dev_page(), dev_page::path_of(&head)) {
-        return dev_page::answer(page, path, (&head, body), (peer.ip(), &config.limits)).await;
+    guard::check(&mut head, peer, config)?;
+    if let (Some(page), Some(path), Some(peer)) = (engine.dev_page(), dev_page::path_of(&head), peer) {
+        return dev_page::answer(page, path, (&head, body), (peer, &config.limits)).await;
     }
-    let address = guard::address(&head.headers, peer.ip(), config.trust_proxy);
+    let address = guard::address(&head.headers, peer, config.trust_proxy);
     let counted = guard::counted(address, config.trust_proxy);
     let route = match Route::parse(&head.method, &head.uri, &config.base_path) {
         Ok(route) => route,
-        Err(RouteError::Refused(refused)) => return Err(refused),
+        Err(RouteError::Unknown(refused) | RouteError::Refused(refused)) => return Err(refused),
         Err(RouteError::Method { allowed }) => {
             let preflight = grant.preflight(&head.method, &head.headers, allowed);
             return preflight.unwrap_or_else(|| Ok(method_not_allowed(&head.method, allowed)));
@@ -218,13 +235,11 @@ async fn handle(
         Route::UpdateSession { session } => update_session(engine, (&head, body), address, &session).await,
         Route::Socket => {
             let answer = socket::accept(&head.headers)?;
-            let Some(upgrading) = head.extensions.remove::<OnUpgrade>() else {
-                return Err(Failure::internal("websocket", &"this connection cannot be upgraded"));
-            };
+            let Some(upgrading) = upgrading else { return Err(socket::not_upgradable()) };
             tasks.spawn(socket::serve(engine.clone(), upgrading, guard::caller_with_token(head, address), counted));
             Ok(answer)
         }
-        Route::Overview if config.dev && peer.ip().is_loopback() => {
+        Route::Overview if config.dev && peer.is_some_and(|peer| peer.is_loopback()) => {
             let overview = serde_json::to_vec(&engine.live().overview());
             Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
         }
@@ -236,8 +251,8 @@ async fn handle(
 
 async fn open_session(
     engine: &Arc<Engine>,
-    (head, body): (&Parts, &mut Incoming),
-    address: IpAddr,
+    (head, body): (&Parts, &mut RequestBody),
+    address: Option<IpAddr>,
     counted: Option<IpAddr>,
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;
@@ -254,8 +269,8 @@ async fn open_session(
 
 async fn update_session(
     engine: &Engine,
-    (head, body): (&Parts, &mut Incoming),
-    address: IpAddr,
+    (head, body): (&Parts, &mut RequestBody),
+    address: Option<IpAddr>,
     session: &str,
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;
@@ -269,8 +284,8 @@ async fn update_session(
 
 async fn call(
     engine: &Engine,
-    (head, body): (&Parts, &mut Incoming),
-    address: IpAddr,
+    (head, body): (&Parts, &mut RequestBody),
+    address: Option<IpAddr>,
     (kind, name): (FunctionKind, &str),
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;

@@ -9,7 +9,10 @@ use hyper::{Method, Response, StatusCode};
 use crate::error::{Code, Failure};
 
 /// An HTTP answer.
-pub(super) type HttpAnswer = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
+pub(super) type HttpAnswer = Response<ResponseBody>;
+
+/// Its body.
+pub(super) type ResponseBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// `200 {"ok":true,"data":…}`; `data` is JSON text.
 pub(super) fn success(data: Bytes) -> HttpAnswer {

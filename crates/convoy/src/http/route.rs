@@ -3,6 +3,7 @@
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::config::Config;
 use crate::dispatch::FunctionKind;
 use crate::error::{Code, Failure};
 
@@ -43,7 +44,9 @@ pub(super) enum Route {
 /// The reason that a request has no route.
 #[derive(Debug)]
 pub(super) enum RouteError {
-    /// There is no such path, or a parameter is invalid.
+    /// There is no such path.
+    Unknown(Failure),
+    /// A parameter is invalid.
     Refused(Failure),
     /// The path exists, with another method.
     Method {
@@ -59,6 +62,15 @@ impl From<Failure> for RouteError {
 }
 
 impl Route {
+    /// Whether a path is one of Convoy's, with whatever method.
+    pub(super) fn is_route(method: &Method, uri: &Uri, config: &Config) -> bool {
+        match Route::parse(method, uri, &config.base_path) {
+            Ok(Route::Overview) => config.dev,
+            Err(RouteError::Unknown(_)) => false,
+            Ok(_) | Err(RouteError::Refused(_) | RouteError::Method { .. }) => true,
+        }
+    }
+
     /// Parses method and URI.
     pub(super) fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
         let outside =
@@ -69,7 +81,10 @@ impl Route {
                 format!("there is no such path; functions are called at {called}, with names such as messages.list");
             Failure::new(Code::NotFound, message)
         };
-        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/')).ok_or_else(outside)?;
+        let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/'));
+        let path = path.ok_or_else(|| RouteError::Unknown(outside()))?;
+        // Some servers and proxies redirect to paths that end with a slash.
+        let path = path.strip_suffix('/').unwrap_or(path);
         match path.split_once('/') {
             None if path == "health" => only(method, "GET").map(|()| Route::Health),
             None if path == "ready" => only(method, "GET").map(|()| Route::Ready),
@@ -89,11 +104,11 @@ impl Route {
                 Ok(Route::UpdateSession { session: session.to_owned() })
             }
             Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
-                let kind = FunctionKind::parse(kind).ok_or_else(unknown)?;
+                let kind = FunctionKind::parse(kind).ok_or_else(|| RouteError::Unknown(unknown()))?;
                 only(method, "POST")?;
                 Ok(Route::Call { kind, name: decode(name)? })
             }
-            _ => Err(unknown().into()),
+            _ => Err(RouteError::Unknown(unknown())),
         }
     }
 }
@@ -125,7 +140,7 @@ mod tests {
 
     fn parse(method: Method, uri: &str) -> Result<Route, Code> {
         Route::parse(&method, &uri.parse().expect("a URI"), "/api").map_err(|error| match error {
-            RouteError::Refused(failure) => failure.code,
+            RouteError::Unknown(failure) | RouteError::Refused(failure) => failure.code,
             RouteError::Method { .. } => Code::MethodNotAllowed,
         })
     }
@@ -134,8 +149,19 @@ mod tests {
     fn a_wrong_api_path_explains_how_to_call_functions() {
         for uri in ["/api/querry/messages.list", "/api/query/messages/list", "/api/messages.list"] {
             let refused = Route::parse(&Method::POST, &uri.parse().expect("a URI"), "/api");
-            let Err(RouteError::Refused(failure)) = refused else { panic!("{uri} is parsed as {refused:?}") };
+            let Err(RouteError::Unknown(failure)) = refused else { panic!("{uri} is parsed as {refused:?}") };
             assert!(failure.message.contains("/api/query/<name>"), "{uri}: {failure}");
+        }
+    }
+
+    #[test]
+    fn one_slash_at_the_end_of_a_path_is_ignored() {
+        let call = Ok(Route::Call { kind: FunctionKind::Query, name: "a.b".into() });
+        assert_eq!(parse(Method::POST, "/api/query/a.b/?x=1"), call);
+        assert_eq!(parse(Method::GET, "/api/health/"), Ok(Route::Health));
+        assert_eq!(parse(Method::POST, "/api/live/ab/"), Ok(Route::UpdateSession { session: "ab".into() }));
+        for uri in ["/api/health//", "/api/query/a//", "/api//health"] {
+            assert_eq!(parse(Method::GET, uri), Err(Code::NotFound), "{uri}");
         }
     }
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{HeaderMap, StatusCode};
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -25,6 +25,13 @@ use crate::live::{OpenSession, SessionMessage, Stream, StreamFormat};
 
 /// Builds the caller, as JSON for the host, from a bearer token.
 pub(super) type CallerOf = Box<dyn Fn(Option<&str>) -> Arc<str> + Send + Sync>;
+
+/// A connection that becomes a WebSocket.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Resolves to the connection once the answer to its upgrade request has been sent.
+pub(super) type Upgrading = BoxFuture<'static, Result<Box<dyn Connection>, hyper::Error>>;
 
 /// Answers a WebSocket upgrade request.
 pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
@@ -50,15 +57,27 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
     Ok(answer)
 }
 
+/// The failure for a server that received the request, but does not pass its connection.
+pub(super) fn not_upgradable() -> Failure {
+    Failure {
+        status: Some(StatusCode::UPGRADE_REQUIRED.as_u16()),
+        ..Failure::new(
+            Code::InvalidArgs,
+            "this server does not pass WebSocket upgrades to Convoy; with node:http, register \
+             server.on('upgrade', convoy.upgradeHandler())",
+        )
+    }
+}
+
 /// Serves the connection until either side ends it.
-pub(super) async fn serve(engine: Arc<Engine>, upgrading: OnUpgrade, caller: CallerOf, address: Option<IpAddr>) {
+pub(super) async fn serve(engine: Arc<Engine>, upgrading: Upgrading, caller: CallerOf, address: Option<IpAddr>) {
     let upgraded = match upgrading.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(cause = %error, "a connection was not upgraded"),
     };
     let max = engine.config().limits.body_bytes;
     let config = WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max));
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let mut socket = Socket { socket, next: 0 };
     let ended = match socket.run(&engine, &caller, address).await {
         Err(Error::Capacity(_)) => {
@@ -93,7 +112,7 @@ impl Client<'_> {
 }
 
 struct Socket {
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: WebSocketStream<Box<dyn Connection>>,
     /// The sequence number of the next message.
     next: u64,
 }

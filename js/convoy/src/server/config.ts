@@ -1,7 +1,7 @@
 /** `convoy.config.ts`: the settings that are neither flags nor environment variables. */
 
 import { nearest } from '../values/nearest.js';
-import type { EngineOptions } from './convoy.js';
+import type { EngineOptions } from './options.js';
 
 /** Settings of `convoy build`. */
 export interface BuildConfig {

@@ -3,7 +3,6 @@
  * programs one at a time, and closes it.
  */
 
-import type { ResourceLimits } from 'node:worker_threads';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
@@ -14,110 +13,19 @@ import { type DevAnswer, type DevRequest, type DevView, serveDevPage } from './d
 import { rethrowAsConvoyError, unwrapEnvelope } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, InlineExecutor } from './executors.js';
 import type { FunctionKind } from './functions.js';
+import { type NodeHandler, nodeHandler, type UpgradeHandler, upgradeHandler } from './handlers/node-handler.js';
+import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
+import type { EngineOptions } from './options.js';
 import { explainListen } from './port-owner.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
+import { openOrReload, reloadKey } from './reload.js';
 import { SchemaCheck, type TableMisfits } from './schema-check.js';
 import type { Standby } from './standby-worker.js';
 import { watchQuery } from './watch.js';
 import type { WorkerOptions } from './worker-group.js';
 import { WorkerThreads } from './worker-threads.js';
-
-/** Limits, each with its default and the error code for exceeding it. */
-export interface ConvoyLimits {
-  /** How long a query may take, in milliseconds (10,000); `TIMEOUT`. */
-  readonly queryMs?: number;
-  /** How long a mutation may take, retries included, in milliseconds (15,000); `TIMEOUT`. */
-  readonly mutationMs?: number;
-  /** How long an action may take, in milliseconds (600,000); `TIMEOUT`. */
-  readonly actionMs?: number;
-  /** How often a mutation is retried after a conflict with another write (4); `CONFLICT`. */
-  readonly retries?: number;
-  /** The largest request body, in bytes (1 MiB); `PAYLOAD_TOO_LARGE`. */
-  readonly bodyBytes?: number;
-  /** The largest result, in bytes (16 MiB); `PAYLOAD_TOO_LARGE`. */
-  readonly resultBytes?: number;
-  /** Documents one call may read (32,000); `PAYLOAD_TOO_LARGE`. */
-  readonly maxDocumentsRead?: number;
-  /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
-  readonly maxDocumentsWritten?: number;
-  /**
-   * How long a worker may be unresponsive after a call on it timed out, in milliseconds (5,000); it is then replaced. If
-   * functions run on the calling thread, which cannot be replaced, `/api/health` returns 503 after this time instead.
-   */
-  readonly workerUnresponsiveMs?: number;
-  /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
-  readonly maxPendingCalls?: number;
-  /** Live streams of this process (20,000); `UNAVAILABLE`. */
-  readonly streams?: number;
-  /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
-  readonly streamsPerAddress?: number;
-  /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
-  readonly queriesPerStream?: number;
-  /** How often the context of a live stream is created again without other cause, in milliseconds (60,000). */
-  readonly contextRefreshMs?: number;
-  /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
-  readonly lingerMs?: number;
-  /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
-  readonly slowReaderMs?: number;
-  /** The interval for polling a table without Convoy's triggers, in milliseconds (5,000). */
-  readonly untrackedPollMs?: number;
-  /** The interval for checking that the triggers exist, in milliseconds (15,000). */
-  readonly triggerCheckMs?: number;
-  /** How long a client may take to send its headers, in milliseconds (10,000). */
-  readonly headerMs?: number;
-  /** How long a client may take to send its body, in milliseconds (30,000). */
-  readonly bodyMs?: number;
-  /** The interval of heartbeat comments on an idle stream, in milliseconds (15,000). */
-  readonly heartbeatMs?: number;
-}
-
-/** Other origins whose pages may call this server and read its responses. */
-export interface CorsOptions {
-  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; `*` is not supported. */
-  readonly origins: readonly string[];
-  /** Whether their requests may carry cookies (false). */
-  readonly credentials?: boolean;
-}
-
-/** Options of the engine, independent of the program. */
-export interface EngineOptions {
-  /** `postgres://user:password@host/database`. */
-  readonly databaseUrl: string;
-  /** Whether to create the database if the server does not have it (false). */
-  readonly createDatabase?: boolean;
-  /** Limits that differ from the defaults. */
-  readonly limits?: ConvoyLimits;
-  /** Connections to Postgres. */
-  readonly poolSize?: number;
-  /** The prefix of Convoy's paths (`/api`). */
-  readonly basePath?: string;
-  /**
-   * Whether the server is behind a trusted proxy (false): the client's address is then the last one in `X-Forwarded-For`,
-   * and the requested host is `X-Forwarded-Host`, if present.
-   */
-  readonly trustProxy?: boolean;
-  /** Other origins that may call this server (none). */
-  readonly cors?: CorsOptions;
-  /** Development mode: sends messages and stacks of unexpected errors to the client, and warns about likely mistakes. */
-  readonly dev?: boolean;
-  /**
-   * Whether loading creates missing tables and indexes (true). It never drops anything. `false` creates only Convoy's own
-   * schema, and reports what is missing. `'require'` changes nothing, and rejects if anything is missing; `'inspect'`
-   * changes nothing, and rejects only without Convoy's own schema.
-   */
-  readonly sync?: boolean | 'require' | 'inspect';
-  /**
-   * The number of worker threads that run functions (1 with `program`), so that a stuck thread can be replaced. 0 runs
-   * functions on the thread that calls `createConvoy`, as for functions passed as values.
-   */
-  readonly workers?: number;
-  /** Whether stacks in the log name source files, where the code has source maps (as `dev`). Only on worker threads. */
-  readonly sourceMaps?: boolean;
-  /** The limits of each worker thread, as in Node: `{ maxOldGenerationSizeMb: 512 }`. */
-  readonly resourceLimits?: ResourceLimits;
-}
 
 /** Options of `createConvoy` for a program passed as values, whose functions run on the calling thread. */
 export interface ConvoyOptions<Schema extends SchemaDefinition> extends EngineOptions {
@@ -168,6 +76,16 @@ export interface Convoy {
   ): AsyncIterableIterator<ResultOfRef<Ref>>;
   /** Starts the HTTP server; port 0 takes any free port. */
   listen(options?: Partial<ListenAddress>): Promise<ListenAddress>;
+  /**
+   * A handler for other HTTP servers of this process: `(req, res, next?)`, as a middleware of Express, Connect or NestJS,
+   * or to be called in a server of node:http or Koa. It answers Convoy's paths, and calls `next()` or resolves to false
+   * for all others.
+   */
+  nodeHandler(): NodeHandler;
+  /** A handler for WebSockets on a server of Node: `server.on('upgrade', convoy.upgradeHandler())`. */
+  upgradeHandler(): UpgradeHandler;
+  /** Handlers that take a web `Request`: `export const { GET, POST, OPTIONS } = convoy.handlers`. */
+  readonly handlers: WebHandlers;
   /** The address of the server, or `null` before `listen`. */
   readonly address: ListenAddress | null;
   /**
@@ -206,7 +124,12 @@ export async function createConvoy<const Schema extends SchemaDefinition>(
   options: ConvoyOptions<Schema>,
 ): Promise<Convoy>;
 export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Promise<Convoy> {
-  return openConvoy(loadNative(), options);
+  const native = loadNative();
+  const key = reloadKey(options);
+  if (key === null) return openConvoy(native, options);
+  const { source, workers, engineOptions } = partsOf(options);
+  const open = (onClose: () => void): Promise<Convoy> => openConvoy(native, options, { onClose });
+  return openOrReload({ key, source, engineOptions: { ...engineOptions, workers, sync: options.sync }, open });
 }
 
 /**
@@ -216,7 +139,7 @@ export async function createConvoy(options: ConvoyOptions<SchemaDefinition> | Co
 export async function openConvoy(
   native: NativeModule,
   options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions,
-  { onlyLocal = false }: { readonly onlyLocal?: boolean } = {},
+  { onlyLocal = false, onClose = () => {} }: { readonly onlyLocal?: boolean; readonly onClose?: () => void } = {},
 ): Promise<Convoy> {
   const { sync: requested = true, dev = false, sourceMaps = dev } = options;
   const sync = requested === true;
@@ -230,7 +153,7 @@ export async function openConvoy(
   const log = (text: string): void => native.writeLog(2, `convoy: ${text}\n`);
   const resultBytes = options.limits?.resultBytes ?? DEFAULT_MAX_RESULT_BYTES;
   const executor = executorFor(engine, workers, { sync, dev, sourceMaps, resultBytes, onlyLocal }, log);
-  const convoy = new RunningConvoy(engine, executor, { sync, log, onlyLocal });
+  const convoy = new RunningConvoy(engine, executor, { sync, log, onlyLocal, onClose });
   try {
     await convoy.load(source);
     return convoy;
@@ -248,7 +171,7 @@ interface Parts {
 }
 
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
-  const { workers, resourceLimits = {}, sync, sourceMaps: _maps, ...given } = options;
+  const { workers, resourceLimits = {}, sync, sourceMaps: _maps, programKey: _key, ...given } = options;
   const rest = typeof sync === 'string' ? { ...given, schemaPolicy: sync } : given;
   if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
     throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
@@ -286,6 +209,8 @@ interface RunningOptions {
   readonly log: (text: string) => void;
   /** Whether it may not listen. */
   readonly onlyLocal: boolean;
+  /** Called when it begins to close. */
+  readonly onClose: () => void;
 }
 
 class RunningConvoy implements Convoy {
@@ -301,8 +226,10 @@ class RunningConvoy implements Convoy {
   readonly #checksOnLoad: boolean;
 
   readonly #onlyLocal: boolean;
+  readonly #onClose: () => void;
 
-  constructor(engine: NativeEngine, executor: Executor, { sync, log, onlyLocal }: RunningOptions) {
+  constructor(engine: NativeEngine, executor: Executor, { sync, log, onlyLocal, onClose }: RunningOptions) {
+    this.#onClose = onClose;
     this.#engine = engine;
     this.#executor = executor;
     this.#onlyLocal = onlyLocal;
@@ -351,13 +278,30 @@ class RunningConvoy implements Convoy {
   }
 
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {
-    if (this.#onlyLocal) throw new Error('This Convoy does not listen: its internal functions would be reachable.');
+    this.#expectPublic();
+    // A module that was evaluated again calls this again.
+    if (this.#address?.host === host && this.#address.port === port) return this.#address;
     const listening = rethrowAsConvoyError(this.#engine.listen(JSON.stringify({ host, port })));
     const address = await listening.catch(async (error: unknown) => {
       throw await explainListen(error, port);
     });
     this.#address = JSON.parse(address) as ListenAddress;
     return this.#address;
+  }
+
+  nodeHandler(): NodeHandler {
+    this.#expectPublic();
+    return nodeHandler(this.#engine);
+  }
+
+  upgradeHandler(): UpgradeHandler {
+    this.#expectPublic();
+    return upgradeHandler(this.#engine);
+  }
+
+  get handlers(): WebHandlers {
+    this.#expectPublic();
+    return webHandlers(this.#engine);
   }
 
   load(source: ProgramSource | ProgramModule): Promise<LoadReport> {
@@ -398,6 +342,7 @@ class RunningConvoy implements Convoy {
   }
 
   async close(): Promise<void> {
+    this.#onClose();
     this.#address = null;
     this.#schemaCheck.stop();
     try {
@@ -405,6 +350,10 @@ class RunningConvoy implements Convoy {
     } finally {
       await this.#executor.close();
     }
+  }
+
+  #expectPublic(): void {
+    if (this.#onlyLocal) throw new Error('This Convoy does not listen: its internal functions would be reachable.');
   }
 
   async #call(kind: FunctionKind, name: string, args: unknown, options: CallOptions = {}): Promise<unknown> {

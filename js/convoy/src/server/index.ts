@@ -18,15 +18,15 @@ export type {
 export {
   type CallOptions,
   type Convoy,
-  type ConvoyLimits,
   type ConvoyModuleOptions,
   type ConvoyOptions,
-  type CorsOptions,
   createConvoy,
-  type EngineOptions,
   type ListenAddress,
 } from './convoy.js';
+export type { NodeHandler, UpgradeHandler } from './handlers/node-handler.js';
+export type { WebHandler, WebHandlers } from './handlers/web-handlers.js';
 export type { FunctionDescription, LoadReport, PlannedStep } from './native.js';
+export type { ConvoyLimits, CorsOptions, EngineOptions } from './options.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
 export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';

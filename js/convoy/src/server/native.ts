@@ -73,6 +73,11 @@ export interface NativeEngine extends NativeCalls {
   silent(number: number): number[];
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
+  /**
+   * Passes a request of another HTTP server. `head` is JSON; the body is `whole`, in `bytes`, or will be `pushed`, or the
+   * request is an `upgrade`. `null` if the path is not one of Convoy's.
+   */
+  exchange(head: string, body: 'whole' | 'pushed' | 'upgrade', bytes: Buffer | null): NativeExchange | null;
   /** Subscribes to a query that clients may call; `request` as for `call`. */
   watch(name: string, input: string, request: string | null): Promise<NativeWatch>;
   /** Serves `/_convoy` in development: `onRequest` is called with each request. */
@@ -96,6 +101,21 @@ export type OnDevRequest = (
   authorization: string | null,
   body: string,
 ) => void;
+
+/** A request of another HTTP server, and its response. */
+export interface NativeExchange {
+  /** Adds a chunk to the body or the upgraded connection. `full`: it was not taken; push it again after `room`. */
+  push(chunk: Buffer): 'accepted' | 'full' | 'closed';
+  room(): Promise<void>;
+  end(): void;
+  /** Ends the body with the reason that the rest is missing. */
+  fail(reason: string): void;
+  /** Resolves to the start of the response, with the whole body if that is no stream; `null` once closed. */
+  respond(): Promise<{ readonly head: string; readonly body: Buffer } | null>;
+  /** The next chunk of a stream or of the upgraded connection; `null` at the end. Not before the last has resolved. */
+  pull(): Promise<Buffer | null>;
+  close(): void;
+}
 
 /** A subscription of this process. */
 export interface NativeWatch {

@@ -7,9 +7,10 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { type Convoy, createConvoy, type EngineOptions, type ListenAddress } from './convoy.js';
+import { type Convoy, createConvoy, type ListenAddress } from './convoy.js';
 import { loadNative } from './native.js';
 import { redirectOutput } from './output.js';
+import type { EngineOptions } from './options.js';
 import type { ProgramSource } from './program.js';
 
 /** Settings of a server; missing ones come from the environment. */

@@ -1,7 +1,8 @@
 /** `convoy start`: serves built code. Never changes the database's schema; ends by a signal, after the calls in flight. */
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { createConvoy, type EngineOptions } from '../../server/convoy.js';
+import { createConvoy } from '../../server/convoy.js';
+import type { EngineOptions } from '../../server/options.js';
 import type { PlannedStep } from '../../server/native.js';
 import { isConvoyError } from '../../values/errors.js';
 import { builtCode, engineOptionsOf } from '../code/runnable.js';

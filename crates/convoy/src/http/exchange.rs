@@ -1,0 +1,357 @@
+//! A request that another HTTP server of this process has received, and its response:
+//! the same routes, limits and streams as for a socket of the engine.
+//!
+//! The server pushes the chunks of the request body, and pulls those of the response. An
+//! exchange that is closed or dropped ends like a connection that the client has closed.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{BodyError, RequestBody};
+use super::respond::{HttpAnswer, ResponseBody};
+use super::route::Route;
+use super::write_timeout::WriteTimeout;
+use super::{Connection, answer, socket};
+use crate::Engine;
+
+/// Chunks of a request body that may wait for the engine.
+const WAITING_CHUNKS: usize = 4;
+/// Bytes of a WebSocket that may wait for their reader, in each direction.
+const SOCKET_BUFFER_BYTES: usize = 64 << 10;
+
+/// A request without its body.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExchangeHead {
+    /// `POST`
+    pub method: String,
+    /// The path with the query string, or a whole URL.
+    pub url: String,
+    /// Names and values alternate. Values are Latin-1, as Node decodes them.
+    pub headers: Vec<String>,
+    /// The address of the peer, if the server knows it.
+    pub peer: Option<String>,
+    /// Whether a path that is not one of Convoy's is answered, with 404.
+    pub answers_unknown_paths: bool,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum ExchangeBody {
+    /// It is known.
+    Whole(Bytes),
+    /// It is pushed.
+    Pushed,
+    /// There is none: the bytes that are pushed after the response are those of the
+    /// upgraded connection.
+    Upgrade,
+}
+
+/// The response without the body of a stream.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResponseHead {
+    /// The status code.
+    pub status: u16,
+    /// Names and values alternate. Values are Latin-1.
+    pub headers: Vec<String>,
+    /// Whether the body is a stream of unknown length.
+    pub streams: bool,
+    /// Milliseconds for which the client may read nothing of a stream; the server then
+    /// closes the connection.
+    pub slow_reader_ms: u64,
+}
+
+/// Whether a chunk was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was.
+    Accepted,
+    /// Too many are waiting: wait until there is [room](Exchange::room), then push it again.
+    Full,
+    /// The engine reads no more of this body.
+    Closed,
+}
+
+/// A request that was not answered yet.
+struct Received {
+    head: Parts,
+    body: RequestBody,
+    peer: Option<IpAddr>,
+    /// The bytes from the client, if the connection can be upgraded.
+    socket: Option<mpsc::Receiver<Chunk>>,
+}
+
+type Chunk = Result<Bytes, BodyError>;
+
+/// One request and its response.
+pub struct Exchange {
+    engine: Arc<Engine>,
+    received: Mutex<Option<Received>>,
+    upload: Mutex<Option<mpsc::Sender<Chunk>>>,
+    download: tokio::sync::Mutex<Option<Download>>,
+    closed: CancellationToken,
+}
+
+enum Download {
+    Body(ResponseBody),
+    Socket(ReadHalf<DuplexStream>),
+}
+
+impl Exchange {
+    /// Begins the exchange; `None` if the path is not one of Convoy's.
+    pub fn begin(engine: &Arc<Engine>, head: ExchangeHead, body: ExchangeBody) -> Option<Exchange> {
+        // Node adds a prefix to IPv4 addresses on sockets of both families.
+        let peer = head.peer.as_deref().and_then(|peer| peer.parse::<IpAddr>().ok()).map(|peer| peer.to_canonical());
+        let answers_all = head.answers_unknown_paths;
+        let head = parse(&head)?;
+        if !answers_all && !Route::is_route(&head.method, &head.uri, engine.config()) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
+        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let (body, sender, socket) = match body {
+            ExchangeBody::Whole(bytes) => (whole(bytes), None, None),
+            ExchangeBody::Pushed => {
+                let body = PushedBody { chunks: receiver, declared: declared.unwrap_or(0), is_over: false };
+                (body.boxed_unsync(), Some(sender), None)
+            }
+            ExchangeBody::Upgrade => (whole(Bytes::new()), Some(sender), Some(receiver)),
+        };
+        Some(Exchange {
+            engine: engine.clone(),
+            received: Mutex::new(Some(Received { head, body, peer, socket })),
+            upload: Mutex::new(sender),
+            download: tokio::sync::Mutex::default(),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// Adds a chunk to the request body, or to the upgraded connection.
+    pub fn push(&self, chunk: Bytes) -> Pushed {
+        let upload = self.upload.lock();
+        match upload.as_ref().map(|upload| upload.try_send(Ok(chunk))) {
+            Some(Ok(())) => Pushed::Accepted,
+            Some(Err(mpsc::error::TrySendError::Full(_))) => Pushed::Full,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Pushed::Closed,
+        }
+    }
+
+    /// Waits until another chunk can be pushed, or none can any more.
+    pub async fn room(&self) {
+        let upload = self.upload.lock().clone();
+        if let Some(upload) = upload {
+            // The error is reported by the next push.
+            let _closed = upload.reserve().await;
+        }
+    }
+
+    /// Ends the request body, or this direction of the upgraded connection.
+    pub fn end(&self) {
+        self.upload.lock().take();
+    }
+
+    /// Ends the request body with the reason that its rest is not available.
+    pub fn fail(&self, reason: String) {
+        if let Some(upload) = self.upload.lock().take() {
+            // If chunks are waiting, the body ends early, which is an error as well.
+            let _full = upload.try_send(Err(BodyError::Unavailable(reason)));
+        }
+    }
+
+    /// Answers the request. The body comes with the head unless it is a stream. `None` if
+    /// the exchange was closed.
+    pub async fn respond(&self) -> Option<(ResponseHead, Bytes)> {
+        let Received { head, body, peer, socket } = self.received.lock().take()?;
+        let is_head = head.method == Method::HEAD;
+        let (near, far) = tokio::io::duplex(SOCKET_BUFFER_BYTES);
+        let upgrading = socket.is_some().then(|| self.upgraded(near));
+        let connection = Connection { peer, upgrading, tasks: self.engine.tasks() };
+        let answering = answer(&self.engine, head, body, connection);
+        let mut answer = tokio::select! {
+            answer = self.engine.tasks().track_future(answering) => answer,
+            () = self.closed.cancelled() => return None,
+        };
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(upload) = socket
+        {
+            let (reader, writer) = tokio::io::split(far);
+            self.engine.tasks().spawn(forward(upload, writer, self.closed.clone()));
+            let head = self.head_of(&answer, true);
+            self.start(Download::Socket(reader)).await;
+            return Some((head, Bytes::new()));
+        }
+        // The connection is the other server's.
+        answer.headers_mut().remove(CONNECTION);
+        let streams = !is_head && answer.body().size_hint().exact().is_none();
+        let head = self.head_of(&answer, streams);
+        if streams {
+            self.start(Download::Body(answer.into_body())).await;
+            return Some((head, Bytes::new()));
+        }
+        // Already in memory; a HEAD request gets none.
+        let body = if is_head { Bytes::new() } else { in_memory(answer.into_body()).await };
+        Some((head, body))
+    }
+
+    async fn start(&self, download: Download) {
+        *self.download.lock().await = Some(download);
+        if self.closed.is_cancelled() {
+            self.close();
+        }
+    }
+
+    /// Waits for the next chunk of a stream, or of the upgraded connection. `None` at its end.
+    pub async fn pull(&self) -> Option<Bytes> {
+        let mut download = self.download.lock().await;
+        let pulled = tokio::select! {
+            pulled = next(download.as_mut()?) => pulled,
+            () = self.closed.cancelled() => None,
+        };
+        if pulled.is_none() {
+            *download = None;
+        }
+        pulled
+    }
+
+    /// Ends the exchange: a live session ends, a mutation runs to its end.
+    pub fn close(&self) {
+        self.closed.cancel();
+        self.upload.lock().take();
+        // If a pull holds it, that pull ends now.
+        if let Ok(mut download) = self.download.try_lock() {
+            *download = None;
+        }
+    }
+
+    /// The engine's end of a connection in memory, closed as if its client had stopped reading
+    /// if the server stops to pull.
+    fn upgraded(&self, near: DuplexStream) -> socket::Upgrading {
+        let limit = Duration::from_millis(self.engine.config().limits.slow_reader_ms);
+        let near: Box<dyn socket::Connection> = Box::new(WriteTimeout::new(near, limit));
+        Box::pin(std::future::ready(Ok(near)))
+    }
+
+    fn head_of(&self, answer: &HttpAnswer, streams: bool) -> ResponseHead {
+        let latin1 = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+        let headers = answer.headers().iter().flat_map(|(name, value)| [name.to_string(), latin1(value)]);
+        ResponseHead {
+            status: answer.status().as_u16(),
+            headers: headers.collect(),
+            streams,
+            slow_reader_ms: self.engine.config().limits.slow_reader_ms,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+/// `None` if no HTTP server accepts this request.
+fn parse(head: &ExchangeHead) -> Option<Parts> {
+    let mut request = hyper::Request::builder().method(head.method.as_str()).uri(head.url.as_str());
+    for pair in head.headers.chunks_exact(2) {
+        let [name, value] = pair else { continue };
+        // Pseudo-headers of HTTP/2.
+        if name.starts_with(':') {
+            continue;
+        }
+        let value: Option<Vec<u8>> = value.chars().map(|each| u8::try_from(u32::from(each)).ok()).collect();
+        request = request.header(name.as_str(), HeaderValue::from_bytes(&value?).ok()?);
+    }
+    Some(request.body(()).ok()?.into_parts().0)
+}
+
+fn whole(bytes: Bytes) -> RequestBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+async fn in_memory(body: ResponseBody) -> Bytes {
+    let Ok(body) = body.collect().await;
+    body.to_bytes()
+}
+
+async fn next(download: &mut Download) -> Option<Bytes> {
+    match download {
+        Download::Body(body) => loop {
+            let Ok(frame) = body.frame().await?;
+            // There are no trailers.
+            if let Ok(bytes) = frame.into_data() {
+                return Some(bytes);
+            }
+        },
+        Download::Socket(socket) => {
+            let mut bytes = BytesMut::new();
+            // The other end, which closes without an error, is in this process.
+            let read = socket.read_buf(&mut bytes).await.unwrap_or(0);
+            (read > 0).then(|| bytes.freeze())
+        }
+    }
+}
+
+/// Passes the bytes from a client to the engine, until the client or the engine closes.
+async fn forward(mut upload: mpsc::Receiver<Chunk>, mut socket: WriteHalf<DuplexStream>, closed: CancellationToken) {
+    let forwarding = async {
+        while let Some(Ok(chunk)) = upload.recv().await {
+            socket.write_all(&chunk).await?;
+        }
+        socket.shutdown().await
+    };
+    let ended = tokio::select! {
+        ended = forwarding => ended,
+        () = closed.cancelled() => Ok(()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(cause = %error, "a WebSocket ended with an error");
+    }
+}
+
+/// A request body of pushed chunks.
+struct PushedBody {
+    chunks: mpsc::Receiver<Chunk>,
+    /// The length that the request declares; 0 if it declares none.
+    declared: u64,
+    is_over: bool,
+}
+
+impl Body for PushedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let chunk = ready!(self.chunks.poll_recv(context));
+        self.is_over = !matches!(chunk, Some(Ok(_)));
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.declared);
+        hint
+    }
+}

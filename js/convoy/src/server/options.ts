@@ -1,0 +1,104 @@
+/** The options of the engine, which do not depend on the program. */
+
+import type { ResourceLimits } from 'node:worker_threads';
+
+/** Limits, each with its default and the error code for exceeding it. */
+export interface ConvoyLimits {
+  /** How long a query may take, in milliseconds (10,000); `TIMEOUT`. */
+  readonly queryMs?: number;
+  /** How long a mutation may take, retries included, in milliseconds (15,000); `TIMEOUT`. */
+  readonly mutationMs?: number;
+  /** How long an action may take, in milliseconds (600,000); `TIMEOUT`. */
+  readonly actionMs?: number;
+  /** How often a mutation is retried after a conflict with another write (4); `CONFLICT`. */
+  readonly retries?: number;
+  /** The largest request body, in bytes (1 MiB); `PAYLOAD_TOO_LARGE`. */
+  readonly bodyBytes?: number;
+  /** The largest result, in bytes (16 MiB); `PAYLOAD_TOO_LARGE`. */
+  readonly resultBytes?: number;
+  /** Documents one call may read (32,000); `PAYLOAD_TOO_LARGE`. */
+  readonly maxDocumentsRead?: number;
+  /** Documents one call may write (16,000); `PAYLOAD_TOO_LARGE`. */
+  readonly maxDocumentsWritten?: number;
+  /**
+   * How long a worker may be unresponsive after a call on it timed out, in milliseconds (5,000); it is then replaced. If
+   * functions run on the calling thread, which cannot be replaced, `/api/health` returns 503 after this time instead.
+   */
+  readonly workerUnresponsiveMs?: number;
+  /** Calls that may wait for JavaScript (1,024); `UNAVAILABLE`. */
+  readonly maxPendingCalls?: number;
+  /** Live streams of this process (20,000); `UNAVAILABLE`. */
+  readonly streams?: number;
+  /** Live streams of one client address (64), as determined by `trustProxy`; `RATE_LIMITED`. */
+  readonly streamsPerAddress?: number;
+  /** Queries of one live stream (256); `PAYLOAD_TOO_LARGE`. */
+  readonly queriesPerStream?: number;
+  /** How often the context of a live stream is created again without other cause, in milliseconds (60,000). */
+  readonly contextRefreshMs?: number;
+  /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
+  readonly lingerMs?: number;
+  /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
+  readonly slowReaderMs?: number;
+  /** The interval for polling a table without Convoy's triggers, in milliseconds (5,000). */
+  readonly untrackedPollMs?: number;
+  /** The interval for checking that the triggers exist, in milliseconds (15,000). */
+  readonly triggerCheckMs?: number;
+  /** How long a client may take to send its headers, in milliseconds (10,000). */
+  readonly headerMs?: number;
+  /** How long a client may take to send its body, in milliseconds (30,000). */
+  readonly bodyMs?: number;
+  /** The interval of heartbeat comments on an idle stream, in milliseconds (15,000). */
+  readonly heartbeatMs?: number;
+}
+
+/** Other origins whose pages may call this server and read its responses. */
+export interface CorsOptions {
+  /** Each as browsers send it: `https://app.example`, `http://localhost:5173`. Compared exactly; `*` is not supported. */
+  readonly origins: readonly string[];
+  /** Whether their requests may carry cookies (false). */
+  readonly credentials?: boolean;
+}
+
+/** Options of the engine, independent of the program. */
+export interface EngineOptions {
+  /** `postgres://user:password@host/database`. */
+  readonly databaseUrl: string;
+  /** Whether to create the database if the server does not have it (false). */
+  readonly createDatabase?: boolean;
+  /** Limits that differ from the defaults. */
+  readonly limits?: ConvoyLimits;
+  /** Connections to Postgres. */
+  readonly poolSize?: number;
+  /** The prefix of Convoy's paths (`/api`). */
+  readonly basePath?: string;
+  /**
+   * Whether the server is behind a trusted proxy (false): the client's address is then the last one in `X-Forwarded-For`,
+   * and the requested host is `X-Forwarded-Host`, if present.
+   */
+  readonly trustProxy?: boolean;
+  /** Other origins that may call this server (none). */
+  readonly cors?: CorsOptions;
+  /**
+   * The name of the program among those on the same database and base path (`default`). A development server that
+   * evaluates modules again calls `createConvoy` again: it then loads the code into the Convoy that runs under this name,
+   * and returns that. This is done if `NODE_ENV` is `development`, and with a given name unless it is `production`.
+   */
+  readonly programKey?: string;
+  /** Development mode: sends messages and stacks of unexpected errors to the client, and warns about likely mistakes. */
+  readonly dev?: boolean;
+  /**
+   * Whether loading creates missing tables and indexes (true). It never drops anything. `false` creates only Convoy's own
+   * schema, and reports what is missing. `'require'` changes nothing, and rejects if anything is missing; `'inspect'`
+   * changes nothing, and rejects only without Convoy's own schema.
+   */
+  readonly sync?: boolean | 'require' | 'inspect';
+  /**
+   * The number of worker threads that run functions (1 with `program`), so that a stuck thread can be replaced. 0 runs
+   * functions on the thread that calls `createConvoy`, as for functions passed as values.
+   */
+  readonly workers?: number;
+  /** Whether stacks in the log name source files, where the code has source maps (as `dev`). Only on worker threads. */
+  readonly sourceMaps?: boolean;
+  /** The limits of each worker thread, as in Node: `{ maxOldGenerationSizeMb: 512 }`. */
+  readonly resourceLimits?: ResourceLimits;
+}
