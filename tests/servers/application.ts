@@ -91,7 +91,7 @@ export async function startApplication(server: ExistingServer): Promise<Applicat
     databaseUrl: freshDatabaseUrl(),
     createDatabase: true,
     cors: { origins: [PARTNER] },
-    limits: { bodyBytes: BODY_BYTES },
+    limits: { bodyBytes: BODY_BYTES, ...server.limits },
     // Only for the calls that ask for it: callers of a session are compared by their context.
     createContext: (request, base) => ({ ...base, ...(request.headers['x-name'] ? { request } : {}) }),
   });
@@ -116,7 +116,9 @@ export async function startApplication(server: ExistingServer): Promise<Applicat
       const client = createConvoyClient({
         baseUrl,
         // `fetch` of the client's options has its own type of input.
-        ...(given === undefined ? {} : { fetch: ((url: string, init: RequestInit) => given(url, init)) as typeof fetch }),
+        ...(given === undefined
+          ? {}
+          : { fetch: ((url: string, init: RequestInit) => given(url, init)) as typeof fetch }),
         ...options,
       });
       clients.push(client);

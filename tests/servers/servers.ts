@@ -1,7 +1,7 @@
 /** Servers that pass requests to Convoy: each in the way its documentation shows, and as `docs/existing-servers.md` does. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Convoy } from '@avvos/convoy/node';
+import type { Convoy, ConvoyLimits } from '@avvos/convoy/node';
 import middie from '@fastify/middie';
 import { serve as serveHono } from '@hono/node-server';
 import { Module } from '@nestjs/common';
@@ -29,6 +29,8 @@ export interface ExistingServer {
   readonly tellsPeer: boolean;
   /** Whether paths that are not Convoy's are answered with `HOST_ANSWER`. */
   readonly hasOtherRoutes: boolean;
+  /** Limits of Convoy for this server's tests. */
+  readonly limits?: ConvoyLimits;
   start(convoy: Convoy): Promise<Running>;
 }
 

@@ -91,6 +91,11 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
     this.#deliver = deliver;
   }
 
+  /** No path is one of Convoy's. */
+  exchange(): null {
+    return null;
+  }
+
   async listen(options: string): Promise<string> {
     return JSON.stringify({ ...(JSON.parse(options) as object), port: 4321 });
   }

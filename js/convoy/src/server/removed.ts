@@ -21,10 +21,10 @@ export const createDb = removed(
     'convoy.mutation(…).',
 );
 
-/** @deprecated Use `createConvoy` and its `listen`. */
+/** @deprecated Use `createConvoy` and its `nodeHandler`. */
 export const createNodeHandler = removed(
   'createNodeHandler',
-  `${convoy} serves by itself: await convoy.listen({ port }).`,
+  `${convoy} has a handler for other servers, convoy.nodeHandler(), and serves by itself: await convoy.listen({ port }).`,
 );
 
 /** @deprecated Use `createConvoy` and its `listen`. */

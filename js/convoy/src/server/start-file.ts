@@ -9,8 +9,8 @@ import { isMainThread } from 'node:worker_threads';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type Convoy, createConvoy, type ListenAddress } from './convoy.js';
 import { loadNative } from './native.js';
-import { redirectOutput } from './output.js';
 import type { EngineOptions } from './options.js';
+import { redirectOutput } from './output.js';
 import type { ProgramSource } from './program.js';
 
 /** Settings of a server; missing ones come from the environment. */

@@ -2,8 +2,8 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { createConvoy } from '../../server/convoy.js';
-import type { EngineOptions } from '../../server/options.js';
 import type { PlannedStep } from '../../server/native.js';
+import type { EngineOptions } from '../../server/options.js';
 import { isConvoyError } from '../../values/errors.js';
 import { builtCode, engineOptionsOf } from '../code/runnable.js';
 import { count } from '../count.js';

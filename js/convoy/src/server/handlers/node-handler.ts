@@ -1,6 +1,6 @@
 /** Handlers for servers that pass Node's request and response: node:http, Express, Connect, middie, Koa, NestJS. */
 
-import { type IncomingMessage, STATUS_CODES, type ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { NativeEngine } from '../native.js';
 import { download } from './download.js';
@@ -11,7 +11,11 @@ import { findBody } from './parsed-body.js';
  * A middleware. Answers requests for Convoy's paths and resolves to true when the response has ended. For other paths it
  * calls `next`, if there is one, and resolves to false.
  */
-export type NodeHandler = (req: IncomingMessage, res: ServerResponse, next?: (error?: unknown) => void) => Promise<boolean>;
+export type NodeHandler = (
+  req: IncomingMessage,
+  res: ServerResponse,
+  next?: (error?: unknown) => void,
+) => Promise<boolean>;
 
 /**
  * A listener of the event `upgrade` of a server. Resolves to true if the request was one for Convoy's WebSocket, and to
@@ -65,7 +69,9 @@ export function upgradeHandler(engine: Pick<NativeEngine, 'exchange'>): UpgradeH
       return true;
     }
     const isUpgraded = response.status === 101;
-    socket.write(headText(response, isUpgraded ? [] : ['Connection: close', `Content-Length: ${response.body.length}`]));
+    socket.write(
+      headText(response, isUpgraded ? [] : ['Connection: close', `Content-Length: ${response.body.length}`]),
+    );
     if (!isUpgraded) {
       socket.end(response.body);
       return true;
