@@ -27,7 +27,8 @@ const texts = new Map(
 
 /** The pages that a page builds on. */
 function prerequisites(page: string): string[] {
-  if (page === 'README.md' || page === 'docs/start.md' || page.startsWith('docs/migrating-')) return [];
+  const complete = ['README.md', 'docs/start.md', 'docs/existing-servers.md'];
+  if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
   if (page.endsWith('/SKILL.md')) return [];
   return page === 'docs/react.md' ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];

@@ -22,9 +22,14 @@ export const CONTESTANTS = [
     schema: 'postgresjs_relational',
     tables: 'relational',
   },
+  // Only for the workload that compares it with Convoy's own listener.
+  { name: 'convoy-node-http', title: 'Convoy in node:http', schema: 'public', tables: 'jsonb' },
 ];
 
 /** The upper bound: no server, and so no HTTP, no JSON and no validation. */
 export const PGBENCH = { title: 'pgbench, the same SQL', schema: 'pgbench', tables: 'jsonb' };
 
-export const [CONVOY, ...OTHERS] = CONTESTANTS;
+export const [CONVOY] = CONTESTANTS;
+
+/** The servers without Convoy. */
+export const OTHERS = CONTESTANTS.filter(({ schema }) => schema !== CONVOY.schema);

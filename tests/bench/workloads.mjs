@@ -78,6 +78,13 @@ export const WORKLOADS = [
     same: true,
   },
   {
+    name: 'node-http',
+    title: 'echo through a server of node:http and nodeHandler',
+    bodies: inTurn([{ name: 'a name', count: 42, tags: ['one', 'two', 'three'] }]),
+    ours: '/api/query/echo.say',
+    theirs: [{ server: 'convoy-node-http', title: 'through node:http', path: '/api/query/echo.say' }],
+  },
+  {
     name: 'get',
     title: 'get by id',
     bodies: picked('messages', one),

@@ -115,13 +115,18 @@ function inChannel(ctx, channel) {
  * @param {{ createContext?: Function }} [options]
  */
 export async function start(databaseUrl, options = {}) {
+  const convoy = await open(databaseUrl, options);
+  const { port } = await convoy.listen({ port: 0 });
+  return { port, stats: () => convoy.stats(), close: () => convoy.close() };
+}
+
+/** Opens Convoy without a listener. */
+export function open(databaseUrl, options = {}) {
   const functions = {
     echo: { say },
     messages: { get, getMany, getRaw, newest, send, sendMany, like },
     posts,
     bench: { transfer },
   };
-  const convoy = await createConvoy({ ...options, schema, functions, databaseUrl, poolSize: POOL });
-  const { port } = await convoy.listen({ port: 0 });
-  return { port, stats: () => convoy.stats(), close: () => convoy.close() };
+  return createConvoy({ ...options, schema, functions, databaseUrl, poolSize: POOL });
 }

@@ -1,7 +1,8 @@
 /** Error stacks reduced to user code: frames of this package and of Node do not help to find a mistake in it. */
 import { fileURLToPath } from 'node:url';
 
-const packageUrl = new URL('../../', import.meta.url).href;
+// Not `new URL('../../', import.meta.url)`, in which bundlers see a file to include.
+const packageUrl = import.meta.url.replace(/[^/]+\/[^/]+\/[^/]*$/, '');
 const packageFolder = fileURLToPath(packageUrl);
 const ours = [packageUrl, packageFolder].flatMap((base) => [`${base}dist/`, `${base}src/`]);
 
