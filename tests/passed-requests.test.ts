@@ -117,15 +117,16 @@ describe('a web request', () => {
     expect(await notesIn(room)).toEqual([]);
   });
 
-  test('whose streamed response is cancelled, aborted or forgotten keeps no session', async () => {
+  test('whose streamed response is cancelled, aborted, forgotten or never read keeps no session', async () => {
     const url = `http://app.test/api/subscribe?name=notes.list&args=${encodeURIComponent('{"room":"r"}')}`;
     const client = new AbortController();
     const cancelled = await app.convoy.handlers.GET(new Request(url));
     const aborted = await app.convoy.handlers.GET(new Request(url, { signal: client.signal }));
     const forgotten = await app.convoy.handlers.GET(new Request(url));
+    await app.convoy.handlers.GET(new Request(url));
     const reader = (forgotten.body as ReadableStream).getReader();
     await reader.read();
-    expect(app.convoy.stats().sessions).toBe(3);
+    expect(app.convoy.stats().sessions).toBe(4);
     await cancelled.body?.cancel();
     client.abort();
     await aborted.text();

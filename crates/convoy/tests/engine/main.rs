@@ -7,6 +7,7 @@ mod changed_types;
 mod conformance;
 mod cross_origin;
 mod database_faults;
+mod exchange;
 mod faults;
 mod health;
 mod http;

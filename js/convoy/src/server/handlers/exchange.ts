@@ -44,6 +44,8 @@ export interface BeginOptions {
 export class Exchange {
   readonly #native: NativeExchange;
   #slowReaderMs = 0;
+  /** Runs while a chunk, or the start of a stream, waits for its reader. */
+  #timer: NodeJS.Timeout | undefined;
 
   private constructor(native: NativeExchange) {
     this.#native = native;
@@ -109,6 +111,7 @@ export class Exchange {
     if (response === null) return null;
     const { status, headers, streams, slowReaderMs } = JSON.parse(response.head) as NativeHead;
     this.#slowReaderMs = slowReaderMs;
+    if (streams) this.#awaitReader(() => {});
     const pairs = Array.from(
       { length: headers.length / 2 },
       (_, at) => [headers[2 * at] ?? '', headers[2 * at + 1] ?? ''] as const,
@@ -123,26 +126,27 @@ export class Exchange {
   async *chunks(onStalled: () => void): AsyncGenerator<Buffer, void, undefined> {
     try {
       for (;;) {
+        clearTimeout(this.#timer);
         const chunk = await this.#native.pull();
         if (chunk === null) return;
-        const timer = setTimeout(() => {
-          this.close();
-          onStalled();
-        }, this.#slowReaderMs);
-        timer.unref();
-        try {
-          yield chunk;
-        } finally {
-          clearTimeout(timer);
-        }
+        this.#awaitReader(onStalled);
+        yield chunk;
       }
     } finally {
       this.close();
     }
   }
 
+  #awaitReader(onStalled: () => void): void {
+    this.#timer = setTimeout(() => {
+      this.close();
+      onStalled();
+    }, this.#slowReaderMs).unref();
+  }
+
   /** Ends the exchange as if the client had closed its connection. May be called repeatedly. */
   close(): void {
+    clearTimeout(this.#timer);
     this.#native.close();
   }
 }
