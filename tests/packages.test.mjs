@@ -116,6 +116,21 @@ describe('@avvos/convoy', () => {
     expect(packages.filter((name) => !allowed.includes(name))).toEqual([]);
   });
 
+  test('refers by URL only to its own files, which bundlers include', async () => {
+    const names = (await filesOf('@avvos/convoy')).map(({ file }) => file);
+    const unpacked = await mkdtemp(path.join(folder, 'unpacked-'));
+    await run('tar', ['-xzf', tarballOf('@avvos/convoy'), '-C', unpacked]);
+    const referred = [];
+    for (const name of names.filter((each) => each.endsWith('.js'))) {
+      const text = await readFile(path.join(unpacked, 'package', name), 'utf8');
+      for (const [, url] of text.matchAll(/^[^*/]*new URL\('([^']*)', import\.meta\.url\)/gm)) {
+        referred.push(path.posix.join(path.posix.dirname(name), url));
+      }
+    }
+    expect(referred).toContain('dist/server/worker-thread.js');
+    expect(referred.filter((each) => !names.includes(each))).toEqual([]);
+  });
+
   test('copies esbuild in the version of its binaries', async () => {
     const { version } = JSON.parse(
       await readFile(path.join(repository, 'js/convoy/vendor/esbuild/package.json'), 'utf8'),
