@@ -1,6 +1,7 @@
 /** Requests that reach Convoy through another server after something has happened to them. */
 import { once } from 'node:events';
 import { createServer, type RequestListener, request, type Server } from 'node:http';
+import { connect as connect2, createServer as createServer2 } from 'node:http2';
 import { type AddressInfo, connect } from 'node:net';
 import express, { type RequestHandler } from 'express';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -134,6 +135,45 @@ describe('a web request', () => {
     await expect(reader.closed).rejects.toThrow('stopped reading');
     await vi.waitFor(() => expect(app.convoy.stats().sessions).toBe(0));
   });
+});
+
+test('HTTP/2 carries calls and streams', async () => {
+  const handle = app.convoy.nodeHandler();
+  const server = createServer2((req, res) => void handle(req as never, res as never)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const session = connect2(origin);
+  const send = async (head: object, body?: string) => {
+    const stream = session.request({ ...head, 'content-type': 'application/json' });
+    stream.setEncoding('utf8').end(body);
+    const [headers] = (await once(stream, 'response')) as [Record<string, unknown>];
+    return { stream, headers };
+  };
+  const room = app.room();
+  const path = `/api/subscribe?name=notes.list&args=${encodeURIComponent(JSON.stringify({ room }))}`;
+  const live = await send({ ':path': path });
+  let text = '';
+  live.stream.on('data', (chunk) => (text += chunk));
+  // A page of this server: its origin is that of `:authority`.
+  const call = { ':method': 'POST', ':path': '/api/mutation/notes.add', origin };
+  const { headers } = await send(call, JSON.stringify({ room, text: 'over HTTP/2' }));
+  expect(headers[':status']).toBe(200);
+  while (!text.includes('over HTTP/2')) await once(live.stream, 'data');
+  live.stream.close();
+  await vi.waitFor(() => expect(app.convoy.stats().sessions).toBe(0));
+  session.destroy();
+  await new Promise((resolve) => server.close(resolve));
+});
+
+test('a request that another middleware answers meanwhile is left to it', async () => {
+  const handle = app.convoy.nodeHandler();
+  let handled: Promise<boolean> | undefined;
+  const { baseUrl } = await listening((req, res) => {
+    handled = handle(req, res);
+    res.writeHead(504).end();
+  });
+  expect((await fetch(`${baseUrl}/api/health`)).status).toBe(504);
+  expect(await handled).toBe(true);
 });
 
 test('a client that stops reading is disconnected after the limit', async () => {

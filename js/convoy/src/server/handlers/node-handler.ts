@@ -36,8 +36,11 @@ export function nodeHandler(engine: Pick<NativeEngine, 'exchange'>): NodeHandler
     if (body.kind === 'lost') exchange.fail(body.reason);
     if (body.kind === 'pushed') req.pipe(exchange.upload(() => endUnread(req, res)));
     const response = await exchange.respond();
-    // Only if the client has left.
-    if (response === null) return true;
+    // The client has left, or another middleware, such as a timeout, has answered.
+    if (response === null || res.headersSent) {
+      exchange.close();
+      return true;
+    }
     writeHead(res, response);
     if (response.streams) {
       res.flushHeaders();
@@ -88,7 +91,11 @@ function headOf(req: IncomingMessage): RequestHead {
   // Routers change `url`: the full one is in `originalUrl`.
   const { originalUrl } = req as { originalUrl?: string };
   const peer = req.socket?.remoteAddress ?? null;
-  return { method: req.method ?? 'GET', url: originalUrl ?? req.url ?? '/', headers: req.rawHeaders, peer };
+  // In HTTP/2 the host is a pseudo-header, which the engine ignores.
+  const { authority } = req as { authority?: string };
+  const isHostMissing = authority !== undefined && req.headers.host === undefined;
+  const headers = isHostMissing ? [...req.rawHeaders, 'host', authority] : req.rawHeaders;
+  return { method: req.method ?? 'GET', url: originalUrl ?? req.url ?? '/', headers, peer };
 }
 
 function writeHead(res: ServerResponse, { status, headers }: ResponseHead): void {
