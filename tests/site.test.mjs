@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { commandReference, commandReferenceFile } from '../scripts/command-reference.mjs';
 import { checkSidebar } from '../docs/site/.vitepress/sidebar.mjs';
 import { deadLinks } from '../docs/site/dead-links.mjs';
 import { summaryOf, writeLlmsFiles } from '../docs/site/llms.mjs';
 import { repository, repositoryAddress } from '../docs/site/repository-links.mjs';
+import { commandReference, commandReferenceFile } from '../scripts/command-reference.mjs';
 
 const root = path.join(import.meta.dirname, '..');
 const docs = path.join(root, 'docs');

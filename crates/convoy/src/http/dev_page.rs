@@ -14,8 +14,8 @@ use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 
-use super::respond::HttpAnswer;
 use super::body::RequestBody;
+use super::respond::HttpAnswer;
 use super::{body, cross_origin};
 use crate::config::Limits;
 use crate::error::{Code, Failure};

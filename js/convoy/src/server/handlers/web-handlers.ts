@@ -3,12 +3,16 @@
 import type { NativeEngine } from '../native.js';
 import { Exchange, NO_BODY, type RequestHead } from './exchange.js';
 
+/** Answers one request. Paths that are not Convoy's get the status 404. Never rejects. */
 export type WebHandler = (request: Request) => Promise<Response>;
 
 /** By method, as modules of routes export them. All are the same function. */
 export interface WebHandlers {
+  /** Answers requests for streams and for the health of the server. */
   readonly GET: WebHandler;
+  /** Answers calls and live streams. */
   readonly POST: WebHandler;
+  /** Answers preflight requests of other origins. */
   readonly OPTIONS: WebHandler;
 }
 
@@ -27,7 +31,7 @@ async function answer(engine: Pick<NativeEngine, 'exchange'>, request: Request):
   if (request.signal.aborted) exchange.close();
   if (hasBody) void pushBody(request, exchange);
   const response = await exchange.respond();
-  // Only if the client has left: nobody receives this.
+  // Only if the client has left: the response is not sent.
   if (response === null) return new Response(null, { status: 499 });
   const { status, headers, streams, body } = response;
   const init = { status, headers: headers.map(([name, value]): [string, string] => [name, value]) };
