@@ -48,12 +48,15 @@ impl Budget {
 }
 
 fn too_many_reads() -> Failure {
-    let message = "this call reads more documents than its limit allows; use an index and a limit";
+    let message = "this call reads more documents than limits.maxDocumentsRead allows; read fewer by an index and a \
+                   limit, or raise it";
     Failure::new(Code::PayloadTooLarge, message)
 }
 
 fn too_many_writes() -> Failure {
-    Failure::new(Code::PayloadTooLarge, "this call writes more documents than its limit allows")
+    let message = "this call writes more documents than limits.maxDocumentsWritten allows; write them in several calls, \
+                   or raise it";
+    Failure::new(Code::PayloadTooLarge, message)
 }
 
 #[cfg(test)]

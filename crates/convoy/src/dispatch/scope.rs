@@ -111,7 +111,12 @@ impl CallScope {
         match ended {
             FunctionResult::Returned(result) if result.len() > limit => Err(Failure::new(
                 Code::PayloadTooLarge,
-                format!("the result of `{}` has {} bytes; the limit is {limit}", function.name, result.len()),
+                format!(
+                    "the result of `{}` has {} bytes, and limits.resultBytes is {limit}; return less, for example in pages, \
+                     or raise it",
+                    function.name,
+                    result.len()
+                ),
             )),
             FunctionResult::Returned(result) => Ok(result),
             FunctionResult::Refused(failure) => Err(failure),

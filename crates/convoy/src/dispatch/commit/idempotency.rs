@@ -104,7 +104,8 @@ impl KeyLocks {
                 Ok(key_guard)
             }
             Err(_elapsed) => {
-                Err(Failure::new(Code::Timeout, "another call with this Idempotency-Key is still running"))
+                let message = "another call with this Idempotency-Key is still running; call again to get its response";
+                Err(Failure::new(Code::Timeout, message))
             }
         }
     }
