@@ -227,7 +227,9 @@ impl Engine {
             keeper.keep(Part::Functions, &until, || check_host(&checked, &conditions, limit, &until)).await;
         });
         let (keeper, database, until) = (supervisor.clone(), postgres.clone(), stop.clone());
-        tasks.spawn(async move { keeper.keep(Part::Answers, &until, || trim_answers(&database, &until)).await });
+        tasks.spawn(
+            async move { keeper.keep(Part::StoredResponses, &until, || trim_responses(&database, &until)).await },
+        );
     }
 
     /// The configuration of the engine.
@@ -453,8 +455,8 @@ async fn check_host(program: &ArcSwapOption<Program>, health: &Health, limit: Du
     }
 }
 
-/// Removes the stored answers of keyed mutations after their retention.
-async fn trim_answers(postgres: &Postgres, stop: &CancellationToken) {
+/// Removes the stored responses of keyed mutations after their retention.
+async fn trim_responses(postgres: &Postgres, stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

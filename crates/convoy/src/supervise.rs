@@ -42,8 +42,8 @@ pub enum Part {
     Timer,
     /// Starts the runs of live queries.
     LiveRuns,
-    /// Removes stored answers after their retention.
-    Answers,
+    /// Removes stored responses after their retention.
+    StoredResponses,
     /// Checks whether functions can run.
     Functions,
     /// Accepts connections.
@@ -72,7 +72,7 @@ impl Part {
             Part::Tables => "looking at tables",
             Part::Timer => "refreshing old answers",
             Part::LiveRuns => "starting live queries",
-            Part::Answers => "removing old answers",
+            Part::StoredResponses => "removing old answers",
             Part::Functions => "running functions",
             Part::Accept => "accepting connections",
             Part::LiveQuery => "running a live query",
@@ -89,7 +89,9 @@ impl Part {
     fn is_vital(self) -> bool {
         match self {
             Part::Log | Part::Notifier | Part::Listener | Part::Tables => true,
-            Part::Timer | Part::LiveRuns | Part::Answers | Part::Functions | Part::Accept | Part::Registry => true,
+            Part::Timer | Part::LiveRuns | Part::StoredResponses | Part::Functions | Part::Accept | Part::Registry => {
+                true
+            }
             Part::LiveQuery | Part::InsertBatching | Part::SerialQueue | Part::WorkerWatch | Part::LostCalls => false,
         }
     }
@@ -238,7 +240,7 @@ pub(crate) mod tests {
             assert!(starts > 1, "at first");
             std::future::ready(())
         };
-        supervisor.keep(Part::Answers, &CancellationToken::new(), start).await;
+        supervisor.keep(Part::StoredResponses, &CancellationToken::new(), start).await;
         assert_eq!(starts, 2);
     }
 

@@ -66,7 +66,7 @@ pub(crate) struct FunctionCall {
 pub struct Answer {
     /// The result, JSON text.
     pub result: Bytes,
-    /// It is the stored answer of an earlier call with the same idempotency key.
+    /// It is the stored response of an earlier call with the same idempotency key.
     pub replayed: bool,
 }
 

@@ -50,7 +50,7 @@ impl CallScope {
     /// The commit unit of this call alone, without its answer.
     pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
-        Unit { by, answers: Vec::new(), deadline: self.deadline, part: None }
+        Unit { by, responses: Vec::new(), deadline: self.deadline, part: None }
     }
 
     /// The reason to stop a run after a database error.

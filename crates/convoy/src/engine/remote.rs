@@ -34,7 +34,7 @@ pub struct RemoteAnswer {
     pub result: Bytes,
     /// The client's consistency token after this answer.
     pub position: String,
-    /// Whether this is the stored answer of an earlier call with the same key.
+    /// Whether this is the stored response of an earlier call with the same key.
     pub replayed: bool,
 }
 

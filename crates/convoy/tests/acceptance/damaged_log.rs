@@ -93,7 +93,7 @@ async fn dropped_log_rows_are_detected_while_the_log_exists() {
     psql.run("drop table _convoy.lane_0; drop function _convoy.log_truncate() cascade; drop trigger _convoy_thinned on _convoy.changes").await;
     let there = "select (to_regclass('_convoy.lane_0') is not null)::text || count(*)
         from pg_trigger where tgname in ('_convoy_truncate', '_convoy_thinned')";
-    // One trigger for each table, one for the log, and one for stored answers.
+    // One trigger for each table, one for the log, and one for stored responses.
     convoy_testkit::within(async { while psql.column(there).await != ["true5"] {} }).await;
     works_as_before(&db, &app).await;
     app.engine.close().await;

@@ -3,7 +3,7 @@
 //! The answer is stored in the mutation's own transaction, so it exists exactly if the
 //! mutation has taken effect. There is no lookup before a run: a repeated call violates the
 //! unique constraint of the key, or fails because of the first call's effect, and only then
-//! is the stored answer read. Failures are not stored.
+//! is the stored response read. Failures are not stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -130,13 +130,13 @@ impl Drop for KeyGuard<'_> {
     }
 }
 
-/// Stores answers in the transaction.
-pub(super) async fn keep(transaction: &mut Transaction, answers: &[(&Entry, &str)]) -> Result<(), DbError> {
-    transaction.run(idempotency::store_responses(answers)).await.map(|_| ())
+/// Stores responses in the transaction.
+pub(super) async fn store(transaction: &mut Transaction, responses: &[(&Entry, &str)]) -> Result<(), DbError> {
+    transaction.run(idempotency::store_responses(responses)).await.map(|_| ())
 }
 
 impl Committer {
-    /// The stored answer of an earlier call with the same key, or else `failure`.
+    /// The stored response of an earlier call with the same key, or else `failure`.
     pub(crate) async fn replay(
         &self,
         failure: Failure,
@@ -148,7 +148,7 @@ impl Committer {
             Ok(found) => found,
             // The original failure is returned, and the caller can retry.
             Err(error) => {
-                tracing::debug!(cause = %error, "the stored answer of a key could not be read");
+                tracing::debug!(cause = %error, "the stored response of a key could not be read");
                 return Err(failure);
             }
         };

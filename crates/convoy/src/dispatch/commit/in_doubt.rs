@@ -42,8 +42,8 @@ impl Committer {
         let Unanswered { pending, changes, xid, cause } = commit;
         let in_doubt = self.note_in_doubt(changes, &cause);
         pending.end();
-        let committed = match (unit.answers.first(), xid) {
-            (Some((entry, _)), _) => self.answer_exists(entry, unit.deadline).await,
+        let committed = match (unit.responses.first(), xid) {
+            (Some((entry, _)), _) => self.response_is_stored(entry, unit.deadline).await,
             (None, Some(xid)) => self.postgres.was_committed(&xid, unit.deadline).await,
             (None, None) => None,
         };
@@ -67,11 +67,11 @@ impl Committer {
     ///
     /// Tries to insert another answer for the key: the insert waits for a commit that is
     /// still in progress, and fails exactly if the commit was made.
-    async fn answer_exists(&self, entry: &Entry, deadline: Instant) -> Option<bool> {
+    async fn response_is_stored(&self, entry: &Entry, deadline: Instant) -> Option<bool> {
         while Instant::now() < deadline {
             let probe = async {
                 let mut transaction = Transaction::begin(&self.postgres.writers, Isolation::Serializable).await?;
-                let kept = idempotency::keep(&mut transaction, &[(entry, "null")]).await;
+                let kept = idempotency::store(&mut transaction, &[(entry, "null")]).await;
                 transaction.rollback().await;
                 kept
             };

@@ -1,4 +1,4 @@
-//! Commits for all strategies: pending commits, stored answers of keyed calls, the write
+//! Commits for all strategies: pending commits, stored responses of keyed calls, the write
 //! log, and commits in doubt.
 
 pub(super) mod idempotency;
@@ -24,8 +24,8 @@ pub(crate) use pending::PendingCommits;
 pub(super) struct Unit<'a> {
     /// The functions of the calls.
     pub by: ChangeSource,
-    /// The answers to store with the commit.
-    pub answers: Vec<(&'a Entry, &'a str)>,
+    /// The responses to store with the commit.
+    pub responses: Vec<(&'a Entry, &'a str)>,
     /// How long to try to resolve the commit if it is in doubt.
     pub deadline: Instant,
     /// The long-lived task that commits, if any.
@@ -86,8 +86,8 @@ impl Committer {
         xid: Option<String>,
         unit: Unit<'_>,
     ) -> Commit {
-        if !unit.answers.is_empty()
-            && let Err(error) = idempotency::keep(&mut transaction, &unit.answers).await
+        if !unit.responses.is_empty()
+            && let Err(error) = idempotency::store(&mut transaction, &unit.responses).await
         {
             transaction.rollback().await;
             return Commit::refused(error);

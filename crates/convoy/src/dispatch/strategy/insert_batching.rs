@@ -68,8 +68,8 @@ struct QueuedInsert {
     insert: Insert,
     /// The function that inserts.
     by: Arc<str>,
-    /// The answer to store, of a keyed call.
-    keep: Option<(Entry, String)>,
+    /// The response to store, of a keyed call.
+    response: Option<(Entry, String)>,
     deadline: Instant,
     answer: oneshot::Sender<InsertResult>,
 }
@@ -77,8 +77,8 @@ struct QueuedInsert {
 /// Ends a mutation that only inserts into one table, without a transaction block and possibly
 /// in a statement with other mutations.
 pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, keyed: Option<Keyed>) -> Attempt {
-    let keep = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
-    match enqueue(scope, insert, keep).await {
+    let response = keyed.as_ref().map(|keyed| (keyed.entry.clone(), result.clone()));
+    match enqueue(scope, insert, response).await {
         Ok(commit) => Attempt::of_commit(commit, scope, result, keyed, ReadWriteSet::default),
         Err(NotSent::TimedOut) => Attempt::Failed(timed_out(), keyed),
         Err(NotSent::NoConnection(error)) => Attempt::Failed(scope.explain(&error), keyed),
@@ -86,12 +86,12 @@ pub(super) async fn attempt(scope: &CallScope, insert: Insert, result: String, k
 }
 
 /// Queues an insert and waits for its result.
-async fn enqueue(scope: &CallScope, insert: Insert, keep: Option<(Entry, String)>) -> InsertResult {
+async fn enqueue(scope: &CallScope, insert: Insert, response: Option<(Entry, String)>) -> InsertResult {
     let inner = &scope.dispatcher.inner;
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
-    let queued = QueuedInsert { id, insert, by, keep, deadline, answer };
+    let queued = QueuedInsert { id, insert, by, response, deadline, answer };
     if inner.failpoints.has(Failpoint::NoInsertBatching) {
         return write_alone(&scope.dispatcher, &queued).await;
     }
@@ -164,7 +164,7 @@ async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result
     let table = &batch[0].insert.table;
     let rows: Vec<_> = batch.iter().flat_map(|waiting| waiting.insert.rows.iter().cloned()).collect();
     let unit = unit(batch);
-    let statement = document::insert_with_responses(table, inner.node, &rows, &unit.answers);
+    let statement = document::insert_with_responses(table, inner.node, &rows, &unit.responses);
     let acquired = inner.postgres.writers.acquire().await;
     let mut lease = acquired.map_err(|error| NotSent::NoConnection(Arc::new(error)))?;
     let run = async move {
@@ -179,10 +179,10 @@ async fn write(dispatcher: &Dispatcher, batch: &[QueuedInsert]) -> Result<Result
 
 /// The commit unit of a batch.
 fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
-    let kept = batch.iter().filter_map(|waiting| waiting.keep.as_ref());
+    let stored = batch.iter().filter_map(|waiting| waiting.response.as_ref());
     Unit {
         by: ChangeSource::functions(batch.iter().map(|waiting| &waiting.by)),
-        answers: kept.map(|(entry, result)| (entry, result.as_str())).collect(),
+        responses: stored.map(|(entry, result)| (entry, result.as_str())).collect(),
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
         part: Some(Part::InsertBatching),
     }

@@ -115,10 +115,10 @@ impl Optimistic<'_> {
             Ok(lease) => lease,
             Err(error) => return Ok(Attempt::Failed(self.scope.explain(&error), keyed)),
         };
-        let answer = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
-        let unit = Unit { answers: answer.into_iter().collect(), ..self.scope.unit() };
+        let response = keyed.as_ref().map(|keyed| (&keyed.entry, result.as_str()));
+        let unit = Unit { responses: response.into_iter().collect(), ..self.scope.unit() };
         let may_change = || optimistic::touched_tables(write_set).iter().map(|table| changed(table)).collect();
-        let run = async move { self.apply(&mut lease, write_set, answer).await };
+        let run = async move { self.apply(&mut lease, write_set, response).await };
         match inner.committer.statement(run, may_change, self.scope.deadline, unit).await {
             // Postgres rejects a value: in a transaction, the function gets the error from the
             // operation that caused it.
@@ -136,9 +136,9 @@ impl Optimistic<'_> {
         &self,
         lease: &mut Lease,
         write_set: &WriteSet,
-        keep: Option<(&Entry, &str)>,
+        response: Option<(&Entry, &str)>,
     ) -> Result<Vec<Change>, DbError> {
-        let statement = optimistic::apply(write_set, self.scope.dispatcher.inner.node, keep);
+        let statement = optimistic::apply(write_set, self.scope.dispatcher.inner.node, response);
         let rows = match postgres::run(lease, statement).await {
             Err(error) if error.message_contains(optimistic::STALE) => return Err(DbError::aborted()),
             rows => rows?,

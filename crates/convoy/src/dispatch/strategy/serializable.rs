@@ -87,8 +87,8 @@ impl Serializable {
         let Written { changes, xid } = executor.take_written();
         let changes: Arc<[Change]> = changes.into();
         let read_write_set = ReadWriteSet { reads: executor.take_reads(), written: changes.clone() };
-        let answers = keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect();
-        let unit = Unit { answers, ..scope.unit() };
+        let responses = keyed.iter().map(|keyed| (&keyed.entry, result.as_str())).collect();
+        let unit = Unit { responses, ..scope.unit() };
         let commit = scope.dispatcher.inner.committer.transaction(transaction, changes, xid, unit).await;
         Attempt::of_commit(commit, scope, result, keyed, || read_write_set)
     }

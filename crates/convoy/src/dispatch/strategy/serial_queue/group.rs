@@ -148,7 +148,7 @@ impl Group {
         }
         let unit = Unit {
             by: ChangeSource::functions(finished.iter().map(|one| &one.waiting.scope.function().name)),
-            answers: finished.iter().filter_map(Finished::answer).collect(),
+            responses: finished.iter().filter_map(Finished::response).collect(),
             deadline: finished.iter().map(|one| one.waiting.scope.deadline).max().unwrap_or_else(Instant::now),
             part: Some(Part::SerialQueue),
         };
@@ -174,8 +174,8 @@ impl Group {
 }
 
 impl Finished {
-    /// The answer to store, of a keyed call that succeeded.
-    fn answer(&self) -> Option<(&Entry, &str)> {
+    /// The response to store, of a keyed call that succeeded.
+    fn response(&self) -> Option<(&Entry, &str)> {
         Some((&self.keyed.as_ref()?.entry, self.result.as_ref().ok()?.as_str()))
     }
 
