@@ -24,6 +24,12 @@ const allowed = new Set([
   'Zlib',
 ]);
 
+/** Packages whose manifest has the field `licenses` of old versions of npm, which lockfiles leave out. */
+const inOldField = new Map([
+  ['busboy@1.6.0', 'MIT'],
+  ['streamsearch@1.1.0', 'MIT'],
+]);
+
 /** Throws with the names of all packages whose licence is not allowed; returns the number of packages. */
 export async function checkLicences() {
   const packages = await npmPackages();
@@ -54,8 +60,8 @@ async function npmPackages() {
 async function packagesIn(lockfile) {
   const { packages } = JSON.parse(await readFile(join(root, lockfile), 'utf8'));
   const entries = Object.entries(packages).filter(([path, entry]) => path.startsWith('node_modules/') && !entry.link);
-  return entries.map(([path, entry]) => ({
-    name: `${path.replace(/^.*node_modules\//, '')}@${entry.version}`,
-    licence: entry.license ?? '',
-  }));
+  return entries.map(([path, entry]) => {
+    const name = `${path.replace(/^.*node_modules\//, '')}@${entry.version}`;
+    return { name, licence: entry.license ?? inOldField.get(name) ?? '' };
+  });
 }
