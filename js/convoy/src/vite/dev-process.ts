@@ -14,7 +14,7 @@ import { redirectOutput } from '../server/output.js';
 import type { DevSettings, FromDevProcess, ToDevProcess } from './messages.js';
 
 /** The rows of the table of `convoy dev` that matter beside Vite's own address. */
-const SHOWN_ROWS = ['Postgres', 'Page'];
+const SHOWN_ROWS = ['Postgres'];
 
 const SLOW_STEP_MS = 1_500;
 
@@ -64,6 +64,8 @@ function terminalInVite(verbose: boolean): Terminal {
 const { root, schema, port, verbose } = JSON.parse(process.argv[2] ?? '') as DevSettings;
 const stopped = new Promise<void>((resolve) => {
   process.once('disconnect', resolve);
+  // Vite may have ended before this module was loaded.
+  if (!process.connected) resolve();
   process.on('message', ({ kind }: ToDevProcess) => {
     if (kind === 'stop') resolve();
   });

@@ -27,6 +27,7 @@ export class DevServer {
   readonly #problems = new Listeners<DevProblem | null>();
   readonly #ends = new Listeners<string>();
   #url: string | null = null;
+  #pageUrl: string | null = null;
   #problem: DevProblem | null = null;
   #hasEnded = false;
   #stopping = false;
@@ -64,6 +65,11 @@ export class DevServer {
   /** The URL to send requests to, without a path; `null` while nothing is served. */
   get url(): string | null {
     return this.#hasEnded ? null : this.#url;
+  }
+
+  /** The page with functions, tables and logs; `null` while nothing is served. */
+  get pageUrl(): string | null {
+    return this.#hasEnded ? null : this.#pageUrl;
   }
 
   get hasEnded(): boolean {
@@ -106,6 +112,7 @@ export class DevServer {
         break;
       case 'serving':
         this.#url = message.url;
+        this.#pageUrl = message.pageUrl;
         break;
       case 'loaded':
         this.#setProblem(null);

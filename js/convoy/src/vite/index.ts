@@ -11,6 +11,7 @@ import type { Plugin, ResolvedConfig, ViteDevServer } from 'vite';
 import { type DevServer, DevServers } from './dev-server.js';
 import { showProblems } from './overlay.js';
 import { API_PATHS, proxyToConvoy } from './proxy.js';
+import { addPageShortcut } from './shortcut.js';
 
 /** Options of the plugin; all of them are optional. */
 export interface ConvoyPluginOptions {
@@ -63,6 +64,7 @@ export function convoy(options: ConvoyPluginOptions = {}): Plugin {
           await release();
         },
       });
+      addPageShortcut(server, devServer, this.meta.viteVersion);
       await devServer.settled;
     },
     async closeBundle() {

@@ -166,7 +166,7 @@ async function start(everything: StartOptions): Promise<void> {
       const url = await serve(convoy, address);
       const server = `${url}${basePath}`;
       const link = `${url}/_convoy#token=${token}`;
-      control.report({ kind: 'serving', url });
+      control.report({ kind: 'serving', url, pageUrl: link });
       // If DATABASE_URL changes later, or with a restart, the server keeps this address.
       address = { host: options.host, port: convoy.address?.port ?? options.port };
       stopListening ??= listenForShortcuts(

@@ -2,8 +2,8 @@
 import { CodeProblem, type Diagnostic } from '../code/problem.js';
 
 export type DevReport =
-  /** The server listens at this URL, without a path. */
-  | { readonly kind: 'serving'; readonly url: string }
+  /** The server listens at this URL, without a path. `pageUrl` is the page with functions, tables and logs. */
+  | { readonly kind: 'serving'; readonly url: string; readonly pageUrl: string }
   /** The current code is loaded, so earlier problems are solved. */
   | { readonly kind: 'loaded' }
   /** The current code or the database cannot be used. */

@@ -2,7 +2,7 @@
  * The process that runs `tsc --watch` for `type-check.ts`, and ends it when the channel to `convoy dev` closes: `tsc` may
  * be a wrapper that leaves the compiler running, and `convoy dev` may be killed.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 
 const compiler = spawn(process.execPath, process.argv.slice(2), {
   stdio: ['ignore', 'inherit', 'ignore'],
@@ -14,19 +14,20 @@ compiler.once('error', (error) => {
   process.exit(1);
 });
 compiler.once('exit', (code) => process.exit(code ?? 1));
-process.once('disconnect', () => {
-  end(compiler);
-  process.exit();
-});
+process.once('disconnect', stop);
+// The channel may have closed before this module was loaded.
+if (!process.connected) stop();
 
-function end({ pid }: ChildProcess): void {
+/** This process exits when the compiler has ended. */
+function stop(): void {
+  const { pid } = compiler;
   if (pid === undefined) return;
   if (process.platform === 'win32') {
     spawn('taskkill', ['/pid', String(pid), '/T', '/F'], { stdio: 'ignore' });
     return;
   }
   try {
-    process.kill(-pid);
+    process.kill(-pid, 'SIGKILL');
   } catch {
     // It has ended.
   }

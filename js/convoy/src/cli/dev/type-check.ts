@@ -37,7 +37,8 @@ export function checkTypes(layout: ProjectLayout, terminal: Terminal): (() => Pr
       terminal.warn(`Types are not checked: ${error.message}`);
       resolve();
     });
-    child.once('close', () => resolve());
+    // Not `close`, which Node does not emit after `disconnect()` here.
+    child.once('exit', () => resolve());
   });
   if (child.pid !== undefined) lowerPriority(child.pid, terminal);
   const checks = new TypeChecks((errors) => print(errors, terminal));
