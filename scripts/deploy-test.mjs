@@ -212,7 +212,7 @@ async function check(server, certificate, mode, meanwhile = async () => {}) {
 }
 
 if (process.getuid?.() !== 0) throw new Error('deploy-test.mjs makes Debian systems, and so needs root.');
-/** What has to be undone, in reverse order. */
+/** The steps to undo, in reverse order. */
 const undo = [() => removeOverlays(values.roots)];
 // Of a run that was killed.
 await removeOverlays(values.roots);

@@ -30,7 +30,7 @@ export async function ensureEngine({
   if (process.env.CONVOY_NATIVE_PATH) return;
   if (await hasCommand('cargo')) {
     await build();
-    // What is at `addon` now is not the published one.
+    // The file at `addon` is not the published engine.
     await rm(stamp, { force: true });
     return;
   }
@@ -66,7 +66,7 @@ async function download(published, addon) {
   }
 }
 
-/** What npm says about its failure. */
+/** The error that npm printed. */
 function reasonIn({ stdout = '', message }) {
   try {
     return JSON.parse(stdout).error.summary;

@@ -1,4 +1,4 @@
-/** What the addons need of the system: read from their files, and tried for a platform that this machine is not. */
+/** The system libraries that the addons need: read from their files, and tried for a platform that this machine is not. */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';

@@ -1,5 +1,5 @@
 /**
- * What a stranger types: creates a project with the published `create-convoy-app` and each package manager, in the homes
+ * The first minutes with Convoy: creates a project with the published `create-convoy-app` and each package manager, in the homes
  * of different users, starts it, and sees a message and an edited function arrive.
  */
 import { spawn } from 'node:child_process';

@@ -19,9 +19,9 @@ const run = promisify(execFile);
 const repository = path.join(import.meta.dirname, '..');
 const MEGABYTE = 1_000_000;
 
-/** What a user of the library installs at most, with Zod, in megabytes and packages. */
+/** The most that a user of the library installs, with Zod, in megabytes and packages. */
 const BUDGET = { megabytes: 30, packages: 25 };
-/** What the addon of a platform may take of it: a release build has 8.6 MB. */
+/** The part of it that the addon of a platform may take: a release build has 8.6 MB. */
 const ADDON_MEGABYTES = 9.5;
 
 let folder;

@@ -71,7 +71,7 @@ export class ScaffoldedApp {
 
   constructor(
     readonly folder: string,
-    /** What `create-convoy-app` has printed. */
+    /** The output of `create-convoy-app`. */
     readonly printed: string,
   ) {}
 

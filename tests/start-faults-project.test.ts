@@ -1,4 +1,4 @@
-/** What is printed where a project or the machine is not as a server needs it. */
+/** The output where a project or the machine is not as a server needs it. */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';

@@ -1,5 +1,5 @@
 /**
- * What is printed where a server cannot start: what happened, why, and the command that mends it, for each class of
+ * The output where a server cannot start: what happened, why, and the command that mends it, for each class of
  * fault and each way to start.
  */
 import { once } from 'node:events';

@@ -86,7 +86,7 @@ describe('an export', () => {
     manifest.tables[1].content = null;
     await writeFile(path.join(archive, 'manifest.json'), JSON.stringify({ ...manifest, complete: false }));
     await rm(path.join(archive, 'messages.jsonl'), { force: true });
-    // What was written by then, with the half of a line at its end.
+    // The lines written by then, with the half of a line at its end.
     const lines = await linesOf(path.join(whole, 'messages.jsonl'));
     await writeFile(partial, `${lines.slice(0, 1_000).join('\n')}\n${lines[1_000]?.slice(0, 50)}`);
     const incomplete = await to.run('import', archive);

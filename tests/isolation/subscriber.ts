@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { LiveSession } from '../live-wire.js';
 import { expectedNotes, type Note, type Person, tokenOf, type Viewer, type Watched } from './program.js';
 
-/** What all subscribers together have received. */
+/** The results that all subscribers together have received. */
 export interface Received {
   results: number;
   rows: number;

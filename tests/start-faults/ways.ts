@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandLine, type Files, noteFunctions, notes } from '../command-line.js';
 
-/** What the commands print is compared with files below this folder. */
+/** The output of the commands is compared with files below this folder. */
 export const snapshots = join(import.meta.dirname, 'printed');
 
 const program = `import { createConvoy } from '@avvos/convoy/node';

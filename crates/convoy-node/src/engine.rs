@@ -160,9 +160,9 @@ impl NativeEngine {
 
     /// The workers of this program that are unresponsive now.
     #[napi(catch_unwind)]
-    pub fn silent(&self, number: u32) -> Vec<u32> {
-        let silent = self.shared.pool(number).map(|pool| pool.unresponsive_workers()).unwrap_or_default();
-        silent.into_iter().map(|WorkerId(id)| id).collect()
+    pub fn unresponsive_workers(&self, number: u32) -> Vec<u32> {
+        let workers = self.shared.pool(number).map(|pool| pool.unresponsive_workers()).unwrap_or_default();
+        workers.into_iter().map(|WorkerId(id)| id).collect()
     }
 
     /// Serves HTTP. Resolves to JSON with the address.

@@ -71,11 +71,11 @@ impl Shared {
         let (limit, supervisor) = (self.engine.config().limits.unresponsive_time(), self.engine.supervisor().clone());
         let pool = Workers::new(limit, supervisor, move |event| {
             let (name, WorkerId(worker), reason) = match event {
-                WorkerEvent::AllUnresponsive { why } => ("silent", WorkerId(0), why),
+                WorkerEvent::AllUnresponsive { why } => ("allUnresponsive", WorkerId(0), why),
                 WorkerEvent::Recovered(worker) => ("recovered", worker, String::new()),
                 WorkerEvent::Stuck { worker, why } => ("stuck", worker, why),
                 WorkerEvent::Drained(worker) => ("drained", worker, String::new()),
-                WorkerEvent::Retired => ("over", WorkerId(0), String::new()),
+                WorkerEvent::Retired => ("retired", WorkerId(0), String::new()),
             };
             if let Some(notify) = notify.get() {
                 // Fails only if the main thread has ended, which ends its workers, too.

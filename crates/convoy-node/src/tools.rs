@@ -41,7 +41,7 @@ pub struct NativeTools {
 
 #[napi]
 impl NativeTools {
-    /// What is being done, as JSON.
+    /// The step in progress, as JSON.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Result<String> {
         serde_json::to_string(&self.tools.progress()).map_err(|error| rejection(&malformed("progress", &error)))

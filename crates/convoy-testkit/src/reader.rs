@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::events::{Events, is_heartbeat};
 use crate::within;
 
-/// What a client has received of its queries.
+/// The results that a client has received of its queries.
 pub trait StreamState: Send + Sync + 'static {
     /// Handles an event that is no heartbeat.
     fn on_event(&mut self, event: &str);

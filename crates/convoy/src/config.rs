@@ -18,7 +18,7 @@ pub struct Config {
     /// Whether to create the database of the URL if it does not exist.
     #[serde(default)]
     pub create_database: bool,
-    /// What to do where the database lacks what the schema needs.
+    /// The treatment of objects that the schema needs and the database lacks.
     #[serde(default)]
     pub schema_policy: SchemaPolicy,
     /// Connections for queries, and as many again for mutations.
@@ -46,7 +46,7 @@ pub struct Config {
     pub failpoints: Failpoints,
 }
 
-/// What an engine does where the database lacks what the schema needs.
+/// The treatment of objects that the schema needs and the database lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchemaPolicy {
@@ -102,7 +102,7 @@ pub struct Limits {
     pub context_refresh_ms: u64,
     /// Milliseconds for which a result without subscribers is retained, for returning
     /// clients.
-    pub linger_ms: u64,
+    pub idle_query_ms: u64,
     /// Documents one call may read (`PAYLOAD_TOO_LARGE`).
     pub max_documents_read: usize,
     /// Documents one call may write (`PAYLOAD_TOO_LARGE`).
@@ -124,7 +124,7 @@ pub struct Limits {
 }
 
 /// Renamed limits: their old and new names.
-const RENAMED: [(&str, &str); 8] = [
+const RENAMED: [(&str, &str); 9] = [
     ("stuckMs", "workerUnresponsiveMs"),
     ("contextMs", "contextRefreshMs"),
     ("triggersMs", "triggerCheckMs"),
@@ -133,6 +133,7 @@ const RENAMED: [(&str, &str); 8] = [
     ("waitingCalls", "maxPendingCalls"),
     ("documentsRead", "maxDocumentsRead"),
     ("documentsWritten", "maxDocumentsWritten"),
+    ("lingerMs", "idleQueryMs"),
 ];
 
 fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
@@ -158,7 +159,7 @@ impl Default for Limits {
             streams_per_address: 64,
             queries_per_stream: 256,
             context_refresh_ms: 60_000,
-            linger_ms: 10_000,
+            idle_query_ms: 10_000,
             max_documents_read: 32_000,
             max_documents_written: 16_000,
             heartbeat_ms: 15_000,

@@ -130,7 +130,6 @@ pub struct Stats {
     /// Function runs started, re-runs of live queries included.
     pub handler_runs: u64,
     /// Calls that ended in a serial queue.
-    #[serde(rename = "inLanes")]
     pub queued_calls: u64,
     /// Function runs in flight.
     pub running: usize,
@@ -147,18 +146,14 @@ pub struct Stats {
 impl Engine {
     /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
-        let postgres = Postgres::open(&config).await?;
-        // An empty schema has only Convoy's own tables.
-        let empty_schema = Arc::new(Schema::parse(SchemaDescription::default())?);
-        open_schema(&postgres, &empty_schema, &config).await?;
-        postgres.record_timeline().await;
+        let (postgres, empty_schema) = open_database(&config).await?;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
         let program = Arc::new(ArcSwapOption::empty());
         let peers = Arc::new(PeerQueue::default());
         let (read_now, check_schema) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let health = Health::default();
-        let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.linger_ms));
+        let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.idle_query_ms));
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
         let registry = Arc::new(SharedRegistry::new(retention, config.dev, pending.clone(), failpoints.clone()));
         let supervisor = Supervisor::new(registry.clone(), health.clone(), failpoints.clone());
@@ -166,19 +161,15 @@ impl Engine {
         let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
         let dispatcher =
             Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), check_schema.clone());
-        let live = Arc::new(Live::new(LiveParts {
+        let parts = LiveParts {
             registry: registry.clone(),
             dispatcher: dispatcher.clone(),
             program: program.clone(),
-            limits: config.limits.clone(),
-            // A quarter of the read connections stays free for calls.
-            runs: config.pool_size - config.pool_size / 4,
             node,
-            dev: config.dev,
             read_now: read_now.clone(),
             supervisor: supervisor.clone(),
-            failpoints,
-        }));
+        };
+        let live = Arc::new(Live::new(parts, &config));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let parts = Parts {
             postgres: postgres.clone(),
@@ -415,6 +406,15 @@ impl Engine {
             program.host.retire();
         }
     }
+}
+
+/// Connects, and prepares the `_convoy` schema. Returns also a schema without user tables.
+async fn open_database(config: &Config) -> Result<(Postgres, Arc<Schema>), OpenError> {
+    let postgres = Postgres::open(config).await?;
+    let empty_schema = Arc::new(Schema::parse(SchemaDescription::default())?);
+    open_schema(&postgres, &empty_schema, config).await?;
+    postgres.record_timeline().await;
+    Ok((postgres, empty_schema))
 }
 
 /// Creates the `_convoy` schema; or requires it, if the database may not be changed. Refuses

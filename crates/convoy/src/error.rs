@@ -100,7 +100,7 @@ impl Code {
 pub struct Failure {
     /// The kind of error, for programs.
     pub code: Code,
-    /// What happened and what to do, for developers.
+    /// The explanation and the remedy, for developers.
     pub message: String,
     /// JSON meant for the caller (`details.issues`, `details.table`, …).
     pub details: Option<Box<RawValue>>,

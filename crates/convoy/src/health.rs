@@ -24,7 +24,7 @@ pub enum Remedy {
 pub struct Condition {
     /// Its remedy.
     pub remedy: Remedy,
-    /// What happened, as a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
 }
 

@@ -67,8 +67,8 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Log => "reading the change log",
-            Part::Notifier => "notifying other nodes",
-            Part::Listener => "listening to other nodes",
+            Part::Notifier => "notifying other processes",
+            Part::Listener => "listening to other processes",
             Part::Tables => "looking at tables",
             Part::Timer => "refreshing old answers",
             Part::LiveRuns => "starting live queries",

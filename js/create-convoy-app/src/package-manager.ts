@@ -10,7 +10,7 @@ export function detectPackageManager(env: Readonly<Record<string, string | undef
   return PACKAGE_MANAGERS.find((each) => each === name) ?? 'npm';
 }
 
-/** What the user types to run a script. */
+/** The command that runs a script. */
 export function scriptCommand(manager: PackageManager, script: string): string {
   return manager === 'npm' || manager === 'bun' ? `${manager} run ${script}` : `${manager} ${script}`;
 }

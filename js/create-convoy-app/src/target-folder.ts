@@ -11,7 +11,7 @@ export interface TargetFolder {
   readonly conflicts: readonly string[];
 }
 
-/** What editors, Git and operating systems put into a folder before there is a project. */
+/** Files that editors, Git and operating systems put into a folder before there is a project. */
 const HARMLESS = ['.git', '.idea', '.vscode', '.DS_Store', 'Thumbs.db', 'LICENSE'];
 
 export async function inspectTarget(folder: string, templateFiles: readonly string[]): Promise<TargetFolder> {

@@ -38,7 +38,7 @@ pub trait FunctionHost: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the host does now, as far as it is known. Called for unresponsive hosts.
+    /// The current activity of the host, as far as it is known. Called for unresponsive hosts.
     fn activity(&self) -> Activity {
         Activity::default()
     }
@@ -67,7 +67,7 @@ pub trait FunctionHost: Send + Sync + 'static {
 /// A call of which nothing has run, with the link of its messages.
 pub type UnstartedCall = (HostInvocation, CallLink);
 
-/// What a host does now.
+/// The current activity of a host.
 #[derive(Debug, Default)]
 pub struct Activity {
     /// The number of deliveries begun; it grows while a host works through its queue, and
@@ -102,7 +102,7 @@ pub struct CallId(pub u64);
 pub struct HostInvocation {
     /// Its id.
     pub call: CallId,
-    /// What to run.
+    /// The function to run.
     pub work: HostTask,
     /// The name of its function, for the log.
     pub function: Arc<str>,
@@ -112,7 +112,7 @@ pub struct HostInvocation {
     pub request: Option<Arc<str>>,
 }
 
-/// What a host runs.
+/// A task of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostTask {
     /// The function at this index of the program description.
@@ -144,7 +144,7 @@ pub(super) enum FromHost {
     Respond { result: FunctionResult, metadata: CallMetadata },
 }
 
-/// What the host reports beside the result of a function.
+/// The data that the host sends beside the result of a function.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CallMetadata {

@@ -41,7 +41,7 @@ pub(super) struct Peer {
     last_received: Instant,
 }
 
-/// What to do about a message.
+/// The consequences of a message.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// Changes to apply.

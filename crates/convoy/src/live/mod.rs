@@ -37,7 +37,7 @@ pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
 pub(crate) use stream::{OpenSession, QueryRequest, Stream};
 
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::db::ReadSet;
 use crate::dispatch::{Dispatcher, Function, FunctionKind, Program};
 use crate::error::{Code, Failure};
@@ -79,20 +79,12 @@ pub(crate) struct LiveParts {
     pub dispatcher: Dispatcher,
     /// The loaded program.
     pub program: Arc<ArcSwapOption<Program>>,
-    /// The published limits.
-    pub limits: Limits,
-    /// How many live queries run at once.
-    pub runs: usize,
     /// The id of this process.
     pub node: Uuid,
-    /// Development: warnings, audits, and the causes of runs.
-    pub dev: bool,
     /// Triggers a read of the change log.
     pub read_now: Arc<Notify>,
     /// Restarts the tasks that run queries.
     pub supervisor: Supervisor,
-    /// Active failpoints.
-    pub failpoints: Failpoints,
 }
 
 /// All live queries and the number of sessions, for inspection in development.
@@ -107,17 +99,18 @@ pub(crate) struct Overview {
 
 impl Live {
     /// The live queries of these parts; they run once [`Live::run_all`] is called.
-    pub(crate) fn new(setting: LiveParts) -> Live {
-        let LiveParts { registry, dispatcher, program, limits, runs, node, dev, read_now, supervisor, failpoints } =
-            setting;
-        let slots = RunSlots::new(runs, failpoints.has(Failpoint::WaitForTheFirst));
+    pub(crate) fn new(parts: LiveParts, config: &Config) -> Live {
+        let LiveParts { registry, dispatcher, program, node, read_now, supervisor } = parts;
+        // A quarter of the read connections stays free for calls.
+        let runs = config.pool_size - config.pool_size / 4;
+        let slots = RunSlots::new(runs, config.failpoints.has(Failpoint::WaitForTheFirst));
         Live {
             registry,
             dispatcher,
             program,
-            limits,
-            dev,
-            failpoints,
+            limits: config.limits.clone(),
+            dev: config.dev,
+            failpoints: config.failpoints.clone(),
             clock: Clock::new(node),
             read_now,
             due: Notify::new(),

@@ -1,4 +1,4 @@
-//! What a person who sets up a server wants to know about its database.
+//! Facts about a database for the person who sets it up.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ pub struct Diagnosis {
     read_only: bool,
     /// One statement and its answer, in milliseconds.
     round_trip_ms: f64,
-    /// What the role may not do, with the statements that permit it.
+    /// The privileges that the role lacks, with the statements that grant them.
     missing_privileges: Vec<Privilege>,
 }
 

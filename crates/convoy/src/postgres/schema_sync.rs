@@ -35,7 +35,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// The time limit for reading which objects of `_convoy` are missing.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a schema sync may do.
+/// The actions that a schema sync may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SyncMode {
     /// Create what is missing.
@@ -46,13 +46,13 @@ pub(crate) enum SyncMode {
     Plan,
 }
 
-/// What a schema sync did, for people to read.
+/// The result of a schema sync, for people to read.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayoutReport {
-    /// What the engine may do with each table, by its name in code.
+    /// The operations that the engine may execute on each table, by its name in code.
     pub tables: HashMap<String, TableReport>,
-    /// What was created, such as `table messages`.
+    /// The created objects, such as `table messages`.
     pub created: Vec<String>,
     /// Problems that someone should look into.
     pub warnings: Vec<String>,
@@ -67,7 +67,7 @@ pub struct LayoutReport {
     pub swapped_after_ms: Option<f64>,
 }
 
-/// What the engine may do with one table.
+/// The operations that the engine may execute on one table.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableReport {

@@ -57,18 +57,7 @@ pub(crate) fn apply(write_set: &WriteSet, node: Uuid, response: Option<(&Entry, 
             written.push((at, "inserted_"));
         }
     }
-    if !written.is_empty() {
-        sql.push(
-            ", logged as (\n  insert into _convoy.changes (node, tab, id, new_at, new_keys, old_at, old_keys)\n  ",
-        );
-        let mut separator = "select ";
-        for (at, kind) in &written {
-            sql.push(separator).bind(Bind::Uuid(node)).push("::uuid, ").literal(&touched_tables[*at].physical);
-            sql.push(", id, at, keys, old_at, old_keys from ").push(kind).number(*at as u64);
-            separator = "\n  union all select ";
-        }
-        sql.push("\n)");
-    }
+    sql.log_changes(node, &touched_tables, &written);
     if let Some(response) = response {
         sql.push(", kept as (\n").insert_responses(&[response]).push("\n)");
     }
@@ -101,6 +90,23 @@ pub(crate) fn touched_tables(write_set: &WriteSet) -> Vec<Arc<Table>> {
 }
 
 impl Statement {
+    /// Inserts a row into the change log for each written document.
+    fn log_changes(&mut self, node: Uuid, touched_tables: &[Arc<Table>], written: &[(usize, &'static str)]) {
+        if written.is_empty() {
+            return;
+        }
+        self.push(
+            ", logged as (\n  insert into _convoy.changes (node, tab, id, new_at, new_keys, old_at, old_keys)\n  ",
+        );
+        let mut separator = "select ";
+        for (at, kind) in written {
+            self.push(separator).bind(Bind::Uuid(node)).push("::uuid, ").literal(&touched_tables[*at].physical);
+            self.push(", id, at, keys, old_at, old_keys from ").push(kind).number(*at as u64);
+            separator = "\n  union all select ";
+        }
+        self.push("\n)");
+    }
+
     /// True if no document has changed: those written, which the writes found by version, and
     /// those only read.
     fn unchanged(

@@ -44,7 +44,7 @@ pub(super) struct ExportedTable {
     pub content: Option<Content>,
 }
 
-/// What a finished file contains.
+/// The content of a finished file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Content {

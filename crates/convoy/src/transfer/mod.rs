@@ -107,7 +107,7 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     }
 }
 
-/// What a command is doing, for display.
+/// The step of a command in progress, for display.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Step {
     /// `reading`, `writing`, ….
@@ -141,7 +141,7 @@ impl Tools {
         Ok(Tools { postgres, schema, progress: Progress::default() })
     }
 
-    /// What is being done at the moment.
+    /// The step in progress.
     pub fn progress(&self) -> Step {
         self.progress.0.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! Acceptance 1: the connections that listen for other nodes' commits are killed, reset and
+//! Acceptance 1: the connections that listen for other processes' commits are killed, reset and
 //! silenced while both nodes write. Every subscriber converges to the table.
 
 use std::collections::HashMap;

@@ -185,7 +185,7 @@ async fn in_development_new_code_reaches_open_streams_before_the_database_is_com
     };
     tokio::join!(loading, watching);
 
-    // What is missing is created all the same.
+    // Missing objects are created all the same.
     psql.run("drop table messages").await;
     let report = app.load(version(3), false).await;
     assert!(report.created.contains(&"table messages".to_owned()), "{:?}", report.created);

@@ -192,7 +192,7 @@ async fn reads_of_raw_are_those_of_its_plan_or_everything() {
     let db = TestDb::new().await;
     // With polling, the engine would never be idle.
     let app =
-        db.app_with(json!({ "limits": { "untrackedPollMs": 600_000, "lingerMs": 0 } }), tables(), with_raw()).await;
+        db.app_with(json!({ "limits": { "untrackedPollMs": 600_000, "idleQueryMs": 0 } }), tables(), with_raw()).await;
     db.psql()
         .await
         .run(

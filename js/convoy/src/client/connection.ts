@@ -22,7 +22,7 @@
  */
 import type { ConnectionView } from './transport.js';
 
-/** What a connection carries over from one phase to the next. */
+/** The state that a connection carries over from one phase to the next. */
 interface History {
   /** Consecutive attempts that have not led to a delivering connection. */
   readonly attempt: number;

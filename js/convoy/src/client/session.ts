@@ -42,7 +42,7 @@ interface QueryEntry extends SubscribedQuery {
   closed: boolean;
 }
 
-/** What a frame reports about one query. */
+/** The part of a frame about one query. */
 export type QueryEvent = { readonly query: SubscribedQuery } & (
   | { readonly type: 'result'; readonly data: unknown }
   | { readonly type: 'same' }
@@ -51,7 +51,7 @@ export type QueryEvent = { readonly query: SubscribedQuery } & (
   | { readonly type: 'interrupted' }
 );
 
-/** What a frame reports about the session. */
+/** The part of a frame about the session. */
 export type SessionEvent = LiveMessageOf<'session' | 'settled' | 'auth' | 'end' | 'error'>;
 
 /** The effects of a frame, or the protocol error for which it was discarded. */

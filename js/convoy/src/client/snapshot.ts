@@ -6,7 +6,7 @@
 import type { ConvoyError } from '../values/errors.js';
 import type { ConnectionView } from './transport.js';
 
-/** What a listener of `watch` receives. */
+/** The argument of a listener of `watch`. */
 export type QuerySnapshot<Data> = SnapshotBase &
   (
     | { readonly status: 'pending'; readonly data: null; readonly error: null }

@@ -18,7 +18,7 @@ import {
   platformTag,
 } from './platforms.js';
 
-/** What the search depends on; tests replace it. */
+/** The dependencies of the search; tests replace them. */
 export interface AddonSearch {
   readonly platform: Platform;
   /** The value of `CONVOY_NATIVE_PATH`. */

@@ -16,7 +16,7 @@ export interface DevAnswer {
   readonly body: string;
 }
 
-/** What the page shows of the engine. */
+/** The state of the engine that the page shows. */
 export interface DevView {
   /** The lines that this process has printed after the first `seen`, as far as they are kept, and their number. */
   recentLines(seen: number): { readonly lines: readonly string[]; readonly total: number };

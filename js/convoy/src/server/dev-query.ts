@@ -38,7 +38,7 @@ export function devQuery(functions: readonly NamedFunction[], tables: ReadonlyMa
       if (found === undefined) throw convoyError('NOT_FOUND', `There is no function ${args.inputOf}.`);
       const { input } = found.definition;
       if (input === undefined) return { type: 'object', properties: {} };
-      // What JSON Schema cannot describe becomes a field for any JSON.
+      // A type that JSON Schema cannot describe becomes a field for any JSON.
       return z.toJSONSchema(input as z.ZodType, { io: 'input', unrepresentable: 'any' });
     },
   }) as AnyConvoyFunction;

@@ -70,7 +70,7 @@ export interface NativeEngine extends NativeCalls {
   /** Sends this worker no further calls; the event `drained` follows when its last call has ended. */
   drain(number: number, worker: number): void;
   /** The workers of this program that are unresponsive now. */
-  silent(number: number): number[];
+  unresponsiveWorkers(number: number): number[];
   /** Starts the HTTP listener; `{host,port}` in and out, port 0 for any. */
   listen(options: string): Promise<string>;
   /**
@@ -127,13 +127,13 @@ export interface NativeWatch {
 
 /**
  * Receives the events about worker threads, each about a program and one of its workers, or 0.
- * - `silent`: no worker of the program is responsive; start a spare. `recovered`: this worker is responsive again.
+ * - `allUnresponsive`: no worker of the program is responsive; start a spare. `recovered`: this worker is responsive again.
  * - `stuck`: this worker is unresponsive after a call on it timed out.
  * - `drained`: this worker was being drained and has no calls left.
- * - `over`: the program was replaced, and its last call has ended.
+ * - `retired`: the program was replaced, and its last call has ended.
  */
 export type OnWorkerEvent = (
-  event: 'silent' | 'recovered' | 'stuck' | 'drained' | 'over',
+  event: 'allUnresponsive' | 'recovered' | 'stuck' | 'drained' | 'retired',
   program: number,
   worker: number,
   reason: string,
@@ -228,7 +228,7 @@ export interface LoadReport {
   readonly tables: Readonly<Record<string, TableReport>>;
   /** `table messages`, `index messages.by_channel`, … */
   readonly created: readonly string[];
-  /** What needs attention, such as a missing trigger or privilege, each with its remedy. */
+  /** Conditions that need attention, such as a missing trigger or privilege, each with its remedy. */
   readonly warnings: readonly string[];
   /** Tables and indexes that are not in the schema any more, or not used by Convoy. Convoy never drops them by itself. */
   readonly leftOver: readonly string[];

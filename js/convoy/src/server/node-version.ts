@@ -13,7 +13,7 @@ export function isSupportedNode(version: string): boolean {
   return major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1]);
 }
 
-/** What to say about a version that is too old; null for others. */
+/** The message about a version that is too old; null for others. */
 export function oldNodeMessage(version: string = process.versions.node): string | null {
   if (isSupportedNode(version)) return null;
   return (

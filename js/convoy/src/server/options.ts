@@ -36,7 +36,7 @@ export interface ConvoyLimits {
   /** How often the context of a live stream is created again without other cause, in milliseconds (60,000). */
   readonly contextRefreshMs?: number;
   /** How long the result of a live query is kept after its last subscriber has left, in milliseconds (10,000). */
-  readonly lingerMs?: number;
+  readonly idleQueryMs?: number;
   /** How long a client may go without reading any of the data sent to it, in milliseconds (60,000). */
   readonly slowReaderMs?: number;
   /** The interval for polling a table without Convoy's triggers, in milliseconds (5,000). */

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 
-/** What to say about a port that another program uses. `choice` is how to choose another one. */
+/** The message about a port that another program uses. `choice` is how to choose another one. */
 export async function portInUse(port: number, choice: string): Promise<string> {
   const owner = await findPortOwner(port);
   if (owner === null) {

@@ -9,7 +9,7 @@ import { isMainThread } from 'node:worker_threads';
 import { describeFunctions, type ProgramSource } from './program.js';
 import { addressOf, isProgramModule, type ProgramModule } from './program-module.js';
 
-/** What the registry needs of a running Convoy. */
+/** The part of a running Convoy that the registry uses. */
 export interface Reloadable {
   load(source: ProgramSource | ProgramModule): Promise<unknown>;
   close(): Promise<void>;

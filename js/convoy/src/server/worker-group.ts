@@ -87,23 +87,23 @@ export class WorkerGroup {
   }
 
   /**
-   * Called when other code is in place. Calls in flight end on these threads, but with `endSilent` unresponsive threads
+   * Called when other code is in place. Calls in flight end on these threads, but with `endUnresponsive` unresponsive threads
    * are terminated.
    */
-  retire({ endSilent }: { readonly endSilent: boolean }): void {
+  retire({ endUnresponsive }: { readonly endUnresponsive: boolean }): void {
     this.#markRetired();
-    const silent = endSilent ? this.#engine.silent(this.#program.number) : [];
+    const unresponsive = endUnresponsive ? this.#engine.unresponsiveWorkers(this.#program.number) : [];
     for (const thread of this.#threads) {
-      if (silent.includes(thread.id) && !this.#isDebugged()) void thread.end('Other code is in place.');
+      if (unresponsive.includes(thread.id) && !this.#isDebugged()) void thread.end('Other code is in place.');
     }
   }
 
   /** Handles an event of the engine about this program. */
   readonly onEvent = (event: Parameters<OnWorkerEvent>[0], worker: number, reason: string): void => {
     const thread = [...this.#threads].find(({ id }) => id === worker);
-    if (event === 'silent') this.#startSpare(reason);
+    if (event === 'allUnresponsive') this.#startSpare(reason);
     else if (event === 'recovered') void this.#releaseSpare(worker);
-    else if (event === 'over') void this.end('Its code was replaced, and the last call on it has ended.');
+    else if (event === 'retired') void this.end('Its code was replaced, and the last call on it has ended.');
     else if (event === 'drained') void thread?.end('The spare worker is not needed any more.');
     else if (!this.#isDebugged()) void thread?.end(`It has not answered ${reason}.`);
   };

@@ -29,7 +29,7 @@ export class WorkerThreads implements Executor {
     this.#dev = options.dev;
     const shared = engine.share((event, number, worker, reason) => {
       this.#groups.get(number)?.onEvent(event, worker, reason);
-      if (event === 'over') this.#groups.delete(number);
+      if (event === 'retired') this.#groups.delete(number);
     });
     const settings = { engine: shared, ...options };
     this.#groupOptions = { ...workers, settings };
@@ -89,7 +89,7 @@ export class WorkerThreads implements Executor {
     const before = this.#active;
     this.#active = { number, group };
     if (before === null) return;
-    before.group.retire({ endSilent: this.#dev });
+    before.group.retire({ endUnresponsive: this.#dev });
     this.#engine.closePool(before.number);
   }
 }

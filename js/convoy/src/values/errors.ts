@@ -26,7 +26,7 @@ export type ConvoyErrorCode = keyof typeof STATUS_OF;
 export interface ConvoyErrorPayload {
   /** The kind of the error. */
   readonly code: ConvoyErrorCode;
-  /** What happened, for the developer. */
+  /** The explanation, for the developer. */
   readonly message: string;
   /** JSON for the program, such as `{ issues: [{ path, message }] }`. */
   readonly details?: unknown;

@@ -41,7 +41,7 @@ export class DevServer {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...(pc.isColorSupported ? { FORCE_COLOR: '1' } : {}) },
     });
-    // What functions log, and the log of the engine.
+    // The output of functions, and the log of the engine.
     this.#child.stdout?.pipe(process.stdout, { end: false });
     this.#child.stderr?.pipe(process.stderr, { end: false });
     this.#exited = new Promise((resolve) => {

@@ -63,7 +63,7 @@ impl Attempt {
     }
 }
 
-/// What an attempt that ended in a conflict has read and written.
+/// The reads and writes of an attempt that ended in a conflict.
 #[derive(Default)]
 pub(super) struct ReadWriteSet {
     pub reads: ReadSet,

@@ -25,8 +25,11 @@ struct Serializable {
 
 impl Strategy for Serializable {
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
-        self.begin().await?;
-        let Serializable { run, transaction: Some(transaction) } = self else { return Ok(()) };
+        let Serializable { run, transaction } = self;
+        let transaction = match transaction {
+            Some(open) => open,
+            empty => empty.insert(begin(&run.scope).await?),
+        };
         run.answer(transaction, ops, out).await
     }
 }
@@ -41,16 +44,12 @@ pub(in crate::dispatch) async fn attempt(scope: &CallScope) -> Attempt {
     }
 }
 
-impl Serializable {
-    async fn begin(&mut self) -> Result<(), Stop> {
-        if self.transaction.is_none() {
-            let scope = &self.run.scope;
-            let begun = Transaction::begin(&scope.dispatcher.inner.postgres.writers, Isolation::Serializable).await;
-            self.transaction = Some(begun.map_err(|error| Stop::Failed(scope.explain(&error)))?);
-        }
-        Ok(())
-    }
+async fn begin(scope: &CallScope) -> Result<Transaction, Stop> {
+    let begun = Transaction::begin(&scope.dispatcher.inner.postgres.writers, Isolation::Serializable).await;
+    begun.map_err(|error| Stop::Failed(scope.explain(&error)))
+}
 
+impl Serializable {
     /// Commits after the function has ended.
     async fn end(mut self, ended: FunctionResult, metadata: CallMetadata) -> Attempt {
         let keyed = Keyed::of(&self.run.scope, metadata.identity.as_deref());
@@ -68,21 +67,27 @@ impl Serializable {
             return Attempt::Done(Ok(Answer::fresh(result)));
         }
         match self.write_held(held).await {
-            Ok(()) => self.commit(result, keyed).await,
+            Ok(transaction) => self.commit(transaction, result, keyed).await,
             Err(stop) => self.stopped(stop, keyed).await,
         }
     }
 
-    async fn write_held(&mut self, held: Vec<Insert>) -> Result<(), Stop> {
-        self.begin().await?;
-        match &mut self.transaction {
-            Some(transaction) => self.run.insert(transaction, held).await,
-            None => Ok(()),
+    /// Writes the held inserts. Returns the transaction, which the caller has to commit.
+    async fn write_held(&mut self, held: Vec<Insert>) -> Result<Transaction, Stop> {
+        let mut transaction = match self.transaction.take() {
+            Some(open) => open,
+            None => begin(&self.run.scope).await?,
+        };
+        match self.run.insert(&mut transaction, held).await {
+            Ok(()) => Ok(transaction),
+            Err(stop) => {
+                self.transaction = Some(transaction);
+                Err(stop)
+            }
         }
     }
 
-    async fn commit(mut self, result: String, keyed: Option<Keyed>) -> Attempt {
-        let Some(transaction) = self.transaction.take() else { return Attempt::NeedsOther };
+    async fn commit(mut self, transaction: Transaction, result: String, keyed: Option<Keyed>) -> Attempt {
         let TransactionRun { scope, executor, .. } = &mut self.run;
         let Written { changes, xid } = executor.take_written();
         let changes: Arc<[Change]> = changes.into();

@@ -101,7 +101,7 @@ impl Aborted {
 /// A run inside a transaction, and its state.
 pub(super) struct TransactionRun {
     pub scope: CallScope,
-    /// What it has read and written.
+    /// Its reads and writes.
     pub executor: Executor,
     /// The buffer it shares with other calls of its transaction, if it may use one.
     pub buffer: Option<WriteBuffer>,

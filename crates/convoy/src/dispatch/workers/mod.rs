@@ -37,7 +37,7 @@ pub enum WorkerEvent {
     /// No worker has responded for a second: a spare should be started. Sent once, until
     /// a worker recovers or leaves.
     AllUnresponsive {
-        /// What blocks the workers, for the log.
+        /// The calls that block the workers, for the log.
         why: String,
     },
     /// The worker responds again after it was reported as unresponsive.

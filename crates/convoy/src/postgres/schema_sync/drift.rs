@@ -12,19 +12,19 @@ use crate::postgres::{DbError, PgSession, Postgres};
 use crate::schema::{BY_CREATION, Schema, Table};
 use crate::sql::{convoy_schema, drift, layout, rights};
 
-/// What is to be done about most differences.
+/// The remedy for most differences.
 const MIGRATE: &str = "npx convoy migrate";
 /// From this size on, reading a whole table often is worth a note.
 const LARGE_TABLE: i64 = 10_000;
-/// What counts as often.
+/// The number of such reads that is worth a note.
 const OFTEN: i64 = 100;
 
 /// The differences between a schema and its database.
 #[derive(Debug, Default, Serialize)]
 pub struct Drift {
-    /// What the loaded code needs and the database lacks, or has in another form.
+    /// Objects that the loaded code needs and the database lacks, or has in another form.
     pub problems: Vec<Finding>,
-    /// What works, and is worth a look.
+    /// Differences that prevent nothing, and are worth a look.
     pub notes: Vec<Finding>,
 }
 

@@ -1,4 +1,4 @@
-//! What a schema sync reports and leaves alone: objects that are not in the schema, columns
+//! Differences that a schema sync reports and leaves alone: objects that are not in the schema, columns
 //! that do not fit, and privileges that are missing.
 
 use super::TableState;

@@ -48,9 +48,9 @@ pub enum StepKind {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
-    /// What it does.
+    /// The kind of the step.
     pub kind: StepKind,
-    /// What it is for, such as `index messages.by_room`.
+    /// The object it creates, such as `index messages.by_room`.
     pub name: String,
     /// The statements, for people to read.
     pub sql: Vec<String>,

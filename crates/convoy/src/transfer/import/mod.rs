@@ -48,7 +48,7 @@ pub struct ImportOptions {
     ids: PathBuf,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportReport {

@@ -1,4 +1,4 @@
-//! What an archive contains: its format, its files by table, and whether they are intact.
+//! The content of an archive: its format, its files by table, and whether they are intact.
 //! Nothing is written to the database before this is known.
 
 use std::fs::File;

@@ -14,7 +14,7 @@ use crate::transfer::TransferError;
 /// How often a statement that lost against others is repeated.
 const ATTEMPTS: usize = 5;
 
-/// What became of the documents of a batch.
+/// The result of writing a batch.
 #[derive(Default)]
 struct Written {
     unchanged: u64,

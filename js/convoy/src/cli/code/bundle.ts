@@ -140,7 +140,7 @@ function entryPlugin(layout: ProjectLayout, files: () => ProjectFiles): Plugin {
   };
 }
 
-/** What esbuild writes where a bundled CommonJS package requires a module of Node. */
+/** The code that esbuild writes where a bundled CommonJS package requires a module of Node. */
 const REQUIRE_SHIM = 'typeof require !== "undefined"';
 /** Without a line break, so that the source map stays valid. */
 const DEFINE_REQUIRE =

@@ -3,7 +3,7 @@ export interface DoctorLine {
   readonly name: string;
   readonly level: 'ok' | 'warn' | 'fail';
   readonly message: string;
-  /** What to do; a statement or command where there is one. */
+  /** The remedy; a statement or command where there is one. */
   readonly remedy?: string;
 }
 

@@ -13,7 +13,7 @@ import { type InspectedCode, inspectElsewhere, inspectOnThread } from '../code/i
 import type { ProjectLayout } from '../options.js';
 import type { SaveTrace } from './save-trace.js';
 
-/** What serves while code is compiled. */
+/** The program that serves while code is compiled. */
 type Serving = Pick<Convoy, 'standby'>;
 
 export class DevCompiler {

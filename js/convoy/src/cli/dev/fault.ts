@@ -2,7 +2,7 @@
 import { isConvoyError } from '../../values/errors.js';
 
 export interface DatabaseFault {
-  /** What happened, why, and what to do about it. */
+  /** The message: what happened, why, and what to do about it. */
   readonly message: string;
   /** The first part of the message. */
   readonly what: string;

@@ -1,4 +1,4 @@
-/** What `convoy dev` reports to a program that runs it, beside what it prints. */
+/** The reports of `convoy dev` to a program that runs it, beside its output. */
 import { CodeProblem, type Diagnostic } from '../code/problem.js';
 
 export type DevReport =

@@ -8,7 +8,7 @@ import pc from 'picocolors';
 import type { Terminal } from '../terminal.js';
 
 export interface Shortcut {
-  /** What is typed; the first one is shown. */
+  /** The text to type; the first one is shown. */
   readonly names: readonly string[];
   /** `restart the server` */
   readonly does: string;
