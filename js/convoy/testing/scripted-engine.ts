@@ -70,7 +70,7 @@ export class ScriptedEngine implements NativeEngine, NativeModule {
   loadOnWorkers = noWorkers;
   closePool = noWorkers;
   drain = noWorkers;
-  silent = noWorkers;
+  unresponsiveWorkers = noWorkers;
 
   /** Simulates a signal. */
   signal: (name: NodeJS.Signals) => void = noWorkers;

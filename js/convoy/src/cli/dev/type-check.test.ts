@@ -24,7 +24,8 @@ describe('a type check', () => {
 
   const start = async () => {
     // The built module: it starts a process of the module beside it.
-    const { checkTypes } = (await import('../../../dist/cli/dev/type-check.js')) as typeof import('./type-check.js');
+    const built: string = '../../../dist/cli/dev/type-check.js';
+    const { checkTypes } = (await import(built)) as Pick<typeof import('./type-check.js'), 'checkTypes'>;
     const printed: string[] = [];
     let onPrint = () => {};
     const print = (text: string) => {
