@@ -14,7 +14,8 @@ import type { BuildFlags, DevFlags, MigrateFlags, ProjectFlags, RunFlags, StartF
 import type { Terminal } from './terminal.js';
 import { version } from './version.js';
 
-export function defineCommands(terminal: Terminal): Command {
+/** `args` is the command line that is to be parsed. */
+export function defineCommands(terminal: Terminal, args: readonly string[] = []): Command {
   const program = new Command('convoy')
     .description('A reactive backend on your own Postgres.')
     .version(version, '--version', 'print the version')
@@ -33,8 +34,10 @@ export function defineCommands(terminal: Terminal): Command {
     .summary('start a database and the server, and keep both up to date with your code')
     .description(
       'Starts a database when DATABASE_URL is not set, creates missing tables, writes convoy/_generated, serves, ' +
-        'and reloads changed code without dropping connections.',
+        'and reloads changed code without dropping connections. After --, it runs a server of yours instead of its own, ' +
+        'with DATABASE_URL set: convoy dev -- next dev',
     )
+    .argument('[command...]', 'after --: the server to run, which passes requests to createConvoy')
     .option('--watch', 'reload changed code', true)
     .option('--no-watch', 'do not watch for changes')
     .option('--serve', 'listen for clients', true)
@@ -43,7 +46,14 @@ export function defineCommands(terminal: Terminal): Command {
     .option('--once', 'update the database and the generated files, then exit')
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 127.0.0.1)')
-    .action((flags: DevFlags) => runDev(flags, terminal));
+    .action((words: readonly string[], flags: DevFlags, command: Command) => {
+      if (words.length > 0 && !args.includes('--')) {
+        command.error(
+          `error: unexpected '${words[0]}'; to run a server of yours, write: convoy dev -- ${words.join(' ')}`,
+        );
+      }
+      return runDev({ ...flags, command: words }, terminal);
+    });
 
   withProjectFlags(program.command('generate'))
     .summary('write convoy/_generated')

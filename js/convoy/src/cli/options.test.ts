@@ -12,11 +12,19 @@ describe('the options of convoy dev', () => {
       types: true,
       host: '127.0.0.1',
       port: 3000,
+      command: null,
     });
     const env = { DATABASE_URL: 'postgres://x', PORT: '4000', HOST: '0.0.0.0' };
     expect(devOptionsOf(flags, env)).toMatchObject({ databaseUrl: 'postgres://x', port: 4000, host: '0.0.0.0' });
     expect(devOptionsOf({ ...flags, port: '0', host: '::1' }, env)).toMatchObject({ port: 0, host: '::1' });
     expect(devOptionsOf(flags, { DATABASE_URL: '', PORT: '', HOST: '' })).toEqual(devOptionsOf(flags, {}));
+  });
+
+  it('do not serve where a command runs another server', () => {
+    const command = ['next', 'dev'];
+    expect(devOptionsOf({ ...flags, command }, {})).toMatchObject({ serve: false, watch: true, command });
+    expect(devOptionsOf({ ...flags, command: [] }, {})).toMatchObject({ serve: true, command: null });
+    expect(() => devOptionsOf({ ...flags, command, once: true }, {})).toThrow(/^--once updates and exits/);
   });
 
   it('neither serve nor watch with --once', () => {

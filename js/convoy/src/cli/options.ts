@@ -14,6 +14,8 @@ export interface DevFlags extends ProjectFlags {
   readonly types?: boolean;
   readonly port?: string;
   readonly host?: string;
+  /** The words after `--`: a server to run in place of Convoy's listener. */
+  readonly command?: readonly string[];
 }
 
 /** Flags of commands that can run built code. */
@@ -68,6 +70,8 @@ export interface DevOptions {
   readonly types: boolean;
   readonly host: string;
   readonly port: number;
+  /** A server to run in place of Convoy's listener, or `null`. */
+  readonly command: readonly string[] | null;
 }
 
 export function layoutOf(flags: ProjectFlags, cwd: string): ProjectLayout {
@@ -89,10 +93,13 @@ export function layoutOf(flags: ProjectFlags, cwd: string): ProjectLayout {
 /** The options of `convoy dev`. `env` includes the `.env` files; an empty variable counts as missing. */
 export function devOptionsOf(flags: DevFlags, env: Readonly<Record<string, string | undefined>>): DevOptions {
   const once = flags.once ?? false;
+  const command = flags.command !== undefined && flags.command.length > 0 ? flags.command : null;
+  if (once && command !== null) throw new Error('--once updates and exits: leave out the command after --, or --once.');
   return {
     databaseUrl: env.DATABASE_URL || null,
     watch: flags.watch && !once,
-    serve: flags.serve && !once,
+    serve: flags.serve && !once && command === null,
+    command,
     types: flags.types ?? true,
     host: flags.host || env.HOST || '127.0.0.1',
     port: flags.port !== undefined ? parsePort(flags.port, '--port') : parsePort(env.PORT || '3000', 'PORT'),

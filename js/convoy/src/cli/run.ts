@@ -15,7 +15,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   printWithoutBlocking(args);
   const terminal = createTerminal({ verbose });
   try {
-    await defineCommands(terminal).parseAsync([...args], { from: 'user' });
+    await defineCommands(terminal, args).parseAsync([...args], { from: 'user' });
     return 0;
   } catch (error) {
     if (error instanceof ReportedFailure) return error.exitCode;

@@ -19,11 +19,13 @@ import { openBrowser } from '../dev/open-browser.js';
 import { DevPage } from '../dev/page/dev-page.js';
 import { type DevProblem, type DevReport, problemOf } from '../dev/report.js';
 import { expectFreePort, isLoopback, type ListenAddress, serve } from '../dev/serve.js';
+import { ServerCommand } from '../dev/server-command.js';
 import { listenForShortcuts } from '../dev/shortcuts.js';
 import { listenForSignals } from '../dev/signals.js';
 import { checkTypes } from '../dev/type-check.js';
 import { type ProjectWatcher, watchProject } from '../dev/watch.js';
 import { EnvFiles } from '../env-files.js';
+import { ExitCode } from '../exit.js';
 import { type DevFlags, type DevOptions, devOptionsOf, layoutOf, type ProjectLayout } from '../options.js';
 import type { Terminal } from '../terminal.js';
 
@@ -59,13 +61,25 @@ export async function runDev(
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const options = devOptionsOf(flags, process.env);
   // Throws, before anything is started, if there is no engine.
-  let quit = () => {};
-  const signalled = Promise.race([control.untilStopped(), new Promise<void>((resolve) => (quit = resolve))]);
+  let quit = (_code: number) => {};
+  const quitted = new Promise<number>((resolve) => (quit = resolve));
+  const signalled = Promise.race([control.untilStopped().then(() => 0), quitted]);
   const stops: (() => Promise<void>)[] = [];
   try {
-    const up = start({ layout, flags, env, options, terminal, dependencies, control, stops, quit: () => quit() });
-    const stopped = await Promise.race([up.then(() => null), signalled]);
-    if (stopped === null && (options.watch || options.serve)) await signalled;
+    const up = start({
+      layout,
+      flags,
+      env,
+      options,
+      terminal,
+      dependencies,
+      control,
+      stops,
+      quit: (code) => quit(code),
+    });
+    const continues = options.watch || options.serve || options.command !== null;
+    const code = (await Promise.race([up.then(() => null), signalled])) ?? (continues ? await signalled : 0);
+    if (code !== 0) throw new ExitCode(code);
   } finally {
     await stopAll(stops, terminal);
   }
@@ -81,8 +95,8 @@ interface StartOptions {
   readonly control: DevControl;
   /** Stop functions, in start order. */
   readonly stops: (() => Promise<void>)[];
-  /** Stops `convoy dev`, as Ctrl-C does. */
-  readonly quit: () => void;
+  /** Stops `convoy dev`, as Ctrl-C does, with this exit code. */
+  readonly quit: (code: number) => void;
 }
 
 async function start(everything: StartOptions): Promise<void> {
@@ -152,6 +166,9 @@ async function start(everything: StartOptions): Promise<void> {
     code: () => app.code,
     problem: () => problem,
   });
+  const { command } = options;
+  const ownServer = command === null ? null : serverCommand(command, everything);
+  stops.push(async () => ownServer?.stop());
   let isFirst = true;
   let stopListening: (() => void) | null = null;
   let stopChecking: (() => Promise<void>) | null = null;
@@ -174,7 +191,7 @@ async function start(everything: StartOptions): Promise<void> {
           { names: ['r'], does: 'restart the server', run: () => app.restart() },
           { names: ['o'], does: 'open the page with functions, tables and logs', run: () => openBrowser(link) },
           { names: ['l', 'live'], does: 'list the live queries', run: () => showLiveQueries(server, terminal) },
-          { names: ['q'], does: 'quit', run: quit },
+          { names: ['q'], does: 'quit', run: () => quit(0) },
         ],
         terminal,
       );
@@ -188,6 +205,8 @@ async function start(everything: StartOptions): Promise<void> {
     isFirst = false;
     terminal.table(rows);
     if (options.watch && options.types) stopChecking ??= checkTypes(layout, terminal);
+    // Last, so that its address is the last line.
+    await ownServer?.start(database?.url ?? '');
   };
 
   if (options.watch) {
@@ -200,6 +219,14 @@ async function start(everything: StartOptions): Promise<void> {
     if (watcher === null || !isRecoverable(error, env)) throw error;
     app.report(error);
   }
+}
+
+function serverCommand(words: readonly string[], { layout, terminal, quit }: StartOptions): ServerCommand {
+  const onFailure = (message: string) => {
+    terminal.fail(message);
+    quit(1);
+  };
+  return new ServerCommand({ words, root: layout.root, onEnd: quit, onFailure });
 }
 
 /**
