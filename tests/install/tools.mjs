@@ -1,6 +1,6 @@
 /**
- * The registry and the package managers of the install test, installed once below `target/`. Their manifest pins the
- * versions and is not a workspace, because they have more packages than all else in this repository.
+ * The registry, the package managers and the runtimes of the long lane, installed once below `target/`. Their manifest
+ * pins the versions and is not a workspace, because they have more packages than all else in this repository.
  */
 
 import { createHash } from 'node:crypto';
@@ -36,21 +36,28 @@ export async function installTools() {
   return folder;
 }
 
+/** The program `bun`, which its package links only by an install script. */
+export function bunIn(tools) {
+  const arch = process.arch === 'arm64' ? 'aarch64' : 'x64';
+  return path.join(tools, 'node_modules/@oven', `bun-${process.platform}-${arch}`, 'bin/bun');
+}
+
+/** The program `deno`, likewise. */
+export function denoIn(tools) {
+  const libc = process.platform === 'linux' ? '-glibc' : '';
+  return path.join(tools, 'node_modules/@deno', `${process.platform}-${process.arch}${libc}`, 'deno');
+}
+
 /** Makes a folder for PATH that has this package manager under the names that people type. */
 export async function linkManager(manager, tools, folder) {
   await mkdir(folder, { recursive: true });
-  const bun = path.join(
-    tools,
-    'node_modules/@oven',
-    `bun-${process.platform}-${process.arch === 'arm64' ? 'aarch64' : 'x64'}`,
-  );
   switch (manager) {
     case 'npm':
       return;
     case 'pnpm':
       return symlink(path.join(tools, 'node_modules/.bin/pnpm'), path.join(folder, 'pnpm'));
     case 'bun':
-      return symlink(path.join(bun, 'bin/bun'), path.join(folder, 'bun'));
+      return symlink(bunIn(tools), path.join(folder, 'bun'));
     default: {
       const script = path.join(
         tools,

@@ -2,6 +2,7 @@
  * Adapts application-made clients, for tests or over a custom connection, which implement calls but no live queries.
  * The hooks accept them, call each query once, and again on `refetch`.
  */
+import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { ApiRef } from '../protocol/refs.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
@@ -34,7 +35,7 @@ export function completeClient(client: ConvoyClient | CallingClient): ConvoyClie
   const recordingRef = <Method extends 'query' | 'mutation' | 'action' | 'watch' | 'liveQuery'>(method: Method) => {
     const call = made[method].bind(made) as (ref: ApiRef, ...rest: unknown[]) => unknown;
     return ((ref: ApiRef, ...rest: unknown[]) => {
-      refs.set(ref.name, ref);
+      refs.set(nameOfRef(ref), ref);
       return call(ref, ...rest);
     }) as ConvoyClient[Method];
   };

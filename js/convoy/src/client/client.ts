@@ -2,6 +2,7 @@
  * The client: calls functions by reference, and watches queries. All state belongs to the instance. Creating a client
  * opens no connection; the first watch does, and it is closed a short time after the last watch ends.
  */
+import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
@@ -156,7 +157,7 @@ class TransportClient implements ConvoyClient {
     args: ArgsOfRef<Ref>,
     options: LiveQueryOptions = {},
   ): LiveQuery<ResultOfRef<Ref>> {
-    const request = { name: ref.name, args: canonicalArgs(args), liveness: options.liveness ?? 'live' };
+    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness: options.liveness ?? 'live' };
     // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }
@@ -172,12 +173,17 @@ class TransportClient implements ConvoyClient {
 
   async #call<Ref extends ApiRef>(
     kind: ApiRef['kind'],
-    { name }: Ref,
+    ref: Ref,
     args: unknown,
     options: CallOptions | undefined,
   ): Promise<ResultOfRef<Ref>> {
     const keepalive = options?.keepalive;
     // Sound as in `liveQuery`.
-    return (await this.#transport.call({ kind, name, args: canonicalArgs(args), keepalive })) as ResultOfRef<Ref>;
+    return (await this.#transport.call({
+      kind,
+      name: nameOfRef(ref),
+      args: canonicalArgs(args),
+      keepalive,
+    })) as ResultOfRef<Ref>;
   }
 }

@@ -3,6 +3,7 @@
  * programs one at a time, and closes it.
  */
 
+import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
@@ -253,25 +254,26 @@ class RunningConvoy implements Convoy {
   }
 
   async query<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
-    return (await this.#call('query', ref.name, args, options)) as ResultOfRef<Ref>;
+    return (await this.#call('query', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
   async mutation<Ref extends AnyMutationRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
-    return (await this.#call('mutation', ref.name, args, options)) as ResultOfRef<Ref>;
+    return (await this.#call('mutation', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
   async action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
-    return (await this.#call('action', ref.name, args, options)) as ResultOfRef<Ref>;
+    return (await this.#call('action', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
   async *watch<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options: CallOptions = {}) {
+    const name = nameOfRef(ref);
     const input = argumentsJson(args);
     const { request, release } =
       options.context === undefined
         ? { request: null, release: () => {} }
         : this.#executor.registerContext(options.context);
     try {
-      yield* watchQuery(this.#engine, ref.name, input, request) as AsyncIterableIterator<ResultOfRef<Ref>>;
+      yield* watchQuery(this.#engine, name, input, request) as AsyncIterableIterator<ResultOfRef<Ref>>;
     } finally {
       release();
     }
