@@ -51,7 +51,7 @@ test('in development clients receive the closest name, or why a function cannot 
   for (const call of [(name: string) => app.call(`query/${name}`), app.streamed]) {
     expect(await call('messages.lst')).toEqual({
       status: 404,
-      message: 'no query is called `messages.lst`; did you mean `messages.list`?',
+      message: 'No query is called `messages.lst`; did you mean `messages.list`?',
     });
     expect((await call('messages.send')).message).toContain('`messages.send` is a mutation');
     expect((await call('messages.secret')).message).toContain('`messages.secret` is internal');
@@ -70,7 +70,7 @@ test('in production unknown, internal and wrong-kind names get the same response
       }),
     );
     expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1);
-    expect(answers[0]?.message).toContain('no public query is called `NAME`');
+    expect(answers[0]?.message).toContain('No public query is called `NAME`');
   }
 });
 

@@ -88,13 +88,13 @@ impl DevPage for JsDevPage {
         Box::pin(async move {
             let unavailable = |message: &str| Failure::new(Code::Unavailable, message);
             let (id, answer) =
-                requests.begin().ok_or_else(|| unavailable("too many requests to the page of convoy dev at once"))?;
+                requests.begin().ok_or_else(|| unavailable("Too many requests to the page of convoy dev at once."))?;
             let _abandon = Abandon { id, requests };
             let DevRequest { method, path, authorization, body } = request;
             let arguments = (id, method, path, authorization, body).into();
             match on_request.call(arguments, ThreadsafeFunctionCallMode::NonBlocking) {
-                Status::Ok => answer.await.map_err(|_ended| unavailable("convoy dev is stopping")),
-                _ => Err(unavailable("convoy dev is stopping")),
+                Status::Ok => answer.await.map_err(|_ended| unavailable("convoy dev is stopping.")),
+                _ => Err(unavailable("convoy dev is stopping.")),
             }
         })
     }

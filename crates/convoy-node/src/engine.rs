@@ -71,7 +71,7 @@ impl LocalCall {
     pub async fn call(self, engine: &Engine, worker: Option<WorkerId>) -> std::result::Result<String, Failure> {
         let LocalCall { kind, name, input, request } = self;
         let kind = FunctionKind::parse(&kind)
-            .ok_or_else(|| Failure::new(Code::InvalidArgs, "the kind of a call is query, mutation or action"))?;
+            .ok_or_else(|| Failure::new(Code::InvalidArgs, "The kind of a call is query, mutation or action."))?;
         let call =
             IncomingCall { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
         let result = match worker {
@@ -138,7 +138,7 @@ impl NativeEngine {
         promise(env, async move {
             let pool = shared
                 .pool(number)
-                .ok_or_else(|| Failure::new(Code::InvalidArgs, "there is no pool for this program"))?;
+                .ok_or_else(|| Failure::new(Code::InvalidArgs, "There is no pool for this program."))?;
             load(&shared.engine, &program, pool).await
         })
     }
@@ -172,7 +172,7 @@ impl NativeEngine {
         promise(env, async move {
             let Listen { host, port } = serde_json::from_str(&options).map_err(|error| malformed("options", &error))?;
             let server = engine.listen(&host, port).await.map_err(|error| {
-                Failure::new(Code::Unavailable, format!("cannot listen on {host}:{port}: {error}"))
+                Failure::new(Code::Unavailable, format!("Cannot listen on {host}:{port}: {error}."))
                     .with_details(&serde_json::json!({ "inUse": error.kind() == std::io::ErrorKind::AddrInUse }))
             })?;
             let address = server.address;

@@ -36,5 +36,5 @@ pub fn rejection(failure: &Failure) -> Error {
 
 /// The failure for text that is not JSON of the expected shape.
 pub fn malformed(what: &str, error: &serde_json::Error) -> Failure {
-    Failure::new(Code::InvalidArgs, format!("invalid {what} for the engine: {error}"))
+    Failure::new(Code::InvalidArgs, format!("Invalid {what} for the engine: {error}."))
 }

@@ -48,7 +48,7 @@ impl Shared {
     pub fn publish(&self, notify: &Function<'_, NoticeArguments, ()>) -> Result<u32> {
         let notify = notify.build_threadsafe_function::<NoticeArguments>().weak::<true>().build()?;
         if self.notify.set(notify).is_err() {
-            return Err(rejection(&Failure::new(Code::Internal, "this engine is already shared")));
+            return Err(rejection(&Failure::new(Code::Internal, "This engine is already shared.")));
         }
         Ok(self.number)
     }

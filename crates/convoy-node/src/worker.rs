@@ -18,7 +18,7 @@ use crate::shared::Shared;
 #[napi(catch_unwind)]
 pub fn attach(engine: u32, worker: u32) -> Result<NativeWorker> {
     let shared = Shared::find(engine)
-        .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "the engine of this worker has closed")))?;
+        .ok_or_else(|| rejection(&Failure::new(Code::Unavailable, "The engine of this worker has closed.")))?;
     Ok(NativeWorker { shared, id: WorkerId(worker), calls: Arc::default(), joined: Mutex::default() })
 }
 
@@ -38,7 +38,7 @@ impl NativeWorker {
     #[napi(catch_unwind)]
     pub fn join(&self, number: u32, deliver: Function<'_, Delivery, ()>) -> Result<()> {
         let pool = self.shared.pool(number).ok_or_else(|| {
-            rejection(&Failure::new(Code::Unavailable, "another program was loaded before this worker was ready"))
+            rejection(&Failure::new(Code::Unavailable, "Another program was loaded before this worker was ready."))
         })?;
         let host = Arc::new(JsHost::new(&deliver, self.calls.clone())?);
         let _runtime = runtime().enter();

@@ -81,10 +81,10 @@ pub enum OpenError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The description of a schema is malformed.
-    #[error("malformed description of a schema: {0}")]
+    #[error("Malformed description of a schema: {0}.")]
     Description(#[source] serde_json::Error),
     /// The database lacks what the schema needs, and may not be changed.
-    #[error("the database does not fit the code, and is not changed here: {} missing; run `convoy migrate`", list(.0))]
+    #[error("The database does not fit the code, and is not changed here: {} missing; run `convoy migrate`.", list(.0))]
     Outdated(Vec<PlannedStep>),
 }
 
@@ -108,10 +108,11 @@ impl OpenError {
                 match error {
                     DbError::Duplicates { .. } | DbError::Address(_) | DbError::Setup(_) => failure,
                     DbError::Other(_) => {
-                        let message = format!("Postgres refused a step of the schema sync: {}", error.cause());
+                        let message = format!("Postgres refused a step of the schema sync: {}.", error.cause());
                         Failure { message, ..failure }
                     }
-                    _ => Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure }
+                    _ => failure
+                        .with_cause(&error.cause())
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
@@ -331,7 +332,7 @@ impl Engine {
     pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         // Functions in flight may make calls, or they could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
-            return Err(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"));
+            return Err(Failure::new(Code::Unavailable, "The server is shutting down; try again shortly."));
         }
         self.dispatcher.call(self.loaded()?, call).await
     }
@@ -341,7 +342,8 @@ impl Engine {
     pub async fn call_at(&self, worker: WorkerId, call: IncomingCall<'_>) -> Result<Answer, Failure> {
         let current = self.program.load_full().and_then(|program| program.at(worker));
         let program = current.or_else(|| self.replaced_at(worker));
-        let program = program.ok_or_else(|| Failure::new(Code::Unavailable, "the caller's worker is shutting down"))?;
+        let program =
+            program.ok_or_else(|| Failure::new(Code::Unavailable, "The caller's worker is shutting down."))?;
         self.dispatcher.call(Arc::new(program), call).await
     }
 
@@ -353,7 +355,7 @@ impl Engine {
 
     fn loaded(&self) -> Result<Arc<Program>, Failure> {
         let program = self.program.load_full();
-        program.ok_or_else(|| Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly"))
+        program.ok_or_else(|| Failure::new(Code::Unavailable, "No functions are loaded yet; try again shortly."))
     }
 
     /// Serves HTTP on an address; port 0 selects a free one.

@@ -100,7 +100,7 @@ impl Code {
 pub struct Failure {
     /// The kind of error, for programs.
     pub code: Code,
-    /// The explanation and the remedy, for developers.
+    /// The explanation and the remedy, for developers: sentences, see `CONTRIBUTING.md`.
     pub message: String,
     /// JSON meant for the caller (`details.issues`, `details.table`, …).
     pub details: Option<Box<RawValue>>,
@@ -125,6 +125,14 @@ impl Failure {
         self
     }
 
+    /// Adds the cause, a fragment, to the last sentence of the message.
+    #[must_use]
+    pub fn with_cause(mut self, cause: &dyn std::fmt::Display) -> Failure {
+        let sentence = self.message.strip_suffix('.').unwrap_or(&self.message);
+        self.message = format!("{sentence}: {cause}.");
+        self
+    }
+
     /// A defect: the cause is logged, and the caller receives the id of the log entry.
     pub fn internal(context: &str, cause: &dyn std::fmt::Display) -> Failure {
         let error_id = Uuid::now_v7().simple().to_string();
@@ -134,7 +142,7 @@ impl Failure {
             error_id: Some(error_id),
             ..Failure::new(
                 Code::Internal,
-                "something went wrong on the server; its log has the cause under this errorId",
+                "Something went wrong on the server; its log has the cause under this errorId.",
             )
         }
     }
@@ -149,7 +157,7 @@ impl Failure {
     pub fn to_json(&self) -> String {
         // A struct of strings and valid JSON always serializes.
         serde_json::to_string(self)
-            .unwrap_or_else(|_| format!(r#"{{"code":"{}","message":"unprintable error"}}"#, self.code.as_str()))
+            .unwrap_or_else(|_| format!(r#"{{"code":"{}","message":"Unprintable error."}}"#, self.code.as_str()))
     }
 }
 

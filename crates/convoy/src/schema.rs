@@ -113,13 +113,13 @@ pub(crate) const BY_ID: &str = "by_id";
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// A table or index name that is not a valid identifier.
-    #[error("`{0}` cannot be a name: use 1 to {MAX_NAME} bytes, without a NUL")]
+    #[error("`{0}` cannot be a name: use 1 to {MAX_NAME} bytes, without a NUL.")]
     Name(String),
     /// Two tables with the same name.
-    #[error("two tables are called `{0}`; give one of them another name")]
+    #[error("Two tables are called `{0}`; give one of them another name.")]
     Twice(String),
     /// A field path that is empty or too deep.
-    #[error("index `{index}` of `{table}` has the field `{path}`; a path has one to three parts")]
+    #[error("Index `{index}` of `{table}` has the field `{path}`; a path has one to three parts.")]
     Path {
         /// Table name in code.
         table: String,

@@ -17,13 +17,13 @@ pub(crate) const MAX_DEPTH: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// The text is not JSON.
-    #[error("the arguments are not valid JSON: {0}")]
+    #[error("The arguments are not valid JSON: {0}.")]
     Syntax(#[from] serde_json::Error),
     /// Nested deeper than [`MAX_DEPTH`].
-    #[error("the JSON nests deeper than {MAX_DEPTH} levels")]
+    #[error("The JSON nests deeper than {MAX_DEPTH} levels.")]
     TooDeep,
     /// A number that JavaScript would parse as `Infinity`.
-    #[error("{} is a number larger than JavaScript can represent (1.8e308)", dotted(.0))]
+    #[error("{} is a number larger than JavaScript can represent (1.8e308).", dotted(.0))]
     TooLarge(Vec<Value>),
 }
 
@@ -32,8 +32,8 @@ impl From<JsonError> for Failure {
         let failure = Failure::new(Code::InvalidArgs, error.to_string());
         match error {
             JsonError::TooLarge(path) => {
-                let message = "the number is larger than JavaScript can represent (1.8e308)";
-                failure.with_details(&json!({ "issues": [{ "path": path, "message": message }] }))
+                let reason = "the number is larger than JavaScript can represent (1.8e308)";
+                failure.with_details(&json!({ "issues": [{ "path": path, "message": reason }] }))
             }
             JsonError::Syntax(_) | JsonError::TooDeep => failure,
         }
@@ -161,7 +161,7 @@ fn dotted(path: &[Value]) -> String {
             index => text.push_str(&format!("[{index}]")),
         }
     }
-    if text.is_empty() { "the JSON".to_owned() } else { text }
+    if text.is_empty() { "The JSON".to_owned() } else { text }
 }
 
 #[cfg(test)]

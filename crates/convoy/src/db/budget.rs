@@ -48,14 +48,14 @@ impl Budget {
 }
 
 fn too_many_reads() -> Failure {
-    let message = "this call reads more documents than limits.maxDocumentsRead allows; read fewer by an index and a \
-                   limit, or raise it";
+    let message = "This call reads more documents than limits.maxDocumentsRead allows; read fewer by an index and a \
+                   limit, or raise it.";
     Failure::new(Code::PayloadTooLarge, message)
 }
 
 fn too_many_writes() -> Failure {
-    let message = "this call writes more documents than limits.maxDocumentsWritten allows; write them in several calls, \
-                   or raise it";
+    let message = "This call writes more documents than limits.maxDocumentsWritten allows; write them in several calls, \
+                   or raise it.";
     Failure::new(Code::PayloadTooLarge, message)
 }
 

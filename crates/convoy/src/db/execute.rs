@@ -319,5 +319,5 @@ fn group_len(first: &Op, ops: &[Result<Op, Failure>]) -> usize {
 }
 
 fn out_of_place() -> Failure {
-    Failure::new(Code::InvalidArgs, "this function cannot begin or end a transaction here")
+    Failure::new(Code::InvalidArgs, "This function cannot begin or end a transaction here.")
 }

@@ -142,7 +142,7 @@ fn no_number(table: &Table, path: &[String]) -> Failure {
     Failure::new(
         Code::InvalidArgs,
         format!(
-            "`{field}` of this document of `{table}` is not a number, or its parent is not an object; set it with patch"
+            "`{field}` of this document of `{table}` is not a number, or its parent is not an object; set it with patch."
         ),
     )
 }

@@ -69,7 +69,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.over {
-            self.host.abandon(self.id, &Failure::new(Code::Unavailable, "the caller disconnected"));
+            self.host.abandon(self.id, &Failure::new(Code::Unavailable, "The caller disconnected."));
         }
     }
 }
@@ -79,13 +79,13 @@ pub(super) fn timed_out() -> Failure {
     Failure::new(Code::Timeout, TIMED_OUT)
 }
 
-const TIMED_OUT: &str = "the function took longer than its time limit";
+const TIMED_OUT: &str = "The function took longer than its time limit.";
 
 impl Dispatcher {
     /// Adds the function and the limit to the message of a deadline failure.
     pub(super) fn name_limit(&self, function: &Function, mut failure: Failure) -> Failure {
         if failure.code == Code::Timeout && failure.message == TIMED_OUT {
-            failure.message = format!("{}; make it do less, or raise the limit", self.did_not_finish(function));
+            failure.message = format!("{}; make it do less, or raise the limit.", self.did_not_finish(function));
         }
         failure
     }
@@ -116,7 +116,7 @@ pub(super) const MAX_HOST_RETRIES: u32 = 2;
 
 /// The failure of a call whose worker has exited and that does not run again.
 pub(super) fn host_gone() -> Failure {
-    Failure::new(Code::Unavailable, "the worker running this function exited; try again shortly")
+    Failure::new(Code::Unavailable, "The worker running this function exited; try again shortly.")
 }
 
 /// The failure after a protocol error of the host, which is a defect of Convoy.

@@ -45,10 +45,10 @@ impl Stop {
         match self {
             Stop::Failed(failure) | Stop::Broken(failure) => failure.clone(),
             Stop::Conflict(_) => {
-                Failure::new(Code::Unavailable, "this run was stopped by a conflict, and starts again")
+                Failure::new(Code::Unavailable, "This run was stopped by a conflict, and starts again.")
             }
             Stop::HostGone | Stop::Idle | Stop::NeedsOther => {
-                Failure::new(Code::Unavailable, "this run was stopped, and starts again with another strategy")
+                Failure::new(Code::Unavailable, "This run was stopped, and starts again with another strategy.")
             }
         }
     }

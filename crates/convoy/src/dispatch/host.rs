@@ -189,10 +189,10 @@ impl Drop for AtEnd {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The call has ended.
-    #[error("the call of this function has ended")]
+    #[error("The call of this function has ended.")]
     Over,
     /// Too many batches wait; await some first.
-    #[error("more than {BATCHES} batches of operations are waiting; await some before starting more")]
+    #[error("More than {BATCHES} batches of operations are waiting; await some before starting more.")]
     Full,
 }
 

@@ -242,7 +242,7 @@ impl Dispatcher {
 fn overloaded(waiting: usize) -> Failure {
     Failure::new(
         Code::Unavailable,
-        format!("{waiting} calls are already waiting; the server is overloaded, try again shortly"),
+        format!("{waiting} calls are already waiting; the server is overloaded, try again shortly."),
     )
 }
 

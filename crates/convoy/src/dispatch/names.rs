@@ -12,7 +12,7 @@ const MAX_SHOWN: usize = 100;
 /// internal, or of another kind.
 pub(super) fn unknown(kind: FunctionKind, name: &str) -> String {
     let (kind, name) = (kind.as_str(), shown(name));
-    format!("no public {kind} is called `{name}`; is it exported from a file in convoy/functions?")
+    format!("No public {kind} is called `{name}`; is it exported from a file in convoy/functions?")
 }
 
 /// The message to a developer: why the function cannot be called, and the nearest name.
@@ -25,11 +25,11 @@ pub(super) fn explained<'a>(
     match found {
         Some(function) if function.kind != kind => {
             let (actual, requested) = (with_article(function.kind), with_article(kind));
-            format!("`{}` is {actual} and was called as {requested}; {}", function.name, how_to_call(function.kind))
+            format!("`{}` is {actual} and was called as {requested}; {}.", function.name, how_to_call(function.kind))
         }
         Some(function) => format!(
             "`{}` is internal: other functions and the command line reach it, the network does not. \
-             To call it from a client, define it with `{}` instead of `internal{}`",
+             To call it from a client, define it with `{}` instead of `internal{}`.",
             function.name,
             kind.as_str(),
             capitalised(kind)
@@ -38,8 +38,8 @@ pub(super) fn explained<'a>(
             let name = shown(name);
             let kind = kind.as_str();
             match nearest(&name, all.map(|function| &*function.name)) {
-                Some(meant) => format!("no {kind} is called `{name}`; did you mean `{meant}`?"),
-                None => format!("no {kind} is called `{name}`; is it exported from a file in convoy/functions?"),
+                Some(meant) => format!("No {kind} is called `{name}`; did you mean `{meant}`?"),
+                None => format!("No {kind} is called `{name}`; is it exported from a file in convoy/functions?"),
             }
         }
     }
@@ -113,15 +113,15 @@ mod tests {
         let list = function("messages.send");
         insta::assert_snapshot!(
             explained(FunctionKind::Query, "messages.send", Some(&list), std::iter::empty()),
-            @"`messages.send` is a mutation and was called as a query; use `mutation` or `useMutation`"
+            @"`messages.send` is a mutation and was called as a query; use `mutation` or `useMutation`."
         );
         insta::assert_snapshot!(
             explained(FunctionKind::Mutation, "messages.send", Some(&list), std::iter::empty()),
-            @"`messages.send` is internal: other functions and the command line reach it, the network does not. To call it from a client, define it with `mutation` instead of `internalMutation`"
+            @"`messages.send` is internal: other functions and the command line reach it, the network does not. To call it from a client, define it with `mutation` instead of `internalMutation`."
         );
         insta::assert_snapshot!(
             explained(FunctionKind::Mutation, "messages.sned", None, [&list].into_iter()),
-            @"no mutation is called `messages.sned`; did you mean `messages.send`?"
+            @"No mutation is called `messages.sned`; did you mean `messages.send`?"
         );
     }
 }

@@ -79,10 +79,10 @@ impl CallScope {
                 FunctionKind::Action => format!("`{}`", function.name),
                 FunctionKind::Query | FunctionKind::Mutation => self.dispatcher.did_not_finish(function),
             };
-            failure.message = format!("{subject}: {why}");
+            failure.message = format!("{subject}: {why}.");
         }
         if self.dispatcher.inner.dev && matches!(error, DbError::Other(_) | DbError::Row(_)) {
-            failure.message = format!("`{}`: {}", function.name, error.cause());
+            failure.message = format!("`{}`: {}.", function.name, error.cause());
         }
         failure
     }
@@ -96,7 +96,7 @@ impl CallScope {
         })?;
         let fields: Vec<String> = index.fields.iter().map(|field| field.path.dotted()).collect();
         let message = format!(
-            "another document of `{}` already has this {} (unique index `{}`)",
+            "Another document of `{}` already has this {} (unique index `{}`).",
             table.name,
             fields.join(", "),
             index.name
@@ -112,8 +112,8 @@ impl CallScope {
             FunctionResult::Returned(result) if result.len() > limit => Err(Failure::new(
                 Code::PayloadTooLarge,
                 format!(
-                    "the result of `{}` has {} bytes, and limits.resultBytes is {limit}; return less, for example in pages, \
-                     or raise it",
+                    "The result of `{}` has {} bytes, and limits.resultBytes is {limit}; return less, for example in pages, \
+                     or raise it.",
                     function.name,
                     result.len()
                 ),

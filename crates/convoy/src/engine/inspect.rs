@@ -18,7 +18,7 @@ impl Engine {
             Op::Scan(scan) => scan::scan(&scan, 32_001),
             Op::Count(scan) => scan::count(&scan),
             Op::Page(page) => scan::page(&page, page.size + 1),
-            other => return Err(Failure::new(Code::InvalidArgs, format!("{other:?} is not a read of an index"))),
+            other => return Err(Failure::new(Code::InvalidArgs, format!("{other:?} is not a read of an index."))),
         };
         let rows = self.postgres.read_within(Duration::from_secs(10), &statement.explain()).await;
         let lines =

@@ -33,25 +33,25 @@ const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// above the limit is refused before it is read.
 pub(super) async fn read(body: &mut RequestBody, limits: &Limits) -> Result<String, Failure> {
     let limit = limits.body_bytes;
-    let too_large = || Failure::new(Code::PayloadTooLarge, format!("the request's body is larger than {limit} bytes"));
+    let too_large = || Failure::new(Code::PayloadTooLarge, format!("The request's body is larger than {limit} bytes."));
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
     let collected = tokio::time::timeout(Duration::from_millis(limits.body_ms), Limited::new(body, limit).collect())
         .await
-        .map_err(|_elapsed| Failure::new(Code::Timeout, "the request's body took too long to arrive"))?
+        .map_err(|_elapsed| Failure::new(Code::Timeout, "The request's body took too long to arrive."))?
         .map_err(|error| match error.downcast_ref() {
             Some(BodyError::Unavailable(reason)) => Failure::new(Code::InvalidArgs, reason.clone()),
             None if error.is::<http_body_util::LengthLimitError>() => too_large(),
             Some(BodyError::Connection(_)) | None => {
-                Failure::new(Code::InvalidArgs, "the request's body did not arrive whole")
+                Failure::new(Code::InvalidArgs, "The request's body did not arrive whole.")
             }
         })?;
     let bytes = Vec::from(collected.to_bytes());
     if bytes.is_empty() {
         return Ok("{}".to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| Failure::new(Code::InvalidArgs, "the request's body is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| Failure::new(Code::InvalidArgs, "The request's body is not UTF-8."))
 }
 
 /// Receives and discards the rest of a body that was answered early. Closing a socket

@@ -68,8 +68,8 @@ impl Grant {
         if self.origin.is_none() {
             let origin = String::from_utf8_lossy(origin.as_bytes());
             let message = format!(
-                "pages of {origin} may not call this server; if they are yours, name that origin in createConvoy's \
-                 cors: {{ origins: [\u{2026}] }}"
+                "Pages of {origin} may not call this server; if they are yours, name that origin in createConvoy's \
+                 cors: {{ origins: [\u{2026}] }}."
             );
             return Some(Err(Failure::new(Code::Forbidden, message)));
         }

@@ -61,7 +61,7 @@ pub(super) fn is_listed(origin: Option<&Origin>, config: &Config) -> bool {
 pub(super) fn origin_in(headers: &HeaderMap) -> Result<Option<Origin>, Failure> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
     let parsed = origin.to_str().ok().and_then(Origin::parse);
-    parsed.map(Some).ok_or_else(|| Failure::new(Code::Forbidden, "this request's Origin header is malformed"))
+    parsed.map(Some).ok_or_else(|| Failure::new(Code::Forbidden, "This request's Origin header is malformed."))
 }
 
 fn compare(headers: &HeaderMap, origin: Option<&Origin>, peer: Option<IpAddr>, config: &Config) -> Result<(), Failure> {
@@ -94,18 +94,18 @@ fn host_of(headers: &HeaderMap, peer: Option<IpAddr>, config: &Config) -> String
 fn other_site(site: &str, origin: Option<&Origin>, host: &str) -> Failure {
     let page = origin.map_or("it has no Origin".to_owned(), |origin| format!("its Origin is {origin}"));
     let message = format!(
-        "this request comes from a page of another origin: Sec-Fetch-Site is {site}, {page}, and the host it \
-         requested is {host}. If that page is yours, name its origin in createConvoy's cors: {{ origins: [\u{2026}] }}"
+        "This request comes from a page of another origin: Sec-Fetch-Site is {site}, {page}, and the host it \
+         requested is {host}. If that page is yours, name its origin in createConvoy's cors: {{ origins: [\u{2026}] }}."
     );
     Failure::new(Code::Forbidden, message)
 }
 
 fn other_host(origin: &Origin, host: &str) -> Failure {
     let message = format!(
-        "this request comes from a page of another origin: its Origin is {origin}, and the host it requested is {host}. \
+        "This request comes from a page of another origin: its Origin is {origin}, and the host it requested is {host}. \
          If a proxy in front changes the Host header, let it pass Host on unchanged, or send X-Forwarded-Host and set \
          createConvoy's trustProxy: true (in development, a proxy on this machine is trusted). If the page is another \
-         one of yours, name its origin in cors: {{ origins: [\u{2026}] }}"
+         one of yours, name its origin in cors: {{ origins: [\u{2026}] }}."
     );
     Failure::new(Code::Forbidden, message)
 }

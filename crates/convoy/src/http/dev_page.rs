@@ -104,18 +104,18 @@ pub(super) async fn answer(
 fn check(head: &Parts, peer: IpAddr) -> Result<(), Failure> {
     let refused = |message: &str| Err(Failure::new(Code::Forbidden, message));
     if head.method != hyper::Method::GET && head.method != hyper::Method::POST {
-        return Err(Failure::new(Code::MethodNotAllowed, "the page of convoy dev takes GET and POST"));
+        return Err(Failure::new(Code::MethodNotAllowed, "The page of convoy dev takes GET and POST."));
     }
     if !peer.to_canonical().is_loopback() || FORWARDED.iter().any(|name| head.headers.contains_key(*name)) {
-        return refused("the page of convoy dev is served to this machine only, and not through a proxy");
+        return refused("The page of convoy dev is served to this machine only, and not through a proxy.");
     }
     if !is_loopback(host_of(&head.headers)) {
         return refused(
-            "the page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host",
+            "The page of convoy dev is served at localhost and 127.0.0.1 only; this request has another Host.",
         );
     }
     if !cross_origin::is_own(&head.headers)? {
-        return refused("the page of convoy dev answers its own requests only; open its link directly");
+        return refused("The page of convoy dev answers its own requests only; open its link directly.");
     }
     Ok(())
 }

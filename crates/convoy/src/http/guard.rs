@@ -45,7 +45,7 @@ pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> 
     if config.dev && !is_safe_in_development(host) {
         return Err(Failure::new(
             Code::Forbidden,
-            "in development only localhost and plain IP addresses are served; this request has another Host",
+            "In development only localhost and plain IP addresses are served; this request has another Host.",
         ));
     }
     let origin = cross_origin::check(&head.method, &head.headers, peer, config)?;
@@ -61,7 +61,7 @@ pub(super) fn check(head: &mut Parts, peer: Option<IpAddr>, config: &Config) -> 
 fn check_size(headers: &HeaderMap) -> Result<(), Failure> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if size > MAX_HEADER_BYTES {
-        let message = format!("the request's headers have {size} bytes; the limit is {MAX_HEADER_BYTES}");
+        let message = format!("The request's headers have {size} bytes; the limit is {MAX_HEADER_BYTES}.");
         return Err(Failure { status: Some(431), ..Failure::new(Code::PayloadTooLarge, message) });
     }
     Ok(())
@@ -70,7 +70,7 @@ fn check_size(headers: &HeaderMap) -> Result<(), Failure> {
 fn check_once(headers: &HeaderMap) -> Result<(), Failure> {
     if let Some(name) = SINGLETONS.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
         let code = if matches!(name, "origin" | "sec-fetch-site") { Code::Forbidden } else { Code::InvalidArgs };
-        return Err(Failure::new(code, format!("this request has more than one {name} header; send one")));
+        return Err(Failure::new(code, format!("This request has more than one {name} header; send one.")));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if is_json {
         return Ok(());
     }
-    Err(Failure::new(Code::InvalidArgs, "the request's Content-Type must be application/json"))
+    Err(Failure::new(Code::InvalidArgs, "The request's Content-Type must be application/json."))
 }
 
 /// The caller of a request, as JSON for `createContext`: method, URL, headers in the form

@@ -14,12 +14,12 @@ use crate::health::Remedy;
 pub(super) fn health(engine: &Engine) -> HttpAnswer {
     let conditions = engine.health().conditions();
     let broken = conditions.into_iter().filter(|(_, condition)| condition.remedy == Remedy::Restart);
-    answer("up", "this process has to be restarted", broken.map(|(name, found)| (name, found.reason)).collect())
+    answer("up", "This process has to be restarted", broken.map(|(name, found)| (name, found.reason)).collect())
 }
 
 /// Returns 503 while requests cannot be answered, or answers may be outdated.
 pub(super) async fn ready(engine: &Engine) -> HttpAnswer {
-    answer("ready", "this process cannot serve requests at the moment", engine.unready().await)
+    answer("ready", "This process cannot serve requests at the moment", engine.unready().await)
 }
 
 /// `failing`: the failing checks by name, with their reasons.
@@ -28,6 +28,6 @@ fn answer(status: &'static str, message: &str, failing: BTreeMap<String, String>
         return success(json!({ "status": status }).to_string().into());
     }
     let reasons: Vec<String> = failing.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-    let message = format!("{message}: {}", reasons.join("; "));
+    let message = format!("{message}: {}.", reasons.join("; "));
     failure(&Failure::new(Code::Unavailable, message).with_details(&json!({ "failing": failing })))
 }

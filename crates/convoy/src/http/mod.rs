@@ -244,7 +244,7 @@ async fn handle(
             Ok(success(overview.map_err(|error| Failure::internal("_live", &error))?.into()))
         }
         Route::Overview => {
-            Err(Failure::new(Code::NotFound, "live queries are listed in development only, and to this machine only"))
+            Err(Failure::new(Code::NotFound, "Live queries are listed in development only, and to this machine only."))
         }
     }
 }
@@ -275,7 +275,7 @@ async fn update_session(
 ) -> Result<HttpAnswer, Failure> {
     guard::check_content_type(&head.headers)?;
     let update = client_messages::parse_session_update(&body::read(body, &engine.config().limits).await?)?;
-    let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
+    let unknown = || Failure::new(Code::NotFound, "This server has no such session; open a new stream.");
     let session = SessionId::parse(session).ok_or_else(unknown)?;
     let caller = || guard::caller(head, address, false);
     engine.live().update(session, update, guard::position(&head.headers), caller).await?;

@@ -67,7 +67,7 @@ pub(super) fn failure(failure: &Failure) -> HttpAnswer {
 
 /// The answer to a known path with another method.
 pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> HttpAnswer {
-    let message = format!("this path takes {allowed}, not {method}");
+    let message = format!("This path takes {allowed}, not {method}.");
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer

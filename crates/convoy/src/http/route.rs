@@ -74,11 +74,11 @@ impl Route {
     /// Parses method and URI.
     pub(super) fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
         let outside =
-            || Failure::new(Code::NotFound, format!("there is no such path; paths of Convoy begin with {base}/"));
+            || Failure::new(Code::NotFound, format!("There is no such path; paths of Convoy begin with {base}/."));
         let unknown = || {
             let called = ["query", "mutation", "action"].map(|kind| format!("{base}/{kind}/<name>")).join(", ");
             let message =
-                format!("there is no such path; functions are called at {called}, with names such as messages.list");
+                format!("There is no such path; functions are called at {called}, with names such as messages.list.");
             Failure::new(Code::NotFound, message)
         };
         let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/'));
@@ -92,7 +92,7 @@ impl Route {
                 only(method, "GET")?;
                 let query = uri.query().unwrap_or_default();
                 let name = parameter(query, "name")?
-                    .ok_or_else(|| Failure::new(Code::InvalidArgs, "the parameter `name` is missing"))?;
+                    .ok_or_else(|| Failure::new(Code::InvalidArgs, "The parameter `name` is missing."))?;
                 let input = parameter(query, "args")?.unwrap_or_else(|| "{}".to_owned());
                 Ok(Route::Subscribe { name, input })
             }
@@ -131,7 +131,7 @@ fn parameter(query: &str, name: &str) -> Result<Option<String>, Failure> {
 
 fn decode(text: &str) -> Result<String, Failure> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(|text| text.into_owned()).map_err(|_| Failure::new(Code::InvalidArgs, "the URL is not valid UTF-8"))
+    decoded.map(|text| text.into_owned()).map_err(|_| Failure::new(Code::InvalidArgs, "The URL is not valid UTF-8."))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<HttpAnswer, Failure> {
     let Some(key) = key else {
         return Err(Failure {
             status: Some(StatusCode::UPGRADE_REQUIRED.as_u16()),
-            ..Failure::new(Code::InvalidArgs, "this endpoint requires a WebSocket upgrade (version 13)")
+            ..Failure::new(Code::InvalidArgs, "This endpoint requires a WebSocket upgrade (version 13).")
         });
     };
     let accepted = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
@@ -63,8 +63,8 @@ pub(super) fn not_upgradable() -> Failure {
         status: Some(StatusCode::UPGRADE_REQUIRED.as_u16()),
         ..Failure::new(
             Code::InvalidArgs,
-            "this server does not pass WebSocket upgrades to Convoy; with node:http, register \
-             server.on('upgrade', convoy.upgradeHandler())",
+            "This server does not pass WebSocket upgrades to Convoy; with node:http, register \
+             server.on('upgrade', convoy.upgradeHandler()).",
         )
     }
 }
@@ -81,7 +81,7 @@ pub(super) async fn serve(engine: Arc<Engine>, upgrading: Upgrading, caller: Cal
     let mut socket = Socket { socket, next: 0 };
     let ended = match socket.run(&engine, &caller, address).await {
         Err(Error::Capacity(_)) => {
-            let failure = Failure::new(Code::PayloadTooLarge, format!("a message is larger than {max} bytes"));
+            let failure = Failure::new(Code::PayloadTooLarge, format!("A message is larger than {max} bytes."));
             socket.refuse(failure, CloseCode::Size).await
         }
         ended => ended,
@@ -124,7 +124,7 @@ impl Socket {
         let message = match tokio::time::timeout(timeout, self.next_message()).await {
             Ok(message) => message?,
             Err(_elapsed) => {
-                let failure = Failure::new(Code::Timeout, "no opening message arrived in time");
+                let failure = Failure::new(Code::Timeout, "No opening message arrived in time.");
                 return self.refuse(failure, CloseCode::Policy).await;
             }
         };

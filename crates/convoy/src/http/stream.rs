@@ -55,7 +55,7 @@ pub(super) async fn subscribe(
         Err(failure) if failure.code == Code::Unavailable => return Ok(unavailable(engine, &name, failure)),
         Err(failure) => return Err(failure),
     };
-    let gone = || Failure::new(Code::Unavailable, "the server is shutting down; try again shortly");
+    let gone = || Failure::new(Code::Unavailable, "The server is shutting down; try again shortly.");
     let Some(first) = stream.next().await else { return Ok(unavailable(engine, &name, gone())) };
     let mut events =
         Events { stream, heartbeat: heartbeat(engine), encoding: Encoding::Plain { name: name.clone() }, ended: false };

@@ -99,7 +99,7 @@ fn hello_of(open: Open<'_>) -> Result<Hello, Failure> {
     let Open { protocol, queries, token, position, .. } = open;
     if protocol != PROTOCOL {
         let message =
-            format!("this server supports protocol {PROTOCOL} of live queries, not {protocol}; reload the page");
+            format!("This server supports protocol {PROTOCOL} of live queries, not {protocol}; reload the page.");
         return Err(Failure::new(Code::InvalidArgs, message));
     }
     Ok(Hello { queries: queries.into_iter().map(query_request).collect(), token, position })
@@ -120,12 +120,12 @@ fn expect_type(expected: &str, kind: Option<&str>) -> Result<(), Failure> {
     if kind == Some(expected) {
         return Ok(());
     }
-    Err(Failure::new(Code::InvalidArgs, format!("expected a message of type `{expected}`")))
+    Err(Failure::new(Code::InvalidArgs, format!("Expected a message of type `{expected}`.")))
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
     serde_json::from_str(text)
-        .map_err(|error| Failure::new(Code::InvalidArgs, format!("malformed live-query message: {error}")))
+        .map_err(|error| Failure::new(Code::InvalidArgs, format!("Malformed live-query message: {error}.")))
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ impl Live {
 
     /// The loaded program.
     fn loaded(&self) -> Result<Arc<Program>, Failure> {
-        let missing = || Failure::new(Code::Unavailable, "no functions are loaded yet; try again shortly");
+        let missing = || Failure::new(Code::Unavailable, "No functions are loaded yet; try again shortly.");
         self.program.load_full().ok_or_else(missing)
     }
 

@@ -84,7 +84,7 @@ impl Live {
                 return Err(shutting_down());
             }
             if self.loaded()?.has_context != caller.is_some() {
-                return Err(Failure::new(Code::Unavailable, "new code was just loaded; try again shortly"));
+                return Err(Failure::new(Code::Unavailable, "New code was just loaded; try again shortly."));
             }
             self.has_room(registry.sessions(), address.map(|address| registry.sessions_of(address)))?;
             Ok::<_, Failure>(registry.open(NewSession { format, caller, requests, address }, now))
@@ -127,7 +127,7 @@ impl Live {
                 let request = request.and_then(|request| match registry.has_subscription(id, request.id) {
                     true => Err((
                         request.id,
-                        Failure::new(Code::InvalidArgs, "this session already has a query of this id"),
+                        Failure::new(Code::InvalidArgs, "This session already has a query of this id."),
                     )),
                     false => Ok(request),
                 });
@@ -166,7 +166,7 @@ impl Live {
         let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
         let context = context?;
         if context.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {
-            return Err(Failure::new(Code::Unauthorized, "the credentials have expired; send a new token"));
+            return Err(Failure::new(Code::Unauthorized, "The credentials have expired; send a new token."));
         }
         Ok(context)
     }
@@ -175,11 +175,11 @@ impl Live {
     fn has_room(&self, streams: usize, of_address: Option<usize>) -> Result<(), Failure> {
         let Limits { streams: max, streams_per_address: max_per_address, .. } = self.limits;
         if streams >= max {
-            let message = format!("this server already serves {max} live streams, its limit");
+            let message = format!("This server already serves {max} live streams, its limit.");
             return Err(Failure::new(Code::Unavailable, message));
         }
         if of_address.is_some_and(|streams| streams >= max_per_address) {
-            let message = format!("this address already has {max_per_address} live streams, its limit");
+            let message = format!("This address already has {max_per_address} live streams, its limit.");
             return Err(Failure::new(Code::RateLimited, message));
         }
         Ok(())
@@ -200,11 +200,11 @@ impl Live {
         let mut total = existing;
         let resolve_one = |QueryRequest { id, name, input, client_hash }: QueryRequest| {
             if !ids.insert(id) {
-                return Err((id, Failure::new(Code::InvalidArgs, "two queries of this message have the same id")));
+                return Err((id, Failure::new(Code::InvalidArgs, "Two queries of this message have the same id.")));
             }
             total += 1;
             if total > max {
-                let message = format!("this session already watches {max} queries, its limit");
+                let message = format!("This session already watches {max} queries, its limit.");
                 return Err((id, Failure::new(Code::PayloadTooLarge, message)));
             }
             let (function, query_key) = self.resolve(program, &name, &input).map_err(|failure| (id, failure))?;
@@ -250,5 +250,5 @@ impl Drop for Stream {
 }
 
 fn shutting_down() -> Failure {
-    Failure::new(Code::Unavailable, "the server is shutting down; try again shortly")
+    Failure::new(Code::Unavailable, "The server is shutting down; try again shortly.")
 }

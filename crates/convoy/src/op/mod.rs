@@ -237,24 +237,24 @@ impl<'a> Wire<'a> {
             "scan" => self.scan(table).map(Op::Scan),
             "count" => self.scan(table).map(Op::Count),
             "page" => self.page(table).map(Op::Page),
-            other => Err(invalid(format!("there is no operation `{}`", shorten(other)))),
+            other => Err(invalid(format!("There is no operation `{}`.", shorten(other)))),
         }
     }
 
     fn id(&self) -> Result<Uuid, Failure> {
         let text = needed(self.id.as_deref(), "id")?;
-        crate::id::parse(text).ok_or_else(|| invalid(format!("`{}` is not an id", shorten(text))))
+        crate::id::parse(text).ok_or_else(|| invalid(format!("`{}` is not an id.", shorten(text))))
     }
 
     fn increment(&self) -> Result<Edit, Failure> {
         let field = needed(self.field.as_deref(), "field")?;
         let Some(FieldPath::Stored(path)) = FieldPath::parse(field) else {
-            return Err(invalid(format!("`{}` cannot be incremented; it is not a stored field", shorten(field))));
+            return Err(invalid(format!("`{}` cannot be incremented; it is not a stored field.", shorten(field))));
         };
         let number = |json: Option<&RawValue>, name| {
             let text = needed(json, name)?.get();
             let finite = serde_json::from_str::<f64>(text).is_ok_and(f64::is_finite);
-            finite.then(|| text.to_owned()).ok_or_else(|| invalid(format!("`{name}` is not a finite number")))
+            finite.then(|| text.to_owned()).ok_or_else(|| invalid(format!("`{name}` is not a finite number.")))
         };
         Ok(Edit::Increment { path, by: number(self.by, "by")?, base: number(self.base, "base")? })
     }
@@ -270,17 +270,17 @@ impl<'a> Wire<'a> {
     }
 
     fn order_field(&self) -> Result<Option<WireOrderField<'a>>, Failure> {
-        let broken = |error: serde_json::Error| invalid(format!("`by` is malformed: {error}"));
+        let broken = |error: serde_json::Error| invalid(format!("`by` is malformed: {error}."));
         self.by.map(|json| serde_json::from_str(json.get()).map_err(broken)).transpose()
     }
 }
 
 fn needed<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
-    value.ok_or_else(|| invalid(format!("the operation lacks `{name}`")))
+    value.ok_or_else(|| invalid(format!("The operation lacks `{name}`.")))
 }
 
 fn find(schema: &Schema, name: &str) -> Result<Arc<Table>, Failure> {
-    schema.table(name).cloned().ok_or_else(|| invalid(format!("the schema has no table `{}`", shorten(name))))
+    schema.table(name).cloned().ok_or_else(|| invalid(format!("The schema has no table `{}`.", shorten(name))))
 }
 
 fn invalid(message: String) -> Failure {

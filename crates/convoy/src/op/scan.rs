@@ -115,14 +115,14 @@ impl<'a> Wire<'a> {
     pub(super) fn scan(self, table: Arc<Table>) -> Result<Scan, Failure> {
         let name = self.index.as_deref().unwrap_or(BY_CREATION);
         let (position, index) = table.index(name).ok_or_else(|| {
-            invalid(format!("table `{}` has no index `{name}`; it has {}", table.name, index_names(&table)))
+            invalid(format!("Table `{}` has no index `{name}`; it has {}.", table.name, index_names(&table)))
         })?;
         let compared = self.eq.len() + usize::from(self.lower.is_some() || self.upper.is_some());
         if compared > index.fields.len() {
             let fields = index.fields.len();
             let table = &table.name;
             return Err(invalid(format!(
-                "index `{name}` of `{table}` has {fields} field(s), but {compared} are compared"
+                "Index `{name}` of `{table}` has {fields} field(s), but {compared} are compared."
             )));
         }
         let by = match self.order_field()? {
@@ -155,8 +155,8 @@ impl<'a> Wire<'a> {
             let cursor = Cursor::decode(&text, fingerprint).filter(|cursor| cursor.keys.len() == keys);
             cursor.map(Some).ok_or_else(|| {
                 invalid(
-                    "this cursor belongs to another query; begin with `cursor: null`, and keep the query unchanged \
-                     from page to page"
+                    "This cursor belongs to another query; begin with `cursor: null`, and keep the query unchanged \
+                     from page to page."
                         .to_owned(),
                 )
             })
@@ -209,7 +209,7 @@ impl Scan {
 
 impl Filter {
     fn parse(json: &RawValue, table: &Table) -> Result<Filter, Failure> {
-        let broken = |error: serde_json::Error| invalid(format!("the filter is malformed: {error}"));
+        let broken = |error: serde_json::Error| invalid(format!("The filter is malformed: {error}."));
         let wire: WireFilter<'_> = serde_json::from_str(json.get()).map_err(broken)?;
         let of = || needed(wire.of, "of");
         let list = || -> Result<Vec<Filter>, Failure> {
@@ -237,7 +237,7 @@ impl Filter {
         match wire.is {
             "gt" | "gte" => ordered(json, &value).map(|()| Filter::Above(path, Bound { value, inclusive })),
             "lt" | "lte" => ordered(json, &value).map(|()| Filter::Below(path, Bound { value, inclusive })),
-            other => Err(invalid(format!("there is no comparison `{}`", shorten(other)))),
+            other => Err(invalid(format!("There is no comparison `{}`.", shorten(other)))),
         }
     }
 }
@@ -269,14 +269,14 @@ fn of_this_table(table: &Table, path: &FieldPath, json: &RawValue) -> Result<(),
             .is_ok_and(|id| id.rsplit_once(':').is_some_and(|(name, _)| name != table.name));
     if of_another {
         let id = shorten(json.get());
-        return Err(invalid(format!("{id} is not the id of a document of `{}`", table.name)));
+        return Err(invalid(format!("{id} is not the id of a document of `{}`.", table.name)));
     }
     Ok(())
 }
 
 fn another_type(table: &Table, path: &FieldPath, json: &RawValue) -> Failure {
     let (path, table, value) = (path.dotted(), &table.name, shorten(json.get()));
-    invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type"))
+    invalid(format!("`{path}` of `{table}` cannot be compared with {value}: it is of another type."))
 }
 
 /// Rejects bounds on values that have no order.
@@ -288,14 +288,14 @@ fn ordered(json: &RawValue, value: &KeyValue) -> Result<(), Failure> {
     };
     if unordered {
         let value = shorten(json.get());
-        return Err(invalid(format!("{value} has no order; compare with text, a number or a boolean")));
+        return Err(invalid(format!("{value} has no order; compare with text, a number or a boolean.")));
     }
     Ok(())
 }
 
 fn path_of(field: &str) -> Result<FieldPath, Failure> {
     FieldPath::parse(field)
-        .ok_or_else(|| invalid(format!("`{}` is not a field path; a path has one to three names", shorten(field))))
+        .ok_or_else(|| invalid(format!("`{}` is not a field path; a path has one to three names.", shorten(field))))
 }
 
 fn index_names(table: &Table) -> String {

@@ -37,7 +37,7 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// A unique index cannot be built, because documents of the table have equal values.
-    #[error("index `{index}` of `{table}` cannot be unique: some documents have the same {fields}")]
+    #[error("Index `{index}` of `{table}` cannot be unique: some documents have the same {fields}")]
     Duplicates {
         /// The table's name in code.
         table: String,
@@ -51,7 +51,7 @@ pub enum DbError {
     },
     /// The URL does not name a Postgres database.
     #[error(
-        "the database URL (DATABASE_URL) is not usable: {0}; set it to one like \
+        "The database URL (DATABASE_URL) is not usable: {0}; set it to one like \
          postgres://user:password@host:5432/database"
     )]
     Address(String),
@@ -59,9 +59,9 @@ pub enum DbError {
     #[error("{0}")]
     Setup(Box<Fault>),
     /// Postgres rejected a value.
-    #[error("Postgres refuses a value: {message}")]
+    #[error("Postgres refuses a value. {message}")]
     Value {
-        /// Describes what is wrong with the value, without its content.
+        /// A sentence that describes what is wrong with the value, without its content.
         message: &'static str,
         /// The driver's error.
         #[source]
@@ -200,48 +200,49 @@ impl DbError {
     pub fn to_failure(&self, context: &str) -> Failure {
         match self {
             DbError::Retry(_) if self.is_stale_plan() => {
-                Failure::new(Code::Conflict, "a table or type that this call uses was changed while it ran; try again")
+                Failure::new(Code::Conflict, "A table or type that this call uses was changed while it ran; try again.")
             }
             DbError::Retry(_) => {
-                Failure::new(Code::Conflict, "this call conflicted with concurrent writes on every attempt; try again")
+                Failure::new(Code::Conflict, "This call conflicted with concurrent writes on every attempt; try again.")
             }
             // The pool logs once when the database becomes unreachable and reachable.
             DbError::Unavailable(source) | DbError::Unreachable(source) => {
                 tracing::debug!(context, cause = %source, "the database is not reachable");
                 if self.state().as_deref() == Some("25006") {
-                    let message = "the database only reads at the moment (a standby, or default_transaction_read_only is \
-                                   on); try again shortly";
+                    let message = "The database only reads at the moment (a standby, or default_transaction_read_only is \
+                                   on); try again shortly.";
                     return Failure::new(Code::Unavailable, message);
                 }
-                Failure::new(Code::Unavailable, "the database is not reachable at the moment; try again shortly")
+                Failure::new(Code::Unavailable, "The database is not reachable at the moment; try again shortly.")
             }
             DbError::PoolExhausted(_) => {
                 tracing::warn!(context, "no database connection came free in time");
-                Failure::new(Code::Unavailable, "the server has no free database connection; try again shortly")
+                Failure::new(Code::Unavailable, "The server has no free database connection; try again shortly.")
             }
             DbError::Constraint { constraint, unique: true, .. } => Failure::new(
                 Code::Conflict,
-                format!("another document already has this value (unique index `{constraint}`)"),
+                format!("Another document already has this value (unique index `{constraint}`)."),
             ),
             DbError::Constraint { constraint, .. } => {
-                Failure::new(Code::Conflict, format!("the database constraint `{constraint}` refuses this"))
+                Failure::new(Code::Conflict, format!("The database constraint `{constraint}` refuses this."))
             }
             DbError::Duplicates { .. } => {
-                Failure::new(Code::Conflict, format!("{self}; change those documents, or leave `unique` out"))
+                Failure::new(Code::Conflict, format!("{self}; change those documents, or leave `unique` out."))
             }
             DbError::Address(_) => Failure::new(Code::InvalidArgs, self.to_string())
                 .with_details(&json!({ "database": { "fault": "wrong-url", "passes": false } })),
             DbError::Setup(fault) => {
                 let code = if fault.passes { Code::Unavailable } else { Code::InvalidArgs };
-                let details = json!({ "fault": fault.kind, "passes": fault.passes, "remedy": fault.remedy });
+                let remedy = fault.remedy.strip_suffix('.').unwrap_or(&fault.remedy);
+                let details = json!({ "fault": fault.kind, "passes": fault.passes, "remedy": remedy });
                 Failure::new(code, fault.to_string()).with_details(&json!({ "database": details }))
             }
             DbError::Value { message, .. } => Failure::new(Code::InvalidArgs, *message),
             DbError::ReadOnly(_) => Failure::new(
                 Code::InvalidArgs,
-                "this statement writes, and a query only reads; make the function a mutation",
+                "This statement writes, and a query only reads; make the function a mutation.",
             ),
-            DbError::Cancelled(_) => Failure::new(Code::Timeout, "the database took too long to answer"),
+            DbError::Cancelled(_) => Failure::new(Code::Timeout, "The database took too long to answer."),
             DbError::Other(_) if self.state().as_deref() == Some("42501") => {
                 let hint = "grant it to the role in DATABASE_URL; at its next start Convoy lists the missing grants";
                 Failure::internal(context, &format!("{}: {hint}", self.cause()))
@@ -288,11 +289,11 @@ impl From<sqlx::Error> for DbError {
             // The time limits of a statement, an idle transaction and a lock.
             "57014" | "25P03" | "55P03" => DbError::Cancelled(error),
             "22P05" | "22021" => {
-                DbError::Value { message: "text may not contain the character \\u0000", source: error }
+                DbError::Value { message: "Text may not contain the character \\u0000.", source: error }
             }
-            "22P02" => DbError::Value { message: "a value is not valid for its type in Postgres", source: error },
-            "22003" => DbError::Value { message: "a number is too large", source: error },
-            "54000" => DbError::Value { message: "an indexed value is too large for its index", source: error },
+            "22P02" => DbError::Value { message: "A value is not valid for its type in Postgres.", source: error },
+            "22003" => DbError::Value { message: "A number is too large.", source: error },
+            "54000" => DbError::Value { message: "An indexed value is too large for its index.", source: error },
             "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "25006" => DbError::Unavailable(error),
             // Connection exceptions.
             state if state.starts_with("08") => DbError::Unavailable(error),

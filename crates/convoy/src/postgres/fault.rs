@@ -25,9 +25,10 @@ const MAX_NAMED_RIGHTS: usize = 4;
 pub struct Fault {
     /// A short name for programs, such as `wrong-password`.
     pub kind: &'static str,
-    /// What happened, and why.
+    /// What happened, and why: the beginning of a sentence.
     pub what: String,
-    /// What to do about it: a statement, a command or a setting.
+    /// What to do about it: the rest of the sentence, with its period unless it ends in a statement or a command, which
+    /// can be copied.
     pub remedy: String,
     /// Whether it may pass by itself; otherwise a person has to change something.
     pub passes: bool,
@@ -63,8 +64,8 @@ pub(super) fn check_version(number: i32, name: &str) -> Result<(), Fault> {
     let oldest = MIN_VERSION / 10_000;
     Err(Fault::lasting(
         "old-postgres",
-        format!("this is Postgres {name}, and Convoy needs {oldest} or later"),
-        "upgrade the server (pg_upgrade, or the provider's console), or name a newer one in DATABASE_URL",
+        format!("This is Postgres {name}, and Convoy needs {oldest} or later"),
+        "upgrade the server (pg_upgrade, or the provider's console), or name a newer one in DATABASE_URL.",
     ))
 }
 
@@ -72,7 +73,7 @@ pub(super) fn check_version(number: i32, name: &str) -> Result<(), Fault> {
 pub(super) fn of_standby(cause: &str) -> Fault {
     Fault::passing(
         "standby",
-        format!("this Postgres is a standby, which only reads: {cause}"),
+        format!("This Postgres is a standby, which only reads: {cause}"),
         "name the primary in DATABASE_URL, or promote this server: select pg_promote()",
     )
 }
@@ -85,13 +86,13 @@ impl Postgres {
             Some("25006") => self.read_only_fault(&error).await,
             Some("53100") => Ok(Fault::passing(
                 "disk-full",
-                format!("the disk of the database is full: {}", error.cause()),
-                "free some space on it",
+                format!("The disk of the database is full: {}", error.cause()),
+                "free some space on it.",
             )),
             Some("55P03") => {
                 let role = quoted(self.options.get_username());
                 let what = format!(
-                    "a table that the schema sync has to change stayed locked by another transaction: {}; the log names the \
+                    "A table that the schema sync has to change stayed locked by another transaction: {}; the log names the \
                      sessions that hold the lock",
                     error.cause()
                 );
@@ -122,8 +123,8 @@ impl Postgres {
         let missing = self.missing_rights(rights::missing_for_sync(&tables)).await?;
         let cause = error.cause();
         if missing.is_empty() {
-            let what = format!("role {} lacks a right: {cause}", quoted(self.options.get_username()));
-            return Ok(Fault::lasting("no-right", what, "grant it, or connect as the owner of the database"));
+            let what = format!("Role {} lacks a right: {cause}", quoted(self.options.get_username()));
+            return Ok(Fault::lasting("no-right", what, "grant it, or connect as the owner of the database."));
         }
         Ok(self.no_right(&missing, &format!(" ({cause})")))
     }
@@ -161,12 +162,12 @@ impl Postgres {
         };
         // A role that is not the owner of `_convoy` need not become one.
         let alternative = match missing.iter().any(|(what, _)| what.starts_with("change the ")) {
-            true => " (or let the owner run convoy migrate, and open with sync: 'require', as convoy start does)",
+            true => " (or let the owner run convoy migrate, and open with sync: 'require', as convoy start does).",
             false => "",
         };
         Fault::lasting(
             "no-right",
-            format!("role {role} may not {}{more}{cause}", named.join("; ")),
+            format!("Role {role} may not {}{more}{cause}", named.join("; ")),
             format!("as a superuser, or the owner of each, run: {}{alternative}", remedies.join("; ")),
         )
     }
@@ -184,7 +185,7 @@ impl Postgres {
 
     fn read_only_setting(&self, remedy: &str, cause: &str) -> Fault {
         let role = quoted(self.options.get_username());
-        let what = format!("the sessions of role {role} only read, by default_transaction_read_only{cause}");
+        let what = format!("The sessions of role {role} only read, by default_transaction_read_only{cause}");
         // Without the first statement, the second one could not be run by this role itself.
         Fault::lasting("read-only", what, format!("run: set default_transaction_read_only = off; {remedy}"))
     }
@@ -198,6 +199,6 @@ mod tests {
     fn servers_before_14_are_refused_by_name() {
         assert!(check_version(140_000, "14.0").is_ok());
         let fault = check_version(130_011, "13.11").expect_err("it is too old");
-        insta::assert_snapshot!(fault, @"this is Postgres 13.11, and Convoy needs 14 or later; upgrade the server (pg_upgrade, or the provider's console), or name a newer one in DATABASE_URL");
+        insta::assert_snapshot!(fault, @"This is Postgres 13.11, and Convoy needs 14 or later; upgrade the server (pg_upgrade, or the provider's console), or name a newer one in DATABASE_URL.");
     }
 }

@@ -44,7 +44,7 @@ impl Archive {
         } else {
             list_tar(path).map_err(|source| {
                 let why = format!("it is neither a folder, nor a tar or zip file ({source})");
-                TransferError::Refused(format!("{} cannot be imported: {why}", path.display()))
+                TransferError::Refused(format!("{} cannot be imported: {why}.", path.display()))
             })?
         };
         let nested: Vec<String> =
@@ -77,7 +77,7 @@ impl Archive {
         read: impl FnOnce(&mut dyn BufRead) -> io::Result<T>,
     ) -> Result<T, TransferError> {
         let found = self.files.iter().find(|file| file.name == name);
-        let found = found.ok_or_else(|| TransferError::Refused(format!("{} has no {name}", self.path.display())))?;
+        let found = found.ok_or_else(|| TransferError::Refused(format!("{} has no {name}.", self.path.display())))?;
         let reading = || match &found.place {
             FilePlace::Folder(file) => read(&mut BufReader::with_capacity(BUFFER, File::open(file)?)),
             FilePlace::Tar { offset, size } => {

@@ -119,7 +119,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn exists(path: &Path) -> TransferError {
     TransferError::Refused(format!(
-        "{} holds a complete export already; name another place, or replace it with --force",
+        "{} holds a complete export already; name another place, or replace it with --force.",
         path.display()
     ))
 }
@@ -131,7 +131,7 @@ fn prepare(folder: &Path, fresh: Manifest, force: bool) -> Result<(Manifest, boo
         let mut entries = fs::read_dir(folder).map_err(unreadable(folder))?;
         if entries.next().is_some() {
             return Err(TransferError::Refused(format!(
-                "{} is not empty and holds no export; name a new folder",
+                "{} is not empty and holds no export; name a new folder.",
                 folder.display()
             )));
         }
@@ -143,7 +143,7 @@ fn prepare(folder: &Path, fresh: Manifest, force: bool) -> Result<(Manifest, boo
     }
     if !force && names(&found) != names(&fresh) {
         return Err(TransferError::Refused(format!(
-            "{} holds an interrupted export of other tables ({}); name another place, or replace it with --force",
+            "{} holds an interrupted export of other tables ({}); name another place, or replace it with --force.",
             folder.display(),
             names(&found).join(", ")
         )));

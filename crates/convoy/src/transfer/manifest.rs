@@ -84,15 +84,16 @@ impl Manifest {
 
     /// Parses a manifest and checks its version.
     pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, TransferError> {
-        let refused = |why: String| TransferError::Refused(format!("{MANIFEST} is not that of a Convoy export: {why}"));
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))?;
+        let foreign =
+            |why: String| TransferError::Refused(format!("{MANIFEST} is not that of a Convoy export: {why}."));
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| foreign(error.to_string()))?;
         if manifest.format != FORMAT {
-            return Err(refused(format!("its format is `{}`", manifest.format)));
+            return Err(foreign(format!("its format is `{}`", manifest.format)));
         }
         if manifest.version != VERSION {
             return Err(TransferError::Refused(format!(
-                "the export has format version {}, and this Convoy reads version {VERSION}; use the version of Convoy \
-                 that wrote it",
+                "The export has format version {}, and this Convoy reads version {VERSION}; use the version of Convoy \
+                 that wrote it.",
                 manifest.version
             )));
         }

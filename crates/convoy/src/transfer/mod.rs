@@ -61,7 +61,7 @@ pub enum TransferError {
     #[error("{0}")]
     Refused(String),
     /// A file cannot be read or written.
-    #[error("{} cannot be {action}: {source}", .path.display())]
+    #[error("{} cannot be {action}: {source}.", .path.display())]
     File {
         /// `read` or `written`.
         action: &'static str,
@@ -80,7 +80,7 @@ impl TransferError {
                 let failure = error.to_failure("this command");
                 match error {
                     DbError::Address(_) | DbError::Setup(_) => failure,
-                    _ => Failure { message: format!("{}: {}", failure.message, error.cause()), ..failure },
+                    _ => failure.with_cause(&error.cause()),
                 }
             }
             TransferError::Schema(_) | TransferError::Refused(_) => Failure::new(Code::InvalidArgs, self.to_string()),
@@ -176,7 +176,7 @@ impl Tools {
             return Ok(tables);
         }
         Err(TransferError::Refused(format!(
-            "the database does not have the tables {}; create them first: npx convoy migrate",
+            "The database does not have the tables {}; create them first: npx convoy migrate",
             absent.join(", ")
         )))
     }
@@ -185,7 +185,7 @@ impl Tools {
         self.schema.table(name).cloned().ok_or_else(|| {
             let mut known: Vec<&str> = self.schema.tables().map(|table| table.name.as_str()).collect();
             known.sort_unstable();
-            TransferError::Refused(format!("the schema has no table `{name}`; it has {}", known.join(", ")))
+            TransferError::Refused(format!("The schema has no table `{name}`; it has {}.", known.join(", ")))
         })
     }
 }

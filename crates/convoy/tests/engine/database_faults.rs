@@ -132,7 +132,7 @@ async fn a_missing_createdb_right_is_explained_with_both_remedies() {
     let config = json!({ "databaseUrl": role.url(Some(&name)), "createDatabase": true });
     let config: Config = serde_json::from_value(config).expect("options");
     let failure = Engine::open(config.clone()).await.err().expect("it is refused").to_failure();
-    assert!(failure.message.contains(&format!("database \"{name}\" does not exist")), "{failure}");
+    assert!(failure.message.contains(&format!("Database \"{name}\" does not exist")), "{failure}");
     assert!(failure.message.contains("permission denied to create database (42501)"), "{failure}");
     assert!(failure.message.contains(&format!("alter role \"{}\" createdb", role.name)), "{failure}");
     role.apply_remedy(&failure).await;
@@ -206,7 +206,7 @@ async fn each_refused_connection_is_explained_with_its_remedy() {
         "no socket /no/such/folder",
     );
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    expect_fault(&open_error(&format!("postgres://a:b@{free}/d")).await, "unreachable", true, "nothing listens at");
+    expect_fault(&open_error(&format!("postgres://a:b@{free}/d")).await, "unreachable", true, "Nothing listens at");
     role.drop().await;
 }
 

@@ -71,7 +71,7 @@ async fn a_query_that_cannot_be_served_is_refused_by_itself() {
         found.map(|message| message["error"].clone())
     };
     let same_as_unknown = |name: &str| {
-        json!(format!("no public query is called `{name}`; is it exported from a file in convoy/functions?"))
+        json!(format!("No public query is called `{name}`; is it exported from a file in convoy/functions?"))
     };
     for (id, name) in [(2, "messages.send"), (3, "secret"), (4, "no.such")] {
         let error = error_of(id).expect("it is refused");

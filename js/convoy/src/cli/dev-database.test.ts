@@ -101,11 +101,11 @@ describe.skipIf(engine === null)('a database that cannot be used', { timeout: 60
     proxy.close();
     await once(proxy, 'close');
     const convoy = dev({ DATABASE_URL: Object.assign(new URL(named('late')), { port: String(port) }).href });
-    await convoy.prints(/nothing listens at 127\.0\.0\.1/);
+    await convoy.prints(/Nothing listens at 127\.0\.0\.1/);
     proxy.listen(port, '127.0.0.1');
     await convoy.prints(/The database is available now, created table messages/);
     expect(await call(`${await address(convoy)}/query/messages.list`, {})).toEqual({ ok: true, data: [] });
-    expect(convoy.output.match(/nothing listens at/g)).toHaveLength(1);
+    expect(convoy.output.match(/Nothing listens at/g)).toHaveLength(1);
     convoy.process.kill('SIGKILL');
     await convoy.ended;
     proxy.close();

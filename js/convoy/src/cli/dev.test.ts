@@ -138,7 +138,7 @@ export const typo = query({ handler: (ctx) => ctx.db.raw(sql\`select * from mesa
 `,
     });
     const convoy = dev();
-    const refused = { code: 'INTERNAL', message: '`bad.typo`: relation "mesages" does not exist (42P01)' };
+    const refused = { code: 'INTERNAL', message: '`bad.typo`: relation "mesages" does not exist (42P01).' };
     const answer = await call(`${await address(convoy)}/query/bad.typo`, {});
     expect(answer).toMatchObject({ ok: false, error: refused });
     await convoy.prints(/cause=relation "mesages" does not exist \(42P01\)\n/);

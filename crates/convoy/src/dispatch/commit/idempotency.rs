@@ -37,7 +37,7 @@ impl Key {
     pub fn parse(text: &str) -> Result<Key, Failure> {
         let fits = (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         if !fits {
-            let message = format!("Idempotency-Key is 1 to {MAX_KEY_BYTES} printable ASCII characters");
+            let message = format!("Idempotency-Key is 1 to {MAX_KEY_BYTES} printable ASCII characters.");
             return Err(Failure::new(Code::InvalidArgs, message));
         }
         Ok(Key(text.into()))
@@ -104,7 +104,8 @@ impl KeyLocks {
                 Ok(key_guard)
             }
             Err(_elapsed) => {
-                let message = "another call with this Idempotency-Key is still running; call again to get its response";
+                let message =
+                    "Another call with this Idempotency-Key is still running; call again to get its response.";
                 Err(Failure::new(Code::Timeout, message))
             }
         }
@@ -158,7 +159,7 @@ impl Committer {
         if body != keyed.entry.body {
             return Err(Failure::new(
                 Code::Conflict,
-                "this Idempotency-Key was used with another input; a new call needs a new key",
+                "This Idempotency-Key was used with another input; a new call needs a new key.",
             ));
         }
         Ok(Answer { result, replayed: true })

@@ -31,7 +31,7 @@ pub(in crate::dispatch) struct Unanswered {
 pub(in crate::dispatch) fn outcome_unknown(why: &str) -> Failure {
     let message = format!(
         "{why}, so it is unknown whether the changes of this call took effect; read the data before calling it again, or \
-         send an Idempotency-Key, with which a repeated call takes effect once"
+         send an Idempotency-Key, with which a repeated call takes effect once."
     );
     Failure::new(Code::Unavailable, message)
 }
@@ -60,7 +60,7 @@ impl Committer {
         tracing::warn!(%cause, "a commit was not answered");
         self.in_doubt.add();
         self.log.append(changes, &ChangeSource::Resync);
-        Commit::InDoubt(outcome_unknown("the database did not answer while committing"))
+        Commit::InDoubt(outcome_unknown("The database did not answer while committing"))
     }
 
     /// Whether the answer of a keyed call was committed; `None` if that cannot be found out.

@@ -141,7 +141,7 @@ impl NonTransactional<'_> {
 
     async fn begin(&mut self) -> Result<(), Failure> {
         if self.open.is_some() {
-            let message = "a transaction is already open; use its `tx` for a nested transaction";
+            let message = "A transaction is already open; use its `tx` for a nested transaction.";
             return Err(Failure::new(Code::InvalidArgs, message));
         }
         let writers = &self.scope.dispatcher.inner.postgres.writers;
@@ -201,6 +201,6 @@ fn is_savepoint(control: Control) -> bool {
 }
 
 fn misplaced() -> Failure {
-    let message = "no transaction is open here to commit or to roll back; use the `tx` of ctx.db.transaction";
+    let message = "No transaction is open here to commit or to roll back; use the `tx` of ctx.db.transaction.";
     Failure::new(Code::InvalidArgs, message)
 }

@@ -36,7 +36,7 @@ impl Strategy for Snapshot<'_> {
     /// A second statement needs a snapshot: [`Stop::NeedsOther`].
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop> {
         for op in ops.iter_mut().filter(|op| op.as_ref().is_ok_and(Op::writes)) {
-            *op = Err(Failure::new(Code::Internal, "a query cannot write; make this function a mutation"));
+            *op = Err(Failure::new(Code::Internal, "A query cannot write; make this function a mutation."));
         }
         self.statements += Executor::statements(ops);
         let (scope, snapshot) = (self.scope, self.scope.function().learned.needs_snapshot.is_set());

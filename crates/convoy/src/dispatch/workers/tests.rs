@@ -196,7 +196,7 @@ async fn a_lost_worker_loses_its_calls_and_others_wait_for_the_next() {
     it.hosts[0].links.lock().clear();
     assert!(lost.recv().await.is_none(), "the link is dropped");
     let (mut waiting, mut unwanted) = (it.start(2), it.start(3));
-    it.workers.abandon(CallId(3), &Failure::new(Code::Unavailable, "the caller disconnected"));
+    it.workers.abandon(CallId(3), &Failure::new(Code::Unavailable, "The caller disconnected."));
     assert!(unwanted.recv().await.is_none());
     let next = Arc::new(RecordingHost::default());
     it.workers.join(WorkerId(1), next.clone());

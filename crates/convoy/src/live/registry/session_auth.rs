@@ -72,7 +72,7 @@ impl Registry {
             // It ended before it was authenticated.
             Some(AuthState::Unknown) if self.sessions[&id].ended => {
                 self.close(id, now);
-                Admission::Refused(Failure::new(Code::Unavailable, "the server ended this stream; try again shortly"))
+                Admission::Refused(Failure::new(Code::Unavailable, "The server ended this stream; try again shortly."))
             }
             Some(AuthState::Unknown) => Admission::Pending,
             Some(AuthState::Refused(failure)) => {
@@ -82,7 +82,7 @@ impl Registry {
             }
             Some(AuthState::Open | AuthState::Checking | AuthState::Rejected(_)) => Admission::Admitted,
             None => {
-                Admission::Refused(Failure::new(Code::Unavailable, "the server is shutting down; try again shortly"))
+                Admission::Refused(Failure::new(Code::Unavailable, "The server is shutting down; try again shortly."))
             }
         }
     }
@@ -252,13 +252,13 @@ impl Registry {
 
     /// Checks that a caller may update a session: only the one that opened it may.
     pub(crate) fn authorize_update(&self, id: SessionId, context: &SessionContext) -> Result<(), Failure> {
-        let unknown = || Failure::new(Code::NotFound, "this server has no such session; open a new stream");
+        let unknown = || Failure::new(Code::NotFound, "This server has no such session; open a new stream.");
         let session = self.sessions.get(&id).filter(|session| !session.ended).ok_or_else(unknown)?;
         // A session without a context may be changed by any client that knows its id.
         if session.caller.is_none() || session.context.fingerprint == context.fingerprint {
             return Ok(());
         }
-        Err(Failure::new(Code::Forbidden, "this session belongs to another caller"))
+        Err(Failure::new(Code::Forbidden, "This session belongs to another caller."))
     }
 
     /// The number of a session's subscriptions; `None` if there is no such session.
@@ -273,5 +273,5 @@ impl Registry {
 }
 
 fn expired() -> Failure {
-    Failure::new(Code::Unauthorized, "the credentials have expired; send a new token")
+    Failure::new(Code::Unauthorized, "The credentials have expired; send a new token.")
 }

@@ -33,8 +33,8 @@ pub(in crate::postgres) async fn of_connecting(error: sqlx::Error, options: &PgC
         sqlx::Error::Io(cause) => of_network(cause, options, &place).await,
         other => Fault::lasting(
             "not-postgres",
-            format!("what listens at {place} does not answer like Postgres ({other})"),
-            "check host and port in DATABASE_URL",
+            format!("What listens at {place} does not answer like Postgres ({other})"),
+            "check host and port in DATABASE_URL.",
         ),
     }
 }
@@ -67,8 +67,8 @@ fn of_tls(cause: &str, options: &PgConnectOptions, place: &str) -> Fault {
     let (reason, remedy) = certificate_problem(cause, options);
     Fault::lasting(
         "tls-failed",
-        format!("the TLS certificate of Postgres at {place} was not accepted: {reason}"),
-        format!("{remedy}, or use sslmode=require, which encrypts without checking the certificate"),
+        format!("The TLS certificate of Postgres at {place} was not accepted: {reason}"),
+        format!("{remedy}, or use sslmode=require, which encrypts without checking the certificate."),
     )
 }
 
@@ -103,7 +103,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
     let host = options.get_host();
     let (what, remedy) = match cause.kind() {
         ErrorKind::ConnectionRefused => (
-            format!("nothing listens at {place} (connection refused)"),
+            format!("Nothing listens at {place} (connection refused)"),
             format!(
                 "start Postgres there, or correct host and port in DATABASE_URL; this shows whether it runs: pg_isready -h {host} \
                  -p {}",
@@ -112,28 +112,28 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
         ),
         ErrorKind::TimedOut => (
             format!("{place} did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
-            "check that the host is right and that no firewall lies between".to_owned(),
+            "check that the host is right and that no firewall lies between.".to_owned(),
         ),
         ErrorKind::NotFound | ErrorKind::PermissionDenied if options.get_socket().is_none() => {
             let what =
-                format!("a file that DATABASE_URL names (sslrootcert, sslcert or sslkey) cannot be read: {cause}");
-            return Fault::lasting("tls-failed", what, "correct its path");
+                format!("A file that DATABASE_URL names (sslrootcert, sslcert or sslkey) cannot be read: {cause}");
+            return Fault::lasting("tls-failed", what, "correct its path.");
         }
         ErrorKind::NotFound if options.get_socket().is_some() => (
-            format!("there is no socket {place}"),
-            "start Postgres, or correct the folder and port in DATABASE_URL".to_owned(),
+            format!("There is no socket {place}"),
+            "start Postgres, or correct the folder and port in DATABASE_URL.".to_owned(),
         ),
         ErrorKind::UnexpectedEof
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe => (
             format!("{place} accepted the connection and closed it ({cause})"),
-            "check that Postgres listens there and admits this machine".to_owned(),
+            "check that Postgres listens there and admits this machine.".to_owned(),
         ),
         _ if options.get_socket().is_none() && tokio::net::lookup_host((host, options.get_port())).await.is_err() => {
             return Fault::passing(
                 "unknown-host",
-                format!("the host {host} has no address (DNS)"),
+                format!("The host {host} has no address (DNS)"),
                 format!(
                     "correct the host in DATABASE_URL, or the DNS entry; this shows what DNS has: getent hosts {host}"
                 ),
@@ -141,7 +141,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
         }
         _ => (
             format!("{place} cannot be reached ({cause})"),
-            "check host and port in DATABASE_URL and the network".to_owned(),
+            "check host and port in DATABASE_URL and the network.".to_owned(),
         ),
     };
     Fault::passing("unreachable", what, remedy)

@@ -20,7 +20,7 @@ pub(super) fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
             format!("Postgres at {place} refused the password of role {role}: {cause}"),
             format!(
                 "correct it in DATABASE_URL, or set it: alter role {role} password '…' (if there is no such role: create role \
-                 {role} login password '…')"
+                 {role} login password '…')."
             ),
         ),
         "28000" if error.message_contains("pg_hba.conf") => not_admitted(options, &place, &cause),
@@ -29,7 +29,7 @@ pub(super) fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
             format!("Postgres at {place} does not let role {role} log in: {cause}"),
             format!(
                 "correct the role in DATABASE_URL, or run: create role {role} login password '…' (where it exists: alter role \
-                 {role} login)"
+                 {role} login)."
             ),
         ),
         "3D000" => Fault::lasting(
@@ -37,17 +37,17 @@ pub(super) fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
             format!("Postgres at {place} has no database {database}: {cause}"),
             format!(
                 "correct its name in DATABASE_URL, or run: create database {database} owner {role} (npx convoy migrate and \
-                 createDatabase: true do that where the role may)"
+                 createDatabase: true do that where the role may)."
             ),
         ),
         "42501" => Fault::lasting(
             "no-right",
-            format!("role {role} may not connect to database {database}: {cause}"),
+            format!("Role {role} may not connect to database {database}: {cause}"),
             format!("run: grant connect on database {database} to {role}"),
         ),
         "55000" => Fault::lasting(
             "closed-database",
-            format!("database {database} takes no connections: {cause}"),
+            format!("Database {database} takes no connections: {cause}"),
             format!("run: alter database {database} allow_connections true"),
         ),
         "53300" => Fault::passing(
@@ -55,24 +55,24 @@ pub(super) fn of_login(error: &DbError, options: &PgConnectOptions) -> Fault {
             format!("Postgres at {place} has no connection left for role {role}: {cause}"),
             format!(
                 "close others, lower poolSize, raise max_connections (or the role's: alter role {role} connection limit -1), or \
-                 put a pooler in between"
+                 put a pooler in between."
             ),
         ),
         "57P03" => Fault::passing(
             "starting",
             format!("Postgres at {place} takes no connections yet: {cause}"),
-            "wait until it has started or recovered",
+            "wait until it has started or recovered.",
         ),
         "42704" | "42601" | "22023" => Fault::lasting(
             "wrong-option",
             format!("Postgres at {place} refuses an option of the connection: {cause}"),
-            "correct options in DATABASE_URL",
+            "correct options in DATABASE_URL.",
         ),
         state => {
             let passes = ["08", "53", "57", "58"].iter().any(|class| state.starts_with(class));
             let what =
                 format!("Postgres at {place} refused the connection to database {database} as role {role}: {cause}");
-            Fault { kind: "refused", what, remedy: "the log of the server has the details".to_owned(), passes }
+            Fault { kind: "refused", what, remedy: "the log of the server has the details.".to_owned(), passes }
         }
     }
 }
@@ -101,12 +101,12 @@ pub(in crate::postgres) fn of_creating(error: &DbError, options: &PgConnectOptio
     Fault::lasting(
         "no-database",
         format!(
-            "database {database} does not exist at {}, and role {role} could not create it: {}",
+            "Database {database} does not exist at {}, and role {role} could not create it: {}",
             place(options),
             error.cause()
         ),
         format!(
-            "as a superuser run: create database {database} owner {role} (or let the role do it: alter role {role} createdb)"
+            "as a superuser run: create database {database} owner {role} (or let the role do it: alter role {role} createdb)."
         ),
     )
 }

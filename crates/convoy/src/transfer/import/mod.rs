@@ -161,7 +161,7 @@ impl Tools {
     /// Writes the documents of a batch that fit.
     pub async fn write_batch(&self, import: &Import, verdict: Verdict) -> Result<(), TransferError> {
         let batch = import.pending.lock().await.remove(&verdict.batch);
-        let batch = batch.ok_or_else(|| TransferError::Refused("a batch was written twice".into()))?;
+        let batch = batch.ok_or_else(|| TransferError::Refused("A batch was written twice.".into()))?;
         let mut output = import.output.lock().await;
         let lines = batch.lines.len() + batch.broken.len();
         output.write(import, batch, verdict.rejected).await?;

@@ -118,7 +118,7 @@ fn candidates(archive: &Archive, from: &Path) -> Result<(Kind, Vec<Candidate>), 
         let manifest = Manifest::parse(&text)?;
         if !manifest.complete {
             return Err(TransferError::Refused(format!(
-                "{} is an interrupted export; continue it with the same convoy export, then import it",
+                "{} is an interrupted export; continue it with the same convoy export, then import it.",
                 from.display()
             )));
         }
@@ -149,7 +149,7 @@ fn candidates(archive: &Archive, from: &Path) -> Result<(Kind, Vec<Candidate>), 
     if documents.is_empty() {
         return Err(TransferError::Refused(format!(
             "{} has nothing to import: no {MANIFEST} of a Convoy export, no <table>.jsonl, and no <table>{DOCUMENTS} of a \
-             Convex export",
+             Convex export.",
             from.display()
         )));
     }
@@ -162,14 +162,14 @@ fn check_tables(selected: &[Candidate], only: Option<&[String]>, schema: &Schema
         selected.iter().map(|each| each.table.as_str()).filter(|table| schema.table(table).is_none()).collect();
     if !unknown.is_empty() {
         return Err(TransferError::Refused(format!(
-            "the archive has tables that are not in the schema: {}; nothing was imported. Add them to convoy/schema.ts, or \
-             choose what to import with --tables",
+            "The archive has tables that are not in the schema: {}; nothing was imported. Add them to convoy/schema.ts, or \
+             choose what to import with --tables.",
             unknown.join(", ")
         )));
     }
     let absent = only.unwrap_or_default().iter().find(|name| !selected.iter().any(|each| each.table == **name));
     match absent {
-        Some(name) => Err(TransferError::Refused(format!("the archive has no table `{name}`, which --tables names"))),
+        Some(name) => Err(TransferError::Refused(format!("The archive has no table `{name}`, which --tables names."))),
         None => Ok(()),
     }
 }
@@ -194,7 +194,7 @@ fn check_content(name: &str, expected: Option<&Content>, found: &Content) -> Res
         Some(expected) if expected != found => Err(TransferError::Refused(format!(
             "{name} is damaged: it has {} lines and {} bytes with the checksum {}, and {MANIFEST} states {} lines, {} bytes \
              and {}. Nothing was imported. Copy or export it again; to import a file that was edited on purpose, delete \
-             its \"content\" in {MANIFEST}",
+             its \"content\" in {MANIFEST}.",
             found.documents, found.bytes, found.sha256, expected.documents, expected.bytes, expected.sha256
         ))),
         _ => Ok(()),

@@ -40,7 +40,7 @@ impl Output {
         written.rejected.extend(unfit);
         let mut rejected: Vec<(u64, String, &str)> = Vec::new();
         for (at, reason) in written.rejected {
-            let line = batch.lines.get(at).ok_or_else(|| TransferError::Refused("a verdict names no line".into()))?;
+            let line = batch.lines.get(at).ok_or_else(|| TransferError::Refused("A verdict names no line.".into()))?;
             rejected.push((line.number, reason, &line.text));
         }
         for broken in &batch.broken {

@@ -200,7 +200,7 @@ async fn unreachable(strategy: Strategy) -> Option<&'static str> {
     let refused = served.run(&client, json!([{ "insert": 2 }])).await;
     assert_eq!((refused.status, refused.code()), (503, "UNAVAILABLE"));
     let message = refused.body["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with("the database is not reachable"), "{message}");
+    assert!(message.starts_with("The database is not reachable"), "{message}");
     served.wire.set_down(false);
     within(async { while served.run(&client, json!([{ "insert": 3 }])).await.status != 200 {} }).await;
     assert!(!served.stored().await.contains(&"2".to_owned()));

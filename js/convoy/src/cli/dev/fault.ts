@@ -23,10 +23,11 @@ export function databaseFault(error: unknown): DatabaseFault | null {
   const { fault, passes, remedy } = details?.database ?? {};
   if (typeof fault !== 'string') return null;
   const { message } = error;
-  const end = typeof remedy === 'string' ? `; ${remedy}` : null;
+  // A remedy that ends in a statement or a command ends the message without a period.
+  const end = [`; ${remedy}.`, `; ${remedy}`].find((end) => message.endsWith(end));
   const parts =
-    end !== null && message.endsWith(end)
-      ? { what: message.slice(0, -end.length), remedy: remedy as string }
+    typeof remedy === 'string' && end !== undefined
+      ? { what: message.slice(0, -end.length), remedy }
       : { what: message, remedy: null };
   return { message, ...parts, kind: fault, passes: passes === true };
 }

@@ -97,7 +97,7 @@ pub(in crate::dispatch) async fn attempt(key: ContentionKey, scope: &CallScope) 
         Err(_elapsed) => answered.await,
     };
     // The panic may have happened after the commit. It was logged where it was caught.
-    let unanswered = || outcome_unknown("the task that ran this call has panicked");
+    let unanswered = || outcome_unknown("The task that ran this call has panicked");
     ended.unwrap_or_else(|_dropped| Attempt::Done(Err(unanswered())))
 }
 
