@@ -75,7 +75,7 @@ describe('a body that another middleware', () => {
     const { status, answer } = await add(baseUrl, '', 'application/x-www-form-urlencoded', 'room=a&text=b');
     expect(status).toBe(400);
     expect(answer.error?.message).toMatchInlineSnapshot(
-      `"the body of this request did not reach Convoy: another middleware has parsed it as application/x-www-form-urlencoded; send Content-Type: application/json"`,
+      `"The body of this request did not reach Convoy: another middleware has parsed it as application/x-www-form-urlencoded; send Content-Type: application/json."`,
     );
   });
 
@@ -84,7 +84,7 @@ describe('a body that another middleware', () => {
     const { status, answer } = await add(baseUrl, 'r');
     expect(status).toBe(400);
     expect(answer.error?.message).toMatchInlineSnapshot(
-      `"the body of this request did not reach Convoy: another middleware has read it and left nothing in req.body; use convoy.nodeHandler() before that middleware"`,
+      `"The body of this request did not reach Convoy: another middleware has read it and left nothing in req.body; use convoy.nodeHandler() before that middleware."`,
     );
   });
 });

@@ -77,7 +77,7 @@ class CallingTransport implements Transport {
       const message = error instanceof Error ? error.message : String(error);
       throw new ConvoyError('INTERNAL', message, { cause: error });
     }
-    throw new ConvoyError('NOT_FOUND', `The client given to the hooks has no \`action\`, so it cannot run ${name}`);
+    throw new ConvoyError('NOT_FOUND', `The client given to the hooks has no \`action\`, so it cannot run ${name}.`);
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {

@@ -119,5 +119,5 @@ test('closing ends calls in flight, and refuses later ones', async () => {
   await arrived;
   client.close();
   await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE' });
-  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'The client was closed' });
+  await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'The client was closed.' });
 });

@@ -15,7 +15,7 @@ export function canonicalArgs(args: unknown): string {
   const problem = sendingProblem(args);
   if (problem !== null) {
     const { path, reason } = problem;
-    throw new ConvoyError('INVALID_ARGS', `${formatPath(path) || 'The argument'} ${reason}`, {
+    throw new ConvoyError('INVALID_ARGS', `${formatPath(path) || 'The argument'} ${reason}.`, {
       details: { issues: [{ path, message: reason }] },
     });
   }

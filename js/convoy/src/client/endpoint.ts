@@ -84,18 +84,18 @@ export class Endpoint {
       this.consistencyToken.advance(response?.headers?.get(POSITION_HEADER));
     } catch (cause) {
       if (!request.signal.aborted) request.onNoResponse?.(sentAt);
-      throw unavailable(`No response from ${url}`, cause);
+      throw unavailable(`No response from ${url}.`, cause);
     }
-    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client returned no response for ${url}`);
+    if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client returned no response for ${url}.`);
     return response;
   }
 
   /** Opens a WebSocket. Throws where there is no implementation, or where one could not carry the client's headers. */
   socket(path: string): WebSocket {
     const { headers, WebSocket = globalThis.WebSocket } = this.#options;
-    if (this.#isMock) throw unavailable('The `fetch` of this client is a mock without a server', null);
-    if (headers !== undefined) throw unavailable('A WebSocket cannot carry the `headers` of this client', null);
-    if (WebSocket === undefined) throw unavailable('This environment has no WebSocket', null);
+    if (this.#isMock) throw unavailable('The `fetch` of this client is a mock without a server.', null);
+    if (headers !== undefined) throw unavailable('A WebSocket cannot carry the `headers` of this client.', null);
+    if (WebSocket === undefined) throw unavailable('This environment has no WebSocket.', null);
     return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
   }
 
@@ -146,7 +146,7 @@ async function fromApplication<T>(get: () => Promise<T>): Promise<T> {
   try {
     return await get();
   } catch (cause) {
-    throw unavailable('The request could not be prepared: `headers` or `auth` failed', cause);
+    throw unavailable('The request could not be prepared: `headers` or `auth` failed.', cause);
   }
 }
 
@@ -174,7 +174,7 @@ async function readText(response: Response): Promise<string> {
   try {
     return typeof response.text === 'function' ? await response.text() : JSON.stringify(await response.json());
   } catch (cause) {
-    throw unavailable(`The response of ${response.url} broke off`, cause);
+    throw unavailable(`The response of ${response.url} broke off.`, cause);
   }
 }
 
@@ -187,11 +187,11 @@ function notConvoy(response: Response): ConvoyError {
   if (response.status >= 500 || response.status === 429) {
     return new ConvoyError(
       'UNAVAILABLE',
-      `${response.url} returned ${description}: the server behind it seems to be away`,
+      `${response.url} returned ${description}: the server behind it seems to be away.`,
     );
   }
   return new ConvoyError(
     'NOT_FOUND',
-    `${response.url} returned ${description}, so it is not Convoy. Check \`baseUrl\``,
+    `${response.url} returned ${description}, so it is not Convoy. Check \`baseUrl\`.`,
   );
 }

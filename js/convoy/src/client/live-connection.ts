@@ -49,7 +49,7 @@ export interface LiveConnectionOptions {
   readonly random: () => number;
 }
 
-const SILENT = new ConvoyError('UNAVAILABLE', 'The server sent neither data nor a heartbeat in time');
+const SILENT = new ConvoyError('UNAVAILABLE', 'The server sent neither data nor a heartbeat in time.');
 
 const INTERRUPTED: ConnectionView = { connectionState: 'connecting', isReconnecting: true };
 
@@ -285,7 +285,7 @@ export class LiveConnection {
 
   /** Starts over from the cached results, and logs a warning because the cause is a defect somewhere. */
   #onProtocolError(message: string): void {
-    console.warn(`Convoy: ${message}; reconnecting.`);
+    console.warn(`Convoy: ${message} Reconnecting.`);
     this.#transition({ type: 'protocolError', random: this.#options.random() });
   }
 
@@ -367,7 +367,7 @@ const POLLING_WARNING =
 
 function protocolMismatch(serverProtocol: number): ConvoyError {
   const mismatch = `The server uses protocol ${serverProtocol}, this client protocol ${PROTOCOL}`;
-  return new ConvoyError('INTERNAL', `${mismatch}: reload the page, or deploy the same version to both`);
+  return new ConvoyError('INTERNAL', `${mismatch}: reload the page, or deploy the same version to both.`);
 }
 
 function sameView(a: ConnectionView, b: ConnectionView): boolean {

@@ -165,7 +165,7 @@ interface PostOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed');
+const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed.');
 
 function closedSubscription(sink: SubscriptionSink): Subscription {
   queueMicrotask(() => {

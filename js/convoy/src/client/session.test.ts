@@ -123,7 +123,7 @@ describe('a frame', () => {
   test('with a protocol error has no effect except to forget the hash it did not match', () => {
     result([1], 'h1');
     const wrong = receive({ type: 'result', id: 1, hash: 'h2', data: [2] }, { type: 'same', id: 1, hash: 'h1' });
-    expect(wrong).toEqual({ protocolError: 'A same message for a.list does not match the cached result' });
+    expect(wrong).toEqual({ protocolError: 'A same message for a.list does not match the cached result.' });
     expect(open()[0]).not.toHaveProperty('hash');
     const [whole] = queryEventsOf(result([1], 'h1'));
     expect((whole as { data: unknown }).data).toEqual([1]);

@@ -177,11 +177,11 @@ export class Session {
     const effects = new FrameEffects();
     let { name, seq } = { name: this.#name, seq: this.#seq };
     for (const message of frame) {
-      if (message.seq !== seq) return { protocolError: `Received message ${message.seq}, expected ${seq}` };
+      if (message.seq !== seq) return { protocolError: `Received message ${message.seq}, expected ${seq}.` };
       seq += 1;
       if (message.type === 'session') name = name ?? message.session;
       else if (name === null && requiresSession(message))
-        return { protocolError: `Received a ${message.type} message before the session was opened` };
+        return { protocolError: `Received a ${message.type} message before the session was opened.` };
       const problem = this.#applyMessage(message, effects);
       if (problem !== null) return { protocolError: problem };
     }
@@ -216,7 +216,7 @@ export class Session {
     const cached = resultAfter(effects.cached(entry), message);
     if (cached === null) {
       forgetHash(entry);
-      return `A ${message.type} message for ${entry.name} does not match the cached result`;
+      return `A ${message.type} message for ${entry.name} does not match the cached result.`;
     }
     effects.update(entry, cached, message);
     return null;

@@ -23,7 +23,7 @@ export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, listener: L
   try {
     socket = endpoint.socket('/ws');
   } catch (error) {
-    const unsupported = isConvoyError(error) ? error : unavailable('No WebSocket can be opened', error);
+    const unsupported = isConvoyError(error) ? error : unavailable('No WebSocket can be opened.', error);
     queueMicrotask(() => signal.aborted || listener.ended({ kind: 'unsupported', error: unsupported }));
     return { change: () => Promise.reject(unsupported) };
   }
@@ -59,12 +59,12 @@ export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, listener: L
   on('message', ({ data }) => {
     listener.active();
     const messages = typeof data === 'string' ? parseFrame(data) : null;
-    if (messages === null) end(endedByProtocolError('The WebSocket carried a malformed message'));
+    if (messages === null) end(endedByProtocolError('The WebSocket carried a malformed message.'));
     else if (messages.length > 0) listener.frame(messages);
   });
   // Browsers give no more detail than this.
-  on('error', () => end(endedByError(new ConvoyError('UNAVAILABLE', 'The WebSocket failed'))));
-  on('close', ({ code }) => end(endedByError(new ConvoyError('UNAVAILABLE', `The WebSocket was closed (${code})`))));
+  on('error', () => end(endedByError(new ConvoyError('UNAVAILABLE', 'The WebSocket failed.'))));
+  on('close', ({ code }) => end(endedByError(new ConvoyError('UNAVAILABLE', `The WebSocket was closed (${code}).`))));
   return {
     // The server does not acknowledge changes; a refusal arrives as an `error` message.
     change: ({ add, remove, auth }) => send({ type: 'change', add, remove }, auth),

@@ -43,7 +43,7 @@ async function send(endpoint: Endpoint, change: LinkChange, signal: AbortSignal,
   caller.token = token;
 }
 
-const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller');
+const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller.');
 
 /** Reads the stream and returns how it ended. Never rejects. */
 async function read(
@@ -65,21 +65,21 @@ async function read(
         listener.sent();
       },
     });
-    if (signal.aborted) return endedByError(unavailable('The attempt was abandoned', signal.reason));
+    if (signal.aborted) return endedByError(unavailable('The attempt was abandoned.', signal.reason));
     const type = response.headers?.get('content-type') ?? '';
     if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
     if (response.body === null) {
       // Some implementations of `fetch` (React Native's) provide only complete bodies; this body never completes.
       return {
         kind: 'unsupported',
-        error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream response bodies'),
+        error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream response bodies.'),
       };
     }
     accepted = true;
     listener.accepted();
     return await readEvents(response.body, signal, listener);
   } catch (caught) {
-    const error = isConvoyError(caught) ? caught : unavailable('The stream broke off', caught);
+    const error = isConvoyError(caught) ? caught : unavailable('The stream broke off.', caught);
     return !accepted && !signal.aborted && endpoint.isFromMockFetch(error)
       ? { kind: 'unsupported', error }
       : endedByError(error);
@@ -98,7 +98,7 @@ async function readEvents(
       // Events of an abandoned stream are outdated.
       if (protocolError !== null || signal.aborted) return;
       const messages = parseFrame(data);
-      if (messages === null) protocolError = endedByProtocolError('The stream carried a malformed message');
+      if (messages === null) protocolError = endedByProtocolError('The stream carried a malformed message.');
       else if (messages.length > 0) listener.frame(messages);
     },
   });
@@ -106,7 +106,7 @@ async function readEvents(
   const chunks = body.getReader();
   for (;;) {
     const { done, value } = await chunks.read();
-    if (done || signal.aborted) return endedByError(unavailable('The server ended the stream', signal.reason));
+    if (done || signal.aborted) return endedByError(unavailable('The server ended the stream.', signal.reason));
     listener.active();
     parser.feed(decoder.decode(value, { stream: true }));
     if (protocolError !== null) return protocolError;

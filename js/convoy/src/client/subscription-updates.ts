@@ -13,7 +13,7 @@ export type OnRefused = (error: ConvoyError, change: SessionChange) => void;
 /** A server that requests a token more often than this keeps rejecting it, so another retry would not help. */
 const MAX_TOKEN_REQUESTS = { count: 3, withinMs: 10_000 } as const;
 
-const UNACKNOWLEDGED = new ConvoyError('UNAVAILABLE', 'The server did not acknowledge a change of subscriptions');
+const UNACKNOWLEDGED = new ConvoyError('UNAVAILABLE', 'The server did not acknowledge a change of subscriptions.');
 
 export class SubscriptionUpdates {
   readonly #session: Session;

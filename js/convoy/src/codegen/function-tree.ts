@@ -57,6 +57,6 @@ function collision(one: Named, other: Named): string {
 
 function firstOf<F>(folder: FunctionFolder<F>): F {
   const first = Object.values(folder)[0];
-  if (!first) throw new Error('a folder of functions is never empty');
+  if (!first) throw new Error('A folder of functions is never empty.');
   return first instanceof FunctionLeaf ? first.value : firstOf(first);
 }

@@ -17,7 +17,7 @@ function shortName(module: string): string {
 /** The expression for a function, such as `fn_messages.list`. */
 export function memberOf({ module, exportName }: ProjectFunction, modules: ReadonlyMap<string, string>): string {
   const name = modules.get(module);
-  if (name === undefined) throw new Error(`the module ${module} has no identifier`);
+  if (name === undefined) throw new Error(`The module ${module} has no identifier.`);
   return asKey(exportName) === exportName || exportName === '__proto__'
     ? `${name}.${exportName}`
     : `${name}[${quote(exportName)}]`;

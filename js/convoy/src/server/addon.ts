@@ -95,7 +95,7 @@ function loadError(candidate: string, tag: string, cause: unknown): Error {
   const advice = /GLIBC_[\d.]+' not found/.test(reason)
     ? ` The engine needs glibc ${OLDEST_GLIBC} or later; this system has ${glibcVersion() ?? 'another C library'}.`
     : '';
-  return new Error(`Convoy's engine for ${tag} (${candidate}) could not be loaded: ${reason}${advice}`, { cause });
+  return new Error(`Convoy's engine for ${tag} (${candidate}) could not be loaded: ${reason}.${advice}`, { cause });
 }
 
 function isInstalled(packageName: string, require: NodeRequire): boolean {

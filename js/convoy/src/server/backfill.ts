@@ -56,7 +56,7 @@ export function defaultBackfill(tables: ReadonlyMap<string, Table>): AnyConvoyFu
     input: z.object({ table: z.string(), after: z.string().nullable(), limit: z.number() }),
     handler: ({ db }, { table: name, after, limit }): Promise<BatchResult> => {
       const table = tables.get(name);
-      if (table === undefined) throw new Error(`there is no table ${name}`);
+      if (table === undefined) throw new Error(`There is no table ${name}.`);
       // The implementation class, because there is no data model here.
       return writeBatch(db as unknown as CallDatabase, table, after, limit);
     },

@@ -203,7 +203,7 @@ export class DatabaseTools {
 
   #table(name: string): Table {
     const table = this.#tables.get(name);
-    if (table === undefined) throw new Error(`the schema has no table ${name}`);
+    if (table === undefined) throw new Error(`The schema has no table ${name}.`);
     return table;
   }
 }

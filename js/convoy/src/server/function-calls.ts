@@ -174,7 +174,7 @@ function assertAllowed({ fn, depth }: Run, kind: FunctionKind, { joins }: { read
 function rethrowForCaller({ name }: NamedFunction, error: unknown): never {
   if (!isConvoyError(error) || error.code !== 'INTERNAL') throw error;
   const where = error.errorId === undefined ? '' : ` (errorId ${error.errorId})`;
-  throw new Error(`${name} failed: ${error.message}${where}`, { cause: error });
+  throw new Error(`${name} failed${where}: ${error.message}`, { cause: error });
 }
 
 function currentTime({ call, program }: Run, everyMs: number | undefined): number {

@@ -81,7 +81,7 @@ export function documentCheck(tables: ReadonlyMap<string, Table>): AnyConvoyFunc
     input: z.object({ table: z.string(), known: z.string().optional(), ids: z.array(z.string()).optional() }),
     handler: ({ db }, { table: name, known, ids }): Promise<TableSample | CheckResult> => {
       const table = tables.get(name);
-      if (table === undefined) throw new Error(`there is no table ${name}`);
+      if (table === undefined) throw new Error(`There is no table ${name}.`);
       // The implementation class, because there is no data model here.
       const database = db as unknown as CallDatabase;
       return ids === undefined ? sampleOf(database, table, known) : check(database, table, ids);

@@ -40,7 +40,7 @@ export class WorkerHandle {
         else if (message.type === 'failing') this.#failureContext ||= describeFailure(message);
         else reject(Object.assign(new Error(message.message), { stack: message.stack ?? message.message }));
       });
-      void this.ended.then((reason) => reject(new Error(`a worker ended while it was loading: ${reason}`)));
+      void this.ended.then((reason) => reject(new Error(`A worker ended while it was loading: ${reason}`)));
     });
     // Prevents an unhandled rejection; a caller that awaits `joined` still receives the failure.
     this.joined.catch(() => {});

@@ -186,4 +186,4 @@ export function plainCopy(value: unknown, limit: number): { readonly copy: unkno
   }
 }
 
-const LIMIT_EXCEEDED = new RangeError('more than the limit');
+const LIMIT_EXCEEDED = new RangeError('More than the limit.');

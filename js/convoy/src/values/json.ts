@@ -61,7 +61,7 @@ export function assertStorable(
   const where = formatPath(problem.path);
   const place =
     details.table === undefined ? where || 'The value' : `${details.table}${where === '' ? '' : `: ${where}`}`;
-  throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}`, {
+  throw new ConvoyError('INVALID_ARGS', `${place} ${problem.reason}.`, {
     details: { ...details, issues: [{ path: problem.path, message: problem.reason }] },
   });
 }

@@ -29,9 +29,9 @@ describe('a request', () => {
   it('is UNAVAILABLE with the reason while Convoy does not serve', () => {
     const starting = bypass(null);
     expect(starting).toMatchObject({ status: 503, body: { ok: false, error: { code: 'UNAVAILABLE' } } });
-    expect(starting.body.error.message).toBe('Convoy does not serve yet: it is starting');
-    const broken = bypass({ url: null, problem: { message: 'no database', diagnostics: [] } });
-    expect(broken.body.error.message).toBe('Convoy does not serve yet: no database');
+    expect(starting.body.error.message).toBe('Convoy does not serve yet: it is starting.');
+    const broken = bypass({ url: null, problem: { message: 'There is no database.', diagnostics: [] } });
+    expect(broken.body.error.message).toBe('Convoy does not serve yet: There is no database.');
   });
 
   it('for an upgrade is rejected then', () => {

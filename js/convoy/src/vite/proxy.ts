@@ -44,7 +44,7 @@ function closeBrokenStream(fromConvoy: IncomingMessage, _request: IncomingMessag
 }
 
 function refuse(response: ServerResponse, problem: DevProblem | null): void {
-  const reason = problem === null ? 'it is starting' : problem.message;
+  const reason = problem === null ? 'it is starting.' : problem.message;
   const error = { code: 'UNAVAILABLE', message: `Convoy does not serve yet: ${reason}` };
   response.writeHead(503, { 'Content-Type': 'application/json; charset=utf-8', 'Retry-After': '1' });
   response.end(JSON.stringify({ ok: false, error }));

@@ -27,7 +27,7 @@ export async function bundleFile(layout: ProjectLayout, file: string): Promise<s
     throw new CodeProblem(diagnostics, { cause: failure });
   });
   const [code] = result.outputFiles;
-  if (code === undefined) throw new Error('esbuild returned no code');
+  if (code === undefined) throw new Error('esbuild returned no code.');
   const hash = createHash('sha256').update(code.contents).digest('hex').slice(0, 16);
   await mkdir(layout.buildFolder, { recursive: true });
   // Bare imports resolve from the folder of the project.

@@ -98,7 +98,7 @@ export async function storeBundle(
 
   const code = result.outputFiles.find(({ path: file }) => file.endsWith('.mjs'));
   const map = result.outputFiles.find(({ path: file }) => file.endsWith('.map'));
-  if (!code || !map) throw new Error('esbuild returned no code or no source map');
+  if (!code || !map) throw new Error('esbuild returned no code or no source map.');
   const hash = createHash('sha256').update(code.contents).digest('hex').slice(0, 16);
   const fileName = `${name ?? hash}.mjs`;
   const file = path.join(folder, fileName);

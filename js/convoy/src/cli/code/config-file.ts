@@ -51,6 +51,6 @@ export async function bundleConfig(file: string, layout: ProjectLayout, plugins:
     plugins,
   }).catch(asCodeProblem(layout));
   const [output] = result.outputFiles;
-  if (output === undefined) throw new Error('esbuild returned no code');
+  if (output === undefined) throw new Error('esbuild returned no code.');
   return output.text;
 }

@@ -83,7 +83,7 @@ export function guard(options: GuardianOptions): Guardian {
       output += chunk;
       if (output.endsWith('\n')) resolve(Number(output));
     });
-    child.once('exit', (code, signal) => reject(new Error(`the guardian ended early (${code ?? signal})`)));
+    child.once('exit', (code, signal) => reject(new Error(`The guardian ended early (${code ?? signal}).`)));
   });
   // A caller that awaits the pid gets the rejection; without one, it must not count as unhandled.
   pid.catch(() => undefined);

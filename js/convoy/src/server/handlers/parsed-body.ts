@@ -35,5 +35,5 @@ function mayHaveBody({ headers, httpVersionMajor }: IncomingMessage): boolean {
 }
 
 function lost(why: string): FoundBody {
-  return { kind: 'lost', reason: `the body of this request did not reach Convoy: ${why}` };
+  return { kind: 'lost', reason: `The body of this request did not reach Convoy: ${why}.` };
 }

@@ -49,7 +49,7 @@ function headOf(request: Request): RequestHead {
 
 async function pushBody(request: Request, exchange: Exchange): Promise<void> {
   if (request.bodyUsed || request.body === null) {
-    exchange.fail('the body of this request did not reach Convoy: other code has read it; pass on request.clone()');
+    exchange.fail('The body of this request did not reach Convoy: other code has read it; pass on request.clone().');
     return;
   }
   const reader = request.body.getReader();
@@ -62,13 +62,13 @@ async function pushBody(request: Request, exchange: Exchange): Promise<void> {
     exchange.end();
   } catch {
     // The connection failed, or other code has locked the body.
-    exchange.fail('the body of this request did not arrive whole');
+    exchange.fail('The body of this request did not arrive whole.');
   }
 }
 
 function streamOf(exchange: Exchange): ReadableStream<Uint8Array> {
   let fail = (_error: Error): void => {};
-  const chunks = exchange.chunks(() => fail(new Error('the client has stopped reading')));
+  const chunks = exchange.chunks(() => fail(new Error('The client has stopped reading.')));
   return new ReadableStream(
     {
       start: (controller) => {

@@ -123,7 +123,7 @@ function bodyOf({ body }: DevRequest): Body {
   try {
     value = JSON.parse(body);
   } catch (cause) {
-    throw convoyError('INVALID_ARGS', `The body is not JSON: ${String(cause)}`);
+    throw convoyError('INVALID_ARGS', `The body is not JSON: ${String(cause)}.`);
   }
   return objectIn('The body', value) as Body;
 }
