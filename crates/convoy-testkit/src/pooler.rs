@@ -32,9 +32,9 @@ impl Pooler {
              where it may, else: `sudo apt-get install pgbouncer`",
         );
         let url = db.url();
-        let (role, place) = url.strip_prefix("postgres://").and_then(|url| url.rsplit_once('@')).expect("a role");
+        let (role, server) = url.strip_prefix("postgres://").and_then(|url| url.rsplit_once('@')).expect("a role");
         let (user, password) = role.split_once(':').expect("a password");
-        let (authority, database) = place.split_once('/').expect("a database");
+        let (authority, database) = server.split_once('/').expect("a database");
         let (host, server_port) = authority.split_once(':').expect("a port");
         let folder = std::env::temp_dir().join(format!("convoy_pooler_{database}"));
         std::fs::create_dir(&folder).expect("a folder of its own");
@@ -79,8 +79,8 @@ impl Pooler {
     /// The URL of the database through the pooler.
     pub fn url(&self, db: &TestDb) -> String {
         let url = db.url();
-        let (role, place) = url.rsplit_once('@').expect("a URL with a role");
-        let (_, database) = place.split_once('/').expect("a URL with a database");
+        let (role, server) = url.rsplit_once('@').expect("a URL with a role");
+        let (_, database) = server.split_once('/').expect("a URL with a database");
         format!("{role}@127.0.0.1:{}/{database}", self.port)
     }
 }

@@ -51,8 +51,8 @@ pub struct Listener {
 impl Proxy {
     /// Starts a proxy in front of the server of `url`; returns it and the URL through it.
     pub async fn before(url: &str) -> (Proxy, String) {
-        let (role, place) = url.rsplit_once('@').expect("a URL with a role");
-        let (target, database) = place.split_once('/').expect("a URL with a database");
+        let (role, server) = url.rsplit_once('@').expect("a URL with a role");
+        let (target, database) = server.split_once('/').expect("a URL with a database");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let port = listener.local_addr().expect("an address").port();
         let connections: Arc<Connections> = Arc::default();

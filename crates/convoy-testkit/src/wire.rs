@@ -61,8 +61,8 @@ impl Wire {
 
     /// Starts a proxy in front of the server of `url`; returns it and the URL through it.
     pub async fn before(url: &str) -> (Wire, String) {
-        let (role, place) = url.rsplit_once('@').expect("a URL with a role");
-        let (authority, database) = place.split_once('/').expect("a URL with a database");
+        let (role, server) = url.rsplit_once('@').expect("a URL with a role");
+        let (authority, database) = server.split_once('/').expect("a URL with a database");
         let wire = Wire::to(authority.to_owned()).await;
         let url = format!("{role}@127.0.0.1:{}/{database}", wire.port);
         (wire, url)

@@ -179,9 +179,9 @@ impl Statement {
             return self.bind(Bind::Text(text.to_owned()));
         }
         self.binds.push(Bind::Text(text.to_owned()));
-        let place = self.binds.len() as u64;
+        let parameter = self.binds.len() as u64;
         self.push("(");
-        self.truncated(text_limit, |sql| sql.push("$").number(place).push("::text")).push(" collate \"C\")")
+        self.truncated(text_limit, |sql| sql.push("$").number(parameter).push("::text")).push(" collate \"C\")")
     }
 
     /// True for rows whose field equals this value.
@@ -208,9 +208,9 @@ impl Statement {
                     // Postgres' text of its JSON.
                     Mixed::Array | Mixed::Object => {
                         self.binds.push(Bind::Json(json.clone()));
-                        let place = self.binds.len() as u64;
+                        let parameter = self.binds.len() as u64;
                         self.push(" and ").part(*amount).push(" = 0 and ").part(*words).push(" = (");
-                        self.truncated(text_limit, |sql| sql.push("$").number(place).push("::jsonb::text"));
+                        self.truncated(text_limit, |sql| sql.push("$").number(parameter).push("::jsonb::text"));
                         self.push(" collate \"C\")");
                     }
                 }

@@ -156,8 +156,8 @@ impl Statement {
     fn bind(&mut self, value: Bind) -> &mut Statement {
         self.binds.push(value);
         self.text.push('$');
-        let place = self.binds.len();
-        self.number(place as u64)
+        let parameter = self.binds.len();
+        self.number(parameter as u64)
     }
 
     /// An object of the indexed values of a row, for change records.

@@ -12,7 +12,7 @@ pub(crate) fn quoted(name: &str) -> String {
 pub(crate) fn missing_for_sync(tables: &[&str]) -> Statement {
     let mut sql = Statement::fixed(
         "with me as (
-  select current_user as role, current_database() as base, current_schema() as place
+  select current_user as role, current_database() as base, current_schema() as schema
 )
 select what, remedy from (
   select 1 as step, 'create the schema _convoy' as what, format('grant create on database %I to %I', base, role) as remedy
@@ -40,19 +40,19 @@ select what, remedy from (
     format('use any schema of its search_path (%s)', current_setting('search_path')),
     format('grant usage, create on schema public to %I', role)
   from me
-  where place is null
+  where schema is null
   union all
   select
-    6, format('create tables and indexes in the schema %I', place), format('grant usage, create on schema %I to %I', place, role)
+    6, format('create tables and indexes in the schema %I', schema), format('grant usage, create on schema %I to %I', schema, role)
   from me
-  where place is not null and not has_schema_privilege(role, place, 'create')
+  where schema is not null and not has_schema_privilege(role, schema, 'create')
   union all
   select
     7,
-    format('create indexes and triggers on the table %I.%I, which %I owns', place, c.relname, pg_get_userbyid(c.relowner)),
-    format('alter table %I.%I owner to %I', place, c.relname, role)
+    format('create indexes and triggers on the table %I.%I, which %I owns', schema, c.relname, pg_get_userbyid(c.relowner)),
+    format('alter table %I.%I owner to %I', schema, c.relname, role)
   from me, pg_class as c
-  where c.relnamespace = to_regnamespace(quote_ident(place)) and c.relkind in ('r', 'p')
+  where c.relnamespace = to_regnamespace(quote_ident(schema)) and c.relkind in ('r', 'p')
     and not pg_has_role(role, c.relowner, 'usage') and c.relname = any(",
     );
     sql.bind(Bind::Texts(tables.iter().map(|name| (*name).to_owned()).collect()));

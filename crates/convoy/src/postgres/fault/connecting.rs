@@ -23,17 +23,17 @@ pub(in crate::postgres) async fn connect(options: &PgConnectOptions) -> Result<P
 
 /// Explains why connecting failed.
 pub(in crate::postgres) async fn of_connecting(error: sqlx::Error, options: &PgConnectOptions) -> Fault {
-    let place = place(options);
+    let address = address(options);
     match &error {
         sqlx::Error::Database(_) => of_login(&DbError::from(error), options),
-        sqlx::Error::Tls(cause) => of_tls(&cause.to_string(), options, &place),
+        sqlx::Error::Tls(cause) => of_tls(&cause.to_string(), options, &address),
         sqlx::Error::Io(cause) if cause.to_string().contains("certificate") => {
-            of_tls(&cause.to_string(), options, &place)
+            of_tls(&cause.to_string(), options, &address)
         }
-        sqlx::Error::Io(cause) => of_network(cause, options, &place).await,
+        sqlx::Error::Io(cause) => of_network(cause, options, &address).await,
         other => Fault::lasting(
             "not-postgres",
-            format!("What listens at {place} does not answer like Postgres ({other})"),
+            format!("What listens at {address} does not answer like Postgres ({other})"),
             "check host and port in DATABASE_URL.",
         ),
     }
@@ -48,18 +48,18 @@ pub(in crate::postgres) fn loss_reason(error: &DbError, options: &PgConnectOptio
 }
 
 /// Where the server is expected: host and port, or the path of its socket.
-pub(super) fn place(options: &PgConnectOptions) -> String {
+pub(super) fn address(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(folder) => format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
 
-fn of_tls(cause: &str, options: &PgConnectOptions, place: &str) -> Fault {
+fn of_tls(cause: &str, options: &PgConnectOptions, address: &str) -> Fault {
     if cause.contains("does not support TLS") {
         return Fault::lasting(
             "tls-refused",
-            format!("Postgres at {place} does not offer TLS, and sslmode in DATABASE_URL demands it"),
+            format!("Postgres at {address} does not offer TLS, and sslmode in DATABASE_URL demands it"),
             "set sslmode=prefer or sslmode=disable there, or turn TLS on in the server: alter system set ssl = on; select \
              pg_reload_conf()",
         );
@@ -67,7 +67,7 @@ fn of_tls(cause: &str, options: &PgConnectOptions, place: &str) -> Fault {
     let (reason, remedy) = certificate_problem(cause, options);
     Fault::lasting(
         "tls-failed",
-        format!("The TLS certificate of Postgres at {place} was not accepted: {reason}"),
+        format!("The TLS certificate of Postgres at {address} was not accepted: {reason}"),
         format!("{remedy}, or use sslmode=require, which encrypts without checking the certificate."),
     )
 }
@@ -99,11 +99,11 @@ fn certificate_problem(cause: &str, options: &PgConnectOptions) -> (String, Stri
     (cause.to_owned(), trust)
 }
 
-async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &str) -> Fault {
+async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, address: &str) -> Fault {
     let host = options.get_host();
     let (what, remedy) = match cause.kind() {
         ErrorKind::ConnectionRefused => (
-            format!("Nothing listens at {place} (connection refused)"),
+            format!("Nothing listens at {address} (connection refused)"),
             format!(
                 "start Postgres there, or correct host and port in DATABASE_URL; this shows whether it runs: pg_isready -h {host} \
                  -p {}",
@@ -111,7 +111,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
             ),
         ),
         ErrorKind::TimedOut => (
-            format!("{place} did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            format!("{address} did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
             "check that the host is right and that no firewall lies between.".to_owned(),
         ),
         ErrorKind::NotFound | ErrorKind::PermissionDenied if options.get_socket().is_none() => {
@@ -120,14 +120,14 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
             return Fault::lasting("tls-failed", what, "correct its path.");
         }
         ErrorKind::NotFound if options.get_socket().is_some() => (
-            format!("There is no socket {place}"),
+            format!("There is no socket {address}"),
             "start Postgres, or correct the folder and port in DATABASE_URL.".to_owned(),
         ),
         ErrorKind::UnexpectedEof
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe => (
-            format!("{place} accepted the connection and closed it ({cause})"),
+            format!("{address} accepted the connection and closed it ({cause})"),
             "check that Postgres listens there and admits this machine.".to_owned(),
         ),
         _ if options.get_socket().is_none() && tokio::net::lookup_host((host, options.get_port())).await.is_err() => {
@@ -140,7 +140,7 @@ async fn of_network(cause: &std::io::Error, options: &PgConnectOptions, place: &
             );
         }
         _ => (
-            format!("{place} cannot be reached ({cause})"),
+            format!("{address} cannot be reached ({cause})"),
             "check host and port in DATABASE_URL and the network.".to_owned(),
         ),
     };
