@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { exampleNames, TEMPLATES, type TemplateName, templateSource } from './templates.js';
+import { DEFAULT_TEMPLATE, exampleNames, TEMPLATES, type TemplateName, templateSource } from './templates.js';
 
 const require = createRequire(import.meta.url);
 const own = require('../package.json') as { version: string };
@@ -21,6 +21,35 @@ test('the version is that of @avvos/convoy, on which projects depend', () => {
 
 test('examples are those of the repository', () => {
   expect(exampleNames()).toContain('chat');
+});
+
+/** Files of the default template, and the templates that have copies of them. */
+const COPIES: [string, TemplateName[]][] = [
+  ['convoy/schema.ts', ['nextjs', 'express', 'node']],
+  ['convoy/functions/messages.ts', ['nextjs', 'express', 'node']],
+  ['convoy/_generated/api.ts', ['nextjs', 'express', 'node']],
+  ['convoy/_generated/dataModel.ts', ['nextjs', 'express', 'node']],
+  ['convoy/_generated/http.ts', ['nextjs', 'express', 'node']],
+  ['convoy/_generated/server.ts', ['nextjs', 'express', 'node']],
+  ['public/icon.svg', ['nextjs', 'express']],
+  ['index.html', ['express']],
+  ['src/app.tsx', ['express']],
+  ['src/composer.tsx', ['express']],
+  ['src/main.tsx', ['express']],
+  ['src/message-list.tsx', ['express']],
+  ['src/styles.css', ['express']],
+];
+
+test.each(COPIES)('%s is the same file in all templates', async (file, copies) => {
+  const read = async (name: TemplateName) => readFileSync(path.join((await templateSource(name)).folder, file), 'utf8');
+  const original = await read(DEFAULT_TEMPLATE);
+  for (const name of copies) expect(await read(name), name).toBe(original);
+});
+
+test('the styles of nextjs are those of the default template', async () => {
+  const [nextjs, original] = await Promise.all([templateSource('nextjs'), templateSource(DEFAULT_TEMPLATE)]);
+  const styles = readFileSync(path.join(nextjs.folder, 'app/styles.css'), 'utf8');
+  expect(styles).toBe(readFileSync(path.join(original.folder, 'src/styles.css'), 'utf8'));
 });
 
 describe.each(Object.keys(TEMPLATES) as TemplateName[])('the template %s', (name) => {

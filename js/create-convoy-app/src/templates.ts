@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 /** Each is a folder of this name in `templates/`. The first one is the default. */
 export const TEMPLATES = {
   'react-vite': { title: 'React and Vite', hint: 'a live page, one command' },
+  nextjs: { title: 'Next.js', hint: 'a page that is rendered on the server, and then live' },
+  express: { title: 'Express', hint: 'a server with routes of your own, and a live page' },
   node: { title: 'Node', hint: 'a server without a page, and a client program' },
 } as const;
 
@@ -17,7 +19,7 @@ export const DEFAULT_TEMPLATE: TemplateName = 'react-vite';
 const packageFolder = fileURLToPath(new URL('..', import.meta.url));
 
 /** Contents of a project that are not part of it. */
-const LOCAL = ['node_modules', 'dist', '.convoy'];
+const LOCAL = ['node_modules', 'dist', '.next', 'next-env.d.ts', '.convoy'];
 
 /** In the published package the examples are copied beside the templates; in the repository they are at its root. */
 const examplesFolder = [path.join(packageFolder, 'examples'), path.join(packageFolder, '../../examples')].find((each) =>

@@ -1,0 +1,53 @@
+import { useMutation } from '@avvos/convoy/react';
+import { useSyncExternalStore } from 'react';
+import { api } from '../convoy/_generated/api';
+import type { Doc } from '../convoy/_generated/dataModel';
+
+/** The messages, newest first. */
+export function MessageList({ messages }: { messages: Doc<'messages'>[] }) {
+  if (messages.length === 0) return <p className="empty soft">No messages yet. Write the first one.</p>;
+  return (
+    <ul className="messages" aria-live="polite" aria-relevant="additions">
+      {messages.map((message) => (
+        <Message key={message.id} message={message} />
+      ))}
+    </ul>
+  );
+}
+
+function Message({ message }: { message: Doc<'messages'> }) {
+  const like = useMutation(api.messages.like);
+  const { id, author, body, likes, _creationTime } = message;
+  return (
+    <li className="message card">
+      <p className="byline">
+        <strong>{author}</strong>
+        <TimeOfDay time={_creationTime} />
+      </p>
+      <p className="body">{body}</p>
+      <button
+        type="button"
+        className="like"
+        aria-label={`Like the message of ${author}, ${likes} so far`}
+        onClick={() => like({ id })}
+      >
+        <span aria-hidden="true">♥</span> {likes}
+      </button>
+    </li>
+  );
+}
+
+/** Left empty by the server, which does not know the time zone of the reader. */
+function TimeOfDay({ time }: { time: number }) {
+  const date = new Date(time);
+  const text = useSyncExternalStore(
+    () => () => {},
+    () => date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }),
+    () => '',
+  );
+  return (
+    <time className="soft" dateTime={date.toISOString()}>
+      {text}
+    </time>
+  );
+}
