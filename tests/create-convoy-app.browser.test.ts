@@ -10,6 +10,7 @@ import pg from 'pg';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
+import { hides, openPage, picture, send, shows, talkInTwoWindows } from './chat-page.js';
 import { launchChromium } from './chromium.js';
 import {
   followPage,
@@ -37,27 +38,6 @@ afterAll(async () => {
   await packages?.remove();
 });
 
-async function openPage(address: string, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
-  const context = await browser.newContext({ colorScheme, viewport: { width: 960, height: 720 } });
-  const page = await context.newPage();
-  await page.goto(address);
-  await page.getByText('Live', { exact: true }).waitFor();
-  return page;
-}
-
-async function picture(page: Page, name: string): Promise<void> {
-  const folder = process.env.CONVOY_TEST_SCREENSHOTS;
-  if (folder === undefined) return;
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
-  await page.screenshot({ path: join(folder, `${name}.png`) });
-}
-
-async function send(page: Page, author: string, body: string): Promise<void> {
-  await page.getByLabel('Your name').fill(author);
-  await page.getByLabel('Message', { exact: true }).fill(body);
-  await page.getByRole('button', { name: 'Send' }).click();
-}
-
 /** Whether a program listens at the host and port. */
 async function accepts({ hostname, port }: URL): Promise<boolean> {
   const socket = connect({ host: hostname, port: Number(port) });
@@ -71,7 +51,17 @@ async function accepts({ hostname, port }: URL): Promise<boolean> {
   }
 }
 
-const shows = (page: Page, text: string) => page.getByRole('listitem').filter({ hasText: text }).waitFor();
+/** Engines that are connected to the database: each listens on one connection. */
+async function engines(connectionString: string): Promise<number> {
+  const database = new pg.Client({ connectionString });
+  await database.connect();
+  const { rowCount } = await database.query(
+    `select from pg_stat_activity
+     where datname = current_database() and application_name = 'convoy' and query ilike 'listen%'`,
+  );
+  await database.end();
+  return rowCount ?? 0;
+}
 
 describe('the template react-vite', () => {
   let app: ScaffoldedApp;
@@ -98,25 +88,14 @@ describe('the template react-vite', () => {
   });
 
   test('a message typed in one window appears in the other', async () => {
-    const [light, dark] = [await openPage(address), await openPage(address, 'dark')];
-    await picture(light, 'react-vite-empty');
-    await send(light, 'Ada', 'Is anybody here?');
-    await shows(dark, 'Is anybody here?');
-    await send(dark, 'Grace', 'Just opened a second window.');
-    await shows(light, 'Just opened a second window.');
-    await light.getByRole('button', { name: 'Like the message of Grace, 0 so far' }).click();
-    await dark.getByRole('button', { name: 'Like the message of Grace, 1 so far' }).waitFor();
-    await picture(light, 'react-vite-light');
-    await picture(dark, 'react-vite-dark');
-    await light.context().close();
-    await dark.context().close();
+    expect(await talkInTwoWindows(browser, address, 'react-vite')).toEqual([]);
   });
 
   test('an edited function is live in an open page', async () => {
-    const page = await openPage(address);
+    const page = await openPage(browser, address);
     await shows(page, 'Is anybody here?');
     const restore = await app.edit('convoy/functions/messages.ts', 'take(30)', 'take(1)');
-    await page.getByRole('listitem').filter({ hasText: 'Is anybody here?' }).waitFor({ state: 'detached' });
+    await hides(page, 'Is anybody here?');
     await restore();
     await shows(page, 'Is anybody here?');
     await page.context().close();
@@ -128,7 +107,7 @@ describe('the template react-vite', () => {
   ])(
     'the error in a broken %s is in the overlay of every page until it is fixed',
     async (_kind, file, from, to, text) => {
-      const page = await openPage(address);
+      const page = await openPage(browser, address);
       await page.evaluate(() => Object.assign(window, { unreloaded: true }));
       const restore = await app.edit(file, from, to);
       onTestFinished(restore);
@@ -137,7 +116,7 @@ describe('the template react-vite', () => {
       expect(await overlay.locator('.file').textContent()).toMatch(new RegExp(`${file}:\\d+:\\d+`));
       expect(await overlay.locator('.frame').textContent()).toContain(to);
       await picture(page, `overlay-${_kind}`);
-      const late = await openPage(address);
+      const late = await openPage(browser, address);
       await late.locator('vite-error-overlay').filter({ hasText: text }).waitFor();
       await restore();
       await overlay.waitFor({ state: 'detached' });
@@ -152,7 +131,7 @@ describe('the template react-vite', () => {
   );
 
   test('a restart of Vite keeps Convoy and its connections', async () => {
-    const page = await openPage(address);
+    const page = await openPage(browser, address);
     const api = `${address}api/ready`;
     await app.edit('vite.config.ts', 'convoy()]', 'convoy()], define: { changed: 1 }');
     await dev.prints(/server restarted/);
@@ -186,6 +165,120 @@ describe('the template react-vite', () => {
     expect(await app.read('dist/index.html')).toContain('<title>my-app</title>');
   });
 });
+
+/** The templates whose own server passes requests to Convoy. */
+const SERVERS = [
+  {
+    template: 'express',
+    address: /➜ +(\S+)/,
+    isLong: false,
+    /** What reads the messages without the page. */
+    read: async (address: string) => (await fetch(`${address}messages`)).text(),
+    /** What an open page does while a function is broken. */
+    async whileBroken(page: Page) {
+      await send(page, 'Ada', 'while it is broken');
+      await shows(page, 'while it is broken');
+    },
+  },
+  {
+    template: 'nextjs',
+    address: /Local: +(\S+)/,
+    // Next.js is 200 MB, and a build takes half a minute.
+    isLong: true,
+    read: async (address: string) => (await fetch(address)).text(),
+    async whileBroken(page: Page) {
+      await page.locator('nextjs-portal').getByText('convoy/functions/messages.ts').first().waitFor();
+      await picture(page, 'nextjs-overlay');
+    },
+  },
+];
+
+for (const { template, address: pattern, isLong, read, whileBroken } of SERVERS) {
+  const skipped = isLong && process.env.CONVOY_TEST_LONG !== '1';
+  describe.skipIf(skipped)(`the template ${template}`, { timeout: isLong ? 180_000 : 60_000 }, () => {
+    let app: ScaffoldedApp;
+    let dev: Running;
+    let address: string;
+
+    beforeAll(async () => {
+      app = await scaffold(packages, `my-${template}`, ['--template', template]);
+      dev = app.start('npm', ['run', 'dev'], { PORT: await freePort(), NEXT_TELEMETRY_DISABLED: '1' });
+      address = (await dev.prints(pattern))[1] ?? '';
+    }, INSTALL_MS);
+
+    afterAll(() => app?.stop());
+
+    test('has types without errors', async () => {
+      expect(await app.checkTypes()).toBe('');
+      await app.start('npm', ['run', 'check']).succeeds();
+    });
+
+    test('has one address, after everything else', () => {
+      expect(new Set(dev.output.match(/https?:\/\/\S+/g))).toEqual(new Set([address]));
+      expect(dev.output.indexOf('Postgres')).toBeLessThan(dev.output.indexOf(address));
+    });
+
+    test('a message typed in one window appears in the other', async () => {
+      expect(await talkInTwoWindows(browser, address, template)).toEqual([]);
+    });
+
+    test('a page or route of its own has the messages, too', async () => {
+      expect(await read(address)).toContain('Just opened a second window.');
+    });
+
+    test('an edited function is live in an open page', async () => {
+      const page = await openPage(browser, address);
+      await shows(page, 'Is anybody here?');
+      await page.evaluate(() => Object.assign(window, { unreloaded: true }));
+      const restore = await app.edit('convoy/functions/messages.ts', 'take(30)', 'take(1)');
+      onTestFinished(restore);
+      await hides(page, 'Is anybody here?');
+      await restore();
+      await shows(page, 'Is anybody here?');
+      expect(await page.evaluate(() => 'unreloaded' in window)).toBe(true);
+      await page.context().close();
+    });
+
+    test('a broken function is reported, and live again when it is fixed', async () => {
+      const page = await openPage(browser, address);
+      const restore = await app.edit('convoy/functions/messages.ts', 'handler: (ctx) =>', 'handler: (ctx) => =>');
+      onTestFinished(restore);
+      await dev.prints(/Unexpected "=>"|Expected .* but found "=>"/);
+      await whileBroken(page);
+      await restore();
+      await shows(page, 'Is anybody here?');
+      await page.getByText('Live', { exact: true }).waitFor();
+      await send(page, 'Ada', 'after it is fixed');
+      await shows(page, 'after it is fixed');
+      await page.context().close();
+    });
+
+    test('Ctrl-C stops the server and Postgres', async () => {
+      const postgres = new URL((await dev.prints(/Postgres +(postgres:\S+)/))[1] ?? '');
+      expect(await accepts(postgres)).toBe(true);
+      const page = await openPage(browser, address);
+      await dev.stop();
+      expect(await accepts(postgres)).toBe(false);
+      expect(await accepts(new URL(address))).toBe(false);
+      await page.context().close();
+    });
+
+    test('is built without a database, and served; SIGTERM ends it while a page is open', async () => {
+      await app.start('npm', ['run', 'build']).succeeds();
+      const env = { DATABASE_URL: freshDatabaseUrl(), PORT: await freePort() };
+      await app.start('npx', ['convoy', 'migrate'], env).succeeds();
+      const server = app.start('npm', ['start'], env);
+      const served = (await server.prints(pattern))[1] ?? '';
+      expect(await talkInTwoWindows(browser, served, `${template}-built`)).toEqual([]);
+      expect(await read(served)).toContain('Just opened a second window.');
+      expect(await engines(env.DATABASE_URL)).toBe(1);
+      const page = await openPage(browser, served);
+      await server.stop('SIGTERM');
+      expect(await accepts(new URL(served))).toBe(false);
+      await page.context().close();
+    });
+  });
+}
 
 test(
   'the example chat is complete outside of the repository',

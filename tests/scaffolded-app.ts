@@ -106,7 +106,8 @@ export class ScaffoldedApp {
 
   /** Starts a program in the project, without a database unless `env` names one. */
   start(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
-    const { DATABASE_URL: _, PORT: __, HOST: ___, ...rest } = process.env;
+    // NODE_ENV is `test` here.
+    const { DATABASE_URL: _, PORT: __, HOST: ___, NODE_ENV: ____, ...rest } = process.env;
     const running = new Running(
       spawn(command, args, {
         cwd: this.folder,
@@ -158,6 +159,12 @@ export class Running {
         this.#wake = resolve;
       });
     }
+  }
+
+  /** Waits until the program ends; rejects with its output if the exit code is not 0. */
+  async succeeds(): Promise<void> {
+    await this.#closed;
+    if (this.#child.exitCode !== 0) throw new Error(`the program failed:\n${this.output}`);
   }
 
   /** By default as with Ctrl-C. */
