@@ -2,9 +2,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 /** The time for running calls, as `convoy dev` gives its own. */
 const STOP_MS = 10_000;
+
+/** A terminal sends Ctrl-C to the command, too, and some programs take a second signal as the wish to end at once. */
+const OWN_SIGNAL_MS = 1_000;
 
 export interface ServerCommandOptions {
   /** The program and its arguments. */
@@ -61,6 +65,7 @@ export class ServerCommand {
     const running = this.#running;
     if (running === null) return;
     this.#running = null;
+    if (process.stdin.isTTY) await Promise.race([running.ended, pause(OWN_SIGNAL_MS, null, { ref: false })]);
     running.child.kill('SIGTERM');
     const timer = setTimeout(() => running.child.kill('SIGKILL'), STOP_MS);
     await running.ended;
