@@ -1,14 +1,18 @@
 // Measures the time from saving a file to the moment at which a subscriber has the result of the new code, in a running
 // `convoy dev` with functions on a worker; and of what this time consists, as `convoy dev --verbose` reports it.
 //
-//   node tests/bench/save.mjs [--files 100] [--functions 5] [--saves 20]
+//   node tests/bench/save.mjs [--files 100] [--functions 5] [--saves 20] [--pause 1000]
 //     [--against <main.js of another build> --against-engine <its addon>]
+//
+// A developer saves seconds apart, so the thread for the next code is up by then; --pause is the time between saves in
+// milliseconds. With 0, a save also waits for that thread.
 //
 // With --against, the saves alternate between both builds, so that the load of the machine affects both. Never fails for
 // a slow result.
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { root } from '../../scripts/run.mjs';
 import { Database } from './database.mjs';
@@ -18,11 +22,12 @@ const { values } = parseArgs({
     files: { type: 'string', default: '100' },
     functions: { type: 'string', default: '5' },
     saves: { type: 'string', default: '20' },
+    pause: { type: 'string', default: '1000' },
     against: { type: 'string' },
     'against-engine': { type: 'string' },
   },
 });
-const [files, functions, saves] = [values.files, values.functions, values.saves].map(Number);
+const [files, functions, saves, pauseMs] = [values.files, values.functions, values.saves, values.pause].map(Number);
 const builds = {
   this: join(root, 'js/convoy/dist/cli/main.js'),
   ...(values.against && { other: resolve(values.against) }),
@@ -155,6 +160,7 @@ class Served {
   /** Waits until this save was reported, so that the next one does not join it. */
   async #settled() {
     await this.#prints(/changed: loaded.*\n(save to live.*\n)?/);
+    await pause(pauseMs);
   }
 
   #file(n) {

@@ -75,12 +75,15 @@ export async function inspectOnThread(
   }
 }
 
+/** The module that inspects code on the thread that imports it. */
+export const INSPECTION_MODULE = new URL('./inspect-here.js', import.meta.url);
+
 /** Runs a task in another thread: imports the module there, and calls its default export. */
 export type EvaluateElsewhere = (module: URL, task: InspectionTask) => Promise<unknown>;
 
 /** The same on a thread that has another owner, which must end it if this fails. */
 export async function inspectElsewhere(evaluate: EvaluateElsewhere, task: InspectionTask): Promise<InspectedCode> {
-  const evaluation = evaluate(new URL('./inspect-here.js', import.meta.url), task);
+  const evaluation = evaluate(INSPECTION_MODULE, task);
   return inspectedCode(evaluation as Promise<Inspection>, task);
 }
 

@@ -9,7 +9,7 @@ import type { Convoy } from '../../server/convoy.js';
 import type { Standby } from '../../server/standby-worker.js';
 import { type PreparedProject, prepareProject } from '../code/compile.js';
 import { IncrementalBundler } from '../code/incremental-bundler.js';
-import { type InspectedCode, inspectElsewhere, inspectOnThread } from '../code/inspect.js';
+import { INSPECTION_MODULE, type InspectedCode, inspectElsewhere, inspectOnThread } from '../code/inspect.js';
 import type { ProjectLayout } from '../options.js';
 import type { SaveTrace } from './save-trace.js';
 
@@ -69,7 +69,10 @@ export class DevCompiler {
     this.#inspected = null;
   }
 
-  /** Starts the thread of the next change, which imports the packages that every project imports. */
+  /**
+   * Starts the thread of the next change, which imports the packages that every project imports, and the module that
+   * inspects code.
+   */
   async prepareNext({ hash, packages }: PreparedProject, serving: Serving): Promise<void> {
     this.#discard();
     const standby = serving.standby();
@@ -79,6 +82,7 @@ export class DevCompiler {
     const shared = packages.filter((name) => /^(@avvos\/convoy|zod)(\/|$)/.test(name));
     await writeFile(file, shared.map((name) => `import ${JSON.stringify(name)};\n`).join(''));
     standby.preload(pathToFileURL(file));
+    standby.preload(INSPECTION_MODULE);
   }
 
   async close(): Promise<void> {
