@@ -131,7 +131,7 @@ describe('a web request', () => {
     await cancelled.body?.cancel();
     client.abort();
     await aborted.text();
-    // Nobody reads on, for longer than the limit for slow readers.
+    // The stream is not read any more, for longer than the limit for slow readers.
     await expect(reader.closed).rejects.toThrow('stopped reading');
     await vi.waitFor(() => expect(app.convoy.stats().sessions).toBe(0));
   });

@@ -62,7 +62,7 @@ impl From<Failure> for RouteError {
 }
 
 impl Route {
-    /// Whether a path is one of Convoy's, with whatever method.
+    /// Whether a path is one of Convoy's, for any method.
     pub(super) fn is_route(method: &Method, uri: &Uri, config: &Config) -> bool {
         match Route::parse(method, uri, &config.base_path) {
             Ok(Route::Overview) => config.dev,

@@ -60,23 +60,13 @@ export async function runDev(
   const env = new EnvFiles(layout.root, dependencies.cwd);
   for (const file of env.load().loaded) terminal.detail(`loaded ${file}`);
   const options = devOptionsOf(flags, process.env);
-  // Throws, before anything is started, if there is no engine.
   let quit = (_code: number) => {};
   const quitted = new Promise<number>((resolve) => (quit = resolve));
+  // Throws, before anything is started, if there is no engine.
   const signalled = Promise.race([control.untilStopped().then(() => 0), quitted]);
   const stops: (() => Promise<void>)[] = [];
   try {
-    const up = start({
-      layout,
-      flags,
-      env,
-      options,
-      terminal,
-      dependencies,
-      control,
-      stops,
-      quit: (code) => quit(code),
-    });
+    const up = start({ layout, flags, env, options, terminal, dependencies, control, stops, quit });
     const continues = options.watch || options.serve || options.command !== null;
     const code = (await Promise.race([up.then(() => null), signalled])) ?? (continues ? await signalled : 0);
     if (code !== 0) throw new ExitCode(code);

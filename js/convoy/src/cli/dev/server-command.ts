@@ -21,18 +21,28 @@ export interface ServerCommandOptions {
   readonly onFailure: (message: string) => void;
 }
 
+interface RunningServer {
+  readonly child: ChildProcess;
+  readonly databaseUrl: string;
+  readonly ended: Promise<void>;
+  /** Whether `convoy dev` ends it. */
+  isEnding: boolean;
+}
+
 export class ServerCommand {
   readonly #options: ServerCommandOptions;
-  #running: { readonly child: ChildProcess; readonly databaseUrl: string; readonly ended: Promise<void> } | null = null;
+  #isStopped = false;
+  #running: RunningServer | null = null;
 
   constructor(options: ServerCommandOptions) {
     this.#options = options;
   }
 
-  /** Starts the command with this `DATABASE_URL`; again, if it runs with another one. */
+  /** Starts the command with this `DATABASE_URL`; again, if it runs with another one. Has no effect after `stop`. */
   async start(databaseUrl: string): Promise<void> {
     if (this.#running?.databaseUrl === databaseUrl) return;
-    await this.stop();
+    await this.#end();
+    if (this.#isStopped) return;
     const { words, root, onEnd, onFailure } = this.#options;
     const [program = '', ...args] = words;
     const child = spawn(program, args, {
@@ -51,20 +61,26 @@ export class ServerCommand {
         resolve();
       });
       child.once('exit', (code, signal) => {
-        const stopped = this.#running === null;
+        const isEnding = this.#running?.isEnding ?? false;
         this.#running = null;
-        if (!stopped) onEnd(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+        if (!isEnding) onEnd(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
         resolve();
       });
     });
-    this.#running = { child, databaseUrl, ended };
+    this.#running = { child, databaseUrl, ended, isEnding: false };
   }
 
-  /** Ends the command, and resolves when it has ended. */
+  /** Ends the command for good, and resolves when it has ended. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#end();
+  }
+
+  async #end(): Promise<void> {
     const running = this.#running;
     if (running === null) return;
-    this.#running = null;
+    if (running.isEnding) return running.ended;
+    running.isEnding = true;
     if (process.stdin.isTTY) await Promise.race([running.ended, pause(OWN_SIGNAL_MS, null, { ref: false })]);
     running.child.kill('SIGTERM');
     const timer = setTimeout(() => running.child.kill('SIGKILL'), STOP_MS);
