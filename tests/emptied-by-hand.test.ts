@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import pg from 'pg';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, it } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { add, watchNotes } from './notes.js';
 
@@ -59,6 +59,7 @@ it.each([
   await until('after');
   await psql.query(`insert into notes (data) values ('{"text": "by hand again"}')`);
   await until('by hand again');
-  expect((await fetch(`${baseUrl}/api/ready`)).status).toBe(200);
+  // A run for the last mutation may have read that row before the change log was readable again.
+  while ((await fetch(`${baseUrl}/api/ready`)).status !== 200);
   client.close();
 });

@@ -115,11 +115,14 @@ impl LogReader {
                 changed = has_subscribers.changed(), if failures == 0 => if changed.is_err() { return },
             }
             let read;
-            (cursor, read) = self.poll_once(cursor, &mut trim).await;
+            (cursor, read) = self.poll_once(cursor).await;
             match read {
                 Ok(()) => {
                     failures = 0;
                     self.health.clear(BEHIND);
+                    if let Some(read_up_to) = &cursor {
+                        self.trim(&mut trim, read_up_to).await;
+                    }
                 }
                 Err(error) => {
                     // The pool logs that the database is unreachable.
@@ -142,7 +145,7 @@ impl LogReader {
 
     /// Reads once and publishes the changes. Returns the same cursor if the read failed, and
     /// the one after the published changes otherwise.
-    async fn poll_once(&self, cursor: Option<Cursor>, trim: &mut Trim) -> (Option<Cursor>, Result<(), DbError>) {
+    async fn poll_once(&self, cursor: Option<Cursor>) -> (Option<Cursor>, Result<(), DbError>) {
         let began = std::time::Instant::now();
         let read = match &cursor {
             Some(cursor) => self.read(cursor).await,
@@ -161,7 +164,6 @@ impl LogReader {
                 if self.in_doubt.lost_count() == next.lost_commits {
                     self.sink.caught_up(began);
                 }
-                self.trim(trim, &next).await;
                 (Some(next), Ok(()))
             }
             Err(error) => (cursor, Err(error)),
