@@ -73,6 +73,8 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
 
 /** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
+  // The addons of the platforms.
+  '@avvos/convoy-*': ['server'],
   chokidar: ['cli'],
   commander: ['cli'],
   dotenv: ['cli'],
@@ -216,7 +218,7 @@ function importBreach(path: string, { specifier, file }: Import): string[] {
     return NODE.includes(place) ? [] : [`${path} imports ${specifier}: ${place} must run without Node`];
   }
   const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
-  const owners = NPM[name] ?? [];
+  const owners = NPM[name.replace(/^(@avvos\/convoy-).+/, '$1*')] ?? [];
   return owners.includes(place)
     ? []
     : [`${path} imports ${specifier}, which only ${owners.join(' and ') || 'no part'} may`];

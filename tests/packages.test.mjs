@@ -3,15 +3,17 @@
  * install test installs them.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { filterProblems } from '@arethetypeswrong/core/problems';
+import { nodeFileTrace } from '@vercel/nft';
 import { publint } from 'publint';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { OLDEST_GLIBC, PUBLISHED_PLATFORMS } from '../js/convoy/src/server/platforms.js';
+import { PUBLISHED_PLATFORMS } from '../js/convoy/src/server/engine-packages.js';
+import { OLDEST_GLIBC } from '../js/convoy/src/server/platforms.js';
 import { packAll } from '../scripts/pack.mjs';
 import { differences, oldestGlibc, packageNameOf, platforms } from '../scripts/platform-packages.mjs';
 
@@ -129,6 +131,28 @@ describe('@avvos/convoy', () => {
     }
     expect(referred).toContain('dist/server/worker-thread.js');
     expect(referred.filter((each) => !names.includes(each))).toEqual([]);
+  });
+
+  test('leads tools that copy the files of a server to the engine', async () => {
+    const server = await mkdtemp(path.join(folder, 'server-'));
+    for (const name of [...platforms.map(packageNameOf), '@avvos/convoy']) {
+      const installed = path.join(server, 'node_modules', name);
+      await mkdir(installed, { recursive: true });
+      await run('tar', ['-xzf', tarballOf(name), '--strip-components=1', '-C', installed]);
+    }
+    const addons = platforms.map((each) => path.join('node_modules', packageNameOf(each), 'convoy.node'));
+    for (const addon of addons) await writeFile(path.join(server, addon), '');
+    const entry = path.join(server, 'server.mjs');
+    await writeFile(entry, "import '@avvos/convoy/node';\n");
+    const { fileList } = await nodeFileTrace([entry], { base: server });
+    expect([...fileList]).toEqual(
+      expect.arrayContaining([
+        ...addons,
+        ...platforms.map((each) => path.join('node_modules', packageNameOf(each), 'package.json')),
+        'node_modules/@avvos/convoy/package.json',
+        'node_modules/@avvos/convoy/dist/server/worker-thread.js',
+      ]),
+    );
   });
 
   test('copies esbuild in the version of its binaries', async () => {

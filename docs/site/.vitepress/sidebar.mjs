@@ -19,6 +19,7 @@ export const sidebar = [
       { text: 'React and the client', link: '/react' },
       { text: 'Workers', link: '/workers' },
       { text: 'Existing servers', link: '/existing-servers' },
+      { text: 'Frameworks', link: '/frameworks' },
       { text: 'Deploying', link: '/deploying' },
     ],
   },

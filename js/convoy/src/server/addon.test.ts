@@ -1,9 +1,11 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AddonSearch, requireAddon } from './addon.js';
-import { currentPlatform, type Platform, PUBLISHED_PLATFORMS, platformTag } from './platforms.js';
+import { PUBLISHED_PLATFORMS } from './engine-packages.js';
+import { currentPlatform, type Platform, platformTag } from './platforms.js';
 
 const alpine: Platform = { platform: 'linux', arch: 'x64', libc: 'musl' };
 
@@ -28,11 +30,10 @@ function install(tag: string, version = '1.2.3', addon = `module.exports = { tag
   write(`${folder}/convoy.cjs`, addon);
 }
 
-const search = (platform: Platform, given?: string): AddonSearch => ({
-  platform,
-  path: given,
-  from: path.join(root, 'node_modules/@avvos/convoy/dist/server/addon.js'),
-});
+const search = (platform: Platform, given?: string): AddonSearch => {
+  const from = path.join(root, 'node_modules/@avvos/convoy/dist/server/addon.js');
+  return { platform, path: given, from, load: (tag) => createRequire(from)(`@avvos/convoy-${tag}`) };
+};
 
 const errorOf = (options: AddonSearch): string => {
   try {

@@ -8,15 +8,9 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ENGINE_PACKAGES, PUBLISHED_PLATFORMS } from './engine-packages.js';
 import { oldNodeMessage } from './node-version.js';
-import {
-  currentPlatform,
-  glibcVersion,
-  OLDEST_GLIBC,
-  type Platform,
-  PUBLISHED_PLATFORMS,
-  platformTag,
-} from './platforms.js';
+import { currentPlatform, glibcVersion, OLDEST_GLIBC, type Platform, platformTag } from './platforms.js';
 
 /** The dependencies of the search; tests replace them. */
 export interface AddonSearch {
@@ -25,12 +19,15 @@ export interface AddonSearch {
   readonly path: string | undefined;
   /** Modules are resolved as from this file, which is two levels below the package's folder. */
   readonly from: string;
+  /** Loads the package of a published platform. */
+  readonly load: (tag: string) => unknown;
 }
 
 const fromHere = (): AddonSearch => ({
   platform: currentPlatform(),
   path: process.env.CONVOY_NATIVE_PATH,
   from: fileURLToPath(import.meta.url),
+  load: (tag) => ENGINE_PACKAGES[tag]?.(),
 });
 
 const fromSource = 'Or build the engine from source (CONTRIBUTING.md) and set CONVOY_NATIVE_PATH to its convoy.node.';
@@ -47,8 +44,9 @@ export function requireAddon(search: AddonSearch = fromHere()): unknown {
   const candidates = search.path ? [search.path] : [packageName, path.join(folder, '../../npm', tag, 'convoy.node')];
   for (const candidate of candidates) {
     try {
-      if (candidate === packageName) expectSameVersion(require, packageName, folder);
-      return require(candidate);
+      if (candidate !== packageName) return require(candidate);
+      expectSameVersion(require, packageName, folder);
+      return search.load(tag);
     } catch (error) {
       if (error instanceof VersionMismatch) throw error;
       if (!isMissing(error, candidate)) throw loadError(candidate, tag, error);

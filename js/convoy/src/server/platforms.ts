@@ -1,4 +1,4 @@
-/** The platforms that Convoy publishes an engine for, and the name of the platform of this process. */
+/** The platform of this process, and its name among the published engines. */
 
 /** A platform that native code is built for. */
 export interface Platform {
@@ -7,17 +7,6 @@ export interface Platform {
   /** On Linux, the C library that Node was built for. */
   readonly libc: 'gnu' | 'musl' | null;
 }
-
-/** The names of the published engines, as in `npm/`. A test compares them with the folders. */
-export const PUBLISHED_PLATFORMS: readonly string[] = [
-  'darwin-arm64',
-  'darwin-x64',
-  'linux-arm64-gnu',
-  'linux-arm64-musl',
-  'linux-x64-gnu',
-  'linux-x64-musl',
-  'win32-x64-msvc',
-];
 
 /** The oldest glibc that the published engines run on. */
 export const OLDEST_GLIBC = '2.28';
