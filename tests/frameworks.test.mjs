@@ -5,7 +5,6 @@
 
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -14,6 +13,7 @@ import { packAll } from '../scripts/pack.mjs';
 import { freshDatabaseUrl } from './app.ts';
 import { frameworks } from './frameworks/frameworks.mjs';
 import { runToEnd, startUntil } from './install/processes.mjs';
+import { freePort } from './scaffolded-app.ts';
 
 const isLong = process.env.CONVOY_TEST_LONG === '1';
 const page = await readFile(path.join(import.meta.dirname, '../docs/frameworks.md'), 'utf8');
@@ -80,10 +80,9 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     expect(done, done.output).toMatchObject({ code: 0 });
   }
 
-  async function start(ready, command, cwd = app, port = undefined) {
-    const used = port ?? String(await freePort());
-    running = await startUntil(ready, node, command, { cwd, env: { ...env, PORT: used } });
-    baseUrl = `http://localhost:${used}`;
+  async function start(ready, command, port, cwd = app) {
+    running = await startUntil(ready, node, command, { cwd, env: { ...env, PORT: port } });
+    baseUrl = `http://localhost:${port}`;
   }
 
   async function call(name, args = {}) {
@@ -114,7 +113,7 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
       folder = await mkdtemp(path.join(shared, 'served-'));
       await cp(path.join(app, served.copied), folder, { recursive: true, verbatimSymlinks: true });
     }
-    await start(served.ready, served.command, folder);
+    await start(served.ready, served.command, await freePort(), folder);
     expect(await call('mutation/notes.add', { text: `called at ${served.name}` })).toMatchObject({ ok: true });
     expect(await (await fetch(baseUrl)).text()).toContain('called at ');
 
@@ -137,8 +136,8 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
   });
 
   test('has one engine in development, with the code of the last edit', async () => {
-    const port = String(await freePort());
-    await start(/Ready in|Local/, framework.dev(port), app, port);
+    const port = await freePort();
+    await start(/Ready in|Local/, framework.dev(port), port);
     const functions = await readFile(path.join(app, 'convoy/functions/notes.ts'), 'utf8');
     const version = (n) => `${functions}\nexport const version = query({ handler: () => 'version ${n}' });\n`;
     for (let n = 1; n <= 5; n += 1) {
@@ -172,13 +171,4 @@ async function nodeSince(oldest) {
   const done = await runToEnd('npm', ['install', `${name}@22`], { cwd: folder });
   expect(done, done.output).toMatchObject({ code: 0 });
   return installed;
-}
-
-function freePort() {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
