@@ -35,6 +35,10 @@ describe('TypeScript tests', () => {
       text: "describe('rows', () => {\n  it('keep their order', () => {});",
     },
     { path: 'tests/border.test.ts', text: "test.each([['one row', 1]])('the border of %s', () => {});" },
+    {
+      path: 'tests/tables.test.ts',
+      text: "test.each([\n  ['a'],\n  ['b'],\n])(\n  'the table %s',\n  () => {},\n);\nit('isn\\'t long', () => {});",
+    },
   ];
 
   test.each([
@@ -43,13 +47,25 @@ describe('TypeScript tests', () => {
     ['their order', [], ['js/convoy/src/client/rows.test.ts']],
     ['rows keep their order', [], ['js/convoy/src/client/rows.test.ts']],
     ['the border of one row', [], ['tests/border.test.ts']],
+    ['the table', [], ['tests/tables.test.ts']],
+    ['the table b', [], ['tests/tables.test.ts']],
+    ["isn't long", [], ['tests/tables.test.ts']],
     ['no such test', [], []],
   ])('%s', (filter, whole, named) => {
     expect(selectTypeScript(files, [filter])).toEqual({ whole, named });
   });
 
   test('require the engine only where they load it', () => {
-    expect(files.map((file) => needsEngine([file]))).toEqual([false, true]);
+    expect(files.map((file) => needsEngine([file]))).toEqual([false, true, true]);
+  });
+
+  test('are selected by a title that spans lines, although the path of another file has the word', () => {
+    expect(selectTypeScript(files, ['table', 'rows'])).toEqual({
+      whole: ['js/convoy/src/client/rows.test.ts', 'tests/tables.test.ts'],
+      named: [],
+    });
+    const paths = [{ path: 'tests/the table.test.ts', text: '' }, ...files];
+    expect(selectTypeScript(paths, ['the table']).named).toEqual(['tests/tables.test.ts']);
   });
 
   test('are selected by texts, which Vitest takes as patterns', () => {

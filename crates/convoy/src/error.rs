@@ -159,6 +159,11 @@ impl Failure {
         serde_json::to_string(self)
             .unwrap_or_else(|_| format!(r#"{{"code":"{}","message":"Unprintable error."}}"#, self.code.as_str()))
     }
+
+    /// The body of an answer that reports the failure: `{"ok":false,"error":{…}}`.
+    pub fn to_envelope(&self) -> String {
+        format!(r#"{{"ok":false,"error":{}}}"#, self.to_json())
+    }
 }
 
 impl Serialize for Failure {

@@ -17,13 +17,13 @@ export function projectPlace(given: string, cwd: string): ProjectPlace {
 }
 
 const RESERVED = ['node_modules', 'favicon.ico'];
-const LONGEST = 214;
+const MAX_LENGTH = 214;
 
 /** Why the name cannot be used, or `null`. The rules are npm's for new packages. */
 export function nameProblem(name: string): string | null {
   if (name === '') return 'The folder has no name to call the project by. Give a folder, such as my-app.';
   if (RESERVED.includes(name)) return `${JSON.stringify(name)} cannot be the name of a project.`;
-  if (name.length > LONGEST) return `The name of a project has at most ${LONGEST} characters.`;
+  if (name.length > MAX_LENGTH) return `The name of a project has at most ${MAX_LENGTH} characters.`;
   if (/^[a-z0-9~-][a-z0-9._~-]*$/.test(name)) return null;
   const suggestion = suggestedName(name);
   return (

@@ -39,7 +39,7 @@ impl Watch {
                 match message {
                     SessionMessage::Answer { answer, .. } => {
                         envelope = Some(match answer.failure() {
-                            Some(failure) => failure_envelope(failure),
+                            Some(failure) => failure.to_envelope(),
                             None => {
                                 let data = answer.data().map_or("null".into(), |data| String::from_utf8_lossy(data));
                                 format!(r#"{{"ok":true,"data":{data}}}"#)
@@ -48,7 +48,7 @@ impl Watch {
                     }
                     SessionMessage::Rejected(failure) | SessionMessage::Refused { failure, .. } => {
                         self.ended = true;
-                        envelope = Some(failure_envelope(&failure));
+                        envelope = Some(failure.to_envelope());
                     }
                     SessionMessage::End { .. } => self.ended = true,
                     SessionMessage::Session(_) | SessionMessage::Settled { .. } => {}
@@ -60,8 +60,4 @@ impl Watch {
         }
         None
     }
-}
-
-fn failure_envelope(failure: &Failure) -> String {
-    format!(r#"{{"ok":false,"error":{}}}"#, failure.to_json())
 }

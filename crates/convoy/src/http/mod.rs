@@ -57,7 +57,7 @@ pub fn envelope_of(result: &Result<Answer, Failure>) -> String {
             let lossy = if lossy::may_be_lossy(&data) { lossy::members(&data) } else { None }.unwrap_or_default();
             format!(r#"{{"ok":true,"data":{data}{lossy}}}"#)
         }
-        Err(failure) => respond::failure_envelope(failure),
+        Err(failure) => failure.to_envelope(),
     }
 }
 

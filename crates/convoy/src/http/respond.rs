@@ -56,7 +56,7 @@ pub(super) fn envelope(data: &[u8]) -> Bytes {
 
 /// The envelope around an error, with the error's status.
 pub(super) fn failure(failure: &Failure) -> HttpAnswer {
-    let body = failure_envelope(failure);
+    let body = failure.to_envelope();
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(status, body.into());
     if failure.code == Code::Unavailable {
@@ -71,11 +71,6 @@ pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> Http
     let mut answer = failure(&Failure::new(Code::MethodNotAllowed, message));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
-}
-
-/// `{"ok":false,"error":{…}}`.
-pub(super) fn failure_envelope(failure: &Failure) -> String {
-    format!(r#"{{"ok":false,"error":{}}}"#, failure.to_json())
 }
 
 fn json(status: StatusCode, body: Bytes) -> HttpAnswer {

@@ -11,7 +11,7 @@ use crate::postgres::StoredRow;
 use crate::sql::transfer::{self, Rows};
 
 /// The chunks that are read ahead.
-const AHEAD: usize = 2;
+const PREFETCH: usize = 2;
 /// How many times the rows of a sample are read, since blocks have different numbers of rows.
 const SURPLUS: u64 = 3;
 
@@ -40,7 +40,7 @@ impl Tools {
             _ => Rows::After(None),
         };
         self.progress.begin("checking", &table.name, Some(sample.map_or(total, |limit| limit.min(total))));
-        let (send, chunks) = mpsc::channel(AHEAD);
+        let (send, chunks) = mpsc::channel(PREFETCH);
         let reading = tokio::spawn(async move {
             bulk.begin_snapshot().await?;
             bulk.copy(&table, rows, &send).await?;

@@ -26,7 +26,7 @@ use read::{Batch, BatchSource};
 use rejects::Rejects;
 
 /// The batches that are read ahead.
-const AHEAD: usize = 2;
+const PREFETCH: usize = 2;
 
 /// The options of an import, as JSON.
 #[derive(Debug, Deserialize)]
@@ -121,7 +121,7 @@ impl Tools {
         let counts = names.into_iter().map(|table| ImportedTable { table, ..ImportedTable::default() }).collect();
         let bulk = self.postgres.bulk().await?;
         let rejects = on_thread(move || Rejects::open(rejects)).await?;
-        let (send, batches) = mpsc::channel(AHEAD);
+        let (send, batches) = mpsc::channel(PREFETCH);
         let read = files.clone();
         let reading = tokio::task::spawn_blocking(move || read::read(&archive, &format, &read, &send));
         Ok(Import {
