@@ -28,7 +28,7 @@ export default defineSchema({
 function* documents() {
   for (let n = 0; n < rows; n++) {
     const body = `message ${n}, about as long as what people send to each other in a chat`;
-    yield `${JSON.stringify({ channel: `channel-${n % 100}`, body, likes: n % 7 })}\n`;
+    yield `${JSON.stringify({ channel: `channel-${n % 100}`, body, likes: n % 7, _creationTime: 1_700_000_000_000 + n })}\n`;
   }
 }
 
