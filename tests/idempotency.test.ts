@@ -73,18 +73,33 @@ const keep = mutation({
   },
 });
 
+/** Ignores idempotency keys. */
+const partly = mutation({
+  input: { text: z.string() },
+  transaction: false,
+  handler: async (ctx, { text }) => {
+    await ctx.db.insert('secrets', { text });
+    return ++runs;
+  },
+});
+
 let convoy: Convoy;
 let baseUrl: string;
 beforeAll(async () => {
   const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true };
-  convoy = await createConvoy({ schema, functions: { keep }, createContext: createContext as never, ...options });
+  convoy = await createConvoy({
+    schema,
+    functions: { keep, partly },
+    createContext: createContext as never,
+    ...options,
+  });
   const { port } = await convoy.listen({ port: 0 });
   baseUrl = `http://127.0.0.1:${port}`;
 });
 afterAll(() => convoy.close());
 
-async function call(form: string, user: string, headers: Record<string, string> = {}) {
-  const response = await fetch(`${baseUrl}/api/mutation/keep`, {
+function send(form: string, user: string, headers: Record<string, string> = {}, name = 'keep'): Promise<Response> {
+  return fetch(`${baseUrl}/api/mutation/${name}`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -95,6 +110,10 @@ async function call(form: string, user: string, headers: Record<string, string> 
     },
     body: JSON.stringify({ text: 'x' }),
   });
+}
+
+async function call(form: string, user: string, headers: Record<string, string> = {}) {
+  const response = await send(form, user, headers);
   const answer = (await response.json()) as { readonly ok: boolean; readonly data: number };
   expect(answer.ok, JSON.stringify(answer)).toBe(true);
   return { data: answer.data, replayed: response.headers.get('idempotency-replayed') === 'true' };
@@ -115,4 +134,31 @@ it.each(DISTINGUISHABLE)('another user with the same key does not receive the st
 it('control: users with equal contexts share the stored result', async () => {
   const ada = await call('no difference', 'ada');
   expect(await call('no difference', 'eve')).toEqual({ data: ada.data, replayed: true });
+});
+
+const IDENTIFYING = ['plain data', 'no difference'];
+const SECOND = { 'convoy-attempt': '2' };
+
+it.each(DISTINGUISHABLE.filter((form) => !IDENTIFYING.includes(form)))(
+  'a client that repeats calls by itself is refused where they cannot be recognized: %s',
+  async (form) => {
+    const before = runs;
+    const response = await send(form, 'zoe', { ...SECOND, 'idempotency-key': 'repeated' });
+    expect(response.status).toBe(409);
+    expect(await response.json()).toMatchObject({ error: { code: 'CONFLICT', details: { repeatable: false } } });
+    expect(runs).toBe(before);
+  },
+);
+
+it.each(IDENTIFYING)('a client that repeats calls by itself receives the stored result: %s', async (form) => {
+  const first = await call(form, 'zoe');
+  expect(await call(form, 'zoe', SECOND)).toEqual({ data: first.data, replayed: true });
+});
+
+it('a client that repeats calls by itself is refused where the mutation ignores keys', async () => {
+  expect((await send('plain data', 'zoe', {}, 'partly')).status).toBe(200);
+  const before = runs;
+  const response = await send('plain data', 'zoe', SECOND, 'partly');
+  expect(await response.json()).toMatchObject({ error: { code: 'CONFLICT', details: { repeatable: false } } });
+  expect(runs).toBe(before);
 });

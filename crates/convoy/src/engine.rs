@@ -22,8 +22,8 @@ use uuid::Uuid;
 use crate::change::InDoubtCommits;
 use crate::config::{Config, SchemaPolicy};
 use crate::dispatch::{
-    Answer, Caller, Dispatcher, FunctionHost, IncomingCall, PendingCommits, Program, ProgramDescription, WorkerId,
-    Writes,
+    Answer, Caller, CommitObserver, Dispatcher, FunctionHost, IncomingCall, PendingCommits, Program,
+    ProgramDescription, WorkerId, Writes,
 };
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, Parts, PeerQueue};
@@ -330,11 +330,19 @@ impl Engine {
 
     /// Makes one call.
     pub async fn call(&self, call: IncomingCall<'_>) -> Result<Answer, Failure> {
+        self.call_observed(call, None).await
+    }
+
+    async fn call_observed(
+        &self,
+        call: IncomingCall<'_>,
+        observer: Option<Arc<dyn CommitObserver>>,
+    ) -> Result<Answer, Failure> {
         // Functions in flight may make calls, or they could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
             return Err(Failure::new(Code::Unavailable, "The server is shutting down; try again shortly."));
         }
-        self.dispatcher.call(self.loaded()?, call).await
+        self.dispatcher.call(self.loaded()?, call, observer).await
     }
 
     /// Makes a call of a function that `worker` runs, in the same worker, which has the
@@ -344,7 +352,7 @@ impl Engine {
         let program = current.or_else(|| self.replaced_at(worker));
         let program =
             program.ok_or_else(|| Failure::new(Code::Unavailable, "The caller's worker is shutting down."))?;
-        self.dispatcher.call(Arc::new(program), call).await
+        self.dispatcher.call(Arc::new(program), call, None).await
     }
 
     /// A replaced program that still has calls in this worker.

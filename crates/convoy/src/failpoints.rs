@@ -24,6 +24,9 @@ pub enum Failpoint {
     /// A query is registered after its run, so its read set is not compared with the
     /// changes during the run.
     RegisterAfterRun,
+    /// A session receives results that may have changes of its client's mutation before it
+    /// is told so.
+    NoWithholding,
     /// The read range of a scan with a limit ends before the last row that was read.
     CutTooEarly,
     /// Only the new keys of a changed row are matched with read ranges.

@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub(crate) use commit::PendingCommits;
 pub(crate) use commit::idempotency::Key;
+pub(crate) use commit::{CommitObserver, PendingCommits};
 pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
     Unresponsive, UnstartedCall, WorkerId,
@@ -59,6 +59,8 @@ pub(crate) struct FunctionCall {
     pub caller: Option<Arc<str>>,
     /// The idempotency key; of mutations only.
     pub key: Option<Key>,
+    /// Follows the commit of a mutation.
+    pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
 /// The answer to a successful call.
@@ -191,14 +193,19 @@ impl Dispatcher {
         }
     }
 
-    /// Runs one call to its end.
-    pub(crate) async fn call(&self, program: Arc<Program>, call: IncomingCall<'_>) -> Result<Answer, Failure> {
+    /// Runs one call to its end. `observer` follows the commit of a mutation.
+    pub(crate) async fn call(
+        &self,
+        program: Arc<Program>,
+        call: IncomingCall<'_>,
+        observer: Option<Arc<dyn CommitObserver>>,
+    ) -> Result<Answer, Failure> {
         let IncomingCall { kind, name, input, caller, key } = call;
         let function = caller.find(&program, kind, name)?;
         crate::value::check(&input)?;
-        let key = key.filter(|_| kind == FunctionKind::Mutation && function.transactional);
+        let key = key.filter(|_| function.keeps_keys());
         let caller = caller.describe(&program, key.is_some());
-        let request = FunctionCall { function, input: input.into(), caller, key };
+        let request = FunctionCall { function, input: input.into(), caller, key, observer };
         match kind {
             FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
             FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,

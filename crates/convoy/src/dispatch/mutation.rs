@@ -36,6 +36,10 @@ impl Dispatcher {
                 false => run_non_transactional(&scope).await,
             };
             let result = result.map_err(|failure| scope.dispatcher.name_limit(&function, failure));
+            // Here, because the caller may have disconnected.
+            if let Some(observer) = &scope.request.observer {
+                observer.ended(&result);
+            }
             if answer.send(result).is_err() {
                 tracing::debug!(function = &*function.name, "a function ended after its caller had disconnected");
             }

@@ -134,6 +134,13 @@ fn yes() -> bool {
     true
 }
 
+impl Function {
+    /// Whether calls with the same idempotency key take effect once.
+    pub(crate) fn keeps_keys(&self) -> bool {
+        self.kind == FunctionKind::Mutation && self.transactional
+    }
+}
+
 impl Program {
     /// Checks a description. `host` runs the functions.
     pub(crate) fn new(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::commit::Unit;
+use super::commit::{CommitObserver, Unit};
 use super::drive::Stop;
 use super::host::FunctionResult;
 use super::{Dispatcher, Function, FunctionCall, FunctionKind, Program};
@@ -47,10 +47,17 @@ impl CallScope {
         )
     }
 
+    /// The observer of the commit. A function without a transaction commits several times
+    /// while it runs, which an observer cannot follow.
+    pub(super) fn observer(&self) -> Option<Arc<dyn CommitObserver>> {
+        self.request.observer.clone().filter(|_| self.function().transactional)
+    }
+
     /// The commit unit of this call alone, without its answer.
     pub(super) fn unit(&self) -> Unit<'static> {
         let by = ChangeSource::Function(self.function().name.clone());
-        Unit { by, responses: Vec::new(), deadline: self.deadline, part: None }
+        let observers = self.observer().into_iter().collect();
+        Unit { by, responses: Vec::new(), deadline: self.deadline, part: None, observers }
     }
 
     /// The reason to stop a run after a database error.

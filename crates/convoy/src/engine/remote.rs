@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::Engine;
 use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::live::{CachedResult, SessionId};
 
 /// A call by a client.
@@ -22,6 +23,8 @@ pub struct RemoteCall<'a> {
     pub caller: &'a (dyn Fn(bool) -> Arc<str> + Sync),
     /// Its `Idempotency-Key`, if it has one.
     pub key: Option<Key>,
+    /// Whether an earlier attempt with this key got no response, and may have taken effect.
+    pub repeated: bool,
     /// The client's consistency token, if it sent one.
     pub position: Option<&'a str>,
     /// The live session on which a mutation is acknowledged once its changes were sent.
@@ -36,24 +39,37 @@ pub struct RemoteAnswer {
     pub position: String,
     /// Whether this is the stored response of an earlier call with the same key.
     pub replayed: bool,
+    /// The live session on which a mutation is acknowledged. `None`: this process does not
+    /// have the session.
+    pub session: Option<SessionId>,
 }
 
 impl Engine {
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
-        let RemoteCall { kind, name, input, caller, key, position, session } = call;
+        let RemoteCall { kind, name, input, caller, key, repeated, position, session } = call;
         if kind == FunctionKind::Query
             && let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await
         {
             let CachedResult { data, position } = cached?;
-            return Ok(RemoteAnswer { result: data, position, replayed: false });
+            return Ok(RemoteAnswer { result: data, position, replayed: false, session: None });
         }
-        let ack = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
+        if repeated && !self.loaded()?.public(kind, name)?.keeps_keys() {
+            return Err(not_repeatable());
+        }
+        let mutation = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
+        let observer = mutation.and_then(|(session, key)| self.live.observe_mutation(session, key.as_str(), name));
+        let session = session.filter(|_| observer.is_some());
         let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key };
-        let Answer { result, replayed } = self.call(call).await?;
-        if let Some((session, key)) = ack {
-            self.live.ack_when_visible(session, key.as_str().to_owned(), name, replayed);
-        }
-        Ok(RemoteAnswer { result, position: self.live.position(), replayed })
+        let Answer { result, replayed } = self.call_observed(call, observer).await?;
+        Ok(RemoteAnswer { result, position: self.live.position(), replayed, session })
     }
+}
+
+/// The answer to a repeated call that may have taken effect, where that cannot be found out.
+fn not_repeatable() -> Failure {
+    let message = "This call was sent before and may have taken effect. It does not keep idempotency keys, so it was \
+                   not run again.";
+    let details = RawValue::from_string(r#"{"repeatable":false}"#.to_owned()).ok();
+    Failure { details, ..Failure::new(Code::Conflict, message) }
 }

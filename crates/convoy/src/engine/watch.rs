@@ -51,7 +51,7 @@ impl Watch {
                         envelope = Some(failure.to_envelope());
                     }
                     SessionMessage::End { .. } => self.ended = true,
-                    SessionMessage::Session(_) | SessionMessage::Settled { .. } => {}
+                    SessionMessage::Session(_) | SessionMessage::Settled { .. } | SessionMessage::Included { .. } => {}
                 }
             }
             if envelope.is_some() {

@@ -21,10 +21,11 @@ pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// Headers that may occur only once. Of two, a proxy may have checked the other one, so a
 /// request with two is refused.
-const SINGLETONS: [&str; 12] = [
+const SINGLETONS: [&str; 13] = [
     "authorization",
     "content-length",
     "content-type",
+    "convoy-attempt",
     "convoy-position",
     "convoy-session",
     "host",
@@ -153,6 +154,11 @@ pub(super) fn position(headers: &HeaderMap) -> Option<&str> {
 /// The session of a mutation, if the client sent one.
 pub(super) fn session(headers: &HeaderMap) -> Option<SessionId> {
     SessionId::parse(headers.get("convoy-session")?.to_str().ok()?)
+}
+
+/// Whether an earlier attempt of this call got no response.
+pub(super) fn is_repeated(headers: &HeaderMap) -> bool {
+    headers.get("convoy-attempt").is_some_and(|attempt| attempt != "1")
 }
 
 /// The call's idempotency key, if it has one.

@@ -296,12 +296,16 @@ async fn call(
         input,
         caller: &|keyed| guard::caller(head, address, keyed),
         key: guard::idempotency_key(&head.headers)?,
+        repeated: guard::is_repeated(&head.headers),
         position: guard::position(&head.headers),
         session: guard::session(&head.headers),
     };
-    let RemoteAnswer { result, position, replayed } = engine.answer(call).await?;
+    let RemoteAnswer { result, position, replayed, session } = engine.answer(call).await?;
     let mut answer = success(result);
     respond::mark_position(&mut answer, &position);
+    if let Some(session) = session {
+        respond::mark_session(&mut answer, session);
+    }
     if replayed {
         respond::mark_replayed(&mut answer);
     }

@@ -7,6 +7,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue,
 use hyper::{Method, Response, StatusCode};
 
 use crate::error::{Code, Failure};
+use crate::live::SessionId;
 
 /// An HTTP answer.
 pub(super) type HttpAnswer = Response<ResponseBody>;
@@ -29,6 +30,14 @@ pub(super) fn mark_position(answer: &mut HttpAnswer, position: &str) {
     // Tokens are plain ASCII.
     if let Ok(position) = HeaderValue::from_str(position) {
         answer.headers_mut().insert("convoy-position", position);
+    }
+}
+
+/// Names the session on which a mutation is acknowledged.
+pub(super) fn mark_session(answer: &mut HttpAnswer, session: SessionId) {
+    // Ids are hexadecimal.
+    if let Ok(session) = HeaderValue::from_str(&session.to_string()) {
+        answer.headers_mut().insert("convoy-session", session);
     }
 }
 

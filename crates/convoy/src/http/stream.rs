@@ -188,7 +188,8 @@ impl Events {
                         // Only for clients of the live protocol.
                         SessionMessage::Session(_)
                         | SessionMessage::Refused { .. }
-                        | SessionMessage::Settled { .. } => {}
+                        | SessionMessage::Settled { .. }
+                        | SessionMessage::Included { .. } => {}
                     }
                 }
             }

@@ -40,6 +40,14 @@ pub(crate) enum SessionMessage {
         /// The mutation's idempotency key.
         key: String,
     },
+    /// The results that were sent for these queries have all changes of this mutation, which
+    /// is not settled yet.
+    Included {
+        /// The mutation's idempotency key.
+        key: String,
+        /// Which queries.
+        ids: Vec<ClientQueryId>,
+    },
     /// Authentication was rejected. No answers follow until a new token is accepted.
     Rejected(Failure),
     /// The last message.
@@ -134,6 +142,13 @@ impl SessionMessage {
                 let key = serde_json::to_string(key).unwrap_or_default();
                 out.extend(format!(r#","key":{key}}}"#).bytes());
             }
+            SessionMessage::Included { key, ids } => {
+                push(out, "included", seq);
+                // A string and a list of numbers always serialize.
+                let key = serde_json::to_string(key).unwrap_or_default();
+                let ids = serde_json::to_string(ids).unwrap_or_default();
+                out.extend(format!(r#","key":{key},"ids":{ids}}}"#).bytes());
+            }
             SessionMessage::Rejected(failure) => {
                 push(out, "auth", seq);
                 out.extend(format!(r#","error":{}}}"#, failure.to_json()).bytes());
@@ -224,6 +239,10 @@ mod tests {
                 r#"{"type":"error","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),
             ),
             (SessionMessage::Settled { key: "a\"b".into() }, r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned()),
+            (
+                SessionMessage::Included { key: "a".into(), ids: vec![1, 9] },
+                r#"{"type":"included","seq":3,"key":"a","ids":[1,9]}"#.to_owned(),
+            ),
             (
                 SessionMessage::Rejected(refused()),
                 r#"{"type":"auth","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),

@@ -8,6 +8,7 @@ mod delta;
 mod intervals;
 mod invalidate;
 mod message;
+mod observe_mutation;
 mod registry;
 mod result_cache;
 mod run;

@@ -12,7 +12,7 @@ use super::registry::{
 };
 use super::run::{context_of, requesting_fingerprint};
 use crate::config::Limits;
-use crate::dispatch::{FunctionCall, FunctionKind, Program};
+use crate::dispatch::{FunctionCall, Program};
 use crate::error::{Code, Failure};
 
 /// A client's request for a query.
@@ -142,19 +142,6 @@ impl Live {
         self.with(|registry| registry.notify(id, SessionMessage::Refused { id: None, failure }));
     }
 
-    /// Acknowledges a mutation of the function `name` to its session once every change of
-    /// it has been sent. Changes that another process may have made (`replayed`) or that
-    /// `raw` has written are first read from the change log.
-    pub(crate) fn ack_when_visible(&self, id: SessionId, key: String, name: &str, replayed: bool) {
-        let function = self.loaded().and_then(|program| program.public(FunctionKind::Mutation, name));
-        let needs_feed = replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
-        let await_feed = needs_feed.then(Instant::now);
-        self.with(|registry| registry.ack_when_visible(id, key, await_feed));
-        if await_feed.is_some() {
-            self.read_now.notify_one();
-        }
-    }
-
     /// Makes a caller's context.
     pub(super) async fn make_context(
         &self,
@@ -162,7 +149,7 @@ impl Live {
         caller: Arc<str>,
     ) -> Result<SessionContext, Failure> {
         let function = program.context.clone();
-        let request = FunctionCall { function, input: "{}".into(), caller: Some(caller), key: None };
+        let request = FunctionCall { function, input: "{}".into(), caller: Some(caller), key: None, observer: None };
         let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
         let context = context?;
         if context.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {

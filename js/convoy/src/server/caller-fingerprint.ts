@@ -8,11 +8,13 @@
  *
  * A member that cannot be read completely does not identify the caller. In that case the request, from which the context
  * is made, counts too, and a retry that differs from the first request is a new call: it is safer to run a call twice
- * than to replay the result of another caller.
+ * than to replay the result of another caller. A client that repeats calls by itself says so (`convoy-attempt`), and its
+ * retry is refused then.
  */
 
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
+import { ConvoyError } from '../values/errors.js';
 import type { ConvoyRequest } from './contexts.js';
 
 /** Headers that may differ between two requests of one caller, and do not identify the caller. */
@@ -24,6 +26,7 @@ const INCIDENTAL_HEADERS: ReadonlySet<string> = new Set([
   'connection',
   'content-length',
   'content-type',
+  'convoy-attempt',
   'convoy-position',
   'convoy-session',
   'idempotency-key',
@@ -70,10 +73,23 @@ export function callerFingerprint(
 ): string {
   const reader = new FingerprintReader(base, { includeFunctions: !session });
   const added = reader.context(context);
+  if (!reader.isComplete && !session && isRepeated(request)) throw notRepeatable();
   const origin = reader.isComplete ? null : requestIdentity(request, session);
   return createHash('sha256')
     .update(JSON.stringify([added, origin]))
     .digest('base64url');
+}
+
+function isRepeated({ headers }: ConvoyRequest): boolean {
+  const attempt = headers['convoy-attempt'];
+  return attempt !== undefined && attempt !== '1';
+}
+
+function notRepeatable(): ConvoyError {
+  const message =
+    'This call was sent before and may have taken effect. The context has members other than plain data, so the two ' +
+    'calls cannot be recognized as the same, and it was not run again.';
+  return new ConvoyError('CONFLICT', message, { details: { repeatable: false } });
 }
 
 /** The parts of a request that may identify the caller. The path names the function, so it is not among them. */

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::change::{Change, ChangeSource, InDoubtCommits};
+use crate::dispatch::Answer;
 use crate::error::Failure;
 use crate::failpoints::Failpoints;
 use crate::postgres::{CommitOutcome, DbError, Postgres, Transaction};
@@ -19,6 +20,17 @@ use crate::write_log::WriteLog;
 pub(super) use in_doubt::{Unanswered, outcome_unknown};
 use pending::Pending;
 pub(crate) use pending::PendingCommits;
+
+/// Follows the commit of one mutation, for the live session of its client. Called from the
+/// task of the mutation or of its batch; must not block.
+pub(crate) trait CommitObserver: Send + Sync {
+    /// The commit is sent to Postgres now: from here on, a query may read its changes.
+    fn committing(&self);
+    /// The commit was rolled back, so that no query has read its changes.
+    fn rolled_back(&self);
+    /// The call has ended, and live queries are notified of its changes.
+    fn ended(&self, result: &Result<Answer, Failure>);
+}
 
 /// The calls that are committed in one transaction.
 pub(super) struct Unit<'a> {
@@ -30,6 +42,18 @@ pub(super) struct Unit<'a> {
     pub deadline: Instant,
     /// The long-lived task that commits, if any.
     pub part: Option<Part>,
+    /// The observers of the calls that have one.
+    pub observers: Vec<Arc<dyn CommitObserver>>,
+}
+
+impl Unit<'_> {
+    fn committing(&self) {
+        self.observers.iter().for_each(|observer| observer.committing());
+    }
+
+    fn rolled_back(&self) {
+        self.observers.iter().for_each(|observer| observer.rolled_back());
+    }
 }
 
 /// How a commit ended.
@@ -93,9 +117,11 @@ impl Committer {
             return Commit::refused(error);
         }
         let pending = self.pending.begin();
+        unit.committing();
         match transaction.commit().await {
             CommitOutcome::Committed => self.committed(pending, changes, &unit),
             CommitOutcome::RolledBack(error) => {
+                unit.rolled_back();
                 pending.end();
                 Commit::refused(error)
             }
@@ -131,6 +157,7 @@ impl Committer {
         unit: &Unit<'_>,
     ) -> Result<Commit, Unanswered> {
         let pending = self.pending.begin();
+        unit.committing();
         let cause = match tokio::time::timeout_at(limit, run).await {
             Ok(Ok(changes)) => return Ok(self.committed(pending, changes.into(), unit)),
             Ok(Err(error)) => error,
@@ -140,6 +167,7 @@ impl Committer {
             self.postgres.writers.close_idle();
         }
         if !cause.may_have_taken_effect() {
+            unit.rolled_back();
             pending.end();
             return Ok(Commit::refused(cause));
         }

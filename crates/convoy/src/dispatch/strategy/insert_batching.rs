@@ -25,7 +25,7 @@ use crate::db::{Budget, Executor, TxCache};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::call::timed_out;
 use crate::dispatch::commit::idempotency::Keyed;
-use crate::dispatch::commit::{Commit, Unanswered, Unit};
+use crate::dispatch::commit::{Commit, CommitObserver, Unanswered, Unit};
 use crate::dispatch::scope::CallScope;
 use crate::failpoints::Failpoint;
 use crate::postgres::{self, DbError};
@@ -70,6 +70,7 @@ struct QueuedInsert {
     by: Arc<str>,
     /// The response to store, of a keyed call.
     response: Option<(Entry, String)>,
+    observer: Option<Arc<dyn CommitObserver>>,
     deadline: Instant,
     answer: oneshot::Sender<InsertResult>,
 }
@@ -91,7 +92,7 @@ async fn enqueue(scope: &CallScope, insert: Insert, response: Option<(Entry, Str
     let (answer, answered) = oneshot::channel();
     let (id, table) = (insert.rows[0].0, insert.table.clone());
     let (by, deadline) = (scope.function().name.clone(), scope.deadline);
-    let queued = QueuedInsert { id, insert, by, response, deadline, answer };
+    let queued = QueuedInsert { id, insert, by, response, observer: scope.observer(), deadline, answer };
     if inner.failpoints.has(Failpoint::NoInsertBatching) {
         return write_alone(&scope.dispatcher, &queued).await;
     }
@@ -185,6 +186,7 @@ fn unit(batch: &[QueuedInsert]) -> Unit<'_> {
         responses: stored.map(|(entry, result)| (entry, result.as_str())).collect(),
         deadline: batch.iter().map(|waiting| waiting.deadline).max().unwrap_or_else(Instant::now),
         part: Some(Part::InsertBatching),
+        observers: batch.iter().filter_map(|waiting| waiting.observer.clone()).collect(),
     }
 }
 

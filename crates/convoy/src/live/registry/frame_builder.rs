@@ -1,10 +1,11 @@
 //! Assembles the frames that a session is sent.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Registry;
-use super::session::{FRAME_DELAY, LiveSession, MAX_CONTROL_MESSAGES, NextFrame, PendingAck, Subscription};
-use crate::live::message::{EndReason, SessionId, SessionMessage, retry_ms};
+use super::session::{FRAME_DELAY, LiveSession, MAX_CONTROL_MESSAGES, NextFrame, Subscription};
+use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
 use crate::live::registry::query::Query;
 
 impl Registry {
@@ -27,7 +28,11 @@ impl Registry {
             frame.wake_at = Some(frame.wake_at.map_or(until, |at| at.min(until)));
             return frame;
         }
-        self.append_answers(id, &mut frame.messages);
+        let (withheld, until) = self.withheld_answers(id, now);
+        if let Some(until) = until {
+            frame.wake_at = Some(frame.wake_at.map_or(until, |at| at.min(until)));
+        }
+        self.append_answers(id, &withheld, &mut frame.messages);
         frame
     }
 
@@ -43,10 +48,18 @@ impl Registry {
         if is_incomplete { session.dirty_since.map(|since| since + FRAME_DELAY) } else { None }
     }
 
-    fn append_answers(&mut self, id: SessionId, messages: &mut Vec<SessionMessage>) {
+    fn append_answers(
+        &mut self,
+        id: SessionId,
+        withheld: &BTreeSet<ClientQueryId>,
+        messages: &mut Vec<SessionMessage>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.dirty_since = None;
-        for client_query in std::mem::take(&mut session.dirty) {
+        let ready: BTreeSet<ClientQueryId> = session.dirty.difference(withheld).copied().collect();
+        session.dirty.clone_from(withheld);
+        let mut sent = Vec::new();
+        for client_query in ready {
             let Some(subscription) = session.subscriptions.get_mut(&client_query) else { continue };
             let Some(answer) = subscription.query.and_then(|query| self.queries.get(&query)?.answer.clone()) else {
                 continue;
@@ -59,40 +72,9 @@ impl Registry {
             subscription.last_sent = Some(answer.hash());
             subscription.client_hash = answer.data().map(|_| answer.hash());
             messages.push(SessionMessage::Answer { id: client_query, answer, client_hash });
+            sent.push(client_query);
         }
-        if session.pending_acks.is_empty() {
-            return;
-        }
-        // This frame has all answers there are. A subscription that waits for a newer
-        // answer may lack the changes of these mutations.
-        if session.subscriptions.values().any(|subscription| subscription.not_before.is_some()) {
-            return;
-        }
-        let queries = session.subscriptions.values().filter_map(|subscription| subscription.query);
-        let awaited =
-            queries.chain(session.auth_query).filter_map(|query| self.queries.get(&query)?.awaited_change()).min();
-        session.pending_acks.retain(|ack| {
-            let PendingAck { key, before, await_feed } = ack;
-            let waits = await_feed.is_some() || awaited.is_some_and(|missing| missing < *before);
-            if !waits {
-                messages.push(SessionMessage::Settled { key: key.clone() });
-            }
-            waits
-        });
-    }
-
-    /// Acknowledges a committed mutation of this session once every change until now has
-    /// been sent. `await_feed`: some of its changes come from the change log, which has to
-    /// be read up to this moment first.
-    pub(crate) fn ack_when_visible(&mut self, id: SessionId, key: String, await_feed: Option<Instant>) {
-        let before = self.recent_commits.next();
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.add_ack(PendingAck { key, before, await_feed });
-            if await_feed.is_some() {
-                self.awaiting_feed.insert(id);
-            }
-            self.effects.wake.push(session.wake.clone());
-        }
+        self.append_acks(id, &sent, messages);
     }
 
     /// Queues a message other than an answer.

@@ -4,7 +4,8 @@
 //! The database is one number per table. A commit and its notification are two steps, a
 //! run is three (begin, read, finish), and every step takes the lock by itself, so other
 //! steps may come between. At the end each session must have received the present
-//! number, and no session may ever receive a smaller one than before.
+//! number, and no session may ever receive a smaller one than before. After each frame a
+//! client has the changes of one of its own mutations exactly if it was told so.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +21,9 @@ use crate::live::answer::AnswerStamp;
 use crate::live::message::SessionMessage;
 
 const TABLES: [&str; 2] = ["t", "u"];
-const WRITES: usize = 3;
+/// How often each table is written from outside, and by each client.
+const WRITES: usize = 2;
+const MUTATIONS: usize = 2;
 
 /// A caller for whom every other run fails.
 const BAD: &str = "bad";
@@ -34,6 +37,8 @@ struct World {
     registry: Mutex<Registry>,
     database: Mutex<HashMap<&'static str, u64>>,
     to_run: Mutex<VecDeque<QueryId>>,
+    /// The number that each mutation of a client has written, by its key.
+    written: Mutex<HashMap<String, u64>>,
     start: Instant,
     ticks: Mutex<u64>,
 }
@@ -44,6 +49,7 @@ impl World {
             registry: Mutex::new(Registry::new(Duration::from_secs(1), false, failpoints)),
             database: Mutex::new(TABLES.map(|table| (table, 0)).into()),
             to_run: Mutex::default(),
+            written: Mutex::default(),
             start: Instant::now(),
             ticks: Mutex::new(0),
         })
@@ -69,6 +75,28 @@ impl World {
         *self.database.lock().expect("sound").get_mut(table).expect("a table") += 1;
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
         self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
+    }
+
+    /// A mutation by the client of a session. Of three commits one is rolled back first.
+    fn mutate(&self, session: SessionId, key: &str, table: &'static str) {
+        let committing = |world: &World| {
+            let now = world.now();
+            world.with(|registry| registry.committing(session, key, now));
+        };
+        committing(self);
+        if shuttle::rand::thread_rng().gen_bool(0.3) {
+            self.with(|registry| registry.not_committed(session, key));
+            committing(self);
+        }
+        {
+            let mut database = self.database.lock().expect("sound");
+            let value = database.get_mut(table).expect("a table");
+            *value += 1;
+            self.written.lock().expect("sound").insert(key.to_owned(), *value);
+        }
+        let change = Change { table: table.into(), kind: ChangeKind::Whole };
+        self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
+        self.with(|registry| registry.ack_when_visible(session, key.to_owned(), None));
     }
 
     /// Runs one queued query until it is idle. `false`: none is queued.
@@ -124,6 +152,8 @@ struct Client {
     table: &'static str,
     /// The last number that it received.
     latest: Option<u64>,
+    /// The keys of its mutations whose changes it was told to have.
+    reported: HashSet<String>,
 }
 
 impl Client {
@@ -132,14 +162,21 @@ impl Client {
         let (caller, requests) = (caller.map(Into::into), vec![Ok(watch(0, table, None))]);
         let opening = NewSession { format: StreamFormat::Protocol, caller, requests, address: None };
         let session = world.with(|registry| registry.open(opening, now)).id;
-        Client { world, session, table, latest: None }
+        Client { world, session, table, latest: None, reported: HashSet::new() }
     }
 
     fn take(&mut self) {
         let now = self.world.now();
         let frame = self.world.with(|registry| registry.next_frame(self.session, now));
         for message in frame.messages {
-            let SessionMessage::Answer { answer, .. } = message else { continue };
+            let answer = match message {
+                SessionMessage::Answer { answer, .. } => answer,
+                SessionMessage::Settled { key } | SessionMessage::Included { key, .. } => {
+                    self.reported.insert(key);
+                    continue;
+                }
+                _ => continue,
+            };
             let Some(data) = answer.data() else { continue };
             let text = String::from_utf8_lossy(data).into_owned();
             let value = text.parse().expect("a number");
@@ -149,6 +186,19 @@ impl Client {
                 self.latest
             );
             self.latest = Some(value);
+        }
+        self.check_reports();
+    }
+
+    /// After each frame, a client with an answer has the changes of a mutation exactly if it
+    /// was told so.
+    fn check_reports(&self) {
+        let Some(latest) = self.latest else { return };
+        let own = format!("{} ", self.session);
+        let written = self.world.written.lock().expect("sound");
+        for (key, value) in written.iter().filter(|(key, _)| key.starts_with(&own)) {
+            let is_reported = self.reported.contains(key);
+            assert_eq!(latest >= *value, is_reported, "the answer has {latest}, the mutation wrote {value}");
         }
     }
 
@@ -180,12 +230,17 @@ fn every_session_converges(failpoints: &Failpoints, callers: [Option<&'static st
             let world = world.clone();
             thread::spawn(move || {
                 let mut client = Client::open(&world, TABLES[n % 2], callers[n]);
+                let (session, table) = (client.session, client.table);
+                let mutations = thread::spawn(move || {
+                    (0..MUTATIONS).for_each(|n| world.mutate(session, &format!("{session} {n}"), table));
+                });
                 for _ in 0..3 {
                     client.take();
                     if shuttle::rand::thread_rng().gen_bool(0.3) {
                         client.resubscribe();
                     }
                 }
+                mutations.join().expect("it ends");
                 client
             })
         })
@@ -204,7 +259,9 @@ fn every_session_converges(failpoints: &Failpoints, callers: [Option<&'static st
     while world.run_one() {}
     for client in &mut clients {
         client.take();
-        assert_eq!(client.latest, Some(WRITES as u64), "a session has an outdated answer");
+        let writers = (0..3).filter(|n| TABLES[n % 2] == client.table).count();
+        let written = WRITES + writers * MUTATIONS;
+        assert_eq!(client.latest, Some(written as u64), "a session has an outdated answer");
     }
 }
 
@@ -229,12 +286,22 @@ fn in_every_interleaving_separated_callers_converge() {
     shuttle::check_pct(move || every_session_converges(&failpoints, same), cases() * 2, 4);
 }
 
+/// Whether some interleaving breaks an invariant with this failpoint.
+fn is_detected(failpoint: &str) -> bool {
+    let failpoints: Failpoints = serde_json::from_str(failpoint).expect("a known failpoint");
+    let check = move || shuttle::check_random(move || every_session_converges(&failpoints, [None; 3]), 2_000);
+    catch_unwind(AssertUnwindSafe(check)).is_err()
+}
+
 #[test]
 fn the_checker_detects_a_registration_after_the_run() {
-    let failpoints: Failpoints = serde_json::from_str(r#"["registerAfterRun"]"#).expect("a known failpoint");
-    let check = move || shuttle::check_random(move || every_session_converges(&failpoints, [None; 3]), 2_000);
+    assert!(is_detected(r#"["registerAfterRun"]"#), "in some order, a session has an outdated answer");
+}
+
+#[test]
+fn the_checker_detects_a_result_with_unreported_changes() {
     assert!(
-        catch_unwind(AssertUnwindSafe(check)).is_err(),
-        "with the failpoint, a session has an outdated answer in some order"
+        is_detected(r#"["noWithholding"]"#),
+        "in some order, an answer has changes of a mutation before its report"
     );
 }

@@ -12,6 +12,7 @@
 mod changes;
 mod describe;
 mod frame_builder;
+mod own_mutations;
 mod query;
 mod query_index;
 mod recent_commits;
@@ -246,6 +247,7 @@ impl Registry {
         let Some(query) = self.queries.get_mut(&id) else { return NextStep::Idle };
         if query.answer.as_ref().is_none_or(|previous| previous.hash() != answer.hash()) {
             query.answer = Some(answer);
+            query.answered_at = Some(now);
         }
         let provisional = query.provisional;
         if let Some(share) = share {

@@ -83,6 +83,8 @@ pub(super) struct Query {
     /// The callers for whom runs failed transiently since the last success.
     pub tried: Vec<SessionContext>,
     pub answer: Option<Arc<Answer>>,
+    /// When the run ended that changed the answer.
+    pub answered_at: Option<Instant>,
     /// When the run began that computed or confirmed the answer.
     pub confirmed_at: Option<Instant>,
     /// Every change before this number is in the answer.
@@ -114,6 +116,7 @@ impl Query {
             runner: None,
             tried: Vec::new(),
             answer: None,
+            answered_at: None,
             confirmed_at: None,
             covered_until: 0,
             first_missing: Some(sequence),

@@ -32,10 +32,6 @@ use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
 pub(super) const FRAME_DELAY: Duration = Duration::from_millis(50);
 /// How long a client has to send a valid token after a rejection.
 pub(super) const AUTH_GRACE: Duration = Duration::from_secs(30);
-/// How many acknowledgements of mutations a session may have pending. Beyond that the
-/// oldest are dropped; clients time out.
-pub(super) const MAX_PENDING_ACKS: usize = 1_024;
-
 /// How many messages other than answers may be queued: a client that sends invalid
 /// requests and does not read the errors is disconnected.
 pub(super) const MAX_CONTROL_MESSAGES: usize = 1_024;
@@ -111,6 +107,9 @@ pub(super) struct PendingAck {
     pub before: Sequence,
     /// Some of them come from the change log, which has to be read up to this moment.
     pub await_feed: Option<Instant>,
+    /// When its commit was sent to Postgres: answers made later may have its changes.
+    /// `None` for the replay of an earlier commit.
+    pub sent_at: Option<Instant>,
 }
 
 /// A live session.
@@ -136,8 +135,13 @@ pub(super) struct LiveSession {
     pub dirty_since: Option<Instant>,
     /// Messages other than answers; these are sent first.
     pub control_messages: Vec<SessionMessage>,
+    /// Mutations whose commit has been sent to Postgres and that have not ended, by
+    /// idempotency key: when it was sent. Bounded by the limit on concurrent calls.
+    pub committing: HashMap<String, Instant>,
     /// Mutations to acknowledge.
     pub pending_acks: Vec<PendingAck>,
+    /// Since when answers are withheld.
+    pub withheld_since: Option<Instant>,
     /// The session has ended; only `control_messages` are still sent.
     pub ended: bool,
     pub wake: Arc<Notify>,
@@ -170,7 +174,9 @@ impl LiveSession {
             dirty: BTreeSet::new(),
             dirty_since: None,
             control_messages: Vec::new(),
+            committing: HashMap::new(),
             pending_acks: Vec::new(),
+            withheld_since: None,
             ended: false,
             wake,
         }
@@ -192,7 +198,8 @@ impl LiveSession {
         if subscription.last_sent == Some(hash) {
             return false;
         }
-        if self.dirty.is_empty() {
+        // Answers that are withheld have no delay of their own.
+        if self.dirty.is_empty() || self.dirty_since.is_none() {
             self.dirty_since = Some(now);
         }
         self.dirty.insert(id);
@@ -211,14 +218,6 @@ impl LiveSession {
         }
         self.auth = AuthState::Rejected(now);
         self.control_messages.push(SessionMessage::Rejected(failure));
-    }
-
-    /// Adds a mutation to acknowledge.
-    pub(super) fn add_ack(&mut self, ack: PendingAck) {
-        if self.pending_acks.len() >= MAX_PENDING_ACKS {
-            self.pending_acks.remove(0);
-        }
-        self.pending_acks.push(ack);
     }
 }
 

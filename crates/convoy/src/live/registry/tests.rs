@@ -120,8 +120,9 @@ fn shown(message: &SessionMessage) -> String {
             None => format!("{id} failed"),
         },
         SessionMessage::Settled { key } => format!("settled {key}"),
+        SessionMessage::Included { key, ids } => format!("included {key} {ids:?}"),
         SessionMessage::Rejected(_) => "rejected".into(),
-        SessionMessage::End { .. } => "end".into(),
+        SessionMessage::End { reason, .. } => format!("end {reason:?}"),
         SessionMessage::Refused { .. } => "refused".into(),
         SessionMessage::Session(_) => "session".into(),
     }
@@ -237,6 +238,80 @@ fn a_mutation_is_acknowledged_once_its_changes_were_sent() {
 }
 
 #[test]
+fn a_result_that_may_have_the_changes_of_a_commit_waits_for_the_result_that_has_them() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2"]);
+    let ids = world.queued();
+    world.run(ids[0], "0", "t");
+    world.run(ids[1], "0", "u");
+    world.received(client);
+    // A run for another change ends while the commit is sent, and may have read it.
+    world.change("t");
+    let now = world.now();
+    world.registry.committing(client.0, "mine", now);
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.received(client), Vec::<String>::new());
+    // Another query, whose answer is older than the commit or lacks it for certain.
+    world.change("t");
+    world.registry.ack_when_visible(client.0, "mine".into(), None);
+    assert_eq!(world.received(client), Vec::<String>::new());
+    world.run(ids[0], "1", "t");
+    assert_eq!(world.received(client), ["1 1", "settled mine"]);
+}
+
+#[test]
+fn a_result_is_not_withheld_after_a_rolled_back_commit_nor_for_long() {
+    let mut world = World::new();
+    let client = world.open(None, &["1"]);
+    let [id] = world.queued()[..] else { panic!("one query") };
+    world.run(id, "0", "t");
+    world.received(client);
+    for (value, rolls_back) in [("1", true), ("2", false)] {
+        let now = world.now();
+        world.registry.committing(client.0, "mine", now);
+        world.change("t");
+        world.run(id, value, "t");
+        assert_eq!(world.received(client), Vec::<String>::new());
+        if rolls_back {
+            world.registry.not_committed(client.0, "mine");
+        } else {
+            world.now += own_mutations::MAX_WITHHELD;
+        }
+        assert_eq!(world.received(client), [format!("1 {value}")]);
+    }
+}
+
+#[test]
+fn a_result_with_the_changes_does_not_wait_for_slower_queries() {
+    let mut world = World::new();
+    let client = world.open(None, &["1", "2"]);
+    let ids = world.queued();
+    world.run(ids[0], "0", "t");
+    world.run(ids[1], "0", "t");
+    world.received(client);
+    let now = world.now();
+    world.registry.committing(client.0, "mine", now);
+    world.change("t");
+    world.registry.ack_when_visible(client.0, "mine".into(), None);
+    world.run(ids[0], "1", "t");
+    world.now += Duration::from_millis(60);
+    assert_eq!(world.received(client), ["1 1", "included mine [1]"]);
+    world.run(ids[1], "1", "t");
+    assert_eq!(world.received(client), ["2 1", "settled mine"]);
+}
+
+#[test]
+fn a_session_with_too_many_unacknowledged_mutations_ends() {
+    let mut world = World::new();
+    let client = world.open(None, &["1"]);
+    world.change("t");
+    for n in 0..=1_024 {
+        world.registry.ack_when_visible(client.0, n.to_string(), None);
+    }
+    assert_eq!(world.received(client).last().map(String::as_str), Some("end Overloaded"));
+}
+
+#[test]
 fn clients_holding_a_result_get_unchanged_and_newer_ones_wait() {
     let mut world = World::new();
     let _other = world.open(None, &["{}"]);
@@ -305,7 +380,11 @@ fn a_client_with_unread_refusals_is_disconnected() {
         world.registry.subscribe(client.0, Err((7, refused)), now);
     }
     let last_sent = world.received(client);
-    assert!(last_sent.len() <= 1_025 && last_sent.last().is_some_and(|last| last == "end"), "{}", last_sent.len());
+    assert!(
+        last_sent.len() <= 1_025 && last_sent.last().is_some_and(|last| last == "end Overloaded"),
+        "{}",
+        last_sent.len()
+    );
     let now = world.now();
     assert!(world.registry.next_frame(client.0, now).ended);
 }

@@ -151,6 +151,7 @@ impl Group {
             responses: finished.iter().filter_map(Finished::response).collect(),
             deadline: finished.iter().map(|one| one.waiting.scope.deadline).max().unwrap_or_else(Instant::now),
             part: Some(Part::SerialQueue),
+            observers: finished.iter().filter_map(|one| one.waiting.scope.observer()).collect(),
         };
         let failure = match dispatcher.inner.committer.transaction(transaction, changes.into(), xid, unit).await {
             Commit::Committed => None,

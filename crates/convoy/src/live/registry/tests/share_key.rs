@@ -118,7 +118,7 @@ fn delivery_stops_at_expiry_until_a_new_token_and_the_grace_period_is_limited() 
     world.now += Duration::from_secs(5);
     assert_eq!(world.received(client), ["rejected"]);
     world.now += Duration::from_secs(31);
-    assert_eq!(world.received(client), ["end"]);
+    assert_eq!(world.received(client), ["end Auth"]);
     let now = world.now();
     assert!(world.registry.next_frame(client.0, now).ended);
 }
@@ -207,7 +207,7 @@ fn an_expired_context_does_not_reopen_a_session() {
         assert_eq!(world.received(client), Vec::<String>::new());
     }
     world.now += Duration::from_secs(3);
-    assert_eq!(world.received(client), ["end"]);
+    assert_eq!(world.received(client), ["end Auth"]);
 }
 
 #[test]
