@@ -37,8 +37,10 @@ export class ScriptedServer {
   /** All sessions opened so far. */
   readonly sessions: ScriptedSession[] = [];
   readonly calls: ScriptedCall[] = [];
-  /** Answers calls; set by the test. */
-  answer: (call: ScriptedCall) => ScriptedAnswer | Promise<ScriptedAnswer> = () => ({ body: { ok: true, data: null } });
+  /** Answers calls; set by the test. `'cut'` closes the socket without an answer. */
+  answer: (call: ScriptedCall) => ScriptedAnswer | 'cut' | Promise<ScriptedAnswer | 'cut'> = () => ({
+    body: { ok: true, data: null },
+  });
   /** Refuses the next streams while it returns an answer; `'cut'` closes the socket without one. */
   refuse: () => ScriptedAnswer | 'cut' | null = () => null;
   /** Answers changes of sessions; null accepts them. */
@@ -84,7 +86,9 @@ export class ScriptedServer {
     if (kind !== 'live') {
       const call = { kind, name: decodeURIComponent(name), args: body, headers };
       this.calls.push(call);
-      reply(response, await this.answer(call));
+      const answer = await this.answer(call);
+      if (answer === 'cut') request.socket.destroy();
+      else reply(response, this.#reporting(call, answer));
     } else if (name === '') {
       const refusal = this.refuse();
       if (refusal === 'cut') request.socket.destroy();
@@ -96,6 +100,13 @@ export class ScriptedServer {
       if (answer === null) this.sessions.find(({ name }) => name === change.session)?.change(body, headers);
       reply(response, answer ?? { body: { ok: true, data: {} } });
     }
+  }
+
+  /** A server names the session of a mutation in its response, if it has that session. */
+  #reporting({ headers }: ScriptedCall, answer: ScriptedAnswer): ScriptedAnswer {
+    const session = headers['convoy-session'];
+    if (typeof session !== 'string' || !this.sessions.some(({ name }) => name === session)) return answer;
+    return { ...answer, headers: { 'convoy-session': session, ...answer.headers } };
   }
 
   #stream(session: ScriptedSession, response: ServerResponse): void {

@@ -6,8 +6,11 @@ import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
-import { type Liveness, LiveQueries, type LiveQuery } from './live-query.js';
+import { LiveQueries, type LiveQuery } from './live-query.js';
 import { LiveTransport } from './live-transport.js';
+import { Mutations } from './mutations.js';
+import type { OptimisticStore } from './optimistic-layers.js';
+import type { Liveness } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, Transport } from './transport.js';
 
@@ -37,6 +40,28 @@ export interface CallOptions {
   readonly keepalive?: boolean;
 }
 
+/** Options of one mutation. */
+export interface MutationOptions<Ref> extends CallOptions {
+  /**
+   * Displays the expected effect until the server's results have it. It is called again whenever the results below it
+   * change, so it must depend on its arguments and the store only. If the mutation fails, its effect is taken back.
+   */
+  readonly optimistic?: (store: OptimisticStore, args: ArgsOfRef<Ref>) => void;
+  /** Send the mutation at once, instead of after the ones called before it are committed. */
+  readonly parallel?: boolean;
+  /**
+   * Resolve when the mutation is `committed`, or (the default) `shown`: every query watched by this client reflects its
+   * changes.
+   */
+  readonly await?: 'shown' | 'committed';
+}
+
+/** Arguments of a mutation: left out where `{}` fits. */
+export type MutationArgs<Ref> =
+  Record<never, never> extends ArgsOfRef<Ref>
+    ? [args?: ArgsOfRef<Ref>, options?: MutationOptions<Ref>]
+    : [args: ArgsOfRef<Ref>, options?: MutationOptions<Ref>];
+
 /** Options of `liveQuery`. */
 export interface LiveQueryOptions {
   /** `once` calls the query a single time instead of keeping it current. */
@@ -50,10 +75,12 @@ export interface ConvoyClient {
   /** Calls a query once. Rejects with a `ConvoyError`, as every call here does. */
   query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
-   * Runs a mutation. Resolves when it is committed and every query watched by this client reflects its changes; without
-   * an open connection, when it is committed; in any case at most a second after the response.
+   * Runs a mutation, after the ones called before it. Resolves when it is committed and every query watched by this
+   * client reflects its changes; without an open connection, when it is committed; in any case at most a second after
+   * the response. Without a response it is sent again, and takes effect once: for 10 seconds, and for as long as the
+   * client is reconnecting or offline.
    */
-  mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: MutationArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /** Runs an action. It is never sent twice: when the response is lost, the action may or may not have run. */
   action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
@@ -100,11 +127,13 @@ class TransportClient implements ConvoyClient {
   readonly connection: ConvoyClient['connection'];
   readonly #transport: Transport;
   readonly #live: LiveQueries;
+  readonly #mutations: Mutations;
 
   constructor(baseUrl: string, transport: Transport) {
     this.baseUrl = baseUrl;
     this.#transport = transport;
     this.#live = new LiveQueries(transport);
+    this.#mutations = new Mutations(transport, this.#live);
     this.connection = this.#live.connection;
   }
 
@@ -112,8 +141,21 @@ class TransportClient implements ConvoyClient {
     return this.#call('query', ref, args, options);
   }
 
-  mutation<Ref extends AnyMutationRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
-    return this.#call('mutation', ref, args, options);
+  async mutation<Ref extends AnyMutationRef>(
+    ref: Ref,
+    ...[args, options = {}]: MutationArgs<Ref>
+  ): Promise<ResultOfRef<Ref>> {
+    const { optimistic, parallel = false, await: until = 'shown', keepalive } = options;
+    const own = (args ?? {}) as ArgsOfRef<Ref>;
+    // Sound as in `liveQuery`.
+    return (await this.#mutations.run({
+      name: nameOfRef(ref),
+      args: canonicalArgs(args),
+      keepalive,
+      optimistic: optimistic && ((store) => optimistic(store, own)),
+      parallel,
+      until,
+    })) as ResultOfRef<Ref>;
   }
 
   action<Ref extends AnyActionRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
@@ -168,6 +210,7 @@ class TransportClient implements ConvoyClient {
 
   close(): void {
     this.#live.close();
+    this.#mutations.close();
     this.#transport.close();
   }
 

@@ -24,13 +24,18 @@ export {
   type ConvoyClientOptions,
   createConvoyClient,
   type LiveQueryOptions,
+  type MutationArgs,
+  type MutationOptions,
 } from './client.js';
 export type { AuthSource, HeadersSource } from './endpoint.js';
-export type { Liveness, LiveQuery } from './live-query.js';
+export type { LiveQuery } from './live-query.js';
+export type { OptimisticStore } from './optimistic-layers.js';
+export type { Liveness } from './shared-query.js';
 export type { QuerySnapshot } from './snapshot.js';
 export type {
   CallRequest,
   ConnectionView,
+  MutationTracker,
   QueryConnectionState,
   SubscribeRequest,
   Subscription,

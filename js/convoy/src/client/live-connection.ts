@@ -8,10 +8,10 @@ import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { type Connection, type ConnectionEvent, INITIAL, step, viewOf } from './connection.js';
 import type { ConsistencyToken } from './consistency-token.js';
 import { endedByError, isTransient, type LinkEnd, type LinkKind, type LinkListener, type OpenLink } from './link.js';
-import type { PendingMutations } from './pending-mutations.js';
 import { type QueryEvent, Session, type SessionEvent, type SubscribedQuery } from './session.js';
 import { revokesData } from './snapshot.js';
 import { SubscriptionUpdates } from './subscription-updates.js';
+import type { TrackedMutations } from './tracked-mutations.js';
 import type { ConnectionView, SubscribeRequest, Subscription, SubscriptionSink } from './transport.js';
 import {
   fallback,
@@ -44,7 +44,7 @@ export interface LiveConnectionOptions {
   readonly consistencyToken: ConsistencyToken;
   /** The position of the latest acknowledged change of any client in this process. */
   readonly acknowledged: ConsistencyToken;
-  readonly pendingMutations: PendingMutations;
+  readonly trackedMutations: TrackedMutations;
   readonly timeouts: LiveTimeouts;
   readonly random: () => number;
 }
@@ -165,7 +165,7 @@ export class LiveConnection {
   #enter(connection: Connection): void {
     this.#attempt.abort();
     this.#session.reset();
-    this.#options.pendingMutations.resolveAll();
+    this.#options.trackedMutations.loseAll();
     clearTimeout(this.#timer);
     clearTimeout(this.#retryPreferredTimer);
     if (connection.phase === 'connecting') this.#connect();
@@ -254,7 +254,10 @@ export class LiveConnection {
       case 'session':
         return;
       case 'settled':
-        this.#options.pendingMutations.resolve(event.key);
+        this.#options.trackedMutations.settled(event.key);
+        return;
+      case 'included':
+        this.#options.trackedMutations.included(event.key, this.#session.sinksOf(event.ids));
         return;
       case 'auth':
         if (this.#updates.tokenRequested(Date.now())) this.#scheduleFlush({ wake: false });

@@ -5,17 +5,11 @@
  * That time (`RETENTION_MS`) is there because components often unsubscribe and subscribe again at once: StrictMode, a
  * changed route, a list rendered again.
  */
-import { oneShotQuery } from './one-shot-query.js';
-import {
-  PENDING,
-  PENDING_UNCONNECTED,
-  type QuerySnapshot,
-  withConnection,
-  withFailure,
-  withResult,
-  withSame,
-} from './snapshot.js';
-import type { QueryConnectionState, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
+import { notifyListeners } from './listeners.js';
+import { OptimisticLayers } from './optimistic-layers.js';
+import { pendingSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
+import type { QuerySnapshot } from './snapshot.js';
+import type { QueryConnectionState, SubscriptionSink, Transport } from './transport.js';
 
 /** How long a subscription outlives its last listener. */
 const RETENTION_MS = 1_000;
@@ -38,18 +32,18 @@ export interface LiveQuery<Data> {
   isBehind(): boolean;
 }
 
-/** Whether a query keeps itself current, or is called once. */
-export type Liveness = 'live' | 'once';
-
-export interface QueryRequest extends SubscribeRequest {
-  readonly liveness: Liveness;
-}
-
 export class LiveQueries {
   readonly #transport: Transport;
   readonly #retentionMs: number;
   readonly #shared = new Map<string, SharedQuery>();
   readonly #connectionListeners = new Set<() => void>();
+  /** The optimistic updates of mutations in progress. */
+  readonly layers = new OptimisticLayers({
+    find: (name, args) => this.#shared.get(keyOf({ liveness: 'live', name, args })),
+    all: (name) =>
+      [...this.#shared.values()].filter(({ request }) => request.liveness === 'live' && request.name === name),
+    changed: () => this.#scheduleNotify(),
+  });
   #connectionState: QueryConnectionState = 'closed';
   #notifyScheduled = false;
 
@@ -70,7 +64,7 @@ export class LiveQueries {
   };
 
   query(request: QueryRequest): LiveQuery<unknown> {
-    const key = `${request.liveness} ${request.name} ${request.args}`;
+    const key = keyOf(request);
     const pending = pendingSnapshot(request.liveness);
     return {
       getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
@@ -78,6 +72,11 @@ export class LiveQueries {
       refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(null),
       isBehind: () => this.#shared.get(key)?.isBehind() ?? false,
     };
+  }
+
+  /** The queries of these sinks. */
+  queriesOf(sinks: readonly SubscriptionSink[]): SharedQuery[] {
+    return [...this.#shared.values()].filter((shared) => sinks.includes(shared));
   }
 
   /** Stops all queries; remaining listeners keep the last snapshot. */
@@ -90,7 +89,11 @@ export class LiveQueries {
     if (existing) return existing;
     const shared: SharedQuery = new SharedQuery(this.#transport, request, {
       retentionMs: this.#retentionMs,
-      changed: () => this.#scheduleNotify(),
+      changed: () => {
+        this.layers.invalidate();
+        this.#scheduleNotify();
+      },
+      prepare: () => this.layers.apply(),
       expired: () => {
         this.#shared.delete(key);
         shared.notify();
@@ -122,109 +125,6 @@ export class LiveQueries {
   }
 }
 
-/** The snapshot of a query before its first listener. */
-export function pendingSnapshot(liveness: Liveness): QuerySnapshot<never> {
-  return liveness === 'live' ? PENDING : PENDING_UNCONNECTED;
-}
-
-interface SharedQueryHooks {
-  readonly retentionMs: number;
-  /** The snapshot, or a pending refetch, has changed. */
-  changed(): void;
-  /** The retention after the last listener is over. */
-  expired(): void;
-}
-
-/** One subscription and its listeners. */
-class SharedQuery {
-  snapshot: QuerySnapshot<unknown>;
-  readonly #subscription: Subscription;
-  readonly #hooks: SharedQueryHooks;
-  readonly #listeners = new Set<() => void>();
-  /** The snapshot of the last notification. */
-  #lastNotified: QuerySnapshot<unknown>;
-  readonly #pendingRefetches: ((data: unknown) => void)[] = [];
-  /** Refetches whose result has arrived; they resolve after the listeners are notified. */
-  readonly #completedRefetches: (() => void)[] = [];
-  #retentionTimer: ReturnType<typeof setTimeout> | undefined;
-  #stopped = false;
-
-  constructor(transport: Transport, { liveness, name, args }: QueryRequest, hooks: SharedQueryHooks) {
-    this.#hooks = hooks;
-    this.snapshot = pendingSnapshot(liveness);
-    this.#lastNotified = this.snapshot;
-    const sink: SubscriptionSink = {
-      result: (data) => this.#update(withResult(this.snapshot, data), 'result'),
-      same: () => this.#update(withSame(this.snapshot), 'result'),
-      failed: (error) => this.#update(withFailure(this.snapshot, error), 'result'),
-      connection: (view) => this.#update(withConnection(this.snapshot, view), 'connection'),
-    };
-    this.#subscription =
-      liveness === 'live' ? transport.subscribe({ name, args }, sink) : oneShotQuery(transport, { name, args }, sink);
-  }
-
-  listen(listener: () => void): () => void {
-    clearTimeout(this.#retentionTimer);
-    // Wrapped, so that one function subscribed twice is two listeners.
-    const own = () => listener();
-    this.#listeners.add(own);
-    return () => {
-      if (!this.#listeners.delete(own) || this.#listeners.size > 0) return;
-      this.#retentionTimer = setTimeout(() => {
-        this.stop();
-        this.#hooks.expired();
-      }, this.#hooks.retentionMs);
-    };
-  }
-
-  isBehind(): boolean {
-    return !this.#stopped && (this.#subscription.isBehind?.() ?? false);
-  }
-
-  refetch(): Promise<unknown> {
-    // No further result will arrive.
-    if (this.#stopped) return Promise.resolve(null);
-    const result = new Promise<unknown>((resolve) => this.#pendingRefetches.push(resolve));
-    this.#subscription.refresh();
-    return result;
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    clearTimeout(this.#retentionTimer);
-    this.#subscription.close();
-    this.#update(withConnection(this.snapshot, { connectionState: 'closed', isReconnecting: false }), 'result');
-  }
-
-  /** Notifies the listeners of a changed snapshot, and then resolves the completed refetches. */
-  notify(): void {
-    if (this.snapshot !== this.#lastNotified) {
-      this.#lastNotified = this.snapshot;
-      notifyListeners(this.#listeners);
-    }
-    for (const resolve of this.#completedRefetches.splice(0)) resolve();
-  }
-
-  /** Stores `snapshot`; a `result` (or failure) also completes the pending refetches. */
-  #update(snapshot: QuerySnapshot<unknown>, cause: 'result' | 'connection'): void {
-    this.snapshot = snapshot;
-    if (cause === 'result') {
-      const data = snapshot.status === 'success' && !this.#stopped ? snapshot.data : null;
-      this.#completedRefetches.push(...this.#pendingRefetches.splice(0).map((resolve) => () => resolve(data)));
-    }
-    this.#hooks.changed();
-  }
-}
-
-/** Isolates listeners: an error thrown by one surfaces as uncaught, and the others and the stream go on. */
-function notifyListeners(listeners: ReadonlySet<() => void>): void {
-  for (const listener of [...listeners]) {
-    try {
-      listener();
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
-  }
+function keyOf({ liveness, name, args }: QueryRequest): string {
+  return `${liveness} ${name} ${args}`;
 }

@@ -5,26 +5,24 @@
  * as it is open; with all six occupied, calls block. So a hidden page closes its stream after a while
  * (`PAUSE_AFTER_HIDDEN_MS`) and reopens it, at the cost of hashes, when it becomes visible. HTTP/2 has no such limit.
  */
-import { ConvoyError } from '../values/errors.js';
+import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type Endpoint, readAnswer } from './endpoint.js';
+import { newIdempotencyKey } from './idempotency-key.js';
 import { LIVE_TIMEOUTS, LiveConnection, type LiveTimeouts } from './live-connection.js';
-import { PendingMutations } from './pending-mutations.js';
 import { openPolling } from './polling-link.js';
 import { openSocket } from './socket-link.js';
 import { openStream } from './stream-link.js';
+import { TrackedMutations } from './tracked-mutations.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 import { isPageHidden, listenToPage } from './visibility.js';
 
 /** How long a hidden page keeps its connection: long enough for a short visit to another tab. */
 const PAUSE_AFTER_HIDDEN_MS = 60_000;
-/** How long a committed mutation waits until its changes were sent to this client. */
-const SETTLE_TIMEOUT_MS = 1_000;
 
 export interface LiveTransportOptions {
   readonly endpoint: Endpoint;
   readonly timeouts?: Partial<LiveTimeouts>;
   readonly pauseAfterHiddenMs?: number;
-  readonly settleTimeoutMs?: number;
   readonly pollIntervalMs?: number;
   /** In [0, 1); jitters reconnects. */
   readonly random?: () => number;
@@ -33,8 +31,9 @@ export interface LiveTransportOptions {
 export class LiveTransport implements Transport {
   readonly #endpoint: Endpoint;
   readonly #connection: LiveConnection;
-  readonly #pendingMutations = new PendingMutations();
-  readonly #settleTimeoutMs: number;
+  readonly #trackedMutations = new TrackedMutations();
+  /** A session whose mutations are answered by servers that do not have it. */
+  #elsewhere: string | null = null;
   readonly #pauseAfterHiddenMs: number;
   readonly #closed = new AbortController();
   #subscriptions = 0;
@@ -44,11 +43,10 @@ export class LiveTransport implements Transport {
   constructor(options: LiveTransportOptions) {
     const { endpoint, random = Math.random } = options;
     this.#endpoint = endpoint;
-    this.#settleTimeoutMs = options.settleTimeoutMs ?? SETTLE_TIMEOUT_MS;
     this.#pauseAfterHiddenMs = options.pauseAfterHiddenMs ?? PAUSE_AFTER_HIDDEN_MS;
     const polling = {
-      call: ({ name, args }: { name: string; args: unknown }, signal: AbortSignal) =>
-        this.#post({ kind: 'query', name, args: JSON.stringify(args) }, { signal }),
+      call: async ({ name, args }: { name: string; args: unknown }, signal: AbortSignal) =>
+        (await this.#post({ kind: 'query', name, args: JSON.stringify(args) }, { signal })).data,
       random,
       intervalMs: options.pollIntervalMs,
     };
@@ -60,7 +58,7 @@ export class LiveTransport implements Transport {
       },
       consistencyToken: endpoint.consistencyToken,
       acknowledged: endpoint.acknowledged,
-      pendingMutations: this.#pendingMutations,
+      trackedMutations: this.#trackedMutations,
       timeouts: { ...LIVE_TIMEOUTS, ...options.timeouts },
       random,
     });
@@ -69,18 +67,28 @@ export class LiveTransport implements Transport {
   async call(request: CallRequest): Promise<unknown> {
     const { signal } = this.#closed;
     if (signal.aborted) throw closedError();
-    if (request.kind !== 'mutation') return this.#post(request, { signal });
-    const key = newIdempotencyKey();
-    const { session } = this.#connection;
-    if (session === null) return this.#post(request, { signal, headers: { 'idempotency-key': key } });
-    const pending = this.#pendingMutations.add(key);
+    if (request.kind !== 'mutation') return (await this.#post(request, { signal })).data;
+    const { idempotencyKey: key = newIdempotencyKey(), attempt = 1, tracker } = request;
+    const session =
+      tracker === undefined || this.#connection.session === this.#elsewhere ? null : this.#connection.session;
+    const headers = {
+      'idempotency-key': key,
+      ...(session === null ? {} : { 'convoy-session': session }),
+      ...(attempt === 1 ? {} : { 'convoy-attempt': String(attempt) }),
+    };
+    if (tracker !== undefined && session !== null) this.#trackedMutations.add(key, tracker);
+    else tracker?.lost();
     try {
-      const headers = { 'idempotency-key': key, 'convoy-session': session };
-      const data = await this.#post(request, { signal, headers });
-      await pending.visible(this.#settleTimeoutMs);
-      return data;
-    } finally {
-      pending.remove();
+      const answer = await this.#post(request, { signal, headers });
+      if (session !== null && answer.session !== session) {
+        this.#elsewhere = session;
+        this.#trackedMutations.lose(key);
+      }
+      return answer.data;
+    } catch (error) {
+      // Without a response, the mutation may be committed, and the session still reports it.
+      if (!(isConvoyError(error) && error.code === 'UNAVAILABLE')) this.#trackedMutations.remove(key);
+      throw error;
     }
   }
 
@@ -119,12 +127,15 @@ export class LiveTransport implements Transport {
     this.#stopListeningToPage();
   }
 
-  async #post({ kind, name, args, keepalive }: CallRequest, { signal, headers = {} }: PostOptions): Promise<unknown> {
+  async #post(
+    { kind, name, args, keepalive }: CallRequest,
+    { signal, headers = {} }: PostOptions,
+  ): Promise<PostAnswer> {
     const path = `/${kind}/${encodeURIComponent(name)}`;
     const onNoResponse = (sentAt: number) => this.#connection.suspect(sentAt);
     const response = await this.#endpoint.post({ path, body: args, headers, signal, keepalive, onNoResponse });
     if (kind !== 'query') this.#endpoint.acknowledge(response);
-    return readAnswer(response);
+    return { data: await readAnswer(response), session: response.headers?.get('convoy-session') ?? null };
   }
 
   #listenToPage(): () => void {
@@ -160,6 +171,12 @@ export class LiveTransport implements Transport {
   }
 }
 
+interface PostAnswer {
+  readonly data: unknown;
+  /** The session on which the server reports the mutation. */
+  readonly session: string | null;
+}
+
 interface PostOptions {
   readonly signal: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
@@ -173,9 +190,4 @@ function closedSubscription(sink: SubscriptionSink): Subscription {
     sink.failed(closedError());
   });
   return { refresh: () => sink.failed(closedError()), close: () => {} };
-}
-
-/** 128 random bits. Not `crypto.randomUUID`, which is missing on pages served over plain HTTP from another machine. */
-function newIdempotencyKey(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

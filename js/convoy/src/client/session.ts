@@ -52,7 +52,7 @@ export type QueryEvent = { readonly query: SubscribedQuery } & (
 );
 
 /** The part of a frame about the session. */
-export type SessionEvent = LiveMessageOf<'session' | 'settled' | 'auth' | 'end' | 'error'>;
+export type SessionEvent = LiveMessageOf<'session' | 'settled' | 'included' | 'auth' | 'end' | 'error'>;
 
 /** The effects of a frame, or the protocol error for which it was discarded. */
 export type FrameResult =
@@ -119,6 +119,11 @@ export class Session {
   isBehind(query: SubscribedQuery, position: string | null): boolean {
     const entry = query as QueryEntry;
     return entry.cached !== null && isBefore(entry.position, position);
+  }
+
+  /** The sinks of the queries with these ids. */
+  sinksOf(ids: readonly number[]): SubscriptionSink[] {
+    return ids.flatMap((id) => this.#queries.get(id)?.sink ?? []);
   }
 
   /** The subscription was closed, so events about the query are no longer delivered. */
@@ -197,6 +202,7 @@ export class Session {
         return null;
       case 'session':
       case 'settled':
+      case 'included':
       case 'auth':
       case 'end':
         effects.sessionEvents.push(message);
@@ -313,7 +319,7 @@ function resultAfter(
 }
 
 function requiresSession({ type }: LiveMessage): boolean {
-  return type === 'result' || type === 'rows' || type === 'same' || type === 'settled';
+  return ['result', 'rows', 'same', 'settled', 'included'].includes(type);
 }
 
 function cachedResult(hash: string, data: unknown): CachedResult {

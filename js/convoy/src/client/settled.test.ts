@@ -16,16 +16,16 @@ let server: ScriptedServer;
 let client: ConvoyClient;
 beforeEach(async () => {
   server = await ScriptedServer.start();
-  client = clientWithTimeout(60_000);
+  client = newClient();
 });
 afterEach(async () => {
   client.close();
   await server.stop();
 });
 
-function clientWithTimeout(settleTimeoutMs: number): ConvoyClient {
+function newClient(): ConvoyClient {
   const endpoint = new Endpoint({ baseUrl: server.baseUrl });
-  return createConvoyClient({ transport: new LiveTransport({ endpoint, settleTimeoutMs, random: () => 0 }) });
+  return createConvoyClient({ transport: new LiveTransport({ endpoint, random: () => 0 }) });
 }
 
 /** Subscribes `one` to a query; returns the results it has seen, and the session. */
@@ -116,11 +116,29 @@ test('when it is committed, where there are no subscriptions', async () => {
 });
 
 test('after a timeout, where the session does not report it', async () => {
-  const impatient = clientWithTimeout(5);
-  await subscribed(impatient);
+  await subscribed();
   server.answer = () => ({ body: { ok: true, data: 'id' } });
-  expect(await impatient.mutation(add, { n: 2 })).toBe('id');
-  impatient.close();
+  expect(await client.mutation(add, { n: 2 })).toBe('id');
+});
+
+test('with its response, where another server answers it, which does not have the session', async () => {
+  const { session } = await subscribed();
+  server.answer = () => ({ body: { ok: true, data: 'id' }, headers: { 'convoy-session': '' } });
+  expect(await client.mutation(add, { n: 2 })).toBe('id');
+  expect(await client.mutation(add, { n: 3 })).toBe('id');
+  expect(server.calls.map(({ headers }) => headers['convoy-session'])).toEqual([session.name, undefined]);
+});
+
+test('with its response, where it need only be committed', async () => {
+  await subscribed();
+  server.answer = () => ({ body: { ok: true, data: 'id' } });
+  let resolved = false;
+  const shown = client.mutation(add, { n: 2 }).then(() => {
+    resolved = true;
+  });
+  expect(await client.mutation(add, { n: 3 }, { await: 'committed' })).toBe('id');
+  expect(resolved).toBe(false);
+  await shown;
 });
 
 test('at once, where the mutation fails', async () => {

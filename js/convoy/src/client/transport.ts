@@ -9,7 +9,10 @@ import type { ConvoyError } from '../values/errors.js';
 
 /** How a client reaches its server. The default is one connection for all live queries; tests replace it. */
 export interface Transport {
-  /** Sends one call and resolves with its result as JSON gave it. Rejects only with a `ConvoyError`. */
+  /**
+   * Sends one call and resolves with its result as JSON gave it, a mutation's once it is committed. Rejects only with a
+   * `ConvoyError`.
+   */
   call(request: CallRequest): Promise<unknown>;
   /** Delivers a query's results to `sink` until the subscription is closed. Never calls `sink` before it returns. */
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription;
@@ -27,8 +30,29 @@ export interface CallRequest {
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
+  /** The idempotency key of a mutation; attempts with the same key take effect once. By default a new one. */
+  readonly idempotencyKey?: string | undefined;
+  /** 1, or more where earlier attempts with the same key got no response. */
+  readonly attempt?: number | undefined;
+  /** Follows a mutation's changes in the results of live queries. */
+  readonly tracker?: MutationTracker | undefined;
   /** Let the request outlive the page, for a final call in `pagehide`. Browsers then limit the body to 64 KiB. */
   readonly keepalive?: boolean | undefined;
+}
+
+/**
+ * Follows the changes of one mutation in the results of live queries. Called synchronously after the results of the
+ * same frame, so that no listener sees one without the other. A transport that never calls it is allowed.
+ */
+export interface MutationTracker {
+  /** The request is sent, and the session that is open now reports the mutation. */
+  tracked(): void;
+  /** The results delivered to these sinks have the changes. */
+  included(sinks: readonly SubscriptionSink[]): void;
+  /** All results delivered have the changes. */
+  settled(): void;
+  /** No session reports the mutation: none is open, the session has ended, or another server has it. */
+  lost(): void;
 }
 
 /** A query to watch. */

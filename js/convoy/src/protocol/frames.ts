@@ -31,6 +31,8 @@ export const MESSAGES = {
   error: { id: 'count?', error: 'failure' },
   /** All changes of the mutation with this idempotency key were sent. */
   settled: { key: 'text' },
+  /** The results sent for the queries `ids` have all changes of a mutation that is not settled yet. */
+  included: { key: 'text', ids: 'counts' },
   /** The session's token has expired or was rejected; the server sends no results until it accepts a new one. */
   auth: { error: 'failure' },
   /** The last message: reconnect after `retryMs`, which the server has already jittered. */
@@ -45,6 +47,7 @@ interface MemberTypes {
   'text?': string | undefined;
   count: number;
   'count?': number | undefined;
+  counts: readonly number[];
   json: unknown;
   'object?': Readonly<Record<string, unknown>> | undefined;
   pieces: readonly Piece[];
@@ -118,6 +121,7 @@ const HAS_TYPE: { readonly [Kind in keyof MemberTypes]: (value: unknown) => bool
   'text?': (value) => value === undefined || typeof value === 'string',
   count: isCount,
   'count?': (value) => value === undefined || isCount(value),
+  counts: (value) => Array.isArray(value) && value.every(isCount),
   json: (value) => value !== undefined,
   'object?': (value) => value === undefined || isObject(value),
   pieces: (value) => Array.isArray(value) && value.every(isPiece),

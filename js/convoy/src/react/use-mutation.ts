@@ -2,21 +2,21 @@
  * Mutations in components: `useMutation` returns a function with a stable identity, `useMutationState` also the state
  * of the latest call, for forms.
  */
-import { useCallback, useState } from 'react';
+import { useCallback, useInsertionEffect, useRef, useState } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
-import type { CallArgs, ConvoyClient } from '../client/client.js';
+import type { ConvoyClient, MutationArgs, MutationOptions } from '../client/client.js';
 import type { AnyMutationRef, ResultOfRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
 /** Options of `useMutation` and `useMutationState`. */
-export interface UseMutationOptions {
+export interface UseMutationOptions<Ref = AnyMutationRef> extends Omit<MutationOptions<Ref>, 'keepalive'> {
   /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
 }
 
 /** Calls the mutation. Rejects with a `ConvoyError`. */
-export type MutationFunction<Ref> = (...args: CallArgs<Ref>) => Promise<ResultOfRef<Ref>>;
+export type MutationFunction<Ref> = (...args: MutationArgs<Ref>) => Promise<ResultOfRef<Ref>>;
 
 /** The result of `useMutationState`: the function, and the state of its latest call. */
 export interface UseMutationResult<Ref> {
@@ -33,10 +33,21 @@ export interface UseMutationResult<Ref> {
 /** A function that calls `ref`; the same object on every render. */
 export function useMutation<Ref extends AnyMutationRef>(
   ref: Ref,
-  options: UseMutationOptions = {},
+  options: UseMutationOptions<Ref> = {},
 ): MutationFunction<Ref> {
-  const client = useConvoy(options.client);
-  return useCallback((...args: CallArgs<Ref>) => client.mutation(ref, ...args), [client, ref]);
+  const { client: own, ...defaults } = options;
+  const client = useConvoy(own);
+  // The options of the latest render, so that the function stays the same object and an optimistic update sees the
+  // current props.
+  const latest = useRef(defaults);
+  useInsertionEffect(() => {
+    latest.current = defaults;
+  });
+  return useCallback(
+    (...[args, call]: MutationArgs<Ref>) =>
+      client.mutation(ref, ...([args, { ...latest.current, ...call }] as unknown as MutationArgs<Ref>)),
+    [client, ref],
+  );
 }
 
 interface CallState {
@@ -51,12 +62,12 @@ const IDLE: CallState = { call: null, isLoading: false, error: null };
 /** `useMutation` with the state of the latest call. */
 export function useMutationState<Ref extends AnyMutationRef>(
   ref: Ref,
-  options: UseMutationOptions = {},
+  options: UseMutationOptions<Ref> = {},
 ): UseMutationResult<Ref> {
   const call = useMutation(ref, options);
   const [{ isLoading, error }, setState] = useState(IDLE);
   const mutate = useCallback(
-    (...args: CallArgs<Ref>) => {
+    (...args: MutationArgs<Ref>) => {
       const own = Symbol('call');
       const finish = (error: ConvoyError | null) =>
         setState((current) => (current.call === own ? { ...IDLE, error } : current));

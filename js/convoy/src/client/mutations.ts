@@ -1,0 +1,204 @@
+/**
+ * Sends the mutations of one client: one after the other, each when the one before is committed, so that the server
+ * applies them in the order of their calls. Without a response a mutation is sent again with the same idempotency key,
+ * so that it takes effect once.
+ */
+import { ConvoyError, isConvoyError } from '../values/errors.js';
+import { newIdempotencyKey } from './idempotency-key.js';
+import type { LiveQueries } from './live-query.js';
+import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
+import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
+import { isOffline, listenToPage } from './visibility.js';
+
+/** How long a committed mutation waits until its changes were sent to this client. */
+const SHOWN_TIMEOUT_MS = 1_000;
+/** The upper bound of the first delay before a mutation is sent again; it doubles with each attempt. */
+const BASE_DELAY_MS = 300;
+const MAX_DELAY_MS = 10_000;
+/** How long a mutation is sent again, except while the client is reconnecting or offline. */
+const MAX_RETRY_MS = 10_000;
+/** The server keeps responses for 24 hours: after that, a mutation that is sent again would take effect twice. */
+const MAX_AGE_MS = 23 * 60 * 60_000;
+/** How many mutations may wait. */
+const MAX_WAITING = 1_000;
+
+export interface MutationRequest extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'tracker'> {
+  readonly optimistic?: OptimisticUpdate | undefined;
+  /** Send it at once, instead of after those before. */
+  readonly parallel: boolean;
+  /** Resolve when it is committed, or also shown by all live queries. */
+  readonly until: 'shown' | 'committed';
+}
+
+export interface MutationOptions {
+  readonly shownTimeoutMs?: number;
+  /** In [0, 1); jitters retries. */
+  readonly random?: () => number;
+}
+
+export class Mutations {
+  readonly #transport: Transport;
+  readonly #live: LiveQueries;
+  readonly #shownTimeoutMs: number;
+  readonly #random: () => number;
+  /** Resolves when the last mutation in order has ended. */
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  readonly #closed = new AbortController();
+
+  constructor(transport: Transport, live: LiveQueries, options: MutationOptions = {}) {
+    this.#transport = transport;
+    this.#live = live;
+    this.#shownTimeoutMs = options.shownTimeoutMs ?? SHOWN_TIMEOUT_MS;
+    this.#random = options.random ?? Math.random;
+  }
+
+  async run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
+    if (this.#waiting >= MAX_WAITING) {
+      throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
+    }
+    const layer = optimistic === undefined ? null : this.#live.layers.add(optimistic);
+    const progress = new MutationProgress(layer, this.#live);
+    const send = () =>
+      this.#send({ ...call, kind: 'mutation', idempotencyKey: newIdempotencyKey(), tracker: progress });
+    try {
+      // In `pagehide` there is no later moment.
+      const data = await (parallel || call.keepalive === true ? send() : this.#inOrder(send));
+      progress.committed();
+      if (until === 'shown') await progress.shown(this.#shownTimeoutMs);
+      return data;
+    } catch (error) {
+      layer?.rollBack();
+      throw error;
+    }
+  }
+
+  /** Ends the delays of mutations that wait for another attempt; the transport ends those in flight. */
+  close(): void {
+    this.#closed.abort();
+  }
+
+  #inOrder(send: () => Promise<unknown>): Promise<unknown> {
+    this.#waiting += 1;
+    const result = this.#last.then(send).finally(() => {
+      this.#waiting -= 1;
+    });
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #send(request: CallRequest): Promise<unknown> {
+    const firstSentAt = Date.now();
+    let noResponse: unknown = null;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#transport.call({ ...request, attempt });
+      } catch (error) {
+        // Then it is still unknown whether the first attempt has taken effect.
+        if (isNotRepeatable(error)) throw noResponse;
+        if (this.#closed.signal.aborted || !mayRetry(error)) throw error;
+        noResponse = error;
+        await this.#pause(attempt);
+        const age = Date.now() - firstSentAt;
+        if (this.#closed.signal.aborted || (age > MAX_RETRY_MS && !this.#isDisconnected())) throw error;
+        if (age > MAX_AGE_MS) throw outcomeUnknown(request.name, error);
+      }
+    }
+  }
+
+  /** The client will notice by itself when the server can be reached again. */
+  #isDisconnected(): boolean {
+    return isOffline() || this.#live.connection.getSnapshot() === 'connecting';
+  }
+
+  /** Waits with exponential backoff and full jitter, but no longer than until the client is connected again. */
+  #pause(attempt: number): Promise<void> {
+    const delayMs = this.#random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
+    const { signal } = this.#closed;
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        stopListeningToConnection();
+        stopListeningToPage();
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = setTimeout(end, delayMs);
+      const { connection } = this.#live;
+      const stopListeningToConnection = connection.subscribe(() => connection.getSnapshot() === 'open' && end());
+      const stopListeningToPage = listenToPage({ online: end, offline: () => {}, visible: () => {}, hidden: () => {} });
+      signal.addEventListener('abort', end);
+    });
+  }
+}
+
+/** The changes of one mutation, from its call until all live queries of the client have them. */
+class MutationProgress implements MutationTracker {
+  readonly #layer: OptimisticLayer | null;
+  readonly #live: LiveQueries;
+  readonly #isShown: Promise<void>;
+  #setShown = () => {};
+  #isCommitted = false;
+  /** A session reports which results have the changes. */
+  #isReported = false;
+
+  constructor(layer: OptimisticLayer | null, live: LiveQueries) {
+    this.#layer = layer;
+    this.#live = live;
+    this.#isShown = new Promise((resolve) => {
+      this.#setShown = resolve;
+    });
+  }
+
+  tracked(): void {
+    this.#isReported = true;
+  }
+
+  included(sinks: readonly SubscriptionSink[]): void {
+    this.#layer?.include(this.#live.queriesOf(sinks));
+  }
+
+  settled(): void {
+    this.#layer?.settle();
+    this.#setShown();
+  }
+
+  lost(): void {
+    this.#isReported = false;
+    this.#layer?.freeze();
+    if (this.#isCommitted) this.#refresh();
+  }
+
+  committed(): void {
+    this.#isCommitted = true;
+    if (!this.#isReported) this.#refresh();
+  }
+
+  /** Resolves when all live queries have the changes, or after `timeoutMs`. */
+  async shown(timeoutMs: number): Promise<void> {
+    const timer = setTimeout(this.#setShown, timeoutMs);
+    await this.#isShown;
+    clearTimeout(timer);
+  }
+
+  #refresh(): void {
+    if (this.#layer === null) this.#setShown();
+    else this.#layer.refresh(this.#setShown);
+  }
+}
+
+/** The server cannot be reached, or could not answer; errors that the application throws are not retried. */
+function mayRetry(error: unknown): boolean {
+  if (!isConvoyError(error) || error.code !== 'UNAVAILABLE') return false;
+  return error.cause === undefined || error.cause === null || error.cause instanceof TypeError;
+}
+
+/** The server cannot find out whether an earlier attempt has taken effect, and refused to run the mutation again. */
+function isNotRepeatable(error: unknown): boolean {
+  return isConvoyError(error) && (error.details as { repeatable?: unknown } | undefined)?.repeatable === false;
+}
+
+function outcomeUnknown(name: string, cause: unknown): ConvoyError {
+  const message = `${name} had no response for 23 hours. It may be committed, and is not sent again.`;
+  return new ConvoyError('UNAVAILABLE', message, { cause });
+}

@@ -1,0 +1,263 @@
+/**
+ * Optimistic updates: each mutation in progress may have a function that changes the results on display, a *layer* over
+ * what the server sent. The layers are applied again, in the order of their mutations, whenever the server's results or
+ * the layers change.
+ *
+ * A layer stops to apply to a query with the result that has the mutation's changes. Which result that is, the session
+ * reports. Without a session to report it (the connection was lost after the mutation was sent), any result may have
+ * the changes or not. Then the queries that the layer changes are *frozen*: they keep their last result until the
+ * mutation is answered and they are answered again after it.
+ */
+import { nameOfRef } from '../protocol/name-of-ref.js';
+import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import { canonicalArgs } from './canonical.js';
+import type { SharedQuery } from './shared-query.js';
+import type { QuerySnapshot } from './snapshot.js';
+
+/**
+ * The results of live queries, as an optimistic update reads and changes them. All values are copies: they may be
+ * changed in place.
+ */
+export interface OptimisticStore {
+  /** The displayed result of a query; `undefined` where none is cached. */
+  get<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined;
+  /** Displays another result of a query. Nothing happens where none is cached. */
+  set<Ref extends AnyQueryRef>(
+    ref: Ref,
+    args: ArgsOfRef<Ref>,
+    value: ResultOfRef<Ref> | ((previous: ResultOfRef<Ref>) => ResultOfRef<Ref>),
+  ): void;
+  /** The displayed results of a query for all arguments with a cached one. */
+  all<Ref extends AnyQueryRef>(ref: Ref): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[];
+}
+
+/** Changes the displayed results. It is called again whenever they change below it, so it must depend on nothing else. */
+export type OptimisticUpdate = (store: OptimisticStore) => void;
+
+/** The cached live queries. */
+export interface QueryCache {
+  find(name: string, args: string): SharedQuery | undefined;
+  all(name: string): SharedQuery[];
+  /** A displayed result may have changed. */
+  changed(): void;
+}
+
+export class OptimisticLayers {
+  readonly #cache: QueryCache;
+  #layers: OptimisticLayer[] = [];
+  /** The queries that display something other than the server's data. */
+  #overlaid: ReadonlySet<SharedQuery> = new Set();
+  #outdated = false;
+
+  constructor(cache: QueryCache) {
+    this.#cache = cache;
+  }
+
+  /** Applies `update` from now on, until the layer ends. Throws what the update throws. */
+  add(update: OptimisticUpdate): OptimisticLayer {
+    const layer = new OptimisticLayer(update, {
+      changed: () => this.#changed(),
+      apply: () => this.apply(),
+      remove: () => {
+        this.#layers = this.#layers.filter((each) => each !== layer);
+      },
+    });
+    this.#layers.push(layer);
+    this.#outdated = true;
+    const errors = this.#apply();
+    const own = errors.get(layer);
+    errors.delete(layer);
+    logErrors(errors);
+    if (own !== undefined) {
+      layer.rollBack();
+      throw own.thrown;
+    }
+    this.#cache.changed();
+    return layer;
+  }
+
+  /** The server's data of a query has changed. */
+  invalidate(): void {
+    this.#outdated = true;
+  }
+
+  /** Makes all queries display their data with the layers applied. */
+  apply(): void {
+    logErrors(this.#apply());
+  }
+
+  /** Returns the errors of layers, which have no effect. */
+  #apply(): LayerErrors {
+    const errors: LayerErrors = new Map();
+    if (!this.#outdated) return errors;
+    this.#outdated = false;
+    // A layer that is reported for a query stays in effect there as long as an older result is displayed.
+    for (const layer of [...this.#layers]) layer.removeWhenDone();
+    const displayed = new Map<SharedQuery, unknown>();
+    for (const layer of this.#layers) {
+      const changes = new Changes(this.#cache, displayed, (query) => layer.appliesTo(query));
+      try {
+        layer.update(changes);
+        layer.changed = new Set(changes.values.keys());
+        for (const [query, value] of changes.values) displayed.set(query, value);
+      } catch (thrown) {
+        errors.set(layer, { thrown });
+      }
+    }
+    for (const query of this.#overlaid) if (!displayed.has(query)) query.display(null);
+    for (const [query, data] of displayed) query.display({ data });
+    this.#overlaid = new Set(displayed.keys());
+    return errors;
+  }
+
+  #changed(): void {
+    this.#outdated = true;
+    this.#cache.changed();
+  }
+}
+
+type LayerErrors = Map<OptimisticLayer, { readonly thrown: unknown }>;
+
+/** Logs the first error of each layer; the mutation itself goes on. */
+function logErrors(errors: LayerErrors): void {
+  for (const [layer, { thrown }] of errors) {
+    if (!layer.hasFailed) console.error('Convoy: an optimistic update failed, and is ignored:', thrown);
+    layer.hasFailed = true;
+  }
+}
+
+interface LayerHooks {
+  changed(): void;
+  apply(): void;
+  remove(): void;
+}
+
+/** The optimistic update of one mutation. */
+export class OptimisticLayer {
+  readonly update: OptimisticUpdate;
+  /** The queries that it changed when it was last applied. */
+  changed: ReadonlySet<SharedQuery> = new Set();
+  /** Its error was logged. */
+  hasFailed = false;
+  readonly #hooks: LayerHooks;
+  /** The queries whose latest result has the mutation's changes. */
+  readonly #included = new Set<SharedQuery>();
+  #settled = false;
+  /** The queries that it keeps frozen; it applies to no other query meanwhile. */
+  #frozen: ReadonlySet<SharedQuery> | null = null;
+
+  constructor(update: OptimisticUpdate, hooks: LayerHooks) {
+    this.update = update;
+    this.#hooks = hooks;
+  }
+
+  /** Whether it may change a query: not one whose displayed result has the mutation's changes already. */
+  appliesTo(query: SharedQuery): boolean {
+    if (this.#frozen !== null) return this.#frozen.has(query);
+    return query.isFrozen || !(this.#settled || this.#included.has(query));
+  }
+
+  /** The results of these queries have the mutation's changes. */
+  include(queries: Iterable<SharedQuery>): void {
+    for (const query of queries) this.#included.add(query);
+    this.#hooks.changed();
+  }
+
+  /** The results of all queries have the mutation's changes. */
+  settle(): void {
+    this.#settled = true;
+    this.#thaw();
+    this.#hooks.changed();
+  }
+
+  /** No session reports the mutation, whose request was sent: from now on, any result may have its changes. */
+  freeze(): void {
+    if (this.#frozen !== null || this.#settled) return;
+    this.#hooks.apply();
+    this.#frozen = new Set([...this.changed].filter((query) => !this.#included.has(query)));
+    for (const query of this.#frozen) query.freeze(this);
+  }
+
+  /** Ends the layer once all queries that it keeps frozen are answered again. The mutation is committed. */
+  refresh(onEnd: () => void): void {
+    this.freeze();
+    const missing = new Set(this.#frozen);
+    const answered = (query: SharedQuery | null) => {
+      if (query !== null) missing.delete(query);
+      if (missing.size > 0) return;
+      this.settle();
+      onEnd();
+    };
+    if (missing.size === 0) answered(null);
+    for (const query of [...missing]) query.refresh(() => answered(query));
+  }
+
+  /** Takes its effect back: the mutation has failed. */
+  rollBack(): void {
+    this.#settled = true;
+    this.#thaw();
+    this.#hooks.remove();
+    this.#hooks.changed();
+  }
+
+  /** Removes it when it applies to no query any more. */
+  removeWhenDone(): void {
+    if (this.#settled && ![...this.changed].some((query) => query.isFrozen)) this.#hooks.remove();
+  }
+
+  #thaw(): void {
+    for (const query of this.#frozen ?? []) query.thaw(this);
+    this.#frozen = null;
+  }
+}
+
+/** The store for one application of one layer: the results that it changes, over those of the layers below. */
+class Changes implements OptimisticStore {
+  readonly values = new Map<SharedQuery, unknown>();
+  readonly #cache: QueryCache;
+  readonly #below: ReadonlyMap<SharedQuery, unknown>;
+  readonly #mayChange: (query: SharedQuery) => boolean;
+
+  constructor(cache: QueryCache, below: ReadonlyMap<SharedQuery, unknown>, mayChange: (query: SharedQuery) => boolean) {
+    this.#cache = cache;
+    this.#below = below;
+    this.#mayChange = mayChange;
+  }
+
+  get<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined {
+    const query = this.#find(ref, args);
+    return query === undefined ? undefined : (this.#copyOf(query) as ResultOfRef<Ref>);
+  }
+
+  set<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, value: unknown): void {
+    const query = this.#find(ref, args);
+    if (query === undefined || !this.#mayChange(query)) return;
+    const next: unknown = typeof value === 'function' ? value(this.#copyOf(query)) : value;
+    const text = JSON.stringify(next);
+    if (text === undefined) throw new TypeError(`The optimistic update of ${nameOfRef(ref)} returned no JSON value.`);
+    this.values.set(query, JSON.parse(text));
+  }
+
+  all<Ref extends AnyQueryRef>(ref: Ref): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[] {
+    const cached = this.#cache.all(nameOfRef(ref)).filter(({ base }) => hasResult(base));
+    return cached.map((query) => ({
+      args: JSON.parse(query.request.args) as ArgsOfRef<Ref>,
+      value: this.#copyOf(query) as ResultOfRef<Ref>,
+    }));
+  }
+
+  #find(ref: AnyQueryRef, args: unknown): SharedQuery | undefined {
+    const query = this.#cache.find(nameOfRef(ref), canonicalArgs(args));
+    return query !== undefined && hasResult(query.base) ? query : undefined;
+  }
+
+  #copyOf(query: SharedQuery): unknown {
+    const layers = [this.values, this.#below];
+    const layer = layers.find((each) => each.has(query));
+    return JSON.parse(JSON.stringify(layer === undefined ? query.base.data : layer.get(query)));
+  }
+}
+
+function hasResult({ status, data }: QuerySnapshot<unknown>): boolean {
+  return status === 'success' || (status === 'error' && data !== null);
+}
