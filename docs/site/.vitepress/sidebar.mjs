@@ -17,6 +17,7 @@ export const sidebar = [
       { text: 'Functions', link: '/functions' },
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
+      { text: 'Optimistic updates', link: '/optimistic-updates' },
       { text: 'Workers', link: '/workers' },
       { text: 'Existing servers', link: '/existing-servers' },
       { text: 'Frameworks', link: '/frameworks' },

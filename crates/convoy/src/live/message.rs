@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::answer::{Answer, Hash, hash_to_hex};
 use crate::error::Failure;
 use crate::failpoints::{Failpoint, Failpoints};
@@ -37,14 +39,14 @@ pub(crate) enum SessionMessage {
     },
     /// Every change of this mutation has been sent.
     Settled {
-        /// The mutation's idempotency key.
-        key: String,
+        /// The mutation.
+        mutation: ReportedMutation,
     },
     /// The results that were sent for these queries have all changes of this mutation, which
     /// is not settled yet.
     Included {
-        /// The mutation's idempotency key.
-        key: String,
+        /// The mutation.
+        mutation: ReportedMutation,
         /// Which queries.
         ids: Vec<ClientQueryId>,
     },
@@ -57,6 +59,38 @@ pub(crate) enum SessionMessage {
         /// How long the client should wait before it reconnects, in milliseconds.
         retry_ms: u32,
     },
+}
+
+/// A mutation of the session's client, as its reports describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReportedMutation {
+    /// Its idempotency key.
+    pub key: String,
+    /// Its result, JSON text, if that is short: the client knows the ids of new documents
+    /// when they appear, which may be before the response.
+    pub result: Option<Bytes>,
+}
+
+impl ReportedMutation {
+    /// How long a result may be, in bytes.
+    const MAX_RESULT: usize = 1 << 10;
+
+    /// A mutation with this result.
+    pub(crate) fn new(key: &str, result: &Bytes) -> ReportedMutation {
+        let result =
+            Some(result).filter(|result| result.len() <= Self::MAX_RESULT && !result.contains(&b'\n')).cloned();
+        ReportedMutation { key: key.to_owned(), result }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        // A string always serializes.
+        let key = serde_json::to_string(&self.key).unwrap_or_default();
+        out.extend(format!(r#","key":{key}"#).bytes());
+        if let Some(result) = &self.result {
+            out.extend_from_slice(br#","result":"#);
+            out.extend_from_slice(result);
+        }
+    }
 }
 
 /// Why a session ends.
@@ -136,18 +170,17 @@ impl SessionMessage {
                 }
                 out.extend(format!(r#","error":{}}}"#, failure.to_json()).bytes());
             }
-            SessionMessage::Settled { key } => {
+            SessionMessage::Settled { mutation } => {
                 push(out, "settled", seq);
-                // A string always serializes.
-                let key = serde_json::to_string(key).unwrap_or_default();
-                out.extend(format!(r#","key":{key}}}"#).bytes());
+                mutation.write(out);
+                out.push(b'}');
             }
-            SessionMessage::Included { key, ids } => {
+            SessionMessage::Included { mutation, ids } => {
                 push(out, "included", seq);
-                // A string and a list of numbers always serialize.
-                let key = serde_json::to_string(key).unwrap_or_default();
+                mutation.write(out);
+                // A list of numbers always serializes.
                 let ids = serde_json::to_string(ids).unwrap_or_default();
-                out.extend(format!(r#","key":{key},"ids":{ids}}}"#).bytes());
+                out.extend(format!(r#","ids":{ids}}}"#).bytes());
             }
             SessionMessage::Rejected(failure) => {
                 push(out, "auth", seq);
@@ -238,10 +271,16 @@ mod tests {
                 SessionMessage::Refused { id: None, failure: refused() },
                 r#"{"type":"error","seq":3,"error":{"code":"UNAUTHORIZED","message":"who?"}}"#.to_owned(),
             ),
-            (SessionMessage::Settled { key: "a\"b".into() }, r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned()),
             (
-                SessionMessage::Included { key: "a".into(), ids: vec![1, 9] },
-                r#"{"type":"included","seq":3,"key":"a","ids":[1,9]}"#.to_owned(),
+                SessionMessage::Settled { mutation: ReportedMutation::new("a\"b", &Bytes::from(vec![b' '; 1_025])) },
+                r#"{"type":"settled","seq":3,"key":"a\"b"}"#.to_owned(),
+            ),
+            (
+                SessionMessage::Included {
+                    mutation: ReportedMutation::new("a", &Bytes::from_static(b"[null]")),
+                    ids: vec![1, 9],
+                },
+                r#"{"type":"included","seq":3,"key":"a","result":[null],"ids":[1,9]}"#.to_owned(),
             ),
             (
                 SessionMessage::Rejected(refused()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::message::ReportedMutation;
 use super::{Live, SessionId};
 use crate::dispatch::{Answer, CommitObserver, FunctionKind};
 use crate::error::Failure;
@@ -51,7 +52,7 @@ impl CommitObserver for SessionMutation {
     /// written are first read from the change log.
     fn ended(&self, result: &Result<Answer, Failure>) {
         self.ended.store(true, Ordering::Relaxed);
-        let Ok(Answer { replayed, .. }) = result else {
+        let Ok(Answer { result, replayed }) = result else {
             self.rolled_back();
             return;
         };
@@ -59,7 +60,9 @@ impl CommitObserver for SessionMutation {
         let function = program.and_then(|program| program.public(FunctionKind::Mutation, &self.function));
         let needs_feed = *replayed || function.is_ok_and(|function| function.learned.writes_raw.is_set());
         let await_feed = needs_feed.then(Instant::now);
-        self.live.with(|registry| registry.ack_when_visible(self.session, self.key.clone(), await_feed));
+        self.live.with(|registry| {
+            registry.ack_when_visible(self.session, ReportedMutation::new(&self.key, result), await_feed)
+        });
         if await_feed.is_some() {
             self.live.read_now.notify_one();
         }

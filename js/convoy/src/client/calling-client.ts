@@ -47,6 +47,7 @@ export function completeClient(client: ConvoyClient | CallingClient): ConvoyClie
     action: recordingRef('action'),
     watch: recordingRef('watch'),
     liveQuery: recordingRef('liveQuery'),
+    keyOf: made.keyOf,
     refreshAuth: () => made.refreshAuth(),
     close: () => made.close(),
   };

@@ -99,6 +99,11 @@ export interface ConvoyClient {
     args: ArgsOfRef<Ref>,
     options?: LiveQueryOptions,
   ): LiveQuery<ResultOfRef<Ref>>;
+  /**
+   * The same text for the temporary id that an optimistic update gave to a document, and for its real id: a key for
+   * lists, whose elements then stay the same.
+   */
+  keyOf(id: string): string;
   /** The combined connection state of all live queries of this client. */
   readonly connection: {
     getSnapshot(): QueryConnectionState;
@@ -203,6 +208,8 @@ class TransportClient implements ConvoyClient {
     // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }
+
+  readonly keyOf = (id: string): string => this.#mutations.tempIds.keyOf(id);
 
   refreshAuth(): void {
     this.#transport.refreshAuth?.();

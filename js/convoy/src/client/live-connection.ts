@@ -254,10 +254,10 @@ export class LiveConnection {
       case 'session':
         return;
       case 'settled':
-        this.#options.trackedMutations.settled(event.key);
+        this.#options.trackedMutations.settled(event.key, event.result);
         return;
       case 'included':
-        this.#options.trackedMutations.included(event.key, this.#session.sinksOf(event.ids));
+        this.#options.trackedMutations.included(event.key, this.#session.sinksOf(event.ids), event.result);
         return;
       case 'auth':
         if (this.#updates.tokenRequested(Date.now())) this.#scheduleFlush({ wake: false });

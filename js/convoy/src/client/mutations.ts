@@ -7,6 +7,7 @@ import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveQueries } from './live-query.js';
 import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
+import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
 import { isOffline, listenToPage } from './visibility.js';
 
@@ -44,6 +45,7 @@ export class Mutations {
   /** Resolves when the last mutation in order has ended. */
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  readonly tempIds = new TempIds();
   readonly #closed = new AbortController();
 
   constructor(transport: Transport, live: LiveQueries, options: MutationOptions = {}) {
@@ -58,13 +60,13 @@ export class Mutations {
       throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
     }
     const layer = optimistic === undefined ? null : this.#live.layers.add(optimistic);
-    const progress = new MutationProgress(layer, this.#live);
+    const progress = new MutationProgress(layer, this.#live, this.tempIds);
     const send = () =>
       this.#send({ ...call, kind: 'mutation', idempotencyKey: newIdempotencyKey(), tracker: progress });
     try {
       // In `pagehide` there is no later moment.
       const data = await (parallel || call.keepalive === true ? send() : this.#inOrder(send));
-      progress.committed();
+      progress.committed(data);
       if (until === 'shown') await progress.shown(this.#shownTimeoutMs);
       return data;
     } catch (error) {
@@ -92,7 +94,7 @@ export class Mutations {
     let noResponse: unknown = null;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#transport.call({ ...request, attempt });
+        return await this.#transport.call({ ...request, args: this.tempIds.replaceIn(request.args), attempt });
       } catch (error) {
         // Then it is still unknown whether the first attempt has taken effect.
         if (isNotRepeatable(error)) throw noResponse;
@@ -136,15 +138,19 @@ export class Mutations {
 class MutationProgress implements MutationTracker {
   readonly #layer: OptimisticLayer | null;
   readonly #live: LiveQueries;
+  readonly #tempIds: TempIds;
   readonly #isShown: Promise<void>;
   #setShown = () => {};
   #isCommitted = false;
   /** A session reports which results have the changes. */
   #isReported = false;
+  /** A result with the changes may be displayed. */
+  #isDisplayed = false;
 
-  constructor(layer: OptimisticLayer | null, live: LiveQueries) {
+  constructor(layer: OptimisticLayer | null, live: LiveQueries, tempIds: TempIds) {
     this.#layer = layer;
     this.#live = live;
+    this.#tempIds = tempIds;
     this.#isShown = new Promise((resolve) => {
       this.#setShown = resolve;
     });
@@ -154,12 +160,16 @@ class MutationProgress implements MutationTracker {
     this.#isReported = true;
   }
 
-  included(sinks: readonly SubscriptionSink[]): void {
+  included(sinks: readonly SubscriptionSink[], result?: unknown): void {
+    this.#resolveIds(result);
     this.#layer?.include(this.#live.queriesOf(sinks));
+    this.#isDisplayed = true;
   }
 
-  settled(): void {
+  settled(result?: unknown): void {
+    this.#resolveIds(result);
     this.#layer?.settle();
+    this.#isDisplayed = true;
     this.#setShown();
   }
 
@@ -169,7 +179,8 @@ class MutationProgress implements MutationTracker {
     if (this.#isCommitted) this.#refresh();
   }
 
-  committed(): void {
+  committed(result: unknown): void {
+    this.#resolveIds(result);
     this.#isCommitted = true;
     if (!this.#isReported) this.#refresh();
   }
@@ -179,6 +190,10 @@ class MutationProgress implements MutationTracker {
     const timer = setTimeout(this.#setShown, timeoutMs);
     await this.#isShown;
     clearTimeout(timer);
+  }
+
+  #resolveIds(result: unknown): void {
+    if (this.#layer !== null) this.#tempIds.resolve(this.#layer.tempIds, result, this.#isDisplayed);
   }
 
   #refresh(): void {

@@ -10,9 +10,11 @@
  */
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Id } from '../values/ids.js';
 import { canonicalArgs } from './canonical.js';
 import type { SharedQuery } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
+import { TempIds } from './temp-ids.js';
 
 /**
  * The results of live queries, as an optimistic update reads and changes them. All values are copies: they may be
@@ -29,6 +31,11 @@ export interface OptimisticStore {
   ): void;
   /** The displayed results of a query for all arguments with a cached one. */
   all<Ref extends AnyQueryRef>(ref: Ref): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[];
+  /**
+   * An id for a document that the mutation will create: the same each time that the update is applied. When the
+   * mutation's result contains the real id, `client.keyOf` returns this one for it.
+   */
+  tempId<Table extends string>(table: Table): Id<Table>;
 }
 
 /** Changes the displayed results. It is called again whenever they change below it, so it must depend on nothing else. */
@@ -95,7 +102,7 @@ export class OptimisticLayers {
     for (const layer of [...this.#layers]) layer.removeWhenDone();
     const displayed = new Map<SharedQuery, unknown>();
     for (const layer of this.#layers) {
-      const changes = new Changes(this.#cache, displayed, (query) => layer.appliesTo(query));
+      const changes = new Changes(this.#cache, displayed, layer);
       try {
         layer.update(changes);
         layer.changed = new Set(changes.values.keys());
@@ -137,6 +144,8 @@ export class OptimisticLayer {
   readonly update: OptimisticUpdate;
   /** The queries that it changed when it was last applied. */
   changed: ReadonlySet<SharedQuery> = new Set();
+  /** The ids that it has given to new documents, in the order of its calls. */
+  readonly tempIds: string[] = [];
   /** Its error was logged. */
   hasFailed = false;
   readonly #hooks: LayerHooks;
@@ -216,12 +225,13 @@ class Changes implements OptimisticStore {
   readonly values = new Map<SharedQuery, unknown>();
   readonly #cache: QueryCache;
   readonly #below: ReadonlyMap<SharedQuery, unknown>;
-  readonly #mayChange: (query: SharedQuery) => boolean;
+  readonly #layer: OptimisticLayer;
+  #usedTempIds = 0;
 
-  constructor(cache: QueryCache, below: ReadonlyMap<SharedQuery, unknown>, mayChange: (query: SharedQuery) => boolean) {
+  constructor(cache: QueryCache, below: ReadonlyMap<SharedQuery, unknown>, layer: OptimisticLayer) {
     this.#cache = cache;
     this.#below = below;
-    this.#mayChange = mayChange;
+    this.#layer = layer;
   }
 
   get<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined {
@@ -231,7 +241,7 @@ class Changes implements OptimisticStore {
 
   set<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, value: unknown): void {
     const query = this.#find(ref, args);
-    if (query === undefined || !this.#mayChange(query)) return;
+    if (query === undefined || !this.#layer.appliesTo(query)) return;
     const next: unknown = typeof value === 'function' ? value(this.#copyOf(query)) : value;
     const text = JSON.stringify(next);
     if (text === undefined) throw new TypeError(`The optimistic update of ${nameOfRef(ref)} returned no JSON value.`);
@@ -244,6 +254,14 @@ class Changes implements OptimisticStore {
       args: JSON.parse(query.request.args) as ArgsOfRef<Ref>,
       value: this.#copyOf(query) as ResultOfRef<Ref>,
     }));
+  }
+
+  tempId<Table extends string>(table: Table): Id<Table> {
+    const { tempIds } = this.#layer;
+    const id = tempIds[this.#usedTempIds] ?? TempIds.create(table);
+    tempIds[this.#usedTempIds++] = id;
+    // Sound where the id is only displayed, or sent to mutations, which replace it.
+    return id as Id<Table>;
   }
 
   #find(ref: AnyQueryRef, args: unknown): SharedQuery | undefined {

@@ -250,3 +250,52 @@ test('leaves nothing behind', async () => {
   subscription(A).sink.failed(new ConvoyError('FORBIDDEN', 'no'));
   expect(client.liveQuery(list, A).getSnapshot()).toMatchObject({ status: 'error', data: null });
 });
+
+test('gives a new document an id that has the key of the real one, also before the response', async () => {
+  const create = makeMutationRef<{ of: string }, string>('items.create');
+  const done = makeMutationRef<{ ids: string[] }, null>('items.done');
+  let resolve = (_id: string) => {};
+  transport.answer = () =>
+    new Promise((answer) => {
+      resolve = answer;
+    });
+  const optimistic = (store: OptimisticStore) =>
+    store.set(list, A, (items) => [...items, { id: store.tempId('items'), done: false }]);
+  const result = client.mutation(create, A, { optimistic });
+  const temporary = shown()?.[2]?.id as string;
+  subscription(A).sink.result([off('1'), on('2')]);
+  expect(shown()?.[2]?.id).toBe(temporary);
+  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  // A call that uses the document already: it is sent when the real id is known.
+  const next = client.mutation(done, { ids: [temporary, 'items:7'] });
+  const { tracker } = transport.calls[0] as { tracker: MutationTracker };
+  tracker.tracked();
+  subscription(A).sink.result([off('1'), on('2'), off('items:1')]);
+  tracker.settled('items:1');
+  expect(shown()?.map(({ id }) => client.keyOf(id))).toEqual(['1', '2', temporary]);
+  resolve('items:1');
+  expect(await result).toBe('items:1');
+  await vi.waitFor(() => expect(transport.calls).toHaveLength(2));
+  expect(transport.calls[1]?.args).toBe('{"ids":["items:1","items:7"]}');
+  resolve('');
+  await next;
+});
+
+test('leaves the key of a document that is displayed before its id is known in the result', async () => {
+  const create = makeMutationRef<{ of: string }, { id: string }>('items.create');
+  let resolve = () => {};
+  transport.answer = () =>
+    new Promise((answer) => {
+      resolve = () => answer({ id: 'items:1' });
+    });
+  const optimistic = (store: OptimisticStore) => store.set(list, A, [{ id: store.tempId('items'), done: false }]);
+  const result = client.mutation(create, A, { optimistic });
+  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  const { tracker } = transport.calls[0] as { tracker: MutationTracker };
+  tracker.tracked();
+  subscription(A).sink.result([off('items:1')]);
+  tracker.settled();
+  resolve();
+  await result;
+  expect(client.keyOf('items:1')).toBe('items:1');
+});

@@ -15,14 +15,14 @@ export class TrackedMutations {
     this.#trackers.delete(key);
   }
 
-  included(key: string, sinks: readonly SubscriptionSink[]): void {
-    this.#trackers.get(key)?.included(sinks);
+  included(key: string, sinks: readonly SubscriptionSink[], result: unknown): void {
+    this.#trackers.get(key)?.included(sinks, result);
   }
 
-  settled(key: string): void {
+  settled(key: string, result: unknown): void {
     const tracker = this.#trackers.get(key);
     this.#trackers.delete(key);
-    tracker?.settled();
+    tracker?.settled(result);
   }
 
   /** The session does not report the mutation `key`. */

@@ -47,10 +47,10 @@ export interface CallRequest {
 export interface MutationTracker {
   /** The request is sent, and the session that is open now reports the mutation. */
   tracked(): void;
-  /** The results delivered to these sinks have the changes. */
-  included(sinks: readonly SubscriptionSink[]): void;
+  /** The results delivered to these sinks have the changes. `result` is the mutation's, if it is known already. */
+  included(sinks: readonly SubscriptionSink[], result?: unknown): void;
   /** All results delivered have the changes. */
-  settled(): void;
+  settled(result?: unknown): void;
   /** No session reports the mutation: none is open, the session has ended, or another server has it. */
   lost(): void;
 }

@@ -21,6 +21,7 @@ const WHOLE = [
   { type: 'same', seq: 3, id: 7, hash: 'h', position: 'p' },
   { type: 'error', seq: 4, id: 7, error },
   { type: 'settled', seq: 5, key: 'k' },
+  { type: 'included', seq: 5, key: 'k', result: 'id', ids: [1, 2] },
   { type: 'auth', seq: 6, error },
   { type: 'end', seq: 7, reason: 'shutdown', retryMs: 10 },
 ] as const;
@@ -34,14 +35,15 @@ describe('a message', () => {
   test.each(WHOLE)(
     'of type $type without a required member, or with one of the wrong type, is malformed',
     (message) => {
-      const optional = new Set(['position', 'rest', ...(message.type === 'error' ? ['id'] : [])]);
+      const optional = new Set(['position', 'rest', 'result', ...(message.type === 'error' ? ['id'] : [])]);
       for (const name of Object.keys(message).filter((name) => name !== 'type')) {
         const { [name]: _, ...without } = message as Record<string, unknown>;
         const read = parseMessage(JSON.stringify(without));
         if (optional.has(name)) expect(read).toEqual(without);
         else expect(read).toBeNull();
-        // Any JSON value may be data.
-        if (name !== 'data') expect(parseMessage(JSON.stringify({ ...message, [name]: true }))).toBeNull();
+        // Any JSON value may be data or a mutation's result.
+        if (name !== 'data' && name !== 'result')
+          expect(parseMessage(JSON.stringify({ ...message, [name]: true }))).toBeNull();
       }
     },
   );
@@ -79,5 +81,5 @@ test('a frame is a list of valid messages; a blank one is a heartbeat', () => {
  */
 test('the messages of this protocol version have not changed', () => {
   const shapes = createHash('sha256').update(JSON.stringify(MESSAGES)).digest('hex').slice(0, 16);
-  expect({ PROTOCOL, shapes }).toEqual({ PROTOCOL: 1, shapes: '93e544bae0394393' });
+  expect({ PROTOCOL, shapes }).toEqual({ PROTOCOL: 1, shapes: 'df3350e6974fd5f9' });
 });

@@ -29,10 +29,10 @@ export const MESSAGES = {
   same: { id: 'count', hash: 'text', position: 'text?' },
   /** The query failed; without `id`, a message of the client was malformed or not allowed. */
   error: { id: 'count?', error: 'failure' },
-  /** All changes of the mutation with this idempotency key were sent. */
-  settled: { key: 'text' },
+  /** All changes of the mutation with this idempotency key were sent. Its result, if it is short. */
+  settled: { key: 'text', result: 'json?' },
   /** The results sent for the queries `ids` have all changes of a mutation that is not settled yet. */
-  included: { key: 'text', ids: 'counts' },
+  included: { key: 'text', result: 'json?', ids: 'counts' },
   /** The session's token has expired or was rejected; the server sends no results until it accepts a new one. */
   auth: { error: 'failure' },
   /** The last message: reconnect after `retryMs`, which the server has already jittered. */
@@ -49,6 +49,7 @@ interface MemberTypes {
   'count?': number | undefined;
   counts: readonly number[];
   json: unknown;
+  'json?': unknown;
   'object?': Readonly<Record<string, unknown>> | undefined;
   pieces: readonly Piece[];
   failure: ConvoyErrorPayload;
@@ -123,6 +124,7 @@ const HAS_TYPE: { readonly [Kind in keyof MemberTypes]: (value: unknown) => bool
   'count?': (value) => value === undefined || isCount(value),
   counts: (value) => Array.isArray(value) && value.every(isCount),
   json: (value) => value !== undefined,
+  'json?': () => true,
   'object?': (value) => value === undefined || isObject(value),
   pieces: (value) => Array.isArray(value) && value.every(isPiece),
   failure: isFailure,

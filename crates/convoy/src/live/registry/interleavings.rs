@@ -18,7 +18,7 @@ use shuttle::thread;
 use super::*;
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::live::answer::AnswerStamp;
-use crate::live::message::SessionMessage;
+use crate::live::message::{ReportedMutation, SessionMessage};
 
 const TABLES: [&str; 2] = ["t", "u"];
 /// How often each table is written from outside, and by each client.
@@ -96,7 +96,8 @@ impl World {
         }
         let change = Change { table: table.into(), kind: ChangeKind::Whole };
         self.with(|registry| registry.changed(&Changes::Some([change].into()), &ChangeSource::Outside));
-        self.with(|registry| registry.ack_when_visible(session, key.to_owned(), None));
+        let reported = ReportedMutation { key: key.to_owned(), result: None };
+        self.with(|registry| registry.ack_when_visible(session, reported, None));
     }
 
     /// Runs one queued query until it is idle. `false`: none is queued.
@@ -171,8 +172,8 @@ impl Client {
         for message in frame.messages {
             let answer = match message {
                 SessionMessage::Answer { answer, .. } => answer,
-                SessionMessage::Settled { key } | SessionMessage::Included { key, .. } => {
-                    self.reported.insert(key);
+                SessionMessage::Settled { mutation } | SessionMessage::Included { mutation, .. } => {
+                    self.reported.insert(mutation.key);
                     continue;
                 }
                 _ => continue,

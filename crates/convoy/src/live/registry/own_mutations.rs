@@ -19,7 +19,7 @@ use super::Registry;
 use super::query::Query;
 use super::session::{LiveSession, PendingAck};
 use crate::failpoints::Failpoint;
-use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
+use crate::live::message::{ClientQueryId, EndReason, ReportedMutation, SessionId, SessionMessage, retry_ms};
 
 /// How many acknowledgements of mutations a session may have pending. Beyond that it ends:
 /// a client would wait in vain for those that are dropped.
@@ -55,11 +55,11 @@ impl Registry {
     /// Acknowledges a committed mutation of this session once every change until now has
     /// been sent. `await_feed`: some of its changes come from the change log, which has to
     /// be read up to this moment first.
-    pub(crate) fn ack_when_visible(&mut self, id: SessionId, key: String, await_feed: Option<Instant>) {
+    pub(crate) fn ack_when_visible(&mut self, id: SessionId, mutation: ReportedMutation, await_feed: Option<Instant>) {
         let before = self.recent_commits.next();
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.ended) else { return };
-        let sent_at = session.committing.remove(&key);
-        session.pending_acks.push(PendingAck { key, before, await_feed, sent_at });
+        let sent_at = session.committing.remove(&mutation.key);
+        session.pending_acks.push(PendingAck { mutation, before, await_feed, sent_at });
         if session.pending_acks.len() > MAX_PENDING_ACKS {
             session.end(EndReason::Overloaded, retry_ms(&self.failpoints));
         } else if await_feed.is_some() {
@@ -124,10 +124,10 @@ impl Registry {
             };
             let ids: Vec<ClientQueryId> = sent.iter().filter(has_changes).copied().collect();
             if !ids.is_empty() {
-                messages.push(SessionMessage::Included { key: ack.key.clone(), ids });
+                messages.push(SessionMessage::Included { mutation: ack.mutation.clone(), ids });
             }
         }
-        messages.extend(settled.into_iter().map(|ack| SessionMessage::Settled { key: ack.key }));
+        messages.extend(settled.into_iter().map(|ack| SessionMessage::Settled { mutation: ack.mutation }));
         session.pending_acks = waiting;
     }
 }

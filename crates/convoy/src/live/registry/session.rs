@@ -26,7 +26,7 @@ use crate::dispatch::Seen;
 use crate::error::Failure;
 use crate::live::answer::Hash;
 use crate::live::invalidate::QueryId;
-use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
+use crate::live::message::{ClientQueryId, ReportedMutation, SessionId, SessionMessage};
 
 /// How long a frame waits for the slowest query that one commit has changed.
 pub(super) const FRAME_DELAY: Duration = Duration::from_millis(50);
@@ -102,7 +102,7 @@ pub(super) struct Subscription {
 /// A mutation to acknowledge once its changes have been sent.
 #[derive(Debug)]
 pub(super) struct PendingAck {
-    pub key: String,
+    pub mutation: ReportedMutation,
     /// Its changes are among those before this number.
     pub before: Sequence,
     /// Some of them come from the change log, which has to be read up to this moment.

@@ -4,7 +4,7 @@ use super::*;
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::error::{Code, Failure};
 use crate::live::answer::{AnswerStamp, hash_to_hex};
-use crate::live::message::SessionMessage;
+use crate::live::message::{ReportedMutation, SessionMessage};
 
 mod share_key;
 
@@ -110,6 +110,10 @@ impl World {
     }
 }
 
+fn mutation(key: &str) -> ReportedMutation {
+    ReportedMutation { key: key.to_owned(), result: None }
+}
+
 fn shown(message: &SessionMessage) -> String {
     match message {
         SessionMessage::Answer { id, answer, client_hash } if *client_hash == Some(answer.hash()) => {
@@ -119,8 +123,8 @@ fn shown(message: &SessionMessage) -> String {
             Some(data) => format!("{id} {}", String::from_utf8_lossy(data)),
             None => format!("{id} failed"),
         },
-        SessionMessage::Settled { key } => format!("settled {key}"),
-        SessionMessage::Included { key, ids } => format!("included {key} {ids:?}"),
+        SessionMessage::Settled { mutation } => format!("settled {}", mutation.key),
+        SessionMessage::Included { mutation, ids } => format!("included {} {ids:?}", mutation.key),
         SessionMessage::Rejected(_) => "rejected".into(),
         SessionMessage::End { reason, .. } => format!("end {reason:?}"),
         SessionMessage::Refused { .. } => "refused".into(),
@@ -223,16 +227,16 @@ fn a_mutation_is_acknowledged_once_its_changes_were_sent() {
     world.run(ids[0], "0", "t");
     world.run(ids[1], "0", "u");
     world.received(client);
-    world.registry.ack_when_visible(client.0, "nothing".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("nothing"), None);
     assert_eq!(world.received(client), ["settled nothing"]);
     world.change("t");
-    world.registry.ack_when_visible(client.0, "one".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("one"), None);
     assert_eq!(world.received(client), Vec::<String>::new());
     world.run(ids[0], "1", "t");
     assert_eq!(world.received(client), ["1 1", "settled one"]);
     // Also where the answer stays the same.
     world.change("u");
-    world.registry.ack_when_visible(client.0, "two".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("two"), None);
     world.run(ids[1], "0", "u");
     assert_eq!(world.received(client), ["settled two"]);
 }
@@ -253,7 +257,7 @@ fn a_result_that_may_have_the_changes_of_a_commit_waits_for_the_result_that_has_
     assert_eq!(world.received(client), Vec::<String>::new());
     // Another query, whose answer is older than the commit or lacks it for certain.
     world.change("t");
-    world.registry.ack_when_visible(client.0, "mine".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("mine"), None);
     assert_eq!(world.received(client), Vec::<String>::new());
     world.run(ids[0], "1", "t");
     assert_eq!(world.received(client), ["1 1", "settled mine"]);
@@ -292,7 +296,7 @@ fn a_result_with_the_changes_does_not_wait_for_slower_queries() {
     let now = world.now();
     world.registry.committing(client.0, "mine", now);
     world.change("t");
-    world.registry.ack_when_visible(client.0, "mine".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("mine"), None);
     world.run(ids[0], "1", "t");
     world.now += Duration::from_millis(60);
     assert_eq!(world.received(client), ["1 1", "included mine [1]"]);
@@ -306,7 +310,7 @@ fn a_session_with_too_many_unacknowledged_mutations_ends() {
     let client = world.open(None, &["1"]);
     world.change("t");
     for n in 0..=1_024 {
-        world.registry.ack_when_visible(client.0, n.to_string(), None);
+        world.registry.ack_when_visible(client.0, mutation(&n.to_string()), None);
     }
     assert_eq!(world.received(client).last().map(String::as_str), Some("end Overloaded"));
 }
@@ -456,7 +460,7 @@ fn a_query_that_fails_transiently_does_not_delay_others() {
     world.registry.finish(ids[1], &ticket, completed, now);
     assert_eq!(world.received(client), ["1 0", "2 failed"]);
     world.change("t");
-    world.registry.ack_when_visible(client.0, "mine".into(), None);
+    world.registry.ack_when_visible(client.0, mutation("mine"), None);
     world.run(ids[0], "1", "t");
     assert_eq!(world.received(client), ["1 1", "settled mine"]);
 }

@@ -1,0 +1,61 @@
+/**
+ * Ids that optimistic updates give to documents which the server has not created yet. When the mutation is committed,
+ * its result contains the real id, which then takes the place of the temporary one in arguments, and has the same key.
+ */
+
+/** How many ids are remembered; the oldest are forgotten. */
+const MAX_IDS = 1_000;
+
+export class TempIds {
+  readonly #realOf = new Map<string, string>();
+  readonly #keyOf = new Map<string, string>();
+
+  static create(table: string): string {
+    const random = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, '0'));
+    return `${table}:new-${random.join('')}`;
+  }
+
+  /** The same for a document's temporary id and its real one: a key that does not change when the real one comes. */
+  keyOf(id: string): string {
+    return this.#keyOf.get(id) ?? id;
+  }
+
+  /**
+   * Assigns the ids in a mutation's result to the temporary ids of its optimistic update: of each table, in order.
+   * `isDisplayed`: the real ids may be displayed already, and keep their own keys.
+   */
+  resolve(tempIds: readonly string[], result: unknown, isDisplayed: boolean): void {
+    const unassigned = [...idsIn(result)];
+    for (const tempId of tempIds) {
+      const table = tempId.slice(0, tempId.indexOf(':') + 1);
+      const at = unassigned.findIndex((id) => id.startsWith(table));
+      if (at === -1 || this.#realOf.has(tempId)) continue;
+      const [id = ''] = unassigned.splice(at, 1);
+      remember(this.#realOf, tempId, id);
+      if (!isDisplayed) remember(this.#keyOf, id, tempId);
+    }
+  }
+
+  /** The JSON of arguments, with the real ids in place of temporary ones. */
+  replaceIn(args: string): string {
+    return args.replace(/"\w+:new-[0-9a-f]{16}"/g, (text) => {
+      const id = this.#realOf.get(text.slice(1, -1));
+      return id === undefined ? text : JSON.stringify(id);
+    });
+  }
+}
+
+/** All texts in a result, an object's own `id` before its other members. */
+function* idsIn(value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value;
+  if (typeof value !== 'object' || value === null) return;
+  const { id, ...others } = value as { id?: unknown };
+  yield* idsIn(id);
+  for (const each of Object.values(Array.isArray(value) ? value : others)) yield* idsIn(each);
+}
+
+function remember(map: Map<string, string>, key: string, value: string): void {
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > MAX_IDS && oldest !== undefined) map.delete(oldest);
+}
