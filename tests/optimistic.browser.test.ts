@@ -2,9 +2,6 @@
  * Optimistic updates in Chromium, over a connection that is slow and delivers requests and responses in any order: no
  * state that the page renders takes back what the user has done.
  */
-import { once } from 'node:events';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import {
@@ -16,14 +13,13 @@ import {
   defineTable,
 } from '@avvos/convoy';
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
-import { build } from 'esbuild';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { seededRandom } from '../js/convoy/testing/model-server.js';
 import { freshDatabaseUrl } from './app.js';
 import { launchChromium } from './chromium.js';
 import type { OptimisticPage, Rendered } from './optimistic-page.js';
+import { PageServer } from './page-server.js';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const CLICKS = 50;
@@ -59,24 +55,13 @@ const functions = {
 
 let convoy: Convoy;
 let browser: Browser;
-let script: string;
 let page: Page;
 const closing: (() => Promise<unknown>)[] = [];
-/** The random delays of the connection, and its cuts. */
-let slowMs = 0;
-let cutConnections = () => {};
+let pages: PageServer;
 
 const call = (name: string, args: unknown = {}) => convoy.mutation({ kind: 'mutation', name } as never, args as never);
 
 beforeAll(async () => {
-  const bundled = await build({
-    entryPoints: [join(import.meta.dirname, 'optimistic-page.ts')],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    define: { 'process.env.NODE_ENV': '"production"' },
-  });
-  script = bundled.outputFiles[0]?.text ?? '';
   browser = await launchChromium();
 });
 afterAll(() => browser.close());
@@ -84,70 +69,25 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-/** The page, and Convoy behind random delays of each request and response. */
-function serveSlowly(port: number): Server {
-  const below = seededRandom(7);
-  const delay = () => pause(slowMs === 0 ? 0 : below(slowMs));
-  const open = new Set<() => void>();
-  cutConnections = () => {
-    for (const cut of open) cut();
-  };
-  return createServer(async (incoming, answer) => {
-    const path = incoming.url ?? '/';
-    if (!path.startsWith('/api')) {
-      answer.setHeader('content-type', path === '/page.js' ? 'text/javascript' : 'text/html');
-      answer.end(path === '/page.js' ? script : '<!doctype html><body><script type="module" src="/page.js"></script>');
-      return;
-    }
-    let body = '';
-    for await (const chunk of incoming) body += chunk;
-    await delay();
-    const headers = { ...incoming.headers, 'content-length': Buffer.byteLength(body) };
-    const passed = request({ port, host: '127.0.0.1', method: incoming.method, path, headers }, (answered) => {
-      // Chunks of one response keep their order.
-      const send = async () => {
-        await delay();
-        answer.writeHead(answered.statusCode ?? 502, answered.headers);
-        answer.flushHeaders();
-        for await (const chunk of answered) {
-          await delay();
-          answer.write(chunk);
-        }
-        answer.end();
-      };
-      send().catch(() => answer.destroy());
-    });
-    const cut = () => {
-      passed.destroy();
-      answer.destroy();
-    };
-    open.add(cut);
-    passed.on('error', () => answer.destroy());
-    answer.on('close', () => {
-      open.delete(cut);
-      passed.destroy();
-    });
-    passed.end(body);
-  });
+interface Setting {
+  readonly slowMs?: number;
+  readonly query?: string;
+  readonly failpoints?: readonly string[];
 }
 
 /** Serves the switches and opens the page. */
-async function open({ query = '', failpoints = [] }: { query?: string; failpoints?: string[] } = {}): Promise<void> {
+async function open({ slowMs = 0, query = '', failpoints = [] }: Setting = {}): Promise<void> {
   const options = { databaseUrl: freshDatabaseUrl(), createDatabase: true, schema, functions, failpoints };
   convoy = await createConvoy(options);
   closing.push(() => convoy.close());
   const { port } = await convoy.listen({ port: 0 });
   for (const name of [...NAMES, 'stuck']) await call('switches.create', { name });
-  const server = serveSlowly(port).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  closing.push(async () => {
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
-  });
+  pages = await PageServer.start(join(import.meta.dirname, 'optimistic-page.ts'), port);
+  pages.slowMs = slowMs;
+  closing.push(() => pages.close());
   page = await browser.newPage();
   closing.push(() => page.close());
-  await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${query}`);
+  await page.goto(`${pages.url}${query}`);
   await page.getByText('stuck: ').waitFor();
 }
 
@@ -202,9 +142,8 @@ test.each([
   ['slow', 80],
 ])(
   'fifty clicks in a second over a %s connection show no reverted state, and a failing one takes back only its own effect',
-  async (_speed, delayMs) => {
-    slowMs = delayMs;
-    await open();
+  async (_speed, slowMs) => {
+    await open({ slowMs });
     const rendered = await clickThrough();
     expect(revertedStates(rendered[0] as Rendered, rendered)).toEqual([]);
     expect(statesOf('stuck', rendered)).toEqual([false, true, false]);
@@ -222,29 +161,26 @@ test.each([
 );
 
 test('nor where all connections are cut several times meanwhile, with responses on their way', async () => {
-  slowMs = 60;
-  await open();
+  await open({ slowMs: 60 });
   const rendered = await clickThrough(async () => {
     for (let n = 0; n < 5; n++) {
       await pause(200);
-      cutConnections();
+      pages.cut();
     }
   });
   expect(revertedStates(rendered[0] as Rendered, rendered)).toEqual([]);
   expect(statesOf('stuck', rendered)).toEqual([false, true, false]);
-  slowMs = 0;
+  pages.slowMs = 0;
   await expect.poll(shown).toContain('stuck: off');
 });
 
 test('control: an update that ends one frame early shows reverted states', async () => {
-  slowMs = 20;
-  await open({ query: '?settlingEarly' });
+  await open({ slowMs: 20, query: '?settlingEarly' });
   const rendered = await clickThrough();
   expect(revertedStates(rendered[0] as Rendered, rendered)).not.toEqual([]);
 });
 
 test('control: results with the changes of a mutation before its report show reverted states', async () => {
-  slowMs = 0;
   let reverted: string[] = [];
   for (let round = 0; round < 10 && reverted.length === 0; round++) {
     await open({ failpoints: ['noWithholding'] });

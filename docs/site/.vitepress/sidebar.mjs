@@ -18,6 +18,7 @@ export const sidebar = [
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
       { text: 'Optimistic updates', link: '/optimistic-updates' },
+      { text: 'Offline', link: '/offline' },
       { text: 'Workers', link: '/workers' },
       { text: 'Existing servers', link: '/existing-servers' },
       { text: 'Frameworks', link: '/frameworks' },

@@ -10,6 +10,7 @@ import { LiveQueries, type LiveQuery } from './live-query.js';
 import { LiveTransport } from './live-transport.js';
 import { Mutations } from './mutations.js';
 import type { OptimisticStore } from './optimistic-layers.js';
+import type { PersistOptions } from './persisted-mutations.js';
 import type { Liveness } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, Transport } from './transport.js';
@@ -24,6 +25,8 @@ export interface ConvoyClientOptions {
   readonly headers?: HeadersSource;
   /** The bearer token, or a function that returns it before each request. */
   readonly auth?: AuthSource;
+  /** Keeps mutations over reloads and crashes of the page: they are sent when it is opened again. */
+  readonly persist?: PersistOptions;
   /** Replaces the default transport; the options above then have no effect on requests. */
   readonly transport?: Transport;
 }
@@ -124,7 +127,7 @@ export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyCli
   const { fetch, headers, auth } = options;
   const transport =
     options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
-  return new TransportClient(baseUrl, transport);
+  return new TransportClient(baseUrl, transport, options.persist);
 }
 
 class TransportClient implements ConvoyClient {
@@ -134,11 +137,11 @@ class TransportClient implements ConvoyClient {
   readonly #live: LiveQueries;
   readonly #mutations: Mutations;
 
-  constructor(baseUrl: string, transport: Transport) {
+  constructor(baseUrl: string, transport: Transport, persist: PersistOptions | undefined) {
     this.baseUrl = baseUrl;
     this.#transport = transport;
     this.#live = new LiveQueries(transport);
-    this.#mutations = new Mutations(transport, this.#live);
+    this.#mutations = new Mutations(transport, this.#live, { persist, name: baseUrl });
     this.connection = this.#live.connection;
   }
 
@@ -212,6 +215,7 @@ class TransportClient implements ConvoyClient {
   readonly keyOf = (id: string): string => this.#mutations.tempIds.keyOf(id);
 
   refreshAuth(): void {
+    this.#mutations.callerChanged();
     this.#transport.refreshAuth?.();
   }
 

@@ -16,6 +16,7 @@ export {
   type ResultOfRef,
 } from '../protocol/refs.js';
 export { ConvoyError, type ConvoyErrorCode, type ConvoyErrorPayload, isConvoyError } from '../values/errors.js';
+export { type AsyncStore, indexedDbStore } from './async-store.js';
 export type { CallingClient } from './calling-client.js';
 export {
   type CallArgs,
@@ -30,6 +31,7 @@ export {
 export type { AuthSource, HeadersSource } from './endpoint.js';
 export type { LiveQuery } from './live-query.js';
 export type { OptimisticStore } from './optimistic-layers.js';
+export type { PersistOptions } from './persisted-mutations.js';
 export type { Liveness } from './shared-query.js';
 export type { QuerySnapshot } from './snapshot.js';
 export type {

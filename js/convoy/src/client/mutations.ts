@@ -7,6 +7,7 @@ import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveQueries } from './live-query.js';
 import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
+import { type PersistedMutation, PersistedMutations, type PersistOptions } from './persisted-mutations.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
 import { isOffline, listenToPage } from './visibility.js';
@@ -31,28 +32,37 @@ export interface MutationRequest extends Omit<CallRequest, 'kind' | 'idempotency
   readonly until: 'shown' | 'committed';
 }
 
-export interface MutationOptions {
+export interface MutationsOptions {
   readonly shownTimeoutMs?: number;
   /** In [0, 1); jitters retries. */
   readonly random?: () => number;
+  /** Keeps mutations over reloads of the page. */
+  readonly persist?: PersistOptions | undefined;
+  /** Clients with the same name share their kept mutations. */
+  readonly name?: string;
 }
 
 export class Mutations {
+  readonly tempIds = new TempIds();
   readonly #transport: Transport;
   readonly #live: LiveQueries;
   readonly #shownTimeoutMs: number;
   readonly #random: () => number;
+  readonly #closed = new AbortController();
+  readonly #persisted: PersistedMutations | null;
   /** Resolves when the last mutation in order has ended. */
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  readonly tempIds = new TempIds();
-  readonly #closed = new AbortController();
 
-  constructor(transport: Transport, live: LiveQueries, options: MutationOptions = {}) {
+  constructor(transport: Transport, live: LiveQueries, options: MutationsOptions = {}) {
     this.#transport = transport;
     this.#live = live;
     this.#shownTimeoutMs = options.shownTimeoutMs ?? SHOWN_TIMEOUT_MS;
     this.#random = options.random ?? Math.random;
+    const { persist, name = '' } = options;
+    this.#persisted = persist ? new PersistedMutations(persist, name, this.#closed.signal) : null;
+    // Those of earlier pages come first.
+    if (this.#persisted) this.#last = this.#persisted.recover((mutation) => this.#send(mutation.call, { mutation }));
   }
 
   async run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
@@ -61,18 +71,26 @@ export class Mutations {
     }
     const layer = optimistic === undefined ? null : this.#live.layers.add(optimistic);
     const progress = new MutationProgress(layer, this.#live, this.tempIds);
-    const send = () =>
-      this.#send({ ...call, kind: 'mutation', idempotencyKey: newIdempotencyKey(), tracker: progress });
+    const mutation = this.#persisted?.add(call) ?? null;
+    const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
     try {
       // In `pagehide` there is no later moment.
       const data = await (parallel || call.keepalive === true ? send() : this.#inOrder(send));
+      void mutation?.delete();
       progress.committed(data);
       if (until === 'shown') await progress.shown(this.#shownTimeoutMs);
       return data;
     } catch (error) {
       layer?.rollBack();
+      // Otherwise the next page sends it.
+      if (!this.#closed.signal.aborted) void mutation?.delete();
       throw error;
     }
+  }
+
+  /** The token or cookie of the caller has changed: someone else may be signed in. */
+  callerChanged(): void {
+    this.#persisted?.scope();
   }
 
   /** Ends the delays of mutations that wait for another attempt; the transport ends those in flight. */
@@ -89,21 +107,29 @@ export class Mutations {
     return result;
   }
 
-  async #send(request: CallRequest): Promise<unknown> {
-    const firstSentAt = Date.now();
+  async #send(
+    call: Omit<CallRequest, 'kind'>,
+    { mutation, tracker }: { readonly mutation: PersistedMutation | null; readonly tracker?: MutationTracker },
+  ): Promise<unknown> {
+    const { idempotencyKey = newIdempotencyKey() } = call;
     let noResponse: unknown = null;
-    for (let attempt = 1; ; attempt++) {
+    // A mutation of an earlier page may have been sent there.
+    const earlier = mutation?.firstSentAt ?? null;
+    const firstSentAt = earlier ?? Date.now();
+    for (let attempt = earlier === null ? 1 : 2; ; attempt++) {
+      if (Date.now() - firstSentAt > MAX_AGE_MS) throw outcomeUnknown(call.name, 'for 23 hours', noResponse);
+      await mutation?.beforeSending();
       try {
-        return await this.#transport.call({ ...request, args: this.tempIds.replaceIn(request.args), attempt });
+        const args = this.tempIds.replaceIn(call.args);
+        return await this.#transport.call({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
       } catch (error) {
         // Then it is still unknown whether the first attempt has taken effect.
-        if (isNotRepeatable(error)) throw noResponse;
+        if (isNotRepeatable(error)) throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
         if (this.#closed.signal.aborted || !mayRetry(error)) throw error;
         noResponse = error;
         await this.#pause(attempt);
-        const age = Date.now() - firstSentAt;
-        if (this.#closed.signal.aborted || (age > MAX_RETRY_MS && !this.#isDisconnected())) throw error;
-        if (age > MAX_AGE_MS) throw outcomeUnknown(request.name, error);
+        const isOverdue = mutation === null && Date.now() - firstSentAt > MAX_RETRY_MS && !this.#isDisconnected();
+        if (this.#closed.signal.aborted || isOverdue) throw error;
       }
     }
   }
@@ -213,7 +239,7 @@ function isNotRepeatable(error: unknown): boolean {
   return isConvoyError(error) && (error.details as { repeatable?: unknown } | undefined)?.repeatable === false;
 }
 
-function outcomeUnknown(name: string, cause: unknown): ConvoyError {
-  const message = `${name} had no response for 23 hours. It may be committed, and is not sent again.`;
+function outcomeUnknown(name: string, when: string, cause: unknown): ConvoyError {
+  const message = `${name} had no response ${when}. It may be committed, and is not sent again.`;
   return new ConvoyError('UNAVAILABLE', message, { cause });
 }

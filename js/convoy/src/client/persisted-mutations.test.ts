@@ -1,0 +1,176 @@
+/** Mutations that are kept in a store… */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
+import { makeMutationRef } from '../protocol/refs.js';
+import { ConvoyError } from '../values/errors.js';
+import type { AsyncStore } from './async-store.js';
+import { type ConvoyClient, createConvoyClient } from './client.js';
+import type { PersistOptions } from './persisted-mutations.js';
+
+const add = makeMutationRef<{ n: number }, string>('rows.add');
+const HOUR = 60 * 60_000;
+
+/** A store that outlives the clients of a test. */
+class MemoryStore implements AsyncStore {
+  readonly values = new Map<string, string>();
+  async keys(prefix: string): Promise<string[]> {
+    return [...this.values.keys()].filter((key) => key.startsWith(prefix)).reverse();
+  }
+  async get(key: string): Promise<string | null> {
+    return this.values.get(key) ?? null;
+  }
+  async set(key: string, value: string): Promise<void> {
+    this.values.set(key, value);
+  }
+  async delete(key: string): Promise<void> {
+    this.values.delete(key);
+  }
+}
+
+let store: MemoryStore;
+let scope: string | null;
+let failures: unknown[];
+const clients: ConvoyClient[] = [];
+beforeEach(() => {
+  store = new MemoryStore();
+  scope = 'ann';
+  failures = [];
+});
+afterEach(() => {
+  for (const client of clients.splice(0)) client.close();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** A page that is opened. Without `answer`, its requests are on their way for ever. */
+function page(answer?: HandTransport['answer'], options: Partial<PersistOptions> = {}) {
+  const transport = new HandTransport();
+  transport.answer = answer ?? (() => new Promise(() => {}));
+  const onError: PersistOptions['onError'] = ({ code }, mutation) => failures.push({ code, ...mutation });
+  const client = createConvoyClient({
+    baseUrl: 'https://a.test',
+    transport,
+    persist: { store, scope: () => scope, onError, ...options },
+  });
+  clients.push(client);
+  return { client, transport, numbers: () => transport.calls.map(({ args }) => JSON.parse(args).n as number) };
+}
+
+const kept = () => [...store.values.values()].map((text) => JSON.parse(text).args as string);
+
+test('are there while they are sent, and not afterwards', async () => {
+  const { client, transport } = page(() => {
+    expect(kept()).toEqual(['{"n":1}']);
+    return 'ok';
+  });
+  expect(await client.mutation(add, { n: 1 })).toBe('ok');
+  expect(transport.calls).toHaveLength(1);
+  await vi.waitFor(() => expect(kept()).toEqual([]));
+  transport.answer = () => Promise.reject(new ConvoyError('CONFLICT', 'taken'));
+  await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({ code: 'CONFLICT' });
+  await vi.waitFor(() => expect(kept()).toEqual([]));
+});
+
+test('are sent by the next page in their order, with their keys, before its own', async () => {
+  const first = page();
+  for (const n of [1, 2, 3]) first.client.mutation(add, { n }).catch(() => {});
+  await vi.waitFor(() => expect(kept()).toHaveLength(3));
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  const next = page(() => 'ok');
+  expect(await next.client.mutation(add, { n: 4 })).toBe('ok');
+  expect(next.numbers()).toEqual([1, 2, 3, 4]);
+  const [sent, ...waited] = next.transport.calls;
+  expect(sent).toMatchObject({ idempotencyKey: first.transport.calls[0]?.idempotencyKey, attempt: 2 });
+  expect(waited.map(({ attempt }) => attempt)).toEqual([1, 1, 1]);
+  await vi.waitFor(() => expect(kept()).toEqual([]));
+});
+
+test('are kept by a client that is closed', async () => {
+  const first = page();
+  const pending = first.client.mutation(add, { n: 1 });
+  pending.catch(() => {});
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  first.client.close();
+  await vi.waitFor(() => expect(kept()).toEqual(['{"n":1}']));
+});
+
+test('are not sent where they may have been sent over 23 hours ago, and then their outcome is unknown', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  const first = page();
+  for (const n of [1, 2]) first.client.mutation(add, { n }).catch(() => {});
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await vi.waitFor(() => expect(kept()).toHaveLength(2));
+  vi.setSystemTime(Date.now() + 23 * HOUR + 1);
+  const next = page(() => 'ok');
+  // The second was certainly not sent.
+  await vi.waitFor(() => expect(next.numbers()).toEqual([2]));
+  expect(failures).toEqual([{ code: 'UNAVAILABLE', name: 'rows.add', args: { n: 1 } }]);
+  await vi.waitFor(() => expect(kept()).toEqual([]));
+});
+
+test('of a server that cannot tell repetitions have an unknown outcome', async () => {
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  page(() => Promise.reject(new ConvoyError('CONFLICT', 'not run again', { details: { repeatable: false } })));
+  await vi.waitFor(() => expect(failures).toMatchObject([{ code: 'UNAVAILABLE' }]));
+});
+
+test('are sent only for the one who called them', async () => {
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  scope = 'bob';
+  const bob = page(() => 'ok');
+  expect(await bob.client.mutation(add, { n: 2 })).toBe('ok');
+  expect(bob.numbers()).toEqual([2]);
+  expect(kept()).toContain('{"n":1}');
+});
+
+test('are deleted at a sign-out, and those that wait are rejected', async () => {
+  let answer = (_data: string) => {};
+  const { client, numbers } = page(
+    () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      }),
+  );
+  const [sent, waiting] = [client.mutation(add, { n: 1 }), client.mutation(add, { n: 2 })];
+  waiting.catch(() => {});
+  await vi.waitFor(() => expect(numbers()).toEqual([1]));
+  scope = null;
+  client.refreshAuth();
+  await vi.waitFor(() => expect(kept()).toEqual([]));
+  answer('ok');
+  expect(await sent).toBe('ok');
+  await expect(waiting).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  expect(numbers()).toEqual([1]);
+  const anonymous = client.mutation(add, { n: 3 });
+  await vi.waitFor(() => expect(numbers()).toEqual([1, 3]));
+  expect(kept()).toEqual([]);
+  answer('ok');
+  await anonymous;
+});
+
+test('are sent without being kept where the store fails', async () => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const fail = () => Promise.reject(new Error('the quota is used up'));
+  const { client } = page(() => 'ok', { store: { keys: fail, get: fail, set: fail, delete: fail } });
+  expect(await client.mutation(add, { n: 1 })).toBe('ok');
+  expect(await client.mutation(add, { n: 2 })).toBe('ok');
+  expect(warned).toHaveBeenCalledOnce();
+});
+
+test('are left alone where they are not theirs: of another server, or of other code', async () => {
+  store.values.set('convoy.mutation https://a.test 1', 'not JSON');
+  store.values.set('another key', '{}');
+  const first = page();
+  first.client.mutation(add, { n: 1 }).catch(() => {});
+  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  const transport = new HandTransport();
+  clients.push(createConvoyClient({ baseUrl: 'https://b.test', transport, persist: { store, scope: () => scope } }));
+  const next = page(() => 'ok');
+  await vi.waitFor(() => expect(next.numbers()).toEqual([1]));
+  expect(transport.calls).toEqual([]);
+  await vi.waitFor(() => expect(store.values.size).toBe(2));
+});
