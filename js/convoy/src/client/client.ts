@@ -154,13 +154,15 @@ class TransportClient implements ConvoyClient {
     ...[args, options = {}]: MutationArgs<Ref>
   ): Promise<ResultOfRef<Ref>> {
     const { optimistic, parallel = false, await: until = 'shown', keepalive } = options;
-    const own = (args ?? {}) as ArgsOfRef<Ref>;
+    const text = canonicalArgs(args);
+    // A copy each time, with the ids of documents that are created by then.
+    const own = () => JSON.parse(this.#mutations.tempIds.replaceIn(text)) as ArgsOfRef<Ref>;
     // Sound as in `liveQuery`.
     return (await this.#mutations.run({
       name: nameOfRef(ref),
-      args: canonicalArgs(args),
+      args: text,
       keepalive,
-      optimistic: optimistic && ((store) => optimistic(store, own)),
+      optimistic: optimistic && ((store) => optimistic(store, own())),
       parallel,
       until,
     })) as ResultOfRef<Ref>;

@@ -84,7 +84,9 @@ export class Endpoint {
       this.consistencyToken.advance(response?.headers?.get(POSITION_HEADER));
     } catch (cause) {
       if (!request.signal.aborted) request.onNoResponse?.(sentAt);
-      throw unavailable(`No response from ${url}.`, cause);
+      const error = unavailable(`No response from ${url}.`, cause);
+      // Another error is thrown by a `fetch` that the application has replaced.
+      throw cause instanceof TypeError || request.signal.aborted ? unanswered(error) : error;
     }
     if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client returned no response for ${url}.`);
     return response;
@@ -170,11 +172,24 @@ export function unavailable(message: string, cause: unknown): ConvoyError {
   return new ConvoyError('UNAVAILABLE', message, { cause });
 }
 
+/** The errors of calls that Convoy has not answered: it is unknown whether they took effect. */
+const unansweredErrors = new WeakSet<object>();
+
+function unanswered(error: ConvoyError): ConvoyError {
+  unansweredErrors.add(error);
+  return error;
+}
+
+/** Whether Convoy has not answered the call, so that it is unknown whether the call took effect. */
+export function isUnanswered(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && unansweredErrors.has(error);
+}
+
 async function readText(response: Response): Promise<string> {
   try {
     return typeof response.text === 'function' ? await response.text() : JSON.stringify(await response.json());
   } catch (cause) {
-    throw unavailable(`The response of ${response.url} broke off.`, cause);
+    throw unanswered(unavailable(`The response of ${response.url} broke off.`, cause));
   }
 }
 
@@ -185,10 +200,8 @@ async function readText(response: Response): Promise<string> {
 function notConvoy(response: Response): ConvoyError {
   const description = `${response.status} ${response.headers?.get('content-type') ?? 'without a content type'}`;
   if (response.status >= 500 || response.status === 429) {
-    return new ConvoyError(
-      'UNAVAILABLE',
-      `${response.url} returned ${description}: the server behind it seems to be away.`,
-    );
+    const message = `${response.url} returned ${description}: the server behind it seems to be away.`;
+    return unanswered(new ConvoyError('UNAVAILABLE', message));
   }
   return new ConvoyError(
     'NOT_FOUND',

@@ -96,11 +96,11 @@ export class LiveConnection {
     return {
       isBehind: () =>
         this.#connection.phase === 'open' && this.#session.isBehind(query, this.#options.acknowledged.latest),
-      refresh: () => {
+      refresh: ({ wake } = { wake: true }) => {
         // The result must include all acknowledged changes, from any server.
         this.#options.consistencyToken.advance(this.#options.acknowledged.latest);
         this.#session.resubscribe(query);
-        this.#scheduleFlush({ wake: true });
+        this.#scheduleFlush({ wake: wake || this.#connection.phase !== 'waiting' });
       },
       close: () => {
         this.#session.remove(query);

@@ -42,6 +42,7 @@ export class LiveQueries {
     find: (name, args) => this.#shared.get(keyOf({ liveness: 'live', name, args })),
     all: (name) =>
       [...this.#shared.values()].filter(({ request }) => request.liveness === 'live' && request.name === name),
+    behindReports: () => [...this.#shared.values()].filter(({ isBehindReports }) => isBehindReports),
     changed: () => this.#scheduleNotify(),
   });
   #connectionState: QueryConnectionState = 'closed';

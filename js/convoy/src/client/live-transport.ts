@@ -5,8 +5,8 @@
  * as it is open; with all six occupied, calls block. So a hidden page closes its stream after a while
  * (`PAUSE_AFTER_HIDDEN_MS`) and reopens it, at the cost of hashes, when it becomes visible. HTTP/2 has no such limit.
  */
-import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { type Endpoint, readAnswer } from './endpoint.js';
+import { ConvoyError } from '../values/errors.js';
+import { type Endpoint, isUnanswered, readAnswer } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { LIVE_TIMEOUTS, LiveConnection, type LiveTimeouts } from './live-connection.js';
 import { openPolling } from './polling-link.js';
@@ -33,7 +33,7 @@ export class LiveTransport implements Transport {
   readonly #connection: LiveConnection;
   readonly #trackedMutations = new TrackedMutations();
   /** A session whose mutations are answered by servers that do not have it. */
-  #elsewhere: string | null = null;
+  #sessionOfOtherServer: string | null = null;
   readonly #pauseAfterHiddenMs: number;
   readonly #closed = new AbortController();
   #subscriptions = 0;
@@ -65,12 +65,15 @@ export class LiveTransport implements Transport {
   }
 
   async call(request: CallRequest): Promise<unknown> {
-    const { signal } = this.#closed;
-    if (signal.aborted) throw closedError();
+    const { signal: closed } = this.#closed;
+    if (closed.aborted) throw closedError();
+    const signal = request.signal === undefined ? closed : eitherSignal(closed, request.signal);
     if (request.kind !== 'mutation') return (await this.#post(request, { signal })).data;
     const { idempotencyKey: key = newIdempotencyKey(), attempt = 1, tracker } = request;
     const session =
-      tracker === undefined || this.#connection.session === this.#elsewhere ? null : this.#connection.session;
+      tracker === undefined || this.#connection.session === this.#sessionOfOtherServer
+        ? null
+        : this.#connection.session;
     const headers = {
       'idempotency-key': key,
       ...(session === null ? {} : { 'convoy-session': session }),
@@ -81,13 +84,13 @@ export class LiveTransport implements Transport {
     try {
       const answer = await this.#post(request, { signal, headers });
       if (session !== null && answer.session !== session) {
-        this.#elsewhere = session;
+        this.#sessionOfOtherServer = session;
         this.#trackedMutations.lose(key);
       }
       return answer.data;
     } catch (error) {
       // Without a response, the mutation may be committed, and the session still reports it.
-      if (!(isConvoyError(error) && error.code === 'UNAVAILABLE')) this.#trackedMutations.remove(key);
+      if (!isUnanswered(error)) this.#trackedMutations.remove(key);
       throw error;
     }
   }
@@ -101,8 +104,8 @@ export class LiveTransport implements Transport {
     let open = true;
     return {
       ...subscription,
-      refresh: () => {
-        subscription.refresh();
+      refresh: (options) => {
+        subscription.refresh(options);
         this.#postponePause();
       },
       close: () => {
@@ -180,6 +183,16 @@ interface PostAnswer {
 interface PostOptions {
   readonly signal: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Aborted when one of both is. `AbortSignal.any` is missing in older browsers. */
+function eitherSignal(...signals: readonly AbortSignal[]): AbortSignal {
+  const either = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) either.abort(signal.reason);
+    else signal.addEventListener('abort', () => either.abort(signal.reason), { once: true, signal: either.signal });
+  }
+  return either.signal;
 }
 
 const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed.');

@@ -1,5 +1,6 @@
 /** Mutations of one client are sent… */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
 import { type ScriptedAnswer, type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
@@ -87,6 +88,8 @@ test('again as soon as the client is connected again, and not given up before', 
   await watch.until(({ connectionState }) => connectionState === 'connecting');
   const result = own.mutation(add, { n: 1 }, { await: 'committed' });
   await vi.waitFor(() => expect(server.calls).toHaveLength(1));
+  // Longer than a mutation is repeated without a connection to wait for.
+  vi.useFakeTimers({ toFake: ['Date'] }).setSystemTime(Date.now() + 60_000);
   down = false;
   (await server.nextSession()).result({}, [], 'h1');
   expect(await result).toBe(1);
@@ -94,6 +97,7 @@ test('again as soon as the client is connected again, and not given up before', 
   expect(new Set(keys()).size).toBe(1);
   own.close();
   vi.restoreAllMocks();
+  vi.useRealTimers();
 });
 
 test('not again, where the server or the application refuses them, or the client is closed', async () => {
@@ -109,6 +113,36 @@ test('not again, where the server or the application refuses them, or the client
   await expect(pending).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   await expect(waiting).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   expect(numbers()).not.toContain(4);
+});
+
+test('once, where a function or a replaced `fetch` throws `UNAVAILABLE`', async () => {
+  const error = { code: 'UNAVAILABLE', message: 'the payment provider is away' };
+  server.answer = () => ({ status: 503, body: { ok: false, error } });
+  await expect(client.mutation(add, { n: 1 })).rejects.toMatchObject(error);
+  expect(numbers()).toEqual([1]);
+  const fetch = vi.fn(() => Promise.reject(new Error('not mocked')));
+  const mocked = createConvoyClient({ baseUrl: server.baseUrl, fetch });
+  await expect(mocked.mutation(add, { n: 1 })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  expect(fetch).toHaveBeenCalledOnce();
+});
+
+test('again, where a request hangs after the live connection was lost', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const transport = new HandTransport();
+  transport.answer = () => new Promise(() => {});
+  const own = createConvoyClient({ transport });
+  own.watch(list, {}, () => {});
+  own.mutation(add, { n: 1 }).catch(() => {});
+  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  const [call] = transport.calls;
+  vi.advanceTimersByTime(59_000);
+  expect(call?.signal?.aborted).toBe(false);
+  transport.open({}).sink.connection({ connectionState: 'connecting', isReconnecting: true });
+  await Promise.resolve();
+  vi.advanceTimersByTime(10_000);
+  expect(call?.signal?.aborted).toBe(true);
+  own.close();
+  vi.useRealTimers();
 });
 
 test('once, where the server does not recognize repetitions', async () => {

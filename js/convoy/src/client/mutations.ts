@@ -4,6 +4,7 @@
  * so that it takes effect once.
  */
 import { ConvoyError, isConvoyError } from '../values/errors.js';
+import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveQueries } from './live-query.js';
 import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
@@ -19,6 +20,13 @@ const BASE_DELAY_MS = 300;
 const MAX_DELAY_MS = 10_000;
 /** How long a mutation is sent again, except while the client is reconnecting or offline. */
 const MAX_RETRY_MS = 10_000;
+/**
+ * How long an attempt may take: then the connection is probably lost, and another attempt gets the response that this
+ * one missed.
+ */
+const MAX_ATTEMPT_MS = 60_000;
+/** The same after the live connection was lost, which was probably the same network. */
+const MAX_ATTEMPT_AFTER_LOSS_MS = 10_000;
 /** The server keeps responses for 24 hours: after that, a mutation that is sent again would take effect twice. */
 const MAX_AGE_MS = 23 * 60 * 60_000;
 /** How many mutations may wait. */
@@ -66,7 +74,10 @@ export class Mutations {
   }
 
   async run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
-    if (this.#waiting >= MAX_WAITING) {
+    this.#live.layers.refuseWhileApplying();
+    // In `pagehide` there is no later moment.
+    const isInOrder = !parallel && call.keepalive !== true;
+    if (isInOrder && this.#waiting >= MAX_WAITING) {
       throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
     }
     const layer = optimistic === undefined ? null : this.#live.layers.add(optimistic);
@@ -74,8 +85,7 @@ export class Mutations {
     const mutation = this.#persisted?.add(call) ?? null;
     const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
     try {
-      // In `pagehide` there is no later moment.
-      const data = await (parallel || call.keepalive === true ? send() : this.#inOrder(send));
+      const data = await (isInOrder ? this.#inOrder(send) : send());
       void mutation?.delete();
       progress.committed(data);
       if (until === 'shown') await progress.shown(this.#shownTimeoutMs);
@@ -116,21 +126,45 @@ export class Mutations {
     // A mutation of an earlier page may have been sent there.
     const earlier = mutation?.firstSentAt ?? null;
     const firstSentAt = earlier ?? Date.now();
+    let giveUpAt = Date.now() + MAX_RETRY_MS;
     for (let attempt = earlier === null ? 1 : 2; ; attempt++) {
+      if (this.#closed.signal.aborted) throw noResponse ?? new ConvoyError('UNAVAILABLE', 'The client was closed.');
       if (Date.now() - firstSentAt > MAX_AGE_MS) throw outcomeUnknown(call.name, 'for 23 hours', noResponse);
+      const args = this.tempIds.replaceIn(call.args);
+      if (TempIds.isIn(args)) throw notCreated(call.name);
       await mutation?.beforeSending();
       try {
-        const args = this.tempIds.replaceIn(call.args);
-        return await this.#transport.call({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
+        return await this.#attempt({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
       } catch (error) {
-        // Then it is still unknown whether the first attempt has taken effect.
-        if (isNotRepeatable(error)) throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
-        if (this.#closed.signal.aborted || !mayRetry(error)) throw error;
+        // Then it is still unknown whether an earlier attempt has taken effect.
+        if (attempt > 1 && isNotRepeatable(error))
+          throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
+        if (this.#closed.signal.aborted || !isUnanswered(error)) throw error;
         noResponse = error;
+        const wasDisconnected = this.#isDisconnected();
         await this.#pause(attempt);
-        const isOverdue = mutation === null && Date.now() - firstSentAt > MAX_RETRY_MS && !this.#isDisconnected();
-        if (this.#closed.signal.aborted || isOverdue) throw error;
+        if (wasDisconnected || this.#isDisconnected()) giveUpAt = Date.now() + MAX_RETRY_MS;
+        else if (mutation === null && Date.now() > giveUpAt) throw error;
       }
+    }
+  }
+
+  /** Sends it once. Without a response for too long, the attempt ends. */
+  async #attempt(request: CallRequest): Promise<unknown> {
+    const ended = new AbortController();
+    const end = () => ended.abort();
+    let timer = setTimeout(end, MAX_ATTEMPT_MS);
+    const { connection } = this.#live;
+    const stopListening = connection.subscribe(() => {
+      if (connection.getSnapshot() !== 'connecting') return;
+      clearTimeout(timer);
+      timer = setTimeout(end, MAX_ATTEMPT_AFTER_LOSS_MS);
+    });
+    try {
+      return await this.#transport.call({ ...request, signal: ended.signal });
+    } finally {
+      clearTimeout(timer);
+      stopListening();
     }
   }
 
@@ -224,14 +258,8 @@ class MutationProgress implements MutationTracker {
 
   #refresh(): void {
     if (this.#layer === null) this.#setShown();
-    else this.#layer.refresh(this.#setShown);
+    else this.#layer.endWhenReadAgain(this.#setShown);
   }
-}
-
-/** The server cannot be reached, or could not answer; errors that the application throws are not retried. */
-function mayRetry(error: unknown): boolean {
-  if (!isConvoyError(error) || error.code !== 'UNAVAILABLE') return false;
-  return error.cause === undefined || error.cause === null || error.cause instanceof TypeError;
 }
 
 /** The server cannot find out whether an earlier attempt has taken effect, and refused to run the mutation again. */
@@ -242,4 +270,9 @@ function isNotRepeatable(error: unknown): boolean {
 function outcomeUnknown(name: string, when: string, cause: unknown): ConvoyError {
   const message = `${name} had no response ${when}. It may be committed, and is not sent again.`;
   return new ConvoyError('UNAVAILABLE', message, { cause });
+}
+
+function notCreated(name: string): ConvoyError {
+  const message = `${name} was not sent: it has a temporary id, and the mutation that creates the document has not ended or has failed.`;
+  return new ConvoyError('INVALID_ARGS', message);
 }

@@ -3,7 +3,7 @@
  * what the server sent. The layers are applied again, in the order of their mutations, whenever the server's results or
  * the layers change.
  *
- * A layer stops to apply to a query with the result that has the mutation's changes. Which result that is, the session
+ * A layer stops applying to a query with the result that has the mutation's changes. Which result that is, the session
  * reports. Without a session to report it (the connection was lost after the mutation was sent), any result may have
  * the changes or not. Then the queries that the layer changes are *frozen*: they keep their last result until the
  * mutation is answered and they are answered again after it.
@@ -45,6 +45,8 @@ export type OptimisticUpdate = (store: OptimisticStore) => void;
 export interface QueryCache {
   find(name: string, args: string): SharedQuery | undefined;
   all(name: string): SharedQuery[];
+  /** Those that display an older result than the one that the session reports about. */
+  behindReports(): SharedQuery[];
   /** A displayed result may have changed. */
   changed(): void;
 }
@@ -55,6 +57,8 @@ export class OptimisticLayers {
   /** The queries that display something other than the server's data. */
   #overlaid: ReadonlySet<SharedQuery> = new Set();
   #outdated = false;
+  /** The functions of the application are called. */
+  #isApplying = false;
 
   constructor(cache: QueryCache) {
     this.#cache = cache;
@@ -62,8 +66,10 @@ export class OptimisticLayers {
 
   /** Applies `update` from now on, until the layer ends. Throws what the update throws. */
   add(update: OptimisticUpdate): OptimisticLayer {
+    this.refuseWhileApplying();
     const layer = new OptimisticLayer(update, {
       changed: () => this.#changed(),
+      behindReports: () => this.#cache.behindReports(),
       apply: () => this.apply(),
       remove: () => {
         this.#layers = this.#layers.filter((each) => each !== layer);
@@ -83,6 +89,11 @@ export class OptimisticLayers {
     return layer;
   }
 
+  /** Throws in an optimistic update, which may be called at any time and any number of times. */
+  refuseWhileApplying(): void {
+    if (this.#isApplying) throw new TypeError('A mutation cannot be called in an optimistic update.');
+  }
+
   /** The server's data of a query has changed. */
   invalidate(): void {
     this.#outdated = true;
@@ -96,19 +107,21 @@ export class OptimisticLayers {
   /** Returns the errors of layers, which have no effect. */
   #apply(): LayerErrors {
     const errors: LayerErrors = new Map();
-    if (!this.#outdated) return errors;
+    if (!this.#outdated || this.#isApplying) return errors;
     this.#outdated = false;
-    // A layer that is reported for a query stays in effect there as long as an older result is displayed.
     for (const layer of [...this.#layers]) layer.removeWhenDone();
     const displayed = new Map<SharedQuery, unknown>();
     for (const layer of this.#layers) {
       const changes = new Changes(this.#cache, displayed, layer);
+      this.#isApplying = true;
       try {
-        layer.update(changes);
+        refusePromise(layer.update(changes));
         layer.changed = new Set(changes.values.keys());
         for (const [query, value] of changes.values) displayed.set(query, value);
       } catch (thrown) {
         errors.set(layer, { thrown });
+      } finally {
+        this.#isApplying = false;
       }
     }
     for (const query of this.#overlaid) if (!displayed.has(query)) query.display(null);
@@ -133,8 +146,15 @@ function logErrors(errors: LayerErrors): void {
   }
 }
 
+function refusePromise(returned: unknown): void {
+  if (typeof (returned as PromiseLike<unknown> | undefined)?.then !== 'function') return;
+  (returned as PromiseLike<unknown>).then(undefined, () => {});
+  throw new TypeError('An optimistic update must not be asynchronous.');
+}
+
 interface LayerHooks {
   changed(): void;
+  behindReports(): SharedQuery[];
   apply(): void;
   remove(): void;
 }
@@ -149,11 +169,13 @@ export class OptimisticLayer {
   /** Its error was logged. */
   hasFailed = false;
   readonly #hooks: LayerHooks;
-  /** The queries whose latest result has the mutation's changes. */
+  /** The queries whose displayed result has the mutation's changes, as far as the session reports queries one by one. */
   readonly #included = new Set<SharedQuery>();
   #settled = false;
+  /** The queries that display an older result, although the mutation is settled. */
+  readonly #unsettled = new Set<SharedQuery>();
   /** The queries that it keeps frozen; it applies to no other query meanwhile. */
-  #frozen: ReadonlySet<SharedQuery> | null = null;
+  #frozen: Set<SharedQuery> | null = null;
 
   constructor(update: OptimisticUpdate, hooks: LayerHooks) {
     this.update = update;
@@ -162,20 +184,27 @@ export class OptimisticLayer {
 
   /** Whether it may change a query: not one whose displayed result has the mutation's changes already. */
   appliesTo(query: SharedQuery): boolean {
-    if (this.#frozen !== null) return this.#frozen.has(query);
-    return query.isFrozen || !(this.#settled || this.#included.has(query));
+    if (this.#settled) return this.#unsettled.has(query);
+    if (this.#frozen !== null) return this.#frozen.has(query) && query.isFrozen;
+    return !this.#included.has(query);
   }
 
-  /** The results of these queries have the mutation's changes. */
+  /** The latest results of these queries have the mutation's changes. */
   include(queries: Iterable<SharedQuery>): void {
-    for (const query of queries) this.#included.add(query);
+    for (const query of queries) this.#whenCaughtUp(query, () => this.#included.add(query));
     this.#hooks.changed();
   }
 
-  /** The results of all queries have the mutation's changes. */
+  /** The latest results of all queries have the mutation's changes. */
   settle(): void {
-    this.#settled = true;
+    if (this.#settled) return;
     this.#thaw();
+    this.#settled = true;
+    for (const query of this.#hooks.behindReports()) {
+      if (this.#included.has(query)) continue;
+      this.#unsettled.add(query);
+      this.#whenCaughtUp(query, () => this.#unsettled.delete(query));
+    }
     this.#hooks.changed();
   }
 
@@ -187,31 +216,53 @@ export class OptimisticLayer {
     for (const query of this.#frozen) query.freeze(this);
   }
 
-  /** Ends the layer once all queries that it keeps frozen are answered again. The mutation is committed. */
-  refresh(onEnd: () => void): void {
+  /** Ends the layer when the queries that it changes are read again. The mutation is committed. */
+  endWhenReadAgain(onEnd: () => void): void {
     this.freeze();
     const missing = new Set(this.#frozen);
-    const answered = (query: SharedQuery | null) => {
-      if (query !== null) missing.delete(query);
-      if (missing.size > 0) return;
+    const end = () => {
       this.settle();
       onEnd();
     };
-    if (missing.size === 0) answered(null);
-    for (const query of [...missing]) query.refresh(() => answered(query));
+    if (missing.size === 0) end();
+    for (const query of [...missing]) {
+      query.refresh(() => {
+        // At once: another query may not be answered for long.
+        query.thaw(this);
+        this.#whenCaughtUp(query, () => {
+          this.#frozen?.delete(query);
+          this.#included.add(query);
+        });
+        this.#hooks.changed();
+        missing.delete(query);
+        if (missing.size === 0) end();
+      });
+    }
   }
 
   /** Takes its effect back: the mutation has failed. */
   rollBack(): void {
-    this.#settled = true;
     this.#thaw();
+    this.#settled = true;
+    this.#unsettled.clear();
     this.#hooks.remove();
     this.#hooks.changed();
   }
 
   /** Removes it when it applies to no query any more. */
   removeWhenDone(): void {
-    if (this.#settled && ![...this.changed].some((query) => query.isFrozen)) this.#hooks.remove();
+    if (this.#settled && this.#unsettled.size === 0) this.#hooks.remove();
+  }
+
+  /** Calls `act` when the query displays the result that the session reports about: now, or later. */
+  #whenCaughtUp(query: SharedQuery, act: () => void): void {
+    if (!query.isBehindReports) act();
+    else {
+      query.whenCaughtUp(() => {
+        act();
+        this.#hooks.changed();
+      });
+    }
   }
 
   #thaw(): void {

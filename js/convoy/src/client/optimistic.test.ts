@@ -5,6 +5,7 @@ import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import type { OptimisticStore } from './optimistic-layers.js';
+import { TempIds } from './temp-ids.js';
 import type { MutationTracker } from './transport.js';
 
 interface Item {
@@ -298,4 +299,129 @@ test('leaves the key of a document that is displayed before its id is known in t
   resolve();
   await result;
   expect(client.keyOf('items:1')).toBe('items:1');
+});
+
+test('is applied once where its changes are included before another mutation freezes the query', async () => {
+  const [included, lost] = [await mutate('1'), await mutate('2')];
+  subscription(A).sink.result([on('1'), off('2')]);
+  included.tracker.included([subscription(A).sink]);
+  lost.tracker.lost();
+  subscription(A).sink.result([on('1'), on('2')]);
+  expect(shown()).toEqual([on('1'), on('2')]);
+});
+
+test('stays until a repeated query is answered, where the mutation settles before', async () => {
+  const call = await mutate('1');
+  const refetched = client.liveQuery(list, A).refetch();
+  // The result with the changes was for the subscription before.
+  call.tracker.settled();
+  expect(shown()).toEqual([on('1'), off('2')]);
+  subscription(A).sink.result([on('1'), on('2')]);
+  expect(shown()).toEqual([on('1'), on('2')]);
+  await refetched;
+});
+
+test('stays where a failure is the first answer after the mutation', async () => {
+  const call = await mutate('1');
+  call.tracker.lost();
+  call.resolve();
+  await vi.waitFor(() => expect(subscription(A).refreshes).toBe(1));
+  subscription(A).sink.failed(new ConvoyError('TIMEOUT', 'it took too long'));
+  expect(shown()).toEqual([on('1'), off('2')]);
+  subscription(A).sink.result([on('1'), off('2')]);
+  expect(await call.result).toBe('ok');
+  expect(shown()).toEqual([on('1'), off('2')]);
+});
+
+test('keeps no query frozen for another that is not answered', async () => {
+  client.watch(count, A, () => {});
+  const counts = transport.subscriptions.at(-1) as HandSubscription;
+  counts.sink.result(0);
+  const listed = transport.subscriptions[0] as HandSubscription;
+  const call = await mutate('1', (store, args) => {
+    toggled(store, args);
+    store.set(count, A, (n) => n + 1);
+  });
+  call.tracker.lost();
+  call.resolve();
+  await vi.waitFor(() => expect(listed.refreshes).toBe(1));
+  listed.sink.result([on('1'), on('2')]);
+  expect(shown()).toEqual([on('1'), on('2')]);
+  expect(client.liveQuery(count, A).getSnapshot().data).toBe(1);
+});
+
+test('loses no result that arrives before a failure', async () => {
+  const call = await mutate('1');
+  call.tracker.lost();
+  subscription(A).sink.result([off('1'), on('2')]);
+  subscription(A).sink.failed(new ConvoyError('INTERNAL', 'a defect'));
+  subscription(A).sink.same();
+  call.fail();
+  await expect(call.result).rejects.toThrow();
+  expect(client.liveQuery(list, A).getSnapshot()).toMatchObject({ status: 'success', data: [off('1'), on('2')] });
+});
+
+test('has its own copy of the arguments', async () => {
+  const args = { id: '1' };
+  client.mutation(toggle, args, { optimistic: toggled }).catch(() => {});
+  args.id = '2';
+  subscription(A).sink.result([off('1'), off('2'), off('3')]);
+  expect(shown()).toEqual([on('1'), off('2'), off('3')]);
+});
+
+test('can neither call mutations nor be asynchronous', async () => {
+  const nested: unknown[] = [];
+  const options = {
+    optimistic: () => void client.mutation(toggle, { id: '2' }).catch((error) => nested.push(error)),
+    parallel: true,
+  };
+  client.mutation(toggle, { id: '1' }, options).catch(() => {});
+  await vi.waitFor(() => expect(nested).toMatchObject([{ name: 'TypeError' }]));
+  expect(transport.calls.map(({ args }) => args)).toEqual(['{"id":"1"}']);
+  const optimistic = (async () => Promise.reject(new Error('a defect'))) as () => void;
+  await expect(client.mutation(toggle, { id: '1' }, { optimistic })).rejects.toThrow('asynchronous');
+});
+
+test('of a new document, changed at once, applies to the real one too', async () => {
+  const create = makeMutationRef<{ of: string }, Item>('items.create');
+  transport.answer = () => new Promise(() => {});
+  const created = (store: OptimisticStore) => store.set(list, A, [{ id: store.tempId('items'), done: false }]);
+  client.mutation(create, A, { optimistic: created, parallel: true }).catch(() => {});
+  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  const id = shown()?.[0]?.id as string;
+  client.mutation(toggle, { id }, { optimistic: toggled }).catch(() => {});
+  expect(shown()).toEqual([{ id, done: true }]);
+  const { tracker } = transport.calls[0] as { tracker: MutationTracker };
+  tracker.tracked();
+  subscription(A).sink.result([off('items:1')]);
+  tracker.settled(off('items:1'));
+  expect(shown()).toEqual([on('items:1')]);
+});
+
+test.each([
+  ['an id', 'items:1', ['items:1']],
+  ['a document with references', { parent: 'items:7', id: 'items:1' }, ['items:1']],
+  ['a list of documents', [{ id: 'items:1', parent: 'items:7' }, { id: 'items:2' }], ['items:1', 'items:2']],
+  ['ids of other tables', ['others:1', 'items:1'], ['items:1']],
+  ['a text in a document', { text: 'items:7' }, []],
+])('finds the real ids in %s', (_result, result, found) => {
+  const ids = new TempIds();
+  const temporary = [TempIds.create('items'), TempIds.create('items')];
+  ids.resolve(temporary, result, false);
+  ids.resolve(temporary, result, false);
+  const args = JSON.stringify(temporary);
+  expect(JSON.parse(ids.replaceIn(args))).toEqual([...found, ...temporary.slice(found.length)]);
+  expect(TempIds.isIn(ids.replaceIn(args))).toBe(found.length < 2);
+});
+
+test('of a document that was not created sends nothing that needs it', async () => {
+  const create = makeMutationRef<{ of: string }, string>('items.create');
+  let id = '';
+  const created = (store: OptimisticStore) => {
+    id = store.tempId('items');
+  };
+  transport.answer = () => Promise.reject(new ConvoyError('CONFLICT', 'no'));
+  await expect(client.mutation(create, A, { optimistic: created })).rejects.toMatchObject({ code: 'CONFLICT' });
+  await expect(client.mutation(toggle, { id })).rejects.toMatchObject({ code: 'INVALID_ARGS' });
+  expect(transport.calls).toHaveLength(1);
 });

@@ -9,6 +9,7 @@ import {
   PENDING,
   PENDING_UNCONNECTED,
   type QuerySnapshot,
+  revokesData,
   withConnection,
   withFailure,
   withResult,
@@ -53,11 +54,12 @@ export class SharedQuery implements SubscriptionSink {
   readonly #pendingRefetches: ((data: unknown) => void)[] = [];
   /** Refetches whose result has arrived; they resolve after the listeners are notified. */
   readonly #completedRefetches: (() => void)[] = [];
-  /** Those who keep the results that arrive from being displayed. */
+  /** While there are any, results that arrive are not displayed. */
   readonly #freezers = new Set<object>();
-  /** The latest result that arrived while the query was frozen. */
-  #withheld: { readonly data: unknown } | null = null;
-  readonly #awaitingAnswer: (() => void)[] = [];
+  /** The latest result that arrived while the query was frozen, and the failure after it. */
+  #withheld: { readonly data: unknown; readonly error: ConvoyError | null } | null = null;
+  readonly #awaitingReports: (() => void)[] = [];
+  #awaitingAnswer: (() => void)[] = [];
   #retentionTimer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
@@ -85,21 +87,28 @@ export class SharedQuery implements SubscriptionSink {
   }
 
   result(data: unknown): void {
-    if (this.isFrozen) this.#withheld = { data };
+    if (this.isFrozen) this.#withheld = { data, error: null };
     else this.#base = withResult(this.#base, data);
-    this.#answered(data);
+    this.#answered(data, true);
   }
 
   same(): void {
     // With a withheld result, that one is still current.
     if (this.#withheld === null) this.#base = withSame(this.#base);
-    this.#answered(this.#withheld === null ? this.#base.data : this.#withheld.data);
+    else this.#withheld = { ...this.#withheld, error: null };
+    this.#answered(this.#withheld === null ? this.#base.data : this.#withheld.data, true);
   }
 
   failed(error: ConvoyError): void {
-    this.#withheld = null;
+    const isRevoked = revokesData(error);
+    if (isRevoked) {
+      this.#withheld = null;
+      this.#freezers.clear();
+    }
+    if (this.#withheld !== null) this.#withheld = { ...this.#withheld, error };
     this.#base = withFailure(this.#base, error);
-    this.#answered(null);
+    // Another failure may be older than what `refresh` asks for.
+    this.#answered(null, isRevoked);
   }
 
   connection(view: ConnectionView): void {
@@ -140,7 +149,17 @@ export class SharedQuery implements SubscriptionSink {
       return;
     }
     this.#awaitingAnswer.push(onAnswer);
-    this.#subscription.refresh();
+    this.#subscription.refresh({ wake: false });
+  }
+
+  /** Whether it displays an older result than the one that the session reports about. */
+  get isBehindReports(): boolean {
+    return !this.#stopped && (this.isFrozen || this.#pendingRefetches.length + this.#awaitingAnswer.length > 0);
+  }
+
+  /** Calls `onCaughtUp` once that is no longer so. */
+  whenCaughtUp(onCaughtUp: () => void): void {
+    this.#awaitingReports.push(onCaughtUp);
   }
 
   /** Keeps displaying the current result until `thaw`; results that arrive are withheld. */
@@ -150,10 +169,16 @@ export class SharedQuery implements SubscriptionSink {
 
   /** Ends one `freeze`; after the last, the latest result is displayed. */
   thaw(freezer: object): void {
-    if (!this.#freezers.delete(freezer) || this.isFrozen || this.#withheld === null) return;
-    this.#base = withResult(this.#base, this.#withheld.data);
-    this.#withheld = null;
-    this.#hooks.changed();
+    if (!this.#freezers.delete(freezer) || this.isFrozen) return;
+    if (this.#withheld !== null) {
+      const { data, error } = this.#withheld;
+      const { connectionState, isReconnecting } = this.#base;
+      this.#withheld = null;
+      this.#base = withConnection(withResult(this.#base, data), { connectionState, isReconnecting });
+      if (error !== null) this.#base = withFailure(this.#base, error);
+      this.#hooks.changed();
+    }
+    this.#reportCaughtUp();
   }
 
   /** Displays `overlay` in place of the server's data; with `null`, the server's data. Takes ownership of the value. */
@@ -173,7 +198,7 @@ export class SharedQuery implements SubscriptionSink {
     clearTimeout(this.#retentionTimer);
     this.#subscription.close();
     this.#base = withConnection(this.#base, { connectionState: 'closed', isReconnecting: false });
-    this.#answered(null);
+    this.#answered(null, true);
   }
 
   /** Notifies the listeners of a changed snapshot, and then resolves the completed refetches. */
@@ -186,11 +211,20 @@ export class SharedQuery implements SubscriptionSink {
     for (const resolve of this.#completedRefetches.splice(0)) resolve();
   }
 
-  /** A result or failure has arrived, or none will: completes the pending refetches with `data`. */
-  #answered(data: unknown): void {
+  /**
+   * A result or failure has arrived, or none will: completes the pending refetches with `data`. `isCurrent`: it is as
+   * new as `refresh` asked for.
+   */
+  #answered(data: unknown, isCurrent: boolean): void {
     this.#completedRefetches.push(...this.#pendingRefetches.splice(0).map((resolve) => () => resolve(data)));
     this.#hooks.changed();
-    for (const onAnswer of this.#awaitingAnswer.splice(0)) onAnswer();
+    if (isCurrent) for (const onAnswer of this.#awaitingAnswer.splice(0)) onAnswer();
+    this.#reportCaughtUp();
+  }
+
+  #reportCaughtUp(): void {
+    if (this.isBehindReports) return;
+    for (const onCaughtUp of this.#awaitingReports.splice(0)) onCaughtUp();
   }
 }
 

@@ -6,6 +6,8 @@
 /** How many ids are remembered; the oldest are forgotten. */
 const MAX_IDS = 1_000;
 
+const TEMP_ID = /"\w+:new-[0-9a-f]{16}"/;
+
 export class TempIds {
   readonly #realOf = new Map<string, string>();
   readonly #keyOf = new Map<string, string>();
@@ -25,7 +27,8 @@ export class TempIds {
    * `isDisplayed`: the real ids may be displayed already, and keep their own keys.
    */
   resolve(tempIds: readonly string[], result: unknown, isDisplayed: boolean): void {
-    const unassigned = [...idsIn(result)];
+    const assigned = tempIds.map((tempId) => this.#realOf.get(tempId));
+    const unassigned = idsIn(result).filter((id) => !assigned.includes(id));
     for (const tempId of tempIds) {
       const table = tempId.slice(0, tempId.indexOf(':') + 1);
       const at = unassigned.findIndex((id) => id.startsWith(table));
@@ -36,22 +39,26 @@ export class TempIds {
     }
   }
 
+  /** Whether arguments have a temporary id whose document was not created. */
+  static isIn(args: string): boolean {
+    return TEMP_ID.test(args);
+  }
+
   /** The JSON of arguments, with the real ids in place of temporary ones. */
   replaceIn(args: string): string {
-    return args.replace(/"\w+:new-[0-9a-f]{16}"/g, (text) => {
+    return args.replace(new RegExp(TEMP_ID, 'g'), (text) => {
       const id = this.#realOf.get(text.slice(1, -1));
       return id === undefined ? text : JSON.stringify(id);
     });
   }
 }
 
-/** All texts in a result, an object's own `id` before its other members. */
-function* idsIn(value: unknown): Generator<string> {
-  if (typeof value === 'string') yield value;
-  if (typeof value !== 'object' || value === null) return;
-  const { id, ...others } = value as { id?: unknown };
-  yield* idsIn(id);
-  for (const each of Object.values(Array.isArray(value) ? value : others)) yield* idsIn(each);
+/** The ids in a result: an id, a document, or a list of them. */
+function idsIn(result: unknown): string[] {
+  if (typeof result === 'string') return [result];
+  if (Array.isArray(result)) return result.flatMap((element) => (Array.isArray(element) ? [] : idsIn(element)));
+  const id = (result as { id?: unknown } | null)?.id;
+  return typeof id === 'string' ? [id] : [];
 }
 
 function remember(map: Map<string, string>, key: string, value: string): void {

@@ -34,6 +34,8 @@ export interface CallRequest {
   readonly idempotencyKey?: string | undefined;
   /** 1, or more where earlier attempts with the same key got no response. */
   readonly attempt?: number | undefined;
+  /** Ends this attempt without a response. */
+  readonly signal?: AbortSignal | undefined;
   /** Follows a mutation's changes in the results of live queries. */
   readonly tracker?: MutationTracker | undefined;
   /** Let the request outlive the page, for a final call in `pagehide`. Browsers then limit the body to 64 KiB. */
@@ -80,8 +82,11 @@ export interface SubscriptionSink {
 
 /** A watched query. */
 export interface Subscription {
-  /** Requests the whole result again, at once, in any state of the connection. */
-  refresh(): void;
+  /**
+   * Requests the whole result again, in any state of the connection. With `wake: false`, it does not cut the delay of a
+   * reconnection short.
+   */
+  refresh(options?: { readonly wake: boolean }): void;
   /**
    * The last result may lack a change acknowledged to any client of this process. A transport without this method
    * cannot detect that.
