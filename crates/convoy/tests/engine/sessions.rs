@@ -166,10 +166,15 @@ async fn a_mutation_is_acknowledged_after_its_effects_were_sent() {
     let mut session = app.client().live(json!([list(1, "a")])).await;
     session.until(1, |_| true).await;
     let own = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-1");
-    own.mutate("messages.send", message("a", 1, "mine")).await.data();
+    let response = own.mutate("messages.send", message("a", 1, "mine")).await;
+    assert_eq!(response.header("convoy-session"), Some(session.id()), "this process has the session");
+    let result = response.data();
     let settled = session.until_message("settled").await;
-    assert_eq!(settled["key"], "k-1");
+    assert_eq!((&settled["key"], &settled["result"]), (&json!("k-1"), &result));
     assert_eq!(bodies(session.answers().latest(1).expect("an answer")), ["mine"], "the effect came first");
+    let elsewhere = app.client().with_header("convoy-session", &"0".repeat(32)).with_header("idempotency-key", "k-0");
+    let response = elsewhere.mutate("messages.send", message("other", 1, "x")).await;
+    assert_eq!(response.header("convoy-session"), None, "another process has this session, or none");
     // A mutation that affects no subscription is acknowledged, too.
     let other = app.client().with_header("convoy-session", session.id()).with_header("idempotency-key", "k-2");
     other.mutate("messages.send", message("elsewhere", 1, "x")).await.data();
