@@ -21,6 +21,9 @@ import { launchChromium } from './chromium.js';
 import type { OptimisticPage, Rendered } from './optimistic-page.js';
 import { PageServer } from './page-server.js';
 
+/** The time limit only turns a hang into a failure. */
+const PATIENT = { timeout: 30_000 };
+
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const CLICKS = 50;
 
@@ -171,7 +174,7 @@ test('nor where all connections are cut several times meanwhile, with responses 
   expect(revertedStates(rendered[0] as Rendered, rendered)).toEqual([]);
   expect(statesOf('stuck', rendered)).toEqual([false, true, false]);
   pages.slowMs = 0;
-  await expect.poll(shown).toContain('stuck: off');
+  await expect.poll(shown, PATIENT).toContain('stuck: off');
 });
 
 test('control: an update that ends one frame early shows reverted states', async () => {

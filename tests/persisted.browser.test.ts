@@ -11,6 +11,9 @@ import { launchChromium } from './chromium.js';
 import { PageServer } from './page-server.js';
 import type { PersistedPage } from './persisted-page.js';
 
+/** The time limit only turns a hang into a failure. */
+const PATIENT = { timeout: 30_000 };
+
 const schema = defineSchema({ numbers: defineTable({ n: z.number() }) });
 const { query, mutation } = createFunctionHelpers<BaseContext<DataModelOf<typeof schema>>>();
 const functions = {
@@ -64,7 +67,7 @@ const add = (page: Page, ...numbers: number[]) =>
     for (const n of numbers) (window as unknown as Window).page.add(n);
   }, numbers);
 const untilKept = (page: Page, count: number) =>
-  expect.poll(() => page.evaluate(() => (window as unknown as Window).page.kept()), { timeout: 30_000 }).toBe(count);
+  expect.poll(() => page.evaluate(() => (window as unknown as Window).page.kept()), PATIENT).toBe(count);
 const errors = (page: Page) => page.evaluate(() => (window as unknown as Window).page.errors);
 const stored = async () => convoy.query({ kind: 'query', name: 'numbers.list' } as never, {} as never) as unknown;
 
@@ -85,13 +88,13 @@ test.each([
   const page = await open();
   await add(page, 1, 2, 3);
   await untilKept(page, 3);
-  await expect.poll(() => pages.mutations.length).toBe(1);
-  if (lost === 'responses') await expect.poll(stored).toEqual([1]);
+  await expect.poll(() => pages.mutations.length, PATIENT).toBe(1);
+  if (lost === 'responses') await expect.poll(stored, PATIENT).toEqual([1]);
   await kill(page);
   pages.lost = 'nothing';
   const next = await open();
   await add(next, 4);
-  await expect.poll(stored).toEqual([1, 2, 3, 4]);
+  await expect.poll(stored, PATIENT).toEqual([1, 2, 3, 4]);
   await untilKept(next, 0);
   expect(await stored()).toEqual([1, 2, 3, 4]);
   expect(await errors(next)).toEqual([]);
@@ -120,7 +123,7 @@ test('while several pages are open, one of them sends those of a killed one', as
   const page = await open();
   await add(page, 1, 2, 3);
   await untilKept(page, 3);
-  await expect.poll(() => pages.mutations.length).toBe(1);
+  await expect.poll(() => pages.mutations.length, PATIENT).toBe(1);
   await kill(page);
   pages.lost = 'nothing';
   pages.slowMs = 50;
@@ -135,10 +138,10 @@ test('those of a living page are left to it', async () => {
   const page = await open();
   await add(page, 1);
   await untilKept(page, 1);
-  await expect.poll(() => pages.mutations.length).toBe(1);
+  await expect.poll(() => pages.mutations.length, PATIENT).toBe(1);
   const other = await open();
   await add(other, 2);
-  await expect.poll(() => pages.mutations.length).toBe(2);
+  await expect.poll(() => pages.mutations.length, PATIENT).toBe(2);
   expect(new Set(pages.mutations).size).toBe(2);
 });
 
@@ -154,7 +157,7 @@ test('not those of someone else, and none after a sign-out', async () => {
   await next.addInitScript(() => localStorage.setItem('scope', 'bob'));
   await next.goto(pages.url);
   await add(next, 2);
-  await expect.poll(stored).toEqual([2]);
+  await expect.poll(stored, PATIENT).toEqual([2]);
   await untilKept(next, 1);
   expect(pages.mutations).toHaveLength(sent + 1);
   await next.evaluate(() => {
@@ -178,7 +181,7 @@ test('one that fails is reported to the page that sends it', async () => {
   await kill(page);
   pages.lost = 'nothing';
   const next = await open();
-  await expect.poll(() => errors(next)).toEqual(['INVALID_ARGS {"n":"x"}']);
-  await expect.poll(stored).toEqual([5]);
+  await expect.poll(() => errors(next), PATIENT).toEqual(['INVALID_ARGS {"n":"x"}']);
+  await expect.poll(stored, PATIENT).toEqual([5]);
   await untilKept(next, 0);
 });

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { type ScriptedAnswer, type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
+import { until } from '../../testing/until.js';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
@@ -36,11 +37,11 @@ function held(): ((answer: ScriptedAnswer | 'cut') => void)[] {
 test('in the order of their calls, each when the one before is committed or has failed', async () => {
   const responses = held();
   const results = Promise.allSettled([1, 2, 3].map((n) => client.mutation(add, { n })));
-  await vi.waitFor(() => expect(responses).toHaveLength(1));
+  await until(() => expect(responses).toHaveLength(1));
   responses[0]?.({ status: 409, body: { ok: false, error: { code: 'CONFLICT', message: 'taken' } } });
-  await vi.waitFor(() => expect(responses).toHaveLength(2));
+  await until(() => expect(responses).toHaveLength(2));
   responses[1]?.(ok(2));
-  await vi.waitFor(() => expect(responses).toHaveLength(3));
+  await until(() => expect(responses).toHaveLength(3));
   responses[2]?.(ok(3));
   expect(numbers()).toEqual([1, 2, 3]);
   expect(await results).toMatchObject([{ reason: { code: 'CONFLICT' } }, { value: 2 }, { value: 3 }]);
@@ -53,7 +54,7 @@ test('at once, where they are parallel or outlive the page', async () => {
     client.mutation(add, { n: 2 }, { parallel: true }),
     client.mutation(add, { n: 3 }, { keepalive: true }),
   ];
-  await vi.waitFor(() => expect(responses).toHaveLength(3));
+  await until(() => expect(responses).toHaveLength(3));
   for (const respond of responses) respond(ok(0));
   expect(await Promise.all(all)).toEqual([0, 0, 0]);
 });
@@ -87,7 +88,7 @@ test('again as soon as the client is connected again, and not given up before', 
   session.cut();
   await watch.until(({ connectionState }) => connectionState === 'connecting');
   const result = own.mutation(add, { n: 1 }, { await: 'committed' });
-  await vi.waitFor(() => expect(server.calls).toHaveLength(1));
+  await until(() => expect(server.calls).toHaveLength(1));
   // Longer than a mutation is repeated without a connection to wait for.
   vi.useFakeTimers({ toFake: ['Date'] }).setSystemTime(Date.now() + 60_000);
   down = false;
@@ -108,7 +109,7 @@ test('not again, where the server or the application refuses them, or the client
   server.answer = () => 'cut';
   const pending = client.mutation(add, { n: 3 });
   const waiting = client.mutation(add, { n: 4 });
-  await vi.waitFor(() => expect(numbers()).toContain(3));
+  await until(() => expect(numbers()).toContain(3));
   client.close();
   await expect(pending).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   await expect(waiting).rejects.toMatchObject({ code: 'UNAVAILABLE' });
@@ -133,7 +134,7 @@ test('again, where a request hangs after the live connection was lost', async ()
   const own = createConvoyClient({ transport });
   own.watch(list, {}, () => {});
   own.mutation(add, { n: 1 }).catch(() => {});
-  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  await until(() => expect(transport.calls).toHaveLength(1));
   const [call] = transport.calls;
   vi.advanceTimersByTime(59_000);
   expect(call?.signal?.aborted).toBe(false);
@@ -156,7 +157,7 @@ test('once, where the server does not recognize repetitions', async () => {
 test('up to a limit of those that wait', async () => {
   const responses = held();
   const all = Array.from({ length: 1_000 }, (_, n) => client.mutation(add, { n }));
-  await vi.waitFor(() => expect(responses).toHaveLength(1));
+  await until(() => expect(responses).toHaveLength(1));
   await expect(client.mutation(add, { n: 0 })).rejects.toMatchObject({ code: 'RATE_LIMITED' });
   client.close();
   expect((await Promise.allSettled(all)).every(({ status }) => status === 'rejected')).toBe(true);

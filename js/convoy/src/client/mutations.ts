@@ -18,6 +18,8 @@ const SHOWN_TIMEOUT_MS = 1_000;
 /** The upper bound of the first delay before a mutation is sent again; it doubles with each attempt. */
 const BASE_DELAY_MS = 300;
 const MAX_DELAY_MS = 10_000;
+/** Without a network each request fails at once, and the browser logs it each time. */
+const OFFLINE_DELAY_MS = 30_000;
 /** How long a mutation is sent again, except while the client is reconnecting or offline. */
 const MAX_RETRY_MS = 10_000;
 /**
@@ -175,7 +177,8 @@ export class Mutations {
 
   /** Waits with exponential backoff and full jitter, but no longer than until the client is connected again. */
   #pause(attempt: number): Promise<void> {
-    const delayMs = this.#random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
+    const backoffMs = this.#random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
+    const delayMs = isOffline() ? OFFLINE_DELAY_MS : backoffMs;
     const { signal } = this.#closed;
     return new Promise((resolve) => {
       const end = () => {

@@ -1,6 +1,7 @@
 /** An optimistic update… */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type HandSubscription, HandTransport } from '../../testing/hand-transport.js';
+import { until } from '../../testing/until.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
@@ -138,7 +139,7 @@ test('stays over results that may or may not have its changes, where the connect
   subscription(A).sink.result([on('1'), on('2')]);
   expect(shown()).toEqual([on('1'), off('2')]);
   call.resolve();
-  await vi.waitFor(() => expect(subscription(A).refreshes).toBe(1));
+  await until(() => expect(subscription(A).refreshes).toBe(1));
   expect(shown()).toEqual([on('1'), off('2')]);
   subscription(A).sink.result([on('1'), on('2')]);
   expect(await call.result).toBe('ok');
@@ -266,7 +267,7 @@ test('gives a new document an id that has the key of the real one, also before t
   const temporary = shown()?.[2]?.id as string;
   subscription(A).sink.result([off('1'), on('2')]);
   expect(shown()?.[2]?.id).toBe(temporary);
-  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  await until(() => expect(transport.calls).toHaveLength(1));
   // A call that uses the document already: it is sent when the real id is known.
   const next = client.mutation(done, { ids: [temporary, 'items:7'] });
   const { tracker } = transport.calls[0] as { tracker: MutationTracker };
@@ -276,7 +277,7 @@ test('gives a new document an id that has the key of the real one, also before t
   expect(shown()?.map(({ id }) => client.keyOf(id))).toEqual(['1', '2', temporary]);
   resolve('items:1');
   expect(await result).toBe('items:1');
-  await vi.waitFor(() => expect(transport.calls).toHaveLength(2));
+  await until(() => expect(transport.calls).toHaveLength(2));
   expect(transport.calls[1]?.args).toBe('{"ids":["items:1","items:7"]}');
   resolve('');
   await next;
@@ -291,7 +292,7 @@ test('leaves the key of a document that is displayed before its id is known in t
     });
   const optimistic = (store: OptimisticStore) => store.set(list, A, [{ id: store.tempId('items'), done: false }]);
   const result = client.mutation(create, A, { optimistic });
-  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  await until(() => expect(transport.calls).toHaveLength(1));
   const { tracker } = transport.calls[0] as { tracker: MutationTracker };
   tracker.tracked();
   subscription(A).sink.result([off('items:1')]);
@@ -325,7 +326,7 @@ test('stays where a failure is the first answer after the mutation', async () =>
   const call = await mutate('1');
   call.tracker.lost();
   call.resolve();
-  await vi.waitFor(() => expect(subscription(A).refreshes).toBe(1));
+  await until(() => expect(subscription(A).refreshes).toBe(1));
   subscription(A).sink.failed(new ConvoyError('TIMEOUT', 'it took too long'));
   expect(shown()).toEqual([on('1'), off('2')]);
   subscription(A).sink.result([on('1'), off('2')]);
@@ -344,7 +345,7 @@ test('keeps no query frozen for another that is not answered', async () => {
   });
   call.tracker.lost();
   call.resolve();
-  await vi.waitFor(() => expect(listed.refreshes).toBe(1));
+  await until(() => expect(listed.refreshes).toBe(1));
   listed.sink.result([on('1'), on('2')]);
   expect(shown()).toEqual([on('1'), on('2')]);
   expect(client.liveQuery(count, A).getSnapshot().data).toBe(1);
@@ -376,7 +377,7 @@ test('can neither call mutations nor be asynchronous', async () => {
     parallel: true,
   };
   client.mutation(toggle, { id: '1' }, options).catch(() => {});
-  await vi.waitFor(() => expect(nested).toMatchObject([{ name: 'TypeError' }]));
+  await until(() => expect(nested).toMatchObject([{ name: 'TypeError' }]));
   expect(transport.calls.map(({ args }) => args)).toEqual(['{"id":"1"}']);
   const optimistic = (async () => Promise.reject(new Error('a defect'))) as () => void;
   await expect(client.mutation(toggle, { id: '1' }, { optimistic })).rejects.toThrow('asynchronous');
@@ -387,7 +388,7 @@ test('of a new document, changed at once, applies to the real one too', async ()
   transport.answer = () => new Promise(() => {});
   const created = (store: OptimisticStore) => store.set(list, A, [{ id: store.tempId('items'), done: false }]);
   client.mutation(create, A, { optimistic: created, parallel: true }).catch(() => {});
-  await vi.waitFor(() => expect(transport.calls).toHaveLength(1));
+  await until(() => expect(transport.calls).toHaveLength(1));
   const id = shown()?.[0]?.id as string;
   client.mutation(toggle, { id }, { optimistic: toggled }).catch(() => {});
   expect(shown()).toEqual([{ id, done: true }]);

@@ -1,6 +1,7 @@
 /** Mutations that are kept in a store… */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
+import { until } from '../../testing/until.js';
 import { makeMutationRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
@@ -65,61 +66,61 @@ test('are there while they are sent, and not afterwards', async () => {
   });
   expect(await client.mutation(add, { n: 1 })).toBe('ok');
   expect(transport.calls).toHaveLength(1);
-  await vi.waitFor(() => expect(kept()).toEqual([]));
+  await until(() => expect(kept()).toEqual([]));
   transport.answer = () => Promise.reject(new ConvoyError('CONFLICT', 'taken'));
   await expect(client.mutation(add, { n: 2 })).rejects.toMatchObject({ code: 'CONFLICT' });
-  await vi.waitFor(() => expect(kept()).toEqual([]));
+  await until(() => expect(kept()).toEqual([]));
 });
 
 test('are sent by the next page in their order, with their keys, before its own', async () => {
   const first = page();
   for (const n of [1, 2, 3]) first.client.mutation(add, { n }).catch(() => {});
-  await vi.waitFor(() => expect(kept()).toHaveLength(3));
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(kept()).toHaveLength(3));
+  await until(() => expect(first.numbers()).toEqual([1]));
   const next = page(() => 'ok');
   expect(await next.client.mutation(add, { n: 4 })).toBe('ok');
   expect(next.numbers()).toEqual([1, 2, 3, 4]);
   const [sent, ...waited] = next.transport.calls;
   expect(sent).toMatchObject({ idempotencyKey: first.transport.calls[0]?.idempotencyKey, attempt: 2 });
   expect(waited.map(({ attempt }) => attempt)).toEqual([1, 1, 1]);
-  await vi.waitFor(() => expect(kept()).toEqual([]));
+  await until(() => expect(kept()).toEqual([]));
 });
 
 test('are kept by a client that is closed', async () => {
   const first = page();
   const pending = first.client.mutation(add, { n: 1 });
   pending.catch(() => {});
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(first.numbers()).toEqual([1]));
   first.client.close();
-  await vi.waitFor(() => expect(kept()).toEqual(['{"n":1}']));
+  await until(() => expect(kept()).toEqual(['{"n":1}']));
 });
 
 test('are not sent where they may have been sent over 23 hours ago, and then their outcome is unknown', async () => {
   vi.useFakeTimers({ toFake: ['Date'] });
   const first = page();
   for (const n of [1, 2]) first.client.mutation(add, { n }).catch(() => {});
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
-  await vi.waitFor(() => expect(kept()).toHaveLength(2));
+  await until(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(kept()).toHaveLength(2));
   vi.setSystemTime(Date.now() + 23 * HOUR + 1);
   const next = page(() => 'ok');
   // The second was certainly not sent.
-  await vi.waitFor(() => expect(next.numbers()).toEqual([2]));
+  await until(() => expect(next.numbers()).toEqual([2]));
   expect(failures).toEqual([{ code: 'UNAVAILABLE', name: 'rows.add', args: { n: 1 } }]);
-  await vi.waitFor(() => expect(kept()).toEqual([]));
+  await until(() => expect(kept()).toEqual([]));
 });
 
 test('of a server that cannot tell repetitions have an unknown outcome', async () => {
   const first = page();
   first.client.mutation(add, { n: 1 }).catch(() => {});
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(first.numbers()).toEqual([1]));
   page(() => Promise.reject(new ConvoyError('CONFLICT', 'not run again', { details: { repeatable: false } })));
-  await vi.waitFor(() => expect(failures).toMatchObject([{ code: 'UNAVAILABLE' }]));
+  await until(() => expect(failures).toMatchObject([{ code: 'UNAVAILABLE' }]));
 });
 
 test('are sent only for the one who called them', async () => {
   const first = page();
   first.client.mutation(add, { n: 1 }).catch(() => {});
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(first.numbers()).toEqual([1]));
   scope = 'bob';
   const bob = page(() => 'ok');
   expect(await bob.client.mutation(add, { n: 2 })).toBe('ok');
@@ -137,16 +138,16 @@ test('are deleted at a sign-out, and those that wait are rejected', async () => 
   );
   const [sent, waiting] = [client.mutation(add, { n: 1 }), client.mutation(add, { n: 2 })];
   waiting.catch(() => {});
-  await vi.waitFor(() => expect(numbers()).toEqual([1]));
+  await until(() => expect(numbers()).toEqual([1]));
   scope = null;
   client.refreshAuth();
-  await vi.waitFor(() => expect(kept()).toEqual([]));
+  await until(() => expect(kept()).toEqual([]));
   answer('ok');
   expect(await sent).toBe('ok');
   await expect(waiting).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   expect(numbers()).toEqual([1]);
   const anonymous = client.mutation(add, { n: 3 });
-  await vi.waitFor(() => expect(numbers()).toEqual([1, 3]));
+  await until(() => expect(numbers()).toEqual([1, 3]));
   expect(kept()).toEqual([]);
   answer('ok');
   await anonymous;
@@ -166,11 +167,11 @@ test('are left alone where they are not theirs: of another server, or of other c
   store.values.set('another key', '{}');
   const first = page();
   first.client.mutation(add, { n: 1 }).catch(() => {});
-  await vi.waitFor(() => expect(first.numbers()).toEqual([1]));
+  await until(() => expect(first.numbers()).toEqual([1]));
   const transport = new HandTransport();
   clients.push(createConvoyClient({ baseUrl: 'https://b.test', transport, persist: { store, scope: () => scope } }));
   const next = page(() => 'ok');
-  await vi.waitFor(() => expect(next.numbers()).toEqual([1]));
+  await until(() => expect(next.numbers()).toEqual([1]));
   expect(transport.calls).toEqual([]);
-  await vi.waitFor(() => expect(store.values.size).toBe(2));
+  await until(() => expect(store.values.size).toBe(2));
 });
