@@ -54,8 +54,8 @@ export interface QueryCache {
 export class OptimisticLayers {
   readonly #cache: QueryCache;
   #layers: OptimisticLayer[] = [];
-  /** The queries that display something other than the server's data. */
-  #overlaid: ReadonlySet<SharedQuery> = new Set();
+  /** What queries display in place of the server's data. */
+  #displayed = new Map<SharedQuery, unknown>();
   #outdated = false;
   /** The functions of the application are called. */
   #isApplying = false;
@@ -75,16 +75,14 @@ export class OptimisticLayers {
         this.#layers = this.#layers.filter((each) => each !== layer);
       },
     });
+    this.apply();
     this.#layers.push(layer);
-    this.#outdated = true;
-    const errors = this.#apply();
-    const own = errors.get(layer);
-    errors.delete(layer);
-    logErrors(errors);
-    if (own !== undefined) {
+    const error = this.#run(layer, this.#displayed);
+    if (error !== null) {
       layer.rollBack();
-      throw own.thrown;
+      throw error.thrown;
     }
+    for (const query of layer.changed) query.display({ data: this.#displayed.get(query) });
     this.#cache.changed();
     return layer;
   }
@@ -99,50 +97,43 @@ export class OptimisticLayers {
     this.#outdated = true;
   }
 
-  /** Makes all queries display their data with the layers applied. */
+  /** Makes all queries display their data with the layers applied. A layer that throws has no effect. */
   apply(): void {
-    logErrors(this.#apply());
-  }
-
-  /** Returns the errors of layers, which have no effect. */
-  #apply(): LayerErrors {
-    const errors: LayerErrors = new Map();
-    if (!this.#outdated || this.#isApplying) return errors;
+    if (!this.#outdated || this.#isApplying) return;
     this.#outdated = false;
     for (const layer of [...this.#layers]) layer.removeWhenDone();
     const displayed = new Map<SharedQuery, unknown>();
     for (const layer of this.#layers) {
-      const changes = new Changes(this.#cache, displayed, layer);
-      this.#isApplying = true;
-      try {
-        refusePromise(layer.update(changes));
-        layer.changed = new Set(changes.values.keys());
-        for (const [query, value] of changes.values) displayed.set(query, value);
-      } catch (thrown) {
-        errors.set(layer, { thrown });
-      } finally {
-        this.#isApplying = false;
-      }
+      const error = this.#run(layer, displayed);
+      if (error === null) continue;
+      // The mutation itself goes on.
+      if (!layer.hasFailed) console.error('Convoy: an optimistic update failed, and is ignored:', error.thrown);
+      layer.hasFailed = true;
     }
-    for (const query of this.#overlaid) if (!displayed.has(query)) query.display(null);
+    for (const query of this.#displayed.keys()) if (!displayed.has(query)) query.display(null);
     for (const [query, data] of displayed) query.display({ data });
-    this.#overlaid = new Set(displayed.keys());
-    return errors;
+    this.#displayed = displayed;
+  }
+
+  /** Applies one layer over those below, whose results are in `displayed`. Returns what it throws. */
+  #run(layer: OptimisticLayer, displayed: Map<SharedQuery, unknown>): { readonly thrown: unknown } | null {
+    const changes = new Changes(this.#cache, displayed, layer);
+    this.#isApplying = true;
+    try {
+      refusePromise(layer.update(changes));
+    } catch (thrown) {
+      return { thrown };
+    } finally {
+      this.#isApplying = false;
+    }
+    layer.changed = new Set(changes.values.keys());
+    for (const [query, value] of changes.values) displayed.set(query, value);
+    return null;
   }
 
   #changed(): void {
     this.#outdated = true;
     this.#cache.changed();
-  }
-}
-
-type LayerErrors = Map<OptimisticLayer, { readonly thrown: unknown }>;
-
-/** Logs the first error of each layer; the mutation itself goes on. */
-function logErrors(errors: LayerErrors): void {
-  for (const [layer, { thrown }] of errors) {
-    if (!layer.hasFailed) console.error('Convoy: an optimistic update failed, and is ignored:', thrown);
-    layer.hasFailed = true;
   }
 }
 
