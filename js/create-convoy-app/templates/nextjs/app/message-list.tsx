@@ -16,7 +16,13 @@ export function MessageList({ messages }: { messages: Doc<'messages'>[] }) {
 }
 
 function Message({ message }: { message: Doc<'messages'> }) {
-  const like = useMutation(api.messages.like);
+  // Shown at once; the server's result replaces it.
+  const like = useMutation(api.messages.like, {
+    optimistic: (store, { id }) =>
+      store.set(api.messages.list, {}, (all) =>
+        all.map((one) => (one.id === id ? { ...one, likes: one.likes + 1 } : one)),
+      ),
+  });
   const { id, author, body, likes, _creationTime } = message;
   return (
     <li className="message card">
