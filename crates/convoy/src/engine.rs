@@ -340,7 +340,8 @@ impl Engine {
     ) -> Result<Answer, Failure> {
         // Functions in flight may make calls, or they could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
-            return Err(Failure::new(Code::Unavailable, "The server is shutting down; try again shortly."));
+            let message = "The server is shutting down; try again shortly.";
+            return Err(Failure::new(Code::Unavailable, message).with_repeatable(true));
         }
         self.dispatcher.call(self.loaded()?, call, observer).await
     }
@@ -363,7 +364,10 @@ impl Engine {
 
     fn loaded(&self) -> Result<Arc<Program>, Failure> {
         let program = self.program.load_full();
-        program.ok_or_else(|| Failure::new(Code::Unavailable, "No functions are loaded yet; try again shortly."))
+        program.ok_or_else(|| {
+            let message = "No functions are loaded yet; try again shortly.";
+            Failure::new(Code::Unavailable, message).with_repeatable(true)
+        })
     }
 
     /// Serves HTTP on an address; port 0 selects a free one.

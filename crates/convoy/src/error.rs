@@ -147,6 +147,13 @@ impl Failure {
         }
     }
 
+    /// Tells clients that repeat calls by themselves whether they may: `true` if the call was
+    /// certainly not run, `false` if it may have been run and a repetition is not recognized.
+    pub fn with_repeatable(self, repeatable: bool) -> Failure {
+        let details = RawValue::from_string(format!(r#"{{"repeatable":{repeatable}}}"#)).ok();
+        Failure { details, ..self }
+    }
+
     /// The HTTP status of the answer.
     pub fn http_status(&self) -> u16 {
         // A status outside this range would not be an error.

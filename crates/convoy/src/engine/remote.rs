@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::Engine;
 use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
@@ -70,6 +69,5 @@ impl Engine {
 fn not_repeatable() -> Failure {
     let message = "This call was sent before and may have taken effect. It does not keep idempotency keys, so it was \
                    not run again.";
-    let details = RawValue::from_string(r#"{"repeatable":false}"#.to_owned()).ok();
-    Failure { details, ..Failure::new(Code::Conflict, message) }
+    Failure::new(Code::Conflict, message).with_repeatable(false)
 }

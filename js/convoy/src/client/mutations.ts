@@ -139,9 +139,10 @@ export class Mutations {
         return await this.#attempt({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
       } catch (error) {
         // Then it is still unknown whether an earlier attempt has taken effect.
-        if (attempt > 1 && isNotRepeatable(error))
+        if (attempt > 1 && repeatable(error) === false)
           throw noResponse ?? outcomeUnknown(call.name, 'before the page was loaded', error);
-        if (this.#closed.signal.aborted || !isUnanswered(error)) throw error;
+        const isTransient = isUnanswered(error) || repeatable(error) === true;
+        if (this.#closed.signal.aborted || !isTransient) throw error;
         noResponse = error;
         const wasDisconnected = this.#isDisconnected();
         await this.#pause(attempt);
@@ -265,9 +266,12 @@ class MutationProgress implements MutationTracker {
   }
 }
 
-/** The server cannot find out whether an earlier attempt has taken effect, and refused to run the mutation again. */
-function isNotRepeatable(error: unknown): boolean {
-  return isConvoyError(error) && (error.details as { repeatable?: unknown } | undefined)?.repeatable === false;
+/**
+ * `true`: the server has certainly not run the mutation. `false`: it cannot find out whether an earlier attempt has taken
+ * effect, and refused to run it again.
+ */
+function repeatable(error: unknown): unknown {
+  return isConvoyError(error) ? (error.details as { repeatable?: unknown } | undefined)?.repeatable : undefined;
 }
 
 function outcomeUnknown(name: string, when: string, cause: unknown): ConvoyError {
