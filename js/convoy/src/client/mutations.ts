@@ -34,7 +34,8 @@ const MAX_AGE_MS = 23 * 60 * 60_000;
 /** How many mutations may wait. */
 const MAX_WAITING = 1_000;
 
-export interface MutationRequest extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'tracker'> {
+export interface MutationRequest
+  extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'signal' | 'tracker'> {
   readonly optimistic?: OptimisticUpdate | undefined;
   /** Send it at once, instead of after those before. */
   readonly parallel: boolean;
@@ -43,9 +44,6 @@ export interface MutationRequest extends Omit<CallRequest, 'kind' | 'idempotency
 }
 
 export interface MutationsOptions {
-  readonly shownTimeoutMs?: number;
-  /** In [0, 1); jitters retries. */
-  readonly random?: () => number;
   /** Keeps mutations over reloads of the page. */
   readonly persist?: PersistOptions | undefined;
   /** Clients with the same name share their kept mutations. */
@@ -56,8 +54,6 @@ export class Mutations {
   readonly tempIds = new TempIds();
   readonly #transport: Transport;
   readonly #live: LiveQueries;
-  readonly #shownTimeoutMs: number;
-  readonly #random: () => number;
   readonly #closed = new AbortController();
   readonly #persisted: PersistedMutations | null;
   /** Resolves when the last mutation in order has ended. */
@@ -67,8 +63,6 @@ export class Mutations {
   constructor(transport: Transport, live: LiveQueries, options: MutationsOptions = {}) {
     this.#transport = transport;
     this.#live = live;
-    this.#shownTimeoutMs = options.shownTimeoutMs ?? SHOWN_TIMEOUT_MS;
-    this.#random = options.random ?? Math.random;
     const { persist, name = '' } = options;
     this.#persisted = persist ? new PersistedMutations(persist, name, this.#closed.signal) : null;
     // Those of earlier pages come first.
@@ -90,7 +84,7 @@ export class Mutations {
       const data = await (isInOrder ? this.#inOrder(send) : send());
       void mutation?.delete();
       progress.committed(data);
-      if (until === 'shown') await progress.shown(this.#shownTimeoutMs);
+      if (until === 'shown') await progress.shown(SHOWN_TIMEOUT_MS);
       return data;
     } catch (error) {
       layer?.rollBack();
@@ -178,7 +172,7 @@ export class Mutations {
 
   /** Waits with exponential backoff and full jitter, but no longer than until the client is connected again. */
   #pause(attempt: number): Promise<void> {
-    const backoffMs = this.#random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
+    const backoffMs = Math.random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
     const delayMs = isOffline() ? OFFLINE_DELAY_MS : backoffMs;
     const { signal } = this.#closed;
     return new Promise((resolve) => {

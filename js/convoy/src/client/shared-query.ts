@@ -59,7 +59,7 @@ export class SharedQuery implements SubscriptionSink {
   /** The latest result that arrived while the query was frozen, and the failure after it. */
   #withheld: { readonly data: unknown; readonly error: ConvoyError | null } | null = null;
   readonly #awaitingReports: (() => void)[] = [];
-  #awaitingAnswer: (() => void)[] = [];
+  readonly #awaitingAnswer: (() => void)[] = [];
   #retentionTimer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 

@@ -2,6 +2,7 @@
  * Ids that optimistic updates give to documents which the server has not created yet. When the mutation is committed,
  * its result contains the real id, which then takes the place of the temporary one in arguments, and has the same key.
  */
+import { randomHex } from './idempotency-key.js';
 
 /** How many ids are remembered; the oldest are forgotten. */
 const MAX_IDS = 1_000;
@@ -13,8 +14,7 @@ export class TempIds {
   readonly #keyOf = new Map<string, string>();
 
   static create(table: string): string {
-    const random = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, '0'));
-    return `${table}:new-${random.join('')}`;
+    return `${table}:new-${randomHex(8)}`;
   }
 
   /** The same for a document's temporary id and its real one: a key that does not change when the real one comes. */

@@ -32,7 +32,7 @@ impl Registry {
         if let Some(until) = until {
             frame.wake_at = Some(frame.wake_at.map_or(until, |at| at.min(until)));
         }
-        self.append_answers(id, &withheld, &mut frame.messages);
+        self.append_answers(id, withheld, &mut frame.messages);
         frame
     }
 
@@ -48,18 +48,14 @@ impl Registry {
         if is_incomplete { session.dirty_since.map(|since| since + FRAME_DELAY) } else { None }
     }
 
-    fn append_answers(
-        &mut self,
-        id: SessionId,
-        withheld: &BTreeSet<ClientQueryId>,
-        messages: &mut Vec<SessionMessage>,
-    ) {
+    fn append_answers(&mut self, id: SessionId, withheld: BTreeSet<ClientQueryId>, messages: &mut Vec<SessionMessage>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.dirty_since = None;
-        let ready: BTreeSet<ClientQueryId> = session.dirty.difference(withheld).copied().collect();
-        session.dirty.clone_from(withheld);
         let mut sent = Vec::new();
-        for client_query in ready {
+        for client_query in std::mem::replace(&mut session.dirty, withheld) {
+            if session.dirty.contains(&client_query) {
+                continue;
+            }
             let Some(subscription) = session.subscriptions.get_mut(&client_query) else { continue };
             let Some(answer) = subscription.query.and_then(|query| self.queries.get(&query)?.answer.clone()) else {
                 continue;
@@ -72,7 +68,9 @@ impl Registry {
             subscription.last_sent = Some(answer.hash());
             subscription.client_hash = answer.data().map(|_| answer.hash());
             messages.push(SessionMessage::Answer { id: client_query, answer, client_hash });
-            sent.push(client_query);
+            if !session.pending_acks.is_empty() {
+                sent.push(client_query);
+            }
         }
         self.append_acks(id, &sent, messages);
     }

@@ -77,7 +77,9 @@ impl Registry {
     ) -> (BTreeSet<ClientQueryId>, Option<Instant>) {
         let none = (BTreeSet::new(), None);
         let Some(session) = self.sessions.get_mut(&id) else { return none };
-        if self.failpoints.has(Failpoint::NoWithholding) {
+        let is_reporting = !(session.committing.is_empty() && session.pending_acks.is_empty());
+        if !is_reporting || self.failpoints.has(Failpoint::NoWithholding) {
+            session.withheld_since = None;
             return none;
         }
         let is_ambiguous = |client_query: &&ClientQueryId| {
