@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { isConvoyError } from '../values/errors.js';
@@ -120,4 +120,29 @@ test('closing ends calls in flight, and refuses later ones', async () => {
   client.close();
   await expect(call).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   await expect(client.query(all)).rejects.toMatchObject({ code: 'UNAVAILABLE', message: 'The client was closed.' });
+});
+
+test('many calls add no more than a few listeners to one signal, and leave none', async () => {
+  const listeners = new Map<EventTarget, number>();
+  let most = 0;
+  const count = (target: EventTarget, change: number) => {
+    listeners.set(target, (listeners.get(target) ?? 0) + change);
+    most = Math.max(most, listeners.get(target) ?? 0);
+  };
+  const { addEventListener: add, removeEventListener: remove } = AbortSignal.prototype;
+  vi.spyOn(AbortSignal.prototype, 'addEventListener').mockImplementation(function (this: AbortSignal, ...args) {
+    count(this, 1);
+    add.apply(this, args);
+  });
+  vi.spyOn(AbortSignal.prototype, 'removeEventListener').mockImplementation(function (this: AbortSignal, ...args) {
+    count(this, -1);
+    remove.apply(this, args);
+  });
+  const client = createConvoyClient({ fetch: async () => Response.json({ ok: true, data: null }) });
+  const calls = Array.from({ length: 50 }, () => client.mutation(send, { body: 'a' }, { parallel: true }));
+  await Promise.all([...calls, ...calls.map(() => client.query(all))]);
+  vi.restoreAllMocks();
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThan(5);
+  expect([...listeners.values()].filter((left) => left > 0)).toEqual([]);
 });

@@ -35,7 +35,9 @@ export class LiveTransport implements Transport {
   /** A session whose mutations are answered by servers that do not have it. */
   #sessionOfOtherServer: string | null = null;
   readonly #pauseAfterHiddenMs: number;
-  readonly #closed = new AbortController();
+  #closed = false;
+  /** Each has its own signal: the listeners of many calls on one would look like a leak. */
+  readonly #callsInFlight = new Set<AbortController>();
   #subscriptions = 0;
   #stopListening: (() => void) | null = null;
   #pauseTimer: ReturnType<typeof setTimeout> | undefined;
@@ -65,9 +67,21 @@ export class LiveTransport implements Transport {
   }
 
   async call(request: CallRequest): Promise<unknown> {
-    const { signal: closed } = this.#closed;
-    if (closed.aborted) throw closedError();
-    const signal = request.signal === undefined ? closed : eitherSignal(closed, request.signal);
+    if (this.#closed) throw closedError();
+    const ended = new AbortController();
+    const end = () => ended.abort(request.signal?.reason);
+    if (request.signal?.aborted) end();
+    request.signal?.addEventListener('abort', end);
+    this.#callsInFlight.add(ended);
+    try {
+      return await this.#call(request, ended.signal);
+    } finally {
+      this.#callsInFlight.delete(ended);
+      request.signal?.removeEventListener('abort', end);
+    }
+  }
+
+  async #call(request: CallRequest, signal: AbortSignal): Promise<unknown> {
     if (request.kind !== 'mutation') return (await this.#post(request, { signal })).data;
     const { idempotencyKey: key = newIdempotencyKey(), attempt = 1, tracker } = request;
     const session =
@@ -96,7 +110,7 @@ export class LiveTransport implements Transport {
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-    if (this.#closed.signal.aborted) return closedSubscription(sink);
+    if (this.#closed) return closedSubscription(sink);
     const subscription = this.#connection.subscribe(request, sink);
     this.#subscriptions += 1;
     this.#stopListening ??= this.#listenToPage();
@@ -125,7 +139,8 @@ export class LiveTransport implements Transport {
   }
 
   close(): void {
-    this.#closed.abort(closedError());
+    this.#closed = true;
+    for (const call of this.#callsInFlight) call.abort(closedError());
     this.#connection.close();
     this.#stopListeningToPage();
   }
@@ -183,16 +198,6 @@ interface PostAnswer {
 interface PostOptions {
   readonly signal: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
-}
-
-/** Aborted when one of both is. `AbortSignal.any` is missing in older browsers. */
-function eitherSignal(...signals: readonly AbortSignal[]): AbortSignal {
-  const either = new AbortController();
-  for (const signal of signals) {
-    if (signal.aborted) either.abort(signal.reason);
-    else signal.addEventListener('abort', () => either.abort(signal.reason), { once: true, signal: either.signal });
-  }
-  return either.signal;
 }
 
 const closedError = () => new ConvoyError('UNAVAILABLE', 'The client was closed.');

@@ -56,6 +56,8 @@ export class Mutations {
   readonly #live: LiveQueries;
   readonly #closed = new AbortController();
   readonly #persisted: PersistedMutations | null;
+  /** Ends each delay before another attempt. */
+  readonly #delays = new Set<() => void>();
   /** Resolves when the last mutation in order has ended. */
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -102,6 +104,7 @@ export class Mutations {
   /** Ends the delays of mutations that wait for another attempt; the transport ends those in flight. */
   close(): void {
     this.#closed.abort();
+    for (const end of [...this.#delays]) end();
   }
 
   #inOrder(send: () => Promise<unknown>): Promise<unknown> {
@@ -174,20 +177,19 @@ export class Mutations {
   #pause(attempt: number): Promise<void> {
     const backoffMs = Math.random() * Math.min(BASE_DELAY_MS * 2 ** (attempt - 1), MAX_DELAY_MS);
     const delayMs = isOffline() ? OFFLINE_DELAY_MS : backoffMs;
-    const { signal } = this.#closed;
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
         stopListeningToConnection();
         stopListeningToPage();
-        signal.removeEventListener('abort', end);
+        this.#delays.delete(end);
         resolve();
       };
       const timer = setTimeout(end, delayMs);
       const { connection } = this.#live;
       const stopListeningToConnection = connection.subscribe(() => connection.getSnapshot() === 'open' && end());
       const stopListeningToPage = listenToPage({ online: end, offline: () => {}, visible: () => {}, hidden: () => {} });
-      signal.addEventListener('abort', end);
+      this.#delays.add(end);
     });
   }
 }
