@@ -185,10 +185,19 @@ export class Mutations {
         this.#delays.delete(end);
         resolve();
       };
-      const timer = setTimeout(end, delayMs);
+      let timer = setTimeout(end, delayMs);
+      const stayOffline = () => {
+        clearTimeout(timer);
+        timer = setTimeout(end, OFFLINE_DELAY_MS);
+      };
       const { connection } = this.#live;
       const stopListeningToConnection = connection.subscribe(() => connection.getSnapshot() === 'open' && end());
-      const stopListeningToPage = listenToPage({ online: end, offline: () => {}, visible: () => {}, hidden: () => {} });
+      const stopListeningToPage = listenToPage({
+        online: end,
+        offline: stayOffline,
+        visible: () => {},
+        hidden: () => {},
+      });
       this.#delays.add(end);
     });
   }

@@ -1,12 +1,13 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
-import { makeQueryRef } from '../protocol/refs.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
 import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ channelId: string }, number[]>('messages.list');
+const add = makeMutationRef<Record<never, never>, number>('rows.add');
 const C = { channelId: 'c' };
 
 let server: ScriptedServer;
@@ -147,4 +148,22 @@ test('a call without a response reconnects a connection that has been silent sin
   expect(next.query(C).hash).toBe('h1');
   next.same(C);
   await watch.until(({ isStale, connectionState }) => !isStale && connectionState === 'open');
+});
+
+test('a mutation that fails shortly before the page goes offline is not sent again until it is online', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const send = vi.fn<typeof fetch>().mockRejectedValueOnce(new TypeError('Failed to fetch'));
+  const offlineSoon = createConvoyClient({ baseUrl: 'http://convoy.test', fetch: send });
+  const result = offlineSoon.mutation(add, {}, { await: 'committed' });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(send).toHaveBeenCalledTimes(1);
+  vi.stubGlobal('navigator', { onLine: false });
+  page.window.dispatchEvent(new Event('offline'));
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(send).toHaveBeenCalledTimes(1);
+  send.mockImplementation(async () => Response.json({ ok: true, data: 1 }));
+  page.window.dispatchEvent(new Event('online'));
+  expect(await result).toBe(1);
+  offlineSoon.close();
 });
