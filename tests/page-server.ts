@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { seededRandom } from '../js/convoy/testing/model-server.js';
@@ -13,6 +14,8 @@ export class PageServer {
   lost: 'nothing' | 'requests' | 'responses' = 'nothing';
   /** The idempotency key of each mutation that has arrived, in order. */
   readonly mutations: string[] = [];
+  /** The connections that are open now. */
+  readonly open = { streams: 0, sockets: 0 };
   readonly #server: Server;
   readonly #script: string;
   readonly #port: number;
@@ -24,6 +27,7 @@ export class PageServer {
     this.#script = script;
     this.#port = port;
     this.#server = createServer((incoming, answer) => void this.#handle(incoming, answer));
+    this.#server.on('upgrade', (incoming, socket) => this.#upgrade(incoming, socket));
   }
 
   /** Serves the page of the script `entry`, and the API of a Convoy on `port`. */
@@ -70,6 +74,7 @@ export class PageServer {
   async #pass(path: string, incoming: IncomingMessage, answer: ServerResponse): Promise<void> {
     let body = '';
     for await (const chunk of incoming) body += chunk;
+    const isStream = path === '/api/live';
     const isMutation = path.startsWith('/api/mutation');
     if (isMutation) this.mutations.push(String(incoming.headers['idempotency-key']));
     // Neither is answered: the page waits until it ends.
@@ -86,12 +91,41 @@ export class PageServer {
       answer.destroy();
     };
     this.#open.add(cut);
+    if (isStream) this.open.streams += 1;
     passed.on('error', () => answer.destroy());
     answer.on('close', () => {
+      if (isStream) this.open.streams -= 1;
       this.#open.delete(cut);
       passed.destroy();
     });
     passed.end(body);
+  }
+
+  /** Connects a WebSocket to Convoy. */
+  #upgrade(incoming: IncomingMessage, page: Duplex): void {
+    const { method, url: path, headers } = incoming;
+    const passed = request({ port: this.#port, host: '127.0.0.1', method, path, headers });
+    passed.on('error', () => page.destroy());
+    passed.on('upgrade', (answered, convoy, head) => {
+      const lines = answered.rawHeaders.flatMap((name, n, all) => (n % 2 === 0 ? [`${name}: ${all[n + 1]}`] : []));
+      page.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`);
+      page.write(head);
+      this.open.sockets += 1;
+      const cut = () => {
+        page.destroy();
+        convoy.destroy();
+      };
+      this.#open.add(cut);
+      page.on('close', () => {
+        this.open.sockets -= 1;
+        this.#open.delete(cut);
+        convoy.destroy();
+      });
+      convoy.on('close', () => page.destroy());
+      for (const socket of [page, convoy]) socket.on('error', cut);
+      page.pipe(convoy).pipe(page);
+    });
+    passed.end();
   }
 
   /** The parts of one response keep their order. */

@@ -56,6 +56,10 @@ export class Endpoint {
     this.acknowledged = acknowledgedBy(options.baseUrl);
   }
 
+  get baseUrl(): string {
+    return this.#options.baseUrl;
+  }
+
   /** Records the position in the response to a call that may have written. */
   acknowledge(response: Response): void {
     this.acknowledged.advance(response.headers?.get(POSITION_HEADER));

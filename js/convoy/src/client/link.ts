@@ -50,9 +50,8 @@ export interface Link {
 
 export type OpenLink = (attempt: LinkAttempt, listener: LinkListener) => Link;
 
-/** The kinds of link that can carry a session, in order of preference. */
-export const LINK_KINDS = ['stream', 'socket', 'polling'] as const;
-export type LinkKind = (typeof LINK_KINDS)[number];
+/** The kinds of link that can carry a session. */
+export type LinkKind = 'stream' | 'socket' | 'polling';
 
 /** Codes of transient errors, for which a retry may succeed; all others are about the request itself. */
 const TRANSIENT: ReadonlySet<ConvoyError['code']> = new Set(['UNAVAILABLE', 'TIMEOUT', 'RATE_LIMITED', 'INTERNAL']);

@@ -15,11 +15,12 @@ import type { TrackedMutations } from './tracked-mutations.js';
 import type { ConnectionView, SubscribeRequest, Subscription, SubscriptionSink } from './transport.js';
 import {
   fallback,
-  PREFERRED,
+  isPreferred,
   proven,
   RETRY_PREFERRED_AFTER_MS,
   retryPreferred,
   type TransportState,
+  untried,
 } from './transport-fallback.js';
 import { isOffline } from './visibility.js';
 
@@ -41,6 +42,8 @@ const SILENCE_ON_RETURN_MS = 20_000;
 
 export interface LiveConnectionOptions {
   readonly links: Readonly<Record<LinkKind, OpenLink>>;
+  /** The kinds of links in order of preference. */
+  readonly kinds: readonly LinkKind[];
   readonly consistencyToken: ConsistencyToken;
   /** The position of the latest acknowledged change of any client in this process. */
   readonly acknowledged: ConsistencyToken;
@@ -58,13 +61,15 @@ export class LiveConnection {
   readonly #session: Session;
   readonly #updates: SubscriptionUpdates;
   #connection: Connection = INITIAL;
-  #transport: TransportState = PREFERRED;
+  #transport: TransportState;
   #attempt = new AbortController();
   /** Ends a reconnect delay, or detects silence. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #retryPreferredTimer: ReturnType<typeof setTimeout> | undefined;
   #openedAt = 0;
   #lastActiveAt = 0;
+  /** Why kinds of links do not work here. */
+  readonly #unsupported = new Map<LinkKind, string>();
   #warnedOfPolling = false;
   /** A flush is due at the next microtask, so that one request carries all changes of one tick. */
   #flushScheduled = false;
@@ -72,6 +77,7 @@ export class LiveConnection {
 
   constructor(options: LiveConnectionOptions) {
     this.#options = options;
+    this.#transport = untried(options.kinds);
     this.#session = new Session(options.consistencyToken);
     this.#updates = new SubscriptionUpdates(
       this.#session,
@@ -130,7 +136,7 @@ export class LiveConnection {
 
   /** Reconnects: the network is back, possibly another one, and an open link may be dead. Costs only hashes. */
   online(): void {
-    this.#transport = PREFERRED;
+    this.#transport = untried(this.#options.kinds);
     this.#transition({ type: 'reconnect' });
   }
 
@@ -237,12 +243,13 @@ export class LiveConnection {
       return;
     }
     this.#transport = proven(this.#transport);
+    this.#unsupported.delete(this.#transport.kind);
     this.#transition({ type: 'accepted' });
     this.#openedAt = Date.now();
     this.#onActive();
     if (this.#transport.kind === 'polling') {
       this.#retryPreferredTimer = setTimeout(() => this.#transition({ type: 'reconnect' }), RETRY_PREFERRED_AFTER_MS);
-      if (!this.#warnedOfPolling) console.warn(POLLING_WARNING);
+      if (!this.#warnedOfPolling) console.warn(pollingWarning([...this.#unsupported.values()]));
       this.#warnedOfPolling = true;
     }
     // Sends the subscriptions and tokens that changed while connecting.
@@ -279,7 +286,8 @@ export class LiveConnection {
   }
 
   #onEnded(end: LinkEnd): void {
-    const unproven = this.#transport.kind !== PREFERRED.kind && !this.#transport.proven;
+    const unproven = !isPreferred(this.#transport) && !this.#transport.proven;
+    if (end.kind === 'unsupported') this.#unsupported.set(this.#transport.kind, end.error.message);
     if (end.kind === 'unsupported' || unproven) this.#fallBack();
     else if (end.kind === 'refused') this.#refuse(end.error);
     else if (end.kind === 'protocolError') this.#onProtocolError(end.error.message);
@@ -364,9 +372,13 @@ export class LiveConnection {
   }
 }
 
-const POLLING_WARNING =
-  'Convoy: neither a stream nor a WebSocket reaches the server, so live queries are polled every two seconds. ' +
-  'A proxy between the browser and the server probably buffers responses; see "Connections" in the documentation.';
+function pollingWarning(unsupported: readonly string[]): string {
+  const causes =
+    unsupported.length > 0 ? unsupported : ['A proxy between the browser and the server probably buffers responses.'];
+  const warning =
+    'Convoy: live queries are polled every two seconds, because neither a stream nor a WebSocket is open.';
+  return [warning, ...new Set(causes), 'See "Connections" in the documentation.'].join(' ');
+}
 
 function protocolMismatch(serverProtocol: number): ConvoyError {
   const mismatch = `The server uses protocol ${serverProtocol}, this client protocol ${PROTOCOL}`;

@@ -1,9 +1,6 @@
 /**
- * The default transport: calls by POST, and one connection that carries all live queries of a client.
- *
- * A browser opens about six HTTP/1.1 connections to one host over all its tabs, and a stream occupies one for as long
- * as it is open; with all six occupied, calls block. So a hidden page closes its stream after a while
- * (`PAUSE_AFTER_HIDDEN_MS`) and reopens it, at the cost of hashes, when it becomes visible. HTTP/2 has no such limit.
+ * The default transport: calls by POST, and one connection that carries all live queries of a client. A hidden page
+ * closes it after a while (`PAUSE_AFTER_HIDDEN_MS`) and reopens it, at the cost of hashes, when it becomes visible.
  */
 import { ConvoyError } from '../values/errors.js';
 import { type Endpoint, isUnanswered, readAnswer } from './endpoint.js';
@@ -11,6 +8,7 @@ import { newIdempotencyKey } from './idempotency-key.js';
 import { LIVE_TIMEOUTS, LiveConnection, type LiveTimeouts } from './live-connection.js';
 import { openPolling } from './polling-link.js';
 import { openSocket } from './socket-link.js';
+import { linkKinds } from './stream-limit.js';
 import { openStream } from './stream-link.js';
 import { TrackedMutations } from './tracked-mutations.js';
 import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
@@ -58,6 +56,7 @@ export class LiveTransport implements Transport {
         socket: (attempt, listener) => openSocket(endpoint, attempt, listener),
         polling: (attempt, listener) => openPolling(polling, attempt, listener),
       },
+      kinds: linkKinds(endpoint.baseUrl),
       consistencyToken: endpoint.consistencyToken,
       acknowledged: endpoint.acknowledged,
       trackedMutations: this.#trackedMutations,
@@ -165,6 +164,7 @@ export class LiveTransport implements Transport {
         this.#connection.wake();
       },
       hidden: () => this.#schedulePause(),
+      left: () => this.#connection.pause(),
     });
   }
 

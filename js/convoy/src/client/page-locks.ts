@@ -13,10 +13,9 @@ export function holdLock(name: string, signal: AbortSignal, held: () => void, bu
     held();
     return;
   }
-  const ended = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   const hold = () => {
     held();
-    return ended;
+    return aborted(signal);
   };
   const acquire = async () => {
     const isBusy = await locks.request(name, { ifAvailable: true }, async (lock) => {
@@ -36,10 +35,34 @@ export function holdLock(name: string, signal: AbortSignal, held: () => void, bu
   });
 }
 
+/** Acquires a lock that no page has, and holds it until `signal` is aborted; resolves with whether it did. */
+export async function tryLock(name: string, signal: AbortSignal): Promise<boolean> {
+  const locks = webLocks();
+  if (locks === null) return true;
+  return new Promise((resolve) => {
+    const hold = (lock: Lock | null) => {
+      resolve(lock !== null);
+      return lock === null ? undefined : aborted(signal);
+    };
+    // The page may not use locks, such as one in a sandbox.
+    locks.request(name, { ifAvailable: true }, hold).catch(() => resolve(true));
+  });
+}
+
+/** Whether this browser would have locks, but not for a page loaded over plain HTTP from another machine. */
+export function locksNeedHttps(): boolean {
+  return globalThis.isSecureContext === false && webLocks() === null;
+}
+
 /** Whether a page holds the lock. */
 export async function isLockHeld(name: string): Promise<boolean> {
   const state = await webLocks()?.query();
   return state?.held?.some((lock) => lock.name === name) ?? false;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 function webLocks(): LockManager | null {

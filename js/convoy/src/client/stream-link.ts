@@ -16,6 +16,7 @@ import {
   type LinkEnd,
   type LinkListener,
 } from './link.js';
+import { MAX_STREAMS, mayStream } from './stream-limit.js';
 
 /** An upper bound: a result has at most 16 MiB, JSON escapes cost a little, and one frame may carry several. */
 const MAX_FRAME_CHARS = 64 * 1024 * 1024;
@@ -43,6 +44,12 @@ async function send(endpoint: Endpoint, change: LinkChange, signal: AbortSignal,
   caller.token = token;
 }
 
+const tooManyStreams = () =>
+  new ConvoyError(
+    'UNAVAILABLE',
+    `${MAX_STREAMS} other tabs have a stream to this server over HTTP/1.1, which allows about six connections for all tabs.`,
+  );
+
 const anotherCaller = () => new ConvoyError('FORBIDDEN', 'The session belongs to another caller.');
 
 /** Reads the stream and returns how it ended. Never rejects. */
@@ -54,6 +61,7 @@ async function read(
 ): Promise<LinkEnd> {
   let accepted = false;
   try {
+    if (!(await mayStream(endpoint.baseUrl, signal))) return { kind: 'unsupported', error: tooManyStreams() };
     const body = JSON.stringify({ protocol: PROTOCOL, queries });
     const response = await endpoint.post({
       path: '/live',

@@ -1,11 +1,14 @@
 import { expect, test } from 'vitest';
-import { fallback, PREFERRED, proven, RETRY_PREFERRED_AFTER_MS, retryPreferred } from './transport-fallback.js';
+import { fallback, proven, RETRY_PREFERRED_AFTER_MS, retryPreferred, untried } from './transport-fallback.js';
+
+const KINDS = ['stream', 'socket', 'polling'] as const;
+const PREFERRED = untried(KINDS);
 
 test('a kind that fails is replaced by the next, and the last by the first', () => {
   const socket = fallback(proven(PREFERRED), 1000);
-  expect(socket).toEqual({ kind: 'socket', proven: false, preferredFailedAt: 1000 });
+  expect(socket).toEqual({ kinds: KINDS, kind: 'socket', proven: false, preferredFailedAt: 1000 });
   const polling = fallback(proven(socket), 2000);
-  expect(polling).toEqual({ kind: 'polling', proven: false, preferredFailedAt: 1000 });
+  expect(polling).toEqual({ kinds: KINDS, kind: 'polling', proven: false, preferredFailedAt: 1000 });
   expect(fallback(polling, 3000)).toEqual(PREFERRED);
 });
 

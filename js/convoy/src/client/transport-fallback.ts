@@ -3,9 +3,11 @@
  * kind is tried first; a kind that fails in this environment is replaced by the next, one that works is kept, and the
  * preferred kind is retried after a while.
  */
-import { LINK_KINDS, type LinkKind } from './link.js';
+import type { LinkKind } from './link.js';
 
 export interface TransportState {
+  /** All kinds, in order of preference. */
+  readonly kinds: readonly LinkKind[];
   readonly kind: LinkKind;
   /** A link of this kind has carried a session, so later failures are the server's or the network's. */
   readonly proven: boolean;
@@ -16,13 +18,21 @@ export interface TransportState {
 /** How long after its failure the preferred kind is retried. */
 export const RETRY_PREFERRED_AFTER_MS = 5 * 60_000;
 
-export const PREFERRED: TransportState = { kind: 'stream', proven: false, preferredFailedAt: 0 };
+/** The state of an environment in which no kind has been tried. */
+export function untried(kinds: readonly LinkKind[]): TransportState {
+  return { kinds, kind: kinds[0] ?? 'polling', proven: false, preferredFailedAt: 0 };
+}
+
+export function isPreferred({ kinds, kind }: TransportState): boolean {
+  return kind === kinds[0];
+}
 
 /** The state after the current kind failed: the next kind; after the last one, the first. */
-export function fallback({ kind, preferredFailedAt }: TransportState, now: number): TransportState {
-  const next = LINK_KINDS[LINK_KINDS.indexOf(kind) + 1];
-  if (next === undefined) return PREFERRED;
-  return { kind: next, proven: false, preferredFailedAt: kind === PREFERRED.kind ? now : preferredFailedAt };
+export function fallback(state: TransportState, now: number): TransportState {
+  const { kinds, kind, preferredFailedAt } = state;
+  const next = kinds[kinds.indexOf(kind) + 1];
+  if (next === undefined) return untried(kinds);
+  return { kinds, kind: next, proven: false, preferredFailedAt: isPreferred(state) ? now : preferredFailedAt };
 }
 
 export function proven(state: TransportState): TransportState {
@@ -31,6 +41,6 @@ export function proven(state: TransportState): TransportState {
 
 /** The state with which to connect at `now`. */
 export function retryPreferred(state: TransportState, now: number): TransportState {
-  const due = state.kind !== PREFERRED.kind && now - state.preferredFailedAt >= RETRY_PREFERRED_AFTER_MS;
-  return due ? PREFERRED : state;
+  const due = !isPreferred(state) && now - state.preferredFailedAt >= RETRY_PREFERRED_AFTER_MS;
+  return due ? untried(state.kinds) : state;
 }

@@ -150,6 +150,20 @@ test('a call without a response reconnects a connection that has been silent sin
   await watch.until(({ isStale, connectionState }) => !isStale && connectionState === 'open');
 });
 
+test('a page that the user leaves closes its connection, and opens it again when the user comes back', async () => {
+  const watch = watching(client, list, C);
+  const session = await server.nextSession();
+  session.result(C, [1], 'h1');
+  await watch.until(({ status }) => status === 'success');
+  page.window.dispatchEvent(new Event('pagehide'));
+  await session.closed;
+  page.window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }));
+  const next = await server.nextSession();
+  expect(next.query(C).hash).toBe('h1');
+  next.same(C);
+  await watch.until(({ isStale }) => !isStale);
+});
+
 test('a mutation that fails shortly before the page goes offline is not sent again until it is online', async () => {
   vi.useFakeTimers();
   onTestFinished(() => void vi.useRealTimers());

@@ -8,8 +8,11 @@ export interface PageListener {
   offline(): void;
   /** The network is back, possibly a different one. */
   online(): void;
+  /** The page is visible, possibly again after it was in the back-forward cache. */
   visible(): void;
   hidden(): void;
+  /** The page is unloaded, or enters the back-forward cache, which a page with a connection or a lock cannot do. */
+  left?(): void;
 }
 
 /** Reports to `listener` until the returned function is called. */
@@ -20,8 +23,13 @@ export function listenToPage(listener: PageListener): () => void {
   window.addEventListener('offline', () => listener.offline(), { signal: stop.signal });
   window.addEventListener('online', () => listener.online(), { signal: stop.signal });
   document.addEventListener('visibilitychange', onVisibilityChange, { signal: stop.signal });
-  // The browser closed the connections of a page restored from the back-forward cache without an event.
-  window.addEventListener('pageshow', (event) => event.persisted && listener.online(), { signal: stop.signal });
+  window.addEventListener('pagehide', () => listener.left?.(), { signal: stop.signal });
+  const onPageShow = ({ persisted }: PageTransitionEvent) => {
+    if (!persisted) return;
+    listener.online();
+    listener.visible();
+  };
+  window.addEventListener('pageshow', onPageShow, { signal: stop.signal });
   return () => stop.abort();
 }
 
