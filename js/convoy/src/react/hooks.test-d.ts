@@ -6,7 +6,9 @@ import type { ConvoyError } from '../values/errors.js';
 import { skipToken } from './skip.js';
 import { useAction } from './use-action.js';
 import { useMutation, useMutationState } from './use-mutation.js';
-import { useQuery } from './use-query.js';
+import { useQueries } from './use-queries.js';
+import { type UseQueryResult, useQuery } from './use-query.js';
+import { useSuspenseQuery } from './use-suspense-query.js';
 
 interface Message {
   id: string;
@@ -102,4 +104,28 @@ test('the client is typed the same way', () => {
   client.watch(send, { body: 'a' }, () => {});
   // @ts-expect-error channelId is missing
   client.query(list);
+});
+
+test('`useSuspenseQuery` returns the data', () => {
+  expectTypeOf(useSuspenseQuery(list, { channelId: 'c' })).toEqualTypeOf<{ id: string; at: string }[]>();
+  expectTypeOf(useSuspenseQuery(channels)).toEqualTypeOf<string[]>();
+  // @ts-expect-error channelId is missing
+  useSuspenseQuery(list);
+  // @ts-expect-error a component without data cannot return any, so the query cannot be skipped
+  useSuspenseQuery(list, 'skip');
+  // @ts-expect-error a mutation is not a query
+  useSuspenseQuery(send, { body: '' });
+});
+
+test('`useQueries` returns a result of its own type for each name', () => {
+  const results = useQueries({ messages: { ref: list, args: { channelId: 'c' } }, channels: { ref: channels } });
+  expectTypeOf(results.messages).toEqualTypeOf<UseQueryResult<{ id: string; at: string }[]>>();
+  expectTypeOf(results.channels.data).toEqualTypeOf<string[] | null>();
+  useQueries({ messages: { ref: list, args: skipToken }, others: { ref: search, args: 'skip' } });
+  // @ts-expect-error channelId is missing
+  useQueries({ messages: { ref: list, args: {} } });
+  // @ts-expect-error the arguments are missing
+  useQueries({ messages: { ref: list } });
+  // @ts-expect-error a mutation is not a query
+  useQueries({ send: { ref: send, args: { body: '' } } });
 });

@@ -16,4 +16,10 @@ export {
   useMutation,
   useMutationState,
 } from './use-mutation.js';
+export { type QueryEntry, type UseQueriesOptions, useQueries } from './use-queries.js';
 export { type UseQueryArgs, type UseQueryOptions, type UseQueryResult, useQuery } from './use-query.js';
+export {
+  type UseSuspenseQueryArgs,
+  type UseSuspenseQueryOptions,
+  useSuspenseQuery,
+} from './use-suspense-query.js';
