@@ -1,4 +1,4 @@
-/** A page with an `endCursor` covers the same range after any writes. */
+/** Pages with an `endCursor`: they cover the same range after any writes, and say where they can be split. */
 import { type ConvoyContext, defineSchema, defineTable } from '@avvos/convoy';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -50,3 +50,47 @@ test.each<Direction>(['asc', 'desc'])('pages with an `endCursor` stay adjacent, 
   expect(ends.length).toBeGreaterThan(3);
   expect(seen).toEqual(all);
 });
+
+test('a page that began without documents can be ended there', async () => {
+  const none = (cursor: string | null, endCursor?: string) =>
+    app.query(({ db }) =>
+      db
+        .query('things')
+        .withIndex('by_n', (q) => q.gt('n', 1_000))
+        .paginate({ cursor, numItems: 7, endCursor }),
+    );
+  const first = await none(null);
+  expect(first).toEqual({ page: [], isDone: true, continueCursor: expect.any(String) });
+  await app.mutation(({ db }) => db.insert('things', { n: 1_001 }));
+  const { continueCursor } = first;
+  expect(await none(null, continueCursor)).toEqual({ page: [], isDone: false, continueCursor });
+  expect(await none(continueCursor)).toMatchObject({ page: [{ n: 1_001 }], isDone: true });
+});
+
+test.each<Direction>(['asc', 'desc'])(
+  'more than twice `numItems` documents have a `splitCursor`, %s',
+  async (order) => {
+    const of = (cursor: string | null, numItems: number, endCursor?: string) =>
+      app.query(({ db }) =>
+        db
+          .query('things')
+          .withIndex('by_n', (q) => q.gte('n', 2_000))
+          .order(order)
+          .paginate({ cursor, numItems, endCursor }),
+      );
+    await app.mutation(({ db }) =>
+      db.insertMany(
+        'things',
+        Array.from({ length: 9 }, () => ({ n: 2_000 })),
+      ),
+    );
+    const { page: all, continueCursor: end, ...rest } = await of(null, 20);
+    expect(rest).toEqual({ isDone: true });
+    const count = all.length;
+    expect(await of(null, Math.ceil(count / 2), end)).not.toHaveProperty('splitCursor');
+    const { splitCursor = '' } = await of(null, Math.ceil(count / 2) - 1, end);
+    const halves = [await of(null, 1, splitCursor), await of(splitCursor, 1, end)];
+    expect(halves.map(({ page }) => page.length)).toEqual([Math.floor(count / 2), Math.ceil(count / 2)]);
+    expect(halves.flatMap(({ page }) => page)).toEqual(all);
+  },
+);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::answer::{push_begin, push_documents, push_end, push_failure, push_ok, push_ok_document};
 use super::execute::{Access, Executor};
 use super::read_set::LastRow;
-use crate::op::{Cursor, Op, Page, Raw, Scan};
+use crate::op::{Cursor, Op, Page, Position, Raw, Scan};
 use crate::postgres::{DbError, RawReads, RawRows, ReadsLookup, Row};
 use crate::schema::Table;
 use crate::sql::{document, scan};
@@ -103,6 +103,9 @@ impl Executor {
 
     pub(super) async fn page(&mut self, access: &mut Access<'_>, page: &Page, out: &mut String) -> Result<(), DbError> {
         let scan = &page.scan;
+        if page.until == Some(Position::Start) {
+            return push_page(out, page, &[], false);
+        }
         self.reads.scan(scan, true);
         if let Some(after) = &page.after {
             self.reads.starts_after(scan, after);
@@ -122,28 +125,10 @@ impl Executor {
             self.stopped_at(scan, next)?;
         }
         rows.truncate(max as usize);
-        let keys = scan.key_columns();
-        let cursor = |row: &Row| -> Result<Cursor, DbError> {
-            let key = |at| Ok(row.text_or_null(3 + at)?.map(str::to_owned));
-            let keys = (0..keys).map(key).collect::<Result<_, DbError>>()?;
-            Ok(Cursor { keys, created: row.micros(1)?, id: row.uuid(0)? })
-        };
-        let last = match (&page.until, rows.last()) {
-            (Some(until), _) => {
-                self.reads.ends_at(scan, until);
-                Some(until.clone())
-            }
-            (None, Some(row)) => Some(cursor(row)?),
-            (None, None) => page.after.clone(),
-        };
-        let next = last.map(|last| last.encode(page.fingerprint)).unwrap_or_default();
-        let start = push_begin(out);
-        out.push_str(r#"{"page":"#);
-        let may_be_lossy = push_documents(out, &scan.table, &rows)?;
-        let done = !more && page.until.is_none();
-        let _ = write!(out, r#","isDone":{done},"continueCursor":"{next}"}}"#);
-        push_end(out, start, may_be_lossy);
-        Ok(())
+        if let Some(last) = page.last_row() {
+            self.reads.ends_at(scan, last);
+        }
+        push_page(out, page, &rows, !more && page.until.is_none())
     }
 
     pub(super) async fn raw(&mut self, access: &mut Access<'_>, raw: &Raw, out: &mut String) -> Result<(), DbError> {
@@ -194,4 +179,33 @@ impl Executor {
         let last = LastRow { id: row.uuid(0)?, created: row.micros(1)?, data: row.json(2)? };
         self.reads.stopped_at(scan, last).map_err(|error| DbError::Row(error.to_string()))
     }
+}
+
+/// Writes a page, with the cursor at its end. A page with an end position that has grown past
+/// twice its size also gets a cursor in its middle, where a client can split it.
+fn push_page(out: &mut String, page: &Page, rows: &[Row], done: bool) -> Result<(), DbError> {
+    let keys = page.scan.key_columns();
+    let position = |row: &Row| -> Result<Position, DbError> {
+        let key = |at| Ok(row.text_or_null(3 + at)?.map(str::to_owned));
+        let keys = (0..keys).map(key).collect::<Result<_, DbError>>()?;
+        Ok(Position::Row(Cursor { keys, created: row.micros(1)?, id: row.uuid(0)? }))
+    };
+    let end = match (&page.until, rows.last(), &page.after) {
+        (Some(until), _, _) => until.clone(),
+        (None, Some(row), _) => position(row)?,
+        (None, None, Some(after)) => Position::Row(after.clone()),
+        (None, None, None) => Position::Start,
+    };
+    let start = push_begin(out);
+    out.push_str(r#"{"page":"#);
+    let may_be_lossy = push_documents(out, &page.scan.table, rows)?;
+    let end = end.encode(page.fingerprint);
+    let _ = write!(out, r#","isDone":{done},"continueCursor":"{end}""#);
+    if page.until.is_some() && rows.len() > 2 * page.size as usize {
+        let middle = position(&rows[rows.len() / 2 - 1])?.encode(page.fingerprint);
+        let _ = write!(out, r#","splitCursor":"{middle}""#);
+    }
+    out.push('}');
+    push_end(out, start, may_be_lossy);
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pagination cursors: the position where a page ends, as opaque text.
+//! Pagination cursors: positions where pages end, as opaque text.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,18 +19,31 @@ pub(crate) struct Cursor {
     pub id: Uuid,
 }
 
-impl Cursor {
-    /// Encodes the cursor for the query with this fingerprint.
+/// Where a page ends, and the next one starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// Before the first row: the end of a page without rows.
+    Start,
+    /// At a row.
+    Row(Cursor),
+}
+
+impl Position {
+    /// Encodes the position for the query with this fingerprint.
     pub(crate) fn encode(&self, fingerprint: u64) -> String {
+        let cursor = match self {
+            Position::Start => None,
+            Position::Row(cursor) => Some(cursor),
+        };
         // Strings and numbers always serialize.
-        let json = serde_json::to_vec(&(fingerprint, self)).unwrap_or_default();
+        let json = serde_json::to_vec(&(fingerprint, cursor)).unwrap_or_default();
         URL_SAFE_NO_PAD.encode(json)
     }
 
-    /// Decodes a cursor; `None` if it is invalid or belongs to another query.
-    pub(crate) fn decode(text: &str, fingerprint: u64) -> Option<Cursor> {
+    /// Decodes a position; `None` if it is invalid or belongs to another query.
+    pub(crate) fn decode(text: &str, fingerprint: u64) -> Option<Position> {
         let json = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (of, cursor): (u64, Cursor) = serde_json::from_slice(&json).ok()?;
-        (of == fingerprint).then_some(cursor)
+        let (of, cursor): (u64, Option<Cursor>) = serde_json::from_slice(&json).ok()?;
+        (of == fingerprint).then(|| cursor.map_or(Position::Start, Position::Row))
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::error::{Code, Failure};
 use crate::schema::{FieldPath, Schema, Table};
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, Position};
 pub(crate) use scan::{Filter, Order, Page, Scan};
 use scan::{WireBound, WireOrderField};
 pub(crate) use span::{cursor_span, scan_span};
@@ -326,12 +326,16 @@ mod tests {
         };
         let Ok(Op::Page(first)) = &page("null", r#""a""#)[0] else { panic!("a page") };
         let cursor = Cursor { keys: vec![Some("1.5".into())], created: Time::of_ms(7.0), id: Uuid::nil() };
-        let text = serde_json::to_string(&cursor.encode(first.fingerprint)).expect("a string");
+        let text = serde_json::to_string(&Position::Row(cursor.clone()).encode(first.fingerprint)).expect("a string");
         let Ok(Op::Page(next)) = &page(&text, r#""a""#)[0] else { panic!("a page") };
         assert_eq!(next.after, Some(cursor));
         let other = page(&text, r#""b""#).remove(0).expect_err("refused");
         assert!(other.contains("cursor"), "{other}");
         page(r#""rubbish""#, r#""a""#).remove(0).expect_err("refused");
+        let start = serde_json::to_string(&Position::Start.encode(first.fingerprint)).expect("a string");
+        let Ok(Op::Page(next)) = &page(&start, r#""a""#)[0] else { panic!("a page") };
+        assert_eq!(next.after, None);
+        page(&start, r#""b""#).remove(0).expect_err("refused");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Position};
 use super::{Wire, invalid, needed, shorten};
 use crate::error::Failure;
 use crate::key::{Bound, KeyValue};
@@ -44,11 +44,11 @@ pub(crate) struct Page {
     pub scan: Scan,
     /// Identifies the query in its cursors.
     pub fingerprint: u64,
-    /// The page starts after this position.
+    /// The page starts after this row.
     pub after: Option<Cursor>,
     /// The page ends at this position, regardless of its size.
-    pub until: Option<Cursor>,
-    /// The maximum number of documents.
+    pub until: Option<Position>,
+    /// The maximum number of documents, unless `until` ends the page.
     pub size: u32,
 }
 
@@ -152,8 +152,11 @@ impl<'a> Wire<'a> {
         let decode = |text: Option<String>| {
             // An empty cursor is the position before the first document.
             let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-            let cursor = Cursor::decode(&text, fingerprint).filter(|cursor| cursor.keys.len() == keys);
-            cursor.map(Some).ok_or_else(|| {
+            let position = Position::decode(&text, fingerprint).filter(|position| match position {
+                Position::Start => true,
+                Position::Row(cursor) => cursor.keys.len() == keys,
+            });
+            position.map(Some).ok_or_else(|| {
                 invalid(
                     "This cursor belongs to another query; begin with `cursor: null`, and keep the query unchanged \
                      from page to page."
@@ -161,7 +164,11 @@ impl<'a> Wire<'a> {
                 )
             })
         };
-        let (after, until) = (decode(cursor)?, decode(end)?);
+        let after = match decode(cursor)? {
+            None | Some(Position::Start) => None,
+            Some(Position::Row(cursor)) => Some(cursor),
+        };
+        let until = decode(end)?;
         Ok(Page { scan, fingerprint, after, until, size })
     }
 
@@ -175,6 +182,16 @@ impl<'a> Wire<'a> {
         let bounds = (bound(&self.lower), bound(&self.upper));
         let parts = (&table.physical, index, eq, bounds, raw(self.filter), raw(self.by), self.order);
         xxh3_64(format!("{parts:?}").as_bytes())
+    }
+}
+
+impl Page {
+    /// The row at which the page ends, regardless of its size.
+    pub(crate) fn last_row(&self) -> Option<&Cursor> {
+        match &self.until {
+            Some(Position::Row(cursor)) => Some(cursor),
+            Some(Position::Start) | None => None,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn page(page: &Page, max_rows: u32) -> Statement {
     let scan = &page.scan;
     let fields = scan.order_fields();
     let sort_keys = sort_keys(scan, &fields);
-    let ranges = ranges(&sort_keys, page.after.as_ref(), page.until.as_ref(), scan.order);
+    let ranges = ranges(&sort_keys, page.after.as_ref(), page.last_row(), scan.order);
     let mut sql = Statement::of(&scan.table);
     let mut separator = "(";
     for range in &ranges {

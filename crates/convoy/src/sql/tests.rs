@@ -10,7 +10,7 @@ use super::idempotency::Entry;
 use super::session::Script;
 use super::{document, optimistic, raw, scan};
 use crate::key::{Bound, KeyValue};
-use crate::op::{Cursor, Edit, Filter, Order, Page, Raw, Scan, Write, WriteSet};
+use crate::op::{Cursor, Edit, Filter, Order, Page, Position, Raw, Scan, Write, WriteSet};
 use crate::schema::{FieldPath, IndexField, KeyKind, Schema, Table, TableTraits};
 use crate::time::Time;
 
@@ -134,13 +134,13 @@ fn paging() {
     insta::assert_snapshot!("page_after_desc", text(page(Order::Desc, Some(cursor(Some("1"), 5)), None)));
     insta::assert_snapshot!(
         "page_between",
-        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(cursor(Some("2"), 7))))
+        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(Position::Row(cursor(Some("2"), 7)))))
     );
     insta::assert_snapshot!(
         "page_between_equal",
-        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(cursor(Some("1"), 7))))
+        text(page(Order::Asc, Some(cursor(Some("1"), 5)), Some(Position::Row(cursor(Some("1"), 7)))))
     );
-    insta::assert_snapshot!("page_until", text(page(Order::Desc, None, Some(cursor(None, 7)))));
+    insta::assert_snapshot!("page_until", text(page(Order::Desc, None, Some(Position::Row(cursor(None, 7))))));
 }
 
 #[test]

@@ -89,6 +89,14 @@ describe('pages', () => {
     expect(ops).toEqual([]);
   });
 
+  it('have a `splitCursor` where the engine sends one', async () => {
+    const { body } = await scan(
+      (db) => db.query('messages').paginate({ cursor: null, endCursor: 'end', numItems: 1 }),
+      () => ({ ok: { ...page(1), splitCursor: 'middle' } }),
+    );
+    expect(body).toMatchObject({ continueCursor: 'c1', splitCursor: 'middle' });
+  });
+
   it('after an empty result continue at the beginning', async () => {
     const { ops } = await scan(
       (db) => db.query('messages').paginate({ cursor: '', endCursor: '', numItems: 1 }),

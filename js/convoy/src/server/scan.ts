@@ -171,8 +171,8 @@ export class TableScan implements TableQuery<TableTypes> {
     const plan = planOf({ ...this.#spec, limit: null, offset: cursor === null ? this.#spec.offset : 0 });
     const operation = { op: 'page', table: this.#table.name, ...plan, cursor, end, size } as const;
     return this.#source.read(this.#table, operation, (answer, receive) => {
-      const { page, isDone, continueCursor } = answer as Page<Document>;
-      return { page: receive(page), isDone, continueCursor };
+      const { page, ...rest } = answer as Page<Document>;
+      return { ...rest, page: receive(page) };
     });
   }
 
@@ -212,7 +212,7 @@ function wholeNumber(method: string, value: unknown, min: number, max: number): 
 }
 
 function parseCursor(name: string, value: unknown): string | null {
-  // The cursor after an empty result is '', so the next page is the first one.
+  // '' was the cursor after an empty result, and is the beginning.
   if (value === undefined || value === null || value === '') return null;
   // A string that Postgres cannot store is not a cursor, and cannot be sent to the engine.
   if (typeof value === 'string' && storageProblem(value) === null) return value;

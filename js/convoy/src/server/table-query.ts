@@ -66,8 +66,10 @@ export interface Page<Document> {
   readonly page: Document[];
   /** True if this is the last page. */
   readonly isDone: boolean;
-  /** The start of the next page. Empty if there were no documents; the next page then starts at the beginning. */
+  /** The end of this page, where the next one starts. */
   readonly continueCursor: string;
+  /** The middle of a page that `endCursor` ends and that has more than twice `numItems` documents: where to split it. */
+  readonly splitCursor?: string;
 }
 
 /** The type of values that a field may be compared with. */
