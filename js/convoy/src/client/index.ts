@@ -3,6 +3,13 @@
  *
  * @packageDocumentation
  */
+export type {
+  PageElementOf,
+  PageResult,
+  PaginatedArgsOf,
+  PaginatedQueryCheck,
+  PaginationOptions,
+} from '../protocol/pages.js';
 export {
   type ActionRef,
   type ApiRef,
@@ -31,6 +38,13 @@ export {
 export type { AuthSource, HeadersSource } from './endpoint.js';
 export type { LiveQuery } from './live-query.js';
 export type { OptimisticStore } from './optimistic-layers.js';
+export type { PageListStatus } from './page-list.js';
+export {
+  type PaginatedQuery,
+  type PaginatedQueryOptions,
+  type PaginatedSnapshot,
+  paginatedQuery,
+} from './paginated-query.js';
 export type { PersistOptions } from './persisted-mutations.js';
 export type { Liveness } from './shared-query.js';
 export type { QuerySnapshot } from './snapshot.js';
