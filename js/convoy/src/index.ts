@@ -64,6 +64,7 @@ export {
   type QueryBuilder,
   query,
 } from './server/functions.js';
+export { paginationOpts } from './server/pagination-opts.js';
 export { createDb } from './server/removed.js';
 export {
   ConvoyError,

@@ -16,6 +16,11 @@ export {
   useMutation,
   useMutationState,
 } from './use-mutation.js';
+export {
+  type UsePaginatedQueryOptions,
+  type UsePaginatedQueryResult,
+  usePaginatedQuery,
+} from './use-paginated-query.js';
 export { type QueryEntry, type UseQueriesOptions, useQueries } from './use-queries.js';
 export { type UseQueryArgs, type UseQueryOptions, type UseQueryResult, useQuery } from './use-query.js';
 export {
