@@ -31,7 +31,7 @@ function prerequisites(page: string): string[] {
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
   if (page.endsWith('/SKILL.md')) return [];
-  return ['docs/react.md', 'docs/optimistic-updates.md', 'docs/offline.md'].includes(page)
+  return ['docs/react.md', 'docs/lists.md', 'docs/optimistic-updates.md', 'docs/offline.md'].includes(page)
     ? ['README.md']
     : ['docs/schema.md', 'docs/functions.md'];
 }

@@ -17,6 +17,7 @@ export const sidebar = [
       { text: 'Functions', link: '/functions' },
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
+      { text: 'Lists in pages', link: '/lists' },
       { text: 'Optimistic updates', link: '/optimistic-updates' },
       { text: 'Offline', link: '/offline' },
       { text: 'Workers', link: '/workers' },
