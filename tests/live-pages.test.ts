@@ -63,9 +63,10 @@ function watchPages(client: ConvoyClient, order: Order, size: number) {
     /** The time limit only turns a hang into a failure that says what is on display. */
     async until(matches: () => boolean, expected: () => unknown): Promise<void> {
       const limit = setTimeout(() => {
-        failure ??= new Error(JSON.stringify({ expected: expected(), shown: query.getSnapshot() }));
+        const [wanted, shown] = [expected(), query.getSnapshot()].map((value) => JSON.stringify(value));
+        failure ??= new Error(`expected ${wanted}\nshown ${shown}\n${recorded.describe()}`);
         onChange();
-      }, 30_000);
+      }, 60_000);
       for (;;) {
         if (failure !== null) throw failure;
         if (matches()) break;

@@ -12,6 +12,7 @@ import {
 import {
   type ArgsOfRef,
   type ConvoyClient,
+  type LiveQuery,
   makeMutationRef,
   makeQueryRef,
   type PaginationOptions,
@@ -114,6 +115,7 @@ export async function cuttingProxy(baseUrl: string) {
 export function recordingPages(client: ConvoyClient, onRequest: () => void) {
   const requested = new Map<string, PaginationOptions>();
   const counts = { requests: 0, pinned: 0, splits: 0, merges: 0 };
+  const queries = new Map<string, LiveQuery<unknown>>();
   const hasRange = (cursor: string | null, end: (end: string) => boolean) =>
     [...requested.values()].filter((page) => page.cursor === cursor && page.endCursor && end(page.endCursor));
   const record = (page: PaginationOptions): void => {
@@ -135,8 +137,21 @@ export function recordingPages(client: ConvoyClient, onRequest: () => void) {
   };
   const recording = Object.create(client) as ConvoyClient;
   recording.liveQuery = (ref, args, options) => {
-    record((args as ArgsOfRef<typeof api.page>).paginationOpts);
-    return client.liveQuery(ref, args, options);
+    const { paginationOpts } = args as ArgsOfRef<typeof api.page>;
+    record(paginationOpts);
+    const query = client.liveQuery(ref, args, options);
+    queries.set(JSON.stringify(paginationOpts), query);
+    return query;
   };
-  return { client: recording, counts };
+  /** The connection and the latest pages, for the message of a failure. */
+  const describe = (): string =>
+    [
+      `the client is ${client.connection.getSnapshot()}`,
+      ...[...queries].slice(-12).map(([page, query]) => {
+        const { data, ...state } = query.getSnapshot();
+        const result = data as { page: unknown[]; isDone: boolean; continueCursor: string } | null;
+        return `${page}: ${JSON.stringify({ ...state, ...result, page: result?.page.length })}`;
+      }),
+    ].join('\n');
+  return { client: recording, counts, describe };
 }
