@@ -1,15 +1,10 @@
-/** The client that hooks use: the one in a hook's options, else the provider's, else one for the page's own origin. */
+/** The client that hooks use, and the component that provides it. */
 import { createContext, createElement, type ReactElement, type ReactNode, useContext } from 'react';
 import { type CallingClient, completeClient } from '../client/calling-client.js';
-import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import type { ConvoyClient } from '../client/client.js';
+import { resolveClient } from '../client/default-client.js';
 
 const ClientContext = createContext<ConvoyClient | null>(null);
-
-/**
- * The client of pages without a provider. Module state, because a page has one origin. Server rendering creates it but
- * sends no requests: hooks send none there.
- */
-let defaultClient: ConvoyClient | undefined;
 
 /** The properties of `ConvoyProvider`. */
 export interface ConvoyProviderProps {
@@ -33,9 +28,5 @@ export function ConvoyProvider({ client, children }: ConvoyProviderProps): React
 
 /** The client of the hooks in this component: `override`, if given. */
 export function useConvoy(override?: ConvoyClient | CallingClient): ConvoyClient {
-  const provided = useContext(ClientContext);
-  if (override) return completeClient(override);
-  if (provided) return provided;
-  defaultClient ??= createConvoyClient();
-  return defaultClient;
+  return resolveClient(override, useContext(ClientContext));
 }

@@ -1,9 +1,9 @@
 import type { MouseEventHandler } from 'react';
 import { expectTypeOf, test } from 'vitest';
 import { createConvoyClient } from '../client/client.js';
+import { skipToken } from '../client/skip.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
-import { skipToken } from './skip.js';
 import { useAction } from './use-action.js';
 import { useMutation, useMutationState } from './use-mutation.js';
 import { useQueries } from './use-queries.js';

@@ -4,13 +4,13 @@
  * @packageDocumentation
  */
 'use client';
+export type { ActionFunction, MutationFunction } from '../client/component-query.js';
+export { type SkipToken, skipToken } from '../client/skip.js';
 export type { QueryConnectionState } from '../client/transport.js';
 export { ConvoyProvider, type ConvoyProviderProps, useConvoy } from './context.js';
-export { type SkipToken, skipToken } from './skip.js';
-export { type ActionFunction, type UseActionOptions, useAction } from './use-action.js';
+export { type UseActionOptions, useAction } from './use-action.js';
 export { useConnectionState } from './use-connection-state.js';
 export {
-  type MutationFunction,
   type UseMutationOptions,
   type UseMutationResult,
   useMutation,

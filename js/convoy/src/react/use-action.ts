@@ -2,7 +2,8 @@
 import { useCallback } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
 import type { CallArgs, ConvoyClient } from '../client/client.js';
-import type { AnyActionRef, ResultOfRef } from '../protocol/refs.js';
+import type { ActionFunction } from '../client/component-query.js';
+import type { AnyActionRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 /** Options of `useAction`. */
@@ -10,9 +11,6 @@ export interface UseActionOptions {
   /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
 }
-
-/** Runs the action. Rejects with a `ConvoyError`. */
-export type ActionFunction<Ref> = (...args: CallArgs<Ref>) => Promise<ResultOfRef<Ref>>;
 
 /** A function that runs `ref`; the same object on every render. */
 export function useAction<Ref extends AnyActionRef>(ref: Ref, options: UseActionOptions = {}): ActionFunction<Ref> {

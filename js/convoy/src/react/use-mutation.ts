@@ -5,7 +5,8 @@
 import { useCallback, useInsertionEffect, useRef, useState } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
 import type { ConvoyClient, MutationArgs, MutationOptions } from '../client/client.js';
-import type { AnyMutationRef, ResultOfRef } from '../protocol/refs.js';
+import type { MutationFunction } from '../client/component-query.js';
+import type { AnyMutationRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
@@ -14,9 +15,6 @@ export interface UseMutationOptions<Ref = AnyMutationRef> extends Omit<MutationO
   /** A client other than the provider's. */
   readonly client?: ConvoyClient | CallingClient;
 }
-
-/** Calls the mutation. Rejects with a `ConvoyError`. */
-export type MutationFunction<Ref> = (...args: MutationArgs<Ref>) => Promise<ResultOfRef<Ref>>;
 
 /** The result of `useMutationState`: the function, and the state of its latest call. */
 export interface UseMutationResult<Ref> {

@@ -5,10 +5,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { skipToken } from '../client/skip.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { ConvoyProvider } from './context.js';
-import { skipToken } from './skip.js';
 import { useConnectionState } from './use-connection-state.js';
 import { type UseQueryOptions, useQuery } from './use-query.js';
 

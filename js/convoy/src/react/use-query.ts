@@ -7,12 +7,12 @@ import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
+import { isSkipped, SKIPPED, type SkipToken } from '../client/skip.js';
 import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot, revokesData } from '../client/snapshot.js';
 import type { QueryConnectionState } from '../client/transport.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
-import { isSkipped, type SkipToken } from './skip.js';
 
 /** Options of `useQuery`. */
 export interface UseQueryOptions {
@@ -183,11 +183,3 @@ function usePrevious<Ref>(
 
 const getPending = () => PENDING;
 const getUnconnected = () => PENDING_UNCONNECTED;
-
-/** The query of a hook that is skipped. */
-const SKIPPED: LiveQuery<never> = {
-  getSnapshot: getUnconnected,
-  subscribe: () => () => {},
-  refetch: () => Promise.resolve(null),
-  isBehind: () => false,
-};

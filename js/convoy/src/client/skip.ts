@@ -1,4 +1,6 @@
 /** The value that takes the place of arguments and means "do not run the query yet", with a type of its own. */
+import type { LiveQuery } from './live-query.js';
+import { PENDING_UNCONNECTED } from './snapshot.js';
 
 export const skipToken: unique symbol = Symbol.for('convoy.skip');
 
@@ -8,3 +10,11 @@ export type SkipToken = typeof skipToken;
 export function isSkipped(args: unknown): args is SkipToken | 'skip' {
   return args === skipToken || args === 'skip';
 }
+
+/** The query of a component that skips it. */
+export const SKIPPED: LiveQuery<never> = {
+  getSnapshot: () => PENDING_UNCONNECTED,
+  subscribe: () => () => {},
+  refetch: () => Promise.resolve(null),
+  isBehind: () => false,
+};

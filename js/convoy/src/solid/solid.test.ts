@@ -1,0 +1,209 @@
+// @vitest-environment happy-dom
+import { createComponent, createRoot, createSignal } from 'solid-js';
+import { insert, render } from 'solid-js/web';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { HandTransport } from '../../testing/hand-transport.js';
+import { listenersOf } from '../../testing/listeners.js';
+import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
+import { ConvoyError } from '../values/errors.js';
+import { ConvoyProvider, skipToken, useAction, useConnectionState, useConvoy, useMutation, useQuery } from './index.js';
+
+const list = makeQueryRef<{ room: string }, string[]>('messages.list');
+const rooms = makeQueryRef<Record<never, never>, string[]>('rooms.list');
+const send = makeMutationRef<{ room: string; body: string }, null>('messages.send');
+const invite = makeActionRef<{ to: string }, string>('mail.invite');
+
+let transport: HandTransport;
+let client: ConvoyClient;
+const unmounts: (() => void)[] = [];
+beforeEach(() => {
+  transport = new HandTransport();
+  client = createConvoyClient({ transport });
+});
+afterEach(() => {
+  for (const unmount of unmounts.splice(0)) unmount();
+  client.close();
+});
+
+/** Mounts a component that calls `setup`, with the client provided; returns what `setup` returned. */
+function mount<Result>(setup: () => Result, text: (result: Result) => unknown = () => null) {
+  const element = document.createElement('div');
+  const results: Result[] = [];
+  const Component = () => {
+    const result = setup();
+    results.push(result);
+    const paragraph = document.createElement('p');
+    insert(paragraph, () => String(text(result)));
+    return paragraph;
+  };
+  const unmount = render(
+    () =>
+      createComponent(ConvoyProvider, {
+        client,
+        get children() {
+          return createComponent(Component, {});
+        },
+      }),
+    element,
+  );
+  unmounts.push(unmount);
+  return { result: results[0] as Result, text: () => element.textContent, unmount };
+}
+
+/** Sends a result, and waits until listeners are notified. */
+async function receive(args: unknown, data: unknown): Promise<void> {
+  const { sink } = transport.open(args);
+  sink.connection({ connectionState: 'open', isReconnecting: false });
+  sink.result(data);
+  await Promise.resolve();
+}
+
+async function fail(args: unknown, code: 'INTERNAL' | 'FORBIDDEN'): Promise<void> {
+  transport.open(args).sink.failed(new ConvoyError(code, 'no'));
+  await Promise.resolve();
+}
+
+describe('`useQuery`', () => {
+  test('renders each result', async () => {
+    const view = mount(
+      () => useQuery(list, { room: 'hall' }),
+      ({ data, status }) => `${status}: ${data?.join()}`,
+    );
+    expect(view.text()).toBe('pending: undefined');
+    expect(view.result.isLoading).toBe(true);
+    await receive({ room: 'hall' }, ['a']);
+    expect(view.text()).toBe('success: a');
+    await receive({ room: 'hall' }, ['a', 'b']);
+    expect(view.text()).toBe('success: a,b');
+    expect(transport.subscriptions).toHaveLength(1);
+  });
+
+  test('shows at once what another component has already', async () => {
+    mount(() => useQuery(list, { room: 'hall' }));
+    await receive({ room: 'hall' }, ['a']);
+    const second = mount(
+      () => useQuery(list, { room: 'hall' }),
+      ({ data }) => data?.join(),
+    );
+    expect(second.text()).toBe('a');
+  });
+
+  test('follows arguments of an accessor, and compares them by value', async () => {
+    const [room, setRoom] = createSignal({ name: 'hall' });
+    const view = mount(
+      () => useQuery(list, () => ({ room: room().name })),
+      ({ data }) => data?.join(),
+    );
+    await receive({ room: 'hall' }, ['a']);
+    setRoom({ name: 'attic' });
+    expect(view.result.data).toBeNull();
+    await receive({ room: 'attic' }, ['z']);
+    expect(view.text()).toBe('z');
+    setRoom({ name: 'attic' });
+    expect(view.text()).toBe('z');
+    expect(transport.subscriptions.map(({ args }) => args)).toEqual(['{"room":"hall"}', '{"room":"attic"}']);
+  });
+
+  test('does not run while skipped', async () => {
+    const [room, setRoom] = createSignal<string | null>(null);
+    const view = mount(() => {
+      const args = () => {
+        const name = room();
+        return name === null ? skipToken : { room: name };
+      };
+      return [useQuery(list, args), useQuery(list, 'skip'), useQuery(rooms, {}, () => ({ enabled: false }))] as const;
+    });
+    for (const { isLoading, connectionState } of view.result) {
+      expect([isLoading, connectionState]).toEqual([false, 'disabled']);
+    }
+    expect(transport.subscriptions).toEqual([]);
+    setRoom('hall');
+    await receive({ room: 'hall' }, ['a']);
+    expect(view.result[0].data).toEqual(['a']);
+  });
+
+  test('ends its subscription with the component, and with the root', () => {
+    const listeners = listenersOf(client);
+    const view = mount(() => useQuery(list, { room: 'hall' }));
+    expect(listeners.count).toBe(1);
+    view.unmount();
+    unmounts.pop();
+    expect(listeners.count).toBe(0);
+    const dispose = createRoot((dispose) => {
+      useQuery(list, { room: 'hall' }, { client });
+      return dispose;
+    });
+    expect(listeners.count).toBe(1);
+    dispose();
+    expect(listeners.count).toBe(0);
+  });
+
+  test('has errors, and takes back what the caller may no longer see', async () => {
+    const [room, setRoom] = createSignal('hall');
+    const { result } = mount(() => useQuery(list, () => ({ room: room() }), { keepPrevious: true }));
+    await receive({ room: 'hall' }, ['a']);
+    await fail({ room: 'hall' }, 'INTERNAL');
+    expect([result.status, result.data, result.error?.code]).toEqual(['error', ['a'], 'INTERNAL']);
+    setRoom('attic');
+    expect([result.status, result.data, result.isStale]).toEqual(['success', ['a'], true]);
+    await fail({ room: 'attic' }, 'FORBIDDEN');
+    setRoom('cellar');
+    expect([result.status, result.data]).toEqual(['pending', null]);
+  });
+
+  test('`refetch` requests the result again, and `subscribe: false` calls the query once', async () => {
+    transport.answer = () => ['once'];
+    const { result } = mount(() => ({
+      live: useQuery(list, { room: 'hall' }),
+      once: useQuery(rooms, {}, { subscribe: false }),
+    }));
+    const refetched = result.live.refetch();
+    expect(transport.open({ room: 'hall' }).refreshes).toBe(1);
+    await receive({ room: 'hall' }, ['a']);
+    expect(await refetched).toEqual(['a']);
+    expect(await result.once.refetch()).toEqual(['once']);
+    expect(result.once.data).toEqual(['once']);
+    expect(transport.calls).toHaveLength(2);
+  });
+});
+
+test('mutations and actions are called with their arguments and options', async () => {
+  const { result } = mount(() => ({
+    list: useQuery(list, { room: 'hall' }),
+    send: useMutation(send, {
+      await: 'committed',
+      optimistic: (store, { room, body }) => store.set(list, { room }, (all) => [...all, body]),
+    }),
+    invite: useAction(invite),
+  }));
+  await receive({ room: 'hall' }, ['a']);
+  let commit = (_result: null) => {};
+  const committed = new Promise<null>((resolve) => {
+    commit = resolve;
+  });
+  transport.answer = ({ kind }) => (kind === 'mutation' ? committed : 'sent');
+  const sent = result.send({ room: 'hall', body: 'b' });
+  await Promise.resolve();
+  expect(result.list.data).toEqual(['a', 'b']);
+  commit(null);
+  expect(await sent).toBeNull();
+  expect(await result.invite({ to: 'ada' })).toBe('sent');
+  expect(transport.calls.map(({ name }) => name)).toEqual(['messages.send', 'mail.invite']);
+});
+
+test('`useConnectionState` follows the connection', async () => {
+  const { result } = mount(() => ({ query: useQuery(rooms), state: useConnectionState() }));
+  await Promise.resolve();
+  expect(result.state()).toBe('connecting');
+  await receive({}, []);
+  expect(result.state()).toBe('open');
+});
+
+test('the client of the options comes before the provided one', () => {
+  const other = createConvoyClient({ transport: new HandTransport() });
+  const { result } = mount(() => [useConvoy(), useConvoy(other)]);
+  expect(result[0]).toBe(client);
+  expect(result[1]).toBe(other);
+  other.close();
+});
