@@ -52,6 +52,10 @@ const PACKAGE: Directions = {
   server: ['schema', 'protocol', 'sql'],
   sql: ['values'],
   react: ['client'],
+  vue: ['client'],
+  svelte: ['client'],
+  solid: ['client'],
+  tanstack: ['client'],
   client: ['protocol'],
   protocol: ['values'],
   schema: ['values'],
@@ -73,6 +77,8 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
 
 /** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
+  // Only its types, so that it fits the adapters of all frameworks.
+  '@tanstack/query-core': ['tanstack'],
   // The addons of the platforms.
   '@avvos/convoy-*': ['server'],
   chokidar: ['cli'],
@@ -82,8 +88,11 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
   'eventsource-parser': ['client'],
   picocolors: ['cli', 'vite'],
   react: ['react'],
+  'solid-js': ['solid'],
+  svelte: ['svelte'],
   // Only its types.
   vite: ['vite'],
+  vue: ['vue'],
   zod: ['schema', 'server'],
 };
 
@@ -91,7 +100,16 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
 const NODE = ['server', 'codegen', 'cli', 'vite'];
 
 /** The entries that browsers load: no module reached from here may import a Node module. */
-const BROWSER = ['index.ts', 'client/index.ts', 'react/index.ts', 'sql/index.ts'];
+const BROWSER = [
+  'index.ts',
+  'client/index.ts',
+  'react/index.ts',
+  'solid/index.ts',
+  'sql/index.ts',
+  'svelte/index.ts',
+  'tanstack/index.ts',
+  'vue/index.ts',
+];
 
 const CRATE_SOURCES = 'crates/convoy/src/';
 const PACKAGE_SOURCES = 'js/convoy/src/';

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { seededRandom } from '../js/convoy/testing/model-server.js';
 
 export class PageServer {
@@ -31,13 +31,14 @@ export class PageServer {
   }
 
   /** Serves the page of the script `entry`, and the API of a Convoy on `port`. */
-  static async start(entry: string, port: number): Promise<PageServer> {
+  static async start(entry: string, port: number, plugins: Plugin[] = []): Promise<PageServer> {
     const bundled = await build({
       entryPoints: [entry],
       bundle: true,
       write: false,
       format: 'esm',
       define: { 'process.env.NODE_ENV': '"production"' },
+      plugins,
     });
     const pages = new PageServer(bundled.outputFiles[0]?.text ?? '', port);
     pages.#server.listen(0, '127.0.0.1');
@@ -47,6 +48,11 @@ export class PageServer {
 
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
+  }
+
+  /** The requests that are not answered completely; each page with live queries has one. */
+  get openRequests(): number {
+    return this.#open.size;
   }
 
   /** Cuts all connections to Convoy, with what is on its way. */
