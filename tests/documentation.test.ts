@@ -31,6 +31,8 @@ function prerequisites(page: string): string[] {
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
   if (page.endsWith('/SKILL.md')) return [];
+  const screens = ['react', 'other-frameworks', 'tanstack-query', 'optimistic-updates', 'offline'];
+  return screens.some((name) => page === `docs/${name}.md`) ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
   return ['docs/react.md', 'docs/lists.md', 'docs/optimistic-updates.md', 'docs/offline.md'].includes(page)
     ? ['README.md']
     : ['docs/schema.md', 'docs/functions.md'];
@@ -43,8 +45,23 @@ interface Block {
 }
 
 function blocksOf(page: string): Block[] {
-  const blocks = (texts.get(page) ?? '').matchAll(/^```tsx?\n([\s\S]*?)^```$/gm);
-  return [...blocks].map(([, code = '']) => ({ file: /^\/\/ (\S+\.tsx?)\n/.exec(code)?.[1], code }));
+  const blocks = (texts.get(page) ?? '').matchAll(/^```(?:tsx?|vue|svelte)\n([\s\S]*?)^```$/gm);
+  return [...blocks].map(([, code = '']) => (code.startsWith('<!--') ? componentIn(code) : moduleIn(code)));
+}
+
+function moduleIn(code: string): Block {
+  const file = /^\/\/ (\S+\.tsx?)\n/.exec(code)?.[1];
+  // Applications set this for all their files.
+  const pragma = code.includes("from 'solid-js'") ? '/** @jsxImportSource solid-js */' : '';
+  return { file, code: pragma + code };
+}
+
+/** The script of a component of Vue or Svelte, as a module that a file next to it imports like the component. */
+function componentIn(code: string): Block {
+  const [, file, framework] = /^<!-- (\S+\.(vue|svelte)) -->\n/.exec(code) ?? [];
+  const [, script = ''] = /<script\b[^>]*\blang="ts">([\s\S]*?)<\/script>/.exec(code) ?? [];
+  const component = `export default {} as import('${framework}').Component;`;
+  return { file: file && `${file}.ts`, code: `${script}\n${component}` };
 }
 
 let root: string | null = null;
