@@ -1,7 +1,8 @@
-/** The value that takes the place of arguments and means "do not run the query yet", with a type of its own. */
+/** Queries that a component skips. */
 import type { LiveQuery } from './live-query.js';
 import { PENDING_UNCONNECTED } from './snapshot.js';
 
+/** Takes the place of arguments, and means "do not run the query yet"; it has a type of its own. */
 export const skipToken: unique symbol = Symbol.for('convoy.skip');
 
 /** `skipToken`, or its short form. */

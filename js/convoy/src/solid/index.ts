@@ -6,9 +6,9 @@
 export type {
   ActionFunction,
   ArgsOrSkip,
-  ComponentClientOptions,
-  ComponentMutationOptions,
-  ComponentQueryOptions,
+  ComponentClientOptions as UseActionOptions,
+  ComponentMutationOptions as UseMutationOptions,
+  ComponentQueryOptions as UseQueryOptions,
   ComponentQueryState,
   MutationFunction,
 } from '../client/component-query.js';

@@ -7,10 +7,10 @@ import { type ConvoyClient, createConvoyClient } from '../client/client.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import {
-  type ComponentQueryOptions,
   convoyPlugin,
   provideConvoy,
   skipToken,
+  type UseQueryOptions,
   useAction,
   useConnectionState,
   useConvoy,
@@ -132,7 +132,7 @@ describe('`useQuery`', () => {
   });
 
   test('has errors, and takes back what the caller may no longer see', async () => {
-    const options = ref<ComponentQueryOptions>({ keepPrevious: true });
+    const options = ref<UseQueryOptions>({ keepPrevious: true });
     const room = ref('hall');
     const { result } = mount(() => useQuery(list, () => ({ room: room.value }), options));
     await nextTick();
