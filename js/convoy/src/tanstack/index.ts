@@ -14,4 +14,4 @@ export {
   type ServerMutationOptions,
   type SkippableQueryOptions,
 } from './options.js';
-export { provideConvoy } from './provide.js';
+export { type AnyQueryClient, provideConvoy } from './provide.js';

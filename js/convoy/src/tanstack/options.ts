@@ -2,14 +2,14 @@
  * Options for the hooks and methods of TanStack Query. They are plain objects without a client: the `QueryClient` that
  * runs them has one. Only types are imported, so they fit the adapters of all frameworks.
  */
-import type { DataTag, QueryClient } from '@tanstack/query-core';
+import type { DataTag } from '@tanstack/query-core';
 import { canonicalArgs } from '../client/canonical.js';
 import type { MutationArgs, MutationOptions } from '../client/client.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 import { isLive, KEY } from './live-cache.js';
-import { liveCacheOf } from './provide.js';
+import { type AnyQueryClient, liveCacheOf } from './provide.js';
 
 /** The options that `queryOptions` returns. */
 export interface LiveQueryOptions<Ref extends AnyQueryRef> {
@@ -39,7 +39,7 @@ export interface SkippableQueryOptions<Ref extends AnyQueryRef> extends LiveQuer
 
 /** The part of a query function's context that is used. */
 interface QueryContext {
-  readonly client: QueryClient;
+  readonly client: AnyQueryClient;
   readonly signal: AbortSignal;
   readonly queryKey: readonly unknown[];
 }
@@ -92,7 +92,7 @@ export interface ServerMutationOptions<Ref extends AnyMutationRef> {
   /** Resolves when live queries show the mutation's changes. */
   readonly mutationFn: (
     variables: MutationVariables<Ref>,
-    context: { readonly client: QueryClient },
+    context: { readonly client: AnyQueryClient },
   ) => Promise<ResultOfRef<Ref>>;
   /** Never: the client repeats requests itself. */
   readonly retry: false;
