@@ -2,6 +2,7 @@ import { expectTypeOf, test } from 'vitest';
 import * as z from 'zod';
 import { createConvoyClient } from '../client/client.js';
 import { paginatedQuery } from '../client/paginated-query.js';
+import { skipToken } from '../client/skip.js';
 import type { PageResult, PaginatedQueryCheck, PaginationOptions } from '../protocol/pages.js';
 import { makeMutationRef, makeQueryRef, type RefFor } from '../protocol/refs.js';
 import type { DataModelOf } from '../schema/index.js';
@@ -10,7 +11,6 @@ import type { BaseContext } from '../server/contexts.js';
 import { createFunctionHelpers } from '../server/functions.js';
 import { paginationOpts } from '../server/pagination-opts.js';
 import type { ConvoyError } from '../values/errors.js';
-import { skipToken } from './skip.js';
 import { usePaginatedQuery } from './use-paginated-query.js';
 
 interface Message {

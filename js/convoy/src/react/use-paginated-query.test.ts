@@ -5,11 +5,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ListRow, ListServer, rowsOf } from '../../testing/list-server.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { skipToken } from '../client/skip.js';
 import type { PageResult, PaginationOptions } from '../protocol/pages.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { ConvoyProvider } from './context.js';
-import { skipToken } from './skip.js';
 import { usePaginatedQuery } from './use-paginated-query.js';
 
 interface Args {

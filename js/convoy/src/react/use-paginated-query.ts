@@ -10,10 +10,10 @@ import {
   type PaginatedSnapshot,
   paginatedQuery,
 } from '../client/paginated-query.js';
+import { isSkipped, type SkipToken } from '../client/skip.js';
 import type { PageElementOf, PaginatedArgsOf, PaginatedQueryCheck } from '../protocol/pages.js';
 import type { AnyQueryRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
-import { isSkipped, type SkipToken } from './skip.js';
 
 /** Options of `usePaginatedQuery`. */
 export interface UsePaginatedQueryOptions extends PaginatedQueryOptions {

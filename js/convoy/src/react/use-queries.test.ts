@@ -5,9 +5,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { skipToken } from '../client/skip.js';
 import { makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
-import { skipToken } from './skip.js';
 import { useQueries } from './use-queries.js';
 
 const list = makeQueryRef<{ room: string }, string[]>('messages.list');

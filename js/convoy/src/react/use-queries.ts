@@ -4,11 +4,11 @@ import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
+import { isSkipped, type SkipToken } from '../client/skip.js';
 import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot } from '../client/snapshot.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
-import { isSkipped, type SkipToken } from './skip.js';
 import type { UseQueryResult } from './use-query.js';
 
 /** A query of `useQueries`. */
