@@ -106,17 +106,32 @@ export class ComponentQuery<Ref extends AnyQueryRef> {
   }
 }
 
-/** A function that calls `ref` with `options`, which each call may replace. */
-export function mutationFunction<Ref extends AnyMutationRef>(
-  client: ConvoyClient,
+/** The `useMutation` of a framework: a function that calls the mutation. */
+export type UseMutation = <Ref extends AnyMutationRef>(
   ref: Ref,
-  { client: _, ...defaults }: ComponentMutationOptions<Ref>,
-): MutationFunction<Ref> {
-  return (...[args, call]: MutationArgs<Ref>) =>
-    client.mutation(ref, ...([args, { ...defaults, ...call }] as unknown as MutationArgs<Ref>));
+  options?: ComponentMutationOptions<Ref>,
+) => MutationFunction<Ref>;
+
+/** The `useAction` of a framework: a function that runs the action. */
+export type UseAction = <Ref extends AnyActionRef>(ref: Ref, options?: ComponentClientOptions) => ActionFunction<Ref>;
+
+/** The way in which a framework's components find their client. */
+type ClientOf = (override?: ConvoyClient | CallingClient) => ConvoyClient;
+
+export function mutationCaller(clientOf: ClientOf): UseMutation {
+  return <Ref extends AnyMutationRef>(
+    ref: Ref,
+    { client: override, ...defaults }: ComponentMutationOptions<Ref> = {},
+  ): MutationFunction<Ref> => {
+    const client = clientOf(override);
+    return (...[args, call]: MutationArgs<Ref>) =>
+      client.mutation(ref, ...([args, { ...defaults, ...call }] as unknown as MutationArgs<Ref>));
+  };
 }
 
-/** A function that runs `ref`. */
-export function actionFunction<Ref extends AnyActionRef>(client: ConvoyClient, ref: Ref): ActionFunction<Ref> {
-  return (...args: CallArgs<Ref>) => client.action(ref, ...args);
+export function actionCaller(clientOf: ClientOf): UseAction {
+  return (ref, options = {}) => {
+    const client = clientOf(options.client);
+    return (...args) => client.action(ref, ...args);
+  };
 }

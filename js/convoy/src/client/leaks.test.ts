@@ -4,6 +4,7 @@
  */
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { WebLocks } from '../../testing/web-locks.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 
@@ -15,7 +16,7 @@ const RETENTION_MS = 1_100;
 
 let client: ConvoyClient;
 let page: { window: EventTarget; document: EventTarget & { visibilityState: string } };
-let heldLocks: Set<string>;
+let locks: WebLocks;
 /** The requests that have neither ended nor been aborted. */
 let requests: Set<Request>;
 /** Handles a mutation; by default it gets no response. */
@@ -65,19 +66,10 @@ const send: typeof fetch = async (url, init) => {
   return new Response(stream, { headers: { 'content-type': 'text/event-stream' } });
 };
 
-const locks = {
-  request: async (name: string, _options: unknown, callback: (lock: object | null) => Promise<void> | undefined) => {
-    if (heldLocks.has(name)) return callback(null);
-    heldLocks.add(name);
-    await callback({});
-    heldLocks.delete(name);
-  },
-};
-
 beforeEach(() => {
   vi.useFakeTimers();
   page = { window: new EventTarget(), document: Object.assign(new EventTarget(), { visibilityState: 'visible' }) };
-  heldLocks = new Set();
+  locks = new WebLocks();
   requests = new Set();
   onMutation = never;
   onStream = async (body) => body.enqueue(opening);
@@ -100,7 +92,7 @@ const pageListeners = () =>
 const left = () => ({
   timers: vi.getTimerCount(),
   pageListeners: pageListeners(),
-  locks: [...heldLocks],
+  locks: [...locks.held],
   requests: [...requests],
 });
 
@@ -119,7 +111,7 @@ const states: Readonly<Record<string, () => Promise<Promise<unknown>[]>>> = {
   'before the request for its stream': async () => [],
   'with a result': async () => {
     await tick();
-    expect(heldLocks.size).toBe(1);
+    expect(locks.held.size).toBe(1);
     return [];
   },
   'while a mutation has no response': async () => {

@@ -192,12 +192,7 @@ export class Mutations {
       };
       const { connection } = this.#live;
       const stopListeningToConnection = connection.subscribe(() => connection.getSnapshot() === 'open' && end());
-      const stopListeningToPage = listenToPage({
-        online: end,
-        offline: stayOffline,
-        visible: () => {},
-        hidden: () => {},
-      });
+      const stopListeningToPage = listenToPage({ online: end, offline: stayOffline });
       this.#delays.add(end);
     });
   }

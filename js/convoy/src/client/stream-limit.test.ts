@@ -1,4 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
+import { WebLocks } from '../../testing/web-locks.js';
 import { linkKinds, MAX_STREAMS, mayStream } from './stream-limit.js';
 
 afterEach(() => {
@@ -19,20 +20,6 @@ interface PageOptions {
   readonly isSecureContext?: boolean;
 }
 
-/** The locks of one browser, each held until the promise of its callback is resolved. */
-function webLocks() {
-  const held = new Set<string>();
-  return {
-    held,
-    request: async (name: string, _options: unknown, callback: (lock: object | null) => Promise<void> | undefined) => {
-      if (held.has(name)) return callback(null);
-      held.add(name);
-      await callback({});
-      held.delete(name);
-    },
-  };
-}
-
 /** Tries to open `count` streams; returns how many may be open. */
 async function streams(baseUrl: string, count: number, signal = new AbortController().signal): Promise<number> {
   let allowed = 0;
@@ -45,7 +32,7 @@ test.each([
   ['https://a.test/', 'http/1.1', 'https://a.test'],
   ['http://a.test/', '', 'http://b.test:3000'],
 ])('pages at %s over %j have a limit of streams to %j', async (href, protocol, baseUrl) => {
-  page(href, protocol, { locks: webLocks() });
+  page(href, protocol, { locks: new WebLocks() });
   expect(await streams(baseUrl, 10)).toBe(MAX_STREAMS);
 });
 
@@ -54,12 +41,12 @@ test.each([
   ['https://a.test/', 'h3', 'https://a.test'],
   ['https://a.test/', 'http/1.1', 'https://b.test'],
 ])('pages at %s over %j have no limit of streams to %j', async (href, protocol, baseUrl) => {
-  page(href, protocol, { locks: webLocks() });
+  page(href, protocol, { locks: new WebLocks() });
   expect(await streams(baseUrl, 10)).toBe(10);
 });
 
 test('each server has its own limit, and a stream that has ended makes room for another', async () => {
-  const locks = webLocks();
+  const locks = new WebLocks();
   page('http://a.test/', 'http/1.1', { locks });
   const ended = new AbortController();
   expect(await streams('', MAX_STREAMS, ended.signal)).toBe(MAX_STREAMS);
@@ -83,8 +70,8 @@ test('where there is no page, there is no limit', async () => {
 test('a WebSocket is preferred only where tabs cannot be counted', () => {
   page('http://a.test/', 'http/1.1', { isSecureContext: false });
   expect(linkKinds('')).toEqual(['socket', 'stream', 'polling']);
-  page('http://localhost/', 'http/1.1', { locks: webLocks() });
+  page('http://localhost/', 'http/1.1', { locks: new WebLocks() });
   expect(linkKinds('')).toEqual(['stream', 'socket', 'polling']);
-  page('https://a.test/', 'h2', { locks: webLocks() });
+  page('https://a.test/', 'h2', { locks: new WebLocks() });
   expect(linkKinds('')).toEqual(['stream', 'socket', 'polling']);
 });

@@ -9,7 +9,7 @@ export interface PaginationOptions {
   readonly numItems: number;
   /** `null` for the first page, then the `continueCursor` of the page before. */
   readonly cursor: string | null;
-  /** Ends the page at this cursor, whatever its number of elements. */
+  /** Ends the page at this cursor, regardless of its number of elements. */
   readonly endCursor?: string | null | undefined;
 }
 

@@ -4,8 +4,8 @@ import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
-import { isSkipped, type SkipToken } from '../client/skip.js';
-import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot } from '../client/snapshot.js';
+import { isSkipped, SKIPPED, type SkipToken } from '../client/skip.js';
+import { PENDING, type QuerySnapshot } from '../client/snapshot.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
@@ -57,7 +57,7 @@ type Results = Readonly<Record<string, Result>>;
 
 /** Several live queries as one store of React. */
 class QueriesStore {
-  readonly #queries: readonly (NamedQuery & { readonly query: LiveQuery<unknown> | null })[];
+  readonly #queries: readonly (NamedQuery & { readonly query: LiveQuery<unknown> })[];
   /** The last snapshot of each query, with the result made from it. */
   readonly #last = new Map<string, { readonly snapshot: QuerySnapshot<unknown>; readonly result: Result }>();
   #results: Results | null = null;
@@ -65,29 +65,30 @@ class QueriesStore {
   constructor(client: ConvoyClient, queries: readonly NamedQuery[]) {
     this.#queries = queries.map((one) => ({
       ...one,
-      query: one.args === null ? null : client.liveQuery(one.ref, JSON.parse(one.args)),
+      query: one.args === null ? SKIPPED : client.liveQuery(one.ref, JSON.parse(one.args)),
     }));
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
-    const stops = this.#queries.map(({ query }) => query?.subscribe(listener));
+    const stops = this.#queries.map(({ query }) => query.subscribe(listener));
     return () => {
-      for (const stop of stops) stop?.();
+      for (const stop of stops) stop();
     };
   };
 
   readonly getSnapshot = (): Results => this.#resultsOf((query) => query.getSnapshot());
 
-  readonly getServerSnapshot = (): Results => this.#resultsOf(() => PENDING);
+  readonly getServerSnapshot = (): Results =>
+    this.#resultsOf((query) => (query === SKIPPED ? SKIPPED.getSnapshot() : PENDING));
 
   #resultsOf(snapshotOf: (query: LiveQuery<unknown>) => QuerySnapshot<unknown>): Results {
     let changed = this.#results === null;
     for (const { name, query } of this.#queries) {
-      const snapshot = query === null ? PENDING_UNCONNECTED : snapshotOf(query);
+      const snapshot = snapshotOf(query);
       if (this.#last.get(name)?.snapshot === snapshot) continue;
       changed = true;
-      const refetch = () => query?.refetch() ?? Promise.resolve(null);
-      const isLoading = query !== null && snapshot.status === 'pending';
+      const refetch = () => query.refetch();
+      const isLoading = query !== SKIPPED && snapshot.status === 'pending';
       this.#last.set(name, { snapshot, result: { ...snapshot, isLoading, refetch } });
     }
     if (changed || this.#results === null) {

@@ -11,6 +11,8 @@ export type {
   ComponentQueryOptions as UseQueryOptions,
   ComponentQueryState,
   MutationFunction,
+  UseAction,
+  UseMutation,
 } from '../client/component-query.js';
 export { type SkipToken, skipToken } from '../client/skip.js';
 export type { QueryConnectionState } from '../client/transport.js';

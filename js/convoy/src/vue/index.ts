@@ -10,6 +10,8 @@ export type {
   ComponentMutationOptions as UseMutationOptions,
   ComponentQueryOptions as UseQueryOptions,
   MutationFunction,
+  UseAction,
+  UseMutation,
 } from '../client/component-query.js';
 export { type SkipToken, skipToken } from '../client/skip.js';
 export type { QueryConnectionState } from '../client/transport.js';
