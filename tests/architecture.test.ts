@@ -32,6 +32,7 @@ test('every folder of the sources is checked', async () => {
     'codegen',
     'server',
     'react',
+    'next',
     'vue',
     'svelte',
     'solid',

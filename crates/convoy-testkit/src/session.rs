@@ -30,6 +30,8 @@ pub struct Answers {
     pub results: usize,
     /// The number of results received as rows.
     pub deltas: usize,
+    /// The number of results confirmed as unchanged.
+    pub unchanged: usize,
     /// When the last result arrived, whole or as rows.
     pub last_result: Option<Instant>,
     /// The newest position received.
@@ -134,6 +136,12 @@ impl LiveSession {
 }
 
 impl Answers {
+    /// The result of a query that another request has returned.
+    pub fn of(query: u64, hash: &str, data: Value) -> Answers {
+        let results_by_query = HashMap::from([(query, QueryResult { hash: hash.to_owned(), data })]);
+        Answers { results_by_query, ..Answers::default() }
+    }
+
     /// The hash of the newest result of a query.
     pub fn hash(&self, query: u64) -> Option<&str> {
         self.results_by_query.get(&query).map(|result| result.hash.as_str())
@@ -184,6 +192,7 @@ impl Answers {
             "same" => {
                 let result = self.results_by_query.get(&query()).expect("an unchanged result is known");
                 assert_eq!(result.hash, hash());
+                self.unchanged += 1;
             }
             "error" | "settled" | "auth" | "end" => self.messages.push(message),
             _ => panic!("{message} is no message of this protocol"),

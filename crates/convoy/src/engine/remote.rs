@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Engine;
 use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
 use crate::error::{Code, Failure};
-use crate::live::{CachedResult, SessionId};
+use crate::live::{CachedResult, SessionId, hash_of_result};
 
 /// A call by a client.
 pub struct RemoteCall<'a> {
@@ -28,6 +28,8 @@ pub struct RemoteCall<'a> {
     pub position: Option<&'a str>,
     /// The live session on which a mutation is acknowledged once its changes were sent.
     pub session: Option<SessionId>,
+    /// Whether the caller will subscribe to the query: its result is retained until then.
+    pub preload: bool,
 }
 
 /// The answer to a client.
@@ -41,17 +43,21 @@ pub struct RemoteAnswer {
     /// The live session on which a mutation is acknowledged. `None`: this process does not
     /// have the session.
     pub session: Option<SessionId>,
+    /// The hash of a query's result, by which a live session names it.
+    pub hash: Option<String>,
 }
 
 impl Engine {
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
-        let RemoteCall { kind, name, input, caller, key, repeated, position, session } = call;
-        if kind == FunctionKind::Query
-            && let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await
-        {
-            let CachedResult { data, position } = cached?;
-            return Ok(RemoteAnswer { result: data, position, replayed: false, session: None });
+        let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload } = call;
+        if kind == FunctionKind::Query {
+            if let Some(cached) = self.live.cached(name, &input, position, || caller(false)).await {
+                return cached.map(answer_of_query);
+            }
+            if preload {
+                return self.live.preload(name, input, position, || caller(false)).await.map(answer_of_query);
+            }
         }
         if repeated && !self.loaded()?.public(kind, name)?.keeps_keys() {
             return Err(not_repeatable());
@@ -61,8 +67,14 @@ impl Engine {
         let session = session.filter(|_| observer.is_some());
         let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key };
         let Answer { result, replayed } = self.call_observed(call, observer).await?;
-        Ok(RemoteAnswer { result, position: self.live.position(), replayed, session })
+        let hash = (kind == FunctionKind::Query).then(|| hash_of_result(&result));
+        Ok(RemoteAnswer { result, position: self.live.position(), replayed, session, hash })
     }
+}
+
+fn answer_of_query(CachedResult { data, position }: CachedResult) -> RemoteAnswer {
+    let hash = Some(hash_of_result(&data));
+    RemoteAnswer { result: data, position, replayed: false, session: None, hash }
 }
 
 /// The answer to a repeated call that may have taken effect, where that cannot be found out.

@@ -21,12 +21,13 @@ pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// Headers that may occur only once. Of two, a proxy may have checked the other one, so a
 /// request with two is refused.
-const SINGLETONS: [&str; 13] = [
+const SINGLETONS: [&str; 14] = [
     "authorization",
     "content-length",
     "content-type",
     "convoy-attempt",
     "convoy-position",
+    "convoy-preload",
     "convoy-session",
     "host",
     "idempotency-key",
@@ -159,6 +160,11 @@ pub(super) fn session(headers: &HeaderMap) -> Option<SessionId> {
 /// Whether an earlier attempt of this call got no response.
 pub(super) fn is_repeated(headers: &HeaderMap) -> bool {
     headers.get("convoy-attempt").is_some_and(|attempt| attempt != "1")
+}
+
+/// Whether the caller renders a page that will subscribe to the query it calls.
+pub(super) fn is_preload(headers: &HeaderMap) -> bool {
+    headers.get("convoy-preload").is_some_and(|preload| preload == "true")
 }
 
 /// The call's idempotency key, if it has one.

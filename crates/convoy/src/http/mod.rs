@@ -299,10 +299,14 @@ async fn call(
         repeated: guard::is_repeated(&head.headers),
         position: guard::position(&head.headers),
         session: guard::session(&head.headers),
+        preload: guard::is_preload(&head.headers),
     };
-    let RemoteAnswer { result, position, replayed, session } = engine.answer(call).await?;
+    let RemoteAnswer { result, position, replayed, session, hash } = engine.answer(call).await?;
     let mut answer = success(result);
     respond::mark_position(&mut answer, &position);
+    if let Some(hash) = hash {
+        respond::mark_hash(&mut answer, &hash);
+    }
     if let Some(session) = session {
         respond::mark_session(&mut answer, session);
     }

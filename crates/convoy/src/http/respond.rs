@@ -33,6 +33,14 @@ pub(super) fn mark_position(answer: &mut HttpAnswer, position: &str) {
     }
 }
 
+/// Adds the hash of a query's result.
+pub(super) fn mark_hash(answer: &mut HttpAnswer, hash: &str) {
+    // Hashes are hexadecimal.
+    if let Ok(hash) = HeaderValue::from_str(hash) {
+        answer.headers_mut().insert("convoy-hash", hash);
+    }
+}
+
 /// Names the session on which a mutation is acknowledged.
 pub(super) fn mark_session(answer: &mut HttpAnswer, session: SessionId) {
     // Ids are hexadecimal.

@@ -13,6 +13,11 @@ use crate::error::{Code, Failure};
 /// The hash of an answer; equal answers have equal hashes.
 pub(super) type Hash = u128;
 
+/// The hash of a result that is JSON text on one line, as calls return it.
+pub(crate) fn hash_of_result(data: &[u8]) -> String {
+    hash_to_hex(xxh3_128(data))
+}
+
 /// Formats a hash as 32 hexadecimal digits.
 pub(super) fn hash_to_hex(hash: Hash) -> String {
     format!("{hash:032x}")
@@ -190,6 +195,11 @@ pub(super) mod tests {
         assert_eq!(answer.event("a.b"), expected);
         assert_eq!(hash_from_hex(&hash), Some(answer.hash()));
         assert_eq!(encoded(&answer), format!(r#","hash":"{hash}","ts":7,"position":"p.1","data":[1,2]}}"#));
+    }
+
+    #[test]
+    fn a_call_and_a_live_query_give_a_result_the_same_hash() {
+        assert_eq!(hash_of_result(b"[1,2]"), hash_to_hex(answer(Ok("[1,\n2]")).hash()));
     }
 
     #[test]

@@ -151,7 +151,7 @@ async fn only_listed_origins_may_call_and_read() {
         assert_eq!(header(&answer, "access-control-allow-credentials"), Some("true"));
         assert_eq!(header(&answer, "vary"), Some("Origin"));
         let exposed = header(&answer, "access-control-expose-headers");
-        assert_eq!(exposed, Some("Convoy-Position, Convoy-Session, Idempotency-Replayed, Retry-After"));
+        assert_eq!(exposed, Some("Convoy-Hash, Convoy-Position, Convoy-Session, Idempotency-Replayed, Retry-After"));
     }
     for other in [
         "origin: https://evil.test",

@@ -19,6 +19,7 @@ mod lost_workers;
 mod outside_writes;
 mod peers;
 mod pooler;
+mod preload;
 mod prepared_statements;
 mod raw_sessions;
 mod result_cache;

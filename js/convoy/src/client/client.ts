@@ -13,7 +13,7 @@ import type { OptimisticStore } from './optimistic-layers.js';
 import type { PersistOptions } from './persisted-mutations.js';
 import type { Liveness } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
-import type { QueryConnectionState, Transport } from './transport.js';
+import type { InitialResult, QueryConnectionState, Transport } from './transport.js';
 
 /** Options of `createConvoyClient`; all of them are optional in a browser. */
 export interface ConvoyClientOptions {
@@ -69,6 +69,8 @@ export type MutationArgs<Ref> =
 export interface LiveQueryOptions {
   /** `once` calls the query a single time instead of keeping it current. */
   readonly liveness?: Liveness;
+  /** A result of an earlier time, displayed until a newer one arrives; without effect if the query has a result. */
+  readonly initial?: InitialResult | undefined;
 }
 
 /** Calls functions by reference, and keeps the results of watched queries current. Create one per page or process. */
@@ -209,7 +211,8 @@ class TransportClient implements ConvoyClient {
     args: ArgsOfRef<Ref>,
     options: LiveQueryOptions = {},
   ): LiveQuery<ResultOfRef<Ref>> {
-    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness: options.liveness ?? 'live' };
+    const { liveness = 'live', initial } = options;
+    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness, initial };
     // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }

@@ -10,6 +10,7 @@ export type {
   PaginatedQueryCheck,
   PaginationOptions,
 } from '../protocol/pages.js';
+export { type Preloaded, preloadedQueryResult } from '../protocol/preloaded.js';
 export {
   type ActionRef,
   type ApiRef,
@@ -46,11 +47,13 @@ export {
   paginatedQuery,
 } from './paginated-query.js';
 export type { PersistOptions } from './persisted-mutations.js';
+export { type PreloadQueryOptions, preloadQuery } from './preload-query.js';
 export type { Liveness } from './shared-query.js';
 export type { QuerySnapshot } from './snapshot.js';
 export type {
   CallRequest,
   ConnectionView,
+  InitialResult,
   MutationTracker,
   QueryConnectionState,
   SubscribeRequest,

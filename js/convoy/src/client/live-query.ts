@@ -7,7 +7,7 @@
  */
 import { notifyListeners } from './listeners.js';
 import { OptimisticLayers } from './optimistic-layers.js';
-import { pendingSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
+import { firstSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, SubscriptionSink, Transport } from './transport.js';
 
@@ -16,7 +16,7 @@ const RETENTION_MS = 1_000;
 
 /** A live query as frameworks use it: free to create, and subscribed only while it has listeners. */
 export interface LiveQuery<Data> {
-  /** The latest snapshot; the same object until something changes. Pending without listeners. */
+  /** The latest snapshot; the same object until something changes. Without listeners pending, or the initial result. */
   getSnapshot(): QuerySnapshot<Data>;
   /** Calls `listener` after each change, until the returned function is called. */
   subscribe(listener: () => void): () => void;
@@ -66,9 +66,9 @@ export class LiveQueries {
 
   query(request: QueryRequest): LiveQuery<unknown> {
     const key = keyOf(request);
-    const pending = pendingSnapshot(request.liveness);
+    const first = firstSnapshot(request);
     return {
-      getSnapshot: () => this.#shared.get(key)?.snapshot ?? pending,
+      getSnapshot: () => this.#shared.get(key)?.snapshot ?? first,
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
       refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(null),
       isBehind: () => this.#shared.get(key)?.isBehind() ?? false,

@@ -6,14 +6,18 @@ import { errorFromPayload, isConvoyError } from '../values/errors.js';
 import { replaceEqualDeep } from './structural-sharing.js';
 import type { SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
 
-export function oneShotQuery(transport: Transport, request: SubscribeRequest, sink: SubscriptionSink): Subscription {
+export function oneShotQuery(
+  transport: Transport,
+  { name, args, initial }: SubscribeRequest,
+  sink: SubscriptionSink,
+): Subscription {
   let latestCall = 0;
-  let lastData: unknown;
+  let lastData = initial?.data;
   const call = async () => {
     latestCall += 1;
     const number = latestCall;
     try {
-      const data = await transport.call({ kind: 'query', ...request });
+      const data = await transport.call({ kind: 'query', name, args });
       if (number !== latestCall) return;
       lastData = replaceEqualDeep(lastData, data);
       sink.result(lastData);

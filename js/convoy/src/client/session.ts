@@ -95,16 +95,18 @@ export class Session {
     return this.#queries.size === 0;
   }
 
-  add(request: SubscribeRequest, sink: SubscriptionSink): SubscribedQuery {
+  add({ name, args, initial }: SubscribeRequest, sink: SubscriptionSink): SubscribedQuery {
     const entry = {
-      ...request,
+      name,
+      args,
       sink,
       id: this.#nextId++,
-      cached: null,
-      position: undefined,
+      cached: initial === undefined ? null : cachedResult(initial.hash, initial.data),
+      position: initial?.position || undefined,
       interrupted: false,
       closed: false,
     };
+    this.#consistencyToken.advance(initial?.position);
     this.#queries.set(entry.id, entry);
     return entry;
   }

@@ -12,6 +12,7 @@ import {
   revokesData,
   withConnection,
   withFailure,
+  withInitial,
   withResult,
   withSame,
 } from './snapshot.js';
@@ -36,8 +37,8 @@ export interface SharedQueryHooks {
 }
 
 /** The snapshot of a query before its first listener. */
-export function pendingSnapshot(liveness: Liveness): QuerySnapshot<never> {
-  return liveness === 'live' ? PENDING : PENDING_UNCONNECTED;
+export function firstSnapshot({ liveness, initial }: QueryRequest): QuerySnapshot<unknown> {
+  return withInitial(liveness === 'live' ? PENDING : PENDING_UNCONNECTED, initial);
 }
 
 export class SharedQuery implements SubscriptionSink {
@@ -66,11 +67,10 @@ export class SharedQuery implements SubscriptionSink {
   constructor(transport: Transport, request: QueryRequest, hooks: SharedQueryHooks) {
     this.request = request;
     this.#hooks = hooks;
-    this.#base = pendingSnapshot(request.liveness);
+    this.#base = firstSnapshot(request);
     this.#lastNotified = this.#base;
-    const { liveness, name, args } = request;
     this.#subscription =
-      liveness === 'live' ? transport.subscribe({ name, args }, this) : oneShotQuery(transport, { name, args }, this);
+      request.liveness === 'live' ? transport.subscribe(request, this) : oneShotQuery(transport, request, this);
   }
 
   get snapshot(): QuerySnapshot<unknown> {

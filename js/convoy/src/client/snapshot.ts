@@ -35,6 +35,13 @@ export const PENDING: QuerySnapshot<never> = {
 /** `PENDING` for a query that opens no connection. */
 export const PENDING_UNCONNECTED: QuerySnapshot<never> = { ...PENDING, connectionState: 'disabled' };
 
+/** The snapshot of a query that starts with this result of an earlier time. */
+export function withInitial(snapshot: Snapshot, initial: { readonly data: unknown } | undefined): Snapshot {
+  return initial === undefined
+    ? snapshot
+    : withConnection(withResult(snapshot, initial.data), connectionViewOf(snapshot));
+}
+
 /** An equal result is the same object, so comparing identities is enough. */
 export function withResult(snapshot: Snapshot, data: unknown): Snapshot {
   if (snapshot.status === 'success' && !snapshot.isStale && snapshot.data === data) return snapshot;

@@ -63,6 +63,18 @@ export interface SubscribeRequest {
   readonly name: string;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
+  /** A result that is displayed already: a transport need not deliver it again. */
+  readonly initial?: InitialResult | undefined;
+}
+
+/** A result from before the subscription, as a server has sent it. */
+export interface InitialResult {
+  /** The result as JSON gave it. */
+  readonly data: unknown;
+  /** The hash by which servers name it. */
+  readonly hash: string;
+  /** The consistency token of a client that has seen it. */
+  readonly position: string;
 }
 
 /**

@@ -7,6 +7,7 @@
 export type { ActionFunction, MutationFunction } from '../client/component-query.js';
 export { type SkipToken, skipToken } from '../client/skip.js';
 export type { QueryConnectionState } from '../client/transport.js';
+export { type Preloaded, preloadedQueryResult } from '../protocol/preloaded.js';
 export { ConvoyProvider, type ConvoyProviderProps, useConvoy } from './context.js';
 export { type UseActionOptions, useAction } from './use-action.js';
 export { useConnectionState } from './use-connection-state.js';
@@ -21,6 +22,7 @@ export {
   type UsePaginatedQueryResult,
   usePaginatedQuery,
 } from './use-paginated-query.js';
+export { type UsePreloadedQueryOptions, usePreloadedQuery } from './use-preloaded-query.js';
 export { type QueryEntry, type UseQueriesOptions, useQueries } from './use-queries.js';
 export { type UseQueryArgs, type UseQueryOptions, type UseQueryResult, useQuery } from './use-query.js';
 export {

@@ -28,6 +28,7 @@ const INCIDENTAL_HEADERS: ReadonlySet<string> = new Set([
   'content-type',
   'convoy-attempt',
   'convoy-position',
+  'convoy-preload',
   'convoy-session',
   'idempotency-key',
   'last-event-id',

@@ -4,6 +4,7 @@
  */
 
 import { nameOfRef } from '../protocol/name-of-ref.js';
+import type { Preloaded } from '../protocol/preloaded.js';
 import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
@@ -19,6 +20,7 @@ import { type WebHandlers, webHandlers } from './handlers/web-handlers.js';
 import { type LoadReport, loadNative, type NativeEngine, type NativeModule } from './native.js';
 import type { EngineOptions } from './options.js';
 import { explainListen } from './port-owner.js';
+import { type PreloadOptions, preload } from './preload.js';
 import { describeProgram, type FunctionTree, type ProgramSource } from './program.js';
 import { isProgramModule, type ProgramModule } from './program-module.js';
 import { openOrReload, reloadKey } from './reload.js';
@@ -75,6 +77,11 @@ export interface Convoy {
     args: ArgsOfRef<Ref>,
     options?: CallOptions,
   ): AsyncIterableIterator<ResultOfRef<Ref>>;
+  /**
+   * Runs a query for a page that this server renders. `usePreloadedQuery` goes on from the result: the page shows it at
+   * once, and receives only changes. The caller is the one of the page's request, so internal functions are not reached.
+   */
+  preload<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: PreloadOptions): Promise<Preloaded<Ref>>;
   /** Starts the HTTP server; port 0 takes any free port. */
   listen(options?: Partial<ListenAddress>): Promise<ListenAddress>;
   /**
@@ -277,6 +284,10 @@ class RunningConvoy implements Convoy {
     } finally {
       release();
     }
+  }
+
+  preload<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options: PreloadOptions = {}) {
+    return preload(this.handlers.POST, [ref, args, options]);
   }
 
   async listen({ host = '127.0.0.1', port = 3000 }: Partial<ListenAddress> = {}): Promise<ListenAddress> {

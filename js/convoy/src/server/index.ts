@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+export type { Preloaded } from '../protocol/preloaded.js';
 export type { TableBackfill } from './backfill.js';
 export { type BuildConfig, type ConvoyConfig, defineConfig } from './config.js';
 export type {
@@ -27,6 +28,7 @@ export type { NodeHandler, UpgradeHandler } from './handlers/node-handler.js';
 export type { WebHandler, WebHandlers } from './handlers/web-handlers.js';
 export type { FunctionDescription, LoadReport, PlannedStep } from './native.js';
 export type { ConvoyLimits, CorsOptions, EngineOptions } from './options.js';
+export type { PreloadOptions } from './preload.js';
 export { describeFunctions, type FunctionTree, type ProgramSource } from './program.js';
 export type { ProgramModule } from './program-module.js';
 export { createDb, createNodeHandler, createNodeServer, createQuerySubscriptionManager } from './removed.js';
