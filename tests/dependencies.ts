@@ -86,7 +86,6 @@ const NPM: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli'],
   dotenv: ['cli'],
   esbuild: ['cli'],
-  'eventsource-parser': ['client'],
   next: ['next'],
   picocolors: ['cli', 'vite'],
   react: ['react'],

@@ -7,6 +7,7 @@ import type { CallingClient } from './calling-client.js';
 import { canonicalArgs } from './canonical.js';
 import type { CallArgs, ConvoyClient, MutationArgs, MutationOptions } from './client.js';
 import type { LiveQuery } from './live-query.js';
+import { loadOptimistic } from './load-optimistic.js';
 import { isSkipped, SKIPPED, type SkipToken } from './skip.js';
 import { type QuerySnapshot, revokesData } from './snapshot.js';
 
@@ -124,6 +125,8 @@ export function mutationCaller(clientOf: ClientOf): UseMutation {
     { client: override, ...defaults }: ComponentMutationOptions<Ref> = {},
   ): MutationFunction<Ref> => {
     const client = clientOf(override);
+    // So that it is there by the first call.
+    if (defaults.optimistic !== undefined) void loadOptimistic();
     return (...[args, call]: MutationArgs<Ref>) =>
       client.mutation(ref, ...([args, { ...defaults, ...call }] as unknown as MutationArgs<Ref>));
   };

@@ -6,7 +6,7 @@
  * changed route, a list rendered again.
  */
 import { notifyListeners } from './listeners.js';
-import { OptimisticLayers } from './optimistic-layers.js';
+import type { OptimisticLayers, QueryCache } from './optimistic-layers.js';
 import { firstSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
 import type { QueryConnectionState, SubscriptionSink, Transport } from './transport.js';
@@ -37,14 +37,8 @@ export class LiveQueries {
   readonly #retentionMs: number;
   readonly #shared = new Map<string, SharedQuery>();
   readonly #connectionListeners = new Set<() => void>();
-  /** The optimistic updates of mutations in progress. */
-  readonly layers = new OptimisticLayers({
-    find: (name, args) => this.#shared.get(keyOf({ liveness: 'live', name, args })),
-    all: (name) =>
-      [...this.#shared.values()].filter(({ request }) => request.liveness === 'live' && request.name === name),
-    behindReports: () => [...this.#shared.values()].filter(({ isBehindReports }) => isBehindReports),
-    changed: () => this.#scheduleNotify(),
-  });
+  /** The optimistic updates of mutations in progress; `null` before the first. */
+  layers: OptimisticLayers | null = null;
   #connectionState: QueryConnectionState = 'closed';
   #notifyScheduled = false;
 
@@ -75,6 +69,15 @@ export class LiveQueries {
     };
   }
 
+  /** The cache that optimistic updates change. */
+  readonly cache: QueryCache = {
+    find: (name, args) => this.#shared.get(keyOf({ liveness: 'live', name, args })),
+    all: (name) =>
+      [...this.#shared.values()].filter(({ request }) => request.liveness === 'live' && request.name === name),
+    behindReports: () => [...this.#shared.values()].filter(({ isBehindReports }) => isBehindReports),
+    changed: () => this.#scheduleNotify(),
+  };
+
   /** The queries of these sinks. */
   queriesOf(sinks: readonly SubscriptionSink[]): SharedQuery[] {
     return [...this.#shared.values()].filter((shared) => sinks.includes(shared));
@@ -91,10 +94,10 @@ export class LiveQueries {
     const shared: SharedQuery = new SharedQuery(this.#transport, request, {
       retentionMs: this.#retentionMs,
       changed: () => {
-        this.layers.invalidate();
+        this.layers?.invalidate();
         this.#scheduleNotify();
       },
-      prepare: () => this.layers.apply(),
+      prepare: () => this.layers?.apply(),
       expired: () => {
         this.#shared.delete(key);
         shared.notify();

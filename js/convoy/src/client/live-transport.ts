@@ -5,9 +5,8 @@
 import { ConvoyError } from '../values/errors.js';
 import { type Endpoint, isUnanswered, readAnswer } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
+import { lazyLink } from './lazy-link.js';
 import { LIVE_TIMEOUTS, LiveConnection, type LiveTimeouts } from './live-connection.js';
-import { openPolling } from './polling-link.js';
-import { openSocket } from './socket-link.js';
 import { linkKinds } from './stream-limit.js';
 import { openStream } from './stream-link.js';
 import { TrackedMutations } from './tracked-mutations.js';
@@ -53,8 +52,14 @@ export class LiveTransport implements Transport {
     this.#connection = new LiveConnection({
       links: {
         stream: (attempt, listener) => openStream(endpoint, attempt, listener),
-        socket: (attempt, listener) => openSocket(endpoint, attempt, listener),
-        polling: (attempt, listener) => openPolling(polling, attempt, listener),
+        socket: lazyLink(async () => {
+          const { openSocket } = await import('./socket-link.js');
+          return (attempt, listener) => openSocket(endpoint, attempt, listener);
+        }),
+        polling: lazyLink(async () => {
+          const { openPolling } = await import('./polling-link.js');
+          return (attempt, listener) => openPolling(polling, attempt, listener);
+        }),
       },
       kinds: linkKinds(endpoint.baseUrl),
       consistencyToken: endpoint.consistencyToken,

@@ -7,8 +7,9 @@ import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveQueries } from './live-query.js';
+import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
 import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
-import { type PersistedMutation, PersistedMutations, type PersistOptions } from './persisted-mutations.js';
+import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
 import { isOffline, listenToPage } from './visibility.js';
@@ -55,7 +56,9 @@ export class Mutations {
   readonly #transport: Transport;
   readonly #live: LiveQueries;
   readonly #closed = new AbortController();
-  readonly #persisted: PersistedMutations | null;
+  #persisted: PersistedMutations | null = null;
+  /** Parts of this code that mutations wait for. */
+  #loading: Promise<unknown> | null = null;
   /** Ends each delay before another attempt. */
   readonly #delays = new Set<() => void>();
   /** Resolves when the last mutation in order has ended. */
@@ -66,19 +69,35 @@ export class Mutations {
     this.#transport = transport;
     this.#live = live;
     const { persist, name = '' } = options;
-    this.#persisted = persist ? new PersistedMutations(persist, name, this.#closed.signal) : null;
-    // Those of earlier pages come first.
-    if (this.#persisted) this.#last = this.#persisted.recover((mutation) => this.#send(mutation.call, { mutation }));
+    if (persist !== undefined) this.#load(this.#keep(persist, name, persist.scope()));
   }
 
-  async run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
-    this.#live.layers.refuseWhileApplying();
+  async run(request: MutationRequest): Promise<unknown> {
+    this.#live.layers?.refuseWhileApplying();
+    if (request.optimistic !== undefined) this.prepareOptimistic();
     // In `pagehide` there is no later moment.
+    if (this.#loading === null || request.keepalive === true) return this.#run(request);
+    this.#refuseIfFull();
+    this.#waiting += 1;
+    await this.#loading;
+    this.#waiting -= 1;
+    return this.#run(request);
+  }
+
+  /** Loads the code of optimistic updates, unless it is loaded. */
+  prepareOptimistic(): void {
+    if (this.#live.layers !== null) return;
+    const use = (code: OptimisticModule | null) => {
+      if (code !== null) this.#live.layers ??= new code.OptimisticLayers(this.#live.cache);
+    };
+    if (loadedOptimistic() === null) this.#load(loadOptimistic().then(use));
+    else use(loadedOptimistic());
+  }
+
+  async #run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
     const isInOrder = !parallel && call.keepalive !== true;
-    if (isInOrder && this.#waiting >= MAX_WAITING) {
-      throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
-    }
-    const layer = optimistic === undefined ? null : this.#live.layers.add(optimistic);
+    if (isInOrder) this.#refuseIfFull();
+    const layer = optimistic === undefined ? null : (this.#live.layers?.add(optimistic) ?? null);
     const progress = new MutationProgress(layer, this.#live, this.tempIds);
     const mutation = this.#persisted?.add(call) ?? null;
     const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
@@ -105,6 +124,31 @@ export class Mutations {
   close(): void {
     this.#closed.abort();
     for (const end of [...this.#delays]) end();
+  }
+
+  #refuseIfFull(): void {
+    if (this.#waiting < MAX_WAITING) return;
+    throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
+  }
+
+  /** Makes mutations wait until a part of this code is loaded; they go on in the order of their calls. */
+  #load(part: Promise<unknown>): void {
+    const loading = Promise.all([this.#loading, part]).then(() => {
+      if (this.#loading === loading) this.#loading = null;
+    });
+    this.#loading = loading;
+  }
+
+  /** Keeps mutations from now on, and sends those that earlier pages have kept first. */
+  async #keep(options: PersistOptions, name: string, scope: string | null): Promise<void> {
+    try {
+      const { PersistedMutations } = await import('./persisted-mutations.js');
+      const persisted = new PersistedMutations(options, name, { signal: this.#closed.signal, scope });
+      this.#persisted = persisted;
+      this.#last = persisted.recover((mutation) => this.#send(mutation.call, { mutation }));
+    } catch (error) {
+      console.warn('Convoy: mutations cannot be kept, because a part of the client could not be loaded.', error);
+    }
   }
 
   #inOrder(send: () => Promise<unknown>): Promise<unknown> {

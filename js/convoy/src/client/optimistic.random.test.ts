@@ -3,17 +3,20 @@
  * failures in any order that a server can produce. In every one, each mutation of this client is displayed exactly once
  * from its call on, and is gone once it has failed.
  */
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { type Below, seededRandom } from '../../testing/model-server.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadOptimistic } from './load-optimistic.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import type { MutationTracker } from './transport.js';
 
 const list = makeQueryRef<Record<never, never>, string[]>('items.list');
 const add = makeMutationRef<{ name: string }, null>('items.add');
+
+beforeAll(loadOptimistic);
 
 interface Sent {
   readonly name: string;

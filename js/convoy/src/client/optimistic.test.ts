@@ -1,10 +1,11 @@
 /** An optimistic update… */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type HandSubscription, HandTransport } from '../../testing/hand-transport.js';
 import { until } from '../../testing/until.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadOptimistic } from './load-optimistic.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import { TempIds } from './temp-ids.js';
 import type { MutationTracker } from './transport.js';
@@ -31,6 +32,7 @@ let client: ConvoyClient;
 /** Every state that a listener of the list has seen. */
 let seen: (readonly Item[] | null)[];
 
+beforeAll(loadOptimistic);
 beforeEach(async () => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });

@@ -106,13 +106,18 @@ export class PersistedMutations {
   #hasWarned = false;
   #isScanning = false;
 
-  /** Clients with the same `name` share their mutations. */
-  constructor(options: PersistOptions, name: string, signal: AbortSignal) {
+  /** Clients with the same `name` share their mutations. `scope` has signed in before, if not now. */
+  constructor(
+    options: PersistOptions,
+    name: string,
+    { signal, scope }: { readonly signal: AbortSignal; readonly scope: string | null },
+  ) {
     this.#options = options;
     this.#prefix = `convoy.mutation ${name} `;
     this.#signal = signal;
     this.announced = new Promise((resolve) => holdLock(lockOf(this.#owner), signal, resolve));
-    this.#scope = options.scope();
+    this.#scope = scope;
+    this.scope();
   }
 
   /** Who is signed in. When that has changed, the mutations of the one before are deleted. */

@@ -3,10 +3,10 @@
  *
  * `fetch` rather than `EventSource`, so that headers and tokens can be sent and the body of a refusal can be read.
  */
-import { createParser } from 'eventsource-parser';
 import { PROTOCOL, parseFrame } from '../protocol/frames.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type Endpoint, readAnswer, readRefusal, unavailable } from './endpoint.js';
+import { EventStreamParser } from './event-stream.js';
 import {
   endedByError,
   endedByProtocolError,
@@ -100,15 +100,12 @@ async function readEvents(
   listener: LinkListener,
 ): Promise<LinkEnd> {
   let protocolError: LinkEnd | null = null;
-  const parser = createParser({
-    maxBufferSize: MAX_FRAME_CHARS,
-    onEvent: ({ data }) => {
-      // Events of an abandoned stream are outdated.
-      if (protocolError !== null || signal.aborted) return;
-      const messages = parseFrame(data);
-      if (messages === null) protocolError = endedByProtocolError('The stream carried a malformed message.');
-      else if (messages.length > 0) listener.frame(messages);
-    },
+  const parser = new EventStreamParser(MAX_FRAME_CHARS, (data) => {
+    // Events of an abandoned stream are outdated.
+    if (protocolError !== null || signal.aborted) return;
+    const messages = parseFrame(data);
+    if (messages === null) protocolError = endedByProtocolError('The stream carried a malformed message.');
+    else if (messages.length > 0) listener.frame(messages);
   });
   const decoder = new TextDecoder();
   const chunks = body.getReader();
@@ -116,7 +113,8 @@ async function readEvents(
     const { done, value } = await chunks.read();
     if (done || signal.aborted) return endedByError(unavailable('The server ended the stream.', signal.reason));
     listener.active();
-    parser.feed(decoder.decode(value, { stream: true }));
+    const fits = parser.feed(decoder.decode(value, { stream: true }));
+    if (!fits) return endedByProtocolError(`The stream carried a message of more than ${MAX_FRAME_CHARS} characters.`);
     if (protocolError !== null) return protocolError;
   }
 }

@@ -2,10 +2,11 @@
  * Mutations in components: `useMutation` returns a function with a stable identity, `useMutationState` also the state
  * of the latest call, for forms.
  */
-import { useCallback, useInsertionEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useInsertionEffect, useRef, useState } from 'react';
 import type { CallingClient } from '../client/calling-client.js';
 import type { ConvoyClient, MutationArgs, MutationOptions } from '../client/client.js';
 import type { MutationFunction } from '../client/component-query.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import type { AnyMutationRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
@@ -41,6 +42,11 @@ export function useMutation<Ref extends AnyMutationRef>(
   useInsertionEffect(() => {
     latest.current = defaults;
   });
+  const isOptimistic = defaults.optimistic !== undefined;
+  useEffect(() => {
+    // So that it is there by the first call.
+    if (isOptimistic) void loadOptimistic();
+  }, [isOptimistic]);
   return useCallback(
     (...[args, call]: MutationArgs<Ref>) =>
       client.mutation(ref, ...([args, { ...latest.current, ...call }] as unknown as MutationArgs<Ref>)),

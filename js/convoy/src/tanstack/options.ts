@@ -2,9 +2,11 @@
  * Options for the hooks and methods of TanStack Query. They are plain objects without a client: the `QueryClient` that
  * runs them has one. Only types are imported, so they fit the adapters of all frameworks.
  */
+
 import type { DataTag } from '@tanstack/query-core';
 import { canonicalArgs } from '../client/canonical.js';
 import type { MutationArgs, MutationOptions } from '../client/client.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
@@ -107,6 +109,8 @@ export function mutationOptions<Ref extends AnyMutationRef>(
   ref: Ref,
   options: MutationOptionsOptions<Ref> = {},
 ): ServerMutationOptions<Ref> {
+  // So that it is there by the first call.
+  if (options.optimistic !== undefined) void loadOptimistic();
   return {
     mutationKey: [KEY, nameOfRef(ref)],
     mutationFn: (variables, { client }) =>
