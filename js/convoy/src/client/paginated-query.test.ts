@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ListRow, ListServer, rowsOf } from '../../testing/list-server.js';
 import type { PageResult, PaginationOptions } from '../protocol/pages.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadOptimistic } from './load-optimistic.js';
 import { type PaginatedQuery, type PaginatedSnapshot, paginatedQuery } from './paginated-query.js';
 
 const list = makeQueryRef<{ paginationOpts: PaginationOptions }, PageResult<ListRow>>('rows.list');
@@ -54,6 +55,7 @@ const insert = (...numbers: number[]) => {
   server.rows = [...server.rows, ...rowsOf(...numbers)];
 };
 
+beforeAll(loadOptimistic);
 beforeEach(() => start([]));
 afterEach(() => {
   stop();

@@ -1,10 +1,11 @@
 // @vitest-environment happy-dom
 import { createComponent, createRoot, createSignal } from 'solid-js';
 import { insert, render } from 'solid-js/web';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { ConvoyProvider, skipToken, useAction, useConnectionState, useConvoy, useMutation, useQuery } from './index.js';
@@ -17,6 +18,7 @@ const invite = makeActionRef<{ to: string }, string>('mail.invite');
 let transport: HandTransport;
 let client: ConvoyClient;
 const unmounts: (() => void)[] = [];
+beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });

@@ -1,11 +1,12 @@
 // @vitest-environment happy-dom
 import { flushSync, mount as mountComponent, unmount as unmountComponent } from 'svelte';
 import { fromStore, writable } from 'svelte/store';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import Probe from '../../testing/probe.svelte';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { provideConvoy, skipToken, useAction, useConnectionState, useConvoy, useMutation, useQuery } from './index.js';
@@ -18,6 +19,7 @@ const invite = makeActionRef<{ to: string }, string>('mail.invite');
 let transport: HandTransport;
 let client: ConvoyClient;
 const unmounts: (() => Promise<void>)[] = [];
+beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });

@@ -11,11 +11,12 @@ import {
   useSuspenseQuery,
 } from '@tanstack/react-query';
 import { act, Component, createElement, type ReactNode, Suspense } from 'react';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { mutationOptions, provideConvoy, queryOptions, skipToken } from './index.js';
@@ -36,6 +37,7 @@ const mounted: Screen[] = [];
 notifyManager.setScheduler(queueMicrotask);
 const newQueryClient = () => new QueryClient({ defaultOptions: { queries: { notifyOnChangeProps: 'all' } } });
 
+beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });

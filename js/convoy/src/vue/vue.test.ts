@@ -1,9 +1,10 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createApp, defineComponent, effectScope, h, nextTick, ref, shallowRef } from 'vue';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import {
@@ -26,6 +27,7 @@ const invite = makeActionRef<{ to: string }, string>('mail.invite');
 let transport: HandTransport;
 let client: ConvoyClient;
 const unmounts: (() => void)[] = [];
+beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });
