@@ -37,6 +37,7 @@ test('every folder of the sources is checked', async () => {
     'svelte',
     'solid',
     'tanstack',
+    'tanstack-db',
     'client',
     'protocol',
     'schema',

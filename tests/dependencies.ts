@@ -57,6 +57,7 @@ const PACKAGE: Directions = {
   svelte: ['client'],
   solid: ['client'],
   tanstack: ['client'],
+  'tanstack-db': ['client'],
   client: ['protocol'],
   protocol: ['values'],
   schema: ['values'],
@@ -78,6 +79,7 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
 
 /** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
+  '@tanstack/db': ['tanstack-db'],
   // Only its types, so that it fits the adapters of all frameworks.
   '@tanstack/query-core': ['tanstack'],
   // The addons of the platforms.
@@ -109,6 +111,7 @@ const BROWSER = [
   'sql/index.ts',
   'svelte/index.ts',
   'tanstack/index.ts',
+  'tanstack-db/index.ts',
   'vue/index.ts',
 ];
 
