@@ -157,7 +157,7 @@ export class CollectionSync<Row extends object, Key extends string | number> {
     });
     const changes = this.#rows.replace(results);
     const visible = this.#write(changes);
-    // An ordered subset with a limit may have lost rows to no other subset.
+    // Each page of an ordered list follows its own query, so rows may now be between two pages.
     if (changes.length > 0 && !isFirst && !this.#isEager) this.#params.invalidateLoadedSubsets();
     for (const query of answered) this.#answer(query, visible);
   }
