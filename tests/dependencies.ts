@@ -79,8 +79,8 @@ const CRATES: Readonly<Record<string, readonly string[]>> = {
 
 /** Each npm package, and the only parts that may import it. */
 const NPM: Readonly<Record<string, readonly string[]>> = {
+  // Only their types, so that they fit the adapters of all frameworks.
   '@tanstack/db': ['tanstack-db'],
-  // Only its types, so that it fits the adapters of all frameworks.
   '@tanstack/query-core': ['tanstack'],
   // The addons of the platforms.
   '@avvos/convoy-*': ['server'],

@@ -31,7 +31,15 @@ function prerequisites(page: string): string[] {
   if (complete.includes(page) || page.startsWith('docs/migrating-')) return [];
   if (page.endsWith('/convoy-screens/SKILL.md')) return ['js/convoy/skills/convoy-functions/SKILL.md'];
   if (page.endsWith('/SKILL.md')) return [];
-  const screens = ['react', 'lists', 'other-frameworks', 'tanstack-query', 'tanstack-db', 'optimistic-updates', 'offline'];
+  const screens = [
+    'react',
+    'lists',
+    'other-frameworks',
+    'tanstack-query',
+    'tanstack-db',
+    'optimistic-updates',
+    'offline',
+  ];
   return screens.some((name) => page === `docs/${name}.md`) ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
 }
 

@@ -1,7 +1,7 @@
 /** Collections of TanStack DB on a real Convoy server: joins, mutations without flicker, windows of ordered rows. */
 import type { Id } from '@avvos/convoy';
 import type { ConvoyClient } from '@avvos/convoy/client';
-import { convoyCollectionOptions } from '@avvos/convoy/tanstack-db';
+import { convoyCollectionOptions, tempId } from '@avvos/convoy/tanstack-db';
 import { createCollection, createLiveQueryCollection, eq, gte } from '@tanstack/db';
 import { afterEach, expect, test, vi } from 'vitest';
 import { api, serve } from './app.js';
@@ -32,7 +32,8 @@ function messagesOf(client: ConvoyClient, channelId: Id<'channels'>) {
         client,
         onInsert: async ({ transaction }) => {
           for (const { modified } of transaction.mutations) {
-            await client.mutation(api.messages.send, { channelId: modified.channelId, body: modified.body });
+            const { id, channelId, body } = modified;
+            await client.mutation(api.messages.send, { channelId, body }, { tempIds: [id] });
           }
         },
         onUpdate: async ({ transaction }) => {
@@ -55,10 +56,13 @@ function displayed<Value>(
   return states;
 }
 
-const draft = (channelId: Id<'channels'>, body: string, n: number) => {
-  const id = `messages:new-${n}` as Id<'messages'>;
-  return { id, channelId, body, likes: 0, _creationTime: 0 };
-};
+const draft = (channelId: Id<'channels'>, body: string) => ({
+  id: tempId('messages'),
+  channelId,
+  body,
+  likes: 0,
+  _creationTime: 0,
+});
 
 test('a join of two queries follows changes of both', async () => {
   const { client, another } = await served({ schema: rows.schema, functions: rows.functions } as never);
@@ -93,10 +97,13 @@ test('a row is displayed exactly once from its insertion on, while others write 
   const others = another();
   for (let n = 0; n < 20; n++) {
     const before = states.length;
-    const sent = messages.insert(draft(channelId, `mine ${n}`, n));
+    const row = draft(channelId, `mine ${n}`);
+    const sent = messages.insert(row);
     const theirs = others.mutation(api.messages.send, { channelId, body: `theirs ${n}` });
     await sent.isPersisted.promise;
-    expect(messages.has(draft(channelId, '', n).id)).toBe(false);
+    const stored = messages.toArray.find(({ body }) => body === row.body);
+    expect(stored?.id).not.toBe(row.id);
+    expect(client.keyOf(stored?.id ?? '')).toBe(row.id);
     for (const state of states.slice(before)) expect(state.filter((body) => body === `mine ${n}`)).toHaveLength(1);
     await theirs;
   }
@@ -124,7 +131,7 @@ test('a mutation that the server refuses takes its row back', async () => {
   const messages = messagesOf(client, channelId);
   await messages.preload();
   const states = displayed(messages, ({ body }) => body.length);
-  const sent = messages.insert(draft(channelId, 'x'.repeat(2_001), 1));
+  const sent = messages.insert(draft(channelId, 'x'.repeat(2_001)));
   await expect(sent.isPersisted.promise).rejects.toMatchObject({ code: 'INVALID_ARGS' });
   expect(states).toEqual([[2_001], []]);
 });

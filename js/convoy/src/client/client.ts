@@ -50,6 +50,11 @@ export interface MutationOptions<Ref> extends CallOptions {
    * change, so it must depend on its arguments and the store only. If the mutation fails, its effect is taken back.
    */
   readonly optimistic?: (store: OptimisticStore, args: ArgsOfRef<Ref>) => void;
+  /**
+   * The temporary ids under which the caller already displays the documents that the mutation creates, such as those of
+   * `tempId` of `@avvos/convoy/tanstack-db`: `keyOf` and the arguments of later mutations then find the real ids.
+   */
+  readonly tempIds?: readonly string[];
   /** Send the mutation at once, instead of after the ones called before it are committed. */
   readonly parallel?: boolean;
   /**
@@ -155,7 +160,7 @@ class TransportClient implements ConvoyClient {
     ref: Ref,
     ...[args, options = {}]: MutationArgs<Ref>
   ): Promise<ResultOfRef<Ref>> {
-    const { optimistic, parallel = false, await: until = 'shown', keepalive } = options;
+    const { optimistic, tempIds, parallel = false, await: until = 'shown', keepalive } = options;
     const text = canonicalArgs(args);
     // A copy each time, with the ids of documents that are created by then.
     const own = () => JSON.parse(this.#mutations.tempIds.replaceIn(text)) as ArgsOfRef<Ref>;
@@ -165,6 +170,7 @@ class TransportClient implements ConvoyClient {
       args: text,
       keepalive,
       optimistic: optimistic && ((store) => optimistic(store, own())),
+      tempIds,
       parallel,
       until,
     })) as ResultOfRef<Ref>;

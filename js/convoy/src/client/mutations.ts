@@ -38,6 +38,8 @@ const MAX_WAITING = 1_000;
 export interface MutationRequest
   extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'signal' | 'tracker'> {
   readonly optimistic?: OptimisticUpdate | undefined;
+  /** The temporary ids that the caller displays for the documents that it creates. */
+  readonly tempIds?: readonly string[] | undefined;
   /** Send it at once, instead of after those before. */
   readonly parallel: boolean;
   /** Resolve when it is committed, or also shown by all live queries. */
@@ -94,11 +96,11 @@ export class Mutations {
     else use(loadedOptimistic());
   }
 
-  async #run({ optimistic, parallel, until, ...call }: MutationRequest): Promise<unknown> {
+  async #run({ optimistic, tempIds = [], parallel, until, ...call }: MutationRequest): Promise<unknown> {
     const isInOrder = !parallel && call.keepalive !== true;
     if (isInOrder) this.#refuseIfFull();
     const layer = optimistic === undefined ? null : (this.#live.layers?.add(optimistic) ?? null);
-    const progress = new MutationProgress(layer, this.#live, this.tempIds);
+    const progress = new MutationProgress({ layer, tempIds, live: this.#live, ids: this.tempIds });
     const mutation = this.#persisted?.add(call) ?? null;
     const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
     try {
@@ -242,11 +244,19 @@ export class Mutations {
   }
 }
 
+interface MutationProgressOptions {
+  readonly layer: OptimisticLayer | null;
+  readonly tempIds: readonly string[];
+  readonly live: LiveQueries;
+  readonly ids: TempIds;
+}
+
 /** The changes of one mutation, from its call until all live queries of the client have them. */
 class MutationProgress implements MutationTracker {
   readonly #layer: OptimisticLayer | null;
   readonly #live: LiveQueries;
-  readonly #tempIds: TempIds;
+  readonly #tempIds: readonly string[];
+  readonly #ids: TempIds;
   readonly #isShown: Promise<void>;
   #setShown = () => {};
   #isCommitted = false;
@@ -255,10 +265,11 @@ class MutationProgress implements MutationTracker {
   /** A result with the changes may be displayed. */
   #isDisplayed = false;
 
-  constructor(layer: OptimisticLayer | null, live: LiveQueries, tempIds: TempIds) {
+  constructor({ layer, tempIds, live, ids }: MutationProgressOptions) {
     this.#layer = layer;
     this.#live = live;
     this.#tempIds = tempIds;
+    this.#ids = ids;
     this.#isShown = new Promise((resolve) => {
       this.#setShown = resolve;
     });
@@ -301,7 +312,7 @@ class MutationProgress implements MutationTracker {
   }
 
   #resolveIds(result: unknown): void {
-    if (this.#layer !== null) this.#tempIds.resolve(this.#layer.tempIds, result, this.#isDisplayed);
+    this.#ids.resolve([...this.#tempIds, ...(this.#layer?.tempIds ?? [])], result, this.#isDisplayed);
   }
 
   #refresh(): void {

@@ -5,7 +5,7 @@
  * and not released; equal arguments share one. All results that have changed are written in one transaction, so that a
  * row that moves from one subset to another is never missing.
  */
-import { type CleanupFn, LoadSubsetOperationAbortedError, type LoadSubsetOptions, type SyncConfig } from '@tanstack/db';
+import type { CleanupFn, LoadSubsetOptions, SyncConfig } from '@tanstack/db';
 import { canonicalArgs } from '../client/canonical.js';
 import type { LiveQuery } from '../client/live-query.js';
 import type { QuerySnapshot } from '../client/snapshot.js';
@@ -99,7 +99,7 @@ export class CollectionSync<Row extends object, Key extends string | number> {
       const waiter = { resolve, reject };
       query.waiting.add(waiter);
       subset.signal?.addEventListener('abort', () => {
-        if (query.waiting.delete(waiter)) reject(new LoadSubsetOperationAbortedError());
+        if (query.waiting.delete(waiter)) reject(released());
       });
     });
   }
@@ -200,7 +200,7 @@ export class CollectionSync<Row extends object, Key extends string | number> {
 
   #close({ stop, waiting }: SubsetQuery<Row, Key>): void {
     stop();
-    for (const { reject } of waiting) reject(new LoadSubsetOperationAbortedError());
+    for (const { reject } of waiting) reject(released());
     waiting.clear();
   }
 
@@ -209,4 +209,9 @@ export class CollectionSync<Row extends object, Key extends string | number> {
     this.#queries.clear();
     this.#subsets.clear();
   }
+}
+
+/** A subset is not requested any more, so that its rows will not come. */
+function released(): DOMException {
+  return new DOMException('The subset of the collection was released before it was loaded.', 'AbortError');
 }

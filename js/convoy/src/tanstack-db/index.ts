@@ -10,3 +10,4 @@ export {
   convoyCollectionOptions,
   type RowOf,
 } from './options.js';
+export { tempId } from './temp-id.js';

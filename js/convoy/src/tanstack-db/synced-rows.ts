@@ -2,10 +2,9 @@
  * The rows of several results as one set. A row is in the set while it is in any result. Pure, apart from its state: it
  * turns replaced results into the smallest list of changes to the set.
  *
- * The client keeps the identity of unchanged rows, so most rows are compared by identity. Others are compared by value:
- * rows that a second result contains too, and those that a function of the application has made.
+ * Rows are compared by identity, which the client keeps for unchanged rows. Equal copies are written, and TanStack DB
+ * reports no change for them.
  */
-import { deepEquals } from '@tanstack/db';
 
 /** The rows of one result, by key. */
 export type Rows<Row, Key> = ReadonlyMap<Key, Row>;
@@ -60,7 +59,7 @@ export class SyncedRows<Row, Key> {
     for (const [key, value] of rows) {
       if (!this.#counts.has(key)) continue;
       const before = this.#rows.get(key);
-      if (before !== undefined && deepEquals(before, value)) continue;
+      if (before === value) continue;
       this.#rows.set(key, value);
       yield { type: before === undefined ? 'insert' : 'update', value };
     }

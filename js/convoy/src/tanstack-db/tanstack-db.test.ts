@@ -45,7 +45,9 @@ function owned<Each extends { cleanup(): Promise<void> }>(collection: Each): Eac
   return collection;
 }
 
-const messagesOf = (options: Partial<Parameters<typeof convoyCollectionOptions<typeof list>>[0]> = {}) =>
+type Options = Parameters<typeof convoyCollectionOptions<typeof list>>[0];
+
+const messagesOf = (options: Pick<Options, 'select' | 'onInsert' | 'onDelete'> = {}) =>
   owned(createCollection(convoyCollectionOptions({ query: list, args: hall, client, ...options })));
 
 /** The changes of a collection, and the bodies that it has after each of them. */
