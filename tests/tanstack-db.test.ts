@@ -23,7 +23,7 @@ function owned<Each extends { cleanup(): Promise<void> }>(collection: Each): Eac
   return collection;
 }
 
-function messagesOf(client: ConvoyClient, channelId: Id<'channels'>) {
+function messagesOf(client: ConvoyClient, channelId: Id<'channels'>, until: 'shown' | 'committed' = 'shown') {
   return owned(
     createCollection(
       convoyCollectionOptions({
@@ -33,7 +33,7 @@ function messagesOf(client: ConvoyClient, channelId: Id<'channels'>) {
         onInsert: async ({ transaction }) => {
           for (const { modified } of transaction.mutations) {
             const { id, channelId, body } = modified;
-            await client.mutation(api.messages.send, { channelId, body }, { tempIds: [id] });
+            await client.mutation(api.messages.send, { channelId, body }, { tempIds: [id], await: until });
           }
         },
         onUpdate: async ({ transaction }) => {
@@ -88,27 +88,30 @@ test('a join of two queries follows changes of both', async () => {
   await vi.waitFor(() => expect(seen()).toEqual(['one by Bob', 'two by Bob']));
 });
 
-test('a row is displayed exactly once from its insertion on, while others write too', async () => {
-  const { client, another } = await served();
-  const channelId = await client.mutation(api.channels.create, { name: 'general' });
-  const messages = messagesOf(client, channelId);
-  await messages.preload();
-  const states = displayed(messages, ({ body }) => body);
-  const others = another();
-  for (let n = 0; n < 20; n++) {
-    const before = states.length;
-    const row = draft(channelId, `mine ${n}`);
-    const sent = messages.insert(row);
-    const theirs = others.mutation(api.messages.send, { channelId, body: `theirs ${n}` });
-    await sent.isPersisted.promise;
-    const stored = messages.toArray.find(({ body }) => body === row.body);
-    expect(stored?.id).not.toBe(row.id);
-    expect(client.keyOf(stored?.id ?? '')).toBe(row.id);
-    for (const state of states.slice(before)) expect(state.filter((body) => body === `mine ${n}`)).toHaveLength(1);
-    await theirs;
-  }
-  await vi.waitFor(() => expect(messages.size).toBe(40));
-});
+test.each(['shown', 'committed'] as const)(
+  'a row is displayed exactly once from its insertion on, with handlers that wait until it is %s',
+  async (until) => {
+    const { client, another } = await served();
+    const channelId = await client.mutation(api.channels.create, { name: 'general' });
+    const messages = messagesOf(client, channelId, until);
+    await messages.preload();
+    const states = displayed(messages, ({ body }) => body);
+    const others = another();
+    for (let n = 0; n < 20; n++) {
+      const before = states.length;
+      const row = draft(channelId, `mine ${n}`);
+      const sent = messages.insert(row);
+      const theirs = others.mutation(api.messages.send, { channelId, body: `theirs ${n}` });
+      await sent.isPersisted.promise;
+      const stored = messages.toArray.find(({ body }) => body === row.body);
+      expect(stored?.id).not.toBe(row.id);
+      expect(client.keyOf(stored?.id ?? '')).toBe(row.id);
+      for (const state of states.slice(before)) expect(state.filter((body) => body === `mine ${n}`)).toHaveLength(1);
+      await theirs;
+    }
+    await vi.waitFor(() => expect(messages.size).toBe(40));
+  },
+);
 
 test('an updated row never shows its old value again', async () => {
   const { client } = await served();
