@@ -3,7 +3,8 @@
  * opens no connection; the first watch does, and it is closed a short time after the last watch ends.
  */
 import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { ActionArgument, ClientMethods, MutationArgument, QueryArgument } from '../protocol/ref-kinds.js';
+import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { LiveQueries, type LiveQuery } from './live-query.js';
@@ -83,29 +84,35 @@ export interface ConvoyClient {
   /** The URL that `/api` is below, without a slash at its end. */
   readonly baseUrl: string;
   /** Calls a query once. Rejects with a `ConvoyError`, as every call here does. */
-  query<Ref extends AnyQueryRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  query<Ref extends ApiRef>(ref: QueryArgument<Ref, ClientMethods>, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
   /**
    * Runs a mutation, after the ones called before it. Resolves when it is committed and every query watched by this
    * client reflects its changes; without an open connection, when it is committed; in any case at most a second after
    * the response. Without a response it is sent again, and takes effect once: for 10 seconds, and for as long as the
    * client is reconnecting or offline.
    */
-  mutation<Ref extends AnyMutationRef>(ref: Ref, ...args: MutationArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  mutation<Ref extends ApiRef>(
+    ref: MutationArgument<Ref, ClientMethods>,
+    ...args: MutationArgs<Ref>
+  ): Promise<ResultOfRef<Ref>>;
   /** Runs an action. It is never sent twice: when the response is lost, the action may or may not have run. */
-  action<Ref extends AnyActionRef>(ref: Ref, ...args: CallArgs<Ref>): Promise<ResultOfRef<Ref>>;
+  action<Ref extends ApiRef>(
+    ref: ActionArgument<Ref, ClientMethods>,
+    ...args: CallArgs<Ref>
+  ): Promise<ResultOfRef<Ref>>;
   /**
    * Calls `listener` with the query's current snapshot at the next microtask, if it has a result already, and after
    * every change, until the returned function is called. A result that may lack a mutation acknowledged to any client
    * of this process is requested again first. All queries of a client share one connection, which reconnects by itself.
    */
-  watch<Ref extends AnyQueryRef>(
-    ref: Ref,
+  watch<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ClientMethods>,
     args: ArgsOfRef<Ref>,
     listener: (snapshot: QuerySnapshot<ResultOfRef<Ref>>) => void,
   ): () => void;
   /** The primitive under `watch` and the hooks, for adapters to other frameworks. */
-  liveQuery<Ref extends AnyQueryRef>(
-    ref: Ref,
+  liveQuery<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ClientMethods>,
     args: ArgsOfRef<Ref>,
     options?: LiveQueryOptions,
   ): LiveQuery<ResultOfRef<Ref>>;
@@ -152,12 +159,15 @@ class TransportClient implements ConvoyClient {
     this.connection = this.#live.connection;
   }
 
-  query<Ref extends AnyQueryRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
+  query<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ClientMethods>,
+    ...[args, options]: CallArgs<Ref>
+  ): Promise<ResultOfRef<Ref>> {
     return this.#call('query', ref, args, options);
   }
 
-  async mutation<Ref extends AnyMutationRef>(
-    ref: Ref,
+  async mutation<Ref extends ApiRef>(
+    ref: MutationArgument<Ref, ClientMethods>,
     ...[args, options = {}]: MutationArgs<Ref>
   ): Promise<ResultOfRef<Ref>> {
     const { optimistic, tempIds, parallel = false, await: until = 'shown', keepalive } = options;
@@ -176,12 +186,15 @@ class TransportClient implements ConvoyClient {
     })) as ResultOfRef<Ref>;
   }
 
-  action<Ref extends AnyActionRef>(ref: Ref, ...[args, options]: CallArgs<Ref>): Promise<ResultOfRef<Ref>> {
+  action<Ref extends ApiRef>(
+    ref: ActionArgument<Ref, ClientMethods>,
+    ...[args, options]: CallArgs<Ref>
+  ): Promise<ResultOfRef<Ref>> {
     return this.#call('action', ref, args, options);
   }
 
-  watch<Ref extends AnyQueryRef>(
-    ref: Ref,
+  watch<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ClientMethods>,
     args: ArgsOfRef<Ref>,
     listener: (snapshot: QuerySnapshot<ResultOfRef<Ref>>) => void,
   ): () => void {
@@ -212,8 +225,8 @@ class TransportClient implements ConvoyClient {
     };
   }
 
-  liveQuery<Ref extends AnyQueryRef>(
-    ref: Ref,
+  liveQuery<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ClientMethods>,
     args: ArgsOfRef<Ref>,
     options: LiveQueryOptions = {},
   ): LiveQuery<ResultOfRef<Ref>> {

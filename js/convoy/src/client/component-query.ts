@@ -2,7 +2,8 @@
  * A query as a component of any framework uses it: which live query its arguments select, and what it displays of that
  * one. The bindings add only the reactivity of their framework.
  */
-import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { ActionArgument, Hooks, MutationArgument } from '../protocol/ref-kinds.js';
+import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { CallingClient } from './calling-client.js';
 import { canonicalArgs } from './canonical.js';
 import type { CallArgs, ConvoyClient, MutationArgs, MutationOptions } from './client.js';
@@ -108,19 +109,23 @@ export class ComponentQuery<Ref extends AnyQueryRef> {
 }
 
 /** The `useMutation` of a framework: a function that calls the mutation. */
-export type UseMutation = <Ref extends AnyMutationRef>(
-  ref: Ref,
+export type UseMutation = <Ref extends ApiRef>(
+  ref: MutationArgument<Ref, Hooks>,
   options?: ComponentMutationOptions<Ref>,
 ) => MutationFunction<Ref>;
 
 /** The `useAction` of a framework: a function that runs the action. */
-export type UseAction = <Ref extends AnyActionRef>(ref: Ref, options?: ComponentClientOptions) => ActionFunction<Ref>;
+export type UseAction = <Ref extends ApiRef>(
+  ref: ActionArgument<Ref, Hooks>,
+  options?: ComponentClientOptions,
+) => ActionFunction<Ref>;
 
 /** The way in which a framework's components find their client. */
 type ClientOf = (override?: ConvoyClient | CallingClient) => ConvoyClient;
 
 export function mutationCaller(clientOf: ClientOf): UseMutation {
-  return <Ref extends AnyMutationRef>(
+  // The kind of the reference is checked where the function is called.
+  return (<Ref extends AnyMutationRef>(
     ref: Ref,
     { client: override, ...defaults }: ComponentMutationOptions<Ref> = {},
   ): MutationFunction<Ref> => {
@@ -129,12 +134,12 @@ export function mutationCaller(clientOf: ClientOf): UseMutation {
     if (defaults.optimistic !== undefined) void loadOptimistic();
     return (...[args, call]: MutationArgs<Ref>) =>
       client.mutation(ref, ...([args, { ...defaults, ...call }] as unknown as MutationArgs<Ref>));
-  };
+  }) as UseMutation;
 }
 
 export function actionCaller(clientOf: ClientOf): UseAction {
-  return (ref, options = {}) => {
+  return (<Ref extends AnyActionRef>(ref: Ref, options: ComponentClientOptions = {}): ActionFunction<Ref> => {
     const client = clientOf(options.client);
     return (...args) => client.action(ref, ...args);
-  };
+  }) as UseAction;
 }

@@ -9,7 +9,8 @@
  * mutation is answered and they are answered again after it.
  */
 import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { Id } from '../values/ids.js';
 import { canonicalArgs } from './canonical.js';
 import type { SharedQuery } from './shared-query.js';
@@ -22,15 +23,17 @@ import { TempIds } from './temp-ids.js';
  */
 export interface OptimisticStore {
   /** The displayed result of a query; `undefined` where none is cached. */
-  get<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined;
+  get<Ref extends ApiRef>(ref: QueryArgument<Ref, Hooks>, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined;
   /** Displays another result of a query. Nothing happens where none is cached. */
-  set<Ref extends AnyQueryRef>(
-    ref: Ref,
+  set<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, Hooks>,
     args: ArgsOfRef<Ref>,
     value: ResultOfRef<Ref> | ((previous: ResultOfRef<Ref>) => ResultOfRef<Ref>),
   ): void;
   /** The displayed results of a query for all arguments with a cached one. */
-  all<Ref extends AnyQueryRef>(ref: Ref): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[];
+  all<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, Hooks>,
+  ): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[];
   /**
    * An id for a document that the mutation will create: the same each time that the update is applied. When the
    * mutation's result contains the real id, `client.keyOf` returns this one for it.
@@ -276,12 +279,12 @@ class Changes implements OptimisticStore {
     this.#layer = layer;
   }
 
-  get<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined {
+  get<Ref extends ApiRef>(ref: QueryArgument<Ref, Hooks>, args: ArgsOfRef<Ref>): ResultOfRef<Ref> | undefined {
     const query = this.#find(ref, args);
     return query === undefined ? undefined : (this.#copyOf(query) as ResultOfRef<Ref>);
   }
 
-  set<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, value: unknown): void {
+  set<Ref extends ApiRef>(ref: QueryArgument<Ref, Hooks>, args: ArgsOfRef<Ref>, value: unknown): void {
     const query = this.#find(ref, args);
     if (query === undefined || !this.#layer.appliesTo(query)) return;
     const next: unknown = typeof value === 'function' ? value(this.#copyOf(query)) : value;
@@ -290,7 +293,9 @@ class Changes implements OptimisticStore {
     this.values.set(query, JSON.parse(text));
   }
 
-  all<Ref extends AnyQueryRef>(ref: Ref): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[] {
+  all<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, Hooks>,
+  ): { readonly args: ArgsOfRef<Ref>; readonly value: ResultOfRef<Ref> }[] {
     const cached = this.#cache.all(nameOfRef(ref)).filter(({ base }) => hasResult(base));
     return cached.map((query) => ({
       args: JSON.parse(query.request.args) as ArgsOfRef<Ref>,
@@ -306,7 +311,7 @@ class Changes implements OptimisticStore {
     return id as Id<Table>;
   }
 
-  #find(ref: AnyQueryRef, args: unknown): SharedQuery | undefined {
+  #find(ref: ApiRef, args: unknown): SharedQuery | undefined {
     const query = this.#cache.find(nameOfRef(ref), canonicalArgs(args));
     return query !== undefined && hasResult(query.base) ? query : undefined;
   }

@@ -11,7 +11,8 @@ import {
   type PaginatedQueryCheck,
   type PaginationOptions,
 } from '../protocol/pages.js';
-import type { AnyQueryRef, ArgsOfRef } from '../protocol/refs.js';
+import type { ClientMethods, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { canonicalArgs } from './canonical.js';
 import type { ConvoyClient } from './client.js';
@@ -74,6 +75,12 @@ export const LOADING_FIRST_PAGE: PaginatedSnapshot<never> = {
 /**
  * The live pages of the query `ref`, without a framework. `args` are its arguments without `paginationOpts`.
  */
+export function paginatedQuery<Ref extends ApiRef>(
+  client: ConvoyClient,
+  ref: QueryArgument<Ref, ClientMethods, PaginatedQueryCheck<Ref>>,
+  args: PaginatedArgsOf<Ref>,
+  options: PaginatedQueryOptions,
+): PaginatedQuery<PageElementOf<Ref>>;
 export function paginatedQuery<Ref extends AnyQueryRef>(
   client: ConvoyClient,
   ref: Ref & PaginatedQueryCheck<Ref>,

@@ -224,8 +224,8 @@ describe('the generated types', { timeout: 120_000 }, () => {
     expect(errors, output).toHaveLength(4);
     expect(errors[0]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
     expect(errors[1]).toContain(`'this' of type '"A query only reads. Make this function a mutation."'`);
-    expect(errors[2]).toContain('"this is a mutation: call it with useMutation or mutation"');
-    expect(errors[3]).toContain('"this is a query: call it with useQuery, query or watch"');
+    expect(errors[2]).toContain('"messages.send is a mutation. Call it with client.mutation."');
+    expect(errors[3]).toContain('"messages.list is a query. Call it with client.query."');
   });
 
   it('declare `sql` of drizzle-orm where functions import it and it is not installed', async () => {

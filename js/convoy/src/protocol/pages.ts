@@ -1,7 +1,7 @@
 /**
  * Queries that return pages: the argument that selects a page, the page, and the types of a reference to such a query.
  */
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from './refs.js';
+import type { ArgsOfRef, ResultOfRef } from './refs.js';
 
 /** The argument `paginationOpts` of a query that returns pages. */
 export interface PaginationOptions {
@@ -37,7 +37,7 @@ export type PageElementOf<Ref> =
   ResultOfRef<Ref> extends { readonly page: readonly (infer Element)[] } ? Element : never;
 
 /** `unknown` for a query that returns pages; otherwise a text that says what is missing, for the compiler's error. */
-export type PaginatedQueryCheck<Ref extends AnyQueryRef> =
+export type PaginatedQueryCheck<Ref> =
   ResultOfRef<Ref> extends PageResult
     ? ArgsOfRef<Ref> extends { readonly paginationOpts: infer Options }
       ? 'endCursor' extends keyof Options

@@ -7,7 +7,8 @@ import type { CallingClient } from '../client/calling-client.js';
 import type { ConvoyClient, MutationArgs, MutationOptions } from '../client/client.js';
 import type { MutationFunction } from '../client/component-query.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
-import type { AnyMutationRef } from '../protocol/refs.js';
+import type { Hooks, MutationArgument } from '../protocol/ref-kinds.js';
+import type { AnyMutationRef, ApiRef } from '../protocol/refs.js';
 import { type ConvoyError, errorFromPayload, isConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
@@ -30,6 +31,10 @@ export interface UseMutationResult<Ref> {
 }
 
 /** A function that calls `ref`; the same object on every render. */
+export function useMutation<Ref extends ApiRef>(
+  ref: MutationArgument<Ref, Hooks>,
+  options?: UseMutationOptions<Ref>,
+): MutationFunction<Ref>;
 export function useMutation<Ref extends AnyMutationRef>(
   ref: Ref,
   options: UseMutationOptions<Ref> = {},
@@ -64,6 +69,10 @@ interface CallState {
 const IDLE: CallState = { call: null, isLoading: false, error: null };
 
 /** `useMutation` with the state of the latest call. */
+export function useMutationState<Ref extends ApiRef>(
+  ref: MutationArgument<Ref, Hooks>,
+  options?: UseMutationOptions<Ref>,
+): UseMutationResult<Ref>;
 export function useMutationState<Ref extends AnyMutationRef>(
   ref: Ref,
   options: UseMutationOptions<Ref> = {},

@@ -12,7 +12,8 @@ import {
 } from '../client/paginated-query.js';
 import { isSkipped, type SkipToken } from '../client/skip.js';
 import type { PageElementOf, PaginatedArgsOf, PaginatedQueryCheck } from '../protocol/pages.js';
-import type { AnyQueryRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 /** Options of `usePaginatedQuery`. */
@@ -34,6 +35,11 @@ export interface UsePaginatedQueryResult<Element> extends PaginatedSnapshot<Elem
  * The live list of the query `ref`, which returns pages, for `args`: its arguments without `paginationOpts`, compared by
  * value. Other arguments start with a first page again; another `initialNumItems` does not.
  */
+export function usePaginatedQuery<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, Hooks, PaginatedQueryCheck<Ref>>,
+  args: PaginatedArgsOf<Ref> | SkipToken | 'skip',
+  options: UsePaginatedQueryOptions,
+): UsePaginatedQueryResult<PageElementOf<Ref>>;
 export function usePaginatedQuery<Ref extends AnyQueryRef>(
   ref: Ref & PaginatedQueryCheck<Ref>,
   args: PaginatedArgsOf<Ref> | SkipToken | 'skip',

@@ -7,12 +7,16 @@ import type { LiveQuery } from '../client/live-query.js';
 import { isSkipped, SKIPPED, type SkipToken } from '../client/skip.js';
 import { PENDING, type QuerySnapshot } from '../client/snapshot.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 import type { UseQueryResult } from './use-query.js';
 
 /** A query of `useQueries`. */
-export type QueryEntry<Ref> = { readonly ref: Ref } & (Record<never, never> extends ArgsOfRef<Ref>
+export type QueryEntry<Ref extends ApiRef> = { readonly ref: QueryArgument<Ref, Hooks> } & (Record<
+  never,
+  never
+> extends ArgsOfRef<Ref>
   ? { readonly args?: ArgsOfRef<Ref> | SkipToken | 'skip' }
   : { readonly args: ArgsOfRef<Ref> | SkipToken | 'skip' });
 
@@ -26,12 +30,16 @@ export interface UseQueriesOptions {
  * The live results of `queries`, by their names. Names and arguments are compared by value: the object may be a new one
  * on each render. The result of a query that has not changed is the same object.
  */
-export function useQueries<Refs extends Readonly<Record<string, AnyQueryRef>>>(
+export function useQueries<Refs extends Readonly<Record<string, ApiRef>>>(
   queries: { readonly [Name in keyof Refs]: QueryEntry<Refs[Name]> },
+  options?: UseQueriesOptions,
+): { readonly [Name in keyof Refs]: UseQueryResult<ResultOfRef<Refs[Name]>> };
+export function useQueries(
+  queries: Readonly<Record<string, QueryEntry<AnyQueryRef>>>,
   options: UseQueriesOptions = {},
-): { readonly [Name in keyof Refs]: UseQueryResult<ResultOfRef<Refs[Name]>> } {
+): Results {
   const client = useConvoy(options.client);
-  const entries = Object.entries<QueryEntry<AnyQueryRef>>(queries).map(([name, { ref, args }]) => ({
+  const entries = Object.entries(queries).map(([name, { ref, args }]) => ({
     name,
     ref,
     args: isSkipped(args) ? null : canonicalArgs(args),
@@ -40,9 +48,7 @@ export function useQueries<Refs extends Readonly<Record<string, AnyQueryRef>>>(
   // References with the same name are the same function.
   // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for `entries`, which are new on each render
   const store = useMemo(() => new QueriesStore(client, entries), [client, key]);
-  const results = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getServerSnapshot);
-  // Sound because the store has one result for each entry.
-  return results as { readonly [Name in keyof Refs]: UseQueryResult<ResultOfRef<Refs[Name]>> };
+  return useSyncExternalStore(store.subscribe, store.getSnapshot, store.getServerSnapshot);
 }
 
 interface NamedQuery {

@@ -10,7 +10,8 @@ import type { LiveQuery } from '../client/live-query.js';
 import { isSkipped, SKIPPED, type SkipToken } from '../client/skip.js';
 import { PENDING, PENDING_UNCONNECTED, type QuerySnapshot, revokesData } from '../client/snapshot.js';
 import type { QueryConnectionState } from '../client/transport.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 import { useConvoy } from './context.js';
 
@@ -72,6 +73,10 @@ export type UseQueryArgs<Ref> =
     : [args: ArgsOfRef<Ref> | SkipToken | 'skip', options?: UseQueryOptions];
 
 /** The live result of the query `ref` for `args`, which are compared by value. */
+export function useQuery<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, Hooks>,
+  ...args: UseQueryArgs<Ref>
+): UseQueryResult<ResultOfRef<Ref>, ArgsOfRef<Ref>>;
 export function useQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseQueryArgs<Ref>

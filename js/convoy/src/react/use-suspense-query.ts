@@ -8,7 +8,8 @@ import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 /** Options of `useSuspenseQuery`. */
@@ -27,6 +28,10 @@ export type UseSuspenseQueryArgs<Ref> =
  * The live result of the query `ref` for `args`, which are compared by value. Suspends until there is one. Throws the
  * `ConvoyError` of a query that fails without an earlier result; with one, returns that.
  */
+export function useSuspenseQuery<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, Hooks>,
+  ...args: UseSuspenseQueryArgs<Ref>
+): ResultOfRef<Ref>;
 export function useSuspenseQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseSuspenseQueryArgs<Ref>

@@ -1,5 +1,6 @@
 /** The types of a handler's `ctx` and of `createContext`. Types only. */
 
+import type { CalleeArgument, Callers } from '../protocol/ref-kinds.js';
 import type { FunctionShape, RestArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { Database, WriteMethod } from './database.js';
 
@@ -40,8 +41,8 @@ export interface BaseContext<Model = UntypedModel> {
  * Calls another function, also an internal one, by reference or by value, with the caller's context. Arguments and result
  * pass through JSON, as for every other caller; an error of the function is rethrown.
  */
-export type RunFunction<Kind extends string> = <Callee extends CalleeOf<Kind>>(
-  callee: Callee,
+export type RunFunction<Kind extends keyof Callers> = <Callee extends CalleeOf<string>>(
+  callee: CalleeArgument<Callee, Kind>,
   ...args: RestArgsOfRef<Callee>
 ) => Promise<ResultOfRef<Callee>>;
 

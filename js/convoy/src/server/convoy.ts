@@ -5,7 +5,8 @@
 
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { Preloaded } from '../protocol/preloaded.js';
-import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { ActionArgument, MutationArgument, QueryArgument, ServerMethods } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { DataModelOf, SchemaDefinition } from '../schema/index.js';
 import { argumentsJson } from './arguments.js';
 import { backfillTable, type TableBackfill } from './backfill.js';
@@ -62,18 +63,26 @@ export interface ListenAddress {
 /** A running Convoy. Its calls are trusted: they can reach internal functions. */
 export interface Convoy {
   /** Runs a query; throws a `ConvoyError` if it fails. */
-  query<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
+  query<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ServerMethods>,
+    args: ArgsOfRef<Ref>,
+    options?: CallOptions,
+  ): Promise<ResultOfRef<Ref>>;
   /** Runs a mutation; resolves once it is committed. */
-  mutation<Ref extends AnyMutationRef>(
-    ref: Ref,
+  mutation<Ref extends ApiRef>(
+    ref: MutationArgument<Ref, ServerMethods>,
     args: ArgsOfRef<Ref>,
     options?: CallOptions,
   ): Promise<ResultOfRef<Ref>>;
   /** Runs an action. */
-  action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions): Promise<ResultOfRef<Ref>>;
+  action<Ref extends ApiRef>(
+    ref: ActionArgument<Ref, ServerMethods>,
+    args: ArgsOfRef<Ref>,
+    options?: CallOptions,
+  ): Promise<ResultOfRef<Ref>>;
   /** The results of a query, the first one at once and then each one that differs; a slow reader gets the newest. */
-  watch<Ref extends AnyQueryRef>(
-    ref: Ref,
+  watch<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ServerMethods>,
     args: ArgsOfRef<Ref>,
     options?: CallOptions,
   ): AsyncIterableIterator<ResultOfRef<Ref>>;
@@ -260,19 +269,31 @@ class RunningConvoy implements Convoy {
     return this.#loaded;
   }
 
-  async query<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
+  async query<Ref extends ApiRef>(ref: QueryArgument<Ref, ServerMethods>, args: ArgsOfRef<Ref>, options?: CallOptions) {
     return (await this.#call('query', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
-  async mutation<Ref extends AnyMutationRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
+  async mutation<Ref extends ApiRef>(
+    ref: MutationArgument<Ref, ServerMethods>,
+    args: ArgsOfRef<Ref>,
+    options?: CallOptions,
+  ) {
     return (await this.#call('mutation', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
-  async action<Ref extends AnyActionRef>(ref: Ref, args: ArgsOfRef<Ref>, options?: CallOptions) {
+  async action<Ref extends ApiRef>(
+    ref: ActionArgument<Ref, ServerMethods>,
+    args: ArgsOfRef<Ref>,
+    options?: CallOptions,
+  ) {
     return (await this.#call('action', nameOfRef(ref), args, options)) as ResultOfRef<Ref>;
   }
 
-  async *watch<Ref extends AnyQueryRef>(ref: Ref, args: ArgsOfRef<Ref>, options: CallOptions = {}) {
+  async *watch<Ref extends ApiRef>(
+    ref: QueryArgument<Ref, ServerMethods>,
+    args: ArgsOfRef<Ref>,
+    options: CallOptions = {},
+  ) {
     const name = nameOfRef(ref);
     const input = argumentsJson(args);
     const { request, release } =

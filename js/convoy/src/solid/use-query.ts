@@ -10,7 +10,8 @@ import {
   type ComponentQueryOptions,
   type ComponentQueryState,
 } from '../client/component-query.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 /** A value, or a function that returns it and may read signals. */
@@ -29,6 +30,10 @@ export type UseQueryArgs<Ref> =
     : [args: MaybeAccessor<ArgsOrSkip<Ref>>, options?: MaybeAccessor<ComponentQueryOptions>];
 
 /** The live result of the query `ref` for `args`, which are compared by value. */
+export function useQuery<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, Hooks>,
+  ...args: UseQueryArgs<Ref>
+): UseQueryResult<ResultOfRef<Ref>>;
 export function useQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseQueryArgs<Ref>

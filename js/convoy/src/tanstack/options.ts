@@ -8,13 +8,14 @@ import { canonicalArgs } from '../client/canonical.js';
 import type { MutationArgs, MutationOptions } from '../client/client.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { AnyMutationRef, AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { MutationArgument, OptionMakers, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 import { isLive, KEY } from './live-cache.js';
 import { type AnyQueryClient, liveCacheOf } from './provide.js';
 
 /** The options that `queryOptions` returns. */
-export interface LiveQueryOptions<Ref extends AnyQueryRef> {
+export interface LiveQueryOptions<Ref extends ApiRef> {
   /** `['convoy', name, args]`. It has the type of the result, for `getQueryData` and `setQueryData`. */
   readonly queryKey: DataTag<readonly [string, string, ArgsOfRef<Ref>], ResultOfRef<Ref>, ConvoyError>;
   /** Resolves with the first result, or with one requested again; later results go to the cache by themselves. */
@@ -34,7 +35,7 @@ export interface LiveQueryOptions<Ref extends AnyQueryRef> {
 }
 
 /** The options of a query that may be skipped. */
-export interface SkippableQueryOptions<Ref extends AnyQueryRef> extends LiveQueryOptions<Ref> {
+export interface SkippableQueryOptions<Ref extends ApiRef> extends LiveQueryOptions<Ref> {
   /** `false` where the query is skipped. */
   readonly enabled?: false;
 }
@@ -51,13 +52,16 @@ export type QueryArgs<Ref> =
   Record<never, never> extends ArgsOfRef<Ref> ? [args?: ArgsOfRef<Ref>] : [args: ArgsOfRef<Ref>];
 
 /** The live result of the query `ref` for `args`, for `useQuery`, `useSuspenseQuery`, `ensureQueryData` and others. */
-export function queryOptions<Ref extends AnyQueryRef>(ref: Ref, ...args: QueryArgs<Ref>): LiveQueryOptions<Ref>;
+export function queryOptions<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, OptionMakers>,
+  ...args: QueryArgs<Ref>
+): LiveQueryOptions<Ref>;
 /**
  * A query that does not run while `args` is `skipToken` (this package's, or TanStack Query's) or `'skip'`; not for
  * `useSuspenseQuery`.
  */
-export function queryOptions<Ref extends AnyQueryRef>(
-  ref: Ref,
+export function queryOptions<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, OptionMakers>,
   args: ArgsOfRef<Ref> | symbol | 'skip',
 ): SkippableQueryOptions<Ref>;
 export function queryOptions<Ref extends AnyQueryRef>(
@@ -88,7 +92,7 @@ export type MutationVariables<Ref> =
   Record<never, never> extends ArgsOfRef<Ref> ? ArgsOfRef<Ref> | void : ArgsOfRef<Ref>;
 
 /** The options that `mutationOptions` returns. */
-export interface ServerMutationOptions<Ref extends AnyMutationRef> {
+export interface ServerMutationOptions<Ref extends ApiRef> {
   /** `['convoy', name]`. */
   readonly mutationKey: readonly [string, string];
   /** Resolves when live queries show the mutation's changes. */
@@ -105,6 +109,10 @@ export interface ServerMutationOptions<Ref extends AnyMutationRef> {
 }
 
 /** The mutation `ref` for `useMutation`, with its optimistic update and other options. */
+export function mutationOptions<Ref extends ApiRef>(
+  ref: MutationArgument<Ref, OptionMakers>,
+  options?: MutationOptionsOptions<Ref>,
+): ServerMutationOptions<Ref>;
 export function mutationOptions<Ref extends AnyMutationRef>(
   ref: Ref,
   options: MutationOptionsOptions<Ref> = {},

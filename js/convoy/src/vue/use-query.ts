@@ -17,7 +17,8 @@ import {
   type ComponentQueryOptions,
   type ComponentQueryState,
 } from '../client/component-query.js';
-import type { AnyQueryRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
+import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { useConvoy } from './context.js';
 
 type State<Data> = ComponentQueryState<Data>;
@@ -49,6 +50,10 @@ export type UseQueryArgs<Ref> =
     : [args: MaybeRefOrGetter<ArgsOrSkip<Ref>>, options?: MaybeRefOrGetter<ComponentQueryOptions>];
 
 /** The live result of the query `ref` for `args`, which are compared by value. */
+export function useQuery<Ref extends ApiRef>(
+  ref: QueryArgument<Ref, Hooks>,
+  ...args: UseQueryArgs<Ref>
+): UseQueryResult<ResultOfRef<Ref>>;
 export function useQuery<Ref extends AnyQueryRef>(
   ref: Ref,
   ...[args, options = {}]: UseQueryArgs<Ref>
