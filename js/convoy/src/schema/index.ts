@@ -21,6 +21,7 @@ export type { FieldPath, FieldValue } from './paths.js';
 export { SchemaError, type SchemaProblem } from './problems.js';
 export { defineRef, type RefType, refTarget } from './refs.js';
 export { defineSchema, type GivenTables, type SchemaDefinition, type SchemaTables, type TablesOf } from './schema.js';
+export type { SchemaShape, ShapeInput, ShapeOutput, TypedSchema } from './shape-types.js';
 export { strippedKeys } from './stripped.js';
 export {
   defineTable,

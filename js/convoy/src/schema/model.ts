@@ -4,8 +4,7 @@
  */
 
 import type { SchemaDefinition } from './schema.js';
-import type { InferTableInput, InferTableRow, SystemIndexes, TableDefinition } from './table.js';
-import type { ZodType } from './zod.js';
+import type { InferTableInput, InferTableRow, SystemIndexes, TypedTable } from './table.js';
 
 /** The types of one table. */
 export interface TableTypes {
@@ -34,4 +33,4 @@ export interface TableTypesOf<Table, Name extends string> {
 }
 
 /** The indexes of a table, the built-in ones included. */
-export type IndexesOf<Table> = Table extends TableDefinition<ZodType, infer Indexes> ? Indexes & SystemIndexes : never;
+export type IndexesOf<Table> = Table extends TypedTable ? Table['indexes'] & SystemIndexes : never;

@@ -7,10 +7,16 @@ import * as z from 'zod';
 import type { Id } from '../values/ids.js';
 import { callerInput, parseOrThrow } from './parse.js';
 import type { FieldPath } from './paths.js';
+import type { SchemaShape, TypedSchema } from './shape-types.js';
 import { type InputOf, isZodType, type OutputOf, type ZodType } from './zod.js';
 
 /** The input of `defineTable`: a shape, an object schema, or a (discriminated) union of object schemas. */
-export type TableInput = z.core.$ZodShape | z.core.$ZodObject | z.core.$ZodUnion | z.core.$ZodDiscriminatedUnion;
+export type TableInput = SchemaShape | DocumentSchema;
+
+/** An object schema, or a union. Not Zod's types of them, because to compare a schema with those is slow. */
+export interface DocumentSchema extends TypedSchema {
+  readonly _zod: TypedSchema['_zod'] & { readonly def: { readonly type: 'object' | 'union' } };
+}
 
 /** The Zod schema of a table input. */
 export type TableSchemaOf<Input> = Input extends ZodType
@@ -42,13 +48,19 @@ export interface SystemFields<Table extends string = string> {
   readonly _creationTime: number;
 }
 
+/** The part of a table from which types are read; to compare a table with the whole class is slow. */
+export interface TypedTable {
+  readonly schema: TypedSchema;
+  readonly indexes: object;
+}
+
 /** The type of a document that is read: the schema's output, `id` and `_creationTime`. */
-export type InferTableRow<Table, Name extends string = string> =
-  Table extends TableDefinition<infer Schema, TableIndexes> ? Row<OutputOf<Schema>, Name> : never;
+export type InferTableRow<Table, Name extends string = string> = Table extends TypedTable
+  ? Row<OutputOf<Table['schema']>, Name>
+  : never;
 
 /** The type that `insert` takes: the schema's input. */
-export type InferTableInput<Table> =
-  Table extends TableDefinition<infer Schema, TableIndexes> ? InputOf<Schema> : never;
+export type InferTableInput<Table> = Table extends TypedTable ? InputOf<Table['schema']> : never;
 
 type Row<Output, Name extends string> = Output extends unknown
   ? { [K in keyof (Output & SystemFields<Name>)]: (Output & SystemFields<Name>)[K] }

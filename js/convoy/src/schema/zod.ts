@@ -4,6 +4,7 @@
  */
 
 import type * as z from 'zod';
+import type { TypedSchema } from './shape-types.js';
 
 /** Any Zod 4 schema, from `zod` or `zod/mini`. */
 export type ZodType = z.core.$ZodType;
@@ -12,10 +13,10 @@ export type ZodType = z.core.$ZodType;
 export type ZodDef = z.core.$ZodTypes['_zod']['def'];
 
 /** The input type of a schema. */
-export type InputOf<Schema extends ZodType> = Schema['_zod']['input'];
+export type InputOf<Schema extends TypedSchema> = Schema['_zod']['input'];
 
 /** The output type of a schema. */
-export type OutputOf<Schema extends ZodType> = Schema['_zod']['output'];
+export type OutputOf<Schema extends TypedSchema> = Schema['_zod']['output'];
 
 /** The definition of a schema. */
 export function defOf(schema: ZodType): ZodDef {

@@ -15,6 +15,10 @@ import {
   type OutputOf,
   type ParseSubject,
   parseMaybeAsync,
+  type SchemaShape,
+  type ShapeInput,
+  type ShapeOutput,
+  type TypedSchema,
   type ZodType,
 } from '../schema/index.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
@@ -23,31 +27,35 @@ import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js
 export type FunctionKind = 'query' | 'mutation' | 'action';
 
 /** The type of `input`: a shape, or an object schema. */
-export type FunctionInput = z.core.$ZodShape | ZodType;
+export type FunctionInput = SchemaShape | TypedSchema;
 
 /** The input of a function without arguments: callers pass `{}` or omit it. */
 export type NoInput = Record<never, never>;
 
-/** The Zod schema made of an input. */
-export type InputSchemaOf<Input extends FunctionInput> = Input extends ZodType
-  ? Input
-  : Input extends z.core.$ZodShape
-    ? z.ZodObject<{ -readonly [K in keyof Input]: Input[K] }>
+/** The arguments as passed by a caller. */
+export type ArgsIn<Input extends FunctionInput> = Input extends TypedSchema
+  ? InputOf<Input>
+  : Input extends SchemaShape
+    ? ShapeInput<Input>
     : never;
 
-/** The arguments as passed by a caller. */
-export type ArgsIn<Input extends FunctionInput> = InputOf<InputSchemaOf<Input>>;
-
 /** The parsed arguments, as passed to the handler. */
-export type ArgsOut<Input extends FunctionInput> = OutputOf<InputSchemaOf<Input>>;
+export type ArgsOut<Input extends FunctionInput> = Input extends TypedSchema
+  ? OutputOf<Input>
+  : Input extends SchemaShape
+    ? ShapeOutput<Input>
+    : never;
 
 /** The return type of the handler: the input of `returns`, or any type without it. */
-export type HandlerResult<Returns, Result> = Returns extends ZodType
+export type HandlerResult<Returns, Result> = Returns extends TypedSchema
   ? InputOf<Returns> | Promise<InputOf<Returns>>
   : Result;
 
 /** The result of the function: the output of `returns`, or the handler's result without it. */
-export type FunctionResult<Returns, Result> = Returns extends ZodType ? OutputOf<Returns> : Awaited<Result>;
+export type FunctionResult<Returns, Result> = Returns extends TypedSchema ? OutputOf<Returns> : Settled<Result>;
+
+/** `Awaited`, which compares members, after a cheaper step for what async functions return. */
+type Settled<Result> = Result extends Promise<infer Value> ? Value : Awaited<Result>;
 
 /** The definition passed to `query({ … })`, `mutation({ … })` and `action({ … })`. */
 export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, Returns, Result> {
@@ -107,7 +115,7 @@ export type AnyConvoyFunction = ConvoyFunction<FunctionKind, any, any>;
 /** The type of `query` and `internalQuery` for a context type. */
 export type QueryBuilder<Context> = <
   Input extends FunctionInput = NoInput,
-  Returns extends ZodType | undefined = undefined,
+  Returns extends TypedSchema | undefined = undefined,
   Result = unknown,
 >(
   definition: ConvoyFunctionDefinition<QueryContext<Context>, Input, Returns, Result> & QueryOptions,
@@ -116,7 +124,7 @@ export type QueryBuilder<Context> = <
 /** The type of `mutation` and `internalMutation` for a context type. */
 export type MutationBuilder<Context> = <
   Input extends FunctionInput = NoInput,
-  Returns extends ZodType | undefined = undefined,
+  Returns extends TypedSchema | undefined = undefined,
   Result = unknown,
 >(
   definition: ConvoyFunctionDefinition<MutationContext<Context>, Input, Returns, Result> & MutationOptions,
@@ -125,7 +133,7 @@ export type MutationBuilder<Context> = <
 /** The type of `action` and `internalAction` for a context type. */
 export type ActionBuilder<Context> = <
   Input extends FunctionInput = NoInput,
-  Returns extends ZodType | undefined = undefined,
+  Returns extends TypedSchema | undefined = undefined,
   Result = unknown,
 >(
   definition: ConvoyFunctionDefinition<Context, Input, Returns, Result>,
