@@ -36,6 +36,7 @@ for (const template of await readdir(join(root, 'js/create-convoy-app/templates'
 }
 await run('Types of the example', 'npx', ['tsc', '--noEmit', '-p', 'examples/chat']);
 await run('Types of the tests', 'npx', ['tsc', '--noEmit', '-p', 'tests']);
+await run('Types of the type tests', 'npx', ['tsc', '--noEmit', '-p', 'type-tests']);
 await checkCrates();
 console.log('\n▸ Licences of npm packages');
 const { version } = JSON.parse(await readFile(join(root, 'js/convoy/package.json'), 'utf8'));
