@@ -9,7 +9,7 @@ import { generateFiles } from '../js/convoy/src/codegen/index.ts';
 import { COMPILERS, typeCheck } from './compilers.mjs';
 import { writeProject } from './project/index.mjs';
 
-/** A tenth more than today. A change that needs more should say why; see docs/internals/types.md. */
+/** A tenth more than today. A change that needs more should say why; see docs/internals/javascript.md. */
 const MOST_INSTANTIATIONS = 730_000;
 
 /** Wrong calls, which show that the types of the project are inferred, and are not any. */
