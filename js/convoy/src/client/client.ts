@@ -5,6 +5,7 @@
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { ActionArgument, ClientMethods, MutationArgument, QueryArgument } from '../protocol/ref-kinds.js';
 import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
+import { CachedTransport, type CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { LiveQueries, type LiveQuery } from './live-query.js';
@@ -28,6 +29,8 @@ export interface ConvoyClientOptions {
   readonly auth?: AuthSource;
   /** Keeps mutations over reloads and crashes of the page: they are sent when it is opened again. */
   readonly persist?: PersistOptions;
+  /** Keeps the results of live queries over reloads of the page: a returning visitor sees the last state at once. */
+  readonly cache?: CacheOptions;
   /** Replaces the default transport; the options above then have no effect on requests. */
   readonly transport?: Transport;
 }
@@ -139,8 +142,8 @@ export interface ConvoyClient {
 export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyClient {
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
   const { fetch, headers, auth } = options;
-  const transport =
-    options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
+  const direct = options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
+  const transport = options.cache === undefined ? direct : new CachedTransport(direct, options.cache, baseUrl);
   return new TransportClient(baseUrl, transport, options.persist);
 }
 
@@ -231,7 +234,8 @@ class TransportClient implements ConvoyClient {
     options: LiveQueryOptions = {},
   ): LiveQuery<ResultOfRef<Ref>> {
     const { liveness = 'live', initial } = options;
-    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness, initial };
+    const { persist } = ref as { readonly persist?: false };
+    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness, initial, persist };
     // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }

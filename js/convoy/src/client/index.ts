@@ -25,6 +25,7 @@ export {
 } from '../protocol/refs.js';
 export { ConvoyError, type ConvoyErrorCode, type ConvoyErrorPayload, isConvoyError } from '../values/errors.js';
 export { type AsyncStore, indexedDbStore } from './async-store.js';
+export type { CacheOptions } from './cached-transport.js';
 export type { CallingClient } from './calling-client.js';
 export {
   type CallArgs,
@@ -56,6 +57,7 @@ export type {
   InitialResult,
   MutationTracker,
   QueryConnectionState,
+  ResultVersion,
   SubscribeRequest,
   Subscription,
   SubscriptionSink,

@@ -12,7 +12,7 @@ import { type ConsistencyToken, isBefore } from './consistency-token.js';
 import { applyPatch, copyList } from './list-patch.js';
 import { revokesData } from './snapshot.js';
 import { replaceEqualDeep } from './structural-sharing.js';
-import type { SubscribeRequest, SubscriptionSink } from './transport.js';
+import type { ResultVersion, SubscribeRequest, SubscriptionSink } from './transport.js';
 
 /** A query with a subscription. */
 export interface SubscribedQuery extends SubscribeRequest {
@@ -44,7 +44,7 @@ interface QueryEntry extends SubscribedQuery {
 
 /** The part of a frame about one query. */
 export type QueryEvent = { readonly query: SubscribedQuery } & (
-  | { readonly type: 'result'; readonly data: unknown }
+  | { readonly type: 'result'; readonly data: unknown; readonly version: ResultVersion }
   | { readonly type: 'same' }
   | { readonly type: 'failed'; readonly error: ConvoyError }
   /** Its `interrupted` has changed. */
@@ -264,11 +264,13 @@ class FrameEffects {
   }
 
   update(entry: QueryEntry, cached: CachedResult, message: LiveMessageOf<'result' | 'rows' | 'same'>): void {
-    const { type, position } = message;
+    const { position } = message;
+    const type = message.type === 'same' ? 'same' : 'result';
     this.#cached.set(entry, cached);
     this.#positions.set(entry, position);
     this.#setInterrupted(entry, false);
-    this.queryEvents.push({ query: entry, ...(type === 'same' ? { type } : { type: 'result', data: cached.data }) });
+    const version = { hash: cached.hash, position: position ?? '' };
+    this.queryEvents.push({ query: entry, ...(type === 'same' ? { type } : { type, data: cached.data, version }) });
   }
 
   fail(entry: QueryEntry, error: ConvoyError): void {

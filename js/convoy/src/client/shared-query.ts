@@ -92,6 +92,12 @@ export class SharedQuery implements SubscriptionSink {
     this.#answered(data, true);
   }
 
+  initial(data: unknown): void {
+    if (this.#base.status !== 'pending') return;
+    this.#base = withInitial(this.#base, { data });
+    this.#hooks.changed();
+  }
+
   same(): void {
     // With a withheld result, that one is still current.
     if (this.#withheld === null) this.#base = withSame(this.#base);

@@ -65,16 +65,22 @@ export interface SubscribeRequest {
   readonly args: string;
   /** A result that is displayed already: a transport need not deliver it again. */
   readonly initial?: InitialResult | undefined;
+  /** `false`: the result must not be stored. */
+  readonly persist?: boolean | undefined;
 }
 
-/** A result from before the subscription, as a server has sent it. */
-export interface InitialResult {
-  /** The result as JSON gave it. */
-  readonly data: unknown;
-  /** The hash by which servers name it. */
+/** How servers name a result; both are empty where a server has named neither. */
+export interface ResultVersion {
+  /** The hash of the result. */
   readonly hash: string;
   /** The consistency token of a client that has seen it. */
   readonly position: string;
+}
+
+/** A result from before the subscription, as a server has sent it. */
+export interface InitialResult extends ResultVersion {
+  /** The result as JSON gave it. */
+  readonly data: unknown;
 }
 
 /**
@@ -82,8 +88,13 @@ export interface InitialResult {
  * together: listeners are notified after all of them.
  */
 export interface SubscriptionSink {
-  /** A result. Equal results are the same object, and so are their unchanged parts. */
-  result(data: unknown): void;
+  /**
+   * A result, with the hash by which servers name it and its consistency token, if a server has sent them. Equal results
+   * are the same object, and so are their unchanged parts.
+   */
+  result(data: unknown, version?: ResultVersion): void;
+  /** A result of an earlier time, before the first one of a server. */
+  initial?(data: unknown): void;
   /** The last result is still current. */
   same(): void;
   /** The query itself failed. `UNAVAILABLE` is never reported here: it shows in `connection`. */

@@ -55,9 +55,13 @@ function typesOf(folder: FunctionFolder<ProjectFunction>, modules: ReadonlyMap<s
 function valuesOf(folder: FunctionFolder<ProjectFunction>, indent = ''): string {
   return block(folder, indent, (key, node, inner) =>
     node instanceof FunctionLeaf
-      ? `${key}: ${makers[node.value.kind]}(${quote(node.value.name)}),`
+      ? `${key}: ${makers[node.value.kind]}(${quote(node.value.name)}${optionsOf(node.value)}),`
       : `${key}: ${valuesOf(node, inner)},`,
   );
+}
+
+function optionsOf({ persist }: ProjectFunction): string {
+  return persist === false ? ', { persist: false }' : '';
 }
 
 type Node = FunctionFolder<ProjectFunction> | FunctionLeaf<ProjectFunction>;

@@ -7,6 +7,8 @@ export interface ProjectFunction {
   readonly kind: 'query' | 'mutation' | 'action';
   /** Not callable from the network: a leaf of `internal`, not of `api`. */
   readonly internal: boolean;
+  /** `false`: clients must not store its results. */
+  readonly persist?: false | undefined;
   /** The module as the generated files import it: `../functions/messages.js`. */
   readonly module: string;
   readonly exportName: string;

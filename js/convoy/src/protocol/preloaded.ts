@@ -19,6 +19,8 @@ export interface Preloaded<Ref extends AnyQueryRef = AnyQueryRef> {
   readonly hash: string;
   /** The consistency token of a client that has seen the result; empty where the server has sent none. */
   readonly position: string;
+  /** `false`: the page must not store the result. */
+  readonly persist?: false;
   /** @internal */
   readonly [ref]?: Ref | undefined;
 }
@@ -40,6 +42,7 @@ export function preloadedOf<Ref extends AnyQueryRef>(
     data: escaped(JSON.stringify(data)),
     hash: headers.get('convoy-hash') ?? '',
     position: headers.get('convoy-position') ?? '',
+    ...(ref.persist === false ? { persist: false } : {}),
   };
 }
 

@@ -26,6 +26,8 @@ export interface FunctionShape<Kind extends string, Args, Result> {
 
 /** The name and types of a query. */
 export interface QueryRef<Args = unknown, Result = unknown, Name extends string = string> {
+  /** With `false`, clients never store results of the query. */
+  readonly persist?: false;
   /** @internal */
   readonly [use]?: 'this is a query: call it with useQuery, query or watch' | undefined;
   /** The kind of the function. */
@@ -142,9 +144,12 @@ type KeyKind<K, V> = K extends symbol
 
 type Simplify<T> = { [K in keyof T]: T[K] } & {};
 
-/** A reference to the query `name`, such as `'messages.list'`. */
-export function makeQueryRef<Args, Result, Name extends string = string>(name: Name): QueryRef<Args, Result, Name> {
-  return Object.freeze({ kind: 'query', name });
+/** A reference to the query `name`, such as `'messages.list'`, with the options of its definition that clients need. */
+export function makeQueryRef<Args, Result, Name extends string = string>(
+  name: Name,
+  { persist }: { readonly persist?: false | undefined } = {},
+): QueryRef<Args, Result, Name> {
+  return Object.freeze({ kind: 'query', name, ...(persist === false ? { persist } : {}) });
 }
 
 /** A reference to the mutation `name`, such as `'messages.send'`. */

@@ -26,8 +26,8 @@ export function usePreloadedQuery<Ref extends AnyQueryRef>(
   const client = useConvoy(options.client);
   const { query, getServerSnapshot } = useMemo(() => {
     const data = preloadedQueryResult(preloaded);
-    const { name, args, hash, position } = preloaded;
-    const ref = makeQueryRef<ArgsOfRef<Ref>, ResultOfRef<Ref>>(name);
+    const { name, args, hash, position, persist } = preloaded;
+    const ref = makeQueryRef<ArgsOfRef<Ref>, ResultOfRef<Ref>>(name, { persist });
     const query = client.liveQuery(ref, JSON.parse(args), { initial: { data, hash, position } });
     const rendered = { data, status: 'success', error: null } as const;
     // Hydration must start with what the server has rendered, even if another component has a newer result by then.

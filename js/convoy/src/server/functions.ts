@@ -76,6 +76,8 @@ export interface ConvoyFunctionDefinition<Context, Input extends FunctionInput, 
 export interface QueryOptions {
   /** With `false`, the query runs separately for every subscriber. */
   readonly share?: boolean;
+  /** With `false`, the cache of a client never stores its results; they end with the page. */
+  readonly persist?: boolean;
 }
 
 /** Options of a mutation. */
@@ -98,6 +100,8 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly returns: ZodType | undefined;
   /** False for a query defined with `share: false`. */
   readonly share: boolean;
+  /** False for a query defined with `persist: false`. */
+  readonly persist: boolean;
   /** False for a mutation defined with `transaction: false`. */
   readonly transaction: boolean;
   /** The handler of the definition; takes parsed arguments. */
@@ -213,6 +217,7 @@ interface LooseDefinition {
   readonly args?: unknown;
   readonly returns?: unknown;
   readonly share?: unknown;
+  readonly persist?: unknown;
   readonly transaction?: unknown;
   readonly handler?: unknown;
 }
@@ -242,6 +247,7 @@ function build(kind: FunctionKind, name: keyof FunctionHelpers<unknown>, definit
     input,
     returns,
     share: kind !== 'query' || definition.share !== false,
+    persist: kind !== 'query' || definition.persist !== false,
     transaction: kind !== 'mutation' || definition.transaction !== false,
     handler,
     async run(ctx: unknown, args: unknown) {

@@ -166,6 +166,8 @@ export interface FunctionDescription {
   readonly internal: boolean;
   /** Whether one run may serve several subscribers. */
   readonly share: boolean;
+  /** `false` for a query whose results clients must not store; the engine ignores it. */
+  readonly persist?: false;
   /** False for a mutation with `transaction: false`. True for an action, but without meaning. */
   readonly transaction: boolean;
 }

@@ -158,6 +158,7 @@ export function describeFunctions(tree: FunctionTree): FunctionDescription[] {
     kind: definition.kind,
     internal: definition.internal,
     share: definition.share,
+    ...(definition.persist ? {} : { persist: false as const }),
     transaction: definition.transaction,
   }));
 }

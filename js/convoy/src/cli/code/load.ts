@@ -84,6 +84,7 @@ function functionsIn(module: Module, file: string, layout: ProjectLayout): Loade
     }
     const from = asImport(asPosix(path.relative(layout.generatedFolder, file)));
     const { kind, internal } = definition;
-    return [{ name, kind, internal, module: from, exportName, definition }];
+    const options = definition.persist ? {} : { persist: false as const };
+    return [{ name, kind, internal, ...options, module: from, exportName, definition }];
   });
 }

@@ -1,0 +1,195 @@
+/**
+ * Results of live queries in a store that outlives the page, each with the hash by which the server names it. The content
+ * of the store for one scope is in memory, as text: what the application does with a result does not change it.
+ */
+import type { CacheOptions } from './cached-transport.js';
+import type { InitialResult, ResultVersion } from './transport.js';
+import { listenToPage } from './visibility.js';
+
+const DAY_MS = 24 * 60 * 60_000;
+const MAX_BYTES = 4 * 1024 * 1024;
+/** How long changes are collected before they are written. */
+const WRITE_AFTER_MS = 500;
+/** A result that the server confirms is written again only if it was stored this long ago. */
+const CONFIRM_AFTER_MS = 60_000;
+
+/** The result of a query for one user. */
+export interface CacheEntry {
+  readonly name: string;
+  /** Canonical JSON. */
+  readonly args: string;
+  readonly scope: string;
+}
+
+interface StoredResult extends ResultVersion {
+  /** When the server has sent or confirmed it, in milliseconds since 1970. */
+  readonly at: number;
+  /** The result, as JSON. */
+  readonly data: string;
+}
+
+export class ResultCache {
+  readonly #options: CacheOptions;
+  readonly #prefix: string;
+  #scope: string | null;
+  /** The results of the present scope, by their keys in the store. */
+  #results = new Map<string, StoredResult>();
+  /** The keys that are written or deleted next. */
+  readonly #changed = new Set<string>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Resolves when the store has done everything so far. */
+  #stores: Promise<unknown> = Promise.resolve();
+  readonly #stopListening: () => void;
+  #hasWarned = false;
+
+  private constructor(options: CacheOptions, name: string, scope: string | null) {
+    this.#options = options;
+    this.#prefix = `convoy.result ${name} `;
+    this.#scope = scope;
+    this.#stopListening = listenToPage({ hidden: () => this.#write(), left: () => this.#write() });
+  }
+
+  /** Reads the store. `scope` has signed in before, if not now. */
+  static async open(options: CacheOptions, name: string, scope: string | null): Promise<ResultCache> {
+    const cache = new ResultCache(options, name, scope);
+    try {
+      await cache.#read();
+    } catch (error) {
+      cache.close();
+      throw error;
+    }
+    cache.callerChanged();
+    return cache;
+  }
+
+  get({ name, args, scope }: CacheEntry): InitialResult | undefined {
+    const stored = this.#isOf(scope) ? this.#results.get(this.#keyOf(name, args)) : undefined;
+    if (stored === undefined || this.#isExpired(stored)) return undefined;
+    return { data: JSON.parse(stored.data), hash: stored.hash, position: stored.position };
+  }
+
+  /** The server has sent a result. */
+  set({ name, args, scope }: CacheEntry, data: unknown, version: ResultVersion = { hash: '', position: '' }): void {
+    if (!this.#isOf(scope)) return;
+    const { hash, position } = version;
+    this.#put(this.#keyOf(name, args), { at: Date.now(), hash, position, data: JSON.stringify(data) });
+  }
+
+  /** The server has confirmed the last result. */
+  confirm({ name, args, scope }: CacheEntry): void {
+    const key = this.#keyOf(name, args);
+    const stored = this.#isOf(scope) ? this.#results.get(key) : undefined;
+    const at = Date.now();
+    if (stored !== undefined && at - stored.at > CONFIRM_AFTER_MS) this.#put(key, { ...stored, at });
+  }
+
+  /** Deletes all results. */
+  clear(): void {
+    for (const key of this.#results.keys()) this.#changed.add(key);
+    this.#results = new Map();
+    this.#write();
+  }
+
+  /** Deletes the results of the one who was signed in before, if that has changed. */
+  callerChanged(): void {
+    const scope = this.#options.scope();
+    if (scope === this.#scope) return;
+    this.clear();
+    this.#scope = scope;
+  }
+
+  /** Writes what has changed, and ends. */
+  close(): void {
+    this.#write();
+    this.#stopListening();
+  }
+
+  /** Whether `scope` is signed in. */
+  #isOf(scope: string): boolean {
+    this.callerChanged();
+    return scope === this.#scope;
+  }
+
+  #isExpired({ at }: StoredResult): boolean {
+    const age = Date.now() - at;
+    return age > (this.#options.maxAgeMs ?? DAY_MS) || age < -DAY_MS;
+  }
+
+  get #ownPrefix(): string {
+    return `${this.#prefix}${JSON.stringify([this.#options.build ?? '', this.#scope])} `;
+  }
+
+  #keyOf(name: string, args: string): string {
+    return `${this.#ownPrefix}${name} ${args}`;
+  }
+
+  #put(key: string, stored: StoredResult): void {
+    // The newest last.
+    this.#results.delete(key);
+    this.#results.set(key, stored);
+    this.#changed.add(key);
+    this.#timer ??= setTimeout(() => this.#write(), WRITE_AFTER_MS);
+    unref(this.#timer);
+  }
+
+  /** Reads the results of this scope and build, and deletes those of others, while someone is signed in. */
+  async #read(): Promise<void> {
+    if (this.#scope === null) return;
+    const { store } = this.#options;
+    const found: [string, StoredResult][] = [];
+    for (const key of await store.keys(this.#prefix)) {
+      const text = key.startsWith(this.#ownPrefix) ? await store.get(key) : null;
+      const stored = text === null ? null : parse(text);
+      if (stored === null || this.#isExpired(stored)) await store.delete(key);
+      else found.push([key, stored]);
+    }
+    this.#results = new Map(found.sort(([, a], [, b]) => a.at - b.at));
+  }
+
+  /** Deletes the oldest results beyond the size limit, and writes all changes. */
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const { store, maxBytes = MAX_BYTES } = this.#options;
+    let bytes = 0;
+    for (const [key, { data }] of [...this.#results].reverse()) {
+      bytes += 2 * (key.length + data.length);
+      if (bytes <= maxBytes) continue;
+      this.#results.delete(key);
+      this.#changed.add(key);
+    }
+    for (const key of this.#changed) {
+      const stored = this.#results.get(key);
+      const text = stored === undefined ? null : JSON.stringify(stored);
+      this.#do(() => (text === null ? store.delete(key) : store.set(key, text)));
+    }
+    this.#changed.clear();
+  }
+
+  /** Runs an operation of the store after those before. Where it fails, the page goes on without. */
+  #do(operation: () => Promise<void>): void {
+    this.#stores = this.#stores.then(operation).catch((error: unknown) => {
+      if (!this.#hasWarned)
+        console.warn('Convoy: results of live queries are not kept, because their store fails.', error);
+      this.#hasWarned = true;
+    });
+  }
+}
+
+/** `null` where something else has written the text. */
+function parse(text: string): StoredResult | null {
+  try {
+    const { at, hash, position, data } = JSON.parse(text);
+    JSON.parse(data);
+    return typeof at === 'number' && typeof hash === 'string' && typeof position === 'string'
+      ? { at, hash, position, data }
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Lets a Node process end. */
+function unref(timer: unknown): void {
+  (timer as { unref?: () => void }).unref?.();
+}
