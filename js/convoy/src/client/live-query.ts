@@ -5,6 +5,7 @@
  * That time (`RETENTION_MS`) is there because components often unsubscribe and subscribe again at once: StrictMode, a
  * changed route, a list rendered again.
  */
+import { copyList } from './list-patch.js';
 import { notifyListeners } from './listeners.js';
 import type { OptimisticLayers, QueryCache } from './optimistic-layers.js';
 import { firstSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
@@ -58,7 +59,9 @@ export class LiveQueries {
     },
   };
 
-  query(request: QueryRequest): LiveQuery<unknown> {
+  query({ initial: given, ...rest }: QueryRequest): LiveQuery<unknown> {
+    const initial = given && { ...given, list: copyList(given.data) };
+    const request = { ...rest, initial };
     const key = keyOf(request);
     const first = firstSnapshot(request);
     return {

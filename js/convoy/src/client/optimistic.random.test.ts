@@ -188,7 +188,9 @@ async function history(seed: number): Promise<number> {
   return world.displayed.length;
 }
 
-test('each mutation is displayed exactly once until the server has it, or it has failed', async () => {
+test('each mutation is displayed exactly once until the server has it, or it has failed', {
+  timeout: 180_000,
+}, async () => {
   let states = 0;
   for (let seed = 1; seed <= 300; seed++) {
     try {

@@ -91,6 +91,15 @@ test('a caller who may not see the initial result loses it', async () => {
   await until(() => expect(seen.at(-1)).toMatchObject({ status: 'error', data: null }));
 });
 
+test('an initial list that the application has sorted is still the one that the server changes', async () => {
+  const query = client.liveQuery(list, A, { initial: { data: [two, one], hash: 'h1', position: 's.5' } });
+  query.getSnapshot().data?.sort((a, b) => a.n - b.n);
+  query.subscribe(() => {});
+  const session = await server.nextSession();
+  session.rows(A, 'h1', 'h2', [[0, 1]]);
+  await until(() => expect(query.getSnapshot().data).toEqual([two]));
+});
+
 test('a query with a result ignores an initial one', async () => {
   const first = watching({ data: [one], hash: 'h1', position: 's.5' });
   const session = await server.nextSession();

@@ -101,7 +101,7 @@ export class Session {
       args,
       sink,
       id: this.#nextId++,
-      cached: initial === undefined ? null : cachedResult(initial.hash, initial.data),
+      cached: initial === undefined ? null : cachedResult(initial.hash, initial.data, initial.list),
       position: initial?.position || undefined,
       interrupted: false,
       closed: false,
@@ -326,8 +326,8 @@ function requiresSession({ type }: LiveMessage): boolean {
   return ['result', 'rows', 'same', 'settled', 'included'].includes(type);
 }
 
-function cachedResult(hash: string, data: unknown): CachedResult {
-  return { hash, data, list: hash === '' ? null : copyList(data) };
+function cachedResult(hash: string, data: unknown, list: unknown = data): CachedResult {
+  return { hash, data, list: hash === '' ? null : copyList(list) };
 }
 
 /** Keeps the data: it stays displayed, and keeps its identity when the next result is equal. */

@@ -81,6 +81,13 @@ export interface ResultVersion {
 export interface InitialResult extends ResultVersion {
   /** The result as JSON gave it. */
   readonly data: unknown;
+  /**
+   * The lists in `data` as the server has sent them, if the application may have sorted those by the time of the
+   * subscription.
+   *
+   * @internal
+   */
+  readonly list?: unknown;
 }
 
 /**
