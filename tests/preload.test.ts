@@ -1,4 +1,7 @@
 /** Preloaded queries against the real engine: one run, one result, and the caller's own. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import {
   type BaseContext,
   ConvoyError,
@@ -139,6 +142,22 @@ test.each(ways)('%s: each caller gets its own result, and one without an identit
   expect(preloadedQueryResult(await preload(ada))).toEqual([]);
   await expect(preload({})).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   bob.close();
+});
+
+test('the caller is known from the headers of a request of node:http, and one without a cookie is not', async () => {
+  const server = createServer((request, response) => {
+    const { cookie, ...others } = request.headers;
+    void Promise.allSettled([
+      convoy.preload(mine, {}, { headers: request.headers }),
+      convoy.preload(mine, {}, { headers: { ...others, cookie: undefined } }),
+    ]).then((both) => response.end(JSON.stringify(both.map(({ status }) => status))));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const answer = await fetch(`http://127.0.0.1:${port}/`, { headers: { cookie: 'user=undefined' } });
+  expect(await answer.json()).toEqual(['fulfilled', 'rejected']);
+  server.close();
 });
 
 test('a page does not reach internal functions, and wrong arguments are named', async () => {
