@@ -1,0 +1,73 @@
+/**
+ * Records what a page shows and receives, from before its first script runs: every text of the body, the responses of
+ * its live queries and calls, and its errors.
+ */
+import type { Page } from 'playwright-core';
+
+interface Recording {
+  /** The texts that the page has shown, without repetitions. */
+  readonly texts: string[];
+  /** What the stream of the live queries has transferred. */
+  live: string;
+  /** The paths of all calls. */
+  readonly calls: string[];
+}
+
+export interface RecordedPage {
+  recording(): Promise<Recording>;
+  /** Errors in the console and exceptions, such as those of a hydration that differs from the HTML. */
+  readonly errors: readonly string[];
+}
+
+export async function recordPage(page: Page): Promise<RecordedPage> {
+  const errors: string[] = [];
+  page.on('pageerror', ({ message }) => errors.push(message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  await page.addInitScript(installRecorder);
+  return {
+    errors,
+    recording: () => page.evaluate(() => (window as unknown as { recording: Recording }).recording),
+  };
+}
+
+/** Runs in the page. */
+function installRecorder(): void {
+  const recording: Recording = { texts: [], live: '', calls: [] };
+  Object.assign(window, { recording });
+
+  // Called at the end of each task that has changed the document, so that no state of it is missed.
+  const changes = new MutationObserver(() => {
+    const text = document.body?.innerText.trim() ?? '';
+    if (text !== (recording.texts.at(-1) ?? '')) recording.texts.push(text);
+  });
+  changes.observe(document, { childList: true, characterData: true, subtree: true });
+
+  const original = window.fetch;
+  window.fetch = async (url, request) => {
+    const { pathname } = new URL(url instanceof Request ? url.url : String(url), location.href);
+    if (pathname.startsWith('/api/')) recording.calls.push(pathname);
+    const response = await original(url, request);
+    if (pathname !== '/api/live' || response.body === null) return response;
+    const [own, recorded] = response.body.tee();
+    void recorded.pipeThrough(new TextDecoderStream()).pipeTo(
+      new WritableStream({
+        write: (chunk) => {
+          recording.live += chunk;
+        },
+      }),
+    );
+    return new Response(own, response);
+  };
+}
+
+/**
+ * The texts without those of a document that is still arriving: each of these is the beginning of the next one. What is
+ * left is one text, unless the page has shown another one.
+ */
+export function withoutArrival(texts: readonly string[]): readonly string[] {
+  let start = 0;
+  while (texts[start + 1]?.startsWith(texts[start] as string)) start += 1;
+  return texts.slice(start);
+}
