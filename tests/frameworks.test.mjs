@@ -1,6 +1,6 @@
 /**
  * Applications of web frameworks with the files of docs/frameworks.md and the packed packages: built without a database,
- * served, and edited in development, where one engine stays.
+ * served, and edited in development, where one engine stays. Pages that preload a query are opened in Chromium.
  */
 
 import { existsSync } from 'node:fs';
@@ -11,8 +11,10 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { packAll } from '../scripts/pack.mjs';
 import { freshDatabaseUrl } from './app.ts';
+import { launchChromium } from './chromium.ts';
 import { frameworks } from './frameworks/frameworks.mjs';
 import { runToEnd, startUntil } from './install/processes.mjs';
+import { recordPage, withoutArrival } from './recorded-page.ts';
 import { freePort } from './scaffolded-app.ts';
 
 const isLong = process.env.CONVOY_TEST_LONG === '1';
@@ -22,13 +24,16 @@ const unreachable = 'postgres://nobody@127.0.0.1:1/none';
 
 let shared;
 let packages;
+let browser;
 beforeAll(async () => {
   if (!isLong) return;
   shared = await mkdtemp(path.join(tmpdir(), 'convoy-frameworks-'));
   const packed = await packAll({ out: shared, withoutAddon: 'manifest only' });
   packages = packed.filter(({ name, hasAddon }) => hasAddon || name === '@avvos/convoy').map(({ file }) => file);
+  browser = await launchChromium();
 }, 120_000);
 afterAll(async () => {
+  await browser?.close();
   if (shared) await rm(shared, { recursive: true, force: true });
 });
 
@@ -53,6 +58,9 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     await write('package.json', '{ "name": "app", "private": true, "type": "module" }\n');
     const files = { ...framework.files, ...documented('The Convoy project'), ...documented(framework.section) };
     for (const [file, text] of Object.entries(files)) if (!optional.has(file)) await write(file, text);
+    env.CONVOY_TEST_RUNS = path.join(app, 'runs');
+    await write('runs', '');
+    await write('convoy/functions/notes.ts', counted(files['convoy/functions/notes.ts']));
     await shell('npm', 'install', 'zod', ...framework.packages);
     await shell('npm', 'install', ...packages);
     await shell('npx', 'convoy', 'generate');
@@ -103,10 +111,57 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     return rows[0].count;
   }
 
+  /** How often the query has run. */
+  const runs = async () => (await readFile(env.CONVOY_TEST_RUNS, 'utf8')).length;
+
+  /** Without scripts the page has the list; with them it goes on from the list, and is live. */
+  async function arrivesWithData(place) {
+    const url = baseUrl + place;
+    const text = `</script><script>window.hacked = true</script> ${place} ${await runs()}`;
+    await call('mutation/notes.add', { text });
+    const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    const response = await plain.goto(url);
+    expect(response.headers()['cache-control']).toContain('no-store');
+    expect(await plain.locator('li').allTextContents()).toContain(text);
+    await plain.context().close();
+
+    const page = await (await browser.newContext()).newPage();
+    const { recording, errors } = await recordPage(page);
+    // Scripts wait until the runs for the HTML are counted.
+    let release;
+    const released = new Promise((resolve) => {
+      release = resolve;
+    });
+    await page.route(/\.m?js(\?|$)/, async (route) => {
+      await released;
+      await route.continue();
+    });
+    await page.goto(url, { waitUntil: 'commit' });
+    await page.getByRole('listitem').filter({ hasText: text }).waitFor();
+    const before = await runs();
+    release();
+    await expect.poll(async () => (await recording()).live, POLL).toContain('"same"');
+    expect(await runs()).toBe(before);
+    const { texts, live, calls } = await recording();
+    expect(withoutArrival(texts)).toEqual([expect.stringContaining(text)]);
+    expect(live).not.toContain('hacked');
+    expect(calls.filter((name) => name.startsWith('/api/query'))).toEqual([]);
+    await call('mutation/notes.add', { text: `while ${place} is open` });
+    await page
+      .getByRole('listitem')
+      .filter({ hasText: `while ${place} is open` })
+      .waitFor();
+    expect(await page.evaluate(() => 'hacked' in window)).toBe(false);
+    expect(errors).toEqual([]);
+    await page.context().close();
+  }
+
   test.each(framework.served)('is built without a database, and served by $name until SIGTERM', async (served) => {
     if (served.config !== undefined) await write(served.config, documented(framework.section)[served.config]);
-    const built = await runToEnd(node, framework.build, { cwd: app, env: { ...env, DATABASE_URL: unreachable } });
+    const build = served.build ?? framework.build;
+    const built = await runToEnd(node, build, { cwd: app, env: { ...env, DATABASE_URL: unreachable } });
     expect(built, built.output).toMatchObject({ code: 0 });
+    if (framework.dynamic) expect(built.output).toMatch(framework.dynamic);
     if (framework.types) await shell(node, ...framework.types);
     let folder = app;
     if (served.copied !== undefined) {
@@ -116,6 +171,9 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     await start(served.ready, served.command, await freePort(), folder);
     expect(await call('mutation/notes.add', { text: `called at ${served.name}` })).toMatchObject({ ok: true });
     expect(await (await fetch(baseUrl)).text()).toContain('called at ');
+
+    // What browsers load is not in a copied folder.
+    if (served.copied === undefined) for (const place of framework.preloading ?? []) await arrivesWithData(place);
 
     const stream = await fetch(`${baseUrl}/api/subscribe?name=notes.list`);
     const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -151,6 +209,17 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     }
   });
 });
+
+/** The functions of the page, where each run of the query appends to a file. */
+function counted(functions) {
+  const handler = `handler: (ctx) => {
+    appendFileSync(process.env.CONVOY_TEST_RUNS ?? '', '.');
+    return ctx.db.query('notes').collect();
+  },`;
+  const found = /handler: \(ctx\) => ctx\.db\.query\('notes'\)\.collect\(\)/;
+  expect(functions).toMatch(found);
+  return `import { appendFileSync } from 'node:fs';\n${functions.replace(found, handler)}`;
+}
 
 /** The files that a section of the page shows, by path. */
 function documented(section) {

@@ -5,6 +5,19 @@ const nextLayout = `export default function Layout({ children }: { children: Rea
 }
 `;
 
+/** A client component within `Suspense`, which the page of the documentation has not. */
+const nextSuspended = `import { preloadQuery } from '@avvos/convoy/next';
+import { Suspense } from 'react';
+import { api } from '../../convoy/_generated/api';
+import { convoy } from '../../convoy/convoy';
+import { Notes } from '../notes';
+
+export default async function Page() {
+  const preloaded = await preloadQuery(api.notes.list, {}, { convoy });
+  return <Suspense fallback={<p>Loading</p>}><Notes preloaded={preloaded} /></Suspense>;
+}
+`;
+
 const svelteConfig = `import adapter from '@sveltejs/adapter-node';
 import { sveltekit } from '@sveltejs/kit/vite';
 import { defineConfig } from 'vite';
@@ -33,7 +46,7 @@ const tanstackRoot = `import { createRootRoute, HeadContent, Outlet, Scripts } f
 
 export const Route = createRootRoute({
   component: () => (
-    <html lang="en"><head><HeadContent /></head><body><Outlet /><Scripts /></body></html>
+    <html lang="en"><head><HeadContent /><link rel="icon" href="data:," /></head><body><Outlet /><Scripts /></body></html>
   ),
 });
 `;
@@ -62,6 +75,8 @@ const tanstackTypes = JSON.stringify({
  * @property {readonly string[]} [types] checks types after a build
  * @property {readonly Served[]} served
  * @property {(port: string) => readonly string[]} dev
+ * @property {readonly string[]} [preloading] the paths of pages that preload a query
+ * @property {RegExp} [dynamic] what a build prints about a page that is rendered for each request
  */
 
 /**
@@ -69,6 +84,7 @@ const tanstackTypes = JSON.stringify({
  *
  * @typedef {object} Served
  * @property {string} name
+ * @property {readonly string[]} [build] instead of the framework's
  * @property {string} [config] a file of the page that only this way needs
  * @property {string} [copied] the folder that is copied and served without the project
  * @property {readonly string[]} command gets the port in the environment
@@ -83,10 +99,23 @@ export const frameworks = [
     oldestNode: '20.19.0',
     packages: ['next@16', 'react', 'react-dom', 'typescript', '@types/react', '@types/node'],
     // As create-next-app does; Next.js adds the rest of tsconfig.json.
-    files: { 'tsconfig.json': '{ "compilerOptions": { "strict": true } }\n', 'app/layout.tsx': nextLayout },
+    files: {
+      'tsconfig.json': '{ "compilerOptions": { "strict": true } }\n',
+      'app/layout.tsx': nextLayout,
+      'app/suspended/page.tsx': nextSuspended,
+      'app/icon.svg': '<svg xmlns="http://www.w3.org/2000/svg" />\n',
+    },
+    preloading: ['/', '/suspended'],
+    dynamic: /ƒ \/\n[\s\S]*ƒ \/suspended\n/,
     build: ['node_modules/next/dist/bin/next', 'build'],
     served: [
       { name: 'next start', command: ['node_modules/next/dist/bin/next', 'start'], ready: /Ready in/ },
+      {
+        name: 'next start, from a build by webpack',
+        build: ['node_modules/next/dist/bin/next', 'build', '--webpack'],
+        command: ['node_modules/next/dist/bin/next', 'start'],
+        ready: /Ready in/,
+      },
       {
         name: "output: 'standalone'",
         config: 'next.config.mjs',
@@ -150,6 +179,7 @@ export const frameworks = [
       'src/routes/__root.tsx': tanstackRoot,
       'tsconfig.json': tanstackTypes,
     },
+    preloading: ['/'],
     build: ['node_modules/vite/bin/vite.js', 'build'],
     types: ['node_modules/typescript/bin/tsc', '-p', '.'],
     served: [

@@ -22,7 +22,7 @@ export async function renderPage(template: string, request: { headers: IncomingH
   );
   return {
     // Functions, because `replace` would read `$&` in a text as a pattern. Preloaded queries contain no `<`.
-    html: template.replace('<!--rendered-->', () => rendered).replace('<!--preloaded-->', () => JSON.stringify(data)),
+    html: template.replace('<!--rendered-->', () => rendered).replace('"<!--preloaded-->"', () => JSON.stringify(data)),
     headers: {
       'content-type': 'text/html; charset=utf-8',
       // The page is this visitor's.

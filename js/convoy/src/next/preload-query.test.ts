@@ -32,10 +32,19 @@ test('the Convoy of this process gets the headers of the request, once there is 
       return answer as never;
     },
   };
-  expect(await preloadQuery(list, { room: 'a' }, { convoy: Promise.resolve(convoy) })).toBe(answer);
+  expect(await preloadQuery(list, { room: 'a' }, { convoy })).toBe(answer);
   // Without `connection`, Next.js would run it for a page that it makes at build time.
   expect(steps).toEqual(['connection', 'headers', 'preload']);
   expect(asked).toEqual([list, { room: 'a' }, { authorization: 'Bearer page', cookie: 'session=1' }]);
+});
+
+test('Convoy is opened once there is a request, and not by a build', async () => {
+  const open = async () => {
+    steps.push('open');
+    return { preload: async () => answer as never };
+  };
+  expect(await preloadQuery(list, { room: 'a' }, { convoy: open })).toBe(answer);
+  expect(steps).toEqual(['connection', 'headers', 'open']);
 });
 
 test('another server gets them with the request, and a token replaces the one of the page', async () => {

@@ -18,8 +18,8 @@ export interface PreloadingServer {
 /** Options of `preloadQuery`: where the query runs, and for whom. */
 export type PreloadQueryOptions = (
   | {
-      /** The Convoy in this process. */
-      readonly convoy: PreloadingServer | Promise<PreloadingServer>;
+      /** The Convoy in this process, or a function that opens it, which a build does not call. */
+      readonly convoy: PreloadingServer | (() => PreloadingServer | Promise<PreloadingServer>);
     }
   | {
       /** The URL of another server, which `/api` is below. It receives the headers of the page's request. */
@@ -42,6 +42,9 @@ export async function preloadQuery<Ref extends AnyQueryRef>(
   await connection();
   const caller = callerHeaders(await headers());
   if (options.token !== undefined) caller.set('authorization', `Bearer ${options.token}`);
-  if ('convoy' in options) return (await options.convoy).preload(ref, args, { headers: caller });
+  if ('convoy' in options) {
+    const convoy = typeof options.convoy === 'function' ? await options.convoy() : options.convoy;
+    return convoy.preload(ref, args, { headers: caller });
+  }
   return preloadFrom(ref, args, { baseUrl: options.baseUrl, headers: caller });
 }
