@@ -34,7 +34,9 @@ for (const template of await readdir(join(root, 'js/create-convoy-app/templates'
     `js/create-convoy-app/templates/${template}`,
   ]);
 }
-await run('Types of the example', 'npx', ['tsc', '--noEmit', '-p', 'examples/chat']);
+for (const example of await readdir(join(root, 'examples'))) {
+  await run(`Types of the example ${example}`, 'npx', ['tsc', '--noEmit', '-p', `examples/${example}`]);
+}
 await run('Types of the tests', 'npx', ['tsc', '--noEmit', '-p', 'tests']);
 await run('Types of the type tests', 'npx', ['tsc', '--noEmit', '-p', 'type-tests']);
 await checkCrates();

@@ -1,15 +1,14 @@
 'use client';
 
-import { useConnectionState, useQuery } from '@avvos/convoy/react';
+import { type Preloaded, useConnectionState, usePreloadedQuery } from '@avvos/convoy/react';
 import Image from 'next/image';
-import { api } from '../convoy/_generated/api';
-import type { Doc } from '../convoy/_generated/dataModel';
+import type { api } from '../convoy/_generated/api';
 import { Composer } from './composer';
 import { MessageList } from './message-list';
 
-/** Shows the messages that the server has rendered until the live ones arrive. */
-export function Chat({ rendered }: { rendered: Doc<'messages'>[] }) {
-  const { data: messages, error } = useQuery(api.messages.list);
+/** Starts with the messages that the server has rendered, and is live from then on. */
+export function Chat({ preloaded }: { preloaded: Preloaded<typeof api.messages.list> }) {
+  const messages = usePreloadedQuery(preloaded);
   return (
     <div className="page">
       <header className="header">
@@ -22,12 +21,7 @@ export function Chat({ rendered }: { rendered: Doc<'messages'>[] }) {
       </header>
       <main>
         <Composer />
-        {error && (
-          <p className="problem" role="alert">
-            {error.message}
-          </p>
-        )}
-        <MessageList messages={messages ?? rendered} />
+        <MessageList messages={messages} />
       </main>
       <footer className="soft">
         Change <code>convoy/functions/messages.ts</code> and save: this page shows the new result without a reload.

@@ -1,11 +1,9 @@
+import { preloadQuery } from '@avvos/convoy/next';
 import { api } from '../convoy/_generated/api';
 import { convoy } from '../convoy/convoy';
 import { Chat } from './chat';
 
-/** Rendered for each request, and not in `next build`, which has no database. */
-export const dynamic = 'force-dynamic';
-
+/** Rendered for each request, because `preloadQuery` runs the query for its caller. */
 export default async function Page() {
-  const messages = await (await convoy()).query(api.messages.list, {});
-  return <Chat rendered={messages} />;
+  return <Chat preloaded={await preloadQuery(api.messages.list, {}, { convoy })} />;
 }

@@ -1,4 +1,4 @@
-/** Convoy in the server of Next.js. Pages and routes call functions with `(await convoy()).query(api.…, …)`. */
+/** Convoy in the server of Next.js. Pages preload queries with `preloadQuery(api.…, …, { convoy })`. */
 import { type Convoy, createConvoy } from '@avvos/convoy/node';
 import type { Api, Internal } from './_generated/api';
 import * as messages from './functions/messages';
