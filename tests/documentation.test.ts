@@ -39,6 +39,7 @@ function prerequisites(page: string): string[] {
     'tanstack-db',
     'optimistic-updates',
     'offline',
+    'server-rendering',
   ];
   return screens.some((name) => page === `docs/${name}.md`) ? ['README.md'] : ['docs/schema.md', 'docs/functions.md'];
 }
@@ -76,7 +77,7 @@ afterEach(async () => {
 });
 
 /** Compiles these files, together with those that Convoy generates from them; returns the compiler's output. */
-async function check(blocks: readonly Block[], folders = ['convoy', 'src', '*.ts']): Promise<string> {
+async function check(blocks: readonly Block[], folders = ['convoy', 'src', 'app', '*.ts']): Promise<string> {
   root = await mkdtemp(path.join(tmpdir(), 'convoy-docs-'));
   const compilerOptions = {
     strict: true,

@@ -18,6 +18,7 @@ export const sidebar = [
       { text: 'Transactions and performance', link: '/transactions' },
       { text: 'React and the client', link: '/react' },
       { text: 'Lists in pages', link: '/lists' },
+      { text: 'Server rendering', link: '/server-rendering' },
       { text: 'Optimistic updates', link: '/optimistic-updates' },
       { text: 'Offline', link: '/offline' },
       { text: 'Vue, Svelte and Solid', link: '/other-frameworks' },
@@ -32,6 +33,7 @@ export const sidebar = [
   {
     text: 'Migrating',
     items: [
+      { text: 'You know it as', link: '/equivalents' },
       { text: 'From Convex', link: '/migrating-from-convex' },
       { text: 'From Supabase Realtime', link: '/migrating-from-supabase-realtime' },
       { text: 'From tRPC', link: '/migrating-from-trpc' },
