@@ -18,7 +18,7 @@ import {
   preloadedQueryResult,
   preloadQuery,
 } from '@avvos/convoy/client';
-import { type Convoy, createConvoy } from '@avvos/convoy/node';
+import { type Convoy, type ConvoyLimits, createConvoy } from '@avvos/convoy/node';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { freshDatabaseUrl } from './app.js';
@@ -55,12 +55,13 @@ const add = makeMutationRef<{ text: string }, unknown>('notes.add');
 
 let convoy: Convoy;
 let baseUrl: string;
-beforeEach(async () => {
+async function open(limits: ConvoyLimits = {}): Promise<void> {
   convoy = await createConvoy({
     schema,
     functions,
     databaseUrl: freshDatabaseUrl(),
     createDatabase: true,
+    limits,
     createContext: (req, base) => {
       const owner = /user=(\w+)/.exec(String(req.headers.cookie))?.[1];
       if (owner === undefined) throw new ConvoyError('UNAUTHORIZED', 'Sign in.');
@@ -69,7 +70,8 @@ beforeEach(async () => {
   });
   const { port } = await convoy.listen({ port: 0 });
   baseUrl = `http://127.0.0.1:${port}`;
-});
+}
+beforeEach(() => open());
 afterEach(() => convoy.close());
 
 const runs = () => convoy.stats().handlerRuns ?? 0;
@@ -130,6 +132,28 @@ test.each(ways)('%s: a page goes on without a run and without the result, and st
   const changed = reached(() => live.getSnapshot().data?.length === 2);
   await server.mutation(add, { text: 'bread' });
   await changed;
+  page.close();
+  server.close();
+});
+
+test('a page that goes on once its result is no longer kept costs a run, and still no transfer', async () => {
+  await convoy.close();
+  await open({ idleQueryMs: 1 });
+  const server = createConvoyClient({ baseUrl, headers: ada });
+  await server.mutation(add, { text: 'milk' });
+  const preloaded = await convoy.preload(mine, {}, { headers: ada });
+  await vi.waitFor(() => expect(convoy.stats().liveQueries).toBe(0), 30_000);
+
+  const received: string[] = [];
+  const page = createConvoyClient({ baseUrl, headers: ada, fetch: recording(received) });
+  const before = runs();
+  const { data, hash, position } = { ...preloaded, data: preloadedQueryResult(preloaded) };
+  const live = page.liveQuery(mine, {}, { initial: { data, hash, position } });
+  await new Promise<void>((resolve) => live.subscribe(() => !live.getSnapshot().isStale && resolve()));
+  expect(live.getSnapshot().data).toEqual(data);
+  expect(runs()).toBe(before + 2);
+  expect(received.join('')).toContain('"same"');
+  expect(received.join('')).not.toContain('milk');
   page.close();
   server.close();
 });

@@ -1,7 +1,7 @@
 /** The frameworks of docs/frameworks.md: the files of their own that the page does not show, and their commands. */
 
 const nextLayout = `export default function Layout({ children }: { children: React.ReactNode }) {
-  return <html lang="en"><body>{children}</body></html>;
+  return <html lang="en"><head><link rel="icon" href="data:," /></head><body>{children}</body></html>;
 }
 `;
 
@@ -103,7 +103,6 @@ export const frameworks = [
       'tsconfig.json': '{ "compilerOptions": { "strict": true } }\n',
       'app/layout.tsx': nextLayout,
       'app/suspended/page.tsx': nextSuspended,
-      'app/icon.svg': '<svg xmlns="http://www.w3.org/2000/svg" />\n',
     },
     preloading: ['/', '/suspended'],
     dynamic: /ƒ \/\n[\s\S]*ƒ \/suspended\n/,
