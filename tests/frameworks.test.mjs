@@ -14,7 +14,7 @@ import { freshDatabaseUrl } from './app.ts';
 import { launchChromium } from './chromium.ts';
 import { frameworks } from './frameworks/frameworks.mjs';
 import { runToEnd, startUntil } from './install/processes.mjs';
-import { recordPage, withoutArrival } from './recorded-page.ts';
+import { holdScripts, recordPage, withoutArrival } from './recorded-page.ts';
 import { freePort } from './scaffolded-app.ts';
 
 const isLong = process.env.CONVOY_TEST_LONG === '1';
@@ -127,19 +127,12 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
 
     const page = await (await browser.newContext()).newPage();
     const { recording, errors } = await recordPage(page);
-    // Scripts wait until the runs for the HTML are counted.
-    let release;
-    const released = new Promise((resolve) => {
-      release = resolve;
-    });
-    await page.route(/\.m?js(\?|$)/, async (route) => {
-      await released;
-      await route.continue();
-    });
+    // So that the runs for the HTML are counted before those of hydration.
+    const scripts = await holdScripts(page);
     await page.goto(url, { waitUntil: 'commit' });
     await page.getByRole('listitem').filter({ hasText: text }).waitFor();
     const before = await runs();
-    release();
+    scripts.release();
     await expect.poll(async () => (await recording()).live, POLL).toContain('"same"');
     expect(await runs()).toBe(before);
     const { texts, live, calls } = await recording();

@@ -12,7 +12,7 @@ import type { Browser, BrowserContext } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { freshDatabaseUrl } from './app.js';
 import { launchChromium } from './chromium.js';
-import { recordPage, withoutArrival } from './recorded-page.js';
+import { holdScripts, recordPage, withoutArrival } from './recorded-page.js';
 import { freePort } from './scaffolded-app.js';
 
 const example = join(import.meta.dirname, '../examples/vite-ssr');
@@ -99,6 +99,23 @@ describe.each(['development', 'production'])('in %s', (mode) => {
     await page.getByRole('button', { name: 'Add' }).click();
     await page.getByRole('listitem').filter({ hasText: 'eggs' }).waitFor();
     expect(await page.evaluate(() => 'hacked' in window)).toBe(false);
+    expect(errors).toEqual([]);
+  });
+
+  test('a change between the HTML and its hydration appears', async () => {
+    const { page, add } = await visitor(`${mode}-between`, ['milk']);
+    const { recording, errors } = await recordPage(page);
+    const scripts = await holdScripts(page);
+    await page.goto(address, { waitUntil: 'commit' });
+    await page.getByRole('listitem').filter({ hasText: 'milk' }).waitFor();
+    await add('bread');
+    scripts.release();
+    await page.getByRole('listitem').filter({ hasText: 'bread' }).waitFor();
+    const { texts } = await recording();
+    expect(withoutArrival(texts)).toEqual([
+      expect.stringMatching(/^Tasks\s+Add\s+milk$/),
+      expect.stringContaining('bread'),
+    ]);
     expect(errors).toEqual([]);
   });
 

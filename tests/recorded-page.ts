@@ -32,6 +32,22 @@ export async function recordPage(page: Page): Promise<RecordedPage> {
   };
 }
 
+/** Scripts of the page wait until `release` is called, so that a test can act between the HTML and its hydration. */
+export async function holdScripts(page: Page): Promise<{ release(): void }> {
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await page.route(
+    () => true,
+    async (route) => {
+      if (route.request().resourceType() === 'script') await released;
+      await route.continue();
+    },
+  );
+  return { release };
+}
+
 /** Runs in the page. */
 function installRecorder(): void {
   const recording: Recording = { texts: [], live: '', calls: [] };
