@@ -295,6 +295,20 @@ test(
   INSTALL_MS,
 );
 
+test(
+  'the example vite-ssr is complete outside of the repository',
+  async () => {
+    const app = await scaffold(packages, 'my-ssr', ['--example', 'vite-ssr']);
+    expect(await app.checkTypes()).toBe('');
+    const env = { DATABASE_URL: freshDatabaseUrl(), PORT: await freePort() };
+    const dev = app.start('npm', ['run', 'dev'], env);
+    const address = (await dev.prints(/➜ +(\S+)/))[1] ?? '';
+    expect(await (await fetch(address)).text()).toContain('<h1>Tasks</h1>');
+    await app.stop();
+  },
+  INSTALL_MS,
+);
+
 describe('docs/start.md', () => {
   let app: ScaffoldedApp;
 
