@@ -40,7 +40,8 @@ async fn a_page_subscribes_to_a_preloaded_query_without_a_run() {
     let reply = preload(&app.client()).query("messages.list", args.clone()).await;
     assert_eq!(bodies(&reply.body["data"]), ["there"]);
     assert_eq!(app.engine.stats().handler_runs, before + 1);
-    let (hash, position) = (reply.header("convoy-hash").expect("a hash"), reply.header("convoy-position").expect("one"));
+    let (hash, position) =
+        (reply.header("convoy-hash").expect("a hash"), reply.header("convoy-position").expect("one"));
     until_retained(&app, &app.client(), ("messages.list", args.clone()), position, 0).await;
 
     let before = app.engine.stats().handler_runs;
