@@ -8,13 +8,13 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { packAll } from '../scripts/pack.mjs';
 import { freshDatabaseUrl } from './app.ts';
 import { launchChromium } from './chromium.ts';
 import { frameworks } from './frameworks/frameworks.mjs';
 import { runToEnd, startUntil } from './install/processes.mjs';
-import { holdScripts, recordPage, withoutArrival } from './recorded-page.ts';
+import { holdScripts, recordPage } from './recorded-page.ts';
 import { freePort } from './scaffolded-app.ts';
 
 const isLong = process.env.CONVOY_TEST_LONG === '1';
@@ -131,12 +131,18 @@ describe.skipIf(!isLong).each(frameworks)('$name', { timeout: 600_000 }, (framew
     const scripts = await holdScripts(page);
     await page.goto(url, { waitUntil: 'commit' });
     await page.getByRole('listitem').filter({ hasText: text }).waitFor();
+    // The changes before the page have been read from the log: a call is answered from memory.
+    await vi.waitFor(async () => {
+      const before = await runs();
+      await call('query/notes.list');
+      expect(await runs()).toBe(before);
+    }, POLL);
     const before = await runs();
     scripts.release();
     await expect.poll(async () => (await recording()).live, POLL).toContain('"same"');
     expect(await runs()).toBe(before);
     const { texts, live, calls } = await recording();
-    expect(withoutArrival(texts)).toEqual([expect.stringContaining(text)]);
+    expect(texts).toEqual([expect.stringContaining(text)]);
     expect(live).not.toContain('hacked');
     expect(calls.filter((name) => name.startsWith('/api/query'))).toEqual([]);
     const later = `after ${before} runs`;

@@ -5,7 +5,7 @@
 import type { Page } from 'playwright-core';
 
 interface Recording {
-  /** The texts that the page has shown, without repetitions. */
+  /** The texts that the page has shown, from the whole HTML on, each with a difference to the one before. */
   readonly texts: string[];
   /** What the stream of the live queries has transferred. */
   live: string;
@@ -53,12 +53,15 @@ function installRecorder(): void {
   const recording: Recording = { texts: [], live: '', calls: [] };
   Object.assign(window, { recording });
 
-  // Called at the end of each task that has changed the document, so that no state of it is missed.
-  const changes = new MutationObserver(() => {
-    const text = document.body?.innerText.trim() ?? '';
-    if (text !== (recording.texts.at(-1) ?? '')) recording.texts.push(text);
-  });
-  changes.observe(document, { childList: true, characterData: true, subtree: true });
+  // Deferred scripts run after the document has arrived. From then on no text is missed: the observer is called at the end
+  // of each task that has changed the document.
+  const record = () => {
+    if (document.readyState === 'loading') return;
+    const text = document.body.innerText.trim();
+    if (text !== recording.texts.at(-1)) recording.texts.push(text);
+  };
+  document.addEventListener('readystatechange', record);
+  new MutationObserver(record).observe(document, { childList: true, characterData: true, subtree: true });
 
   const original = window.fetch;
   window.fetch = async (url, request) => {
@@ -76,14 +79,4 @@ function installRecorder(): void {
     );
     return new Response(own, response);
   };
-}
-
-/**
- * The texts without those of a document that is still arriving: each of these is the beginning of the next one. What is
- * left is one text, unless the page has shown another one.
- */
-export function withoutArrival(texts: readonly string[]): readonly string[] {
-  let start = 0;
-  while (texts[start + 1]?.startsWith(texts[start] as string)) start += 1;
-  return texts.slice(start);
 }
