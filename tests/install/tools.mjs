@@ -48,6 +48,18 @@ export function denoIn(tools) {
   return path.join(tools, 'node_modules/@deno', `${process.platform}-${process.arch}${libc}`, 'deno');
 }
 
+/** The program `workerd`, which runs edge workers. */
+export function workerdIn(tools) {
+  const arch = process.arch === 'x64' ? '64' : process.arch;
+  return path.join(tools, 'node_modules/@cloudflare', `workerd-${process.platform}-${arch}`, 'bin/workerd');
+}
+
+/** The compiler of React Native's JavaScript engine. */
+export function hermesCompilerIn(tools) {
+  const folder = process.platform === 'darwin' ? 'osx-bin' : 'linux64-bin';
+  return path.join(tools, 'node_modules/hermes-compiler/hermesc', folder, 'hermesc');
+}
+
 /** Makes a folder for PATH that has this package manager under the names that people type. */
 export async function linkManager(manager, tools, folder) {
   await mkdir(folder, { recursive: true });

@@ -60,6 +60,12 @@ export class Endpoint {
     return this.#options.baseUrl;
   }
 
+  /** `fetch` may deliver a body while it arrives. That of React Native does not, and resolves only at the body's end. */
+  get mayStream(): boolean {
+    if (this.#options.fetch !== undefined || typeof Response === 'undefined') return true;
+    return new Response().body !== undefined;
+  }
+
   /** Records the position in the response to a call that may have written. */
   acknowledge(response: Response): void {
     this.acknowledged.advance(response.headers?.get(POSITION_HEADER));
@@ -90,7 +96,7 @@ export class Endpoint {
       if (!request.signal.aborted) request.onNoResponse?.(sentAt);
       const error = unavailable(`No response from ${url}.`, cause);
       // Another error is thrown by a `fetch` that the application has replaced.
-      throw cause instanceof TypeError || request.signal.aborted ? unanswered(error) : error;
+      throw isNetworkFailure(cause) || request.signal.aborted ? unanswered(error) : error;
     }
     if (!response) throw new ConvoyError('NOT_FOUND', `The \`fetch\` of this client returned no response for ${url}.`);
     return response;
@@ -106,12 +112,11 @@ export class Endpoint {
   }
 
   /**
-   * Whether `error` shows that `fetch` is a mock that implements calls only, not the live endpoint. A real `fetch`
-   * fails with a `TypeError` when there is no network.
+   * Whether `error` shows that `fetch` is a mock that implements calls only, not the live endpoint.
    */
   isFromMockFetch({ code, cause }: ConvoyError): boolean {
     if (this.#options.fetch === undefined) return false;
-    const threw = code === 'UNAVAILABLE' && cause instanceof Error && !(cause instanceof TypeError);
+    const threw = code === 'UNAVAILABLE' && cause instanceof Error && !isNetworkFailure(cause);
     this.#isMock ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
     return this.#isMock;
   }
@@ -174,6 +179,11 @@ export async function readRefusal(response: Response): Promise<ConvoyError> {
 
 export function unavailable(message: string, cause: unknown): ConvoyError {
   return new ConvoyError('UNAVAILABLE', message, { cause });
+}
+
+/** A real `fetch` throws this where there is no network: a `TypeError`, or Expo's own error with this message. */
+function isNetworkFailure(cause: unknown): boolean {
+  return cause instanceof TypeError || (cause instanceof Error && cause.message.startsWith('fetch failed'));
 }
 
 /** The errors of calls that Convoy has not answered: it is unknown whether they took effect. */

@@ -6,6 +6,7 @@ import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
+import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveTimeouts } from './live-connection.js';
 import { LiveTransport } from './live-transport.js';
 
@@ -183,12 +184,49 @@ describe('where neither streams nor WebSockets get through', () => {
   });
 });
 
-test('a `fetch` that cannot stream is replaced by a WebSocket', async () => {
+test.each([null, undefined])('a `fetch` whose responses have the body %s is replaced by a WebSocket', async (body) => {
   const withoutBody: typeof fetch = async (url, init) => {
     const response = await fetch(url, init);
-    return Object.defineProperty(response, 'body', { value: null });
+    return Object.defineProperty(response, 'body', { value: body });
   };
   watching(client({ fetch: withoutBody }), list, A);
   expect((await server.nextSession()).kind).toBe('stream');
   expect((await server.nextSession()).kind).toBe('socket');
+});
+
+describe('in React Native', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  test('a WebSocket is opened at once, because `fetch` would wait for the end of a stream', async () => {
+    class ResponseWithoutBody {}
+    vi.stubGlobal('Response', ResponseWithoutBody);
+    const watch = watching(client(), list, A);
+    const session = await server.nextSession();
+    expect(session.kind).toBe('socket');
+    session.result(A, [1], 'h1');
+    await watch.until(({ status }) => status === 'success');
+  });
+
+  test('keys are unique without `crypto`', () => {
+    vi.stubGlobal('crypto', undefined);
+    const keys = Array.from({ length: 1_000 }, () => newIdempotencyKey());
+    expect(new Set(keys).size).toBe(1_000);
+    for (const key of keys) expect(key).toMatch(/^[0-9a-f]{32}$/);
+  });
+
+  test('an error of the `fetch` of Expo is a lost connection, and not a mock', async () => {
+    server.answer = () => ({ body: { ok: true, data: 'id' } });
+    let isDown = true;
+    const expoFetch: typeof fetch = (url, init) =>
+      isDown ? Promise.reject(new Error('fetch failed: The network connection was lost.')) : fetch(url, init);
+    const one = client({ fetch: expoFetch });
+    const watch = watching(one, list, A);
+    const sent = one.mutation(add, { n: 1 });
+    await watch.until(({ isReconnecting }) => isReconnecting);
+    isDown = false;
+    expect(await sent).toBe('id');
+    expect((await server.nextSession()).kind).toBe('stream');
+  });
 });

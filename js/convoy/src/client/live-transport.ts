@@ -61,7 +61,7 @@ export class LiveTransport implements Transport {
           return (attempt, listener) => openPolling(polling, attempt, listener);
         }),
       },
-      kinds: linkKinds(endpoint.baseUrl),
+      kinds: endpoint.mayStream ? linkKinds(endpoint.baseUrl) : ['socket', 'polling'],
       consistencyToken: endpoint.consistencyToken,
       acknowledged: endpoint.acknowledged,
       trackedMutations: this.#trackedMutations,

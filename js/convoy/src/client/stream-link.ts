@@ -76,8 +76,8 @@ async function read(
     if (signal.aborted) return endedByError(unavailable('The attempt was abandoned.', signal.reason));
     const type = response.headers?.get('content-type') ?? '';
     if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
-    if (response.body === null) {
-      // Some implementations of `fetch` (React Native's) provide only complete bodies; this body never completes.
+    if (!response.body) {
+      // Some implementations of `fetch` provide only complete bodies; this body never completes.
       return {
         kind: 'unsupported',
         error: new ConvoyError('UNAVAILABLE', 'This `fetch` does not stream response bodies.'),

@@ -21,7 +21,7 @@ export class SubscriptionUpdates {
   readonly #timeoutMs: number;
   #link: Link | null = null;
   /** Aborted when the link ends. */
-  #linkSignal: AbortSignal = AbortSignal.abort();
+  #linkSignal: AbortSignal | null = null;
   #inFlight = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #tokenDue = false;
@@ -61,13 +61,13 @@ export class SubscriptionUpdates {
   /** Sends the unsent changes; while a change is in flight, once that one is acknowledged. */
   flush(): void {
     const session = this.#session.name;
-    if (this.#linkSignal.aborted || this.#link === null || session === null || this.#inFlight) return;
+    const signal = this.#linkSignal;
+    if (!signal || signal.aborted || this.#link === null || session === null || this.#inFlight) return;
     const auth = this.#tokenDue;
     const change = this.#session.takeChanges();
     if (change.add.length + change.remove.length === 0 && !auth) return;
     this.#inFlight = true;
     this.#tokenDue = false;
-    const signal = this.#linkSignal;
     const finish = (handle: () => void) => {
       if (signal.aborted) return;
       clearTimeout(this.#timer);
