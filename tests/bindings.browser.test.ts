@@ -51,7 +51,9 @@ async function serve(name: string): Promise<PageServer> {
   const convoy = await createConvoy({ databaseUrl: freshDatabaseUrl(), createDatabase: true, schema, functions });
   closing.push(() => convoy.close());
   const { port } = await convoy.listen({ port: 0 });
-  const pages = await PageServer.start(join(import.meta.dirname, `bindings/${name}-page.ts`), port, [svelte]);
+  const pages = await PageServer.start(join(import.meta.dirname, `bindings/${name}-page.ts`), port, {
+    plugins: [svelte],
+  });
   closing.push(() => pages.close());
   return pages;
 }

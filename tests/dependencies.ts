@@ -107,6 +107,7 @@ const BROWSER = [
   'index.ts',
   'client/index.ts',
   'react/index.ts',
+  'react/devtools/index.ts',
   'solid/index.ts',
   'sql/index.ts',
   'svelte/index.ts',
@@ -249,7 +250,7 @@ function importBreach(path: string, { specifier, file }: Import): string[] {
 function browserBreaches(entry: string, imports: ReadonlyMap<string, readonly Import[]>): string[] {
   const way = new Map<string, string>([[entry, entry]]);
   for (const [path, there] of way) {
-    for (const { file, specifier } of imports.get(path) ?? []) {
+    for (const { file, specifier } of imports.get(path) ?? imports.get(`${path}x`) ?? []) {
       if (specifier.startsWith('node:')) return [`${entry} reaches ${specifier} by ${there}`];
       if (file !== null && !way.has(file)) way.set(file, `${there} → ${file}`);
     }

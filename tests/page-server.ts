@@ -7,6 +7,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { build, type Plugin } from 'esbuild';
 import { seededRandom } from '../js/convoy/testing/model-server.js';
 
+export interface PageOptions {
+  readonly plugins?: Plugin[];
+  readonly mode?: 'production' | 'development';
+}
+
 export class PageServer {
   /** The random delay of each request, response and part of a stream, at most. */
   slowMs = 0;
@@ -31,13 +36,14 @@ export class PageServer {
   }
 
   /** Serves the page of the script `entry`, and the API of a Convoy on `port`. */
-  static async start(entry: string, port: number, plugins: Plugin[] = []): Promise<PageServer> {
+  static async start(entry: string, port: number, options: PageOptions = {}): Promise<PageServer> {
+    const { plugins = [], mode = 'production' } = options;
     const bundled = await build({
       entryPoints: [entry],
       bundle: true,
       write: false,
       format: 'esm',
-      define: { 'process.env.NODE_ENV': '"production"' },
+      define: { 'process.env.NODE_ENV': JSON.stringify(mode) },
       plugins,
     });
     const pages = new PageServer(bundled.outputFiles[0]?.text ?? '', port);

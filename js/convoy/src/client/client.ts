@@ -8,6 +8,7 @@ import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
 import { CachedTransport, type CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
+import { partsOf } from './inspection.js';
 import { LiveQueries, type LiveQuery } from './live-query.js';
 import { LiveTransport } from './live-transport.js';
 import { Mutations } from './mutations.js';
@@ -160,6 +161,7 @@ class TransportClient implements ConvoyClient {
     this.#live = new LiveQueries(transport);
     this.#mutations = new Mutations(transport, this.#live, { persist, name: baseUrl });
     this.connection = this.#live.connection;
+    partsOf.set(this, { transport, live: this.#live, mutations: this.#mutations });
   }
 
   query<Ref extends ApiRef>(

@@ -57,6 +57,8 @@ const SILENT = new ConvoyError('UNAVAILABLE', 'The server sent neither data nor 
 const INTERRUPTED: ConnectionView = { connectionState: 'connecting', isReconnecting: true };
 
 export class LiveConnection {
+  /** Called with each frame before it is applied, for development tools. */
+  onFrame: ((messages: readonly LiveMessage[]) => void) | undefined;
   readonly #options: LiveConnectionOptions;
   readonly #session: Session;
   readonly #updates: SubscriptionUpdates;
@@ -93,6 +95,11 @@ export class LiveConnection {
 
   get linkKind(): LinkKind {
     return this.#transport.kind;
+  }
+
+  /** For development tools. */
+  get inspected() {
+    return { ...this.#connection, queries: this.#session.queries, position: this.#options.consistencyToken.latest };
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
@@ -225,6 +232,7 @@ export class LiveConnection {
 
   /** Applies the whole frame before any listener is notified, which happens at the next microtask. */
   #onFrame(messages: readonly LiveMessage[]): void {
+    this.onFrame?.(messages);
     const result = this.#session.apply(messages);
     if (result.protocolError !== null) {
       this.#onProtocolError(result.protocolError);

@@ -40,6 +40,8 @@ export class LiveQueries {
   readonly #connectionListeners = new Set<() => void>();
   /** The optimistic updates of mutations in progress; `null` before the first. */
   layers: OptimisticLayers | null = null;
+  /** Called after all listeners, and when mutations start and end, for development tools. */
+  onChange: (() => void) | undefined;
   #connectionState: QueryConnectionState = 'closed';
   #notifyScheduled = false;
 
@@ -80,6 +82,11 @@ export class LiveQueries {
     behindReports: () => [...this.#shared.values()].filter(({ isBehindReports }) => isBehindReports),
     changed: () => this.#scheduleNotify(),
   };
+
+  /** All queries with a subscription. */
+  get all(): Iterable<SharedQuery> {
+    return this.#shared.values();
+  }
 
   /** The queries of these sinks. */
   queriesOf(sinks: readonly SubscriptionSink[]): SharedQuery[] {
@@ -128,6 +135,7 @@ export class LiveQueries {
       this.#notifyScheduled = false;
       this.#updateConnectionState();
       for (const shared of [...this.#shared.values()]) shared.notify();
+      this.onChange?.();
     });
   }
 }

@@ -70,6 +70,10 @@ export class LiveTransport implements Transport {
     });
   }
 
+  get connection(): LiveConnection {
+    return this.#connection;
+  }
+
   async call(request: CallRequest): Promise<unknown> {
     if (this.#closed) throw closedError();
     const ended = new AbortController();

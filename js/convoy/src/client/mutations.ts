@@ -8,7 +8,7 @@ import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import type { LiveQueries } from './live-query.js';
 import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
-import type { OptimisticLayer, OptimisticUpdate } from './optimistic-layers.js';
+import type { OptimisticLayer, OptimisticUpdate, PendingCall } from './optimistic-layers.js';
 import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
@@ -55,6 +55,8 @@ export interface MutationsOptions {
 
 export class Mutations {
   readonly tempIds = new TempIds();
+  /** The mutations of this page that have not ended, in the order of their calls. */
+  readonly pending = new Set<PendingCall>();
   readonly #transport: Transport;
   readonly #live: LiveQueries;
   readonly #closed = new AbortController();
@@ -99,10 +101,12 @@ export class Mutations {
   async #run({ optimistic, tempIds = [], parallel, until, ...call }: MutationRequest): Promise<unknown> {
     const isInOrder = !parallel && call.keepalive !== true;
     if (isInOrder) this.#refuseIfFull();
-    const layer = optimistic === undefined ? null : (this.#live.layers?.add(optimistic) ?? null);
+    const layer = optimistic === undefined ? null : (this.#live.layers?.add(optimistic, call) ?? null);
     const progress = new MutationProgress({ layer, tempIds, live: this.#live, ids: this.tempIds });
     const mutation = this.#persisted?.add(call) ?? null;
     const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
+    this.pending.add(call);
+    this.#live.onChange?.();
     try {
       const data = await (isInOrder ? this.#inOrder(send) : send());
       void mutation?.delete();
@@ -114,6 +118,9 @@ export class Mutations {
       // Otherwise the next page sends it.
       if (!this.#closed.signal.aborted) void mutation?.delete();
       throw error;
+    } finally {
+      this.pending.delete(call);
+      this.#live.onChange?.();
     }
   }
 

@@ -67,10 +67,15 @@ export class OptimisticLayers {
     this.#cache = cache;
   }
 
-  /** Applies `update` from now on, until the layer ends. Throws what the update throws. */
-  add(update: OptimisticUpdate): OptimisticLayer {
+  /** The layers in the order in which they are applied. */
+  get all(): readonly OptimisticLayer[] {
+    return this.#layers;
+  }
+
+  /** Applies `update` of a mutation from now on, until the layer ends. Throws what the update throws. */
+  add(update: OptimisticUpdate, call?: PendingCall): OptimisticLayer {
     this.refuseWhileApplying();
-    const layer = new OptimisticLayer(update, {
+    const layer = new OptimisticLayer(update, call, {
       changed: () => this.#changed(),
       behindReports: () => this.#cache.behindReports(),
       apply: () => this.apply(),
@@ -146,6 +151,14 @@ function refusePromise(returned: unknown): void {
   throw new TypeError('An optimistic update must not be asynchronous.');
 }
 
+/** A mutation that was called and has not ended. */
+export interface PendingCall {
+  /** The name of the function: `messages.send`. */
+  readonly name: string;
+  /** Canonical JSON. */
+  readonly args: string;
+}
+
 interface LayerHooks {
   changed(): void;
   behindReports(): SharedQuery[];
@@ -156,6 +169,8 @@ interface LayerHooks {
 /** The optimistic update of one mutation. */
 export class OptimisticLayer {
   readonly update: OptimisticUpdate;
+  /** Its mutation. */
+  readonly call: PendingCall | undefined;
   /** The queries that it changed when it was last applied. */
   changed: ReadonlySet<SharedQuery> = new Set();
   /** The ids that it has given to new documents, in the order of its calls. */
@@ -171,8 +186,9 @@ export class OptimisticLayer {
   /** The queries that it keeps frozen; it applies to no other query meanwhile. */
   #frozen: Set<SharedQuery> | null = null;
 
-  constructor(update: OptimisticUpdate, hooks: LayerHooks) {
+  constructor(update: OptimisticUpdate, call: PendingCall | undefined, hooks: LayerHooks) {
     this.update = update;
+    this.call = call;
     this.#hooks = hooks;
   }
 

@@ -21,10 +21,11 @@ export interface SubscribedQuery extends SubscribeRequest {
   readonly sink: SubscriptionSink;
   /** The server cannot run it at the moment, and will retry. */
   readonly interrupted: boolean;
+  readonly cached: CachedResult | null;
 }
 
 /** `hash` is empty where the data is displayed but no server has a hash for it. */
-interface CachedResult {
+export interface CachedResult {
   readonly hash: string;
   readonly data: unknown;
   /**

@@ -43,6 +43,8 @@ export function firstSnapshot({ liveness, initial }: QueryRequest): QuerySnapsho
 
 export class SharedQuery implements SubscriptionSink {
   readonly request: QueryRequest;
+  /** When the server has last sent or confirmed the result, in milliseconds since 1970; 0 until then. */
+  updatedAt = 0;
   /** The latest snapshot of the server. */
   #base: QuerySnapshot<unknown>;
   /** What is displayed instead, with optimistic updates. */
@@ -80,6 +82,10 @@ export class SharedQuery implements SubscriptionSink {
 
   get base(): QuerySnapshot<unknown> {
     return this.#base;
+  }
+
+  get listenerCount(): number {
+    return this.#listeners.size;
   }
 
   get isFrozen(): boolean {
@@ -222,6 +228,7 @@ export class SharedQuery implements SubscriptionSink {
    * new as `refresh` asked for.
    */
   #answered(data: unknown, isCurrent: boolean): void {
+    if (isCurrent) this.updatedAt = Date.now();
     this.#completedRefetches.push(...this.#pendingRefetches.splice(0).map((resolve) => () => resolve(data)));
     this.#hooks.changed();
     if (isCurrent) for (const onAnswer of this.#awaitingAnswer.splice(0)) onAnswer();
