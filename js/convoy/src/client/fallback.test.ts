@@ -7,7 +7,7 @@ import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
-import type { LiveTimeouts } from './live-connection.js';
+import type { LiveTimeouts } from './live-timeouts.js';
 import { LiveTransport } from './live-transport.js';
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');

@@ -3,7 +3,7 @@
  * calls where neither gets through (`polling-link.ts`). A link opens, reports what it received and why it ended. Retry
  * decisions are the driver's (`live-connection.ts`).
  */
-import type { LiveMessage, QueryDescriptor, SessionChange } from '../protocol/frames.js';
+import { type LiveMessage, PROTOCOL, type QueryDescriptor, type SessionChange } from '../protocol/frames.js';
 import { ConvoyError } from '../values/errors.js';
 
 export interface LinkAttempt {
@@ -66,4 +66,9 @@ export function endedByError(error: ConvoyError): LinkEnd {
 
 export function endedByProtocolError(message: string): LinkEnd & { readonly kind: 'protocolError' } {
   return { kind: 'protocolError', error: new ConvoyError('UNAVAILABLE', message) };
+}
+
+export function protocolMismatch(serverProtocol: number): ConvoyError {
+  const mismatch = `The server uses protocol ${serverProtocol}, this client protocol ${PROTOCOL}`;
+  return new ConvoyError('INTERNAL', `${mismatch}: reload the page, or deploy the same version to both.`);
 }

@@ -7,7 +7,17 @@ import { type LiveMessage, PROTOCOL, type SessionChange } from '../protocol/fram
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { type Connection, type ConnectionEvent, INITIAL, step, viewOf } from './connection.js';
 import type { ConsistencyToken } from './consistency-token.js';
-import { endedByError, isTransient, type LinkEnd, type LinkKind, type LinkListener, type OpenLink } from './link.js';
+import {
+  endedByError,
+  isTransient,
+  type LinkEnd,
+  type LinkKind,
+  type LinkListener,
+  type OpenLink,
+  protocolMismatch,
+} from './link.js';
+import { CHECK_MS, type LiveTimeouts, SILENCE_ON_RETURN_MS } from './live-timeouts.js';
+import { pollingWarning } from './polling-link.js';
 import { type QueryEvent, Session, type SessionEvent, type SubscribedQuery } from './session.js';
 import { revokesData } from './snapshot.js';
 import { SubscriptionUpdates } from './subscription-updates.js';
@@ -23,22 +33,6 @@ import {
   untried,
 } from './transport-fallback.js';
 import { isOffline } from './visibility.js';
-
-export interface LiveTimeouts {
-  /**
-   * The server sends a heartbeat every 15 s. Two missed heartbeats and some grace mean that the connection is dead,
-   * even if TCP still considers it open. A change not acknowledged in this time means the same.
-   */
-  readonly silenceMs: number;
-  /** A link not accepted in this time is blocked, possibly by the browser's limit of connections. */
-  readonly acceptMs: number;
-  /** A session not opened this long after its stream was accepted is buffered by a proxy. */
-  readonly sessionMs: number;
-}
-
-export const LIVE_TIMEOUTS: LiveTimeouts = { silenceMs: 40_000, acceptMs: 10_000, sessionMs: 3_000 };
-/** When a page becomes visible, silence longer than one heartbeat is enough: timers stop while the machine sleeps. */
-const SILENCE_ON_RETURN_MS = 20_000;
 
 export interface LiveConnectionOptions {
   readonly links: Readonly<Record<LinkKind, OpenLink>>;
@@ -217,7 +211,19 @@ export class LiveConnection {
   /** Until the session is open, activity does not extend the timer; only the `session` message does. */
   #onActive(): void {
     this.#lastActiveAt = Date.now();
-    if (this.#connection.phase === 'open') this.#setTimer(this.#options.timeouts.silenceMs, () => this.#onSilence());
+    if (this.#connection.phase === 'open') this.#awaitActivity(this.#lastActiveAt);
+  }
+
+  #awaitActivity(now: number): void {
+    const untilSilent = this.#lastActiveAt + this.#options.timeouts.silenceMs - now;
+    if (untilSilent <= 0) this.#onSilence();
+    else this.#setTimer(Math.min(untilSilent, CHECK_MS), () => this.#checkActivity(now));
+  }
+
+  #checkActivity(checkedAt: number): void {
+    const now = Date.now();
+    if (now - checkedAt > SILENCE_ON_RETURN_MS) this.#transition({ type: 'reconnect' });
+    else this.#awaitActivity(now);
   }
 
   /**
@@ -378,19 +384,6 @@ export class LiveConnection {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(onElapsed, ms);
   }
-}
-
-function pollingWarning(unsupported: readonly string[]): string {
-  const causes =
-    unsupported.length > 0 ? unsupported : ['A proxy between the browser and the server probably buffers responses.'];
-  const warning =
-    'Convoy: live queries are polled every two seconds, because neither a stream nor a WebSocket is open.';
-  return [warning, ...new Set(causes), 'See "Connections" in the documentation.'].join(' ');
-}
-
-function protocolMismatch(serverProtocol: number): ConvoyError {
-  const mismatch = `The server uses protocol ${serverProtocol}, this client protocol ${PROTOCOL}`;
-  return new ConvoyError('INTERNAL', `${mismatch}: reload the page, or deploy the same version to both.`);
 }
 
 function sameView(a: ConnectionView, b: ConnectionView): boolean {

@@ -52,6 +52,15 @@ export function openPolling(polling: Polling, { queries, signal }: LinkAttempt, 
   };
 }
 
+/** The warning of a client that polls. `unsupported` are the causes for which other kinds of links do not work. */
+export function pollingWarning(unsupported: readonly string[]): string {
+  const causes =
+    unsupported.length > 0 ? unsupported : ['A proxy between the browser and the server probably buffers responses.'];
+  const warning =
+    'Convoy: live queries are polled every two seconds, because neither a stream nor a WebSocket is open.';
+  return [warning, ...new Set(causes), 'See "Connections" in the documentation.'].join(' ');
+}
+
 type PollResult = { readonly id: number } & ({ readonly data: unknown } | { readonly error: ConvoyError });
 
 async function callQuery({ call }: Polling, query: QueryDescriptor, signal: AbortSignal): Promise<PollResult> {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
@@ -133,6 +133,53 @@ test('a lost network is shown at once and stops all requests until it is back', 
   await watch.until(({ isStale }) => !isStale);
   await other.until(({ data }) => data?.[0] === 4);
   expect(server.sessions).toHaveLength(2);
+});
+
+describe('after the machine has slept', () => {
+  const ASLEEP_MS = 3_600_000;
+  const STALE = { data: [1], isStale: true, isReconnecting: true, connectionState: 'connecting' };
+
+  /** A page with a result; its clock and its timers are the test's. */
+  async function open() {
+    vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const watch = watching(client, list, C);
+    (await server.nextSession()).result(C, [1], 'h1');
+    await watch.until(({ status }) => status === 'success');
+    return watch;
+  }
+
+  /** The result is stale until a new session has confirmed it. */
+  async function isConfirmedAgain(watch: Awaited<ReturnType<typeof open>>) {
+    expect(client.liveQuery(list, C).getSnapshot()).toMatchObject(STALE);
+    const next = await server.nextSession();
+    expect(next.query(C).hash).toBe('h1');
+    next.same(C);
+    await watch.until(({ isStale, isReconnecting }) => !isStale && !isReconnecting);
+  }
+
+  test('a page that becomes visible reconnects at once', async () => {
+    const watch = await open();
+    setVisibility('hidden');
+    vi.setSystemTime(Date.now() + ASLEEP_MS);
+    setVisibility('visible');
+    await isConfirmedAgain(watch);
+  });
+
+  test('a page that was visible all the time reconnects within seconds', async () => {
+    const watch = await open();
+    vi.setSystemTime(Date.now() + ASLEEP_MS);
+    await vi.advanceTimersByTimeAsync(5_000);
+    await isConfirmedAgain(watch);
+  });
+
+  test('a page that was awake keeps its connection', async () => {
+    await open();
+    await vi.advanceTimersByTimeAsync(35_000);
+    expect(client.liveQuery(list, C).getSnapshot()).toMatchObject({ isStale: false, connectionState: 'open' });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(client.liveQuery(list, C).getSnapshot()).toMatchObject(STALE);
+  });
 });
 
 test('a call without a response reconnects a connection that has been silent since', async () => {
