@@ -74,8 +74,13 @@ ${rows.join('\n')}
 `;
 }
 
+/** A page is not below that of another entry point: `react.html` beside a folder `react/` would have two meanings. */
+function pageOf(path) {
+  return path === '.' ? 'convoy' : path.slice(2).replaceAll('/', '-');
+}
+
 function importOf(page) {
-  return page === 'convoy' ? '@avvos/convoy' : `@avvos/convoy/${page}`;
+  return page === 'convoy' ? '@avvos/convoy' : `@avvos/convoy/${page.replaceAll('-', '/')}`;
 }
 
 /** The entry points of the package: the file of each, TypeDoc's name for it, and that of its page. */
@@ -86,7 +91,7 @@ async function entryPoints(root) {
     .map(([path, { types }]) => {
       const source = types.replace(/^\.\/dist\//, 'src/').replace(/\.d\.ts$/, '.ts');
       const module = source.replace(/^src\//, '').replace(/(^index|\/index)?\.ts$/, '') || 'index';
-      return { source, module, page: path === '.' ? 'convoy' : path.slice(2) };
+      return { source, module, page: pageOf(path) };
     });
 }
 

@@ -56,7 +56,7 @@ export const sidebar = [
           { text: '@avvos/convoy', link: '/reference/api/convoy' },
           { text: '@avvos/convoy/client', link: '/reference/api/client' },
           { text: '@avvos/convoy/react', link: '/reference/api/react' },
-          { text: '@avvos/convoy/react/devtools', link: '/reference/api/react/devtools' },
+          { text: '@avvos/convoy/react/devtools', link: '/reference/api/react-devtools' },
           { text: '@avvos/convoy/next', link: '/reference/api/next' },
           { text: '@avvos/convoy/vue', link: '/reference/api/vue' },
           { text: '@avvos/convoy/svelte', link: '/reference/api/svelte' },
