@@ -5,7 +5,14 @@
 import type { AsyncStore } from './async-store.js';
 import type { ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
-import type { CallRequest, SubscribeRequest, Subscription, SubscriptionSink, Transport } from './transport.js';
+import type {
+  CallRequest,
+  QueryAnswer,
+  SubscribeRequest,
+  Subscription,
+  SubscriptionSink,
+  Transport,
+} from './transport.js';
 
 /** Keeps the results of live queries in a store that outlives the page. */
 export interface CacheOptions {
@@ -46,6 +53,11 @@ export class CachedTransport implements Transport {
     this.#firstScope = options.scope();
   }
 
+  /** The connection of the default transport, for development tools. */
+  get connection(): unknown {
+    return (this.#transport as { readonly connection?: unknown }).connection;
+  }
+
   call(request: CallRequest): Promise<unknown> {
     return this.#transport.call(request);
   }
@@ -58,27 +70,17 @@ export class CachedTransport implements Transport {
     let cache: ResultCache | null = null;
     let open: Subscription | null = null;
     let closed = false;
-    const storing: SubscriptionSink = {
-      result: (data, version) => {
-        cache?.set(entry, data, version);
-        sink.result(data, version);
-      },
-      same: () => {
-        cache?.confirm(entry);
-        sink.same();
-      },
-      failed: (error) => {
-        if (revokesData(error)) cache?.clear();
-        sink.failed(error);
-      },
-      connection: (view) => sink.connection(view),
+    const onAnswer = (answer: QueryAnswer) => {
+      if (answer.type === 'result') cache?.set(entry, answer.data, answer.version);
+      else if (answer.type === 'same') cache?.confirm(entry);
+      else if (revokesData(answer.error)) cache?.clear();
     };
     const start = async () => {
       cache = await Promise.race([this.#loaded(), after(MAX_WAIT_MS)]);
       if (closed) return;
       const initial = request.initial ?? cache?.get(entry);
       if (initial !== undefined) sink.initial?.(initial.data);
-      open = this.#transport.subscribe({ ...request, initial }, storing);
+      open = this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
     };
     void start();
     return {

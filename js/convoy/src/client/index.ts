@@ -56,6 +56,7 @@ export type {
   ConnectionView,
   InitialResult,
   MutationTracker,
+  QueryAnswer,
   QueryConnectionState,
   ResultVersion,
   SubscribeRequest,

@@ -364,7 +364,8 @@ export class LiveConnection {
     for (const event of events) {
       const { query } = event;
       if (this.#session.isClosed(query)) continue;
-      if (event.type === 'result') query.sink.result(event.data, event.version);
+      if (event.type !== 'interrupted') query.onAnswer?.(event);
+      if (event.type === 'result') query.sink.result(event.data);
       else if (event.type === 'same') query.sink.same();
       else if (event.type === 'failed') query.sink.failed(event.error);
       else query.sink.connection(this.#viewOf(query));

@@ -1,11 +1,12 @@
 /** Results that outlive the page, as a visitor and several users of one computer see them. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { ScriptedServer } from '../../testing/scripted-server.js';
+import { type ScriptedAnswer, ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';
-import { makeQueryRef } from '../protocol/refs.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import type { AsyncStore } from './async-store.js';
 import type { CacheOptions } from './cached-transport.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import type { OptimisticStore } from './optimistic-layers.js';
 import type { QuerySnapshot } from './snapshot.js';
 
 const list = makeQueryRef<{ of: string }, { id: string; n: number }[]>('rows.list');
@@ -108,6 +109,31 @@ test('without a server, the last state stays on display', async () => {
   server.refuse = () => 'cut';
   const offline = page();
   await offline.until((snapshot) => expect(snapshot).toMatchObject({ status: 'success', data: [one], isStale: true }));
+});
+
+test('an optimistic update ends with the result that has its changes', async () => {
+  const visited = page();
+  const session = await server.nextSession();
+  session.result(A, [one], 'h1');
+  await visited.until(({ data }) => expect(data).toEqual([one]));
+  const add = makeMutationRef<Record<never, never>, null>('rows.add');
+  let answer = (_: ScriptedAnswer) => {};
+  server.answer = () => new Promise((resolve) => (answer = resolve));
+  const optimistic = (store: OptimisticStore) => store.set(list, A, (rows) => [...rows, two]);
+  const added = visited.client.mutation(add, {}, { optimistic });
+  await visited.until(({ data }) => expect(data).toEqual([one, two]));
+  await until(() => expect(server.calls).toHaveLength(1));
+  const { id } = session.query(A);
+  session.send(
+    { type: 'rows', id, ts: 1, from: 'h1', hash: 'h2', rows: [[0, 1], { row: two }] },
+    { type: 'included', key: server.calls[0]?.headers['idempotency-key'], ids: [id] },
+  );
+  await stored('h2');
+  expect(visited.seen.filter(({ data }) => (data?.length ?? 0) > 2)).toEqual([]);
+  session.send({ type: 'settled', key: server.calls[0]?.headers['idempotency-key'] });
+  answer({ body: { ok: true, data: null } });
+  await added;
+  expect(visited.last()?.data).toEqual([one, two]);
 });
 
 test('what the application does to a result is not stored', async () => {

@@ -69,9 +69,8 @@ export class ResultCache {
   }
 
   /** The server has sent a result. */
-  set({ name, args, scope }: CacheEntry, data: unknown, version: ResultVersion = { hash: '', position: '' }): void {
+  set({ name, args, scope }: CacheEntry, data: unknown, { hash, position }: ResultVersion): void {
     if (!this.#isOf(scope)) return;
-    const { hash, position } = version;
     this.#put(this.#keyOf(name, args), { at: Date.now(), hash, position, data: JSON.stringify(data) });
   }
 

@@ -12,7 +12,7 @@ import { type ConsistencyToken, isBefore } from './consistency-token.js';
 import { applyPatch, copyList } from './list-patch.js';
 import { revokesData } from './snapshot.js';
 import { replaceEqualDeep } from './structural-sharing.js';
-import type { ResultVersion, SubscribeRequest, SubscriptionSink } from './transport.js';
+import type { QueryAnswer, SubscribeRequest, SubscriptionSink } from './transport.js';
 
 /** A query with a subscription. */
 export interface SubscribedQuery extends SubscribeRequest {
@@ -45,9 +45,7 @@ interface QueryEntry extends SubscribedQuery {
 
 /** The part of a frame about one query. */
 export type QueryEvent = { readonly query: SubscribedQuery } & (
-  | { readonly type: 'result'; readonly data: unknown; readonly version: ResultVersion }
-  | { readonly type: 'same' }
-  | { readonly type: 'failed'; readonly error: ConvoyError }
+  | QueryAnswer
   /** Its `interrupted` has changed. */
   | { readonly type: 'interrupted' }
 );
@@ -96,10 +94,11 @@ export class Session {
     return this.#queries.size === 0;
   }
 
-  add({ name, args, initial }: SubscribeRequest, sink: SubscriptionSink): SubscribedQuery {
+  add({ name, args, initial, onAnswer }: SubscribeRequest, sink: SubscriptionSink): SubscribedQuery {
     const entry = {
       name,
       args,
+      onAnswer,
       sink,
       id: this.#nextId++,
       cached: initial === undefined ? null : cachedResult(initial.hash, initial.data, initial.list),

@@ -67,7 +67,16 @@ export interface SubscribeRequest {
   readonly initial?: InitialResult | undefined;
   /** `false`: the result must not be stored. */
   readonly persist?: boolean | undefined;
+  /** Called with each answer of a server, before the sink. A transport that never calls it is allowed. */
+  readonly onAnswer?: ((answer: QueryAnswer) => void) | undefined;
 }
+
+/** What a server has answered. */
+export type QueryAnswer =
+  | { readonly type: 'result'; readonly data: unknown; readonly version: ResultVersion }
+  /** The last result is still current. */
+  | { readonly type: 'same' }
+  | { readonly type: 'failed'; readonly error: ConvoyError };
 
 /** How servers name a result; both are empty where a server has named neither. */
 export interface ResultVersion {
@@ -95,11 +104,8 @@ export interface InitialResult extends ResultVersion {
  * together: listeners are notified after all of them.
  */
 export interface SubscriptionSink {
-  /**
-   * A result, with the hash by which servers name it and its consistency token, if a server has sent them. Equal results
-   * are the same object, and so are their unchanged parts.
-   */
-  result(data: unknown, version?: ResultVersion): void;
+  /** A result. Equal results are the same object, and so are their unchanged parts. */
+  result(data: unknown): void;
   /** A result of an earlier time, before the first one of a server. */
   initial?(data: unknown): void;
   /** The last result is still current. */

@@ -1,9 +1,10 @@
 // @vitest-environment happy-dom
 import { act } from 'react';
 import { createRoot } from 'react-dom/client';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HandTransport } from '../../../testing/hand-transport.js';
 import { type ConvoyClient, createConvoyClient } from '../../client/client.js';
+import { loadOptimistic } from '../../client/load-optimistic.js';
 import { makeMutationRef, makeQueryRef } from '../../protocol/refs.js';
 import { ConvoyError } from '../../values/errors.js';
 import { ConvoyProvider } from '../context.js';
@@ -27,6 +28,7 @@ let transport: HandTransport;
 let client: ConvoyClient;
 let element: HTMLElement;
 let unmount: () => Promise<void>;
+beforeAll(loadOptimistic);
 beforeEach(async () => {
   transport = new HandTransport();
   client = createConvoyClient({ transport });
