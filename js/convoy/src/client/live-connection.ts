@@ -17,7 +17,6 @@ import {
   protocolMismatch,
 } from './link.js';
 import { CHECK_MS, type LiveTimeouts, SILENCE_ON_RETURN_MS } from './live-timeouts.js';
-import { pollingWarning } from './polling-link.js';
 import { type QueryEvent, Session, type SessionEvent, type SubscribedQuery } from './session.js';
 import { revokesData } from './snapshot.js';
 import { SubscriptionUpdates } from './subscription-updates.js';
@@ -263,7 +262,7 @@ export class LiveConnection {
     this.#onActive();
     if (this.#transport.kind === 'polling') {
       this.#retryPreferredTimer = setTimeout(() => this.#transition({ type: 'reconnect' }), RETRY_PREFERRED_AFTER_MS);
-      if (!this.#warnedOfPolling) console.warn(pollingWarning([...this.#unsupported.values()]));
+      if (!this.#warnedOfPolling) void warnOfPolling([...this.#unsupported.values()]);
       this.#warnedOfPolling = true;
     }
     // Sends the subscriptions and tokens that changed while connecting.
@@ -389,4 +388,10 @@ export class LiveConnection {
 
 function sameView(a: ConnectionView, b: ConnectionView): boolean {
   return a.connectionState === b.connectionState && a.isReconnecting === b.isReconnecting;
+}
+
+async function warnOfPolling(unsupported: readonly string[]): Promise<void> {
+  // Loaded by now, because this client polls.
+  const { pollingWarning } = await import('./polling-link.js');
+  console.warn(pollingWarning(unsupported));
 }
