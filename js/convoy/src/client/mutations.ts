@@ -61,6 +61,8 @@ export class Mutations {
   readonly #live: LiveQueries;
   readonly #closed = new AbortController();
   #persisted: PersistedMutations | null = null;
+  /** Who is signed in, where mutations are kept. */
+  readonly #scope: () => string | null;
   /** Parts of this code that mutations wait for. */
   #loading: Promise<unknown> | null = null;
   /** Ends each delay before another attempt. */
@@ -73,6 +75,7 @@ export class Mutations {
     this.#transport = transport;
     this.#live = live;
     const { persist, name = '' } = options;
+    this.#scope = () => persist?.scope() ?? null;
     if (persist !== undefined) this.#load(this.#keep(persist, name, persist.scope()));
   }
 
@@ -83,8 +86,12 @@ export class Mutations {
     if (this.#loading === null || request.keepalive === true) return this.#run(request);
     this.#refuseIfFull();
     this.#waiting += 1;
+    const caller = this.#scope();
     await this.#loading;
     this.#waiting -= 1;
+    if (caller !== null && this.#scope() !== caller) {
+      throw new ConvoyError('UNAUTHORIZED', `${request.name} was not sent: the user who called it has signed out.`);
+    }
     return this.#run(request);
   }
 

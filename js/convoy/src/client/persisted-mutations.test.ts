@@ -175,3 +175,12 @@ test('are left alone where they are not theirs: of another server, or of other c
   expect(transport.calls).toEqual([]);
   await until(() => expect(store.values.size).toBe(2));
 });
+
+test('one that waits for code to load is not sent once someone else has signed in', async () => {
+  const { client, transport } = page(() => 'ok');
+  const called = client.mutation(add, { n: 1 });
+  scope = 'bob';
+  client.refreshAuth();
+  await expect(called).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
+  expect(transport.calls).toEqual([]);
+});
