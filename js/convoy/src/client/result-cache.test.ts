@@ -262,3 +262,14 @@ test('text that something else has written is deleted', async () => {
   expect(session.opening.queries[0]).not.toHaveProperty('hash');
   expect(store.values.size).toBe(0);
 });
+
+test('a client created before it is known who is signed in shows the last state too', async () => {
+  await visit();
+  user = null;
+  const client = createConvoyClient({ baseUrl: server.baseUrl, cache: { store, scope: () => user } });
+  clients.push(client);
+  user = 'ada';
+  client.liveQuery(list, A).subscribe(() => {});
+  const session = await server.nextSession();
+  expect(session.opening.queries).toMatchObject([{ args: A, hash: 'h1' }]);
+});

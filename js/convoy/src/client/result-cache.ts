@@ -51,7 +51,7 @@ export class ResultCache {
 
   /** Reads the store. `scope` has signed in before, if not now. */
   static async open(options: CacheOptions, name: string, scope: string | null): Promise<ResultCache> {
-    const cache = new ResultCache(options, name, scope);
+    const cache = new ResultCache(options, name, scope ?? options.scope());
     try {
       await cache.#read();
     } catch (error) {
