@@ -67,7 +67,11 @@ export class LiveQueries {
     const key = keyOf(request);
     const first = firstSnapshot(request);
     return {
-      getSnapshot: () => this.#shared.get(key)?.snapshot ?? first,
+      getSnapshot: () => {
+        const snapshot = this.#shared.get(key)?.snapshot;
+        // Another listener may wait for the first result.
+        return snapshot === undefined || (snapshot.status === 'pending' && initial !== undefined) ? first : snapshot;
+      },
       subscribe: (listener) => this.#sharedFor(key, request).listen(listener),
       refetch: () => this.#shared.get(key)?.refetch() ?? Promise.resolve(null),
       isBehind: () => this.#shared.get(key)?.isBehind() ?? false,

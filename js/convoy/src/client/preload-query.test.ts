@@ -107,3 +107,8 @@ test('a query with a result ignores an initial one', async () => {
   await until(() => expect(first.at(-1)?.data).toEqual([two]));
   expect(watching({ data: [one], hash: 'h1', position: 's.5' })[0]?.data).toEqual([two]);
 });
+
+test('an initial result is shown while another listener waits for the first one', () => {
+  client.liveQuery(list, A).subscribe(() => {});
+  expect(watching({ data: [one], hash: 'h1', position: 's.5' })[0]?.data).toEqual([one]);
+});
