@@ -273,3 +273,14 @@ test('a client created before it is known who is signed in shows the last state 
   const session = await server.nextSession();
   expect(session.opening.queries).toMatchObject([{ args: A, hash: 'h1' }]);
 });
+
+test('a result that is too large by itself does not displace the others', async () => {
+  await visit();
+  const large = page({ maxBytes: 1000 }, { args: B });
+  const session = await server.nextSession();
+  session.result(B, Array(500).fill(two), 'large');
+  await large.until(({ data }) => expect(data).toHaveLength(500));
+  large.close();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([...store.values.values()].join()).toContain('h1');
+});

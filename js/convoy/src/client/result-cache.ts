@@ -152,8 +152,10 @@ export class ResultCache {
     const { store, maxBytes = MAX_BYTES } = this.#options;
     let bytes = 0;
     for (const [key, { data }] of [...this.#results].reverse()) {
-      bytes += 2 * (key.length + data.length);
-      if (bytes <= maxBytes) continue;
+      const size = 2 * (key.length + data.length);
+      // One that is too large by itself does not displace the others.
+      if (size <= maxBytes) bytes += size;
+      if (size <= maxBytes && bytes <= maxBytes) continue;
       this.#results.delete(key);
       this.#changed.add(key);
     }
