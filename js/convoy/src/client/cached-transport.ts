@@ -2,6 +2,7 @@
  * A transport whose live queries begin with the results that an earlier page has stored (`result-cache.ts`). A
  * subscription waits until the store is read, so that the server is sent the hash of what is displayed already.
  */
+import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import type { ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
@@ -44,13 +45,19 @@ export class CachedTransport implements Transport {
   readonly #name: string;
   /** Who was signed in at first. */
   readonly #firstScope: string | null;
+  /** The caller of the connection, as far as `refreshAuth` has told. */
+  #scope: string | null;
+  /** Counts its changes. */
+  #callers = 0;
   #cache: Promise<ResultCache | null> | null = null;
+  #closed = false;
 
   constructor(transport: Transport, options: CacheOptions, name: string) {
     this.#transport = transport;
     this.#options = options;
     this.#name = name;
     this.#firstScope = options.scope();
+    this.#scope = this.#firstScope;
   }
 
   /** The connection of the default transport, for development tools. */
@@ -58,34 +65,72 @@ export class CachedTransport implements Transport {
     return (this.#transport as { readonly connection?: unknown }).connection;
   }
 
-  call(request: CallRequest): Promise<unknown> {
-    return this.#transport.call(request);
+  async call(request: CallRequest): Promise<unknown> {
+    try {
+      return await this.#transport.call(request);
+    } catch (error) {
+      if (request.kind === 'query' && isConvoyError(error)) this.#refused(error);
+      throw error;
+    }
   }
 
   subscribe(request: SubscribeRequest, sink: SubscriptionSink): Subscription {
-    // Results belong to the one who has subscribed: until a session has the next token, they are not of the next one.
     const scope = this.#options.scope();
-    if (request.persist === false || scope === null) return this.#transport.subscribe(request, sink);
+    this.#scope ??= scope;
+    // Until `refreshAuth`, the connection is still that of the one before.
+    const isKept = request.persist !== false && scope !== null && scope === this.#scope && !this.#closed;
+    return isKept ? this.#subscribe(request, sink, scope) : this.#transport.subscribe(this.#observed(request), sink);
+  }
+
+  refreshAuth(): void {
+    const scope = this.#options.scope();
+    if (scope !== this.#scope) this.#callers += 1;
+    this.#scope = scope;
+    if (this.#cache !== null || scope !== this.#firstScope) {
+      void this.#loaded().then((cache) => cache?.callerChanged());
+    }
+    this.#transport.refreshAuth?.();
+  }
+
+  close(): void {
+    this.#closed = true;
+    void this.#cache?.then((cache) => cache?.close());
+    this.#transport.close();
+  }
+
+  #subscribe(request: SubscribeRequest, sink: SubscriptionSink, scope: string): Subscription {
     const entry = { name: request.name, args: request.args, scope };
+    const caller = this.#callers;
     let cache: ResultCache | null = null;
+    /** Whether the stored result is the one that the server has sent last. */
+    let isStored = request.initial === undefined;
     let open: Subscription | null = null;
+    let refresh: (() => void) | null = null;
     let closed = false;
     const onAnswer = (answer: QueryAnswer) => {
-      if (answer.type === 'result') cache?.set(entry, answer.data, answer.version);
-      else if (answer.type === 'same') cache?.confirm(entry);
-      else if (revokesData(answer.error)) cache?.clear();
+      if (answer.type === 'failed') this.#refused(answer.error);
+      // What arrives after another caller has signed in may still be the result of the one before.
+      else if (caller !== this.#callers) return;
+      else if (answer.type === 'same') isStored && cache?.confirm(entry);
+      else {
+        isStored = true;
+        cache?.set(entry, answer.data, answer.version);
+      }
     };
     const start = async () => {
-      cache = await Promise.race([this.#loaded(), after(MAX_WAIT_MS)]);
+      cache = await inTime(this.#loaded());
       if (closed) return;
       const initial = request.initial ?? cache?.get(entry);
       if (initial !== undefined) sink.initial?.(initial.data);
       open = this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
+      refresh?.();
     };
     void start();
     return {
-      // Before it is open, the result is requested anyway.
-      refresh: (options) => open?.refresh(options),
+      refresh: (options) => {
+        refresh = () => open?.refresh(options);
+        refresh();
+      },
       isBehind: () => open?.isBehind?.() ?? false,
       close: () => {
         closed = true;
@@ -94,16 +139,13 @@ export class CachedTransport implements Transport {
     };
   }
 
-  refreshAuth(): void {
-    if (this.#cache !== null || this.#options.scope() !== this.#firstScope) {
-      void this.#loaded().then((cache) => cache?.callerChanged());
-    }
-    this.#transport.refreshAuth?.();
+  /** A request that is not kept: a refusal still ends what is kept. */
+  #observed(request: SubscribeRequest): SubscribeRequest {
+    return { ...request, onAnswer: (answer) => answer.type === 'failed' && this.#refused(answer.error) };
   }
 
-  close(): void {
-    void this.#cache?.then((cache) => cache?.close());
-    this.#transport.close();
+  #refused(error: ConvoyError): void {
+    if (revokesData(error) && !this.#closed) void this.#loaded().then((cache) => cache?.clear());
   }
 
   /** The cache, once its code and its content are loaded; `null` where that fails. */
@@ -123,9 +165,13 @@ export class CachedTransport implements Transport {
   }
 }
 
-function after(ms: number): Promise<null> {
+/** Waits for the cache, but not for a store that does not respond. */
+function inTime(cache: Promise<ResultCache | null>): Promise<ResultCache | null> {
   return new Promise((resolve) => {
-    const timer: unknown = setTimeout(() => resolve(null), ms);
-    (timer as { unref?: () => void }).unref?.();
+    const timer = setTimeout(() => resolve(null), MAX_WAIT_MS);
+    void cache.then((loaded) => {
+      clearTimeout(timer);
+      resolve(loaded);
+    });
   });
 }

@@ -16,6 +16,11 @@ export class ConsistencyToken {
   advance(received: string | null | undefined): void {
     if (received) this.#latest = later(this.#latest, received);
   }
+
+  /** Advances to a position of an earlier time, which does not replace one of another server process. */
+  advanceToEarlier(received: string | null | undefined): void {
+    if (received && (this.#latest === null || sourceOf(this.#latest) === sourceOf(received))) this.advance(received);
+  }
 }
 
 /**

@@ -152,6 +152,9 @@ export class PersistedMutations {
     const lock = `convoy.recovery ${this.#prefix}`;
     const scan = () => this.#sendAbandoned(send);
     return new Promise((resolve) => {
+      // Then the lock may never be acquired.
+      this.#signal.addEventListener('abort', () => resolve(), { once: true });
+      if (this.#signal.aborted) resolve();
       const held = async () => {
         await scan();
         resolve();

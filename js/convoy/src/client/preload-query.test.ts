@@ -2,8 +2,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';
-import { makeQueryRef } from '../protocol/refs.js';
+import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadOptimistic } from './load-optimistic.js';
+import type { OptimisticStore } from './optimistic-layers.js';
 import { preloadQuery } from './preload-query.js';
 import type { QuerySnapshot } from './snapshot.js';
 
@@ -111,4 +113,35 @@ test('a query with a result ignores an initial one', async () => {
 test('an initial result is shown while another listener waits for the first one', () => {
   client.liveQuery(list, A).subscribe(() => {});
   expect(watching({ data: [one], hash: 'h1', position: 's.5' })[0]?.data).toEqual([one]);
+});
+
+test('an initial position does not replace that of another server process', async () => {
+  const first = watching({ data: [one], hash: 'h1', position: 'new.7' });
+  const session = await server.nextSession();
+  session.same(A);
+  await until(() => expect(first.at(-1)?.isStale).toBe(false));
+  const initial = { data: [two], hash: 'h2', position: 'old.9' };
+  client.liveQuery(list, { of: 'b' }, { initial }).subscribe(() => {});
+  expect((await session.nextChange()).headers['convoy-position']).toBe('new.7');
+});
+
+test('an optimistic update over an initial result stays until the server has answered the query', async () => {
+  await loadOptimistic();
+  const first = client.liveQuery(list, { of: 'b' });
+  first.subscribe(() => {});
+  const session = await server.nextSession();
+  session.result({ of: 'b' }, [], 'h0');
+  await until(() => expect(first.getSnapshot().status).toBe('success'));
+  const seen = watching({ data: [one], hash: 'h1', position: 's.5' });
+  const add = makeMutationRef<Record<never, never>, null>('rows.add');
+  const optimistic = (store: OptimisticStore) => store.set(list, A, (rows) => [...rows, two]);
+  server.answer = ({ headers }) => {
+    session.send({ type: 'settled', key: headers['idempotency-key'] });
+    return { body: { ok: true, data: null } };
+  };
+  await client.mutation(add, {}, { optimistic });
+  session.result(A, [one, two], 'h2');
+  await until(() => expect(seen.at(-1)?.isStale).toBe(false));
+  const lengths = seen.map(({ data }) => data?.length);
+  expect(lengths.slice(lengths.indexOf(2))).not.toContain(1);
 });

@@ -284,3 +284,68 @@ test('a result that is too large by itself does not displace the others', async 
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect([...store.values.values()].join()).toContain('h1');
 });
+
+test('signing out deletes what other tabs have stored, and what they were about to store', async () => {
+  await visit();
+  const other = page({}, { args: B });
+  const session = await server.nextSession();
+  session.result(B, [two], 'h9');
+  await other.until(({ data }) => expect(data).toEqual([two]));
+  const here = page();
+  await here.until(({ data }) => expect(data).toEqual([one]));
+  user = null;
+  here.client.refreshAuth();
+  await until(() => expect(store.values.size).toBe(0));
+  // Writes what it has received before the sign-out.
+  other.close();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(store.values.size).toBe(0);
+});
+
+test('a result that arrives after two changes of the user is not stored under the first', async () => {
+  const visited = page();
+  const session = await server.nextSession();
+  session.result(A, [one], 'h1');
+  await visited.until(({ data }) => expect(data).toEqual([one]));
+  for (user of ['bob', 'ada']) visited.client.refreshAuth();
+  session.rows(A, 'h1', 'of bob', [{ row: two }]);
+  await visited.until(({ data }) => expect(data).toEqual([two]));
+  visited.close();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([...store.values.values()].join()).not.toContain('of bob');
+});
+
+test('a user who has signed in is kept apart from the connection of the one before, until `refreshAuth`', async () => {
+  const visited = page();
+  const session = await server.nextSession();
+  session.result(A, [one], 'h1');
+  await visited.until(({ data }) => expect(data).toEqual([one]));
+  user = 'bob';
+  const more = visited.client.liveQuery(list, B);
+  more.subscribe(() => {});
+  await session.nextChange();
+  session.result(B, [one], 'of ada');
+  await until(() => expect(more.getSnapshot().data).toEqual([one]));
+  visited.close();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([...store.values.values()].join()).not.toContain('of ada');
+});
+
+test('a refused query that is never kept deletes it, too', async () => {
+  await visit();
+  const refused = page({}, { ref: secret });
+  const session = await server.nextSession();
+  session.error(A, { code: 'UNAUTHORIZED', message: 'no' });
+  await refused.until((snapshot) => expect(snapshot).toMatchObject({ status: 'error', data: null }));
+  await until(() => expect(store.values.size).toBe(0));
+});
+
+test('a result that is requested before the store is read comes from the server', async () => {
+  await visit();
+  const again = page();
+  const refetched = again.client.liveQuery(list, A).refetch();
+  const session = await server.nextSession();
+  await until(() => expect([...session.queries.values()].every((query) => !('hash' in query))).toBe(true));
+  session.result(A, [two], 'h2');
+  expect(await refetched).toEqual([two]);
+});

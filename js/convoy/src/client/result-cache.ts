@@ -82,19 +82,24 @@ export class ResultCache {
     if (stored !== undefined && at - stored.at > CONFIRM_AFTER_MS) this.#put(key, { ...stored, at });
   }
 
-  /** Deletes all results. */
+  /** Deletes all results, those that other tabs have stored included. */
   clear(): void {
-    for (const key of this.#results.keys()) this.#changed.add(key);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#results = new Map();
-    this.#write();
+    this.#changed.clear();
+    const { store } = this.#options;
+    this.#do(async () => {
+      for (const key of await store.keys(this.#prefix)) await store.delete(key);
+    });
   }
 
   /** Deletes the results of the one who was signed in before, if that has changed. */
   callerChanged(): void {
     const scope = this.#options.scope();
     if (scope === this.#scope) return;
-    this.clear();
     this.#scope = scope;
+    this.clear();
   }
 
   /** Writes what has changed, and ends. */
@@ -147,6 +152,8 @@ export class ResultCache {
 
   /** Deletes the oldest results beyond the size limit, and writes all changes. */
   #write(): void {
+    // Another tab may have signed the user out.
+    this.callerChanged();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const { store, maxBytes = MAX_BYTES } = this.#options;

@@ -106,7 +106,7 @@ export class Session {
       interrupted: false,
       closed: false,
     };
-    this.#consistencyToken.advance(initial?.position);
+    this.#consistencyToken.advanceToEarlier(initial?.position);
     this.#queries.set(entry.id, entry);
     return entry;
   }

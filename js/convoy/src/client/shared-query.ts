@@ -65,12 +65,15 @@ export class SharedQuery implements SubscriptionSink {
   readonly #awaitingAnswer: (() => void)[] = [];
   #retentionTimer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
+  /** Displays a result of an earlier time, and no server has answered yet. */
+  #isInitial: boolean;
 
   constructor(transport: Transport, request: QueryRequest, hooks: SharedQueryHooks) {
     this.request = request;
     this.#hooks = hooks;
     this.#base = firstSnapshot(request);
     this.#lastNotified = this.#base;
+    this.#isInitial = request.initial !== undefined;
     this.#subscription =
       request.liveness === 'live' ? transport.subscribe(request, this) : oneShotQuery(transport, request, this);
   }
@@ -101,6 +104,7 @@ export class SharedQuery implements SubscriptionSink {
   initial(data: unknown): void {
     if (this.#base.status !== 'pending') return;
     this.#base = withInitial(this.#base, { data });
+    this.#isInitial = true;
     this.#hooks.changed();
   }
 
@@ -166,7 +170,8 @@ export class SharedQuery implements SubscriptionSink {
 
   /** Whether it displays an older result than the one that the session reports about. */
   get isBehindReports(): boolean {
-    return !this.#stopped && (this.isFrozen || this.#pendingRefetches.length + this.#awaitingAnswer.length > 0);
+    const isWaiting = this.#isInitial || this.#pendingRefetches.length + this.#awaitingAnswer.length > 0;
+    return !this.#stopped && (this.isFrozen || isWaiting);
   }
 
   /** Calls `onCaughtUp` once that is no longer so. */
@@ -228,6 +233,7 @@ export class SharedQuery implements SubscriptionSink {
    * new as `refresh` asked for.
    */
   #answered(data: unknown, isCurrent: boolean): void {
+    this.#isInitial = false;
     if (isCurrent) this.updatedAt = Date.now();
     this.#completedRefetches.push(...this.#pendingRefetches.splice(0).map((resolve) => () => resolve(data)));
     this.#hooks.changed();
