@@ -72,9 +72,8 @@ impl Engine {
     }
 }
 
-fn answer_of_query(CachedResult { data, position }: CachedResult) -> RemoteAnswer {
-    let hash = Some(hash_of_result(&data));
-    RemoteAnswer { result: data, position, replayed: false, session: None, hash }
+fn answer_of_query(CachedResult { data, position, hash }: CachedResult) -> RemoteAnswer {
+    RemoteAnswer { result: data, position, replayed: false, session: None, hash: Some(hash) }
 }
 
 /// The answer to a repeated call that may have taken effect, where that cannot be found out.

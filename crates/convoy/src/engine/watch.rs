@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::error::Failure;
-use crate::live::{OpenSession, QueryRequest, SessionMessage, Stream, StreamFormat};
+use crate::live::{Answer, OpenSession, QueryRequest, Stream, StreamFormat};
 
 /// The results of a live query of this process. Dropping it ends the subscription.
 pub struct Watch {
@@ -31,33 +31,19 @@ impl Watch {
     /// Waits for the next result or error, as an envelope of JSON; results that a slow reader
     /// has missed are skipped. `None` when the engine closes.
     pub async fn next(&mut self) -> Option<String> {
-        while !self.ended {
-            let messages = self.stream.next().await?;
-            // One query has one answer in a frame.
-            let mut envelope = None;
-            for message in messages {
-                match message {
-                    SessionMessage::Answer { answer, .. } => {
-                        envelope = Some(match answer.failure() {
-                            Some(failure) => failure.to_envelope(),
-                            None => {
-                                let data = answer.data().map_or("null".into(), |data| String::from_utf8_lossy(data));
-                                format!(r#"{{"ok":true,"data":{data}}}"#)
-                            }
-                        });
-                    }
-                    SessionMessage::Rejected(failure) | SessionMessage::Refused { failure, .. } => {
-                        self.ended = true;
-                        envelope = Some(failure.to_envelope());
-                    }
-                    SessionMessage::End { .. } => self.ended = true,
-                    SessionMessage::Session(_) | SessionMessage::Settled { .. } | SessionMessage::Included { .. } => {}
-                }
-            }
-            if envelope.is_some() {
-                return envelope;
-            }
+        if self.ended {
+            return None;
         }
-        None
+        let next = self.stream.next_answer().await;
+        self.ended = next.as_ref().is_none_or(|next| next.is_last);
+        next.map(|next| next.answer.map_or_else(|failure| failure.to_envelope(), |answer| envelope_of(&answer)))
     }
+}
+
+fn envelope_of(answer: &Answer) -> String {
+    if let Some(failure) = answer.failure() {
+        return failure.to_envelope();
+    }
+    let data = answer.data().map_or("null".into(), |data| String::from_utf8_lossy(data));
+    format!(r#"{{"ok":true,"data":{data}}}"#)
 }

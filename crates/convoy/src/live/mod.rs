@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub(crate) use answer::{hash_from_hex, hash_of_result};
+pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
 pub(crate) use invalidate::QueryId;
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
 pub(crate) use registry::{Counts, QueryInfo, StreamFormat};

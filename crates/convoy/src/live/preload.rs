@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::result_cache::CachedResult;
 use super::stream::{OpenSession, QueryRequest};
-use super::{Live, SessionMessage, StreamFormat};
+use super::{Live, StreamFormat};
 use crate::error::{Code, Failure};
 
 impl Live {
@@ -20,22 +20,11 @@ impl Live {
         let queries = vec![QueryRequest { id: 0, name: name.to_owned(), input, client_hash: None }];
         let open = OpenSession { format: StreamFormat::Plain, queries, position, address: None };
         let mut stream = self.open(open, caller).await?;
-        while let Some(messages) = stream.next().await {
-            for message in messages {
-                match message {
-                    SessionMessage::Answer { answer, .. } => match (answer.failure(), answer.data()) {
-                        (None, Some(data)) => {
-                            return Ok(CachedResult { data: data.clone(), position: answer.position().to_owned() });
-                        }
-                        (failure, _) => return Err(failure.cloned().unwrap_or_else(ended)),
-                    },
-                    SessionMessage::Rejected(failure) | SessionMessage::Refused { failure, .. } => return Err(failure),
-                    SessionMessage::End { .. } => return Err(ended()),
-                    SessionMessage::Session(_) | SessionMessage::Settled { .. } | SessionMessage::Included { .. } => {}
-                }
-            }
+        let answer = stream.next_answer().await.ok_or_else(ended)?.answer?;
+        match answer.failure() {
+            Some(failure) => Err(failure.clone()),
+            None => CachedResult::of(&answer, answer.position().to_owned()).ok_or_else(ended),
         }
-        Err(ended())
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Live;
+use super::answer::{Answer, hash_to_hex};
 use super::registry::{CacheLookup, CacheRequest};
 use crate::error::Failure;
 
@@ -21,6 +22,15 @@ pub(crate) struct CachedResult {
     pub data: Bytes,
     /// The consistency token of a client that has seen it.
     pub position: String,
+    /// Its hash, as clients name it.
+    pub hash: String,
+}
+
+impl CachedResult {
+    /// The result of an answer; `None` if it is a failure.
+    pub(super) fn of(answer: &Answer, position: String) -> Option<CachedResult> {
+        Some(CachedResult { data: answer.data()?.clone(), position, hash: hash_to_hex(answer.hash()) })
+    }
 }
 
 impl Live {
@@ -56,8 +66,7 @@ impl Live {
             found = self.lock().lookup(&request, Instant::now());
         }
         let CacheLookup::Hit(answer, valid_at) = found else { return None };
-        let data = answer.data()?.clone();
-        Some(Ok(CachedResult { data, position: self.clock.encode(valid_at.max(since)) }))
+        CachedResult::of(&answer, self.clock.encode(valid_at.max(since))).map(Ok)
     }
 
     /// Requests a read of the change log now, and waits until it has reached `since`. One

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Live;
-use super::answer::Hash;
+use super::answer::{Answer, Hash};
 use super::message::{ClientQueryId, SessionId, SessionMessage};
 use super::registry::{
     Admission, NewSession, ResolvedRequest, SessionContext, SessionHandle, StreamFormat, SubscribeRequest,
@@ -50,6 +50,14 @@ pub(crate) struct SessionUpdate {
     pub remove: Vec<ClientQueryId>,
     /// Whether the caller's token replaces the previous one.
     pub replace_token: bool,
+}
+
+/// An answer of a stream with a single query.
+pub(crate) struct NextAnswer {
+    /// The answer, or why there is none.
+    pub answer: Result<Arc<Answer>, Failure>,
+    /// No other one follows.
+    pub is_last: bool,
 }
 
 /// An open session; dropping it closes the session.
@@ -227,6 +235,32 @@ impl Stream {
                 None => woken.await,
             }
         }
+    }
+
+    /// Waits for the next answer of a stream with a single query; skips those that a slow
+    /// reader has missed. `None` when the session has ended. Cancel-safe.
+    pub(crate) async fn next_answer(&mut self) -> Option<NextAnswer> {
+        while let Some(messages) = self.next().await {
+            let (mut newest, mut is_last) = (None, false);
+            for message in messages {
+                match message {
+                    // One query has one answer in a frame.
+                    SessionMessage::Answer { answer, .. } => newest = Some(Ok(answer)),
+                    SessionMessage::Rejected(failure) | SessionMessage::Refused { failure, .. } => {
+                        (newest, is_last) = (Some(Err(failure)), true);
+                    }
+                    SessionMessage::End { .. } => is_last = true,
+                    SessionMessage::Session(_) | SessionMessage::Settled { .. } | SessionMessage::Included { .. } => {}
+                }
+            }
+            if let Some(answer) = newest {
+                return Some(NextAnswer { answer, is_last });
+            }
+            if is_last {
+                return None;
+            }
+        }
+        None
     }
 }
 

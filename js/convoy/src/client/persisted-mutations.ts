@@ -7,6 +7,7 @@ import { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { holdLock, isLockHeld } from './page-locks.js';
+import { unref } from './unref.js';
 
 /** Keeps mutations over reloads and crashes of the page. */
 export interface PersistOptions {
@@ -244,8 +245,3 @@ function parse(text: string): StoredMutation | null {
 }
 
 const lockOf = (owner: string) => `convoy.page ${owner}`;
-
-/** Lets a Node process end. */
-function unref(timer: unknown): void {
-  (timer as { unref?: () => void }).unref?.();
-}

@@ -4,6 +4,7 @@
  */
 import type { CacheOptions } from './cached-transport.js';
 import type { InitialResult, ResultVersion } from './transport.js';
+import { unref } from './unref.js';
 import { listenToPage } from './visibility.js';
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -141,12 +142,14 @@ export class ResultCache {
     if (this.#scope === null) return;
     const { store } = this.#options;
     const found: [string, StoredResult][] = [];
-    for (const key of await store.keys(this.#prefix)) {
+    const read = async (key: string) => {
       const text = key.startsWith(this.#ownPrefix) ? await store.get(key) : null;
       const stored = text === null ? null : parse(text);
       if (stored === null || this.#isExpired(stored)) await store.delete(key);
       else found.push([key, stored]);
-    }
+    };
+    // Queries wait for it, so at the same time.
+    await Promise.all((await store.keys(this.#prefix)).map(read));
     this.#results = new Map(found.sort(([, a], [, b]) => a.at - b.at));
   }
 
@@ -161,8 +164,8 @@ export class ResultCache {
     for (const [key, { data }] of [...this.#results].reverse()) {
       const size = 2 * (key.length + data.length);
       // One that is too large by itself does not displace the others.
-      if (size <= maxBytes) bytes += size;
-      if (size <= maxBytes && bytes <= maxBytes) continue;
+      bytes += size > maxBytes ? 0 : size;
+      if (Math.max(size, bytes) <= maxBytes) continue;
       this.#results.delete(key);
       this.#changed.add(key);
     }
@@ -195,9 +198,4 @@ function parse(text: string): StoredResult | null {
   } catch {
     return null;
   }
-}
-
-/** Lets a Node process end. */
-function unref(timer: unknown): void {
-  (timer as { unref?: () => void }).unref?.();
 }

@@ -7,6 +7,7 @@ import type { CallingClient } from '../client/calling-client.js';
 import { canonicalArgs } from '../client/canonical.js';
 import type { ConvoyClient } from '../client/client.js';
 import type { LiveQuery } from '../client/live-query.js';
+import { unref } from '../client/unref.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { Hooks, QueryArgument } from '../protocol/ref-kinds.js';
 import type { AnyQueryRef, ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
@@ -73,13 +74,9 @@ function answerOf(query: LiveQuery<unknown>, client: ConvoyClient, key: string):
       resolve();
       // An error is not kept, so that a reset error boundary runs the query again.
       if (status === 'error') stop();
-      else doNotKeepProcessAlive(setTimeout(stop, MOUNT_MS));
+      else unref(setTimeout(stop, MOUNT_MS));
     });
   });
   answers.set(key, answer);
   return answer;
-}
-
-function doNotKeepProcessAlive(timer: ReturnType<typeof setTimeout>): void {
-  if (typeof timer === 'object') timer.unref?.();
 }

@@ -113,7 +113,7 @@ describe('a collection', () => {
     stop();
   });
 
-  test('ends its live query with `cleanup`, and starts anew', async () => {
+  test('ends its live query with `cleanup`, and starts again', async () => {
     const messages = messagesOf();
     void messages.preload();
     await receive([a, b]);

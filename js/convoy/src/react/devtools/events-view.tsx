@@ -3,20 +3,13 @@ import type { ReactElement } from 'react';
 import type { LoggedEvent } from './event-log.js';
 import { sizeOf, timeOf } from './format.js';
 import { colors, styles } from './styles.js';
+import { TableHead } from './table-head.js';
 
 export function EventsView({ events }: { events: readonly LoggedEvent[] }): ReactElement {
   if (events.length === 0) return <p style={styles.empty}>Nothing was received while this panel was open.</p>;
   return (
     <table style={styles.table}>
-      <thead>
-        <tr>
-          {['Time', 'Frame', 'Message', 'About', 'Size'].map((title) => (
-            <th key={title} scope="col" style={styles.head}>
-              {title}
-            </th>
-          ))}
-        </tr>
-      </thead>
+      <TableHead titles={['Time', 'Frame', 'Message', 'About', 'Size']} />
       <tbody>
         {events.map(({ id, at, frame, kind, text, size }) => (
           <tr key={id} style={frame % 2 === 0 ? { background: colors.raised } : {}}>

@@ -2,20 +2,13 @@
 import type { ReactElement } from 'react';
 import type { InspectedMutation } from './inspect.js';
 import { dot, styles } from './styles.js';
+import { TableHead } from './table-head.js';
 
 export function MutationsView({ mutations }: { mutations: readonly InspectedMutation[] }): ReactElement {
   if (mutations.length === 0) return <p style={styles.empty}>No mutation is in progress.</p>;
   return (
     <table style={styles.table}>
-      <thead>
-        <tr>
-          {['Mutation', 'State', 'Its optimistic update changes'].map((title) => (
-            <th key={title} scope="col" style={styles.head}>
-              {title}
-            </th>
-          ))}
-        </tr>
-      </thead>
+      <TableHead titles={['Mutation', 'State', 'Its optimistic update changes']} />
       <tbody>
         {mutations.map(({ name, args, isPending, changes }, n) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: calls have no identity, and their rows no state

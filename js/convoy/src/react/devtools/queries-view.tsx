@@ -5,6 +5,7 @@ import { EventsView } from './events-view.js';
 import { previewOf, sizeOf, timeOf } from './format.js';
 import { type InspectedQuery, keyOf } from './inspect.js';
 import { colors, dot, styles, type Tone } from './styles.js';
+import { TableHead } from './table-head.js';
 
 interface QueriesViewProps {
   readonly queries: readonly InspectedQuery[];
@@ -19,15 +20,7 @@ export function QueriesView({ queries, events }: QueriesViewProps): ReactElement
     <div style={styles.body}>
       <div style={styles.list}>
         <table style={styles.table}>
-          <thead>
-            <tr>
-              {['Query', 'State', 'Listeners', 'Size', 'Confirmed'].map((title) => (
-                <th key={title} scope="col" style={styles.head}>
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <TableHead titles={['Query', 'State', 'Listeners', 'Size', 'Confirmed']} />
           <tbody>
             {queries.map((query) => (
               <tr key={query.key} style={query === selected ? { background: colors.selected } : {}}>
