@@ -23,6 +23,9 @@ pub(super) enum BodyError {
     /// The HTTP server that received it, another one of this process, does not have it.
     #[error("{0}")]
     Unavailable(String),
+    /// That server's client has closed its connection.
+    #[error("the client has closed the connection")]
+    Closed,
 }
 
 /// How long the rest of a body is received after the answer: in total, and without data.
@@ -43,7 +46,7 @@ pub(super) async fn read(body: &mut RequestBody, limits: &Limits) -> Result<Stri
         .map_err(|error| match error.downcast_ref() {
             Some(BodyError::Unavailable(reason)) => Failure::new(Code::InvalidArgs, reason.clone()),
             None if error.is::<http_body_util::LengthLimitError>() => too_large(),
-            Some(BodyError::Connection(_)) | None => {
+            Some(BodyError::Connection(_) | BodyError::Closed) | None => {
                 Failure::new(Code::InvalidArgs, "The request's body did not arrive whole.")
             }
         })?;

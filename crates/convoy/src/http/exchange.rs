@@ -94,16 +94,16 @@ struct Received {
     body: RequestBody,
     peer: Option<IpAddr>,
     /// The bytes from the client, if the connection can be upgraded.
-    socket: Option<mpsc::Receiver<Chunk>>,
+    socket: Option<mpsc::Receiver<Bytes>>,
 }
-
-type Chunk = Result<Bytes, BodyError>;
 
 /// One request and its response.
 pub struct Exchange {
     engine: Arc<Engine>,
     received: Mutex<Option<Received>>,
-    upload: Mutex<Option<mpsc::Sender<Chunk>>>,
+    upload: Mutex<Option<mpsc::Sender<Bytes>>>,
+    /// Why the pushed body is not whole. Set before `upload` ends.
+    loss: Arc<Mutex<Option<BodyError>>>,
     download: tokio::sync::Mutex<Option<Download>>,
     closed: CancellationToken,
 }
@@ -125,10 +125,12 @@ impl Exchange {
         }
         let (sender, receiver) = mpsc::channel(WAITING_CHUNKS);
         let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let loss = Arc::default();
         let (body, sender, socket) = match body {
             ExchangeBody::Whole(bytes) => (whole(bytes), None, None),
             ExchangeBody::Pushed => {
-                let body = PushedBody { chunks: receiver, declared: declared.unwrap_or(0), is_over: false };
+                let loss = Arc::clone(&loss);
+                let body = PushedBody { chunks: receiver, loss, declared: declared.unwrap_or(0), is_over: false };
                 (body.boxed_unsync(), Some(sender), None)
             }
             ExchangeBody::Upgrade => (whole(Bytes::new()), Some(sender), Some(receiver)),
@@ -137,6 +139,7 @@ impl Exchange {
             engine: engine.clone(),
             received: Mutex::new(Some(Received { head, body, peer, socket })),
             upload: Mutex::new(sender),
+            loss,
             download: tokio::sync::Mutex::default(),
             closed: CancellationToken::new(),
         })
@@ -145,7 +148,7 @@ impl Exchange {
     /// Adds a chunk to the request body, or to the upgraded connection.
     pub fn push(&self, chunk: Bytes) -> Pushed {
         let upload = self.upload.lock();
-        match upload.as_ref().map(|upload| upload.try_send(Ok(chunk))) {
+        match upload.as_ref().map(|upload| upload.try_send(chunk)) {
             Some(Ok(())) => Pushed::Accepted,
             Some(Err(mpsc::error::TrySendError::Full(_))) => Pushed::Full,
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Pushed::Closed,
@@ -168,9 +171,14 @@ impl Exchange {
 
     /// Ends the request body with the reason that its rest is not available.
     pub fn fail(&self, reason: String) {
+        self.end_early(BodyError::Unavailable(reason));
+    }
+
+    /// Ends the body with an error, unless it has ended.
+    fn end_early(&self, loss: BodyError) {
         if let Some(upload) = self.upload.lock().take() {
-            // If chunks are waiting, the body ends early, which is an error as well.
-            let _full = upload.try_send(Err(BodyError::Unavailable(reason)));
+            *self.loss.lock() = Some(loss);
+            drop(upload);
         }
     }
 
@@ -184,8 +192,9 @@ impl Exchange {
         let connection = Connection { peer, upgrading, tasks: self.engine.tasks() };
         let answering = answer(&self.engine, head, body, connection);
         let mut answer = tokio::select! {
-            answer = self.engine.tasks().track_future(answering) => answer,
+            biased;
             () = self.closed.cancelled() => return None,
+            answer = self.engine.tasks().track_future(answering) => answer,
         };
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS
             && let Some(upload) = socket
@@ -220,8 +229,9 @@ impl Exchange {
     pub async fn pull(&self) -> Option<Bytes> {
         let mut download = self.download.lock().await;
         let pulled = tokio::select! {
-            pulled = next(download.as_mut()?) => pulled,
+            biased;
             () = self.closed.cancelled() => None,
+            pulled = next(download.as_mut()?) => pulled,
         };
         if pulled.is_none() {
             *download = None;
@@ -232,7 +242,7 @@ impl Exchange {
     /// Ends the exchange: a live session ends, a mutation runs to its end.
     pub fn close(&self) {
         self.closed.cancel();
-        self.upload.lock().take();
+        self.end_early(BodyError::Closed);
         // If a pull holds it, that pull ends now.
         if let Ok(mut download) = self.download.try_lock() {
             *download = None;
@@ -308,9 +318,9 @@ async fn next(download: &mut Download) -> Option<Bytes> {
 }
 
 /// Passes the bytes from a client to the engine, until the client or the engine closes.
-async fn forward(mut upload: mpsc::Receiver<Chunk>, mut socket: WriteHalf<DuplexStream>, closed: CancellationToken) {
+async fn forward(mut upload: mpsc::Receiver<Bytes>, mut socket: WriteHalf<DuplexStream>, closed: CancellationToken) {
     let forwarding = async {
-        while let Some(Ok(chunk)) = upload.recv().await {
+        while let Some(chunk) = upload.recv().await {
             socket.write_all(&chunk).await?;
         }
         socket.shutdown().await
@@ -326,7 +336,8 @@ async fn forward(mut upload: mpsc::Receiver<Chunk>, mut socket: WriteHalf<Duplex
 
 /// A request body of pushed chunks.
 struct PushedBody {
-    chunks: mpsc::Receiver<Chunk>,
+    chunks: mpsc::Receiver<Bytes>,
+    loss: Arc<Mutex<Option<BodyError>>>,
     /// The length that the request declares; 0 if it declares none.
     declared: u64,
     is_over: bool,
@@ -341,8 +352,10 @@ impl Body for PushedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let chunk = ready!(self.chunks.poll_recv(context));
-        self.is_over = !matches!(chunk, Some(Ok(_)));
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+        self.is_over = chunk.is_none();
+        // Without this, a body that ends early could be taken for one that is whole.
+        let loss = || self.loss.lock().take().map(Err);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))).or_else(loss))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,11 +1,13 @@
 //! Requests that another HTTP server of the process passes on: what crosses, without one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use convoy::{Exchange, ExchangeBody, ExchangeHead, Pushed};
-use convoy_testkit::{App, TestDb, within};
+use convoy_testkit::{App, Functions, TestDb, within};
 use serde_json::{Value, json};
 
-use crate::shared::chat;
+use crate::shared::{chat, tables};
 
 fn head(method: &str, url: &str) -> ExchangeHead {
     let headers = ["Host", "app.test", "Content-Type", "application/json"].map(str::to_owned).to_vec();
@@ -86,4 +88,37 @@ async fn an_exchange_that_is_closed_or_dropped_ends_its_session() {
     let (response, ()) = tokio::join!(early.respond(), async { early.close() });
     assert!(response.is_none());
     app.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_early_is_never_taken_for_a_whole_one() {
+    let db = TestDb::new().await;
+    let functions = Functions::new()
+        .mutation("count", |ctx, _| async move { Ok(json!(ctx.hold("channels", json!({ "name": "x" })))) });
+    let app = db.app(tables(), functions).await;
+    // The arguments of this mutation may be left out, and white space may follow them.
+    for (round, sent) in ["", "{", "{}", "{} "].into_iter().cycle().take(400).enumerate() {
+        let exchange = Arc::new(begin(&app, "POST", "/api/mutation/count", ExchangeBody::Pushed));
+        assert_eq!(exchange.push(Bytes::from_static(sent.as_bytes())), Pushed::Accepted);
+        let answering = tokio::spawn({
+            let exchange = exchange.clone();
+            async move { exchange.respond().await }
+        });
+        if round % 3 == 0 {
+            tokio::task::yield_now().await;
+        }
+        exchange.close();
+        let answer = within(answering).await.expect("it does not panic");
+        assert!(answer.is_none_or(|(head, _)| head.status == 400), "{round}");
+    }
+    let lost = begin(&app, "POST", "/api/mutation/count", ExchangeBody::Pushed);
+    assert_eq!(
+        ["{", "}", " ", "\n"].map(|chunk| lost.push(Bytes::from_static(chunk.as_bytes()))),
+        [Pushed::Accepted; 4]
+    );
+    lost.fail("the proxy has lost the rest".to_owned());
+    assert_eq!(respond(&lost).await.0, 400);
+    // Closing waits for mutations that have started.
+    app.engine.close().await;
+    assert_eq!(db.psql().await.column("select count(*)::text from channels").await, ["0"]);
 }
