@@ -1,5 +1,6 @@
 // Measures what Convoy's types cost in a generated project with 500 functions in 100 files and 60 tables: the time that
-// they add to `tsc`, and how long an editor waits for completions, each with TypeScript 5.9 and 7.
+// they add to `tsc`, and how long an editor waits for completions, each with TypeScript 5.9 and 7. In the project
+// `schema.ts` exports each table; with `one schema` all of them are in one expression.
 //
 //   node tests/bench/types.mjs [--only tsc|completions] [--runs 3] [--completions 15]
 //
@@ -48,9 +49,13 @@ export function useTyping(ownerId: \`accountNotes:\${string}\`) {
 const parent = join(root, 'type-tests/.convoy');
 await mkdir(parent, { recursive: true });
 const folder = await mkdtemp(join(parent, 'bench-'));
-const [full, stub] = ['full', 'stub'].map((name) => join(folder, name));
+const stub = join(folder, 'stub');
+const projects = [
+  { suffix: '', path: join(folder, 'full'), options: {} },
+  { suffix: ', one schema', path: join(folder, 'single'), options: { exportsTables: false } },
+];
 try {
-  await writeProject(full, generateFiles);
+  for (const { path, options } of projects) await writeProject(path, generateFiles, options);
   await writeProject(stub, generateFiles, { stub: true });
   console.log(`${availableParallelism()} processors\n`);
   if (values.only !== 'completions') await showChecks();
@@ -60,71 +65,78 @@ try {
 }
 
 async function showChecks() {
-  console.log(
-    'tsc, in seconds                    without types   with Convoy    added   instantiations   TS2589   errors',
-  );
+  showRow('tsc, in seconds', ['without', 'with types', 'added', 'instantiations', 'TS2589', 'errors']);
   for (const compiler of COMPILERS) {
-    await showCheck(compiler.name, compiler, []);
-    if (compiler.single.length > 0) await showCheck(`${compiler.name} ${compiler.single}`, compiler, compiler.single);
+    for (const args of compiler.single.length > 0 ? [[], compiler.single] : [[]]) {
+      const without = [];
+      const withTypes = projects.map(() => []);
+      for (let run = 0; run < Number(values.runs); run++) {
+        without.push(await typeCheck(compiler, stub, args));
+        for (const [index, { path }] of projects.entries()) {
+          withTypes[index].push(await typeCheck(compiler, path, args));
+        }
+      }
+      for (const [index, { suffix }] of projects.entries()) {
+        showRow([compiler.name, ...args].join(' ') + suffix, cellsOf(without, withTypes[index]));
+      }
+    }
   }
   console.log();
 }
 
-async function showAllCompletions() {
-  console.log('completions, in milliseconds       first   median   slowest');
-  await showCompletions(COMPILERS[0], TsServer);
-  await showCompletions(COMPILERS[1], LanguageServer);
-}
-
-async function showCheck(name, compiler, args) {
-  const [without, withTypes] = [[], []];
-  for (let run = 0; run < Number(values.runs); run++) {
-    without.push(await typeCheck(compiler, stub, args));
-    withTypes.push(await typeCheck(compiler, full, args));
-  }
+function cellsOf(without, withTypes) {
   const least = (checks) => Math.min(...checks.map(({ seconds }) => seconds));
   const [base, whole] = [least(without), least(withTypes)];
   const { instantiations, errors } = withTypes[0];
   const tooDeep = errors.filter((error) => error.includes('TS2589')).length;
-  console.log(
-    [
-      name.padEnd(34),
-      base.toFixed(2).padStart(14),
-      whole.toFixed(2).padStart(14),
-      (whole - base).toFixed(2).padStart(9),
-      String(instantiations).padStart(17),
-      String(tooDeep).padStart(9),
-      String(errors.length).padStart(9),
-    ].join(''),
-  );
+  return [base.toFixed(2), whole.toFixed(2), (whole - base).toFixed(2), instantiations, tooDeep, errors.length];
 }
 
-async function showCompletions({ name, folder: compiler }, Editor) {
-  const file = join(full, 'client/Typing.tsx');
-  for (const { name: place, typed, expected } of PLACES) {
-    const text = (edit) => FILE.replace('TYPED', `// ${'a'.repeat(edit)}\n  ${typed}`);
-    const written = (edit) => text(edit).replace('|', '');
-    await writeFile(file, written(0));
-    const editor = await Editor.start(compiler, full);
-    const times = [];
-    try {
-      editor.open(file, written(0));
-      for (let edit = 0; edit <= Number(values.completions); edit++) {
-        if (edit > 0) editor.replace(file, written(edit), written(edit - 1));
-        const start = performance.now();
-        const names = await editor.complete(file, positionOf(text(edit)));
-        times.push(performance.now() - start);
-        if (!names.includes(expected)) throw new Error(`${name}, ${place}: no ${expected} in ${names.slice(0, 20)}.`);
-      }
-    } finally {
-      editor.stop();
+async function showAllCompletions() {
+  showRow('completions, in milliseconds', ['first', 'median', 'slowest']);
+  await showCompletions(COMPILERS[0], TsServer);
+  await showCompletions(COMPILERS[1], LanguageServer);
+}
+
+async function showCompletions(compiler, Editor) {
+  for (const place of PLACES) {
+    for (const { suffix, path } of projects) {
+      const [first, ...others] = await timesOfCompletions(compiler, Editor, path, place);
+      others.sort((one, other) => one - other);
+      const times = [first, others[others.length >> 1], others.at(-1)];
+      showRow(
+        `${compiler.name}: ${place.name}${suffix}`,
+        times.map((time) => time.toFixed(0)),
+      );
     }
-    const [first, ...others] = times;
-    others.sort((one, other) => one - other);
-    const shown = [first, others[others.length >> 1], others.at(-1)].map((time) => time.toFixed(0).padStart(9));
-    console.log(`${`${name}: ${place}`.padEnd(31)}${shown.join('')}`);
   }
-  await rm(file);
+}
+
+async function timesOfCompletions({ name, folder: compiler }, Editor, project, { name: place, typed, expected }) {
+  const file = join(project, 'client/Typing.tsx');
+  const text = (edit) => FILE.replace('TYPED', `// ${'a'.repeat(edit)}\n  ${typed}`);
+  const written = (edit) => text(edit).replace('|', '');
+  await writeFile(file, written(0));
+  const editor = await Editor.start(compiler, project);
+  const times = [];
+  try {
+    editor.open(file, written(0));
+    for (let edit = 0; edit <= Number(values.completions); edit++) {
+      if (edit > 0) editor.replace(file, written(edit), written(edit - 1));
+      const start = performance.now();
+      const names = await editor.complete(file, positionOf(text(edit)));
+      times.push(performance.now() - start);
+      if (!names.includes(expected)) throw new Error(`${name}, ${place}: no ${expected} in ${names.slice(0, 20)}.`);
+    }
+  } finally {
+    editor.stop();
+    await rm(file);
+  }
+  return times;
+}
+
+function showRow(name, cells) {
+  console.log(name.padEnd(44) + cells.map((cell) => String(cell).padStart(16)).join(''));
 }
 
 function positionOf(text) {

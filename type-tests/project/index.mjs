@@ -1,8 +1,9 @@
 /**
  * Writes a generated project into a folder: 60 tables, 500 functions in 100 files, and 40 files of React components.
  *
- * With `stub` the files are the same, but everything that Convoy types is `any`. The difference between the two is
- * the work that Convoy's types cause.
+ * Each table is an export of `schema.ts`, or, with `exportsTables: false`, all are in one `defineSchema({ … })`. With
+ * `stub` the files are the same, but everything that Convoy types is `any`: the difference between the two is the work
+ * that Convoy's types cause.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -29,13 +30,13 @@ const COMPILER_OPTIONS = {
 /**
  * @param {string} folder below one whose node_modules has the packages
  * @param {(project: object) => Iterable<readonly [string, string]>} generateFiles the code generator of the package
- * @param {{ stub?: boolean }} [options]
+ * @param {{ stub?: boolean, exportsTables?: boolean }} [options]
  */
-export async function writeProject(folder, generateFiles, { stub = false } = {}) {
-  const files = new Map([['convoy/schema.ts', schemaFile()]]);
+export async function writeProject(folder, generateFiles, { stub = false, exportsTables = true } = {}) {
+  const files = new Map([['convoy/schema.ts', schemaFile(exportsTables)]]);
   for (const [name, text] of functionFiles()) files.set(`convoy/functions/${name}.ts`, text);
   for (const [name, text] of componentFiles()) files.set(`client/${name}.tsx`, text);
-  const generated = stub ? stubFiles() : inGenerated(generateFiles);
+  const generated = stub ? stubFiles() : inGenerated(generateFiles, exportsTables);
   for (const [name, text] of generated) files.set(name, text);
   files.set('tsconfig.json', JSON.stringify(configuration(stub), null, 2));
   for (const [name, text] of files) {
@@ -45,10 +46,10 @@ export async function writeProject(folder, generateFiles, { stub = false } = {})
   }
 }
 
-function inGenerated(generateFiles) {
+function inGenerated(generateFiles, exportsTables) {
   const files = generateFiles({
     schema: { module: '../schema.js', exportName: 'default' },
-    tables: TABLES.map(({ name, isUnion }) => ({ name, isUnion })),
+    tables: TABLES.map(({ name, isUnion }) => ({ name, isUnion, exportName: exportsTables ? name : undefined })),
     functions: functionList(),
     contextModule: null,
     drizzleStandIn: false,

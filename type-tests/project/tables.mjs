@@ -123,18 +123,21 @@ function lines(entries, indent) {
   return entries.map((entry) => `${indent}${entry},`).join('\n');
 }
 
-export function schemaFile() {
-  const tables = TABLES.map(
-    ({ name, source, indexed }) => `  ${name}: defineTable(${source})
+/** @param {boolean} exportsTables whether each table is an export, or all are in one expression */
+export function schemaFile(exportsTables) {
+  const tables = TABLES.map(({ name, source, indexed }) => [
+    name,
+    `defineTable(${source})
     .index('by_owner', ['ownerId', 'position'])
     .index('by_status', ['status', '_creationTime'])
-    .index('by_detail', ['${indexed}']),`,
-  );
+    .index('by_detail', ['${indexed}'])`,
+  ]);
+  const exported = tables.map(([name, source]) => `export const ${name} = ${source};\n`);
+  const properties = tables.map(([name, source]) => `  ${exportsTables ? name : `${name}: ${source}`},\n`);
   return `import { defineRef, defineSchema, defineTable } from '@avvos/convoy';
 import { z } from 'zod';
 
-export default defineSchema({
-${tables.join('\n')}
-});
+${exportsTables ? `${exported.join('\n')}\n` : ''}export default defineSchema({
+${properties.join('')}});
 `;
 }

@@ -37,6 +37,16 @@ describe('the generated files', () => {
     for (const [name, text] of generateFiles(project)) expect(text).toMatchSnapshot(name);
   });
 
+  it('infer a table from its own export, unless the export cannot be named in a type', () => {
+    const of = (...exportNames: (string | undefined)[]) => {
+      const tables = exportNames.map((exportName, n) => ({ name: `table${n}`, isUnion: n === 1, exportName }));
+      return generateFiles({ ...project, tables, functions: [] }).get('dataModel.ts');
+    };
+    expect(of('table0', 'renamed', undefined)).toMatchSnapshot('some');
+    expect(of('table0', 'renamed')).not.toMatch(/import type schema|Tables\[/);
+    expect(of('a-b', '__proto__')).not.toContain('schemaModule');
+  });
+
   it('of an empty project', () => {
     const empty: Project = {
       schema: { module: '../../other/schema.js', exportName: 'schema' },

@@ -19,6 +19,8 @@ export interface ProjectTable {
   readonly name: string;
   /** The documents are a union of objects, which an interface cannot extend. */
   readonly isUnion: boolean;
+  /** The export of the schema's module that is this table, if there is one. */
+  readonly exportName?: string | undefined;
 }
 
 export interface Project {

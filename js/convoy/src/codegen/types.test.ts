@@ -21,8 +21,8 @@ const project: Project = {
   schema: { module: '../schema.js', exportName: 'default' },
   tables: [
     { name: 'channels', isUnion: false },
-    { name: 'messages', isUnion: false },
-    { name: 'events', isUnion: true },
+    { name: 'messages', isUnion: false, exportName: 'messages' },
+    { name: 'events', isUnion: true, exportName: 'happenings' },
   ],
   functions: [
     leaf('messages.list', 'query'),
@@ -43,11 +43,15 @@ const written: Readonly<Record<string, string>> = {
   'convoy/schema.ts': `
     import { defineRef, defineSchema, defineTable } from '@avvos/convoy';
     import { z } from 'zod';
+    export const messages =
+      defineTable({ channelId: defineRef('channels'), body: z.string(), likes: z.number().default(0) })
+        .index('by_channel', ['channelId', '_creationTime']);
+    const events = defineTable(z.union([z.object({ joined: z.string() }), z.object({ left: z.number() })]));
+    export { events as happenings };
     export default defineSchema({
       channels: defineTable({ name: z.string() }).index('by_name', ['name'], { unique: true }),
-      messages: defineTable({ channelId: defineRef('channels'), body: z.string(), likes: z.number().default(0) })
-        .index('by_channel', ['channelId', '_creationTime']),
-      events: defineTable(z.union([z.object({ joined: z.string() }), z.object({ left: z.number() })])),
+      messages,
+      events,
     });`,
   'convoy/server.ts': `
     import type { IncomingMessage } from 'node:http';

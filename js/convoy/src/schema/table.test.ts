@@ -27,6 +27,34 @@ describe('defineTable', () => {
     expect([table.isUnique('by_a'), table.isUnique('by_b')]).toEqual([true, false]);
     expect(() => table.index('by_a', ['b'])).toThrow(/index of this name already/);
   });
+
+  it('never changes a table, so that several can begin with the same one', () => {
+    const base = defineTable({ a: z.string(), b: z.number() }).index('by_a', ['a'], { unique: true });
+    const [first, second] = [base.index('by_b', ['b'], { unique: true }), base.index('by_b', ['b', 'a'])];
+    const unmanaged = second.unmanaged();
+    expect([base, first, second, unmanaged].map(({ indexes }) => ({ ...indexes }))).toEqual([
+      { by_a: ['a'] },
+      { by_a: ['a'], by_b: ['b'] },
+      { by_a: ['a'], by_b: ['b', 'a'] },
+      { by_a: ['a'], by_b: ['b', 'a'] },
+    ]);
+    expect([base, first, second, unmanaged].map((table) => table.isUnique('by_b'))).toEqual([
+      false,
+      true,
+      false,
+      false,
+    ]);
+    expect([base, first, second, unmanaged].map((table) => table.isUnique('by_a'))).toEqual([true, true, true, true]);
+    expect([base, first, second, unmanaged].map(({ managed }) => managed)).toEqual([true, true, true, false]);
+    const { tables } = defineSchema({ first, second });
+    expect([tables.first.name, tables.second.name, base.name]).toEqual(['first', 'second', undefined]);
+  });
+
+  it('keeps the name in Postgres that was set', () => {
+    const table = defineTable({ a: z.string() });
+    table.name = 'legacy';
+    expect(defineSchema({ current: table.index('by_a', ['a']).unmanaged() }).tables.current.name).toBe('legacy');
+  });
 });
 
 describe('defineRef', () => {

@@ -71,7 +71,19 @@ export type NoIndexes = {};
 
 const BRAND: unique symbol = Symbol.for('convoy.table');
 
-/** A table: the schema of its documents and its indexes. */
+/** What the constructor of a table takes besides the schema and the indexes. */
+interface TableTraits {
+  readonly name: string | undefined;
+  readonly unique: ReadonlySet<string>;
+  readonly managed: boolean;
+}
+
+const NEW_TABLE: TableTraits = { name: undefined, unique: new Set(), managed: true };
+
+/**
+ * A table: the schema of its documents and its indexes. Its methods return a new table and leave this one as it is, so
+ * that a table has the indexes of its type.
+ */
 export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends TableIndexes = TableIndexes> {
   /** Identifies a table, also across copies of this package. */
   readonly [BRAND] = true;
@@ -81,20 +93,19 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
   readonly schema: Schema;
   /** Index name → fields. */
   readonly indexes: Indexes;
-  readonly #unique = new Set<string>();
-  #managed = true;
+  /** False for a user-managed table, which Convoy never creates, alters or adds triggers to. */
+  readonly managed: boolean;
+  readonly #unique: ReadonlySet<string>;
 
-  constructor(schema: Schema, indexes: Indexes) {
+  constructor(schema: Schema, indexes: Indexes, { name, unique, managed }: TableTraits = NEW_TABLE) {
     this.schema = schema;
     this.indexes = indexes;
+    this.name = name;
+    this.managed = managed;
+    this.#unique = unique;
   }
 
-  /** False for a user-managed table, which Convoy never creates, alters or adds triggers to. */
-  get managed(): boolean {
-    return this.#managed;
-  }
-
-  /** Adds an index. Fields may be nested to depth 3 (`'address.city'`); `id` and `_creationTime` are fields too. */
+  /** The table with another index. Fields may be nested to depth 3 (`'address.city'`); `id` and `_creationTime` are fields too. */
   index<const Name extends string, const Fields extends readonly FieldPath<OutputOf<Schema>>[]>(
     name: Name,
     fields: Fields,
@@ -103,10 +114,10 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     if (Object.hasOwn(this.indexes, name)) {
       throw new TypeError(`index(${JSON.stringify(name)}): the table has an index of this name already.`);
     }
-    (this.indexes as Record<string, readonly string[]>)[name] = Object.freeze([...fields]);
-    if (options.unique === true) this.#unique.add(name);
-    // The same table, typed with the new index.
-    return this as unknown as TableDefinition<Schema, Indexes & { readonly [K in Name]: Fields }>;
+    // No prototype: an index may have any name.
+    const indexes = Object.assign(Object.create(null), this.indexes, { [name]: Object.freeze([...fields]) });
+    const unique = options.unique === true ? new Set([...this.#unique, name]) : this.#unique;
+    return new TableDefinition(this.schema, indexes, { name: this.name, managed: this.managed, unique });
   }
 
   /** True when the index `name` was declared with `{ unique: true }`. */
@@ -114,10 +125,9 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     return this.#unique.has(name);
   }
 
-  /** Marks the table as user-managed: Convoy reads and writes its documents and otherwise leaves it alone. */
-  unmanaged(): this {
-    this.#managed = false;
-    return this;
+  /** The table as a user-managed one: Convoy reads and writes its documents and otherwise leaves it alone. */
+  unmanaged(): TableDefinition<Schema, Indexes> {
+    return new TableDefinition(this.schema, this.indexes, { name: this.name, managed: false, unique: this.#unique });
   }
 
   /** Returns the document as it would be stored; throws a `ConvoyError` (`INVALID_ARGS`) with the issues. */

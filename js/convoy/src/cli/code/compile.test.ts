@@ -72,6 +72,31 @@ describe('compiling a project', () => {
     expect(await generated('dataModel.ts')).toContain(`import type { schema } from '../schema.js'`);
   });
 
+  it('infers a table from the export that is this table', async () => {
+    await project.write({
+      'convoy/tables/rooms.ts': messagesSchema
+        .replace(/export default[\s\S]*/, '')
+        .concat(`export const rooms = defineTable({ name: z.string() }).index('by_name', ['name']);\n`),
+      'convoy/schema.ts': `import { defineSchema, defineTable } from '@avvos/convoy';
+        import { z } from 'zod';
+        import { rooms } from './tables/rooms';
+        export * from './tables/rooms';
+        export const members = defineTable({ name: z.string() });
+        export const messages = defineTable({ body: z.string() });
+        export default defineSchema({ rooms, members: members.index('by_name', ['name']), messages, notes: { a: z.string() } });`,
+    });
+    await compile();
+    const dataModel = await generated('dataModel.ts');
+    const definitions = [...dataModel.matchAll(/indexes: IndexesOf<(.*)> };/g)].map(([, definition]) => definition);
+    // The export `members` has no index.
+    expect(definitions).toEqual([
+      'typeof schemaModule.rooms',
+      "Tables['members']",
+      'typeof schemaModule.messages',
+      "Tables['notes']",
+    ]);
+  });
+
   it('lets functions use references that are not generated yet', async () => {
     await compile();
     await project.write({

@@ -6,6 +6,7 @@ import type { LoadedCode } from './load.js';
 export function describeCode({
   schema,
   schemaExport,
+  tableExports,
   functions,
   createContext,
   configuresServer,
@@ -16,6 +17,7 @@ export function describeCode({
     tables: Object.entries(schema.tables).map(([name, table]) => ({
       name,
       isUnion: defOf(table.schema).type === 'union',
+      exportName: tableExports.get(table),
     })),
     functions: functions.map(({ definition: _, ...described }) => described),
     hasContext: createContext !== undefined,

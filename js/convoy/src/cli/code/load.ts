@@ -18,6 +18,8 @@ export interface LoadedFunction extends ProjectFunction {
 export interface LoadedCode {
   readonly schema: SchemaDefinition;
   readonly schemaExport: 'default' | 'schema';
+  /** The tables that the schema's module exports → the names of the exports. */
+  readonly tableExports: ReadonlyMap<unknown, string>;
   readonly functions: readonly LoadedFunction[];
   readonly createContext: CreateContext | undefined;
   /** `server.ts` exports `configureServer`, which 0.0.1 called. */
@@ -55,10 +57,13 @@ async function importBundle(bundle: Bundle, { root }: ProjectLayout): Promise<Re
   }
 }
 
-function schemaIn(module: Module, { root, schemaFile }: ProjectLayout): Pick<LoadedCode, 'schema' | 'schemaExport'> {
+type LoadedSchema = Pick<LoadedCode, 'schema' | 'schemaExport' | 'tableExports'>;
+
+function schemaIn(module: Module, { root, schemaFile }: ProjectLayout): LoadedSchema {
+  const tableExports = new Map(Object.entries(module).map(([exportName, value]) => [value, exportName]));
   for (const schemaExport of ['default', 'schema'] as const) {
     const schema = module[schemaExport];
-    if (isSchema(schema)) return { schema, schemaExport };
+    if (isSchema(schema)) return { schema, schemaExport, tableExports };
   }
   const file = path.relative(root, schemaFile);
   const text = `${file} exports no schema; write \`export default defineSchema({ … })\``;
