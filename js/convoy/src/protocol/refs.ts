@@ -110,18 +110,21 @@ type JsonValueOf<T> = 0 extends 1 & T
       ? T
       : T extends NoResult
         ? null
-        : T extends NotJson
-          ? never
-          : T extends { toJSON(): infer Json }
-            ? JsonValueOf<Json>
+        : T extends { toJSON(): infer Json }
+          ? JsonValueOf<Json>
+          : T extends NotJson
+            ? never
             : T extends readonly unknown[]
               ? { [I in keyof T]: JsonValueOf<T[I]> }
               : T extends object
                 ? JsonObjectOf<T>
                 : never;
 
-/** Types that JSON leaves out of objects, and that are refused anywhere else. */
-type NotJson = symbol | bigint | ((...args: never) => unknown);
+/** Types that a result must not contain, as the server refuses them. A key with such a value is left out of the type. */
+type NotJson = symbol | bigint | ((...args: never) => unknown) | Collection;
+
+/** Built-in objects without a form in JSON. Not `Error`, which any object with a name and a message would match. */
+type Collection = ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | ArrayBufferView | ArrayBuffer | RegExp;
 
 type JsonObjectOf<T> = Simplify<
   { [K in keyof T as KeyKind<K, T[K]> extends 'kept' ? K : never]: JsonValueOf<T[K]> } & {

@@ -23,6 +23,18 @@ test('functions, symbols and bigints are no JSON', () => {
   expectTypeOf<Jsonified<bigint>>().toEqualTypeOf<never>();
 });
 
+test('collections are no JSON', () => {
+  expectTypeOf<Jsonified<Map<string, number>>>().toEqualTypeOf<never>();
+  expectTypeOf<Jsonified<ReadonlySet<Date>>>().toEqualTypeOf<never>();
+  expectTypeOf<Jsonified<{ n: number; byName: Map<string, { at: Date }>; names?: Set<string> }>>().toEqualTypeOf<{
+    n: number;
+  }>();
+  type Bytes = Jsonified<{ bytes: Uint8Array; view: DataView; raw: ArrayBuffer; pattern: RegExp }>;
+  expectTypeOf<keyof Bytes>().toEqualTypeOf<never>();
+  // An object that only resembles one.
+  expectTypeOf<Jsonified<{ size: number; at: Date }>>().toEqualTypeOf<{ size: number; at: string }>();
+});
+
 test('`toJSON` decides', () => {
   expectTypeOf<Jsonified<{ price: { toJSON(): { cents: number; at: Date } } }>>().toEqualTypeOf<{
     price: { cents: number; at: string };
