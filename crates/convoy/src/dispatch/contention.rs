@@ -59,10 +59,11 @@ struct KeyContention {
     hot_until: Option<Instant>,
 }
 
-/// How often a function was recently evicted from its queue for idling.
+/// How often a function was recently evicted from its queue for idling, and how often not.
 #[derive(Debug)]
-struct Strikes {
-    count: u32,
+struct Turns {
+    evicted: u32,
+    finished: u32,
     since: Instant,
     banned_until: Option<Instant>,
 }
@@ -73,7 +74,8 @@ pub(super) struct ContentionTracker {
     keys: Mutex<HashMap<ContentionKey, KeyContention>>,
     /// The share of hot calls by function, if it has any. Not read while no key is tracked.
     shares: Mutex<HashMap<Arc<str>, f64>>,
-    slow: Mutex<HashMap<Arc<str>, Strikes>>,
+    /// The functions with recent evictions.
+    slow: Mutex<HashMap<Arc<str>, Turns>>,
     /// The number of tracked keys. While it is 0, the maps are not locked.
     tracked: AtomicUsize,
 }
@@ -173,24 +175,33 @@ impl ContentionTracker {
         }
     }
 
-    /// Records that a function was evicted from its queue for idling. Only repeated evictions
-    /// ban it, because a single one may be an accident.
-    pub(super) fn record_slow(&self, function: &str) {
+    /// Records that a function was evicted from its queue for idling. It is banned if that
+    /// ends most of its turns. On a machine with too much to do any function is evicted
+    /// sometimes, and without a queue its calls would fail with conflicts.
+    pub(super) fn record_evicted(&self, function: &str) {
         let now = Instant::now();
         let mut slow = self.slow.lock();
-        let strikes = slow.entry(function.into()).or_insert(Strikes { count: 0, since: now, banned_until: None });
-        if now > strikes.since + WINDOW {
-            (strikes.count, strikes.since) = (0, now);
+        let first = Turns { evicted: 0, finished: 0, since: now, banned_until: None };
+        let turns = slow.entry(function.into()).or_insert(first);
+        if now > turns.since + WINDOW {
+            (turns.evicted, turns.finished, turns.since) = (0, 0, now);
         }
-        strikes.count += 1;
-        if strikes.count >= HOT_AFTER {
-            strikes.banned_until = Some(now + SLOW_BAN);
+        turns.evicted += 1;
+        if turns.evicted >= HOT_AFTER && turns.evicted > turns.finished {
+            turns.banned_until = Some(now + SLOW_BAN);
+        }
+    }
+
+    /// Records that a function has ended in its queue.
+    pub(super) fn record_finished(&self, function: &str) {
+        if let Some(turns) = self.slow.lock().get_mut(function) {
+            turns.finished += 1;
         }
     }
 
     fn is_slow(&self, function: &str) -> bool {
         let mut slow = self.slow.lock();
-        let Some(until) = slow.get(function).and_then(|strikes| strikes.banned_until) else { return false };
+        let Some(until) = slow.get(function).and_then(|turns| turns.banned_until) else { return false };
         let still = until > Instant::now();
         if !still {
             slow.remove(function);
@@ -283,7 +294,29 @@ mod tests {
         assert_eq!(tracker.hot_key(&tick, "{}", false).map(|key| key.document), Some(None));
         for _ in 0..HOT_AFTER {
             assert!(tracker.hot_key(&tick, "{}", false).is_some());
-            tracker.record_slow("counter.tick");
+            tracker.record_evicted("counter.tick");
+        }
+        assert_eq!(tracker.hot_key(&tick, "{}", false), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_function_whose_turns_mostly_finish_stays_in_its_queue() {
+        let (tracker, tick) = (ContentionTracker::default(), function("counter.tick"));
+        for _ in 0..HOT_AFTER {
+            tracker.record_conflict(&tick, "{}", &ReadWriteSet::default());
+        }
+        tracker.record_evicted("counter.tick");
+        for _ in 0..100 {
+            tracker.record_finished("counter.tick");
+            tracker.record_finished("counter.tick");
+            tracker.record_evicted("counter.tick");
+            assert!(tracker.hot_key(&tick, "{}", false).is_some());
+        }
+        // Earlier turns do not count for ever.
+        tokio::time::advance(WINDOW + Duration::from_millis(1)).await;
+        for _ in 0..HOT_AFTER {
+            assert!(tracker.hot_key(&tick, "{}", false).is_some());
+            tracker.record_evicted("counter.tick");
         }
         assert_eq!(tracker.hot_key(&tick, "{}", false), None);
     }

@@ -78,7 +78,10 @@ impl QueueTask {
             self.prefetch(false);
             let Some(mut member) = self.prefetched.pop_front_if(|next| group.accepts(&next.waiting)) else { break };
             match group.run_turn(&mut member).await {
-                Ok(TurnEnd::Finished { result, keyed }) => group.add(member, result, keyed),
+                Ok(TurnEnd::Finished { result, keyed }) => {
+                    self.dispatcher.inner.contention.record_finished(&member.waiting.scope.function().name);
+                    group.add(member, result, keyed);
+                }
                 Ok(TurnEnd::Leaves(why)) => {
                     let poisoned = member.has_left_writes();
                     group.keep_written(member.run.executor.take_written());
@@ -108,7 +111,7 @@ impl QueueTask {
                 self.prefetched.push_front(Member::start(waiting));
             }
             Leaves::Idle => {
-                self.dispatcher.inner.contention.record_slow(&waiting.scope.function().name);
+                self.dispatcher.inner.contention.record_evicted(&waiting.scope.function().name);
                 self.end(waiting, Attempt::NeedsOther);
             }
             // Outside of the queue it is retried, and the retries are counted.
