@@ -1,8 +1,11 @@
 /** A mock of `fetch` that implements calls only: watched queries are polled. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
 const add = makeMutationRef<{ n: number }, string>('rows.add');

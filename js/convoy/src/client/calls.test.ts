@@ -1,8 +1,11 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { isConvoyError } from '../values/errors.js';
 import { createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ channelId: string; tags?: string[] }, string[]>('messages.list');
 const send = makeMutationRef<{ body: string }, { id: string }>('messages.send');

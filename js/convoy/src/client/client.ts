@@ -9,9 +9,9 @@ import { CachedTransport, type CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { partsOf } from './inspection.js';
+import { LazyMutations } from './lazy-mutations.js';
 import { LiveQueries, type LiveQuery } from './live-query.js';
 import { LiveTransport } from './live-transport.js';
-import { Mutations } from './mutations.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import type { PersistOptions } from './persisted-mutations.js';
 import type { Liveness } from './shared-query.js';
@@ -153,13 +153,13 @@ class TransportClient implements ConvoyClient {
   readonly connection: ConvoyClient['connection'];
   readonly #transport: Transport;
   readonly #live: LiveQueries;
-  readonly #mutations: Mutations;
+  readonly #mutations: LazyMutations;
 
   constructor(baseUrl: string, transport: Transport, persist: PersistOptions | undefined) {
     this.baseUrl = baseUrl;
     this.#transport = transport;
     this.#live = new LiveQueries(transport);
-    this.#mutations = new Mutations(transport, this.#live, { persist, name: baseUrl });
+    this.#mutations = new LazyMutations(transport, this.#live, { persist, name: baseUrl });
     this.connection = this.#live.connection;
     partsOf.set(this, { transport, live: this.#live, mutations: this.#mutations });
   }
@@ -176,15 +176,12 @@ class TransportClient implements ConvoyClient {
     ...[args, options = {}]: MutationArgs<Ref>
   ): Promise<ResultOfRef<Ref>> {
     const { optimistic, tempIds, parallel = false, await: until = 'shown', keepalive } = options;
-    const text = canonicalArgs(args);
-    // A copy each time, with the ids of documents that are created by then.
-    const own = () => JSON.parse(this.#mutations.tempIds.replaceIn(text)) as ArgsOfRef<Ref>;
     // Sound as in `liveQuery`.
     return (await this.#mutations.run({
       name: nameOfRef(ref),
-      args: text,
+      args: canonicalArgs(args),
       keepalive,
-      optimistic: optimistic && ((store) => optimistic(store, own())),
+      optimistic,
       tempIds,
       parallel,
       until,
@@ -242,7 +239,7 @@ class TransportClient implements ConvoyClient {
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }
 
-  readonly keyOf = (id: string): string => this.#mutations.tempIds.keyOf(id);
+  readonly keyOf = (id: string): string => this.#mutations.keyOf(id);
 
   refreshAuth(): void {
     this.#mutations.callerChanged();

@@ -1,5 +1,5 @@
 /** Where streams do not get through: which kind of link replaces them, and when. */
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket as NodeWebSocket } from 'ws';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
@@ -7,8 +7,11 @@ import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint, type EndpointOptions } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
+import { loadMutations } from './lazy-mutations.js';
 import type { LiveTimeouts } from './live-timeouts.js';
 import { LiveTransport } from './live-transport.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
 const add = makeMutationRef<{ n: number }, string>('rows.add');

@@ -1,5 +1,5 @@
 /** Mutations of one client are sent… */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { type ScriptedAnswer, type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';
@@ -7,7 +7,10 @@ import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
+import { loadMutations } from './lazy-mutations.js';
 import { LiveTransport } from './live-transport.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<Record<never, never>, number[]>('rows.list');
 const add = makeMutationRef<{ n: number }, number>('rows.add');

@@ -6,9 +6,10 @@
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
+import { type LazyMutationsOptions, warnNotKept } from './lazy-mutations.js';
 import type { LiveQueries } from './live-query.js';
 import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
-import type { OptimisticLayer, OptimisticUpdate, PendingCall } from './optimistic-layers.js';
+import type { OptimisticLayer, OptimisticStore, PendingCall } from './optimistic-layers.js';
 import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
@@ -37,7 +38,9 @@ const MAX_WAITING = 1_000;
 
 export interface MutationRequest
   extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'signal' | 'tracker'> {
-  readonly optimistic?: OptimisticUpdate | undefined;
+  /** The optimistic update; `args` are the arguments, with the ids of documents that are created by then. */
+  // biome-ignore lint/suspicious/noExplicitAny: the types of `args` are those of the reference.
+  readonly optimistic?: ((store: OptimisticStore, args: any) => void) | undefined;
   /** The temporary ids that the caller displays for the documents that it creates. */
   readonly tempIds?: readonly string[] | undefined;
   /** Send it at once, instead of after those before. */
@@ -46,11 +49,9 @@ export interface MutationRequest
   readonly until: 'shown' | 'committed';
 }
 
-export interface MutationsOptions {
-  /** Keeps mutations over reloads of the page. */
-  readonly persist?: PersistOptions | undefined;
-  /** Clients with the same name share their kept mutations. */
-  readonly name?: string;
+export interface MutationsOptions extends LazyMutationsOptions {
+  /** Who was signed in when the client was created, where mutations are kept. */
+  readonly firstScope: string | null;
 }
 
 export class Mutations {
@@ -71,24 +72,24 @@ export class Mutations {
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
 
-  constructor(transport: Transport, live: LiveQueries, options: MutationsOptions = {}) {
+  constructor(transport: Transport, live: LiveQueries, { persist, name, firstScope }: MutationsOptions) {
     this.#transport = transport;
     this.#live = live;
-    const { persist, name = '' } = options;
     this.#scope = () => persist?.scope() ?? null;
-    if (persist !== undefined) this.#load(this.#keep(persist, name, persist.scope()));
+    if (persist !== undefined) this.#load(this.#keep(persist, name, firstScope));
   }
 
-  async run(request: MutationRequest): Promise<unknown> {
+  /** `caller` was signed in when the mutation was called. */
+  async run(request: MutationRequest, caller: string | null): Promise<unknown> {
     this.#live.layers?.refuseWhileApplying();
     if (request.optimistic !== undefined) this.prepareOptimistic();
     // In `pagehide` there is no later moment.
-    if (this.#loading === null || request.keepalive === true) return this.#run(request);
-    this.#refuseIfFull();
-    this.#waiting += 1;
-    const caller = this.#scope();
-    await this.#loading;
-    this.#waiting -= 1;
+    if (this.#loading !== null && request.keepalive !== true) {
+      this.#refuseIfFull();
+      this.#waiting += 1;
+      await this.#loading;
+      this.#waiting -= 1;
+    }
     if (caller !== null && this.#scope() !== caller) {
       throw new ConvoyError('UNAUTHORIZED', `${request.name} was not sent: the user who called it has signed out.`);
     }
@@ -108,7 +109,8 @@ export class Mutations {
   async #run({ optimistic, tempIds = [], parallel, until, ...call }: MutationRequest): Promise<unknown> {
     const isInOrder = !parallel && call.keepalive !== true;
     if (isInOrder) this.#refuseIfFull();
-    const layer = optimistic === undefined ? null : (this.#live.layers?.add(optimistic, call) ?? null);
+    const update = optimistic && ((store: OptimisticStore) => optimistic(store, this.#currentArgs(call)));
+    const layer = update === undefined ? null : (this.#live.layers?.add(update, call) ?? null);
     const progress = new MutationProgress({ layer, tempIds, live: this.#live, ids: this.tempIds });
     const mutation = this.#persisted?.add(call) ?? null;
     const send = () => this.#send({ ...call, ...mutation?.call }, { mutation, tracker: progress });
@@ -129,6 +131,11 @@ export class Mutations {
       this.pending.delete(call);
       this.#live.onChange?.();
     }
+  }
+
+  /** A copy of the arguments, with the ids of documents that are created by now. */
+  #currentArgs({ args }: PendingCall): unknown {
+    return JSON.parse(this.tempIds.replaceIn(args));
   }
 
   /** The token or cookie of the caller has changed: someone else may be signed in. */
@@ -163,7 +170,7 @@ export class Mutations {
       this.#persisted = persisted;
       this.#last = persisted.recover((mutation) => this.#send(mutation.call, { mutation }));
     } catch (error) {
-      console.warn('Convoy: mutations cannot be kept, because a part of the client could not be loaded.', error);
+      warnNotKept(error);
     }
   }
 

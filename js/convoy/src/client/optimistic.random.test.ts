@@ -9,6 +9,7 @@ import { type Below, seededRandom } from '../../testing/model-server.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import { loadOptimistic } from './load-optimistic.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import type { MutationTracker } from './transport.js';
@@ -16,6 +17,7 @@ import type { MutationTracker } from './transport.js';
 const list = makeQueryRef<Record<never, never>, string[]>('items.list');
 const add = makeMutationRef<{ name: string }, null>('items.add');
 
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 
 interface Sent {

@@ -5,6 +5,7 @@ import { until } from '../../testing/until.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import { loadOptimistic } from './load-optimistic.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import { TempIds } from './temp-ids.js';
@@ -32,6 +33,7 @@ let client: ConvoyClient;
 /** Every state that a listener of the list has seen. */
 let seen: (readonly Item[] | null)[];
 
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(async () => {
   transport = new HandTransport();

@@ -4,6 +4,7 @@ import type { PageResult, PaginationOptions } from '../protocol/pages.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import { loadOptimistic } from './load-optimistic.js';
 import { type PaginatedQuery, type PaginatedSnapshot, paginatedQuery } from './paginated-query.js';
 
@@ -55,6 +56,7 @@ const insert = (...numbers: number[]) => {
   server.rows = [...server.rows, ...rowsOf(...numbers)];
 };
 
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(() => start([]));
 afterEach(() => {

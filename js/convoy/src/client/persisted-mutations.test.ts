@@ -1,12 +1,15 @@
 /** Mutations that are kept in a store… */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { until } from '../../testing/until.js';
 import { makeMutationRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import type { PersistOptions } from './persisted-mutations.js';
+
+beforeAll(loadMutations);
 
 const add = makeMutationRef<{ n: number }, string>('rows.add');
 const HOUR = 60 * 60_000;

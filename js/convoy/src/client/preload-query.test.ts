@@ -1,13 +1,16 @@
 /** Preloading by HTTP, and a client that goes on from the result. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import { loadOptimistic } from './load-optimistic.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import { preloadQuery } from './preload-query.js';
 import type { QuerySnapshot } from './snapshot.js';
+
+beforeAll(loadMutations);
 
 interface Row {
   id: string;

@@ -1,13 +1,16 @@
 /** Results that outlive the page, as a visitor and several users of one computer see them. */
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type ScriptedAnswer, ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import type { AsyncStore } from './async-store.js';
 import type { CacheOptions } from './cached-transport.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
+import { loadMutations } from './lazy-mutations.js';
 import type { OptimisticStore } from './optimistic-layers.js';
 import type { QuerySnapshot } from './snapshot.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ of: string }, { id: string; n: number }[]>('rows.list');
 const secret = makeQueryRef<{ of: string }, { id: string; n: number }[]>('rows.secret', { persist: false });

@@ -1,12 +1,15 @@
 /** A mutation's promise resolves… */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type ScriptedCall, ScriptedServer } from '../../testing/scripted-server.js';
 import type { ScriptedSession } from '../../testing/scripted-session.js';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
+import { loadMutations } from './lazy-mutations.js';
 import { LiveTransport } from './live-transport.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ of: string }, number[]>('rows.list');
 const add = makeMutationRef<{ n: number }, string>('rows.add');

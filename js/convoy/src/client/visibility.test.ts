@@ -1,10 +1,13 @@
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { watching } from '../../testing/watching.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { Endpoint } from './endpoint.js';
+import { loadMutations } from './lazy-mutations.js';
 import { LiveTransport } from './live-transport.js';
+
+beforeAll(loadMutations);
 
 const list = makeQueryRef<{ channelId: string }, number[]>('messages.list');
 const add = makeMutationRef<Record<never, never>, number>('rows.add');

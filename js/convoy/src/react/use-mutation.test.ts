@@ -1,12 +1,15 @@
 // @vitest-environment happy-dom
 import { act } from 'react';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { probe, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadMutations } from '../client/lazy-mutations.js';
 import { makeMutationRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { useMutation, useMutationState } from './use-mutation.js';
+
+beforeAll(loadMutations);
 
 const send = makeMutationRef<{ body: string }, string>('messages.send');
 

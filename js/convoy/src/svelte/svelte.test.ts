@@ -6,6 +6,7 @@ import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import Probe from '../../testing/probe.svelte';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadMutations } from '../client/lazy-mutations.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
@@ -19,6 +20,7 @@ const invite = makeActionRef<{ to: string }, string>('mail.invite');
 let transport: HandTransport;
 let client: ConvoyClient;
 const unmounts: (() => Promise<void>)[] = [];
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();

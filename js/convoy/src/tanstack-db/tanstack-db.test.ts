@@ -1,13 +1,16 @@
 import { type Collection, createCollection, createLiveQueryCollection, eq, gt } from '@tanstack/db';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { until } from '../../testing/until.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadMutations } from '../client/lazy-mutations.js';
 import type { CallRequest } from '../client/transport.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
 import { convoyCollectionOptions } from './index.js';
+
+beforeAll(loadMutations);
 
 interface Message {
   id: string;

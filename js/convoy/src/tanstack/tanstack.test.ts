@@ -16,6 +16,7 @@ import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadMutations } from '../client/lazy-mutations.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
@@ -37,6 +38,7 @@ const mounted: Screen[] = [];
 notifyManager.setScheduler(queueMicrotask);
 const newQueryClient = () => new QueryClient({ defaultOptions: { queries: { notifyOnChangeProps: 'all' } } });
 
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();

@@ -4,6 +4,7 @@ import { createApp, defineComponent, effectScope, h, nextTick, ref, shallowRef }
 import { HandTransport } from '../../testing/hand-transport.js';
 import { listenersOf } from '../../testing/listeners.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
+import { loadMutations } from '../client/lazy-mutations.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import { makeActionRef, makeMutationRef, makeQueryRef } from '../protocol/refs.js';
 import { ConvoyError } from '../values/errors.js';
@@ -27,6 +28,7 @@ const invite = makeActionRef<{ to: string }, string>('mail.invite');
 let transport: HandTransport;
 let client: ConvoyClient;
 const unmounts: (() => void)[] = [];
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(() => {
   transport = new HandTransport();

@@ -4,6 +4,7 @@ import { createRoot } from 'react-dom/client';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HandTransport } from '../../../testing/hand-transport.js';
 import { type ConvoyClient, createConvoyClient } from '../../client/client.js';
+import { loadMutations } from '../../client/lazy-mutations.js';
 import { loadOptimistic } from '../../client/load-optimistic.js';
 import { makeMutationRef, makeQueryRef } from '../../protocol/refs.js';
 import { ConvoyError } from '../../values/errors.js';
@@ -28,6 +29,7 @@ let transport: HandTransport;
 let client: ConvoyClient;
 let element: HTMLElement;
 let unmount: () => Promise<void>;
+beforeAll(loadMutations);
 beforeAll(loadOptimistic);
 beforeEach(async () => {
   transport = new HandTransport();

@@ -62,7 +62,7 @@ export function inspect({ transport, live, mutations }: ClientParts): Inspected 
   const layers = live.layers?.all ?? [];
   return {
     queries: Array.from(live.all, (query) => inspectQuery(query, subscribed.get(query), layers)),
-    mutations: inspectMutations(mutations.pending, layers),
+    mutations: inspectMutations(new Set(mutations.pending), layers),
     connection: {
       kind: connection?.linkKind ?? null,
       state: live.connection.getSnapshot(),

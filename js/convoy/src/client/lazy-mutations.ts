@@ -1,0 +1,105 @@
+/**
+ * The mutations of one client (`mutations.ts`), whose code is loaded for the first one: a page displays its queries
+ * without it. Hooks load it when their component is rendered, so that it is there by the first call.
+ */
+import { unavailable } from './endpoint.js';
+import type { LiveQueries } from './live-query.js';
+import type { MutationRequest, Mutations } from './mutations.js';
+import type { PendingCall } from './optimistic-layers.js';
+import type { PersistOptions } from './persisted-mutations.js';
+import type { Transport } from './transport.js';
+
+type MutationsModule = typeof import('./mutations.js');
+
+let loaded: MutationsModule | null = null;
+
+/** Loads the code. Rejects where that fails. */
+export async function loadMutations(): Promise<MutationsModule> {
+  loaded ??= await import('./mutations.js');
+  return loaded;
+}
+
+/** Loads the code before it is needed. A failure shows when it is. */
+export function preloadMutations(): void {
+  loadMutations().catch(() => {});
+}
+
+export interface LazyMutationsOptions {
+  /** Keeps mutations over reloads of the page. */
+  readonly persist: PersistOptions | undefined;
+  /** Clients with the same name share their kept mutations. */
+  readonly name: string;
+}
+
+export class LazyMutations {
+  readonly #transport: Transport;
+  readonly #live: LiveQueries;
+  readonly #options: LazyMutationsOptions;
+  /** Who was signed in at first. */
+  readonly #firstScope: string | null;
+  #mutations: Mutations | null = null;
+  #closed = false;
+
+  constructor(transport: Transport, live: LiveQueries, options: LazyMutationsOptions) {
+    this.#transport = transport;
+    this.#live = live;
+    this.#options = options;
+    this.#firstScope = this.#scope();
+    // Those of earlier pages are sent at once.
+    if (loaded !== null) this.#use(loaded);
+    else if (options.persist !== undefined) loadMutations().then((code) => this.#use(code), warnNotKept);
+  }
+
+  /** The mutations of this page that have not ended, in the order of their calls. */
+  get pending(): Iterable<PendingCall> {
+    return this.#mutations?.pending ?? [];
+  }
+
+  async run(request: MutationRequest): Promise<unknown> {
+    if (loaded !== null) return this.#use(loaded).run(request, this.#scope());
+    const { name, args, keepalive } = request;
+    // In `pagehide` there is no later moment.
+    if (keepalive === true) return this.#transport.call({ kind: 'mutation', name, args, keepalive });
+    const caller = this.#scope();
+    const code = await loadMutations().catch((cause: unknown) => {
+      throw unavailable(
+        `${name} was not sent: a part of the client could not be loaded. Try again, or reload the page.`,
+        cause,
+      );
+    });
+    return this.#use(code).run(request, caller);
+  }
+
+  /** The same for a document's temporary id and its real one. */
+  keyOf(id: string): string {
+    return this.#mutations?.tempIds.keyOf(id) ?? id;
+  }
+
+  /** The token or cookie of the caller has changed: someone else may be signed in. */
+  callerChanged(): void {
+    this.#mutations?.callerChanged();
+  }
+
+  /** Ends the delays of mutations that wait for another attempt; the transport ends those in flight. */
+  close(): void {
+    this.#closed = true;
+    this.#mutations?.close();
+  }
+
+  #use({ Mutations }: MutationsModule): Mutations {
+    if (this.#mutations === null) {
+      this.#mutations = new Mutations(this.#transport, this.#live, { ...this.#options, firstScope: this.#firstScope });
+      if (this.#closed) this.#mutations.close();
+    }
+    return this.#mutations;
+  }
+
+  /** Who is signed in, where mutations are kept. */
+  #scope(): string | null {
+    return this.#options.persist?.scope() ?? null;
+  }
+}
+
+export function warnNotKept(error: unknown): void {
+  console.warn('Convoy: mutations cannot be kept, because a part of the client could not be loaded.', error);
+}
