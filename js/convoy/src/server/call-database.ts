@@ -7,7 +7,7 @@
 
 import { bindStatement } from '../sql/statement.js';
 import { formatId } from '../values/ids.js';
-import { storageProblem } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 import { inspectValue, invalid } from './argument-errors.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';

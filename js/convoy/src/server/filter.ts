@@ -2,7 +2,8 @@
 
 import { fieldNames } from '../schema/index.js';
 import { formatId, isUuid, parseId } from '../values/ids.js';
-import { formatPath, MAX_DEPTH, storageProblem } from '../values/json.js';
+import { formatPath, MAX_DEPTH } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 import { inspectValue, invalid, quoteName } from './argument-errors.js';
 import { knownField } from './fields.js';
 import type { Filter } from './operations.js';

@@ -1,6 +1,6 @@
 /** Records the range of an index from a callback and checks it against the index, so that errors have its stack. */
 
-import { storageProblem } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 import { invalid, quoteName } from './argument-errors.js';
 import type { Filter, Plan, ScanBound } from './operations.js';
 import type { Table } from './program.js';

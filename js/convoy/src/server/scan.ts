@@ -6,7 +6,7 @@
 
 import type { TableTypes } from '../schema/index.js';
 import { ConvoyError } from '../values/errors.js';
-import { storageProblem } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 import { inspectValue, invalid } from './argument-errors.js';
 import type { DevWarnings, Step, Steps } from './dev-warnings.js';
 import type { Document } from './documents.js';

@@ -4,7 +4,7 @@
  */
 
 import { isZodAsyncError, parseOrThrow, refuseDroppedKeys } from '../schema/index.js';
-import { assertStorable } from '../values/json.js';
+import { assertStorable } from '../values/storable-json.js';
 import { invalid } from './argument-errors.js';
 import type { Document } from './documents.js';
 import type { LossyValues } from './lossy-values.js';

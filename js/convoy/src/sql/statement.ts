@@ -1,7 +1,7 @@
 /** Converts the input of `ctx.db.raw` to a statement and its values in text form. */
 
 import { ConvoyError } from '../values/errors.js';
-import { storageProblem } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 import { type DrizzleSql, fromDrizzle, isDrizzleSql } from './drizzle.js';
 import { NoTextForm, textForm } from './text-form.js';
 

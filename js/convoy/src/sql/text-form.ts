@@ -3,7 +3,8 @@
  * parameter, or from a cast such as `$1::int`.
  */
 
-import { formatPath, type JsonProblem, sendingProblem, storageProblem } from '../values/json.js';
+import { formatPath, type JsonProblem, sendingProblem } from '../values/json.js';
+import { storageProblem } from '../values/storable-json.js';
 
 /** Thrown for a value without a text form; the message is the reason. */
 export class NoTextForm extends Error {}

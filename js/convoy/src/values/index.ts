@@ -12,5 +12,6 @@ export {
   statusForCode,
 } from './errors.js';
 export { formatId, type Id, type IdInput, type IdParts, idOf, isIdOf, isUuid, parseId } from './ids.js';
-export { assertStorable, formatPath, type JsonProblem, MAX_DEPTH, sendingProblem, storageProblem } from './json.js';
+export { formatPath, type JsonProblem, MAX_DEPTH, sendingProblem } from './json.js';
 export { nearest } from './nearest.js';
+export { assertStorable, storageProblem } from './storable-json.js';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { assertStorable, formatPath, MAX_DEPTH, sendingProblem, storageProblem } from './json.js';
+import { formatPath, MAX_DEPTH, sendingProblem } from './json.js';
+import { assertStorable, storageProblem } from './storable-json.js';
 
 function nested(depth: number): unknown {
   let value: unknown = 'leaf';
