@@ -2,8 +2,6 @@
  * Adapts application-made clients, for tests or over a custom connection, which implement calls but no live queries.
  * The hooks accept them, call each query once, and again on `refetch`.
  */
-import { nameOfRef } from '../protocol/name-of-ref.js';
-import type { ApiRef } from '../protocol/refs.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { type ConvoyClient, createConvoyClient } from './client.js';
 import { oneShotQuery } from './one-shot-query.js';
@@ -30,45 +28,22 @@ export function completeClient(client: ConvoyClient | CallingClient): ConvoyClie
   if ('liveQuery' in client) return client;
   const existing = completed.get(client);
   if (existing) return existing;
-  const refs = new Map<string, ApiRef>();
-  const made = createConvoyClient({ transport: new CallingTransport(client, refs) });
-  const recordingRef = <Method extends 'query' | 'mutation' | 'action' | 'watch' | 'liveQuery'>(method: Method) => {
-    const call = made[method].bind(made) as (ref: ApiRef, ...rest: unknown[]) => unknown;
-    return ((ref: ApiRef, ...rest: unknown[]) => {
-      refs.set(nameOfRef(ref), ref);
-      return call(ref, ...rest);
-    }) as ConvoyClient[Method];
-  };
-  const complete: ConvoyClient = {
-    baseUrl: made.baseUrl,
-    connection: made.connection,
-    query: recordingRef('query'),
-    mutation: recordingRef('mutation'),
-    action: recordingRef('action'),
-    watch: recordingRef('watch'),
-    liveQuery: recordingRef('liveQuery'),
-    keyOf: made.keyOf,
-    refreshAuth: () => made.refreshAuth(),
-    close: () => made.close(),
-  };
+  const complete = createConvoyClient({ transport: new CallingTransport(client) });
   completed.set(client, complete);
   return complete;
 }
 
+/** Passes on the references of the application, which the client may compare by identity. */
 class CallingTransport implements Transport {
   readonly #client: CallingClient;
-  /** The references in use, by name: the client may compare reference objects by identity. */
-  readonly #refs: ReadonlyMap<string, ApiRef>;
   #warned = false;
 
-  constructor(client: CallingClient, refs: ReadonlyMap<string, ApiRef>) {
+  constructor(client: CallingClient) {
     this.#client = client;
-    this.#refs = refs;
   }
 
-  async call({ kind, name, args }: CallRequest): Promise<unknown> {
+  async call({ kind, name, ref, args }: CallRequest): Promise<unknown> {
     const parsed = JSON.parse(args);
-    const ref = this.#refs.get(name);
     try {
       if (kind === 'query') return await this.#client.query(ref, parsed);
       if (kind === 'mutation') return await this.#client.mutation(ref, parsed);

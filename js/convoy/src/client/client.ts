@@ -179,6 +179,7 @@ class TransportClient implements ConvoyClient {
     // Sound as in `liveQuery`.
     return (await this.#mutations.run({
       name: nameOfRef(ref),
+      ref,
       args: canonicalArgs(args),
       keepalive,
       optimistic,
@@ -234,7 +235,7 @@ class TransportClient implements ConvoyClient {
   ): LiveQuery<ResultOfRef<Ref>> {
     const { liveness = 'live', initial } = options;
     const { persist } = ref as { readonly persist?: false };
-    const request = { name: nameOfRef(ref), args: canonicalArgs(args), liveness, initial, persist };
+    const request = { name: nameOfRef(ref), ref, args: canonicalArgs(args), liveness, initial, persist };
     // Sound because the reference's type is generated from the function of this name.
     return this.#live.query(request) as LiveQuery<ResultOfRef<Ref>>;
   }
@@ -263,6 +264,7 @@ class TransportClient implements ConvoyClient {
     return (await this.#transport.call({
       kind,
       name: nameOfRef(ref),
+      ref,
       args: canonicalArgs(args),
       keepalive,
     })) as ResultOfRef<Ref>;

@@ -57,9 +57,9 @@ export class LazyMutations {
 
   async run(request: MutationRequest): Promise<unknown> {
     if (loaded !== null) return this.#use(loaded).run(request, this.#scope());
-    const { name, args, keepalive } = request;
+    const { name, ref, args, keepalive } = request;
     // In `pagehide` there is no later moment.
-    if (keepalive === true) return this.#transport.call({ kind: 'mutation', name, args, keepalive });
+    if (keepalive === true) return this.#transport.call({ kind: 'mutation', name, ref, args, keepalive });
     const caller = this.#scope();
     const code = await loadMutations().catch((cause: unknown) => {
       throw unavailable(

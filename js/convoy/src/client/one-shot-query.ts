@@ -8,7 +8,7 @@ import type { SubscribeRequest, Subscription, SubscriptionSink, Transport } from
 
 export function oneShotQuery(
   transport: Transport,
-  { name, args, initial }: SubscribeRequest,
+  { name, ref, args, initial }: SubscribeRequest,
   sink: SubscriptionSink,
 ): Subscription {
   let latestCall = 0;
@@ -17,7 +17,7 @@ export function oneShotQuery(
     latestCall += 1;
     const number = latestCall;
     try {
-      const data = await transport.call({ kind: 'query', name, args });
+      const data = await transport.call({ kind: 'query', name, ref, args });
       if (number !== latestCall) return;
       lastData = replaceEqualDeep(lastData, data);
       sink.result(lastData);

@@ -28,6 +28,8 @@ export interface CallRequest {
   readonly kind: ApiRef['kind'];
   /** The name of the function: `messages.list`. */
   readonly name: string;
+  /** The reference that the application has called or watched, if there is one. */
+  readonly ref?: ApiRef | undefined;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
   /** The idempotency key of a mutation; attempts with the same key take effect once. By default a new one. */
@@ -61,6 +63,8 @@ export interface MutationTracker {
 export interface SubscribeRequest {
   /** The name of the query: `messages.list`. */
   readonly name: string;
+  /** The reference that the application has called or watched, if there is one. */
+  readonly ref?: ApiRef | undefined;
   /** Canonical JSON (see `canonicalArgs`). */
   readonly args: string;
   /** A result that is displayed already: a transport need not deliver it again. */

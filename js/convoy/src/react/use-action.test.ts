@@ -25,7 +25,7 @@ test('`useAction` returns the same function on every render, which calls and rej
   transport.answer = () => 'sent';
   expect(await form.result({ to: 'ada' })).toBe('sent');
   expect(transport.calls).toEqual([
-    { kind: 'action', name: 'mail.invite', args: '{"to":"ada"}', keepalive: undefined },
+    { kind: 'action', name: 'mail.invite', ref: invite, args: '{"to":"ada"}', keepalive: undefined },
   ]);
   transport.answer = () => Promise.reject(new ConvoyError('UNAVAILABLE', 'no mail today'));
   await expect(form.result({ to: 'ada' })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
