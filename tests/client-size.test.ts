@@ -28,7 +28,15 @@ const BUDGETS: Readonly<Record<keyof typeof PAGES, number>> = {
 };
 
 /** Parts that a page loads when it first needs them; each is out of the pages above. */
-const LATER = ['mutations', 'socket-link', 'polling-link', 'optimistic-layers', 'persisted-mutations', 'result-cache'];
+const LATER = [
+  'mutations',
+  'socket-link',
+  'polling-link',
+  'optimistic-layers',
+  'persisted-mutations',
+  'cached-transport',
+  'result-cache',
+];
 
 test.each(Object.entries(PAGES))('%s', async (name, exports) => {
   const { bytes, inputs } = await bundle(exports);

@@ -4,7 +4,8 @@
  */
 import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import type { ResultCache } from './result-cache.js';
+import { deferredSubscription } from './deferred-subscription.js';
+import { ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
 import type {
   CallRequest,
@@ -38,6 +39,14 @@ export interface CacheOptions {
 /** How long a query waits for a store that does not respond. */
 const MAX_WAIT_MS = 1_000;
 
+export interface CachedTransportOptions {
+  readonly options: CacheOptions;
+  /** Clients with the same name share their results. */
+  readonly name: string;
+  /** Who was signed in when the client was created. */
+  readonly firstScope: string | null;
+}
+
 export class CachedTransport implements Transport {
   readonly #transport: Transport;
   readonly #options: CacheOptions;
@@ -52,17 +61,12 @@ export class CachedTransport implements Transport {
   #cache: Promise<ResultCache | null> | null = null;
   #closed = false;
 
-  constructor(transport: Transport, options: CacheOptions, name: string) {
+  constructor(transport: Transport, { options, name, firstScope }: CachedTransportOptions) {
     this.#transport = transport;
     this.#options = options;
     this.#name = name;
-    this.#firstScope = options.scope();
-    this.#scope = this.#firstScope;
-  }
-
-  /** The connection of the default transport, for development tools. */
-  get connection(): unknown {
-    return (this.#transport as { readonly connection?: unknown }).connection;
+    this.#firstScope = firstScope;
+    this.#scope = firstScope;
   }
 
   async call(request: CallRequest): Promise<unknown> {
@@ -104,9 +108,6 @@ export class CachedTransport implements Transport {
     let cache: ResultCache | null = null;
     /** Whether the stored result is the one that the server has sent last. */
     let isStored = request.initial === undefined;
-    let open: Subscription | null = null;
-    let refresh: (() => void) | null = null;
-    let closed = false;
     const onAnswer = (answer: QueryAnswer) => {
       if (answer.type === 'failed') this.#refused(answer.error);
       // What arrives after another caller has signed in may still be the result of the one before.
@@ -117,26 +118,12 @@ export class CachedTransport implements Transport {
         cache?.set(entry, answer.data, answer.version);
       }
     };
-    const start = async () => {
-      cache = await inTime(this.#loaded());
-      if (closed) return;
+    return deferredSubscription(inTime(this.#loaded()), (loaded) => {
+      cache = loaded;
       const initial = request.initial ?? cache?.get(entry);
       if (initial !== undefined) sink.initial?.(initial.data);
-      open = this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
-      refresh?.();
-    };
-    void start();
-    return {
-      refresh: (options) => {
-        refresh = () => open?.refresh(options);
-        refresh();
-      },
-      isBehind: () => open?.isBehind?.() ?? false,
-      close: () => {
-        closed = true;
-        open?.close();
-      },
-    };
+      return this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
+    });
   }
 
   /** A request that is not kept: a refusal still ends what is kept. */
@@ -148,7 +135,7 @@ export class CachedTransport implements Transport {
     if (revokesData(error) && !this.#closed) void this.#loaded().then((cache) => cache?.clear());
   }
 
-  /** The cache, once its code and its content are loaded; `null` where that fails. */
+  /** The cache, once its content is loaded; `null` where that fails. */
   #loaded(): Promise<ResultCache | null> {
     this.#cache ??= this.#load();
     return this.#cache;
@@ -156,7 +143,6 @@ export class CachedTransport implements Transport {
 
   async #load(): Promise<ResultCache | null> {
     try {
-      const { ResultCache } = await import('./result-cache.js');
       return await ResultCache.open(this.#options, this.#name, this.#firstScope);
     } catch (error) {
       console.warn('Convoy: results of live queries are not kept, because their store fails.', error);

@@ -5,10 +5,11 @@
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { ActionArgument, ClientMethods, MutationArgument, QueryArgument } from '../protocol/ref-kinds.js';
 import type { ApiRef, ArgsOfRef, ResultOfRef } from '../protocol/refs.js';
-import { CachedTransport, type CacheOptions } from './cached-transport.js';
+import type { CacheOptions } from './cached-transport.js';
 import { canonicalArgs } from './canonical.js';
 import { type AuthSource, Endpoint, type HeadersSource } from './endpoint.js';
 import { partsOf } from './inspection.js';
+import { LazyCachedTransport } from './lazy-cached-transport.js';
 import { LazyMutations } from './lazy-mutations.js';
 import { LiveQueries, type LiveQuery } from './live-query.js';
 import { LiveTransport } from './live-transport.js';
@@ -144,7 +145,7 @@ export function createConvoyClient(options: ConvoyClientOptions = {}): ConvoyCli
   const baseUrl = (options.baseUrl ?? globalThis.location?.origin ?? '').replace(/\/+$/, '');
   const { fetch, headers, auth } = options;
   const direct = options.transport ?? new LiveTransport({ endpoint: new Endpoint({ baseUrl, fetch, headers, auth }) });
-  const transport = options.cache === undefined ? direct : new CachedTransport(direct, options.cache, baseUrl);
+  const transport = options.cache === undefined ? direct : new LazyCachedTransport(direct, options.cache, baseUrl);
   return new TransportClient(baseUrl, transport, options.persist);
 }
 
