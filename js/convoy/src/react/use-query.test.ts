@@ -4,6 +4,7 @@ import { renderToString } from 'react-dom/server';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HandTransport } from '../../testing/hand-transport.js';
 import { probe, type Screen, screen } from '../../testing/screen.js';
+import { until } from '../../testing/until.js';
 import { type ConvoyClient, createConvoyClient } from '../client/client.js';
 import { skipToken } from '../client/skip.js';
 import { makeQueryRef } from '../protocol/refs.js';
@@ -287,6 +288,7 @@ test('a `subscribeUrl` (0.0.1) that is not below `baseUrl` logs one warning', as
   await mount(view('/api/subscribe').with({}));
   expect(warned.mock.calls).toEqual([]);
   await mount(view('http://live.example/api/subscribe').with({}));
+  await until(() => expect(warned).toHaveBeenCalled());
   expect(warned.mock.calls).toEqual([
     [expect.stringMatching(/http:\/\/live\.example.*baseUrl, http:\/\/app\.example;/)],
   ]);

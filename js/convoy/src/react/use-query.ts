@@ -113,19 +113,11 @@ export function useQuery<Ref extends AnyQueryRef>(
   return { ...snapshot, isLoading, refetch };
 }
 
-/** Clients whose queries have a `subscribeUrl` of another server: each logs one warning. */
-const warnedOfSubscribeUrl = new WeakSet<ConvoyClient>();
-
 function useSubscribeUrlWarning(client: ConvoyClient, subscribeUrl: string | undefined): void {
   useEffect(() => {
-    if (subscribeUrl === undefined || warnedOfSubscribeUrl.has(client)) return;
-    if (!URL.canParse(subscribeUrl) || !URL.canParse(client.baseUrl)) return;
-    if (new URL(subscribeUrl).href.startsWith(new URL(client.baseUrl).href)) return;
-    warnedOfSubscribeUrl.add(client);
-    console.warn(
-      `Convoy: \`subscribeUrl\` (${subscribeUrl}) has no effect. Queries are watched at the client's baseUrl, ` +
-        `${client.baseUrl}; for another server pass createConvoyClient({ baseUrl }) to a ConvoyProvider.`,
-    );
+    // Few pages have one. Where the code cannot be loaded, the warning is left out.
+    if (subscribeUrl !== undefined)
+      import('./subscribe-url.js').then((code) => code.warnOfSubscribeUrl(client, subscribeUrl)).catch(() => {});
   }, [client, subscribeUrl]);
 }
 
