@@ -1,6 +1,6 @@
 /**
  * The server as the client's HTTP code uses it: URLs, headers, the bearer token, the consistency token, and the reading
- * of responses. The only file of the client that calls `fetch` or opens a WebSocket.
+ * of responses. The only file of the client that calls `fetch`.
  *
  * Every failure is thrown as a `ConvoyError`. A failure before a Convoy server could respond (no network, a proxy's
  * 502) is `UNAVAILABLE`, with the caught error as its `cause`.
@@ -48,21 +48,22 @@ export class Endpoint {
   readonly consistencyToken = new ConsistencyToken();
   /** The position of the latest change that this server has acknowledged to any client of this process. */
   readonly acknowledged: ConsistencyToken;
-  readonly #options: EndpointOptions;
-  #isMock = false;
+  readonly options: EndpointOptions;
+  /** `fetch` is a mock that implements calls only. */
+  isMock = false;
 
   constructor(options: EndpointOptions) {
-    this.#options = options;
+    this.options = options;
     this.acknowledged = acknowledgedBy(options.baseUrl);
   }
 
   get baseUrl(): string {
-    return this.#options.baseUrl;
+    return this.options.baseUrl;
   }
 
   /** `fetch` may deliver a body while it arrives. That of React Native does not, and resolves only at the body's end. */
   get mayStream(): boolean {
-    if (this.#options.fetch !== undefined || typeof Response === 'undefined') return true;
+    if (this.options.fetch !== undefined || typeof Response === 'undefined') return true;
     return new Response().body !== undefined;
   }
 
@@ -73,11 +74,11 @@ export class Endpoint {
 
   /** Resolves with the response, of any status. Rejects with `UNAVAILABLE` where there is none. */
   async post(request: EndpointRequest): Promise<Response> {
-    const url = this.#url(request.path);
+    const url = this.url(request.path);
     const token = request.token === undefined ? await this.token() : request.token;
     const headers = await this.#headers(request, token);
     // Read at each call, so that a `fetch` replaced after the client was created (instrumentation, tests) is used.
-    const send = this.#options.fetch ?? globalThis.fetch;
+    const send = this.options.fetch ?? globalThis.fetch;
     request.onSend?.(token);
     const sentAt = Date.now();
     let response: Response | undefined;
@@ -102,47 +103,40 @@ export class Endpoint {
     return response;
   }
 
-  /** Opens a WebSocket. Throws where there is no implementation, or where one could not carry the client's headers. */
-  socket(path: string): WebSocket {
-    const { headers, WebSocket = globalThis.WebSocket } = this.#options;
-    if (this.#isMock) throw unavailable('The `fetch` of this client is a mock without a server.', null);
-    if (headers !== undefined) throw unavailable('A WebSocket cannot carry the `headers` of this client.', null);
-    if (WebSocket === undefined) throw unavailable('This environment has no WebSocket.', null);
-    return new WebSocket(this.#url(path).replace(/^http/, 'ws'));
-  }
-
   /**
    * Whether `error` shows that `fetch` is a mock that implements calls only, not the live endpoint.
    */
   isFromMockFetch({ code, cause }: ConvoyError): boolean {
-    if (this.#options.fetch === undefined) return false;
+    if (this.options.fetch === undefined) return false;
     const threw = code === 'UNAVAILABLE' && cause instanceof Error && !isNetworkFailure(cause);
-    this.#isMock ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
-    return this.#isMock;
+    this.isMock ||= threw || code === 'NOT_FOUND' || code === 'METHOD_NOT_ALLOWED';
+    return this.isMock;
   }
 
   /** The caller is identified by a token, not by cookies or `headers` alone. */
   get sendsToken(): boolean {
-    return this.#options.auth !== undefined;
+    return this.options.auth !== undefined;
   }
 
   /** The current bearer token, if there is one. */
   async token(): Promise<string | null> {
-    const { auth } = this.#options;
+    const { auth } = this.options;
     return fromApplication(async () => (typeof auth === 'function' ? await auth() : auth) || null);
   }
 
-  #url(path: string): string {
-    return `${this.#options.baseUrl}${BASE_PATH}${path}`;
+  /** The URL of a path below the base path. */
+  url(path: string): string {
+    return `${this.options.baseUrl}${BASE_PATH}${path}`;
   }
 
   async #headers(request: EndpointRequest, token: string | null): Promise<Headers> {
-    const { headers } = this.#options;
-    const all = await fromApplication(
-      async () => new Headers(typeof headers === 'function' ? await headers() : headers),
-    );
-    // Throws for a token with characters that a header cannot contain.
-    if (token !== null) await fromApplication(async () => all.set('authorization', `Bearer ${token}`));
+    const { headers } = this.options;
+    const all = await fromApplication(async () => {
+      const own = new Headers(typeof headers === 'function' ? await headers() : headers);
+      // Throws for a token with characters that a header cannot contain.
+      if (token !== null) own.set('authorization', `Bearer ${token}`);
+      return own;
+    });
     all.set('accept', request.accept ?? 'application/json');
     all.set('content-type', 'application/json');
     const position = this.consistencyToken.latest;
@@ -169,12 +163,10 @@ export async function readAnswer(response: Response): Promise<unknown> {
   return answer.data;
 }
 
-/** Returns the error with which the server refused a live session before opening the stream. */
-export async function readRefusal(response: Response): Promise<ConvoyError> {
-  const answer = parseAnswer(await readText(response));
-  return answer !== null && !answer.ok
-    ? errorFromPayload(answer.error, { status: response.status })
-    : notConvoy(response);
+/** Throws the error with which the server refused a live session before opening the stream. */
+export async function throwRefusal(response: Response): Promise<never> {
+  await readAnswer(response);
+  throw notConvoy(response);
 }
 
 export function unavailable(message: string, cause: unknown): ConvoyError {

@@ -21,7 +21,7 @@ export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, listener: L
   const { queries, signal } = attempt;
   let socket: WebSocket;
   try {
-    socket = endpoint.socket('/ws');
+    socket = createSocket(endpoint);
   } catch (error) {
     const unsupported = isConvoyError(error) ? error : unavailable('No WebSocket can be opened.', error);
     queueMicrotask(() => signal.aborted || listener.ended({ kind: 'unsupported', error: unsupported }));
@@ -69,4 +69,13 @@ export function openSocket(endpoint: Endpoint, attempt: LinkAttempt, listener: L
     // The server does not acknowledge changes; a refusal arrives as an `error` message.
     change: ({ add, remove, auth }) => send({ type: 'change', add, remove }, auth),
   };
+}
+
+/** Throws where there is no implementation, or where one could not carry the client's headers. */
+function createSocket(endpoint: Endpoint): WebSocket {
+  const { headers, WebSocket = globalThis.WebSocket } = endpoint.options;
+  if (endpoint.isMock) throw unavailable('The `fetch` of this client is a mock without a server.', null);
+  if (headers !== undefined) throw unavailable('A WebSocket cannot carry the `headers` of this client.', null);
+  if (WebSocket === undefined) throw unavailable('This environment has no WebSocket.', null);
+  return new WebSocket(endpoint.url('/ws').replace(/^http/, 'ws'));
 }

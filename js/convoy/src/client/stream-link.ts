@@ -5,7 +5,7 @@
  */
 import { PROTOCOL, parseFrame } from '../protocol/frames.js';
 import { ConvoyError, isConvoyError } from '../values/errors.js';
-import { type Endpoint, readAnswer, readRefusal, unavailable } from './endpoint.js';
+import { type Endpoint, readAnswer, throwRefusal, unavailable } from './endpoint.js';
 import { EventStreamParser } from './event-stream.js';
 import {
   endedByError,
@@ -75,7 +75,7 @@ async function read(
     });
     if (signal.aborted) return endedByError(unavailable('The attempt was abandoned.', signal.reason));
     const type = response.headers?.get('content-type') ?? '';
-    if (!response.ok || !type.startsWith('text/event-stream')) throw await readRefusal(response);
+    if (!response.ok || !type.startsWith('text/event-stream')) await throwRefusal(response);
     if (!response.body) {
       // Some implementations of `fetch` provide only complete bodies; this body never completes.
       return {
