@@ -7,10 +7,10 @@
  */
 import { copyList } from './list-patch.js';
 import { notifyListeners } from './listeners.js';
-import type { OptimisticLayers, QueryCache } from './optimistic-layers.js';
+import type { OptimisticLayers } from './optimistic-layers.js';
 import { firstSnapshot, type QueryRequest, SharedQuery } from './shared-query.js';
 import type { QuerySnapshot } from './snapshot.js';
-import type { QueryConnectionState, SubscriptionSink, Transport } from './transport.js';
+import type { QueryConnectionState, Transport } from './transport.js';
 
 /** How long a subscription outlives its last listener. */
 const RETENTION_MS = 1_000;
@@ -78,23 +78,14 @@ export class LiveQueries {
     };
   }
 
-  /** The cache that optimistic updates change. */
-  readonly cache: QueryCache = {
-    find: (name, args) => this.#shared.get(keyOf({ liveness: 'live', name, args })),
-    all: (name) =>
-      [...this.#shared.values()].filter(({ request }) => request.liveness === 'live' && request.name === name),
-    behindReports: () => [...this.#shared.values()].filter(({ isBehindReports }) => isBehindReports),
-    changed: () => this.#scheduleNotify(),
-  };
-
   /** All queries with a subscription. */
   get all(): Iterable<SharedQuery> {
     return this.#shared.values();
   }
 
-  /** The queries of these sinks. */
-  queriesOf(sinks: readonly SubscriptionSink[]): SharedQuery[] {
-    return [...this.#shared.values()].filter((shared) => sinks.includes(shared));
+  /** The live query of this function and arguments, if it has a subscription. */
+  find(name: string, args: string): SharedQuery | undefined {
+    return this.#shared.get(keyOf({ liveness: 'live', name, args }));
   }
 
   /** Stops all queries; remaining listeners keep the last snapshot. */
@@ -109,17 +100,17 @@ export class LiveQueries {
       retentionMs: this.#retentionMs,
       changed: () => {
         this.layers?.invalidate();
-        this.#scheduleNotify();
+        this.scheduleNotify();
       },
       prepare: () => this.layers?.apply(),
       expired: () => {
         this.#shared.delete(key);
         shared.notify();
-        this.#scheduleNotify();
+        this.scheduleNotify();
       },
     });
     this.#shared.set(key, shared);
-    this.#scheduleNotify();
+    this.scheduleNotify();
     return shared;
   }
 
@@ -132,7 +123,7 @@ export class LiveQueries {
   }
 
   /** Notifies listeners at the next microtask, so that none sees only part of the changes reported before then. */
-  #scheduleNotify(): void {
+  scheduleNotify(): void {
     if (this.#notifyScheduled) return;
     this.#notifyScheduled = true;
     queueMicrotask(() => {

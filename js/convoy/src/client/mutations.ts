@@ -9,7 +9,7 @@ import { newIdempotencyKey } from './idempotency-key.js';
 import { type LazyMutationsOptions, warnNotKept } from './lazy-mutations.js';
 import type { LiveQueries } from './live-query.js';
 import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
-import type { OptimisticLayer, OptimisticStore, PendingCall } from './optimistic-layers.js';
+import type { OptimisticLayer, OptimisticStore, PendingCall, QueryCache } from './optimistic-layers.js';
 import type { PersistedMutation, PersistedMutations, PersistOptions } from './persisted-mutations.js';
 import { TempIds } from './temp-ids.js';
 import type { CallRequest, MutationTracker, SubscriptionSink, Transport } from './transport.js';
@@ -100,7 +100,7 @@ export class Mutations {
   prepareOptimistic(): void {
     if (this.#live.layers !== null) return;
     const use = (code: OptimisticModule | null) => {
-      if (code !== null) this.#live.layers ??= new code.OptimisticLayers(this.#live.cache);
+      if (code !== null) this.#live.layers ??= new code.OptimisticLayers(cacheOf(this.#live));
     };
     if (loadedOptimistic() === null) this.#load(loadOptimistic().then(use));
     else use(loadedOptimistic());
@@ -302,7 +302,7 @@ class MutationProgress implements MutationTracker {
 
   included(sinks: readonly SubscriptionSink[], result?: unknown): void {
     this.#resolveIds(result);
-    this.#layer?.include(this.#live.queriesOf(sinks));
+    this.#layer?.include([...this.#live.all].filter((query) => sinks.includes(query)));
     this.#isDisplayed = true;
   }
 
@@ -340,6 +340,16 @@ class MutationProgress implements MutationTracker {
     if (this.#layer === null) this.#setShown();
     else this.#layer.endWhenReadAgain(this.#setShown);
   }
+}
+
+/** The cache that optimistic updates change. */
+function cacheOf(live: LiveQueries): QueryCache {
+  return {
+    find: (name, args) => live.find(name, args),
+    all: (name) => [...live.all].filter(({ request }) => request.liveness === 'live' && request.name === name),
+    behindReports: () => [...live.all].filter(({ isBehindReports }) => isBehindReports),
+    changed: () => live.scheduleNotify(),
+  };
 }
 
 /**

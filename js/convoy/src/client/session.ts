@@ -255,19 +255,19 @@ export class Session {
 class FrameEffects {
   readonly queryEvents: QueryEvent[] = [];
   readonly sessionEvents: SessionEvent[] = [];
-  readonly #positions = new Map<QueryEntry, string | undefined>();
-  readonly #cached = new Map<QueryEntry, CachedResult | null>();
-  readonly #interrupted = new Map<QueryEntry, boolean>();
+  /** The entries as the frame leaves them. */
+  readonly #drafts = new Map<QueryEntry, Draft>();
+  readonly #positions: (string | undefined)[] = [];
 
   cached(entry: QueryEntry): CachedResult | null {
-    return this.#cached.get(entry) ?? (this.#cached.has(entry) ? null : entry.cached);
+    return this.#draft(entry).cached;
   }
 
   update(entry: QueryEntry, cached: CachedResult, message: LiveMessageOf<'result' | 'rows' | 'same'>): void {
     const { position } = message;
     const type = message.type === 'same' ? 'same' : 'result';
-    this.#cached.set(entry, cached);
-    this.#positions.set(entry, position);
+    Object.assign(this.#draft(entry), { cached, position });
+    this.#positions.push(position);
     this.#setInterrupted(entry, false);
     const version = { hash: cached.hash, position: position ?? '' };
     this.queryEvents.push({ query: entry, ...(type === 'same' ? { type } : { type, data: cached.data, version }) });
@@ -279,27 +279,33 @@ class FrameEffects {
       this.#setInterrupted(entry, true);
       return;
     }
-    if (revokesData(error)) this.#cached.set(entry, null);
+    if (revokesData(error)) this.#draft(entry).cached = null;
     this.#setInterrupted(entry, false);
     this.queryEvents.push({ query: entry, type: 'failed', error });
   }
 
   commit(consistencyToken: ConsistencyToken): FrameResult {
-    for (const [entry, cached] of this.#cached) entry.cached = cached;
-    for (const [entry, interrupted] of this.#interrupted) entry.interrupted = interrupted;
-    for (const [entry, position] of this.#positions) {
-      entry.position = position;
-      consistencyToken.advance(position);
-    }
+    for (const [entry, draft] of this.#drafts) Object.assign(entry, draft);
+    for (const position of this.#positions) consistencyToken.advance(position);
     return { protocolError: null, queryEvents: this.queryEvents, sessionEvents: this.sessionEvents };
   }
 
   #setInterrupted(entry: QueryEntry, interrupted: boolean): void {
-    if (interrupted === (this.#interrupted.get(entry) ?? entry.interrupted)) return;
-    this.#interrupted.set(entry, interrupted);
+    const draft = this.#draft(entry);
+    if (interrupted === draft.interrupted) return;
+    draft.interrupted = interrupted;
     this.queryEvents.push({ query: entry, type: 'interrupted' });
   }
+
+  #draft(entry: QueryEntry): Draft {
+    const { cached, position, interrupted } = entry;
+    const draft = this.#drafts.get(entry) ?? { cached, position, interrupted };
+    this.#drafts.set(entry, draft);
+    return draft;
+  }
 }
+
+type Draft = Pick<QueryEntry, 'cached' | 'position' | 'interrupted'>;
 
 /** The cached result after `message`; null where the message does not match the one before. */
 function resultAfter(

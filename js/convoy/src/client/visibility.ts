@@ -18,18 +18,18 @@ export interface PageListener {
 /** Reports to `listener` until the returned function is called. */
 export function listenToPage(listener: PageListener): () => void {
   if (typeof window === 'undefined' || typeof document === 'undefined') return () => {};
-  const onVisibilityChange = () => (document.visibilityState === 'hidden' ? listener.hidden?.() : listener.visible?.());
   const stop = new AbortController();
-  window.addEventListener('offline', () => listener.offline?.(), { signal: stop.signal });
-  window.addEventListener('online', () => listener.online?.(), { signal: stop.signal });
-  document.addEventListener('visibilitychange', onVisibilityChange, { signal: stop.signal });
-  window.addEventListener('pagehide', () => listener.left?.(), { signal: stop.signal });
-  const onPageShow = ({ persisted }: PageTransitionEvent) => {
-    if (!persisted) return;
+  const on = (target: EventTarget, type: string, handle: (event: Event) => void) =>
+    target.addEventListener(type, handle, { signal: stop.signal });
+  on(window, 'offline', () => listener.offline?.());
+  on(window, 'online', () => listener.online?.());
+  on(document, 'visibilitychange', () => (isPageHidden() ? listener.hidden?.() : listener.visible?.()));
+  on(window, 'pagehide', () => listener.left?.());
+  on(window, 'pageshow', (event) => {
+    if (!(event as PageTransitionEvent).persisted) return;
     listener.online?.();
     listener.visible?.();
-  };
-  window.addEventListener('pageshow', onPageShow, { signal: stop.signal });
+  });
   return () => stop.abort();
 }
 
