@@ -66,6 +66,8 @@ export class Mutations {
   readonly #scope: () => string | null;
   /** Parts of this code that mutations wait for. */
   #loading: Promise<unknown> | null = null;
+  /** Starts each mutation that waits for them; `#waiting` limits their number. */
+  #behindLoading: (() => void)[] = [];
   /** Ends each delay before another attempt. */
   readonly #delays = new Set<() => void>();
   /** Resolves when the last mutation in order has ended. */
@@ -84,16 +86,18 @@ export class Mutations {
     this.#live.layers?.refuseWhileApplying();
     if (request.optimistic !== undefined) this.prepareOptimistic();
     // In `pagehide` there is no later moment.
-    if (this.#loading !== null && request.keepalive !== true) {
-      this.#refuseIfFull();
-      this.#waiting += 1;
-      await this.#loading;
+    if (this.#loading === null || request.keepalive === true) return this.#run(request);
+    this.#refuseIfFull();
+    this.#waiting += 1;
+    const caller = this.#scope();
+    const start = async () => {
       this.#waiting -= 1;
-    }
-    if (caller !== null && this.#scope() !== caller) {
-      throw new ConvoyError('UNAUTHORIZED', `${request.name} was not sent: the user who called it has signed out.`);
-    }
-    return this.#run(request);
+      if (caller !== null && this.#scope() !== caller) {
+        throw new ConvoyError('UNAUTHORIZED', `${request.name} was not sent: the user who called it has signed out.`);
+      }
+      return this.#run(request);
+    };
+    return new Promise((resolve) => this.#behindLoading.push(() => resolve(start())));
   }
 
   /** Loads the code of optimistic updates, unless it is loaded. */
@@ -157,7 +161,11 @@ export class Mutations {
   /** Makes mutations wait until a part of this code is loaded; they go on in the order of their calls. */
   #load(part: Promise<unknown>): void {
     const loading = Promise.all([this.#loading, part]).then(() => {
-      if (this.#loading === loading) this.#loading = null;
+      if (this.#loading !== loading) return;
+      // In one step: a mutation called in a microtask between two of them, or before the first, would overtake.
+      for (const start of this.#behindLoading) start();
+      this.#behindLoading = [];
+      this.#loading = null;
     });
     this.#loading = loading;
   }

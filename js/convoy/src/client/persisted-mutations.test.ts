@@ -187,3 +187,13 @@ test('one that waits for code to load is not sent once someone else has signed i
   await expect(called).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   expect(transport.calls).toEqual([]);
 });
+
+test('one that is called while those before wait for code to load is sent after them, at whatever moment', async () => {
+  for (let microtasks = 0; microtasks < 60; microtasks++) {
+    const { client, numbers } = page(() => 'ok');
+    const first = client.mutation(add, { n: 1 });
+    for (let n = 0; n < microtasks; n++) await null;
+    await Promise.all([first, client.mutation(add, { n: 2 })]);
+    expect(numbers(), `called ${microtasks} microtasks later`).toEqual([1, 2]);
+  }
+});
