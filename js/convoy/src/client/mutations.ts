@@ -92,9 +92,7 @@ export class Mutations {
     const caller = this.#scope();
     const start = async () => {
       this.#waiting -= 1;
-      if (caller !== null && this.#scope() !== caller) {
-        throw new ConvoyError('UNAUTHORIZED', `${request.name} was not sent: the user who called it has signed out.`);
-      }
+      if (caller !== null && this.#scope() !== caller) throw signedOut(request.name);
       return this.#run(request);
     };
     return new Promise((resolve) => this.#behindLoading.push(() => resolve(start())));
@@ -206,6 +204,7 @@ export class Mutations {
       if (Date.now() - firstSentAt > MAX_AGE_MS) throw outcomeUnknown(call.name, 'for 23 hours', noResponse);
       const args = this.tempIds.replaceIn(call.args);
       if (TempIds.isIn(args)) throw notCreated(call.name);
+      if (mutation?.isOfCaller === false) throw signedOut(call.name);
       await mutation?.beforeSending();
       try {
         return await this.#attempt({ ...call, kind: 'mutation', args, idempotencyKey, attempt, tracker });
@@ -371,6 +370,10 @@ function repeatable(error: unknown): unknown {
 function outcomeUnknown(name: string, when: string, cause: unknown): ConvoyError {
   const message = `${name} had no response ${when}. It may be committed, and is not sent again.`;
   return new ConvoyError('UNAVAILABLE', message, { cause });
+}
+
+function signedOut(name: string): ConvoyError {
+  return new ConvoyError('UNAUTHORIZED', `${name} was not sent: the user who called it has signed out.`);
 }
 
 function notCreated(name: string): ConvoyError {

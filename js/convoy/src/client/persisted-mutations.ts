@@ -3,7 +3,7 @@
  * earlier pages have left, in the order of their calls and with their idempotency keys, so that each takes effect once.
  * Of several pages, one does so.
  */
-import { ConvoyError } from '../values/errors.js';
+import type { ConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
 import { newIdempotencyKey } from './idempotency-key.js';
 import { holdLock, isLockHeld } from './page-locks.js';
@@ -69,12 +69,13 @@ export class PersistedMutation {
     return this.#store((store) => store.set(this.#key, text));
   }
 
-  /** Records that it is sent now. Throws where someone else is signed in. */
+  /** The user who called it is signed in. */
+  get isOfCaller(): boolean {
+    return this.#mutations.scope() === this.#stored.scope;
+  }
+
+  /** Records that it is sent now. */
   async beforeSending(): Promise<void> {
-    if (this.#mutations.scope() !== this.#stored.scope) {
-      const message = `${this.#stored.name} was not sent: the user who called it has signed out.`;
-      throw new ConvoyError('UNAUTHORIZED', message);
-    }
     if (this.#stored.firstSentAt !== null) return;
     this.#stored = { ...this.#stored, firstSentAt: Date.now() };
     await this.write();
