@@ -58,7 +58,12 @@ export class CachedTransport implements Transport {
   #scope: string | null;
   /** Counts its changes. */
   #callers = 0;
-  #cache: Promise<ResultCache | null> | null = null;
+  /** The cache, once its code and its content are loaded. */
+  #cache: ResultCache | null = null;
+  /** Resolves when it is loaded, cannot be loaded, or takes too long. */
+  #loading: Promise<void> | null = null;
+  /** What is kept has to be deleted as soon as it is loaded. */
+  #isRevoked = false;
   #closed = false;
 
   constructor(transport: Transport, { options, name, firstScope }: CachedTransportOptions) {
@@ -90,15 +95,14 @@ export class CachedTransport implements Transport {
     const scope = this.#options.scope();
     if (scope !== this.#scope) this.#callers += 1;
     this.#scope = scope;
-    if (this.#cache !== null || scope !== this.#firstScope) {
-      void this.#loaded().then((cache) => cache?.callerChanged());
-    }
+    if (scope !== this.#firstScope) void this.#load();
+    this.#cache?.callerChanged();
     this.#transport.refreshAuth?.();
   }
 
   close(): void {
     this.#closed = true;
-    void this.#cache?.then((cache) => cache?.close());
+    this.#cache?.close();
     this.#transport.close();
   }
 
@@ -118,8 +122,10 @@ export class CachedTransport implements Transport {
         cache?.set(entry, answer.data, answer.version);
       }
     };
-    return deferredSubscription(inTime(this.#loaded()), (loaded) => {
-      cache = loaded;
+    const start = async () => {
+      await this.#load();
+      if (closed) return;
+      cache = this.#cache;
       const initial = request.initial ?? cache?.get(entry);
       if (initial !== undefined) sink.initial?.(initial.data);
       return this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
@@ -132,32 +138,34 @@ export class CachedTransport implements Transport {
   }
 
   #refused(error: ConvoyError): void {
-    if (revokesData(error) && !this.#closed) void this.#loaded().then((cache) => cache?.clear());
+    if (!revokesData(error) || this.#closed) return;
+    this.#isRevoked = this.#cache === null;
+    this.#cache?.clear();
+    void this.#load();
   }
 
-  /** The cache, once its content is loaded; `null` where that fails. */
-  #loaded(): Promise<ResultCache | null> {
-    this.#cache ??= this.#load();
-    return this.#cache;
+  /** Loads the cache. All queries of a page wait for it, but not for a store that does not respond. */
+  #load(): Promise<void> {
+    this.#loading ??= new Promise((resolve) => {
+      const timer = setTimeout(resolve, MAX_WAIT_MS);
+      void this.#open().then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    return this.#loading;
   }
 
-  async #load(): Promise<ResultCache | null> {
+  async #open(): Promise<void> {
     try {
-      return await ResultCache.open(this.#options, this.#name, this.#firstScope);
+      const { ResultCache } = await import('./result-cache.js');
+      const cache = await ResultCache.open(this.#options, this.#name, this.#firstScope);
+      this.#cache = cache;
+      cache.callerChanged();
+      if (this.#isRevoked) cache.clear();
+      if (this.#closed) cache.close();
     } catch (error) {
       console.warn('Convoy: results of live queries are not kept, because their store fails.', error);
-      return null;
     }
   }
-}
-
-/** Waits for the cache, but not for a store that does not respond. */
-function inTime(cache: Promise<ResultCache | null>): Promise<ResultCache | null> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(null), MAX_WAIT_MS);
-    void cache.then((loaded) => {
-      clearTimeout(timer);
-      resolve(loaded);
-    });
-  });
 }

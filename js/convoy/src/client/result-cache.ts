@@ -35,11 +35,19 @@ export class ResultCache {
   #scope: string | null;
   /** The results of the present scope, by their keys in the store. */
   #results = new Map<string, StoredResult>();
-  /** The keys that are written or deleted next. */
+  /** The keys that are queued next. */
   readonly #changed = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Resolves when the store has done everything so far. */
-  #stores: Promise<unknown> = Promise.resolve();
+  /**
+   * The keys whose result in the store is replaced or deleted, one after the other. Keys only: of a store that does not
+   * respond, the newest result of each waits, and no more results than `maxBytes` allows.
+   */
+  readonly #queued = new Set<string>();
+  /** The keys that the store may have. */
+  readonly #inStore = new Set<string>();
+  /** All results in the store are deleted, before anything queued. */
+  #mustClear = false;
+  #isStoring = false;
   readonly #stopListening: () => void;
   #hasWarned = false;
 
@@ -50,7 +58,7 @@ export class ResultCache {
     this.#stopListening = listenToPage({ hidden: () => this.#write(), left: () => this.#write() });
   }
 
-  /** Reads the store. `scope` has signed in before, if not now. */
+  /** Reads the store. `scope` has signed in before, if not now; `callerChanged` then deletes its results. */
   static async open(options: CacheOptions, name: string, scope: string | null): Promise<ResultCache> {
     const cache = new ResultCache(options, name, scope ?? options.scope());
     try {
@@ -59,7 +67,6 @@ export class ResultCache {
       cache.close();
       throw error;
     }
-    cache.callerChanged();
     return cache;
   }
 
@@ -89,10 +96,9 @@ export class ResultCache {
     this.#timer = undefined;
     this.#results = new Map();
     this.#changed.clear();
-    const { store } = this.#options;
-    this.#do(async () => {
-      for (const key of await store.keys(this.#prefix)) await store.delete(key);
-    });
+    this.#queued.clear();
+    this.#mustClear = true;
+    void this.#store();
   }
 
   /** Deletes the results of the one who was signed in before, if that has changed. */
@@ -151,6 +157,7 @@ export class ResultCache {
     // Queries wait for it, so at the same time.
     await Promise.all((await store.keys(this.#prefix)).map(read));
     this.#results = new Map(found.sort(([, a], [, b]) => a.at - b.at));
+    for (const key of this.#results.keys()) this.#inStore.add(key);
   }
 
   /** Deletes the oldest results beyond the size limit, and writes all changes. */
@@ -159,7 +166,7 @@ export class ResultCache {
     this.callerChanged();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const { store, maxBytes = MAX_BYTES } = this.#options;
+    const { maxBytes = MAX_BYTES } = this.#options;
     let bytes = 0;
     for (const [key, { data }] of [...this.#results].reverse()) {
       const size = 2 * (key.length + data.length);
@@ -170,20 +177,47 @@ export class ResultCache {
       this.#changed.add(key);
     }
     for (const key of this.#changed) {
-      const stored = this.#results.get(key);
-      const text = stored === undefined ? null : JSON.stringify(stored);
-      this.#do(() => (text === null ? store.delete(key) : store.set(key, text)));
+      if (this.#results.has(key) || this.#inStore.has(key)) this.#queued.add(key);
+      else this.#queued.delete(key);
     }
     this.#changed.clear();
+    void this.#store();
   }
 
-  /** Runs an operation of the store after those before. Where it fails, the page goes on without. */
-  #do(operation: () => Promise<void>): void {
-    this.#stores = this.#stores.then(operation).catch((error: unknown) => {
-      if (!this.#hasWarned)
-        console.warn('Convoy: results of live queries are not kept, because their store fails.', error);
-      this.#hasWarned = true;
-    });
+  /** Brings the store up to date, by one operation at a time. Where it fails, the page goes on without. */
+  async #store(): Promise<void> {
+    if (this.#isStoring) return;
+    this.#isStoring = true;
+    while (this.#mustClear || this.#queued.size > 0) {
+      try {
+        await (this.#mustClear ? this.#clearStore() : this.#storeNext());
+      } catch (error) {
+        if (!this.#hasWarned)
+          console.warn('Convoy: results of live queries are not kept, because their store fails.', error);
+        this.#hasWarned = true;
+      }
+    }
+    this.#isStoring = false;
+  }
+
+  async #clearStore(): Promise<void> {
+    this.#mustClear = false;
+    this.#inStore.clear();
+    const { store } = this.#options;
+    for (const key of await store.keys(this.#prefix)) await store.delete(key);
+  }
+
+  async #storeNext(): Promise<void> {
+    const [key = ''] = this.#queued;
+    this.#queued.delete(key);
+    const stored = this.#results.get(key);
+    if (stored === undefined) {
+      this.#inStore.delete(key);
+      await this.#options.store.delete(key);
+    } else {
+      this.#inStore.add(key);
+      await this.#options.store.set(key, JSON.stringify(stored));
+    }
   }
 }
 
