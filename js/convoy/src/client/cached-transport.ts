@@ -4,8 +4,7 @@
  */
 import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import { deferredSubscription } from './deferred-subscription.js';
-import { ResultCache } from './result-cache.js';
+import type { ResultAnswer, ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
 import type {
   CallRequest,
@@ -109,24 +108,20 @@ export class CachedTransport implements Transport {
   #subscribe(request: SubscribeRequest, sink: SubscriptionSink, scope: string): Subscription {
     const entry = { name: request.name, args: request.args, scope };
     const caller = this.#callers;
-    let cache: ResultCache | null = null;
-    /** Whether the stored result is the one that the server has sent last. */
-    let isStored = request.initial === undefined;
+    let keep: ((answer: ResultAnswer) => void) | undefined;
+    let open: Subscription | null = null;
+    let refresh: (() => void) | null = null;
+    let closed = false;
     const onAnswer = (answer: QueryAnswer) => {
       if (answer.type === 'failed') this.#refused(answer.error);
       // What arrives after another caller has signed in may still be the result of the one before.
-      else if (caller !== this.#callers) return;
-      else if (answer.type === 'same') isStored && cache?.confirm(entry);
-      else {
-        isStored = true;
-        cache?.set(entry, answer.data, answer.version);
-      }
+      else if (caller === this.#callers) keep?.(answer);
     };
     const start = async () => {
       await this.#load();
       if (closed) return;
-      cache = this.#cache;
-      const initial = request.initial ?? cache?.get(entry);
+      const initial = request.initial ?? this.#cache?.get(entry);
+      keep = this.#cache?.follow(entry, initial);
       if (initial !== undefined) sink.initial?.(initial.data);
       return this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
     });

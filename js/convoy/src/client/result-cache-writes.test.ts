@@ -47,14 +47,15 @@ afterEach(() => vi.useRealTimers());
 const open = (options: Partial<CacheOptions> = {}) =>
   ResultCache.open({ store, scope: () => user, ...options }, 'test', 'ada');
 const entry = (n: number) => ({ name: 'rows.list', args: `{"of":${n}}`, scope: 'ada' });
-const version = (hash: string) => ({ hash, position: '' });
+const answer = (n: number, hash: string) => ({ type: 'result', data: [n], version: { hash, position: '' } }) as const;
+const receive = (cache: ResultCache, n: number, hash: string) => cache.follow(entry(n), undefined)(answer(n, hash));
 /** Lets the cache write, and the store do what it does at once. */
 const write = () => vi.advanceTimersByTimeAsync(500);
 
 test('only the newest result of a query waits for a store that does not respond', async () => {
   const cache = await open();
   for (let n = 0; n < 100; n++) {
-    cache.set(entry(n % 2), [n], version(`h${n}`));
+    receive(cache, n % 2, `h${n}`);
     await write();
   }
   expect(store.operations).toEqual(['keys', 'set {"of":0} h0']);
@@ -67,7 +68,7 @@ test('only the newest result of a query waits for a store that does not respond'
 test('a result that is displaced before it was stored is not deleted from the store', async () => {
   const cache = await open({ maxBytes: 200 });
   for (let n = 0; n < 100; n++) {
-    cache.set(entry(n), [n], version(`h${n}`));
+    receive(cache, n, `h${n}`);
     await write();
   }
   store.release();
@@ -78,10 +79,10 @@ test('a result that is displaced before it was stored is not deleted from the st
 
 test('results are deleted once, however often that was asked for, and before later ones are stored', async () => {
   const cache = await open();
-  cache.set(entry(0), [0], version('h0'));
+  receive(cache, 0, 'h0');
   await write();
   for (let n = 0; n < 100; n++) cache.clear();
-  cache.set(entry(1), [1], version('h1'));
+  receive(cache, 1, 'h1');
   await write();
   store.release();
   await write();
@@ -114,8 +115,7 @@ test('a store that cannot be read delays the queries of a page once', async () =
   await vi.advanceTimersByTimeAsync(0);
   page.client.liveQuery(list, { of: 3 }).subscribe(() => {});
   await vi.advanceTimersByTimeAsync(0);
-  const answer = { type: 'result', data: [3], version: version('h3') } as const;
-  page.transport.open({ of: 3 }).onAnswer?.(answer);
+  page.transport.open({ of: 3 }).onAnswer?.(answer(3, 'h3'));
   await write();
   expect(store.operations.at(-1)).toBe('set {"of":3} h3');
   page.client.close();
@@ -124,7 +124,7 @@ test('a store that cannot be read delays the queries of a page once', async () =
 test.each(['a refused query', 'a sign-out'])('%s deletes results that are still being read', async (cause) => {
   vi.useRealTimers();
   const earlier = await open();
-  earlier.set(entry(1), [1], version('h1'));
+  receive(earlier, 1, 'h1');
   store.release();
   earlier.close();
   await until(() => expect(store.values.size).toBe(1));

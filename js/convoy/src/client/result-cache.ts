@@ -1,9 +1,11 @@
 /**
  * Results of live queries in a store that outlives the page, each with the hash by which the server names it. The content
- * of the store for one scope is in memory, as text: what the application does with a result does not change it.
+ * of the store for one scope is in memory, apart from the objects that the application has: what it does with a result
+ * does not change it.
  */
 import type { CacheOptions } from './cached-transport.js';
-import type { InitialResult, ResultVersion } from './transport.js';
+import { SentData } from './sent-data.js';
+import type { InitialResult, QueryAnswer, ResultVersion } from './transport.js';
 import { unref } from './unref.js';
 import { listenToPage } from './visibility.js';
 
@@ -22,11 +24,16 @@ export interface CacheEntry {
   readonly scope: string;
 }
 
-interface StoredResult extends ResultVersion {
+/** An answer about a result. */
+export type ResultAnswer = Exclude<QueryAnswer, { readonly type: 'failed' }>;
+
+interface SentResult extends ResultVersion {
+  readonly data: SentData;
+}
+
+interface StoredResult extends SentResult {
   /** When the server has sent or confirmed it, in milliseconds since 1970. */
   readonly at: number;
-  /** The result, as JSON. */
-  readonly data: string;
 }
 
 export class ResultCache {
@@ -70,24 +77,37 @@ export class ResultCache {
     return cache;
   }
 
-  get({ name, args, scope }: CacheEntry): InitialResult | undefined {
+  get(entry: CacheEntry): InitialResult | undefined {
+    const stored = this.#stored(entry);
+    if (stored === undefined) return undefined;
+    const { text } = stored.data;
+    return { data: JSON.parse(text), text, hash: stored.hash, position: stored.position };
+  }
+
+  /** Keeps the results of a subscription that begins with `initial`; returns what receives the server's answers. */
+  follow(entry: CacheEntry, initial: InitialResult | undefined): (answer: ResultAnswer) => void {
+    /** The last result; `null` where it is known only as the application may have changed it. */
+    let last: SentResult | null = initial?.text === undefined ? null : { ...initial, data: SentData.of(initial.text) };
+    const stored = this.#stored(entry);
+    if (stored !== undefined && stored.hash === initial?.hash) last = stored;
+    return (answer) => {
+      if (answer.type === 'result') last = resultOf(answer, last);
+      if (last !== null) this.#set(entry, last);
+    };
+  }
+
+  #stored({ name, args, scope }: CacheEntry): StoredResult | undefined {
     const stored = this.#isOf(scope) ? this.#results.get(this.#keyOf(name, args)) : undefined;
-    if (stored === undefined || this.#isExpired(stored)) return undefined;
-    return { data: JSON.parse(stored.data), hash: stored.hash, position: stored.position };
+    return stored === undefined || this.#isExpired(stored) ? undefined : stored;
   }
 
-  /** The server has sent a result. */
-  set({ name, args, scope }: CacheEntry, data: unknown, { hash, position }: ResultVersion): void {
+  /** The server has sent or confirmed a result. */
+  #set({ name, args, scope }: CacheEntry, { hash, position, data }: SentResult): void {
     if (!this.#isOf(scope)) return;
-    this.#put(this.#keyOf(name, args), { at: Date.now(), hash, position, data: JSON.stringify(data) });
-  }
-
-  /** The server has confirmed the last result. */
-  confirm({ name, args, scope }: CacheEntry): void {
     const key = this.#keyOf(name, args);
-    const stored = this.#isOf(scope) ? this.#results.get(key) : undefined;
+    const stored = this.#results.get(key);
     const at = Date.now();
-    if (stored !== undefined && at - stored.at > CONFIRM_AFTER_MS) this.#put(key, { ...stored, at });
+    if (stored?.data !== data || at - stored.at > CONFIRM_AFTER_MS) this.#put(key, { at, hash, position, data });
   }
 
   /** Deletes all results, those that other tabs have stored included. */
@@ -169,7 +189,7 @@ export class ResultCache {
     const { maxBytes = MAX_BYTES } = this.#options;
     let bytes = 0;
     for (const [key, { data }] of [...this.#results].reverse()) {
-      const size = 2 * (key.length + data.length);
+      const size = 2 * (key.length + data.text.length);
       // One that is too large by itself does not displace the others.
       bytes += size > maxBytes ? 0 : size;
       if (Math.max(size, bytes) <= maxBytes) continue;
@@ -216,9 +236,18 @@ export class ResultCache {
       await this.#options.store.delete(key);
     } else {
       this.#inStore.add(key);
-      await this.#options.store.set(key, JSON.stringify(stored));
+      await this.#options.store.set(key, JSON.stringify({ ...stored, data: stored.data.text }));
     }
   }
+}
+
+/** The result after an answer; `null` where the application may have changed a part of it. */
+function resultOf({ data, version, patch }: Extract<ResultAnswer, { type: 'result' }>, last: SentResult | null) {
+  // Then the displayed objects stay, and the application may have changed them.
+  if (version.hash !== '' && version.hash === last?.hash) return last;
+  if (patch === undefined) return { ...version, data: SentData.of(JSON.stringify(data)) };
+  const patched = last?.hash === patch.from ? last.data.patched(patch) : null;
+  return patched && { ...version, data: patched };
 }
 
 /** `null` where something else has written the text. */
@@ -227,7 +256,7 @@ function parse(text: string): StoredResult | null {
     const { at, hash, position, data } = JSON.parse(text);
     JSON.parse(data);
     return typeof at === 'number' && typeof hash === 'string' && typeof position === 'string'
-      ? { at, hash, position, data }
+      ? { at, hash, position, data: SentData.of(data) }
       : null;
   } catch {
     return null;

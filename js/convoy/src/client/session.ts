@@ -270,7 +270,11 @@ class FrameEffects {
     this.#positions.push(position);
     this.#setInterrupted(entry, false);
     const version = { hash: cached.hash, position: position ?? '' };
-    this.queryEvents.push({ query: entry, ...(type === 'same' ? { type } : { type, data: cached.data, version }) });
+    const patch = message.type === 'rows' ? message : undefined;
+    this.queryEvents.push({
+      query: entry,
+      ...(type === 'same' ? { type } : { type, data: cached.data, version, patch }),
+    });
   }
 
   fail(entry: QueryEntry, error: ConvoyError): void {

@@ -4,6 +4,7 @@
  *
  * The default transport is one connection for all live queries (`live-transport.ts`).
  */
+import type { LiveMessageOf } from '../protocol/frames.js';
 import type { ApiRef } from '../protocol/refs.js';
 import type { ConvoyError } from '../values/errors.js';
 
@@ -77,7 +78,18 @@ export interface SubscribeRequest {
 
 /** What a server has answered. */
 export type QueryAnswer =
-  | { readonly type: 'result'; readonly data: unknown; readonly version: ResultVersion }
+  | {
+      readonly type: 'result';
+      readonly data: unknown;
+      readonly version: ResultVersion;
+      /**
+       * The change that the server has sent, if it has not sent the whole result. The other documents in `data` are those
+       * that the application has, which may have changed them.
+       *
+       * @internal
+       */
+      readonly patch?: LiveMessageOf<'rows'> | undefined;
+    }
   /** The last result is still current. */
   | { readonly type: 'same' }
   | { readonly type: 'failed'; readonly error: ConvoyError };
@@ -101,6 +113,12 @@ export interface InitialResult extends ResultVersion {
    * @internal
    */
   readonly list?: unknown;
+  /**
+   * `data` as JSON: what the server has sent, if the application may have changed `data`.
+   *
+   * @internal
+   */
+  readonly text?: string;
 }
 
 /**

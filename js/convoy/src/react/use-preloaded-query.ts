@@ -28,7 +28,7 @@ export function usePreloadedQuery<Ref extends AnyQueryRef>(
     const data = preloadedQueryResult(preloaded);
     const { name, args, hash, position, persist } = preloaded;
     const ref = makeQueryRef<ArgsOfRef<Ref>, ResultOfRef<Ref>>(name, { persist });
-    const query = client.liveQuery(ref, JSON.parse(args), { initial: { data, hash, position } });
+    const query = client.liveQuery(ref, JSON.parse(args), { initial: { data, text: preloaded.data, hash, position } });
     const rendered = { data, status: 'success', error: null } as const;
     // Hydration must start with what the server has rendered, even if another component has a newer result by then.
     return { query, getServerSnapshot: () => rendered };
