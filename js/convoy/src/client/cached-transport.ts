@@ -4,7 +4,7 @@
  */
 import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import type { ResultAnswer, ResultCache } from './result-cache.js';
+import type { ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
 import type {
   CallRequest,
@@ -108,23 +108,34 @@ export class CachedTransport implements Transport {
   #subscribe(request: SubscribeRequest, sink: SubscriptionSink, scope: string): Subscription {
     const entry = { name: request.name, args: request.args, scope };
     const caller = this.#callers;
-    let keep: ((answer: ResultAnswer) => void) | undefined;
+    let kept: Pick<SubscribeRequest, 'initial' | 'onAnswer'> = request;
     let open: Subscription | null = null;
     let refresh: (() => void) | null = null;
     let closed = false;
     const onAnswer = (answer: QueryAnswer) => {
       if (answer.type === 'failed') this.#refused(answer.error);
       // What arrives after another caller has signed in may still be the result of the one before.
-      else if (caller === this.#callers) keep?.(answer);
+      else if (caller === this.#callers) kept.onAnswer?.(answer);
     };
     const start = async () => {
       await this.#load();
       if (closed) return;
-      const initial = request.initial ?? this.#cache?.get(entry);
-      keep = this.#cache?.follow(entry, initial);
-      if (initial !== undefined) sink.initial?.(initial.data);
-      return this.#transport.subscribe({ ...request, initial, onAnswer }, sink);
-    });
+      kept = this.#cache?.begin(entry, request.initial, sink) ?? request;
+      open = this.#transport.subscribe({ ...request, initial: kept.initial, onAnswer }, sink);
+      refresh?.();
+    };
+    void start();
+    return {
+      refresh: (options) => {
+        refresh = () => open?.refresh(options);
+        refresh();
+      },
+      isBehind: () => open?.isBehind?.() ?? false,
+      close: () => {
+        closed = true;
+        open?.close();
+      },
+    };
   }
 
   /** A request that is not kept: a refusal still ends what is kept. */

@@ -41,6 +41,11 @@ export function isBefore(position: string | undefined, required: string | null):
   return position === undefined || later(position, required) !== position;
 }
 
+/** Whether `position` is a later one of the same source. */
+export function isLater(position: string, than: string): boolean {
+  return sourceOf(position) === sourceOf(than) && position > than;
+}
+
 function later(latest: string | null, received: string): string {
   return latest !== null && sourceOf(latest) === sourceOf(received) && latest > received ? latest : received;
 }

@@ -48,7 +48,8 @@ const open = (options: Partial<CacheOptions> = {}) =>
   ResultCache.open({ store, scope: () => user, ...options }, 'test', 'ada');
 const entry = (n: number) => ({ name: 'rows.list', args: `{"of":${n}}`, scope: 'ada' });
 const answer = (n: number, hash: string) => ({ type: 'result', data: [n], version: { hash, position: '' } }) as const;
-const receive = (cache: ResultCache, n: number, hash: string) => cache.follow(entry(n), undefined)(answer(n, hash));
+const receive = (cache: ResultCache, n: number, hash: string) =>
+  cache.begin(entry(n), undefined, {}).onAnswer?.(answer(n, hash));
 /** Lets the cache write, and the store do what it does at once. */
 const write = () => vi.advanceTimersByTimeAsync(500);
 

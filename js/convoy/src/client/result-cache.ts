@@ -4,8 +4,10 @@
  * does not change it.
  */
 import type { CacheOptions } from './cached-transport.js';
+import { isLater } from './consistency-token.js';
 import { SentData } from './sent-data.js';
-import type { InitialResult, QueryAnswer, ResultVersion } from './transport.js';
+import { replaceEqualDeep } from './structural-sharing.js';
+import type { InitialResult, QueryAnswer, ResultVersion, SubscribeRequest, SubscriptionSink } from './transport.js';
 import { unref } from './unref.js';
 import { listenToPage } from './visibility.js';
 
@@ -23,9 +25,6 @@ export interface CacheEntry {
   readonly args: string;
   readonly scope: string;
 }
-
-/** An answer about a result. */
-export type ResultAnswer = Exclude<QueryAnswer, { readonly type: 'failed' }>;
 
 interface SentResult extends ResultVersion {
   readonly data: SentData;
@@ -77,22 +76,28 @@ export class ResultCache {
     return cache;
   }
 
-  get(entry: CacheEntry): InitialResult | undefined {
+  /**
+   * Begins a subscription: with the kept result, which `sink` then displays, unless `initial` is as new or has no order to
+   * it. `onAnswer` keeps what the server answers.
+   */
+  begin(
+    entry: CacheEntry,
+    initial: InitialResult | undefined,
+    sink: Pick<SubscriptionSink, 'initial'>,
+  ): Required<Pick<SubscribeRequest, 'initial' | 'onAnswer'>> {
     const stored = this.#stored(entry);
-    if (stored === undefined) return undefined;
-    const { text } = stored.data;
-    return { data: JSON.parse(text), text, hash: stored.hash, position: stored.position };
-  }
-
-  /** Keeps the results of a subscription that begins with `initial`; returns what receives the server's answers. */
-  follow(entry: CacheEntry, initial: InitialResult | undefined): (answer: ResultAnswer) => void {
+    const newer = stored === undefined ? undefined : newerThan(initial, stored);
+    if (newer !== undefined) sink.initial?.(newer.data);
     /** The last result; `null` where it is known only as the application may have changed it. */
-    let last: SentResult | null = initial?.text === undefined ? null : { ...initial, data: SentData.of(initial.text) };
-    const stored = this.#stored(entry);
-    if (stored !== undefined && stored.hash === initial?.hash) last = stored;
-    return (answer) => {
-      if (answer.type === 'result') last = resultOf(answer, last);
-      if (last !== null) this.#set(entry, last);
+    let last: SentResult | null = null;
+    if (stored !== undefined && (newer !== undefined || stored.hash === initial?.hash)) last = stored;
+    else if (initial?.text !== undefined) last = { ...initial, data: SentData.of(initial.text) };
+    return {
+      initial: newer ?? initial,
+      onAnswer: (answer) => {
+        if (answer.type === 'result') last = resultOf(answer, last);
+        if (answer.type !== 'failed' && last !== null) this.#set(entry, last);
+      },
     };
   }
 
@@ -241,8 +246,19 @@ export class ResultCache {
   }
 }
 
+/** The kept result, if the server has made it after `initial`, which is displayed already. */
+function newerThan(initial: InitialResult | undefined, kept: SentResult): InitialResult | undefined {
+  const { hash, position, data } = kept;
+  // Without an order, such as of two server processes, the page has probably just arrived with `initial`.
+  if (initial !== undefined && !isLater(position, initial.position)) return undefined;
+  return { data: replaceEqualDeep(initial?.data, JSON.parse(data.text)), hash, position };
+}
+
 /** The result after an answer; `null` where the application may have changed a part of it. */
-function resultOf({ data, version, patch }: Extract<ResultAnswer, { type: 'result' }>, last: SentResult | null) {
+function resultOf(
+  { data, version, patch }: Extract<QueryAnswer, { type: 'result' }>,
+  last: SentResult | null,
+): SentResult | null {
   // Then the displayed objects stay, and the application may have changed them.
   if (version.hash !== '' && version.hash === last?.hash) return last;
   if (patch === undefined) return { ...version, data: SentData.of(JSON.stringify(data)) };

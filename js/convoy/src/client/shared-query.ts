@@ -102,7 +102,7 @@ export class SharedQuery implements SubscriptionSink {
   }
 
   initial(data: unknown): void {
-    if (this.#base.status !== 'pending') return;
+    // Also while it is frozen: a result of an earlier page has no changes of a mutation of this one.
     this.#base = withInitial(this.#base, { data });
     this.#isInitial = true;
     this.#hooks.changed();

@@ -74,7 +74,7 @@ test.each([false, true])(
     expect(transport.calls).toEqual([]);
     expect(transport.subscriptions.filter(({ closed }) => !closed)).toHaveLength(1);
     const { initial, sink } = transport.open({ room: 'a' });
-    expect(initial).toMatchObject({ data: ['one', 'two'], hash: 'h1', position: 'p.1' });
+    expect(initial).toMatchObject({ data: ['one', 'two'], text: '["one","two"]', hash: 'h1', position: 'p.1' });
 
     await act(async () => {
       sink.connection(OPEN);
