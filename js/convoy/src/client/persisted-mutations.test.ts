@@ -42,16 +42,18 @@ beforeEach(() => {
 });
 afterEach(() => {
   for (const client of clients.splice(0)) client.close();
+  vi.doUnmock('./persisted-mutations.js');
+  vi.resetModules();
   vi.useRealTimers();
   vi.restoreAllMocks();
 });
 
 /** A page that is opened. Without `answer`, its requests are on their way for ever. */
-function page(answer?: HandTransport['answer'], options: Partial<PersistOptions> = {}) {
+function page(answer?: HandTransport['answer'], options: Partial<PersistOptions> = {}, create = createConvoyClient) {
   const transport = new HandTransport();
   transport.answer = answer ?? (() => new Promise(() => {}));
   const onError: PersistOptions['onError'] = ({ code }, mutation) => failures.push({ code, ...mutation });
-  const client = createConvoyClient({
+  const client = create({
     baseUrl: 'https://a.test',
     transport,
     persist: { store, scope: () => scope, onError, ...options },
@@ -196,4 +198,49 @@ test('one that is called while those before wait for code to load is sent after 
     await Promise.all([first, client.mutation(add, { n: 2 })]);
     expect(numbers(), `called ${microtasks} microtasks later`).toEqual([1, 2]);
   }
+});
+
+/** A page whose code that keeps mutations is loaded by `load`. */
+async function pageLoading(load: () => Promise<object>) {
+  vi.doMock('./persisted-mutations.js', load);
+  vi.resetModules();
+  const { createConvoyClient: create } = await import('./client.js');
+  return page(() => 'ok', {}, create);
+}
+
+test('have their code loaded when the client is created, not by the first one', async () => {
+  let isLoading = false;
+  await pageLoading(() => {
+    isLoading = true;
+    return vi.importActual('./persisted-mutations.js');
+  });
+  await until(() => expect(isLoading).toBe(true));
+});
+
+test('that are called before their code is loaded are sent when they are in the store, not before', async () => {
+  let loaded = () => {};
+  const loading = new Promise<void>((resolve) => {
+    loaded = resolve;
+  });
+  const { client, transport } = await pageLoading(async () => {
+    await loading;
+    return vi.importActual('./persisted-mutations.js');
+  });
+  transport.answer = () => {
+    expect(kept()).toEqual(['{"n":1}']);
+    return 'ok';
+  };
+  const called = client.mutation(add, { n: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(transport.calls).toEqual([]);
+  loaded();
+  expect(await called).toBe('ok');
+});
+
+test('are sent without being kept where their code cannot be loaded', async () => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const { client } = await pageLoading(() => Promise.reject(new TypeError('Failed to fetch')));
+  expect(await client.mutation(add, { n: 1 })).toBe('ok');
+  expect(warned).toHaveBeenCalledOnce();
+  expect(kept()).toEqual([]);
 });
