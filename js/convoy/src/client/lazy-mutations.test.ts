@@ -26,6 +26,16 @@ test('are sent when the code is loaded, in the order of their calls', async () =
   client.close();
 });
 
+test('are sent before one that is called when the code has just been loaded', async () => {
+  const { client, sent } = await started();
+  const { loadMutations } = await import('./lazy-mutations.js');
+  const last = loadMutations().then(() => client.mutation(add, { n: 2 }, { await: 'committed' }));
+  const first = client.mutation(add, { n: 1 }, { await: 'committed' });
+  expect(await Promise.all([first, last])).toEqual([1, 2]);
+  expect(sent()).toEqual([1, 2]);
+  client.close();
+});
+
 test('are sent at once with `keepalive`, because a page that is left has no later moment', async () => {
   const { client, transport } = await started();
   const answer = client.mutation(add, { n: 1 }, { keepalive: true });

@@ -39,6 +39,8 @@ export class LazyMutations {
   readonly #firstScope: string | null;
   #mutations: Mutations | null = null;
   #closed = false;
+  /** Starts each mutation that waits for the code, with `null` where that cannot be loaded. */
+  #waiting: ((code: MutationsModule | null, cause?: unknown) => void)[] = [];
 
   constructor(transport: Transport, live: LiveQueries, options: LazyMutationsOptions) {
     this.#transport = transport;
@@ -56,18 +58,30 @@ export class LazyMutations {
   }
 
   async run(request: MutationRequest): Promise<unknown> {
-    if (loaded !== null) return this.#use(loaded).run(request, this.#scope());
+    // Behind those that wait, although the code has just been loaded.
+    if (loaded !== null && this.#waiting.length === 0) return this.#use(loaded).run(request, this.#scope());
     const { name, ref, args, keepalive } = request;
     // In `pagehide` there is no later moment.
     if (keepalive === true) return this.#transport.call({ kind: 'mutation', name, ref, args, keepalive });
     const caller = this.#scope();
-    const code = await loadMutations().catch((cause: unknown) => {
-      throw unavailable(
-        `${name} was not sent: a part of the client could not be loaded. Try again, or reload the page.`,
-        cause,
-      );
+    const start = async (code: MutationsModule | null, cause: unknown) => {
+      if (code !== null) return this.#use(code).run(request, caller);
+      const message = `${name} was not sent: a part of the client could not be loaded. Try again, or reload the page.`;
+      throw unavailable(message, cause);
+    };
+    return new Promise((resolve) => {
+      this.#waiting.push((code, cause) => resolve(start(code, cause)));
+      if (this.#waiting.length === 1) void this.#startWaiting();
     });
-    return this.#use(code).run(request, caller);
+  }
+
+  async #startWaiting(): Promise<void> {
+    const startAll = (code: MutationsModule | null, cause?: unknown) => {
+      // In one step: a mutation called in a microtask between two of them would overtake.
+      for (const start of this.#waiting) start(code, cause);
+      this.#waiting = [];
+    };
+    await loadMutations().then(startAll, (cause) => startAll(null, cause));
   }
 
   /** The same for a document's temporary id and its real one. */
