@@ -24,7 +24,7 @@ pub(super) enum BodyError {
     #[error("{0}")]
     Unavailable(String),
     /// That server's client has closed its connection.
-    #[error("the client has closed the connection")]
+    #[error("The client has closed the connection.")]
     Closed,
 }
 

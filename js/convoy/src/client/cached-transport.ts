@@ -4,7 +4,8 @@
  */
 import { type ConvoyError, isConvoyError } from '../values/errors.js';
 import type { AsyncStore } from './async-store.js';
-import type { ResultCache } from './result-cache.js';
+import { deferredSubscription } from './deferred-subscription.js';
+import { ResultCache } from './result-cache.js';
 import { revokesData } from './snapshot.js';
 import type {
   CallRequest,
@@ -109,33 +110,15 @@ export class CachedTransport implements Transport {
     const entry = { name: request.name, args: request.args, scope };
     const caller = this.#callers;
     let kept: Pick<SubscribeRequest, 'initial' | 'onAnswer'> = request;
-    let open: Subscription | null = null;
-    let refresh: (() => void) | null = null;
-    let closed = false;
     const onAnswer = (answer: QueryAnswer) => {
       if (answer.type === 'failed') this.#refused(answer.error);
       // What arrives after another caller has signed in may still be the result of the one before.
       else if (caller === this.#callers) kept.onAnswer?.(answer);
     };
-    const start = async () => {
-      await this.#load();
-      if (closed) return;
+    return deferredSubscription(this.#load(), () => {
       kept = this.#cache?.begin(entry, request.initial, sink) ?? request;
-      open = this.#transport.subscribe({ ...request, initial: kept.initial, onAnswer }, sink);
-      refresh?.();
-    };
-    void start();
-    return {
-      refresh: (options) => {
-        refresh = () => open?.refresh(options);
-        refresh();
-      },
-      isBehind: () => open?.isBehind?.() ?? false,
-      close: () => {
-        closed = true;
-        open?.close();
-      },
-    };
+      return this.#transport.subscribe({ ...request, initial: kept.initial, onAnswer }, sink);
+    });
   }
 
   /** A request that is not kept: a refusal still ends what is kept. */
@@ -164,7 +147,6 @@ export class CachedTransport implements Transport {
 
   async #open(): Promise<void> {
     try {
-      const { ResultCache } = await import('./result-cache.js');
       const cache = await ResultCache.open(this.#options, this.#name, this.#firstScope);
       this.#cache = cache;
       cache.callerChanged();

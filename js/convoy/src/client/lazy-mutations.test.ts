@@ -36,6 +36,15 @@ test('are sent before one that is called when the code has just been loaded', as
   client.close();
 });
 
+test('reject beyond a thousand that wait', async () => {
+  const { client, sent } = await started();
+  const numbers = Array.from({ length: 1_001 }, (_, n) => n);
+  const ended = await Promise.allSettled(numbers.map((n) => client.mutation(add, { n }, { await: 'committed' })));
+  expect(ended.at(-1)).toMatchObject({ status: 'rejected', reason: { code: 'RATE_LIMITED' } });
+  expect(sent()).toEqual(numbers.slice(0, 1_000));
+  client.close();
+});
+
 test('are sent at once with `keepalive`, because a page that is left has no later moment', async () => {
   const { client, transport } = await started();
   const answer = client.mutation(add, { n: 1 }, { keepalive: true });

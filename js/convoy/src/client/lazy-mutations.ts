@@ -2,12 +2,16 @@
  * The mutations of one client (`mutations.ts`), whose code is loaded for the first one: a page displays its queries
  * without it. Hooks load it when their component is rendered, so that it is there by the first call.
  */
+import { ConvoyError } from '../values/errors.js';
 import { unavailable } from './endpoint.js';
 import type { LiveQueries } from './live-query.js';
 import type { MutationRequest, Mutations } from './mutations.js';
 import type { PendingCall } from './optimistic-layers.js';
 import type { PersistOptions } from './persisted-mutations.js';
 import type { Transport } from './transport.js';
+
+/** How many mutations may wait. */
+export const MAX_WAITING = 1_000;
 
 type MutationsModule = typeof import('./mutations.js');
 
@@ -69,6 +73,7 @@ export class LazyMutations {
       const message = `${name} was not sent: a part of the client could not be loaded. Try again, or reload the page.`;
       throw unavailable(message, cause);
     };
+    if (this.#waiting.length >= MAX_WAITING) throw tooManyWait();
     return new Promise((resolve) => {
       this.#waiting.push((code, cause) => resolve(start(code, cause)));
       if (this.#waiting.length === 1) void this.#startWaiting();
@@ -112,6 +117,10 @@ export class LazyMutations {
   #scope(): string | null {
     return this.#options.persist?.scope() ?? null;
   }
+}
+
+export function tooManyWait(): ConvoyError {
+  return new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
 }
 
 export function warnNotKept(error: unknown): void {

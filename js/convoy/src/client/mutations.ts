@@ -6,7 +6,7 @@
 import { ConvoyError, isConvoyError } from '../values/errors.js';
 import { isUnanswered } from './endpoint.js';
 import { newIdempotencyKey } from './idempotency-key.js';
-import { type LazyMutationsOptions, warnNotKept } from './lazy-mutations.js';
+import { type LazyMutationsOptions, MAX_WAITING, tooManyWait, warnNotKept } from './lazy-mutations.js';
 import type { LiveQueries } from './live-query.js';
 import { loadedOptimistic, loadOptimistic, type OptimisticModule } from './load-optimistic.js';
 import type { OptimisticLayer, OptimisticStore, PendingCall, QueryCache } from './optimistic-layers.js';
@@ -33,8 +33,6 @@ const MAX_ATTEMPT_MS = 60_000;
 const MAX_ATTEMPT_AFTER_LOSS_MS = 10_000;
 /** The server keeps responses for 24 hours: after that, a mutation that is sent again would take effect twice. */
 const MAX_AGE_MS = 23 * 60 * 60_000;
-/** How many mutations may wait. */
-const MAX_WAITING = 1_000;
 
 export interface MutationRequest
   extends Omit<CallRequest, 'kind' | 'idempotencyKey' | 'attempt' | 'signal' | 'tracker'> {
@@ -85,17 +83,20 @@ export class Mutations {
   async run(request: MutationRequest, caller: string | null): Promise<unknown> {
     this.#live.layers?.refuseWhileApplying();
     if (request.optimistic !== undefined) this.prepareOptimistic();
-    // In `pagehide` there is no later moment.
-    if (this.#loading === null || request.keepalive === true) return this.#run(request);
-    this.#refuseIfFull();
-    this.#waiting += 1;
-    const caller = this.#scope();
     const start = async () => {
-      this.#waiting -= 1;
       if (caller !== null && this.#scope() !== caller) throw signedOut(request.name);
       return this.#run(request);
     };
-    return new Promise((resolve) => this.#behindLoading.push(() => resolve(start())));
+    // In `pagehide` there is no later moment.
+    if (this.#loading === null || request.keepalive === true) return start();
+    this.#refuseIfFull();
+    this.#waiting += 1;
+    return new Promise((resolve) =>
+      this.#behindLoading.push(() => {
+        this.#waiting -= 1;
+        resolve(start());
+      }),
+    );
   }
 
   /** Loads the code of optimistic updates, unless it is loaded. */
@@ -153,7 +154,7 @@ export class Mutations {
 
   #refuseIfFull(): void {
     if (this.#waiting < MAX_WAITING) return;
-    throw new ConvoyError('RATE_LIMITED', `${MAX_WAITING} mutations of this client already wait to be sent.`);
+    throw tooManyWait();
   }
 
   /** Makes mutations wait until a part of this code is loaded; they go on in the order of their calls. */

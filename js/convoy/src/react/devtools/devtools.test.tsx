@@ -96,10 +96,11 @@ test.each([
 test('an optimistic update is shown with its mutation until it ends', async () => {
   await receive(['first']);
   let answer = (_: null) => {};
-  transport.answer = () =>
-    new Promise((resolve) => {
-      answer = resolve;
-    });
+  // Also if it is answered before the request has gone out.
+  const answered = new Promise<null>((resolve) => {
+    answer = resolve;
+  });
+  transport.answer = () => answered;
   await after(() => {
     const optimistic = (store: Parameters<NonNullable<Parameters<typeof client.mutation>[2]>['optimistic'] & {}>[0]) =>
       store.set(list, ROOM, (all) => [...all, 'mine']);
