@@ -53,6 +53,18 @@ const receive = (cache: ResultCache, n: number, hash: string) =>
 /** Lets the cache write, and the store do what it does at once. */
 const write = () => vi.advanceTimersByTimeAsync(500);
 
+test('a result without a hash is written when it differs', async () => {
+  store.held = /^never/;
+  const cache = await open();
+  const { onAnswer } = cache.begin(entry(1), undefined, {});
+  for (const n of [1, 1, 1, 2, 2, 1]) {
+    onAnswer?.({ ...answer(1, ''), data: [n] });
+    await write();
+  }
+  expect(store.operations.filter((operation) => operation.startsWith('set'))).toHaveLength(3);
+  cache.close();
+});
+
 test('only the newest result of a query waits for a store that does not respond', async () => {
   const cache = await open();
   for (let n = 0; n < 100; n++) {
