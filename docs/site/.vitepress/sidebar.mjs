@@ -45,6 +45,7 @@ export const sidebar = [
     items: [
       { text: 'Guarantees and limits', link: '/guarantees' },
       { text: 'HTTP', link: '/http' },
+      { text: 'OpenAPI', link: '/openapi' },
       { text: 'The command line', link: '/cli' },
       { text: 'Errors at the start', link: '/errors' },
       { text: 'Commands and flags', link: '/reference/commands' },

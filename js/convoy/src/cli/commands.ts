@@ -7,6 +7,7 @@ import { runBuild } from './commands/build.js';
 import { runDev } from './commands/dev.js';
 import { runGenerate } from './commands/generate.js';
 import { runMigrate } from './commands/migrate.js';
+import { type OpenApiFlags, runOpenApi } from './commands/openapi.js';
 import { runRun } from './commands/run.js';
 import { runStart } from './commands/start.js';
 import { defineDataCommands } from './data-commands.js';
@@ -113,6 +114,19 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option(...build)
     .option('--json', 'print { "ok": true, "data": … } or { "ok": false, "error": … }')
     .action((name: string, input: string | undefined, flags: RunFlags) => runRun(name, input, flags));
+
+  withProjectFlags(program.command('openapi'))
+    .summary('print the OpenAPI document of the public functions')
+    .description(
+      'Prints an OpenAPI 3.1 document of the functions that clients may call, with their arguments, results and errors. ' +
+        'Needs no database.',
+    )
+    .option('--out <file>', 'write a file instead of printing')
+    .option('--title <title>', 'the name of the application (the name in package.json)')
+    .option('--app-version <version>', 'the version of the application (the version in package.json)')
+    .option('--server <urls...>', 'the URLs of the servers')
+    .option(...build)
+    .action((flags: OpenApiFlags) => runOpenApi(flags));
 
   defineDataCommands(program, withProjectFlags, terminal);
 

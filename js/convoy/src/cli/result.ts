@@ -3,6 +3,7 @@
  * warnings on standard error.
  */
 import { errorPayloadFrom, isConvoyError } from '../values/errors.js';
+import { CodeProblem } from './code/problem.js';
 import { createTerminal, type Terminal } from './terminal.js';
 
 /** Thrown after the error was printed. */
@@ -42,6 +43,19 @@ export function progressTerminal({ verbose = false }: ResultFlags): Terminal {
   return createTerminal({ verbose: verbose || process.env.CONVOY_DEBUG === '1', stream: process.stderr });
 }
 
+/** A terminal that shows progress only with `--verbose`, for a command that is short, and often part of a pipe. */
+export function quietTerminal(terminal: Terminal): Terminal {
+  return {
+    ...terminal,
+    step: (name, work) => {
+      terminal.detail(name);
+      return work({ now: terminal.detail, result: terminal.detail });
+    },
+    done: terminal.detail,
+    info: terminal.detail,
+  };
+}
+
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
@@ -50,4 +64,16 @@ export function printJson(value: unknown): void {
 export function payloadOf(error: unknown): object {
   if (isConvoyError(error)) return errorPayloadFrom(error);
   return { message: error instanceof Error ? error.message : String(error) };
+}
+
+/** Prints an error to a terminal on standard error. */
+export function reportFailure(error: unknown, terminal: Terminal): void {
+  if (error instanceof CodeProblem) {
+    terminal.problem(error);
+    return;
+  }
+  const { code, message, details } = payloadOf(error) as { code?: string; message: string; details?: unknown };
+  terminal.fail(code === undefined ? message : `${code}: ${message}`);
+  if (error instanceof Error && error.stack) terminal.detail(error.stack);
+  if (details !== undefined) process.stderr.write(`${JSON.stringify(details, null, 2)}\n`);
 }

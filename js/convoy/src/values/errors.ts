@@ -5,7 +5,8 @@
  * this package recognise each other's errors, because the brand is a registered symbol.
  */
 
-const STATUS_OF = {
+/** Code → HTTP status. */
+export const STATUS_OF = {
   INVALID_ARGS: 400,
   UNAUTHORIZED: 401,
   FORBIDDEN: 403,

@@ -8,13 +8,12 @@ import { text } from 'node:stream/consumers';
 import { type Convoy, openConvoy } from '../../server/convoy.js';
 import { loadNative } from '../../server/native.js';
 import { nearest } from '../../values/nearest.js';
-import { CodeProblem } from '../code/problem.js';
 import { engineOptionsOf, type RunnableCode, runnableCode } from '../code/runnable.js';
 import { type DevDatabase, openDatabase } from '../dev/database.js';
 import { listenForSignals } from '../dev/signals.js';
 import { loadEnvFiles } from '../env-files.js';
 import { layoutOf, type ProjectLayout, type RunFlags } from '../options.js';
-import { payloadOf, printJson, progressTerminal, ReportedFailure } from '../result.js';
+import { payloadOf, printJson, progressTerminal, quietTerminal, ReportedFailure, reportFailure } from '../result.js';
 import type { Terminal } from '../terminal.js';
 
 /** A signal ended the call. */
@@ -33,7 +32,7 @@ export async function runRun(
     const context = flags.context === undefined ? undefined : parseJson(flags.context, '--context');
     const layout = layoutOf(flags, cwd);
     loadEnvFiles(layout.root, cwd);
-    const code = await runnableCode(flags, layout, quiet(terminal));
+    const code = await runnableCode(flags, layout, quietTerminal(terminal));
     const call: Call = { ...functionNamed(name, code), input, context };
     if (flags.watch && call.kind !== 'query') {
       throw new Error(`${call.name} is ${article(call.kind)}; --watch follows the results of a query.`);
@@ -84,7 +83,7 @@ async function withConvoy({ code, layout, terminal }: Setting, work: (convoy: Co
   let database: DevDatabase | null = null;
   let convoy: Convoy | null = null;
   try {
-    database = await openDatabase(configuredUrl, layout, quiet(terminal));
+    database = await openDatabase(configuredUrl, layout, quietTerminal(terminal));
     const isEmbedded = configuredUrl === null;
     convoy = await openConvoy(
       loadNative(),
@@ -137,17 +136,6 @@ function print(result: unknown, flags: RunFlags, { oneLine = false } = {}): void
   process.stdout.write(`${JSON.stringify(result ?? null, null, indent)}\n`);
 }
 
-function reportFailure(error: unknown, terminal: Terminal): void {
-  if (error instanceof CodeProblem) {
-    terminal.problem(error);
-    return;
-  }
-  const { code, message, details } = payloadOf(error) as { code?: string; message: string; details?: unknown };
-  terminal.fail(code === undefined ? message : `${code}: ${message}`);
-  if (error instanceof Error && error.stack) terminal.detail(error.stack);
-  if (details !== undefined) process.stderr.write(`${JSON.stringify(details, null, 2)}\n`);
-}
-
 function parseJson(source: string, what: string): unknown {
   try {
     return JSON.parse(source);
@@ -155,19 +143,6 @@ function parseJson(source: string, what: string): unknown {
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`${what} is not JSON: ${reason}. Write an object such as '{ "room": "lobby" }'.`, { cause: error });
   }
-}
-
-/** Progress only with `--verbose`: a call is short, and often part of a pipe. */
-function quiet(terminal: Terminal): Terminal {
-  return {
-    ...terminal,
-    step: (name, work) => {
-      terminal.detail(name);
-      return work({ now: terminal.detail, result: terminal.detail });
-    },
-    done: terminal.detail,
-    info: terminal.detail,
-  };
 }
 
 function article(kind: string): string {

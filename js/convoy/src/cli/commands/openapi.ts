@@ -1,0 +1,72 @@
+/** `convoy openapi`: prints the OpenAPI document of the public functions, without a database and without the engine. */
+import { Console } from 'node:console';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { openApiDocument } from '../../server/openapi/document.js';
+import { listFunctions } from '../../server/program.js';
+import { importProgram } from '../../server/program-module.js';
+import { runnableCode } from '../code/runnable.js';
+import { count } from '../count.js';
+import { loadEnvFiles } from '../env-files.js';
+import { type BuiltCodeFlags, layoutOf } from '../options.js';
+import { progressTerminal, quietTerminal, ReportedFailure, reportFailure } from '../result.js';
+import type { Terminal } from '../terminal.js';
+
+export interface OpenApiFlags extends BuiltCodeFlags {
+  /** The file to write, in place of standard output. */
+  readonly out?: string;
+  readonly title?: string;
+  /** The version of the application. */
+  readonly appVersion?: string;
+  /** URLs. */
+  readonly server?: readonly string[];
+}
+
+export async function runOpenApi(flags: OpenApiFlags, cwd = process.cwd()): Promise<void> {
+  const terminal = progressTerminal(flags);
+  try {
+    await writeDocument(flags, terminal, cwd);
+  } catch (error) {
+    // Standard output is for the document.
+    reportFailure(error, terminal);
+    throw new ReportedFailure();
+  }
+}
+
+async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: string): Promise<void> {
+  const layout = layoutOf(flags, cwd);
+  loadEnvFiles(layout.root, cwd);
+  const { program, config } = await runnableCode(flags, layout, quietTerminal(terminal));
+  // What modules print when they are loaded must not mix with the document.
+  globalThis.console = new Console(process.stderr, process.stderr);
+  const { functions, createContext } = await importProgram(pathToFileURL(program).href);
+  const application = await applicationIn(layout.root);
+  const document = openApiDocument(listFunctions(functions), {
+    title: flags.title ?? application.name,
+    version: flags.appVersion ?? application.version,
+    servers: flags.server ?? [],
+    basePath: config.basePath ?? '/api',
+    hasContext: createContext !== undefined,
+  });
+  const text = `${JSON.stringify(document, null, 2)}\n`;
+  if (flags.out === undefined) {
+    // The process exits after this, and a pipe may still have to be written.
+    await new Promise<void>((resolve) => process.stdout.write(text, () => resolve()));
+    return;
+  }
+  const file = path.resolve(cwd, flags.out);
+  await writeFile(file, text);
+  terminal.done(`Wrote ${path.relative(cwd, file)} (${count(Object.keys(document.paths).length, 'operation')})`);
+}
+
+/** Its name and version, by `package.json`. */
+async function applicationIn(root: string): Promise<{ readonly name: string; readonly version: string }> {
+  const file = path.join(root, 'package.json');
+  const { name, version } = existsSync(file) ? JSON.parse(await readFile(file, 'utf8')) : {};
+  return {
+    name: typeof name === 'string' && name !== '' ? name : path.basename(root),
+    version: typeof version === 'string' && version !== '' ? version : '0.0.0',
+  };
+}

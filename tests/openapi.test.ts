@@ -1,0 +1,162 @@
+/** `convoy openapi`: an independent validator accepts the document, and a client that is generated from it works. */
+import { execFile } from 'node:child_process';
+import { readFile, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { transform } from 'esbuild';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CommandLine } from './command-line.js';
+
+const repository = join(import.meta.dirname, '..');
+/** The generator works with TypeScript 5, which that workspace has. */
+const typeTests = createRequire(join(repository, 'type-tests/package.json'));
+const programOf = (name: string, path: string) => join(dirname(typeTests.resolve(`${name}/package.json`)), path);
+const node = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: app.root });
+
+const FUNCTIONS = `import { defineRef, idOf } from '@avvos/convoy';
+import { z } from 'zod';
+import { internalQuery, mutation, query } from '../_generated/server';
+
+console.log('printed while the module is loaded');
+const Note = z.object({ id: z.string(), body: z.string(), at: z.date() }).meta({ id: 'Note' });
+const Tree = z.object({ name: z.string(), get children() { return z.array(Tree); } });
+
+export const list = query({
+  input: z.object({ limit: z.number().int().max(100).default(20) }).meta({ title: 'The latest notes' }),
+  returns: z.array(Note),
+  handler: async (ctx, { limit }) => {
+    const rows = await ctx.db.query('notes').order('desc').take(limit);
+    return rows.map(({ id, body, _creationTime }) => ({ id, body, at: new Date(_creationTime) }));
+  },
+});
+export const add = mutation({
+  input: { body: z.string().min(1).meta({ examples: ['Buy milk'] }), parent: defineRef('notes').optional() },
+  returns: z.object({ id: z.string() }),
+  handler: async (ctx, { body }) => ({ id: await ctx.db.insert('notes', { body }) }),
+});
+export const mirror = query({ input: { tree: Tree }, returns: Tree, handler: (_ctx, { tree }) => tree });
+export const hidden = internalQuery({ handler: () => 'nothing' });
+`;
+
+/** The program of a user of the document; `@ts-expect-error` fails where it compiles. */
+const CLIENT = `import createClient from 'openapi-fetch';
+import type { components, paths } from './schema.js';
+
+export async function useApi(baseUrl: string) {
+  const client = createClient<paths>({ baseUrl });
+  const added = await client.POST('/api/mutation/notes.add', {
+    params: { header: { 'Idempotency-Key': 'once' } },
+    body: { body: 'Buy milk' },
+  });
+  const id: string | undefined = added.data?.data.id;
+  const listed = await client.POST('/api/query/notes.list', { body: { limit: 5 } });
+  const notes: components['schemas']['Note'][] = listed.data?.data ?? [];
+  // @ts-expect-error A note has no title.
+  notes[0]?.title;
+  // @ts-expect-error The limit is a number.
+  const refused = await client.POST('/api/query/notes.list', { body: { limit: 'many' } });
+  const code: components['schemas']['convoy.Error']['error']['code'] | undefined = refused.error?.error.code;
+  const mirrored = await client.POST('/api/query/notes.mirror', {
+    body: { tree: { name: 'a', children: [{ name: 'b', children: [] }] } },
+  });
+  const name: string | undefined = mirrored.data?.data.children[0]?.name;
+  // @ts-expect-error Internal functions are not in the document.
+  client.POST('/api/query/notes.hidden', {}).catch(() => {});
+  return { id, notes, code, name };
+}
+`;
+
+let app: CommandLine;
+beforeAll(async () => {
+  app = await CommandLine.create({
+    'package.json': '{ "name": "notebook", "version": "2.1.0", "type": "module" }',
+    'convoy/schema.ts': `import { defineSchema } from '@avvos/convoy';
+import { z } from 'zod';
+export default defineSchema({ notes: { body: z.string() } });`,
+    'convoy/functions/notes.ts': FUNCTIONS,
+    'client.ts': CLIENT,
+    'tsconfig.json': JSON.stringify({
+      compilerOptions: {
+        module: 'nodenext',
+        target: 'es2023',
+        lib: ['es2023', 'dom'],
+        types: [],
+        strict: true,
+        noEmit: true,
+      },
+      files: ['client.ts'],
+    }),
+  });
+  for (const name of ['openapi-fetch', 'openapi-typescript-helpers']) {
+    const installed = join(repository, 'node_modules', name);
+    await symlink(installed, join(app.root, 'node_modules', name));
+  }
+});
+afterAll(() => app.remove());
+
+test('prints a document that an independent validator accepts, and nothing else', async () => {
+  const printed = await app.run(['openapi', '--server', 'https://notes.example', '--app-version', '3.0.0']);
+  expect(printed.code, printed.stderr).toBe(0);
+  const document = JSON.parse(printed.stdout);
+  expect(await new Validator().validate(document)).toMatchObject({ valid: true });
+  expect(document).toMatchObject({
+    openapi: '3.1.1',
+    info: { title: 'notebook', version: '3.0.0' },
+    servers: [{ url: 'https://notes.example' }],
+  });
+  expect(Object.keys(document.paths)).toEqual([
+    '/api/mutation/notes.add',
+    '/api/query/notes.list',
+    '/api/query/notes.mirror',
+  ]);
+  expect(printed.stdout).not.toContain('hidden');
+  expect(printed.stderr).toContain('printed while the module is loaded');
+  // A control of the validator.
+  const broken = { ...document, paths: { '/api/x': { post: { responses: { 200: {} } } } } };
+  expect(await new Validator().validate(broken)).toMatchObject({ valid: false });
+});
+
+test('is the same for built code, and is written to a file', async () => {
+  expect((await app.run(['build'])).code).toBe(0);
+  const [sources, built] = [await app.run(['openapi']), await app.run(['openapi', '--build', 'convoy-build'])];
+  expect(built.stdout).toBe(sources.stdout);
+  const written = await app.run(['openapi', '--out', 'openapi.json']);
+  expect(written).toMatchObject({ code: 0, stdout: '' });
+  expect(written.stderr).toContain('Wrote openapi.json (3 operations)');
+  expect(await readFile(join(app.root, 'openapi.json'), 'utf8')).toBe(sources.stdout);
+});
+
+test('a client that is generated from it compiles, and calls the server', async () => {
+  expect((await app.run(['openapi', '--out', 'openapi.json'])).code).toBe(0);
+  await node(programOf('openapi-typescript', 'bin/cli.js'), 'openapi.json', '-o', 'schema.ts');
+  const compiled = await node(programOf('typescript', 'bin/tsc'), '-p', '.').catch((error) => error);
+  expect(compiled.stdout).toBe('');
+  const { code } = await transform(CLIENT, { loader: 'ts', format: 'esm' });
+  await app.write({ 'client.mjs': code });
+  const { useApi } = await import(pathToFileURL(join(app.root, 'client.mjs')).href);
+  expect((await app.run(['migrate'])).code).toBe(0);
+  expect((await app.run(['build'])).code).toBe(0);
+  const { url } = await app.serve();
+  expect(await useApi(new URL(url).origin)).toMatchObject({
+    id: expect.stringMatching(/^notes:/),
+    notes: [{ body: 'Buy milk', at: expect.stringMatching(/^\d{4}-/) }],
+    code: 'INVALID_ARGS',
+    name: 'b',
+  });
+}, 120_000);
+
+test('names the function whose schema cannot be listed', async () => {
+  await app.write({
+    'convoy/functions/other.ts': `import { z } from 'zod';
+import { query } from '../_generated/server';
+const Note = z.object({ other: z.string() }).meta({ id: 'Note' });
+export const other = query({ returns: Note, handler: () => ({ other: '' }) });`,
+  });
+  const refused = await app.run(['openapi']);
+  await app.write({ 'convoy/functions/other.ts': null });
+  expect(refused).toMatchObject({ code: 1, stdout: '' });
+  expect(refused.stderr).toContain('other.other: Two schemas have the id "Note" in .meta(); give each its own.');
+});
