@@ -15,7 +15,7 @@ export class LazyCachedTransport implements Transport {
   /** Clients with the same name share their results. */
   constructor(direct: Transport, options: CacheOptions, name: string) {
     this.#direct = direct;
-    this.#loading = this.#load(options, name);
+    this.#loading = this.#load(options, name, options.scope());
   }
 
   /** The connection of the default transport, for development tools. */
@@ -47,8 +47,7 @@ export class LazyCachedTransport implements Transport {
     return this.#loaded ?? this.#direct;
   }
 
-  async #load(options: CacheOptions, name: string): Promise<Transport> {
-    const firstScope = options.scope();
+  async #load(options: CacheOptions, name: string, firstScope: string | null): Promise<Transport> {
     try {
       const { CachedTransport } = await import('./cached-transport.js');
       this.#loaded = new CachedTransport(this.#direct, { options, name, firstScope });

@@ -45,6 +45,23 @@ test('reject beyond a thousand that wait', async () => {
   client.close();
 });
 
+test.each([
+  ['loaded with the client in a page', globalThis, 1],
+  ['loaded later elsewhere', undefined, 0],
+])('have their code %s', async (_where, window, expected) => {
+  let loads = 0;
+  vi.doMock('./mutations.js', (original) => {
+    loads += 1;
+    return original();
+  });
+  vi.stubGlobal('window', window);
+  const { client } = await started();
+  await vi.dynamicImportSettled();
+  vi.unstubAllGlobals();
+  expect(loads).toBe(expected);
+  client.close();
+});
+
 test('are sent at once with `keepalive`, because a page that is left has no later moment', async () => {
   const { client, transport } = await started();
   const answer = client.mutation(add, { n: 1 }, { keepalive: true });

@@ -1,6 +1,6 @@
 /**
- * The mutations of one client (`mutations.ts`), whose code is loaded for the first one: a page displays its queries
- * without it. Hooks load it when their component is rendered, so that it is there by the first call.
+ * The mutations of one client (`mutations.ts`), whose code is loaded beside the page: it displays its queries without.
+ * In a page, loading begins when the client is created; elsewhere, with its first mutation.
  */
 import { ConvoyError } from '../values/errors.js';
 import { unavailable } from './endpoint.js';
@@ -54,6 +54,8 @@ export class LazyMutations {
     // Those of earlier pages are sent at once.
     if (loaded !== null) this.#use(loaded);
     else if (options.persist !== undefined) loadMutations().then((code) => this.#use(code), warnNotKept);
+    // A page may be offline, or another version deployed, by its first mutation.
+    else if (typeof window !== 'undefined') preloadMutations();
   }
 
   /** The mutations of this page that have not ended, in the order of their calls. */

@@ -53,6 +53,47 @@ const receive = (cache: ResultCache, n: number, hash: string) =>
 /** Lets the cache write, and the store do what it does at once. */
 const write = () => vi.advanceTimersByTimeAsync(500);
 
+test('deleting is tried again where the store fails, and nothing is stored before', async () => {
+  store.held = /^never/;
+  const cache = await open();
+  for (const n of [1, 2, 3]) receive(cache, n, `h${n}`);
+  await write();
+  const { delete: remove } = store;
+  const failing = vi.fn(async (key: string) =>
+    argsIn(key) === '{"of":2}' ? Promise.reject(new Error('busy')) : remove(key),
+  );
+  store.delete = failing;
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  cache.clear();
+  await write();
+  expect([...store.values.keys()].map(argsIn)).toEqual(['{"of":2}']);
+  receive(cache, 4, 'h4');
+  await write();
+  expect([...store.values.keys()].map(argsIn)).toEqual(['{"of":2}']);
+  expect(warned).toHaveBeenCalledOnce();
+  warned.mockRestore();
+  store.delete = remove;
+  receive(cache, 5, 'h5');
+  await write();
+  expect([...store.values.keys()].map(argsIn)).toEqual(['{"of":4}', '{"of":5}']);
+  cache.close();
+});
+
+test('what something else has written is not displayed', async () => {
+  store.held = /^never/;
+  const cache = await open();
+  receive(cache, 1, 'h1');
+  await write();
+  cache.close();
+  const [[key = '', text = ''] = []] = store.values;
+  for (const data of [null, [1], 7, '{']) {
+    store.values.set(key, JSON.stringify({ ...JSON.parse(text), data }));
+    const again = await open();
+    expect(again.begin(entry(1), undefined, {}).initial).toBeUndefined();
+    again.close();
+  }
+});
+
 test('a result without a hash is written when it differs', async () => {
   store.held = /^never/;
   const cache = await open();

@@ -214,22 +214,32 @@ export class ResultCache {
     if (this.#isStoring) return;
     this.#isStoring = true;
     while (this.#mustClear || this.#queued.size > 0) {
+      const mustClear = this.#mustClear;
+      this.#mustClear = false;
       try {
-        await (this.#mustClear ? this.#clearStore() : this.#storeNext());
+        await (mustClear ? this.#clearStore() : this.#storeNext());
       } catch (error) {
         if (!this.#hasWarned)
           console.warn('Convoy: results of live queries are not kept, because their store fails.', error);
         this.#hasWarned = true;
+        // Nothing is stored before: it is tried again with the next change, or when the page is hidden.
+        if (mustClear) {
+          this.#mustClear = true;
+          break;
+        }
       }
     }
     this.#isStoring = false;
   }
 
+  /** Deletes as much as it can; throws where something is left. */
   async #clearStore(): Promise<void> {
-    this.#mustClear = false;
-    this.#inStore.clear();
     const { store } = this.#options;
-    for (const key of await store.keys(this.#prefix)) await store.delete(key);
+    const keys = await store.keys(this.#prefix);
+    const left: unknown[] = [];
+    for (const key of keys) await store.delete(key).catch((error: unknown) => left.push(error));
+    if (left.length > 0) throw left[0];
+    this.#inStore.clear();
   }
 
   async #storeNext(): Promise<void> {
@@ -276,7 +286,10 @@ function parse(text: string): StoredResult | null {
   try {
     const { at, hash, position, data } = JSON.parse(text);
     JSON.parse(data);
-    return typeof at === 'number' && typeof hash === 'string' && typeof position === 'string'
+    return typeof data === 'string' &&
+      typeof at === 'number' &&
+      typeof hash === 'string' &&
+      typeof position === 'string'
       ? { at, hash, position, data: SentData.of(data) }
       : null;
   } catch {
