@@ -82,8 +82,10 @@ describe('compiling a project', () => {
         import { rooms } from './tables/rooms';
         export * from './tables/rooms';
         export const members = defineTable({ name: z.string() });
+        export const searchable: { readonly indexes: object } = rooms;
         export const messages = defineTable({ body: z.string() });
-        export default defineSchema({ rooms, members: members.index('by_name', ['name']), messages, notes: { a: z.string() } });`,
+        export const [one, other] = Array<typeof messages>(2).fill(defineTable({ body: z.string() }));
+        export default defineSchema({ rooms, members: members.index('by_name', ['name']), messages, twice: one, notes: { a: z.string() } });`,
     });
     await compile();
     const dataModel = await generated('dataModel.ts');
@@ -93,6 +95,8 @@ describe('compiling a project', () => {
       'typeof schemaModule.rooms',
       "Tables['members']",
       'typeof schemaModule.messages',
+      // Two exports, neither with the name of the table.
+      "Tables['twice']",
       "Tables['notes']",
     ]);
   });

@@ -60,14 +60,24 @@ async function importBundle(bundle: Bundle, { root }: ProjectLayout): Promise<Re
 type LoadedSchema = Pick<LoadedCode, 'schema' | 'schemaExport' | 'tableExports'>;
 
 function schemaIn(module: Module, { root, schemaFile }: ProjectLayout): LoadedSchema {
-  const tableExports = new Map(Object.entries(module).map(([exportName, value]) => [value, exportName]));
   for (const schemaExport of ['default', 'schema'] as const) {
     const schema = module[schemaExport];
-    if (isSchema(schema)) return { schema, schemaExport, tableExports };
+    if (isSchema(schema)) return { schema, schemaExport, tableExports: tableExportsIn(module, schema) };
   }
   const file = path.relative(root, schemaFile);
   const text = `${file} exports no schema; write \`export default defineSchema({ … })\``;
   throw new CodeProblem([{ text, location: null }]);
+}
+
+/** Of several exports of a table, only the one with its name counts: an alias may have a wider type. */
+function tableExportsIn(module: Module, { tables }: SchemaDefinition): Map<unknown, string> {
+  const exports = new Map<unknown, string>();
+  for (const [name, table] of Object.entries(tables)) {
+    const names = Object.keys(module).filter((each) => module[each] === table);
+    const exportName = names.length === 1 ? names[0] : names.find((each) => each === name);
+    if (exportName !== undefined) exports.set(table, exportName);
+  }
+  return exports;
 }
 
 function isSchema(value: unknown): value is SchemaDefinition {
