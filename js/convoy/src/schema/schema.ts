@@ -9,6 +9,7 @@ import { isTableName } from './refs.js';
 import { inspectStorable } from './storable.js';
 import {
   defineTable,
+  isSuperseded,
   isTableDefinition,
   type NoIndexes,
   type TableDefinition,
@@ -50,10 +51,16 @@ export function defineSchema<Given extends GivenTables>(given: Given): SchemaDef
   const tables = Object.fromEntries(Object.entries(given).map(([key, table]) => [key, toTable(table)])) as SchemaTables;
   const problems: SchemaProblem[] = [];
   const owners = new Map<string, string>();
+  const all = new Set(Object.values(tables));
   for (const [key, table] of Object.entries(tables)) {
     if (!isTableDefinition(table)) {
       problems.push({ path: key, message: 'is not a table; write defineTable({ … })' });
       continue;
+    }
+    if (isSuperseded(table, all)) {
+      const message =
+        'has another index, or is unmanaged, only in a table that is not in the schema: index(…) and unmanaged() return a new table; use that one';
+      problems.push({ path: key, message });
     }
     problems.push(
       ...nameProblems(key, table, owners),

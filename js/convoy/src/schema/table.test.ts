@@ -46,8 +46,21 @@ describe('defineTable', () => {
     ]);
     expect([base, first, second, unmanaged].map((table) => table.isUnique('by_a'))).toEqual([true, true, true, true]);
     expect([base, first, second, unmanaged].map(({ managed }) => managed)).toEqual([true, true, true, false]);
-    const { tables } = defineSchema({ first, second });
+    const { tables } = defineSchema({ first, second, unmanaged });
     expect([tables.first.name, tables.second.name, base.name]).toEqual(['first', 'second', undefined]);
+  });
+
+  it('is refused before an index or `unmanaged()` that are in no table of the schema', () => {
+    const statement = defineTable({ a: z.string() });
+    statement.unmanaged();
+    expect(() => defineSchema({ statement })).toThrow('statement: has another index, or is unmanaged, only in');
+    const chained = defineTable({ a: z.string() });
+    chained.index('by_a', ['a']).unmanaged();
+    expect(() => defineSchema({ chained })).toThrow('index(…) and unmanaged() return a new table; use that one');
+    const base = defineTable({ a: z.string() });
+    const last = base.index('by_a', ['a']).unmanaged();
+    expect(Object.keys(defineSchema({ base, last }).tables)).toEqual(['base', 'last']);
+    expect(Object.keys(defineSchema({ last }).tables)).toEqual(['last']);
   });
 
   it('keeps the name in Postgres that was set', () => {

@@ -78,6 +78,22 @@ interface TableTraits {
   readonly managed: boolean;
 }
 
+/** The tables that `index` and `unmanaged` have returned, by the table before. */
+const derived = new WeakMap<object, object[]>();
+
+/** Whether another table was made from `table`, and neither it nor one made from it is in `tables`. */
+export function isSuperseded(table: object, tables: ReadonlySet<object>): boolean {
+  const later = derived.get(table) ?? [];
+  return (
+    later.length > 0 && later.every((each) => !tables.has(each) && (!derived.has(each) || isSuperseded(each, tables)))
+  );
+}
+
+function derive<Table extends object>(from: object, table: Table): Table {
+  derived.set(from, [...(derived.get(from) ?? []), table]);
+  return table;
+}
+
 const NEW_TABLE: TableTraits = { name: undefined, unique: new Set(), managed: true };
 
 /**
@@ -117,7 +133,8 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
     // No prototype: an index may have any name.
     const indexes = Object.assign(Object.create(null), this.indexes, { [name]: Object.freeze([...fields]) });
     const unique = options.unique === true ? new Set([...this.#unique, name]) : this.#unique;
-    return new TableDefinition(this.schema, indexes, { name: this.name, managed: this.managed, unique });
+    const { name: tableName, managed } = this;
+    return derive(this, new TableDefinition(this.schema, indexes, { name: tableName, managed, unique }));
   }
 
   /** True when the index `name` was declared with `{ unique: true }`. */
@@ -127,7 +144,8 @@ export class TableDefinition<Schema extends ZodType = ZodType, Indexes extends T
 
   /** The table as a user-managed one: Convoy reads and writes its documents and otherwise leaves it alone. */
   unmanaged(): TableDefinition<Schema, Indexes> {
-    return new TableDefinition(this.schema, this.indexes, { name: this.name, managed: false, unique: this.#unique });
+    const traits = { name: this.name, managed: false, unique: this.#unique };
+    return derive(this, new TableDefinition(this.schema, this.indexes, traits));
   }
 
   /** Returns the document as it would be stored; throws a `ConvoyError` (`INVALID_ARGS`) with the issues. */
