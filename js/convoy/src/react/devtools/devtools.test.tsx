@@ -3,6 +3,7 @@ import { act } from 'react';
 import { createRoot } from 'react-dom/client';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HandTransport } from '../../../testing/hand-transport.js';
+import { until } from '../../../testing/until.js';
 import { type ConvoyClient, createConvoyClient } from '../../client/client.js';
 import { loadMutations } from '../../client/lazy-mutations.js';
 import { loadOptimistic } from '../../client/load-optimistic.js';
@@ -114,7 +115,11 @@ test('an optimistic update is shown with its mutation until it ends', async () =
   expect(element.textContent).toContain('notes.list {"room":"hall"}');
   await after(() => answer(null));
   await receive(['first', 'mine']);
-  expect(element.textContent).toContain('No mutation is in progress.');
+  // The panel is rendered a moment after the client has changed.
+  await until(async () => {
+    await after(() => {});
+    expect(element.textContent).toContain('No mutation is in progress.');
+  });
 });
 
 test('Escape closes the panel, and its button opens it again', async () => {
