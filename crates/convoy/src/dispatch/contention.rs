@@ -195,7 +195,7 @@ impl ContentionTracker {
     /// Records that a function has ended in its queue.
     pub(super) fn record_finished(&self, function: &str) {
         if let Some(turns) = self.slow.lock().get_mut(function) {
-            turns.finished += 1;
+            turns.finished = turns.finished.saturating_add(1);
         }
     }
 

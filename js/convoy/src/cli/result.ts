@@ -2,6 +2,7 @@
  * The result of a command, for people or with `--json` for programs: one object on standard output, with progress and
  * warnings on standard error.
  */
+import { Console } from 'node:console';
 import { errorPayloadFrom, isConvoyError } from '../values/errors.js';
 import { CodeProblem } from './code/problem.js';
 import { createTerminal, type Terminal } from './terminal.js';
@@ -54,6 +55,11 @@ export function quietTerminal(terminal: Terminal): Terminal {
     done: terminal.detail,
     info: terminal.detail,
   };
+}
+
+/** From now on, what user code prints is on standard error, and does not mix with the result. */
+export function printToStandardError(): void {
+  globalThis.console = new Console(process.stderr, process.stderr);
 }
 
 export function printJson(value: unknown): void {

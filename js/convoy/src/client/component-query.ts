@@ -7,7 +7,6 @@ import type { AnyActionRef, AnyMutationRef, AnyQueryRef, ApiRef, ArgsOfRef, Resu
 import type { CallingClient } from './calling-client.js';
 import { canonicalArgs } from './canonical.js';
 import type { CallArgs, ConvoyClient, MutationArgs, MutationOptions } from './client.js';
-import { preloadMutations } from './lazy-mutations.js';
 import type { LiveQuery } from './live-query.js';
 import { loadOptimistic } from './load-optimistic.js';
 import { isSkipped, SKIPPED, type SkipToken } from './skip.js';
@@ -131,7 +130,6 @@ export function mutationCaller(clientOf: ClientOf): UseMutation {
     { client: override, ...defaults }: ComponentMutationOptions<Ref> = {},
   ): MutationFunction<Ref> => {
     const client = clientOf(override);
-    preloadMutations();
     // So that it is there by the first call.
     if (defaults.optimistic !== undefined) void loadOptimistic();
     return (...[args, call]: MutationArgs<Ref>) =>

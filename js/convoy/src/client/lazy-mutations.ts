@@ -24,7 +24,7 @@ export async function loadMutations(): Promise<MutationsModule> {
 }
 
 /** Loads the code before it is needed. A failure shows when it is. */
-export function preloadMutations(): void {
+function preloadMutations(): void {
   loadMutations().catch(() => {});
 }
 

@@ -190,7 +190,7 @@ test('one that waits for code to load is not sent once someone else has signed i
   expect(transport.calls).toEqual([]);
 });
 
-test('one that is called while those before wait for code to load is sent after them, at whatever moment', async () => {
+test('one that is called while those before wait for code to load is sent after them, at each moment', async () => {
   for (let microtasks = 0; microtasks < 60; microtasks++) {
     const { client, numbers } = page(() => 'ok');
     const first = client.mutation(add, { n: 1 });

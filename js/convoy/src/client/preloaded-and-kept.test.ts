@@ -163,7 +163,7 @@ test('the kept result is of another server process, with no order between the tw
   await page.until((snapshot) => expect(snapshot).toMatchObject({ data: [one], isStale: false }));
 });
 
-test('changed rows of a preloaded result are kept, whatever the application has done to its documents', async () => {
+test('changed rows of a preloaded result are kept as sent, although the application has changed its documents', async () => {
   const client = open();
   const page = watch(client, preloaded([one, two], 'h1', 's.1'));
   const [first] = page.last().data ?? [];

@@ -1,4 +1,4 @@
-/** What is kept of a result is what the server has sent, whatever the application does to the objects that it got. */
+/** What is kept of a result is what the server has sent, also when the application changes the objects that it got. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ScriptedServer } from '../../testing/scripted-server.js';
 import { until } from '../../testing/until.js';

@@ -6,7 +6,6 @@ import { useCallback, useEffect, useInsertionEffect, useRef, useState } from 're
 import type { CallingClient } from '../client/calling-client.js';
 import type { ConvoyClient, MutationArgs, MutationOptions } from '../client/client.js';
 import type { MutationFunction } from '../client/component-query.js';
-import { preloadMutations } from '../client/lazy-mutations.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import type { Hooks, MutationArgument } from '../protocol/ref-kinds.js';
 import type { AnyMutationRef, ApiRef } from '../protocol/refs.js';
@@ -50,7 +49,6 @@ export function useMutation<Ref extends AnyMutationRef>(
   });
   const isOptimistic = defaults.optimistic !== undefined;
   useEffect(() => {
-    preloadMutations();
     // So that it is there by the first call.
     if (isOptimistic) void loadOptimistic();
   }, [isOptimistic]);

@@ -6,7 +6,6 @@
 import type { DataTag } from '@tanstack/query-core';
 import { canonicalArgs } from '../client/canonical.js';
 import type { MutationArgs, MutationOptions } from '../client/client.js';
-import { preloadMutations } from '../client/lazy-mutations.js';
 import { loadOptimistic } from '../client/load-optimistic.js';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { MutationArgument, OptionMakers, QueryArgument } from '../protocol/ref-kinds.js';
@@ -118,7 +117,6 @@ export function mutationOptions<Ref extends AnyMutationRef>(
   ref: Ref,
   options: MutationOptionsOptions<Ref> = {},
 ): ServerMutationOptions<Ref> {
-  preloadMutations();
   // So that it is there by the first call.
   if (options.optimistic !== undefined) void loadOptimistic();
   return {

@@ -1,5 +1,4 @@
 /** `convoy openapi`: prints the OpenAPI document of the public functions, without a database and without the engine. */
-import { Console } from 'node:console';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -11,7 +10,7 @@ import { runnableCode } from '../code/runnable.js';
 import { count } from '../count.js';
 import { loadEnvFiles } from '../env-files.js';
 import { type BuiltCodeFlags, layoutOf } from '../options.js';
-import { progressTerminal, quietTerminal, ReportedFailure, reportFailure } from '../result.js';
+import { printToStandardError, progressTerminal, quietTerminal, ReportedFailure, reportFailure } from '../result.js';
 import type { Terminal } from '../terminal.js';
 
 export interface OpenApiFlags extends BuiltCodeFlags {
@@ -39,8 +38,8 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   const layout = layoutOf(flags, cwd);
   loadEnvFiles(layout.root, cwd);
   const { program, config } = await runnableCode(flags, layout, quietTerminal(terminal));
-  // What modules print when they are loaded must not mix with the document.
-  globalThis.console = new Console(process.stderr, process.stderr);
+  // Modules may print when they are loaded.
+  printToStandardError();
   const { functions, createContext } = await importProgram(pathToFileURL(program).href);
   const application = await applicationIn(layout.root);
   const document = openApiDocument(listFunctions(functions), {

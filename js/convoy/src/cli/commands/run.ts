@@ -2,7 +2,6 @@
  * `convoy run`: calls one function, internal ones too. The result is JSON on standard output; everything else, also what
  * the function prints, is on standard error.
  */
-import { Console } from 'node:console';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { type Convoy, openConvoy } from '../../server/convoy.js';
@@ -13,7 +12,15 @@ import { type DevDatabase, openDatabase } from '../dev/database.js';
 import { listenForSignals } from '../dev/signals.js';
 import { loadEnvFiles } from '../env-files.js';
 import { layoutOf, type ProjectLayout, type RunFlags } from '../options.js';
-import { payloadOf, printJson, progressTerminal, quietTerminal, ReportedFailure, reportFailure } from '../result.js';
+import {
+  payloadOf,
+  printJson,
+  printToStandardError,
+  progressTerminal,
+  quietTerminal,
+  ReportedFailure,
+  reportFailure,
+} from '../result.js';
 import type { Terminal } from '../terminal.js';
 
 /** A signal ended the call. */
@@ -77,8 +84,8 @@ interface Setting {
 async function withConvoy({ code, layout, terminal }: Setting, work: (convoy: Convoy) => Promise<void>): Promise<void> {
   const signalled = listenForSignals();
   const configuredUrl = process.env.DATABASE_URL || null;
-  // Functions run on this thread; what they print must not mix with the result.
-  globalThis.console = new Console(process.stderr, process.stderr);
+  // Functions run on this thread.
+  printToStandardError();
   process.setSourceMapsEnabled(true);
   let database: DevDatabase | null = null;
   let convoy: Convoy | null = null;

@@ -201,6 +201,11 @@ describe('the schemas', () => {
     const other = z.object({ b: z.string() }).meta({ id: 'Same' });
     const apart = { f: query({ input: { one }, handler }), g: query({ input: { other }, handler }) };
     expect(() => documentOf(apart)).toThrow('g: Two schemas have the id "Same" in .meta(); give each its own.');
+    const input = z.object({ n: z.number().default(0) }).meta({ id: 'Sum' });
+    const taken = z.object({ c: z.string() }).meta({ id: 'SumInput' });
+    expect(() => documentOf({ f: query({ input: { input, taken }, handler }) })).toThrow(
+      'f: Two schemas are the component "SumInput"; give one another id in .meta().',
+    );
     const together = { f: query({ input: { one, other }, handler }) };
     expect(() => documentOf(together)).toThrow(/^f: Duplicate schema id "Same"/);
   });

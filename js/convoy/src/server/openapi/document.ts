@@ -31,6 +31,7 @@ export interface OpenApiDocument extends JsonSchema {
 export function openApiDocument(functions: readonly NamedFunction[], options: DocumentOptions): OpenApiDocument {
   const { title, version, servers = [], basePath = '/api', hasContext } = options;
   const schemas = new DocumentSchemas();
+  schemas.add(ERROR, errorSchema());
   const listed = functions.filter(({ definition }) => !definition.internal);
   const paths = listed.map((each) => [
     `${basePath}/${each.definition.kind}/${each.name}`,
@@ -44,7 +45,7 @@ export function openApiDocument(functions: readonly NamedFunction[], options: Do
     tags: [...new Set(listed.map(tagOf))].sort().map((name) => ({ name })),
     paths: Object.fromEntries(paths),
     components: {
-      schemas: { ...schemas.components, [ERROR]: errorSchema() },
+      schemas: schemas.components,
       responses: Object.fromEntries(CODES.map((code) => [code, errorResponse(code)])),
       ...(hasContext ? { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } } : {}),
     },
@@ -60,7 +61,7 @@ function named<T>({ name }: NamedFunction, create: () => T): T {
   }
 }
 
-/** No `id` of a schema gets this name: a component's name begins with that of its function, or is an `id`. */
+/** The component of errors. */
 const ERROR = 'convoy.Error';
 
 function tagOf({ name }: NamedFunction): string {

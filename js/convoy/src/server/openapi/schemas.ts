@@ -23,6 +23,8 @@ export class DocumentSchemas {
   readonly #components = new Map<string, JsonSchema>();
   /** The schemas with an `id`. */
   readonly #named = new Map<string, ZodType>();
+  /** `id` → the name of its component in arguments. */
+  readonly #inputNames = new Map<string, string>();
 
   /** Component name → schema, sorted by name. */
   get components(): Readonly<Record<string, JsonSchema>> {
@@ -36,21 +38,33 @@ export class DocumentSchemas {
       this.#named.has(key) ? this.#nameOf(key, side) : `${owner}.${key.replace(/^_+/, '')}`;
     const self = `${owner}.self`;
     const resolve = (value: unknown) => withReferences(value, (key) => (key === null ? self : name(key))) as JsonSchema;
-    for (const [key, definition] of Object.entries(definitions)) this.#components.set(name(key), resolve(definition));
+    for (const [key, definition] of Object.entries(definitions)) this.add(name(key), resolve(definition));
     if (!refersToRoot([root, definitions])) return resolve(root);
-    this.#components.set(self, resolve(root));
+    this.add(self, resolve(root));
     return { $ref: referenceTo(self) };
+  }
+
+  /** Adds a component. Throws where another schema has its name. */
+  add(name: string, schema: JsonSchema): void {
+    const known = this.#components.get(name);
+    if (known !== undefined && JSON.stringify(known) !== JSON.stringify(schema)) {
+      throw new TypeError(`Two schemas are the component ${JSON.stringify(name)}; give one another id in .meta().`);
+    }
+    this.#components.set(name, schema);
   }
 
   /** The name of the component of a schema with an `id`. */
   #nameOf(id: string, side: Side): string {
-    const name = componentName(id);
     const schema = this.#named.get(id);
-    if (side === 'output' || schema === undefined) return name;
+    if (side === 'output' || schema === undefined) return componentName(id);
+    const known = this.#inputNames.get(id);
+    if (known !== undefined) return known;
     const [input, output] = (['input', 'output'] as const).map((each) =>
       JSON.stringify(this.#jsonSchemaOf(schema, each)),
     );
-    return input === output ? name : `${name}Input`;
+    const name = componentName(input === output ? id : `${id}Input`);
+    this.#inputNames.set(id, name);
+    return name;
   }
 
   #jsonSchemaOf(schema: ZodType, side: Side): Converted {
