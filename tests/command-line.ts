@@ -24,7 +24,7 @@ export const notes = schema(`  notes: defineTable({ body: z.string() }).index('b
 
 export const noteFunctions = `import { ConvoyError } from '@avvos/convoy';
 import { z } from 'zod';
-import { action, internalQuery, mutation, query } from '../_generated/server';
+import { action, authed, internalQuery, mutation, query } from '../_generated/server';
 
 export const list = query({
   handler: async (ctx) => {
@@ -47,6 +47,7 @@ export const crash = mutation({
     throw new Error('unexpected');
   },
 });
+export const member = authed.query({ handler: (ctx) => (ctx.auth as unknown as { user: { id: string } }).user.id });
 export const whoami = query({ handler: (ctx) => (ctx as unknown as { user?: string }).user ?? null });
 export const slow = action({
   handler: async (ctx) => {

@@ -54,6 +54,8 @@ test('with the token it calls functions, and shows documents, live queries and t
   expect(await ask(page, 'call', { name: 'notes.count' })).toMatchObject({ data: 1 });
   const given = { name: 'notes.whoami', context: { user: 'ada' } };
   expect(await ask(page, 'call', given)).toMatchObject({ data: 'ada' });
+  const signedIn = { name: 'notes.member', context: { auth: { user: { id: 'u1' } } } };
+  expect(await ask(page, 'call', signedIn)).toMatchObject({ data: 'u1' });
   expect(await ask(page, 'call', { name: 'notes.add', args: {} })).toMatchObject({ status: 400 });
   expect(await ask(page, 'call', { name: 'convoy: stored documents' })).toMatchObject({ status: 404 });
   expect(await ask(page, 'latest', { table: 'notes' })).toMatchObject({ data: [{ body: 'one' }] });

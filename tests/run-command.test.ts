@@ -36,6 +36,12 @@ describe('convoy run', () => {
     expect((await run('notes.whoami', '--context', '{"user":"ada"}')).stdout).toBe('"ada"\n');
   });
 
+  test('makes ctx.auth of the auth in --context', async () => {
+    expect((await run('notes.member', '--context', '{"auth":{"user":{"id":"u1"}}}')).stdout).toBe('"u1"\n');
+    expect((await run('notes.member', '--context', '{"auth":{"user":null}}')).stderr).toContain('UNAUTHORIZED');
+    expect((await run('notes.member')).stderr).toContain('needs `ctx.auth`');
+  });
+
   test('exits with 1 for an error of the function, with its code, message and details', async () => {
     const refused = await run('notes.refuse');
     expect(refused).toMatchObject({ code: 1, stdout: '' });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { threadId } from 'node:worker_threads';
+import { createAuth } from '@avvos/convoy';
 import { createConvoyClient, makeActionRef, makeMutationRef, makeQueryRef } from '@avvos/convoy/client';
 import { type Convoy, type ConvoyModuleOptions, createConvoy, type StartFile } from '@avvos/convoy/node';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -122,6 +123,15 @@ describe('workers', () => {
     for (const [at, called] of answers) expect(called).toEqual(['ada', at]);
     expect(new Set(answers.map(([at]) => at)).size).toBe(2);
     client.close();
+  });
+
+  it('receive the auth of a context', async () => {
+    await open();
+    const context = { who: 'the program', auth: createAuth({ id: 'u1', roles: ['admin'] }) };
+    const signedIn = makeQueryRef<None, [string, boolean, boolean]>('signedIn');
+    expect(await convoy.query(signedIn, {}, { context })).toEqual(['u1', true, false]);
+    const refused = convoy.query(signedIn, {}, { context: { auth: createAuth(null) } });
+    await expect(refused).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   });
 
   it('receive a context only as JSON', async () => {

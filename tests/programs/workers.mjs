@@ -1,10 +1,20 @@
 /** A program for workers, some of whose functions end or block their thread. */
 import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
-import { action, defineSchema, defineTable, internalQuery, mutation, query } from '@avvos/convoy';
+import {
+  action,
+  createFunctionHelpers,
+  defineSchema,
+  defineTable,
+  internalQuery,
+  mutation,
+  query,
+} from '@avvos/convoy';
 import { z } from 'zod';
 
 export const schema = defineSchema({ notes: defineTable({ text: z.string() }) });
+
+const { authed } = createFunctionHelpers();
 
 const never = () => new Promise(() => {});
 
@@ -12,6 +22,7 @@ const where = query({ handler: () => threadId });
 
 export const functions = {
   where,
+  signedIn: authed.query({ handler: ({ auth }) => [auth.user.id, auth.can('admin'), auth.can('owner')] }),
   whereSlowly: query({
     handler: async () => {
       await new Promise((resolve) => setTimeout(resolve, 50));

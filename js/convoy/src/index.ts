@@ -24,6 +24,7 @@ export {
   type TablesOf,
   type TableTypes,
 } from './schema/index.js';
+export { type Auth, type AuthUser, createAuth, type SignedInAuth, type SignedInContext } from './server/auth.js';
 export { type BaseContextParts, createBaseContext } from './server/base-context.js';
 export type {
   BaseContext,
@@ -51,9 +52,11 @@ export type {
 export {
   type ActionBuilder,
   action,
+  authed,
   type ConvoyFunction,
   type ConvoyFunctionDefinition,
   createFunctionHelpers,
+  type FunctionBuilders,
   type FunctionHelpers,
   type FunctionKind,
   internalAction,

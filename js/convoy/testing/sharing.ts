@@ -17,5 +17,7 @@ export function mayShare(reads: Response['seen'], context: Response['seen'], nul
 
 /** The result, or the message of the error, which is sent to the client or to the log. */
 export function outcome({ ok, body }: Response): unknown {
-  return ok ? body : (body as { thrown: { message: string } }).thrown.message;
+  if (ok) return body;
+  const failure = body as { readonly thrown: { readonly message: string } } | { readonly message: string };
+  return 'thrown' in failure ? failure.thrown.message : failure.message;
 }

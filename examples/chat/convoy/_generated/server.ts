@@ -10,5 +10,5 @@ export interface ServerContext extends BaseContext<DataModel> {}
 /** The `ctx` of handlers; export `createContext` from `convoy/server.ts` to extend it. */
 export type AppContext = ServerContext;
 
-export const { query, mutation, action, internalQuery, internalMutation, internalAction }: FunctionHelpers<AppContext> =
+export const { query, mutation, action, internalQuery, internalMutation, internalAction, authed }: FunctionHelpers<AppContext> =
   createFunctionHelpers<AppContext>();

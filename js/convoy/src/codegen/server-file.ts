@@ -32,7 +32,7 @@ export function serverFile({
           'export type AppContext = ServerContext;',
         ]),
     '',
-    'export const { query, mutation, action, internalQuery, internalMutation, internalAction }: FunctionHelpers<AppContext> =',
+    'export const { query, mutation, action, internalQuery, internalMutation, internalAction, authed }: FunctionHelpers<AppContext> =',
     '  createFunctionHelpers<AppContext>();',
     '',
   ].join('\n');

@@ -4,7 +4,7 @@
  *
  * It is computed from the members that `createContext` added to its base, because only those identify the caller. Between
  * the two requests a token may have been renewed and the user's document may have changed, so `expiresAt` is ignored, and
- * of an object with an `id` only the id counts.
+ * of an object with an `id` only the id counts; of `ctx.auth`, the user's id and organization.
  *
  * A member that cannot be read completely does not identify the caller. In that case the request, from which the context
  * is made, counts too, and a retry that differs from the first request is a new call: it is safer to run a call twice
@@ -15,6 +15,7 @@
 import { createHash } from 'node:crypto';
 import { types } from 'node:util';
 import { ConvoyError } from '../values/errors.js';
+import { isAuth, userOf } from './auth.js';
 import type { ConvoyRequest } from './contexts.js';
 
 /** Headers that may differ between two requests of one caller, and do not identify the caller. */
@@ -180,6 +181,10 @@ class FingerprintReader {
 
   #structure(value: object, depth: number): string {
     if (Array.isArray(value)) return this.#list(value, depth);
+    if (isAuth(value)) {
+      const user = userOf(value);
+      return user === null ? 'Auth()' : `Auth(${JSON.stringify([user.id, user.organization ?? null])})`;
+    }
     const id = Object.getOwnPropertyDescriptor(value, 'id');
     if (id?.enumerable === true && isId(id.value)) return `{"id":${JSON.stringify(id.value)}}`;
     if (isBareDate(value)) return `Date(${Date.prototype.getTime.call(value)})`;

@@ -7,6 +7,8 @@
  * without a key. So the target is empty, the base is not the one that `createContext` received, and an object with a
  * canonical text is returned as a copy made for the run.
  *
+ * `ctx.auth` is no plain data, but answers questions: it records the question in place of the whole (`auth.ts`).
+ *
  * Members of the base are not recorded: they are the same in every plain context, that is, in every context that has the
  * base unchanged and holds no more than its visible members. Every recorded run has read that its context is plain. A
  * context that is not plain equals no other: its run is not observed, its reads are unknown, and its result is never
@@ -14,6 +16,7 @@
  */
 
 import { inspect, types } from 'node:util';
+import { type Auth, hasRole, isAuth, observedAuth, userOf } from './auth.js';
 import { canonicalText, deepCopy, hashIfLong } from './canonical.js';
 
 /** By key: the canonical text of its value, or `null` if it has none and so equals no other. */
@@ -33,6 +36,13 @@ const KEYS = '@@keys';
 
 /** The pseudo-key for all keys that cannot be recorded by name. */
 const UNNAMEABLE = '@@symbols';
+
+/** The member that may be an `Auth`, and the text that it then has. No canonical text is equal. */
+const AUTH = 'auth';
+const AUTH_TEXT = 'Auth';
+
+/** The pseudo-keys of questions to `ctx.auth` begin with this. */
+const QUESTION = '@@auth.';
 
 /** Records the reads of one context, through any number of views. */
 export class ContextObserver {
@@ -65,6 +75,8 @@ export class ContextObserver {
   recordAll(): void {
     this.recordKeys(this.#context);
     for (const key of Reflect.ownKeys(this.#context)) this.recordRead(this.#context, key);
+    const auth = authOf(this.#context);
+    for (const question of auth === null ? [] : answeredQuestions(auth)) this.#ask(this.#context, question);
   }
 
   /** The reads so far; `null` if they are unknown. */
@@ -117,7 +129,15 @@ export class ContextObserver {
   #copy(context: object, key: string): void {
     if (this.#isInvalid || this.#texts.get(key) === null) return;
     const value: unknown = Object.getOwnPropertyDescriptor(context, key)?.value;
-    if (typeof value === 'object' && value !== null) this.#copies.set(key, { of: value, value: deepCopy(value) });
+    if (typeof value !== 'object' || value === null) return;
+    const auth = key === AUTH ? authOf(context) : null;
+    const copy = auth === null ? deepCopy(value) : observedAuth(auth, (question) => this.#ask(context, question));
+    this.#copies.set(key, { of: value, value: copy });
+  }
+
+  /** Records a question to `ctx.auth`; one that cannot be recorded by name, as reading the whole user. */
+  #ask(context: object, question: string): void {
+    this.#record(context, `${QUESTION}${(question as WellFormed).isWellFormed() ? question : 'user'}`);
   }
 }
 
@@ -238,12 +258,42 @@ function textOf(context: object, name: string): string | null {
     return keys.some(isUnnameable) ? null : hashIfLong(JSON.stringify(keys));
   }
   if (name === UNNAMEABLE) return Reflect.ownKeys(context).some(isUnnameable) ? null : ABSENT;
+  if (name.startsWith(QUESTION)) return answerText(authOf(context), name.slice(QUESTION.length));
   const property = Object.getOwnPropertyDescriptor(context, name);
   if (property === undefined) return ABSENT;
   if (!('value' in property) || property.enumerable !== true) return null;
-  const text = canonicalText(property.value);
+  const text = name === AUTH && authOf(context) !== null ? AUTH_TEXT : canonicalText(property.value);
   // A handler can observe these attributes. No canonical text begins with these characters.
   return text === null ? null : `${property.writable ? '' : '='}${property.configurable ? '' : '#'}${text}`;
+}
+
+/** The `Auth` of a context, if it has one as `auth`. */
+function authOf(context: object): Auth | null {
+  const value: unknown = Object.getOwnPropertyDescriptor(context, AUTH)?.value;
+  return !types.isProxy(value) && isAuth(value) ? value : null;
+}
+
+/**
+ * The text of the answer to a question. "No" is the text of a missing key: so a context has to list only the questions
+ * that it answers otherwise.
+ */
+function answerText(auth: Auth | null, question: string): string | null {
+  const user = auth === null ? null : userOf(auth);
+  if (user === null) return ABSENT;
+  if (question === 'signedIn') return 'true';
+  if (question === 'user') return canonicalText(user);
+  if (question.startsWith('can.')) return hasRole(user, question.slice('can.'.length)) ? 'true' : ABSENT;
+  const field = question.slice('user.'.length);
+  return Object.hasOwn(user, field) ? canonicalText(user[field as keyof typeof user]) : ABSENT;
+}
+
+/** The questions to which the answer of `auth` is not "no". */
+function answeredQuestions(auth: Auth): string[] {
+  const user = userOf(auth);
+  if (user === null) return [];
+  const fields = Object.keys(user).map((field) => `user.${field}`);
+  const roles = [...(user.roles ?? []), ...(user.permissions ?? [])].map((role) => `can.${role}`);
+  return ['signedIn', 'user', ...fields, ...roles];
 }
 
 /** Whether `key` cannot be recorded by name: a symbol, a string that is not valid Unicode, or one like a pseudo-key. */

@@ -37,7 +37,9 @@ describe('query and mutation', () => {
       'internal action',
     ]);
     expect(made.every(isConvoyFunction)).toBe(true);
-    expect(Object.keys(createFunctionHelpers())).toHaveLength(6);
+    const { authed, ...builders } = createFunctionHelpers();
+    expect(Object.keys(builders)).toHaveLength(6);
+    expect(Object.keys(authed)).toEqual(Object.keys(builders));
     expect(() => internalAction({} as never)).toThrow(/^internalAction\(/);
   });
 

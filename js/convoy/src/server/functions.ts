@@ -21,6 +21,7 @@ import {
   type TypedSchema,
   type ZodType,
 } from '../schema/index.js';
+import { type Auth, assertSignedIn, type SignedInContext } from './auth.js';
 import type { ConvoyContext, MutationContext, QueryContext } from './contexts.js';
 
 /** The kinds of functions. Internal functions have the same kinds. */
@@ -143,8 +144,8 @@ export type ActionBuilder<Context> = <
   definition: ConvoyFunctionDefinition<Context, Input, Returns, Result>,
 ) => ConvoyFunction<'action', ArgsIn<Input>, FunctionResult<Returns, Result>>;
 
-/** The builders for one context type, as exported by the generated `server.ts`. */
-export interface FunctionHelpers<Context> {
+/** The builders for one context type. */
+export interface FunctionBuilders<Context> {
   /** Defines a query: it reads, may run again at any time, and sees one snapshot. */
   readonly query: QueryBuilder<Context>;
   /** Defines a mutation: one transaction, rolled back if the handler throws, and repeated after a conflict. */
@@ -159,17 +160,40 @@ export interface FunctionHelpers<Context> {
   readonly internalAction: ActionBuilder<Context>;
 }
 
+/** The builders for one context type, as exported by the generated `server.ts`. */
+export interface FunctionHelpers<Context> extends FunctionBuilders<Context> {
+  /**
+   * The same builders for functions that need a signed-in caller: without one they fail with `UNAUTHORIZED`, and
+   * `ctx.auth.user` is never `null`. For contexts with `auth`.
+   */
+  readonly authed: FunctionBuilders<SignedInContext<Context>>;
+}
+
 const BRAND = Symbol.for('convoy.function');
 
 /** Creates the builders for handlers whose context is a `Context`. */
 export function createFunctionHelpers<Context = ConvoyContext>(): FunctionHelpers<Context> {
+  return { ...buildersFor<Context>(), authed: buildersFor<SignedInContext<Context>>(needingSignIn) };
+}
+
+/** The builders, which pass each handler through `wrap`. */
+function buildersFor<Context>(wrap: Wrap = (handler) => handler): FunctionBuilders<Context> {
   return {
-    query: builder('query') as QueryBuilder<Context>,
-    mutation: builder('mutation') as MutationBuilder<Context>,
-    action: builder('action') as ActionBuilder<Context>,
-    internalQuery: builder('query', 'internalQuery') as QueryBuilder<Context>,
-    internalMutation: builder('mutation', 'internalMutation') as MutationBuilder<Context>,
-    internalAction: builder('action', 'internalAction') as ActionBuilder<Context>,
+    query: builder('query', 'query', wrap) as QueryBuilder<Context>,
+    mutation: builder('mutation', 'mutation', wrap) as MutationBuilder<Context>,
+    action: builder('action', 'action', wrap) as ActionBuilder<Context>,
+    internalQuery: builder('query', 'internalQuery', wrap) as QueryBuilder<Context>,
+    internalMutation: builder('mutation', 'internalMutation', wrap) as MutationBuilder<Context>,
+    internalAction: builder('action', 'internalAction', wrap) as ActionBuilder<Context>,
+  };
+}
+
+type Wrap = (handler: AnyConvoyFunction['handler']) => AnyConvoyFunction['handler'];
+
+function needingSignIn(handler: AnyConvoyFunction['handler']): AnyConvoyFunction['handler'] {
+  return (ctx, args) => {
+    assertSignedIn(ctx);
+    return handler(ctx, args);
   };
 }
 
@@ -192,6 +216,11 @@ export const internalMutation: MutationBuilder<ConvoyContext> = untyped.internal
 
 /** Defines an action for other functions and the command line only. Its context is untyped. */
 export const internalAction: ActionBuilder<ConvoyContext> = untyped.internalAction;
+
+/** The builders of functions that need a signed-in caller. Their context is untyped, except for `auth`. */
+export const authed: FunctionBuilders<SignedInContext<ConvoyContext & { readonly auth: Auth }>> = createFunctionHelpers<
+  ConvoyContext & { readonly auth: Auth }
+>().authed;
 
 /** Whether `value` was made by one of the builders, in any copy of this package. */
 export function isConvoyFunction(value: unknown): value is AnyConvoyFunction {
@@ -223,11 +252,19 @@ interface LooseDefinition {
 }
 
 /** `name` is that of the builder, for messages; it differs from the kind for an internal function. */
-function builder(kind: FunctionKind, name: keyof FunctionHelpers<unknown> = kind) {
-  return (definition: LooseDefinition): AnyConvoyFunction => build(kind, name, definition);
+function builder(kind: FunctionKind, name: BuilderName, wrap: Wrap) {
+  return (definition: LooseDefinition): AnyConvoyFunction => build({ kind, name, wrap }, definition);
 }
 
-function build(kind: FunctionKind, name: keyof FunctionHelpers<unknown>, definition: LooseDefinition) {
+type BuilderName = keyof FunctionBuilders<unknown>;
+
+interface BuilderSettings {
+  readonly kind: FunctionKind;
+  readonly name: BuilderName;
+  readonly wrap: Wrap;
+}
+
+function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinition) {
   if (typeof definition?.handler !== 'function') {
     throw new TypeError(`${name}({ … }) needs a \`handler\`: ${name}({ handler: async (ctx, args) => … }).`);
   }
@@ -239,7 +276,7 @@ function build(kind: FunctionKind, name: keyof FunctionHelpers<unknown>, definit
   if (returns !== undefined && !isZodType(returns)) {
     throw new TypeError(`${name}({ returns }) takes a Zod 4 schema, such as z.object({ … }).`);
   }
-  const handler = definition.handler as AnyConvoyFunction['handler'];
+  const handler = wrap(definition.handler as AnyConvoyFunction['handler']);
   return Object.freeze({
     [BRAND]: true,
     kind,

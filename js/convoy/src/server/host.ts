@@ -8,6 +8,7 @@
 import { parseMaybeAsync } from '../schema/index.js';
 import { ConvoyError, errorFromPayload } from '../values/errors.js';
 import { argumentsIn } from './arguments.js';
+import { createAuth } from './auth.js';
 import { Call } from './call.js';
 import { callerFingerprint } from './caller-fingerprint.js';
 import { ContextObserver } from './context-observer.js';
@@ -216,8 +217,11 @@ export class Host {
   };
 
   #parseCaller(text: string): Caller {
-    const { contextToken, context, keyed = false, ...request } = JSON.parse(text) as RequestJson;
-    if (context !== undefined) return { request: null, inherited: { context, depth: 0 }, keyed: false };
+    const { contextToken, context: members, auth, keyed = false, ...request } = JSON.parse(text) as RequestJson;
+    if (members !== undefined) {
+      const context = auth === undefined ? members : { ...members, auth: createAuth(auth.user) };
+      return { request: null, inherited: { context, depth: 0 }, keyed: false };
+    }
     if (contextToken === undefined) return { request, inherited: null, keyed };
     const inherited = this.#inherited.get(contextToken);
     if (inherited === undefined) throw new Error('The context of this call was released before the call was made.');

@@ -1,5 +1,6 @@
 /** A run started by the engine: its caller, and the call metadata sent with its result. */
 
+import type { AuthUser } from './auth.js';
 import type { Call } from './call.js';
 import { type ContextReads, NOT_PLAIN } from './context-observer.js';
 import type { ConvoyRequest } from './contexts.js';
@@ -14,7 +15,14 @@ export interface RequestJson extends ConvoyRequest {
   readonly contextToken?: number;
   /** The context itself, for such a call from another thread. */
   readonly context?: object;
+  /** The `auth` of that context. */
+  readonly auth?: AuthJson;
   readonly keyed?: boolean;
+}
+
+/** An `Auth` as it passes between threads. */
+export interface AuthJson {
+  readonly user: AuthUser | null;
 }
 
 /** The caller of a run. */

@@ -8,6 +8,7 @@ import { expect, it } from 'vitest';
 import { hostOf } from '../../testing/scripted-engine.js';
 import { mayShare, outcome } from '../../testing/sharing.js';
 import { defineSchema } from '../schema/index.js';
+import { createAuth } from './auth.js';
 import type { CreateContext } from './contexts.js';
 import { query } from './functions.js';
 
@@ -43,6 +44,14 @@ const PLAIN: readonly ((below: Random) => unknown)[] = [
   (below) => IDENTITIES[below(IDENTITIES.length)],
 ];
 
+const USERS = [
+  null,
+  { id: 'u1', roles: ['a'], x: 1 },
+  { id: 'u1', roles: ['a', 'b'], x: 1 },
+  { id: 'u2', roles: ['b'], x: 1 },
+  { id: 'u1', x: 2 },
+];
+
 const OTHERS: readonly ((below: Random) => unknown)[] = [
   (below) => new Set([below(2)]),
   (below) => new Map([['x', below(2)]]),
@@ -64,6 +73,8 @@ function value(below: Random): unknown {
 function contextOf(below: Random): (base: object) => object {
   const added = NAMES.filter((name) => name === 'a' || below(name === 'b' ? 3 : 20) === 0);
   const members = added.map((name): [string, unknown] => [name, value(below)]);
+  const user = USERS[below(USERS.length)];
+  if (user !== undefined && below(2) === 0) members.push(['auth', createAuth(user)]);
   const form = below(20);
   return (base) => {
     const context = { ...base, ...Object.fromEntries(members) };
@@ -96,6 +107,15 @@ function step(below: Random): Step {
     (ctx, results) => results.push(typeof ctx.a === 'object' && ctx.a !== null && !Object.isFrozen(ctx.a) && ++ctx.a.x),
     (ctx, results) => results.push(Reflect.set(ctx, 'b', 'mine') && ctx.b),
     async (ctx, results) => results.push(about(await ctx.runQuery({ name: 'inner' }))),
+    (ctx, results) => results.push(ctx.auth?.can('a'), ctx.auth?.can('b')),
+    (ctx, results) => results.push(ctx.auth?.user?.[name === 'a' ? 'x' : 'id'], ctx.auth?.user === null),
+    (ctx, results) =>
+      results.push(
+        ctx.auth?.can((user: object) => 'roles' in user),
+        Object.keys(ctx.auth?.user ?? {}),
+      ),
+    (ctx, results) => results.push(inspect(ctx.auth, shownHow).match(/x: \d/g)),
+    (ctx, results) => results.push(ctx.auth?.require().roles),
     async () => null,
     (ctx) => {
       if (ctx.b !== undefined) throw new Error(`b is ${about(ctx.b)}`);

@@ -7,6 +7,7 @@ import type { ArgsOfRef, RefFor, ResultOfRef } from '../protocol/refs.js';
 import { type DataModelOf, defineRef, defineSchema, defineTable, type IndexesOf } from '../schema/index.js';
 import { sql } from '../sql/index.js';
 import type { Id } from '../values/ids.js';
+import type { Auth, AuthUser } from './auth.js';
 import { createBaseContext } from './base-context.js';
 import type { BaseContext, ConvoyContext, CreateContext, QueryContext } from './contexts.js';
 import { type Convoy, createConvoy } from './convoy.js';
@@ -448,3 +449,28 @@ untypedQuery({
     return [rows, first, bodies];
   },
 });
+
+// A function defined with `authed` has a user, with the type of the context's.
+interface Member extends AuthUser {
+  readonly name: string;
+}
+const members = createFunctionHelpers<BaseContext<GeneratedModel> & { readonly auth: Auth<Member>; team: string }>();
+members.query({ handler: (ctx) => expectTypeOf(ctx.auth.user).toEqualTypeOf<Member | null>() });
+members.authed.query({
+  input: { at: z.number() },
+  handler: (ctx, { at }) => {
+    expectTypeOf(at).toEqualTypeOf<number>();
+    expectTypeOf(ctx.auth.user).toEqualTypeOf<Member>();
+    expectTypeOf(ctx.auth.require()).toEqualTypeOf<Member>();
+    expectTypeOf(ctx.team).toEqualTypeOf<string>();
+    ctx.auth.can((user) => user.name === 'Ann');
+    // @ts-expect-error a predicate returns no promise
+    ctx.auth.can(async () => true);
+    // @ts-expect-error a query only reads
+    ctx.db.delete('messages:1' as Id<'messages'>);
+  },
+});
+const named = members.authed.mutation({ handler: (ctx) => ctx.auth.user.name });
+expectTypeOf<ResultOfRef<RefFor<'named', typeof named>>>().toEqualTypeOf<string>();
+// @ts-expect-error The context has no auth
+full.authed.query({ handler: (ctx) => ctx.auth.user });

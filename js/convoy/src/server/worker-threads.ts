@@ -5,6 +5,7 @@
  */
 
 import { formatPath, sendingProblem } from '../values/json.js';
+import { type Auth, isAuth } from './auth.js';
 import { boundedValue, MAX_MESSAGE_BYTES } from './bounded-json.js';
 import { rethrowAsConvoyError } from './engine-errors.js';
 import { type Executor, type ExecutorOptions, tablesWithHeldInserts } from './executors.js';
@@ -70,14 +71,15 @@ export class WorkerThreads implements Executor {
     }
   }
 
-  registerContext(context: object): ReturnType<Executor['registerContext']> {
+  registerContext(given: object): ReturnType<Executor['registerContext']> {
+    const { auth, context } = partsOf(given);
     const sent = boundedValue('The context', context, MAX_MESSAGE_BYTES);
     const problem = sendingProblem(context);
     if (problem !== null) {
       const where = formatPath(['context', ...problem.path]);
       throw new TypeError(`\`${where}\` ${problem.reason}. A context is sent to a worker as JSON.`);
     }
-    return { request: JSON.stringify({ context: sent }), release: () => {} };
+    return { request: JSON.stringify({ context: sent, auth }), release: () => {} };
   }
 
   async close(): Promise<void> {
@@ -92,4 +94,10 @@ export class WorkerThreads implements Executor {
     before.group.retire({ endUnresponsive: this.#dev });
     this.#engine.closePool(before.number);
   }
+}
+
+/** The members of a context, and its `auth`, which is sent as data. */
+function partsOf(given: object): { readonly context: object; readonly auth?: Auth } {
+  const { auth, ...context } = given as { readonly auth?: unknown };
+  return isAuth(auth) ? { context, auth } : { context: given };
 }

@@ -119,8 +119,8 @@ describe('compiling a project', () => {
   it('keeps internal functions out of `api`, also before the generated files exist', async () => {
     await project.write({
       'convoy/functions/mail.ts': `import { api, internal } from '../_generated/api';
-        import { action, internalAction } from '../_generated/server';
-        export const invite = action({ handler: (ctx) => ctx.runAction(internal.mail.deliver) });
+        import { authed, internalAction } from '../_generated/server';
+        export const invite = authed.action({ handler: (ctx) => ctx.runAction(internal.mail.deliver) });
         export const deliver = internalAction({ handler: () => api.mail.invite.name });`,
     });
     const { source } = await compile();

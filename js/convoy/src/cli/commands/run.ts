@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import { contextFromJson } from '../../server/auth.js';
 import { type Convoy, openConvoy } from '../../server/convoy.js';
 import { loadNative } from '../../server/native.js';
 import { nearest } from '../../values/nearest.js';
@@ -36,7 +37,7 @@ export async function runRun(
   const terminal = progressTerminal(flags);
   try {
     const input = parseJson(json === '-' ? await text(process.stdin) : (json ?? '{}'), 'The input');
-    const context = flags.context === undefined ? undefined : parseJson(flags.context, '--context');
+    const context = flags.context === undefined ? undefined : contextFromJson(parseJson(flags.context, '--context'));
     const layout = layoutOf(flags, cwd);
     loadEnvFiles(layout.root, cwd);
     const code = await runnableCode(flags, layout, quietTerminal(terminal));

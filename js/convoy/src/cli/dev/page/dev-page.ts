@@ -3,6 +3,7 @@
  * documents and calls functions.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { contextFromJson } from '../../../server/auth.js';
 import type { Convoy } from '../../../server/convoy.js';
 import type { DevAnswer, DevRequest, DevView } from '../../../server/dev-page.js';
 import { DEV_QUERY_NAME, type DevQueryArguments } from '../../../server/dev-query.js';
@@ -88,7 +89,7 @@ export class DevPage {
 
   #call({ name, args, context }: Body): Promise<unknown> {
     const { kind, name: known } = this.#functionNamed(name);
-    const options = context === undefined ? {} : { context: objectIn('The context', context) };
+    const options = context === undefined ? {} : { context: objectIn('The context', contextFromJson(context)) };
     const input = objectIn('The input', args ?? {});
     const convoy = this.#options.convoy();
     switch (kind) {
