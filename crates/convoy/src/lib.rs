@@ -22,6 +22,7 @@ mod feed;
 mod health;
 mod http;
 pub mod id;
+mod invalidation;
 mod key;
 mod live;
 mod lossy;

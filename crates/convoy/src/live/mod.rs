@@ -5,8 +5,6 @@ mod answer;
 pub(crate) mod client_messages;
 mod consistency_token;
 mod delta;
-mod intervals;
-mod invalidate;
 mod message;
 mod observe_mutation;
 mod preload;
@@ -32,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
-pub(crate) use invalidate::QueryId;
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
 pub(crate) use registry::{Counts, QueryInfo, StreamFormat};
 pub(crate) use result_cache::CachedResult;
@@ -48,6 +45,9 @@ use crate::supervise::Supervisor;
 use consistency_token::Clock;
 use registry::{QueryKey, Registry};
 use run_slots::RunSlots;
+
+/// The id of a live query.
+pub(crate) type QueryId = crate::invalidation::ReaderId;
 
 /// The live queries of one engine.
 pub(crate) struct Live {

@@ -9,7 +9,8 @@ use super::session::AuthState;
 use super::{MAX_IDLE_QUERIES, Registry, reads_only};
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::failpoints::Failpoint;
-use crate::live::invalidate::{QueryId, ReadIndex};
+use crate::invalidation::ReadIndex;
+use crate::live::QueryId;
 use crate::live::message::{EndReason, retry_ms};
 use crate::supervise::Part;
 

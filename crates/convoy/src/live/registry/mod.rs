@@ -3,7 +3,7 @@
 //! queries that an event queues.
 //!
 //! Invariants:
-//! - No gap: see [`recent_commits`].
+//! - No gap: see [`RecentCommits`].
 //! - A session receives answers only while it is authenticated, and only of queries
 //!   whose [`ShareKey`] admits its context.
 //! - A session's answers never go backwards: the answers of a query are in order, and
@@ -15,7 +15,6 @@ mod frame_builder;
 mod own_mutations;
 mod query;
 mod query_index;
-mod recent_commits;
 mod restart;
 mod session;
 mod session_auth;
@@ -35,17 +34,17 @@ pub(crate) use session::{SessionContext, SessionHandle, StreamFormat};
 pub(super) use session_auth::{Admission, NewSession};
 pub(super) use subscriptions::{ResolvedRequest, SubscribeRequest};
 
+use super::QueryId;
 use super::answer::Answer;
-use super::invalidate::{QueryId, ReadIndex};
 use super::message::SessionId;
 use super::share_key::ShareKey;
 use crate::change::TablesRead;
 use crate::db::ReadSet;
 use crate::dispatch::Seen;
 use crate::failpoints::{Failpoint, Failpoints};
+use crate::invalidation::{ReadIndex, RecentCommits};
 use query::{Phase, Query};
 use query_index::QueryIndex;
-use recent_commits::RecentCommits;
 use session::LiveSession;
 
 /// How many results without subscribers are retained, for clients that return.

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::query_index::QueryKey;
-use super::recent_commits::Sequence;
 use super::session::SessionContext;
 use crate::change::{Change, ChangeSource};
 use crate::db::ReadSet;
+use crate::invalidation::Sequence;
 use crate::live::answer::Answer;
 use crate::live::message::{ClientQueryId, SessionId};
 use crate::live::share_key::ShareKey;

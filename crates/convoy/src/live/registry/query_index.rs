@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::dispatch::Seen;
-use crate::live::invalidate::QueryId;
+use crate::live::QueryId;
 use crate::live::share_key::{ShareKey, value_in};
 
 /// A function with its input.

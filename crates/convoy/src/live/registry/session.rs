@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::query_index::QueryKey;
-use super::recent_commits::Sequence;
 use crate::dispatch::Seen;
 use crate::error::Failure;
+use crate::invalidation::Sequence;
+use crate::live::QueryId;
 use crate::live::answer::Hash;
-use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientQueryId, ReportedMutation, SessionId, SessionMessage};
 
 /// How long a frame waits for the slowest query that one commit has changed.

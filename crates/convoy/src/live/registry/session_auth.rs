@@ -12,7 +12,7 @@ use super::{NextStep, Registry};
 use crate::db::ReadSet;
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoint;
-use crate::live::invalidate::QueryId;
+use crate::live::QueryId;
 use crate::live::message::{ClientQueryId, EndReason, SessionId, SessionMessage, retry_ms};
 use crate::live::share_key::ShareKey;
 

@@ -7,8 +7,8 @@ use super::query::{Phase, Query, RunTarget, Subscriber};
 use super::query_index::QueryKey;
 use super::session::{SessionContext, Subscription};
 use crate::failpoints::Failpoint;
+use crate::live::QueryId;
 use crate::live::answer::Hash;
-use crate::live::invalidate::QueryId;
 use crate::live::message::{ClientQueryId, SessionId, SessionMessage};
 use crate::live::share_key::ShareKey;
 

@@ -6,19 +6,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::read_index::touches;
 use crate::change::Changes;
 use crate::db::ReadSet;
-use crate::live::invalidate::touches;
 
 /// How many changes are kept. A run that outlives them counts as changed.
 const MAX_ROWS: usize = 20_000;
 
 /// A position in the stream of changes.
-pub(super) type Sequence = u64;
+pub(crate) type Sequence = u64;
 
 /// The stream of changes, as far as runs in flight need it.
 #[derive(Debug, Default)]
-pub(super) struct RecentCommits {
+pub(crate) struct RecentCommits {
     recent: VecDeque<(Sequence, Changes)>,
     rows: usize,
     /// The sequence number of the next change.
@@ -31,18 +31,18 @@ pub(super) struct RecentCommits {
 
 impl RecentCommits {
     /// The sequence number of the next change.
-    pub(super) fn next(&self) -> Sequence {
+    pub(crate) fn next(&self) -> Sequence {
         self.next
     }
 
     /// Registers a run that begins now; changes from the returned number on are kept for it.
-    pub(super) fn begin(&mut self) -> Sequence {
+    pub(crate) fn begin(&mut self) -> Sequence {
         *self.in_flight.entry(self.next).or_default() += 1;
         self.next
     }
 
     /// Adds changes and returns their sequence number.
-    pub(super) fn add(&mut self, changes: &Changes) -> Sequence {
+    pub(crate) fn add(&mut self, changes: &Changes) -> Sequence {
         let sequence = self.next;
         self.next += 1;
         if self.in_flight.is_empty() {
@@ -60,7 +60,7 @@ impl RecentCommits {
     }
 
     /// The first change since a run began that could have changed the rows that it has read.
-    pub(super) fn first_hit(&self, since: Sequence, reads: &ReadSet) -> Option<Sequence> {
+    pub(crate) fn first_hit(&self, since: Sequence, reads: &ReadSet) -> Option<Sequence> {
         if since < self.kept_from {
             return Some(since);
         }
@@ -73,7 +73,7 @@ impl RecentCommits {
     }
 
     /// Ends a run that began at `since`, and drops changes that no other run needs.
-    pub(super) fn end(&mut self, since: Sequence) {
+    pub(crate) fn end(&mut self, since: Sequence) {
         if let Some(count) = self.in_flight.get_mut(&since) {
             *count -= 1;
             if *count == 0 {

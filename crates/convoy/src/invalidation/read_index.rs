@@ -1,6 +1,6 @@
-//! Turns one committed change into the set of live queries to run again.
+//! Turns one committed change into the set of readers that it concerns.
 //!
-//! Invariant: the set may contain a query whose result stays the same; it must never
+//! Invariant: the set may contain a reader whose result stays the same; it must never
 //! miss one whose result changes. No clock and no I/O, so tests need neither.
 
 use std::collections::{HashMap, HashSet};
@@ -14,18 +14,18 @@ use crate::db::{ReadSet, TableRead};
 use crate::key::{RowKeys, row_span};
 use crate::schema::Table;
 
-/// The id of a live query.
-pub(crate) type QueryId = u64;
+/// The id of a reader: of a live query, or of a read kept in memory.
+pub(crate) type ReaderId = u64;
 
-/// The read sets of all live queries, indexed for lookup by a change.
+/// The read sets of readers, indexed for lookup by a change.
 #[derive(Debug, Default)]
-pub(super) struct ReadIndex {
-    points: HashMap<(Arc<str>, Uuid), Vec<QueryId>>,
+pub(crate) struct ReadIndex {
+    points: HashMap<(Arc<str>, Uuid), Vec<ReaderId>>,
     tables: HashMap<String, TableIndex>,
     /// Queries that may have read any row of a table, by the table's name.
-    whole: HashMap<Arc<str>, Vec<QueryId>>,
+    whole: HashMap<Arc<str>, Vec<ReaderId>>,
     /// Queries that may have read any table.
-    everything: Vec<QueryId>,
+    everything: Vec<ReaderId>,
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct TableIndex {
 
 impl ReadIndex {
     /// Adds the read set of a query.
-    pub(super) fn insert(&mut self, query: QueryId, reads: &ReadSet) {
+    pub(crate) fn insert(&mut self, query: ReaderId, reads: &ReadSet) {
         for point in &reads.points {
             self.points.entry(point.clone()).or_default().push(query);
         }
@@ -57,7 +57,7 @@ impl ReadIndex {
     }
 
     /// Removes the read set of a query; `reads` equals the one that was inserted.
-    pub(super) fn remove(&mut self, query: QueryId, reads: &ReadSet) {
+    pub(crate) fn remove(&mut self, query: ReaderId, reads: &ReadSet) {
         for point in &reads.points {
             if let Some(queries) = self.points.get_mut(point) {
                 remove_id(queries, query);
@@ -88,7 +88,7 @@ impl ReadIndex {
     }
 
     /// The tables in all read sets.
-    pub(super) fn tables_read(&self) -> TablesRead {
+    pub(crate) fn tables_read(&self) -> TablesRead {
         let points = self.points.keys().map(|(table, _)| table.clone());
         let ranges = self.tables.values().map(|entry| entry.table.key.clone());
         let names = self.whole.keys().cloned().chain(points).chain(ranges).collect();
@@ -96,8 +96,8 @@ impl ReadIndex {
     }
 
     /// Adds the queries that a change concerns to `hits`.
-    pub(super) fn hits(&self, change: &Change, hits: &mut HashSet<QueryId>) {
-        let mut hit = |query: QueryId| {
+    pub(crate) fn hits(&self, change: &Change, hits: &mut HashSet<ReaderId>) {
+        let mut hit = |query: ReaderId| {
             hits.insert(query);
         };
         self.everything.iter().copied().for_each(&mut hit);
@@ -134,7 +134,7 @@ impl ReadIndex {
     }
 }
 
-fn remove_id(queries: &mut Vec<QueryId>, query: QueryId) {
+fn remove_id(queries: &mut Vec<ReaderId>, query: ReaderId) {
     if let Some(at) = queries.iter().position(|id| *id == query) {
         queries.swap_remove(at);
     }
@@ -240,7 +240,7 @@ mod tests {
             let change = Change { table: "m".into(), kind };
             let mut hits = HashSet::new();
             index.hits(&change, &mut hits);
-            let naive: HashSet<QueryId> = (0..)
+            let naive: HashSet<ReaderId> = (0..)
                 .zip(&all)
                 .filter(|(query, reads)| !removed[*query as usize] && touches(reads, &change))
                 .map(|(query, _)| query)
