@@ -35,8 +35,10 @@ const LEAVES = [
 
 const ENGINE: Directions = {
   http: ['live'],
-  live: ['dispatch', 'feed'],
-  dispatch: ['db'],
+  live: ['dispatch', 'feed', 'invalidation'],
+  dispatch: ['db', 'read_cache'],
+  read_cache: ['invalidation', 'feed'],
+  invalidation: ['db'],
   db: ['postgres'],
   feed: ['postgres'],
   transfer: ['postgres'],

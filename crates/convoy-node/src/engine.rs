@@ -72,8 +72,14 @@ impl LocalCall {
         let LocalCall { kind, name, input, request } = self;
         let kind = FunctionKind::parse(&kind)
             .ok_or_else(|| Failure::new(Code::InvalidArgs, "The kind of a call is query, mutation or action."))?;
-        let call =
-            IncomingCall { kind, name: &name, input, caller: Caller::Inside(request.map(Into::into)), key: None };
+        let call = IncomingCall {
+            kind,
+            name: &name,
+            input,
+            caller: Caller::Inside(request.map(Into::into)),
+            key: None,
+            uncached: false,
+        };
         let result = match worker {
             Some(worker) => engine.call_at(worker, call).await,
             None => engine.call(call).await,

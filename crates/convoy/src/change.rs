@@ -147,6 +147,33 @@ pub trait ChangeSink: CommitReader {
     fn tables_read(&self) -> TablesRead;
 }
 
+/// Several receivers, each of which gets everything, in this order.
+pub(crate) struct ChangeSinks(pub Vec<Arc<dyn ChangeSink>>);
+
+impl CommitReader for ChangeSinks {
+    fn committed(&self, changes: Changes, by: &ChangeSource) {
+        self.0.iter().for_each(|sink| sink.committed(changes.clone(), by));
+    }
+}
+
+impl ChangeSink for ChangeSinks {
+    fn caught_up(&self, at: Instant) {
+        self.0.iter().for_each(|sink| sink.caught_up(at));
+    }
+
+    fn set_tracked_tables(&self, tables: HashSet<Arc<str>>) {
+        self.0.iter().for_each(|sink| sink.set_tracked_tables(tables.clone()));
+    }
+
+    fn tables_read(&self) -> TablesRead {
+        self.0.iter().map(|sink| sink.tables_read()).fold(TablesRead::default(), |mut all, read| {
+            all.names.extend(read.names);
+            all.everything |= read.everything;
+            all
+        })
+    }
+}
+
 /// The tables that live queries have read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TablesRead {

@@ -19,18 +19,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::change::InDoubtCommits;
+use crate::change::{ChangeSinks, InDoubtCommits};
 use crate::config::{Config, SchemaPolicy};
 use crate::dispatch::{
     Answer, Caller, CommitObserver, Dispatcher, FunctionHost, IncomingCall, PendingCommits, Program,
     ProgramDescription, WorkerId, Writes,
 };
 use crate::error::{Code, Failure};
-use crate::feed::{Feed, Parts, PeerQueue};
+use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
 use crate::http::{DevPage, Server};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
+use crate::read_cache::ReadCache;
 use crate::schema::{LoadedSchema, Schema, SchemaDescription, SchemaError};
 use crate::sql;
 use crate::supervise::{Part, Supervisor};
@@ -57,6 +58,8 @@ pub struct Engine {
     postgres: Postgres,
     dispatcher: Dispatcher,
     live: Arc<Live>,
+    /// The reads kept in memory.
+    read_cache: Arc<ReadCache>,
     feed: Feed,
     health: Health,
     readiness: Readiness,
@@ -142,6 +145,8 @@ pub struct Stats {
     pub subscribers: usize,
     /// Live streams.
     pub sessions: usize,
+    /// Reads kept in memory.
+    pub cached_reads: usize,
 }
 
 impl Engine {
@@ -156,12 +161,24 @@ impl Engine {
         let health = Health::default();
         let (failpoints, retention) = (config.failpoints.clone(), Duration::from_millis(config.limits.idle_query_ms));
         let pending = Arc::new(PendingCommits::new(in_doubt.clone(), failpoints.clone()));
-        let registry = Arc::new(SharedRegistry::new(retention, config.dev, pending.clone(), failpoints.clone()));
-        let supervisor = Supervisor::new(registry.clone(), health.clone(), failpoints.clone());
-        let log = Arc::new(WriteLog::new(vec![registry.clone(), peers.clone()]));
+        let demand = Arc::new(FeedDemand::default());
+        let read_cache = Arc::new(ReadCache::new(demand.clone()));
+        let registry = SharedRegistry::new(retention, config.dev, pending.clone(), demand.clone(), failpoints.clone());
+        let registry = Arc::new(registry);
+        // The cache is first: a live query that runs again must not find an old read in it.
+        let sink = Arc::new(ChangeSinks(vec![read_cache.clone(), registry.clone()]));
+        let supervisor = Supervisor::new(sink.clone(), health.clone(), failpoints.clone());
+        let log = Arc::new(WriteLog::new(vec![read_cache.clone(), registry.clone(), peers.clone()]));
         let writes = Writes { log, pending, in_doubt: in_doubt.clone() };
-        let dispatcher =
-            Dispatcher::new(postgres.clone(), &config, node, writes, supervisor.clone(), check_schema.clone());
+        let dispatcher = Dispatcher::new(
+            postgres.clone(),
+            &config,
+            node,
+            writes,
+            read_cache.clone(),
+            supervisor.clone(),
+            check_schema.clone(),
+        );
         let parts = LiveParts {
             registry: registry.clone(),
             dispatcher: dispatcher.clone(),
@@ -176,8 +193,8 @@ impl Engine {
             postgres: postgres.clone(),
             node,
             empty_schema,
-            has_subscribers: registry.has_queries(),
-            sink: registry,
+            has_subscribers: demand.subscribe(),
+            sink,
             in_doubt,
             peer_queue: peers,
             read_now,
@@ -191,6 +208,7 @@ impl Engine {
             postgres,
             dispatcher,
             live,
+            read_cache,
             feed,
             health,
             readiness: Readiness::default(),
@@ -325,6 +343,7 @@ impl Engine {
             replaced.push(Arc::downgrade(previous));
         }
         let context_changed = previous.is_some_and(|previous| previous.has_context != has_context);
+        self.read_cache.reloaded();
         self.live.reloaded(context_changed);
     }
 
@@ -388,6 +407,7 @@ impl Engine {
             busy,
             subscribers: subscriptions,
             sessions,
+            cached_reads: self.read_cache.len(),
         }
     }
 

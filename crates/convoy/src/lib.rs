@@ -30,6 +30,7 @@ mod op;
 mod origin;
 pub mod output;
 mod postgres;
+mod read_cache;
 mod schema;
 mod sql;
 mod supervise;

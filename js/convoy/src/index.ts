@@ -26,6 +26,7 @@ export {
 } from './schema/index.js';
 export { type Auth, type AuthUser, createAuth, type SignedInAuth, type SignedInContext } from './server/auth.js';
 export { type BaseContextParts, createBaseContext } from './server/base-context.js';
+export { type CachedReader, cachedReads } from './server/cached-reads.js';
 export type {
   BaseContext,
   CalleeOf,

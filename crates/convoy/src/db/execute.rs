@@ -174,7 +174,7 @@ impl Executor {
                 Op::Count(scan) => self.count(access, scan, out).await?,
                 Op::Page(page) => self.page(access, page, out).await?,
                 Op::Raw(raw) => self.raw(access, raw, out).await?,
-                Op::Control(_) => push_failure(out, &out_of_place()),
+                Op::Cached { .. } | Op::Control(_) => push_failure(out, &out_of_place()),
             }
             self.progressed(ops.len(), out.len());
         }
@@ -270,6 +270,11 @@ impl Executor {
     /// Sets when the result expires.
     pub(crate) fn refresh(&mut self, after_ms: Option<u64>) {
         self.reads.refresh = after_ms.map(std::time::Duration::from_millis);
+    }
+
+    /// Adds reads that were answered in another way.
+    pub(crate) fn add_reads(&mut self, reads: &ReadSet) {
+        self.reads.extend(reads);
     }
 
     /// Takes the read set.

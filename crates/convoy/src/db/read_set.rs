@@ -50,6 +50,23 @@ impl TableRead {
 }
 
 impl ReadSet {
+    /// Adds the reads of `other`.
+    pub(crate) fn extend(&mut self, other: &ReadSet) {
+        self.points.extend(other.points.iter().cloned());
+        self.ranges.extend(other.ranges.iter().cloned());
+        self.tables.extend(other.tables.iter().cloned());
+        self.everything |= other.everything;
+        self.refresh = [self.refresh, other.refresh].into_iter().flatten().min();
+    }
+
+    /// Whether it has only these tables.
+    pub(crate) fn is_within(&self, tables: &HashSet<Arc<str>>) -> bool {
+        !self.everything
+            && self.tables.iter().all(|table| tables.contains(table))
+            && self.points.iter().all(|(table, _)| tables.contains(table))
+            && self.ranges.iter().all(|range| tables.contains(&range.table.key))
+    }
+
     /// Adds a read by id, also if no document was found.
     pub(crate) fn point(&mut self, table: &Table, id: Uuid) {
         self.points.insert((table.key.clone(), id));

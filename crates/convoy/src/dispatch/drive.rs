@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use super::FunctionKind;
+use super::cached_read;
 use super::call::{Call, broken_protocol, timed_out};
 use super::host::{CallMetadata, FromHost, FunctionResult};
 use super::scope::CallScope;
-use crate::db::push_failure;
+use crate::db::{ReadSet, push_failure};
 use crate::error::{Code, Failure};
 use crate::op::Op;
 use crate::postgres::DbError;
@@ -19,6 +21,9 @@ pub(super) trait Strategy {
     /// Appends one answer for each operation to `out`, each followed by a comma, or
     /// ends the run.
     async fn answer(&mut self, ops: &mut [Result<Op, Failure>], out: &mut String) -> Result<(), Stop>;
+
+    /// Adds reads that were answered in another way. Only queries have to know them.
+    fn add_reads(&mut self, _reads: &ReadSet) {}
 }
 
 /// Why a run ends before its function has returned.
@@ -72,6 +77,8 @@ async fn answer_all<S: Strategy>(
     scope: &CallScope,
     strategy: &mut S,
 ) -> Result<(FunctionResult, CallMetadata), Stop> {
+    let is_mutation = scope.function().kind == FunctionKind::Mutation && scope.function().transactional;
+    let mut used = Vec::new();
     loop {
         let message = match S::MAX_IDLE {
             Some(max_idle) => tokio::time::timeout(max_idle, call.next()).await.map_err(|_elapsed| Stop::Idle)?,
@@ -79,16 +86,27 @@ async fn answer_all<S: Strategy>(
         };
         let (batch, text) = match message.map_err(Stop::Failed)? {
             Some(FromHost::Operate { batch, ops }) => (batch, ops),
-            Some(FromHost::Respond { result, metadata }) => return Ok((result, metadata)),
+            Some(FromHost::Respond { result, metadata }) => {
+                // A kept read has changed meanwhile, such as a deleted session.
+                if !scope.dispatcher.inner.read_cache.are_current(&used) {
+                    return Err(Stop::Conflict(DbError::stale_read()));
+                }
+                return Ok((result, metadata));
+            }
             None => return Err(Stop::HostGone),
         };
         let mut ops =
             Op::parse_batch(&text, &scope.program.schema).map_err(|error| Stop::Failed(broken_protocol(&error)))?;
         let mut answers = String::with_capacity(1_024);
         answers.push('[');
-        match tokio::time::timeout_at(scope.deadline, strategy.answer(&mut ops, &mut answers)).await {
+        let answering = cached_read::answer(scope, strategy, &mut ops, &mut used, &mut answers);
+        match tokio::time::timeout_at(scope.deadline, answering).await {
             Ok(answered) => answered?,
             Err(_elapsed) => return Err(Stop::Broken(timed_out())),
+        }
+        if !is_mutation {
+            // Other runs have no commit to stop.
+            used.clear();
         }
         if answers.ends_with(',') {
             answers.pop();

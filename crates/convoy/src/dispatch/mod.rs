@@ -2,6 +2,7 @@
 //! in a shared loop (`drive.rs`), `commit/` commits its writes, and after a conflict the
 //! function runs again.
 
+mod cached_read;
 mod call;
 mod commit;
 mod contention;
@@ -45,6 +46,7 @@ use crate::config::{Config, Limits};
 use crate::error::{Code, Failure};
 use crate::failpoints::Failpoints;
 use crate::postgres::Postgres;
+use crate::read_cache::ReadCache;
 use crate::supervise::Supervisor;
 use crate::write_log::WriteLog;
 
@@ -61,6 +63,9 @@ pub(crate) struct FunctionCall {
     pub key: Option<Key>,
     /// Follows the commit of a mutation.
     pub observer: Option<Arc<dyn CommitObserver>>,
+    /// Its reads must not come from memory: its caller may have seen later changes, on
+    /// another server.
+    pub uncached: bool,
 }
 
 /// The answer to a successful call.
@@ -90,6 +95,9 @@ pub struct IncomingCall<'a> {
     pub caller: Caller<'a>,
     /// Its `Idempotency-Key`, if it has one.
     pub key: Option<Key>,
+    /// No read may come from memory: the caller may have seen later changes, on another
+    /// server.
+    pub uncached: bool,
 }
 
 /// The caller of a function.
@@ -150,6 +158,7 @@ struct Inner {
     running: AtomicUsize,
     handler_runs: AtomicU64,
     committer: Committer,
+    read_cache: Arc<ReadCache>,
     inserts: InsertQueues,
     contention: ContentionTracker,
     serial: SerialQueues,
@@ -165,6 +174,7 @@ impl Dispatcher {
         config: &Config,
         node: Uuid,
         writes: Writes,
+        read_cache: Arc<ReadCache>,
         supervisor: Supervisor,
         check_schema: Arc<Notify>,
     ) -> Dispatcher {
@@ -184,6 +194,7 @@ impl Dispatcher {
                 running: AtomicUsize::new(0),
                 handler_runs: AtomicU64::new(0),
                 committer,
+                read_cache,
                 inserts: InsertQueues::default(),
                 contention: ContentionTracker::default(),
                 serial: SerialQueues::default(),
@@ -200,12 +211,12 @@ impl Dispatcher {
         call: IncomingCall<'_>,
         observer: Option<Arc<dyn CommitObserver>>,
     ) -> Result<Answer, Failure> {
-        let IncomingCall { kind, name, input, caller, key } = call;
+        let IncomingCall { kind, name, input, caller, key, uncached } = call;
         let function = caller.find(&program, kind, name)?;
         crate::value::check(&input)?;
         let key = key.filter(|_| function.keeps_keys());
         let caller = caller.describe(&program, key.is_some());
-        let request = FunctionCall { function, input: input.into(), caller, key, observer };
+        let request = FunctionCall { function, input: input.into(), caller, key, observer, uncached };
         match kind {
             FunctionKind::Query => self.query(&program, &request).await.result.map(Answer::fresh),
             FunctionKind::Mutation | FunctionKind::Action => self.run_to_end(program, request).await,

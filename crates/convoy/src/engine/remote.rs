@@ -65,7 +65,8 @@ impl Engine {
         let mutation = session.zip(key.clone()).filter(|_| kind == FunctionKind::Mutation);
         let observer = mutation.and_then(|(session, key)| self.live.observe_mutation(session, key.as_str(), name));
         let session = session.filter(|_| observer.is_some());
-        let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key };
+        let uncached = position.is_some_and(|position| !self.live.is_own_position(position));
+        let call = IncomingCall { kind, name, input, caller: Caller::Network(caller), key, uncached };
         let Answer { result, replayed } = self.call_observed(call, observer).await?;
         let hash = (kind == FunctionKind::Query).then(|| hash_of_result(&result));
         Ok(RemoteAnswer { result, position: self.live.position(), replayed, session, hash })

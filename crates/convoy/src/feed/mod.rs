@@ -11,6 +11,7 @@
 //! Notifications only reduce latency: a lost one is in the log as well. Tables whose
 //! writes the log lacks, because they have no triggers, are polled ([`untracked_tables`]).
 
+mod demand;
 mod log;
 mod log_cursor;
 mod notifier;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub(crate) use demand::{FeedDemand, FeedUser};
 pub(crate) use peer_queue::PeerQueue;
 
 use crate::change::{ChangeSink, InDoubtCommits};
@@ -56,7 +58,7 @@ pub(crate) struct Parts {
     pub in_doubt: InDoubtCommits,
     /// Commits of this process that wait to be sent to others.
     pub peer_queue: Arc<PeerQueue>,
-    /// Whether there are live queries.
+    /// Whether any part of the engine depends on the feed.
     pub has_subscribers: watch::Receiver<bool>,
     /// Requests a read of the log now.
     pub read_now: Arc<Notify>,

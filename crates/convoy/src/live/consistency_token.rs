@@ -33,6 +33,11 @@ impl Clock {
         format!("{}.{nanos:016x}", self.node)
     }
 
+    /// Whether a token is of this process.
+    pub(super) fn is_own(&self, position: &str) -> bool {
+        position.strip_prefix(&*self.node).is_some_and(|rest| rest.starts_with('.'))
+    }
+
     /// The moment that a client's token stands for. A token of another process or an
     /// invalid one means now: everything committed by now must be in the answer.
     pub(super) fn decode(&self, position: &str, now: Instant) -> Instant {
@@ -56,6 +61,7 @@ mod tests {
         assert!(token < clock.encode(now) && token.len() == clock.encode(now).len());
         assert_eq!(clock.decode(&token, now), early);
         let foreign = Clock::new(Uuid::from_u128(8)).encode(early);
+        assert!(clock.is_own(&token) && !clock.is_own(&foreign) && !clock.is_own(""));
         for other in [foreign.as_str(), "", "x", "0000000000000007.", "0000000000000007.zz"] {
             assert_eq!(clock.decode(other, now), now, "{other}");
         }

@@ -168,6 +168,11 @@ impl Live {
         self.clock.encode(Instant::now())
     }
 
+    /// Whether a consistency token is of this process.
+    pub(crate) fn is_own_position(&self, position: &str) -> bool {
+        self.clock.is_own(position)
+    }
+
     /// Ends every stream.
     pub(crate) fn end_streams(&self) {
         self.stop.cancel();

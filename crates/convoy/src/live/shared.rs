@@ -13,6 +13,7 @@ use super::registry::Registry;
 use crate::change::{ChangeSink, ChangeSource, Changes, CommitReader, TablesRead};
 use crate::dispatch::PendingCommits;
 use crate::failpoints::Failpoints;
+use crate::feed::{FeedDemand, FeedUser};
 
 /// The state of all live queries, with a queue from which their runner takes the queries
 /// to run.
@@ -22,8 +23,8 @@ pub(crate) struct SharedRegistry {
     /// Queries to run, each at most once.
     to_run: Mutex<VecDeque<QueryId>>,
     runnable: Notify,
-    /// Whether the registry has any query.
-    has_queries: watch::Sender<bool>,
+    /// The feed is read while the registry has any query.
+    demand: Arc<FeedDemand>,
     /// Every change that was visible in the database at this moment has been applied.
     caught_up_at: watch::Sender<Option<Instant>>,
     /// Commits of this process that are sent to Postgres and not applied yet.
@@ -36,13 +37,14 @@ impl SharedRegistry {
         retention: Duration,
         dev: bool,
         pending: Arc<PendingCommits>,
+        demand: Arc<FeedDemand>,
         failpoints: Failpoints,
     ) -> SharedRegistry {
         SharedRegistry {
             registry: Mutex::new(Registry::new(retention, dev, failpoints)),
             to_run: Mutex::default(),
             runnable: Notify::new(),
-            has_queries: watch::Sender::new(false),
+            demand,
             caught_up_at: watch::Sender::new(None),
             pending,
         }
@@ -63,9 +65,8 @@ impl SharedRegistry {
         let (result, effects) = {
             let mut registry = self.lock();
             let result = registry.apply(event);
-            let live = !registry.is_empty();
-            // Sent under the lock, so that the feed receives two events in their order.
-            self.has_queries.send_if_modified(|has_queries| std::mem::replace(has_queries, live) != live);
+            // Under the lock, so that the feed receives two events in their order.
+            self.demand.set(FeedUser::LiveQueries, !registry.is_empty());
             (result, registry.effects())
         };
         effects.wake.iter().for_each(|wake| wake.notify_one());
@@ -85,11 +86,6 @@ impl SharedRegistry {
                 None => self.runnable.notified().await,
             }
         }
-    }
-
-    /// Whether the registry has any query; the feed is read only while it has.
-    pub(crate) fn has_queries(&self) -> watch::Receiver<bool> {
-        self.has_queries.subscribe()
     }
 
     /// The moment up to which every change visible in the database has been applied.

@@ -157,7 +157,14 @@ impl Live {
         caller: Arc<str>,
     ) -> Result<SessionContext, Failure> {
         let function = program.context.clone();
-        let request = FunctionCall { function, input: "{}".into(), caller: Some(caller), key: None, observer: None };
+        let request = FunctionCall {
+            function,
+            input: "{}".into(),
+            caller: Some(caller),
+            key: None,
+            observer: None,
+            uncached: false,
+        };
         let (context, _reads) = context_of(self.dispatcher.query(program, &request).await);
         let context = context?;
         if context.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {

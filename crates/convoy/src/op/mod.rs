@@ -61,6 +61,13 @@ pub(crate) enum Op {
     Count(Scan),
     /// One page of documents in order, and its cursor.
     Page(Page),
+    /// A read that may be answered from memory. It stands alone in the slice.
+    Cached {
+        /// The operation as the host has sent it.
+        key: String,
+        /// What to read.
+        read: Box<[Result<Op, Failure>; 1]>,
+    },
     /// A user statement.
     Raw(Raw),
     /// Transaction control.
@@ -137,7 +144,8 @@ impl Op {
     /// Whether the operation changes a document.
     pub(crate) fn writes(&self) -> bool {
         match self {
-            Op::Get { .. } | Op::Scan(_) | Op::Count(_) | Op::Page(_) | Op::Raw(_) | Op::Control(_) => false,
+            Op::Get { .. } | Op::Scan(_) | Op::Count(_) | Op::Page(_) => false,
+            Op::Cached { .. } | Op::Raw(_) | Op::Control(_) => false,
             Op::Insert { .. } | Op::Edit { .. } | Op::Delete { .. } => true,
         }
     }
@@ -150,7 +158,7 @@ impl Op {
             }
             Op::Scan(scan) | Op::Count(scan) => Some(&scan.table),
             Op::Page(page) => Some(&page.scan.table),
-            Op::Raw(_) | Op::Control(_) => None,
+            Op::Cached { .. } | Op::Raw(_) | Op::Control(_) => None,
         }
     }
 
@@ -205,10 +213,20 @@ struct Wire<'a> {
     read_only: bool,
     name: Option<u32>,
     to: Option<u32>,
+    /// The operation as text, if it may be answered from memory.
+    cached: Option<String>,
 }
 
 impl<'a> Wire<'a> {
-    fn resolve(self, schema: &Schema) -> Result<Op, Failure> {
+    fn resolve(mut self, schema: &Schema) -> Result<Op, Failure> {
+        let Some(key) = self.cached.take() else { return self.operation(schema) };
+        match self.operation(schema)? {
+            read @ (Op::Get { .. } | Op::Scan(_)) => Ok(Op::Cached { key, read: Box::new([Ok(read)]) }),
+            _ => Err(invalid("Only `get` and `scan` can be answered from memory.".to_owned())),
+        }
+    }
+
+    fn operation(self, schema: &Schema) -> Result<Op, Failure> {
         let control = match self.op {
             "raw" => return self.raw(schema).map(Op::Raw),
             "savepoint" => Some(Control::Savepoint(needed(self.name, "name")?)),

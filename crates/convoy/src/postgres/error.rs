@@ -117,6 +117,11 @@ impl DbError {
         DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()))
     }
 
+    /// The conflict of a run with a change of a row that it had read from memory.
+    pub fn stale_read() -> DbError {
+        DbError::Retry(sqlx::Error::Io(std::io::ErrorKind::Interrupted.into()))
+    }
+
     /// Whether a prepared statement of the session is no longer valid. The statement did not
     /// run; a new session prepares it again.
     pub fn is_stale_plan(&self) -> bool {

@@ -9,6 +9,8 @@ import { bindStatement } from '../sql/statement.js';
 import { formatId } from '../values/ids.js';
 import { storageProblem } from '../values/storable-json.js';
 import { inspectValue, invalid } from './argument-errors.js';
+import { CachedDatabase } from './cached-database.js';
+import { CACHED_READS } from './cached-reads.js';
 import type { Call } from './call.js';
 import { DevWarnings } from './dev-warnings.js';
 import { documentRef, type Target, tableNamed, targetOf } from './document-ref.js';
@@ -63,6 +65,11 @@ export class CallDatabase implements ScanSource {
     this.#kind = options.kind ?? call.kind;
     this.#functionName = options.functionName ?? null;
     this.warnings = program.dev ? new DevWarnings(program, call, this.#functionName) : null;
+  }
+
+  /** The reads of `createContext` that may come from memory; see `cachedReads`. */
+  [CACHED_READS](): CachedDatabase {
+    return new CachedDatabase(this.#call, this.#program);
   }
 
   get(...args: unknown[]): Promise<Document | null> {

@@ -37,6 +37,8 @@ export class Call {
   readonly root = new Scope(null);
   /** The shortest period passed to `ctx.now`: how often a live query runs again without a change. */
   refreshMs: number | null = null;
+  /** Whether `createContext` runs for this call now: only it may read from memory. */
+  isMakingContext = false;
   /** False once a `share: false` function has joined the call. */
   isShareable = true;
   readonly #batches: Batches;

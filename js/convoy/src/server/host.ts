@@ -86,6 +86,7 @@ export class Host {
       const request = caller.request ?? internalRequest(run.fn);
       // Frozen, because properties added to the base would be lost: an observed handler receives another base.
       for (const part of Object.values(base)) Object.freeze(part);
+      run.call.isMakingContext = true;
       const made: unknown = program.inProgramContext(program.createContext, request, { ...base });
       if (isThenable(made))
         this.#continue(run, made, (context) => this.#onContext(run, context, { base, request }, args));
@@ -96,6 +97,7 @@ export class Host {
   /** Third step, with the result of `createContext`: fingerprints the caller and observes the context, if needed. */
   #onContext(run: RootRun, made: unknown, { base, request }: ContextSource, args: unknown): void {
     const { fn, caller } = run;
+    run.call.isMakingContext = false;
     const context = assertContext(made);
     run.expiresAt = expiryOf(context);
     if (caller.keyed) run.fingerprint = callerFingerprint(context, base, request, { session: fn === CONTEXT_ONLY });

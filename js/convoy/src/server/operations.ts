@@ -10,7 +10,7 @@ export type Operation = ReadOperation | WriteOperation | RawOperation | ControlO
 
 /** An operation without effects. */
 export type ReadOperation =
-  | { readonly op: 'get'; readonly table: string; readonly id: string }
+  | ({ readonly op: 'get'; readonly table: string; readonly id: string } & Cached)
   | ScanOperation
   | ({ readonly op: 'count'; readonly table: string } & Plan)
   | PageOperation;
@@ -69,7 +69,13 @@ export type ControlOperation =
   | { readonly op: 'commit' };
 
 /** Reads documents of a table. */
-export type ScanOperation = { readonly op: 'scan'; readonly table: string } & Plan;
+export type ScanOperation = { readonly op: 'scan'; readonly table: string } & Plan & Cached;
+
+/** A read that the engine may answer from memory. */
+interface Cached {
+  /** The operation as text. */
+  readonly cached?: string;
+}
 
 /** Reads one page of documents, from a cursor on; its plan has no limit. */
 export type PageOperation = {

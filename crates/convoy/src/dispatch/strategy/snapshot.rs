@@ -1,7 +1,7 @@
 //! Runs queries: a single statement without a transaction, several statements in one
 //! snapshot.
 
-use crate::db::{Access, Executor};
+use crate::db::{Access, Executor, ReadSet};
 use crate::dispatch::drive::{Stop, Strategy};
 use crate::dispatch::scope::CallScope;
 use crate::error::{Code, Failure};
@@ -53,5 +53,9 @@ impl Strategy for Snapshot<'_> {
             None => Access::Reading(postgres),
         };
         self.executor.run(&mut access, ops, out).await.map_err(|error| scope.stop(error))
+    }
+
+    fn add_reads(&mut self, reads: &ReadSet) {
+        self.executor.add_reads(reads);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::query::{Phase, RunTarget};
 use super::session::AuthState;
-use super::{MAX_IDLE_QUERIES, Registry, reads_only};
+use super::{MAX_IDLE_QUERIES, Registry};
 use crate::change::{Change, ChangeKind, ChangeSource, Changes};
 use crate::failpoints::Failpoint;
 use crate::invalidation::ReadIndex;
@@ -118,7 +118,7 @@ impl Registry {
     pub(crate) fn set_tracked_tables(&mut self, tables: HashSet<Arc<str>>) {
         self.tracked_tables = tables;
         for query in self.queries.values_mut() {
-            query.is_tracked = reads_only(&query.reads, &self.tracked_tables);
+            query.is_tracked = query.reads.is_within(&self.tracked_tables);
         }
     }
 

@@ -286,7 +286,7 @@ impl Registry {
         if generation == self.generation && !transient {
             self.read_index.remove(id, &query.reads);
             self.read_index.insert(id, &reads);
-            query.is_tracked = reads_only(&reads, &self.tracked_tables);
+            query.is_tracked = reads.is_within(&self.tracked_tables);
             query.reads = reads;
         }
         self.recent_commits.end(since);
@@ -420,14 +420,6 @@ impl Registry {
         self.effects.run.push(id);
         id
     }
-}
-
-/// Whether the read set has only these tables.
-fn reads_only(reads: &ReadSet, tables: &HashSet<Arc<str>>) -> bool {
-    !reads.everything
-        && reads.tables.iter().all(|table| tables.contains(table))
-        && reads.points.iter().all(|(table, _)| tables.contains(table))
-        && reads.ranges.iter().all(|range| tables.contains(&range.table.key))
 }
 
 #[cfg(all(test, feature = "failpoints"))]

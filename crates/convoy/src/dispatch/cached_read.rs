@@ -1,0 +1,65 @@
+//! Answers the reads that a run takes from memory, if they are kept there ([`ReadCache`]),
+//! and keeps them otherwise. They are read outside of the transaction of the run.
+//!
+//! [`ReadCache`]: crate::read_cache::ReadCache
+
+use super::drive::{Stop, Strategy};
+use super::scope::CallScope;
+use crate::db::{Access, Budget, Executor, TxCache};
+use crate::error::Failure;
+use crate::op::Op;
+use crate::read_cache::Used;
+
+/// Answers operations, each by the cache or by `strategy`, in their order. `used` receives
+/// the reads that do not belong to the transaction of the run.
+pub(super) async fn answer<S: Strategy>(
+    scope: &CallScope,
+    strategy: &mut S,
+    mut ops: &mut [Result<Op, Failure>],
+    used: &mut Vec<Used>,
+    out: &mut String,
+) -> Result<(), Stop> {
+    while !ops.is_empty() {
+        let is_cached = |op: &Result<Op, Failure>| matches!(op, Ok(Op::Cached { .. }));
+        let cached = is_cached(&ops[0]);
+        let length = ops.iter().take_while(|op| is_cached(op) == cached).count();
+        let (group, rest) = ops.split_at_mut(length);
+        ops = rest;
+        if cached {
+            for op in group {
+                if let Ok(Op::Cached { key, read }) = op {
+                    read_one(scope, strategy, (key, read), used, out).await?;
+                }
+            }
+        } else {
+            strategy.answer(group, out).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read_one<S: Strategy>(
+    scope: &CallScope,
+    strategy: &mut S,
+    (key, read): (&str, &[Result<Op, Failure>; 1]),
+    used: &mut Vec<Used>,
+    out: &mut String,
+) -> Result<(), Stop> {
+    let inner = &scope.dispatcher.inner;
+    let kept = inner.read_cache.get(key).filter(|_| !scope.request.uncached);
+    if let Some((hit, kept)) = kept {
+        out.push_str(&kept.answer);
+        strategy.add_reads(&kept.reads);
+        used.push(hit);
+        return Ok(());
+    }
+    let reading = inner.read_cache.begin();
+    let budget = Budget::new(inner.limits.max_documents_read, 0);
+    let mut executor = Executor::new(inner.node, budget, TxCache::none());
+    let start = out.len();
+    executor.run(&mut Access::Reading(&inner.postgres), read, out).await.map_err(|error| scope.stop(error))?;
+    let reads = executor.take_reads();
+    strategy.add_reads(&reads);
+    used.push(reading.keep(key, &out[start..], reads));
+    Ok(())
+}

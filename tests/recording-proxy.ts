@@ -1,0 +1,95 @@
+/** A proxy in front of Postgres that records the text of each statement that a client executes. */
+import { once } from 'node:events';
+import net from 'node:net';
+
+export class RecordingProxy {
+  /** The executed statements, in order. */
+  readonly statements: string[] = [];
+  readonly #server = net.createServer((client) => this.#forward(client));
+  readonly #target: URL;
+  readonly #sockets = new Set<net.Socket>();
+
+  private constructor(databaseUrl: string) {
+    this.#target = new URL(databaseUrl);
+  }
+
+  /** Starts a proxy for this database; `url` is the address for clients. */
+  static async start(databaseUrl: string): Promise<RecordingProxy> {
+    const proxy = new RecordingProxy(databaseUrl);
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    return proxy;
+  }
+
+  get url(): string {
+    const url = new URL(this.#target);
+    url.host = `127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
+    return url.href;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #forward(client: net.Socket): void {
+    const server = net.connect(Number(this.#target.port || 5432), this.#target.hostname);
+    const reader = new FrontendReader(this.statements);
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(from);
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        this.#sockets.delete(from);
+        to.destroy();
+      });
+    }
+    client.on('data', (data) => {
+      reader.read(data);
+      server.write(data);
+    });
+    server.pipe(client);
+  }
+}
+
+/** Reads the messages that a client sends, and adds the text of each executed statement to `statements`. */
+class FrontendReader {
+  readonly #statements: string[];
+  #rest: Buffer = Buffer.alloc(0);
+  /** The first message has no type. */
+  #started = false;
+  /** The texts of prepared statements and of portals, by name. */
+  readonly #prepared = new Map<string, string>();
+  readonly #portals = new Map<string, string>();
+
+  constructor(statements: string[]) {
+    this.#statements = statements;
+  }
+
+  read(data: Buffer): void {
+    this.#rest = Buffer.concat([this.#rest, data]);
+    for (;;) {
+      const typeLength = this.#started ? 1 : 0;
+      if (this.#rest.length < typeLength + 4) return;
+      const length = typeLength + this.#rest.readInt32BE(typeLength);
+      if (this.#rest.length < length) return;
+      const body = this.#rest.subarray(typeLength + 4, length);
+      const type = this.#started ? String.fromCharCode(this.#rest[0] ?? 0) : 'startup';
+      this.#rest = this.#rest.subarray(length);
+      // A request for encryption is answered with "no", and the startup message follows.
+      if (type === 'startup') this.#started = body.length > 4;
+      else this.#message(type, body);
+    }
+  }
+
+  #message(type: string, body: Buffer): void {
+    const [first = '', second = ''] = body.toString('latin1').split('\0');
+    if (type === 'P') this.#prepared.set(first, second);
+    else if (type === 'B') this.#portals.set(first, this.#prepared.get(second) ?? '');
+    else if (type === 'E') this.#statements.push(this.#portals.get(first) ?? '');
+    else if (type === 'Q') this.#statements.push(first);
+  }
+}
