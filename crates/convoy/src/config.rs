@@ -1,5 +1,6 @@
 //! The configuration of an engine: the database, the options and the limits.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::Error;
@@ -34,6 +35,12 @@ pub struct Config {
     /// Cross-origin requests to allow.
     #[serde(default)]
     pub cors: Cors,
+    /// A folder of static files, which listeners of the engine serve beside the base path.
+    #[serde(default, rename = "static")]
+    pub static_files: Option<PathBuf>,
+    /// Whether to serve the OpenAPI document, and options of it for the host.
+    #[serde(default)]
+    pub openapi: Option<OpenApiOptions>,
     /// The prefix of all paths.
     #[serde(default = "default_base_path", deserialize_with = "with_leading_slash")]
     pub base_path: String,
@@ -45,6 +52,11 @@ pub struct Config {
     #[cfg_attr(not(feature = "failpoints"), serde(skip))]
     pub failpoints: Failpoints,
 }
+
+/// Options of the OpenAPI document, which only the host knows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct OpenApiOptions(pub serde_json::Value);
 
 /// The treatment of objects that the schema needs and the database lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -3,6 +3,7 @@
 #[cfg(feature = "failpoints")]
 mod inspect;
 mod migration;
+mod openapi;
 mod readiness;
 mod remote;
 mod watch;
@@ -28,7 +29,7 @@ use crate::dispatch::{
 use crate::error::{Code, Failure};
 use crate::feed::{Feed, FeedDemand, Parts, PeerQueue};
 use crate::health::{Health, Remedy};
-use crate::http::{DevPage, Server};
+use crate::http::{DevPage, Server, StaticError, StaticFiles};
 use crate::live::{Counts, Live, LiveParts, SharedRegistry};
 use crate::postgres::{DbError, LayoutReport, PlannedStep, Postgres, SyncMode};
 use crate::read_cache::ReadCache;
@@ -38,7 +39,7 @@ use crate::supervise::{Part, Supervisor};
 use crate::write_log::WriteLog;
 pub use migration::{apply_migration, plan_migration};
 use readiness::Readiness;
-pub(crate) use remote::{RemoteAnswer, RemoteCall};
+pub(crate) use remote::{Caching, RemoteAnswer, RemoteCall, RemoteRead};
 pub use watch::Watch;
 
 /// How long a closing engine waits for calls in flight.
@@ -68,6 +69,8 @@ pub struct Engine {
     replaced: Mutex<Vec<Weak<Program>>>,
     servers: Mutex<Vec<Arc<Server>>>,
     dev_page: OnceLock<Arc<dyn DevPage>>,
+    /// The files of a front end, which its own listeners serve.
+    static_files: Option<Arc<StaticFiles>>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Set once the engine has closed.
@@ -86,6 +89,9 @@ pub enum OpenError {
     /// The description of a schema is malformed.
     #[error("Malformed description of a schema: {0}.")]
     Description(#[source] serde_json::Error),
+    /// The static files cannot be served.
+    #[error(transparent)]
+    Static(#[from] StaticError),
     /// The database lacks what the schema needs, and may not be changed.
     #[error("The database does not fit the code, and is not changed here: {} missing; run `convoy migrate`.", list(.0))]
     Outdated(Vec<PlannedStep>),
@@ -119,7 +125,9 @@ impl OpenError {
                         .with_details(&serde_json::json!({ "database": { "fault": "unreachable", "passes": true } })),
                 }
             }
-            OpenError::Schema(_) | OpenError::Description(_) => Failure::new(Code::InvalidArgs, self.to_string()),
+            OpenError::Schema(_) | OpenError::Description(_) | OpenError::Static(_) => {
+                Failure::new(Code::InvalidArgs, self.to_string())
+            }
             OpenError::Outdated(steps) => {
                 Failure::new(Code::InvalidArgs, self.to_string()).with_details(&serde_json::json!({ "pending": steps }))
             }
@@ -152,6 +160,7 @@ pub struct Stats {
 impl Engine {
     /// Connects, creates the `_convoy` schema, and starts the change feed.
     pub async fn open(config: Config) -> Result<Arc<Engine>, OpenError> {
+        let static_files = StaticFiles::of(&config).await?.map(Arc::new);
         let (postgres, empty_schema) = open_database(&config).await?;
         let node = Uuid::now_v7();
         let in_doubt = InDoubtCommits::new(config.limits.mutation_time());
@@ -216,6 +225,7 @@ impl Engine {
             replaced: Mutex::default(),
             servers: Mutex::new(Vec::new()),
             dev_page: OnceLock::new(),
+            static_files,
             stop,
             tasks,
             closed: OnceCell::new(),
@@ -226,7 +236,11 @@ impl Engine {
 
     /// Spawns the long-lived tasks, except those of the feed.
     fn spawn_tasks(&self, supervisor: &Supervisor) {
-        let Engine { config, postgres, live, health, program, stop, tasks, .. } = self;
+        let Engine { config, postgres, live, health, program, static_files, stop, tasks, .. } = self;
+        if let Some(files) = static_files.clone() {
+            let until = stop.clone();
+            tasks.spawn_blocking(move || files.compress(&until));
+        }
         let (keeper, runner, until) = (supervisor.clone(), live.clone(), stop.clone());
         tasks.spawn(async move { keeper.keep(Part::LiveRuns, &until, || runner.run_all()).await });
         let (keeper, timer, until) = (supervisor.clone(), live.clone(), stop.clone());
@@ -255,6 +269,11 @@ impl Engine {
     /// The page of `convoy dev`, if it is served.
     pub(crate) fn dev_page(&self) -> Option<&Arc<dyn DevPage>> {
         self.dev_page.get().filter(|_| self.config.dev)
+    }
+
+    /// The static files, if there are any.
+    pub(crate) fn static_files(&self) -> Option<&StaticFiles> {
+        self.static_files.as_deref()
     }
 
     /// Describes the live queries, as JSON.
@@ -359,8 +378,7 @@ impl Engine {
     ) -> Result<Answer, Failure> {
         // Functions in flight may make calls, or they could not end.
         if self.stop.is_cancelled() && matches!(call.caller, Caller::Network(_)) {
-            let message = "The server is shutting down; try again shortly.";
-            return Err(Failure::new(Code::Unavailable, message).with_repeatable(true));
+            return Err(remote::shutting_down());
         }
         self.dispatcher.call(self.loaded()?, call, observer).await
     }

@@ -165,8 +165,13 @@ pub struct CallMetadata {
 }
 
 /// Members of a context by key: canonical JSON if the value is plain data, `None` if it
-/// cannot be compared.
+/// cannot be compared. A key that begins with `@@` is a statement about the context as a
+/// whole; [`WHOLE`] is the only one that holds for every caller.
 pub type Seen = BTreeMap<String, Option<String>>;
+
+/// The key by which a host states that a context is what its members show. Not a read: a run
+/// that has read only this has read nothing of its caller.
+pub(crate) const WHOLE: &str = "@@plain";
 
 /// The channel from a running function to its call.
 pub struct CallLink {

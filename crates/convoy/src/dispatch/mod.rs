@@ -26,11 +26,12 @@ use uuid::Uuid;
 
 pub(crate) use commit::idempotency::Key;
 pub(crate) use commit::{CommitObserver, PendingCommits};
+pub(crate) use host::WHOLE;
 pub use host::{
     Activity, CallId, CallLink, CallMetadata, FunctionHost, FunctionResult, HostInvocation, HostTask, LinkError, Seen,
     Unresponsive, UnstartedCall, WorkerId,
 };
-pub(crate) use program::{Function, Program};
+pub(crate) use program::{Function, HttpGet, OpenApiDocument, Program};
 pub use program::{FunctionKind, ProgramDescription};
 pub(crate) use query::QueryRun;
 pub use workers::{WorkerEvent, Workers};

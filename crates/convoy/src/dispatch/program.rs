@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use super::{FunctionHost, HostTask, WorkerId, names};
 use crate::error::{Code, Failure};
@@ -22,6 +24,8 @@ pub(crate) struct Program {
     pub context: Arc<Function>,
     /// The host that runs its functions.
     pub host: Arc<dyn FunctionHost>,
+    /// Its OpenAPI document, once it was requested.
+    pub openapi: Arc<OnceCell<OpenApiDocument>>,
     /// Whether messages to the network explain why a function cannot be called.
     dev: bool,
 }
@@ -40,8 +44,27 @@ pub(crate) struct Function {
     pub share: bool,
     /// Whether each call is one transaction.
     pub transactional: bool,
+    /// How a query that also answers GET is answered; `None` if it does not.
+    pub http_get: Option<HttpGet>,
     /// Traits learned from its runs.
     pub learned: LearnedTraits,
+}
+
+/// The OpenAPI document of a program.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenApiDocument {
+    /// JSON text.
+    pub text: Bytes,
+    /// The hash of the text.
+    pub hash: String,
+}
+
+/// How GET requests for a query are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HttpGet {
+    /// Seconds for which shared caches may keep an answer that is the same for everyone;
+    /// `None` if they may keep none.
+    pub public_max_age: Option<u32>,
 }
 
 /// Traits of a function that one of its runs has shown.
@@ -128,6 +151,22 @@ struct FunctionDescription {
     share: bool,
     #[serde(default = "yes")]
     transaction: bool,
+    /// A method beside POST by which it can be called.
+    http: Option<HttpMethod>,
+    cache: Option<CacheDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+enum HttpMethod {
+    #[serde(rename = "GET")]
+    Get,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CacheDescription {
+    /// Seconds.
+    max_age: u32,
 }
 
 fn yes() -> bool {
@@ -154,7 +193,8 @@ impl Program {
             .into_iter()
             .zip(0..)
             .map(|(function, index)| {
-                let FunctionDescription { name, kind, internal, share, transaction } = function;
+                let FunctionDescription { name, kind, internal, share, transaction, http, cache } = function;
+                let http_get = http.map(|HttpMethod::Get| HttpGet { public_max_age: cache.map(|cache| cache.max_age) });
                 let function = Function {
                     name: name.as_str().into(),
                     kind,
@@ -162,6 +202,7 @@ impl Program {
                     internal,
                     share,
                     transactional: transaction && kind != FunctionKind::Action,
+                    http_get: http_get.filter(|_| kind == FunctionKind::Query),
                     learned: LearnedTraits::default(),
                 };
                 (name, Arc::new(function))
@@ -174,9 +215,11 @@ impl Program {
             internal: true,
             share: false,
             transactional: true,
+            http_get: None,
             learned: LearnedTraits::default(),
         });
-        Ok(Program { schema, has_context: description.has_context, functions: Arc::new(functions), context, host, dev })
+        let (functions, has_context, openapi) = (Arc::new(functions), description.has_context, Arc::default());
+        Ok(Program { schema, has_context, functions, context, host, openapi, dev })
     }
 
     /// The same program on one worker of its host.
@@ -190,9 +233,10 @@ impl Program {
     }
 
     fn on(&self, host: Arc<dyn FunctionHost>) -> Program {
-        let Program { schema, has_context, functions, context, dev, .. } = self;
+        let Program { schema, has_context, functions, context, openapi, dev, .. } = self;
         let (schema, functions, context) = (schema.clone(), functions.clone(), context.clone());
-        Program { schema, has_context: *has_context, functions, context, host, dev: *dev }
+        let openapi = openapi.clone();
+        Program { schema, has_context: *has_context, functions, context, host, openapi, dev: *dev }
     }
 
     /// Looks up a function for this process, internal functions included.
@@ -211,6 +255,11 @@ impl Program {
             _ if self.dev => Err(self.explained(kind, name)),
             _ => Err(Failure::new(Code::NotFound, names::unknown(kind, name))),
         }
+    }
+
+    /// How a query answers GET; `None` for all names that a client cannot call by GET.
+    pub(crate) fn http_get(&self, name: &str) -> Option<HttpGet> {
+        self.functions.get(name).filter(|function| !function.internal)?.http_get
     }
 
     fn explained(&self, kind: FunctionKind, name: &str) -> Failure {
@@ -233,6 +282,7 @@ pub(super) mod tests {
             internal: false,
             share: true,
             transactional: true,
+            http_get: None,
             learned: LearnedTraits::default(),
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Engine;
-use crate::dispatch::{Answer, Caller, FunctionKind, IncomingCall, Key};
+use crate::dispatch::{Answer, Caller, FunctionKind, HttpGet, IncomingCall, Key};
 use crate::error::{Code, Failure};
-use crate::live::{CachedResult, SessionId, hash_of_result};
+use crate::live::{Audience, CachedResult, PublicCall, SessionId, hash_of_result};
 
 /// A call by a client.
 pub struct RemoteCall<'a> {
@@ -47,7 +47,63 @@ pub struct RemoteAnswer {
     pub hash: Option<String>,
 }
 
+/// A query by GET.
+pub(crate) struct RemoteRead<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its input, JSON text.
+    pub input: String,
+    /// Builds the caller, as for [`RemoteCall`].
+    pub caller: &'a (dyn Fn(bool) -> Arc<str> + Sync),
+    /// Builds the same request without anything that tells who sends it.
+    pub anonymous: &'a (dyn Fn() -> Arc<str> + Sync),
+    /// The client's consistency token, if it sent one.
+    pub position: Option<&'a str>,
+}
+
+/// What caches may do with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// The caller's own cache keeps it, and asks whether it is current before each use.
+    Revalidate,
+    /// All caches use it for this many seconds.
+    Public(u32),
+    /// None keeps it.
+    Never,
+}
+
 impl Engine {
+    /// How a query answers GET; `None` for names that cannot be called by GET.
+    pub(crate) fn http_get(&self, name: &str) -> Result<Option<HttpGet>, Failure> {
+        Ok(self.loaded()?.http_get(name))
+    }
+
+    /// Answers a query by GET. The context of the caller is made in each case, so a caller
+    /// that it refuses is not even told that its cached answer is current.
+    pub(crate) async fn read(&self, how: HttpGet, read: RemoteRead<'_>) -> Result<(RemoteAnswer, Caching), Failure> {
+        let RemoteRead { name, input, caller, anonymous, position } = read;
+        let Some(max_age) = how.public_max_age else {
+            let (kind, key) = (FunctionKind::Query, None);
+            let call =
+                RemoteCall { kind, name, input, caller, key, repeated: false, position, session: None, preload: false };
+            return Ok((self.answer(call).await?, Caching::Revalidate));
+        };
+        if self.stop.is_cancelled() {
+            return Err(shutting_down());
+        }
+        let call = PublicCall { name, input, caller: caller(false), anonymous: anonymous() };
+        let (data, audience) = self.live.run_public(call).await?;
+        let caching = match audience {
+            Audience::Everyone => Caching::Public(max_age),
+            Audience::Caller(reason) => {
+                self.live.report_private(name, &reason);
+                Caching::Never
+            }
+        };
+        let hash = hash_of_result(&data);
+        Ok((answer_of_query(CachedResult { data, position: self.live.position(), hash }), caching))
+    }
+
     /// Answers a call over the network.
     pub async fn answer(&self, call: RemoteCall<'_>) -> Result<RemoteAnswer, Failure> {
         let RemoteCall { kind, name, input, caller, key, repeated, position, session, preload } = call;
@@ -75,6 +131,12 @@ impl Engine {
 
 fn answer_of_query(CachedResult { data, position, hash }: CachedResult) -> RemoteAnswer {
     RemoteAnswer { result: data, position, replayed: false, session: None, hash: Some(hash) }
+}
+
+/// The answer to a call that arrives while the engine closes.
+pub(super) fn shutting_down() -> Failure {
+    let message = "The server is shutting down; try again shortly.";
+    Failure::new(Code::Unavailable, message).with_repeatable(true)
 }
 
 /// The answer to a repeated call that may have taken effect, where that cannot be found out.

@@ -44,7 +44,7 @@ impl Grant {
     /// Adds the headers to an answer.
     pub(super) fn apply(&self, answer: &mut HttpAnswer) {
         let headers = answer.headers_mut();
-        if self.varies {
+        if self.varies && !names_origin(headers) {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
         let Some(origin) = &self.origin else { return };
@@ -86,6 +86,12 @@ impl Grant {
         }
         Some(Ok(answer))
     }
+}
+
+/// Whether `Vary` names `Origin` already.
+fn names_origin(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(VARY).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case("origin"))
 }
 
 fn header_value(name: &HeaderName) -> HeaderValue {

@@ -189,7 +189,8 @@ impl Exchange {
         let is_head = head.method == Method::HEAD;
         let (near, far) = tokio::io::duplex(SOCKET_BUFFER_BYTES);
         let upgrading = socket.is_some().then(|| self.upgraded(near));
-        let connection = Connection { peer, upgrading, tasks: self.engine.tasks() };
+        // The other server has its own way to serve files.
+        let connection = Connection { peer, upgrading, tasks: self.engine.tasks(), files: None };
         let answering = answer(&self.engine, head, body, connection);
         let mut answer = tokio::select! {
             biased;

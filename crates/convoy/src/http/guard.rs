@@ -118,6 +118,14 @@ pub(super) fn caller(head: &Parts, address: Option<IpAddr>, keyed: bool) -> Arc<
     caller.to_string().into()
 }
 
+/// The same request without anything that tells who sends it: no address, and of the headers
+/// only `Host`.
+pub(super) fn anonymous_caller(head: &Parts) -> Arc<str> {
+    let mut anonymous = head.clone();
+    anonymous.headers = head.headers.get(HOST).cloned().map(|host| (HOST, host)).into_iter().collect();
+    caller(&anonymous, None, false)
+}
+
 /// Builds the caller of a WebSocket, whose token is in a message instead of a header.
 pub(super) fn caller_with_token(head: Parts, address: Option<IpAddr>) -> CallerOf {
     Box::new(move |token| {

@@ -2,15 +2,19 @@
 //! that uses hyper.
 
 mod body;
+mod conditional;
 mod cors;
 mod cross_origin;
 mod dev_page;
 mod exchange;
+mod get_query;
 mod guard;
 mod health;
+mod openapi;
 mod respond;
 mod route;
 mod socket;
+mod static_files;
 mod stream;
 mod write_timeout;
 
@@ -21,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use hyper::Method;
 use hyper::body::{Body, Incoming};
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
@@ -45,6 +50,7 @@ pub use exchange::{Exchange, ExchangeBody, ExchangeHead, Pushed, ResponseHead};
 use respond::{HttpAnswer, failure, method_not_allowed, success};
 use route::{Route, RouteError};
 use socket::Upgrading;
+pub(crate) use static_files::{StaticError, StaticFiles};
 use stream::SubscribeParams;
 use write_timeout::WriteTimeout;
 
@@ -140,7 +146,8 @@ async fn serve(socket: TcpStream, peer: SocketAddr, engine: Arc<Engine>, stop: C
             let (mut head, body) = request.into_parts();
             let upgrading = head.extensions.remove::<OnUpgrade>().map(upgraded);
             let body = body.map_err(BodyError::from).boxed_unsync();
-            let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks };
+            let files = engine.static_files();
+            let connection = Connection { peer: Some(peer.ip()), upgrading, tasks: &tasks, files };
             Ok::<_, std::convert::Infallible>(answer(&engine, head, body, connection).await)
         })
     });
@@ -176,6 +183,8 @@ struct Connection<'a> {
     upgrading: Option<Upgrading>,
     /// Owns the tasks that outlive the answer.
     tasks: &'a TaskTracker,
+    /// The static files, where the request has come by a listener of the engine.
+    files: Option<&'a StaticFiles>,
 }
 
 /// Answers one request, also after a panic.
@@ -204,7 +213,7 @@ async fn handle(
     engine: &Arc<Engine>,
     mut head: Parts,
     body: &mut RequestBody,
-    (Connection { peer, upgrading, tasks }, grant): (Connection<'_>, &Grant),
+    (Connection { peer, upgrading, tasks, files }, grant): (Connection<'_>, &Grant),
 ) -> Result<HttpAnswer, Failure> {
     let config = engine.config();
     guard::check(&mut head, peer, config)?;
@@ -215,16 +224,23 @@ async fn handle(
     let counted = guard::counted(address, config.trust_proxy);
     let route = match Route::parse(&head.method, &head.uri, &config.base_path) {
         Ok(route) => route,
-        Err(RouteError::Unknown(refused) | RouteError::Refused(refused)) => return Err(refused),
-        Err(RouteError::Method { allowed }) => {
-            let preflight = grant.preflight(&head.method, &head.headers, allowed);
-            return preflight.unwrap_or_else(|| Ok(method_not_allowed(&head.method, allowed)));
-        }
+        Err(RouteError::Unknown(refused)) => return files.and_then(|files| files.answer(&head)).ok_or(refused),
+        Err(RouteError::Refused(refused)) => return Err(refused),
+        Err(RouteError::Method { allowed }) => return other_method(&head, grant, allowed),
     };
     match route {
         Route::Health => Ok(health::health(engine)),
         Route::Ready => Ok(health::ready(engine).await),
         Route::Call { kind, name } => call(engine, (&head, body), address, (kind, &name)).await,
+        Route::Query { name, input } => match get_query::method_of(engine, &name, &head.method)? {
+            Ok(how) => get_query::answer(engine, &head, address, (how, &name, input)).await,
+            Err(allowed) => other_method(&head, grant, allowed),
+        },
+        Route::OpenApi if engine.config().openapi.is_none() => Err(route::unknown(&config.base_path)),
+        Route::OpenApi if !matches!(head.method, Method::GET | Method::HEAD) => {
+            other_method(&head, grant, openapi::METHODS)
+        }
+        Route::OpenApi => openapi::answer(engine, &head).await,
         Route::Subscribe { name, input } => {
             let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
             let params =
@@ -247,6 +263,12 @@ async fn handle(
             Err(Failure::new(Code::NotFound, "Live queries are listed in development only, and to this machine only."))
         }
     }
+}
+
+/// The answer to a method that a path does not take: to a preflight, what it takes.
+fn other_method(head: &Parts, grant: &Grant, allowed: &'static str) -> Result<HttpAnswer, Failure> {
+    let preflight = grant.preflight(&head.method, &head.headers, allowed);
+    preflight.unwrap_or_else(|| Ok(method_not_allowed(&head.method, allowed)))
 }
 
 async fn open_session(

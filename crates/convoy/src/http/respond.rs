@@ -54,9 +54,14 @@ pub(super) fn mark_last(answer: &mut HttpAnswer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
+/// An answer with this body, whose headers are the caller's.
+pub(super) fn with_body(body: Bytes) -> HttpAnswer {
+    Response::new(Full::new(body).boxed_unsync())
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> HttpAnswer {
-    let mut answer = Response::new(Full::new(Bytes::new()).boxed_unsync());
+    let mut answer = with_body(Bytes::new());
     *answer.status_mut() = status;
     answer
 }
@@ -91,7 +96,7 @@ pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> Http
 }
 
 fn json(status: StatusCode, body: Bytes) -> HttpAnswer {
-    let mut answer = Response::new(Full::new(body).boxed_unsync());
+    let mut answer = with_body(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));

@@ -21,6 +21,15 @@ pub(super) enum Route {
         /// The function's name.
         name: String,
     },
+    /// `GET /api/query/<name>?args=…`, and other methods than POST
+    Query {
+        /// The query's name.
+        name: String,
+        /// Its input, JSON text.
+        input: String,
+    },
+    /// `GET /api/openapi.json`
+    OpenApi,
     /// `GET /api/subscribe?name=…&args=…`
     Subscribe {
         /// The query's name.
@@ -66,6 +75,7 @@ impl Route {
     pub(super) fn is_route(method: &Method, uri: &Uri, config: &Config) -> bool {
         match Route::parse(method, uri, &config.base_path) {
             Ok(Route::Overview) => config.dev,
+            Ok(Route::OpenApi) => config.openapi.is_some(),
             Err(RouteError::Unknown(_)) => false,
             Ok(_) | Err(RouteError::Refused(_) | RouteError::Method { .. }) => true,
         }
@@ -75,12 +85,6 @@ impl Route {
     pub(super) fn parse(method: &Method, uri: &Uri, base: &str) -> Result<Route, RouteError> {
         let outside =
             || Failure::new(Code::NotFound, format!("There is no such path; paths of Convoy begin with {base}/."));
-        let unknown = || {
-            let called = ["query", "mutation", "action"].map(|kind| format!("{base}/{kind}/<name>")).join(", ");
-            let message =
-                format!("There is no such path; functions are called at {called}, with names such as messages.list.");
-            Failure::new(Code::NotFound, message)
-        };
         let path = uri.path().strip_prefix(base).and_then(|path| path.strip_prefix('/'));
         let path = path.ok_or_else(|| RouteError::Unknown(outside()))?;
         // Some servers and proxies redirect to paths that end with a slash.
@@ -93,9 +97,9 @@ impl Route {
                 let query = uri.query().unwrap_or_default();
                 let name = parameter(query, "name")?
                     .ok_or_else(|| Failure::new(Code::InvalidArgs, "The parameter `name` is missing."))?;
-                let input = parameter(query, "args")?.unwrap_or_else(|| "{}".to_owned());
-                Ok(Route::Subscribe { name, input })
+                Ok(Route::Subscribe { name, input: arguments(query)? })
             }
+            None if path == "openapi.json" => Ok(Route::OpenApi),
             None if path == "live" => only(method, "POST").map(|()| Route::Live),
             None if path == "ws" => only(method, "GET").map(|()| Route::Socket),
             None if path == "_live" => only(method, "GET").map(|()| Route::Overview),
@@ -104,17 +108,34 @@ impl Route {
                 Ok(Route::UpdateSession { session: session.to_owned() })
             }
             Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
-                let kind = FunctionKind::parse(kind).ok_or_else(|| RouteError::Unknown(unknown()))?;
+                let kind = FunctionKind::parse(kind).ok_or_else(|| RouteError::Unknown(unknown(base)))?;
+                if kind == FunctionKind::Query && *method != Method::POST {
+                    // The program tells which of them it takes.
+                    let input = arguments(uri.query().unwrap_or_default())?;
+                    return Ok(Route::Query { name: decode(name)?, input });
+                }
                 only(method, "POST")?;
                 Ok(Route::Call { kind, name: decode(name)? })
             }
-            _ => Err(RouteError::Unknown(unknown())),
+            _ => Err(RouteError::Unknown(unknown(base))),
         }
     }
 }
 
+/// The failure for a path below the base path that is not a route.
+pub(super) fn unknown(base: &str) -> Failure {
+    let called = ["query", "mutation", "action"].map(|kind| format!("{base}/{kind}/<name>")).join(", ");
+    let message = format!("There is no such path; functions are called at {called}, with names such as messages.list.");
+    Failure::new(Code::NotFound, message)
+}
+
 fn only(method: &Method, allowed: &'static str) -> Result<(), RouteError> {
     if method.as_str() == allowed { Ok(()) } else { Err(RouteError::Method { allowed }) }
+}
+
+/// The parameter `args`: the arguments as a JSON object.
+fn arguments(query: &str) -> Result<String, Failure> {
+    Ok(parameter(query, "args")?.unwrap_or_else(|| "{}".to_owned()))
 }
 
 /// The first value of a query parameter.
@@ -193,7 +214,12 @@ mod tests {
         ] {
             assert_eq!(parse(Method::POST, uri), Err(Code::NotFound), "{uri}");
         }
-        assert_eq!(parse(Method::GET, "/api/query/a"), Err(Code::MethodNotAllowed));
+        let query = |input: &str| Ok(Route::Query { name: "a".into(), input: input.into() });
+        assert_eq!(parse(Method::GET, "/api/query/a"), query("{}"));
+        assert_eq!(parse(Method::HEAD, "/api/query/a?args=%7B%22a%22:1%7D"), query(r#"{"a":1}"#));
+        assert_eq!(parse(Method::GET, "/api/query/a?args=%ff"), Err(Code::InvalidArgs));
+        assert_eq!(parse(Method::GET, "/api/mutation/a"), Err(Code::MethodNotAllowed));
+        assert_eq!(parse(Method::GET, "/api/openapi.json"), Ok(Route::OpenApi));
         assert_eq!(parse(Method::POST, "/api/health"), Err(Code::MethodNotAllowed));
         assert_eq!(parse(Method::GET, "/api/subscribe"), Err(Code::InvalidArgs));
     }

@@ -8,6 +8,7 @@ mod delta;
 mod message;
 mod observe_mutation;
 mod preload;
+mod public_result;
 mod registry;
 mod result_cache;
 mod run;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 
 pub(crate) use answer::{Answer, hash_from_hex, hash_of_result};
 pub(crate) use message::{EndReason, SessionId, SessionMessage};
+pub(crate) use public_result::{Audience, PublicCall};
 pub(crate) use registry::{Counts, QueryInfo, StreamFormat};
 pub(crate) use result_cache::CachedResult;
 pub(crate) use shared::SharedRegistry;
@@ -66,6 +68,8 @@ pub(crate) struct Live {
     warned: Mutex<HashSet<Arc<str>>>,
     /// Functions that returned different results to callers who share them.
     differing: Mutex<HashSet<Arc<str>>>,
+    /// Queries with `cache` whose answers no cache may keep, and why, as the log has them.
+    uncached: Mutex<HashSet<String>>,
     /// Limits how many queries run at once.
     slots: RunSlots,
     tasks: TaskTracker,
@@ -118,6 +122,7 @@ impl Live {
             due: Notify::new(),
             warned: Mutex::default(),
             differing: Mutex::default(),
+            uncached: Mutex::default(),
             slots,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -84,6 +84,7 @@ export function defineCommands(terminal: Terminal, args: readonly string[] = [])
     .option('--port <port>', 'the port to listen on (PORT, or 3000)')
     .option('--host <host>', 'the address to listen on (HOST, or 0.0.0.0)')
     .option('--workers <count>', 'threads that run functions (CONVOY_WORKERS, or the number of cores)')
+    .option('--static <folder>', 'serve the files of a built front end, such as dist, from the root')
     .option('--json', 'print each line as a JSON object')
     .action((flags: StartFlags) => runStart(flags, terminal));
 

@@ -33,6 +33,8 @@ export interface StartFlags extends BuiltCodeFlags {
   readonly port?: string;
   readonly host?: string;
   readonly workers?: string;
+  /** A folder, from the root. */
+  readonly static?: string;
 }
 
 export interface RunFlags extends BuiltCodeFlags {

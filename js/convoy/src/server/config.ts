@@ -17,7 +17,7 @@ export interface BuildConfig {
 export interface ConvoyConfig
   extends Pick<
     EngineOptions,
-    'limits' | 'poolSize' | 'basePath' | 'trustProxy' | 'cors' | 'workers' | 'resourceLimits'
+    'limits' | 'poolSize' | 'basePath' | 'trustProxy' | 'cors' | 'openapi' | 'static' | 'workers' | 'resourceLimits'
   > {
   /** Settings of `convoy build`. */
   readonly build?: BuildConfig;
@@ -34,6 +34,8 @@ const KEYS = new Set<string>([
   'basePath',
   'trustProxy',
   'cors',
+  'openapi',
+  'static',
   'workers',
   'resourceLimits',
   'build',
@@ -54,6 +56,9 @@ export function checkConfig(config: unknown, file: string): ConvoyConfig {
     if (!Array.isArray(external) || external.some((name) => typeof name !== 'string')) {
       throw new Error(`${file}: build.external is not a list of package names.`);
     }
+  }
+  if (config.static !== undefined && (typeof config.static !== 'string' || config.static === '')) {
+    throw new Error(`${file}: static is not a folder, such as './dist'.`);
   }
   return config;
 }

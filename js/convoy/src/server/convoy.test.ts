@@ -51,6 +51,7 @@ describe('createConvoy', () => {
           { name: 'notes.who', kind: 'query', internal: false, share: true, transaction: true },
           { name: 'convoy: stored documents', kind: 'action', internal: true, share: true, transaction: true },
           { name: 'convoy: write defaults', kind: 'mutation', internal: true, share: true, transaction: true },
+          { name: 'convoy: OpenAPI document', kind: 'query', internal: true, share: false, transaction: true },
         ],
         hasContext: false,
         sync: true,

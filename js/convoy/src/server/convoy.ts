@@ -3,6 +3,7 @@
  * programs one at a time, and closes it.
  */
 
+import path from 'node:path';
 import { nameOfRef } from '../protocol/name-of-ref.js';
 import type { Preloaded } from '../protocol/preloaded.js';
 import type { ActionArgument, MutationArgument, QueryArgument, ServerMethods } from '../protocol/ref-kinds.js';
@@ -187,9 +188,31 @@ interface Parts {
   readonly engineOptions: object;
 }
 
+/** The options of the OpenAPI document for the engine; absent if it is not served. */
+function openApiParts({ openapi, dev = false }: EngineOptions): object {
+  const served = openapi ?? dev;
+  if (served === false) return {};
+  const given = served === true ? {} : served;
+  return { openapi: { title: 'Convoy', version: '0.0.0', servers: [], ...given } };
+}
+
 function partsOf(options: ConvoyOptions<SchemaDefinition> | ConvoyModuleOptions): Parts {
-  const { workers, resourceLimits = {}, sync, sourceMaps: _maps, programKey: _key, ...given } = options;
-  const rest = typeof sync === 'string' ? { ...given, schemaPolicy: sync } : given;
+  const {
+    workers,
+    resourceLimits = {},
+    sync,
+    sourceMaps: _maps,
+    programKey: _key,
+    openapi: _openapi,
+    static: folder,
+    ...given
+  } = options;
+  const rest = {
+    ...given,
+    ...(typeof sync === 'string' ? { schemaPolicy: sync } : {}),
+    ...openApiParts(options),
+    ...(folder === undefined ? {} : { static: path.resolve(folder) }),
+  };
   if (workers !== undefined && (!Number.isInteger(workers) || workers < 0)) {
     throw new RangeError(`workers is ${workers}; give a number of threads, or 0 to run functions in this one.`);
   }

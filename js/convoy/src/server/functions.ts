@@ -79,6 +79,21 @@ export interface QueryOptions {
   readonly share?: boolean;
   /** With `false`, the cache of a client never stores its results; they end with the page. */
   readonly persist?: boolean;
+  /**
+   * With `'GET'`, the query is also answered at `GET /api/query/<name>?args=<JSON>`, for caches and for clients that send
+   * no body. Its arguments are then part of the URL, which logs may show.
+   */
+  readonly http?: 'GET';
+  /** What shared caches, such as a CDN, may do with answers to GET. Without it, they keep none. */
+  readonly cache?: PublicCache;
+}
+
+/** Lets shared caches keep the answers of a query with `http: 'GET'` that are the same for everyone. */
+export interface PublicCache {
+  /** An answer is kept only if its run has read nothing of `ctx`, and callers without credentials get it, too. */
+  readonly public: true;
+  /** For how many seconds a cache may use an answer without asking; until then it may be out of date. */
+  readonly maxAge: number;
 }
 
 /** Options of a mutation. */
@@ -103,6 +118,10 @@ export interface ConvoyFunction<Kind extends FunctionKind = FunctionKind, Args =
   readonly share: boolean;
   /** False for a query defined with `persist: false`. */
   readonly persist: boolean;
+  /** A method beside POST by which a query can be called. */
+  readonly http: 'GET' | null;
+  /** For how long shared caches may keep answers of a query. */
+  readonly cache: PublicCache | null;
   /** False for a mutation defined with `transaction: false`. */
   readonly transaction: boolean;
   /** The handler of the definition; takes parsed arguments. */
@@ -247,6 +266,8 @@ interface LooseDefinition {
   readonly returns?: unknown;
   readonly share?: unknown;
   readonly persist?: unknown;
+  readonly http?: unknown;
+  readonly cache?: unknown;
   readonly transaction?: unknown;
   readonly handler?: unknown;
 }
@@ -285,6 +306,7 @@ function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinitio
     returns,
     share: kind !== 'query' || definition.share !== false,
     persist: kind !== 'query' || definition.persist !== false,
+    ...httpOptions(name, definition),
     transaction: kind !== 'mutation' || definition.transaction !== false,
     handler,
     async run(ctx: unknown, args: unknown) {
@@ -292,6 +314,31 @@ function build({ kind, name, wrap }: BuilderSettings, definition: LooseDefinitio
       return returns === undefined ? result : parseMaybeAsync(returns, result, RESULT);
     },
   });
+}
+
+/** The longest `maxAge`: a year, as caches understand it. */
+const MAX_AGE = 31_536_000;
+
+function httpOptions(
+  builderName: keyof FunctionHelpers<unknown>,
+  { http, cache, share }: LooseDefinition,
+): Pick<AnyConvoyFunction, 'http' | 'cache'> {
+  const refuse = (problem: string): never => {
+    throw new TypeError(`${builderName}({ … }): ${problem}`);
+  };
+  if (http === undefined && cache === undefined) return { http: null, cache: null };
+  if (builderName !== 'query') {
+    return refuse('`http` and `cache` are for queries that clients call; this function is not one, so remove them.');
+  }
+  if (http !== 'GET') return refuse("`http` is 'GET', and `cache` needs it; other methods are not supported.");
+  if (cache === undefined) return { http, cache: null };
+  const { public: isPublic, maxAge } = (cache ?? {}) as Partial<Record<keyof PublicCache, unknown>>;
+  const isAge = typeof maxAge === 'number' && Number.isInteger(maxAge) && maxAge >= 0 && maxAge <= MAX_AGE;
+  if (isPublic !== true || !isAge) {
+    return refuse('`cache` is { public: true, maxAge }, with whole seconds up to a year.');
+  }
+  if (share === false) return refuse('`share: false` keeps results from other callers, so leave out `cache`.');
+  return { http, cache: { public: true, maxAge } };
 }
 
 function inputSchema(builderName: string, input: unknown): ZodType {

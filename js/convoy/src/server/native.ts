@@ -168,6 +168,10 @@ export interface FunctionDescription {
   readonly share: boolean;
   /** `false` for a query whose results clients must not store; the engine ignores it. */
   readonly persist?: false;
+  /** A method beside POST by which a query can be called. */
+  readonly http?: 'GET';
+  /** For how many seconds shared caches may keep an answer of such a query. */
+  readonly cache?: { readonly maxAge: number };
   /** False for a mutation with `transaction: false`. True for an action, but without meaning. */
   readonly transaction: boolean;
 }

@@ -59,6 +59,16 @@ export interface CorsOptions {
   readonly credentials?: boolean;
 }
 
+/** What the OpenAPI document says about the application. */
+export interface OpenApiOptions {
+  /** The name of the application. */
+  readonly title?: string;
+  /** The version of the application. */
+  readonly version?: string;
+  /** The URLs of the servers, without the base path. */
+  readonly servers?: readonly string[];
+}
+
 /** Options of the engine, independent of the program. */
 export interface EngineOptions {
   /** `postgres://user:password@host/database`. */
@@ -76,6 +86,16 @@ export interface EngineOptions {
    * and the requested host is `X-Forwarded-Host`, if present.
    */
   readonly trustProxy?: boolean;
+  /**
+   * Whether to serve the OpenAPI document of the public functions, to everyone, at `/api/openapi.json` (in development
+   * only).
+   */
+  readonly openapi?: boolean | OpenApiOptions;
+  /**
+   * A folder with a built front end, such as `./dist`: the listener of Convoy serves its files beside the base path, and
+   * its `index.html` for the paths of the application's router. Its files are read once, at start.
+   */
+  readonly static?: string;
   /** Other origins that may call this server (none). */
   readonly cors?: CorsOptions;
   /**

@@ -20,6 +20,7 @@ import type { CreateContext } from './contexts.js';
 import { DEV_QUERY_DESCRIPTION, DEV_QUERY_NAME, devQuery } from './dev-query.js';
 import { type AnyConvoyFunction, isConvoyFunction } from './functions.js';
 import type { FunctionDescription } from './native.js';
+import { OPENAPI_DESCRIPTION, OPENAPI_NAME, openApiFunction } from './openapi/function.js';
 import type { QueryWatch } from './query-watch.js';
 import { runAs } from './running-function.js';
 import { CHECK_DESCRIPTION, CHECK_NAME, documentCheck } from './stored-documents.js';
@@ -103,6 +104,7 @@ export function prepareProgram(source: ProgramSource, options: ProgramOptions = 
       ...functions,
       { name: CHECK_NAME, definition: documentCheck(byName) },
       { name: BACKFILL_NAME, definition: defaultBackfill(byName) },
+      { name: OPENAPI_NAME, definition: openApiFunction(functions, source.createContext !== undefined) },
       ...(dev ? [{ name: DEV_QUERY_NAME, definition: devQuery(functions, byName) }] : []),
     ],
     named: byNameAndValue(functions),
@@ -144,6 +146,7 @@ export function describeProgram(
       ...(onlyLocal ? functions.map((each) => ({ ...each, internal: false })) : functions),
       CHECK_DESCRIPTION,
       BACKFILL_DESCRIPTION,
+      OPENAPI_DESCRIPTION,
       ...(dev ? [DEV_QUERY_DESCRIPTION] : []),
     ],
     hasContext: source.createContext !== undefined,
@@ -159,6 +162,8 @@ export function describeFunctions(tree: FunctionTree): FunctionDescription[] {
     internal: definition.internal,
     share: definition.share,
     ...(definition.persist ? {} : { persist: false as const }),
+    ...(definition.http === null ? {} : { http: definition.http }),
+    ...(definition.cache === null ? {} : { cache: { maxAge: definition.cache.maxAge } }),
     transaction: definition.transaction,
   }));
 }

@@ -69,7 +69,11 @@ async function buildFolderOf(flag: string | undefined, layout: ProjectLayout): P
   return build?.outDir === undefined ? folder : path.resolve(layout.root, build.outDir);
 }
 
-/** The settings of the engine in a configuration. */
-export function engineOptionsOf({ build: _build, ...options }: ConvoyConfig): Omit<ConvoyConfig, 'build'> {
+/** The settings of the engine in a configuration, without `static`, which only `convoy start` serves. */
+export function engineOptionsOf({
+  build: _build,
+  static: _static,
+  ...options
+}: ConvoyConfig): Omit<ConvoyConfig, 'build' | 'static'> {
   return options;
 }

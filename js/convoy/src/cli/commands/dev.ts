@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Convoy, createConvoy } from '../../server/convoy.js';
 import { isConvoyError } from '../../values/errors.js';
+import { openApiOf } from '../application.js';
 import { loadConfig } from '../code/config-file.js';
 import { ensureSchema } from '../code/files.js';
 import { CodeProblem } from '../code/problem.js';
@@ -101,7 +102,8 @@ async function start(everything: StartOptions): Promise<void> {
   if (await ensureSchema(layout)) terminal.done(`Created ${path.relative(layout.root, layout.schemaFile)}`);
   await prepareStateFolder(layout);
   // One worker: more would each load the code at every change.
-  const { workers: _workers, ...settings } = engineOptionsOf(await loadConfig(layout));
+  const { workers: _workers, ...configured } = engineOptionsOf(await loadConfig(layout));
+  const settings = { ...configured, ...(await openApiOf(configured.openapi, { root: layout.root, dev: true })) };
   const databaseUrl = () => devOptionsOf(flags, process.env).databaseUrl;
   let database: DevDatabase | null = null;
   stops.push(async () => database?.stop());

@@ -1,11 +1,11 @@
 /** `convoy openapi`: prints the OpenAPI document of the public functions, without a database and without the engine. */
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { openApiDocument } from '../../server/openapi/document.js';
 import { listFunctions } from '../../server/program.js';
 import { importProgram } from '../../server/program-module.js';
+import { applicationIn } from '../application.js';
 import { runnableCode } from '../code/runnable.js';
 import { count } from '../count.js';
 import { loadEnvFiles } from '../env-files.js';
@@ -42,10 +42,11 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   printToStandardError();
   const { functions, createContext } = await importProgram(pathToFileURL(program).href);
   const application = await applicationIn(layout.root);
+  const given = typeof config.openapi === 'object' ? config.openapi : {};
   const document = openApiDocument(listFunctions(functions), {
-    title: flags.title ?? application.name,
-    version: flags.appVersion ?? application.version,
-    servers: flags.server ?? [],
+    title: flags.title ?? given.title ?? application.name,
+    version: flags.appVersion ?? given.version ?? application.version,
+    servers: flags.server ?? given.servers ?? [],
     basePath: config.basePath ?? '/api',
     hasContext: createContext !== undefined,
   });
@@ -58,14 +59,4 @@ async function writeDocument(flags: OpenApiFlags, terminal: Terminal, cwd: strin
   const file = path.resolve(cwd, flags.out);
   await writeFile(file, text);
   terminal.done(`Wrote ${path.relative(cwd, file)} (${count(Object.keys(document.paths).length, 'operation')})`);
-}
-
-/** Its name and version, by `package.json`. */
-async function applicationIn(root: string): Promise<{ readonly name: string; readonly version: string }> {
-  const file = path.join(root, 'package.json');
-  const { name, version } = existsSync(file) ? JSON.parse(await readFile(file, 'utf8')) : {};
-  return {
-    name: typeof name === 'string' && name !== '' ? name : path.basename(root),
-    version: typeof version === 'string' && version !== '' ? version : '0.0.0',
-  };
 }

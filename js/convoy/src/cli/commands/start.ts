@@ -5,6 +5,7 @@ import { createConvoy } from '../../server/convoy.js';
 import type { PlannedStep } from '../../server/native.js';
 import type { EngineOptions } from '../../server/options.js';
 import { isConvoyError } from '../../values/errors.js';
+import { openApiOf } from '../application.js';
 import { builtCode, engineOptionsOf } from '../code/runnable.js';
 import { count } from '../count.js';
 import { expectFreePort } from '../dev/serve.js';
@@ -44,10 +45,13 @@ async function serveUntilSignal(
   const options = startOptionsOf(flags, process.env);
   const code = await builtCode(flags, layout);
   await expectFreePort(options);
+  const folder = flags.static ?? code.config.static;
   const workers = options.workers ?? code.config.workers ?? availableParallelism();
   const settings: EngineOptions = {
     ...engineOptionsOf(code.config),
     ...defined({ poolSize: options.poolSize, basePath: options.basePath, trustProxy: options.trustProxy }),
+    ...(await openApiOf(code.config.openapi, { root: layout.root, dev: false })),
+    ...(folder === undefined ? {} : { static: path.resolve(layout.root, folder) }),
     ...(options.corsOrigins === undefined ? {} : { cors: { ...code.config.cors, origins: options.corsOrigins } }),
     databaseUrl: options.databaseUrl,
     workers,
@@ -64,8 +68,16 @@ async function serveUntilSignal(
     for (const warning of convoy.loaded.warnings) process.stderr.write(`convoy: ${warning}\n`);
     const { host, port } = await convoy.listen(options);
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}${settings.basePath ?? '/api'}`;
+    const pages = folder === undefined ? '' : ` and the files in ${folder}`;
     const what = `${count(code.functions.length, 'function')}, ${count(workers, 'worker')}, process ${process.pid}`;
-    line(`${version} serves ${url} (${what})`, { event: 'serving', url, host, port, workers, pid: process.pid });
+    line(`${version} serves ${url}${pages} (${what})`, {
+      event: 'serving',
+      url,
+      host,
+      port,
+      workers,
+      pid: process.pid,
+    });
     const signal = await signalled;
     line(`${signal}: no new calls; those in flight have ten seconds`, { event: 'stopping', signal });
   } finally {

@@ -33,23 +33,31 @@ export function openApiDocument(functions: readonly NamedFunction[], options: Do
   const schemas = new DocumentSchemas();
   schemas.add(ERROR, errorSchema());
   const listed = functions.filter(({ definition }) => !definition.internal);
-  const paths = listed.map((each) => [
-    `${basePath}/${each.definition.kind}/${each.name}`,
-    { post: named(each, () => operation(each, schemas)) },
-  ]);
   return {
     openapi: '3.1.1',
     info: { title, version },
     ...(servers.length === 0 ? {} : { servers: servers.map((url) => ({ url })) }),
     ...(hasContext ? { security: [{}, { bearer: [] }] } : {}),
     tags: [...new Set(listed.map(tagOf))].sort().map((name) => ({ name })),
-    paths: Object.fromEntries(paths),
+    paths: functionPaths(listed, basePath, schemas),
     components: {
       schemas: schemas.components,
       responses: Object.fromEntries(CODES.map((code) => [code, errorResponse(code)])),
       ...(hasContext ? { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } } : {}),
     },
   };
+}
+
+/** Path → methods of the functions. */
+function functionPaths(listed: readonly NamedFunction[], basePath: string, schemas: DocumentSchemas): JsonSchema {
+  const paths = listed.map((each) => [
+    `${basePath}/${each.definition.kind}/${each.name}`,
+    named(each, () => {
+      const post = operation(each, schemas);
+      return each.definition.http === 'GET' ? { get: readOperation(post), post } : { post };
+    }),
+  ]);
+  return Object.fromEntries(paths);
 }
 
 /** Errors begin with the name of the function. */
@@ -68,7 +76,31 @@ function tagOf({ name }: NamedFunction): string {
   return name.includes('.') ? name.slice(0, name.lastIndexOf('.')) : 'index';
 }
 
-function operation(listed: NamedFunction, schemas: DocumentSchemas): JsonSchema {
+interface Operation extends JsonSchema {
+  readonly operationId: string;
+  readonly requestBody: { readonly required: boolean; readonly content: JsonSchema };
+  readonly responses: JsonSchema;
+}
+
+/** The same operation by GET: the arguments are a parameter. */
+function readOperation({ requestBody: { required, content }, responses, ...post }: Operation): JsonSchema {
+  const { 200: result, ...others } = responses;
+  return {
+    ...post,
+    // No name of a function has a colon.
+    operationId: `${post.operationId}:get`,
+    parameters: [{ name: 'args', in: 'query', required, description: 'The arguments, as JSON.', content }],
+    responses: {
+      200: { ...(result as JsonSchema), headers: { ETag: { description: 'Names the result.', schema: TEXT } } },
+      304: { description: 'The result that If-None-Match names is current.' },
+      ...others,
+    },
+  };
+}
+
+const TEXT = { type: 'string' } as const;
+
+function operation(listed: NamedFunction, schemas: DocumentSchemas): Operation {
   const { name, definition } = listed;
   const { kind, input, returns, transaction } = definition;
   const owner = componentName(name);
