@@ -37,6 +37,12 @@ export const add = mutation({
   returns: z.object({ id: z.string() }),
   handler: async (ctx, { body }) => ({ id: await ctx.db.insert('notes', { body }) }),
 });
+export const search = query({
+  input: { text: z.string() },
+  returns: z.array(Note.pick({ body: true })),
+  http: 'GET',
+  handler: async (ctx, { text }) => (await ctx.db.query('notes').take(50)).filter(({ body }) => body.includes(text)),
+});
 export const mirror = query({ input: { tree: Tree }, returns: Tree, handler: (_ctx, { tree }) => tree });
 export const hidden = internalQuery({ handler: () => 'nothing' });
 `;
@@ -49,7 +55,7 @@ export async function useApi(baseUrl: string) {
   const client = createClient<paths>({ baseUrl });
   const added = await client.POST('/api/mutation/notes.add', {
     params: { header: { 'Idempotency-Key': 'once' } },
-    body: { body: 'Buy milk' },
+    body: { body: 'Buy milk & more?' },
   });
   const id: string | undefined = added.data?.data.id;
   const listed = await client.POST('/api/query/notes.list', { body: { limit: 5 } });
@@ -63,9 +69,21 @@ export async function useApi(baseUrl: string) {
     body: { tree: { name: 'a', children: [{ name: 'b', children: [] }] } },
   });
   const name: string | undefined = mirrored.data?.data.children[0]?.name;
+  const query = { args: JSON.stringify({ text: 'milk & more?' }) };
+  const found = await client.GET('/api/query/notes.search', { params: { query } });
+  const bodies: string[] | undefined = found.data?.data.map(({ body }) => body);
+  const tag = found.response.headers.get('etag');
+  const again = await client.GET('/api/query/notes.search', {
+    params: { query },
+    headers: { 'If-None-Match': tag },
+  });
+  // @ts-expect-error The arguments are required.
+  client.GET('/api/query/notes.search', { params: { query: {} } }).catch(() => {});
+  // @ts-expect-error This query does not answer GET.
+  client.GET('/api/query/notes.list', {}).catch(() => {});
   // @ts-expect-error Internal functions are not in the document.
   client.POST('/api/query/notes.hidden', {}).catch(() => {});
-  return { id, notes, code, name };
+  return { id, notes, code, name, bodies, repeated: again.response.status };
 }
 `;
 
@@ -111,6 +129,7 @@ test('prints a document that an independent validator accepts, and nothing else'
     '/api/mutation/notes.add',
     '/api/query/notes.list',
     '/api/query/notes.mirror',
+    '/api/query/notes.search',
   ]);
   expect(printed.stdout).not.toContain('hidden');
   expect(printed.stderr).toContain('printed while the module is loaded');
@@ -125,7 +144,7 @@ test('is the same for built code, and is written to a file', async () => {
   expect(built.stdout).toBe(sources.stdout);
   const written = await app.run(['openapi', '--out', 'openapi.json']);
   expect(written).toMatchObject({ code: 0, stdout: '' });
-  expect(written.stderr).toContain('Wrote openapi.json (3 operations)');
+  expect(written.stderr).toContain('Wrote openapi.json (4 operations)');
   expect(await readFile(join(app.root, 'openapi.json'), 'utf8')).toBe(sources.stdout);
 });
 
@@ -142,10 +161,55 @@ test('a client that is generated from it compiles, and calls the server', async 
   const { url } = await app.serve();
   expect(await useApi(new URL(url).origin)).toMatchObject({
     id: expect.stringMatching(/^notes:/),
-    notes: [{ body: 'Buy milk', at: expect.stringMatching(/^\d{4}-/) }],
+    notes: [{ body: 'Buy milk & more?', at: expect.stringMatching(/^\d{4}-/) }],
     code: 'INVALID_ARGS',
     name: 'b',
+    bodies: ['Buy milk & more?'],
+    repeated: 304,
   });
+}, 120_000);
+
+test('the server has the same document: in production where it is asked for, in development at once', async () => {
+  expect((await app.run(['migrate'])).code).toBe(0);
+  const config = (text: string | null) =>
+    app.write({ 'convoy.config.ts': text === null ? null : `export default { ${text} };` });
+  const fromCommand = async () => JSON.parse((await app.run(['openapi'])).stdout);
+  const serve = async () => {
+    expect((await app.run(['build'])).code).toBe(0);
+    return app.serve();
+  };
+  const closed = await serve();
+  const refused = await fetch(`${closed.url}/openapi.json`);
+  expect([refused.status, (await refused.json()).error.code]).toEqual([404, 'NOT_FOUND']);
+  await config('openapi: true');
+  const { url } = await serve();
+  const response = await fetch(`${url}/openapi.json`);
+  expect(await response.json()).toEqual(await fromCommand());
+  const tag = response.headers.get('etag') ?? '';
+  const current = await fetch(`${url}/openapi.json`, { headers: { 'If-None-Match': tag } });
+  expect([current.status, current.headers.get('cache-control')]).toEqual([304, 'no-cache']);
+  expect((await fetch(`${url}/openapi.json`, { method: 'HEAD' })).headers.get('etag')).toBe(tag);
+  expect((await fetch(`${url}/openapi.json`, { method: 'POST' })).status).toBe(405);
+  await config("openapi: { title: 'Notes', servers: ['https://notes.example'] }");
+  const named = await serve();
+  const document = await (await fetch(`${named.url}/openapi.json`)).json();
+  expect(document).toMatchObject({
+    info: { title: 'Notes', version: '2.1.0' },
+    servers: [{ url: 'https://notes.example' }],
+  });
+  expect(document).toEqual(await fromCommand());
+  await config(null);
+  const dev = app.start(['dev', '--no-types', '--port', '0']);
+  const [address] = await dev.prints(/http:\/\/[^\s/]+/);
+  const inDev = async () => (await (await fetch(`${address}/api/openapi.json`)).json()) as { paths: object };
+  expect(await inDev()).toEqual(await fromCommand());
+  await app.write({
+    'convoy/functions/later.ts': `import { query } from '../_generated/server';
+export const added = query({ handler: () => 1 });`,
+  });
+  await dev.prints(/later\.ts changed: loaded/);
+  expect(Object.keys((await inDev()).paths)).toContain('/api/query/later.added');
+  await app.write({ 'convoy/functions/later.ts': null });
 }, 120_000);
 
 test('names the function whose schema cannot be listed', async () => {

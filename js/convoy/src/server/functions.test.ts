@@ -49,6 +49,34 @@ describe('query and mutation', () => {
     expect(internalMutation({ transaction: false, handler: anything }).transaction).toBe(false);
   });
 
+  it('record how queries answer GET, and refuse contradictions', () => {
+    expect(query({ handler: anything })).toMatchObject({ http: null, cache: null });
+    const cache = { public: true, maxAge: 60 } as const;
+    const prices = query({ http: 'GET', cache, handler: anything });
+    expect(prices).toMatchObject({ http: 'GET', cache });
+    expect(describeFunctions({ prices, own: query({ http: 'GET', handler: anything }) })).toMatchObject([
+      { name: 'own', http: 'GET' },
+      { name: 'prices', http: 'GET', cache: { maxAge: 60 } },
+    ]);
+    const define = (of: unknown, options: object) => () =>
+      (of as (definition: object) => unknown)({ handler: anything, ...options });
+    for (const of of [mutation, action, internalQuery, internalMutation]) {
+      expect(define(of, { http: 'GET' })).toThrow('`http` and `cache` are for queries that clients call');
+    }
+    expect(define(query, { http: 'PUT' })).toThrow("`http` is 'GET'");
+    expect(define(query, { cache })).toThrow("`http` is 'GET', and `cache` needs it");
+    for (const wrong of [
+      null,
+      {},
+      { maxAge: 1 },
+      { public: true },
+      ...[-1, 1.5, 4e7, '1'].map((maxAge) => ({ public: true, maxAge })),
+    ]) {
+      expect(define(query, { http: 'GET', cache: wrong }), JSON.stringify(wrong)).toThrow('{ public: true, maxAge }');
+    }
+    expect(define(query, { http: 'GET', cache, share: false })).toThrow('`share: false` keeps results');
+  });
+
   it('make functions that can be run directly: parse, call, parse', async () => {
     const double = query({
       input: { n: z.coerce.number() },

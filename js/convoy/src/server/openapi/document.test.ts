@@ -43,6 +43,24 @@ describe('the document', () => {
     expect(document.info).toEqual({ title: 'notes', version: '1.2.3' });
   });
 
+  it('lists queries that answer GET by both methods, with the arguments as a parameter', () => {
+    const input = { text: z.string() };
+    const { get, post, ...others } = documentOf({ search: query({ input, http: 'GET', handler }) }).paths[
+      '/api/query/search'
+    ];
+    expect(others).toEqual({});
+    expect([post.operationId, get.operationId]).toEqual(['search', 'search:get']);
+    expect(get).not.toHaveProperty('requestBody');
+    const content = post.requestBody.content;
+    expect(get.parameters).toEqual([
+      { name: 'args', in: 'query', required: true, description: 'The arguments, as JSON.', content },
+    ]);
+    expect(get.responses[200].content).toEqual(post.responses[200].content);
+    expect(get.responses[304]).toBeDefined();
+    const optional = documentOf({ f: query({ http: 'GET', handler }) }).paths['/api/query/f'].get;
+    expect(optional.parameters[0].required).toBe(false);
+  });
+
   it('takes the base path, the servers and the context of the application', () => {
     const document = documentOf(
       { ping: query({ handler }) },
