@@ -27,6 +27,8 @@ export const sidebar = [
       { text: 'Workers', link: '/workers' },
       { text: 'Existing servers', link: '/existing-servers' },
       { text: 'Frameworks', link: '/frameworks' },
+      { text: 'Static files', link: '/static-files' },
+      { text: 'Queries by GET, and CDNs', link: '/caching' },
       { text: 'Deploying', link: '/deploying' },
     ],
   },

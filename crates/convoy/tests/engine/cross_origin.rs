@@ -3,6 +3,7 @@
 
 use convoy_testkit::{App, Functions, TestDb, within};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::shared::{chat, functions, tables};
 use crate::wire::{exchange, header, send_request, status};
@@ -112,7 +113,10 @@ async fn only_listed_origins_may_call_and_read() {
         assert_eq!(header(&answer, "access-control-allow-credentials"), Some("true"));
         assert_eq!(header(&answer, "vary"), Some("Origin"));
         let exposed = header(&answer, "access-control-expose-headers");
-        assert_eq!(exposed, Some("Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After"));
+        assert_eq!(
+            exposed,
+            Some("Convoy-Hash, Convoy-Position, Convoy-Session, ETag, Idempotency-Replayed, Retry-After")
+        );
     }
     for other in [
         "origin: https://evil.test",
