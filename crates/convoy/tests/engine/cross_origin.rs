@@ -1,7 +1,7 @@
 //! Cross-origin requests, contradictory headers, and bodies that are refused before they
 //! are read: as bytes on the wire.
 
-use convoy_testkit::{App, Functions, TestDb, within};
+use convoy_testkit::{Functions, TestDb, within};
 use serde_json::json;
 use tokio::net::TcpStream;
 
